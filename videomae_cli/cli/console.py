@@ -1,0 +1,67 @@
+"""What goes to stderr, and how loud: one line an error, warnings, `--debug`, `--quiet`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+
+from videomae_cli.results import printable
+
+
+@dataclass
+class Loudness:
+    """What the user asked for; set once by the command, read by whoever reports."""
+
+    debug: bool = False
+    quiet: bool = False
+
+
+loudness = Loudness()
+
+
+def configure(*, debug: bool, quiet: bool) -> None:
+    """Set how loud to be, and route the library's own log to stderr: warnings, or everything with `--debug`."""
+    loudness.debug, loudness.quiet = debug, quiet
+    log = logging.getLogger("videomae_cli")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("videomae: %(levelname)s: %(message)s" if debug else "videomae: %(message)s"))
+    log.handlers[:] = [handler]
+    log.propagate = False
+    log.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING)
+
+
+def say(text: str) -> None:
+    """A line on stderr, whatever bytes a file name put in it."""
+    print(_one_line(text), file=sys.stderr, flush=True)
+
+
+def error(text: str) -> None:
+    """A line that says what is wrong and what to do."""
+    say(f"videomae: {text}")
+
+
+def note(text: str) -> None:
+    """A line that `--quiet` leaves out."""
+    if not loudness.quiet:
+        say(f"videomae: {text}")
+
+
+def trace() -> None:
+    """The traceback of the exception being handled, with `--debug` only."""
+    if loudness.debug:
+        traceback.print_exc()
+
+
+def is_terminal(stream: object) -> bool:
+    """Whether a stream is a terminal that can be drawn on."""
+    isatty = getattr(stream, "isatty", None)
+    return bool(isatty and isatty()) and os.environ.get("TERM") != "dumb"
+
+
+def _one_line(text: str) -> str:
+    encoding = sys.stderr.encoding or "utf-8"
+    text = printable(text).replace("\r", " ").replace("\n", " ")
+    return "".join(c if c.isprintable() else "?" for c in text).encode(encoding, "replace").decode(encoding)

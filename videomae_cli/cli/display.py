@@ -1,0 +1,91 @@
+"""What a person at a terminal sees: tables with bars, and progress while a job runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from videomae_cli.cli.console import is_terminal, loudness
+from videomae_cli.results import Classification, printable
+from videomae_cli.writers import TextWriter, describe
+
+BAR_WIDTH = 24
+
+
+class TerminalWriter(TextWriter):
+    """The table for a terminal: rank, label, bar, score, and a line on how it was made."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(None)
+        self._console = console
+
+    def write(self, result: Classification) -> None:
+        if result.error:
+            return
+        table = Table(title=_plain(result.path, "bold"), title_justify="left", box=None, pad_edge=False, show_header=False)
+        table.add_column(justify="right", style="dim")
+        table.add_column(overflow="fold")
+        table.add_column(width=BAR_WIDTH)
+        table.add_column(justify="right")
+        for rank, p in enumerate(result.predictions, 1):
+            # Labels come from a checkpoint: as Text, so that [brackets] in them stay brackets.
+            bar = ProgressBar(total=1.0, completed=p.score, width=BAR_WIDTH)
+            table.add_row(str(rank), _plain(p.label, "bold" if rank == 1 else ""), bar, f"{p.score:.1%}")
+        self._console.print(table)
+        self._console.print(_plain(describe(result), "dim"))
+        self._console.print()
+
+
+def _plain(text: str, style: str) -> Text:
+    return Text("".join(c if c.isprintable() else "?" for c in printable(text)), style=style)
+
+
+def consoles() -> tuple[Console, Console]:
+    """For data and for progress. On a terminal they are one, or the bar would be drawn into the tables."""
+    data = Console(file=sys.stdout, highlight=False, soft_wrap=False)
+    if is_terminal(sys.stdout):
+        return data, data
+    return data, Console(file=sys.stderr, highlight=False)
+
+
+def _wanted() -> bool:
+    return is_terminal(sys.stderr) and not loudness.quiet and not loudness.debug
+
+
+@contextmanager
+def waiting(text: str, console: Console) -> Iterator[None]:
+    """A spinner while something without a measure goes on."""
+    if not _wanted():
+        yield
+        return
+    with console.status(_plain(text, "")):
+        yield
+
+
+def progress(results: Iterable[Classification], *, total: int, console: Console) -> Iterator[Classification]:
+    """Passes `results` on, with a bar on a terminal when there is more than one file."""
+    if not _wanted() or total < 2:
+        yield from results
+        return
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("files"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[failures]}", style="red"),
+    )
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
+        task = bar.add_task("", total=total, failures="")
+        failed = 0
+        for result in results:
+            failed += result.error is not None
+            bar.update(task, advance=1, failures=f"{failed} failed" if failed else "")
+            yield result

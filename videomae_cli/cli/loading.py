@@ -1,0 +1,60 @@
+"""A model's name on the command line -> a `Classifier` ready to use: weights, preprocessing, device, sampling hints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from videomae_cli.errors import CheckpointError
+from videomae_cli.hub import find_entry, resolve
+from videomae_cli.video import PreprocessConfig, Preprocessor
+
+if TYPE_CHECKING:
+    from videomae_cli.pipeline import Classifier
+
+
+@dataclass(frozen=True)
+class SamplingHints:
+    """How the checkpoint's training data was sampled; None where nothing tells."""
+
+    frames: int
+    family: str | None
+    stride: int | None
+
+
+def load_classifier(
+    name: str, *, revision: str | None, device: str, resize: str, top_k: int, batch_size: int
+) -> tuple[Classifier, SamplingHints]:
+    """Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError or OptionError."""
+    from videomae_cli.model import VideoMAEForVideoClassification
+    from videomae_cli.pipeline import Classifier, pick_device
+
+    target = pick_device(device)
+    source = resolve(name, revision=revision)
+    # What was resolved is loaded by its path: the same files, and the hub is not asked twice.
+    model = VideoMAEForVideoClassification.from_pretrained(source.path, device=target)
+    config = model.config
+    folder = source.path if source.path.is_dir() else source.path.parent
+    processor = PreprocessConfig.from_directory(folder, config.image_hw)
+    classifier = Classifier(
+        model=model,
+        preprocessor=Preprocessor(processor, resize=resize),
+        name=source.name,
+        revision=source.revision,
+        top_k=top_k,
+        batch_size=batch_size,
+    )
+    return classifier, _hints(config.num_frames, config.extra, source.name)
+
+
+def _hints(frames: int, extra: dict[str, Any], name: str) -> SamplingHints:
+    """Our own section of config.json says it best; else the registry, by the model's name."""
+    section = extra.get("videomae_cli")
+    sampling = section.get("sampling") if isinstance(section, dict) else None
+    if isinstance(sampling, dict):
+        family, stride = sampling.get("family"), sampling.get("stride")
+        if not isinstance(family, str) or not (stride is None or isinstance(stride, int)):
+            raise CheckpointError(f"{name}: its config.json names a sampling that makes no sense: {sampling!r}")
+        return SamplingHints(frames, family, stride)
+    entry = find_entry(name)
+    return SamplingHints(frames, entry.family if entry else None, None)

@@ -1,0 +1,62 @@
+"""Options that several commands share, each written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+DEFAULT_MODEL = "MCG-NJU/videomae-base-finetuned-kinetics"
+
+Paths = Annotated[list[str], typer.Argument(help="Video files, or folders to search for them.", metavar="PATH...")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="VIDEOMAE_MODEL",
+        help="A bundled name (camera-motion), a known short name, a hub id, or a directory.",
+        metavar="NAME|HUB_ID|DIR",
+    ),
+]
+Revision = Annotated[Optional[str], typer.Option(help="Branch, tag or commit of a hub model.")]
+Device = Annotated[str, typer.Option(help="Where to run the model.", metavar="auto|cpu|cuda|mps")]
+Output = Annotated[
+    Optional[Path], typer.Option("--output", "-o", help="Write to this file instead of standard output.", metavar="FILE")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks, decoder messages and a log of what is done.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes: errors only.")]
+
+# How to sample.
+Sampling = Annotated[
+    str,
+    typer.Option(
+        help="How frames are chosen: every STRIDE-th (dense), spread over equal parts (uniform), or one of each "
+        "segment (segments). auto: as the checkpoint's training data was.",
+        metavar="auto|dense|uniform|segments",
+    ),
+]
+Stride = Annotated[
+    Optional[int],
+    typer.Option(help="Frames from one sampled frame to the next, in the file's frames (with --fps, in that rate's). Default 4."),
+]
+Clips = Annotated[
+    Optional[int], typer.Option(help="Clips a file. Default: one for each 10 seconds, at least 1, at most 10.")
+]
+Crops = Annotated[Optional[int], typer.Option(help="Crops a clip along its long side: 1 or 3. Default 1.")]
+Protocol = Annotated[
+    str, typer.Option(help="paper: the published test protocol of the checkpoint's data.", metavar="auto|paper")
+]
+Fps = Annotated[
+    Optional[float],
+    typer.Option(help="Sample by time, as if the file had this frame rate. Without it strides count the file's own frames."),
+]
+Start = Annotated[Optional[str], typer.Option(help="Leave out what comes before this time.", metavar="SECONDS|HH:MM:SS")]
+End = Annotated[Optional[str], typer.Option(help="Leave out what comes after this time.", metavar="SECONDS|HH:MM:SS")]
+Timeout = Annotated[float, typer.Option(help="Seconds that decoding one file may take; 0 for no limit.")]
+Resize = Annotated[
+    str,
+    typer.Option(help="antialias: as the reference processor; opencv: as the official code.", metavar="antialias|opencv"),
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Clips through the model at once.")]

@@ -1,0 +1,108 @@
+"""Every error a user can cause, each with a stable `kind` and a message that says what is wrong and what to do.
+
+The core raises these; one place in `videomae_cli.cli` turns them into one line on stderr, and batch
+commands turn them into a record with `status: error`. Nothing here imports anything.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class VideoMAEError(Exception):
+    """Base of all errors this package raises on purpose. `str(error)` is one line, fit for a user."""
+
+    kind: ClassVar[str] = "error"
+
+
+class OptionError(VideoMAEError):
+    """An option or an argument that can't be right whatever the files hold (CLI exit code 2)."""
+
+    kind = "usage"
+
+
+# --- models -----------------------------------------------------------------------------------
+
+
+class ConfigError(VideoMAEError):
+    """A model configuration that is nonsense or contradicts itself."""
+
+    kind = "config"
+
+
+class ModelInputError(VideoMAEError):
+    """A tensor handed to a model has the wrong shape, type or mask."""
+
+    kind = "model_input"
+
+
+class CheckpointError(VideoMAEError):
+    """A file that is no checkpoint, is damaged, wants to run code, or doesn't fit its configuration."""
+
+    kind = "checkpoint"
+
+
+class ModelNotFoundError(VideoMAEError):
+    """A model name that is neither bundled, nor on disk, nor reachable on the hub."""
+
+    kind = "model_not_found"
+
+
+class DownloadError(VideoMAEError):
+    """The hub was asked and did not deliver: network, rights, revision, disk space, wrong bytes."""
+
+    kind = "download"
+
+
+# --- videos -----------------------------------------------------------------------------------
+
+
+class VideoError(VideoMAEError):
+    """Something is wrong with one video file. In a batch it costs that file only."""
+
+    kind = "video"
+
+
+class VideoNotFoundError(VideoError):
+    """The path does not exist, or is not a regular file or a directory with videos in it."""
+
+    kind = "not_found"
+
+
+class NotAVideoError(VideoError):
+    """The file exists but holds no video: text, an archive, audio only, empty."""
+
+    kind = "not_a_video"
+
+
+class DecodeError(VideoError):
+    """The file is a video of which no frame, or not the wanted frame, could be decoded."""
+
+    kind = "decode"
+
+
+class DecodeTimeoutError(VideoError):
+    """Decoding took longer than the time limit and was stopped."""
+
+    kind = "timeout"
+
+
+class DecoderCrashError(VideoError):
+    """The process that decoded the file died."""
+
+    kind = "decoder_crash"
+
+
+# --- outputs and surroundings -----------------------------------------------------------------
+
+
+class OutputError(VideoMAEError):
+    """The output can't be written: exists already, is a folder, disk full, no permission."""
+
+    kind = "output"
+
+
+class DependencyError(VideoMAEError):
+    """A package or a system library that the work needs is missing or can't be imported."""
+
+    kind = "dependency"

@@ -1,0 +1,95 @@
+"""The published VideoMAE checkpoints: facts about each, and the short names the tool knows them by. Loads nothing.
+
+Sources: the model cards and configurations of MCG-NJU/videomae-* and OpenGVLab/VideoMAE*; the protocols are those of the
+papers (VideoMAE: arXiv 2203.12602, VideoMAE V2: arXiv 2303.16727). Where a fact was not seen, the field is None.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+NON_COMMERCIAL = "CC-BY-NC-4.0"
+
+
+@dataclass(frozen=True)
+class RegistryEntry:
+    """One checkpoint. task: "classification", "pretraining" or "features"; family: how its data is sampled."""
+
+    name: str
+    hub_id: str
+    size: str
+    task: str
+    data: str
+    labels: int | None
+    family: str
+    licence: str = NON_COMMERCIAL
+    file: str | None = None
+
+    @property
+    def protocol(self) -> str:
+        """The published test protocol: frames per clip x clips x crops."""
+        return "16x2x3, segments" if self.family == "segments" else "16x5x3, dense, stride 4"
+
+
+def _mcg(name: str, suffix: str, size: str, data: str, labels: int | None) -> RegistryEntry:
+    task = "classification" if labels else "pretraining"
+    family = "segments" if data == "Something-Something V2" else "dense"
+    return RegistryEntry(name, f"MCG-NJU/videomae-{suffix}", size, task, data, labels, family)
+
+
+_K400, _SSV2 = "Kinetics-400", "Something-Something V2"
+
+REGISTRY: tuple[RegistryEntry, ...] = (
+    _mcg("base-kinetics", "base-finetuned-kinetics", "base", _K400, 400),
+    _mcg("large-kinetics", "large-finetuned-kinetics", "large", _K400, 400),
+    _mcg("huge-kinetics", "huge-finetuned-kinetics", "huge", _K400, 400),
+    _mcg("small-kinetics", "small-finetuned-kinetics", "small", _K400, 400),
+    _mcg("base-short-kinetics", "base-short-finetuned-kinetics", "base", _K400, 400),
+    _mcg("base-ssv2", "base-finetuned-ssv2", "base", _SSV2, 174),
+    _mcg("small-ssv2", "small-finetuned-ssv2", "small", _SSV2, 174),
+    _mcg("base-short-ssv2", "base-short-finetuned-ssv2", "base", _SSV2, 174),
+    _mcg("base", "base", "base", _K400, None),
+    _mcg("base-short", "base-short", "base", _K400, None),
+    _mcg("large", "large", "large", _K400, None),
+    _mcg("base-pretrained-ssv2", "base-ssv2", "base", _SSV2, None),
+    _mcg("base-short-pretrained-ssv2", "base-short-ssv2", "base", _SSV2, None),
+    RegistryEntry("v2-base", "OpenGVLab/VideoMAEv2-Base", "base", "features", "UnlabeledHybrid", None, "dense"),
+    RegistryEntry("v2-large", "OpenGVLab/VideoMAEv2-Large", "large", "features", "UnlabeledHybrid", None, "dense"),
+    RegistryEntry("v2-giant", "OpenGVLab/VideoMAEv2-giant", "giant", "features", "UnlabeledHybrid", None, "dense"),
+    RegistryEntry(
+        "v2-small-k710",
+        "OpenGVLab/VideoMAE2",
+        "small",
+        "classification",
+        "Kinetics-710 (distilled from giant)",
+        710,
+        "dense",
+        licence="Apache-2.0 (as tagged)",
+        file="distill/vit_s_k710_dl_from_giant.pth",
+    ),
+    RegistryEntry(
+        "v2-base-k710",
+        "OpenGVLab/VideoMAE2",
+        "base",
+        "classification",
+        "Kinetics-710 (distilled from giant)",
+        710,
+        "dense",
+        licence="Apache-2.0 (as tagged)",
+        file="distill/vit_b_k710_dl_from_giant.pth",
+    ),
+)
+
+_BY_NAME = {entry.name: entry for entry in REGISTRY}
+_BY_HUB_ID = {entry.hub_id.lower(): entry for entry in REGISTRY if entry.file is None}
+
+
+def find_entry(name: str) -> RegistryEntry | None:
+    """The entry with this short name or hub id, or None."""
+    return _BY_NAME.get(name) or _BY_HUB_ID.get(name.lower())
+
+
+def suggestions(name: str, others: tuple[str, ...] = ()) -> list[str]:
+    """Up to three known names that look like `name`, nearest first."""
+    return difflib.get_close_matches(name.lower(), [*_BY_NAME, *others], n=3, cutoff=0.5)

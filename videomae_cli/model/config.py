@@ -1,0 +1,264 @@
+"""The configuration of a VideoMAE: every number that fixes the shape of a model, and its labels.
+
+Knows dictionaries (what is in a `config.json`), no files and no tensors. The field names are those of the
+Hugging Face layout, so that a `config.json` written from here is one that `transformers` reads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from videomae_cli.errors import ConfigError
+
+MODEL_TYPE = "videomae"
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+
+# Keys of a config.json that describe the file rather than the model: read where needed, written afresh at each save.
+_FILE_KEYS = ("model_type", "architectures", "label2id", "num_labels", "transformers_version", "torch_dtype", "dtype")
+
+_POSITIVE = (
+    "num_channels",
+    "num_frames",
+    "tubelet_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "decoder_hidden_size",
+    "decoder_num_attention_heads",
+    "decoder_intermediate_size",
+)
+_RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "drop_path_rate")
+
+
+def _default_labels() -> dict[int, str]:
+    return {0: "LABEL_0", 1: "LABEL_1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoMAEConfig:
+    """Sizes in pixels, frames, channels and tokens; rates in [0, 1).
+
+    `image_size` and `patch_size` are one int or (height, width). `id2label` numbers the labels from 0; an empty one
+    makes a classifier without a head. `pruned_heads` maps a layer to the heads taken out of it. `extra` keeps every
+    key of a config.json that isn't ours, and round-trips; `extra["videomae_cli"]` is this package's own section.
+
+    Raises ConfigError for anything that can't be a model.
+    """
+
+    image_size: int | tuple[int, int] = 224
+    patch_size: int | tuple[int, int] = 16
+    num_channels: int = 3
+    num_frames: int = 16
+    tubelet_size: int = 2
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.0
+    attention_probs_dropout_prob: float = 0.0
+    drop_path_rate: float = 0.0
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    qkv_bias: bool = True
+    use_mean_pooling: bool = True
+    decoder_num_attention_heads: int = 6
+    decoder_hidden_size: int = 384
+    decoder_num_hidden_layers: int = 4
+    decoder_intermediate_size: int = 1536
+    norm_pix_loss: bool = True
+    id2label: Mapping[int, str] = field(default_factory=_default_labels)
+    problem_type: str | None = None
+    pruned_heads: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "patch_size"):
+            object.__setattr__(self, name, _size(name, getattr(self, name)))
+        for name in _POSITIVE:
+            _check_int(name, getattr(self, name), minimum=1)
+        _check_int("decoder_num_hidden_layers", self.decoder_num_hidden_layers, minimum=0)
+        for name in _RATES:
+            rate = _check_float(name, getattr(self, name))
+            if not 0.0 <= rate < 1.0:
+                raise ConfigError(f"{name} is {rate}; it must be at least 0 and below 1")
+        for name in ("layer_norm_eps", "initializer_range"):
+            if _check_float(name, getattr(self, name)) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it can't be negative")
+        for name in ("qkv_bias", "use_mean_pooling", "norm_pix_loss"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be true or false")
+        if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
+            raise ConfigError(f"problem_type is {self.problem_type!r}; it must be one of {', '.join(PROBLEM_TYPES)}")
+        object.__setattr__(self, "id2label", _labels(self.id2label))
+        object.__setattr__(self, "pruned_heads", self._checked_pruned_heads())
+        self._check_divisible()
+
+    def _check_divisible(self) -> None:
+        for side, image, patch in zip(("height", "width"), self.image_hw, self.patch_hw, strict=True):
+            if image % patch:
+                raise ConfigError(f"the image {side} {image} is no multiple of the patch {side} {patch}")
+        if self.num_frames % self.tubelet_size:
+            raise ConfigError(f"num_frames {self.num_frames} is no multiple of tubelet_size {self.tubelet_size}")
+        if self.hidden_size % self.num_attention_heads:
+            raise ConfigError(
+                f"hidden_size {self.hidden_size} is no multiple of num_attention_heads {self.num_attention_heads}"
+            )
+
+    def _checked_pruned_heads(self) -> dict[int, tuple[int, ...]]:
+        pruned: dict[int, tuple[int, ...]] = {}
+        if not isinstance(self.pruned_heads, Mapping):
+            raise ConfigError("pruned_heads must map a layer to a list of heads")
+        for key, heads in self.pruned_heads.items():
+            try:
+                layer, unique = int(key), tuple(sorted({int(head) for head in heads}))
+            except (TypeError, ValueError):
+                raise ConfigError(
+                    f"pruned_heads has {key!r}: {heads!r}; it must map a layer to a list of heads"
+                ) from None
+            if not 0 <= layer < self.num_hidden_layers:
+                raise ConfigError(f"pruned_heads names layer {layer}; the layers are 0 to {self.num_hidden_layers - 1}")
+            if any(not 0 <= head < self.num_attention_heads for head in unique):
+                raise ConfigError(
+                    f"pruned_heads names heads {list(unique)} in layer {layer}; "
+                    f"the heads are 0 to {self.num_attention_heads - 1}"
+                )
+            if len(unique) == self.num_attention_heads:
+                raise ConfigError(f"pruned_heads takes every head out of layer {layer}; one must stay")
+            if unique:
+                pruned[layer] = unique
+        return pruned
+
+    @property
+    def image_hw(self) -> tuple[int, int]:
+        """Height and width of a frame in pixels."""
+        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
+
+    @property
+    def patch_hw(self) -> tuple[int, int]:
+        """Height and width of a patch in pixels."""
+        return (self.patch_size, self.patch_size) if isinstance(self.patch_size, int) else self.patch_size
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Tokens along time, height and width."""
+        (height, width), (patch_height, patch_width) = self.image_hw, self.patch_hw
+        return self.num_frames // self.tubelet_size, height // patch_height, width // patch_width
+
+    @property
+    def num_patches(self) -> int:
+        """Tokens in a clip."""
+        return math.prod(self.grid)
+
+    @property
+    def patch_dim(self) -> int:
+        """Numbers in one patch: tubelet_size * patch height * patch width * channels."""
+        return self.tubelet_size * math.prod(self.patch_hw) * self.num_channels
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def num_labels(self) -> int:
+        return len(self.id2label)
+
+    @property
+    def label2id(self) -> dict[str, int]:
+        return {label: index for index, label in self.id2label.items()}
+
+    def replace(self, **changes: Any) -> VideoMAEConfig:
+        """A copy with some fields changed, checked again."""
+        return dataclasses.replace(self, **changes)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> VideoMAEConfig:
+        """Read the content of a `config.json`, whatever release of transformers wrote it.
+
+        Takes `qkv_bias` (the hub) and `qv_bias` (transformers 5) for the same thing, labels with string keys or int
+        values, labels missing but countable, lists for pairs, null for a default. Raises ConfigError.
+        """
+        if not isinstance(values, Mapping):
+            raise ConfigError("the configuration is not a JSON object")
+        model_type = values.get("model_type")
+        if model_type not in (None, MODEL_TYPE):
+            raise ConfigError(f"the configuration is of a {model_type!r} model, not of a {MODEL_TYPE!r} one")
+        known = {f.name for f in dataclasses.fields(cls)} - {"extra"}
+        content = dict(values)
+        if "qv_bias" in content:
+            qv_bias = content.pop("qv_bias")
+            content.setdefault("qkv_bias", qv_bias)
+        content["id2label"] = _read_labels(values)
+        fields = {name: content[name] for name in known if content.get(name) is not None}
+        extra = {name: value for name, value in content.items() if name not in known and name not in _FILE_KEYS}
+        return cls(**fields, extra=extra)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of a `config.json` that `transformers` 4 and 5 and this package read alike."""
+        content: dict[str, Any] = dict(self.extra)
+        for item in dataclasses.fields(self):
+            if item.name != "extra":
+                content[item.name] = getattr(self, item.name)
+        for name in ("image_size", "patch_size"):
+            if isinstance(content[name], tuple):
+                content[name] = list(content[name])
+        content["id2label"] = {str(index): label for index, label in self.id2label.items()}
+        content["label2id"] = self.label2id
+        content["pruned_heads"] = {str(layer): list(heads) for layer, heads in self.pruned_heads.items()}
+        content["model_type"] = MODEL_TYPE
+        return content
+
+
+def _check_int(name: str, value: object, *, minimum: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{name} is {value!r}; it must be a whole number")
+    if value < minimum:
+        raise ConfigError(f"{name} is {value}; it must be at least {minimum}")
+    return value
+
+
+def _check_float(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"{name} is {value!r}; it must be a number")
+    return float(value)
+
+
+def _size(name: str, value: object) -> int | tuple[int, int]:
+    """An int, or a (height, width) pair of ints given as any sequence of two."""
+    if isinstance(value, list | tuple):
+        if len(value) != 2:
+            raise ConfigError(f"{name} is {list(value)!r}; it must be one number or [height, width]")
+        return _check_int(name, value[0], minimum=1), _check_int(name, value[1], minimum=1)
+    return _check_int(name, value, minimum=1)
+
+
+def _labels(id2label: Mapping[int, str]) -> dict[int, str]:
+    """Labels in order, their ids 0, 1, 2, … without a gap."""
+    if not isinstance(id2label, Mapping):
+        raise ConfigError("id2label must map a number to a label")
+    try:
+        labels = {int(index): str(label) for index, label in id2label.items()}
+    except (TypeError, ValueError):
+        raise ConfigError("id2label has a key that is no number") from None
+    if sorted(labels) != list(range(len(id2label))):
+        raise ConfigError(f"id2label numbers {len(id2label)} labels, but not from 0 to {len(id2label) - 1}")
+    return {index: labels[index] for index in sorted(labels)}
+
+
+def _read_labels(values: Mapping[str, Any]) -> dict[int, str] | None:
+    """`id2label`, else `label2id` turned round, else `num_labels` numbered names, else None (the default)."""
+    id2label, label2id, count = (values.get(key) for key in ("id2label", "label2id", "num_labels"))
+    if isinstance(id2label, list):
+        id2label = dict(enumerate(id2label))
+    if id2label is None and isinstance(label2id, Mapping):
+        id2label = {index: label for label, index in label2id.items()}
+    if id2label is not None:
+        return _labels(id2label)
+    if count is not None:
+        return {index: f"LABEL_{index}" for index in range(_check_int("num_labels", count, minimum=0))}
+    return None

@@ -1,0 +1,143 @@
+"""The architecture of a checkpoint that comes without a configuration, read off the shapes of its tensors.
+
+What shapes can't tell (heads, image size, frames, label names) comes from what the caller says, else from what
+was stored beside the weights, else from the named sizes of the papers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from videomae_cli.errors import CheckpointError, ConfigError
+from videomae_cli.model.config import VideoMAEConfig
+
+# Width to heads: small, base, large, huge, giant; the decoders of small, base, large, giant, huge.
+ENCODER_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
+DECODER_HEADS = {192: 3, 384: 6, 512: 8, 640: 8}
+
+# The official code runs every norm of the blocks with this epsilon.
+OFFICIAL_EPS = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What a caller knows better than the checkpoint; None leaves it to the checkpoint. `labels` names the classes
+    in the order of the classifier's outputs."""
+
+    num_attention_heads: int | None = None
+    decoder_num_attention_heads: int | None = None
+    image_size: int | tuple[int, int] | None = None
+    num_frames: int | None = None
+    labels: Sequence[str] | None = None
+
+    def apply(self, config: VideoMAEConfig) -> VideoMAEConfig:
+        """The configuration with everything that was said put into it. Raises ConfigError where it can't be."""
+        changes: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in ("num_attention_heads", "decoder_num_attention_heads", "image_size", "num_frames")
+            if getattr(self, name) is not None
+        }
+        if self.labels is not None:
+            if len(self.labels) != config.num_labels:
+                raise ConfigError(f"{len(self.labels)} labels were given for a checkpoint with {config.num_labels}")
+            changes["id2label"] = dict(enumerate(self.labels))
+        return config.replace(**changes) if changes else config
+
+
+def infer_config(
+    tensors: Mapping[str, Tensor],
+    *,
+    overrides: Overrides,
+    arguments: Mapping[str, Any] | None = None,
+    model_config: Mapping[str, Any] | None = None,
+) -> VideoMAEConfig:
+    """The configuration that tensors with Hugging Face names fit.
+
+    `arguments` are the command line of the official training script, `model_config` the section of that name in a
+    VideoMAE V2 `config.json`. Raises CheckpointError or ConfigError naming what is missing.
+    """
+    _check_model_config(model_config or {})
+    projection = "videomae.embeddings.patch_embeddings.projection.weight"
+    shape = _shape(tensors, projection)
+    if len(shape) != 5:
+        raise CheckpointError(f"the tensor {projection!r} has shape {shape}; a VideoMAE's has 5 dimensions")
+    width, channels, tubelet, *patch = shape
+    mean_pooling = "videomae.layernorm.weight" not in tensors
+    labels = _shape(tensors, "classifier.weight")[0] if "classifier.weight" in tensors else 0
+    fields: dict[str, Any] = {
+        "patch_size": patch[0] if patch[0] == patch[1] else tuple(patch),
+        "num_channels": channels,
+        "tubelet_size": tubelet,
+        "hidden_size": width,
+        "num_hidden_layers": _layers(tensors, r"^videomae\.encoder\.layer\.(\d+)\."),
+        "intermediate_size": _shape(tensors, "videomae.encoder.layer.0.intermediate.dense.weight")[0],
+        "qkv_bias": "videomae.encoder.layer.0.attention.attention.q_bias" in tensors,
+        "use_mean_pooling": mean_pooling,
+        "layer_norm_eps": (model_config or {}).get("layer_norm_eps", OFFICIAL_EPS),
+        "id2label": {index: f"LABEL_{index}" for index in range(labels)},
+    }
+    fields.update(_stored(arguments or {}, model_config or {}))
+    fields["num_attention_heads"] = (
+        overrides.num_attention_heads or fields.get("num_attention_heads") or _heads(ENCODER_HEADS, width, "")
+    )
+    if "decoder.head.weight" in tensors:
+        decoder_width = _shape(tensors, "decoder.head.weight")[1]
+        layers = _layers(tensors, r"^decoder\.decoder_layers\.(\d+)\.")
+        fields["decoder_hidden_size"] = decoder_width
+        fields["decoder_num_hidden_layers"] = layers
+        if layers:
+            inner = _shape(tensors, "decoder.decoder_layers.0.intermediate.dense.weight")[0]
+            fields["decoder_intermediate_size"] = inner
+        fields["decoder_num_attention_heads"] = overrides.decoder_num_attention_heads or _heads(
+            DECODER_HEADS, decoder_width, "decoder_"
+        )
+    return overrides.apply(VideoMAEConfig(**fields))
+
+
+def _stored(arguments: Mapping[str, Any], model_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Image size, frames and heads out of what was saved beside the weights."""
+    found: dict[str, Any] = {}
+    for target, source, name in (
+        ("image_size", arguments, "input_size"),
+        ("num_frames", arguments, "num_frames"),
+        ("image_size", model_config, "img_size"),
+        ("num_frames", model_config, "num_frames"),
+        ("num_attention_heads", model_config, "num_heads"),
+    ):
+        value = source.get(name)
+        if isinstance(value, list | tuple) and target == "image_size":
+            found[target] = tuple(value)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            found[target] = value
+    return found
+
+
+def _check_model_config(model_config: Mapping[str, Any]) -> None:
+    for name, meaning in (("cos_attn", "cosine attention"), ("use_learnable_pos_emb", "learned positions")):
+        if model_config.get(name):
+            raise ConfigError(f"model_config sets {name}: {meaning} is not part of VideoMAE and not supported")
+
+
+def _heads(known: Mapping[int, int], width: int, prefix: str) -> int:
+    if width not in known:
+        raise ConfigError(
+            f"the checkpoint doesn't say how many attention heads a width of {width} has; "
+            f"give {prefix}num_attention_heads"
+        )
+    return known[width]
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
+    if name not in tensors:
+        raise CheckpointError(f"the checkpoint lacks the tensor {name!r}; it is no VideoMAE")
+    return tuple(tensors[name].shape)
+
+
+def _layers(tensors: Mapping[str, Tensor], pattern: str) -> int:
+    numbers = [int(match.group(1)) for name in tensors if (match := re.match(pattern, name))]
+    return max(numbers) + 1 if numbers else 0

@@ -1,0 +1,303 @@
+"""The parts a VideoMAE is built from: patch embedding, fixed positions, attention, blocks.
+
+Knows sizes, not configurations of whole models: encoder and decoder build the same block from different sizes.
+Module names follow the Hugging Face layout, so a state dict is a checkpoint's content as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from videomae_cli.errors import ConfigError
+
+
+def _gelu_new(x: Tensor) -> Tensor:
+    return functional.gelu(x, approximate="tanh")
+
+
+def _laplace(x: Tensor) -> Tensor:
+    return 0.5 * (1.0 + torch.erf((x - 0.707107) / (0.282095 * 2.0**0.5)))
+
+
+def _quick_gelu(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(1.702 * x)
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": functional.gelu,
+    "gelu_python": functional.gelu,
+    "gelu_10": lambda x: functional.gelu(x).clip(-10, 10),
+    "gelu_new": _gelu_new,
+    "gelu_fast": _gelu_new,
+    "gelu_accurate": _gelu_new,
+    "gelu_pytorch_tanh": _gelu_new,
+    "gelu_python_tanh": _gelu_new,
+    "quick_gelu": _quick_gelu,
+    "relu": functional.relu,
+    "relu2": lambda x: functional.relu(x).square(),
+    "relu6": functional.relu6,
+    "laplace": _laplace,
+    "leaky_relu": functional.leaky_relu,
+    "silu": functional.silu,
+    "swish": functional.silu,
+    "mish": functional.mish,
+    "hardswish": functional.hardswish,
+    "sigmoid": torch.sigmoid,
+    "sqrtsoftplus": lambda x: functional.softplus(x).sqrt(),
+    "tanh": torch.tanh,
+    "linear": _identity,
+}
+
+
+def activation(name: str) -> Callable[[Tensor], Tensor]:
+    """The function a config's `hidden_act` names. Raises ConfigError for one without an implementation here."""
+    if name not in ACTIVATIONS:
+        raise ConfigError(f"hidden_act {name!r} is not known; known are {', '.join(sorted(ACTIVATIONS))}")
+    return ACTIVATIONS[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockSpec:
+    """Sizes and rates of one Transformer block. `kept_heads` are those left after pruning."""
+
+    width: int
+    heads: int
+    mlp_width: int
+    act: str
+    eps: float
+    qkv_bias: bool
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    drop_path: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ConfigError(f"a width of {self.width} is no multiple of {self.heads} attention heads")
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.heads
+
+
+def sincos_table(length: int, width: int) -> Tensor:
+    """Fixed positions (1, length, width): sines in even channels, cosines in odd ones ("Attention is all you need",
+    section 3.5), computed in float64. On the CPU even while a model is being built on the meta device."""
+    position = torch.arange(length, dtype=torch.float64, device="cpu").unsqueeze(1)
+    channel = torch.arange(width, dtype=torch.float64, device="cpu")
+    angle = position / torch.pow(torch.tensor(10000.0, dtype=torch.float64, device="cpu"), 2 * (channel // 2) / width)
+    table = torch.where(channel % 2 == 0, angle.sin(), angle.cos())
+    return table.to(torch.float32).unsqueeze(0)
+
+
+class PositionTable(nn.Module):
+    """The sin-cos table, kept in float32 on the model's device. Not stored in checkpoints."""
+
+    table: Tensor
+
+    def __init__(self, length: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("table", sincos_table(length, width), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PositionTable:
+        # A model sent to half precision and back would keep rounded positions; so only the device is taken over.
+        shape = self.table.shape
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.table = sincos_table(shape[1], shape[2]).to(self.table.device)
+        return self
+
+    def forward(self, like: Tensor) -> Tensor:
+        """(1, length, width) in the type of `like`."""
+        return self.table.to(like.dtype)
+
+
+class PatchEmbeddings(nn.Module):
+    """Tubelets of pixels to tokens, by a strided 3-D convolution."""
+
+    def __init__(self, channels: int, width: int, kernel: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.projection = nn.Conv3d(channels, width, kernel_size=kernel, stride=kernel)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """(B, T, C, H, W) to (B, N, D), tokens in the order time, height, width."""
+        weight = self.projection.weight
+        tubelet, height, width = weight.shape[2:]
+        batch, frames, channels, rows, columns = pixel_values.shape
+        # The kernel covers each pixel once, so the convolution is one matrix product; much faster than conv3d on CPU.
+        # (B, T, C, H, W) -> (B, t, dt, C, h, dh, w, dw) -> (B, t, h, w, C, dt, dh, dw) -> (B, N, C * dt * dh * dw)
+        x = pixel_values.reshape(
+            batch, frames // tubelet, tubelet, channels, rows // height, height, columns // width, width
+        )
+        x = x.permute(0, 1, 4, 6, 3, 2, 5, 7).reshape(batch, -1, weight[0].numel())
+        return functional.linear(x, weight.flatten(1), self.projection.bias)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention with biases for queries and values only: a bias of the keys adds the same number to all
+    scores of a query, which softmax cancels (BEiT, section 2)."""
+
+    def __init__(self, spec: BlockSpec) -> None:
+        super().__init__()
+        self.head_dim = spec.head_dim
+        self.dropout = spec.attention_dropout
+        self.query = nn.Linear(spec.width, spec.width, bias=False)
+        self.key = nn.Linear(spec.width, spec.width, bias=False)
+        self.value = nn.Linear(spec.width, spec.width, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(spec.width)) if spec.qkv_bias else None
+        self.v_bias = nn.Parameter(torch.zeros(spec.width)) if spec.qkv_bias else None
+
+    @property
+    def num_heads(self) -> int:
+        return self.query.weight.shape[0] // self.head_dim
+
+    def forward(
+        self, x: Tensor, head_mask: Tensor | None = None, need_weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Tokens (B, N, D) to context (B, N, heads * head_dim), and on request the probabilities (B, heads, N, N)."""
+        batch, length, _ = x.shape
+        # (B, N, D) -> (B, N, heads, head_dim) -> (B, heads, N, head_dim)
+        split = (batch, length, self.num_heads, self.head_dim)
+        query = functional.linear(x, self.query.weight, self.q_bias).view(split).transpose(1, 2)
+        key = functional.linear(x, self.key.weight).view(split).transpose(1, 2)
+        value = functional.linear(x, self.value.weight, self.v_bias).view(split).transpose(1, 2)
+        dropout = self.dropout if self.training else 0.0
+        weights: Tensor | None = None
+        if need_weights:
+            weights = (query @ key.transpose(2, 3) * self.head_dim**-0.5).softmax(dim=-1)
+            weights = functional.dropout(weights, p=dropout, training=self.training)
+            if head_mask is not None:
+                weights = weights * head_mask.view(1, -1, 1, 1)
+            context = weights @ value
+        else:
+            context = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+            if head_mask is not None:
+                # Scaling a head's probabilities scales its context; this way SDPA stays in use.
+                context = context * head_mask.view(1, -1, 1, 1)
+        # (B, heads, N, head_dim) -> (B, N, heads * head_dim)
+        return context.transpose(1, 2).reshape(batch, length, -1), weights
+
+    def keep_rows(self, rows: Tensor) -> None:
+        """Keep only these output channels of queries, keys and values."""
+        for linear in (self.query, self.key, self.value):
+            linear.weight = nn.Parameter(linear.weight.detach()[rows].clone())
+            linear.out_features = len(rows)
+        if self.q_bias is not None and self.v_bias is not None:
+            self.q_bias = nn.Parameter(self.q_bias.detach()[rows].clone())
+            self.v_bias = nn.Parameter(self.v_bias.detach()[rows].clone())
+
+
+class Projection(nn.Module):
+    """A linear layer and dropout: the end of the attention and of the MLP."""
+
+    def __init__(self, fan_in: int, fan_out: int, dropout: float) -> None:
+        super().__init__()
+        self.dense = nn.Linear(fan_in, fan_out)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.dropout(self.dense(x))
+        return out
+
+
+class Attention(nn.Module):
+    """Self-attention and its output projection."""
+
+    def __init__(self, spec: BlockSpec) -> None:
+        super().__init__()
+        self.attention = SelfAttention(spec)
+        self.output = Projection(spec.width, spec.width, spec.dropout)
+
+    def forward(
+        self, x: Tensor, head_mask: Tensor | None = None, need_weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        context, weights = self.attention(x, head_mask, need_weights)
+        return self.output(context), weights
+
+    def keep_heads(self, positions: Iterable[int]) -> None:
+        """Keep only the heads at these positions (among those still there)."""
+        size = self.attention.head_dim
+        rows = torch.cat([torch.arange(p * size, (p + 1) * size, device="cpu") for p in positions])
+        self.attention.keep_rows(rows.to(self.attention.query.weight.device))
+        dense = self.output.dense
+        dense.weight = nn.Parameter(dense.weight.detach()[:, rows.to(dense.weight.device)].clone())
+        dense.in_features = len(rows)
+
+
+class Intermediate(nn.Module):
+    """The first half of the MLP."""
+
+    def __init__(self, spec: BlockSpec) -> None:
+        super().__init__()
+        self.dense = nn.Linear(spec.width, spec.mlp_width)
+        self.act = activation(spec.act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.dense(x))
+
+
+class Block(nn.Module):
+    """A pre-norm Transformer block: x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, spec: BlockSpec) -> None:
+        super().__init__()
+        self.attention = Attention(spec)
+        self.intermediate = Intermediate(spec)
+        self.output = Projection(spec.mlp_width, spec.width, spec.dropout)
+        self.layernorm_before = nn.LayerNorm(spec.width, eps=spec.eps)
+        self.layernorm_after = nn.LayerNorm(spec.width, eps=spec.eps)
+        self.drop_path = spec.drop_path
+
+    def forward(
+        self, x: Tensor, head_mask: Tensor | None = None, need_weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        attended, weights = self.attention(self.layernorm_before(x), head_mask, need_weights)
+        x = x + self._drop(attended)
+        x = x + self._drop(self.output(self.intermediate(self.layernorm_after(x))))
+        return x, weights
+
+    def _drop(self, branch: Tensor) -> Tensor:
+        """Stochastic depth: leave a branch out for some clips of the batch, scaling up the rest."""
+        if not self.training or self.drop_path == 0.0:
+            return branch
+        keep = 1.0 - self.drop_path
+        kept = torch.rand(branch.shape[0], 1, 1, device=branch.device) < keep
+        return branch * kept.to(branch.dtype) / keep
+
+
+def run_blocks(
+    blocks: Iterable[nn.Module],
+    x: Tensor,
+    *,
+    head_masks: tuple[Tensor | None, ...] | None = None,
+    collect_hidden: bool = False,
+    collect_weights: bool = False,
+    checkpointing: bool = False,
+) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
+    """Tokens (B, N, D) through all blocks; with the states before, between and after them, and the attentions."""
+    hidden: list[Tensor] = [x]
+    attentions: list[Tensor] = []
+    for index, block in enumerate(blocks):
+        mask = head_masks[index] if head_masks is not None else None
+        if checkpointing and torch.is_grad_enabled():
+            x, weights = checkpoint(block, x, mask, collect_weights, use_reentrant=False)
+        else:
+            x, weights = block(x, mask, collect_weights)
+        if collect_hidden:
+            hidden.append(x)
+        if weights is not None:
+            attentions.append(weights)
+    return x, tuple(hidden) if collect_hidden else None, tuple(attentions) if collect_weights else None
+
+
+def drop_path_rates(last: float, count: int) -> list[float]:
+    """Stochastic depth grows linearly from 0 at the first block to `last` at the last one."""
+    return [last * index / max(count - 1, 1) for index in range(count)]

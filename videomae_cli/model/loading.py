@@ -1,0 +1,123 @@
+"""From any checkpoint on disk to a configuration and tensors under Hugging Face names.
+
+The result says what kind of model it is; which class reads it, and strictly, is `pretrained`'s matter.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from videomae_cli.errors import CheckpointError
+from videomae_cli.model.checkpoints import RawTensors, read_config, read_weights
+from videomae_cli.model.config import VideoMAEConfig
+from videomae_cli.model.inference import Overrides, infer_config
+from videomae_cli.model.official import is_official, to_hugging_face
+
+Kind = Literal["encoder", "classification", "pretraining"]
+
+logger = logging.getLogger(__name__)
+
+_WRAPPER = re.compile(r"^(?:_orig_mod\.|module\.)+")
+_BIASES = (
+    (".attention.attention.query.bias", ".attention.attention.q_bias"),
+    (".attention.attention.value.bias", ".attention.attention.v_bias"),
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A configuration and the tensors that came with it, the encoder's under `videomae.`."""
+
+    path: Path
+    kind: Kind
+    config: VideoMAEConfig
+    tensors: dict[str, Tensor]
+
+
+def load_checkpoint(path: Path, *, overrides: Overrides) -> Checkpoint:
+    """Read a model directory or a single weights file in any known layout. Raises CheckpointError or ConfigError."""
+    if path.is_dir():
+        content = read_config(path)
+        raw = read_weights(path)
+    elif path.is_file():
+        content = {}
+        raw = read_weights(path)
+        if not is_official(raw.tensors):
+            # Weights picked out of a model directory: their configuration lies beside them.
+            content = read_config(path.parent)
+    else:
+        raise CheckpointError(f"{path} doesn't exist")
+    model_config = content.get("model_config")
+    if is_official(raw.tensors):
+        tensors = to_hugging_face(raw.tensors)
+        config = _official_config(tensors, raw, model_config, overrides)
+    else:
+        tensors = _hugging_face_names(raw.tensors)
+        config = overrides.apply(_with_counted_labels(content, tensors))
+        _warn_small(config, overrides, path)
+    _check_finite(tensors, path)
+    return Checkpoint(path, kind_of(tensors), config, tensors)
+
+
+def kind_of(names: Mapping[str, object]) -> Kind:
+    """What a checkpoint with these tensors is."""
+    if any(name.startswith("decoder.") for name in names):
+        return "pretraining"
+    return "classification" if "classifier.weight" in names or "fc_norm.weight" in names else "encoder"
+
+
+def _official_config(
+    tensors: Mapping[str, Tensor], raw: RawTensors, model_config: object, overrides: Overrides
+) -> VideoMAEConfig:
+    nested: Mapping[str, Any] = model_config if isinstance(model_config, dict) else {}
+    return infer_config(tensors, overrides=overrides, arguments=raw.arguments, model_config=nested)
+
+
+def _hugging_face_names(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """One spelling of every name: no wrappers, biases as the hub has them, the encoder under `videomae.`."""
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in raw.items():
+        short = _WRAPPER.sub("", name)
+        if short.endswith(".attention.attention.key.bias"):
+            # Shifts all scores of a query alike, which softmax cancels: leaving it out is exact.
+            continue
+        for spelling, ours in _BIASES:
+            if short.endswith(spelling):
+                short = short.removesuffix(spelling) + ours
+        if short.startswith(("embeddings.", "encoder.layer.", "layernorm.")):
+            short = f"videomae.{short}"
+        if short in tensors:
+            raise CheckpointError(f"the checkpoint holds the tensor {short!r} twice, once as {name!r}")
+        tensors[short] = tensor
+    return tensors
+
+
+def _with_counted_labels(content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> VideoMAEConfig:
+    """The configuration; where it says nothing of labels, they are counted in the classifier."""
+    silent = all(content.get(key) is None for key in ("id2label", "label2id", "num_labels"))
+    if silent and "classifier.weight" in tensors:
+        content = {**content, "num_labels": tensors["classifier.weight"].shape[0]}
+    return VideoMAEConfig.from_dict(content)
+
+
+def _warn_small(config: VideoMAEConfig, overrides: Overrides, path: Path) -> None:
+    if config.hidden_size == 384 and config.num_attention_heads == 16 and overrides.num_attention_heads is None:
+        logger.warning(
+            "%s says 16 attention heads; the official ViT-S was trained with 6, and no shape tells them apart. "
+            "Following its config.json; num_attention_heads=6 overrides it.",
+            path,
+        )
+
+
+def _check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{path}: the tensor {name!r} holds NaN or infinite numbers")

@@ -1,0 +1,103 @@
+"""Masks over the tokens of a clip, and pixels to patches and back. Pure functions; a seed gives the same mask again.
+
+A mask is a bool tensor, True where a token is hidden, over the (time, height, width) grid of tokens flattened in that
+order. Every row of a batch hides the same number of tokens, since the visible ones become one tensor.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from videomae_cli.errors import ModelInputError, OptionError
+from videomae_cli.model.config import VideoMAEConfig
+
+Grid = tuple[int, int, int]
+
+
+def _check_ratio(ratio: float) -> None:
+    if not 0.0 <= ratio < 1.0:
+        raise OptionError(f"the mask ratio is {ratio}; it must be at least 0 and below 1")
+
+
+def _shuffled(count: int, hidden: int, generator: torch.Generator) -> Tensor:
+    """(count,) with `hidden` of them True, at random."""
+    mask = torch.zeros(count, dtype=torch.bool)
+    mask[torch.randperm(count, generator=generator)[:hidden]] = True
+    return mask
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def tube_mask(grid: Grid, ratio: float, *, batch: int = 1, seed: int = 0) -> Tensor:
+    """(batch, tokens): int(ratio * tokens of one time slot) places hidden, the same in all slots (section 3.2)."""
+    _check_ratio(ratio)
+    slots, height, width = grid
+    places, generator = height * width, _generator(seed)
+    rows = [_shuffled(places, int(ratio * places), generator).repeat(slots) for _ in range(batch)]
+    return torch.stack(rows)
+
+
+def random_mask(grid: Grid, ratio: float, *, batch: int = 1, seed: int = 0) -> Tensor:
+    """(batch, tokens): int(ratio * tokens) of all tokens hidden, anywhere."""
+    _check_ratio(ratio)
+    slots, height, width = grid
+    tokens, generator = slots * height * width, _generator(seed)
+    return torch.stack([_shuffled(tokens, int(ratio * tokens), generator) for _ in range(batch)])
+
+
+def frame_mask(grid: Grid, ratio: float, *, batch: int = 1, seed: int = 0) -> Tensor:
+    """(batch, tokens): int(ratio * time slots) whole slots hidden; a slot is `tubelet_size` frames."""
+    _check_ratio(ratio)
+    slots, height, width = grid
+    generator = _generator(seed)
+    rows = [_shuffled(slots, int(ratio * slots), generator).repeat_interleave(height * width) for _ in range(batch)]
+    return torch.stack(rows)
+
+
+MASKS = {"tube": tube_mask, "random": random_mask, "frame": frame_mask}
+
+
+def check_mask(mask: Tensor, *, batch: int, tokens: int) -> None:
+    """Raises ModelInputError unless `mask` is bool (batch, tokens) and hides the same number in each row, not all."""
+    if mask.dtype != torch.bool:
+        raise ModelInputError(f"bool_masked_pos is {mask.dtype}; it must be bool, True where a token is masked")
+    if tuple(mask.shape) != (batch, tokens):
+        raise ModelInputError(f"bool_masked_pos has shape {tuple(mask.shape)}; it must be ({batch}, {tokens})")
+    counts = mask.sum(dim=1).tolist()
+    if len(set(counts)) > 1:
+        raise ModelInputError(f"bool_masked_pos masks {counts} tokens; every clip of a batch must have the same number")
+    if counts and counts[0] == tokens:
+        raise ModelInputError(f"bool_masked_pos masks all {tokens} tokens; at least one must stay visible")
+
+
+def select(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Tokens (B, N, D) where mask (B, N) is True: (B, n, D), in order. Every row has the same number n of them."""
+    batch, _, width = tokens.shape
+    # (B, N, D)[(B, N)] -> (B * n, D) -> (B, n, D); the length is given, since -1 can't be told for no tokens at all
+    chosen = tokens[mask]
+    return chosen.reshape(batch, chosen.shape[0] // max(batch, 1), width)
+
+
+def patchify(frames: Tensor, config: VideoMAEConfig) -> Tensor:
+    """(B, T, C, H, W) to (B, N, tubelet * p * p, C): patches ordered (t h w), and inside (tubelet, row, column)."""
+    batch, _, channels, _, _ = frames.shape
+    slots, rows, columns = config.grid
+    (patch_height, patch_width), tubelet = config.patch_hw, config.tubelet_size
+    # (B, T, C, H, W) -> (B, t, dt, C, h, dh, w, dw) -> (B, t, h, w, dt, dh, dw, C) -> (B, N, dt * dh * dw, C)
+    x = frames.reshape(batch, slots, tubelet, channels, rows, patch_height, columns, patch_width)
+    x = x.permute(0, 1, 4, 6, 2, 5, 7, 3)
+    return x.reshape(batch, slots * rows * columns, tubelet * patch_height * patch_width, channels)
+
+
+def unpatchify(patches: Tensor, config: VideoMAEConfig) -> Tensor:
+    """The inverse of `patchify`; takes (B, N, tubelet * p * p, C) or the last two flattened. To (B, T, C, H, W)."""
+    batch = patches.shape[0]
+    slots, rows, columns = config.grid
+    (patch_height, patch_width), tubelet = config.patch_hw, config.tubelet_size
+    # (B, N, ...) -> (B, t, h, w, dt, dh, dw, C) -> (B, t, dt, C, h, dh, w, dw) -> (B, T, C, H, W)
+    x = patches.reshape(batch, slots, rows, columns, tubelet, patch_height, patch_width, config.num_channels)
+    x = x.permute(0, 1, 4, 7, 2, 5, 3, 6)
+    return x.reshape(batch, config.num_frames, config.num_channels, *config.image_hw)

@@ -1,0 +1,140 @@
+"""The layout of the official code (MCG-NJU/VideoMAE, OpenGVLab/VideoMAEv2) translated to the Hugging Face one.
+
+Names and tensors in, names and tensors out. What the official code can hold and a VideoMAE in the Hugging Face
+layout can't (learned positions, cosine attention) is an error; layer scale is folded into the weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from videomae_cli.errors import CheckpointError
+from videomae_cli.model.layers import sincos_table
+
+# Wrappers that compiling, training in parallel or a bigger model put before a name, in any order.
+_PREFIX = re.compile(r"^(?:_orig_mod\.|module\.|backbone\.|model\.|encoder\.)+")
+_BLOCK = re.compile(r"^(decoder\.)?blocks\.(\d+)\.(.+)$")
+
+_SINGLE = {
+    "patch_embed.proj.weight": "videomae.embeddings.patch_embeddings.projection.weight",
+    "patch_embed.proj.bias": "videomae.embeddings.patch_embeddings.projection.bias",
+    "norm.weight": "videomae.layernorm.weight",
+    "norm.bias": "videomae.layernorm.bias",
+    "head.weight": "classifier.weight",
+    "head.bias": "classifier.bias",
+    **{
+        name: name
+        for name in (
+            "fc_norm.weight",
+            "fc_norm.bias",
+            "encoder_to_decoder.weight",
+            "mask_token",
+            "decoder.norm.weight",
+            "decoder.norm.bias",
+            "decoder.head.weight",
+            "decoder.head.bias",
+        )
+    },
+}
+
+_IN_BLOCK = {
+    "attn.q_bias": "attention.attention.q_bias",
+    "attn.v_bias": "attention.attention.v_bias",
+    "attn.proj.weight": "attention.output.dense.weight",
+    "attn.proj.bias": "attention.output.dense.bias",
+    "norm1.weight": "layernorm_before.weight",
+    "norm1.bias": "layernorm_before.bias",
+    "norm2.weight": "layernorm_after.weight",
+    "norm2.bias": "layernorm_after.bias",
+    "mlp.fc1.weight": "intermediate.dense.weight",
+    "mlp.fc1.bias": "intermediate.dense.bias",
+    "mlp.fc2.weight": "output.dense.weight",
+    "mlp.fc2.bias": "output.dense.bias",
+}
+
+# Layer scale multiplies what this layer puts out, so it can be multiplied into the layer itself.
+_LAYER_SCALE = {"gamma_1": "attn.proj", "gamma_2": "mlp.fc2"}
+
+
+def is_official(names: Mapping[str, object]) -> bool:
+    """Whether these tensor names are the official code's."""
+    return any(_PREFIX.sub("", name) in ("patch_embed.proj.weight", "blocks.0.attn.qkv.weight") for name in names)
+
+
+def to_hugging_face(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of the official layout under their Hugging Face names.
+
+    Raises CheckpointError for a tensor that has no place there, naming it.
+    """
+    plain: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        short = _PREFIX.sub("", name)
+        if short in plain:
+            raise CheckpointError(f"the checkpoint holds the tensor {short!r} twice, once as {name!r}")
+        plain[short] = tensor
+    plain = _fold_layer_scale(plain)
+    result: dict[str, Tensor] = {}
+    for name, tensor in plain.items():
+        result.update(_translate(name, tensor))
+    return result
+
+
+def _fold_layer_scale(plain: dict[str, Tensor]) -> dict[str, Tensor]:
+    folded = dict(plain)
+    for name, gamma in plain.items():
+        stem, _, last = name.rpartition(".")
+        if last not in _LAYER_SCALE:
+            continue
+        del folded[name]
+        for kind in ("weight", "bias"):
+            target = f"{stem}.{_LAYER_SCALE[last]}.{kind}"
+            if target not in plain:
+                raise CheckpointError(f"the checkpoint scales {target!r} by {name!r} but doesn't hold it")
+            # rows of the weight and entries of the bias are output channels
+            scale = gamma.unsqueeze(1) if kind == "weight" else gamma
+            folded[target] = plain[target] * scale
+    return folded
+
+
+def _translate(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    if name in _SINGLE:
+        return {_SINGLE[name]: tensor}
+    if name in ("pos_embed", "decoder.pos_embed"):
+        _check_fixed_positions(name, tensor)
+        return {}
+    match = _BLOCK.match(name)
+    if match is None:
+        raise CheckpointError(f"the tensor {name!r} is unknown in a checkpoint of the official layout")
+    decoder, number, inner = match.groups()
+    stem = f"decoder.decoder_layers.{number}" if decoder else f"videomae.encoder.layer.{number}"
+    if inner in _IN_BLOCK:
+        return {f"{stem}.{_IN_BLOCK[inner]}": tensor}
+    if inner == "attn.qkv.weight":
+        return {f"{stem}.attention.attention.{part}.weight": t for part, t in _split(name, tensor).items()}
+    if inner == "attn.qkv.bias":
+        # A bias of the keys shifts all scores of a query alike, which softmax cancels: leaving it out is exact.
+        parts = _split(name, tensor)
+        return {f"{stem}.attention.attention.{p}_bias": parts[full] for p, full in (("q", "query"), ("v", "value"))}
+    if inner == "attn.scale":
+        raise CheckpointError(f"the tensor {name!r} belongs to cosine attention, which VideoMAE checkpoints don't use")
+    raise CheckpointError(f"the tensor {name!r} is unknown in a checkpoint of the official layout")
+
+
+def _split(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """Queries, keys and values out of one tensor that stacks them."""
+    if tensor.shape[0] % 3:
+        raise CheckpointError(f"the tensor {name!r} has {tensor.shape[0]} rows, which don't split into three")
+    return dict(zip(("query", "key", "value"), tensor.chunk(3, dim=0), strict=True))
+
+
+def _check_fixed_positions(name: str, tensor: Tensor) -> None:
+    """Positions may be stored as long as they are the fixed ones."""
+    if tensor.ndim == 3:
+        expected = sincos_table(tensor.shape[1], tensor.shape[2])
+        if torch.allclose(tensor.float(), expected, atol=1e-2 if tensor.dtype == torch.bfloat16 else 1e-3):
+            return
+    raise CheckpointError(f"the tensor {name!r} holds learned positions; VideoMAE's are fixed sines and cosines")

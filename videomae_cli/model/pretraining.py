@@ -1,0 +1,152 @@
+"""Masked pre-training: a narrow decoder predicts the pixels of the tokens the encoder didn't see.
+
+Tong et al. 2022, section 3.3; the target is that of He et al. 2022 (MAE), per patch and channel.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from videomae_cli.errors import ModelInputError
+from videomae_cli.model.config import VideoMAEConfig
+from videomae_cli.model.layers import Block, BlockSpec, PositionTable, run_blocks
+from videomae_cli.model.masking import patchify, select
+from videomae_cli.model.outputs import PreTrainingOutput
+from videomae_cli.model.pretrained import PretrainedModel
+from videomae_cli.model.videomae import VideoMAEModel
+
+# What the preprocessing of every published checkpoint normalised RGB in [0, 1] with (ImageNet's statistics).
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# A patch of one colour has no deviation to divide by; this is added to it (MAE's reference code).
+_EPSILON = 1e-6
+
+
+class Decoder(nn.Module):
+    """Blocks of the decoder's width and a linear map to the pixels of a patch."""
+
+    def __init__(self, config: VideoMAEConfig) -> None:
+        super().__init__()
+        spec = BlockSpec(
+            width=config.decoder_hidden_size,
+            heads=config.decoder_num_attention_heads,
+            mlp_width=config.decoder_intermediate_size,
+            act=config.hidden_act,
+            eps=config.layer_norm_eps,
+            qkv_bias=config.qkv_bias,
+            dropout=config.hidden_dropout_prob,
+            attention_dropout=config.attention_probs_dropout_prob,
+        )
+        self.decoder_layers = nn.ModuleList(Block(spec) for _ in range(config.decoder_num_hidden_layers))
+        self.norm = nn.LayerNorm(config.decoder_hidden_size, eps=1e-5)
+        self.head = nn.Linear(config.decoder_hidden_size, config.patch_dim)
+
+    def forward(self, tokens: Tensor, predicted: int, *, checkpointing: bool = False) -> Tensor:
+        """Tokens (B, N, decoder D) to the pixels (B, predicted, patch_dim) of the last `predicted` of them."""
+        tokens, _, _ = run_blocks(self.decoder_layers, tokens, checkpointing=checkpointing)
+        pixels: Tensor = self.head(self.norm(tokens[:, tokens.shape[1] - predicted :]))
+        return pixels
+
+
+class VideoMAEForPreTraining(PretrainedModel):
+    """The masked autoencoder.
+
+    The loss is the mean squared error over the pixels of the masked tokens. With `norm_pix_loss` a target patch is
+    normalised by its own mean and deviation, for each channel.
+
+    Three channels are taken for RGB normalised with ImageNet's statistics: they are brought back to [0, 1] before
+    they become the target. With any other number of channels there are no statistics to undo, so the target is
+    made of `pixel_values` as they are given: normalise them as you want them predicted.
+    """
+
+    base_prefix = "videomae."
+
+    def __init__(self, config: VideoMAEConfig) -> None:
+        super().__init__(config)
+        self.videomae = VideoMAEModel(config)
+        self.encoder_to_decoder = nn.Linear(config.hidden_size, config.decoder_hidden_size, bias=False)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_hidden_size))
+        self.decoder_positions = PositionTable(config.num_patches, config.decoder_hidden_size)
+        self.decoder = Decoder(config)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """As published for pre-training: linear weights from Xavier's uniform distribution, biases zero, norms one;
+        the mask token from a normal of standard deviation `initializer_range`, cut off at one of them."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        std = self.config.initializer_range
+        nn.init.trunc_normal_(self.mask_token, std=std, a=-std, b=std)
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        *,
+        bool_masked_pos: Tensor,
+        head_mask: Tensor | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> PreTrainingOutput:
+        """Clips (B, T, C, H, W) and a mask (B, tokens), True where hidden, to the loss and the predicted pixels
+        (B, masked tokens, patch_dim), tokens in the order of the mask. Raises ModelInputError."""
+        encoded = self.videomae(
+            pixel_values,
+            bool_masked_pos=bool_masked_pos,
+            head_mask=head_mask,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+        )
+        masked = int(bool_masked_pos[0].sum())
+        if masked == 0:
+            raise ModelInputError("bool_masked_pos masks no token; there is nothing to predict")
+        visible = self.encoder_to_decoder(encoded.last_hidden_state)
+        # The decoder sees the visible tokens first and the masked ones last; positions say where each belongs.
+        positions = self.decoder_positions(visible).expand(visible.shape[0], -1, -1)
+        tokens = torch.cat(
+            [
+                visible + select(positions, ~bool_masked_pos),
+                self.mask_token.to(visible.dtype) + select(positions, bool_masked_pos),
+            ],
+            dim=1,
+        )
+        pixels = self.decoder(tokens, masked, checkpointing=self.gradient_checkpointing and self.training)
+        target = select(self.target(pixel_values), bool_masked_pos)
+        return PreTrainingOutput(
+            loss=functional.mse_loss(pixels, target.to(pixels.dtype)),
+            logits=pixels,
+            last_hidden_state=encoded.last_hidden_state,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+        )
+
+    @torch.no_grad()
+    def target(self, pixel_values: Tensor) -> Tensor:
+        """What the decoder is to predict for every token of clips (B, T, C, H, W): (B, N, patch_dim)."""
+        patches = patchify(to_unit_range(pixel_values), self.config)
+        if self.config.norm_pix_loss:
+            mean, deviation = patch_statistics(patches)
+            patches = (patches - mean) / deviation
+        # (B, N, pixels of a patch, C) -> (B, N, patch_dim)
+        return patches.flatten(2)
+
+
+def to_unit_range(pixel_values: Tensor) -> Tensor:
+    """Normalised RGB (B, T, 3, H, W) back to [0, 1]; clips of another number of channels as they are."""
+    if pixel_values.shape[2] != len(IMAGENET_MEAN):
+        return pixel_values
+    mean = pixel_values.new_tensor(IMAGENET_MEAN).view(1, 1, -1, 1, 1)
+    std = pixel_values.new_tensor(IMAGENET_STD).view(1, 1, -1, 1, 1)
+    return pixel_values * std + mean
+
+
+def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and what to divide by, each (B, N, 1, C), of patches (B, N, pixels, C): per patch and channel."""
+    mean = patches.mean(dim=-2, keepdim=True)
+    deviation = patches.var(dim=-2, unbiased=True, keepdim=True).sqrt() + _EPSILON
+    return mean, deviation

@@ -1,0 +1,109 @@
+"""What the tool says of one video, as data: stable, versioned, and the same for every output format.
+
+`as_dict` is the documented record (README, "Output"); `SCHEMA_VERSION` changes when a field changes its meaning.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from videomae_cli.errors import VideoMAEError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One label with its score: a probability in [0, 1]."""
+
+    label: str
+    label_id: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a file has no result: a stable kind (`VideoMAEError.kind`) and a line for people."""
+
+    kind: str
+    message: str
+
+    @classmethod
+    def of(cls, error: VideoMAEError) -> Failure:
+        """The record of an error."""
+        return cls(error.kind, str(error))
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was read of a file. frames[c][t]: the index of frame t of clip c. timestamps: the same frames in seconds."""
+
+    decoder: str
+    sampling: str
+    frames: tuple[tuple[int, ...], ...]
+    timestamps: tuple[tuple[float, ...], ...]
+    crops: int
+    num_frames: int
+    fps: float
+    duration: float
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One video classified, best label first, or the reason why not. seconds: decoding and model together."""
+
+    path: str
+    model: str
+    revision: str | None = None
+    predictions: tuple[Prediction, ...] = ()
+    source: Source | None = None
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+    error: Failure | None = None
+
+    @property
+    def status(self) -> str:
+        """"ok" or "error"."""
+        return "error" if self.error else "ok"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The record for JSON and JSON Lines, keys in a fixed order."""
+        source = self.source
+        return {
+            "schema_version": SCHEMA_VERSION,
+            **path_fields(self.path),
+            "status": self.status,
+            "model": self.model,
+            "revision": self.revision,
+            "predictions": [
+                {"label": p.label, "label_id": p.label_id, "score": round(p.score, 6)} for p in self.predictions
+            ],
+            "frames": [list(clip) for clip in source.frames] if source else [],
+            "timestamps": [[round(t, 4) for t in clip] for clip in source.timestamps] if source else [],
+            "sampling": source.sampling if source else None,
+            "decoder": source.decoder if source else None,
+            "num_frames": source.num_frames if source else None,
+            "fps": round(source.fps, 4) if source else None,
+            "duration": round(source.duration, 4) if source else None,
+            "warnings": list(self.warnings),
+            "error": {"kind": self.error.kind, "message": printable(self.error.message)} if self.error else None,
+        }
+
+
+def path_fields(path: str) -> dict[str, str]:
+    """`path`, and `path_bytes` (base64) only where the name is not UTF-8 and so can't be told in `path` without loss."""
+    raw = os.fsencode(path)
+    try:
+        return {"path": raw.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"path": printable(path), "path_bytes": base64.b64encode(raw).decode("ascii")}
+
+
+def printable(text: str) -> str:
+    """`text` with bytes that are no UTF-8 shown as the replacement character."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

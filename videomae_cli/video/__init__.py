@@ -1,0 +1,74 @@
+"""Video files in, uint8 clips out: which files, which frames, decoding, resizing. Knows no model.
+
+    discovery   paths -> the video files behind them
+    sampling    (frame count, times, what is wanted) -> frame indices; pure maths
+    reader      one file -> exactly the frames asked for, in this process (`open_video`)
+    decoder     many files -> decoded clips, in processes that may hang or crash without harm (`Decoder`)
+    preprocess  resize, crop and normalise as the checkpoint's own processor does
+
+Example:
+
+    spec = SamplingSpec(frames=16, checkpoint_family="dense")
+    preprocessor = Preprocessor(PreprocessConfig.from_directory(checkpoint, 224))
+    request = ClipRequest("a.mp4", sampling=spec, transform=preprocessor.frame_transform(crops=spec.resolved_crops))
+    with Decoder(timeout=60) as decoder:
+        video = decoder.decode(request)
+        pixel_values = preprocessor.to_pixel_values(video.views())   # (views, frames, channels, height, width)
+
+Names load on first use, so that importing this package imports no cv2, av or torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from videomae_cli.video.clips import ClipRequest, DecodedVideo
+    from videomae_cli.video.decoder import Decoder
+    from videomae_cli.video.discovery import FoundVideo, discover
+    from videomae_cli.video.preprocess import FrameTransform, PreprocessConfig, Preprocessor
+    from videomae_cli.video.reader import VideoInfo, VideoReader, open_video
+    from videomae_cli.video.sampling import SamplingPlan, SamplingSpec, parse_time, plan_clips
+
+__all__ = [
+    "ClipRequest",
+    "DecodedVideo",
+    "Decoder",
+    "FoundVideo",
+    "FrameTransform",
+    "PreprocessConfig",
+    "Preprocessor",
+    "SamplingPlan",
+    "SamplingSpec",
+    "VideoInfo",
+    "VideoReader",
+    "discover",
+    "open_video",
+    "parse_time",
+    "plan_clips",
+]
+
+_HOME = {
+    "ClipRequest": "clips",
+    "DecodedVideo": "clips",
+    "Decoder": "decoder",
+    "FoundVideo": "discovery",
+    "FrameTransform": "preprocess",
+    "PreprocessConfig": "preprocess",
+    "Preprocessor": "preprocess",
+    "SamplingPlan": "sampling",
+    "SamplingSpec": "sampling",
+    "VideoInfo": "reader",
+    "VideoReader": "reader",
+    "discover": "discovery",
+    "open_video": "reader",
+    "parse_time": "sampling",
+    "plan_clips": "sampling",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,172 @@
+"""The two decoders behind one small interface: go forward one frame, look at it, jump, start over.
+
+Neither says which frame it is at; that is for the reader to know, from the times reported here. Times are seconds from
+the stream's start, as in `probe.PacketIndex`; nan where the decoder has none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from videomae_cli.errors import DecodeError
+from videomae_cli.video.native import DECODER_THREADS, load_av, load_cv2
+from videomae_cli.video.probe import Probe, open_container
+
+Frame = npt.NDArray[np.uint8]
+
+
+class Capture(Protocol):
+    """An open decoder. For one thread of one process."""
+
+    name: str
+    can_seek: bool
+
+    def restart(self) -> None:
+        """Go before the first frame."""
+
+    def grab(self) -> float | None:
+        """Decode the next frame and return its time; None if nothing came, which need not be the end."""
+
+    def retrieve(self) -> Frame | None:
+        """The frame last grabbed, upright RGB (H, W, 3) uint8."""
+
+    def seek(self, seconds: float) -> float | None:
+        """Jump so that the frame at `seconds` or one before it comes next; the time of the frame consumed last."""
+
+    def close(self) -> None:
+        """Free the decoder."""
+
+
+class OpenCVCapture:
+    """cv2.VideoCapture over its bundled ffmpeg."""
+
+    name = "opencv"
+
+    def __init__(self, probe: Probe) -> None:
+        self._cv2: Any = load_cv2()
+        self._path = str(Path(probe.path).absolute())
+        self._capture: Any = None
+        self.restart()
+        capture: Any = self._capture
+        # OpenCV refuses to seek in what it takes for a picture, and takes a negative count for one.
+        self.can_seek = capture.get(self._cv2.CAP_PROP_FRAME_COUNT) > 1
+        self._fps = float(capture.get(self._cv2.CAP_PROP_FPS))
+
+    def restart(self) -> None:
+        # Opened anew: a rewind is reported as done even where it is not.
+        self.close()
+        cv2 = self._cv2
+        self._capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, DECODER_THREADS])
+        if not self._capture.isOpened():
+            raise DecodeError(f"OpenCV can't open {self._path!r}")
+
+    def grab(self) -> float | None:
+        return self._now() if self._capture.grab() else None
+
+    def retrieve(self) -> Frame | None:
+        done, frame = self._capture.retrieve()
+        if not done or frame is None:
+            return None
+        if frame.dtype != np.uint8:
+            frame = (frame >> 8).astype(np.uint8)
+        code = self._cv2.COLOR_GRAY2RGB if frame.ndim == 2 or frame.shape[2] == 1 else self._cv2.COLOR_BGR2RGB
+        return np.asarray(self._cv2.cvtColor(frame, code), dtype=np.uint8)
+
+    def seek(self, seconds: float) -> float | None:
+        if not self._capture.set(self._cv2.CAP_PROP_POS_FRAMES, round(seconds * self._fps)):
+            return None
+        return self._now()
+
+    def close(self) -> None:
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+    def _now(self) -> float:
+        return float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000
+
+
+class PyAVCapture:
+    """PyAV, for what OpenCV can't decode or decodes wrongly."""
+
+    name = "pyav"
+    can_seek = True
+
+    def __init__(self, probe: Probe) -> None:
+        self._av: Any = load_av()
+        self._probe = probe
+        self._container: Any = None
+        self._frame: Any = None
+        self.restart()
+
+    def restart(self) -> None:
+        self.close()
+        self._container = open_container(self._probe.path)
+        self._stream = self._container.streams[self._probe.stream]
+        self._stream.codec_context.thread_count = DECODER_THREADS
+        self._stream.thread_type = "AUTO"
+        self._base = float(self._stream.time_base or 0)
+        self._start = self._stream.start_time or 0
+        self._frames = self._decode()
+
+    def grab(self) -> float | None:
+        frame = next(self._frames, None)
+        if frame is None:
+            return None
+        self._frame = frame
+        return math.nan if frame.pts is None else (frame.pts - self._start) * self._base
+
+    def retrieve(self) -> Frame | None:
+        if self._frame is None:
+            return None
+        # A size that changes on the way is brought back to the first one, as OpenCV does.
+        size = {"width": self._probe.width, "height": self._probe.height}
+        try:
+            pixels = self._frame.to_ndarray(format="rgb24", **size)
+        except (self._av.FFmpegError, ValueError):
+            return None
+        # PyAV counts degrees counter-clockwise, as np.rot90 does.
+        return np.ascontiguousarray(np.rot90(pixels, self._probe.rotation // 90))
+
+    def seek(self, seconds: float) -> float | None:
+        try:
+            self._container.seek(round(seconds / self._base) + self._start, stream=self._stream, backward=True)
+        except (self._av.FFmpegError, OverflowError):
+            return None
+        self._frames = self._decode()
+        return self.grab()
+
+    def close(self) -> None:
+        if self._container is not None:
+            self._frame = None
+            self._container.close()
+            self._container = None
+
+    def _decode(self) -> Iterator[Any]:
+        errors = 0
+        while True:
+            try:
+                for packet in self._container.demux(self._stream):
+                    if packet.size:
+                        yield from self._decode_packet(packet)
+                break
+            except self._av.EOFError:
+                break
+            except self._av.FFmpegError:
+                errors += 1
+                if errors > 100:
+                    break
+        yield from self._decode_packet(None)
+
+    def _decode_packet(self, packet: Any) -> list[Any]:
+        try:
+            return list(self._stream.codec_context.decode(packet))
+        except self._av.FFmpegError:
+            # One bad picture is not the end of the file.
+            return []

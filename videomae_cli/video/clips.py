@@ -1,0 +1,84 @@
+"""One request -> the decoded clips of one file, in this process: open, plan, read."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from videomae_cli.errors import DecodeError
+from videomae_cli.video.preprocess import FrameTransform
+from videomae_cli.video.reader import VideoInfo, VideoReader, open_video
+from videomae_cli.video.sampling import SamplingPlan, SamplingSpec, plan_clips
+
+Frame = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """One file and what is wanted of it. Without `transform`, frames come as decoded: (1, H, W, 3)."""
+
+    path: str | os.PathLike[str]
+    sampling: SamplingSpec = field(default_factory=SamplingSpec)
+    transform: FrameTransform | None = None
+
+
+@dataclass(frozen=True)
+class DecodedVideo:
+    """The clips of one file.
+
+    frames: (U, K, h, w, 3) uint8, each frame once, in K crops; rows[c][t]: the place in `frames` of frame t of clip c;
+    timestamps[c][t]: its seconds after the first frame of the file; seconds: how long decoding took.
+    """
+
+    info: VideoInfo
+    plan: SamplingPlan
+    frames: Frame
+    rows: tuple[tuple[int, ...], ...]
+    timestamps: tuple[tuple[float, ...], ...]
+    warnings: tuple[str, ...]
+    seconds: float
+
+    def views(self) -> Frame:
+        """(V, T, h, w, 3) uint8 with V = clips * crops; view number clip * crops + crop."""
+        # (C, T, K, h, w, 3) -> (C, K, T, h, w, 3) -> (V, T, h, w, 3)
+        clips = self.frames[np.asarray(self.rows)].transpose(0, 2, 1, 3, 4, 5)
+        return np.ascontiguousarray(clips.reshape(-1, *clips.shape[2:]))
+
+
+def decode_clips(request: ClipRequest) -> DecodedVideo:
+    """Decode one file in this process. Raises a VideoError or DependencyError."""
+    started = time.monotonic()
+    with open_video(request.path) as reader:
+        try:
+            result = _decode(reader, request)
+            counted_again = reader.num_frames != result.plan.num_frames
+        except DecodeError:
+            counted_again = True
+        if counted_again:
+            # Only while reading did it show that fewer frames decode than the file has packets: plan anew.
+            result = _decode(reader, request)
+    return replace(result, seconds=time.monotonic() - started)
+
+
+def _decode(reader: VideoReader, request: ClipRequest) -> DecodedVideo:
+    plan = plan_clips(request.sampling, num_frames=reader.num_frames, fps=reader.fps, times=reader.times)
+    indices = plan.indices
+    frames = reader.read(indices, request.transform or _as_one_crop)
+    row = {index: position for position, index in enumerate(indices)}
+    return DecodedVideo(
+        info=reader.info,
+        plan=plan,
+        frames=frames,
+        rows=tuple(tuple(row[index] for index in clip) for clip in plan.clips),
+        timestamps=tuple(tuple(reader.timestamps(clip)) for clip in plan.clips),
+        warnings=reader.warnings,
+        seconds=0.0,
+    )
+
+
+def _as_one_crop(frame: Frame) -> Frame:
+    return frame[None]

@@ -1,0 +1,159 @@
+"""Brings a decoder to the frame with a given number, and knows for sure that it is there.
+
+Two ways. `IndexedCursor` seeks and walks by the packet index and checks the time of every frame it passes; at the
+first one that is not as foreseen it raises `IndexMismatchError`. `WalkingCursor` trusts nothing and counts from the
+first frame.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_left, bisect_right
+from itertools import pairwise
+
+from videomae_cli.errors import DecodeError
+from videomae_cli.video.captures import Capture
+from videomae_cli.video.probe import PacketIndex
+
+# OpenCV's own seek steps this far back before it looks for a keyframe.
+_BACK_OFF = 16
+# Walking so many frames is as cheap as a seek.
+_SEEK_COST = 8
+# A seek that lands too late is tried again from earlier; after that walking is quicker.
+_SEEK_TRIES = 3
+_TOLERANCE = 2e-4
+_SPARE_READS = 64
+# Seconds that a clock must go back for a new start; less is the disorder of a damaged stretch.
+_RESTART = 1.0
+
+
+class IndexMismatchError(Exception):
+    """The decoder does not do what the packets foretell."""
+
+
+class IndexedCursor:
+    """Frames by number through the index. `goto` leaves the decoder at the frame."""
+
+    def __init__(self, capture: Capture, index: PacketIndex) -> None:
+        self._capture, self._index = capture, index
+        self._times = index.times
+        self._position = -1
+
+    def goto(self, number: int) -> None:
+        """Grab frame `number`; afterwards `capture.retrieve()` gives it."""
+        if number == self._position:
+            return
+        if (number < self._position or self._seek_pays(number)) and not self._seek(number):
+            self._capture.restart()
+            self._position = -1
+        while self._position < number:
+            self._step()
+
+    def check_end(self) -> None:
+        """Make sure that the last frame of the index decodes and is the last."""
+        self.goto(len(self._times) - 1)
+        if self._capture.grab() is not None:
+            raise IndexMismatchError("frames after the last packet")
+        # Past the end some decoders can't go back.
+        self._capture.restart()
+        self._position = -1
+
+    def _step(self) -> None:
+        time = self._capture.grab()
+        if time is None or abs(time - self._times[self._position + 1]) > _TOLERANCE:
+            raise IndexMismatchError(f"frame {self._position + 1} came at {time}")
+        self._position += 1
+
+    def _seek_pays(self, number: int) -> bool:
+        return self._last_key(number - _BACK_OFF) > self._position + _SEEK_COST
+
+    def _last_key(self, number: int) -> int:
+        slot = bisect_right(self._index.keys, number) - 1
+        return self._index.keys[slot] if slot >= 0 else -1
+
+    def _seek(self, number: int) -> bool:
+        """Land before `number`, where decoding is clean; False if walking from the start is better."""
+        key = self._last_key(number)
+        if not self._capture.can_seek or self._last_key(number - _BACK_OFF) <= 0:
+            return False
+        # Where the landing place is not a known keyframe, one must lie between it and the frame.
+        target, back = (number, 8) if self._index.seekable else (key, _BACK_OFF)
+        for _ in range(_SEEK_TRIES):
+            landed = self._locate(self._capture.seek(self._times[max(target, 0)]))
+            if landed is not None and landed < number and (self._index.seekable or self._last_key(number) > landed):
+                self._position = landed
+                return True
+            target, back = target - back, back * 2
+            if target <= 0:
+                break
+        return False
+
+    def _locate(self, time: float | None) -> int | None:
+        if time is None or math.isnan(time):
+            return None
+        slot = bisect_left(self._times, time - _TOLERANCE)
+        return slot if slot < len(self._times) and abs(self._times[slot] - time) <= _TOLERANCE else None
+
+
+class WalkingCursor:
+    """Frames by number by counting from the start. A read that fails is not the end: `packets` says how many to try."""
+
+    def __init__(self, capture: Capture, packets: int) -> None:
+        self._capture, self._packets = capture, packets
+        self._position = -1
+        self._misses = 0
+
+    def goto(self, number: int) -> None:
+        """Grab frame `number`; afterwards `capture.retrieve()` gives it."""
+        if number < self._position:
+            self.restart()
+        while self._position < number:
+            if self._next() is None:
+                raise DecodeError(f"frame {number} could not be decoded")
+
+    def restart(self) -> None:
+        """Go before the first frame."""
+        self._capture.restart()
+        self._position, self._misses = -1, 0
+
+    def measure(self) -> array[float]:
+        """Decode everything and return the time of each frame (nan where unknown)."""
+        self.restart()
+        times = array("d")
+        while (time := self._next()) is not None:
+            times.append(time)
+        return times
+
+    def _next(self) -> float | None:
+        while self._misses <= max(self._packets - self._position - 1, 0) + _SPARE_READS:
+            time = self._capture.grab()
+            if time is not None:
+                self._position += 1
+                return time
+            self._misses += 1
+        return None
+
+
+def straighten(times: array[float], index: PacketIndex, fps: float) -> tuple[array[float], str | None]:
+    """Times that never go back, for frames counted by walking, and a warning if they had to be made up.
+
+    Where a recording's clock restarts, time goes on from the frame before.
+    """
+    known = all(math.isfinite(time) for time in times)
+    if known and all(times[i] < times[i + 1] for i in range(len(times) - 1)):
+        return times, None
+    if index.reliable and len(index.times) == len(times):
+        return index.times, None
+    step = 1.0 / fps
+    # A decoder without times reports zeros; a clock that restarts goes back once or twice.
+    backward = sum(not times[i] < times[i + 1] for i in range(len(times) - 1))
+    if not known or backward > max(3, len(times) // 20):
+        return array("d", (i * step for i in range(len(times)))), f"the file has no usable times: {fps:g} fps assumed"
+    result, shift, restarts = array("d", times[:1]), 0.0, 0
+    for before, now in pairwise(times):
+        if now < before - _RESTART:
+            shift += before - now + step
+            restarts += 1
+        result.append(max(now + shift, result[-1]))
+    return result, "the clock of the recording starts anew; time goes on from the frame before" if restarts else None

@@ -1,0 +1,63 @@
+"""Loads OpenCV and PyAV, silently and with errors that say what to install. The only place that imports them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from types import ModuleType
+
+from videomae_cli.errors import DependencyError
+
+# Fixed, not the number of cores: damaged pictures depend on it, and so does the memory for 4K.
+DECODER_THREADS = 2
+
+_state = {"debug": False}
+
+
+def set_debug(debug: bool) -> None:
+    """Let ffmpeg and OpenCV write to stderr. Has to be called before the first file is opened."""
+    _state["debug"] = debug
+
+
+def load_cv2() -> ModuleType:
+    """OpenCV, its log and ffmpeg's switched off unless debugging."""
+    if not _state["debug"]:
+        # Read by OpenCV when the first capture is made; too late after that.
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+    # A slide show has thousands of audio packets between two pictures; the default gives up after 4096.
+    os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", "1000000")
+    try:
+        import cv2
+    except ImportError as error:
+        raise DependencyError(_explain_opencv(error)) from None
+    if not _state["debug"]:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    return cv2
+
+
+def load_av() -> ModuleType:
+    """PyAV, its ffmpeg's log switched off unless debugging."""
+    try:
+        import av
+    except ImportError as error:
+        raise DependencyError(f"PyAV can't be loaded ({_one_line(error)}): pip install av") from None
+    if _state["debug"]:
+        av.logging.set_level(av.logging.WARNING)
+        logging.getLogger("libav").setLevel(logging.DEBUG)
+    else:
+        av.logging.set_level(None)
+    return av
+
+
+def _explain_opencv(error: ImportError) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return "OpenCV is not installed: pip install opencv-python-headless"
+    return (
+        f"OpenCV can't be loaded ({_one_line(error)}); the variant without windows needs no system libraries: "
+        "pip uninstall opencv-python && pip install opencv-python-headless"
+    )
+
+
+def _one_line(error: ImportError) -> str:
+    return " ".join(str(error).split())

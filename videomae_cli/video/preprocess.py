@@ -1,0 +1,251 @@
+"""Pixels as the checkpoint's own processor prepares them: resize and crop on uint8 frames, then scale and normalise.
+
+Two halves. `FrameTransform` takes one decoded frame to its crops and runs in the decoding process, so that large frames
+never travel; `Preprocessor.to_pixel_values` takes the stacked crops to the model's float tensor.
+
+Equal to transformers' VideoMAEImageProcessor within one level per pixel on downscales, two on upscales.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from videomae_cli.errors import ConfigError, OptionError
+
+if TYPE_CHECKING:
+    import torch
+
+Frame = npt.NDArray[np.uint8]
+
+# The hub's checkpoints use these; the 0.5 of transformers' class default was never trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+# PIL's numbers, as `resample` in the processor's file has them -> torch's names.
+_RESAMPLE = {2: "bilinear", 3: "bicubic"}
+_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+_NESTED = ("video_processor", "image_processor", "feature_extractor")
+RESIZE_METHODS = ("antialias", "opencv")
+
+
+@dataclass(frozen=True)
+class PreprocessConfig:
+    """What a processor's configuration file says, its quirks resolved.
+
+    shortest_edge: resize so that the short side is this, keeping proportions (pixels), or None;
+    size: resize to exactly (height, width), or None; crop: (height, width) around the centre, or None.
+    """
+
+    shortest_edge: int | None = 224
+    size: tuple[int, int] | None = None
+    crop: tuple[int, int] | None = (224, 224)
+    rescale_factor: float | None = 1 / 255
+    mean: tuple[float, float, float] | None = IMAGENET_MEAN
+    std: tuple[float, float, float] | None = IMAGENET_STD
+    interpolation: str = "bilinear"
+
+    @classmethod
+    def from_directory(cls, directory: Path | str, image_size: int | tuple[int, int] = 224) -> PreprocessConfig:
+        """Read a checkpoint directory; without any processor file, ImageNet statistics at the model's image size."""
+        for name in _FILES:
+            path = Path(directory) / name
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"can't read {path}: {error}") from None
+            if not isinstance(content, dict):
+                raise ConfigError(f"{path} does not hold a JSON object")
+            settings = _settings(content)
+            if settings is not None:
+                return cls.from_dict(settings, image_size)
+        return cls.from_dict({}, image_size)
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any], image_size: int | tuple[int, int] = 224) -> PreprocessConfig:
+        """From a processor's JSON object; `image_size` (pixels, or height and width) fills in what it leaves out."""
+        settings = _settings(settings) or {}
+        model_size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
+        shortest_edge, size = _read_size(settings.get("size"), model_size)
+        crop = _read_pair(settings.get("crop_size"), "crop_size")
+        if crop is None:
+            crop = size or (model_size if shortest_edge is None else (shortest_edge, shortest_edge))
+            if settings.get("size") is None:
+                crop = model_size
+        if not settings.get("do_resize", True):
+            shortest_edge = size = None
+        resample = settings.get("resample", 2)
+        if resample not in _RESAMPLE:
+            raise ConfigError(f"the processor's resample {resample!r} is not supported: 2 (bilinear) or 3 (bicubic)")
+        rescale, normalise = settings.get("do_rescale", True), settings.get("do_normalize", True)
+        return cls(
+            shortest_edge=shortest_edge,
+            size=size,
+            crop=crop if settings.get("do_center_crop", True) else None,
+            rescale_factor=_number(settings.get("rescale_factor", 1 / 255)) if rescale else None,
+            mean=_read_triple(settings.get("image_mean"), IMAGENET_MEAN, "image_mean") if normalise else None,
+            std=_read_triple(settings.get("image_std"), IMAGENET_STD, "image_std") if normalise else None,
+            interpolation=_RESAMPLE[resample],
+        )
+
+
+@dataclass(frozen=True)
+class FrameTransform:
+    """One uint8 RGB frame (H, W, 3) -> its crops (K, h, w, 3), K in 1, 3. Holds plain values: cheap to pickle.
+
+    method: "antialias" filters as PIL does; "opencv" is the official code's cv2 bilinear, which does not.
+    """
+
+    shortest_edge: int | None
+    size: tuple[int, int] | None
+    crop: tuple[int, int] | None
+    crops: int = 1
+    method: str = "antialias"
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        if self.method not in RESIZE_METHODS:
+            raise OptionError(f"unknown resize method {self.method!r}: choose {' or '.join(RESIZE_METHODS)}")
+        if self.crops not in (1, 3):
+            raise OptionError(f"crops must be 1 or 3, not {self.crops}")
+
+    def __call__(self, frame: Frame) -> Frame:
+        target = self.target_size(frame.shape[0], frame.shape[1])
+        resized = frame if target == frame.shape[:2] else _resize(frame, target, self.method, self.interpolation)
+        if self.crop is None:
+            return np.ascontiguousarray(resized)[None]
+        padded = _pad(resized, self.crop)
+        return np.stack([_window(padded, self.crop, k, self.crops) for k in range(self.crops)])
+
+    def target_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) after the resize and before the crop."""
+        if self.size is not None:
+            return self.size
+        if self.shortest_edge is None:
+            return height, width
+        short, long = min(height, width), max(height, width)
+        stretched = int(self.shortest_edge * long / short)
+        return (self.shortest_edge, stretched) if height <= width else (stretched, self.shortest_edge)
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """Both halves for one checkpoint. `resize`: "antialias" (the processor's) or "opencv" (the official code's)."""
+
+    config: PreprocessConfig
+    resize: str = "antialias"
+
+    def frame_transform(self, crops: int = 1) -> FrameTransform:
+        """The uint8 half, to be handed to the decoder. crops: 1 (centre) or 3 along the long side."""
+        c = self.config
+        return FrameTransform(c.shortest_edge, c.size, c.crop, crops, self.resize, c.interpolation)
+
+    def to_pixel_values(self, clips: Frame) -> torch.Tensor:
+        """uint8 (V, T, H, W, 3) -> float32 (V, T, 3, H, W), rescaled and normalised."""
+        import torch
+
+        # (V, T, H, W, 3) -> (V, T, 3, H, W)
+        pixels = torch.from_numpy(np.ascontiguousarray(clips)).permute(0, 1, 4, 2, 3).to(torch.float32).contiguous()
+        if self.config.rescale_factor is not None:
+            pixels *= self.config.rescale_factor
+        if self.config.mean is not None and self.config.std is not None:
+            pixels -= torch.tensor(self.config.mean).view(3, 1, 1)
+            pixels /= torch.tensor(self.config.std).view(3, 1, 1)
+        return pixels
+
+
+def _resize(frame: Frame, size: tuple[int, int], method: str, interpolation: str) -> Frame:
+    """(H, W, 3) uint8 -> (h, w, 3) uint8."""
+    if method == "opencv":
+        import cv2
+
+        flag = cv2.INTER_LINEAR if interpolation == "bilinear" else cv2.INTER_CUBIC
+        return np.asarray(cv2.resize(frame, (size[1], size[0]), interpolation=flag), dtype=np.uint8)
+    import torch
+
+    # (H, W, 3) -> (1, 3, H, W) as a view: torch has a fast path for channels-last uint8
+    planes = torch.from_numpy(frame).permute(2, 0, 1)[None]
+    interpolate = torch.nn.functional.interpolate
+    resized = interpolate(planes, size=size, mode=interpolation, align_corners=False, antialias=True)
+    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
+
+
+def _pad(frame: Frame, crop: tuple[int, int]) -> Frame:
+    """Black borders where the frame is smaller than the crop, as the processor adds them."""
+    missing = [max(crop[axis] - frame.shape[axis], 0) for axis in (0, 1)]
+    if missing == [0, 0]:
+        return frame
+    # The processor puts the odd pixel before, not after.
+    before = [(m + 1) // 2 for m in missing]
+    return np.pad(frame, ((before[0], missing[0] - before[0]), (before[1], missing[1] - before[1]), (0, 0)))
+
+
+def _window(frame: Frame, crop: tuple[int, int], k: int, crops: int) -> Frame:
+    """Crop k of `crops`: the centre, or 3 spread along the long side at int(k * (long - crop) / 2)."""
+    room = [frame.shape[axis] - crop[axis] for axis in (0, 1)]
+    offset = [room[0] // 2, room[1] // 2]
+    if crops == 3:
+        long_axis = 0 if frame.shape[0] > frame.shape[1] else 1
+        offset[long_axis] = int(k * room[long_axis] / 2)
+    return frame[offset[0] : offset[0] + crop[0], offset[1] : offset[1] + crop[1]]
+
+
+def _settings(content: dict[str, Any]) -> dict[str, Any] | None:
+    """The processor's own object: newer repositories nest it under the name of its part."""
+    for key in _NESTED:
+        if isinstance(content.get(key), dict):
+            return dict(content[key])
+    known = {"size", "crop_size", "image_mean", "image_std", "do_resize", "do_normalize", "do_rescale"}
+    return content if known & content.keys() else None
+
+
+def _read_size(value: Any, model_size: tuple[int, int]) -> tuple[int | None, tuple[int, int] | None]:
+    if value is None:
+        if model_size[0] == model_size[1]:
+            return model_size[0], None
+        return None, model_size
+    if isinstance(value, dict) and "shortest_edge" in value:
+        return _positive(value["shortest_edge"], "size"), None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _positive(value, "size"), None
+    return None, _read_pair(value, "size")
+
+
+def _read_pair(value: Any, name: str) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    if isinstance(value, dict) and {"height", "width"} <= value.keys():
+        return _positive(value["height"], name), _positive(value["width"], name)
+    if isinstance(value, dict) and "shortest_edge" in value:
+        value = value["shortest_edge"]
+    if isinstance(value, (list, tuple)) and len(value) == 2:
+        return _positive(value[0], name), _positive(value[1], name)
+    edge = _positive(value, name)
+    return edge, edge
+
+
+def _read_triple(value: Any, default: tuple[float, float, float], name: str) -> tuple[float, float, float]:
+    if value is None:
+        return default
+    values = [_number(v) for v in value] if isinstance(value, (list, tuple)) else [_number(value)] * 3
+    if len(values) != 3:
+        raise ConfigError(f"the processor's {name} must have 3 values, not {len(values)}")
+    return values[0], values[1], values[2]
+
+
+def _positive(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"the processor's {name} is {value!r}, which is no size in pixels")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigError(f"the processor's configuration has {value!r} where a number belongs")
+    return float(value)

@@ -1,0 +1,278 @@
+"""What a file holds, found out without decoding it: streams, colours, and the time of every packet.
+
+PyAV reads the packets once (some 5 ms a minute of video). Their presentation times, sorted, are the times OpenCV
+reports frame by frame on all but damaged or very odd files, so they serve as an index that the reader verifies as it
+goes. The header's number of frames is never believed.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from videomae_cli.errors import NotAVideoError
+from videomae_cli.video.bitstream import BitstreamCheck
+from videomae_cli.video.native import load_av
+
+# Demuxers that open other files than the one given, devices, pictures, and text drawn as pictures.
+_REFUSED = frozenset(
+    {
+        *("concat", "dash", "hls", "imf", "rtp", "rtsp", "sap", "sdp", "webm_dash_manifest"),
+        *("alsa", "avisynth", "fbdev", "iec61883", "jack", "kmsgrab", "lavfi", "oss", "pulse", "sndio", "v4l2"),
+        *("vapoursynth", "video4linux2", "x11grab", "xcbgrab"),
+        *("alias_pix", "brender_pix", "fits", "ico", "image2", "image2pipe", "txd"),
+        *("adf", "bin", "idf", "tty", "xbin"),
+    }
+)
+_MAX_READ_ERRORS = 100
+_PROBE_PACKETS = 120
+# Where a seek lands on the keyframe that the container's index names, and packets carry their own times.
+_INDEXED_CONTAINERS = ("mov", "matroska")
+# ffmpeg's AVFieldOrder: unknown, progressive.
+_PROGRESSIVE = (0, 1)
+_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+
+
+@dataclass(frozen=True)
+class PacketIndex:
+    """The presentation timeline. times: seconds from the stream's start, one per picture, ascending.
+
+    keys: positions in `times` where decoding can start. reliable: the times are all there and distinct;
+    complete: nothing hints at frames that won't decode, so their number needs no check; packets: pictures stored,
+    whether shown or not; seekable: a seek lands on a keyframe.
+    """
+
+    times: array[float]
+    keys: array[int]
+    packets: int
+    reliable: bool
+    complete: bool
+    seekable: bool
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The video stream that is decoded. width, height: pixels as stored; declared: the header's count of frames, or 0;
+    avoid_opencv: why OpenCV can't be trusted with this stream, or None."""
+
+    path: str
+    stream: int
+    codec: str
+    width: int
+    height: int
+    fps: float
+    declared: int
+    duration: float
+    rotation: int
+    pixel_aspect: Fraction
+    start_time: float
+    avoid_opencv: str | None
+    index: PacketIndex
+
+
+def probe_video(path: str) -> Probe:
+    """Read the packets of the first video stream. Raises NotAVideoError where there is none."""
+    av = load_av()
+    with open_container(path) as container:
+        stream = _choose_stream(container, path)
+        stream.codec_context.thread_count = 1
+        scan = _Scan(container, stream)
+        try:
+            scan.run(av)
+        except (ValueError, MemoryError) as error:
+            raise NotAVideoError(f"can't read {path!r}: {error}") from None
+        index = scan.index()
+        frame = scan.first_frame
+        rate = stream.average_rate or stream.guessed_rate
+        declared = int(stream.frames or 0)
+        return Probe(
+            path=path,
+            stream=stream.index,
+            codec=stream.codec_context.codec.canonical_name,
+            width=frame.width if frame is not None else stream.codec_context.width,
+            height=frame.height if frame is not None else stream.codec_context.height,
+            fps=_sane_rate(float(rate) if rate else 0.0, index),
+            declared=declared if 0 < declared < 2**40 else 0,
+            duration=_duration(container, stream),
+            rotation=int(frame.rotation) % 360 if frame is not None else 0,
+            pixel_aspect=_pixel_aspect(stream.sample_aspect_ratio),
+            start_time=float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0,
+            avoid_opencv=_why_not_opencv(container, stream, frame),
+            index=index,
+        )
+
+
+def open_container(path: str) -> Any:
+    """Open a file with PyAV: as a plain file of a format that reads no other file."""
+    av = load_av()
+    try:
+        return av.open(
+            str(Path(path).absolute()),
+            options={"protocol_whitelist": "file", "format_whitelist": _allowed_formats()},
+            metadata_errors="replace",
+        )
+    except (av.FFmpegError, ValueError, UnicodeError) as error:
+        raise NotAVideoError(f"{path!r} holds no video that can be read ({_reason(path, error)})") from None
+
+
+class _Scan:
+    """One pass over the packets; decodes just enough to see the first frame."""
+
+    def __init__(self, container: Any, stream: Any) -> None:
+        self._container, self._stream = container, stream
+        self._times: array[float] = array("d")
+        self._keys: array[float] = array("d")
+        self._packets = 0
+        self._hidden = 0
+        self._untimed = 0
+        self._damaged = False
+        self.first_frame: Any = None
+
+    def run(self, av: Any) -> None:
+        for other in self._container.streams:
+            if other.index != self._stream.index:
+                other.discard = av.stream.Discard.all
+        check = BitstreamCheck(self._stream.codec_context)
+        base, start = float(self._stream.time_base or 0), self._stream.start_time or 0
+        for packet in self._each_packet(av):
+            self._packets += 1
+            if self.first_frame is None and self._packets <= _PROBE_PACKETS:
+                self._decode_first(av, packet)
+            if packet.is_corrupt:
+                self._damaged = True
+            kind = check(packet)
+            if kind == "damaged":
+                self._damaged = True
+            if packet.is_discard or kind == "hidden":
+                self._hidden += 1
+                continue
+            if packet.pts is None:
+                self._untimed += 1
+                continue
+            time = (packet.pts - start) * base
+            self._times.append(time)
+            if packet.is_keyframe and kind != "refresh":
+                self._keys.append(time)
+        if self.first_frame is None and self._packets <= _PROBE_PACKETS:
+            self._decode_first(av, None)
+
+    def index(self) -> PacketIndex:
+        times = array("d", sorted(self._times))
+        distinct = all(times[i] < times[i + 1] for i in range(len(times) - 1))
+        reliable = distinct and not self._untimed and len(times) > 0 and self._stream.start_time is not None
+        name = self._container.format.name
+        indexed = any(kind in name for kind in _INDEXED_CONTAINERS)
+        declared = self._stream.frames
+        matches = not declared or declared == self._packets or "mov" not in name
+        return PacketIndex(
+            times=times,
+            keys=array("q", sorted(bisect_left(times, key) for key in self._keys)) if reliable else array("q"),
+            packets=self._packets,
+            reliable=reliable,
+            complete=reliable and indexed and matches and not self._damaged and not self._hidden,
+            seekable=indexed,
+        )
+
+    def _each_packet(self, av: Any) -> Iterator[Any]:
+        errors = 0
+        while True:
+            try:
+                for packet in self._container.demux(self._stream):
+                    if packet.size:
+                        yield packet
+                return
+            except av.EOFError:
+                return
+            except av.FFmpegError:
+                # A bad stretch: reading on may find more.
+                self._damaged = True
+                errors += 1
+                if errors > _MAX_READ_ERRORS:
+                    return
+
+    def _decode_first(self, av: Any, packet: Any) -> None:
+        try:
+            frames = self._stream.codec_context.decode(packet)
+        except av.FFmpegError:
+            return
+        if frames:
+            self.first_frame = frames[0]
+
+
+@lru_cache(maxsize=1)
+def _allowed_formats() -> str:
+    names = {name for entry in load_av().formats_available for name in entry.split(",")}
+    return ",".join(sorted(n for n in names if n not in _REFUSED and not n.endswith("_pipe")))
+
+
+def _choose_stream(container: Any, path: str) -> Any:
+    av = load_av()
+    streams = container.streams.video
+    if not streams:
+        raise NotAVideoError(f"{path!r} holds no video, only " + (_kinds(container) or "no stream at all"))
+    covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    moving = [stream for stream in streams if not stream.disposition & covers]
+    if moving and moving[0].codec_context is None:
+        raise NotAVideoError(f"{path!r} holds video in a format that nothing here decodes, or is damaged")
+    if not moving:
+        raise NotAVideoError(f"{path!r} holds no video, only {_kinds(container) or 'a picture'} and a cover picture")
+    return moving[0]
+
+
+def _kinds(container: Any) -> str:
+    return " and ".join(sorted({stream.type for stream in container.streams if stream.type != "video"}))
+
+
+def _why_not_opencv(container: Any, stream: Any, frame: Any) -> str | None:
+    context = stream.codec_context
+    videos = container.streams.video
+    if stream.index != videos[0].index:
+        return "the video is not the first picture stream"
+    transfer = frame.color_trc if frame is not None else context.color_trc
+    if transfer in _HDR_TRANSFERS:
+        return f"{_HDR_TRANSFERS[transfer]} colours"
+    if (frame is not None and frame.interlaced_frame) or context.field_order not in _PROGRESSIVE:
+        return "interlaced"
+    return None
+
+
+def _pixel_aspect(value: Fraction | None) -> Fraction:
+    # Beyond this the header is nonsense.
+    return value if value and Fraction(1, 5) <= value <= 5 else Fraction(1)
+
+
+def _sane_rate(rate: float, index: PacketIndex) -> float:
+    times = index.times
+    span = times[-1] - times[0] if index.reliable and len(times) > 1 else 0.0
+    measured = (len(times) - 1) / span if span > 0 else 0.0
+    if measured and not 0.5 < rate / measured < 2:
+        return measured
+    return rate if 0 < rate <= 1000 else 25.0
+
+
+def _duration(container: Any, stream: Any) -> float:
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / 1e6 if container.duration else 0.0
+
+
+def _reason(path: str, error: Exception) -> str:
+    """A word on what the file is instead."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(512)
+    except OSError as problem:
+        return problem.strerror or "can't be read"
+    if not head:
+        return "the file is empty"
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")) or head[8:12] == b"WEBP":
+        return "it is a picture"
+    if not any(byte < 9 for byte in head):
+        return "it looks like text"
+    return " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".") or "unknown format"

@@ -1,0 +1,300 @@
+"""One video file -> exactly the frames asked for, in this process.
+
+OpenCV decodes; its word about counts, positions and success is never trusted. `probe` reads the packets' times first;
+`cursor` goes to a frame through them and checks every step. Where the file doesn't do what its packets foretell, the
+reader walks from the first frame and counts. Where OpenCV can't decode, or is wrong, PyAV does.
+
+The truth is a full sequential decode by the same decoder: frame i is the i-th picture that comes out of it.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from videomae_cli.errors import DecodeError
+from videomae_cli.video.captures import Capture, OpenCVCapture, PyAVCapture
+from videomae_cli.video.cursor import IndexedCursor, IndexMismatchError, WalkingCursor, straighten
+from videomae_cli.video.discovery import check_regular_file
+from videomae_cli.video.native import load_cv2
+from videomae_cli.video.probe import Probe, probe_video
+
+Frame = npt.NDArray[np.uint8]
+Transform = Callable[[Frame], Frame]
+
+# Frames OpenCV repeats byte for byte are compared with PyAV's so often per file: still pictures are common.
+_TWIN_CHECKS = 2
+_TWIN_DIFFERENCE = 12.0
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known of an open file.
+
+    decoder: "opencv" or "pyav", and `reason` why not OpenCV; num_frames: how many decode; declared_frames: what the
+    header says, 0 for nothing; fps: frames per second on average; duration, start_time: seconds; width, height: pixels
+    of the frames delivered, upright and square.
+    """
+
+    path: str
+    decoder: str
+    num_frames: int
+    declared_frames: int
+    fps: float
+    duration: float
+    width: int
+    height: int
+    codec: str
+    rotation: int
+    start_time: float
+    reason: str | None = None
+
+
+class _WrongPicturesError(Exception):
+    """OpenCV delivers pictures that are not in the file."""
+
+
+class VideoReader:
+    """An open video. For one thread of one process. Use `open_video`."""
+
+    def __init__(self, path: str, *, decoder: str | None = None) -> None:
+        self._probe = probe_video(path)
+        self._reason = self._probe.avoid_opencv if decoder is None else None
+        self._twin_checks = _TWIN_CHECKS
+        self._notes: list[str] = []
+        self._capture: Capture | None = None
+        if (decoder or ("pyav" if self._reason else "opencv")) == "opencv":
+            try:
+                self._start(OpenCVCapture)
+            except DecodeError:
+                if decoder is not None:
+                    raise
+                self._reason = "OpenCV decodes nothing"
+                self._start(PyAVCapture)
+        else:
+            self._start(PyAVCapture)
+
+    @property
+    def info(self) -> VideoInfo:
+        """The file in figures."""
+        probe = self._probe
+        width, height = self._frame_size()
+        return VideoInfo(
+            path=probe.path,
+            decoder=self._open_capture.name,
+            num_frames=self.num_frames,
+            declared_frames=probe.declared,
+            fps=probe.fps,
+            duration=self._times[-1] - self._times[0] + 1 / probe.fps,
+            width=width,
+            height=height,
+            codec=probe.codec,
+            rotation=probe.rotation,
+            start_time=probe.start_time + self._times[0],
+            reason=self._reason,
+        )
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames decode."""
+        return len(self._times)
+
+    @property
+    def fps(self) -> float:
+        """Frames per second, on average."""
+        return self._probe.fps
+
+    @property
+    def times(self) -> array[float]:
+        """Seconds of every frame; the first is at 0."""
+        return array("d", (time - self._times[0] for time in self._times))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know about this file."""
+        return (*self._notes, *self._missing())
+
+    def timestamps(self, indices: Sequence[int]) -> list[float]:
+        """Seconds of these frames after the first frame of the file."""
+        return [self._times[index] - self._times[0] for index in indices]
+
+    def read(self, indices: Sequence[int], transform: Transform | None = None) -> Frame:
+        """The frames with these numbers, in this order, repeats allowed: (T, H, W, 3) uint8 RGB.
+
+        With `transform` each frame is handed over as soon as it is decoded, and its result stacked instead.
+        Raises IndexError for a number that no frame has, DecodeError if a frame turns out not to decode.
+        """
+        wanted = sorted(set(indices))
+        try:
+            rows = self._read_sorted(wanted, transform)
+        except _WrongPicturesError:
+            self._switch_to_pyav()
+            rows = self._read_sorted(wanted, transform)
+        if list(indices) == wanted:
+            return rows
+        where = {index: row for row, index in enumerate(wanted)}
+        return rows[[where[index] for index in indices]]
+
+    def iter_frames(
+        self, indices: Sequence[int], transform: Transform | None = None
+    ) -> Iterator[tuple[int, float, Frame]]:
+        """(number, seconds, frame) one after the other, for ascending numbers; holds one frame at a time."""
+        if any(a >= b for a, b in pairwise(indices)):
+            raise ValueError("indices must ascend")
+        for index in indices:
+            try:
+                frame = self._frame(index)
+            except _WrongPicturesError:
+                self._switch_to_pyav()
+                frame = self._frame(index)
+            yield index, self._times[index] - self._times[0], frame if transform is None else transform(frame)
+
+    def close(self) -> None:
+        """Free the decoder."""
+        if self._capture is not None:
+            self._capture.close()
+            self._capture = None
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def _open_capture(self) -> Capture:
+        assert self._capture is not None, "the reader is closed"
+        return self._capture
+
+    def _start(self, capture_class: Callable[[Probe], Capture]) -> None:
+        """Open with a decoder and settle how many frames there are."""
+        self.close()
+        self._notes.clear()
+        self._capture = capture = capture_class(self._probe)
+        self._last_sample: Frame | None = None
+        index = self._probe.index
+        self._cursor: IndexedCursor | WalkingCursor
+        if index.reliable:
+            self._cursor = cursor = IndexedCursor(capture, index)
+            self._times = index.times
+            try:
+                cursor.goto(0)
+                if not index.complete:
+                    cursor.check_end()
+                return
+            except IndexMismatchError:
+                pass
+        self._walk()
+
+    def _walk(self) -> None:
+        """Give up the index: count every frame, and find frames by counting from now on."""
+        cursor = WalkingCursor(self._open_capture, self._probe.index.packets)
+        times = cursor.measure()
+        if not times:
+            raise DecodeError(f"no frame of {self._probe.path!r} could be decoded")
+        cursor.restart()
+        self._cursor = cursor
+        self._times, note = straighten(times, self._probe.index, self._probe.fps)
+        if note:
+            self._notes.append(note)
+
+    def _switch_to_pyav(self) -> None:
+        self._reason = "OpenCV decodes it wrongly"
+        self._start(PyAVCapture)
+
+    def _read_sorted(self, wanted: Sequence[int], transform: Transform | None) -> Frame:
+        rows: Frame | None = None
+        for row, index in enumerate(wanted):
+            frame = self._frame(index)
+            result = frame if transform is None else transform(frame)
+            if rows is None:
+                rows = np.empty((len(wanted), *result.shape), np.uint8)
+            rows[row] = result
+        if rows is None:
+            raise IndexError("no frames asked for")
+        return rows
+
+    def _frame(self, index: int) -> Frame:
+        if not 0 <= index < self.num_frames:
+            raise IndexError(f"frame {index} of a video of {self.num_frames} frames")
+        try:
+            self._cursor.goto(index)
+        except IndexMismatchError:
+            self._walk()
+            if index >= self.num_frames:
+                raise DecodeError(f"frame {index} could not be decoded: only {self.num_frames} could") from None
+            self._cursor.goto(index)
+        frame = self._open_capture.retrieve()
+        if frame is None:
+            raise DecodeError(f"frame {index} of {self._probe.path!r} could not be converted to RGB")
+        self._check_twin(index, frame)
+        return self._square(frame)
+
+    def _check_twin(self, index: int, frame: Frame) -> None:
+        """OpenCV 4.13 and later leave the last picture in place, and say nothing, when they can't convert a frame
+        (interlaced, for one). So a picture that repeats is looked up with PyAV."""
+        if self._open_capture.name != "opencv" or not self._twin_checks:
+            return
+        sample = frame[::5, ::7].copy()
+        repeated = self._last_sample is not None and np.array_equal(sample, self._last_sample)
+        self._last_sample = sample
+        if not repeated:
+            return
+        self._twin_checks -= 1
+        try:
+            with VideoReader(self._probe.path, decoder="pyav") as other:
+                if index >= other.num_frames:
+                    return
+                truth = other._frame(index)
+        except DecodeError:
+            return
+        mine = self._square(frame)
+        if truth.shape != mine.shape:
+            raise _WrongPicturesError
+        if np.abs(truth[::3, ::3].astype(np.int16) - mine[::3, ::3]).mean() > _TWIN_DIFFERENCE:
+            raise _WrongPicturesError
+
+    def _frame_size(self) -> tuple[int, int]:
+        """(width, height) of delivered frames."""
+        width, height = self._probe.width, self._probe.height
+        if self._probe.pixel_aspect != 1:
+            width = max(round(width * self._probe.pixel_aspect), 1)
+        return (height, width) if self._probe.rotation in (90, 270) else (width, height)
+
+    def _square(self, frame: Frame) -> Frame:
+        """Stretch pixels that are not square, and a frame whose size changed on the way, to the file's one size."""
+        width, height = self._frame_size()
+        if frame.shape[:2] == (height, width):
+            return frame
+        cv2 = load_cv2()
+        shrinks = frame.shape[0] * frame.shape[1] > width * height
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(frame, (width, height), interpolation=method), dtype=np.uint8)
+
+    def _missing(self) -> list[str]:
+        """A word on frames that the file should have but that don't decode."""
+        decoded, declared = self.num_frames, self._probe.declared
+        expected = max(len(self._probe.index.times), declared)
+        if decoded < expected:
+            return [f"{decoded} of {expected} frames decoded: the file is damaged or cut off"]
+        end = self._times[-1] - self._times[0] + 1 / self.fps
+        if end < 0.9 * self._probe.duration - 1:
+            return [f"{decoded} of about {round(self._probe.duration * self.fps)} frames decoded: the file is cut off"]
+        return []
+
+
+def open_video(path: str | os.PathLike[str], *, decoder: str | None = None) -> VideoReader:
+    """Open a regular file that holds a video.
+
+    decoder: "opencv" or "pyav" to insist on one; otherwise OpenCV where it is right. Raises VideoNotFoundError,
+    NotAVideoError, DecodeError (no frame decodes) or DependencyError.
+    """
+    path = os.fspath(path)
+    check_regular_file(path)
+    return VideoReader(path, decoder=decoder)

@@ -1,0 +1,263 @@
+"""Which frames to look at: pure maths from (frame count, times, what is wanted) to frame indices. No I/O.
+
+    file       0 . . . . . . . . . . . . . . . . . . . . . N-1
+    dense      |x...x...x...x|              |x...x...x...x|      every `stride`-th frame, clips spread evenly
+    uniform    |x   x   x   x   x   x|x   x   x   x   x   x|     the file in equal parts, one clip each
+    segments   x   o   x   o   x   o   x   o   x   o   x   o     every clip spans the file, shifted by a phase
+
+`dense` is the Kinetics-400 test of the VideoMAE paper (MCG-NJU/VideoMAE 14ef8d8, kinetics.py), `segments` its
+Something-Something V2 test (ssv2.py). `protocol="paper"` fixes 5 x 3 and 2 x 3 views and keeps their edge behaviour;
+`auto` picks the family of the checkpoint's data and adapts clips and stride to the length of the file.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from videomae_cli.errors import OptionError, VideoError
+
+FAMILIES = ("dense", "uniform", "segments")
+DEFAULT_STRIDE = 4
+SECONDS_PER_CLIP = 10.0
+MAX_AUTO_CLIPS = 10
+PAPER_CLIPS = {"dense": 5, "segments": 2}
+PAPER_CROPS = 3
+
+
+@dataclass(frozen=True)
+class SamplingSpec:
+    """What is wanted; None means "as `protocol` says". Times in seconds, `fps` in frames per second.
+
+    checkpoint_family, checkpoint_stride: how the checkpoint's training data was sampled; used by family "auto".
+    """
+
+    frames: int = 16
+    family: str = "auto"
+    stride: int | None = None
+    clips: int | None = None
+    crops: int | None = None
+    protocol: str = "auto"
+    fps: float | None = None
+    start: float | None = None
+    end: float | None = None
+    checkpoint_family: str | None = None
+    checkpoint_stride: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "stride", "clips", "checkpoint_stride"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise OptionError(f"{name} must be at least 1, not {value}")
+        if self.crops not in (None, 1, 3):
+            raise OptionError(f"crops must be 1 or 3, not {self.crops}")
+        if self.family not in ("auto", *FAMILIES):
+            raise OptionError(f"unknown sampling family {self.family!r}: choose auto, {', '.join(FAMILIES)}")
+        if self.checkpoint_family not in (None, *FAMILIES):
+            raise OptionError(f"the checkpoint names an unknown sampling family {self.checkpoint_family!r}")
+        if self.protocol not in ("auto", "paper"):
+            raise OptionError(f"unknown protocol {self.protocol!r}: choose auto or paper")
+        self._check_times()
+        self._check_paper()
+
+    def _check_times(self) -> None:
+        for name in ("fps", "start", "end"):
+            value = getattr(self, name)
+            if value is not None and (not math.isfinite(value) or value < 0 or (name == "fps" and value == 0)):
+                raise OptionError(f"{name} must be a positive number, not {value}")
+        if self.end is not None and self.end <= (self.start or 0.0):
+            raise OptionError(f"end ({self.end:g} s) must be after start ({self.start or 0.0:g} s)")
+
+    def _check_paper(self) -> None:
+        if self.protocol != "paper":
+            return
+        fixed = [name for name in ("stride", "clips", "crops", "fps") if getattr(self, name) is not None]
+        if fixed:
+            names = " and ".join(fixed)
+            raise OptionError(f"the paper protocol fixes {names} itself: leave out either it or {names}")
+        if self.resolved_family not in PAPER_CLIPS:
+            raise OptionError(f"the paper has no {self.resolved_family!r} protocol: choose dense or segments")
+
+    @property
+    def resolved_family(self) -> str:
+        """The family in use: as asked, else the checkpoint's, else dense."""
+        return self.family if self.family != "auto" else self.checkpoint_family or "dense"
+
+    @property
+    def resolved_crops(self) -> int:
+        """Crops per clip: as asked, else 3 for the paper's protocol, else 1."""
+        return self.crops or (PAPER_CROPS if self.protocol == "paper" else 1)
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """The frames to read: `clips[c][t]` is a frame index of the file. `description` says in words what was done."""
+
+    family: str
+    stride: int | None
+    clips: tuple[tuple[int, ...], ...]
+    crops: int
+    description: str
+    num_frames: int
+    window: tuple[int, int]
+
+    @property
+    def indices(self) -> list[int]:
+        """Every frame wanted, once, ascending."""
+        return sorted({index for clip in self.clips for index in clip})
+
+
+def plan_clips(
+    spec: SamplingSpec, *, num_frames: int, fps: float, times: Sequence[float] | None = None
+) -> SamplingPlan:
+    """The frames that `spec` asks for in a file of `num_frames` frames.
+
+    times: seconds of each frame, ascending from 0; without them frame i is at i / fps. A VideoError is raised if
+    nothing lies between `spec.start` and `spec.end`.
+    """
+    if num_frames < 1:
+        raise VideoError("the video has no frames")
+    clock = times if times is not None else _Clock(num_frames, fps)
+    first, stop = _window(spec, clock)
+    pool = range(first, stop) if spec.fps is None else _resample(clock, first, stop, spec.fps)
+    # The last frame lasts until the next one would come, so that 30 frames at 30 fps are a second.
+    rate = spec.fps or fps
+    seconds = clock[stop - 1] - clock[first] + (1.0 / rate if rate > 0 else 0.0)
+    family = spec.resolved_family
+    stride = _stride(spec, len(pool)) if family == "dense" else None
+    count = _clip_count(spec, family, seconds)
+    positions = _POSITIONS[family](len(pool), spec.frames, stride or 1, count)
+    clips = tuple(tuple(pool[position] for position in clip) for clip in positions)
+    description = _describe(spec, family, stride, count, len(pool), seconds)
+    return SamplingPlan(family, stride, clips, spec.resolved_crops, description, num_frames, (first, stop))
+
+
+def dense_positions(count: int, frames: int, stride: int, clips: int) -> list[list[int]]:
+    """Kinetics: keep positions 0, stride, 2 stride, ...; repeat the last up to `frames`; clip k starts at
+    int(k * max((kept - frames) / (clips - 1), 0)) among those kept. A single clip sits in the middle."""
+    span = (frames - 1) * stride + 1
+    if clips == 1 and count > span:
+        # Centred on the file rather than on the kept positions: no side loses more frames than the other.
+        return [list(range((count - span) // 2, count, stride))[:frames]]
+    kept = list(range(0, count, stride))
+    kept += kept[-1:] * (frames - len(kept))
+    room = len(kept) - frames
+    starts = [int(k * max(room / max(clips - 1, 1), 0)) for k in range(clips)]
+    return [kept[start : start + frames] for start in starts]
+
+
+def uniform_positions(count: int, frames: int, stride: int, clips: int) -> list[list[int]]:
+    """Cut into `clips` equal parts; in each, `frames` positions from its first to its last frame, equally spaced."""
+    result = []
+    for k in range(clips):
+        first = min(count * k // clips, count - 1)
+        last = max(count * (k + 1) // clips - 1, first)
+        result.append([first + (last - first) * t // max(frames - 1, 1) for t in range(frames)])
+    return result
+
+
+def segments_positions(count: int, frames: int, stride: int, clips: int) -> list[list[int]]:
+    """Something-Something: tick = count / frames; clip c takes int(tick * c / clips + tick * x) for each segment x.
+
+    With two clips these are the two halves of the published sorted union of int(tick * x) and int(tick / 2 + tick * x).
+    A single clip takes the middle of each segment, as the official validation does.
+    """
+    tick = count / frames
+    shifts = [tick / 2] if clips == 1 else [tick * c / clips for c in range(clips)]
+    return [[int(shift + tick * x) for x in range(frames)] for shift in shifts]
+
+
+_POSITIONS = {"dense": dense_positions, "uniform": uniform_positions, "segments": segments_positions}
+
+
+def parse_time(text: str) -> float:
+    """Seconds from "90", "90.5", "1:30" or "00:01:30.5"."""
+    fields = text.strip().split(":")
+    try:
+        numbers = [float(field) for field in fields]
+    except ValueError:
+        numbers = []
+    sane = all(math.isfinite(n) and n >= 0 for n in numbers) and all(n < 60 for n in numbers[1:])
+    if not 1 <= len(numbers) <= 3 or not sane:
+        raise OptionError(f"{text!r} is not a time: write seconds (90.5) or hh:mm:ss (00:01:30.5)")
+    seconds = 0.0
+    for number in numbers:
+        seconds = seconds * 60 + number
+    return seconds
+
+
+class _Clock(Sequence[float]):
+    """Frame times of a constant rate, without holding them."""
+
+    def __init__(self, count: int, fps: float) -> None:
+        self._count, self._fps = count, fps if fps > 0 else 25.0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> float:  # type: ignore[override]
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        return index / self._fps
+
+
+def _window(spec: SamplingSpec, clock: Sequence[float]) -> tuple[int, int]:
+    # Half a millisecond of grace: containers store times in ticks, people write 1.033.
+    first = bisect_left(clock, spec.start - 5e-4) if spec.start else 0
+    stop = bisect_left(clock, spec.end - 5e-4) if spec.end is not None else len(clock)
+    if first >= len(clock):
+        raise VideoError(f"start ({spec.start:g} s) is after the last frame ({clock[len(clock) - 1]:.3f} s)")
+    if stop <= first:
+        raise VideoError(f"no frame lies between {spec.start or 0.0:g} s and {spec.end:g} s")
+    return first, stop
+
+
+def _resample(clock: Sequence[float], first: int, stop: int, fps: float) -> list[int]:
+    """The frame nearest in time to each tick of an `fps` clock that starts with frame `first`."""
+    origin = clock[first]
+    ticks = int((clock[stop - 1] - origin) * fps + 1e-6) + 1
+    return [_nearest(clock, origin + k / fps, first, stop) for k in range(ticks)]
+
+
+def _nearest(clock: Sequence[float], moment: float, first: int, stop: int) -> int:
+    right = bisect_left(clock, moment, first, stop)
+    if right == stop or (right > first and moment - clock[right - 1] < clock[right] - moment):
+        return right - 1
+    return right
+
+
+def _stride(spec: SamplingSpec, count: int) -> int:
+    wanted = spec.stride or (spec.checkpoint_stride if spec.family == "auto" else None) or DEFAULT_STRIDE
+    if spec.stride is None and spec.protocol == "auto" and spec.family == "auto" and spec.frames > 1:
+        # A short file is better seen at a smaller stride than as a repeated last frame.
+        return min(wanted, max(1, (count - 1) // (spec.frames - 1)))
+    return wanted
+
+
+def _clip_count(spec: SamplingSpec, family: str, seconds: float) -> int:
+    if spec.protocol == "paper":
+        return PAPER_CLIPS[family]
+    return spec.clips or max(1, min(MAX_AUTO_CLIPS, int(seconds / SECONDS_PER_CLIP + 0.5)))
+
+
+def _describe(spec: SamplingSpec, family: str, stride: int | None, clips: int, count: int, seconds: float) -> str:
+    words = [f"{family}: {clips} clip{'s' if clips != 1 else ''} of {spec.frames} frames"]
+    if stride is not None:
+        words.append(f"stride {stride}")
+    words.append(f"{spec.resolved_crops} crop{'s' if spec.resolved_crops != 1 else ''}")
+    if spec.fps is not None:
+        words.append(f"at {spec.fps:g} fps by time")
+    if spec.start is not None or spec.end is not None:
+        words.append(f"from {spec.start or 0.0:g} s to {f'{spec.end:g} s' if spec.end is not None else 'the end'}")
+    words.append(f"over {count} frames ({seconds:.1f} s)")
+    if spec.protocol == "paper":
+        words.append("the paper's protocol")
+    if count < spec.frames and family == "dense":
+        words.append("the last frame repeats")
+    elif stride is not None and spec.stride is None and stride < (spec.checkpoint_stride or DEFAULT_STRIDE):
+        words.append("stride reduced to fit")
+    elif family == "dense" and count <= (spec.frames - 1) * (stride or 1):
+        words.append("the last frame repeats")
+    return ", ".join(words)
