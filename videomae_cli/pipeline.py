@@ -37,11 +37,15 @@ class Classifier:
     top_k: int = 5
     batch_size: int = 8
 
-    def __call__(self, found: Iterable[FoundVideo], *, sampling: SamplingSpec, decoder: Decoder) -> Iterator[Classification]:
+    def __call__(
+        self, found: Iterable[FoundVideo], *, sampling: SamplingSpec, decoder: Decoder
+    ) -> Iterator[Classification]:
         """One result a file, in order. What is wrong with a file is its result, never an exception."""
         transform = self.preprocessor.frame_transform(crops=sampling.resolved_crops)
         videos = list(found)
-        requests = [ClipRequest(video.path, sampling=sampling, transform=transform) for video in videos if not video.error]
+        requests = [
+            ClipRequest(video.path, sampling=sampling, transform=transform) for video in videos if not video.error
+        ]
         outcomes = decoder.decode_all(requests)
         for video in videos:
             yield self._result(video.path, video.error or next(outcomes)[1])

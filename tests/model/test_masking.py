@@ -17,7 +17,8 @@ GRID = (8, 14, 14)
 
 def test_tube_mask_hides_the_published_number_in_the_same_places() -> None:
     mask = tube_mask(GRID, 0.9, batch=3, seed=4)
-    assert mask.shape == (3, 1568) and mask.dtype == torch.bool
+    assert mask.shape == (3, 1568)
+    assert mask.dtype == torch.bool
     slots = mask.view(3, 8, 196)
     assert (slots == slots[:, :1]).all()
     assert slots.sum(dim=2).unique().tolist() == [176]
@@ -89,7 +90,9 @@ def test_patches_are_ordered_time_row_column_and_pixels_inside_alike() -> None:
     # 2 x 3 patches a slot: patch 6 + 4 is slot 1, row 1, column 1
     first = patches[0, 10, :, 0]
     assert first[0] == 2 * 10_000 + 16 * 100 + 16
-    assert first[1] - first[0] == 1 and first[16] - first[0] == 100 and first[256] - first[0] == 10_000
+    assert first[1] - first[0] == 1
+    assert first[16] - first[0] == 100
+    assert first[256] - first[0] == 10_000
 
 
 def test_targets_are_normalised_per_patch_and_channel() -> None:

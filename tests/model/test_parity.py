@@ -9,7 +9,7 @@ import torch
 from reference import clips, gradient_errors, randomise, reference_for, relative_error, tiny_config
 
 from videomae_cli.model import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
-from videomae_cli.model.layers import ACTIVATIONS
+from videomae_cli.model.activations import ACTIVATIONS
 from videomae_cli.model.masking import random_mask, tube_mask
 
 TOLERANCE = 1e-5
@@ -99,13 +99,15 @@ def test_hidden_states_and_attentions_of_every_layer_equal_the_reference(mean_po
         ours = model(video, output_hidden_states=True, output_attentions=True)
         plain = model(video)
         theirs = reference_for(model)(video, output_hidden_states=True, output_attentions=True)
-    assert ours.hidden_states is not None and ours.attentions is not None
+    assert ours.hidden_states is not None
+    assert ours.attentions is not None
     assert len(ours.hidden_states) == len(theirs.hidden_states) == 4
     assert len(ours.attentions) == len(theirs.attentions) == 3
     for mine, other in zip(ours.hidden_states + ours.attentions, theirs.hidden_states + theirs.attentions, strict=True):
         assert relative_error(mine, other) <= TOLERANCE
     assert relative_error(plain.logits, ours.logits) <= TOLERANCE
-    assert plain.hidden_states is None and plain.attentions is None
+    assert plain.hidden_states is None
+    assert plain.attentions is None
 
 
 PRETRAINING: dict[str, dict[str, Any]] = {
@@ -133,7 +135,8 @@ def test_pretraining_loss_pixels_and_gradients_equal_the_reference(name: str) ->
     assert relative_error(ours.logits.detach(), theirs.logits.detach()) <= TOLERANCE
     assert relative_error(ours.loss.detach(), theirs.loss.detach()) <= TOLERANCE
     assert max(gradient_errors(model, reference).values()) <= TOLERANCE
-    assert ours.hidden_states is not None and ours.attentions is not None
+    assert ours.hidden_states is not None
+    assert ours.attentions is not None
     for mine, other in zip(ours.hidden_states, theirs.hidden_states[:4], strict=True):
         assert relative_error(mine.detach(), other.detach()) <= TOLERANCE
     for mine, other in zip(ours.attentions, theirs.attentions[:3], strict=True):
@@ -173,6 +176,18 @@ def test_classification_loss_and_gradients_equal_the_reference(kind: str) -> Non
     theirs.loss.backward()
     assert relative_error(ours.loss.detach(), theirs.loss.detach()) <= TOLERANCE
     assert max(gradient_errors(model, reference).values()) <= TOLERANCE
+
+
+@pytest.mark.parametrize("cls", [VideoMAEForVideoClassification, VideoMAEForPreTraining])
+@pytest.mark.parametrize("mean_pooling", [True, False])
+def test_every_norm_has_the_epsilon_of_the_reference(cls: Any, mean_pooling: bool) -> None:
+    model = cls(tiny_config(use_mean_pooling=mean_pooling, layer_norm_eps=1e-3))
+    ours, theirs = (
+        {name: module.eps for name, module in whole.named_modules() if isinstance(module, torch.nn.LayerNorm)}
+        for whole in (model, reference_for(model))
+    )
+    assert ours == theirs
+    assert len(set(ours.values())) == (1 if cls is VideoMAEForVideoClassification and not mean_pooling else 2)
 
 
 def test_half_precision_encoder_stays_near_the_reference() -> None:

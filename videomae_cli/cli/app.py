@@ -16,7 +16,9 @@ from typer.core import TyperGroup
 from videomae_cli import __version__
 from videomae_cli.cli import console
 from videomae_cli.cli.classify import classify
+from videomae_cli.cli.convert import convert
 from videomae_cli.cli.download import download
+from videomae_cli.cli.models import models
 from videomae_cli.errors import OptionError, VideoMAEError
 
 
@@ -72,4 +74,6 @@ def root(
 
 
 app.command()(classify)
+app.command()(models)
 app.command()(download)
+app.command()(convert)

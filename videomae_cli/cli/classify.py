@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from videomae_cli.cli import console, options
 from videomae_cli.errors import OutputError
 from videomae_cli.results import Classification, Failure
-from videomae_cli.video import Decoder, FoundVideo, SamplingSpec, discover, parse_time
+from videomae_cli.video import Decoder, SamplingSpec, discover, parse_time
 from videomae_cli.writers import WRITERS, Writer, pick_format
+
+if TYPE_CHECKING:
+    from videomae_cli.pipeline import Classifier
 
 
 def classify(
@@ -23,7 +26,7 @@ def classify(
     revision: options.Revision = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Labels a file, best first.")] = 5,
     format: Annotated[
-        Optional[str], typer.Option(help="Default: as FILE's name ends, else table.", metavar="table|json|jsonl")
+        str | None, typer.Option(help="Default: as FILE's name ends, else table.", metavar="table|json|jsonl")
     ] = None,
     output: options.Output = None,
     sampling: options.Sampling = "auto",
@@ -65,7 +68,11 @@ def classify(
                 Classification(video.path, model, error=Failure.of(video.error)) for video in found if video.error
             )
         else:
-            results = _results(found, spec, decoder, model, revision, device, resize, top_k, batch_size)
+            decoder.start()  # its process starts up while the model loads
+            classifier, spec = _ready(
+                spec, model, revision=revision, device=device, resize=resize, top_k=top_k, batch_size=batch_size
+            )
+            results = classifier(found, sampling=spec, decoder=decoder)
         failed = _write(results, total=len(found), chosen=chosen, output=output)
     if failed and len(found) > 1:
         console.note(f"{len(found) - failed} of {len(found)} files classified, {failed} failed")
@@ -73,20 +80,12 @@ def classify(
         raise typer.Exit(1)
 
 
-def _results(
-    found: list[FoundVideo],
-    asked: SamplingSpec,
-    decoder: Decoder,
-    model: str,
-    revision: str | None,
-    device: str,
-    resize: str,
-    top_k: int,
-    batch_size: int,
-) -> Iterator[Classification]:
+def _ready(
+    asked: SamplingSpec, model: str, *, revision: str | None, device: str, resize: str, top_k: int, batch_size: int
+) -> tuple[Classifier, SamplingSpec]:
+    """The model, loaded, and the sampling asked for as this model needs it."""
     from videomae_cli.cli.display import consoles, waiting
 
-    decoder.start()  # its process starts up while the model loads
     with waiting(f"loading {model}", consoles()[1]):
         from videomae_cli.cli.loading import load_classifier
 
@@ -94,7 +93,7 @@ def _results(
             model, revision=revision, device=device, resize=resize, top_k=top_k, batch_size=batch_size
         )
     spec = replace(asked, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)
-    yield from classifier(found, sampling=spec, decoder=decoder)
+    return classifier, spec
 
 
 def _write(results: Iterable[Classification], *, total: int, chosen: str, output: Path | None) -> int:

@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from videomae_cli.results import printable
@@ -17,6 +19,7 @@ class Loudness:
 
     debug: bool = False
     quiet: bool = False
+    print_line: Callable[[str], None] | None = None
 
 
 loudness = Loudness()
@@ -27,7 +30,9 @@ def configure(*, debug: bool, quiet: bool) -> None:
     loudness.debug, loudness.quiet = debug, quiet
     log = logging.getLogger("videomae_cli")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("videomae: %(levelname)s: %(message)s" if debug else "videomae: %(message)s"))
+    handler.setFormatter(
+        logging.Formatter("videomae: %(levelname)s: %(message)s" if debug else "videomae: %(message)s")
+    )
     log.handlers[:] = [handler]
     log.propagate = False
     log.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING)
@@ -35,7 +40,20 @@ def configure(*, debug: bool, quiet: bool) -> None:
 
 def say(text: str) -> None:
     """A line on stderr, whatever bytes a file name put in it."""
-    print(_one_line(text), file=sys.stderr, flush=True)
+    if loudness.print_line:
+        loudness.print_line(_one_line(text))
+    else:
+        print(_one_line(text), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def lines_through(print_line: Callable[[str], None]) -> Iterator[None]:
+    """While something is drawn on the terminal, lines go through it, or they would be drawn over."""
+    loudness.print_line = print_line
+    try:
+        yield
+    finally:
+        loudness.print_line = None
 
 
 def error(text: str) -> None:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 from videomae_cli.cli import console, options
+from videomae_cli.errors import OptionError
+
+_DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 
 def convert(
-    source: Annotated[str, typer.Argument(help="A .pth, .bin or .safetensors file, a directory, a hub id or a known name.")],
+    source: Annotated[
+        str, typer.Argument(help="A .pth, .bin or .safetensors file, a directory, a hub id or a known name.")
+    ],
     directory: Annotated[Path, typer.Argument(help="The directory to write: config.json, model.safetensors, ...")],
     revision: options.Revision = None,
     heads: Annotated[
-        Optional[int], typer.Option(min=1, help="Attention heads, where the file can't tell or tells wrong.")
+        int | None, typer.Option(min=1, help="Attention heads, where the file can't tell or tells wrong.")
     ] = None,
     labels: Annotated[
-        Optional[Path], typer.Option(help="Label names: one a line, a JSON array or object, or CSV.", metavar="FILE")
+        Path | None, typer.Option(help="Label names: one a line, a JSON array or object, or CSV.", metavar="FILE")
     ] = None,
     dtype: Annotated[
         str, typer.Option(help="Type of the weights written.", metavar="auto|float32|float16|bfloat16")
@@ -32,6 +37,10 @@ def convert(
     Reads the official .pth files, VideoMAE V2's, and Hugging Face's own; transformers loads what is written.
     """
     console.configure(debug=debug, quiet=quiet)
+    if dtype not in _DTYPES:
+        raise OptionError(f"unknown dtype {dtype!r}: choose {', '.join(_DTYPES)}")
+    import torch
+
     from videomae_cli.labels import read_labels
     from videomae_cli.model.convert import convert as convert_checkpoint
 
@@ -41,7 +50,7 @@ def convert(
         revision=revision,
         num_attention_heads=heads,
         labels=read_labels(labels) if labels else None,
-        dtype=dtype,
+        dtype="auto" if dtype == "auto" else getattr(torch, dtype),
         overwrite=overwrite,
     )
-    console.note(f"wrote {written}")
+    console.note(f"wrote {written.path}: {written.kind}, {written.architecture}")

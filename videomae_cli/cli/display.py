@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from videomae_cli.cli.console import is_terminal, loudness
+from videomae_cli.cli.console import is_terminal, lines_through, loudness
 from videomae_cli.results import Classification, printable
 from videomae_cli.writers import TextWriter, describe
 
@@ -29,7 +29,9 @@ class TerminalWriter(TextWriter):
     def write(self, result: Classification) -> None:
         if result.error:
             return
-        table = Table(title=_plain(result.path, "bold"), title_justify="left", box=None, pad_edge=False, show_header=False)
+        table = Table(
+            title=_plain(result.path, "bold"), title_justify="left", box=None, pad_edge=False, show_header=False
+        )
         table.add_column(justify="right", style="dim")
         table.add_column(overflow="fold")
         table.add_column(width=BAR_WIDTH)
@@ -82,7 +84,8 @@ def progress(results: Iterable[Classification], *, total: int, console: Console)
         TimeRemainingColumn(),
         TextColumn("{task.fields[failures]}", style="red"),
     )
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
+    bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+    with bar, lines_through(lambda line: console.print(_plain(line, ""))):
         task = bar.add_task("", total=total, failures="")
         failed = 0
         for result in results:

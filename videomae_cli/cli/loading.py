@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def load_classifier(
     return classifier, _hints(config.num_frames, config.extra, source.name)
 
 
-def _hints(frames: int, extra: dict[str, Any], name: str) -> SamplingHints:
+def _hints(frames: int, extra: Mapping[str, Any], name: str) -> SamplingHints:
     """Our own section of config.json says it best; else the registry, by the model's name."""
     section = extra.get("videomae_cli")
     sampling = section.get("sampling") if isinstance(section, dict) else None

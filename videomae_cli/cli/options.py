@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -20,10 +20,10 @@ Model = Annotated[
         metavar="NAME|HUB_ID|DIR",
     ),
 ]
-Revision = Annotated[Optional[str], typer.Option(help="Branch, tag or commit of a hub model.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")]
 Device = Annotated[str, typer.Option(help="Where to run the model.", metavar="auto|cpu|cuda|mps")]
 Output = Annotated[
-    Optional[Path], typer.Option("--output", "-o", help="Write to this file instead of standard output.", metavar="FILE")
+    Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.", metavar="FILE")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks, decoder messages and a log of what is done.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes: errors only.")]
@@ -38,25 +38,31 @@ Sampling = Annotated[
     ),
 ]
 Stride = Annotated[
-    Optional[int],
-    typer.Option(help="Frames from one sampled frame to the next, in the file's frames (with --fps, in that rate's). Default 4."),
+    int | None,
+    typer.Option(
+        help="Frames from one sampled frame to the next, in the file's frames (with --fps, in that rate's). Default 4."
+    ),
 ]
 Clips = Annotated[
-    Optional[int], typer.Option(help="Clips a file. Default: one for each 10 seconds, at least 1, at most 10.")
+    int | None, typer.Option(help="Clips a file. Default: one for each 10 seconds, at least 1, at most 10.")
 ]
-Crops = Annotated[Optional[int], typer.Option(help="Crops a clip along its long side: 1 or 3. Default 1.")]
+Crops = Annotated[int | None, typer.Option(help="Crops a clip along its long side: 1 or 3. Default 1.")]
 Protocol = Annotated[
     str, typer.Option(help="paper: the published test protocol of the checkpoint's data.", metavar="auto|paper")
 ]
 Fps = Annotated[
-    Optional[float],
-    typer.Option(help="Sample by time, as if the file had this frame rate. Without it strides count the file's own frames."),
+    float | None,
+    typer.Option(
+        help="Sample by time, as if the file had this frame rate. Without it strides count the file's own frames."
+    ),
 ]
-Start = Annotated[Optional[str], typer.Option(help="Leave out what comes before this time.", metavar="SECONDS|HH:MM:SS")]
-End = Annotated[Optional[str], typer.Option(help="Leave out what comes after this time.", metavar="SECONDS|HH:MM:SS")]
+Start = Annotated[str | None, typer.Option(help="Leave out what comes before this time.", metavar="SECONDS|HH:MM:SS")]
+End = Annotated[str | None, typer.Option(help="Leave out what comes after this time.", metavar="SECONDS|HH:MM:SS")]
 Timeout = Annotated[float, typer.Option(help="Seconds that decoding one file may take; 0 for no limit.")]
 Resize = Annotated[
     str,
-    typer.Option(help="antialias: as the reference processor; opencv: as the official code.", metavar="antialias|opencv"),
+    typer.Option(
+        help="antialias: as the reference processor; opencv: as the official code.", metavar="antialias|opencv"
+    ),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Clips through the model at once.")]

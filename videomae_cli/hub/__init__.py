@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
-from videomae_cli.hub.registry import REGISTRY, RegistryEntry, find_entry
-from videomae_cli.hub.source import ResolvedSource, bundled_names, resolve
+from videomae_cli.hub.download import fetch_snapshot, is_cached, licence_text
+from videomae_cli.hub.folders import export_snapshot, import_folder
+from videomae_cli.hub.inventory import CachedModel, cached_models, remove_model, verify_model
+from videomae_cli.hub.registry import FAMILIES, REGISTRY, RegistryEntry, find_entry
+from videomae_cli.hub.source import ResolvedSource, bundled_names, hub_source, resolve
+from videomae_cli.hub.transfer import DownloadListener
 
-__all__ = ["REGISTRY", "RegistryEntry", "ResolvedSource", "bundled_names", "find_entry", "resolve"]
+__all__ = [
+    "FAMILIES",
+    "REGISTRY",
+    "CachedModel",
+    "DownloadListener",
+    "RegistryEntry",
+    "ResolvedSource",
+    "bundled_names",
+    "cached_models",
+    "export_snapshot",
+    "fetch_snapshot",
+    "find_entry",
+    "hub_source",
+    "import_folder",
+    "is_cached",
+    "licence_text",
+    "remove_model",
+    "resolve",
+    "verify_model",
+]

@@ -1,122 +1,155 @@
-"""The Hugging Face hub, through huggingface_hub and its standard cache: only the files a model needs, and clear errors."""
+"""A model from the Hugging Face hub into its standard cache: the files it needs, whole and checked, or a clear error.
+
+What is on this disk is used without asking the network anything.
+"""
 
 from __future__ import annotations
 
-import logging
+import shutil
+import uuid
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
-from videomae_cli.errors import DownloadError, ModelNotFoundError
+from videomae_cli.errors import DownloadError, ModelNotFoundError, VideoMAEError
+from videomae_cli.hub import layout
+from videomae_cli.hub.failures import explain, no_space, not_here
+from videomae_cli.hub.records import FileFacts, Record, damage, read_record, write_record
+from videomae_cli.hub.registry import REGISTRY, RegistryEntry, find_entry
+from videomae_cli.hub.transfer import DownloadListener, fetch_file, huggingface_hub_quiet, patiently
 
-log = logging.getLogger(__name__)
-
-# Configuration is a few kilobytes: all of it. Weights: safetensors if there are any, else PyTorch's.
-CONFIG_PATTERNS = (
-    "config.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "video_preprocessor_config.json",
+# One kind of weights: the first of which a repository has any.
+_WEIGHTS = (
+    ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"),
 )
-SAFETENSORS_PATTERNS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
-PICKLE_PATTERNS = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
-_NO_DOWNLOAD = "`--model camera-motion` needs no download"
 
 
-def fetch_snapshot(hub_id: str, *, revision: str | None, file: str | None, offline: bool) -> tuple[Path, str | None]:
-    """The folder of a snapshot with all a model needs, and its commit; from the cache alone where that is whole.
+def fetch_snapshot(
+    hub_id: str,
+    *,
+    revision: str | None = None,
+    file: str | None = None,
+    offline: bool = False,
+    force: bool = False,
+    listener: DownloadListener | None = None,
+) -> Path:
+    """The folder of a snapshot with all a model needs (or with `file`), from the cache alone where that is whole.
 
+    force: ask the hub what the revision is now, and fetch what is missing, damaged or newer.
     Raises ModelNotFoundError (not on disk and not reachable, or not there) or DownloadError.
     """
-    cached = _from_cache(hub_id, revision, file)
+    from huggingface_hub import constants
+
+    cached = None if force else layout.find_snapshot(hub_id, revision, file)
     if cached is not None:
-        return cached, _commit(cached)
-    if offline:
-        raise ModelNotFoundError(f"{hub_id} is not on this disk: run `videomae download {hub_id}` first; {_NO_DOWNLOAD}")
-    folder = _download(hub_id, revision, file)
-    return folder, _commit(folder)
-
-
-def _from_cache(hub_id: str, revision: str | None, file: str | None) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
+        return cached
+    if offline or constants.HF_HUB_OFFLINE:
+        others = ", ".join(f"--revision {path.name}" for path in layout.whole_snapshots(hub_id))
+        raise not_here(hub_id, why=None if offline else "HF_HUB_OFFLINE is set", others=others)
     try:
-        folder = Path(snapshot_download(hub_id, revision=revision, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError, OSError):
-        return None
-    return folder if _whole(folder, file) else None
+        with huggingface_hub_quiet():
+            return _fetch(hub_id, revision, file, force, listener or DownloadListener())
+    except Exception as error:  # huggingface_hub raises its own, its HTTP library's and the system's kinds
+        told = explain(error, hub_id, revision)
+        if told is None:
+            raise
+        raise told from error
 
 
-def _whole(folder: Path, file: str | None) -> bool:
-    """Whether a snapshot holds a configuration and weights: a cut download leaves one without the other."""
-    if file is not None:
-        return (folder / file).is_file()
-    from json import JSONDecodeError, loads
-
-    if not (folder / "config.json").is_file():
-        return False
-    for single in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / single).is_file():
-            return True
-        index = folder / f"{single}.index.json"
-        try:
-            shards = set(loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, JSONDecodeError, KeyError, AttributeError, TypeError):
-            continue
-        if shards and all((folder / str(shard)).is_file() for shard in shards):
-            return True
-    return False
+def is_cached(entry: RegistryEntry) -> bool:
+    """Whether a checkpoint is in the cache, whole. Asks no network."""
+    return layout.find_snapshot(entry.hub_id, None, entry.file) is not None
 
 
-def _commit(folder: Path) -> str | None:
-    return folder.name if folder.parent.name == "snapshots" else None
+def _fetch(hub_id: str, revision: str | None, file: str | None, force: bool, listener: DownloadListener) -> Path:
+    record = _look_up(hub_id, revision, file)
+    snapshot = layout.model_folder(hub_id) / "snapshots" / record.revision
+    if not layout.record_path(snapshot).parent.is_dir():
+        listener.note(f"{hub_id}: licence {licence_text(record.licence)}")
+    missing = [facts for facts in record.files if damage(snapshot / facts.name, facts, deep=force) is not None]
+    _check_space(hub_id, missing)
+    for facts in missing:
+        fetch_file(hub_id, record.revision, facts, listener, deep=force)
+    older = read_record(layout.record_path(snapshot))
+    if older:  # two files of one repository may be fetched one after the other
+        names = {facts.name for facts in record.files}
+        kept = tuple(facts for facts in older.files if facts.name not in names)
+        record = Record(record.hub_id, record.revision, record.licence, kept + record.files)
+    write_record(layout.record_path(snapshot), record)
+    if not layout.is_whole(snapshot, file):
+        raise DownloadError(f"{hub_id} is incomplete on the hub: its index names weights that it does not hold")
+    # Last of all: a branch never stands for a snapshot that is not whole.
+    write_ref(hub_id, revision, record.revision)
+    return snapshot
 
 
-def _download(hub_id: str, revision: str | None, file: str | None) -> Path:
-    from huggingface_hub import HfApi, snapshot_download
+def _look_up(hub_id: str, revision: str | None, file: str | None) -> Record:
+    """What the hub has: the commit, the licence, and the wanted files with their sizes and hashes."""
+    from huggingface_hub import HfApi
 
-    try:
-        info = HfApi().model_info(hub_id, revision=revision)
-        names = [sibling.rfilename for sibling in info.siblings or []]
-        folder = Path(snapshot_download(hub_id, revision=info.sha or revision, allow_patterns=wanted(names, file)))
-    except Exception as error:  # huggingface_hub raises its own, httpx's, requests' and the system's kinds
-        raise explain(error, hub_id, revision) from error
-    if not _whole(folder, file):
-        raise DownloadError(f"{hub_id} holds no {file or 'config.json with model.safetensors or pytorch_model.bin'}")
-    return folder
-
-
-def wanted(names: list[str], file: str | None) -> list[str]:
-    """The files of a repository that a model needs: its configuration, and one kind of weights."""
-    from fnmatch import fnmatch
-
-    if file is not None:
-        return [file]
-    config = [name for name in names if name in CONFIG_PATTERNS]
-    for patterns in (SAFETENSORS_PATTERNS, PICKLE_PATTERNS):
-        weights = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
-        if weights:
-            return config + weights
-    return config
+    info = patiently(lambda: HfApi().model_info(hub_id, revision=revision, files_metadata=True))
+    listing = {sibling.rfilename: sibling for sibling in info.siblings or []}
+    names = [file] if file else wanted(list(listing))
+    if not layout.COMMIT.fullmatch(info.sha or "") or not names or any(name not in listing for name in names):
+        raise _nothing_usable(hub_id, file)
+    entry = find_entry(hub_id)
+    card: Any = info.card_data
+    licence = getattr(card, "license", None) or (entry.licence if entry else None)
+    files = tuple(_facts(listing[name]) for name in names)
+    return Record(hub_id, str(info.sha), str(licence) if licence else None, files)
 
 
-def explain(error: Exception, hub_id: str, revision: str | None) -> ModelNotFoundError | DownloadError:
-    """One line for what huggingface_hub raised."""
-    from huggingface_hub import errors
+def wanted(names: list[str]) -> list[str]:
+    """The files of a repository that a model needs: its configuration and one kind of weights. Empty without both."""
+    config = [name for name in names if name in layout.CONFIG_FILES]
+    for patterns in _WEIGHTS:
+        # One file, or shards with an index: a repository may have both, and needs only the first.
+        for group in (patterns[:1], patterns[1:]):
+            weights = [name for name in names if any(fnmatch(name, pattern) for pattern in group)]
+            if weights and "config.json" in config:
+                return config + weights
+    return []
 
-    if isinstance(error, errors.GatedRepoError):
-        return DownloadError(f"{hub_id} is gated: accept its terms on its page, then set HF_TOKEN")
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return ModelNotFoundError(f"the hub has no model {hub_id!r}, or it is private: check the name, or set HF_TOKEN")
-    if isinstance(error, errors.RevisionNotFoundError):
-        return ModelNotFoundError(f"{hub_id} has no revision {revision!r}")
-    if isinstance(error, errors.HFValidationError):
-        return ModelNotFoundError(f"{hub_id!r} is not a valid hub id (OWNER/NAME)")
-    if isinstance(error, errors.HfHubHTTPError) and error.response is not None:
-        return DownloadError(f"the hub answered {error.response.status_code} for {hub_id}: try again later")
-    if isinstance(error, OSError) and error.errno == 28:  # ENOSPC
-        return DownloadError(f"no space left on the disk for {hub_id}: free some, or set HF_HOME to another disk")
-    log.debug("download of %s failed", hub_id, exc_info=error)
-    return ModelNotFoundError(
-        f"{hub_id} is not on this disk and the hub can't be reached: run `videomae download {hub_id}` "
-        f"where there is a network; {_NO_DOWNLOAD}"
+
+def licence_text(licence: str | None) -> str:
+    """A licence as it is told to the user."""
+    if not licence:
+        return "unknown: see its page on the hub"
+    return f"{licence} (no commercial use)" if "-nc" in licence.lower() else licence
+
+
+def write_ref(hub_id: str, revision: str | None, commit: str) -> None:
+    """Note which commit a branch or tag is, whole or not at all. A commit's own name needs no note."""
+    if revision == commit:
+        return
+    path = layout.model_folder(hub_id) / "refs" / (revision or "main")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
+    draft.write_text(commit, encoding="utf-8")
+    draft.replace(path)
+
+
+def _facts(sibling: Any) -> FileFacts:
+    lfs = sibling.lfs
+    if lfs:
+        return FileFacts(sibling.rfilename, lfs.size, lfs.sha256)
+    return FileFacts(sibling.rfilename, sibling.size, sibling.blob_id)
+
+
+def _check_space(hub_id: str, missing: list[FileFacts]) -> None:
+    folder = layout.model_folder(hub_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    needed = sum(facts.size or 0 for facts in missing)
+    partial = sum(path.stat().st_size for path in folder.glob("blobs/*.incomplete"))
+    if shutil.disk_usage(folder).free < needed - partial:
+        raise no_space(hub_id, needed)
+
+
+def _nothing_usable(hub_id: str, file: str | None) -> VideoMAEError:
+    several = [entry.name for entry in REGISTRY if entry.hub_id == hub_id and entry.file]
+    if several and not file:
+        return ModelNotFoundError(f"{hub_id} holds several models: choose {' or '.join(several)}")
+    return DownloadError(
+        f"{hub_id} holds no {file or 'config.json with model.safetensors or pytorch_model.bin'}: it is no model to load"
     )

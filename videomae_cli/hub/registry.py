@@ -14,7 +14,8 @@ NON_COMMERCIAL = "CC-BY-NC-4.0"
 
 @dataclass(frozen=True)
 class RegistryEntry:
-    """One checkpoint. task: "classification", "pretraining" or "features"; family: how its data is sampled."""
+    """One checkpoint. task: "classification", "pretraining" or "features"; family: how its data is sampled;
+    file: the one file that holds it, where a repository holds several."""
 
     name: str
     hub_id: str
@@ -27,8 +28,10 @@ class RegistryEntry:
     file: str | None = None
 
     @property
-    def protocol(self) -> str:
-        """The published test protocol: frames per clip x clips x crops."""
+    def protocol(self) -> str | None:
+        """The published test protocol: frames per clip x clips x crops; None for what is not tested by labels."""
+        if self.task != "classification":
+            return None
         return "16x2x3, segments" if self.family == "segments" else "16x5x3, dense, stride 4"
 
 
@@ -80,6 +83,14 @@ REGISTRY: tuple[RegistryEntry, ...] = (
         file="distill/vit_b_k710_dl_from_giant.pth",
     ),
 )
+
+FAMILIES: dict[str, tuple[RegistryEntry, ...]] = {
+    "kinetics": tuple(e for e in REGISTRY if e.task == "classification" and e.data == _K400),
+    "ssv2": tuple(e for e in REGISTRY if e.task == "classification" and e.data == _SSV2),
+    "pretrained": tuple(e for e in REGISTRY if e.task == "pretraining"),
+    "v2": tuple(e for e in REGISTRY if e.name.startswith("v2-")),
+}
+"""What `videomae download --all` can name."""
 
 _BY_NAME = {entry.name: entry for entry in REGISTRY}
 _BY_HUB_ID = {entry.hub_id.lower(): entry for entry in REGISTRY if entry.file is None}

@@ -9,13 +9,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from videomae_cli.errors import ModelNotFoundError
 from videomae_cli.hub.registry import find_entry, suggestions
 
+if TYPE_CHECKING:
+    from videomae_cli.hub.transfer import DownloadListener
+
 BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "checkpoints"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+_FILE_KINDS = {".safetensors", ".bin", ".pth", ".pt"}
 
 Origin = Literal["bundled", "directory", "file", "hub"]
 
@@ -35,8 +40,17 @@ def bundled_names() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in BUNDLED_FOLDER.glob("*/config.json")))
 
 
-def resolve(source: str, *, revision: str | None = None, local_files_only: bool = False) -> ResolvedSource:
-    """Find `source`. Raises ModelNotFoundError or DownloadError, each one line that says what to do."""
+def resolve(
+    source: str,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    listener: DownloadListener | None = None,
+) -> ResolvedSource:
+    """Find `source`, downloading it where it is not on this disk (`listener` is told how that goes).
+
+    Raises ModelNotFoundError or DownloadError, each one line that says what to do.
+    """
     if source in bundled_names():
         return ResolvedSource(BUNDLED_FOLDER / source, source, "bundled")
     path = Path(source).expanduser()
@@ -44,17 +58,30 @@ def resolve(source: str, *, revision: str | None = None, local_files_only: bool 
         return ResolvedSource(path, source, "directory")
     if path.is_file():
         return ResolvedSource(path, source, "file")
-    entry = find_entry(source)
-    hub_id = entry.hub_id if entry else source
-    if entry is None and (source.startswith((".", "/", "~")) or path.suffix in {".safetensors", ".bin", ".pth", ".pt"}):
-        raise ModelNotFoundError(f"no model at {source!r}: there is no such directory or file")
-    if not _HUB_ID.fullmatch(hub_id):
-        near = suggestions(source, bundled_names())
-        hint = f"did you mean {' or '.join(near)}?" if near else "`videomae models` lists the known ones"
-        raise ModelNotFoundError(f"unknown model {source!r}: no directory, no hub id (OWNER/NAME), no known name; {hint}")
+    hub_id, file = hub_source(source)
     from videomae_cli.hub.download import fetch_snapshot
 
-    folder, commit = fetch_snapshot(hub_id, revision=revision, file=entry.file if entry else None, offline=local_files_only)
-    if entry and entry.file:
-        return ResolvedSource(folder / entry.file, entry.name, "hub", commit)
-    return ResolvedSource(folder, hub_id, "hub", commit)
+    folder = fetch_snapshot(hub_id, revision=revision, file=file, offline=local_files_only, listener=listener)
+    if file:
+        return ResolvedSource(folder / file, source, "hub", folder.name)
+    return ResolvedSource(folder, hub_id, "hub", folder.name)
+
+
+def hub_source(source: str) -> tuple[str, str | None]:
+    """The hub id that a short name or hub id stands for, and the one file of it that is meant, if only one is.
+
+    Raises ModelNotFoundError, with the nearest names, for what can be neither.
+    """
+    entry = find_entry(source)
+    if entry:
+        return entry.hub_id, entry.file
+    looks_like_path = source.startswith((".", "/", "~")) or Path(source).suffix in _FILE_KINDS
+    if looks_like_path:
+        raise ModelNotFoundError(f"no model at {source!r}: there is no such directory or file")
+    if not _HUB_ID.fullmatch(source):
+        near = suggestions(source, bundled_names())
+        hint = f"did you mean {' or '.join(near)}?" if near else "`videomae models` lists the known ones"
+        raise ModelNotFoundError(
+            f"unknown model {source!r}: no directory, no hub id (OWNER/NAME), no known name; {hint}"
+        )
+    return source, None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from videomae_cli.model.config import VideoMAEConfig
+from videomae_cli.model.convert import convert
+from videomae_cli.model.describe import ModelDescription, clip_gflops, describe
 from videomae_cli.model.outputs import ClassifierOutput, EncoderOutput, PreTrainingOutput
 from videomae_cli.model.pretraining import VideoMAEForPreTraining
 from videomae_cli.model.videomae import VideoMAEForVideoClassification, VideoMAEModel
@@ -10,9 +12,13 @@ from videomae_cli.model.videomae import VideoMAEForVideoClassification, VideoMAE
 __all__ = [
     "ClassifierOutput",
     "EncoderOutput",
+    "ModelDescription",
     "PreTrainingOutput",
     "VideoMAEConfig",
     "VideoMAEForPreTraining",
     "VideoMAEForVideoClassification",
     "VideoMAEModel",
+    "clip_gflops",
+    "convert",
+    "describe",
 ]

@@ -8,6 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
+import re
+import textwrap
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +32,12 @@ WEIGHT_FILES = (
 )
 # Where training scripts put the weights inside their own dictionary.
 _WRAPPERS = ("model", "module", "state_dict")
+# How PyTorch names what a pickle asked for and may not have.
+_FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")
+_LONGEST_REASON = 100
+# torch.save writes a zip archive, in old releases a pickle of protocol 2. Other bytes can be read as a pickle too,
+# plain text for instance, but nothing that was meant as one.
+_PICKLE_STARTS = (b"PK", b"\x80")
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} has no {path.name}; it is not a model directory") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} can't be read as JSON: {_first_line(error)}") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no JSON object")
@@ -107,6 +116,8 @@ def _check_file(path: Path) -> None:
         raise CheckpointError(f"{path} is a Git LFS pointer, not the weights; fetch them with 'git lfs pull'")
     if head.lstrip()[:1] == b"<":
         raise CheckpointError(f"{path} is a web page, not weights; download it again")
+    if path.suffix != ".safetensors" and not head.startswith(_PICKLE_STARTS):
+        raise CheckpointError(f"{path} is no PyTorch checkpoint, nor is it named .safetensors")
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -120,16 +131,16 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_pickle(path: Path) -> RawTensors:
     try:
         # Training arguments are stored as a Namespace, which holds values and runs nothing.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            # What PyTorch warns of (old pickles, archives of code) ends in an error here or doesn't matter.
+            warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        message = str(error)
-        if "Unsupported global" in message or "WeightsUnpickler" in message or "not an allowed global" in message:
-            raise CheckpointError(
-                f"{path} wants to run code or make objects other than tensors, which is refused: {_wanted(message)}"
-            ) from None
-        raise CheckpointError(f"{path} is damaged or no PyTorch checkpoint: {_first_line(error)}") from None
     except Exception as error:  # torch.load raises many kinds on bytes that are no checkpoint; none is ours
+        wanted = _FORBIDDEN.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if wanted is not None:
+            raise CheckpointError(
+                f"{path} wants to run code or make objects other than tensors ({wanted.group(1)}), which is refused"
+            ) from None
         raise CheckpointError(f"{path} is damaged, cut short or no PyTorch checkpoint: {_first_line(error)}") from None
     return _unwrap(content, path)
 
@@ -154,14 +165,9 @@ def _unwrap(content: object, path: Path) -> RawTensors:
     return RawTensors(dict(weights), arguments if isinstance(arguments, dict) else {})
 
 
-def _wanted(message: str) -> str:
-    """The name of what a pickle asked for, from PyTorch's long explanation."""
-    for marker in ("Unsupported global: GLOBAL ", "GLOBAL "):
-        if marker in message:
-            return message.split(marker, 1)[1].split()[0].strip("`'\"")
-    return "an object that isn't allowed"
-
-
 def _first_line(error: BaseException) -> str:
+    """What a library says of its own, cut to a length that leaves the message readable."""
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return (
+        textwrap.shorten(lines[0], _LONGEST_REASON, placeholder=" ...").rstrip(".") if lines else type(error).__name__
+    )

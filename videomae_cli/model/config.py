@@ -20,12 +20,16 @@ PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_class
 # Keys of a config.json that describe the file rather than the model: read where needed, written afresh at each save.
 _FILE_KEYS = ("model_type", "architectures", "label2id", "num_labels", "transformers_version", "torch_dtype", "dtype")
 
+# Far beyond any model; what is larger is a mistake or an attack, and would only fail later and worse.
+_LARGEST = 1 << 20
+_MOST_LAYERS = 1 << 10
+_MOST_TOKENS = 1 << 18
+
 _POSITIVE = (
     "num_channels",
     "num_frames",
     "tubelet_size",
     "hidden_size",
-    "num_hidden_layers",
     "num_attention_heads",
     "intermediate_size",
     "decoder_hidden_size",
@@ -82,7 +86,8 @@ class VideoMAEConfig:
             object.__setattr__(self, name, _size(name, getattr(self, name)))
         for name in _POSITIVE:
             _check_int(name, getattr(self, name), minimum=1)
-        _check_int("decoder_num_hidden_layers", self.decoder_num_hidden_layers, minimum=0)
+        _check_int("num_hidden_layers", self.num_hidden_layers, minimum=1, maximum=_MOST_LAYERS)
+        _check_int("decoder_num_hidden_layers", self.decoder_num_hidden_layers, minimum=0, maximum=_MOST_LAYERS)
         for name in _RATES:
             rate = _check_float(name, getattr(self, name))
             if not 0.0 <= rate < 1.0:
@@ -100,6 +105,8 @@ class VideoMAEConfig:
         self._check_divisible()
 
     def _check_divisible(self) -> None:
+        if self.num_patches > _MOST_TOKENS:
+            raise ConfigError(f"clips of this size have {self.num_patches} tokens; at most {_MOST_TOKENS} are allowed")
         for side, image, patch in zip(("height", "width"), self.image_hw, self.patch_hw, strict=True):
             if image % patch:
                 raise ConfigError(f"the image {side} {image} is no multiple of the patch {side} {patch}")
@@ -214,11 +221,11 @@ class VideoMAEConfig:
         return content
 
 
-def _check_int(name: str, value: object, *, minimum: int) -> int:
+def _check_int(name: str, value: object, *, minimum: int, maximum: int = _LARGEST) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(f"{name} is {value!r}; it must be a whole number")
-    if value < minimum:
-        raise ConfigError(f"{name} is {value}; it must be at least {minimum}")
+    if not minimum <= value <= maximum:
+        raise ConfigError(f"{name} is {value}; it must be {minimum} to {maximum}")
     return value
 
 

@@ -55,11 +55,13 @@ def infer_config(
     overrides: Overrides,
     arguments: Mapping[str, Any] | None = None,
     model_config: Mapping[str, Any] | None = None,
+    eps: float = OFFICIAL_EPS,
 ) -> VideoMAEConfig:
     """The configuration that tensors with Hugging Face names fit.
 
     `arguments` are the command line of the official training script, `model_config` the section of that name in a
-    VideoMAE V2 `config.json`. Raises CheckpointError or ConfigError naming what is missing.
+    VideoMAE V2 `config.json`, `eps` the one of the blocks' norms where that section doesn't say. Raises
+    CheckpointError or ConfigError naming what is missing.
     """
     _check_model_config(model_config or {})
     projection = "videomae.embeddings.patch_embeddings.projection.weight"
@@ -78,7 +80,7 @@ def infer_config(
         "intermediate_size": _shape(tensors, "videomae.encoder.layer.0.intermediate.dense.weight")[0],
         "qkv_bias": "videomae.encoder.layer.0.attention.attention.q_bias" in tensors,
         "use_mean_pooling": mean_pooling,
-        "layer_norm_eps": (model_config or {}).get("layer_norm_eps", OFFICIAL_EPS),
+        "layer_norm_eps": (model_config or {}).get("layer_norm_eps", eps),
         "id2label": {index: f"LABEL_{index}" for index in range(labels)},
     }
     fields.update(_stored(arguments or {}, model_config or {}))

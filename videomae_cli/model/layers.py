@@ -15,60 +15,12 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from videomae_cli.errors import ConfigError
-
-
-def _gelu_new(x: Tensor) -> Tensor:
-    return functional.gelu(x, approximate="tanh")
-
-
-def _laplace(x: Tensor) -> Tensor:
-    return 0.5 * (1.0 + torch.erf((x - 0.707107) / (0.282095 * 2.0**0.5)))
-
-
-def _quick_gelu(x: Tensor) -> Tensor:
-    return x * torch.sigmoid(1.702 * x)
-
-
-def _identity(x: Tensor) -> Tensor:
-    return x
-
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": functional.gelu,
-    "gelu_python": functional.gelu,
-    "gelu_10": lambda x: functional.gelu(x).clip(-10, 10),
-    "gelu_new": _gelu_new,
-    "gelu_fast": _gelu_new,
-    "gelu_accurate": _gelu_new,
-    "gelu_pytorch_tanh": _gelu_new,
-    "gelu_python_tanh": _gelu_new,
-    "quick_gelu": _quick_gelu,
-    "relu": functional.relu,
-    "relu2": lambda x: functional.relu(x).square(),
-    "relu6": functional.relu6,
-    "laplace": _laplace,
-    "leaky_relu": functional.leaky_relu,
-    "silu": functional.silu,
-    "swish": functional.silu,
-    "mish": functional.mish,
-    "hardswish": functional.hardswish,
-    "sigmoid": torch.sigmoid,
-    "sqrtsoftplus": lambda x: functional.softplus(x).sqrt(),
-    "tanh": torch.tanh,
-    "linear": _identity,
-}
-
-
-def activation(name: str) -> Callable[[Tensor], Tensor]:
-    """The function a config's `hidden_act` names. Raises ConfigError for one without an implementation here."""
-    if name not in ACTIVATIONS:
-        raise ConfigError(f"hidden_act {name!r} is not known; known are {', '.join(sorted(ACTIVATIONS))}")
-    return ACTIVATIONS[name]
+from videomae_cli.model.activations import activation
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockSpec:
-    """Sizes and rates of one Transformer block. `kept_heads` are those left after pruning."""
+    """Sizes and rates of one Transformer block."""
 
     width: int
     heads: int
@@ -91,7 +43,7 @@ class BlockSpec:
 
 def sincos_table(length: int, width: int) -> Tensor:
     """Fixed positions (1, length, width): sines in even channels, cosines in odd ones ("Attention is all you need",
-    section 3.5), computed in float64. On the CPU even while a model is being built on the meta device."""
+    section 3.5), computed in float64 on the CPU, since not every device has that type."""
     position = torch.arange(length, dtype=torch.float64, device="cpu").unsqueeze(1)
     channel = torch.arange(width, dtype=torch.float64, device="cpu")
     angle = position / torch.pow(torch.tensor(10000.0, dtype=torch.float64, device="cpu"), 2 * (channel // 2) / width)
@@ -106,13 +58,17 @@ class PositionTable(nn.Module):
 
     def __init__(self, length: int, width: int) -> None:
         super().__init__()
-        self.register_buffer("table", sincos_table(length, width), persistent=False)
+        # On the meta device, where a checkpoint's shapes are checked first, nothing of this size is allocated yet.
+        on_meta = torch.empty(0).is_meta
+        table = torch.empty(1, length, width) if on_meta else sincos_table(length, width)
+        self.register_buffer("table", table, persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PositionTable:
         # A model sent to half precision and back would keep rounded positions; so only the device is taken over.
-        shape = self.table.shape
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.table = sincos_table(shape[1], shape[2]).to(self.table.device)
+        probe = torch.empty(0, device="cpu" if self.table.is_meta else self.table.device)
+        device = fn(probe).device
+        if device != self.table.device:
+            self.table = sincos_table(self.table.shape[1], self.table.shape[2]).to(device)
         return self
 
     def forward(self, like: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ The result says what kind of model it is; which class reads it, and strictly, is
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from videomae_cli.errors import CheckpointError
+from videomae_cli.errors import CheckpointError, ConfigError
 from videomae_cli.model.checkpoints import RawTensors, read_config, read_weights
 from videomae_cli.model.config import VideoMAEConfig
 from videomae_cli.model.inference import Overrides, infer_config
@@ -25,6 +26,7 @@ Kind = Literal["encoder", "classification", "pretraining"]
 
 logger = logging.getLogger(__name__)
 
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _WRAPPER = re.compile(r"^(?:_orig_mod\.|module\.)+")
 _BIASES = (
     (".attention.attention.query.bias", ".attention.attention.q_bias"),
@@ -44,27 +46,35 @@ class Checkpoint:
 
 def load_checkpoint(path: Path, *, overrides: Overrides) -> Checkpoint:
     """Read a model directory or a single weights file in any known layout. Raises CheckpointError or ConfigError."""
-    if path.is_dir():
-        content = read_config(path)
-        raw = read_weights(path)
-    elif path.is_file():
-        content = {}
-        raw = read_weights(path)
-        if not is_official(raw.tensors):
-            # Weights picked out of a model directory: their configuration lies beside them.
-            content = read_config(path.parent)
-    else:
+    if not path.exists():
         raise CheckpointError(f"{path} doesn't exist")
-    model_config = content.get("model_config")
+    # The configuration of weights picked out of a model directory lies beside them.
+    folder = path if path.is_dir() else path.parent
+    content = read_config(folder) if path.is_dir() or (folder / "config.json").is_file() else None
+    raw = read_weights(path)
+    _check_numbers(raw.tensors, path)
+    try:
+        config, tensors = _understand(raw, content, overrides)
+    except (CheckpointError, ConfigError) as error:
+        raise type(error)(f"{path}: {error}") from None
+    if content is not None:
+        _warn_small(config, overrides, path)
+    return Checkpoint(path, kind_of(tensors), config, tensors)
+
+
+def _understand(
+    raw: RawTensors, content: Mapping[str, Any] | None, overrides: Overrides
+) -> tuple[VideoMAEConfig, dict[str, Tensor]]:
+    """The configuration, stored or inferred, and the tensors under their Hugging Face names."""
     if is_official(raw.tensors):
         tensors = to_hugging_face(raw.tensors)
-        config = _official_config(tensors, raw, model_config, overrides)
-    else:
-        tensors = _hugging_face_names(raw.tensors)
-        config = overrides.apply(_with_counted_labels(content, tensors))
-        _warn_small(config, overrides, path)
-    _check_finite(tensors, path)
-    return Checkpoint(path, kind_of(tensors), config, tensors)
+        nested = (content or {}).get("model_config")
+        model_config = nested if isinstance(nested, dict) else {}
+        return infer_config(tensors, overrides=overrides, arguments=raw.arguments, model_config=model_config), tensors
+    tensors = _hugging_face_names(raw.tensors)
+    if content is None:
+        return infer_config(tensors, overrides=overrides, eps=VideoMAEConfig().layer_norm_eps), tensors
+    return overrides.apply(_with_counted_labels(content, tensors)), tensors
 
 
 def kind_of(names: Mapping[str, object]) -> Kind:
@@ -72,13 +82,6 @@ def kind_of(names: Mapping[str, object]) -> Kind:
     if any(name.startswith("decoder.") for name in names):
         return "pretraining"
     return "classification" if "classifier.weight" in names or "fc_norm.weight" in names else "encoder"
-
-
-def _official_config(
-    tensors: Mapping[str, Tensor], raw: RawTensors, model_config: object, overrides: Overrides
-) -> VideoMAEConfig:
-    nested: Mapping[str, Any] = model_config if isinstance(model_config, dict) else {}
-    return infer_config(tensors, overrides=overrides, arguments=raw.arguments, model_config=nested)
 
 
 def _hugging_face_names(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -117,7 +120,11 @@ def _warn_small(config: VideoMAEConfig, overrides: Overrides, path: Path) -> Non
         )
 
 
-def _check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+def _check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if tensor.dtype not in _DTYPES:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise CheckpointError(f"{path}: the tensor {name!r} is {kind}; quantised weights can't be read")
+        # One NaN or infinity spoils the sum; a sum that overflows on its own is looked at number by number.
+        if not math.isfinite(float(tensor.sum(dtype=torch.float32))) and not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{path}: the tensor {name!r} holds NaN or infinite numbers")

@@ -106,8 +106,6 @@ class PretrainedModel(nn.Module):
         # Copied, since tensors of a mapped file would follow the file.
         owned = {name: tensor.to(device=device, dtype=wanted, copy=True) for name, tensor in tensors.items()}
         model.load_state_dict({name: tensor.contiguous() for name, tensor in owned.items()}, assign=True)
-        for parameter in model.parameters():
-            parameter.requires_grad_(True)
         return model.to(device).eval()
 
     def save_pretrained(self, directory: str | Path) -> None:

@@ -87,8 +87,8 @@ class VideoMAEForPreTraining(PretrainedModel):
     def forward(
         self,
         pixel_values: Tensor,
-        *,
         bool_masked_pos: Tensor,
+        *,
         head_mask: Tensor | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,

@@ -55,7 +55,7 @@ def write_file(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         # mkstemp makes files for their owner alone; a model is as readable as any new file
         temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise OutputError(f"{path} can't be written: {error.strerror or error}") from None

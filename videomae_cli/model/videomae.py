@@ -81,8 +81,8 @@ class VideoMAEModel(PretrainedModel):
     def forward(
         self,
         pixel_values: Tensor,
-        *,
         bool_masked_pos: Tensor | None = None,
+        *,
         head_mask: Tensor | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
@@ -188,8 +188,8 @@ class VideoMAEForVideoClassification(PretrainedModel):
     def forward(
         self,
         pixel_values: Tensor,
-        *,
         labels: Tensor | None = None,
+        *,
         head_mask: Tensor | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,

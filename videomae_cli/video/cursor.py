@@ -39,16 +39,22 @@ class IndexedCursor:
         self._capture, self._index = capture, index
         self._times = index.times
         self._position = -1
+        self._seeks = capture.can_seek
 
     def goto(self, number: int) -> None:
         """Grab frame `number`; afterwards `capture.retrieve()` gives it."""
         if number == self._position:
             return
-        if (number < self._position or self._seek_pays(number)) and not self._seek(number):
+        if number < self._position or self._seek_pays(number):
+            if self._seek(number):
+                try:
+                    return self._walk_to(number)
+                except IndexMismatchError:
+                    # The landing was not what it seemed: this decoder can't seek in this file.
+                    self._seeks = False
             self._capture.restart()
             self._position = -1
-        while self._position < number:
-            self._step()
+        self._walk_to(number)
 
     def check_end(self) -> None:
         """Make sure that the last frame of the index decodes and is the last."""
@@ -59,14 +65,15 @@ class IndexedCursor:
         self._capture.restart()
         self._position = -1
 
-    def _step(self) -> None:
-        time = self._capture.grab()
-        if time is None or abs(time - self._times[self._position + 1]) > _TOLERANCE:
-            raise IndexMismatchError(f"frame {self._position + 1} came at {time}")
-        self._position += 1
+    def _walk_to(self, number: int) -> None:
+        while self._position < number:
+            time = self._capture.grab()
+            if time is None or not abs(time - self._times[self._position + 1]) <= _TOLERANCE:
+                raise IndexMismatchError(f"frame {self._position + 1} came at {time}")
+            self._position += 1
 
     def _seek_pays(self, number: int) -> bool:
-        return self._last_key(number - _BACK_OFF) > self._position + _SEEK_COST
+        return self._seeks and self._last_key(number - _BACK_OFF) > self._position + _SEEK_COST
 
     def _last_key(self, number: int) -> int:
         slot = bisect_right(self._index.keys, number) - 1
@@ -75,7 +82,7 @@ class IndexedCursor:
     def _seek(self, number: int) -> bool:
         """Land before `number`, where decoding is clean; False if walking from the start is better."""
         key = self._last_key(number)
-        if not self._capture.can_seek or self._last_key(number - _BACK_OFF) <= 0:
+        if not self._seeks or self._last_key(number - _BACK_OFF) <= 0:
             return False
         # Where the landing place is not a known keyframe, one must lie between it and the frame.
         target, back = (number, 8) if self._index.seekable else (key, _BACK_OFF)
@@ -141,6 +148,8 @@ def straighten(times: array[float], index: PacketIndex, fps: float) -> tuple[arr
     Where a recording's clock restarts, time goes on from the frame before.
     """
     known = all(math.isfinite(time) for time in times)
+    if index.counted and len(index.times) >= len(times):
+        return index.times[: len(times)], None
     if known and all(times[i] < times[i + 1] for i in range(len(times) - 1)):
         return times, None
     if index.reliable and len(index.times) == len(times):

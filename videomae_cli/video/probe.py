@@ -19,6 +19,7 @@ from typing import Any
 from videomae_cli.errors import NotAVideoError
 from videomae_cli.video.bitstream import BitstreamCheck
 from videomae_cli.video.native import load_av
+from videomae_cli.video.transport import is_intact
 
 # Demuxers that open other files than the one given, devices, pictures, and text drawn as pictures.
 _REFUSED = frozenset(
@@ -32,6 +33,8 @@ _REFUSED = frozenset(
 )
 _MAX_READ_ERRORS = 100
 _PROBE_PACKETS = 120
+# Seconds by which sound, or the last frame's duration, may outlast the last picture of a file that is whole.
+_END_TOLERANCE = 1.0
 # Where a seek lands on the keyframe that the container's index names, and packets carry their own times.
 _INDEXED_CONTAINERS = ("mov", "matroska")
 # ffmpeg's AVFieldOrder: unknown, progressive.
@@ -45,7 +48,8 @@ class PacketIndex:
 
     keys: positions in `times` where decoding can start. reliable: the times are all there and distinct;
     complete: nothing hints at frames that won't decode, so their number needs no check; packets: pictures stored,
-    whether shown or not; seekable: a seek lands on a keyframe.
+    whether shown or not; seekable: a seek lands on a keyframe; counted: the container numbers pictures, and the times
+    that decoders make of that are guesses (AVI).
     """
 
     times: array[float]
@@ -54,6 +58,7 @@ class PacketIndex:
     reliable: bool
     complete: bool
     seekable: bool
+    counted: bool
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,9 @@ def probe_video(path: str) -> Probe:
         frame = scan.first_frame
         rate = stream.average_rate or stream.guessed_rate
         declared = int(stream.frames or 0)
+        if "mov" in container.format.name and not scan.damaged:
+            # Frames before the start of an edit list are stored and counted, but not shown.
+            declared = min(declared, len(index.times))
         return Probe(
             path=path,
             stream=stream.index,
@@ -131,7 +139,7 @@ class _Scan:
         self._packets = 0
         self._hidden = 0
         self._untimed = 0
-        self._damaged = False
+        self.damaged = False
         self.first_frame: Any = None
 
     def run(self, av: Any) -> None:
@@ -139,16 +147,18 @@ class _Scan:
             if other.index != self._stream.index:
                 other.discard = av.stream.Discard.all
         check = BitstreamCheck(self._stream.codec_context)
+        if self._container.format.name == "mpegts":
+            self.damaged = not is_intact(self._container.name, self._stream.id)
         base, start = float(self._stream.time_base or 0), self._stream.start_time or 0
         for packet in self._each_packet(av):
             self._packets += 1
             if self.first_frame is None and self._packets <= _PROBE_PACKETS:
                 self._decode_first(av, packet)
             if packet.is_corrupt:
-                self._damaged = True
+                self.damaged = True
             kind = check(packet)
             if kind == "damaged":
-                self._damaged = True
+                self.damaged = True
             if packet.is_discard or kind == "hidden":
                 self._hidden += 1
                 continue
@@ -165,18 +175,23 @@ class _Scan:
     def index(self) -> PacketIndex:
         times = array("d", sorted(self._times))
         distinct = all(times[i] < times[i + 1] for i in range(len(times) - 1))
-        reliable = distinct and not self._untimed and len(times) > 0 and self._stream.start_time is not None
+        timed = len(times) > 0 and not self._untimed and self._stream.start_time is not None
+        # A damaged stretch that a seek jumps over would shift all numbers behind it unseen.
+        reliable = distinct and timed and not self.damaged
         name = self._container.format.name
         indexed = any(kind in name for kind in _INDEXED_CONTAINERS)
         declared = self._stream.frames
         matches = not declared or declared == self._packets or "mov" not in name
+        span = times[-1] - times[0] if timed else 0.0
+        reaches_end = span > _duration(self._container, self._stream) - _END_TOLERANCE
         return PacketIndex(
             times=times,
             keys=array("q", sorted(bisect_left(times, key) for key in self._keys)) if reliable else array("q"),
             packets=self._packets,
             reliable=reliable,
-            complete=reliable and indexed and matches and not self._damaged and not self._hidden,
+            complete=reliable and indexed and matches and reaches_end and not self._hidden,
             seekable=indexed,
+            counted=name == "avi",
         )
 
     def _each_packet(self, av: Any) -> Iterator[Any]:
@@ -191,7 +206,7 @@ class _Scan:
                 return
             except av.FFmpegError:
                 # A bad stretch: reading on may find more.
-                self._damaged = True
+                self.damaged = True
                 errors += 1
                 if errors > _MAX_READ_ERRORS:
                     return

@@ -56,6 +56,9 @@ class WorkerProcess:
         Raises what the function raises, DecodeTimeoutError after `timeout` seconds, DecoderCrashError if the process
         dies; in both cases the next call starts a new one.
         """
+        if self._process is not None and self._process.poll() is not None:
+            # It died between two files; neither is to blame.
+            self.close()
         self.start()
         process = self._process
         assert process is not None

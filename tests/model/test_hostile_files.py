@@ -1,0 +1,222 @@
+"""Files that are not checkpoints, or worse: one clear error each, in one line, and no code run."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from reference import tiny_config
+
+from videomae_cli.errors import CheckpointError, ConfigError, VideoMAEError
+from videomae_cli.model import VideoMAEForVideoClassification
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A good model directory, to be spoilt."""
+    VideoMAEForVideoClassification(tiny_config()).save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def load(path: Path, kind: type[VideoMAEError] = CheckpointError) -> str:
+    """The message of the error that loading gives, checked to be one line that names the file."""
+    with pytest.raises(kind) as caught:
+        VideoMAEForVideoClassification.from_pretrained(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    assert len(message) - len(str(path)) < 250
+    return message
+
+
+class Evil:
+    """Unpickled by a plain pickle, this makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch {self.mark}",)
+
+
+@pytest.mark.parametrize("name", ["evil.pth", "evil.bin"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_pickle_that_wants_code_is_refused_and_not_run(tmp_path: Path, name: str, inside: bool) -> None:
+    evil, mark = Evil(tmp_path / "mark"), tmp_path / "mark"
+    torch.save({"model": {"a": evil}} if inside else evil, tmp_path / name)
+    message = load(tmp_path / name)
+    assert "wants to run code" in message
+    assert "system" in message
+    assert not mark.exists()
+
+
+def test_a_bare_pickle_that_wants_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_bytes(pickle.dumps(Evil(tmp_path / "mark")))
+    load(tmp_path / "a.pth")
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_hostile_pickle_in_a_directory_is_refused_and_not_run(tmp_path: Path, directory: Path) -> None:
+    (directory / "model.safetensors").unlink()
+    torch.save({"a": Evil(tmp_path / "mark")}, directory / "pytorch_model.bin")
+    assert "wants to run code" in load(directory)
+    assert not (tmp_path / "mark").exists()
+
+
+def _zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+
+
+NOT_CHECKPOINTS: dict[str, Callable[[Path], Any]] = {
+    "text": lambda path: path.write_text("I am not a checkpoint. " * 100),
+    "text that reads as a pickle": lambda path: path.write_text("cut\nfry\n"),
+    "noise": lambda path: path.write_bytes(bytes(range(256)) * 64),
+    "zip of something else": _zip,
+    "pickled number": lambda path: torch.save(7, path),
+    "pickled list": lambda path: torch.save([torch.zeros(2)], path),
+    "dictionary of numbers": lambda path: torch.save({"model": {"a": 1}}, path),
+    "empty dictionary": lambda path: torch.save({}, path),
+    "other model": lambda path: torch.save({"model": {"conv1.weight": torch.zeros(2)}}, path),
+    "truncated": lambda path: (torch.save({"model": {"a": torch.zeros(9999)}}, path), os.truncate(path, 20000)),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".bin", ".safetensors"])
+@pytest.mark.parametrize("what", NOT_CHECKPOINTS)
+def test_a_file_that_is_no_checkpoint_says_so(tmp_path: Path, what: str, suffix: str) -> None:
+    path = tmp_path / f"file{suffix}"
+    NOT_CHECKPOINTS[what](path)
+    message = load(path)
+    expected = {
+        "text": "is no PyTorch checkpoint",
+        "text that reads as a pickle": "is no PyTorch checkpoint",
+        "other model": "is no VideoMAE",
+        "dictionary of numbers": "where a tensor was expected",
+    }
+    if suffix != ".safetensors" and what in expected:
+        assert expected[what] in message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "Git LFS pointer"),
+        (b"<!DOCTYPE html><html></html>", "is a web page"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
+def test_what_failed_downloads_leave_is_recognised(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert message in load(tmp_path / name)
+
+
+@pytest.mark.parametrize("keep", [1, 7, 8, 100, 5000, -1])
+def test_truncated_safetensors_say_so(directory: Path, keep: int) -> None:
+    path = directory / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    assert "cut short" in load(directory)
+
+
+def test_a_truncated_bin_says_so(directory: Path) -> None:
+    model = VideoMAEForVideoClassification(tiny_config())
+    (directory / "model.safetensors").unlink()
+    path = directory / "pytorch_model.bin"
+    torch.save(model.state_dict(), path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert "cut short" in load(directory)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_with_nan_are_named(tmp_path: Path, value: float) -> None:
+    model = VideoMAEForVideoClassification(tiny_config())
+    with torch.no_grad():
+        model.classifier.weight[1, 3] = value
+    model.save_pretrained(tmp_path)
+    assert "'classifier.weight' holds NaN or infinite numbers" in load(tmp_path)
+
+
+def test_large_but_finite_weights_are_read(tmp_path: Path) -> None:
+    model = VideoMAEForVideoClassification(tiny_config())
+    with torch.no_grad():
+        model.classifier.weight.fill_(3e38)
+    model.save_pretrained(tmp_path)
+    assert float(VideoMAEForVideoClassification.from_pretrained(tmp_path).classifier.weight.detach().max()) > 2e38
+
+
+def test_quantised_weights_say_so(tmp_path: Path) -> None:
+    torch.save({"model": {"patch_embed.proj.weight": torch.zeros(2, dtype=torch.int8)}}, tmp_path / "a.pth")
+    assert "'patch_embed.proj.weight' is int8" in load(tmp_path / "a.pth")
+
+
+# --- directories --------------------------------------------------------------------------------
+
+
+def test_a_directory_without_a_config_or_weights_says_so(directory: Path) -> None:
+    (directory / "model.safetensors").unlink()
+    assert "has no weights; expected model.safetensors or pytorch_model.bin" in load(directory)
+    (directory / "config.json").unlink()
+    assert "has no config.json" in load(directory)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "\x00", "[" * 100_000, "9" * 5000])
+def test_a_config_that_is_no_json_object_says_so(directory: Path, text: str) -> None:
+    (directory / "config.json").write_text(text)
+    assert "config.json" in load(directory)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("hidden_size", 0, "hidden_size is 0"),
+        ("hidden_size", 10**9, "hidden_size is 1000000000; it must be 1 to 1048576"),
+        ("hidden_size", 10**6, "has shape (32"),
+        ("num_frames", 10**6, "have 2000000 tokens"),
+        ("num_hidden_layers", 10**9, "num_hidden_layers is 1000000000"),
+        ("num_labels", 10**9, "num_labels is 1000000000"),
+        ("num_attention_heads", 5, "no multiple of num_attention_heads 5"),
+        ("image_size", "224", "image_size is '224'"),
+        ("model_type", "bert", "a 'bert' model"),
+        ("hidden_act", "exec", "hidden_act 'exec'"),
+        ("id2label", {"0": "a", "5": "b"}, "id2label"),
+        ("id2label", [1, 2, 3], "classifier"),
+    ],
+)
+def test_a_config_that_makes_no_sense_or_does_not_fit_says_so(
+    directory: Path, key: str, value: Any, message: str
+) -> None:
+    content = json.loads((directory / "config.json").read_text())
+    content[key] = value
+    if key == "num_labels":
+        del content["id2label"], content["label2id"]
+    (directory / "config.json").write_text(json.dumps(content))
+    with pytest.raises((ConfigError, CheckpointError)) as caught:
+        VideoMAEForVideoClassification.from_pretrained(directory)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({}, "has no weight_map"),
+        ({"weight_map": {"a": 1}}, "has no weight_map"),
+        ({"weight_map": {"a": "../../etc/passwd"}}, "no weights file beside it"),
+        ({"weight_map": {"a": "/etc/passwd"}}, "no weights file beside it"),
+        ({"weight_map": {"a": "model.safetensors.index.json"}}, "no weights file beside it"),
+        ({"weight_map": {"a": "model-00001-of-00002.safetensors"}}, "lacks the shard model-00001-of-00002.safetensors"),
+        ({"weight_map": {"a": "whole.safetensors"}}, "promises the tensor 'a', but no shard holds it"),
+    ],
+)
+def test_an_index_of_shards_that_lies_says_so(directory: Path, index: dict[str, Any], message: str) -> None:
+    (directory / "model.safetensors").rename(directory / "whole.safetensors")
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert message in load(directory)

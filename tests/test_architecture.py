@@ -1,0 +1,101 @@
+"""The layers: imports go downward only, and help is quick because nothing heavy is imported for it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "videomae_cli"
+
+# A part may import itself and the parts named: everything below it. Type-checking-only imports count too.
+ALLOWED = {
+    "errors": set(),
+    "labels": {"errors"},
+    "hub": {"errors"},
+    "model": {"errors", "hub", "labels"},
+    "video": {"errors"},
+    "results": {"errors"},
+    "writers": {"errors", "results"},
+    "pipeline": {"errors", "model", "video", "results"},
+    "cli": {"errors", "labels", "hub", "model", "video", "results", "writers", "pipeline", "__version__"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+# Who may use what of the outside: everything else may use none of these.
+OUTSIDE = {
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "cv2": {"video"},
+    "av": {"video"},
+    "huggingface_hub": {"hub", "cli"},
+    "safetensors": {"model", "hub"},
+    "torch": {"model", "video", "pipeline", "cli"},
+}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(file: Path) -> set[str]:
+    """Dotted names that a module imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative imports hide the layers"
+            assert node.module is not None
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def part(file: Path) -> str:
+    first = file.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_go_downward(file: Path) -> None:
+    here = part(file)
+    for name in imports(file):
+        if name.startswith("videomae_cli."):
+            there = name.split(".")[1]
+            assert there == here or there in ALLOWED[here], f"{here} must not import {there}"
+        else:
+            users = OUTSIDE.get(name.split(".")[0])
+            assert users is None or here in users, f"{here} must not import {name}"
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_every_module_says_what_it_is(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(text)), f"{file.name} has no docstring"
+    assert len(text.splitlines()) <= 350, "look for the second job in it"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--help"], 0),
+        (["--version"], 0),
+        (["classify", "--help"], 0),
+        (["no-such-command"], 2),
+        (["classify", "a.mp4", "--no-such-option"], 2),
+        (["classify", "a.mp4", "--sampling", "nonsense"], 2),
+    ],
+)
+def test_help_and_usage_errors_import_nothing_heavy(arguments: list[str], code: int) -> None:
+    program = f"""
+import sys
+from videomae_cli.cli import main
+sys.argv = ["videomae", *{arguments!r}]
+try:
+    main()
+except SystemExit as exit:
+    heavy = {{"torch", "cv2", "av", "huggingface_hub", "transformers", "safetensors"}} & set(sys.modules)
+    print("HEAVY", sorted(heavy), "CODE", exit.code)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == f"HEAVY [] CODE {code}", done.stdout + done.stderr

@@ -1,0 +1,153 @@
+"""Decoding in processes of its own: a file that hangs or kills the decoder costs that file only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import films
+import numpy as np
+import pytest
+
+from videomae_cli.errors import (
+    DecoderCrashError,
+    DecodeTimeoutError,
+    NotAVideoError,
+    OptionError,
+    VideoNotFoundError,
+)
+from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FrameTransform, SamplingSpec
+from videomae_cli.video.worker import WorkerProcess
+
+Films = Callable[[str], Path]
+SMALL = FrameTransform(shortest_edge=32, size=None, crop=(32, 32), crops=3)
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    with Decoder(timeout=60) as decoder:
+        yield decoder
+
+
+@pytest.fixture
+def worker() -> Iterator[WorkerProcess]:
+    worker = WorkerProcess()
+    yield worker
+    worker.close()
+
+
+def test_clips_come_back_as_planned(film: Films, decoder: Decoder) -> None:
+    spec = SamplingSpec(frames=4, family="dense", stride=3, clips=2)
+    video = decoder.decode(ClipRequest(film("h264.mp4"), sampling=spec))
+    assert video.plan.clips == ((0, 3, 6, 9), (48, 51, 54, 57))
+    views = video.views()
+    assert views.shape == (2, 4, 64, 96, 3)
+    assert [[films.read_number(frame) for frame in view] for view in views] == [list(clip) for clip in video.plan.clips]
+    assert video.timestamps[1] == pytest.approx([48 / 25, 51 / 25, 54 / 25, 57 / 25])
+    assert (video.info.decoder, video.warnings) == ("opencv", ())
+
+
+def test_views_are_clip_by_clip_then_crop_by_crop(film: Films, decoder: Decoder) -> None:
+    spec = SamplingSpec(frames=4, family="uniform", clips=2, crops=3)
+    video = decoder.decode(ClipRequest(film("h264.mp4"), sampling=spec, transform=SMALL))
+    views = video.views()
+    assert views.shape == (6, 4, 32, 32, 3)
+    np.testing.assert_array_equal(views[5][0], video.frames[video.rows[1][0], 2])
+
+
+def test_another_process_and_this_one_agree(film: Films, decoder: Decoder) -> None:
+    request = ClipRequest(film("variable.mp4"), sampling=SamplingSpec(clips=2), transform=SMALL)
+    with Decoder(isolate=False) as here:
+        mine = here.decode(request)
+    theirs = decoder.decode(request)
+    np.testing.assert_array_equal(mine.views(), theirs.views())
+    assert (mine.plan, mine.timestamps) == (theirs.plan, theirs.timestamps)
+
+
+def test_errors_are_values_and_the_order_is_kept(film: Films, decoder: Decoder, tmp_path: Path) -> None:
+    text = tmp_path / "text.mp4"
+    text.write_text("not a video", encoding="utf-8")
+    paths = [film("h264.mp4"), text, film("av1.mp4"), tmp_path / "missing.mp4", film("h264.ts")]
+    pairs = list(decoder.decode_all(ClipRequest(path, transform=SMALL) for path in paths))
+    assert [request.path for request, _ in pairs] == paths
+    kinds = [type(outcome) for _, outcome in pairs]
+    assert kinds == [DecodedVideo, NotAVideoError, DecodedVideo, VideoNotFoundError, DecodedVideo]
+
+
+def test_two_workers_keep_the_order_and_read_no_further_ahead(film: Films) -> None:
+    taken = 0
+
+    def requests() -> Iterator[ClipRequest]:
+        nonlocal taken
+        for name in ["h264.mp4", "h264.ts", "h264.mkv"] * 4:
+            taken += 1
+            yield ClipRequest(film(name), transform=SMALL)
+
+    with Decoder(workers=2) as decoder:
+        outcomes = decoder.decode_all(requests())
+        request, _ = next(outcomes)
+        assert str(request.path).endswith("h264.mp4")
+        assert taken == 3
+        assert len(list(outcomes)) == 11
+
+
+def test_a_file_over_its_time_is_stopped(film: Films) -> None:
+    with Decoder(timeout=0.0001) as decoder, pytest.raises(DecodeTimeoutError, match="longer than"):
+        decoder.decode(ClipRequest(film("h264.mp4")))
+
+
+def test_after_a_hang_the_next_call_works(worker: WorkerProcess) -> None:
+    with pytest.raises(DecodeTimeoutError, match=r"'slow\.mp4' took longer than 0\.2 s"):
+        worker.call(time.sleep, 60, timeout=0.2, subject="slow.mp4")
+    assert worker.call(abs, -3, timeout=60, subject="next.mp4") == 3
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "cause"), [(os._exit, 3, "exit code 3"), (signal.raise_signal, 11, "SEGV")]
+)
+def test_after_a_crash_the_next_call_works(
+    worker: WorkerProcess, function: Callable[[int], object], argument: int, cause: str
+) -> None:
+    with pytest.raises(DecoderCrashError, match=rf"'bad\.mp4'.*{cause}"):
+        worker.call(function, argument, timeout=60, subject="bad.mp4")
+    assert worker.call(abs, -3, timeout=60, subject="next.mp4") == 3
+
+
+def test_a_process_killed_between_files_costs_no_file(worker: WorkerProcess) -> None:
+    first = worker.call(_process_id, None, timeout=60, subject="a.mp4")
+    os.kill(first, signal.SIGKILL)
+    assert worker._process is not None
+    worker._process.wait()
+    assert worker.call(_process_id, None, timeout=60, subject="b.mp4") != first
+
+
+def test_one_process_serves_file_after_file(worker: WorkerProcess) -> None:
+    ids = {worker.call(_process_id, None, timeout=60, subject="a.mp4") for _ in range(3)}
+    assert len(ids) == 1
+    assert os.getpid() not in ids
+
+
+def test_an_unforeseen_error_is_one_line(worker: WorkerProcess) -> None:
+    with pytest.raises(DecoderCrashError, match="TypeError") as caught:
+        worker.call(abs, "text", timeout=60, subject="a.mp4")
+    assert "\n" not in str(caught.value)
+
+
+def test_closing_ends_the_process(worker: WorkerProcess) -> None:
+    process_id = worker.call(_process_id, None, timeout=60, subject="a.mp4")
+    worker.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process_id, 0)
+
+
+@pytest.mark.parametrize("options", [{"timeout": 0.0}, {"timeout": -1.0}, {"workers": 0}])
+def test_nonsense_options(options: dict[str, float]) -> None:
+    with pytest.raises(OptionError):
+        Decoder(**options)  # type: ignore[arg-type]
+
+
+def _process_id(_: None) -> int:
+    return os.getpid()

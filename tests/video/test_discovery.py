@@ -1,0 +1,47 @@
+"""From paths and folders to files; a wrong path is a value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from videomae_cli.errors import VideoNotFoundError
+from videomae_cli.video import discover
+
+
+def test_files_and_folders_in_the_order_given(tmp_path: Path) -> None:
+    for name in ("b.mp4", "a.MKV", "notes.txt", ".hidden.mp4", "sub/c.webm", ".trash/d.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = discover([tmp_path / "notes.txt", tmp_path])
+    assert [item.path for item in found] == [str(tmp_path / n) for n in ("notes.txt", "a.MKV", "b.mp4", "sub/c.webm")]
+    assert all(item.error is None for item in found)
+    assert [item.path for item in discover([tmp_path], recursive=False)] == [
+        str(tmp_path / n) for n in ("a.MKV", "b.mp4")
+    ]
+
+
+def test_wrong_paths_keep_their_place(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "empty").mkdir()
+    found = discover([tmp_path / "missing.mp4", tmp_path / "a.mp4", tmp_path / "empty", "https://example.org/a.mp4"])
+    assert [type(item.error) for item in found] == [VideoNotFoundError, type(None), *[VideoNotFoundError] * 2]
+    assert "no such file" in str(found[0].error)
+    assert "no video files" in str(found[2].error)
+    assert "download" in str(found[3].error)
+
+
+def test_a_file_reached_twice_is_listed_once(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "a.mp4")
+    assert len(discover([tmp_path, tmp_path / "a.mp4", str(tmp_path) + "/../" + tmp_path.name + "/a.mp4"])) == 1
+
+
+def test_a_link_to_a_parent_folder_ends(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert len(discover([tmp_path])) == 1
+
+
+def test_messages_are_one_line_whatever_the_name() -> None:
+    error = discover(["two\nlines\x1b[31m.mp4"])[0].error
+    assert str(error) == r"no such file: 'two\nlines\x1b[31m.mp4'"

@@ -1,0 +1,53 @@
+"""What the packets tell, without decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pytest
+
+from videomae_cli.video.bitstream import BitstreamCheck
+from videomae_cli.video.probe import probe_video
+from videomae_cli.video.transport import is_intact
+
+Films = Callable[[str], Path]
+
+
+@pytest.mark.parametrize("name", ["h264-refresh.mp4", "h264-refresh.ts"])
+def test_a_gradual_refresh_is_no_place_to_start(film: Films, name: str) -> None:
+    assert list(probe_video(str(film(name))).index.keys) == [0]
+
+
+@pytest.mark.parametrize("name", ["h264-open-gop.mp4", "h264-open-gop.ts", "h264.mp4", "hevc.ts"])
+def test_intra_pictures_are(film: Films, name: str) -> None:
+    index = probe_video(str(film(name))).index
+    assert list(index.keys) == list(range(0, len(index.times), 12))
+
+
+@pytest.mark.parametrize(("first_byte", "kind"), [(0b10000, "plain"), (0b00000, "hidden"), (0b00001, "hidden")])
+def test_vp8_pictures_that_are_never_shown(first_byte: int, kind: str) -> None:
+    check = BitstreamCheck(av.CodecContext.create("vp8", "r"))
+    assert check(av.Packet(bytes([first_byte, 1, 2, 3]))) == kind
+
+
+@pytest.mark.parametrize("name", ["overwritten.mp4", "overwritten.ts", "cut-off.mp4"])
+def test_damage_means_the_index_is_not_used(film: Films, name: str) -> None:
+    assert not probe_video(str(film(name))).index.reliable
+
+
+def test_transport_streams_number_their_packets(film: Films, tmp_path: Path) -> None:
+    data = film("h264.ts").read_bytes()
+    pid = 256
+    assert is_intact(str(film("h264.ts")), pid)
+    assert is_intact(str(film("h264.m2ts")), 0x1011)
+    mine = [
+        at for at in range(0, len(data), 188) if (data[at + 1] & 31) << 8 | data[at + 2] == pid and data[at + 3] & 16
+    ]
+    lost = tmp_path / "lost.ts"
+    lost.write_bytes(data[: mine[20]] + data[mine[20] + 188 :])
+    assert not is_intact(str(lost), pid)
+    shifted = tmp_path / "shifted.ts"
+    shifted.write_bytes(data[: 188 * 20] + data[188 * 20 + 5 :])
+    assert not is_intact(str(shifted), pid)

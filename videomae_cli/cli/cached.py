@@ -1,0 +1,79 @@
+"""What `videomae models` shows and does of the cache: `--cached` and `remove`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import typer
+
+from videomae_cli.cli import console
+from videomae_cli.errors import OptionError, VideoMAEError
+
+_COLUMNS = ("name", "hub_id", "revision", "megabytes", "licence", "state")
+
+
+def list_cached(format: str) -> None:
+    """The VideoMAE models in the Hugging Face cache, on standard output."""
+    from videomae_cli.hub import cached_models
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": model.name,
+            "hub_id": model.hub_id,
+            "revisions": list(model.revisions),
+            "bytes": model.size,
+            "licence": model.licence,
+            "state": "ready" if model.whole else "incomplete",
+            "path": str(model.path),
+        }
+        for model in cached_models()
+    ]
+    if format == "json":
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif rows:
+        _print(rows)
+    else:
+        console.note("no VideoMAE model is in the cache: `videomae download` brings one")
+
+
+def remove(names: list[str]) -> None:
+    """Take models out of the cache; what fails costs a line and the exit code, not the others."""
+    from videomae_cli.hub import bundled_names, find_entry, remove_model
+
+    if not names:
+        raise OptionError("name what to remove; `videomae models --cached` lists what is there")
+    failed = False
+    for name in names:
+        try:
+            if name in bundled_names():
+                raise OptionError(f"{name} ships with videomae and can't be removed")
+            freed = remove_model(name)
+        except VideoMAEError as error:
+            console.trace()
+            console.error(str(error))
+            failed = True
+            continue
+        entry = find_entry(name)
+        typer.echo(f"removed {entry.hub_id if entry else name}: {freed / 1e6:.1f} MB")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in _COLUMNS:
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "name")
+    for row in rows:
+        shown = row | {
+            "revision": ", ".join(revision[:12] for revision in row["revisions"]),
+            "megabytes": f"{row['bytes'] / 1e6:.1f}",
+        }
+        table.add_row(*(Text(str(shown[column] or "-")) for column in _COLUMNS))
+    # A pipe has no width to fit in: nothing is folded there.
+    Console(highlight=False, width=None if console.is_terminal(sys.stdout) else 200).print(table)

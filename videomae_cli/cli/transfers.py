@@ -1,0 +1,77 @@
+"""Downloads as the user sees them: a bar with rate and time left on a terminal, a line a file elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from videomae_cli.cli import console
+from videomae_cli.hub import DownloadListener
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+@contextmanager
+def shown() -> Iterator[DownloadListener]:
+    """A listener that draws on stderr; nothing is drawn before something is fetched, and nothing with `--quiet`."""
+    with ExitStack() as stack:
+        yield _Shown(stack)
+
+
+class _Shown(DownloadListener):
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._told: set[str] = set()
+
+    def note(self, text: str) -> None:
+        console.note(text)
+
+    def progress(self, file: str, done: int, total: int | None) -> None:
+        if console.loudness.quiet:
+            return
+        if not console.is_terminal(sys.stderr):
+            if file not in self._told:
+                self._told.add(file)
+                console.note(f"fetching {file}{_amount(done, total)}")
+            return
+        if self._progress is None:
+            self._progress = self._start()
+        if file not in self._tasks:
+            # What an earlier run left counts as done, not as speed.
+            self._tasks[file] = self._progress.add_task(file, total=total, completed=done)
+        self._progress.update(self._tasks[file], completed=done)
+
+    def _start(self) -> Progress:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        terminal = Console(stderr=True, highlight=False)
+        self._stack.enter_context(
+            console.lines_through(lambda text: terminal.print(text, markup=False, soft_wrap=True, highlight=False))
+        )
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        return self._stack.enter_context(Progress(*columns, console=terminal))
+
+
+def _amount(done: int, total: int | None) -> str:
+    if total is None:
+        return ""
+    return f" ({total / 1e6:.1f} MB{f', {done / 1e6:.1f} MB of it here already' if done else ''})"

@@ -1,0 +1,111 @@
+"""What huggingface_hub, its HTTP library and the disk raise -> one line that says what is wrong and what to do.
+
+huggingface_hub moved from requests to httpx to httpx2, so connection errors are known by the library they come from.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from videomae_cli.errors import DownloadError, ModelNotFoundError, VideoMAEError
+
+NO_DOWNLOAD = "`--model camera-motion` needs no download"
+_HTTP_LIBRARIES = {"requests", "urllib3", "httpx", "httpx2", "httpcore", "httpcore2", "h11", "ssl", "socket"}
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def explain(error: Exception, hub_id: str, revision: str | None) -> VideoMAEError | None:
+    """The error to raise instead, or None for what is no failure of the hub, the network or the disk."""
+    from huggingface_hub import errors
+
+    if isinstance(error, VideoMAEError):
+        return error
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return not_here(hub_id, why="HF_HUB_OFFLINE is set")
+    if isinstance(error, errors.HFValidationError):
+        return ModelNotFoundError(f"{hub_id!r} is not a valid hub id (OWNER/NAME)")
+    if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        return explain(error.__cause__, hub_id, revision)  # "not on this disk", because the hub did not answer
+    response = getattr(error, "response", None)
+    if isinstance(error, errors.HfHubHTTPError) and response is not None:
+        return _refused(error, response.status_code, hub_id, revision)
+    if is_network(error):
+        return ModelNotFoundError(
+            f"{hub_id} is not on this disk and the hub can't be reached ({_reason(error)}): run `videomae download "
+            f"{hub_id}` where there is a network; {NO_DOWNLOAD}"
+        )
+    if isinstance(error, OSError):
+        return disk_failure(error, hub_id)
+    return None
+
+
+def not_here(hub_id: str, *, why: str | None = None, others: str | None = None) -> ModelNotFoundError:
+    """For a model that is not on this disk where the network may not be asked."""
+    because = f" and {why}" if why else ""
+    hint = f"; on this disk: {others}" if others else f"; {NO_DOWNLOAD}"
+    return ModelNotFoundError(f"{hub_id} is not on this disk{because}: run `videomae download {hub_id}` first{hint}")
+
+
+def no_space(hub_id: str, wanted: int | None = None) -> DownloadError:
+    """For a disk that can't take the files."""
+    needs = f" ({wanted / 1e6:,.0f} MB to go)" if wanted else ""
+    return DownloadError(f"no space left on the disk for {hub_id}{needs}: free some, or set HF_HOME to another disk")
+
+
+def is_network(error: BaseException) -> bool:
+    """Whether nobody answered: no name, no route, no connection, a cut, a time-out, a proxy."""
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    return any(kind.__module__.partition(".")[0] in _HTTP_LIBRARIES for kind in type(error).__mro__)
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same request may well work in a moment."""
+    from huggingface_hub import errors
+
+    response = getattr(error, "response", None)
+    if isinstance(error, errors.HfHubHTTPError) and response is not None:
+        return response.status_code in (408, 429) or response.status_code >= 500
+    return is_network(error) and "Timeout" in type(error).__name__
+
+
+def _refused(error: Exception, status: int, hub_id: str, revision: str | None) -> VideoMAEError:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return DownloadError(f"{hub_id} is gated: accept its terms on its page, then set HF_TOKEN to your token")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return ModelNotFoundError(f"the hub has no model {hub_id}, or it is private: check the name, or set HF_TOKEN")
+    if isinstance(error, errors.RevisionNotFoundError):
+        return ModelNotFoundError(f"{hub_id} has no revision {revision or 'main'!r}: check --revision")
+    if isinstance(error, errors.EntryNotFoundError):
+        return DownloadError(f"a file of {hub_id} is no longer on the hub: run the command again")
+    if status in (401, 403):
+        return DownloadError(
+            f"the hub refused access to {hub_id} ({status}): check that HF_TOKEN is valid and may read it"
+        )
+    if status == 429:
+        return DownloadError(
+            "the hub asks for fewer requests (429): run the command again in some minutes, or set HF_TOKEN"
+        )
+    if status >= 500:
+        return DownloadError(f"the hub is in trouble ({status}): run the command again later; what was fetched is kept")
+    return DownloadError(f"the hub answered {status} for {hub_id}: check HF_ENDPOINT, or run the command again later")
+
+
+def disk_failure(error: OSError, hub_id: str) -> VideoMAEError:
+    """For what the system says while files are written."""
+    if error.errno in _DISK_FULL:
+        return no_space(hub_id)
+    where = f" {os.fspath(error.filename)!r}" if isinstance(error.filename, str | os.PathLike) else ""
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return DownloadError(f"may not write{where}: {error.strerror}; set HF_HOME to a folder you may write to")
+    return DownloadError(
+        f"download of {hub_id} failed: {error.strerror or _reason(error)}{where}; run the command again"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return text[:120] or type(error).__name__

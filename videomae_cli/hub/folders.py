@@ -1,0 +1,121 @@
+"""Models carried by hand: a plain folder out of the cache for a machine without a network, and into the cache there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from pathlib import Path
+
+from videomae_cli.errors import CheckpointError, ModelNotFoundError, OptionError, OutputError
+from videomae_cli.hub import layout
+from videomae_cli.hub.download import write_ref
+from videomae_cli.hub.failures import disk_failure
+from videomae_cli.hub.records import PLAIN_RECORD, FileFacts, Record, damage, digest, read_record, write_record
+from videomae_cli.hub.registry import find_entry
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
+
+
+def export_snapshot(snapshot: Path, hub_id: str, target: Path) -> None:
+    """Copy a cached snapshot to a plain folder, with a record of what it is. Raises OutputError.
+
+    The files are complete under their names or not there; a second call copies only what is missing.
+    """
+    record = layout.record_of(snapshot, hub_id)
+    there = read_record(target / PLAIN_RECORD)
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{target} is not a folder")
+    if there is not None and there.hub_id != hub_id:
+        raise OutputError(f"{target} holds {there.hub_id}: choose another folder")
+    if there is None and target.is_dir() and any(target.iterdir()):
+        raise OutputError(f"{target} is not empty and no download of ours: choose another folder")
+    try:
+        write_record(target / PLAIN_RECORD, record)
+        for facts in record.files:
+            if damage(target / facts.name, facts, deep=True) is not None or facts.digest is None:
+                _copy(snapshot / facts.name, target / facts.name)
+    except OSError as error:
+        raise OutputError(f"can't write {target}: {error.strerror or error}") from error
+
+
+def import_folder(folder: Path, hub_id: str | None = None) -> Record:
+    """Put a plain folder into the cache, so that its hub id works without a network. hub_id where it has no record.
+
+    Raises OptionError, ModelNotFoundError, CheckpointError (incomplete, damaged) or DownloadError (disk full).
+    """
+    if not folder.is_dir():
+        raise ModelNotFoundError(f"no folder {str(folder)!r} to import")
+    record = _identify(folder, hub_id)
+    for facts in record.files:
+        wrong = damage(folder / facts.name, facts, deep=True)
+        if wrong is not None:
+            raise CheckpointError(f"{folder / facts.name} {wrong}: copy the folder again")
+    snapshot = layout.model_folder(record.hub_id) / "snapshots" / record.revision
+    try:
+        for facts in record.files:
+            _place(folder / facts.name, layout.model_folder(record.hub_id), snapshot / facts.name, facts)
+        write_record(layout.record_path(snapshot), record)
+        write_ref(record.hub_id, None, record.revision)
+    except OSError as error:
+        raise disk_failure(error, record.hub_id) from error
+    return record
+
+
+def _identify(folder: Path, hub_id: str | None) -> Record:
+    """The folder's own record, or one made from its files."""
+    record = read_record(folder / PLAIN_RECORD)
+    entry = find_entry(hub_id) if hub_id else None
+    wanted = entry.hub_id if entry else hub_id
+    if record is not None:
+        if wanted and wanted != record.hub_id:
+            raise OptionError(f"{folder} holds {record.hub_id}, not {wanted}")
+        hub_id = record.hub_id
+    if wanted is None and record is None:
+        raise OptionError(f"{folder} does not say which model it is: name it, as in --from-dir {folder} OWNER/NAME")
+    name = record.hub_id if record else str(wanted)
+    if not _HUB_ID.fullmatch(name) or "--" in name:
+        raise OptionError(f"{name!r} is not a hub id (OWNER/NAME)")
+    if record is not None and layout.COMMIT.fullmatch(record.revision):
+        return record
+    names = [file for file in layout.CONFIG_FILES if (folder / file).is_file()] + layout.weight_files(folder)
+    if "config.json" not in names or not layout.weight_files(folder):
+        raise CheckpointError(f"{folder} holds no config.json with model.safetensors or pytorch_model.bin")
+    missing = next((file for file in names if not (folder / file).is_file()), None)
+    if missing:
+        raise CheckpointError(f"{folder} is incomplete: its index names {missing}, which is missing")
+    files = tuple(FileFacts(file, (folder / file).stat().st_size, _sha256(folder / file)) for file in names)
+    # No commit is known: the content names it, so the same files are the same snapshot again.
+    content = "".join(f"{facts.name}\0{facts.digest}\0" for facts in files)
+    commit = hashlib.sha1(content.encode(), usedforsecurity=False).hexdigest()
+    return Record(name, commit, entry.licence if entry else None, files)
+
+
+def _sha256(path: Path) -> str:
+    return digest(path, like="0" * 64)
+
+
+def _place(source: Path, model: Path, pointer: Path, facts: FileFacts) -> None:
+    """Copy a file into blobs/ under its digest and link it into the snapshot, or copy it there without links."""
+    blob = model / "blobs" / (facts.digest or _sha256(source))
+    if damage(blob, facts, deep=True) is not None:
+        _copy(source, blob)
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    pointer.unlink(missing_ok=True)
+    try:
+        pointer.symlink_to(os.path.relpath(blob, pointer.parent))
+    except OSError:
+        _copy(blob, pointer)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.incomplete")
+    try:
+        shutil.copyfile(source, draft)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,106 @@
+"""What is on this disk: the VideoMAE models in the Hugging Face cache; checking and removing them. Asks no network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from videomae_cli.errors import DownloadError, ModelNotFoundError
+from videomae_cli.hub import layout
+from videomae_cli.hub.records import damage, read_record
+from videomae_cli.hub.registry import REGISTRY, find_entry
+
+
+@dataclass(frozen=True)
+class CachedModel:
+    """A model in the cache. name: its short name; size: bytes on disk, all revisions; whole: can be loaded."""
+
+    hub_id: str
+    name: str | None
+    revisions: tuple[str, ...]
+    size: int
+    licence: str | None
+    whole: bool
+    path: Path
+
+
+def cached_models() -> tuple[CachedModel, ...]:
+    """The VideoMAE models in the cache, by hub id; other kinds of model are not listed."""
+    folder = layout.cache_folder()
+    found = [_describe(path) for path in sorted(folder.glob("models--*--*"))] if folder.is_dir() else []
+    return tuple(model for model in found if model is not None)
+
+
+def verify_model(hub_id: str, *, revision: str | None = None) -> list[str]:
+    """Read every file of a cached model (of all its revisions without one) and compare sizes and hashes.
+
+    Returns what is wrong, a line a file; empty where all is right. Raises ModelNotFoundError.
+    """
+    if revision is None:
+        snapshots = sorted(path for path in (layout.model_folder(hub_id) / "snapshots").glob("*") if path.is_dir())
+    else:
+        snapshots = [layout.model_folder(hub_id) / "snapshots" / (layout.cached_commit(hub_id, revision) or "none")]
+    if not any(path.is_dir() for path in snapshots):
+        raise ModelNotFoundError(f"{hub_id} is not on this disk: `videomae models --cached` lists what is")
+    wrong = []
+    for snapshot in snapshots:
+        facts = layout.known_facts(snapshot)
+        checked = [(item.name, damage(snapshot / item.name, item, deep=True)) for item in facts]
+        wrong += [f"{name} {what}" for name, what in checked if what is not None]
+        if not wrong and not layout.is_whole(snapshot) and not any(name.endswith(".pth") for name, _ in checked):
+            wrong.append(f"snapshot {snapshot.name[:12]} has no complete weights: its download was cut")
+    return wrong
+
+
+def remove_model(name: str) -> int:
+    """Take a model (short name or hub id) out of the cache, all its revisions. Returns the bytes freed.
+
+    Raises ModelNotFoundError or DownloadError.
+    """
+    entry = find_entry(name)
+    hub_id = entry.hub_id if entry else name
+    folder = layout.model_folder(hub_id)
+    if "/" not in hub_id or not folder.is_dir() or folder.parent != layout.cache_folder():
+        raise ModelNotFoundError(f"{name} is not in the cache: `videomae models --cached` lists what is")
+    size = _size(folder)
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise DownloadError(f"can't remove {folder}: {error.strerror}") from error
+    shutil.rmtree(folder.parent / ".locks" / folder.name, ignore_errors=True)
+    return size
+
+
+def _describe(folder: Path) -> CachedModel | None:
+    _, owner, rest = folder.name.split("--", 2)
+    hub_id = f"{owner}/{rest}"
+    snapshots = sorted(path for path in (folder / "snapshots").glob("*") if path.is_dir())
+    records = [record for path in snapshots if (record := read_record(layout.record_path(path)))]
+    entries = [entry for entry in REGISTRY if entry.hub_id.lower() == hub_id.lower()]
+    if not (records or entries or any(_is_videomae(path) for path in snapshots)):
+        return None
+    files: list[str | None] = [entry.file for entry in entries if entry.file]
+    names = [e.name for e in entries if not e.file or any((path / e.file).is_file() for path in snapshots)]
+    return CachedModel(
+        hub_id=hub_id,
+        name=", ".join(names) or None,
+        revisions=tuple(path.name for path in snapshots),
+        size=_size(folder),
+        licence=next((record.licence for record in records if record.licence), entries[0].licence if entries else None),
+        whole=any(layout.is_whole(path, file) for path in snapshots for file in (files or [None])),
+        path=folder,
+    )
+
+
+def _is_videomae(snapshot: Path) -> bool:
+    try:
+        config = json.loads((snapshot / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and "videomae" in str(config.get("model_type", "")).lower()
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())

@@ -1,0 +1,126 @@
+"""The Hugging Face cache on this disk: where a model's snapshot is and whether it is whole. Asks no network.
+
+    HF_HUB_CACHE/models--OWNER--NAME/
+        refs/main               the commit that `main` was when it was downloaded
+        snapshots/COMMIT/FILE   a link to ../../blobs/DIGEST (a copy where the system has no links)
+        blobs/DIGEST            named by SHA-256 (LFS files) or git's SHA-1
+        videomae/COMMIT.json    our record (records.py)
+
+The same layout that huggingface_hub and transformers use, so each finds what another has downloaded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from videomae_cli.hub.records import FileFacts, Record, damage, read_record
+
+CONFIG_FILES = (
+    "config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+)
+COMMIT = re.compile(r"[0-9a-f]{40}")
+_DIGEST = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
+
+
+def cache_folder() -> Path:
+    """Where huggingface_hub keeps its files: HF_HUB_CACHE, or `hub` in HF_HOME."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def model_folder(hub_id: str) -> Path:
+    """The folder of one model in the cache, whether it exists or not."""
+    return cache_folder() / f"models--{hub_id.replace('/', '--')}"
+
+
+def record_path(snapshot: Path) -> Path:
+    """Where the record of a snapshot is."""
+    return snapshot.parent.parent / "videomae" / f"{snapshot.name}.json"
+
+
+def find_snapshot(hub_id: str, revision: str | None, file: str | None = None) -> Path | None:
+    """The snapshot of this revision (None: main) if it holds all a model needs, or `file`; else None."""
+    commit = cached_commit(hub_id, revision)
+    if commit is None:
+        return None
+    snapshot = model_folder(hub_id) / "snapshots" / commit
+    return snapshot if is_whole(snapshot, file) else None
+
+
+def cached_commit(hub_id: str, revision: str | None) -> str | None:
+    """The commit that a branch, tag or commit name stands for in the cache, or None."""
+    name = revision or "main"
+    if COMMIT.fullmatch(name):
+        return name
+    if ".." in name.split("/") or name.startswith("/"):
+        return None
+    try:
+        return (model_folder(hub_id) / "refs" / name).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def whole_snapshots(hub_id: str) -> list[Path]:
+    """All snapshots of a model that can be used."""
+    folder = model_folder(hub_id) / "snapshots"
+    return [path for path in sorted(folder.iterdir()) if is_whole(path)] if folder.is_dir() else []
+
+
+def is_whole(snapshot: Path, file: str | None = None) -> bool:
+    """Whether a snapshot holds a configuration and weights, or `file`, each of the size its record says."""
+    names = [file] if file else weight_files(snapshot)
+    if not names or not (file or (snapshot / "config.json").is_file()):
+        return False
+    record = read_record(record_path(snapshot))
+    sizes = {facts.name: facts for facts in record.files} if record else {}
+    return all(
+        damage(snapshot / name, sizes.get(name, FileFacts(name, None, None)), deep=False) is None for name in names
+    )
+
+
+def weight_files(snapshot: Path) -> list[str]:
+    """The files that hold the weights: one, or all the shards of an index. Empty where there are none."""
+    for single in ("model.safetensors", "pytorch_model.bin"):
+        if (snapshot / single).is_file():
+            return [single]
+        shards = shards_of(snapshot / f"{single}.index.json")
+        if shards:
+            return [f"{single}.index.json", *shards]
+    return []
+
+
+def shards_of(index: Path) -> list[str]:
+    """The shards that an index names; empty where it can't be read."""
+    try:
+        return sorted(set(map(str, json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return []
+
+
+def known_facts(snapshot: Path) -> tuple[FileFacts, ...]:
+    """What is known of a snapshot's files: its record; else the names of the blobs, which are their digests."""
+    record = read_record(record_path(snapshot))
+    if record:
+        return record.files
+    return tuple(
+        FileFacts(path.relative_to(snapshot).as_posix(), None, _blob_digest(path))
+        for path in sorted(snapshot.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    )
+
+
+def record_of(snapshot: Path, hub_id: str) -> Record:
+    """The record of a snapshot; one made from its files where another tool downloaded it."""
+    record = read_record(record_path(snapshot))
+    return record or Record(hub_id, snapshot.name, None, known_facts(snapshot))
+
+
+def _blob_digest(path: Path) -> str | None:
+    name = path.readlink().name if path.is_symlink() else ""
+    return name if _DIGEST.fullmatch(name) else None

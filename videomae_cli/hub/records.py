@@ -1,0 +1,93 @@
+"""What a download leaves beside its files: the licence, the commit, and the size and hash of every file. Pure data.
+
+A record lives beside a snapshot in the cache (`models--OWNER--NAME/videomae/COMMIT.json`; huggingface_hub ignores it)
+and inside a plain folder made by `videomae download --to` (`videomae.json`). It is what makes checking possible without
+asking the hub again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+PLAIN_RECORD = "videomae.json"
+_BLOCK = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A file as its repository knows it. size in bytes; digest: SHA-256 (LFS files) or git's SHA-1 of the blob."""
+
+    name: str
+    size: int | None
+    digest: str | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was taken from where."""
+
+    hub_id: str
+    revision: str
+    licence: str | None
+    files: tuple[FileFacts, ...]
+
+    def __post_init__(self) -> None:
+        # A record may come from somebody else's folder: its names become paths.
+        for name in (self.revision, *(part for file in self.files for part in file.name.split("/"))):
+            if name in ("", ".", "..") or any(mark in name for mark in "/\\:\0"):
+                raise ValueError(f"not a plain name: {name!r}")
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write it whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
+    draft.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def read_record(path: Path) -> Record | None:
+    """The record in this file, or None where there is none that makes sense."""
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        files = tuple(FileFacts(str(file["name"]), file["size"], file["digest"]) for file in content["files"])
+        return Record(str(content["hub_id"]), str(content["revision"]), content["licence"], files)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def damage(path: Path, facts: FileFacts, *, deep: bool) -> str | None:
+    """What is wrong with a file, or None. deep: read all of it and compare its hash, not only its size."""
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return "is missing"
+    if facts.size is not None and size != facts.size:
+        return f"has {size:,} bytes instead of {facts.size:,}"
+    if deep and facts.digest is not None:
+        found = digest(path, like=facts.digest)
+        if found != facts.digest:
+            return f"is damaged: its {_kind(facts.digest)} is {found[:12]}... instead of {facts.digest[:12]}..."
+    return None
+
+
+def digest(path: Path, *, like: str) -> str:
+    """SHA-256 of a file, or where `like` is a git blob id (40 digits) the id git would give it."""
+    if _kind(like) == "SHA-256":
+        sum_of = hashlib.sha256()
+    else:
+        sum_of = hashlib.sha1(usedforsecurity=False)
+        sum_of.update(b"blob %d\0" % path.stat().st_size)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            sum_of.update(block)
+    return sum_of.hexdigest()
+
+
+def _kind(value: str) -> str:
+    return "SHA-256" if len(value) == 64 else "git SHA-1"

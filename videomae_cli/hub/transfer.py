@@ -1,0 +1,187 @@
+"""One file from the hub into the cache: resumed where it was cut, checked before anything can load it.
+
+huggingface_hub's own download can't go on in a second run (2.x throws away what it has) and puts a file in place
+unchecked. So its request machinery is used (addresses, headers, tokens, proxies, `http_get`, locks), but the bytes go to
+`blobs/DIGEST.incomplete`, which outlives an interruption, and become `blobs/DIGEST` only when size and hash are right.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
+from urllib.parse import urlsplit
+
+from videomae_cli.errors import DownloadError
+from videomae_cli.hub import layout
+from videomae_cli.hub.failures import is_network, is_passing
+from videomae_cli.hub.records import FileFacts, damage
+
+log = logging.getLogger(__name__)
+
+RETRY_WAITS = (1.0, 3.0, 9.0)
+"""Seconds before each new try of a request that a busy hub refused."""
+_CHUNK = 1 << 20
+_SAFE_NAME = re.compile(r"[\w.-]*\w[\w.-]*")
+_Answer = TypeVar("_Answer")
+
+
+class DownloadListener:
+    """Told what a download does. This one is silent; the command line's draws it. fetched: files that were fetched."""
+
+    fetched: int = 0
+
+    def note(self, text: str) -> None:
+        """A line worth telling."""
+
+    def progress(self, file: str, done: int, total: int | None) -> None:
+        """`done` of `total` bytes of a file are on this disk."""
+
+
+def fetch_file(hub_id: str, commit: str, facts: FileFacts, listener: DownloadListener, *, deep: bool = False) -> None:
+    """Bring one file of a commit into the cache, unless it is there (deep: and its hash is right).
+
+    Raises DownloadError, and what huggingface_hub raises.
+    """
+    from huggingface_hub import hf_hub_download, hf_hub_url
+    from huggingface_hub.file_download import get_hf_file_metadata
+
+    folder = layout.model_folder(hub_id)
+    pointer = folder / "snapshots" / commit / facts.name
+    if damage(pointer, facts, deep=deep) is None:
+        return
+    url = hf_hub_url(hub_id, facts.name, revision=commit)
+    found = patiently(lambda: get_hf_file_metadata(url))
+    if not found.etag or not _SAFE_NAME.fullmatch(found.etag):
+        raise DownloadError(f"{urlsplit(url).netloc} does not answer as the hub does: check HF_ENDPOINT")
+    facts = FileFacts(facts.name, facts.size if facts.size is not None else found.size, facts.digest)
+    blob = folder / "blobs" / found.etag
+    with _lock(folder, found.etag):
+        if damage(blob, facts, deep=deep) is not None:
+            # Only now, with nobody else writing it: what is in place but wrong makes room.
+            for wrong in (blob, pointer):
+                wrong.unlink(missing_ok=True)
+            _receive(url, found.location, blob, facts, hub_id, listener)
+            listener.fetched += 1
+    hf_hub_download(hub_id, facts.name, revision=commit)  # it is there: this only links it into the snapshot
+
+
+def patiently(ask: Callable[[], _Answer]) -> _Answer:
+    """Ask the hub; again, a few times, where it is busy or slow."""
+    for wait in RETRY_WAITS:
+        try:
+            return ask()
+        except Exception as error:
+            if not is_passing(error):
+                raise
+            log.debug("asking again in %g s: %s", wait, error)
+            time.sleep(wait)
+    return ask()
+
+
+@contextmanager
+def huggingface_hub_quiet() -> Iterator[None]:
+    """No bars and no warnings by huggingface_hub itself, and pieces small enough to see and to keep progress."""
+    from huggingface_hub import constants
+
+    utils = _hub_utils()
+    bars, verbosity = not utils.are_progress_bars_disabled(), utils.logging.get_verbosity()
+    chunk = constants.DOWNLOAD_CHUNK_SIZE
+    if bars:
+        utils.disable_progress_bars()
+    if not log.isEnabledFor(logging.DEBUG):
+        utils.logging.set_verbosity_error()
+    constants.DOWNLOAD_CHUNK_SIZE = min(chunk, _CHUNK)
+    try:
+        yield
+    finally:
+        constants.DOWNLOAD_CHUNK_SIZE = chunk
+        utils.logging.set_verbosity(verbosity)
+        if bars:
+            utils.enable_progress_bars()
+
+
+class _Counted(io.FileIO):
+    """A file that tells how long it has become."""
+
+    def __init__(self, path: Path, told: Callable[[int], None]) -> None:
+        super().__init__(path, "ab")
+        self._told = told
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data)
+        while rest:  # a raw file may take less than it is given: the next call then says why
+            rest = rest[super().write(rest) :]
+        self._told(self.tell())
+        return len(data)
+
+
+def _receive(url: str, location: str, blob: Path, facts: FileFacts, hub_id: str, listener: DownloadListener) -> None:
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    partial = blob.with_name(f"{blob.name}.incomplete")
+    wrong: str | None = None
+    for _ in range(2):  # bytes may be wrong because what an earlier run left was: once more, from nothing
+        _transfer(url, location, partial, facts, listener)
+        wrong = damage(partial, facts, deep=True)
+        if wrong is None:
+            partial.replace(blob)
+            return
+        log.debug("%s %s", facts.name, wrong)
+        partial.unlink(missing_ok=True)
+    raise DownloadError(
+        f"{facts.name} of {hub_id} {wrong}: what arrived was thrown away; run the command again, or check the proxy"
+    )
+
+
+def _transfer(url: str, location: str, partial: Path, facts: FileFacts, listener: DownloadListener) -> None:
+    """Fill the partial file up. A transfer cut for good leaves it for the next run."""
+    if partial.exists() and facts.size is not None and partial.stat().st_size > facts.size:
+        partial.unlink()
+    try:
+        patiently(lambda: _get(url, location, partial, facts, listener))
+    except OSError as error:
+        if error.errno is None and not is_network(error):
+            return  # http_get says the size is wrong; the caller looks for itself
+        raise
+    except Exception as error:
+        if not is_network(error) or getattr(error, "response", None) is not None:
+            raise
+        done = partial.stat().st_size if partial.exists() else 0
+        raise DownloadError(
+            f"the connection broke at {done / 1e6:.1f} of {(facts.size or 0) / 1e6:.1f} MB of {facts.name}: run the "
+            "command again, it goes on from there"
+        ) from error
+
+
+def _get(url: str, location: str, partial: Path, facts: FileFacts, listener: DownloadListener) -> None:
+    from huggingface_hub.file_download import http_get
+
+    headers = _hub_utils().build_hf_headers()
+    if urlsplit(url).netloc != urlsplit(location).netloc:
+        headers.pop("authorization", None)  # a storage host has its own signature, and no business with the token
+    with _Counted(partial, lambda done: listener.progress(facts.name, done, facts.size)) as file:
+        done = file.tell()
+        listener.progress(facts.name, done, facts.size)
+        http_get(location, cast(BinaryIO, file), resume_size=done, headers=headers, expected_size=facts.size)
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _lock(folder: Path, etag: str) -> Iterator[None]:
+    """The lock that huggingface_hub takes for the same file: two downloads of it wait for each other."""
+    path = folder.parent / ".locks" / folder.name / f"{etag}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _hub_utils().WeakFileLock(path):
+        yield
+
+
+def _hub_utils() -> Any:
+    """huggingface_hub.utils: public, but re-exported in a way that type checkers can't follow."""
+    return import_module("huggingface_hub.utils")

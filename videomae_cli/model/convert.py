@@ -1,0 +1,109 @@
+"""Any checkpoint to a directory in the Hugging Face layout, which transformers and this package read alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from videomae_cli.errors import OutputError
+from videomae_cli.hub import ResolvedSource, find_entry, resolve
+from videomae_cli.model.checkpoints import WEIGHT_FILES, read_json
+from videomae_cli.model.config import VideoMAEConfig
+from videomae_cli.model.describe import MODEL_CLASSES, ModelDescription, describe_resolved
+from videomae_cli.model.inference import Overrides
+from videomae_cli.model.loading import Checkpoint, load_checkpoint
+from videomae_cli.model.pretraining import IMAGENET_MEAN, IMAGENET_STD
+from videomae_cli.model.saving import write_json
+
+_PREPROCESSOR = "preprocessor_config.json"
+# The same under the names that newer repositories use.
+_PREPROCESSORS = (_PREPROCESSOR, "video_preprocessor_config.json", "processor_config.json")
+_BILINEAR = 2  # PIL's number, which is what the file stores
+
+
+def convert(
+    source: str | Path,
+    directory: str | Path,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    num_attention_heads: int | None = None,
+    decoder_num_attention_heads: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    num_frames: int | None = None,
+    labels: Sequence[str] | None = None,
+    dtype: torch.dtype | Literal["auto"] = "auto",
+    overwrite: bool = False,
+) -> ModelDescription:
+    """Write `config.json`, `model.safetensors` and `preprocessor_config.json` of `source` into `directory`.
+
+    The weights keep their type unless `dtype` names another. The other options are those of `from_pretrained`.
+    A directory that already holds a model is refused unless `overwrite`. Returns the description of what was
+    written. Raises OutputError beside what `from_pretrained` raises.
+    """
+    target = Path(directory)
+    _check_target(target, overwrite)
+    resolved = resolve(str(source), revision=revision, local_files_only=local_files_only)
+    overrides = Overrides(
+        num_attention_heads=num_attention_heads,
+        decoder_num_attention_heads=decoder_num_attention_heads,
+        image_size=image_size,
+        num_frames=num_frames,
+        labels=labels,
+    )
+    checkpoint = load_checkpoint(resolved.path, overrides=overrides)
+    model = MODEL_CLASSES[checkpoint.kind].from_checkpoint(checkpoint, dtype=dtype)
+    model.config = checkpoint.config.replace(extra=_extra(checkpoint, resolved))
+    preprocessors = _preprocessors(checkpoint.config, resolved)
+    model.save_pretrained(target)
+    for name, content in preprocessors.items():
+        write_json(target / name, content)
+    return describe_resolved(ResolvedSource(target, str(target), "directory"), overrides=Overrides())
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{target} is a file; the converted checkpoint needs a directory")
+    there = [name for name in ("config.json", *WEIGHT_FILES) if (target / name).exists()]
+    if there and not overwrite:
+        raise OutputError(f"{target} already holds {there[0]}; choose another directory or allow overwriting")
+
+
+def _extra(checkpoint: Checkpoint, resolved: ResolvedSource) -> dict[str, Any]:
+    """The source's unknown keys, and in our own section where it came from and what the registry knows of it."""
+    extra = dict(checkpoint.config.extra)
+    section = extra.get("videomae_cli")
+    section = dict(section) if isinstance(section, dict) else {}
+    section.setdefault("source", resolved.name if resolved.origin == "hub" else resolved.path.name)
+    entry = find_entry(resolved.name)
+    if entry is not None:
+        section.setdefault("license", entry.licence)
+        section.setdefault("sampling", {"family": entry.family})
+    extra["videomae_cli"] = section
+    return extra
+
+
+def _preprocessors(config: VideoMAEConfig, resolved: ResolvedSource) -> dict[str, dict[str, Any]]:
+    """The source's own preprocessing by file name, else that of the official code: ImageNet's statistics."""
+    folder = resolved.path if resolved.path.is_dir() else resolved.path.parent
+    own = {name: read_json(folder / name) for name in _PREPROCESSORS if (folder / name).is_file()}
+    if own:
+        return own
+    height, width = config.image_hw
+    official = {
+        "image_processor_type": "VideoMAEImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": min(height, width)},
+        "resample": _BILINEAR,
+        "do_center_crop": True,
+        "crop_size": {"height": height, "width": width},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(IMAGENET_MEAN),
+        "image_std": list(IMAGENET_STD),
+    }
+    return {_PREPROCESSOR: official}

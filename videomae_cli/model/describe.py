@@ -1,0 +1,148 @@
+"""What a checkpoint is, without running it: architecture, size, cost, labels, how its data was sampled, licence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from videomae_cli.hub import ResolvedSource, find_entry, resolve
+from videomae_cli.model.checkpoints import find_weights, read_config
+from videomae_cli.model.config import VideoMAEConfig
+from videomae_cli.model.inference import Overrides
+from videomae_cli.model.loading import Kind, load_checkpoint
+from videomae_cli.model.pretrained import PretrainedModel
+from videomae_cli.model.pretraining import VideoMAEForPreTraining
+from videomae_cli.model.videomae import VideoMAEForVideoClassification, VideoMAEModel
+
+MODEL_CLASSES: dict[Kind, type[PretrainedModel]] = {
+    "encoder": VideoMAEModel,
+    "classification": VideoMAEForVideoClassification,
+    "pretraining": VideoMAEForPreTraining,
+}
+
+_SIZES = {(384, 12): "ViT-S", (768, 12): "ViT-B", (1024, 24): "ViT-L", (1280, 32): "ViT-H", (1408, 40): "ViT-g"}
+_LICENCE_LINE = re.compile(r"^license:\s*['\"]?([^'\"\n#]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """Facts about a checkpoint. `gflops` as `clip_gflops` counts them; `sampling` and `licence` None if unknown."""
+
+    name: str
+    path: Path
+    origin: str
+    revision: str | None
+    kind: Kind
+    config: VideoMAEConfig
+    weights: str
+    parameters: int
+    gflops: float
+    labels: tuple[str, ...]
+    sampling: Mapping[str, Any] | None
+    licence: str | None
+
+    @property
+    def architecture(self) -> str:
+        """Such as "ViT-B/16x16, 16 frames of 224x224, tubelet 2: 12 layers, 768 wide, 12 heads"."""
+        config = self.config
+        size = _SIZES.get((config.hidden_size, config.num_hidden_layers), "ViT")
+        (height, width), (patch_height, patch_width) = config.image_hw, config.patch_hw
+        return (
+            f"{size}/{patch_height}x{patch_width}, {config.num_frames} frames of {height}x{width}, "
+            f"tubelet {config.tubelet_size}: {config.num_hidden_layers} layers, {config.hidden_size} wide, "
+            f"{config.num_attention_heads} heads"
+        )
+
+
+def describe(
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    num_attention_heads: int | None = None,
+    decoder_num_attention_heads: int | None = None,
+) -> ModelDescription:
+    """Describe a bundled name, a directory, a weights file or a hub id; the heads where the checkpoint can't tell.
+
+    Raises what `from_pretrained` raises.
+    """
+    resolved = resolve(str(source), revision=revision, local_files_only=local_files_only)
+    overrides = Overrides(
+        num_attention_heads=num_attention_heads, decoder_num_attention_heads=decoder_num_attention_heads
+    )
+    return describe_resolved(resolved, overrides=overrides)
+
+
+def describe_resolved(resolved: ResolvedSource, *, overrides: Overrides) -> ModelDescription:
+    """The same for a source already found."""
+    kind, config = _kind_and_config(resolved.path, overrides)
+    with torch.device("meta"):
+        model = MODEL_CLASSES[kind](config)
+    entry = find_entry(resolved.name)
+    ours = config.extra.get("videomae_cli")
+    section: Mapping[str, Any] = ours if isinstance(ours, dict) else {}
+    sampling = section.get("sampling")
+    if not isinstance(sampling, dict):
+        sampling = {"family": entry.family, "protocol": entry.protocol} if entry else None
+    folder = resolved.path if resolved.path.is_dir() else resolved.path.parent
+    licence = section.get("license") or (entry.licence if entry else None) or _licence_of_card(folder)
+    return ModelDescription(
+        name=resolved.name,
+        path=resolved.path,
+        origin=resolved.origin,
+        revision=resolved.revision,
+        kind=kind,
+        config=config,
+        weights=find_weights(resolved.path).name if resolved.path.is_dir() else resolved.path.name,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        gflops=clip_gflops(config),
+        labels=tuple(config.id2label.values()) if kind == "classification" else (),
+        sampling=sampling,
+        licence=str(licence) if licence else None,
+    )
+
+
+def clip_gflops(config: VideoMAEConfig) -> float:
+    """Billions of multiply-adds the encoder spends on one clip and crop, every token visible.
+
+    One multiply-add counts as one, as in the papers (ViT-B on 16x224x224: 180); norms, softmax, activations and the
+    classifier aren't counted.
+    """
+    tokens, width = config.num_patches, config.hidden_size
+    total = tokens * config.patch_dim * width
+    for layer in range(config.num_hidden_layers):
+        heads = config.num_attention_heads - len(config.pruned_heads.get(layer, ()))
+        attention = heads * config.head_dim
+        # queries, keys, values and the output; scores and their use; the MLP
+        total += tokens * (4 * width * attention + 2 * tokens * attention + 2 * width * config.intermediate_size)
+    return total / 1e9
+
+
+def _kind_and_config(path: Path, overrides: Overrides) -> tuple[Kind, VideoMAEConfig]:
+    """From `config.json` alone where it says enough, else from the tensors too."""
+    if path.is_dir():
+        content = read_config(path)
+        names = content.get("architectures")
+        named = [kind for kind, cls in MODEL_CLASSES.items() if isinstance(names, list) and cls.__name__ in names]
+        says_labels = any(content.get(key) is not None for key in ("id2label", "label2id", "num_labels"))
+        if named and (says_labels or named[0] != "classification"):
+            return named[0], overrides.apply(VideoMAEConfig.from_dict(content))
+    checkpoint = load_checkpoint(path, overrides=overrides)
+    return checkpoint.kind, checkpoint.config
+
+
+def _licence_of_card(folder: Path) -> str | None:
+    """The licence in the front matter of a model card."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    if not text.startswith("---"):
+        return None
+    found = _LICENCE_LINE.search(text.split("\n---", 1)[0])
+    return found.group(1).strip() if found else None
