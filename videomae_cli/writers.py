@@ -1,7 +1,7 @@
 """Results -> text in a stable format. The base class owns the stream and the file, subclasses own the format.
 
 A file is written under a temporary name in the same folder, synced and renamed when complete, so the final name never
-holds half a result.
+holds half a result. A link stays a link, and what is no regular file (/dev/null, a named pipe) is written as it is.
 """
 
 from __future__ import annotations
@@ -44,9 +44,11 @@ class Writer:
         if output.is_dir():
             raise OutputError(f"{output} is a folder: give a file name to write to")
         try:
-            descriptor, name = tempfile.mkstemp(prefix=f".{output.name}.", suffix=".part", dir=output.parent)
+            if output.exists() and not output.is_file():
+                return output.open("w", encoding="utf-8", newline="\n")  # a rename would replace the device by a file
+            descriptor, name = tempfile.mkstemp(prefix=f".{output.name}.", suffix=".part", dir=_linked(output).parent)
         except OSError as error:
-            raise OutputError(f"can't write in {output.parent}: {error.strerror}") from None
+            raise OutputError(f"can't write {output}: {error.strerror}") from None
         self._temporary = Path(name)
         return open(descriptor, "w", encoding="utf-8", newline="\n")  # noqa: PTH123 - a descriptor, not a path
 
@@ -61,7 +63,9 @@ class Writer:
                 self.finish()
                 self.stream.flush()
             if self._temporary and self._output:
-                self._publish(self._temporary, self._output, complete=kind is None)
+                self._publish(self._temporary, _linked(self._output), complete=kind is None)
+            elif self._output:
+                self.stream.close()
         except OSError as problem:
             if isinstance(problem, BrokenPipeError):
                 raise
@@ -155,12 +159,19 @@ def describe(result: Classification) -> str:
     return f"{result.model}, {source.sampling}, {source.width}x{source.height} {source.decoder}, {result.seconds:.1f} s"
 
 
+def _linked(output: Path) -> Path:
+    """What a link ends at: a rename over the link itself would leave the linked file as it was."""
+    return Path(os.path.realpath(output))
+
+
 def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in printable(text))
 
 
 def _utf8_stdout() -> TextIO:
     """Standard output that can take any label whatever the locale says."""
+    if sys.stdout is None:
+        raise OutputError("standard output is closed: give a file with --output")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     return sys.stdout

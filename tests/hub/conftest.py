@@ -114,7 +114,7 @@ def process(*arguments: object, env: dict[str, str], program: str | None = None)
         capture_output=True,
         text=True,
         env=env,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)

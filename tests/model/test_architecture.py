@@ -153,6 +153,17 @@ def test_stochastic_depth_leaves_whole_branches_out() -> None:
     assert 4 <= int(same.sum()) <= 30
 
 
+def test_branches_that_stay_make_up_for_those_left_out() -> None:
+    block = VideoMAEModel(tiny_config(drop_path_rate=0.5)).train().encoder.layer[2]
+    with torch.no_grad():
+        # attention and MLP put out exactly 1, so that a clip gains 2 for each branch that stays
+        for branch in (block.attention.output.dense, block.output.dense):
+            branch.weight.zero_()
+            branch.bias.fill_(1.0)
+        gained = block(torch.zeros(64, 8, 32))[0]
+    assert gained.unique().tolist() == [0.0, 2.0, 4.0]
+
+
 @pytest.mark.parametrize("kind", ["classification", "pretraining"])
 def test_gradient_checkpointing_gives_the_same_gradients(kind: str) -> None:
     gradients = []

@@ -136,6 +136,12 @@ def test_an_unforeseen_error_is_one_line(worker: WorkerProcess) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_started_early_it_works_the_same(film: Films) -> None:
+    with Decoder() as decoder:
+        decoder.start()
+        assert decoder.decode(ClipRequest(film("h264.mp4"), transform=SMALL)).info.num_frames == 60
+
+
 def test_closing_ends_the_process(worker: WorkerProcess) -> None:
     process_id = worker.call(_process_id, None, timeout=60, subject="a.mp4")
     worker.close()

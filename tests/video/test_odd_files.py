@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from videomae_cli.errors import NotAVideoError, VideoError, VideoNotFoundError
-from videomae_cli.video import open_video
+from videomae_cli.video import discover, open_video
 from videomae_cli.video.discovery import check_regular_file
 
 Films = Callable[[str], Path]
@@ -121,6 +121,17 @@ def test_names_are_only_names(film: Films, tmp_path: Path, monkeypatch: pytest.M
             assert films.read_number(reader.read([17])[0]) == 17
 
 
+@pytest.mark.parametrize("source", ["h264.mp4", "av1.mp4", "h264.ts"])
+def test_a_name_that_is_no_text(film: Films, tmp_path: Path, source: str) -> None:
+    name = os.fsencode(tmp_path) + b"/bytes\xff\xfe.mp4"
+    shutil.copy(film(source), name)
+    found = discover([tmp_path])
+    assert os.fsencode(found[0].path) == name
+    with open_video(found[0].path) as reader:
+        assert films.read_number(reader.read([17])[0]) == 17
+        assert reader.info.path == found[0].path
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
@@ -170,7 +181,7 @@ def test_only_regular_files(tmp_path: Path) -> None:
 def test_nothing_reaches_stderr(film: Films) -> None:
     paths = [str(film(name)) for name in ("overwritten.ts", "size-changes.ts", "cut-off.mp4", "h264-interlaced.mp4")]
     script = (
-        "import sys; from videomae_cli.video import open_video\n"
+        "import sys; from videomae_cli.video import discover, open_video\n"
         "for path in sys.argv[1:]:\n"
         "    r = open_video(path); r.read([0, 20, r.num_frames - 1]); open_video(path, decoder='pyav').read([5])"
     )

@@ -7,4 +7,4 @@ def main() -> None:
     """The `videomae` command."""
     from videomae_cli.cli.app import app
 
-    app()
+    app(prog_name="videomae")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from videomae_cli.cli import console, options
+from videomae_cli.cli.loading import ModelRequest, load_classifier
 from videomae_cli.errors import OutputError
 from videomae_cli.results import Classification, Failure
 from videomae_cli.video import Decoder, SamplingSpec, discover, parse_time
@@ -41,6 +42,8 @@ def classify(
     timeout: options.Timeout = 120.0,
     device: options.Device = "auto",
     batch_size: options.BatchSize = 8,
+    heads: options.Heads = None,
+    labels: options.Labels = None,
     debug: options.Debug = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -61,7 +64,8 @@ def classify(
         end=parse_time(end) if end is not None else None,
     )
     found = discover(paths)
-    with Decoder(timeout=timeout or None, debug=debug) as decoder:
+    # The output first: one that can't be written is told before a model is loaded.
+    with _open(chosen, output) as writer, Decoder(timeout=timeout or None, debug=debug) as decoder:
         if all(video.error for video in found):
             # Nothing to classify, so nobody waits for a model; the records are written all the same.
             results: Iterable[Classification] = (
@@ -69,54 +73,56 @@ def classify(
             )
         else:
             decoder.start()  # its process starts up while the model loads
-            classifier, spec = _ready(
-                spec, model, revision=revision, device=device, resize=resize, top_k=top_k, batch_size=batch_size
-            )
+            request = ModelRequest(model, revision, device, resize, top_k, batch_size, heads, labels)
+            classifier, spec = _ready(spec, request)
             results = classifier(found, sampling=spec, decoder=decoder)
-        failed = _write(results, total=len(found), chosen=chosen, output=output)
+        failed = _write(results, writer, total=len(found), output=output)
     if failed and len(found) > 1:
         console.note(f"{len(found) - failed} of {len(found)} files classified, {failed} failed")
     if failed:
         raise typer.Exit(1)
 
 
-def _ready(
-    asked: SamplingSpec, model: str, *, revision: str | None, device: str, resize: str, top_k: int, batch_size: int
-) -> tuple[Classifier, SamplingSpec]:
+def _ready(asked: SamplingSpec, request: ModelRequest) -> tuple[Classifier, SamplingSpec]:
     """The model, loaded, and the sampling asked for as this model needs it."""
     from videomae_cli.cli.display import consoles, waiting
+    from videomae_cli.cli.transfers import bring
 
-    with waiting(f"loading {model}", consoles()[1]):
-        from videomae_cli.cli.loading import load_classifier
-
-        classifier, hints = load_classifier(
-            model, revision=revision, device=device, resize=resize, top_k=top_k, batch_size=batch_size
-        )
+    bring(request.name, request.revision)
+    with waiting(f"loading {request.name}", consoles()[1]):
+        classifier, hints = load_classifier(request)
     spec = replace(asked, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)
     return classifier, spec
 
 
-def _write(results: Iterable[Classification], *, total: int, chosen: str, output: Path | None) -> int:
+def _open(chosen: str, output: Path | None) -> Writer:
+    if chosen == "table" and output is None and console.is_terminal(sys.stdout):
+        from videomae_cli.cli.display import TerminalWriter, consoles
+
+        return TerminalWriter(consoles()[0])
+    return WRITERS[chosen](output)
+
+
+def _write(results: Iterable[Classification], writer: Writer, *, total: int, output: Path | None) -> int:
     """Write all results, report failures and warnings on stderr, and count the failures."""
     from videomae_cli.cli.display import TerminalWriter, consoles, progress
 
-    data, talk = consoles()
-    on_terminal = chosen == "table" and output is None and console.is_terminal(sys.stdout)
-    writer: Writer = TerminalWriter(data) if on_terminal else WRITERS[chosen](output)
+    # No bar where lines of data go to the same terminal past it: they would be written into it.
+    if output is not None or isinstance(writer, TerminalWriter) or not console.is_terminal(sys.stdout):
+        results = progress(results, total=total, console=consoles()[1])
     failed = 0
-    with writer:
-        for result in progress(results, total=total, console=talk):
-            if result.error:
-                failed += 1
-                console.error(named(result.path, result.error.message))
-            for warning in result.warnings:
-                console.note(named(result.path, warning))
-            try:
-                writer.write(result)
-            except OSError as error:
-                if isinstance(error, BrokenPipeError):
-                    raise
-                raise OutputError(f"can't write {output or 'to standard output'}: {error.strerror}") from None
+    for result in results:
+        if result.error:
+            failed += 1
+            console.error(named(result.path, result.error.message))
+        for warning in result.warnings:
+            console.note(named(result.path, warning))
+        try:
+            writer.write(result)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise OutputError(f"can't write {output or 'to standard output'}: {error.strerror}") from None
     return failed
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ def configure(*, debug: bool, quiet: bool) -> None:
     )
     log.handlers[:] = [handler]
     log.propagate = False
+    if not debug:
+        warnings.simplefilter("ignore")  # what torch tells developers is nothing to a user
     log.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING)
 
 

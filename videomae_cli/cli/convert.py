@@ -19,12 +19,8 @@ def convert(
     ],
     directory: Annotated[Path, typer.Argument(help="The directory to write: config.json, model.safetensors, ...")],
     revision: options.Revision = None,
-    heads: Annotated[
-        int | None, typer.Option(min=1, help="Attention heads, where the file can't tell or tells wrong.")
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Label names: one a line, a JSON array or object, or CSV.", metavar="FILE")
-    ] = None,
+    heads: options.Heads = None,
+    labels: options.Labels = None,
     dtype: Annotated[
         str, typer.Option(help="Type of the weights written.", metavar="auto|float32|float16|bfloat16")
     ] = "auto",
@@ -41,9 +37,11 @@ def convert(
         raise OptionError(f"unknown dtype {dtype!r}: choose {', '.join(_DTYPES)}")
     import torch
 
+    from videomae_cli.cli.transfers import bring
     from videomae_cli.labels import read_labels
     from videomae_cli.model.convert import convert as convert_checkpoint
 
+    bring(source, revision)
     written = convert_checkpoint(
         source,
         directory,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videomae_cli.errors import CheckpointError
 from videomae_cli.hub import find_entry, resolve
+from videomae_cli.labels import read_labels
 from videomae_cli.video import PreprocessConfig, Preprocessor
 
 if TYPE_CHECKING:
@@ -23,27 +25,42 @@ class SamplingHints:
     stride: int | None
 
 
-def load_classifier(
-    name: str, *, revision: str | None, device: str, resize: str, top_k: int, batch_size: int
-) -> tuple[Classifier, SamplingHints]:
+@dataclass(frozen=True)
+class ModelRequest:
+    """Which model, and how to use it: the options of a command, as given."""
+
+    name: str
+    revision: str | None = None
+    device: str = "auto"
+    resize: str = "antialias"
+    top_k: int = 5
+    batch_size: int = 8
+    heads: int | None = None
+    labels: Path | None = None
+
+
+def load_classifier(request: ModelRequest) -> tuple[Classifier, SamplingHints]:
     """Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError or OptionError."""
     from videomae_cli.model import VideoMAEForVideoClassification
     from videomae_cli.pipeline import Classifier, pick_device
 
-    target = pick_device(device)
-    source = resolve(name, revision=revision)
+    device = pick_device(request.device)
+    labels = read_labels(request.labels) if request.labels else None
+    source = resolve(request.name, revision=request.revision)
     # What was resolved is loaded by its path: the same files, and the hub is not asked twice.
-    model = VideoMAEForVideoClassification.from_pretrained(source.path, device=target)
+    model = VideoMAEForVideoClassification.from_pretrained(
+        source.path, device=device, num_attention_heads=request.heads, labels=labels
+    )
     config = model.config
     folder = source.path if source.path.is_dir() else source.path.parent
     processor = PreprocessConfig.from_directory(folder, config.image_hw)
     classifier = Classifier(
         model=model,
-        preprocessor=Preprocessor(processor, resize=resize),
+        preprocessor=Preprocessor(processor, resize=request.resize),
         name=source.name,
         revision=source.revision,
-        top_k=top_k,
-        batch_size=batch_size,
+        top_k=request.top_k,
+        batch_size=request.batch_size,
     )
     return classifier, _hints(config.num_frames, config.extra, source.name)
 

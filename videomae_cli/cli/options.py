@@ -9,7 +9,7 @@ import typer
 
 DEFAULT_MODEL = "MCG-NJU/videomae-base-finetuned-kinetics"
 
-Paths = Annotated[list[str], typer.Argument(help="Video files, or folders to search for them.", metavar="PATH...")]
+Paths = Annotated[list[str], typer.Argument(help="Video files, or folders to search for them.", metavar="PATH")]
 Model = Annotated[
     str,
     typer.Option(
@@ -66,3 +66,13 @@ Resize = Annotated[
     ),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Clips through the model at once.")]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        help="Label names, where the checkpoint has only LABEL_0, LABEL_1, ...: one a line, JSON, or CSV.",
+        metavar="FILE",
+    ),
+]
+Heads = Annotated[
+    int | None, typer.Option(min=1, help="Attention heads, where the checkpoint can't tell or tells wrong.")
+]

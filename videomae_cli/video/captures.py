@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import DecodeError
-from videomae_cli.video.native import DECODER_THREADS, load_av, load_cv2
+from videomae_cli.video.native import DECODER_THREADS, load_av, load_cv2, native_path
 from videomae_cli.video.probe import Probe, open_container
 
 Frame = npt.NDArray[np.uint8]
@@ -50,7 +49,7 @@ class OpenCVCapture:
 
     def __init__(self, probe: Probe) -> None:
         self._cv2: Any = load_cv2()
-        self._path = str(Path(probe.path).absolute())
+        self._path = native_path(probe.path)
         self._capture: Any = None
         self.restart()
         capture: Any = self._capture

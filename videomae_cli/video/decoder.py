@@ -41,9 +41,9 @@ class Decoder:
             set_debug(True)
 
     def start(self) -> None:
-        """Start the processes now, so that they are there when the first file is; optional."""
+        """Start the processes now, while the caller does something else, such as loading a model; optional."""
         for worker in self._all:
-            worker.start()
+            worker.start(warm=True)
 
     def decode(self, request: ClipRequest) -> DecodedVideo:
         """Decode one file. Raises a VideoError, or a DependencyError if nothing can be decoded at all."""

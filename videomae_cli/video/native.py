@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import tempfile
+from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
 
 from videomae_cli.errors import DependencyError
@@ -48,6 +52,25 @@ def load_av() -> ModuleType:
     else:
         av.logging.set_level(None)
     return av
+
+
+def native_path(path: str) -> str:
+    """What to hand to OpenCV and PyAV: absolute, so that no name looks like an address or an option."""
+    absolute = Path(path).absolute()
+    try:
+        str(absolute).encode("utf-8")
+    except UnicodeEncodeError:
+        # Bytes that are no UTF-8 crash PyAV and mean nothing to OpenCV: they get a link with a plain name.
+        link = Path(_link_folder().name) / (hashlib.sha256(os.fsencode(absolute)).hexdigest() + ".video")
+        if not link.is_symlink():
+            link.symlink_to(absolute)
+        return str(link)
+    return str(absolute)
+
+
+@lru_cache(maxsize=1)
+def _link_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="videomae-")
 
 
 def _explain_opencv(error: ImportError) -> str:

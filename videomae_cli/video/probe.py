@@ -18,7 +18,7 @@ from typing import Any
 
 from videomae_cli.errors import NotAVideoError
 from videomae_cli.video.bitstream import BitstreamCheck
-from videomae_cli.video.native import load_av
+from videomae_cli.video.native import load_av, native_path
 from videomae_cli.video.transport import is_intact
 
 # Demuxers that open other files than the one given, devices, pictures, and text drawn as pictures.
@@ -33,8 +33,8 @@ _REFUSED = frozenset(
 )
 _MAX_READ_ERRORS = 100
 _PROBE_PACKETS = 120
-# Seconds by which sound, or the last frame's duration, may outlast the last picture of a file that is whole.
-_END_TOLERANCE = 1.0
+# Seconds that the last picture of a file that is whole may be shown.
+_END_TOLERANCE = 0.1
 # Where a seek lands on the keyframe that the container's index names, and packets carry their own times.
 _INDEXED_CONTAINERS = ("mov", "matroska")
 # ffmpeg's AVFieldOrder: unknown, progressive.
@@ -121,7 +121,7 @@ def open_container(path: str) -> Any:
     av = load_av()
     try:
         return av.open(
-            str(Path(path).absolute()),
+            native_path(path),
             options={"protocol_whitelist": "file", "format_whitelist": _allowed_formats()},
             metadata_errors="replace",
         )
@@ -181,15 +181,17 @@ class _Scan:
         name = self._container.format.name
         indexed = any(kind in name for kind in _INDEXED_CONTAINERS)
         declared = self._stream.frames
-        matches = not declared or declared == self._packets or "mov" not in name
-        span = times[-1] - times[0] if timed else 0.0
-        reaches_end = span > _duration(self._container, self._stream) - _END_TOLERANCE
+        if "mov" in name and declared:
+            whole = declared == self._packets
+        else:
+            span = times[-1] - times[0] if timed else 0.0
+            whole = span > _duration(self._container, self._stream) - _END_TOLERANCE
         return PacketIndex(
             times=times,
             keys=array("q", sorted(bisect_left(times, key) for key in self._keys)) if reliable else array("q"),
             packets=self._packets,
             reliable=reliable,
-            complete=reliable and indexed and matches and reaches_end and not self._hidden,
+            complete=reliable and indexed and whole and not self._hidden,
             seekable=indexed,
             counted=name == "avi",
         )
@@ -272,6 +274,10 @@ def _sane_rate(rate: float, index: PacketIndex) -> float:
 
 
 def _duration(container: Any, stream: Any) -> float:
+    # Matroska: the container's duration is that of the longest stream, the tag that of this one.
+    fields = stream.metadata.get("DURATION", "").split(":")
+    if len(fields) == 3 and all(field.replace(".", "", 1).isdigit() for field in fields):
+        return float(fields[0]) * 3600 + float(fields[1]) * 60 + float(fields[2])
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return container.duration / 1e6 if container.duration else 0.0

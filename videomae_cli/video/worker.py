@@ -6,6 +6,7 @@ runs twice. Messages are a pickle and its large arrays behind it, so that pixels
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -21,7 +22,7 @@ from videomae_cli.errors import DecoderCrashError, DecodeTimeoutError, Dependenc
 _LENGTH = struct.Struct("<Q")
 # Importing torch on a loaded machine is slow; this only ends what would never start.
 _START_SECONDS = 120.0
-_BOOT = "import sys; sys.path[:] = {path!r}; from videomae_cli.video.worker import serve; serve({debug!r})"
+_BOOT = "import sys; sys.path[:] = {path!r}; from videomae_cli.video.worker import serve; serve({debug!r}, {warm!r})"
 
 
 class WorkerProcess:
@@ -32,19 +33,21 @@ class WorkerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._expired = False
 
-    def start(self) -> None:
-        """Begin to start the process; `call` waits until it is there."""
+    def start(self, *, warm: bool = False) -> None:
+        """Begin to start the process; `call` waits until it is there. warm: let it load what decoding needs."""
         if self._process is not None:
             return
         path = [entry or str(Path.cwd()) for entry in sys.path]
         package_home = str(Path(__file__).resolve().parents[2])
-        boot = _BOOT.format(path=[package_home, *path], debug=self._debug)
+        boot = _BOOT.format(path=[package_home, *path], debug=self._debug, warm=warm)
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", boot],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=None if self._debug else subprocess.DEVNULL,
+                # One frame is resized at a time; several workers must not fight over the cores.
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
         except OSError as error:
             raise DependencyError(f"can't start a decoding process: {error.strerror}") from None
@@ -121,7 +124,7 @@ class WorkerProcess:
         return DecoderCrashError(f"the decoder died on {subject!r} ({_cause(code)})")
 
 
-def serve(debug: bool) -> None:
+def serve(debug: bool, warm: bool) -> None:
     """The process's main loop: call after call from stdin, until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
@@ -144,10 +147,22 @@ def serve(debug: bool) -> None:
 
     _send(replies, "ready")
     threading.Thread(target=listen, daemon=True).start()
+    if warm:
+        _load_everything()
     while True:
         arrived.acquire()
         function, argument = inbox.pop(0)
         _send(replies, _run(function, argument))
+
+
+def _load_everything() -> None:
+    """Import what the first file would have to wait for. What fails here fails again, and is reported, with a file."""
+    from videomae_cli.video.native import load_av, load_cv2
+
+    with contextlib.suppress(VideoMAEError, ImportError):
+        load_av()
+        load_cv2()
+        import torch  # noqa: F401
 
 
 def _run(function: Any, argument: Any) -> Any:

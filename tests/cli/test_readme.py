@@ -1,0 +1,45 @@
+"""What the README promises: its commands exist, with the options it uses, and its table is complete."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from videomae_cli.cli.app import app
+from videomae_cli.results import Classification
+
+README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+COMMANDS = sorted(set(re.findall(r"^    (videomae .*)$", README, flags=re.MULTILINE)))
+
+
+def help_of(command: str) -> str:
+    return CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_line_is_one_that_exists(line: str) -> None:
+    words = shlex.split(line)
+    text = help_of(words[1])
+    assert text.startswith("Usage: "), f"no command {words[1]}"
+    for word in words[2:]:
+        if word.startswith("-"):
+            assert re.search(rf"(^|[\s,]){re.escape(word)}\b", text), f"{words[1]} has no option {word}"
+
+
+def test_the_table_lists_every_command() -> None:
+    listed = set(re.findall(r"^\| `videomae (\w+)", README, flags=re.MULTILINE))
+    there = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert listed == there
+
+
+def test_the_output_table_lists_every_field() -> None:
+    listed = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", README, flags=re.MULTILINE))))
+    assert set(Classification("a", "b").as_dict()) <= listed
+
+
+def test_the_readme_was_finished() -> None:
+    assert "@@" not in README

@@ -1,0 +1,93 @@
+"""The recipe of the bundled checkpoint: labels mean what they say, and a run can stop and go on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from recipes.camera_motion.motion import LABELS, SIZE, camera_path
+from recipes.camera_motion.render import Renderer, over_picture, token_points
+from recipes.camera_motion.sources import procedural
+from recipes.camera_motion.train import Trainer, configuration, motion_filters, pixel_values
+
+# What the scene does in the picture while the camera does what the label says: (x, y) flow at the right edge's middle.
+SCENE = {
+    "static": (0, 0),
+    "pan left": (1, 0),
+    "pan right": (-1, 0),
+    "tilt up": (0, 1),
+    "tilt down": (0, -1),
+    "zoom in": (1, 0),
+    "zoom out": (-1, 0),
+    "roll clockwise": (0, -1),
+    "roll counter-clockwise": (0, 1),
+}
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_the_scene_moves_against_the_camera(label: str) -> None:
+    path = camera_path(np.random.default_rng(3), label, difficulty=0.0)
+    flow = path.flow(np.array([[SIZE / 2, 0.0]]))[:, 0]
+    direction = np.sign(np.round(flow[0], 6))
+    assert tuple(direction) == SCENE[label] or (label.startswith("roll") and direction[1] == SCENE[label][1])
+
+
+@pytest.mark.parametrize("label", ["pan right", "tilt up", "zoom in", "roll clockwise"])
+def test_the_pixels_move_as_the_flow_says(label: str) -> None:
+    """OpenCV's own optical flow, on the rendered clip, against the analytic one that training uses."""
+    rng = np.random.default_rng(5)
+    path = camera_path(rng, label, difficulty=0.0)
+    clip = over_picture(rng, procedural(rng), path)
+    assert clip is not None
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip[:2]]
+    seen = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(grey[0], grey[1], None)
+    points = token_points()
+    inner = np.abs(points).max(axis=1) < 16
+    said = path.flow(points)[0][inner]
+    at = (points[inner] + SIZE / 2).astype(int)
+    measured = seen[at[:, 1], at[:, 0]]
+    assert np.abs(measured - said).mean() < 0.35 * max(1.0, float(np.abs(said).mean()))
+
+
+def test_a_sample_is_a_function_of_its_number() -> None:
+    first, second = (Renderer([], [], seed=4, textures=2) for _ in range(2))
+    a, b = first.sample(11, difficulty=1.0), second.sample(11, difficulty=1.0)
+    np.testing.assert_array_equal(a.clip, b.clip)
+    np.testing.assert_array_equal(a.motion, b.motion)
+    assert a.clip.shape == (16, 64, 64, 3)
+    assert a.motion.shape == (128, 6)
+    assert not np.array_equal(a.clip, first.sample(12, difficulty=1.0).clip)
+
+
+def test_filters_come_in_pairs_that_ignore_brightness() -> None:
+    config = configuration()
+    filters = motion_filters(torch.Size((config.hidden_size, 3, 2, 16, 16)), seed=0)
+    assert filters.sum(dim=(-1, -2)).abs().max() < 1e-4
+    same, differ = filters[0], filters[2]  # the same place and phase, over the sum and the difference of two frames
+    torch.testing.assert_close(same[:, 0], differ[:, 0])
+    torch.testing.assert_close(same[:, 1], -differ[:, 1])
+
+
+def test_a_resumed_run_is_the_run(tmp_path: Path) -> None:
+    renderer = Renderer([], [], seed=0, textures=2)
+    samples = [renderer.sample(i, difficulty=0.0) for i in range(4)]
+    clips = torch.from_numpy(np.stack([s.clip for s in samples]))
+    labels = torch.tensor([s.label for s in samples])
+    motion = torch.from_numpy(np.stack([s.motion for s in samples]))
+    assert pixel_values(clips).shape == (4, 16, 3, 64, 64)
+    through, stopped = (Trainer(total=400, seed=0, rate=1e-3) for _ in range(2))
+    for trainer in (through, stopped):
+        trainer.step(clips, labels, motion, 1.0)
+    stopped.save(tmp_path / "state.pt")
+    resumed = Trainer(total=400, seed=1, rate=1e-3)
+    resumed.load(tmp_path / "state.pt")
+    expected, got = (trainer.step(clips, labels, motion, 1.0) for trainer in (through, resumed))
+    assert got == pytest.approx(expected, rel=1e-4)
+    assert resumed.done == through.done == 8
