@@ -54,6 +54,18 @@ class DownloadError(VideoMAEError):
     kind = "download"
 
 
+class ModelOutputError(VideoMAEError):
+    """The model gave scores that are no numbers: damaged weights, or a type too small for them."""
+
+    kind = "model_output"
+
+
+class ModelMemoryError(VideoMAEError):
+    """The device has too little memory for the clips given to the model at once."""
+
+    kind = "memory"
+
+
 # --- videos -----------------------------------------------------------------------------------
 
 

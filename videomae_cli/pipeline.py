@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.errors import ModelMemoryError, ModelOutputError, OptionError, VideoMAEError
 from videomae_cli.model import VideoMAEForVideoClassification
 from videomae_cli.results import Classification, Failure, Prediction, Source
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingSpec
@@ -92,13 +92,31 @@ class Classifier:
 
     @torch.inference_mode()
     def logits(self, views: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """(V, T, H, W, 3) uint8 -> (V, labels) float32 on the CPU, `batch_size` views at a time."""
-        parts = []
-        for first in range(0, len(views), self.batch_size):
-            pixel_values = self.preprocessor.to_pixel_values(views[first : first + self.batch_size])
-            pixel_values = pixel_values.to(self.model.device, self.model.dtype)
-            parts.append(self.model(pixel_values).logits.float().cpu())
-        return torch.cat(parts)
+        """(V, T, H, W, 3) uint8 -> (V, labels) float32 on the CPU, `batch_size` views at a time.
+
+        Raises ModelMemoryError, and ModelOutputError where a logit is no number (which JSON could not even hold).
+        """
+        try:
+            parts = [
+                self._batch_logits(views[first : first + self.batch_size])
+                for first in range(0, len(views), self.batch_size)
+            ]
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise ModelMemoryError(
+                f"{self.model.device} has too little memory for {min(len(views), self.batch_size)} clips at once: "
+                "try --batch-size 1, a smaller model, or --device cpu"
+            ) from None
+        logits = torch.cat(parts)
+        if not torch.isfinite(logits).all():
+            raise ModelOutputError(f"{self.name} gives scores that are no numbers: its weights are damaged")
+        return logits
+
+    def _batch_logits(self, views: npt.NDArray[np.uint8]) -> torch.Tensor:
+        pixel_values = self.preprocessor.to_pixel_values(views).to(self.model.device, self.model.dtype)
+        logits: torch.Tensor = self.model(pixel_values).logits
+        return logits.float().cpu()
 
     def _best(self, scores: torch.Tensor) -> tuple[Prediction, ...]:
         values, ids = scores.topk(min(self.top_k, len(scores)))
@@ -113,6 +131,11 @@ def merge_views(logits: torch.Tensor, *, multi_label: bool) -> torch.Tensor:
     """(V, labels) logits -> (labels,) scores: softmax (or sigmoid) of each view, then their mean, as published."""
     scores = logits.sigmoid() if multi_label else logits.softmax(dim=-1)
     return scores.mean(dim=0)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # On the CPU torch raises a plain RuntimeError, told only by its words.
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def pick_device(name: str) -> torch.device:

@@ -264,6 +264,17 @@ def test_a_terminal_gets_a_table_with_bars(video: Path, checkpoint: Path) -> Non
     assert "no such file" in shown
 
 
+def test_no_data_is_written_into_the_bar(video: Path, checkpoint: Path) -> None:
+    other = write_video(video.parent / "other.mp4")
+    for options in ([], ["--format", "jsonl"]):
+        shown = _in_terminal("classify", str(video), str(other), "--model", str(checkpoint), *options)
+        assert shown.count("滑雪") == 2
+        # The bar ("0/2 files") is erased before data are written.
+        for part in shown.split("\x1b[2K"):
+            before, data, _ = part.partition("滑雪")
+            assert not (data and "files" in before), part
+
+
 def test_ctrl_c_ends_with_130_and_a_line(checkpoint: Path, tmp_path: Path) -> None:
     for number in range(60):
         write_video(tmp_path / f"{number}.mp4", count=16)

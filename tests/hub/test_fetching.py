@@ -190,6 +190,19 @@ def test_a_second_run_goes_on_where_the_first_gave_up(
     assert not list(repository(cache).rglob("*.incomplete"))
 
 
+def test_a_line_that_stays_dead_keeps_what_came(videomae: Command, hub: LocalHub, cache: Path) -> None:
+    hub.fail("/storage/", cut_after=1_500_000)
+    hub.fail("/storage/", cut_after=0, times=99)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+        done = videomae("download", HUB_ID)
+    assert done.code == 1
+    assert done.lines[-1] == (
+        "videomae: the connection broke at 1.0 of 3.5 MB of model.safetensors: run the command again, it goes on from there"
+    )
+    assert [path.stat().st_size for path in repository(cache).rglob("*.incomplete")] == [1_048_576]
+
+
 def test_a_silent_server_is_a_cut_too(
     videomae: Command, hub: LocalHub, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

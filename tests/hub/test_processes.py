@@ -167,7 +167,7 @@ def test_a_hub_id_works_in_any_command_and_then_without_a_network(hub: LocalHub,
             image = np.full((64, 64, 3), number * 10, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
-    arguments = ["classify", tmp_path / "clip.mp4", "--model", "who/tiny", "--format", "jsonl"]
+    arguments = ["classify", tmp_path / "clip.mp4", "--model", "who/tiny", "--format", "jsonl", "--timeout", "0"]
     env = environment(hub, tmp_path / "home")
     first = process(*arguments, env=env)
     assert first.code == 0, first.err

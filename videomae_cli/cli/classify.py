@@ -107,9 +107,11 @@ def _write(results: Iterable[Classification], writer: Writer, *, total: int, out
     """Write all results, report failures and warnings on stderr, and count the failures."""
     from videomae_cli.cli.display import TerminalWriter, consoles, progress
 
-    # No bar where lines of data go to the same terminal past it: they would be written into it.
+    # The bar and the tables share one console, which takes the bar away while it prints. Lines of data that go to the
+    # same terminal past it would be written into the bar: then there is none.
     if output is not None or isinstance(writer, TerminalWriter) or not console.is_terminal(sys.stdout):
-        results = progress(results, total=total, console=consoles()[1])
+        talk = writer.console if isinstance(writer, TerminalWriter) else consoles()[1]
+        results = progress(results, total=total, console=talk)
     failed = 0
     for result in results:
         if result.error:

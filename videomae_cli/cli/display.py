@@ -24,7 +24,7 @@ class TerminalWriter(TextWriter):
 
     def __init__(self, console: Console) -> None:
         super().__init__(None)
-        self._console = console
+        self.console = console
 
     def write(self, result: Classification) -> None:
         if result.error:
@@ -40,9 +40,9 @@ class TerminalWriter(TextWriter):
             # Labels come from a checkpoint: as Text, so that [brackets] in them stay brackets.
             bar = ProgressBar(total=1.0, completed=p.score, width=BAR_WIDTH)
             table.add_row(str(rank), _plain(p.label, "bold" if rank == 1 else ""), bar, f"{p.score:.1%}")
-        self._console.print(table)
-        self._console.print(_plain(describe(result), "dim"))
-        self._console.print()
+        self.console.print(table)
+        self.console.print(_plain(describe(result), "dim"))
+        self.console.print()
 
 
 def _plain(text: str, style: str) -> Text:

@@ -15,7 +15,10 @@ NON_COMMERCIAL = "CC-BY-NC-4.0"
 @dataclass(frozen=True)
 class RegistryEntry:
     """One checkpoint. task: "classification", "pretraining" or "features"; family: how its data is sampled;
-    file: the one file that holds it, where a repository holds several."""
+    file: the one file that holds it, where a repository holds several; parameters: None where not known.
+
+    No commit of these repositories has been seen by us, so none is pinned: `main` is what is fetched.
+    """
 
     name: str
     hub_id: str
@@ -26,6 +29,7 @@ class RegistryEntry:
     family: str
     licence: str = NON_COMMERCIAL
     file: str | None = None
+    parameters: int | None = None
 
     @property
     def protocol(self) -> str | None:
@@ -38,9 +42,29 @@ class RegistryEntry:
 def _mcg(name: str, suffix: str, size: str, data: str, labels: int | None) -> RegistryEntry:
     task = "classification" if labels else "pretraining"
     family = "segments" if data == "Something-Something V2" else "dense"
-    return RegistryEntry(name, f"MCG-NJU/videomae-{suffix}", size, task, data, labels, family)
+    return RegistryEntry(
+        name,
+        f"MCG-NJU/videomae-{suffix}",
+        size,
+        task,
+        data,
+        labels,
+        family,
+        parameters=_PARAMETERS[size, labels],
+    )
 
 
+# They follow from the architecture; pre-training checkpoints carry the decoder. A test counts them again.
+_PARAMETERS = {
+    ("small", 400): 22_033_936,
+    ("small", 174): 21_946_926,
+    ("base", 400): 86_534_800,
+    ("base", 174): 86_361_006,
+    ("large", 400): 304_270_736,
+    ("huge", 400): 632_119_440,
+    ("base", None): 94_210_944,
+    ("large", None): 342_996_992,
+}
 _K400, _SSV2 = "Kinetics-400", "Something-Something V2"
 
 REGISTRY: tuple[RegistryEntry, ...] = (

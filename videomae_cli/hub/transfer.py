@@ -141,23 +141,36 @@ def _receive(url: str, location: str, blob: Path, facts: FileFacts, hub_id: str,
 
 
 def _transfer(url: str, location: str, partial: Path, facts: FileFacts, listener: DownloadListener) -> None:
-    """Fill the partial file up. A transfer cut for good leaves it for the next run."""
-    if partial.exists() and facts.size is not None and partial.stat().st_size > facts.size:
+    """Fill the partial file up, going on after every cut that left some progress, in any version of huggingface_hub.
+
+    A transfer that is cut for good leaves the file for the next run.
+    """
+    if facts.size is not None and _length(partial) > facts.size:
         partial.unlink()
-    try:
-        patiently(lambda: _get(url, location, partial, facts, listener))
-    except OSError as error:
-        if error.errno is None and not is_network(error):
-            return  # http_get says the size is wrong; the caller looks for itself
-        raise
-    except Exception as error:
-        if not is_network(error) or getattr(error, "response", None) is not None:
-            raise
-        done = partial.stat().st_size if partial.exists() else 0
-        raise DownloadError(
-            f"the connection broke at {done / 1e6:.1f} of {(facts.size or 0) / 1e6:.1f} MB of {facts.name}: run the "
-            "command again, it goes on from there"
-        ) from error
+    fruitless = 0
+    while fruitless < 2:  # huggingface_hub has tried several times in each
+        before = _length(partial)
+        try:
+            patiently(lambda: _get(url, location, partial, facts, listener))
+            return
+        except Exception as error:
+            if getattr(error, "response", None) is not None:
+                raise
+            if not is_network(error):
+                if isinstance(error, OSError) and error.errno is None:
+                    return  # http_get says the size is wrong; the caller looks for itself
+                raise
+            log.debug("%s was cut at %d bytes: %s", facts.name, _length(partial), error)
+            fruitless = 0 if _length(partial) > before else fruitless + 1
+            time.sleep(RETRY_WAITS[0])
+    raise DownloadError(
+        f"the connection broke at {_length(partial) / 1e6:.1f} of {(facts.size or 0) / 1e6:.1f} MB of {facts.name}: run "
+        "the command again, it goes on from there"
+    )
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _get(url: str, location: str, partial: Path, facts: FileFacts, listener: DownloadListener) -> None:

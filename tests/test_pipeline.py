@@ -1,0 +1,170 @@
+"""The pipeline by itself: a real tiny model, real files, and decoders that misbehave on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from videomae_cli.errors import NotAVideoError, OptionError, VideoNotFoundError
+from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification
+from videomae_cli.pipeline import Classifier, merge_views, pick_device
+from videomae_cli.video import ClipRequest, Decoder, FoundVideo, PreprocessConfig, Preprocessor, SamplingSpec
+
+LABELS = {0: "walking", 1: "running", 2: "sitting"}
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """90 frames of noise at 25 a second: every clip of it differs."""
+    path = tmp_path_factory.mktemp("pipeline") / "film.mp4"
+    random = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(90):
+            image = random.integers(0, 255, (48, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return str(path)
+
+
+@pytest.fixture
+def classifier() -> Classifier:
+    torch.manual_seed(0)
+    config = VideoMAEConfig(
+        image_size=32,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        id2label=LABELS,
+    )
+    model = VideoMAEForVideoClassification(config).eval()
+    with torch.no_grad():
+        model.classifier.weight.normal_(std=1.0)
+    return Classifier(model, Preprocessor(PreprocessConfig.from_dict({}, 32)), name="tiny")
+
+
+def run(classifier: Classifier, found: Iterable[FoundVideo], clips: int = 1) -> list[object]:
+    with Decoder(isolate=False) as decoder:
+        return list(classifier(found, sampling=SamplingSpec(clips=clips), decoder=decoder))
+
+
+def test_results_come_in_order_whatever_fails(classifier: Classifier, film: str, tmp_path: Path) -> None:
+    (tmp_path / "letter.mp4").write_text("no film")
+    gone = FoundVideo("gone.mp4", VideoNotFoundError("no such file: 'gone.mp4'"))
+    found = [gone, FoundVideo(film), FoundVideo(str(tmp_path / "letter.mp4")), gone, FoundVideo(film), gone]
+    results = run(classifier, found)
+    assert [r.path for r in results] == [video.path for video in found]
+    kinds = [r.error.kind if r.error else None for r in results]
+    assert kinds == ["not_found", None, NotAVideoError.kind, "not_found", None, "not_found"]
+    assert results[1].predictions == results[4].predictions
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_the_batch_size_changes_no_score(classifier: Classifier, film: str, batch_size: int) -> None:
+    (reference,) = run(replace(classifier, batch_size=3), [FoundVideo(film)], clips=5)
+    (result,) = run(replace(classifier, batch_size=batch_size), [FoundVideo(film)], clips=5)
+    assert len(result.source.frames) == 5
+    assert [p.label for p in result.predictions] == [p.label for p in reference.predictions]
+    np.testing.assert_allclose(
+        [p.score for p in result.predictions], [p.score for p in reference.predictions], atol=1e-6
+    )
+
+
+def test_no_more_than_a_batch_goes_through_the_model_at_once(classifier: Classifier, film: str) -> None:
+    sizes: list[int] = []
+    classifier.model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    run(replace(classifier, batch_size=2), [FoundVideo(film)], clips=5)
+    assert sizes == [2, 2, 1]
+
+
+def test_top_k_beyond_the_labels_is_all_of_them_best_first(classifier: Classifier, film: str) -> None:
+    (result,) = run(replace(classifier, top_k=50), [FoundVideo(film)])
+    scores = [p.score for p in result.predictions]
+    assert sorted(scores, reverse=True) == scores
+    assert {p.label_id: p.label for p in result.predictions} == LABELS
+    assert sum(scores) == pytest.approx(1, abs=1e-6)
+
+
+def test_views_are_merged_as_published() -> None:
+    logits = torch.tensor([[4.0, 0.0], [-1.0, 1.0]])
+    # By hand: softmax of two logits is the sigmoid of their difference.
+    first = (1 / (1 + np.exp(-4)) + 1 / (1 + np.exp(2))) / 2
+    assert merge_views(logits, multi_label=False).tolist() == pytest.approx([first, 1 - first])
+    second = (0.5 + 1 / (1 + np.exp(-1))) / 2
+    assert float(merge_views(logits, multi_label=True)[1]) == pytest.approx(second)
+
+
+def test_scores_that_are_no_numbers_are_an_error(classifier: Classifier, film: str) -> None:
+    with torch.no_grad():
+        classifier.model.classifier.bias.fill_(float("nan"))
+    (result,) = run(classifier, [FoundVideo(film)])
+    assert result.error.kind == "model_output"
+    assert result.predictions == ()
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (torch.cuda.OutOfMemoryError("CUDA out of memory."), "memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "memory"),
+    ],
+)
+def test_too_little_memory_is_an_error_of_that_file(
+    classifier: Classifier, film: str, raised: RuntimeError, kind: str
+) -> None:
+    classifier.model.register_forward_pre_hook(_raise_once(raised))
+    results = run(classifier, [FoundVideo(film), FoundVideo(film)])
+    assert results[0].error.kind == kind
+    assert "--batch-size" in results[0].error.message
+    assert results[1].error is None
+
+
+def test_our_own_mistakes_are_not_hidden(classifier: Classifier, film: str) -> None:
+    classifier.model.register_forward_pre_hook(_raise_once(RuntimeError("shape mismatch")))
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        run(classifier, [FoundVideo(film)])
+
+
+def test_files_are_decoded_as_results_are_taken(classifier: Classifier, film: str) -> None:
+    asked = 0
+
+    class Counting(Decoder):
+        def decode_all(self, requests: Iterable[ClipRequest]) -> Iterator[object]:
+            nonlocal asked
+            for outcome in super().decode_all(requests):
+                asked += 1
+                yield outcome
+
+    with Counting(isolate=False) as decoder:
+        results = classifier([FoundVideo(film)] * 10, sampling=SamplingSpec(), decoder=decoder)
+        next(results)
+        assert asked == 1
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert pick_device("auto") == pick_device("cpu") == torch.device("cpu")
+    for name in ("cuda", "mps", "tpu", ""):
+        with pytest.raises(OptionError, match="not available"):
+            pick_device(name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device("auto") == torch.device("cuda")
+
+
+def _raise_once(error: Exception) -> Callable[..., None]:
+    left = [error]
+
+    def hook(*_: object) -> None:
+        if left:
+            raise left.pop()
+
+    return hook
