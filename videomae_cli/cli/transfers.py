@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from videomae_cli.cli import console
-from videomae_cli.hub import DownloadListener, resolve
+from videomae_cli.hub import DownloadListener, ResolvedSource, resolve
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -21,14 +21,14 @@ def shown() -> Iterator[DownloadListener]:
         yield _Shown(stack)
 
 
-def bring(name: str, revision: str | None) -> None:
-    """Download a model that is not on this disk, as the user should see it: licence first, then how it goes.
+def bring(name: str, revision: str | None) -> ResolvedSource:
+    """Find a model, downloading it if it is not on this disk, as the user should see it: licence first, then how it goes.
 
     For commands to call before they load it, and before they draw anything of their own.
     Raises ModelNotFoundError or DownloadError.
     """
     with shown() as listener:
-        resolve(name, revision=revision, listener=listener)
+        return resolve(name, revision=revision, listener=listener)
 
 
 class _Shown(DownloadListener):
