@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Run, make_checkpoint, write_video
+from samples import Run, make_checkpoint, write_video
 
 from videomae_cli.model import VideoMAEForVideoClassification
 from videomae_cli.video import PreprocessConfig, Preprocessor, open_video

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import torch
-from conftest import Run, make_checkpoint
+from samples import Run, make_checkpoint
 
 from videomae_cli.model import VideoMAEForVideoClassification
 

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import FILES, HUB_ID, NEEDED, WEIGHTS, Command
 from hubserver import LocalHub
+from onhub import FILES, HUB_ID, NEEDED, WEIGHTS, Command
 
 from videomae_cli.errors import ModelNotFoundError
 from videomae_cli.hub import cached_models, remove_model, resolve

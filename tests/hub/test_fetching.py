@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import FILES, HUB_ID, NEEDED, WEIGHTS, Command
 from hubserver import LocalHub, sha256
+from onhub import FILES, HUB_ID, NEEDED, WEIGHTS, Command
 
 from videomae_cli.errors import ModelNotFoundError
 from videomae_cli.hub import fetch_snapshot, resolve

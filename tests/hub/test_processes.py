@@ -16,8 +16,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import BLOCK_NETWORK, FILES, HUB_ID, WEIGHTS, environment, process
 from hubserver import LocalHub, sha256
+from onhub import BLOCK_NETWORK, FILES, HUB_ID, WEIGHTS, environment, process
 
 COMMAND = [sys.executable, "-m", "videomae_cli"]
 

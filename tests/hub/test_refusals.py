@@ -6,8 +6,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from conftest import FILES, HUB_ID, Command
 from hubserver import LocalHub
+from onhub import FILES, HUB_ID, Command
 
 from videomae_cli.hub import hub_source
 

@@ -15,11 +15,23 @@ _DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 def convert(
     source: Annotated[
-        str, typer.Argument(help="A .pth, .bin or .safetensors file, a directory, a hub id or a known name.")
+        str,
+        typer.Argument(
+            help="A .pth, .bin or .safetensors file, a directory, a hub id or a known name.", metavar="SOURCE"
+        ),
     ],
-    directory: Annotated[Path, typer.Argument(help="The directory to write: config.json, model.safetensors, ...")],
+    directory: Annotated[
+        Path, typer.Argument(help="The directory to write: config.json, model.safetensors, ...", metavar="DIR")
+    ],
     revision: options.Revision = None,
     heads: options.Heads = None,
+    decoder_heads: Annotated[int | None, typer.Option(min=1, help="The same for a pre-training decoder.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Pixels of the square input, where the file can't tell. Default 224.")
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Frames a clip, where the file can't tell. Default 16.")
+    ] = None,
     labels: options.Labels = None,
     dtype: Annotated[
         str, typer.Option(help="Type of the weights written.", metavar="auto|float32|float16|bfloat16")
@@ -47,6 +59,9 @@ def convert(
         directory,
         revision=revision,
         num_attention_heads=heads,
+        decoder_num_attention_heads=decoder_heads,
+        image_size=image_size,
+        num_frames=frames,
         labels=read_labels(labels) if labels else None,
         dtype="auto" if dtype == "auto" else getattr(torch, dtype),
         overwrite=overwrite,

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 
 def download(
-    models: Annotated[
-        list[str] | None, typer.Argument(help="Known short names or hub ids.", metavar="[MODEL]...")
-    ] = None,
+    models: Annotated[list[str] | None, typer.Argument(help="Known short names or hub ids.", metavar="MODEL")] = None,
     all: Annotated[
         str | None,
         typer.Option(help="All known checkpoints of this family.", metavar="kinetics|ssv2|pretrained|v2"),

@@ -23,7 +23,7 @@ def models(
         typer.Argument(
             help="Describe this one: a name, a hub id on this disk, a directory. Or the word `remove` and the models "
             "to take out of the cache.",
-            metavar="[MODEL] | remove MODEL...",
+            metavar="MODEL | remove MODEL",
         ),
     ] = None,
     cached: Annotated[bool, typer.Option("--cached", help="List the VideoMAE models in the cache.")] = False,
@@ -120,7 +120,7 @@ def _facts(found: ModelDescription) -> dict[str, Any]:
         "kind": found.kind,
         "architecture": found.architecture,
         "parameters": found.parameters,
-        "gflops_per_clip": round(found.gflops, 2),
+        "gflops_per_clip": float(f"{found.gflops:.4g}"),
         "weights": found.weights,
         "sampling": dict(found.sampling) if found.sampling else None,
         "licence": found.licence,
