@@ -18,7 +18,7 @@ import pytest
 import torch
 from samples import Run, make_checkpoint, write_video
 
-from videomae_cli.model import VideoMAEForVideoClassification
+from videomae_cli.model import VideoMAEForVideoClassification, VideoMAEModel
 from videomae_cli.video import PreprocessConfig, Preprocessor, open_video
 
 RECORD = [
@@ -225,6 +225,30 @@ def test_a_model_that_is_not_there_says_what_to_do(videomae: Run, video: Path, t
 def test_the_model_can_come_from_the_environment(videomae: Run, video: Path, checkpoint: Path) -> None:
     done = videomae("classify", video, environment={"VIDEOMAE_MODEL": str(checkpoint)})
     assert done.returncode == 0, done.stderr
+
+
+def test_labels_come_from_a_file_where_given(videomae: Run, video: Path, checkpoint: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("one\ntwo\nthree\nfour\n")
+    arguments = ("classify", video, "--model", checkpoint, "--format", "jsonl", "--labels", labels)
+    done = videomae(*arguments)
+    assert done.returncode == 0, done.stderr
+    predictions = json.loads(done.stdout)["predictions"]
+    assert [p["label"] for p in predictions] == [["one", "two", "three", "four"][p["label_id"]] for p in predictions]
+    labels.write_text("one\ntwo\n")
+    done = videomae(*arguments)
+    assert done.returncode == 1
+    assert "2 labels" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_checkpoint_of_features_is_refused(videomae: Run, video: Path, checkpoint: Path, tmp_path: Path) -> None:
+    encoder = VideoMAEModel(VideoMAEForVideoClassification.from_pretrained(checkpoint).config)
+    encoder.save_pretrained(tmp_path / "encoder")
+    done = videomae("classify", video, "--model", tmp_path / "encoder")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_an_output_that_is_a_folder_or_nowhere_is_refused(
