@@ -16,6 +16,7 @@ from recipes.camera_motion.motion import LABELS, SIZE, camera_path
 from recipes.camera_motion.render import Renderer, over_picture, token_points
 from recipes.camera_motion.sources import procedural
 from recipes.camera_motion.train import Trainer, configuration, motion_filters, pixel_values
+from videomae_cli.model.layers import sincos_table
 
 # What the scene does in the picture while the camera does what the label says: (x, y) flow at the right edge's middle.
 SCENE = {
@@ -73,6 +74,16 @@ def test_filters_come_in_pairs_that_ignore_brightness() -> None:
     same, differ = filters[0], filters[2]  # the same place and phase, over the sum and the difference of two frames
     torch.testing.assert_close(same[:, 0], differ[:, 0])
     torch.testing.assert_close(same[:, 1], -differ[:, 1])
+
+
+def test_four_columns_can_not_be_read_off_the_position_table() -> None:
+    """Why training has tokens name their column: what least squares leaves of it, as a share of its deviation."""
+    table = sincos_table(128, configuration().hidden_size).squeeze(0).double().numpy()
+    column = np.arange(128) % 4 - 1.5
+    table = table - table.mean(axis=0)
+    weights = np.linalg.solve(table.T @ table + 1e-3 * np.eye(table.shape[1]), table.T @ column)
+    left = float(np.std(table @ weights - column) / np.std(column))
+    assert round(left, 2) == 0.98
 
 
 def test_a_resumed_run_is_the_run(tmp_path: Path) -> None:
