@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reference import clips, tiny_config
 
 from videomae_cli.errors import OptionError
-from videomae_cli.model.masking import MASKS, frame_mask, patchify, random_mask, tube_mask, unpatchify
+from videomae_cli.model.masking import MASKS, causal_mask, frame_mask, patchify, random_mask, tube_mask, unpatchify
 from videomae_cli.model.pretraining import VideoMAEForPreTraining, patch_statistics, to_unit_range
 
 GRID = (8, 14, 14)
@@ -38,7 +38,13 @@ def test_frame_mask_hides_whole_time_slots() -> None:
     assert mask[..., 0].sum(dim=1).tolist() == [4, 4]
 
 
-@pytest.mark.parametrize("name", MASKS)
+def test_causal_mask_hides_the_end() -> None:
+    mask = causal_mask(GRID, 0.5, batch=2, seed=4).view(2, 8, 196)
+    assert mask.all(dim=2).tolist() == [[False] * 4 + [True] * 4] * 2
+    assert not mask[:, :4].any()
+
+
+@pytest.mark.parametrize("name", sorted(MASKS.keys() - {"causal"}))
 def test_masks_depend_on_the_seed_alone(name: str) -> None:
     torch.manual_seed(1)
     one = MASKS[name](GRID, 0.5, seed=9)

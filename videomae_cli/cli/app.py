@@ -15,10 +15,12 @@ from typer.core import TyperGroup
 
 from videomae_cli import __version__
 from videomae_cli.cli import console
+from videomae_cli.cli.attend import attend
 from videomae_cli.cli.classify import classify
 from videomae_cli.cli.convert import convert
 from videomae_cli.cli.download import download
 from videomae_cli.cli.models import models
+from videomae_cli.cli.reconstruct import reconstruct
 from videomae_cli.errors import OptionError, VideoMAEError
 
 
@@ -74,6 +76,8 @@ def root(
 
 
 app.command()(classify)
+app.command()(reconstruct)
+app.command()(attend)
 app.command()(models)
 app.command()(download)
 app.command()(convert)

@@ -67,10 +67,10 @@ def load_classifier(request: ModelRequest) -> tuple[Classifier, SamplingHints]:
         top_k=request.top_k,
         batch_size=request.batch_size,
     )
-    return classifier, _hints(config.num_frames, config.extra, source.name)
+    return classifier, sampling_hints(config.num_frames, config.extra, source.name)
 
 
-def _hints(frames: int, extra: Mapping[str, Any], name: str) -> SamplingHints:
+def sampling_hints(frames: int, extra: Mapping[str, Any], name: str) -> SamplingHints:
     """Our own section of config.json says it best; else the registry, by the model's name."""
     section = extra.get("videomae_cli")
     sampling = section.get("sampling") if isinstance(section, dict) else None

@@ -76,3 +76,25 @@ Labels = Annotated[
 Heads = Annotated[
     int | None, typer.Option(min=1, help="Attention heads, where the checkpoint can't tell or tells wrong.")
 ]
+
+# What `reconstruct` and `attend` draw.
+Picture = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Write a film (.gif, .mp4, .webm) or a contact sheet of frames (.png).",
+        metavar="FILE",
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")]
+FramesDir = Annotated[
+    Path | None, typer.Option("--frames-dir", help="Write every panel's frames as single PNGs.", metavar="DIR")
+]
+Scale = Annotated[
+    int | None,
+    typer.Option(help="Times that panels are enlarged. Default: until they are 224 pixels wide.", metavar="N"),
+]
+OneVideo = Annotated[str, typer.Argument(help="A video file.", metavar="PATH")]
+FewClips = Annotated[int, typer.Option(min=1, help="Clips of the file, shown one after the other.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a line.")]

@@ -57,7 +57,16 @@ def frame_mask(grid: Grid, ratio: float, *, batch: int = 1, seed: int = 0) -> Te
     return torch.stack(rows)
 
 
-MASKS = {"tube": tube_mask, "random": random_mask, "frame": frame_mask}
+def causal_mask(grid: Grid, ratio: float, *, batch: int = 1, seed: int = 0) -> Tensor:
+    """(batch, tokens): the last int(ratio * time slots) slots hidden, so that what comes is told from what was.
+    Nothing in it is random; `seed` is taken so that all masks are called alike."""
+    _check_ratio(ratio)
+    slots, height, width = grid
+    row = torch.arange(slots) >= slots - int(ratio * slots)
+    return row.repeat_interleave(height * width).repeat(batch, 1)
+
+
+MASKS = {"tube": tube_mask, "random": random_mask, "frame": frame_mask, "causal": causal_mask}
 
 
 def check_mask(mask: Tensor, *, batch: int, tokens: int) -> None:

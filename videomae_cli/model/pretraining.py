@@ -105,16 +105,7 @@ class VideoMAEForPreTraining(PretrainedModel):
         masked = int(bool_masked_pos[0].sum())
         if masked == 0:
             raise ModelInputError("bool_masked_pos masks no token; there is nothing to predict")
-        visible = self.encoder_to_decoder(encoded.last_hidden_state)
-        # The decoder sees the visible tokens first and the masked ones last; positions say where each belongs.
-        positions = self.decoder_positions(visible).expand(visible.shape[0], -1, -1)
-        tokens = torch.cat(
-            [
-                visible + select(positions, ~bool_masked_pos),
-                self.mask_token.to(visible.dtype) + select(positions, bool_masked_pos),
-            ],
-            dim=1,
-        )
+        tokens = self._decoder_tokens(encoded.last_hidden_state, bool_masked_pos)
         pixels = self.decoder(tokens, masked, checkpointing=self.gradient_checkpointing and self.training)
         target = select(self.target(pixel_values), bool_masked_pos)
         return PreTrainingOutput(
@@ -124,6 +115,26 @@ class VideoMAEForPreTraining(PretrainedModel):
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
+
+    @torch.no_grad()
+    def predict_all(self, pixel_values: Tensor, bool_masked_pos: Tensor) -> Tensor:
+        """What the decoder gives for every token, in the order of the grid: (B, N, patch_dim). For the masked ones that
+        is what `forward` returns; for the visible ones the paper's loss asks nothing of it. Raises ModelInputError."""
+        encoded = self.videomae(pixel_values, bool_masked_pos=bool_masked_pos)
+        tokens = self._decoder_tokens(encoded.last_hidden_state, bool_masked_pos)
+        pixels = self.decoder(tokens, tokens.shape[1])
+        # The decoder's order, visible before masked, is a stable sort of the grid's by the mask; undo it.
+        order = bool_masked_pos.to(torch.uint8).argsort(dim=1, stable=True)
+        placed = torch.empty_like(pixels)
+        return placed.scatter(1, order.unsqueeze(2).expand_as(pixels), pixels)
+
+    def _decoder_tokens(self, encoded: Tensor, bool_masked_pos: Tensor) -> Tensor:
+        """Encoded visible tokens (B, visible, D) to what the decoder reads (B, N, decoder D): the visible tokens first
+        and the masked ones last; positions say where each belongs."""
+        visible = self.encoder_to_decoder(encoded)
+        positions = self.decoder_positions(visible).expand(visible.shape[0], -1, -1)
+        hidden = self.mask_token.to(visible.dtype) + select(positions, bool_masked_pos)
+        return torch.cat([visible + select(positions, ~bool_masked_pos), hidden], dim=1)
 
     @torch.no_grad()
     def target(self, pixel_values: Tensor) -> Tensor:

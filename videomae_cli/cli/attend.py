@@ -1,0 +1,225 @@
+"""`videomae attend`: where a model looks, as heat over the frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from videomae_cli.cli import console, options, viewing
+from videomae_cli.errors import CheckpointError, OptionError
+from videomae_cli.video import Decoder
+
+if TYPE_CHECKING:
+    from videomae_cli.attention import AttentionMaps
+    from videomae_cli.cli.picturing import Scene
+    from videomae_cli.cli.viewing import Sampled
+    from videomae_cli.model.config import VideoMAEConfig
+
+METHODS = ("last", "rollout", "grad")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to look at."""
+
+    method: str
+    layers: int
+    per_head: bool
+    label: str | None
+
+
+def attend(
+    path: options.OneVideo,
+    output: options.Picture = None,
+    model: options.Model = options.DEFAULT_MODEL,
+    revision: options.Revision = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="Attention of the last layers; rollout: followed through all layers; grad: weighted by what speaks for "
+            "a label. Default: grad with --label, else rollout.",
+            metavar="last|rollout|grad",
+        ),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The label that grad asks about, by name or number. Default: the best one.")
+    ] = None,
+    layers: Annotated[int, typer.Option(min=1, help="How many layers from the top, with --method last.")] = 1,
+    per_head: Annotated[
+        bool, typer.Option("--per-head", help="A panel for each head of the last layer, with --method last.")
+    ] = False,
+    scale: options.Scale = None,
+    frames_dir: options.FramesDir = None,
+    overwrite: options.Overwrite = False,
+    clips: options.FewClips = 1,
+    sampling: options.Sampling = "auto",
+    stride: options.Stride = None,
+    fps: options.Fps = None,
+    start: options.Start = None,
+    end: options.End = None,
+    resize: options.Resize = "antialias",
+    timeout: options.Timeout = 120.0,
+    device: options.Device = "auto",
+    heads: options.Heads = None,
+    debug: options.Debug = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Show where a model looks: attention as heat over the frames, with a legend.
+
+    Takes checkpoints with labels and from pre-training; --method grad needs labels.
+    """
+    console.configure(debug=debug, quiet=quiet)
+    wanted = _wanted(method, layers, per_head=per_head, label=label)
+    if output is None and frames_dir is None:
+        raise OptionError("say where the picture goes: -o attention.mp4 (.gif, .webm, .png), or --frames-dir DIR")
+    viewing.checked_scale(scale)
+    spec = viewing.spec_from(sampling=sampling, stride=stride, clips=clips, fps=fps, start=start, end=end)
+    video = viewing.one_video(path)
+    viewing.check_outputs(output, frames_dir, overwrite=overwrite)
+    with Decoder(timeout=timeout or None, debug=debug) as decoder:
+        decoder.start()  # its process starts up while the model loads
+        net, preprocessor, source = _load(model, revision, device, resize, heads, wanted)
+        from videomae_cli.pictures.panels import comfortable_scale
+
+        spec = viewing.fit_spec(spec, net.config, source.name)
+        chosen = _label_id(net.config, wanted.label)
+        sampled = viewing.sample(
+            video, spec, preprocessor, decoder, scale=scale or comfortable_scale(*net.config.image_hw)
+        )
+    found = [_look(net, sampled, clip, wanted, chosen) for clip in range(len(sampled.pixel_values))]
+    saved = _save(found, sampled, source.name, output=output, frames_dir=frames_dir)
+    for clip, maps in enumerate(found):
+        number = f", clip {clip + 1}" if len(found) > 1 else ""
+        typer.echo(f"{viewing.plain(path)}{number}: {_title(maps)} ({source.name})")
+    console.note(saved)
+
+
+def _wanted(method: str | None, layers: int, *, per_head: bool, label: str | None) -> Wanted:
+    if method is None:
+        method = "last" if per_head or layers > 1 else "grad" if label is not None else "rollout"
+    if method not in METHODS:
+        raise OptionError(f"unknown method {method!r}: choose {', '.join(METHODS)}")
+    if label is not None and method != "grad":
+        raise OptionError(f"--label goes with --method grad; {method} is the same whatever the label")
+    if (per_head or layers > 1) and method != "last":
+        raise OptionError(f"--layers and --per-head go with --method last; {method} takes all layers together")
+    if per_head and layers > 1:
+        raise OptionError("--per-head shows the heads of the last layer: leave out --layers")
+    return Wanted(method, layers, per_head, label)
+
+
+def _load(name: str, revision: str | None, device: str, resize: str, heads: int | None, wanted: Wanted) -> Any:
+    from videomae_cli.cli.display import consoles, waiting
+    from videomae_cli.model import VideoMAEForPreTraining, VideoMAEForVideoClassification
+    from videomae_cli.pipeline import pick_device
+
+    where = pick_device(device)  # before the download: a wrong --device shouldn't wait for it
+    with waiting(f"loading {name}", consoles()[1]):
+        checkpoint, source = viewing.read_checkpoint(name, revision, heads)
+        if checkpoint.kind != "classification" and (wanted.method == "grad" or checkpoint.kind != "pretraining"):
+            fits = viewing.fitting("classification", viewing.BUNDLED_CLASSIFIER)
+            if checkpoint.kind == "pretraining":
+                raise CheckpointError(
+                    f"{source.name} comes from pre-training and has no labels for --method grad: use --method last or "
+                    f"rollout, or a checkpoint with labels, such as {fits}"
+                )
+            raise CheckpointError(f"{source.name} gives features, not labels: choose {fits}")
+        preprocessor = viewing.preprocessor_of(checkpoint, source, resize)
+        kind = VideoMAEForPreTraining if checkpoint.kind == "pretraining" else VideoMAEForVideoClassification
+        net = kind.from_checkpoint(checkpoint, device=where)
+    return net, preprocessor, source
+
+
+def _label_id(config: VideoMAEConfig, label: str | None) -> int | None:
+    """The number of a label given by name (however it is spelled in capitals) or number. Raises OptionError."""
+    if label is None:
+        return None
+    if label in config.label2id:
+        return config.label2id[label]
+    same = [number for number, name in config.id2label.items() if name.casefold() == label.casefold()]
+    if same:
+        return same[0]
+    if label.isdecimal() and int(label) in config.id2label:
+        return int(label)
+    import difflib
+
+    near = difflib.get_close_matches(label, list(config.id2label.values()), n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(repr(name) for name in near)}?" if near else "`videomae models MODEL` lists them"
+    raise OptionError(f"the checkpoint has no label {label!r}; {hint}")
+
+
+def _look(model: Any, sampled: Sampled, clip: int, wanted: Wanted, label_id: int | None) -> AttentionMaps:
+    from videomae_cli.attention import attend as run
+
+    pixels = sampled.pixel_values[clip : clip + 1]
+    return run(
+        model, pixels, method=wanted.method, layers=wanted.layers, per_head=wanted.per_head, label_id=label_id
+    )
+
+
+def _title(maps: AttentionMaps) -> str:
+    if maps.method == "grad":
+        return f"attention that speaks for {maps.label!r} ({maps.score:.1%})"
+    if maps.method == "rollout":
+        return f"attention rollout over {maps.layers} layers"
+    which = "the last layer" if maps.layers == 1 else f"the last {maps.layers} layers"
+    return f"attention of {which}" + (f", {len(maps.heads)} heads" if maps.heads else "")
+
+
+def _save(
+    found: list[AttentionMaps], sampled: Sampled, model: str, *, output: Path | None, frames_dir: Path | None
+) -> str:
+    from videomae_cli.cli import picturing
+    from videomae_cli.pictures.heat import top_of_scale
+
+    import numpy as np
+
+    # In multiples of the average token, one scale for all clips, so that colours mean the same throughout.
+    heats = [(maps.maps * maps.maps[0].numel()).numpy() for maps in found]
+    top = max(1.5, top_of_scale(np.stack(heats)))
+    scenes = [_scene(maps, heat, sampled, clip, model, top) for clip, (maps, heat) in enumerate(zip(found, heats, strict=True))]
+    said = []
+    if frames_dir is not None:
+        named = {
+            f"clip{clip + 1}-{panel.name}": panel.frames for clip, scene in enumerate(scenes) for panel in scene.panels
+        }
+        said.append(picturing.save_frames(frames_dir, named))
+    if output is not None:
+        said.append(picturing.save_scenes(output, scenes))
+    return "; ".join(said)
+
+
+def _scene(maps: AttentionMaps, heat: Any, sampled: Sampled, clip: int, model: str, top: float) -> Scene:
+    from videomae_cli.cli.picturing import Scene
+    from videomae_cli.pictures.heat import legend, over_frames
+    from videomae_cli.pictures.panels import Panel
+
+    frames = sampled.shown[clip]
+    panels = [Panel("original", frames, name="original")]
+    if maps.heads:
+        panels += [
+            Panel(f"head {head}", over_frames(frames, one, top=top), name=f"head{head}")
+            for head, one in zip(maps.heads, heat, strict=True)
+        ]
+        columns: int | None = _columns(len(panels))
+    else:
+        panels.append(Panel("attention", over_frames(frames, heat[0], top=top), _title(maps), name="attention"))
+        columns = None
+    caption = f"{model}: {_title(maps)}. Heat: a patch's share of the attention, in multiples of the average patch's."
+    return Scene(
+        panels,
+        sampled.video.timestamps[clip],
+        sampled.seconds[clip],
+        caption,
+        columns=columns,
+        foot=partial(legend, top=top, size=14),
+    )
+
+
+def _columns(count: int) -> int:
+    """Panels in a row: as square a grid as leaves the last row well filled, a little wider than high."""
+    return min(range(1, count + 1), key=lambda n: (abs(n - 1.4 * -(-count // n)) + 0.3 * (-count % n), n))

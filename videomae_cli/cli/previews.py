@@ -1,0 +1,138 @@
+"""Reconstructions -> panels -> files: what `videomae reconstruct` draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from videomae_cli.cli import picturing
+from videomae_cli.pictures.panels import Panel, comfortable_scale, enlarged
+
+if TYPE_CHECKING:
+    from videomae_cli.cli.reconstruct import Result, Wanted
+    from videomae_cli.cli.viewing import Sampled
+    from videomae_cli.reconstruction import Reconstruction
+
+Film = npt.NDArray[np.uint8]
+
+_HIDDEN = (124, 124, 128)
+_CONTRAST = {
+    "visible": "contrast estimated from visible patches",
+    "original": "contrast taken from the hidden patches",
+    None: "the model's own pixels",
+}
+_STATS_NOTE = {
+    "visible": "Mean and contrast of hidden patches are estimated from visible ones.",
+    "original": "Mean and contrast of hidden patches are the hidden patches' own, as in published previews.",
+    None: "",
+}
+
+
+def save(
+    results: Sequence[Result],
+    sampled: Sampled,
+    wanted: Wanted,
+    model: str,
+    *,
+    panels: Sequence[str],
+    scale: int | None,
+    output: Path | None,
+    frames_dir: Path | None,
+) -> str:
+    """Draw and write what was asked for; returns a line that says what was written, or nothing. Raises OutputError."""
+    height, width = results[0].made.original.shape[2:]
+    scale = scale or comfortable_scale(height, width)
+    said: list[str] = []
+    if frames_dir is not None:
+        named = {
+            f"clip{r.clip + 1}-{round(r.ratio * 100)}-{name}" if len(wanted.ratios) > 1 else f"clip{r.clip + 1}-{name}": enlarged(
+                _frames(r.made, name), scale
+            )
+            for r in results
+            for name in panels
+        }
+        said.append(picturing.save_frames(frames_dir, named))
+    if output is not None:
+        if len(wanted.ratios) > 1:
+            scenes = [_sweep(results, sampled, wanted, model, panels, scale, grid=output.suffix.lower() != ".png")]
+        else:
+            scenes = [_scene(result, sampled, wanted, model, panels, scale) for result in results]
+        said.append(picturing.save_scenes(output, scenes))
+    return "; ".join(said)
+
+
+def _scene(
+    result: Result, sampled: Sampled, wanted: Wanted, model: str, names: Sequence[str], scale: int
+) -> picturing.Scene:
+    drawn = [_panel(result.made, name, wanted, scale) for name in names]
+    made = result.made
+    caption = (
+        f"{model}, {wanted.mask} mask, seed {wanted.seed}. Over hidden patches: PSNR {made.psnr:.1f} dB, SSIM {made.ssim:.2f}."
+    )
+    return picturing.Scene(
+        drawn, sampled.video.timestamps[result.clip], sampled.seconds[result.clip], f"{caption} {_STATS_NOTE[made.stats]}".strip()
+    )
+
+
+def _sweep(
+    results: Sequence[Result],
+    sampled: Sampled,
+    wanted: Wanted,
+    model: str,
+    names: Sequence[str],
+    scale: int,
+    *,
+    grid: bool,
+) -> picturing.Scene:
+    """The ratios side by side: what was given above what was made of it, the original at the left."""
+    lower = [name for name in names if name != "original"]
+    panels: list[Panel] = []
+    note = f"{model}, {wanted.mask} mask, seed {wanted.seed}. {_STATS_NOTE[results[0].made.stats]}".strip()
+    if grid:
+        for row, name in enumerate(lower or ["original"]):
+            if "original" in names:
+                first = _panel(results[0].made, "original", wanted, scale)
+                panels.append(first if row == 0 else Panel("", first.frames, notes=(note,)))
+            panels += [_swept(result, name, wanted, scale) for result in results] if lower else []
+        columns = len(panels) // max(1, len(lower))
+        caption = "" if len(lower) > 1 and "original" in names else note
+    else:
+        if "original" in names:
+            panels.append(_panel(results[0].made, "original", wanted, scale))
+        panels += [_swept(result, name, wanted, scale) for result in results for name in lower]
+        columns, caption = 6, note
+    return picturing.Scene(panels, sampled.video.timestamps[0], sampled.seconds[0], caption, columns=columns)
+
+
+def _swept(result: Result, name: str, wanted: Wanted, scale: int) -> Panel:
+    made = result.made
+    panel = _panel(made, name, wanted, scale)
+    if name == "given":
+        return Panel(f"{result.ratio:.0%} hidden", panel.frames)
+    return Panel(f"reconstruction at {result.ratio:.0%}", panel.frames, f"PSNR {made.psnr:.1f} dB, SSIM {made.ssim:.2f}")
+
+
+def _panel(made: Reconstruction, name: str, wanted: Wanted, scale: int) -> Panel:
+    frames = enlarged(_frames(made, name), scale)
+    shown = 1 - float(made.hidden.float().mean())
+    count = len(made.original)
+    if name == "original":
+        return Panel("original", frames, f"{count} frames, as the model reads them")
+    if name == "given":
+        return Panel("given to the model", frames, f"{shown:.0%} of the patches")
+    kept = "the model's picture of all patches; " if wanted.all_predicted else ""
+    return Panel("reconstruction", frames, kept + _CONTRAST[made.stats])
+
+
+def _frames(made: Reconstruction, name: str) -> Film:
+    """(T, H, W, 3) uint8."""
+    source = made.predicted if name == "reconstruction" else made.original
+    # (T, C, H, W) -> (T, H, W, C)
+    frames = (source.permute(0, 2, 3, 1).numpy() * 255 + 0.5).astype(np.uint8)
+    if name == "given":
+        frames[made.hidden.numpy()] = _HIDDEN
+    return np.asarray(frames)

@@ -1,0 +1,155 @@
+"""What `reconstruct` and `attend` share: one video's clips, the model to look into, and where pictures go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from videomae_cli.cli import console
+from videomae_cli.cli.loading import sampling_hints
+from videomae_cli.cli.transfers import bring
+from videomae_cli.errors import CheckpointError, OptionError, OutputError, VideoError
+from videomae_cli.hub import REGISTRY
+from videomae_cli.results import printable
+from videomae_cli.video import ClipRequest, Decoder, PreprocessConfig, Preprocessor, SamplingSpec, discover, parse_time
+
+if TYPE_CHECKING:
+    import torch
+
+    from videomae_cli.hub import ResolvedSource
+    from videomae_cli.model.config import VideoMAEConfig
+    from videomae_cli.model.loading import Checkpoint
+    from videomae_cli.video import DecodedVideo
+
+BUNDLED_MAE = "camera-motion-mae"
+BUNDLED_CLASSIFIER = "camera-motion"
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The clips of one file as the model reads them, and how long each frame is on the screen, in seconds.
+
+    pixel_values: (C, T, 3, H, W) for C clips; seconds[c][t]; shown: (C, T, h, w, 3) uint8, the same frames for looking at.
+    """
+
+    video: DecodedVideo
+    pixel_values: torch.Tensor
+    seconds: tuple[tuple[float, ...], ...]
+    shown: Any
+
+
+def one_video(path: str) -> str:
+    """The one file that `path` names. Raises VideoError."""
+    found = list(discover([path])) if not Path(path).is_dir() else []
+    if not found:
+        raise VideoError(f"{path} is a folder: give one video file")
+    if found[0].error:
+        raise found[0].error
+    return found[0].path
+
+
+def read_checkpoint(name: str, revision: str | None, heads: int | None) -> tuple[Checkpoint, ResolvedSource]:
+    """A checkpoint of any kind, its weights read. Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError."""
+    from videomae_cli.model.inference import Overrides
+    from videomae_cli.model.loading import load_checkpoint
+
+    source = bring(name, revision)
+    return load_checkpoint(source.path, overrides=Overrides(num_attention_heads=heads)), source
+
+
+def preprocessor_of(checkpoint: Checkpoint, source: ResolvedSource, resize: str) -> Preprocessor:
+    """As the checkpoint's own processor prepares frames. Raises ConfigError."""
+    folder = source.path if source.path.is_dir() else source.path.parent
+    if checkpoint.config.num_channels != 3:
+        raise CheckpointError(f"{source.name} reads {checkpoint.config.num_channels} channels; pictures have 3")
+    return Preprocessor(PreprocessConfig.from_directory(folder, checkpoint.config.image_hw), resize=resize)
+
+
+def spec_from(
+    *, sampling: str, stride: int | None, clips: int, fps: float | None, start: str | None, end: str | None
+) -> SamplingSpec:
+    """The options as given; raises OptionError for what can't be."""
+    return SamplingSpec(
+        family=sampling,
+        stride=stride,
+        clips=clips,
+        crops=1,
+        fps=fps,
+        start=parse_time(start) if start is not None else None,
+        end=parse_time(end) if end is not None else None,
+    )
+
+
+def fit_spec(spec: SamplingSpec, config: VideoMAEConfig, name: str) -> SamplingSpec:
+    """The sampling asked for as this checkpoint needs it."""
+    hints = sampling_hints(config.num_frames, config.extra, name)
+    return replace(spec, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)
+
+
+def sample(path: str, spec: SamplingSpec, preprocessor: Preprocessor, decoder: Decoder, *, scale: int = 1) -> Sampled:
+    """Decode the clips; with a `scale`, the frames to look at are read from the file that many times as large.
+
+    Raises a VideoError.
+    """
+    transform = preprocessor.frame_transform(crops=1)
+    video = decoder.decode(ClipRequest(path, sampling=spec, transform=transform))
+    views = video.views()
+    shown = views
+    if scale > 1:
+        larger = replace(
+            transform,
+            shortest_edge=transform.shortest_edge and transform.shortest_edge * scale,
+            size=transform.size and (transform.size[0] * scale, transform.size[1] * scale),
+            crop=transform.crop and (transform.crop[0] * scale, transform.crop[1] * scale),
+        )
+        shown = decoder.decode(ClipRequest(path, sampling=spec, transform=larger)).views()
+    for warning in video.warnings:
+        console.note(warning if path in warning else f"{path}: {warning}")
+    seconds = tuple(_on_screen(times, video.info.fps) for times in video.timestamps)
+    return Sampled(video, preprocessor.to_pixel_values(views), seconds, shown)
+
+
+def _on_screen(times: Sequence[float], fps: float) -> tuple[float, ...]:
+    """How long each frame of a clip is shown, so that the clip runs at its own speed: until the next one's time.
+
+    A last frame that a short clip repeats, and the last of any, are shown as long as the others are in the middle."""
+    steps = np.diff(np.asarray(times, float))
+    moving = steps[steps > 1e-6]
+    usual = float(np.median(moving)) if len(moving) else 1 / (fps if fps > 0 else 25.0)
+    return tuple(float(step) if step > 1e-6 else usual for step in [*steps, usual])
+
+
+def check_outputs(output: Path | None, frames_dir: Path | None, *, overwrite: bool) -> None:
+    """Before anything is loaded: raises OptionError for an unknown ending, OutputError for what can't be written."""
+    from videomae_cli.pictures.outputs import check_free, pick_format
+
+    if output is not None:
+        pick_format(output)
+        check_free([output], overwrite=overwrite)
+    if frames_dir is not None:
+        if frames_dir.exists() and not frames_dir.is_dir():
+            raise OutputError(f"{frames_dir} is a file: give a folder for --frames-dir")
+        if not overwrite and any(frames_dir.glob("clip*.png")):
+            raise OutputError(f"{frames_dir} has frames in it already: give another folder, or --overwrite")
+
+
+def checked_scale(scale: int | None) -> int | None:
+    """Raises OptionError for an enlargement that makes no sense."""
+    if scale is not None and not 1 <= scale <= 16:
+        raise OptionError(f"scale must be 1 to 16, not {scale}")
+    return scale
+
+
+def fitting(task: str, bundled: str) -> str:
+    """Names of checkpoints for a task, the bundled one first."""
+    names = [entry.name for entry in REGISTRY if entry.task == task][:3]
+    return f"{bundled} (bundled), {', '.join(names)}"
+
+
+def plain(path: str) -> str:
+    """A file's name for one line of output, whatever bytes are in it."""
+    return "".join(c if c.isprintable() else "?" for c in printable(path))

@@ -1,0 +1,78 @@
+"""Text into arrays, with the font that Pillow carries: no font has to be installed."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+Frame = npt.NDArray[np.uint8]
+
+INK = (28, 28, 30)
+FAINT = (110, 110, 115)
+PAPER = (255, 255, 255)
+_ELLIPSIS = "..."
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+@cache
+def _drawable(character: str, size: int) -> bool:
+    """Whether the font has this character, rather than the box it draws for those it lacks."""
+    if character == " ":
+        return True
+    font = _font(size)
+    return bytes(font.getmask(character)) != bytes(font.getmask("\U0010ffff"))
+
+
+def width_of(text: str, size: int) -> int:
+    """Pixels that a line takes."""
+    return int(np.ceil(_font(size).getlength(_plain(text, size))))
+
+
+def line_height(size: int) -> int:
+    """Pixels from one line to the next."""
+    return round(size * 1.35)
+
+
+def lettered(lines: list[str], *, width: int, size: int, colour: tuple[int, int, int] = INK) -> Frame:
+    """Lines of text on paper, (lines * line_height, width, 3). A line that is too long is set smaller, then cut short."""
+    height = line_height(size)
+    image = Image.new("RGB", (width, height * len(lines)), PAPER)
+    draw = ImageDraw.Draw(image)
+    for number, line in enumerate(lines):
+        text, fitting = _fitted(line, width, size)
+        draw.text((0, height * number + height / 2), text, fill=colour, font=_font(fitting), anchor="lm")
+    return np.asarray(image)
+
+
+def wrapped(text: str, *, width: int, size: int) -> list[str]:
+    """Text broken at spaces into lines of at most `width` pixels."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and width_of(longer, size) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _fitted(text: str, width: int, size: int) -> tuple[str, int]:
+    smallest = max(9, round(size * 0.75))
+    for smaller in range(size, smallest - 1, -1):
+        if width_of(text, smaller) <= width:
+            return _plain(text, smaller), smaller
+    shown = _plain(text, smallest)
+    while shown and width_of(shown + _ELLIPSIS, smallest) > width:
+        shown = shown[:-1]
+    return shown.rstrip() + _ELLIPSIS, smallest
+
+
+def _plain(text: str, size: int) -> str:
+    return "".join(character if _drawable(character, size) else "?" for character in text)

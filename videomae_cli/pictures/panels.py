@@ -1,0 +1,166 @@
+"""Titled strips of frames, side by side for a film, one under the other for a contact sheet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from videomae_cli.pictures.lettering import FAINT, PAPER, lettered, line_height, wrapped
+
+Frame = npt.NDArray[np.uint8]
+Film = npt.NDArray[np.uint8]
+Foot = Callable[[int], Film]
+
+# Panels narrower than this are hard to see on a screen of today: small models' frames are enlarged to it.
+_COMFORTABLE = 224  # pixels
+_SHEET_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A title, a fainter line below it, and frames (T, H, W, 3) uint8, of the same T, H and W in all panels of a picture.
+
+    notes: instead of the frames, paragraphs of text in a panel of their size; name: for a file with its frames."""
+
+    title: str
+    frames: Film
+    subtitle: str = ""
+    notes: tuple[str, ...] = ()
+    name: str = ""
+
+
+def comfortable_scale(height: int, width: int) -> int:
+    """The smallest whole enlargement that makes a panel comfortable to look at."""
+    return max(1, math.ceil(_COMFORTABLE / max(height, width)))
+
+
+def enlarged(frames: Film, scale: int) -> Film:
+    """Frames (..., H, W, 3) with every pixel as a square of `scale` pixels: nothing is smoothed over a patch's edge."""
+    return frames.repeat(scale, axis=-3).repeat(scale, axis=-2)
+
+
+def side_by_side(
+    panels: Sequence[Panel], *, columns: int | None = None, caption: str = "", foot: Foot | None = None
+) -> Film:
+    """Panels in rows of `columns` (default: all in one) with their titles above: (T, H, W, 3). Underneath come what
+    `foot` draws for a width, and a caption."""
+    columns = min(columns or len(panels), len(panels))
+    height, width = panels[0].frames.shape[1:3]
+    size = _type_size(width)
+    gap = max(6, width // 32)
+    rows = [panels[at : at + columns] for at in range(0, len(panels), columns)]
+    bands = []
+    for row in rows:
+        lines = max(len(_subtitle(panel, width, size)) for panel in row)
+        blocks = [_titled(panel, size, lines) for panel in row]
+        blocks += [np.full_like(blocks[0], PAPER[0])] * (columns - len(row))
+        bands.append(_joined(blocks, gap, axis=2))
+    film = _joined(bands, gap, axis=1)
+    return _framed(_with_foot(film, caption, foot, size, gap), gap)
+
+
+def contact_sheet(
+    panels: Sequence[Panel],
+    times: Sequence[float],
+    *,
+    columns: int | None = None,
+    caption: str = "",
+    foot: Foot | None = None,
+) -> Frame:
+    """Each panel as a row of frames picked evenly, its title above it, the frames' times at the top: (H, W, 3)."""
+    count, height, width = panels[0].frames.shape[:3]
+    columns = min(columns or _SHEET_COLUMNS, count)
+    picked = np.unique(np.linspace(0, count - 1, columns).round().astype(int))
+    gap = max(4, width // 48)
+    size = _type_size(width)
+    whole = len(picked) * (width + gap) - gap
+    bands = [
+        _joined([lettered([f"{times[i]:.2f} s"], width=width, size=round(size * 0.8), colour=FAINT) for i in picked], gap, axis=1)
+    ]
+    for panel in panels:
+        subtitle = f"  -  {panel.subtitle}" if panel.subtitle else ""
+        title = lettered([panel.title + subtitle], width=whole, size=size)
+        strip = _joined([panel.frames[i] for i in picked], gap, axis=1)
+        bands.append(np.concatenate([title, strip], axis=0))
+    sheet = _with_foot(_joined(bands, gap, axis=0)[None], caption, foot, size, gap)
+    return np.asarray(_framed(sheet, gap * 2)[0])
+
+
+def _type_size(width: int) -> int:
+    return int(np.clip(width // 16, 13, 22))
+
+
+def _small(size: int) -> int:
+    return max(11, round(size * 0.85))
+
+
+def _subtitle(panel: Panel, width: int, size: int) -> list[str]:
+    return wrapped(panel.subtitle, width=width, size=_small(size)) if panel.subtitle else []
+
+
+def _titled(panel: Panel, size: int, lines: int) -> Film:
+    """(T, H, W, 3): the title, `lines` lines for the subtitle, the frames."""
+    count, height, width = panel.frames.shape[:3]
+    parts = [lettered([panel.title], width=width, size=size)]
+    if lines:
+        said = _subtitle(panel, width, size)
+        parts.append(lettered(said + [""] * (lines - len(said)), width=width, size=_small(size), colour=FAINT))
+    head = np.concatenate(parts)
+    body = _notes(panel.notes, height, width, size, count) if panel.notes else panel.frames
+    return np.concatenate([np.broadcast_to(head, (count, *head.shape)), body], axis=1)
+
+
+def _notes(notes: tuple[str, ...], height: int, width: int, size: int, count: int) -> Film:
+    small = _small(size)
+    lines = [line for note in notes for line in [*wrapped(note, width=width, size=small), ""]]
+    lines = lines[: height // line_height(small)]
+    page = np.full((height, width, 3), PAPER[0], np.uint8)
+    text = lettered(lines, width=width, size=small, colour=FAINT)
+    page[: len(text)] = text
+    return np.broadcast_to(page, (count, height, width, 3))
+
+
+def _with_foot(film: Film, caption: str, foot: Foot | None, size: int, gap: int) -> Film:
+    """Film (T, H, W, 3) with what belongs underneath."""
+    parts = [film]
+    if foot is not None:
+        drawn = foot(film.shape[2])
+        space = np.full((gap, film.shape[2], 3), PAPER[0], np.uint8)
+        below = np.concatenate([space, drawn])
+        parts.append(np.broadcast_to(below, (len(film), *below.shape)))
+    if caption:
+        parts.append(_text_band(caption, film, size, gap))
+    return np.concatenate(parts, axis=1)
+
+
+def _text_band(text: str, film: Film, size: int, gap: int) -> Film:
+    small = _small(size)
+    lines = wrapped(text, width=film.shape[2], size=small)
+    band = lettered(lines, width=film.shape[2], size=small, colour=FAINT)
+    space = np.full((gap, film.shape[2], 3), PAPER[0], np.uint8)
+    return np.broadcast_to(np.concatenate([space, band]), (len(film), gap + len(band), film.shape[2], 3))
+
+
+def _joined(parts: Sequence[Film], gap: int, *, axis: int) -> Film:
+    """Parts along an axis with paper between them."""
+    pieces: list[Film] = []
+    for part in parts:
+        if pieces:
+            shape = list(part.shape)
+            shape[axis] = gap
+            pieces.append(np.full(shape, PAPER[0], np.uint8))
+        pieces.append(part)
+    return np.concatenate(pieces, axis=axis)
+
+
+def _framed(film: Film, margin: int) -> Film:
+    """Paper all around, and even sides, which the video formats want."""
+    _, height, width, _ = film.shape
+    right, below = margin + (width % 2), margin + (height % 2)
+    edges = ((0, 0), (margin, below), (margin, right), (0, 0))
+    return np.pad(film, edges, constant_values=PAPER[0])
+

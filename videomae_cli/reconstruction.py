@@ -1,0 +1,180 @@
+"""A pre-training model and a clip -> what was hidden, what the model makes of it, and how far that is from the truth.
+
+A model trained on normalised patches (`norm_pix_loss`) predicts neither the mean nor the contrast of a patch. Published
+previews take both from the hidden patch itself, which alone nearly redraws the picture (MCG-NJU/VideoMAE issues 25 and 120);
+`stats="visible"` estimates them from visible patches instead. A model trained on plain pixels needs neither.
+
+Receives a model; loads, samples and draws nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from videomae_cli.errors import OptionError
+from videomae_cli.model import VideoMAEForPreTraining
+from videomae_cli.model.masking import MASKS, patchify, select, unpatchify
+from videomae_cli.model.pretraining import patch_statistics, to_unit_range
+
+Stats = Literal["visible", "original"]
+STATS: tuple[Stats, ...] = ("visible", "original")
+
+# Statistics of visible patches count with 1 / distance ** this, distances in tokens. Of 1 to 4, the power with the
+# smallest error of the means over training footage: python -m recipes.camera_motion.estimators
+_DISTANCE_POWER = 3
+_SSIM_WINDOW = 11  # pixels; Gaussian of deviation 1.5, Wang et al. 2004, section III.C
+_SSIM_DEVIATION = 1.5
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """One clip. Frames are (T, C, H, W) float32 in [0, 1] on the CPU; `hidden` (T, H, W) is True where a pixel was masked.
+
+    original: the clip; predicted: the model's pixels at masked places and the original elsewhere, or with
+    `all_predicted` the model's everywhere; loss: the model's own, over masked patches; psnr in dB and ssim: of
+    `predicted` over masked pixels; stats: where mean and contrast came from, None for a model that predicts them itself.
+    """
+
+    original: Tensor
+    predicted: Tensor
+    hidden: Tensor
+    loss: float
+    psnr: float
+    ssim: float
+    stats: Stats | None
+
+
+def make_mask(model: VideoMAEForPreTraining, kind: str, ratio: float, *, seed: int = 0) -> Tensor:
+    """(1, N), True where hidden. Raises OptionError for an unknown kind, and for a ratio that hides nothing at all."""
+    if kind not in MASKS:
+        raise OptionError(f"unknown mask {kind!r}: choose {', '.join(MASKS)}")
+    mask = MASKS[kind](model.config.grid, ratio, seed=seed)
+    if not mask.any():
+        units = model.config.grid[0] if kind in ("frame", "causal") else model.config.num_patches
+        raise OptionError(
+            f"a mask ratio of {ratio:g} hides nothing: a {kind} mask needs at least {1 / units:.2g} with this model"
+        )
+    return mask
+
+
+@torch.inference_mode()
+def reconstruct(
+    model: VideoMAEForPreTraining,
+    pixel_values: Tensor,
+    mask: Tensor,
+    *,
+    stats: Stats = "visible",
+    all_predicted: bool = False,
+) -> Reconstruction:
+    """A clip (1, T, C, H, W) as the model reads it and a mask (1, N) to what the model makes of it.
+
+    Raises ModelInputError for a clip or a mask that doesn't fit the model.
+    """
+    config = model.config
+    pixel_values = pixel_values.to(model.device, model.dtype)
+    mask = mask.to(model.device)
+    output = model(pixel_values, bool_masked_pos=mask)
+    patches = patchify(to_unit_range(pixel_values).float(), config)  # (1, N, P, C)
+    predicted = model.predict_all(pixel_values, mask).float().view(patches.shape) if all_predicted else None
+    filled = patches.clone()
+    pixels = output.logits.float().view(1, -1, *patches.shape[2:])  # (1, masked, P, C)
+    if predicted is not None:
+        filled = predicted.clone()
+    filled[mask] = pixels[0]
+    if config.norm_pix_loss:
+        mean, deviation = statistics(patches, mask, config.grid, stats)
+        shown = torch.ones_like(mask) if all_predicted else mask
+        filled = torch.where(shown[..., None, None], filled * deviation + mean, filled)
+    original = unpatchify(patches, config)[0].cpu().clamp(0, 1)
+    drawn = unpatchify(filled, config)[0].cpu().clamp(0, 1)
+    hidden = pixel_mask(mask.cpu(), model)
+    return Reconstruction(
+        original=original,
+        predicted=drawn,
+        hidden=hidden,
+        loss=float(output.loss),
+        psnr=psnr(original, drawn, hidden),
+        ssim=ssim(original, drawn, hidden),
+        stats=stats if config.norm_pix_loss else None,
+    )
+
+
+def pixel_mask(mask: Tensor, model: VideoMAEForPreTraining) -> Tensor:
+    """A mask over tokens (1, N) as one over pixels (T, H, W)."""
+    config = model.config
+    per_patch = config.patch_dim // config.num_channels
+    # (1, N) -> (1, N, P, C) -> (1, T, C, H, W) -> (T, H, W)
+    spread = mask[..., None, None].expand(-1, -1, per_patch, config.num_channels)
+    return unpatchify(spread, config)[0, :, 0]
+
+
+def statistics(patches: Tensor, mask: Tensor, grid: tuple[int, int, int], stats: Stats) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (1, N, 1, C) to undo the normalisation of patches (1, N, P, C) with.
+
+    "original": each patch's own. "visible": a masked patch gets the mean of those of all visible patches, weighted by
+    1 / distance ** 3, where distance counts tokens in time, rows and columns alike; a visible patch keeps its own.
+    """
+    mean, deviation = patch_statistics(patches)
+    if stats == "original":
+        return mean, deviation
+    weights = _closeness(mask[0], grid).to(mean)  # (masked, visible)
+    estimates = []
+    for values in (mean, deviation):
+        known = select(values.flatten(2), ~mask)[0]  # (visible, C)
+        values = values.clone()
+        values[mask] = (weights @ known).unsqueeze(1)
+        estimates.append(values)
+    return estimates[0], estimates[1]
+
+
+def _closeness(mask: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    """Weights (masked, visible) of the visible tokens for each masked one; each row adds up to 1."""
+    axes = [torch.arange(size, device=mask.device, dtype=torch.float32) for size in grid]
+    places = torch.cartesian_prod(*axes)  # (N, 3): time, row, column
+    distance = torch.cdist(places[mask], places[~mask])
+    weights = distance**-_DISTANCE_POWER
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def psnr(original: Tensor, predicted: Tensor, hidden: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB over masked pixels, frames (T, C, H, W) in [0, 1]; infinite for equal ones."""
+    squared = (original - predicted).square().mean(dim=1)  # (T, H, W)
+    error = float(squared[hidden].double().mean())
+    return math.inf if error == 0 else -10 * math.log10(error)
+
+
+def ssim(original: Tensor, predicted: Tensor, hidden: Tensor) -> float:
+    """Structural similarity (Wang et al. 2004) over masked pixels, frames (T, C, H, W) in [0, 1].
+
+    The map is that of whole frames, windows near the border holding what there is; its mean is over masked pixels, all
+    channels alike.
+    """
+    x, y = original.double(), predicted.double()
+    mean_x, mean_y = _blurred(x), _blurred(y)
+    var_x, var_y = _blurred(x * x) - mean_x**2, _blurred(y * y) - mean_y**2
+    covariance = _blurred(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    map_ = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    return float(map_.mean(dim=1)[hidden].mean())
+
+
+def _blurred(frames: Tensor) -> Tensor:
+    """Frames (T, C, H, W) under the Gaussian window; near a border the window is what of it lies inside."""
+    at = torch.arange(_SSIM_WINDOW, dtype=frames.dtype) - _SSIM_WINDOW // 2
+    line = torch.exp(-(at**2) / (2 * _SSIM_DEVIATION**2))
+    half = _SSIM_WINDOW // 2
+    frames_, channels, height, width = frames.shape
+    planes = frames.reshape(frames_ * channels, 1, height, width)
+    ones = torch.ones(1, 1, height, width, dtype=frames.dtype)
+
+    def smooth(x: Tensor) -> Tensor:
+        x = functional.conv2d(x, line.view(1, 1, -1, 1), padding=(half, 0))
+        return functional.conv2d(x, line.view(1, 1, 1, -1), padding=(0, half))
+
+    return (smooth(planes) / smooth(ones)).view(frames.shape)
