@@ -18,10 +18,14 @@ ALLOWED = {
     "hub": {"errors"},
     "model": {"errors", "hub", "labels"},
     "video": {"errors"},
+    "reconstruction": {"errors", "model"},
+    "attention": {"errors", "model"},
+    "pictures": {"errors"},
     "results": {"errors"},
     "writers": {"errors", "results"},
     "pipeline": {"errors", "model", "video", "results"},
-    "cli": {"errors", "labels", "hub", "model", "video", "results", "writers", "pipeline", "__version__"},
+    "cli": {"errors", "labels", "hub", "model", "video", "results", "writers", "pipeline", "__version__"}
+    | {"reconstruction", "attention", "pictures"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -30,10 +34,11 @@ OUTSIDE = {
     "typer": {"cli"},
     "rich": {"cli"},
     "cv2": {"video"},
-    "av": {"video"},
+    "av": {"video", "pictures"},
+    "PIL": {"pictures"},
     "huggingface_hub": {"hub", "cli"},
     "safetensors": {"model", "hub"},
-    "torch": {"model", "video", "pipeline", "cli"},
+    "torch": {"model", "video", "pipeline", "reconstruction", "attention", "cli"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -84,6 +89,10 @@ def test_every_module_says_what_it_is(file: Path) -> None:
         (["no-such-command"], 2),
         (["classify", "a.mp4", "--no-such-option"], 2),
         (["classify", "a.mp4", "--sampling", "nonsense"], 2),
+        (["reconstruct", "--help"], 0),
+        (["reconstruct", "a.mp4", "--mask", "nonsense"], 2),
+        (["attend", "--help"], 0),
+        (["attend", "a.mp4", "--method", "nonsense"], 2),
     ],
 )
 def test_help_and_usage_errors_import_nothing_heavy(arguments: list[str], code: int) -> None:
@@ -94,7 +103,7 @@ sys.argv = ["videomae", *{arguments!r}]
 try:
     main()
 except SystemExit as exit:
-    heavy = {{"torch", "cv2", "av", "huggingface_hub", "transformers", "safetensors"}} & set(sys.modules)
+    heavy = {{"torch", "cv2", "av", "PIL", "huggingface_hub", "transformers", "safetensors"}} & set(sys.modules)
     print("HEAVY", sorted(heavy), "CODE", exit.code)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ Receives a model; loads, samples and draws nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -24,12 +24,13 @@ Model = VideoMAEForVideoClassification | VideoMAEForPreTraining
 @dataclass(frozen=True)
 class AttentionMaps:
     """maps (M, t, h, w) float32 on the CPU, each summing to 1: one map, or one for each head, whose numbers are in
-    `heads`; label and score: the class that "grad" was asked about, and what the model gives it."""
+    `heads`; label_id, label, score: the class that "grad" was asked about, and what the model gives it."""
 
     maps: Tensor
     method: str
     layers: int
     heads: tuple[int, ...] = ()
+    label_id: int | None = None
     label: str | None = None
     score: float | None = None
 
@@ -55,7 +56,9 @@ def attend(
             assert isinstance(model, VideoMAEForVideoClassification)
             return _weighted(model, pixel_values, label_id)
         with torch.inference_mode():
-            return _rollout(model, pixel_values) if method == "rollout" else _last(model, pixel_values, layers, per_head)
+            return (
+                _rollout(model, pixel_values) if method == "rollout" else _last(model, pixel_values, layers, per_head)
+            )
     except RuntimeError as error:
         if not isinstance(error, torch.cuda.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
@@ -70,6 +73,8 @@ def _check(model: Model, method: str, layers: int, per_head: bool) -> None:
         raise OptionError(f"unknown method {method!r}: choose {', '.join(METHODS)}")
     if per_head and method != "last":
         raise OptionError(f"heads separately go with --method last; {method} mixes them from layer to layer")
+    if per_head and layers > 1:
+        raise OptionError("heads separately are those of the last layer: leave --layers at 1")
     there = model.config.num_hidden_layers
     if not 1 <= layers <= there:
         raise OptionError(f"layers must be 1 to {there} with this model, not {layers}")
@@ -93,8 +98,6 @@ def _last(model: Model, pixel_values: Tensor, layers: int, per_head: bool) -> At
         mean = torch.stack([shares.mean(dim=0) for shares in kept]).mean(dim=0)
         return AttentionMaps(_grid(model, mean[None]), "last", layers)
     heads = _heads(model, model.config.num_hidden_layers - 1)
-    if layers > 1:
-        raise OptionError("heads separately are those of the last layer: leave --layers at 1")
     return AttentionMaps(_grid(model, kept[0]), "last", layers, heads)
 
 
@@ -120,9 +123,9 @@ def _weighted(model: VideoMAEForVideoClassification, pixel_values: Tensor, label
     gradient for the class, what is negative left out, mean over heads; relevance R starts as the identity and grows by
     that times R. The identity itself, which says nothing about the class, is taken off at the end."""
     # The input asks for gradients, not the weights: that is enough for those of the attentions, and takes less memory.
-    output = _with_attentions(model, pixel_values.clone().requires_grad_(True))
-    logits, attentions = output
-    scores = logits.float().sigmoid() if model.config.problem_type == "multi_label_classification" else logits.float().softmax(-1)
+    logits, attentions = _with_attentions(model, pixel_values.clone().requires_grad_(True))
+    several = model.config.problem_type == "multi_label_classification"
+    scores = logits.detach().float().sigmoid() if several else logits.detach().float().softmax(-1)
     chosen = int(scores[0].argmax()) if label_id is None else label_id
     gradients = torch.autograd.grad(logits[0, chosen], attentions)
     with torch.inference_mode():
@@ -136,25 +139,22 @@ def _weighted(model: VideoMAEForVideoClassification, pixel_values: Tensor, label
             _grid(model, shares),
             "grad",
             model.config.num_hidden_layers,
+            label_id=chosen,
             label=model.config.id2label[chosen],
             score=float(scores[0, chosen]),
         )
 
 
 def _with_attentions(model: VideoMAEForVideoClassification, pixel_values: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    restore: Callable[[], None]
-
-    def restore() -> None:
-        for parameter, before in wanted:
-            parameter.requires_grad_(before)
-
+    """Logits and every layer's attention, with the graph between them; the weights take no part in it."""
+    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     model.requires_grad_(False)
     try:
         with torch.enable_grad():
             output = model(pixel_values, output_attentions=True)
     finally:
-        restore()
+        for parameter, wanted in before:
+            parameter.requires_grad_(wanted)
     assert output.attentions is not None
     return output.logits, output.attentions
 

@@ -30,7 +30,7 @@ from videomae_cli.model import VideoMAEConfig, VideoMAEForPreTraining
 from videomae_cli.model.masking import MASKS, select
 from videomae_cli.model.pretraining import IMAGENET_MEAN, IMAGENET_STD
 
-BATCH = 32
+BATCH = 16
 PATCH, TUBELET = 8, 2
 # Of the decoder's tokens, hidden ones that are predicted in a step, before the last part of the run.
 ASKED = 128
@@ -222,7 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder made by recipes.camera_motion.sources")
     parser.add_argument("--out", type=Path, required=True, help="folder for the state and the checkpoint")
-    parser.add_argument("--steps", type=int, default=1500, help=f"batches of {BATCH} clips to train on, in all")
+    parser.add_argument("--steps", type=int, default=2000, help=f"batches of {BATCH} clips to train on, in all")
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bfloat16", action="store_true", help="mixed precision, for a CPU with AVX-512 BF16")
@@ -232,9 +232,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     pictures = load_pictures(arguments.data / "train")
     footage = [load_footage(file) for file in sorted((arguments.data / "train_footage").iterdir())]
-    trainer = PreTrainer(
-        total=arguments.steps, seed=arguments.seed, rate=arguments.rate, bfloat16=arguments.bfloat16
-    )
+    trainer = PreTrainer(total=arguments.steps, seed=arguments.seed, rate=arguments.rate, bfloat16=arguments.bfloat16)
     state = arguments.out / "state.pt"
     if state.exists():
         trainer.load(state)
@@ -252,7 +250,7 @@ def main() -> None:
             speed = (trainer.done - first) * BATCH / (time.monotonic() - began)
             line = {"step": trainer.done, "clips_per_s": round(speed, 1)}
             print(json.dumps(line | {k: round(v, 5) for k, v in means.items()}), flush=True)
-        if trainer.done % 250 == 0:
+        if trainer.done % 200 == 0:
             trainer.save(state)
             export(trainer.average, arguments.out / "checkpoint")
     trainer.save(state)

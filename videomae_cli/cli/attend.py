@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from videomae_cli.cli.picturing import Scene
     from videomae_cli.cli.viewing import Sampled
     from videomae_cli.model.config import VideoMAEConfig
+    from videomae_cli.pictures.heat import Scale
 
 METHODS = ("last", "rollout", "grad")
 
@@ -156,14 +157,12 @@ def _look(model: Any, sampled: Sampled, clip: int, wanted: Wanted, label_id: int
     from videomae_cli.attention import attend as run
 
     pixels = sampled.pixel_values[clip : clip + 1]
-    return run(
-        model, pixels, method=wanted.method, layers=wanted.layers, per_head=wanted.per_head, label_id=label_id
-    )
+    return run(model, pixels, method=wanted.method, layers=wanted.layers, per_head=wanted.per_head, label_id=label_id)
 
 
 def _title(maps: AttentionMaps) -> str:
     if maps.method == "grad":
-        return f"attention that speaks for {maps.label!r} ({maps.score:.1%})"
+        return f"attention for {maps.label!r}, scored {maps.score:.1%}"
     if maps.method == "rollout":
         return f"attention rollout over {maps.layers} layers"
     which = "the last layer" if maps.layers == 1 else f"the last {maps.layers} layers"
@@ -173,15 +172,18 @@ def _title(maps: AttentionMaps) -> str:
 def _save(
     found: list[AttentionMaps], sampled: Sampled, model: str, *, output: Path | None, frames_dir: Path | None
 ) -> str:
-    from videomae_cli.cli import picturing
-    from videomae_cli.pictures.heat import top_of_scale
-
     import numpy as np
+
+    from videomae_cli.cli import picturing
+    from videomae_cli.pictures.heat import Scale
 
     # In multiples of the average token, one scale for all clips, so that colours mean the same throughout.
     heats = [(maps.maps * maps.maps[0].numel()).numpy() for maps in found]
-    top = max(1.5, top_of_scale(np.stack(heats)))
-    scenes = [_scene(maps, heat, sampled, clip, model, top) for clip, (maps, heat) in enumerate(zip(found, heats, strict=True))]
+    scale = Scale.of(np.stack(heats))
+    scenes = [
+        _scene(maps, heat, sampled, clip, model, scale)
+        for clip, (maps, heat) in enumerate(zip(found, heats, strict=True))
+    ]
     said = []
     if frames_dir is not None:
         named = {
@@ -193,30 +195,29 @@ def _save(
     return "; ".join(said)
 
 
-def _scene(maps: AttentionMaps, heat: Any, sampled: Sampled, clip: int, model: str, top: float) -> Scene:
+def _scene(maps: AttentionMaps, heat: Any, sampled: Sampled, clip: int, model: str, scale: Scale) -> Scene:
     from videomae_cli.cli.picturing import Scene
     from videomae_cli.pictures.heat import legend, over_frames
+    from videomae_cli.pictures.lettering import drawable
     from videomae_cli.pictures.panels import Panel
 
     frames = sampled.shown[clip]
-    panels = [Panel("original", frames, name="original")]
-    if maps.heads:
-        panels += [
-            Panel(f"head {head}", over_frames(frames, one, top=top), name=f"head{head}")
-            for head, one in zip(maps.heads, heat, strict=True)
-        ]
-        columns: int | None = _columns(len(panels))
-    else:
-        panels.append(Panel("attention", over_frames(frames, heat[0], top=top), _title(maps), name="attention"))
-        columns = None
-    caption = f"{model}: {_title(maps)}. Heat: a patch's share of the attention, in multiples of the average patch's."
+    panels = [Panel("original", frames, f"{len(frames)} frames", name="original")]
+    said = _title(maps)
+    if maps.label is not None and not drawable(maps.label):
+        said = said.replace(repr(maps.label), f"label {maps.label_id}")  # the font lacks its script
+    for number, one in enumerate(heat):
+        name = f"head{maps.heads[number]}" if maps.heads else "attention"
+        title = f"head {maps.heads[number]}" if maps.heads else "attention"
+        subtitle = "" if maps.heads else said.removeprefix("attention ")
+        panels.append(Panel(title, over_frames(frames, one, scale), subtitle, name=name))
     return Scene(
         panels,
         sampled.video.timestamps[clip],
         sampled.seconds[clip],
-        caption,
-        columns=columns,
-        foot=partial(legend, top=top, size=14),
+        f"{model}, {said}. Colours: a patch's share of it, in multiples of the average patch's.",
+        columns=_columns(len(panels)) if maps.heads else None,
+        foot=partial(legend, scale=scale, size=14),
     )
 
 

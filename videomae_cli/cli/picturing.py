@@ -33,9 +33,7 @@ class Scene:
 def save_scenes(output: Path, scenes: Sequence[Scene]) -> str:
     """Write scenes one after the other as a film, or one under the other as a sheet. Raises OutputError."""
     if pick_format(output) == "png":
-        sheets = [
-            contact_sheet(s.panels, s.times, columns=s.columns, caption=s.caption, foot=s.foot) for s in scenes
-        ]
+        sheets = [contact_sheet(s.panels, s.times, columns=s.columns, caption=s.caption, foot=s.foot) for s in scenes]
         written = write_image(output, np.concatenate(_same_size(sheets)))
         return f"{output}: {written.width}x{written.height} pixels, {_amount(written.size)}"
     films = [side_by_side(s.panels, columns=s.columns, caption=s.caption, foot=s.foot) for s in scenes]
@@ -66,7 +64,11 @@ def _same_size(pictures: Sequence[Film]) -> list[Film]:
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (-3, -2))
     result = []
     for picture in pictures:
-        missing = [(0, 0)] * (picture.ndim - 3) + [(0, height - picture.shape[-3]), (0, width - picture.shape[-2]), (0, 0)]
+        missing = [(0, 0)] * (picture.ndim - 3) + [
+            (0, height - picture.shape[-3]),
+            (0, width - picture.shape[-2]),
+            (0, 0),
+        ]
         result.append(np.pad(picture, missing, constant_values=255))
     return result
 

@@ -49,9 +49,9 @@ def save(
     said: list[str] = []
     if frames_dir is not None:
         named = {
-            f"clip{r.clip + 1}-{round(r.ratio * 100)}-{name}" if len(wanted.ratios) > 1 else f"clip{r.clip + 1}-{name}": enlarged(
-                _frames(r.made, name), scale
-            )
+            f"clip{r.clip + 1}-{round(r.ratio * 100)}-{name}"
+            if len(wanted.ratios) > 1
+            else f"clip{r.clip + 1}-{name}": enlarged(_frames(r.made, name), scale)
             for r in results
             for name in panels
         }
@@ -70,11 +70,12 @@ def _scene(
 ) -> picturing.Scene:
     drawn = [_panel(result.made, name, wanted, scale) for name in names]
     made = result.made
-    caption = (
-        f"{model}, {wanted.mask} mask, seed {wanted.seed}. Over hidden patches: PSNR {made.psnr:.1f} dB, SSIM {made.ssim:.2f}."
-    )
+    caption = f"{model}, {wanted.mask} mask, seed {wanted.seed}. Over hidden patches: PSNR {made.psnr:.1f} dB, SSIM {made.ssim:.2f}."
     return picturing.Scene(
-        drawn, sampled.video.timestamps[result.clip], sampled.seconds[result.clip], f"{caption} {_STATS_NOTE[made.stats]}".strip()
+        drawn,
+        sampled.video.timestamps[result.clip],
+        sampled.seconds[result.clip],
+        f"{caption} {_STATS_NOTE[made.stats]}".strip(),
     )
 
 
@@ -113,7 +114,9 @@ def _swept(result: Result, name: str, wanted: Wanted, scale: int) -> Panel:
     panel = _panel(made, name, wanted, scale)
     if name == "given":
         return Panel(f"{result.ratio:.0%} hidden", panel.frames)
-    return Panel(f"reconstruction at {result.ratio:.0%}", panel.frames, f"PSNR {made.psnr:.1f} dB, SSIM {made.ssim:.2f}")
+    return Panel(
+        f"reconstruction at {result.ratio:.0%}", panel.frames, f"PSNR {made.psnr:.1f} dB, SSIM {made.ssim:.2f}"
+    )
 
 
 def _panel(made: Reconstruction, name: str, wanted: Wanted, scale: int) -> Panel:

@@ -131,7 +131,9 @@ def reconstruct(
     results = list(_results(net, sampled, wanted))
     from videomae_cli.cli.previews import save
 
-    saved = save(results, sampled, wanted, source.name, panels=chosen, scale=scale, output=output, frames_dir=frames_dir)
+    saved = save(
+        results, sampled, wanted, source.name, panels=chosen, scale=scale, output=output, frames_dir=frames_dir
+    )
     if as_json:
         facts = _facts(results, sampled, wanted) | {"path": path, "model": source.name, "revision": source.revision}
         typer.echo(json.dumps(facts | {"output": str(output) if output else None}, ensure_ascii=False))
@@ -154,9 +156,7 @@ def _panels(text: str) -> tuple[str, ...]:
     return names
 
 
-def _wanted(
-    mask: str, ratio: float, *, sweep: bool, clips: int, seed: int, stats: str, all_predicted: bool
-) -> Wanted:
+def _wanted(mask: str, ratio: float, *, sweep: bool, clips: int, seed: int, stats: str, all_predicted: bool) -> Wanted:
     if mask not in MASKS:
         raise OptionError(f"unknown mask {mask!r}: choose {', '.join(MASKS)}")
     if stats not in STATS:

@@ -1,9 +1,9 @@
 """Frames -> pictures that people look at: titled panels, heat maps, films and contact sheets. Knows no model, no torch.
 
-    panels     a titled strip of frames; strips side by side, or as a contact sheet
-    lettering  text into arrays
-    heat       a map over the tokens -> colours over frames, with a legend
-    palette    a film's colours down to the 256 of a GIF
-    film       images and their times -> gif, mp4, webm, png
-    outputs    names and formats; files complete or not at all
+panels     a titled strip of frames; strips side by side, or as a contact sheet
+lettering  text into arrays
+heat       a map over the tokens -> colours over frames, with a legend
+palette    a film's colours down to the 256 of a GIF
+film       images and their times -> gif, mp4, webm, png
+outputs    names and formats; files complete or not at all
 """

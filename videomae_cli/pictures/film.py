@@ -90,7 +90,9 @@ def _rounded(seconds: Sequence[float]) -> list[int]:
 
 def _resized(film: Film, share: float) -> Film:
     height, width = (round(side * share) for side in film.shape[1:3])
-    return np.stack([np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS)) for frame in film])
+    return np.stack(
+        [np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS)) for frame in film]
+    )
 
 
 def _encoded(film: Film, seconds: Sequence[float], chosen: str) -> bytes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from videomae_cli.pictures.lettering import FAINT, PAPER, lettered, line_height
+from videomae_cli.pictures.lettering import FAINT, PAPER, lettered, line_height, width_of
 
 Film = npt.NDArray[np.uint8]
 Map = npt.NDArray[np.float32]
@@ -15,26 +17,43 @@ Map = npt.NDArray[np.float32]
 _STOPS = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 _COLOURS = np.array([(24, 20, 90), (96, 32, 150), (200, 54, 98), (246, 140, 44), (252, 240, 120)], float)
 _ALPHA = (0.30, 0.80)  # how much of the colour there is over a frame, at nothing and at most
-_TOP_SHARE = 0.995  # of all values below the top of the scale: one hot token must not make the rest dark
+_TAIL = 0.005  # of all values beyond either end of the scale: one hot token must not make the rest dark
 
 
-def top_of_scale(maps: Map) -> float:
-    """The value that gets the last colour, for maps (..., t, h, w) in multiples of the average."""
-    return max(float(np.quantile(maps, _TOP_SHARE)), 1e-6)
+@dataclass(frozen=True)
+class Scale:
+    """From a map's values, in multiples of the average token's, to places between the first and the last colour.
+
+    Places go with the root of the value: attention has few large values and many small ones, and both are to be seen.
+    """
+
+    low: float
+    top: float
+
+    @classmethod
+    def of(cls, maps: Map) -> Scale:
+        """The scale for maps (..., t, h, w), all of them alike."""
+        low, top = (float(value) for value in np.quantile(maps, (_TAIL, 1 - _TAIL)))
+        # Where a model looks everywhere alike, differences too small to matter are not blown up into a pattern.
+        return cls(min(low, 0.8), max(top, 1.25))
+
+    def place(self, values: Map | float) -> Map:
+        """Values to [0, 1]."""
+        share = (np.asarray(values, np.float32) - self.low) / (self.top - self.low)
+        return np.asarray(np.sqrt(np.clip(share, 0, 1)), np.float32)
 
 
-def over_frames(frames: Film, heat: Map, *, top: float) -> Film:
-    """Frames (T, H, W, 3) under a map (t, h, w) in multiples of the average, `top` getting the last colour.
+def over_frames(frames: Film, heat: Map, scale: Scale) -> Film:
+    """Frames (T, H, W, 3) under a map (t, h, w) in multiples of the average token's share.
 
-    A token covers T / t frames; inside a frame values are interpolated between the centres of the patches.
+    A token covers T / t frames; inside a frame colours are interpolated between the centres of the patches.
     """
     count, height, width, _ = frames.shape
     slots = len(heat)
     result = []
     for number, frame in enumerate(frames):
-        values = np.clip(heat[number * slots // count] / top, 0, 1).astype(np.float32)
-        smooth = Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR)
-        result.append(_blended(frame, np.asarray(smooth)))
+        places = Image.fromarray(scale.place(heat[number * slots // count]))
+        result.append(_blended(frame, np.asarray(places.resize((width, height), Image.Resampling.BILINEAR))))
     return np.stack(result)
 
 
@@ -51,32 +70,20 @@ def colours(values: Map) -> npt.NDArray[np.float64]:
     return np.stack([np.interp(values, _STOPS, _COLOURS[:, channel]) for channel in range(3)], axis=-1)
 
 
-def legend(width: int, *, top: float, size: int) -> Film:
-    """A scale as wide as the picture, (H, width, 3): its ticks are multiples of the average token's attention."""
-    bar = max(8, size // 2)
-    length = min(width, 30 * size)
+def legend(width: int, *, scale: Scale, size: int) -> Film:
+    """A bar of the colours, (H, width, 3), with ticks in multiples of the average token's attention."""
+    bar, length = max(8, size // 2), min(width, 30 * size)
     ramp = np.broadcast_to(colours(np.linspace(0, 1, length, dtype=np.float32)), (bar, length, 3)).astype(np.uint8)
-    page = np.full((bar + 2 + line_height(size), width, 3), PAPER[0], np.uint8)
+    page = np.full((bar + 3 + line_height(size), width, 3), PAPER[0], np.uint8)
     page[:bar, :length] = ramp
-    ticks = [(0.0, "0"), (1.0, "1 = average"), (top, f"{top:.1f} times and more")]
-    end = -size
-    for value, text in ticks:
-        if value > top:
-            continue
-        label = _tight(text, size)
-        at = int(np.clip(value / top * length - (label.shape[1] / 2 if value else 0), 0, length - label.shape[1]))
-        if value == top:
-            at = max(at, end + size)
-        if at < end + size // 2 or at + label.shape[1] > width:
-            continue  # no room between its neighbours
-        page[bar + 2 :, at : at + label.shape[1]] = label
-        mark = int(np.clip(value / top * length, 0, length - 1))
+    taken: list[tuple[int, int]] = []
+    for value, text in ((scale.low, f"{scale.low:.1f}"), (scale.top, f"{scale.top:.1f} or more"), (1.0, "1 = average")):
+        label = lettered([text], width=width_of(text, size) + 1, size=size, colour=FAINT)
+        mark = int(float(scale.place(value)) * (length - 1))
+        at = int(np.clip(mark - label.shape[1] // 2, 0, length - label.shape[1]))
+        if any(at < stop + size // 2 and at + label.shape[1] > start - size // 2 for start, stop in taken):
+            continue  # no room beside the ends, which say more
+        page[bar + 3 :, at : at + label.shape[1]] = label
         page[bar : bar + 3, mark] = FAINT
-        end = at + label.shape[1]
+        taken.append((at, at + label.shape[1]))
     return page
-
-
-def _tight(text: str, size: int) -> Film:
-    from videomae_cli.pictures.lettering import width_of
-
-    return lettered([text], width=width_of(text, size) + 1, size=size, colour=FAINT)

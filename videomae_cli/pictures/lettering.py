@@ -22,12 +22,17 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 @cache
-def _drawable(character: str, size: int) -> bool:
+def _has(character: str, size: int) -> bool:
     """Whether the font has this character, rather than the box it draws for those it lacks."""
     if character == " ":
         return True
     font = _font(size)
     return bytes(font.getmask(character)) != bytes(font.getmask("\U0010ffff"))
+
+
+def drawable(text: str) -> bool:
+    """Whether the font has every character of a text."""
+    return all(_has(character, 16) for character in text)
 
 
 def width_of(text: str, size: int) -> int:
@@ -75,4 +80,4 @@ def _fitted(text: str, width: int, size: int) -> tuple[str, int]:
 
 
 def _plain(text: str, size: int) -> str:
-    return "".join(character if _drawable(character, size) else "?" for character in text)
+    return "".join(character if _has(character, size) else "?" for character in text)

@@ -23,15 +23,22 @@ def in_palette(film: Film) -> list[Image.Image]:
     pixels = film.reshape(-1, 3)
     sample = pixels[:: max(1, len(pixels) // _SAMPLED)]
     flat = _flat_colours(sample)
-    side = int(np.sqrt(len(sample)))
-    chosen = Image.fromarray(np.ascontiguousarray(sample[: side * side].reshape(side, side, 3)))
-    found = chosen.quantize(COLOURS - len(flat), method=Image.Quantize.MEDIANCUT).getpalette() or []
+    found = _spread(sample).quantize(COLOURS - len(flat), method=Image.Quantize.MEDIANCUT, kmeans=2).getpalette() or []
     palette = Image.new("P", (1, 1))
     palette.putpalette([*found[: 3 * (COLOURS - len(flat))], *flat.ravel().tolist()])
     pattern = _pattern(*film.shape[1:3])
-    return [
-        _dithered(frame, pattern, flat).quantize(palette=palette, dither=Image.Dither.NONE) for frame in film
-    ]
+    return [_dithered(frame, pattern, flat).quantize(palette=palette, dither=Image.Dither.NONE) for frame in film]
+
+
+def _spread(sample: npt.NDArray[np.uint8]) -> Image.Image:
+    """The sample's colours as an image to choose a palette from, each as often as the root of its count: else the shades of
+    what is large take all places, and a small bright thing, or a legend, comes out grey."""
+    binned = sample.astype(np.int32) >> 3
+    _, where, counts = np.unique(
+        (binned[:, 0] << 10) | (binned[:, 1] << 5) | binned[:, 2], return_index=True, return_counts=True
+    )
+    line = np.repeat(sample[where], np.ceil(np.sqrt(counts)).astype(int), axis=0)
+    return Image.fromarray(np.ascontiguousarray(line[None]))
 
 
 def _flat_colours(sample: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -76,10 +76,14 @@ def contact_sheet(
     columns = min(columns or _SHEET_COLUMNS, count)
     picked = np.unique(np.linspace(0, count - 1, columns).round().astype(int))
     gap = max(4, width // 48)
-    size = _type_size(width)
+    size = round(_type_size(width) * 1.25)  # a sheet is wide, and seen from further away
     whole = len(picked) * (width + gap) - gap
     bands = [
-        _joined([lettered([f"{times[i]:.2f} s"], width=width, size=round(size * 0.8), colour=FAINT) for i in picked], gap, axis=1)
+        _joined(
+            [lettered([f"{times[i]:.2f} s"], width=width, size=round(size * 0.8), colour=FAINT) for i in picked],
+            gap,
+            axis=1,
+        )
     ]
     for panel in panels:
         subtitle = f"  -  {panel.subtitle}" if panel.subtitle else ""
@@ -163,4 +167,3 @@ def _framed(film: Film, margin: int) -> Film:
     right, below = margin + (width % 2), margin + (height % 2)
     edges = ((0, 0), (margin, below), (margin, right), (0, 0))
     return np.pad(film, edges, constant_values=PAPER[0])
-
