@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
+from recipes.camera_motion.head_start import head_start
 from recipes.camera_motion.motion import FRAMES, SIZE
 from recipes.camera_motion.sources import load_footage, load_pictures
 from recipes.camera_motion.unlabelled import Unlabelled
@@ -31,10 +32,11 @@ from videomae_cli.model.masking import MASKS, select
 from videomae_cli.model.pretraining import IMAGENET_MEAN, IMAGENET_STD
 
 BATCH = 16
+STARTING_BATCHES = 6  # that the start is fitted to
 PATCH, TUBELET = 8, 2
 # Of the decoder's tokens, hidden ones that are predicted in a step, before the last part of the run.
 ASKED = 128
-WHOLE_FROM = 0.85  # fraction of the run from which all hidden tokens are predicted
+WHOLE_FROM = 0.9  # fraction of the run from which all hidden tokens are predicted
 KINDS = {"tube": 0.6, "random": 0.2, "frame": 0.1, "causal": 0.1}
 # Visible tokens count a little, so that the decoder's picture of them fits its picture of the rest.
 VISIBLE_WEIGHT = 0.05
@@ -57,7 +59,7 @@ def configuration() -> VideoMAEConfig:
         intermediate_size=912,
         decoder_hidden_size=152,
         decoder_num_hidden_layers=4,
-        decoder_num_attention_heads=4,
+        decoder_num_attention_heads=8,
         decoder_intermediate_size=608,
         norm_pix_loss=False,  # the model predicts mean and contrast too: its pixels need no statistics from elsewhere
         use_mean_pooling=False,
@@ -131,10 +133,15 @@ class PreTrainer:
         torch.manual_seed(seed)
         self.total, self.rate, self.seed, self.bfloat16, self.done = total, rate, seed, bfloat16, 0
         self.model = VideoMAEForPreTraining(configuration())
-        with torch.no_grad():
-            self.model.decoder.head.bias.fill_(0.45)  # the grey that training starts from
         self.average = deepcopy(self.model)
         self.optimizers = optimizers(self.model, rate)
+
+    def begin(self, clips: Tensor) -> None:
+        """Give a fresh model its head start from clips (B, T, H, W, C) uint8."""
+        grid, count = self.model.config.grid, len(clips)
+        masks = [MASKS["tube"](grid, 0.9, batch=count, seed=1), MASKS["random"](grid, 0.8, batch=count, seed=2)]
+        head_start(self.model.eval(), pixel_values(clips), masks)
+        self.average.load_state_dict(self.model.state_dict())
 
     def learning_rate(self) -> float:
         """Linear warm-up over the first 2 %, then half a cosine down to 1 % of the rate."""
@@ -222,8 +229,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder made by recipes.camera_motion.sources")
     parser.add_argument("--out", type=Path, required=True, help="folder for the state and the checkpoint")
-    parser.add_argument("--steps", type=int, default=2000, help=f"batches of {BATCH} clips to train on, in all")
-    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--steps", type=int, default=1000, help=f"batches of {BATCH} clips to train on, in all")
+    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bfloat16", action="store_true", help="mixed precision, for a CPU with AVX-512 BF16")
     parser.add_argument("--workers", type=int, default=1, help="rendering processes: 0 or 1, so that the order stays")
@@ -234,9 +241,12 @@ def main() -> None:
     footage = [load_footage(file) for file in sorted((arguments.data / "train_footage").iterdir())]
     trainer = PreTrainer(total=arguments.steps, seed=arguments.seed, rate=arguments.rate, bfloat16=arguments.bfloat16)
     state = arguments.out / "state.pt"
+    clips = Unlabelled(pictures, footage, seed=arguments.seed)
     if state.exists():
         trainer.load(state)
-    stream = Stream(Unlabelled(pictures, footage, seed=arguments.seed), trainer.done, trainer.total)
+    else:
+        trainer.begin(torch.cat(list(Stream(clips, 0, STARTING_BATCHES))))
+    stream = Stream(clips, trainer.done, trainer.total)
     loader = DataLoader(
         stream, batch_size=None, num_workers=arguments.workers, prefetch_factor=8 if arguments.workers else None
     )
@@ -250,7 +260,7 @@ def main() -> None:
             speed = (trainer.done - first) * BATCH / (time.monotonic() - began)
             line = {"step": trainer.done, "clips_per_s": round(speed, 1)}
             print(json.dumps(line | {k: round(v, 5) for k, v in means.items()}), flush=True)
-        if trainer.done % 200 == 0:
+        if trainer.done % 100 == 0:
             trainer.save(state)
             export(trainer.average, arguments.out / "checkpoint")
     trainer.save(state)

@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
 import numpy.typing as npt
+from av.video.stream import VideoStream
 from PIL import Image
 
 from videomae_cli.errors import DependencyError, OptionError
@@ -110,7 +112,7 @@ def _encoded(film: Film, seconds: Sequence[float], chosen: str) -> bytes:
 
 def _encode(container: av.container.OutputContainer, film: Film, seconds: Sequence[float], encoder: str) -> None:
     rate = Fraction(1 / float(np.median(seconds))).limit_denominator(1001)
-    stream = container.add_stream(encoder, rate=rate, options=_OPTIONS[encoder])
+    stream = cast(VideoStream, container.add_stream(encoder, rate=rate, options=_OPTIONS[encoder]))
     stream.height, stream.width = film.shape[1:3]
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context

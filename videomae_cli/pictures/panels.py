@@ -49,7 +49,7 @@ def side_by_side(
     """Panels in rows of `columns` (default: all in one) with their titles above: (T, H, W, 3). Underneath come what
     `foot` draws for a width, and a caption."""
     columns = min(columns or len(panels), len(panels))
-    height, width = panels[0].frames.shape[1:3]
+    width = panels[0].frames.shape[2]
     size = _type_size(width)
     gap = max(6, width // 32)
     rows = [panels[at : at + columns] for at in range(0, len(panels), columns)]
@@ -72,7 +72,7 @@ def contact_sheet(
     foot: Foot | None = None,
 ) -> Frame:
     """Each panel as a row of frames picked evenly, its title above it, the frames' times at the top: (H, W, 3)."""
-    count, height, width = panels[0].frames.shape[:3]
+    count, width = panels[0].frames.shape[0], panels[0].frames.shape[2]
     columns = min(columns or _SHEET_COLUMNS, count)
     picked = np.unique(np.linspace(0, count - 1, columns).round().astype(int))
     gap = max(4, width // 48)
