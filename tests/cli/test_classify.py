@@ -219,7 +219,7 @@ def test_a_model_that_is_not_there_says_what_to_do(videomae: Run, video: Path, t
     assert "videomae download MCG-NJU/videomae-base-finetuned-kinetics" in line
     assert "--model camera-motion" in line
     done = videomae("classify", video, "--model", "camera-motoin", environment=environment)
-    assert "did you mean camera-motion?" in done.stderr
+    assert "did you mean camera-motion or camera-motion-mae?" in done.stderr
 
 
 def test_the_model_can_come_from_the_environment(videomae: Run, video: Path, checkpoint: Path) -> None:

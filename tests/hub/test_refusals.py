@@ -118,7 +118,7 @@ def test_a_repository_of_several_models(videomae: Command, hub: LocalHub) -> Non
 
 def test_unknown_names_are_met_with_the_nearest(videomae: Command, hub: LocalHub) -> None:
     assert "did you mean base-kinetics" in refusal(videomae, "base-kinetic")
-    assert "did you mean camera-motion?" in refusal(videomae, "camera-moton")
+    assert "did you mean camera-motion or camera-motion-mae?" in refusal(videomae, "camera-moton")
     assert "`videomae models` lists the known ones" in refusal(videomae, "qqqq")
     assert "no such directory or file" in refusal(videomae, "./nothing")
     assert hub.requests == []

@@ -14,6 +14,11 @@ from videomae_cli.errors import OptionError
 if TYPE_CHECKING:
     from videomae_cli.model.describe import ModelDescription
 
+# What sets the checkpoints in the package apart from each other.
+_BUNDLED: dict[str, dict[str, Any]] = {
+    "camera-motion": {"task": "classification", "data": "rendered camera motion", "labels": 9},
+    "camera-motion-mae": {"task": "pretraining", "data": "footage and rendered camera motion", "labels": None},
+}
 _COLUMNS = ("name", "size", "data", "labels", "licence", "on_disk")
 
 
@@ -71,9 +76,7 @@ def _rows() -> list[dict[str, Any]]:
             "hub_id": None,
             "size": "tiny",
             "parameters": None,
-            "task": "classification",
-            "data": "rendered camera motion",
-            "labels": 9,
+            **_BUNDLED[name],
             "licence": "Apache-2.0",
             "protocol": None,
             "on_disk": "bundled",

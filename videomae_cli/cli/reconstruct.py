@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from videomae_cli.cli import console, options, viewing
-from videomae_cli.errors import CheckpointError, OptionError
+from videomae_cli.errors import CheckpointError, DownloadError, ModelNotFoundError, OptionError
 from videomae_cli.video import Decoder
 
 if TYPE_CHECKING:
@@ -174,7 +174,10 @@ def _load(name: str, revision: str | None, device: str, resize: str, heads: int 
 
     where = pick_device(device)  # before the download: a wrong --device shouldn't wait for it
     with waiting(f"loading {name}", consoles()[1]):
-        checkpoint, source = viewing.read_checkpoint(name, revision, heads)
+        try:
+            checkpoint, source = viewing.read_checkpoint(name, revision, heads)
+        except (ModelNotFoundError, DownloadError) as error:  # names a checkpoint that is here, but for another command
+            raise type(error)(str(error).replace("`--model camera-motion`", f"`--model {viewing.BUNDLED_MAE}`")) from None
         if checkpoint.kind != "pretraining":
             what = "labels" if checkpoint.kind == "classification" else "features"
             raise CheckpointError(

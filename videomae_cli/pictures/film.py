@@ -13,6 +13,8 @@ from typing import cast
 import av
 import numpy as np
 import numpy.typing as npt
+from av.container import OutputContainer
+from av.packet import Packet
 from av.video.stream import VideoStream
 from PIL import Image
 
@@ -110,7 +112,7 @@ def _encoded(film: Film, seconds: Sequence[float], chosen: str) -> bytes:
         return path.read_bytes()
 
 
-def _encode(container: av.container.OutputContainer, film: Film, seconds: Sequence[float], encoder: str) -> None:
+def _encode(container: OutputContainer, film: Film, seconds: Sequence[float], encoder: str) -> None:
     rate = Fraction(1 / float(np.median(seconds))).limit_denominator(1001)
     stream = cast(VideoStream, container.add_stream(encoder, rate=rate, options=_OPTIONS[encoder]))
     stream.height, stream.width = film.shape[1:3]
@@ -125,9 +127,17 @@ def _encode(container: av.container.OutputContainer, film: Film, seconds: Sequen
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=1)
         frame.pts, frame.time_base = int(starts[number]), Fraction(1, _CLOCK)
-        frame.duration = int(starts[number + 1] - starts[number])
-        container.mux(stream.encode(frame))
-    container.mux(stream.encode(None))
+        _mux(container, stream.encode(frame), starts)
+    _mux(container, stream.encode(None), starts)
+
+
+def _mux(container: OutputContainer, packets: Sequence[Packet[VideoStream]], starts: npt.NDArray[np.int64]) -> None:
+    """Hand packets on with their durations: encoders don't say them, and the last frame's would be a guess."""
+    for packet in packets:
+        assert packet.pts is not None
+        number = int(np.searchsorted(starts, packet.pts))
+        packet.duration = int(starts[number + 1] - starts[number])
+        container.mux(packet)
 
 
 _OPTIONS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from unicodedata import combining, normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +32,8 @@ def _has(character: str, size: int) -> bool:
 
 
 def drawable(text: str) -> bool:
-    """Whether the font has every character of a text."""
-    return all(_has(character, 16) for character in text)
+    """Whether a text can be read when drawn: the font has its letters, but for accents."""
+    return "?" not in _plain(text.replace("?", ""), 16)
 
 
 def width_of(text: str, size: int) -> int:
@@ -80,4 +81,10 @@ def _fitted(text: str, width: int, size: int) -> tuple[str, int]:
 
 
 def _plain(text: str, size: int) -> str:
-    return "".join(character if _has(character, size) else "?" for character in text)
+    """Text with what the font lacks brought to the nearest letters it has: without accents, else a question mark."""
+    return "".join(character if _has(character, size) else _without_accents(character, size) for character in text)
+
+
+def _without_accents(character: str, size: int) -> str:
+    bare = "".join(part for part in normalize("NFKD", character) if not combining(part)).replace("ß", "ss")
+    return bare if bare and all(_has(part, size) for part in bare) else "?"

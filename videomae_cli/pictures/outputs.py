@@ -25,7 +25,9 @@ def check_free(paths: Sequence[Path], *, overwrite: bool) -> None:
     for path in paths:
         if path.is_dir():
             raise OutputError(f"{path} is a folder: give a file name to write to")
-        if path.exists() and not overwrite:
+        if not path.parent.is_dir():
+            raise OutputError(f"can't write {path}: there is no folder {path.parent}")
+        if path.is_file() and not overwrite:
             raise OutputError(f"{path} is there already: give another name, or --overwrite")
 
 
