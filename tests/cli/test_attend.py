@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 from samples import Run, make_checkpoint
+from typer.testing import CliRunner
 
+from videomae_cli.cli.app import app
 from videomae_cli.model import VideoMAEConfig, VideoMAEForPreTraining
+
+
+@pytest.fixture
+def videomae() -> Run:
+    """The command inside this process, where torch is loaded once; tests/test_bundled_mae.py runs it in one of its own."""
+
+    def run(*arguments: str | Path) -> CompletedProcess[str]:
+        result = CliRunner().invoke(app, [os.fspath(argument) for argument in arguments])
+        return CompletedProcess([], result.exit_code, result.stdout, result.stderr)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +72,9 @@ def test_a_label_by_name_or_number(checkpoint: Path, video: Path, videomae: Run,
 
 
 def test_heads_one_by_one(checkpoint: Path, video: Path, videomae: Run, tmp_path: Path) -> None:
-    done = videomae("attend", video, "-m", checkpoint, "--per-head", "--frames-dir", tmp_path / "f", "-o", tmp_path / "a.gif")
+    done = videomae(
+        "attend", video, "-m", checkpoint, "--per-head", "--frames-dir", tmp_path / "f", "-o", tmp_path / "a.gif"
+    )
     assert done.returncode == 0, done.stderr
     assert "attention of the last layer, 2 heads" in done.stdout
     assert {path.name[6:-7] for path in (tmp_path / "f").iterdir()} == {"original", "head0", "head1"}
@@ -106,9 +123,17 @@ def test_a_pre_training_checkpoint_has_attention_but_no_labels(
     ],
 )
 def test_wrong_options_are_one_line(
-    options: list[str], code: int, words: str, checkpoint: Path, video: Path, videomae: Run, tmp_path: Path
+    options: list[str],
+    code: int,
+    words: str,
+    checkpoint: Path,
+    video: Path,
+    videomae: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    done = videomae("attend", video, "-m", checkpoint, *options, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = videomae("attend", video, "-m", checkpoint, *options)
     assert done.returncode == code
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import av
 import numpy as np
@@ -12,7 +14,9 @@ import pytest
 import torch
 from PIL import Image
 from samples import Run, write_video
+from typer.testing import CliRunner
 
+from videomae_cli.cli.app import app
 from videomae_cli.model import VideoMAEConfig, VideoMAEForPreTraining
 
 Film = npt.NDArray[np.uint8]
@@ -41,6 +45,17 @@ def make_pretrainer(folder: Path, **changes: object) -> Path:
     return folder
 
 
+@pytest.fixture
+def videomae() -> Run:
+    """The command inside this process, where torch is loaded once; tests/test_bundled_mae.py runs it in one of its own."""
+
+    def run(*arguments: str | Path) -> CompletedProcess[str]:
+        result = CliRunner().invoke(app, [os.fspath(argument) for argument in arguments])
+        return CompletedProcess([], result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
 @pytest.fixture(scope="module")
 def pretrainer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_pretrainer(tmp_path_factory.mktemp("model") / "mae")
@@ -54,8 +69,9 @@ def decoded(path: Path) -> tuple[Film, list[float]]:
 
 def panels_of(film: Film, count: int) -> list[Film]:
     """The panels of a film, found by the layout's own arithmetic: equal margins and gaps of 8 pixels, titles above."""
-    top = film.shape[1] - 8 - SIDE
-    tops = [t for t in range(film.shape[1] - SIDE) if (film[:, t - 1, 8:-8] > 230).all() and (film[:, t, 8:-8] < 230).any()]
+    tops = [
+        t for t in range(film.shape[1] - SIDE) if (film[:, t - 1, 8:-8] > 230).all() and (film[:, t, 8:-8] < 230).any()
+    ]
     top = next(t for t in tops if (film[0, t + SIDE, 8 : 8 + SIDE] > 225).all())
     return [film[:, top : top + SIDE, 8 + n * (SIDE + 8) : 8 + n * (SIDE + 8) + SIDE] for n in range(count)]
 
@@ -76,7 +92,9 @@ def test_a_film_shows_original_given_and_reconstruction_at_the_clips_speed(
     hidden = (np.abs(given.astype(int) - GREY) <= 6).all(axis=-1)
     assert hidden.mean() == pytest.approx(0.75, abs=0.02)
     assert (hidden == hidden[0]).mean() > 0.99, "a tube hides the same places in all frames"
-    inner = ~hidden & ~np.roll(hidden, 3, 1) & ~np.roll(hidden, -3, 1) & ~np.roll(hidden, 3, 2) & ~np.roll(hidden, -3, 2)
+    inner = (
+        ~hidden & ~np.roll(hidden, 3, 1) & ~np.roll(hidden, -3, 1) & ~np.roll(hidden, 3, 2) & ~np.roll(hidden, -3, 2)
+    )
     assert np.abs(given.astype(int) - original)[inner].mean() < 3
     assert np.abs(made.astype(int) - original)[inner].mean() < 3
     assert np.abs(made.astype(int) - original)[hidden].mean() > 6, "what the model doesn't see it doesn't know"
@@ -164,7 +182,11 @@ def test_all_predicted_changes_visible_patches(video: Path, videomae: Run, tmp_p
         videomae("reconstruct", video, "-m", pretrainer, "--frames-dir", tmp_path / name, "--scale", "1", *options)
     original, kept, everywhere = (
         np.asarray(Image.open(tmp_path / name)).astype(int)
-        for name in ("kept/clip1-original-00.png", "kept/clip1-reconstruction-00.png", "all/clip1-reconstruction-00.png")
+        for name in (
+            "kept/clip1-original-00.png",
+            "kept/clip1-reconstruction-00.png",
+            "all/clip1-reconstruction-00.png",
+        )
     )
     seen = (np.asarray(Image.open(tmp_path / "kept/clip1-given-00.png")) != GREY).any(axis=-1)
     assert (kept[seen] == original[seen]).all()
@@ -231,5 +253,3 @@ def test_a_clip_shorter_than_the_model_repeats_its_last_frame(pretrainer: Path, 
     film, times = decoded(tmp_path / "a.mp4")
     assert len(film) == 16
     np.testing.assert_allclose(np.diff(times), 0.04, atol=2e-3)
-
-

@@ -165,5 +165,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
 
 def test_formats_go_by_the_name() -> None:
     assert [pick_format(Path(name)) for name in ("a.gif", "b.MP4", "c.webm", "d.png")] == ["gif", "mp4", "webm", "png"]
-    with pytest.raises(OptionError, match=r"can't tell the format of 'a\.avi': end it in \.gif, \.mp4, \.webm or \.png"):
+    with pytest.raises(
+        OptionError, match=r"can't tell the format of 'a\.avi': end it in \.gif, \.mp4, \.webm or \.png"
+    ):
         pick_format(Path("a.avi"))

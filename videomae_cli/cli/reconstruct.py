@@ -128,6 +128,8 @@ def reconstruct(
         spec = viewing.fit_spec(spec, net.config, source.name)
         sampled = viewing.sample(video, spec, preprocessor, decoder)
     results = list(_results(net, sampled, wanted))
+    if stats == "original" and results[0].made.stats is None:
+        console.note(f"{source.name} predicts mean and contrast itself: --stats changes nothing")
     from videomae_cli.cli.previews import save
 
     saved = save(
@@ -170,6 +172,7 @@ def _wanted(mask: str, ratio: float, *, sweep: bool, clips: int, seed: int, stat
 def _load(name: str, revision: str | None, device: str, resize: str, heads: int | None) -> Any:
     from videomae_cli.cli.display import consoles, waiting
     from videomae_cli.model import VideoMAEForPreTraining
+    from videomae_cli.model.pretraining import IMAGENET_MEAN, IMAGENET_STD
     from videomae_cli.pipeline import pick_device
 
     where = pick_device(device)  # before the download: a wrong --device shouldn't wait for it
@@ -177,7 +180,9 @@ def _load(name: str, revision: str | None, device: str, resize: str, heads: int 
         try:
             checkpoint, source = viewing.read_checkpoint(name, revision, heads)
         except (ModelNotFoundError, DownloadError) as error:  # names a checkpoint that is here, but for another command
-            raise type(error)(str(error).replace("`--model camera-motion`", f"`--model {viewing.BUNDLED_MAE}`")) from None
+            raise type(error)(
+                str(error).replace("`--model camera-motion`", f"`--model {viewing.BUNDLED_MAE}`")
+            ) from None
         if checkpoint.kind != "pretraining":
             what = "labels" if checkpoint.kind == "classification" else "features"
             raise CheckpointError(
@@ -185,6 +190,8 @@ def _load(name: str, revision: str | None, device: str, resize: str, heads: int 
                 f"such as {viewing.fitting('pretraining', viewing.BUNDLED_MAE)}"
             )
         preprocessor = viewing.preprocessor_of(checkpoint, source, resize)
+        if (preprocessor.config.mean, preprocessor.config.std) != (IMAGENET_MEAN, IMAGENET_STD):
+            console.note(f"{source.name} does not normalise with ImageNet's statistics: colours come out shifted")
         return VideoMAEForPreTraining.from_checkpoint(checkpoint, device=where), preprocessor, source
 
 
