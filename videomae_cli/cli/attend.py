@@ -196,7 +196,7 @@ def _save(
 
 
 def _scene(maps: AttentionMaps, heat: Any, sampled: Sampled, clip: int, model: str, scale: Scale) -> Scene:
-    from videomae_cli.cli.picturing import Scene
+    from videomae_cli.cli.picturing import Scene, which_clip
     from videomae_cli.pictures.heat import legend, over_frames
     from videomae_cli.pictures.lettering import drawable
     from videomae_cli.pictures.panels import Panel
@@ -215,7 +215,7 @@ def _scene(maps: AttentionMaps, heat: Any, sampled: Sampled, clip: int, model: s
         panels,
         sampled.video.timestamps[clip],
         sampled.seconds[clip],
-        f"{model}, {said}. Colours: a patch's share of it, in multiples of the average patch's.",
+        f"{which_clip(clip, sampled.video.timestamps)}{model}, {said}. Colours: a patch's share of it, in multiples of the average patch's.",
         columns=_columns(len(panels)) if maps.heads else None,
         foot=partial(legend, scale=scale, size=14),
     )

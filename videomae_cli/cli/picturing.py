@@ -30,6 +30,11 @@ class Scene:
     foot: Callable[[int], Film] | None = None
 
 
+def which_clip(clip: int, timestamps: Sequence[Sequence[float]]) -> str:
+    """Words for a caption, where there is more than one clip."""
+    return f"Clip {clip + 1} of {len(timestamps)}, from {timestamps[clip][0]:.1f} s. " if len(timestamps) > 1 else ""
+
+
 def save_scenes(output: Path, scenes: Sequence[Scene]) -> str:
     """Write scenes one after the other as a film, or one under the other as a sheet. Raises OutputError."""
     if pick_format(output) == "png":

@@ -70,12 +70,13 @@ def _scene(
 ) -> picturing.Scene:
     drawn = [_panel(result.made, name, wanted, scale) for name in names]
     made = result.made
-    caption = f"{model}, {wanted.mask} mask, seed {wanted.seed}. Over hidden patches: PSNR {made.psnr:.1f} dB, SSIM {made.ssim:.2f}."
+    figures = f"Over hidden patches: PSNR {made.psnr:.1f} dB, SSIM {made.ssim:.2f}."
+    caption = f"{model}, {wanted.mask} mask, seed {wanted.seed}. {figures} {_STATS_NOTE[made.stats]}".strip()
     return picturing.Scene(
         drawn,
         sampled.video.timestamps[result.clip],
         sampled.seconds[result.clip],
-        f"{caption} {_STATS_NOTE[made.stats]}".strip(),
+        picturing.which_clip(result.clip, sampled.video.timestamps) + caption,
     )
 
 
