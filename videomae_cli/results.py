@@ -14,6 +14,8 @@ from videomae_cli.errors import VideoMAEError
 
 SCHEMA_VERSION = 1
 
+Record = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -54,8 +56,25 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Stamp:
+    """What a record says of the job it belongs to.
+
+    index: the file's place in the whole list of the job, from 0; shard: "I/N" where the list was split;
+    fingerprint: of model and settings (`jobs.settings`); version: of this package.
+    """
+
+    index: int = 0
+    fingerprint: str | None = None
+    version: str | None = None
+    shard: str | None = None
+
+
+@dataclass(frozen=True)
 class Classification:
-    """One video classified, best label first, or the reason why not. seconds: decoding and model together."""
+    """One video classified, best label first, or the reason why not.
+
+    seconds: decoding and model together; views: clips x crops that went through the model.
+    """
 
     path: str
     model: str
@@ -64,6 +83,7 @@ class Classification:
     source: Source | None = None
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    views: int = 0
     error: Failure | None = None
 
     @property
@@ -71,15 +91,19 @@ class Classification:
         """ "ok" or "error"."""
         return "error" if self.error else "ok"
 
-    def as_dict(self) -> dict[str, Any]:
-        """The record for JSON and JSON Lines, keys in a fixed order."""
+    def as_dict(self, stamp: Stamp = Stamp()) -> Record:
+        """The documented record, keys in a fixed order."""
         source = self.source
         return {
             "schema_version": SCHEMA_VERSION,
+            "index": stamp.index,
             **path_fields(self.path),
             "status": self.status,
             "model": self.model,
             "revision": self.revision,
+            "fingerprint": stamp.fingerprint,
+            "version": stamp.version,
+            "shard": stamp.shard,
             "predictions": [
                 {"label": p.label, "label_id": p.label_id, "score": round(p.score, 6)} for p in self.predictions
             ],
@@ -90,6 +114,9 @@ class Classification:
             "num_frames": source.num_frames if source else None,
             "fps": round(source.fps, 4) if source else None,
             "duration": round(source.duration, 4) if source else None,
+            "width": source.width if source else None,
+            "height": source.height if source else None,
+            "crops": source.crops if source else None,
             "warnings": list(self.warnings),
             "error": {"kind": self.error.kind, "message": printable(self.error.message)} if self.error else None,
         }
@@ -102,6 +129,12 @@ def path_fields(path: str) -> dict[str, str]:
         return {"path": raw.decode("utf-8")}
     except UnicodeDecodeError:
         return {"path": printable(path), "path_bytes": base64.b64encode(raw).decode("ascii")}
+
+
+def path_of(record: Record) -> str:
+    """The path of a record as the system has it, whatever bytes it holds: the inverse of `path_fields`."""
+    raw = record.get("path_bytes")
+    return os.fsdecode(base64.b64decode(raw)) if raw else str(record["path"])
 
 
 def printable(text: str) -> str:

@@ -53,6 +53,11 @@ class WorkerProcess:
             raise DependencyError(f"can't start a decoding process: {error.strerror}") from None
         self._ready = False
 
+    @property
+    def pid(self) -> int | None:
+        """The number of the process, where one runs."""
+        return self._process.pid if self._process is not None else None
+
     def call(self, function: Any, argument: Any, *, timeout: float | None, subject: str) -> Any:
         """`function(argument)` in the process. subject: the file, for messages.
 

@@ -1,0 +1,66 @@
+"""`--dry-run`: what a batch would do, and how long it may take, found out by doing a little of it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from videomae_cli.cli.console import duration
+from videomae_cli.results import Classification
+from videomae_cli.video import FoundVideo
+
+TRIED_FILES = 8
+TRIED_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a batch would run. run: files to a result each; model: its name, for people; batch_size: clips at once."""
+
+    model: str
+    batch_size: int
+    run: Callable[[Sequence[FoundVideo]], Iterable[Classification]]
+
+
+def say_plan(found: Sequence[FoundVideo], ready: Callable[[], Plan], output: Path | None) -> None:
+    """Print files, clips, model and time. A few files spread over the list are really gone through for it."""
+    good = [video for video in found if video.error is None]
+    bad = Counter(video.error.kind for video in found if video.error)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(bad.items()))
+    lines = [("files", f"{len(found)}" + (f" ({kinds})" if bad else ""))]
+    if good:
+        lines += _tried(good, ready())
+    if output is not None:
+        lines.append(("output", f"{output}" + (", which is there already" if output.exists() else "")))
+    for name, text in lines:
+        typer.echo(f"{name:<8}{text}")
+
+
+def _tried(good: Sequence[FoundVideo], plan: Plan) -> list[tuple[str, str]]:
+    step = max(1, len(good) // TRIED_FILES)
+    sample = list(good[::step])[:TRIED_FILES]
+    views = failed = tried = 0
+    seconds = 0.0
+    for number, video in enumerate(sample):
+        started = time.monotonic()
+        (result,) = plan.run([video])
+        tried += 1
+        views += result.views
+        failed += result.error is not None
+        if number or len(sample) == 1:
+            seconds += time.monotonic() - started  # the first pays for starting up
+        if seconds > TRIED_SECONDS:
+            break
+    timed = max(1, tried - 1)
+    about = "" if tried == len(good) else "about "
+    clips = round(views / tried * len(good))
+    lines = [("clips", f"{about}{clips}, of which {plan.batch_size} at once through {plan.model}")]
+    lines.append(("time", f"about {duration(seconds / timed * len(good))} ({tried} files tried)"))
+    if failed:
+        lines.append(("failed", f"{failed} of the {tried} files tried"))
+    return lines
