@@ -39,6 +39,10 @@ class Target(Protocol):
         """After the last."""
 
     @property
+    def resumable(self) -> bool:
+        """Whether a later run may go on with it."""
+
+    @property
     def kept(self) -> str | None:
         """Where an interrupted job keeps its results, if it has some and does."""
 
@@ -51,6 +55,7 @@ class FileTarget:
     """A job: complete or not at all, and gone on with after any break."""
 
     console: Console | None = None
+    resumable = True
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -87,6 +92,7 @@ class StreamTarget:
     """Standard output, a device or a pipe: records are written as they come, and nothing is kept."""
 
     kept: str | None = None
+    resumable = False
 
     def __init__(self, format: str, output: Path | None) -> None:
         self._format, self._output = format, output

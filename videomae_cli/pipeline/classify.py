@@ -13,7 +13,7 @@ import torch
 
 from videomae_cli.errors import ModelMemoryError, ModelOutputError, VideoMAEError
 from videomae_cli.model import VideoMAEForVideoClassification
-from videomae_cli.pipeline.batches import Batches, Passed
+from videomae_cli.pipeline.batches import Batches, Passed, decode_found
 from videomae_cli.results import Classification, Failure, Prediction, Source
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingSpec
 
@@ -35,19 +35,22 @@ class Classifier:
     batch_size: int = 8
 
     def __call__(
-        self, found: Iterable[FoundVideo], *, sampling: SamplingSpec, decoder: Decoder, offset: int = 0
+        self,
+        found: Iterable[FoundVideo],
+        *,
+        sampling: SamplingSpec,
+        decoder: Decoder,
+        offset: int = 0,
+        eager: bool = False,
     ) -> Iterator[Classification]:
         """One result a file, in order. What is wrong with a file is its result, never an exception.
 
-        offset: views that an earlier run of the same job has been through (`Batches`).
+        offset: views that an earlier run of the same job has been through (`Batches`); eager: rather a batch that is
+        not full than a result that has to wait for the next file (its last bits then depend on the speed of decoding).
         """
         transform = self.preprocessor.frame_transform(crops=sampling.resolved_crops)
-        videos = list(found)
-        requests = (
-            ClipRequest(video.path, sampling=sampling, transform=transform) for video in videos if not video.error
-        )
-        decoded = decoder.decode_all(requests, ahead=2 * self.batch_size)
-        outcomes = ((video.path, video.error or next(decoded)[1]) for video in videos)
+        request = ClipRequest("", sampling=sampling, transform=transform)
+        outcomes = decode_found(found, request, decoder, ahead=2 * self.batch_size, eager=eager)
         for passed in Batches(self.logits, size=self.batch_size, offset=offset)(outcomes):
             yield self._result(passed)
 
