@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from videomae_cli.errors import ModelMemoryError, ModelOutputError, VideoMAEError
+from videomae_cli.errors import ModelOutputError, VideoMAEError
 from videomae_cli.model import VideoMAEForVideoClassification
 from videomae_cli.pipeline.batches import Batches, Passed, decode_found
+from videomae_cli.pipeline.devices import memory_reported
 from videomae_cli.results import Classification, Failure, Prediction, Source
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingSpec
 
@@ -98,16 +99,10 @@ class Classifier:
     @torch.inference_mode()
     def logits(self, views: npt.NDArray[np.uint8]) -> torch.Tensor:
         """(V, T, H, W, 3) uint8 -> (V, labels) float32 on the CPU, all views at once. Raises ModelMemoryError."""
-        try:
+        with memory_reported(self.model.device):
             pixel_values = self.preprocessor.to_pixel_values(views).to(self.model.device, self.model.dtype)
             logits: torch.Tensor = self.model(pixel_values).logits
             return logits.float().cpu()
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
-                raise
-            raise ModelMemoryError(
-                f"{self.model.device} has too little memory for even one clip: try a smaller model, or --device cpu"
-            ) from None
 
     def _best(self, scores: torch.Tensor) -> tuple[Prediction, ...]:
         values, ids = scores.topk(min(self.top_k, len(scores)))
@@ -139,8 +134,3 @@ def merge_views(logits: torch.Tensor, *, multi_label: bool) -> torch.Tensor:
     """(V, labels) logits -> (labels,) scores: softmax (or sigmoid) of each view, then their mean, as published."""
     scores = logits.sigmoid() if multi_label else logits.softmax(dim=-1)
     return scores.mean(dim=0)
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # On the CPU torch raises a plain RuntimeError, told only by its words.
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "allocate memory" in str(error)
