@@ -33,7 +33,9 @@ def whole_file(output: Path, *, scratch: Path | None = None) -> Iterator[BinaryI
                 yield sink
             return
         target = linked(output)
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".part", dir=scratch or target.parent)
+        descriptor, name = tempfile.mkstemp(
+            prefix=f".{target.name[:100]}.", suffix=".part", dir=scratch or target.parent
+        )
         temporary = Path(name)
         with open(descriptor, "wb") as sink:  # noqa: PTH123 - a descriptor, not a path
             yield sink
