@@ -192,6 +192,29 @@ def write_audio(path: Path, *, cover: bool = False) -> Path:
     return path
 
 
+def _slideshow(path: Path) -> None:
+    """Three pictures, 110 seconds of sound apart: more than the 4096 packets after which OpenCV gives up by itself."""
+    clock, seconds = Fraction(1, 1000), 110
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("libx264", rate=25, options={"g": "1", "bf": "0"})
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        video.time_base = video.codec_context.time_base = clock
+        sound = output.add_stream("aac", rate=44100)
+        pictures = []
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number), format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = number * seconds * 1000, clock
+            pictures += video.encode(frame)
+        pictures += video.encode(None)
+        for picture in pictures:
+            output.mux(picture)
+            for _ in range(seconds * 44100 // 1024):
+                samples = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp")
+                samples.sample_rate = 44100
+                output.mux(sound.encode(samples))
+        output.mux(sound.encode(None))
+
+
 def _set_avi_length(count: int) -> Callable[[bytearray], None]:
     def patch(data: bytearray) -> None:
         for tag, offset in ((b"avih", 24), (b"strh", 40)):
@@ -228,6 +251,7 @@ B = {"g": "12", "bf": "2"}
 INTERLACED = {"g": "12", "flags": "+ildct+ilme"}
 X265 = "log-level=none:scenecut=0"
 MS = Fraction(1, 1000)
+TS = Fraction(1, 90_000)
 _jitter = [40 * i + 7 * (i % 3) + 2500 * (i // 30) for i in range(90)]
 _ts = _film(count=100, options=B)
 
@@ -284,6 +308,13 @@ INTACT: dict[str, Recipe] = {
     "variable.mkv": _film(count=90, pts=_jitter, time_base=MS, options={"g": "24"}),
     "gap.mp4": _film(count=60, pts=[40 * i + 3_600_000 * (i // 30) for i in range(60)], time_base=MS, options=B),
     "gap.ts": _film(count=60, pts=[40 * i + 3_600_000 * (i // 30) for i in range(60)], time_base=MS, options=B),
+    # The clock of MPEG-TS has 33 bits: 1 second after the start it begins anew, or 90 seconds after.
+    "clock-wraps.ts": _film(count=60, pts=[2**33 + 3600 * (i - 25) for i in range(60)], time_base=TS, options=B),
+    "clock-wraps-later.ts": _film(
+        count=60, rate=1, pts=[2**33 + 90_000 * (3 * i - 90) for i in range(60)], time_base=TS, options=B
+    ),
+    "slideshow.mkv": _slideshow,
+    "slideshow.mp4": _slideshow,
     "ntsc.mp4": _film(count=60, rate=Fraction(30000, 1001), options=B),
     "120fps.mp4": _film(count=60, rate=120, options=B),
     "pq.mp4": _film(
@@ -299,6 +330,7 @@ INTACT: dict[str, Recipe] = {
     "two-streams.mkv": _two_streams,
     "header-says-100.avi": _patched(_film(count=120, codec="mpeg4", options={"g": "12"}), _set_avi_length(100)),
     "header-says-10-million.avi": _patched(_film(codec="mpeg4", options={"g": "12"}), _set_avi_length(10_000_000)),
+    "header-says-45.avi": _patched(_film(codec="mjpeg", pix_fmt="yuvj420p"), _set_avi_length(45)),
 }
 
 # Files that need a test of their own.
@@ -306,6 +338,7 @@ ODD: dict[str, Recipe] = {
     "edit-list.mp4": _patched(_film(count=60, options=B), _trim_start(10 * 512)),
     "cut-off.mp4": _patched(_film(count=120, options=B, container_options={"movflags": "faststart"}), _keep(0.6)),
     "cut-off.mkv": _patched(_film(count=120, options=B), _keep(0.6)),
+    "cut-off.avi": _patched(_film(count=120, codec="mpeg4", options={"g": "12"}), _keep(0.6)),
     "cut-off.ts": _patched(_ts, _keep(0.6)),
     "header-only.mp4": _patched(_film(count=120, container_options={"movflags": "faststart"}), _keep(0.1)),
     "overwritten.mp4": _patched(
@@ -326,6 +359,10 @@ ODD: dict[str, Recipe] = {
     "wide-pixels-rotated.mp4": _film(
         setup=lambda s: (setattr(s.codec_context, "sample_aspect_ratio", Fraction(3, 2)), s.set_display_rotation(90))
     ),
+    "dv.avi": _film(codec="dvvideo", size=(720, 576)),
+    "dv.mov": _film(codec="dvvideo", size=(720, 576)),
+    "dv.dv": _film(codec="dvvideo", size=(720, 576)),
+    "dv-ntsc.avi": _film(codec="dvvideo", pix_fmt="yuv411p", size=(720, 480), rate=Fraction(30000, 1001)),
     "still.mp4": _film(frames=[numbered_frame(5)] * 40),
     "numbers.mp4": _film(count=200, options=B),
 }

@@ -23,7 +23,16 @@ Films = Callable[[str], Path]
 
 @pytest.mark.parametrize(
     "name",
-    ["cut-off.mp4", "cut-off.mkv", "cut-off.ts", "overwritten.mp4", "overwritten.mkv", "overwritten.ts", "joined.ts"],
+    [
+        "cut-off.mp4",
+        "cut-off.mkv",
+        "cut-off.ts",
+        "cut-off.avi",
+        "overwritten.mp4",
+        "overwritten.mkv",
+        "overwritten.ts",
+        "joined.ts",
+    ],
 )
 def test_a_damaged_file_gives_the_frames_of_a_full_decode(film: Films, name: str) -> None:
     path = film(name)
@@ -36,7 +45,7 @@ def test_a_damaged_file_gives_the_frames_of_a_full_decode(film: Films, name: str
         assert times == sorted(times)
 
 
-@pytest.mark.parametrize("name", ["cut-off.mp4", "cut-off.mkv", "overwritten.mp4", "overwritten.mkv"])
+@pytest.mark.parametrize("name", ["cut-off.mp4", "cut-off.mkv", "cut-off.avi", "overwritten.mp4", "overwritten.mkv"])
 def test_missing_frames_are_reported_as_how_many_of_how_many(film: Films, name: str) -> None:
     with open_video(film(name)) as reader:
         assert 0 < reader.num_frames < 120
@@ -72,6 +81,20 @@ def test_interlacing_that_starts_later_is_noticed(film: Films) -> None:
         frames = reader.read([10, 60, 61, 75, 99])
         assert [films.read_number(frame) for frame in frames] == [10, 10, 11, 25, 49]
         assert reader.info.decoder == "pyav"
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("dv.avi", (768, 576)), ("dv.mov", (768, 576)), ("dv.dv", (768, 576)), ("dv-ntsc.avi", (640, 480))],
+)
+def test_camcorder_tapes(film: Films, name: str, size: tuple[int, int]) -> None:
+    with open_video(film(name)) as reader:
+        assert (reader.info.decoder, reader.num_frames, reader.warnings) == ("pyav", 40, ())
+        wanted = [39, 0, 17, 17, 16]
+        frames = reader.read(wanted)
+        assert (frames.shape[2], frames.shape[1]) == size
+        assert [films.read_number(frame) for frame in frames] == wanted
+        assert reader.timestamps([39]) == pytest.approx([39 / reader.fps], abs=2e-3)
 
 
 def test_a_still_picture_stays_with_opencv(film: Films) -> None:

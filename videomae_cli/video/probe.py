@@ -19,6 +19,7 @@ from typing import Any
 from videomae_cli.errors import NotAVideoError
 from videomae_cli.video.bitstream import BitstreamCheck
 from videomae_cli.video.native import load_av, native_path
+from videomae_cli.video.riff import is_whole
 from videomae_cli.video.transport import is_intact
 
 # Demuxers that open other files than the one given, devices, pictures, and text drawn as pictures.
@@ -64,6 +65,7 @@ class PacketIndex:
 @dataclass(frozen=True)
 class Probe:
     """The video stream that is decoded. width, height: pixels as stored; declared: the header's count of frames, or 0;
+    whole: the file is known to be all there, so that a header which promises more is wrong (False: not known);
     avoid_opencv: why OpenCV can't be trusted with this stream, or None."""
 
     path: str
@@ -73,6 +75,7 @@ class Probe:
     height: int
     fps: float
     declared: int
+    whole: bool
     duration: float
     rotation: int
     pixel_aspect: Fraction
@@ -107,6 +110,7 @@ def probe_video(path: str) -> Probe:
             height=frame.height if frame is not None else stream.codec_context.height,
             fps=_sane_rate(float(rate) if rate else 0.0, index),
             declared=declared if 0 < declared < 2**40 else 0,
+            whole=container.format.name == "avi" and is_whole(container.name),
             duration=_duration(container, stream),
             rotation=int(frame.rotation) % 360 if frame is not None else 0,
             pixel_aspect=_pixel_aspect(stream.sample_aspect_ratio),

@@ -280,9 +280,12 @@ class VideoReader:
     def _missing(self) -> list[str]:
         """A word on frames that the file should have but that don't decode."""
         decoded, declared = self.num_frames, self._probe.declared
-        expected = max(len(self._probe.index.times), declared)
+        stored = len(self._probe.index.times)
+        expected = stored if self._probe.whole else max(stored, declared)
         if decoded < expected:
             return [f"{decoded} of {expected} frames decoded: the file is damaged or cut off"]
+        if self._probe.whole:
+            return []
         end = self._times[-1] - self._times[0] + 1 / self.fps
         if end < 0.9 * self._probe.duration - 1:
             return [f"{decoded} of about {round(self._probe.duration * self.fps)} frames decoded: the file is cut off"]
