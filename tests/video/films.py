@@ -224,6 +224,18 @@ def _set_avi_length(count: int) -> Callable[[bytearray], None]:
     return patch
 
 
+def _spoil_last_gop(path: Path) -> None:
+    """The slice header of the last keyframe is nonsense, which only a decoder can know: the frames behind it are lost."""
+    write_film(path, count=60, options=B)
+    with av.open(str(path)) as source:
+        key = [bytes(packet) for packet in source.demux(source.streams.video[0]) if packet.is_keyframe][-1]
+    data = bytearray(path.read_bytes())
+    # Behind the unit's length and kind: the first block of the slice is one that no picture of this size has.
+    at = data.find(key) + 5
+    data[at : at + 2] = b"\0\1"
+    path.write_bytes(data)
+
+
 def _trim_start(ticks: int) -> Callable[[bytearray], None]:
     """Makes the mp4's edit list start `ticks` of the media's clock later."""
 
@@ -351,6 +363,7 @@ ODD: dict[str, Recipe] = {
     "becomes-interlaced.ts": _joined(
         _film(count=50, options=B), _film(count=50, options={**INTERLACED, "x264-params": "interlaced=1"})
     ),
+    "spoiled.mp4": _spoil_last_gop,
     "rotated-90.mp4": _rotated(90),
     "rotated-180.mp4": _rotated(180),
     "rotated-270.mp4": _rotated(270),

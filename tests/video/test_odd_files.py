@@ -14,8 +14,9 @@ import films
 import numpy as np
 import pytest
 
-from videomae_cli.errors import NotAVideoError, VideoError, VideoNotFoundError
-from videomae_cli.video import discover, open_video
+from videomae_cli.errors import DecodeError, NotAVideoError, VideoError, VideoNotFoundError
+from videomae_cli.video import SamplingSpec, discover, open_video
+from videomae_cli.video.clips import ClipRequest, decode_clips
 from videomae_cli.video.discovery import check_regular_file
 
 Films = Callable[[str], Path]
@@ -50,6 +51,21 @@ def test_missing_frames_are_reported_as_how_many_of_how_many(film: Films, name: 
     with open_video(film(name)) as reader:
         assert 0 < reader.num_frames < 120
         assert re.search(rf"\b{reader.num_frames} of (about )?\d+ frames decoded", " ".join(reader.warnings))
+
+
+def test_frames_found_missing_while_reading(film: Films) -> None:
+    path = film("spoiled.mp4")
+    with open_video(path) as reader:
+        assert reader.num_frames == 60
+        # The first is there, the second shows that the third, which the packets promised, is not.
+        with pytest.raises(DecodeError, match="only 51"):
+            reader.read([0, 50, 55])
+        assert reader.num_frames == 51
+        with pytest.raises(IndexError, match="51 frames"):
+            reader.read([55])
+    video = decode_clips(ClipRequest(path, sampling=SamplingSpec(family="segments", frames=8)))
+    assert video.plan.num_frames == video.info.num_frames == 51
+    assert any("51 of 60 frames" in warning for warning in video.warnings)
 
 
 def test_joined_recordings_keep_going_in_time(film: Films) -> None:

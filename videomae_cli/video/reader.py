@@ -132,6 +132,8 @@ class VideoReader:
         Raises IndexError for a number that no frame has, DecodeError if a frame turns out not to decode.
         """
         wanted = sorted(set(indices))
+        for index in wanted[:1] + wanted[-1:]:
+            self._check_number(index)
         rows = self._persist(lambda: self._read_sorted(wanted, transform))
         if list(indices) == wanted:
             return rows
@@ -145,6 +147,7 @@ class VideoReader:
         if any(a >= b for a, b in pairwise(indices)):
             raise ValueError("indices must ascend")
         for index in indices:
+            self._check_number(index)
             frame = self._persist(partial(self._frame, index))
             yield index, self._times[index] - self._times[0], frame if transform is None else transform(frame)
 
@@ -218,15 +221,18 @@ class VideoReader:
             raise IndexError("no frames asked for")
         return rows
 
-    def _frame(self, index: int) -> Frame:
+    def _check_number(self, index: int) -> None:
         if not 0 <= index < self.num_frames:
             raise IndexError(f"frame {index} of a video of {self.num_frames} frames")
+
+    def _frame(self, index: int) -> Frame:
+        """A frame whose number was right when it was asked for; meanwhile fewer may be known to decode."""
+        if index >= self.num_frames:
+            raise DecodeError(f"frame {index} could not be decoded: only {self.num_frames} could")
         try:
             self._cursor.goto(index)
         except IndexMismatchError:
             self._walk()
-            if index >= self.num_frames:
-                raise DecodeError(f"frame {index} could not be decoded: only {self.num_frames} could") from None
             raise _ReadAgainError from None
         frame = self._open_capture.retrieve()
         if frame is None:
