@@ -192,6 +192,27 @@ def write_audio(path: Path, *, cover: bool = False) -> Path:
     return path
 
 
+def _with_sound(tracks: int) -> Recipe:
+    """Two seconds of film with so many sound tracks."""
+
+    def make(path: Path) -> None:
+        with av.open(str(path), "w") as output:
+            video = output.add_stream("libx264", rate=25, options=B)
+            video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+            sounds = [output.add_stream("mp2", rate=44100) for _ in range(tracks)]
+            for number in range(50):
+                frame = av.VideoFrame.from_ndarray(numbered_frame(number), format="rgb24").reformat(format="yuv420p")
+                frame.pts, frame.time_base = number, Fraction(1, 25)
+                output.mux(video.encode(frame))
+                for sound in sounds:
+                    samples = av.AudioFrame.from_ndarray(np.zeros((1, 2304), np.int16), format="s16", layout="stereo")
+                    samples.sample_rate = 44100
+                    output.mux(sound.encode(samples))
+            output.mux(video.encode(None))
+
+    return make
+
+
 def _slideshow(path: Path) -> None:
     """Three pictures, 110 seconds of sound apart: more than the 4096 packets after which OpenCV gives up by itself."""
     clock, seconds = Fraction(1, 1000), 110
@@ -259,12 +280,20 @@ def _overwrite(size: int) -> Callable[[bytearray], None]:
     return patch
 
 
+def _spoil_webp(data: bytearray) -> None:
+    # Behind the picture's own header, which is looked at before anything is decoded.
+    at = data.find(b"VP8L", len(data) * 2 // 3) + 14
+    data[at : at + 20] = b"\xff" * 20
+
+
 B = {"g": "12", "bf": "2"}
 INTERLACED = {"g": "12", "flags": "+ildct+ilme"}
 X265 = "log-level=none:scenecut=0"
 MS = Fraction(1, 1000)
 TS = Fraction(1, 90_000)
 _jitter = [40 * i + 7 * (i % 3) + 2500 * (i // 30) for i in range(90)]
+_LOSSLESS = {"lossless": "1"}
+_WEBP = _film(codec="libwebp_anim", pix_fmt="bgra", options=_LOSSLESS)
 _ts = _film(count=100, options=B)
 
 # Files in which frame i shows i, whole and in order.
@@ -359,6 +388,8 @@ ODD: dict[str, Recipe] = {
     "overwritten.mkv": _patched(_film(count=120, options=B), _overwrite(3000)),
     "overwritten.ts": _patched(_film(count=200, options=B), _overwrite(3000)),
     "joined.ts": _joined(_ts, _ts),
+    # So long before and after that nothing tells of the 32 tracks when the file is opened.
+    "gains-tracks.ts": _joined(_film(count=900, options=B), _with_sound(32), _film(count=900, options=B)),
     "size-changes.ts": _joined(_film(count=50, options=B), _film(count=50, size=(128, 96), options=B)),
     "becomes-interlaced.ts": _joined(
         _film(count=50, options=B), _film(count=50, options={**INTERLACED, "x264-params": "interlaced=1"})
@@ -376,6 +407,17 @@ ODD: dict[str, Recipe] = {
     "dv.mov": _film(codec="dvvideo", size=(720, 576)),
     "dv.dv": _film(codec="dvvideo", size=(720, 576)),
     "dv-ntsc.avi": _film(codec="dvvideo", pix_fmt="yuv411p", size=(720, 480), rate=Fraction(30000, 1001)),
+    "animation.webp": _WEBP,
+    "cut-off.webp": _patched(_WEBP, _keep(0.6)),
+    "overwritten.webp": _patched(_WEBP, _spoil_webp),
+    "uneven.webp": _film(
+        codec="libwebp_anim",
+        pix_fmt="bgra",
+        pts=[40 * i + 7 * (i % 3) for i in range(40)],
+        time_base=MS,
+        options=_LOSSLESS,
+    ),
+    "picture.webp": _film(codec="libwebp", pix_fmt="bgra", count=1),
     "still.mp4": _film(frames=[numbered_frame(5)] * 40),
     "numbers.mp4": _film(count=200, options=B),
 }

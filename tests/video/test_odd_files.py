@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from videomae_cli.errors import DecodeError, NotAVideoError, VideoError, VideoNotFoundError
-from videomae_cli.video import SamplingSpec, discover, open_video
+from videomae_cli.video import SamplingSpec, discover, open_video, webp
 from videomae_cli.video.clips import ClipRequest, decode_clips
 from videomae_cli.video.discovery import check_regular_file
 
@@ -74,6 +74,15 @@ def test_joined_recordings_keep_going_in_time(film: Films) -> None:
         assert [films.read_number(f) for f in reader.read([99, 100, 199])] == [99, 0, 99]
         assert reader.timestamps([99, 100, 199]) == pytest.approx([3.96, 4.0, 7.96], abs=1e-3)
         assert any("clock" in warning for warning in reader.warnings)
+
+
+@pytest.mark.parametrize("decoder", ["opencv", "pyav"])
+def test_tracks_that_appear_on_the_way(film: Films, decoder: str) -> None:
+    with open_video(film("gains-tracks.ts"), decoder=decoder) as reader:
+        assert reader.num_frames == 1850
+        wanted = [0, 899, 900, 949, 950, 1849]
+        shown = [films.read_number(frame) for frame in reader.read(wanted)]
+    assert shown == [index % 256 for index in (0, 899, 0, 49, 0, 899)]
 
 
 def test_frames_before_an_edit_list_are_not_shown(film: Films) -> None:
@@ -193,6 +202,46 @@ def test_a_picture_named_like_a_video(tmp_path: Path) -> None:
     path = films.write_film(tmp_path / "jpeg.mp4", container="mjpeg", codec="mjpeg", pix_fmt="yuvj420p", count=1)
     with pytest.raises(NotAVideoError, match="picture"):
         open_video(path)
+
+
+def test_an_animated_webp_is_a_video(film: Films, tmp_path: Path) -> None:
+    with open_video(film("animation.webp")) as reader:
+        assert (reader.info.decoder, reader.num_frames, reader.fps, reader.warnings) == ("opencv", 40, 25.0, ())
+        wanted = [39, 0, 17, 17, 16, 38]
+        np.testing.assert_array_equal(reader.read(wanted), np.stack([films.numbered_frame(i) for i in wanted]))
+    with open_video(film("uneven.webp")) as reader:
+        assert reader.timestamps(range(40)) == pytest.approx([(40 * i + 7 * (i % 3)) / 1000 for i in range(40)])
+    with pytest.raises(NotAVideoError, match="picture"):
+        open_video(film("picture.webp"))
+    with pytest.raises(DecodeError, match="WebP"):
+        open_video(film("animation.webp"), decoder="pyav")
+    stump = tmp_path / "stump.webp"
+    stump.write_bytes(film("animation.webp").read_bytes()[:50])
+    with pytest.raises(NotAVideoError, match="start of an animation"):
+        open_video(stump)
+
+
+def test_an_animation_need_not_fit_in_memory(film: Films, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webp, "_KEPT_BYTES", 96 * 64 * 4 * 7)
+    with open_video(film("animation.webp")) as reader:
+        wanted = [39, *range(0, 40, 3), 5, 39, 0]
+        assert [films.read_number(frame) for frame in reader.read(wanted)] == wanted
+
+
+@pytest.mark.parametrize("kept", [1, 7, 100])
+@pytest.mark.parametrize("name", ["cut-off.webp", "overwritten.webp"])
+def test_a_damaged_animation_gives_the_frames_before(
+    film: Films, monkeypatch: pytest.MonkeyPatch, name: str, kept: int
+) -> None:
+    monkeypatch.setattr(webp, "_KEPT_BYTES", 96 * 64 * 4 * kept)
+    with open_video(film(name)) as reader:
+        count = reader.num_frames
+        assert 20 < count < 30
+        assert [films.read_number(frame) for frame in reader.read(range(count))] == list(range(count))
+        found = re.search(r"(\d+) of (\d+) frames decoded", " ".join(reader.warnings))
+        assert found
+        assert int(found[1]) == count
+        assert 37 <= int(found[2]) <= 43
 
 
 @pytest.mark.parametrize("cover", [False, True])

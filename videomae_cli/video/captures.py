@@ -6,7 +6,9 @@ the stream's start, as in `probe.PacketIndex`; nan where the decoder has none.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -14,10 +16,22 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import DecodeError
-from videomae_cli.video.native import DECODER_THREADS, load_av, load_cv2, native_path
+from videomae_cli.video.native import load_av, load_cv2, native_path
 from videomae_cli.video.probe import Probe, open_container
 
 Frame = npt.NDArray[np.uint8]
+
+# Pictures are decoded at the same time, but each waits for parts of the one before: three threads keep two cores busy.
+# Fixed, not by the number of cores, because memory depends on it, and what damaged pictures look like, which with every
+# thread varies more from run to run.
+_THREADS, _CAREFUL_THREADS = 3, 2
+_LARGE_PIXELS = 1920 * 1088
+
+
+def decoder_threads(probe: Probe) -> int:
+    """How many threads decode this video."""
+    sound = probe.index.reliable and probe.index.whole
+    return _THREADS if sound and probe.width * probe.height <= _LARGE_PIXELS else _CAREFUL_THREADS
 
 
 class Capture(Protocol):
@@ -47,10 +61,11 @@ class OpenCVCapture:
 
     name = "opencv"
 
-    def __init__(self, probe: Probe) -> None:
+    def __init__(self, path: str, threads: int) -> None:
         self._cv2: Any = load_cv2()
-        self._path = native_path(probe.path)
+        self._path, self.threads = native_path(path), threads
         self._capture: Any = None
+        self._ahead: list[float | None] = []
         self.restart()
         capture: Any = self._capture
         # OpenCV refuses to seek in what it takes for a picture, and takes a negative count for one.
@@ -61,11 +76,17 @@ class OpenCVCapture:
         # Opened anew: a rewind is reported as done even where it is not.
         self.close()
         cv2 = self._cv2
-        self._capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, DECODER_THREADS])
+        self._capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self.threads])
         if not self._capture.isOpened():
             raise DecodeError(f"OpenCV can't open {self._path!r}")
 
+    def look_ahead(self) -> None:
+        """Decode the first frame, so that the first `grab` finds it done."""
+        self._ahead = [self.grab()]
+
     def grab(self) -> float | None:
+        if self._ahead:
+            return self._ahead.pop()
         return self._now() if self._capture.grab() else None
 
     def retrieve(self) -> Frame | None:
@@ -78,17 +99,62 @@ class OpenCVCapture:
         return np.asarray(self._cv2.cvtColor(frame, code), dtype=np.uint8)
 
     def seek(self, seconds: float) -> float | None:
+        self._ahead.clear()
         if not self._capture.set(self._cv2.CAP_PROP_POS_FRAMES, round(seconds * self._fps)):
             return None
         return self._now()
 
     def close(self) -> None:
+        self._ahead.clear()
         if self._capture is not None:
             self._capture.release()
             self._capture = None
 
     def _now(self) -> float:
         return float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000
+
+
+class OpeningAhead:
+    """Opens OpenCV's decoder and decodes the first frame in a thread of its own, while `probe` reads the packets."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._capture: OpenCVCapture | None = None
+
+    def start(self, path: str) -> None:
+        """Begin, as if nothing were special about the file."""
+        self._thread = threading.Thread(target=self._open, args=(path,), daemon=True)
+        self._thread.start()
+
+    def take(self, probe: Probe) -> OpenCVCapture:
+        """The decoder, opened anew if the file turned out to be special, or if opening failed. Raises DecodeError."""
+        threads = decoder_threads(probe)
+        self._finish()
+        capture, self._capture = self._capture, None
+        if capture is not None and capture.threads == threads:
+            return capture
+        if capture is not None:
+            capture.close()
+        return OpenCVCapture(probe.path, threads)
+
+    def close(self) -> None:
+        """Free what nobody took."""
+        self._finish()
+        if self._capture is not None:
+            self._capture.close()
+            self._capture = None
+
+    def _finish(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _open(self, path: str) -> None:
+        # What goes wrong here goes wrong again, and is reported, where the decoder is taken.
+        with contextlib.suppress(Exception):
+            capture = OpenCVCapture(path, _THREADS)
+            capture.look_ahead()
+            self._capture = capture
 
 
 class PyAVCapture:
@@ -108,7 +174,7 @@ class PyAVCapture:
         self.close()
         self._container = open_container(self._probe.path)
         self._stream = self._container.streams[self._probe.stream]
-        self._stream.codec_context.thread_count = DECODER_THREADS
+        self._stream.codec_context.thread_count = decoder_threads(self._probe)
         self._stream.thread_type = "AUTO"
         self._base = float(self._stream.time_base or 0)
         self._start = self._stream.start_time or 0
@@ -157,7 +223,8 @@ class PyAVCapture:
                 break
             except self._av.EOFError:
                 break
-            except self._av.FFmpegError:
+            except (self._av.FFmpegError, IndexError):
+                # As in `probe`.
                 errors += 1
                 if errors > 100:
                     break

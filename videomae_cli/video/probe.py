@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -48,15 +48,17 @@ class PacketIndex:
     """The presentation timeline. times: seconds from the stream's start, one per picture, ascending.
 
     keys: positions in `times` where decoding can start. reliable: the times are all there and distinct;
-    complete: nothing hints at frames that won't decode, so their number needs no check; packets: pictures stored,
-    whether shown or not; seekable: a seek lands on a keyframe; counted: the container numbers pictures, and the times
-    that decoders make of that are guesses (AVI).
+    whole: the container shows that nothing is cut off, so that a header which promises more is wrong; complete: nothing
+    hints at frames that won't decode, so their number needs no check; packets: pictures stored, whether shown or not;
+    seekable: a seek lands on a keyframe; counted: the container numbers pictures, and the times that decoders make of
+    that are guesses (AVI).
     """
 
     times: array[float]
     keys: array[int]
     packets: int
     reliable: bool
+    whole: bool
     complete: bool
     seekable: bool
     counted: bool
@@ -65,7 +67,6 @@ class PacketIndex:
 @dataclass(frozen=True)
 class Probe:
     """The video stream that is decoded. width, height: pixels as stored; declared: the header's count of frames, or 0;
-    whole: the file is known to be all there, so that a header which promises more is wrong (False: not known);
     avoid_opencv: why OpenCV can't be trusted with this stream, or None."""
 
     path: str
@@ -75,7 +76,6 @@ class Probe:
     height: int
     fps: float
     declared: int
-    whole: bool
     duration: float
     rotation: int
     pixel_aspect: Fraction
@@ -84,11 +84,16 @@ class Probe:
     index: PacketIndex
 
 
-def probe_video(path: str) -> Probe:
-    """Read the packets of the first video stream. Raises NotAVideoError where there is none."""
+def probe_video(path: str, meanwhile: Callable[[], None] | None = None) -> Probe:
+    """Read the packets of the first video stream. Raises NotAVideoError where there is none.
+
+    meanwhile: called when it is known that there is one for OpenCV to decode, as far as the header tells.
+    """
     av = load_av()
     with open_container(path) as container:
         stream = _choose_stream(container, path)
+        if meanwhile is not None and _why_not_opencv(container, stream, None) is None:
+            meanwhile()
         stream.codec_context.thread_count = 1
         scan = _Scan(container, stream)
         try:
@@ -110,7 +115,6 @@ def probe_video(path: str) -> Probe:
             height=frame.height if frame is not None else stream.codec_context.height,
             fps=_sane_rate(float(rate) if rate else 0.0, index),
             declared=declared if 0 < declared < 2**40 else 0,
-            whole=container.format.name == "avi" and is_whole(container.name),
             duration=_duration(container, stream),
             rotation=int(frame.rotation) % 360 if frame is not None else 0,
             pixel_aspect=_pixel_aspect(stream.sample_aspect_ratio),
@@ -185,7 +189,9 @@ class _Scan:
         name = self._container.format.name
         indexed = any(kind in name for kind in _INDEXED_CONTAINERS)
         declared = self._stream.frames
-        if "mov" in name and declared:
+        if name == "avi":
+            whole = is_whole(self._container.name)
+        elif "mov" in name and declared:
             whole = declared == self._packets
         else:
             span = times[-1] - times[0] if timed else 0.0
@@ -195,6 +201,7 @@ class _Scan:
             keys=array("q", sorted(bisect_left(times, key) for key in self._keys)) if reliable else array("q"),
             packets=self._packets,
             reliable=reliable,
+            whole=whole,
             complete=reliable and indexed and whole and not self._hidden,
             seekable=indexed,
             counted=name == "avi",
@@ -210,8 +217,8 @@ class _Scan:
                 return
             except av.EOFError:
                 return
-            except av.FFmpegError:
-                # A bad stretch: reading on may find more.
+            except (av.FFmpegError, IndexError):
+                # A bad stretch: reading on may find more. An IndexError where damage seems to announce more streams.
                 self.damaged = True
                 errors += 1
                 if errors > _MAX_READ_ERRORS:

@@ -20,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import DecodeError
-from videomae_cli.video.captures import Capture, OpenCVCapture, PyAVCapture
+from videomae_cli.video.captures import Capture, OpeningAhead, PyAVCapture
 from videomae_cli.video.cursor import IndexedCursor, IndexMismatchError, WalkingCursor, straighten
 from videomae_cli.video.discovery import check_regular_file
 from videomae_cli.video.native import load_cv2
 from videomae_cli.video.probe import Probe, probe_video
+from videomae_cli.video.webp import WebPCapture, is_animated_webp, probe_webp
 
 Frame = npt.NDArray[np.uint8]
 Transform = Callable[[Frame], Frame]
@@ -65,14 +66,28 @@ class VideoReader:
     """An open video. For one thread of one process. Use `open_video`."""
 
     def __init__(self, path: str, *, decoder: str | None = None) -> None:
-        self._probe = probe_video(path)
-        self._reason = self._probe.avoid_opencv if decoder is None else None
-        self._twin_checks = _TWIN_CHECKS
         self._notes: list[str] = []
         self._capture: Capture | None = None
+        self._twin_checks = _TWIN_CHECKS
+        self._reason: str | None = None
+        if is_animated_webp(path):
+            if decoder == "pyav":
+                raise DecodeError("PyAV does not decode animated WebP")
+            self._probe = probe_webp(path)
+            self._start(WebPCapture)
+            return
+        ahead = OpeningAhead()
+        try:
+            self._probe = probe_video(path, partial(ahead.start, path) if decoder != "pyav" else None)
+            self._open(decoder, ahead)
+        finally:
+            ahead.close()
+
+    def _open(self, decoder: str | None, ahead: OpeningAhead) -> None:
+        self._reason = self._probe.avoid_opencv if decoder is None else None
         if (decoder or ("pyav" if self._reason else "opencv")) == "opencv":
             try:
-                self._start(OpenCVCapture)
+                self._start(ahead.take)
             except DecodeError:
                 if decoder is not None:
                     raise
@@ -168,11 +183,11 @@ class VideoReader:
         assert self._capture is not None, "the reader is closed"
         return self._capture
 
-    def _start(self, capture_class: Callable[[Probe], Capture]) -> None:
+    def _start(self, open_capture: Callable[[Probe], Capture]) -> None:
         """Open with a decoder and settle how many frames there are."""
         self.close()
         self._notes.clear()
-        self._capture = capture = capture_class(self._probe)
+        self._capture = capture = open_capture(self._probe)
         self._last_sample: Frame | None = None
         index = self._probe.index
         self._cursor: IndexedCursor | WalkingCursor
@@ -286,11 +301,11 @@ class VideoReader:
     def _missing(self) -> list[str]:
         """A word on frames that the file should have but that don't decode."""
         decoded, declared = self.num_frames, self._probe.declared
-        stored = len(self._probe.index.times)
-        expected = stored if self._probe.whole else max(stored, declared)
+        stored, whole = len(self._probe.index.times), self._probe.index.whole
+        expected = stored if whole else max(stored, declared)
         if decoded < expected:
             return [f"{decoded} of {expected} frames decoded: the file is damaged or cut off"]
-        if self._probe.whole:
+        if whole:
             return []
         end = self._times[-1] - self._times[0] + 1 / self.fps
         if end < 0.9 * self._probe.duration - 1:
