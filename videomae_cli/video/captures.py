@@ -26,12 +26,17 @@ Frame = npt.NDArray[np.uint8]
 # thread varies more from run to run.
 _THREADS, _CAREFUL_THREADS = 3, 2
 _LARGE_PIXELS = 1920 * 1088
+_ROWS = 64
 
 
 def decoder_threads(probe: Probe) -> int:
     """How many threads decode this video."""
     sound = probe.index.reliable and probe.index.whole
-    return _THREADS if sound and probe.width * probe.height <= _LARGE_PIXELS else _CAREFUL_THREADS
+    return _threads_for(probe.width * probe.height) if sound else _CAREFUL_THREADS
+
+
+def _threads_for(pixels: int) -> int:
+    return _THREADS if pixels <= _LARGE_PIXELS else _CAREFUL_THREADS
 
 
 class Capture(Protocol):
@@ -40,8 +45,8 @@ class Capture(Protocol):
     name: str
     can_seek: bool
 
-    def restart(self) -> None:
-        """Go before the first frame."""
+    def restart(self, *, careful: bool = False) -> None:
+        """Go before the first frame. careful: the file turned out to be damaged."""
 
     def grab(self) -> float | None:
         """Decode the next frame and return its time; None if nothing came, which need not be the end."""
@@ -72,9 +77,11 @@ class OpenCVCapture:
         self.can_seek = capture.get(self._cv2.CAP_PROP_FRAME_COUNT) > 1
         self._fps = float(capture.get(self._cv2.CAP_PROP_FPS))
 
-    def restart(self) -> None:
+    def restart(self, *, careful: bool = False) -> None:
         # Opened anew: a rewind is reported as done even where it is not.
         self.close()
+        if careful:
+            self.threads = _CAREFUL_THREADS
         cv2 = self._cv2
         self._capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self.threads])
         if not self._capture.isOpened():
@@ -95,8 +102,15 @@ class OpenCVCapture:
             return None
         if frame.dtype != np.uint8:
             frame = (frame >> 8).astype(np.uint8)
-        code = self._cv2.COLOR_GRAY2RGB if frame.ndim == 2 or frame.shape[2] == 1 else self._cv2.COLOR_BGR2RGB
-        return np.asarray(self._cv2.cvtColor(frame, code), dtype=np.uint8)
+        grey = frame.ndim == 2 or frame.shape[2] == 1
+        if grey or frame.shape[0] * frame.shape[1] <= _LARGE_PIXELS:
+            code = self._cv2.COLOR_GRAY2RGB if grey else self._cv2.COLOR_BGR2RGB
+            return np.asarray(self._cv2.cvtColor(frame, code), dtype=np.uint8)
+        # No second frame of that size: in place, and some rows at a time because OpenCV copies what it overwrites.
+        for top in range(0, len(frame), _ROWS):
+            rows = frame[top : top + _ROWS]
+            self._cv2.cvtColor(rows, self._cv2.COLOR_BGR2RGB, dst=rows)
+        return np.asarray(frame, dtype=np.uint8)
 
     def seek(self, seconds: float) -> float | None:
         self._ahead.clear()
@@ -121,9 +135,9 @@ class OpeningAhead:
         self._thread: threading.Thread | None = None
         self._capture: OpenCVCapture | None = None
 
-    def start(self, path: str) -> None:
-        """Begin, as if nothing were special about the file."""
-        self._thread = threading.Thread(target=self._open, args=(path,), daemon=True)
+    def start(self, path: str, pixels: int) -> None:
+        """Begin, as if the file were sound. pixels: of one picture."""
+        self._thread = threading.Thread(target=self._open, args=(path, _threads_for(pixels)), daemon=True)
         self._thread.start()
 
     def take(self, probe: Probe) -> OpenCVCapture:
@@ -149,10 +163,10 @@ class OpeningAhead:
             self._thread.join()
             self._thread = None
 
-    def _open(self, path: str) -> None:
+    def _open(self, path: str, threads: int) -> None:
         # What goes wrong here goes wrong again, and is reported, where the decoder is taken.
         with contextlib.suppress(Exception):
-            capture = OpenCVCapture(path, _THREADS)
+            capture = OpenCVCapture(path, threads)
             capture.look_ahead()
             self._capture = capture
 
@@ -165,16 +179,18 @@ class PyAVCapture:
 
     def __init__(self, probe: Probe) -> None:
         self._av: Any = load_av()
-        self._probe = probe
+        self._probe, self._threads = probe, decoder_threads(probe)
         self._container: Any = None
         self._frame: Any = None
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, *, careful: bool = False) -> None:
         self.close()
+        if careful:
+            self._threads = _CAREFUL_THREADS
         self._container = open_container(self._probe.path)
         self._stream = self._container.streams[self._probe.stream]
-        self._stream.codec_context.thread_count = decoder_threads(self._probe)
+        self._stream.codec_context.thread_count = self._threads
         self._stream.thread_type = "AUTO"
         self._base = float(self._stream.time_base or 0)
         self._start = self._stream.start_time or 0

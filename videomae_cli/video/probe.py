@@ -84,16 +84,16 @@ class Probe:
     index: PacketIndex
 
 
-def probe_video(path: str, meanwhile: Callable[[], None] | None = None) -> Probe:
+def probe_video(path: str, meanwhile: Callable[[int], None] | None = None) -> Probe:
     """Read the packets of the first video stream. Raises NotAVideoError where there is none.
 
-    meanwhile: called when it is known that there is one for OpenCV to decode, as far as the header tells.
+    meanwhile: called, with the number of pixels of a picture, as soon as the header shows one for OpenCV to decode.
     """
     av = load_av()
     with open_container(path) as container:
         stream = _choose_stream(container, path)
         if meanwhile is not None and _why_not_opencv(container, stream, None) is None:
-            meanwhile()
+            meanwhile(stream.codec_context.width * stream.codec_context.height)
         stream.codec_context.thread_count = 1
         scan = _Scan(container, stream)
         try:

@@ -163,8 +163,9 @@ class VideoReader:
             raise ValueError("indices must ascend")
         for index in indices:
             self._check_number(index)
-            frame = self._persist(partial(self._frame, index))
-            yield index, self._times[index] - self._times[0], frame if transform is None else transform(frame)
+            # Evaluated in this order, as the times may change while reading.
+            result = [self._persist(partial(self._transformed, index, transform))]
+            yield index, self._times[index] - self._times[0], result.pop()
 
     def close(self) -> None:
         """Free the decoder."""
@@ -227,14 +228,18 @@ class VideoReader:
     def _read_sorted(self, wanted: Sequence[int], transform: Transform | None) -> Frame:
         rows: Frame | None = None
         for row, index in enumerate(wanted):
-            frame = self._frame(index)
-            result = frame if transform is None else transform(frame)
+            result = self._transformed(index, transform)
             if rows is None:
                 rows = np.empty((len(wanted), *result.shape), np.uint8)
             rows[row] = result
         if rows is None:
             raise IndexError("no frames asked for")
         return rows
+
+    def _transformed(self, index: int, transform: Transform | None) -> Frame:
+        # By the time the next frame comes, this one is gone: a 4K frame has 25 MB.
+        frame = self._frame(index)
+        return frame if transform is None else transform(frame)
 
     def _check_number(self, index: int) -> None:
         if not 0 <= index < self.num_frames:

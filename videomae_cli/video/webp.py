@@ -129,7 +129,7 @@ class WebPCapture:
         if not self._count:
             raise DecodeError(f"OpenCV can't decode the animation {probe.path!r}")
 
-    def restart(self) -> None:
+    def restart(self, *, careful: bool = False) -> None:
         """Go before the first frame."""
         self._position = -1
 
