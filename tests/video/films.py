@@ -245,16 +245,20 @@ def _set_avi_length(count: int) -> Callable[[bytearray], None]:
     return patch
 
 
-def _spoil_last_gop(path: Path) -> None:
-    """The slice header of the last keyframe is nonsense, which only a decoder can know: the frames behind it are lost."""
-    write_film(path, count=60, options=B)
-    with av.open(str(path)) as source:
-        key = [bytes(packet) for packet in source.demux(source.streams.video[0]) if packet.is_keyframe][-1]
-    data = bytearray(path.read_bytes())
-    # Behind the unit's length and kind: the first block of the slice is one that no picture of this size has.
-    at = data.find(key) + 5
-    data[at : at + 2] = b"\0\1"
-    path.write_bytes(data)
+def _spoiled(number: int, offset: int, content: bytes, **settings: Any) -> Recipe:
+    """A film in whose packet `number`, in decoding order, some bytes are others."""
+
+    def make(path: Path) -> None:
+        write_film(path, **settings)
+        with av.open(str(path)) as source:
+            packets = [bytes(packet) for packet in source.demux(source.streams.video[0]) if packet.size]
+        data = bytearray(path.read_bytes())
+        assert data.count(packets[number]) == 1
+        at = data.find(packets[number]) + offset
+        data[at : at + len(content)] = content
+        path.write_bytes(data)
+
+    return make
 
 
 def _trim_start(ticks: int) -> Callable[[bytearray], None]:
@@ -394,7 +398,13 @@ ODD: dict[str, Recipe] = {
     "becomes-interlaced.ts": _joined(
         _film(count=50, options=B), _film(count=50, options={**INTERLACED, "x264-params": "interlaced=1"})
     ),
-    "spoiled.mp4": _spoil_last_gop,
+    # The first block of the last keyframe is one that no picture of this size has, which only a decoder can know.
+    "spoiled.mp4": _spoiled(48, 5, b"\0\1", count=60, options=B),
+    "spoiled-slice.mp4": _spoiled(16, 8, bytes(12), count=60, options=B),
+    "spoiled-slice.mkv": _spoiled(16, 8, bytes(12), count=60, options=B),
+    "spoiled-kind.mp4": _spoiled(16, 4, b"\x40", count=60, options=B),
+    "spoiled-bit.mp4": _spoiled(16, 4, b"\xc1", count=60, options=B),
+    "spoiled-picture.avi": _spoiled(16, 3, b"\0", count=60, codec="mpeg4", options={"g": "12"}),
     "rotated-90.mp4": _rotated(90),
     "rotated-180.mp4": _rotated(180),
     "rotated-270.mp4": _rotated(270),

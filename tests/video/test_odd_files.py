@@ -33,6 +33,10 @@ Films = Callable[[str], Path]
         "overwritten.mkv",
         "overwritten.ts",
         "joined.ts",
+        "spoiled-slice.mp4",
+        "spoiled-slice.mkv",
+        "spoiled-kind.mp4",
+        "spoiled-picture.avi",
     ],
 )
 def test_a_damaged_file_gives_the_frames_of_a_full_decode(film: Films, name: str) -> None:

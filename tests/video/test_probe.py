@@ -33,7 +33,13 @@ def test_vp8_pictures_that_are_never_shown(first_byte: int, kind: str) -> None:
     assert check(av.Packet(bytes([first_byte, 1, 2, 3]))) == kind
 
 
-@pytest.mark.parametrize("name", ["overwritten.mp4", "overwritten.ts", "cut-off.mp4"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("overwritten.mp4", "overwritten.ts", "cut-off.mp4", "spoiled-slice.mp4", "spoiled-slice.mkv"),
+        *("spoiled-kind.mp4", "spoiled-bit.mp4", "spoiled-picture.avi"),
+    ],
+)
 def test_damage_means_the_index_is_not_used(film: Films, name: str) -> None:
     assert not probe_video(str(film(name))).index.reliable
 
