@@ -36,13 +36,13 @@ class BitstreamCheck:
         if self._codec == "vp8":
             return "plain" if memoryview(packet)[0] >> 4 & 1 else "hidden"
         if self._prefix:
-            data = memoryview(packet)
-            length = int.from_bytes(data[: self._prefix], "big")
-            if not 0 < length <= len(data) - self._prefix:
+            prefix = self._prefix
+            head = bytes(memoryview(packet)[: prefix + _HEAD])
+            length = int.from_bytes(head[:prefix], "big")
+            if not 0 < length <= packet.size - prefix or head.find(_IMPOSSIBLE, prefix, prefix + length) >= 0:
                 return "damaged"
-            head = bytes(data[self._prefix : self._prefix + min(length, _HEAD)])
             # The first bit is never set, and 0 is no kind of H.264 unit.
-            if _IMPOSSIBLE in head or head[0] > 127 or (self._codec == "h264" and not head[0] & 31):
+            if head[prefix] > 127 or (self._codec == "h264" and not head[prefix] & 31):
                 return "damaged"
         elif self._picture is not None and self._picture not in bytes(memoryview(packet)[:_HEADERS]):
             return "damaged"

@@ -32,6 +32,9 @@ _ROWS = 64
 def decoder_threads(probe: Probe) -> int:
     """How many threads decode this video."""
     sound = probe.index.reliable and probe.index.whole
+    if probe.avoid_opencv and probe.width * probe.height > _LARGE_PIXELS:
+        # High dynamic range: ten bits take twice the memory.
+        return 1
     return _threads_for(probe.width * probe.height) if sound else _CAREFUL_THREADS
 
 
@@ -81,7 +84,7 @@ class OpenCVCapture:
         # Opened anew: a rewind is reported as done even where it is not.
         self.close()
         if careful:
-            self.threads = _CAREFUL_THREADS
+            self.threads = min(self.threads, _CAREFUL_THREADS)
         cv2 = self._cv2
         self._capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self.threads])
         if not self._capture.isOpened():
@@ -187,7 +190,7 @@ class PyAVCapture:
     def restart(self, *, careful: bool = False) -> None:
         self.close()
         if careful:
-            self._threads = _CAREFUL_THREADS
+            self._threads = min(self._threads, _CAREFUL_THREADS)
         self._container = open_container(self._probe.path)
         self._stream = self._container.streams[self._probe.stream]
         self._stream.codec_context.thread_count = self._threads
@@ -197,10 +200,11 @@ class PyAVCapture:
         self._frames = self._decode()
 
     def grab(self) -> float | None:
-        frame = next(self._frames, None)
+        # The last one must not be held while the next is decoded: at 4K it has 25 MB.
+        self._frame = None
+        self._frame = frame = next(self._frames, None)
         if frame is None:
             return None
-        self._frame = frame
         return math.nan if frame.pts is None else (frame.pts - self._start) * self._base
 
     def retrieve(self) -> Frame | None:
