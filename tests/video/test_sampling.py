@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videomae_cli.errors import OptionError, VideoError
@@ -195,6 +195,7 @@ specs = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(spec=specs, count=st.integers(1, 2000), fps=st.sampled_from([0.0, 1.0, 23.976, 25.0, 60.0]))
 def test_every_plan_fits_the_model_and_the_file(spec: SamplingSpec, count: int, fps: float) -> None:
     plan = plan_clips(spec, num_frames=count, fps=fps)
