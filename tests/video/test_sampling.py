@@ -209,6 +209,7 @@ def test_every_plan_fits_the_model_and_the_file(spec: SamplingSpec, count: int, 
     assert plan.indices == sorted({index for clip in plan.clips for index in clip})
 
 
+@settings(deadline=None)
 @given(count=st.integers(1, 600), stride=st.integers(1, 8), clips=st.integers(1, 6))
 def test_dense_clips_step_by_the_stride_until_the_file_ends(count: int, stride: int, clips: int) -> None:
     plan = plan_clips(SamplingSpec(family="dense", stride=stride, clips=clips), num_frames=count, fps=25)
