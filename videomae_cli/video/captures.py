@@ -21,10 +21,10 @@ from videomae_cli.video.probe import Probe, open_container
 
 Frame = npt.NDArray[np.uint8]
 
-# Pictures are decoded at the same time, but each waits for parts of the one before: three threads keep two cores busy.
+# Pictures are decoded at the same time, but each waits for parts of the one before: only six threads keep two cores busy.
 # Fixed, not by the number of cores, because memory depends on it, and what damaged pictures look like, which with every
 # thread varies more from run to run.
-_THREADS, _CAREFUL_THREADS = 3, 2
+_THREADS, _CAREFUL_THREADS = 6, 2
 _LARGE_PIXELS = 1920 * 1088
 _ROWS = 64
 
