@@ -23,8 +23,9 @@ ALLOWED = {
     "pictures": {"errors"},
     "results": {"errors"},
     "writers": {"errors", "results"},
+    "jobs": {"errors", "results", "writers"},
     "pipeline": {"errors", "model", "video", "results"},
-    "cli": {"errors", "labels", "hub", "model", "video", "results", "writers", "pipeline", "__version__"}
+    "cli": {"errors", "labels", "hub", "model", "video", "results", "writers", "jobs", "pipeline", "__version__"}
     | {"reconstruction", "attention", "pictures"},
     "__main__": {"cli"},
     "__init__": set(),
@@ -38,6 +39,8 @@ OUTSIDE = {
     "PIL": {"pictures"},
     "huggingface_hub": {"hub", "cli"},
     "safetensors": {"model", "hub"},
+    "pyarrow": {"writers"},
+    "filelock": {"jobs"},
     "torch": {"model", "video", "pipeline", "reconstruction", "attention", "cli"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -103,7 +106,7 @@ sys.argv = ["videomae", *{arguments!r}]
 try:
     main()
 except SystemExit as exit:
-    heavy = {{"torch", "cv2", "av", "PIL", "huggingface_hub", "transformers", "safetensors"}} & set(sys.modules)
+    heavy = {{"torch", "cv2", "av", "PIL", "huggingface_hub", "transformers", "safetensors", "pyarrow"}} & set(sys.modules)
     print("HEAVY", sorted(heavy), "CODE", exit.code)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -13,7 +13,8 @@ import torch
 
 from videomae_cli.errors import NotAVideoError, OptionError, VideoNotFoundError
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification
-from videomae_cli.pipeline import Classifier, merge_views, pick_device
+from videomae_cli.pipeline import Classifier, auto_batch_size, merge_views, pick_device
+from videomae_cli.pipeline.batches import Batches
 from videomae_cli.video import ClipRequest, Decoder, FoundVideo, PreprocessConfig, Preprocessor, SamplingSpec
 
 LABELS = {0: "walking", 1: "running", 2: "sitting"}
@@ -121,9 +122,9 @@ def test_too_little_memory_is_an_error_of_that_file(
     classifier: Classifier, film: str, raised: RuntimeError, kind: str
 ) -> None:
     classifier.model.register_forward_pre_hook(_raise_once(raised))
-    results = run(classifier, [FoundVideo(film), FoundVideo(film)])
+    results = run(replace(classifier, batch_size=1), [FoundVideo(film), FoundVideo(film)])
     assert results[0].error.kind == kind
-    assert "--batch-size" in results[0].error.message
+    assert "--device cpu" in results[0].error.message
     assert results[1].error is None
 
 
@@ -137,16 +138,84 @@ def test_files_are_decoded_as_results_are_taken(classifier: Classifier, film: st
     asked = 0
 
     class Counting(Decoder):
-        def decode_all(self, requests: Iterable[ClipRequest]) -> Iterator[object]:
+        def decode_or_idle(self, requests: Iterable[ClipRequest], *, ahead: int = 1) -> Iterator[object]:
             nonlocal asked
-            for outcome in super().decode_all(requests):
-                asked += 1
+            for outcome in super().decode_or_idle(requests, ahead=ahead):
+                asked += outcome is not None
                 yield outcome
 
     with Counting(isolate=False) as decoder:
-        results = classifier([FoundVideo(film)] * 10, sampling=SamplingSpec(), decoder=decoder)
+        results = replace(classifier, batch_size=4)([FoundVideo(film)] * 10, sampling=SamplingSpec(), decoder=decoder)
         next(results)
-        assert asked == 1
+        assert asked == 4
+        asked = 0
+        results = replace(classifier, batch_size=4)(
+            [FoundVideo(film)] * 10, sampling=SamplingSpec(), decoder=decoder, eager=True
+        )
+        next(results)
+        assert asked == 1  # nobody at a terminal waits for a full batch
+
+
+def test_batches_are_filled_across_files_and_results_stay_in_order(
+    classifier: Classifier, film: str, tmp_path: Path
+) -> None:
+    (tmp_path / "letter.mp4").write_text("no film")
+    sizes: list[int] = []
+    classifier.model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    found = [FoundVideo(film), FoundVideo(str(tmp_path / "letter.mp4")), FoundVideo(film), FoundVideo(film)]
+    results = run(replace(classifier, batch_size=4), found, clips=3)
+    assert sizes == [4, 4, 1]
+    assert [r.status for r in results] == ["ok", "error", "ok", "ok"]
+    assert [r.views for r in results] == [3, 0, 3, 3]
+    (alone,) = run(classifier, [FoundVideo(film)], clips=3)
+    for result in (results[0], *results[2:]):
+        assert [p.label for p in result.predictions] == [p.label for p in alone.predictions]
+        np.testing.assert_allclose(
+            [p.score for p in result.predictions], [p.score for p in alone.predictions], atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("done", [1, 2, 3, 4, 6])
+def test_a_job_that_goes_on_gives_the_same_bits(classifier: Classifier, film: str, done: int) -> None:
+    """Batches lie as they would have without the break."""
+    seen: list[torch.Tensor] = []
+
+    def outputs(found: list[FoundVideo], offset: int) -> list[torch.Tensor]:
+        seen.clear()
+        sampling = SamplingSpec(clips=2)
+        requests = [ClipRequest(v.path, sampling=sampling, transform=transform) for v in found]
+        with Decoder(isolate=False) as decoder:
+            decoded = [(r.path, outcome) for r, outcome in decoder.decode_all(requests)]
+        return [p.outputs for p in Batches(classifier.logits, size=3, offset=offset)(decoded)]
+
+    transform = classifier.preprocessor.frame_transform(crops=1)
+    whole = outputs([FoundVideo(film)] * 7, 0)
+    rest = outputs([FoundVideo(film)] * (7 - done), 2 * done)
+    assert all(torch.equal(a, b) for a, b in zip(whole[done:], rest, strict=True))
+
+
+def test_too_large_a_batch_is_halved_until_it_fits(classifier: Classifier, film: str) -> None:
+    sizes: list[int] = []
+
+    def hook(_: object, inputs: tuple[torch.Tensor, ...]) -> None:
+        sizes.append(len(inputs[0]))
+        if len(inputs[0]) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    (expected,) = run(replace(classifier, batch_size=2), [FoundVideo(film)], clips=5)
+    classifier.model.register_forward_pre_hook(hook)
+    results = run(replace(classifier, batch_size=8), [FoundVideo(film)] * 3, clips=5)
+    assert [r.status for r in results] == ["ok"] * 3
+    assert results[2].predictions[0].score == pytest.approx(expected.predictions[0].score, abs=1e-6)
+    assert sizes.count(8) == 1  # what didn't fit once is not tried again
+
+
+def test_batch_sizes_follow_the_work() -> None:
+    small = VideoMAEConfig(image_size=64, hidden_size=192, num_hidden_layers=4, intermediate_size=768)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert auto_batch_size(VideoMAEConfig(), cpu) == 1
+    assert auto_batch_size(small, cpu) == 32
+    assert auto_batch_size(VideoMAEConfig(), cuda) > 8
 
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:

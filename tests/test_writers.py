@@ -1,30 +1,108 @@
-"""Where results go: whole files or none, links kept, devices left alone."""
+"""Records in every format and back; whole files or none, links kept, devices left alone."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import os
 import stat
 import threading
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from videomae_cli.errors import OptionError, OutputError
-from videomae_cli.results import Classification, Failure, Prediction
-from videomae_cli.writers import JsonLinesWriter, JsonWriter, TextWriter, pick_format
+from videomae_cli.results import Classification, Failure, Prediction, Source, Stamp, path_of
+from videomae_cli.writers import FORMATS, TextWriter, make_writer, pick_format, read_records, whole_file
 
-GOOD = Classification("a\nb.mp4", "tiny", predictions=(Prediction("[red]run[/red]", 1, 0.75),))
-BAD = Classification("c.mp4", "tiny", error=Failure("not_found", "no such file: 'c.mp4'"))
+SOURCE = Source(
+    decoder="opencv",
+    sampling="dense: 1 clip",
+    frames=((0, 4, 8), (1, 5, 9)),
+    timestamps=((0.0, 0.16, 0.32), (0.04, 0.2, 0.36)),
+    crops=3,
+    num_frames=10,
+    fps=25.0,
+    duration=0.4,
+    width=640,
+    height=360,
+)
+GOOD = Classification(
+    'a\n"b",=.mp4',
+    "tiny",
+    predictions=(Prediction("[red]run[/red]", 1, 0.75), Prediction("滑雪, Ski", 0, 0.25)),
+    source=SOURCE,
+    warnings=("cut off",),
+)
+BAD = Classification(os.fsdecode(b"c\xff.mp4"), "tiny", "abc123", error=Failure("not_found", "no such file: 'c.mp4'"))
+RECORDS = [GOOD.as_dict(Stamp(0, "f" * 16, "0.1.0")), BAD.as_dict(Stamp(1, "f" * 16, "0.1.0", "2/8"))]
+
+
+def written(format: str, file: Path) -> Path:
+    with whole_file(file) as sink:
+        writer = make_writer(format, sink)
+        for record in RECORDS:
+            writer.write(record)
+        writer.finish()
+    return file
+
+
+@pytest.mark.parametrize("format", ["jsonl", "json", "csv", "parquet"])
+def test_records_come_back_as_they_were(format: str, tmp_path: Path) -> None:
+    file = written(format, tmp_path / f"out.{format}")
+    assert list(read_records(file)) == RECORDS
+    assert [path_of(record) for record in read_records(file)] == [GOOD.path, BAD.path]
+
+
+def test_csv_is_what_a_spreadsheet_reads(tmp_path: Path) -> None:
+    with written("csv", tmp_path / "out.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert (rows[0]["path"], rows[0]["label"], rows[0]["score"]) == ('a\n"b",=.mp4', "[red]run[/red]", "0.75")
+    assert (rows[1]["status"], rows[1]["label"], rows[1]["error_kind"]) == ("error", "", "not_found")
+    assert json.loads(rows[0]["frames"]) == [[0, 4, 8], [1, 5, 9]]
+
+
+def test_parquet_has_types(tmp_path: Path) -> None:
+    table = pq.read_table(written("parquet", tmp_path / "out.parquet"))
+    assert table["predictions"][0].as_py()[1] == {"label": "滑雪, Ski", "label_id": 0, "score": 0.25}
+    assert table["frames"][0].as_py() == [[0, 4, 8], [1, 5, 9]]
+    assert str(table.schema.field("score").type) == "double"
+    assert table["revision"].to_pylist() == [None, "abc123"]
+
+
+@pytest.mark.parametrize(("format", "rest"), [("jsonl", -10), ("json", -10), ("csv", -10), ("parquet", -10)])
+def test_a_file_that_is_cut_off_is_an_error(format: str, rest: int, tmp_path: Path) -> None:
+    file = written(format, tmp_path / f"out.{format}")
+    file.write_bytes(file.read_bytes()[:rest])
+    with pytest.raises(OutputError, match=file.name):
+        list(read_records(file))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", b'{"other": 1}\n'),
+        ("a.json", b"{}"),
+        ("a.csv", b"x,y\n1,2\n"),
+        ("a.parquet", b"PAR1"),
+        ("a.txt", b""),
+    ],
+)
+def test_what_is_no_output_of_ours_is_told(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(OutputError, match=name):
+        list(read_records(tmp_path / name))
 
 
 def test_the_file_appears_whole_with_the_rights_of_any_other(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    with JsonLinesWriter(out) as writer:
-        writer.write(GOOD)
+    with whole_file(out) as sink:
+        sink.write(b"x")
         assert not out.exists()
-    assert json.loads(out.read_text())["path"] == "a\nb.mp4"
+    assert out.read_bytes() == b"x"
     (tmp_path / "other").touch()
     assert out.stat().st_mode == (tmp_path / "other").stat().st_mode
     assert {p.name for p in tmp_path.iterdir()} == {"out.jsonl", "other"}
@@ -33,8 +111,8 @@ def test_the_file_appears_whole_with_the_rights_of_any_other(tmp_path: Path) -> 
 def test_a_run_that_breaks_off_leaves_the_old_file(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     out.write_text("old")
-    with contextlib.suppress(KeyboardInterrupt), JsonWriter(out) as writer:
-        writer.write(GOOD)
+    with contextlib.suppress(KeyboardInterrupt), whole_file(out) as sink:
+        sink.write(b"new")
         raise KeyboardInterrupt
     assert out.read_text() == "old"
     assert list(tmp_path.iterdir()) == [out]
@@ -45,10 +123,10 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     real, link = tmp_path / "disk" / "real.json", tmp_path / "link.json"
     real.write_text("old")
     link.symlink_to(real)
-    with JsonWriter(link) as writer:
-        writer.write(GOOD)
+    with whole_file(link) as sink:
+        sink.write(b"new")
     assert link.is_symlink()
-    assert len(json.loads(real.read_text())) == 1
+    assert real.read_text() == "new"
     assert list((tmp_path / "disk").iterdir()) == [real]
 
 
@@ -57,37 +135,51 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
     reader.start()
-    with JsonLinesWriter(pipe) as writer:
-        writer.write(GOOD)
+    with whole_file(pipe) as sink:
+        sink.write(b"through")
     reader.join(timeout=30)
-    assert json.loads(read[0])["status"] == "ok"
+    assert read == ["through"]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
-def test_json_without_results_is_a_document(tmp_path: Path) -> None:
-    with JsonWriter(tmp_path / "out.json"):
-        pass
-    assert json.loads((tmp_path / "out.json").read_text()) == []
+def test_a_full_disk_is_an_error_with_a_name() -> None:
+    with pytest.raises(OutputError, match="/dev/full: No space left"), whole_file(Path("/dev/full")) as sink:
+        sink.write(b"x" * 100_000)
 
 
-def test_text_keeps_a_name_on_one_line_and_markup_as_it_is(tmp_path: Path) -> None:
-    out = tmp_path / "out.txt"
-    with TextWriter(out) as writer:
-        writer.write(GOOD)
-        writer.write(BAD)
-    assert out.read_text().splitlines() == ["a?b.mp4", "   1  [red]run[/red]  0.7500", "      tiny"]
+def test_json_without_records_is_a_document() -> None:
+    sink = io.BytesIO()
+    make_writer("json", sink).finish()
+    assert json.loads(sink.getvalue()) == []
+
+
+def test_text_keeps_a_name_on_one_line_and_markup_as_it_is() -> None:
+    sink = io.BytesIO()
+    writer = TextWriter(sink)
+    for record in RECORDS:
+        writer.write(record)
+    assert sink.getvalue().decode().splitlines() == [
+        'a?"b",=.mp4',
+        "   1  [red]run[/red]  0.7500",
+        "   2  滑雪, Ski         0.2500",
+        "      tiny, dense: 1 clip, 640x360 opencv",
+        "c\N{REPLACEMENT CHARACTER}.mp4",
+        "      failed: no such file: 'c.mp4'",
+    ]
 
 
 def test_where_nothing_can_be_written_is_an_error(tmp_path: Path) -> None:
     for out in (tmp_path, tmp_path / "no" / "out.json"):
-        with pytest.raises(OutputError, match=out.name):
-            JsonWriter(out)
+        with pytest.raises(OutputError, match=out.name), whole_file(out):
+            pass
 
 
 def test_formats() -> None:
     assert pick_format(None, None) == "table"
     assert pick_format(None, Path("x.NDJSON")) == "jsonl"
     assert pick_format("json", Path("x.jsonl")) == "json"
+    assert [pick_format(None, Path(f"x.{name}")) for name in ("csv", "parquet")] == ["csv", "parquet"]
+    assert set(FORMATS) == {"table", "json", "jsonl", "csv", "parquet"}
     for asked, out in (("xml", None), (None, Path("x.doc")), (None, Path("x"))):
         with pytest.raises(OptionError):
             pick_format(asked, out)

@@ -93,6 +93,12 @@ class DecodeError(VideoError):
     kind = "decode"
 
 
+class FileChangedError(VideoError):
+    """The file was written to, replaced or removed while it was read."""
+
+    kind = "changed"
+
+
 class DecodeTimeoutError(VideoError):
     """Decoding took longer than the time limit and was stopped."""
 

@@ -8,11 +8,16 @@ from __future__ import annotations
 import base64
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from videomae_cli.errors import VideoMAEError
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
 SCHEMA_VERSION = 1
+
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -54,16 +59,33 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Classification:
-    """One video classified, best label first, or the reason why not. seconds: decoding and model together."""
+class Stamp:
+    """What a record says of the job it belongs to.
+
+    index: the file's place in the whole list of the job, from 0; shard: "I/N" where the list was split;
+    fingerprint: of model and settings (`jobs.settings`); version: of this package.
+    """
+
+    index: int = 0
+    fingerprint: str | None = None
+    version: str | None = None
+    shard: str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command found in one video, or the reason why it found nothing. Subclasses add what they found.
+
+    seconds: decoding and model together; views: clips x crops that went through the model.
+    """
 
     path: str
     model: str
     revision: str | None = None
-    predictions: tuple[Prediction, ...] = ()
     source: Source | None = None
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    views: int = 0
     error: Failure | None = None
 
     @property
@@ -71,18 +93,24 @@ class Classification:
         """ "ok" or "error"."""
         return "error" if self.error else "ok"
 
-    def as_dict(self) -> dict[str, Any]:
-        """The record for JSON and JSON Lines, keys in a fixed order."""
+    def content(self) -> Record:
+        """The fields of this kind of result."""
+        return {}
+
+    def as_dict(self, stamp: Stamp = Stamp()) -> Record:
+        """The documented record, keys in a fixed order."""
         source = self.source
         return {
             "schema_version": SCHEMA_VERSION,
+            "index": stamp.index,
             **path_fields(self.path),
             "status": self.status,
             "model": self.model,
             "revision": self.revision,
-            "predictions": [
-                {"label": p.label, "label_id": p.label_id, "score": round(p.score, 6)} for p in self.predictions
-            ],
+            "fingerprint": stamp.fingerprint,
+            "version": stamp.version,
+            "shard": stamp.shard,
+            **self.content(),
             "frames": [list(clip) for clip in source.frames] if source else [],
             "timestamps": [[round(t, 4) for t in clip] for clip in source.timestamps] if source else [],
             "sampling": source.sampling if source else None,
@@ -90,9 +118,57 @@ class Classification:
             "num_frames": source.num_frames if source else None,
             "fps": round(source.fps, 4) if source else None,
             "duration": round(source.duration, 4) if source else None,
+            "width": source.width if source else None,
+            "height": source.height if source else None,
+            "crops": source.crops if source else None,
             "warnings": list(self.warnings),
             "error": {"kind": self.error.kind, "message": printable(self.error.message)} if self.error else None,
         }
+
+
+@dataclass(frozen=True)
+class Classification(Result):
+    """One video classified, best label first."""
+
+    predictions: tuple[Prediction, ...] = ()
+
+    def content(self) -> Record:
+        return {
+            "predictions": [
+                {"label": p.label, "label_id": p.label_id, "score": round(p.score, 6)} for p in self.predictions
+            ]
+        }
+
+
+@dataclass(frozen=True)
+class VectorPlace:
+    """What one vector stands for: a file (all None), a clip, a tubelet slot t of it, or one token at (t, h, w).
+
+    start, end: seconds of the first and the last frame in it.
+    """
+
+    start: float
+    end: float
+    clip: int | None = None
+    t: int | None = None
+    h: int | None = None
+    w: int | None = None
+
+
+@dataclass(frozen=True)
+class Embedding(Result):
+    """The vectors of one video: (R, D) in the type they are stored in, and what each of them stands for."""
+
+    vectors: npt.NDArray[Any] | None = None
+    places: tuple[VectorPlace, ...] = ()
+
+    def content(self) -> Record:
+        """`rows`: the places; `vectors`: the array itself, which no JSON holds: writers know what to do with it."""
+        rows = [
+            {"clip": p.clip, "t": p.t, "h": p.h, "w": p.w, "start": round(p.start, 4), "end": round(p.end, 4)}
+            for p in self.places
+        ]
+        return {"rows": rows, "vectors": self.vectors}
 
 
 def path_fields(path: str) -> dict[str, str]:
@@ -102,6 +178,12 @@ def path_fields(path: str) -> dict[str, str]:
         return {"path": raw.decode("utf-8")}
     except UnicodeDecodeError:
         return {"path": printable(path), "path_bytes": base64.b64encode(raw).decode("ascii")}
+
+
+def path_of(record: Record) -> str:
+    """The path of a record as the system has it, whatever bytes it holds: the inverse of `path_fields`."""
+    raw = record.get("path_bytes")
+    return os.fsdecode(base64.b64decode(raw)) if raw else str(record["path"])
 
 
 def printable(text: str) -> str:

@@ -11,10 +11,11 @@ from recipes.camera_motion.motion import LABELS
 
 Matrix = npt.NDArray[np.int64]
 
-DIFFICULTY = {
-    0.0: "large clean motions (difficulty 0)",
-    0.5: "half of them small, shaky, noisy or crossed by objects (difficulty 0.5)",
-    1.0: "all of them so, down to the smallest motion that has a label (difficulty 1)",
+MEANING = {
+    "as in training": "the mix that training ends with (difficulties from 0.4 to 1)",
+    "at difficulty 0": "large clean motions (difficulty 0)",
+    "at difficulty 0.5": "half of them small, shaky, noisy or crossed by objects (difficulty 0.5)",
+    "at difficulty 1": "all of them so, down to the smallest motion that has a label (difficulty 1)",
 }
 
 HEAD = """---
@@ -61,8 +62,8 @@ Apache-2.0.
 - Motions slower than about 0.3 % of the picture's width between two sampled frames may be called static.
 - One label a clip: a camera that pans and then tilts gets the mean of its clips; a diagonal move gets the larger part.
 - A subject that fills most of the picture and moves is seen as camera motion: the first shot of `bikes.mp4`, a standing
-  camera above a passing bus, is called *tilt up*. A dolly forward counts as zoom in.
-- *static* is the weakest label over real footage: what moves inside is taken for the camera in over a third of such clips.
+  camera above a passing bus, is called *roll counter-clockwise*. A dolly forward counts as zoom in.
+- What moves inside can be taken for the camera: the first row of the table over real footage.
 - A clip that spans a cut gets a meaningless label.
 - Very flat scenes (sky, a blank wall) and heavy motion blur carry little to read a motion from.
 """
@@ -79,14 +80,14 @@ def _table(matrix: Matrix) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_card(file: Path, *, rendered: dict[float, Matrix], footage: Matrix, parts: dict[str, Matrix]) -> None:
+def write_card(file: Path, *, rendered: dict[str, Matrix], footage: Matrix, parts: dict[str, Matrix]) -> None:
     """Writes the card. Matrices are (labels, labels): rows the truth, columns what the model called it."""
     text = HEAD
     for level, matrix in rendered.items():
-        text += f"| rendered motions on held-out pictures, {DIFFICULTY[level]} | {_top1(matrix)} |\n"
+        text += f"| rendered motions on held-out pictures, {MEANING[level]} | {_top1(matrix)} |\n"
     text += f"| a crop window moved across held-out real footage, through H.264 files | {_top1(footage)} |\n"
     for name, matrix in parts.items():
         text += f"| - of these, {name} (frames) | {_top1(matrix)} |\n"
-    text += "\n### Rendered, difficulty 0.5\n\n" + _table(rendered[0.5])
+    text += "\n### Rendered, as in training\n\n" + _table(rendered["as in training"])
     text += "\n### Window over real footage\n\n" + _table(footage)
     file.write_text(text + TAIL, encoding="utf-8")

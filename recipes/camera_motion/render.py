@@ -122,14 +122,18 @@ def _crop(rng: np.random.Generator, picture: Picture, size: int) -> Clip:
     return np.asarray(cv2.resize(crop, (size, size)))
 
 
-def add_object(rng: np.random.Generator, clip: Clip, path: CameraPath, picture: Picture) -> Clip:
-    """Something that moves on its own: in the scene (a walker), in front of the lens (a passer-by), or with it."""
+def add_object(
+    rng: np.random.Generator, clip: Clip, path: CameraPath, picture: Picture, *, small: bool = False
+) -> Clip:
+    """Something that moves on its own: in the scene (a walker), in front of the lens (a passer-by), or with it.
+
+    small: one of a crowd, always in the scene."""
     side = 96
     texture, mask = _crop(rng, picture, side), _blob(rng, side)
-    reach = rng.uniform(10, 40)  # view pixels across
-    kind = rng.random()
+    reach = rng.uniform(5, 18) if small else rng.uniform(10, 40)  # view pixels across
+    kind = 0.0 if small else rng.random()
     position = rng.uniform(-0.55, 0.55, 2) * SIZE
-    velocity = rng.normal(0, 1, 2) * rng.choice([0.0, 0.5, 2.0])
+    velocity = rng.normal(0, 1, 2) * rng.choice([0.3, 0.7, 1.5] if small else [0.0, 0.5, 2.0])
     spin, growth, sway = rng.normal(0, 0.03), rng.normal(0, 0.01), shake(rng, 1.5 * rng.random())
     anchor = int(rng.integers(0, FRAMES))  # the frame in which the object stands at `position`
     scene = path.affine(anchor)[:, :2] @ position + path.affine(anchor)[:, 2]
@@ -224,10 +228,19 @@ class Renderer:
         return pool[int(rng.integers(0, len(pool)))]
 
     def _scene(self, rng: np.random.Generator, path: CameraPath, difficulty: float) -> Clip | None:
-        if self._footage and rng.random() < 0.2 * difficulty:
+        if self._footage and rng.random() < 0.3 * difficulty:
             footage = self._footage[int(rng.integers(0, len(self._footage)))]
             return over_footage(rng, footage, path, stride=int(rng.integers(1, 5)))
         return over_picture(rng, self._picture(rng), path)
+
+    def _subjects(self, rng: np.random.Generator, clip: Clip, path: CameraPath, label: str, difficulty: float) -> Clip:
+        """Things that move in the scene. More often under a camera that stands: what moves must not be taken for it."""
+        often = 0.9 if label == "static" else 0.6
+        if rng.random() < often * difficulty:
+            crowd = rng.random() < 0.35
+            for _ in range(int(rng.integers(3, 8)) if crowd else int(rng.integers(1, 4))):
+                clip = add_object(rng, clip, path, self._picture(rng), small=crowd)
+        return clip
 
     def sample(self, index: int, *, difficulty: float, labels: tuple[str, ...] = LABELS) -> Sample:
         """Sample `index`. The same arguments give the same bytes."""
@@ -241,8 +254,7 @@ class Renderer:
                 clip = None
         if rng.random() < 0.25 * difficulty:
             clip = add_parallax(rng, clip, path, self._picture(rng))
-        for _ in range(int(rng.integers(1, 4)) if rng.random() < 0.6 * difficulty else 0):
-            clip = add_object(rng, clip, path, self._picture(rng))
+        clip = self._subjects(rng, clip, path, label, difficulty)
         clip = degrade(rng, clip, difficulty)
         local = path.flow(token_points())  # (T-1, P, 2)
         whole = np.broadcast_to(path.steps()[:, None], (*local.shape[:2], 4))

@@ -1,6 +1,6 @@
 """Trains the bundled `camera-motion` checkpoint from scratch on rendered clips.
 
-    python -m recipes.camera_motion.train --data data/ --out runs/camera-motion [--clips 240000]
+    python -m recipes.camera_motion.train --data data/ --out runs/camera-motion [--clips 200000]
 
 Seeded and resumable: run the same command again and it goes on from the last saved state. Two things get the model over
 the plateau on which a cold start sits for tens of thousands of clips: a curriculum (large noise-free pans, tilts and
@@ -35,6 +35,7 @@ from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification
 MEAN, STD = 0.45, 0.25  # of all channels alike, as written to preprocessor_config.json
 BATCH = 32
 GRID = SIZE // PATCH
+SPREAD = (0.4, 1.0)  # of the difficulty within a batch: easy clips never disappear
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Stream(IterableDataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor, flo
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]]:
         for first in range(self._start, self._total, BATCH):
             now = stage(first, self._total)
-            spread = np.random.default_rng([7, first]).uniform(0.4, 1, BATCH)  # easy clips never disappear
+            spread = np.random.default_rng([7, first]).uniform(*SPREAD, BATCH)
             samples = [
                 self._renderer.sample(first + i, difficulty=now.difficulty * float(spread[i]), labels=now.labels)
                 for i in range(BATCH)
@@ -260,7 +261,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder made by recipes.camera_motion.sources")
     parser.add_argument("--out", type=Path, required=True, help="folder for the state, the log and the checkpoint")
-    parser.add_argument("--clips", type=int, default=110_000, help="clips to train on, in all")
+    parser.add_argument("--clips", type=int, default=200_000, help="clips to train on, in all")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(

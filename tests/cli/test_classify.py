@@ -23,10 +23,14 @@ from videomae_cli.video import PreprocessConfig, Preprocessor, open_video
 
 RECORD = [
     "schema_version",
+    "index",
     "path",
     "status",
     "model",
     "revision",
+    "fingerprint",
+    "version",
+    "shard",
     "predictions",
     "frames",
     "timestamps",
@@ -35,6 +39,9 @@ RECORD = [
     "num_frames",
     "fps",
     "duration",
+    "width",
+    "height",
+    "crops",
     "warnings",
     "error",
 ]
@@ -89,7 +96,7 @@ def test_bad_files_cost_themselves_only(videomae: Run, video: Path, checkpoint: 
     ]
     lines = done.stderr.splitlines()
     assert len(lines) == 6  # one for each failure, one to sum up
-    assert lines[-1] == "videomae: 1 of 6 files classified, 5 failed"
+    assert lines[-1] == "videomae: 1 of 6 files classified, 5 failed: 3 not_a_video, 2 not_found"
     assert "Traceback" not in done.stderr
 
 
@@ -105,7 +112,7 @@ def test_audio_only_is_said_so(videomae: Run, checkpoint: Path, tmp_path: Path) 
         container.mux(stream.encode(None))
     done = videomae("classify", path, "--model", checkpoint)
     assert done.returncode == 1
-    assert done.stdout == ""
+    assert "failed: " in done.stdout
     (line,) = done.stderr.splitlines()
     assert "song.mp4" in line
     assert "audio" in line

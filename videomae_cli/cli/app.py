@@ -1,6 +1,6 @@
 """The `videomae` application: its commands, and the one place where exceptions become exit codes.
 
-Exit codes: 0 fine, 1 something failed, 2 wrong usage, 130 interrupted. Commands import torch, cv2 and huggingface_hub
+Exit codes: 0 fine, 1 something failed, 2 wrong usage, 130 interrupted (143 by SIGTERM). Commands import torch, cv2 and huggingface_hub
 inside their functions, so that help, version and usage errors stay fast.
 """
 
@@ -16,9 +16,12 @@ from typer.core import TyperGroup
 from videomae_cli import __version__
 from videomae_cli.cli import console
 from videomae_cli.cli.attend import attend
+from videomae_cli.cli.batch import Terminated
 from videomae_cli.cli.classify import classify
 from videomae_cli.cli.convert import convert
 from videomae_cli.cli.download import download
+from videomae_cli.cli.embed import embed
+from videomae_cli.cli.merge import merge
 from videomae_cli.cli.models import models
 from videomae_cli.cli.reconstruct import reconstruct
 from videomae_cli.errors import OptionError, VideoMAEError
@@ -34,10 +37,10 @@ class Commands(TyperGroup):
             console.trace()
             console.error(str(error))
             raise typer.Exit(2 if isinstance(error, OptionError) else 1) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interruption:
             console.trace()
-            console.error("interrupted")
-            raise typer.Exit(130) from None
+            console.error(str(interruption) or "interrupted")
+            raise typer.Exit(143 if isinstance(interruption, Terminated) else 130) from None
         except BrokenPipeError:
             # The reader (`| head`) has gone: what it wanted it has. Python must not try to flush again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -76,6 +79,8 @@ def root(
 
 
 app.command()(classify)
+app.command()(embed)
+app.command()(merge)
 app.command()(reconstruct)
 app.command()(attend)
 app.command()(models)

@@ -55,7 +55,7 @@ def attend(
     ] = False,
     scale: options.Scale = None,
     frames_dir: options.FramesDir = None,
-    overwrite: options.Overwrite = False,
+    overwrite: options.ReplaceFiles = False,
     clips: options.FewClips = 1,
     sampling: options.Sampling = "auto",
     stride: options.Stride = None,

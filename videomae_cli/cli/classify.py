@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from videomae_cli.cli import console, options
+from videomae_cli.cli.batch import Batch, check_found, check_progress, settings_for
 from videomae_cli.cli.loading import ModelRequest, load_classifier
-from videomae_cli.errors import OutputError
+from videomae_cli.cli.planning import Plan, say_plan
+from videomae_cli.cli.targets import open_target
+from videomae_cli.jobs import Settings, Shard
 from videomae_cli.results import Classification, Failure
-from videomae_cli.video import Decoder, SamplingSpec, discover, parse_time
-from videomae_cli.writers import WRITERS, Writer, pick_format
+from videomae_cli.video import Decoder, Filter, FoundVideo, SamplingSpec, auto_workers, find_videos, parse_time
+from videomae_cli.writers import pick_format
 
 if TYPE_CHECKING:
     from videomae_cli.pipeline import Classifier
@@ -27,9 +28,16 @@ def classify(
     revision: options.Revision = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Labels a file, best first.")] = 5,
     format: Annotated[
-        str | None, typer.Option(help="Default: as FILE's name ends, else table.", metavar="table|json|jsonl")
+        str | None,
+        typer.Option(help="Default: as FILE's name ends, else table.", metavar="table|json|jsonl|csv|parquet"),
     ] = None,
     output: options.Output = None,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    recursive: options.Recursive = True,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
+    shard: options.ShardOf = None,
     sampling: options.Sampling = "auto",
     stride: options.Stride = None,
     clips: options.Clips = None,
@@ -41,9 +49,13 @@ def classify(
     resize: options.Resize = "antialias",
     timeout: options.Timeout = 120.0,
     device: options.Device = "auto",
-    batch_size: options.BatchSize = 8,
+    batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
     heads: options.Heads = None,
     labels: options.Labels = None,
+    ok_on_errors: options.OkOnErrors = False,
+    dry_run: options.DryRun = False,
+    progress: options.ProgressMode = "auto",
     debug: options.Debug = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -63,24 +75,57 @@ def classify(
         start=parse_time(start) if start is not None else None,
         end=parse_time(end) if end is not None else None,
     )
-    found = discover(paths)
+    check_progress(progress)
+    part = Shard.parse(shard) if shard is not None else None
+    target = open_target(chosen, output, resume=resume, overwrite=overwrite)
+    only = Filter(tuple(include or ()), tuple(exclude or ()))
+    found: Sequence[FoundVideo] = find_videos(paths, recursive=recursive, only=only)
+    check_found(found, shard=part)
+    found = part.of(found) if part else found
+    request = ModelRequest(model, revision, device, resize, top_k, batch_size, heads, labels)
+    decoder = Decoder(timeout=timeout or None, workers=workers or auto_workers(len(found)), debug=debug)
+    if dry_run:
+        with decoder:
+            say_plan(found, lambda: _plan(spec, request, decoder), output)
+        return
     # The output first: one that can't be written is told before a model is loaded.
-    with _open(chosen, output) as writer, Decoder(timeout=timeout or None, debug=debug) as decoder:
-        if all(video.error for video in found):
+    with target, decoder:
+        batch = Batch(found, target, "classified", part, progress, ok_on_errors)
+        if part is None and all(video.error for video in found):
             # Nothing to classify, so nobody waits for a model; the records are written all the same.
-            results: Iterable[Classification] = (
-                Classification(video.path, model, error=Failure.of(video.error)) for video in found if video.error
-            )
-        else:
-            decoder.start()  # its process starts up while the model loads
-            request = ModelRequest(model, revision, device, resize, top_k, batch_size, heads, labels)
-            classifier, spec = _ready(spec, request)
-            results = classifier(found, sampling=spec, decoder=decoder)
-        failed = _write(results, writer, total=len(found), output=output)
-    if failed and len(found) > 1:
-        console.note(f"{len(found) - failed} of {len(found)} files classified, {failed} failed")
-    if failed:
-        raise typer.Exit(1)
+            batch.run(settings_for("classify", {"model": model}), lambda left, _: _failures(left, model))
+            return
+        decoder.start()  # its process starts up while the model loads
+        classifier, spec = _ready(spec, request)
+        batch.run(
+            _settings(classifier, spec, request),
+            lambda left, views: classifier(
+                left, sampling=spec, decoder=decoder, offset=views, eager=not target.resumable
+            ),
+        )
+
+
+def _plan(asked: SamplingSpec, request: ModelRequest, decoder: Decoder) -> Plan:
+    classifier, spec = _ready(asked, request)
+    return Plan(classifier.name, classifier.batch_size, lambda found: classifier(found, sampling=spec, decoder=decoder))
+
+
+def _failures(found: Iterable[FoundVideo], model: str) -> Iterable[Classification]:
+    return (Classification(video.path, model, error=Failure.of(video.error)) for video in found if video.error)
+
+
+def _settings(classifier: Classifier, spec: SamplingSpec, request: ModelRequest) -> Settings:
+    from videomae_cli.model import weights_digest
+
+    values = {
+        "model": classifier.name,
+        "revision": classifier.revision,
+        "weights": weights_digest(classifier.model),
+        **classifier.settings,
+        "preprocessing": asdict(classifier.preprocessor.config),
+        "sampling": asdict(spec),
+    }
+    return settings_for("classify", values)
 
 
 def _ready(asked: SamplingSpec, request: ModelRequest) -> tuple[Classifier, SamplingSpec]:
@@ -88,41 +133,3 @@ def _ready(asked: SamplingSpec, request: ModelRequest) -> tuple[Classifier, Samp
     classifier, hints = load_classifier(request)
     spec = replace(asked, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)
     return classifier, spec
-
-
-def _open(chosen: str, output: Path | None) -> Writer:
-    if chosen == "table" and output is None and console.is_terminal(sys.stdout):
-        from videomae_cli.cli.display import TerminalWriter, consoles
-
-        return TerminalWriter(consoles()[0])
-    return WRITERS[chosen](output)
-
-
-def _write(results: Iterable[Classification], writer: Writer, *, total: int, output: Path | None) -> int:
-    """Write all results, report failures and warnings on stderr, and count the failures."""
-    from videomae_cli.cli.display import TerminalWriter, consoles, progress
-
-    # The bar and the tables share one console, which takes the bar away while it prints. Lines of data that go to the
-    # same terminal past it would be written into the bar: then there is none.
-    if output is not None or isinstance(writer, TerminalWriter) or not console.is_terminal(sys.stdout):
-        talk = writer.console if isinstance(writer, TerminalWriter) else consoles()[1]
-        results = progress(results, total=total, console=talk)
-    failed = 0
-    for result in results:
-        if result.error:
-            failed += 1
-            console.error(named(result.path, result.error.message))
-        for warning in result.warnings:
-            console.note(named(result.path, warning))
-        try:
-            writer.write(result)
-        except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                raise
-            raise OutputError(f"can't write {output or 'to standard output'}: {error.strerror}") from None
-    return failed
-
-
-def named(path: str, message: str) -> str:
-    """`message` with the file it is about, unless it names it already."""
-    return message if path in message else f"{path}: {message}"

@@ -86,3 +86,16 @@ def _one_line(text: str) -> str:
     encoding = sys.stderr.encoding or "utf-8"
     text = printable(text).replace("\r", " ").replace("\n", " ")
     return "".join(c if c.isprintable() else "?" for c in text).encode(encoding, "replace").decode(encoding)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 12 s, 3 min, 2 h 5 min, 4 d 3 h."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    minutes, hours, days = round(whole / 60), whole // 3600, whole // 86400
+    if minutes < 100:
+        return f"{minutes} min"
+    if days < 4:
+        return f"{hours} h {whole // 60 % 60} min"
+    return f"{days} d {hours % 24} h"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from videomae_cli.cli.console import is_terminal, lines_through, loudness
-from videomae_cli.results import Classification, printable
+from videomae_cli.cli.console import is_terminal, loudness
+from videomae_cli.results import Record, path_of, printable
 from videomae_cli.writers import TextWriter, describe
 
 BAR_WIDTH = 24
@@ -23,29 +22,30 @@ class TerminalWriter(TextWriter):
     """The table for a terminal: rank, label, bar, score, and a line on how it was made."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__(None)
+        super().__init__(sys.stdout.buffer)
         self.console = console
 
-    def write(self, result: Classification) -> None:
-        if result.error:
-            return
+    def write(self, record: Record, seconds: float | None = None) -> None:
+        if record["error"]:
+            return  # the line on stderr says it
         table = Table(
-            title=_plain(result.path, "bold"), title_justify="left", box=None, pad_edge=False, show_header=False
+            title=plain(path_of(record), "bold"), title_justify="left", box=None, pad_edge=False, show_header=False
         )
         table.add_column(justify="right", style="dim")
         table.add_column(overflow="fold")
         table.add_column(width=BAR_WIDTH)
         table.add_column(justify="right")
-        for rank, p in enumerate(result.predictions, 1):
+        for rank, p in enumerate(record["predictions"], 1):
             # Labels come from a checkpoint: as Text, so that [brackets] in them stay brackets.
-            bar = ProgressBar(total=1.0, completed=p.score, width=BAR_WIDTH)
-            table.add_row(str(rank), _plain(p.label, "bold" if rank == 1 else ""), bar, f"{p.score:.1%}")
+            bar = ProgressBar(total=1.0, completed=p["score"], width=BAR_WIDTH)
+            table.add_row(str(rank), plain(p["label"], "bold" if rank == 1 else ""), bar, f"{p['score']:.1%}")
         self.console.print(table)
-        self.console.print(_plain(describe(result), "dim"))
+        self.console.print(plain(describe(record, seconds), "dim"))
         self.console.print()
 
 
-def _plain(text: str, style: str) -> Text:
+def plain(text: str, style: str) -> Text:
+    """Text from outside: as it is, [brackets] too, without what would move the cursor."""
     return Text("".join(c if c.isprintable() else "?" for c in printable(text)), style=style)
 
 
@@ -67,28 +67,5 @@ def waiting(text: str, console: Console) -> Iterator[None]:
     if not _wanted():
         yield
         return
-    with console.status(_plain(text, "")):
+    with console.status(plain(text, "")):
         yield
-
-
-def progress(results: Iterable[Classification], *, total: int, console: Console) -> Iterator[Classification]:
-    """Passes `results` on, with a bar on a terminal when there is more than one file."""
-    if not _wanted() or total < 2:
-        yield from results
-        return
-    columns = (
-        SpinnerColumn(),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("files"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[failures]}", style="red"),
-    )
-    bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
-    with bar, lines_through(lambda line: console.print(_plain(line, ""))):
-        task = bar.add_task("", total=total, failures="")
-        failed = 0
-        for result in results:
-            failed += result.error is not None
-            bar.update(task, advance=1, failures=f"{failed} failed" if failed else "")
-            yield result

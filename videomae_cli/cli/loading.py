@@ -35,7 +35,7 @@ class ModelRequest:
     device: str = "auto"
     resize: str = "antialias"
     top_k: int = 5
-    batch_size: int = 8
+    batch_size: int | None = None
     heads: int | None = None
     labels: Path | None = None
 
@@ -44,7 +44,7 @@ def load_classifier(request: ModelRequest) -> tuple[Classifier, SamplingHints]:
     """Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError or OptionError."""
     from videomae_cli.cli.display import consoles, waiting
     from videomae_cli.model import VideoMAEForVideoClassification
-    from videomae_cli.pipeline import Classifier, pick_device
+    from videomae_cli.pipeline import Classifier, auto_batch_size, pick_device
 
     device = pick_device(request.device)  # before the download: a wrong --device shouldn't wait for it
     labels = read_labels(request.labels) if request.labels else None
@@ -65,13 +65,13 @@ def load_classifier(request: ModelRequest) -> tuple[Classifier, SamplingHints]:
         name=source.name,
         revision=source.revision,
         top_k=request.top_k,
-        batch_size=request.batch_size,
+        batch_size=request.batch_size or auto_batch_size(config, device),
     )
-    return classifier, sampling_hints(config.num_frames, config.extra, source.name)
+    return classifier, find_hints(config.num_frames, config.extra, source.name)
 
 
-def sampling_hints(frames: int, extra: Mapping[str, Any], name: str) -> SamplingHints:
-    """Our own section of config.json says it best; else the registry, by the model's name."""
+def find_hints(frames: int, extra: Mapping[str, Any], name: str) -> SamplingHints:
+    """How a checkpoint's training data was sampled. Our own section of config.json says it best; else the registry, by the model's name."""
     section = extra.get("videomae_cli")
     sampling = section.get("sampling") if isinstance(section, dict) else None
     if isinstance(sampling, dict):

@@ -9,7 +9,14 @@ import typer
 
 DEFAULT_MODEL = "MCG-NJU/videomae-base-finetuned-kinetics"
 
-Paths = Annotated[list[str], typer.Argument(help="Video files, or folders to search for them.", metavar="PATH")]
+Paths = Annotated[
+    list[str],
+    typer.Argument(
+        help="Video files, folders to search for them, patterns ('clips/**/*.mp4'), @LIST for the names in a file, "
+        "- for names on standard input.",
+        metavar="PATH",
+    ),
+]
 Model = Annotated[
     str,
     typer.Option(
@@ -65,7 +72,9 @@ Resize = Annotated[
         help="antialias: as the reference processor; opencv: as the official code.", metavar="antialias|opencv"
     ),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Clips through the model at once.")]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Clips through the model at once. Default: as model and device have it best.")
+]
 Labels = Annotated[
     Path | None,
     typer.Option(
@@ -75,6 +84,45 @@ Labels = Annotated[
 ]
 Heads = Annotated[
     int | None, typer.Option(min=1, help="Attention heads, where the checkpoint can't tell or tells wrong.")
+]
+
+# Which files, and what becomes of a long job.
+Recursive = Annotated[bool, typer.Option(help="Whether folders are searched to the bottom.")]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Only files whose name or path matches; in folders instead of the known video suffixes. May be repeated.",
+        metavar="PATTERN",
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(help="No files or folders whose name or path matches. May be repeated.", metavar="PATTERN"),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes that decode ahead of the model. Default: one a core, at most 16.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an output that an earlier run did not complete.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an output, or what an earlier run kept of one, by a new one.")
+]
+ShardOf = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", help="Only part I (from 1) of N of the files, for N machines; join with merge.", metavar="I/N"
+    ),
+]
+OkOnErrors = Annotated[bool, typer.Option("--ok-on-errors", help="Exit with 0 although files failed.")]
+ProgressMode = Annotated[
+    str,
+    typer.Option(
+        "--progress",
+        help="auto: a bar on a terminal, else nothing; plain: a line now and then, for a log.",
+        metavar="auto|plain|none",
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only say what would be done, and how long it may take; writes nothing.")
 ]
 
 # What `reconstruct` and `attend` draw.
@@ -87,7 +135,7 @@ Picture = Annotated[
         metavar="FILE",
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")]
+ReplaceFiles = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")]
 FramesDir = Annotated[
     Path | None, typer.Option("--frames-dir", help="Write every panel's frames as single PNGs.", metavar="DIR")
 ]

@@ -96,7 +96,7 @@ def reconstruct(
     ] = ",".join(PANELS),
     scale: options.Scale = None,
     frames_dir: options.FramesDir = None,
-    overwrite: options.Overwrite = False,
+    overwrite: options.ReplaceFiles = False,
     as_json: options.Json = False,
     clips: options.FewClips = 1,
     sampling: options.Sampling = "auto",

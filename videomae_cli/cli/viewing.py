@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from videomae_cli.cli import console
-from videomae_cli.cli.loading import sampling_hints
+from videomae_cli.cli.loading import find_hints
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import CheckpointError, OptionError, OutputError, VideoError
 from videomae_cli.hub import REGISTRY
@@ -86,7 +86,7 @@ def spec_from(
 
 def fit_spec(spec: SamplingSpec, config: VideoMAEConfig, name: str) -> SamplingSpec:
     """The sampling asked for as this checkpoint needs it."""
-    hints = sampling_hints(config.num_frames, config.extra, name)
+    hints = find_hints(config.num_frames, config.extra, name)
     return replace(spec, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)
 
 

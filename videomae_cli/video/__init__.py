@@ -1,5 +1,6 @@
 """Video files in, uint8 clips out: which files, which frames, decoding, resizing. Knows no model.
 
+    naming      what a user types -> paths: names, patterns, @lists, standard input (`find_videos`)
     discovery   paths -> the video files behind them
     sampling    (frame count, times, what is wanted) -> frame indices; pure maths
     reader      one file -> exactly the frames asked for, in this process (`open_video`)
@@ -25,8 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from videomae_cli.video.clips import ClipRequest, DecodedVideo
-    from videomae_cli.video.decoder import Decoder
-    from videomae_cli.video.discovery import FoundVideo, discover
+    from videomae_cli.video.decoder import Decoder, auto_workers
+    from videomae_cli.video.discovery import Filter, FoundVideo, discover
+    from videomae_cli.video.naming import find_videos
     from videomae_cli.video.preprocess import FrameTransform, PreprocessConfig, Preprocessor
     from videomae_cli.video.reader import VideoInfo, VideoReader, open_video
     from videomae_cli.video.sampling import SamplingPlan, SamplingSpec, parse_time, plan_clips
@@ -35,6 +37,7 @@ __all__ = [
     "ClipRequest",
     "DecodedVideo",
     "Decoder",
+    "Filter",
     "FoundVideo",
     "FrameTransform",
     "PreprocessConfig",
@@ -43,7 +46,9 @@ __all__ = [
     "SamplingSpec",
     "VideoInfo",
     "VideoReader",
+    "auto_workers",
     "discover",
+    "find_videos",
     "open_video",
     "parse_time",
     "plan_clips",
@@ -53,6 +58,7 @@ _HOME = {
     "ClipRequest": "clips",
     "DecodedVideo": "clips",
     "Decoder": "decoder",
+    "Filter": "discovery",
     "FoundVideo": "discovery",
     "FrameTransform": "preprocess",
     "PreprocessConfig": "preprocess",
@@ -61,7 +67,9 @@ _HOME = {
     "SamplingSpec": "sampling",
     "VideoInfo": "reader",
     "VideoReader": "reader",
+    "auto_workers": "decoder",
     "discover": "discovery",
+    "find_videos": "naming",
     "open_video": "reader",
     "parse_time": "sampling",
     "plan_clips": "sampling",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli.errors import DecodeError
+from videomae_cli.errors import DecodeError, FileChangedError
 from videomae_cli.video.preprocess import FrameTransform
 from videomae_cli.video.reader import VideoInfo, VideoReader, open_video
 from videomae_cli.video.sampling import SamplingPlan, SamplingSpec, plan_clips
@@ -48,10 +49,15 @@ class DecodedVideo:
         clips = self.frames[np.asarray(self.rows)].transpose(0, 2, 1, 3, 4, 5)
         return np.ascontiguousarray(clips.reshape(-1, *clips.shape[2:]))
 
+    def without_frames(self) -> DecodedVideo:
+        """All but the pixels."""
+        return replace(self, frames=self.frames[:0])
+
 
 def decode_clips(request: ClipRequest) -> DecodedVideo:
     """Decode one file in this process. Raises a VideoError or DependencyError."""
     started = time.monotonic()
+    before = _fingerprint(request.path)
     with open_video(request.path) as reader:
         try:
             result = _decode(reader, request)
@@ -61,7 +67,18 @@ def decode_clips(request: ClipRequest) -> DecodedVideo:
         if counted_again:
             # Only while reading did it show that fewer frames decode than the file has packets: plan anew.
             result = _decode(reader, request)
+    if _fingerprint(request.path) != before:
+        raise FileChangedError(f"{os.fspath(request.path)!r} changed while it was read: try again when it is whole")
     return replace(result, seconds=time.monotonic() - started)
+
+
+def _fingerprint(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """What changes when a file is written to; None for one that is gone."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _decode(reader: VideoReader, request: ClipRequest) -> DecodedVideo:

@@ -7,6 +7,7 @@ import queue
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Condition
 
 from videomae_cli.errors import OptionError, VideoMAEError
 from videomae_cli.video.clips import ClipRequest, DecodedVideo, decode_clips
@@ -16,6 +17,26 @@ from videomae_cli.video.worker import WorkerProcess
 __all__ = ["ClipRequest", "DecodedVideo", "Decoder", "decode_clips"]
 
 Outcome = DecodedVideo | VideoMAEError
+
+# Decoded frames that may wait for the model: some two hundred clips of 16 frames of 224 x 224.
+AHEAD_BYTES = 512 * 2**20
+# Each process takes some 200 MB with torch and OpenCV in it.
+MAX_AUTO_WORKERS = 16
+
+
+def auto_workers(files: int) -> int:
+    """Decoding processes where nobody says how many: one a core, no more than there are files."""
+    return max(1, min(_cores(), files, MAX_AUTO_WORKERS))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _threads_each(workers: int) -> int | None:
+    """Threads of each process. Where the processes take all cores together, one: threads that decode one file wait for
+    each other, which costs processor time, most of it with small pictures (`benchmarks/workers.py`)."""
+    return 1 if workers >= _cores() else None
 
 
 class Decoder:
@@ -33,7 +54,9 @@ class Decoder:
         if workers < 1:
             raise OptionError(f"workers must be at least 1, not {workers}")
         self._timeout, self._isolate, self._count = timeout, isolate, workers
-        self._all = [WorkerProcess(debug=debug) for _ in range(workers if isolate else 0)]
+        self._all = [
+            WorkerProcess(debug=debug, threads=_threads_each(workers)) for _ in range(workers if isolate else 0)
+        ]
         self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
         for worker in self._all:
             self._idle.put(worker)
@@ -41,8 +64,9 @@ class Decoder:
             set_debug(True)
 
     def start(self) -> None:
-        """Start the processes now, while the caller does something else, such as loading a model; optional."""
-        for worker in self._all:
+        """Start now, while the caller does something else, such as loading a model; optional. The first process only:
+        more would take the caller's time on the same cores, and start when there is work for them."""
+        for worker in self._all[:1]:
             worker.start(warm=True)
 
     def decode(self, request: ClipRequest) -> DecodedVideo:
@@ -58,26 +82,62 @@ class Decoder:
         assert isinstance(result, DecodedVideo)
         return result
 
-    def decode_all(self, requests: Iterable[ClipRequest]) -> Iterator[tuple[ClipRequest, Outcome]]:
+    def decode_all(self, requests: Iterable[ClipRequest], *, ahead: int = 1) -> Iterator[tuple[ClipRequest, Outcome]]:
         """Each request with its clips or its error, in order. While the caller works on one file, the next are decoded:
-        one more than there are workers, no further, so that memory stays flat."""
+        `ahead` more than there are workers, and only until `AHEAD_BYTES` of frames wait, so that memory stays flat."""
+        for item in self.decode_or_idle(requests, ahead=ahead):
+            if item is not None:
+                yield item
+
+    def decode_or_idle(
+        self, requests: Iterable[ClipRequest], *, ahead: int = 1
+    ) -> Iterator[tuple[ClipRequest, Outcome] | None]:
+        """The same, with None each time the caller would have to wait: it may do something else first."""
         if not self._isolate:
             for request in requests:
+                yield None
                 yield request, self._outcome(request)
             return
         waiting: deque[tuple[ClipRequest, Future[Outcome]]] = deque()
+        room = _Room(AHEAD_BYTES)
         executor = ThreadPoolExecutor(self._count, thread_name_prefix="decoder")
         try:
-            for request in requests:
-                waiting.append((request, executor.submit(self._outcome, request)))
-                if len(waiting) > self._count:
-                    done, future = waiting.popleft()
-                    yield done, future.result()
+            for number, request in enumerate(requests):
+                waiting.append((request, executor.submit(self._when_room, request, number, room)))
+                if len(waiting) >= self._count + ahead:
+                    if not waiting[0][1].done():
+                        yield None
+                    yield self._next(waiting, room)
             while waiting:
-                done, future = waiting.popleft()
-                yield done, future.result()
+                if not waiting[0][1].done():
+                    yield None
+                yield self._next(waiting, room)
         finally:
+            room.give_up()
             executor.shutdown(wait=False, cancel_futures=True)
+
+    def _when_room(self, request: ClipRequest, number: int, room: _Room) -> Outcome:
+        room.wait(number)
+        outcome = self._outcome(request)
+        room.fill(_size(outcome))
+        return outcome
+
+    @staticmethod
+    def _next(waiting: deque[tuple[ClipRequest, Future[Outcome]]], room: _Room) -> tuple[ClipRequest, Outcome]:
+        request, future = waiting.popleft()
+        outcome = future.result()
+        room.free(_size(outcome))
+        return request, outcome
+
+    @property
+    def workers(self) -> int:
+        """How many files may be decoded at once."""
+        return self._count
+
+    @property
+    def processes(self) -> list[int]:
+        """The process numbers of the decoders that run."""
+        return [worker.pid for worker in self._all if worker.pid is not None]
 
     def close(self) -> None:
         """End the processes."""
@@ -95,3 +155,35 @@ class Decoder:
             return self.decode(request)
         except VideoMAEError as error:
             return error
+
+
+class _Room:
+    """How many bytes of results wait to be taken, and who has to wait for that to get less."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._held, self._taken, self._over = limit, 0, 0, False
+        self._changed = Condition()
+
+    def wait(self, number: int) -> None:
+        """Until there is room. Request `number`, if it is the next to be taken, never waits: all others wait for it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or self._held < self._limit or number == self._taken)
+
+    def fill(self, size: int) -> None:
+        with self._changed:
+            self._held += size
+
+    def free(self, size: int) -> None:
+        with self._changed:
+            self._held -= size
+            self._taken += 1
+            self._changed.notify_all()
+
+    def give_up(self) -> None:
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+
+def _size(outcome: Outcome) -> int:
+    return outcome.frames.nbytes if isinstance(outcome, DecodedVideo) else 0

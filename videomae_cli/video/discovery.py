@@ -1,14 +1,16 @@
-"""Paths and folders -> the video files behind them. Opens nothing and knows no decoder.
+"""Paths and folders -> the video files behind them. Opens no video and knows no decoder.
 
 A wrong path is a value, not an exception, so that one typing error among a thousand paths costs one record.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from videomae_cli.errors import VideoError, VideoMAEError, VideoNotFoundError
@@ -26,7 +28,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # slots: there may be millions
 class FoundVideo:
     """One path to process, or one that can't be (`error` says why)."""
 
@@ -34,17 +36,50 @@ class FoundVideo:
     error: VideoMAEError | None = None
 
 
-def discover(paths: Iterable[str | Path], *, recursive: bool = True) -> list[FoundVideo]:
+@dataclass(frozen=True)
+class Filter:
+    """Which files to take: shell patterns against the whole path and against the name alone.
+
+    include: in folders these replace the list of video suffixes; anywhere else a file must match one of them too.
+    exclude: a file, or a folder with all that is in it, that matches one of these is left out.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def excludes(self, path: str) -> bool:
+        """Whether a file or a folder is left out."""
+        return bool(self.exclude) and _matches(path, self.exclude)
+
+    def takes(self, path: str, *, named: bool) -> bool:
+        """Whether a file is taken. named: by the user, so that it may be called anything."""
+        if self.excludes(path):
+            return False
+        if self.include:
+            return _matches(path, self.include)
+        return named or Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+def discover(
+    paths: Iterable[str | Path],
+    *,
+    recursive: bool = True,
+    only: Filter | None = None,
+    globs: bool = False,
+    seen: set[str] | None = None,
+) -> list[FoundVideo]:
     """Expand files and folders, in the order given; a file reached twice is listed once.
 
-    A folder gives the files in it (and below it, if `recursive`) that have a video suffix, sorted by path.
-    Hidden files and folders inside a folder are passed over.
+    A folder gives the files in it (and below it, if `recursive`) that have a video suffix, sorted by name; links are
+    followed, each real folder is entered once. Hidden files and folders inside a folder are passed over.
+    globs: a path that is not there and has * ? or [ in it is a pattern; ** goes through folders.
+    seen: what earlier calls have found, to be left out; added to.
     """
+    walker = _Walker(recursive, only or Filter())
     found: list[FoundVideo] = []
-    seen: set[str] = set()
+    seen = set() if seen is None else seen
     for path in paths:
-        for item in _expand(os.fspath(path), recursive):
-            identity = os.path.realpath(item.path)
+        for item, identity in walker.expand(os.fspath(path), globs=globs):
             if identity not in seen:
                 seen.add(identity)
                 found.append(item)
@@ -58,34 +93,78 @@ def check_regular_file(path: str) -> None:
         raise error
 
 
-def _expand(path: str, recursive: bool) -> Iterator[FoundVideo]:
-    if not Path(path).is_dir():
-        yield FoundVideo(path, _problem(path))
-        return
-    empty = True
-    for item in _walk(path, recursive):
-        empty = False
-        yield item
-    if empty:
-        yield FoundVideo(path, VideoNotFoundError(f"no video files in folder {_quoted(path)}"))
+class _Walker:
+    """Expands one path after the other into files, each with what identifies it: its path without links."""
+
+    def __init__(self, recursive: bool, only: Filter) -> None:
+        self._recursive, self._only = recursive, only
+        self._entered: set[str] = set()
+
+    def expand(self, path: str, *, globs: bool) -> Iterator[tuple[FoundVideo, str]]:
+        if globs and glob.has_magic(path) and not os.path.lexists(path):
+            yield from self._pattern(path)
+        elif Path(path).is_dir():
+            yield from self._folder(path)
+        elif self._only.takes(path, named=True):
+            yield FoundVideo(path, _problem(path)), os.path.realpath(path)
+
+    def _pattern(self, pattern: str) -> Iterator[tuple[FoundVideo, str]]:
+        # A pattern that spells out a suffix means just these files; any other picks as a folder does.
+        named = bool(Path(pattern).suffix) and not glob.has_magic(Path(pattern).suffix)
+        matches = sorted(glob.iglob(pattern, recursive=True))  # noqa: PTH207 - Path.glob has no absolute patterns
+        for path in matches:
+            if Path(path).is_dir():
+                # ** has been through the folders already.
+                if "**" not in pattern:
+                    yield from self._folder(path)
+            elif self._only.takes(path, named=named):
+                yield FoundVideo(path, _problem(path)), os.path.realpath(path)
+        if not matches:
+            yield FoundVideo(pattern, VideoNotFoundError(f"no file matches {_quoted(pattern)}")), pattern
+
+    def _folder(self, path: str) -> Iterator[tuple[FoundVideo, str]]:
+        # A folder given again is searched again, for the files to be found once each; only loops are cut.
+        self._entered = set()
+        empty = True
+        for item in self._walk(path, os.path.realpath(path)):
+            empty = False
+            yield item
+        if empty:
+            yield FoundVideo(path, VideoNotFoundError(f"no video files in folder {_quoted(path)}")), path
+
+    def _walk(self, folder: str, real: str) -> Iterator[tuple[FoundVideo, str]]:
+        if real in self._entered:
+            return
+        self._entered.add(real)
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            problem = VideoNotFoundError(f"can't list folder {_quoted(folder)}: {error.strerror}")
+            yield FoundVideo(folder, problem), real
+            return
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            # realpath costs a system call for each part of a path: only where there is a link.
+            there = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)  # noqa: PTH118
+            if _is_folder(entry):
+                if self._recursive and not self._only.excludes(entry.path):
+                    yield from self._walk(entry.path, there)
+            elif self._only.takes(entry.path, named=False):
+                yield FoundVideo(entry.path, _problem(entry.path)), there
 
 
-def _walk(folder: str, recursive: bool) -> Iterator[FoundVideo]:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
-    except OSError as error:
-        yield FoundVideo(folder, VideoNotFoundError(f"can't list folder {_quoted(folder)}: {error.strerror}"))
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        # Linked folders are not entered: a link to a parent would never end.
-        if entry.is_dir(follow_symlinks=False):
-            if recursive:
-                yield from _walk(entry.path, recursive)
-        elif Path(entry.name).suffix.lower() in VIDEO_SUFFIXES and not entry.is_dir():
-            yield FoundVideo(entry.path, _problem(entry.path))
+        return entry.is_dir()
+    except OSError:
+        return False  # a link to itself, say: as a file it gets its error
+
+
+def _matches(path: str, patterns: tuple[str, ...]) -> bool:
+    name = Path(path).name
+    return any(fnmatchcase(name, pattern) or fnmatchcase(path, pattern) for pattern in patterns)
 
 
 def _problem(path: str) -> VideoError | None:

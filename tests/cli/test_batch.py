@@ -1,0 +1,261 @@
+"""Batches in real processes: killed, interrupted, out of disk, split over machines, and always whole in the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from samples import Run, write_video
+
+from videomae_cli.writers import read_records
+
+COUNT = 36
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """36 short films of which every ninth is none, one name without UTF-8, one with a line end."""
+    folder = tmp_path_factory.mktemp("archive")
+    film = write_video(folder / "00.mp4").read_bytes()
+    for number in range(1, COUNT):
+        (folder / f"{number:02}.mp4").write_bytes(b"a letter" if number % 9 == 4 else film)
+    (folder / "20.mp4").rename(os.fsdecode(os.fsencode(folder) + b"/2\xff.mp4"))
+    (folder / "21.mp4").rename(folder / "2\n1.mp4")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(archive: Path, checkpoint: Path, videomae: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an uninterrupted run writes."""
+    out = tmp_path_factory.mktemp("whole") / "out.jsonl"
+    done = videomae("classify", archive, "--model", checkpoint, "-o", out, "--clips", "2", "--batch-size", "3")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "videomae: 32 of 36 files classified, 4 failed: 4 not_a_video"
+    return out
+
+
+def start(archive: Path, checkpoint: Path, out: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "videomae_cli", "classify", str(archive), "--model", str(checkpoint)]
+    return subprocess.Popen(
+        [*command, "-o", str(out), "--clips", "2", "--batch-size", "3", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def kept(out: Path) -> int:
+    """Lines in what a running job keeps."""
+    try:
+        return (out.with_name(out.name + ".partial") / "records.jsonl").read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+def wait_for(process: subprocess.Popen[str], out: Path, lines: int) -> None:
+    deadline = time.monotonic() + 60
+    while process.poll() is None and kept(out) < lines and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def test_killed_at_random_moments_the_output_is_that_of_an_uninterrupted_run(
+    archive: Path, checkpoint: Path, whole: Path, tmp_path: Path
+) -> None:
+    chance = random.Random(5)
+    for suffix in ("jsonl", "csv"):
+        out = tmp_path / f"out.{suffix}"
+        killed = 0
+        while killed < 6:
+            process = start(archive, checkpoint, out, "--resume")
+            wait_for(process, out, min(COUNT, kept(out) + chance.randint(0, 8)))
+            time.sleep(chance.random() * 0.02)
+            process.kill()
+            process.communicate()
+            killed += 1
+            if out.exists():
+                break
+        assert kept(out) > 0 or out.exists()
+        process = start(archive, checkpoint, out, "--resume")
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 1, errors
+        assert list(read_records(out)) == list(read_records(whole))
+        if suffix == "jsonl":
+            assert out.read_bytes() == whole.read_bytes()
+    assert {p.name for p in tmp_path.iterdir()} == {"out.jsonl", "out.csv"}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_job_keeps_what_is_done_and_says_so(
+    archive: Path, checkpoint: Path, whole: Path, tmp_path: Path, number: int, code: int
+) -> None:
+    out = tmp_path / "out.jsonl"
+    process = start(archive, checkpoint, out, "--workers", "1")
+    wait_for(process, out, 5)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    done = kept(out)
+    assert 5 <= done < COUNT
+    said = f"interrupted: {done} of {COUNT} files are kept in {out}.partial; --resume goes on from them"
+    assert errors.splitlines()[-1] == f"videomae: {said}"
+    assert not out.exists()
+    again = start(archive, checkpoint, out)
+    _, errors = again.communicate(timeout=60)
+    assert again.returncode == 1
+    assert "--resume goes on" in errors
+    again = start(archive, checkpoint, out, "--resume", "--top-k", "2")
+    _, errors = again.communicate(timeout=60)
+    assert (again.returncode, kept(out)) == (1, done)
+    assert "top k was 5, now 2" in errors
+    last = start(archive, checkpoint, out, "--resume")
+    _, errors = last.communicate(timeout=60)
+    assert errors.splitlines()[0] == f"videomae: {done} of {COUNT} files are done already"
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_a_disk_that_fills_up_loses_nothing(archive: Path, checkpoint: Path, whole: Path, tmp_path: Path) -> None:
+    """A limit on the size of files: a real write fails half way through a record, in a real process."""
+    out = tmp_path / "out.jsonl"
+    limit = whole.stat().st_size // 2
+    command = [sys.executable, "-m", "videomae_cli", "classify", str(archive), "--model", str(checkpoint)]
+    options = ["-o", str(out), "--clips", "2", "--batch-size", "3"]
+    full = subprocess.run(
+        [*command, *options],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert full.returncode == 1
+    assert "Traceback" not in full.stderr
+    assert f"results are kept in {out}.partial, and --resume goes on from them" in full.stderr.splitlines()[-1]
+    done = subprocess.run([*command, *options, "--resume"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert out.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["out.json", "out.csv", "out.parquet"])
+def test_every_format_holds_the_same(archive: Path, checkpoint: Path, whole: Path, tmp_path: Path, name: str) -> None:
+    process = start(archive, checkpoint, tmp_path / name)
+    process.communicate(timeout=60)
+    assert list(read_records(tmp_path / name)) == list(read_records(whole))
+
+
+def test_formats_to_a_pipe(videomae: Run, video: Path, checkpoint: Path, tmp_path: Path) -> None:
+    for format in ("csv", "parquet"):
+        done = videomae("classify", video, "--model", checkpoint, "--format", format, text=False)
+        assert done.returncode == 0
+        (tmp_path / f"out.{format}").write_bytes(done.stdout)
+        (record,) = read_records(tmp_path / f"out.{format}")
+        assert record["path"] == str(video)
+
+
+def test_shards_join_to_the_whole(videomae: Run, archive: Path, checkpoint: Path, whole: Path, tmp_path: Path) -> None:
+    outs = [tmp_path / f"{number}.jsonl" for number in (1, 2, 3)]
+    for number, out in enumerate(outs, 1):
+        process = start(archive, checkpoint, out, "--shard", f"{number}/3", "--ok-on-errors")
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    joined = tmp_path / "all.csv"
+    done = videomae("merge", *reversed(outs), "-o", joined)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == f"videomae: 36 files from 3 outputs in {joined}, 4 of them failed\n"
+    expected = [
+        record | {"shard": f"{place % 3 + 1}/3", "predictions": None}
+        for place, record in enumerate(read_records(whole))
+    ]
+    records = list(read_records(joined))
+    assert [record | {"predictions": None} for record in records] == expected
+    for record, reference in zip(records, read_records(whole), strict=True):
+        # Another batch rounds its sums differently: the last digit may differ.
+        assert [p["label"] for p in record["predictions"]] == [p["label"] for p in reference["predictions"]]
+    missing = videomae("merge", outs[0], outs[2], "-o", tmp_path / "two.jsonl")
+    assert missing.returncode == 1
+    assert "shard 2/3 is missing" in missing.stderr
+    assert not (tmp_path / "two.jsonl").exists()
+    some = videomae("merge", outs[0], outs[2], "-o", tmp_path / "two.jsonl", "--allow-gaps")
+    assert some.returncode == 1
+    assert len((tmp_path / "two.jsonl").read_text().splitlines()) == 24
+    again = videomae("merge", *outs, "-o", joined)
+    assert (again.returncode, "--overwrite" in again.stderr) == (1, True)
+    (tmp_path / "2.jsonl.partial").mkdir()
+    early = videomae("merge", *outs, "-o", tmp_path / "early.jsonl")
+    assert "not complete" in early.stderr
+
+
+def test_a_shard_without_files_is_an_empty_output(videomae: Run, video: Path, checkpoint: Path, tmp_path: Path) -> None:
+    done = videomae("classify", video, "--model", checkpoint, "--shard", "2/2", "-o", tmp_path / "2.jsonl")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "2.jsonl").read_bytes() == b""
+    done = videomae("classify", video, "--model", checkpoint, "--shard", "1/2", "-o", tmp_path / "1.jsonl")
+    assert done.returncode == 0
+    done = videomae("merge", tmp_path / "1.jsonl", tmp_path / "2.jsonl", "-o", tmp_path / "all.jsonl")
+    assert done.returncode == 0, done.stderr
+
+
+def test_names_come_from_standard_input(videomae: Run, video: Path, checkpoint: Path) -> None:
+    done = videomae("classify", "-", "--model", checkpoint, "--format", "jsonl", input=f"{video}\ngone.mp4\n{video}\n")
+    assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["ok", "error"]
+    done = videomae("classify", "-", "--model", checkpoint, input="")
+    assert done.returncode == 1
+    assert done.stderr.startswith("videomae: no files: ")
+
+
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(
+    videomae: Run, archive: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    arguments = [archive, archive / "gone.mp4", "--model", checkpoint, "--clips", "2", "-o", out, "--exclude", "*1.mp4"]
+    done = videomae("classify", *arguments, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert lines["files"] == "33 (1 not_found)"
+    assert lines["clips"].startswith("about ")
+    assert "tiny" in lines["clips"]
+    assert lines["time"].startswith("about ")
+    assert lines["output"] == str(out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_changes_while_it_is_read_is_told(checkpoint: Path, tmp_path: Path) -> None:
+    """Somebody is still copying: a fifo-like writer appends all the time."""
+    film = write_video(tmp_path / "growing.mp4", count=900)
+    content = film.read_bytes()
+    writer = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys, time\n"
+            "while True:\n"
+            "    with open(sys.argv[1], 'ab') as file: file.write(bytes(9))\n"
+            "    time.sleep(0.001)",
+            str(film),
+        ]
+    )
+    try:
+        command = [sys.executable, "-m", "videomae_cli", "classify", str(film), "--model", str(checkpoint)]
+        done = subprocess.run([*command, "--format", "jsonl"], capture_output=True, text=True)
+    finally:
+        writer.kill()
+        writer.wait()
+    assert len(film.read_bytes()) > len(content)
+    assert json.loads(done.stdout)["error"]["kind"] == "changed"
+    assert "changed while it was read" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--resume"], ["--progress", "loud"], ["--shard", "3/2"], ["--workers", "0"], ["@nowhere"]],
+)
+def test_wrong_options(videomae: Run, video: Path, options: list[str]) -> None:
+    done = videomae("classify", video, "--model", "camera-motion", *options)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

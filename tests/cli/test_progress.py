@@ -1,0 +1,58 @@
+"""What a long job says of itself."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from videomae_cli.cli import console, progress
+from videomae_cli.cli.console import duration
+from videomae_cli.cli.progress import BatchProgress
+
+
+def test_plain_lines_say_files_rate_time_and_failures(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.0)
+    clock = iter(range(100, 1000, 5))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    bar = BatchProgress(40, done=10, failed=1)
+    with bar.shown("plain", None):
+        bar.advance("videos/a very long name of a clip indeed.mp4", views=3, failed=False)
+        bar.advance("videos/b\n.mp4", views=0, failed=True)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "videomae: 11/40 files, 0.2 clips/s, 7 min left, 1 failed, a very long name of…"
+    assert second == "videomae: 12/40 files, 0.1 clips/s, 7 min left, 2 failed, b?.mp4"
+
+
+def test_nothing_is_said_without_a_terminal_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    for mode in ("auto", "none"):
+        bar = BatchProgress(3)
+        with bar.shown(mode, Console(file=io.StringIO())):
+            bar.advance("a.mp4", views=1, failed=False)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_a_bar_that_fits_and_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "is_terminal", lambda _: True)
+    monkeypatch.setattr(console.loudness, "quiet", False)
+    monkeypatch.setattr(console.loudness, "debug", False)
+    bar = BatchProgress(2000, done=999, failed=12)
+    with bar.shown("auto", Console(file=screen, force_terminal=True, width=80)):
+        bar.advance("videos/[bold]" + "x" * 50 + ".mp4", views=3, failed=False)
+    last = screen.getvalue().split("\x1b[2K")[-2]
+    assert "1000/2000 files" in last
+    assert "[bold]xxxx" in last
+    assert "12 failed" in last
+    assert screen.getvalue().endswith("\x1b[2K")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (99, "99 s"), (150, "2 min"), (5999, "1 h 39 min"), (9000, "2 h 30 min"), (400000, "4 d 15 h")],
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

@@ -1,0 +1,151 @@
+"""What every command that takes videos does around its model: find files, go through them, report, and keep the results."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import typer
+
+from videomae_cli import __version__
+from videomae_cli.cli import console
+from videomae_cli.cli.targets import FileTarget, Target
+from videomae_cli.errors import OptionError, VideoNotFoundError
+from videomae_cli.jobs import Settings, Shard, Tally
+from videomae_cli.results import Result, Stamp
+from videomae_cli.video import FoundVideo
+from videomae_cli.writers import VectorLayout
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: as a cluster's scheduler ends a job."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch: its files (those of its shard), where results go, and how to talk about it. done_word: "classified"."""
+
+    found: Sequence[FoundVideo]
+    target: Target
+    done_word: str
+    shard: Shard | None = None
+    progress: str = "auto"
+    ok_on_errors: bool = False
+    vectors: VectorLayout | None = None
+    _failed: Counter[str] = field(default_factory=Counter)
+
+    def run(self, settings: Settings, results: Callable[[Sequence[FoundVideo], int], Iterable[Result]]) -> None:
+        """Begin or go on, write every result, and end with a summary. Raises typer.Exit(1) if files failed.
+
+        results: from the files that are left, and the number of views that are behind them, to their results.
+        """
+        names = [video.path for video in self.found]
+        tally = self.target.begin(settings, names, shard=str(self.shard) if self.shard else None, vectors=self.vectors)
+        self._failed.update(tally.failed)
+        if tally.done:
+            console.note(f"{tally.done} of {len(names)} files are done already")
+        try:
+            with _terminable():
+                if tally.done < len(names):
+                    self._write(results(self.found[tally.done :], tally.views), settings, tally)
+                self.target.finish()
+        except KeyboardInterrupt as error:
+            raise type(error)(self._interrupted(len(names))) from None
+        self._summarise(len(names))
+
+    def _write(self, results: Iterable[Result], settings: Settings, tally: Tally) -> None:
+        """Write all results, and report failures and warnings on stderr."""
+        from videomae_cli.cli.display import consoles
+        from videomae_cli.cli.progress import BatchProgress
+
+        # A table and the bar share one console, which takes the bar away while it prints. Lines of data that go to the
+        # same terminal past it would be written into the bar: then there is none.
+        bars = self.target.console
+        if bars is None and (isinstance(self.target, FileTarget) or not console.is_terminal(sys.stdout)):
+            bars = consoles()[1]
+        progress = BatchProgress(len(self.found), done=tally.done, failed=tally.failed.total())
+        first = tally.done  # the tally of a job counts on
+        with progress.shown(self.progress, bars):
+            for place, result in enumerate(results, first):
+                self._report(result)
+                self.target.append(result.as_dict(self._stamp(place, settings)), result.seconds)
+                progress.advance(result.path, views=result.views, failed=result.error is not None)
+
+    def _stamp(self, place: int, settings: Settings) -> Stamp:
+        shard = self.shard or Shard()
+        return Stamp(
+            index=shard.index(place),
+            fingerprint=settings.fingerprint,
+            version=settings.version,
+            shard=str(shard) if self.shard else None,
+        )
+
+    def _report(self, result: Result) -> None:
+        if result.error:
+            self._failed[result.error.kind] += 1
+            console.error(named(result.path, result.error.message))
+        for warning in result.warnings:
+            console.note(named(result.path, warning))
+
+    def _summarise(self, total: int) -> None:
+        failed = self._failed.total()
+        if failed and total > 1:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self._failed.items()))
+            console.note(f"{total - failed} of {total} files {self.done_word}, {failed} failed: {kinds}")
+        elif total > 1 and console.is_terminal(sys.stderr) and isinstance(self.target, FileTarget):
+            console.note(f"{total} files {self.done_word}")
+        if failed and not self.ok_on_errors:
+            raise typer.Exit(1)
+
+    def _interrupted(self, total: int) -> str:
+        if self.target.kept is None:
+            return "interrupted"
+        assert isinstance(self.target, FileTarget)
+        done = self.target.done
+        return f"interrupted: {done} of {total} files are kept in {self.target.kept}; --resume goes on from them"
+
+
+def check_found(found: Sequence[FoundVideo], *, shard: Shard | None) -> None:
+    """Raise VideoNotFoundError where there is nothing to do at all: an empty list, or everything excluded."""
+    if not found and shard is None:
+        raise VideoNotFoundError("no files: the lists are empty, or --include and --exclude leave nothing")
+
+
+def check_progress(mode: str) -> None:
+    """Raise OptionError for a mode that is none."""
+    if mode not in ("auto", "plain", "none"):
+        raise OptionError(f"unknown progress {mode!r}: choose auto, plain or none")
+
+
+def settings_for(command: str, values: dict[str, Any]) -> Settings:
+    """The settings of a job made by this version."""
+    return Settings(command, __version__, values)
+
+
+def named(path: str, message: str) -> str:
+    """`message` with the file it is about, unless it names it already."""
+    return message if path in message else f"{path}: {message}"
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM as an exception, so that what is done is kept and the decoding processes are ended."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

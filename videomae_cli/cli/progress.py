@@ -1,0 +1,68 @@
+"""How far a batch is: a bar on a terminal, lines for a log, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+from videomae_cli.cli.console import duration, is_terminal, lines_through, loudness, say
+from videomae_cli.cli.display import plain
+
+PLAIN_SECONDS = 10.0
+NAME_WIDTH = 20
+
+
+class BatchProgress:
+    """Counts files and clips of this run, and says so now and then. done: files an earlier run has behind it."""
+
+    def __init__(self, total: int, *, done: int = 0, failed: int = 0) -> None:
+        self.total, self.done, self.failed, self.views = total, done, failed, 0
+        self._first, self._began = done, time.monotonic()
+        self._said = self._began
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._lines = False
+
+    @contextmanager
+    def shown(self, mode: str, console: Console | None) -> Iterator[BatchProgress]:
+        """Show it while the block runs. console: where a bar may be drawn, None where it would get into data."""
+        self._lines = mode == "plain"
+        wanted = mode == "auto" and is_terminal(sys.stderr) and not loudness.quiet and not loudness.debug
+        if not wanted or console is None or self.total < 2:
+            yield self
+            return
+        columns = (SpinnerColumn(), BarColumn(bar_width=16), TextColumn("{task.description}", markup=False))
+        bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+        with bar, lines_through(lambda line: console.print(plain(line, ""))):
+            self._bar, self._task = bar, bar.add_task(self._text(""), total=self.total, completed=self.done)
+            yield self
+
+    def advance(self, path: str, *, views: int, failed: bool) -> None:
+        """One more file is through."""
+        self.done += 1
+        self.views += views
+        self.failed += failed
+        name = path.replace("\\", "/").rsplit("/", 1)[-1]
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, description=self._text(name))
+        elif self._lines and time.monotonic() - self._said >= PLAIN_SECONDS:
+            self._said = time.monotonic()
+            say(f"videomae: {self._text(name)}")
+
+    def _text(self, name: str) -> str:
+        words = [f"{self.done}/{self.total} files"]
+        seconds = time.monotonic() - self._began
+        done = self.done - self._first
+        if self.views and seconds > 0:  # files that fail at once say nothing about the others
+            words.append(f"{self.views / seconds:.1f} clips/s")
+            words.append(f"{duration(seconds / done * (self.total - self.done))} left")
+        if self.failed:
+            words.append(f"{self.failed} failed")
+        if name:
+            words.append(plain(name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…", "").plain)
+        return ", ".join(words)

@@ -1,0 +1,252 @@
+"""Where the results of a batch go: a file kept safe by a job, or a stream that takes them as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from videomae_cli.cli import console
+from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.jobs import Job, Settings, Tally
+from videomae_cli.results import Record, path_of, printable
+from videomae_cli.writers import VectorLayout, Writer, is_special, make_writer, pick_vector_format, whole_file
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Target(Protocol):
+    """A context manager: `begin`, `append` for each file in order, `finish`."""
+
+    def __enter__(self) -> Target: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def begin(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        *,
+        shard: str | None = None,
+        vectors: VectorLayout | None = None,
+    ) -> Tally:
+        """What an earlier run has done. vectors: what those of the records have in common, if they have some."""
+
+    def append(self, record: Record, seconds: float | None = None) -> None:
+        """One more record."""
+
+    def finish(self) -> None:
+        """After the last."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a later run may go on with it."""
+
+    @property
+    def kept(self) -> str | None:
+        """Where an interrupted job keeps its results, if it has some and does."""
+
+    @property
+    def console(self) -> Console | None:
+        """The console that results are drawn on, if they are."""
+
+
+class FileTarget:
+    """A job: complete or not at all, and gone on with after any break."""
+
+    console: Console | None = None
+    resumable = True
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def __enter__(self) -> FileTarget:
+        self._job.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._job.__exit__(kind, error, trace)
+
+    def begin(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        *,
+        shard: str | None = None,
+        vectors: VectorLayout | None = None,
+    ) -> Tally:
+        return self._job.begin(settings, names, shard=shard, vectors=vectors)
+
+    def append(self, record: Record, seconds: float | None = None) -> None:
+        self._job.append(record)
+
+    def finish(self) -> None:
+        self._job.finish()
+
+    @property
+    def done(self) -> int:
+        """Files that are through, in this run and before."""
+        return self._job.tally.done
+
+    @property
+    def kept(self) -> str | None:
+        return str(self._job.folder) if self._job.tally.done and not self._job.complete else None
+
+
+class FolderTarget(FileTarget):
+    """A folder with an .npy a video, and `index.jsonl` that says which is whose, the output of a job.
+
+    Arrays are (D,) where a video has one vector, else (rows, D). Names follow those of the videos, below the folder that
+    all of them share.
+    """
+
+    def __init__(self, folder: Path, *, resume: bool, overwrite: bool) -> None:
+        super().__init__(Job(folder / "index.jsonl", format="jsonl", resume=resume, overwrite=overwrite))
+        self._folder = folder
+        self._root = ""
+
+    def __enter__(self) -> FolderTarget:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"can't make the folder {self._folder}: {error.strerror}") from None
+        super().__enter__()
+        return self
+
+    def begin(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        *,
+        shard: str | None = None,
+        vectors: VectorLayout | None = None,
+    ) -> Tally:
+        # Path.resolve would follow links, Path.absolute would leave "..".
+        folders = {os.path.dirname(os.path.abspath(name)) for name in names}  # noqa: PTH100, PTH120
+        self._root = os.path.commonpath(folders) if names else ""
+        return self._job.begin(settings, names, shard=shard)
+
+    def append(self, record: Record, seconds: float | None = None) -> None:
+        import numpy as np
+
+        vectors = record.pop("vectors")
+        name = None
+        if vectors is not None:
+            name = os.path.relpath(path_of(record), self._root) + ".npy"
+            file = self._folder / name
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"can't make the folder {file.parent}: {error.strerror}") from None
+            with whole_file(file) as sink:
+                np.save(sink, vectors[0] if len(vectors) == 1 else vectors, allow_pickle=False)
+        self._job.append({**record, "file": printable(name) if name else None})
+
+
+class StreamTarget:
+    """Standard output, a device or a pipe: records are written as they come, and nothing is kept."""
+
+    kept: str | None = None
+    resumable = False
+
+    def __init__(self, format: str, output: Path | None) -> None:
+        self._format, self._output = format, output
+        self._stack = contextlib.ExitStack()
+        self._sink: BinaryIO | None = None
+        self._writer: Writer | None = None
+        self.console: Console | None = None
+
+    def __enter__(self) -> StreamTarget:
+        with self._reported():
+            if self._output is not None:
+                self._sink = self._stack.enter_context(self._output.open("wb"))
+                self._writer = make_writer(self._format, self._sink)
+            elif self._format == "table" and console.is_terminal(sys.stdout):
+                from videomae_cli.cli.display import TerminalWriter, consoles
+
+                self.console = consoles()[0]
+                self._writer = TerminalWriter(self.console)
+            else:
+                self._sink = _standard_output(self._format)
+                self._writer = make_writer(self._format, self._sink)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._reported():
+            self._stack.close()
+
+    def begin(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        *,
+        shard: str | None = None,
+        vectors: VectorLayout | None = None,
+    ) -> Tally:
+        return Tally()
+
+    def append(self, record: Record, seconds: float | None = None) -> None:
+        assert self._writer is not None
+        with self._reported():
+            self._writer.write(record, seconds)
+            if self._sink is not None:
+                self._sink.flush()
+
+    def finish(self) -> None:
+        assert self._writer is not None
+        with self._reported():
+            self._writer.finish()
+            if self._sink is not None:
+                self._sink.flush()
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            where = self._output or "to standard output"
+            raise OutputError(f"can't write {where}: {error.strerror or error}") from None
+
+
+def open_target(format: str, output: Path | None, *, resume: bool, overwrite: bool) -> Target:
+    """The target for `--output` and what goes with it. Raises OptionError where they don't fit together."""
+    if output is None or is_special(output):
+        if resume:
+            raise OptionError("--resume needs an output that is a file: give it with --output")
+        return StreamTarget(format, output)
+    return FileTarget(Job(output, format=format, resume=resume, overwrite=overwrite))
+
+
+def _standard_output(format: str) -> BinaryIO:
+    if sys.stdout is None:
+        raise OutputError("standard output is closed: give a file with --output")
+    if format == "parquet" and console.is_terminal(sys.stdout):
+        raise OptionError("Parquet is nothing for a terminal: give a file with --output")
+    return sys.stdout.buffer
+
+
+def open_vector_target(format: str | None, output: str, *, resume: bool, overwrite: bool) -> Target:
+    """The target for embeddings: a folder where `output` ends in a slash or is one, else a file."""
+    path = Path(output)
+    if output.endswith(("/", os.sep)) or path.is_dir():
+        if format is not None:
+            raise OptionError(f"a folder holds .npy files: leave out --format, or name a file in {output}")
+        return FolderTarget(path, resume=resume, overwrite=overwrite)
+    if is_special(path):
+        raise OptionError("embeddings need a file or a folder to be written to")
+    chosen = pick_vector_format(format, path)
+    return FileTarget(Job(path, format=chosen, resume=resume, overwrite=overwrite))

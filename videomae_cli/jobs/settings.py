@@ -1,0 +1,60 @@
+"""What decides the results of a job: model and options, as plain values with one fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Settings:
+    """command, version of this package, and all else by name: plain JSON values, the same in every process."""
+
+    command: str
+    version: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits, equal where everything that decides a result is equal."""
+        text = json.dumps(self.as_dict(), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"command": self.command, "version": self.version, **self.values}
+
+    def differences(self, earlier: Mapping[str, Any]) -> list[str]:
+        """What differs from the settings of an earlier run, in words."""
+        now = json.loads(json.dumps(self.as_dict()))
+        words = []
+        for name in dict.fromkeys([*now, *earlier]):
+            if now.get(name) != earlier.get(name):
+                words.append(_change(name.replace("_", " "), earlier.get(name), now.get(name)))
+        return words
+
+    def differences_from_record(self, record: Mapping[str, Any], shard: str | None) -> list[str]:
+        """The same for a finished output, of whose settings a record names only some."""
+        now = {"version": self.version, **self.values, "shard": shard}
+        told = ("model", "revision", "version", "shard")
+        words = [_change(name, record.get(name), now.get(name)) for name in told if record.get(name) != now.get(name)]
+        return words or ["the same model, but other options or weights"]
+
+
+def _change(name: str, before: object, after: object) -> str:
+    if isinstance(before, dict) and isinstance(after, dict):
+        parts = [
+            _change(f"{name} {key}".replace("_", " "), before.get(key), after.get(key))
+            for key in dict.fromkeys([*before, *after])
+            if before.get(key) != after.get(key)
+        ]
+        return ", ".join(parts)
+    return f"{name} was {_shown(before)}, now {_shown(after)}"
+
+
+def _shown(value: object) -> str:
+    text = "not given" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

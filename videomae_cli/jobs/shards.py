@@ -1,0 +1,139 @@
+"""A list split over machines that don't talk to each other, and their outputs joined again.
+
+Shard I of N takes every N-th name, from the I-th on: all shards get their share of long and short films. Each record says
+its place in the whole list and its shard, so joining needs no list: places tell what is missing.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.results import Record, path_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `number` of `count`, from 1."""
+
+    number: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """From "I/N". Raises OptionError."""
+        number, slash, count = text.partition("/")
+        if not slash or not (number.isascii() and number.isdigit()) or not (count.isascii() and count.isdigit()):
+            raise OptionError(f"a shard is I/N, such as 2/8, not {text!r}")
+        shard = cls(int(number), int(count))
+        if not 1 <= shard.number <= shard.count:
+            raise OptionError(f"shard {text} makes no sense: I goes from 1 to N")
+        return shard
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def of(self, items: Sequence[T]) -> Sequence[T]:
+        """This shard's part of a list."""
+        return items[self.number - 1 :: self.count]
+
+    def index(self, place: int) -> int:
+        """The place in the whole list of this shard's item number `place`."""
+        return self.number - 1 + place * self.count
+
+
+@dataclass
+class Joined:
+    """What joining found: counts, the numbers of the files that are missing ("12", "40 to 55"), and missing shards."""
+
+    files: int = 0
+    failed: int = 0
+    missing: int = 0
+    gaps: list[str] = field(default_factory=list)
+    missing_shards: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is known to be missing."""
+        return not self.missing and not self.missing_shards
+
+    def miss(self, first: int, stop: int, step: int) -> None:
+        """Places first, first + step, ... before `stop` are missing."""
+        count = len(range(first, stop, step))
+        if count:
+            last = first + (count - 1) * step
+            self.missing += count
+            every = f" in steps of {step}" if step > 1 and count > 1 else ""
+            self.gaps.append(f"{first + 1} to {last + 1}{every}" if count > 1 else str(first + 1))
+
+
+def merge_records(sources: Iterable[tuple[Path, Iterator[Record]]], joined: Joined) -> Iterator[Record]:
+    """The records of several outputs of one job in the order of its list; `joined` is filled on the way.
+
+    Only one record of each output is in memory. Raises OutputError where outputs belong to different jobs, where one
+    is not in order, and where a file is in two of them.
+    """
+    seen = _Seen()
+    streams = [_checked(file, records, seen) for file, records in sources]
+    latest = -1
+    ends: dict[int, int] = {}  # shard -> the place that its next record should have
+    for index, shard, record in heapq.merge(*streams, key=lambda entry: entry[0]):
+        if index == latest:
+            raise OutputError(
+                f"{path_of(record)!r} (number {index + 1}) is in two of the outputs: give each shard once"
+            )
+        joined.miss(ends.get(shard.number, shard.number - 1), index, shard.count)
+        joined.files += 1
+        joined.failed += record["status"] != "ok"
+        ends[shard.number], latest = index + shard.count, index
+        yield record
+    for _, end in sorted(ends.items()):
+        joined.miss(end, latest + 1, seen.count)
+    # A shard of a list shorter than N is an output without records, which can't say whose it is.
+    all_given = len(streams) >= seen.count
+    joined.missing_shards = [
+        f"{n}/{seen.count}" for n in range(1, seen.count + 1) if n not in ends and not (all_given and n > latest + 1)
+    ]
+
+
+class _Seen:
+    """What the outputs say of the job they belong to."""
+
+    def __init__(self) -> None:
+        self.first: tuple[Path, dict[str, Any]] | None = None
+        self.count = 1
+
+    def note(self, file: Path, record: Record) -> Shard:
+        now = {name: record.get(name) for name in ("model", "revision", "fingerprint", "version", "schema_version")}
+        shard = Shard.parse(record["shard"]) if record.get("shard") else Shard()
+        now["number of shards"] = shard.count
+        if self.first is None:
+            self.first, self.count = (file, now), shard.count
+        for name, value in now.items():
+            if self.first[1][name] != value:
+                raise OutputError(
+                    f"{file} is of another job than {self.first[0]}: its {name} is {value}, not {self.first[1][name]}"
+                )
+        if record["index"] % shard.count != shard.number - 1:
+            raise OutputError(f"{file} is damaged: number {record['index'] + 1} does not belong to shard {shard}")
+        return shard
+
+
+def _checked(file: Path, records: Iterator[Record], seen: _Seen) -> Iterator[tuple[int, Shard, Record]]:
+    before = -1
+    for record in records:
+        try:
+            shard = seen.note(file, record)
+            index = int(record["index"])
+        except (KeyError, TypeError, OptionError):
+            raise OutputError(f"{file} holds records that are not of this version of videomae") from None
+        if index <= before:
+            raise OutputError(f"{file} is not in order: number {index + 1} comes after {before + 1}")
+        before = index
+        yield index, shard, record

@@ -1,0 +1,17 @@
+"""Requests -> clips in batches -> results. Receives a model, a preprocessor and a decoder; loads and writes nothing.
+
+    batches     views of many files through a model in full batches, and back to their files, in order
+    classify    labels for files (`Classifier`)
+    embed       vectors for files (`Embedder`)
+    devices     where to run, and how many views at once
+
+Decoding runs ahead in its own processes while the model works (`video.Decoder.decode_all`).
+"""
+
+from __future__ import annotations
+
+from videomae_cli.pipeline.classify import Classifier, merge_views
+from videomae_cli.pipeline.devices import auto_batch_size, pick_device
+from videomae_cli.pipeline.embed import Embedder, Pooling
+
+__all__ = ["Classifier", "Embedder", "Pooling", "auto_batch_size", "merge_views", "pick_device"]

@@ -1,0 +1,159 @@
+"""Views of many files through a model in full batches, and back to their files, in the order of the files.
+
+A batch is filled across files; a file's views may lie in several batches. What is wrong with a file, or with the batch
+it is in, is its outcome and never an exception.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from videomae_cli.errors import ModelMemoryError, VideoMAEError
+from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo
+
+Views = npt.NDArray[np.uint8]
+Forward = Callable[[Views], torch.Tensor]
+
+
+@dataclass
+class Passed:
+    """A file on its way through. outputs: (V, ...) of all its views, once they are through and nothing went wrong.
+
+    waiting: views still on their way; seconds: its share of the model's time.
+    """
+
+    path: str
+    video: DecodedVideo | None = None
+    error: VideoMAEError | None = None
+    outputs: torch.Tensor | None = None
+    views: int = 0
+    seconds: float = 0.0
+    waiting: int = 0
+    _parts: list[torch.Tensor] = field(default_factory=list)
+
+    def take(self, part: torch.Tensor | VideoMAEError, count: int, seconds: float) -> None:
+        """The next `count` views are through, or failed."""
+        self.waiting -= count
+        self.seconds += seconds
+        if isinstance(part, VideoMAEError):
+            self.error = self.error or part
+        else:
+            self._parts.append(part)
+        if self.waiting == 0 and self.error is None:
+            self.outputs = torch.cat(self._parts)
+        if self.waiting == 0:
+            self._parts = []
+
+    @property
+    def through(self) -> bool:
+        """Whether nothing of it is still on its way."""
+        return self.waiting == 0
+
+
+def decode_found(
+    found: Iterable[FoundVideo], request: ClipRequest, decoder: Decoder, *, ahead: int, eager: bool = False
+) -> Iterator[tuple[str, DecodedVideo | VideoMAEError] | None]:
+    """Every file decoded as `request` (of any path) says, in order, those with an error in their place.
+
+    eager: None each time that decoding makes the caller wait.
+    """
+    videos = list(found)
+    requests = (replace(request, path=video.path) for video in videos if video.error is None)
+    decoded = decoder.decode_or_idle(requests, ahead=ahead)
+    for video in videos:
+        if video.error is not None:
+            yield video.path, video.error
+            continue
+        while (item := next(decoded)) is None:
+            if eager:
+                yield None
+        yield video.path, item[1]
+
+
+class Batches:
+    """Runs files through `forward`, (V, T, H, W, 3) uint8 -> (V, ...), `size` views at a time.
+
+    offset: views that were through before this run, of a job that goes on. The first batch is then filled up with
+    blanks, so that every view has the place in its batch that it would have had without the break: a batch of another
+    size rounds its sums differently, and the outputs are to be equal to the last bit.
+    """
+
+    def __init__(self, forward: Forward, *, size: int, offset: int = 0) -> None:
+        self._forward, self._size = forward, size
+        self._blanks = offset % size
+        self._next: list[tuple[Passed, Views]] = []
+        self._count = self._blanks
+
+    def __call__(self, outcomes: Iterable[tuple[str, DecodedVideo | VideoMAEError] | None]) -> Iterator[Passed]:
+        """Each file with its outputs, in order, as soon as they are there. None among the outcomes: nothing more is
+        ready, so what there is of a batch runs at once."""
+        waiting: deque[Passed] = deque()
+        for item in outcomes:
+            if item is None:
+                self._run()
+                while waiting and waiting[0].through:
+                    yield waiting.popleft()
+                continue
+            path, outcome = item
+            if isinstance(outcome, VideoMAEError):
+                waiting.append(Passed(path, error=outcome))
+            else:
+                views = outcome.views()
+                # The frames are in the views now, and would otherwise stay in memory with the record.
+                passed = Passed(path, video=outcome.without_frames(), views=len(views), waiting=len(views))
+                waiting.append(passed)
+                self._add(passed, views)
+            while waiting and waiting[0].through:
+                yield waiting.popleft()
+        self._run()
+        yield from waiting
+
+    def _add(self, passed: Passed, views: Views) -> None:
+        if self._next and self._next[0][1].shape[1:] != views.shape[1:]:
+            self._run()  # a processor that crops nothing gives views of different sizes
+        first = 0
+        while first < len(views):
+            part = views[first : first + self._size - self._count]
+            self._next.append((passed, part))
+            self._count += len(part)
+            first += len(part)
+            if self._count == self._size:
+                self._run()
+
+    def _run(self) -> None:
+        parts, blanks = self._next, self._blanks
+        self._next, self._count, self._blanks = [], 0, 0
+        if not parts:
+            return
+        views = [part for _, part in parts]
+        if blanks:
+            views.insert(0, np.zeros((blanks, *views[0].shape[1:]), np.uint8))
+        started = time.monotonic()
+        output = self._halving(views[0] if len(views) == 1 else np.concatenate(views))
+        each = (time.monotonic() - started) / sum(len(part) for _, part in parts)
+        first = blanks
+        for passed, part in parts:
+            of_file = output if isinstance(output, VideoMAEError) else output[first : first + len(part)]
+            passed.take(of_file, len(part), each * len(part))
+            first += len(part)
+
+    def _halving(self, views: Views) -> torch.Tensor | VideoMAEError:
+        """All views at once, or in halves for as long as the device has too little memory."""
+        try:
+            return self._forward(views)
+        except ModelMemoryError as error:
+            if len(views) == 1:
+                return error
+        except VideoMAEError as error:
+            return error
+        self._size = max(1, len(views) // 2)
+        halves = [self._halving(half) for half in np.array_split(views, 2)]
+        failed = [half for half in halves if isinstance(half, VideoMAEError)]
+        return failed[0] if failed else torch.cat([half for half in halves if isinstance(half, torch.Tensor)])

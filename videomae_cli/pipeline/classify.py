@@ -1,0 +1,136 @@
+"""Labels for files: the views of one file merged into one ranking."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from videomae_cli.errors import ModelOutputError, VideoMAEError
+from videomae_cli.model import VideoMAEForVideoClassification
+from videomae_cli.pipeline.batches import Batches, Passed, decode_found
+from videomae_cli.pipeline.devices import memory_reported
+from videomae_cli.results import Classification, Failure, Prediction, Source
+from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingSpec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model with all that is needed to use it on files. name and revision go into the records.
+
+    model: in evaluation mode, on its device; batch_size: views through the model at once.
+    """
+
+    model: VideoMAEForVideoClassification
+    preprocessor: Preprocessor
+    name: str
+    revision: str | None = None
+    top_k: int = 5
+    batch_size: int = 8
+
+    def __call__(
+        self,
+        found: Iterable[FoundVideo],
+        *,
+        sampling: SamplingSpec,
+        decoder: Decoder,
+        offset: int = 0,
+        eager: bool = False,
+    ) -> Iterator[Classification]:
+        """One result a file, in order. What is wrong with a file is its result, never an exception.
+
+        offset: views that an earlier run of the same job has been through (`Batches`); eager: rather a batch that is
+        not full than a result that has to wait for the next file (its last bits then depend on the speed of decoding).
+        """
+        transform = self.preprocessor.frame_transform(crops=sampling.resolved_crops)
+        request = ClipRequest("", sampling=sampling, transform=transform)
+        outcomes = decode_found(found, request, decoder, ahead=2 * self.batch_size, eager=eager)
+        for passed in Batches(self.logits, size=self.batch_size, offset=offset)(outcomes):
+            yield self._result(passed)
+
+    def _result(self, passed: Passed) -> Classification:
+        path, video = passed.path, passed.video
+        if video is None or passed.outputs is None:
+            assert passed.error is not None
+            return self._failed(path, passed.error, passed.views)
+        if not torch.isfinite(passed.outputs).all():
+            # JSON could not even hold them.
+            problem = f"{self.name} gives scores that are no numbers: its weights are damaged"
+            return self._failed(path, ModelOutputError(problem), passed.views)
+        scores = merge_views(passed.outputs, multi_label=self.multi_label)
+        log.debug("%s: decoded by %s (%s) in %.2f s", path, video.info.decoder, video.info.codec, video.seconds)
+        return Classification(
+            path=path,
+            model=self.name,
+            revision=self.revision,
+            predictions=self._best(scores),
+            source=source_of(video),
+            warnings=video.warnings,
+            seconds=video.seconds + passed.seconds,
+            views=passed.views,
+        )
+
+    def _failed(self, path: str, error: VideoMAEError, views: int) -> Classification:
+        log.debug("%s failed", path, exc_info=error)
+        return Classification(path=path, model=self.name, revision=self.revision, error=Failure.of(error), views=views)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether labels are independent of each other: sigmoid scores instead of softmax."""
+        return self.model.config.problem_type == "multi_label_classification"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What of this decides the results, as plain values: for `jobs.Settings`."""
+        return {
+            "top_k": self.top_k,
+            "resize": self.preprocessor.resize,
+            "heads": self.model.config.num_attention_heads,
+            "labels": [self.model.config.id2label[i] for i in range(self.model.config.num_labels)],
+        }
+
+    @torch.inference_mode()
+    def logits(self, views: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """(V, T, H, W, 3) uint8 -> (V, labels) float32 on the CPU, all views at once. Raises ModelMemoryError."""
+        with memory_reported(self.model.device):
+            pixel_values = self.preprocessor.to_pixel_values(views).to(self.model.device, self.model.dtype)
+            logits: torch.Tensor = self.model(pixel_values).logits
+            return logits.float().cpu()
+
+    def _best(self, scores: torch.Tensor) -> tuple[Prediction, ...]:
+        values, ids = scores.topk(min(self.top_k, len(scores)))
+        labels = self.model.config.id2label
+        return tuple(
+            Prediction(labels[label_id], label_id, value)
+            for value, label_id in zip(values.tolist(), ids.tolist(), strict=True)
+        )
+
+
+def source_of(video: DecodedVideo) -> Source:
+    """What was read of a file, for its record."""
+    info, plan = video.info, video.plan
+    return Source(
+        decoder=info.decoder,
+        sampling=plan.description,
+        frames=plan.clips,
+        timestamps=video.timestamps,
+        crops=plan.crops,
+        num_frames=info.num_frames,
+        fps=info.fps,
+        duration=info.duration,
+        width=info.width,
+        height=info.height,
+    )
+
+
+def merge_views(logits: torch.Tensor, *, multi_label: bool) -> torch.Tensor:
+    """(V, labels) logits -> (labels,) scores: softmax (or sigmoid) of each view, then their mean, as published."""
+    scores = logits.sigmoid() if multi_label else logits.softmax(dim=-1)
+    return scores.mean(dim=0)

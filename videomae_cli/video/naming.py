@@ -1,0 +1,69 @@
+"""What a user types for videos -> paths: names, `@LIST`, and `-` for names on standard input.
+
+A list holds one name a line, or names that each end in a zero byte (`find -print0`), which may then hold line ends. A
+name in a list is a name, whatever it looks like: no pattern, no option, no other list.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from videomae_cli.errors import OptionError
+from videomae_cli.video.discovery import Filter, FoundVideo, discover
+
+
+def find_videos(arguments: Iterable[str], *, recursive: bool = True, only: Filter | None = None) -> list[FoundVideo]:
+    """All files behind the arguments of a command, each once, in a stable order (`discovery.discover`).
+
+    Raises OptionError where a list can't be read.
+    """
+    found: list[FoundVideo] = []
+    seen: set[str] = set()
+    for names, globs in _groups(arguments):
+        found += discover(names, recursive=recursive, only=only, globs=globs, seen=seen)
+    return found
+
+
+def split_names(content: bytes) -> list[str]:
+    """The names in a list."""
+    if b"\0" in content:
+        return [os.fsdecode(name) for name in content.split(b"\0") if name]
+    lines = content.split(b"\n")
+    # Written on Windows, every line but perhaps the last ends in a carriage return.
+    if all(line.endswith(b"\r") for line in lines[:-1] if line):
+        lines = [line.removesuffix(b"\r") for line in lines]
+    return [os.fsdecode(line) for line in lines if line]
+
+
+def _groups(arguments: Iterable[str]) -> Iterator[tuple[list[str], bool]]:
+    """Runs of names, and whether they may be patterns: in one call, so that order and duplicates are seen at once."""
+    typed: list[str] = []
+    for argument in arguments:
+        listed = _listed(argument)
+        if listed is None:
+            typed.append(argument)
+            continue
+        if typed:
+            yield typed, True
+            typed = []
+        yield listed, False
+    if typed:
+        yield typed, True
+
+
+def _listed(argument: str) -> list[str] | None:
+    """The names that an argument stands for, or None where it is a name itself."""
+    if argument == "-":
+        if sys.stdin is None or sys.stdin.closed:
+            raise OptionError("standard input is closed: there are no names to read for -")
+        return split_names(sys.stdin.buffer.read())
+    if not argument.startswith("@") or os.path.lexists(argument):
+        return None
+    file = Path(argument[1:])
+    try:
+        return split_names(file.read_bytes())
+    except OSError as error:
+        raise OptionError(f"can't read the list {str(file)!r}: {error.strerror}") from None

@@ -1,0 +1,53 @@
+"""CSV (RFC 4180, UTF-8): a row a file, the columns of `columns`, lists as JSON text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from videomae_cli.results import Record
+from videomae_cli.writers.columns import COLUMNS, to_record, to_row
+from videomae_cli.writers.formats import Writer
+
+_PARSE: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "text": str, "json": json.loads}
+
+
+class CsvWriter(Writer):
+    """A header, then a row a record. What is null is an empty cell."""
+
+    format = "csv"
+
+    def __init__(self, sink: BinaryIO) -> None:
+        super().__init__(sink)
+        self._row(list(COLUMNS))
+
+    def write(self, record: Record, seconds: float | None = None) -> None:
+        row = to_row(record)
+        self._row([_cell(row[name], kind) for name, kind in COLUMNS.items()])
+
+    def _row(self, cells: list[Any]) -> None:
+        text = io.StringIO(newline="")
+        csv.writer(text).writerow(cells)
+        self.put(text.getvalue())
+
+
+def _cell(value: Any, kind: str) -> Any:
+    return json.dumps(value, ensure_ascii=False) if kind == "json" else value
+
+
+def read_csv(file: Path) -> Iterator[Record]:
+    """The records of a file that `CsvWriter` wrote. Raises ValueError where it is none."""
+    csv.field_size_limit(2**31 - 1)
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows = csv.DictReader(stream)
+        if rows.fieldnames is None or list(rows.fieldnames) != list(COLUMNS):
+            raise ValueError("its columns are not those of videomae")
+        for row in rows:
+            if None in row or None in row.values():
+                raise ValueError(f"line {rows.line_num} is cut off")
+            cells = {name: _PARSE[kind](row[name]) if row[name] != "" else None for name, kind in COLUMNS.items()}
+            yield to_record(cells)

@@ -1,0 +1,79 @@
+"""Parquet: a row a file, the columns of `columns` with lists as lists, flushed in row groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from videomae_cli.errors import DependencyError
+from videomae_cli.results import Record
+from videomae_cli.writers.columns import COLUMNS, to_record, to_row
+from videomae_cli.writers.formats import Writer
+
+ROW_GROUP = 8192
+
+
+class ParquetWriter(Writer):
+    """At most a row group of records is in memory."""
+
+    format = "parquet"
+
+    def __init__(self, sink: BinaryIO) -> None:
+        super().__init__(sink)
+        pa, pq = load_pyarrow()
+        self._pa, self._schema = pa, schema(pa)
+        self._file = pq.ParquetWriter(sink, self._schema, compression="zstd")
+        self._rows: list[dict[str, Any]] = []
+
+    def write(self, record: Record, seconds: float | None = None) -> None:
+        self._rows.append(to_row(record))
+        if len(self._rows) == ROW_GROUP:
+            self._flush()
+
+    def finish(self) -> None:
+        if self._rows:
+            self._flush()
+        self._file.close()
+
+    def _flush(self) -> None:
+        self._file.write_table(self._pa.Table.from_pylist(self._rows, schema=self._schema))
+        self._rows = []
+
+
+def schema(pa: Any) -> Any:
+    """The Parquet types of the columns."""
+    prediction = pa.struct([("label", pa.string()), ("label_id", pa.int32()), ("score", pa.float64())])
+    lists = {
+        "predictions": pa.list_(prediction),
+        "frames": pa.list_(pa.list_(pa.int64())),
+        "timestamps": pa.list_(pa.list_(pa.float64())),
+        "warnings": pa.list_(pa.string()),
+    }
+    plain = {"int": pa.int64(), "float": pa.float64(), "text": pa.string()}
+    return pa.schema([(name, lists[name] if kind == "json" else plain[kind]) for name, kind in COLUMNS.items()])
+
+
+def read_parquet(file: Path) -> Iterator[Record]:
+    """The records of a file that `ParquetWriter` wrote. Raises ValueError where it is none."""
+    pa, pq = load_pyarrow()
+    try:
+        table = pq.ParquetFile(file)
+    except pa.ArrowException as error:
+        raise ValueError(f"it is no Parquet file ({' '.join(str(error).split())})") from None
+    with table:
+        if table.schema_arrow.names != list(COLUMNS):
+            raise ValueError("its columns are not those of videomae")
+        for batch in table.iter_batches(batch_size=ROW_GROUP):
+            for row in batch.to_pylist():
+                yield to_record(row)
+
+
+def load_pyarrow() -> tuple[Any, Any]:
+    """pyarrow and pyarrow.parquet. Raises DependencyError."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise DependencyError(f"Parquet needs the package pyarrow: pip install pyarrow ({error})") from None
+    return pyarrow, parquet

@@ -1,0 +1,79 @@
+"""A written file -> its records again, one at a time: to join outputs, or to see whether one is complete."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from videomae_cli.errors import OutputError
+from videomae_cli.results import Record
+from videomae_cli.writers.formats import VectorLayout, pick_format
+
+
+def read_records(file: Path, format: str | None = None) -> Iterator[Record]:
+    """Raises OutputError where the file is not there, is damaged, or is not one of this package's outputs."""
+    format = format or pick_format(None, file)
+    if format not in _READERS:
+        raise OutputError(f"{file}: a table can't be read back: use jsonl, json, csv or parquet")
+    try:
+        for record in _READERS[format](file):
+            if not isinstance(record, dict) or not isinstance(record.get("path"), str) or "index" not in record:
+                raise ValueError("it holds something else than records of videomae")
+            yield record
+    except OSError as error:
+        raise OutputError(f"can't read {file}: {error.strerror}") from None
+    except ValueError as error:
+        raise OutputError(f"can't read {file}: {error}") from None
+
+
+def _read_lines(file: Path) -> Iterator[Record]:
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.endswith(b"\n"):
+                raise ValueError(f"line {number} is cut off")
+            yield json.loads(line)
+
+
+def _read_document(file: Path) -> Iterator[Record]:
+    content = json.loads(file.read_bytes())
+    if not isinstance(content, list):
+        raise ValueError("it holds no list")
+    yield from content
+
+
+def _read_csv(file: Path) -> Iterator[Record]:
+    from videomae_cli.writers.csv_file import read_csv
+
+    yield from read_csv(file)
+
+
+def _read_parquet(file: Path) -> Iterator[Record]:
+    from videomae_cli.writers.parquet import read_parquet
+
+    yield from read_parquet(file)
+
+
+_READERS = {"jsonl": _read_lines, "json": _read_document, "csv": _read_csv, "parquet": _read_parquet}
+
+
+def read_vector_records(file: Path, *, vectors: bool = True) -> Iterator[Record]:
+    """The records of an output of `embed`, one a file, with `rows` and `vectors` (R, D). vectors: False leaves these
+    out (None). Raises OutputError."""
+    from videomae_cli.writers import vector_reading
+
+    return vector_reading.read_vector_records(file, vectors=vectors)
+
+
+def holds_vectors(file: Path) -> bool:
+    """Whether a file is an output of `embed`, as far as its name and its beginning tell."""
+    from videomae_cli.writers import vector_reading
+
+    return vector_reading.holds_vectors(file)
+
+
+def read_layout(file: Path) -> VectorLayout:
+    """What the vectors of an output of `embed` have in common. Raises OutputError where it is none."""
+    from videomae_cli.writers import vector_reading
+
+    return vector_reading.read_layout(file)
