@@ -106,7 +106,7 @@ class StreamTarget:
                 self.console = consoles()[0]
                 self._writer = TerminalWriter(self.console)
             else:
-                self._sink = _standard_output(self._format)
+                self._sink = standard_output(self._format)
                 self._writer = make_writer(self._format, self._sink)
         return self
 
@@ -153,7 +153,8 @@ def open_target(format: str, output: Path | None, *, resume: bool, overwrite: bo
     return FileTarget(Job(output, format=format, resume=resume, overwrite=overwrite))
 
 
-def _standard_output(format: str) -> BinaryIO:
+def standard_output(format: str) -> BinaryIO:
+    """Standard output for bytes. Raises OutputError where it is closed, OptionError for Parquet on a terminal."""
     if sys.stdout is None:
         raise OutputError("standard output is closed: give a file with --output")
     if format == "parquet" and console.is_terminal(sys.stdout):
