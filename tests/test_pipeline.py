@@ -138,16 +138,22 @@ def test_files_are_decoded_as_results_are_taken(classifier: Classifier, film: st
     asked = 0
 
     class Counting(Decoder):
-        def decode_all(self, requests: Iterable[ClipRequest], *, ahead: int = 1) -> Iterator[object]:
+        def decode_or_idle(self, requests: Iterable[ClipRequest], *, ahead: int = 1) -> Iterator[object]:
             nonlocal asked
-            for outcome in super().decode_all(requests, ahead=ahead):
-                asked += 1
+            for outcome in super().decode_or_idle(requests, ahead=ahead):
+                asked += outcome is not None
                 yield outcome
 
     with Counting(isolate=False) as decoder:
         results = replace(classifier, batch_size=4)([FoundVideo(film)] * 10, sampling=SamplingSpec(), decoder=decoder)
         next(results)
         assert asked == 4
+        asked = 0
+        results = replace(classifier, batch_size=4)(
+            [FoundVideo(film)] * 10, sampling=SamplingSpec(), decoder=decoder, eager=True
+        )
+        next(results)
+        assert asked == 1  # nobody at a terminal waits for a full batch
 
 
 def test_batches_are_filled_across_files_and_results_stay_in_order(

@@ -8,9 +8,12 @@ from __future__ import annotations
 import base64
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from videomae_cli.errors import VideoMAEError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 SCHEMA_VERSION = 1
 
@@ -70,8 +73,8 @@ class Stamp:
 
 
 @dataclass(frozen=True)
-class Classification:
-    """One video classified, best label first, or the reason why not.
+class Result:
+    """What a command found in one video, or the reason why it found nothing. Subclasses add what they found.
 
     seconds: decoding and model together; views: clips x crops that went through the model.
     """
@@ -79,7 +82,6 @@ class Classification:
     path: str
     model: str
     revision: str | None = None
-    predictions: tuple[Prediction, ...] = ()
     source: Source | None = None
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -90,6 +92,10 @@ class Classification:
     def status(self) -> str:
         """ "ok" or "error"."""
         return "error" if self.error else "ok"
+
+    def content(self) -> Record:
+        """The fields of this kind of result."""
+        return {}
 
     def as_dict(self, stamp: Stamp = Stamp()) -> Record:
         """The documented record, keys in a fixed order."""
@@ -104,9 +110,7 @@ class Classification:
             "fingerprint": stamp.fingerprint,
             "version": stamp.version,
             "shard": stamp.shard,
-            "predictions": [
-                {"label": p.label, "label_id": p.label_id, "score": round(p.score, 6)} for p in self.predictions
-            ],
+            **self.content(),
             "frames": [list(clip) for clip in source.frames] if source else [],
             "timestamps": [[round(t, 4) for t in clip] for clip in source.timestamps] if source else [],
             "sampling": source.sampling if source else None,
@@ -120,6 +124,51 @@ class Classification:
             "warnings": list(self.warnings),
             "error": {"kind": self.error.kind, "message": printable(self.error.message)} if self.error else None,
         }
+
+
+@dataclass(frozen=True)
+class Classification(Result):
+    """One video classified, best label first."""
+
+    predictions: tuple[Prediction, ...] = ()
+
+    def content(self) -> Record:
+        return {
+            "predictions": [
+                {"label": p.label, "label_id": p.label_id, "score": round(p.score, 6)} for p in self.predictions
+            ]
+        }
+
+
+@dataclass(frozen=True)
+class VectorPlace:
+    """What one vector stands for: a file (all None), a clip, a tubelet slot t of it, or one token at (t, h, w).
+
+    start, end: seconds of the first and the last frame in it.
+    """
+
+    start: float
+    end: float
+    clip: int | None = None
+    t: int | None = None
+    h: int | None = None
+    w: int | None = None
+
+
+@dataclass(frozen=True)
+class Embedding(Result):
+    """The vectors of one video: (R, D) in the type they are stored in, and what each of them stands for."""
+
+    vectors: npt.NDArray[Any] | None = None
+    places: tuple[VectorPlace, ...] = ()
+
+    def content(self) -> Record:
+        """`rows`: the places; `vectors`: the array itself, which no JSON holds: writers know what to do with it."""
+        rows = [
+            {"clip": p.clip, "t": p.t, "h": p.h, "w": p.w, "start": round(p.start, 4), "end": round(p.end, 4)}
+            for p in self.places
+        ]
+        return {"rows": rows, "vectors": self.vectors}
 
 
 def path_fields(path: str) -> dict[str, str]:

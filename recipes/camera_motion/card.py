@@ -62,8 +62,8 @@ Apache-2.0.
 - Motions slower than about 0.3 % of the picture's width between two sampled frames may be called static.
 - One label a clip: a camera that pans and then tilts gets the mean of its clips; a diagonal move gets the larger part.
 - A subject that fills most of the picture and moves is seen as camera motion: the first shot of `bikes.mp4`, a standing
-  camera above a passing bus, is called *tilt up*. A dolly forward counts as zoom in.
-- *static* is the weakest label over real footage: what moves inside is taken for the camera in one of ten such clips.
+  camera above a passing bus, is called *roll counter-clockwise*. A dolly forward counts as zoom in.
+- What moves inside can be taken for the camera: the first row of the table over real footage.
 - A clip that spans a cut gets a meaningless label.
 - Very flat scenes (sky, a blank wall) and heavy motion blur carry little to read a motion from.
 """

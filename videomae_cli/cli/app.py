@@ -19,6 +19,7 @@ from videomae_cli.cli.batch import Terminated
 from videomae_cli.cli.classify import classify
 from videomae_cli.cli.convert import convert
 from videomae_cli.cli.download import download
+from videomae_cli.cli.embed import embed
 from videomae_cli.cli.map import map_
 from videomae_cli.cli.merge import merge
 from videomae_cli.cli.models import models
@@ -78,6 +79,7 @@ def root(
 
 
 app.command()(classify)
+app.command()(embed)
 app.command()(merge)
 app.command()(similar)
 app.command("map")(map_)

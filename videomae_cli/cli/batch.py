@@ -19,8 +19,9 @@ from videomae_cli.cli import console
 from videomae_cli.cli.targets import FileTarget, Target
 from videomae_cli.errors import OptionError, VideoNotFoundError
 from videomae_cli.jobs import Settings, Shard, Tally
-from videomae_cli.results import Classification, Stamp
+from videomae_cli.results import Result, Stamp
 from videomae_cli.video import FoundVideo
+from videomae_cli.writers import VectorLayout
 
 
 class Terminated(KeyboardInterrupt):
@@ -37,15 +38,16 @@ class Batch:
     shard: Shard | None = None
     progress: str = "auto"
     ok_on_errors: bool = False
+    vectors: VectorLayout | None = None
     _failed: Counter[str] = field(default_factory=Counter)
 
-    def run(self, settings: Settings, results: Callable[[Sequence[FoundVideo], int], Iterable[Classification]]) -> None:
+    def run(self, settings: Settings, results: Callable[[Sequence[FoundVideo], int], Iterable[Result]]) -> None:
         """Begin or go on, write every result, and end with a summary. Raises typer.Exit(1) if files failed.
 
         results: from the files that are left, and the number of views that are behind them, to their results.
         """
         names = [video.path for video in self.found]
-        tally = self.target.begin(settings, names, shard=str(self.shard) if self.shard else None)
+        tally = self.target.begin(settings, names, shard=str(self.shard) if self.shard else None, vectors=self.vectors)
         self._failed.update(tally.failed)
         if tally.done:
             console.note(f"{tally.done} of {len(names)} files are done already")
@@ -58,7 +60,7 @@ class Batch:
             raise type(error)(self._interrupted(len(names))) from None
         self._summarise(len(names))
 
-    def _write(self, results: Iterable[Classification], settings: Settings, tally: Tally) -> None:
+    def _write(self, results: Iterable[Result], settings: Settings, tally: Tally) -> None:
         """Write all results, and report failures and warnings on stderr."""
         from videomae_cli.cli.display import consoles
         from videomae_cli.cli.progress import BatchProgress
@@ -85,7 +87,7 @@ class Batch:
             shard=str(shard) if self.shard else None,
         )
 
-    def _report(self, result: Classification) -> None:
+    def _report(self, result: Result) -> None:
         if result.error:
             self._failed[result.error.kind] += 1
             console.error(named(result.path, result.error.message))

@@ -99,7 +99,9 @@ def classify(
         classifier, spec = _ready(spec, request)
         batch.run(
             _settings(classifier, spec, request),
-            lambda left, views: classifier(left, sampling=spec, decoder=decoder, offset=views),
+            lambda left, views: classifier(
+                left, sampling=spec, decoder=decoder, offset=views, eager=not target.resumable
+            ),
         )
 
 

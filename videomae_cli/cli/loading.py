@@ -67,11 +67,11 @@ def load_classifier(request: ModelRequest) -> tuple[Classifier, SamplingHints]:
         top_k=request.top_k,
         batch_size=request.batch_size or auto_batch_size(config, device),
     )
-    return classifier, _hints(config.num_frames, config.extra, source.name)
+    return classifier, find_hints(config.num_frames, config.extra, source.name)
 
 
-def _hints(frames: int, extra: Mapping[str, Any], name: str) -> SamplingHints:
-    """Our own section of config.json says it best; else the registry, by the model's name."""
+def find_hints(frames: int, extra: Mapping[str, Any], name: str) -> SamplingHints:
+    """How a checkpoint's training data was sampled. Our own section of config.json says it best; else the registry, by the model's name."""
     section = extra.get("videomae_cli")
     sampling = section.get("sampling") if isinstance(section, dict) else None
     if isinstance(sampling, dict):

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
 from videomae_cli.cli import console, options
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.jobs import Joined, merge_records
-from videomae_cli.writers import make_writer, pick_format, read_records, whole_file
+from videomae_cli.writers import (
+    Writer,
+    holds_vectors,
+    make_vector_writer,
+    make_writer,
+    pick_format,
+    pick_vector_format,
+    read_layout,
+    read_records,
+    read_vector_records,
+    whole_file,
+)
 
 SHOWN_GAPS = 5
 
@@ -21,7 +33,7 @@ def merge(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", metavar="FILE")],
     format: Annotated[
-        str | None, typer.Option(help="Default: as FILE's name ends.", metavar="table|json|jsonl|csv|parquet")
+        str | None, typer.Option(help="Default: as FILE's name ends.", metavar="table|json|jsonl|csv|parquet|npz")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there.")] = False,
     allow_gaps: Annotated[
@@ -35,15 +47,17 @@ def merge(
     Says what is missing. Exit code 0 if nothing is, 1 if something is or the outputs don't belong together.
     """
     console.configure(debug=debug, quiet=quiet)
-    chosen = pick_format(format, output)
+    vectors = any(holds_vectors(file) for file in outputs)
+    chosen = pick_vector_format(format, output) if vectors else pick_format(format, output)
     if output.exists() and not overwrite:
         raise OutputError(f"{output} is there already: --overwrite replaces it")
     _check(outputs)
     joined = Joined()
-    records = merge_records([(file, read_records(file)) for file in outputs], joined)
+    read = read_vector_records if vectors else read_records
+    records = merge_records([(file, read(file)) for file in outputs], joined)
     try:
         with whole_file(output) as sink:
-            writer = make_writer(chosen, sink)
+            writer = _vector_writer(chosen, sink, outputs) if vectors else make_writer(chosen, sink)
             for record in records:
                 writer.write(record)
             writer.finish()
@@ -62,6 +76,21 @@ def merge(
 
 class _IncompleteError(Exception):
     """Something is missing, so nothing is written."""
+
+
+def _vector_writer(format: str, sink: BinaryIO, outputs: list[Path]) -> Writer:
+    layouts = []
+    for file in outputs:
+        try:
+            layouts.append(read_layout(file))
+        except OutputError:
+            continue  # a shard without vectors can't say what they look like; its records are read all the same
+    if not layouts:
+        raise OutputError("no output holds a vector: there is nothing to join")
+    rows = 0
+    if format == "npz":
+        rows = sum(len(record["rows"]) for file in outputs for record in read_vector_records(file, vectors=False))
+    return make_vector_writer(format, sink, replace(layouts[0], shard=None), rows=rows)
 
 
 def _check(outputs: list[Path]) -> None:

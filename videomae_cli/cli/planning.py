@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from videomae_cli.cli.console import duration
-from videomae_cli.results import Classification
+from videomae_cli.results import Result
 from videomae_cli.video import FoundVideo
 
 TRIED_FILES = 8
@@ -24,7 +24,7 @@ class Plan:
 
     model: str
     batch_size: int
-    run: Callable[[Sequence[FoundVideo]], Iterable[Classification]]
+    run: Callable[[Sequence[FoundVideo]], Iterable[Result]]
 
 
 def say_plan(found: Sequence[FoundVideo], ready: Callable[[], Plan], output: Path | None) -> None:

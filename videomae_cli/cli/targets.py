@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from videomae_cli.cli import console
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.jobs import Job, Settings, Tally
-from videomae_cli.results import Record
-from videomae_cli.writers import Writer, is_special, make_writer
+from videomae_cli.results import Record, path_of, printable
+from videomae_cli.writers import VectorLayout, Writer, is_special, make_writer, pick_vector_format, whole_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,14 +30,25 @@ class Target(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def begin(self, settings: Settings, names: Sequence[str], *, shard: str | None = None) -> Tally:
-        """What an earlier run has done."""
+    def begin(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        *,
+        shard: str | None = None,
+        vectors: VectorLayout | None = None,
+    ) -> Tally:
+        """What an earlier run has done. vectors: what those of the records have in common, if they have some."""
 
     def append(self, record: Record, seconds: float | None = None) -> None:
         """One more record."""
 
     def finish(self) -> None:
         """After the last."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a later run may go on with it."""
 
     @property
     def kept(self) -> str | None:
@@ -51,6 +63,7 @@ class FileTarget:
     """A job: complete or not at all, and gone on with after any break."""
 
     console: Console | None = None
+    resumable = True
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -64,8 +77,15 @@ class FileTarget:
     ) -> None:
         self._job.__exit__(kind, error, trace)
 
-    def begin(self, settings: Settings, names: Sequence[str], *, shard: str | None = None) -> Tally:
-        return self._job.begin(settings, names, shard=shard)
+    def begin(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        *,
+        shard: str | None = None,
+        vectors: VectorLayout | None = None,
+    ) -> Tally:
+        return self._job.begin(settings, names, shard=shard, vectors=vectors)
 
     def append(self, record: Record, seconds: float | None = None) -> None:
         self._job.append(record)
@@ -83,10 +103,61 @@ class FileTarget:
         return str(self._job.folder) if self._job.tally.done and not self._job.complete else None
 
 
+class FolderTarget(FileTarget):
+    """A folder with an .npy a video, and `index.jsonl` that says which is whose, the output of a job.
+
+    Arrays are (D,) where a video has one vector, else (rows, D). Names follow those of the videos, below the folder that
+    all of them share.
+    """
+
+    def __init__(self, folder: Path, *, resume: bool, overwrite: bool) -> None:
+        super().__init__(Job(folder / "index.jsonl", format="jsonl", resume=resume, overwrite=overwrite))
+        self._folder = folder
+        self._root = ""
+
+    def __enter__(self) -> FolderTarget:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"can't make the folder {self._folder}: {error.strerror}") from None
+        super().__enter__()
+        return self
+
+    def begin(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        *,
+        shard: str | None = None,
+        vectors: VectorLayout | None = None,
+    ) -> Tally:
+        # Path.resolve would follow links, Path.absolute would leave "..".
+        folders = {os.path.dirname(os.path.abspath(name)) for name in names}  # noqa: PTH100, PTH120
+        self._root = os.path.commonpath(folders) if names else ""
+        return self._job.begin(settings, names, shard=shard)
+
+    def append(self, record: Record, seconds: float | None = None) -> None:
+        import numpy as np
+
+        vectors = record.pop("vectors")
+        name = None
+        if vectors is not None:
+            name = os.path.relpath(path_of(record), self._root) + ".npy"
+            file = self._folder / name
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"can't make the folder {file.parent}: {error.strerror}") from None
+            with whole_file(file) as sink:
+                np.save(sink, vectors[0] if len(vectors) == 1 else vectors, allow_pickle=False)
+        self._job.append({**record, "file": printable(name) if name else None})
+
+
 class StreamTarget:
     """Standard output, a device or a pipe: records are written as they come, and nothing is kept."""
 
     kept: str | None = None
+    resumable = False
 
     def __init__(self, format: str, output: Path | None) -> None:
         self._format, self._output = format, output
@@ -116,7 +187,14 @@ class StreamTarget:
         with self._reported():
             self._stack.close()
 
-    def begin(self, settings: Settings, names: Sequence[str], *, shard: str | None = None) -> Tally:
+    def begin(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        *,
+        shard: str | None = None,
+        vectors: VectorLayout | None = None,
+    ) -> Tally:
         return Tally()
 
     def append(self, record: Record, seconds: float | None = None) -> None:
@@ -160,3 +238,16 @@ def standard_output(format: str) -> BinaryIO:
     if format == "parquet" and console.is_terminal(sys.stdout):
         raise OptionError("Parquet is nothing for a terminal: give a file with --output")
     return sys.stdout.buffer
+
+
+def open_vector_target(format: str | None, output: str, *, resume: bool, overwrite: bool) -> Target:
+    """The target for embeddings: a folder where `output` ends in a slash or is one, else a file."""
+    path = Path(output)
+    if output.endswith(("/", os.sep)) or path.is_dir():
+        if format is not None:
+            raise OptionError(f"a folder holds .npy files: leave out --format, or name a file in {output}")
+        return FolderTarget(path, resume=resume, overwrite=overwrite)
+    if is_special(path):
+        raise OptionError("embeddings need a file or a folder to be written to")
+    chosen = pick_vector_format(format, path)
+    return FileTarget(Job(path, format=chosen, resume=resume, overwrite=overwrite))

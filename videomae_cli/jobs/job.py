@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -18,23 +18,35 @@ from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.jobs.journal import Journal
 from videomae_cli.jobs.settings import Settings
 from videomae_cli.results import Record, path_of
-from videomae_cli.writers import linked, make_writer, read_records, sync_folder, whole_file
+from videomae_cli.writers import (
+    VectorLayout,
+    Writer,
+    linked,
+    make_vector_writer,
+    make_writer,
+    read_records,
+    read_vector_records,
+    sync_folder,
+    whole_file,
+)
 
 LAYOUT_VERSION = 1
 
 
 @dataclass
 class Tally:
-    """How many files a job has behind it, and how many failed, by kind."""
+    """How many files a job has behind it, with how many views and vectors, and how many failed, by kind."""
 
     done: int = 0
     views: int = 0
+    rows: int = 0
     failed: Counter[str] = field(default_factory=Counter)
 
     def count(self, record: Record) -> None:
         """Add one record."""
         self.done += 1
         self.views += len(record.get("frames") or ()) * (record.get("crops") or 1)
+        self.rows += len(record.get("rows") or ())
         if record["error"]:
             self.failed[record["error"]["kind"]] += 1
 
@@ -54,6 +66,7 @@ class Job:
         self.folder = self._target.with_name(self._target.name + ".partial")
         self._resume, self._overwrite = resume, overwrite
         self._header = self.folder / "job.json"
+        self._layout: VectorLayout | None = None
         self._journal = Journal(self.folder / "records.jsonl")
         self.tally = Tally()
         self.complete = False
@@ -83,11 +96,22 @@ class Job:
                 f"{self.folder} keeps results of an earlier run: --resume goes on from them, --overwrite starts again"
             )
 
-    def begin(self, settings: Settings, names: Sequence[str], *, shard: str | None = None) -> Tally:
+    def begin(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        *,
+        shard: str | None = None,
+        vectors: VectorLayout | None = None,
+    ) -> Tally:
         """Start, or find out what an earlier run has done: names[:tally.done] need not be done again.
+
+        vectors: of the records, where they have some.
 
         Raises OutputError where that run had other settings or another list of files.
         """
+        self._layout = vectors
+        self._journal = Journal(self.folder / "records.jsonl", vectors)
         header = {"layout_version": LAYOUT_VERSION, "shard": shard, "settings": settings.as_dict()}
         with self._reported():
             if self._resume and self._header.exists():
@@ -116,7 +140,7 @@ class Job:
             self._journal.sync()
         try:
             with whole_file(self._target) as sink:
-                writer = make_writer(self.format, sink)
+                writer = self._writer(sink)
                 for record in self._journal.records():
                     writer.write(record)
                 writer.finish()
@@ -137,6 +161,11 @@ class Job:
             if self.complete or started_in_vain:
                 shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _writer(self, sink: BinaryIO) -> Writer:
+        if self._layout is not None:
+            return make_vector_writer(self.format, sink, self._layout, rows=self.tally.rows)
+        return make_writer(self.format, sink)
+
     def _compare(self, header: dict[str, Any], settings: Settings) -> None:
         try:
             earlier = json.loads(self._header.read_bytes())
@@ -154,7 +183,10 @@ class Job:
 
     def _check_complete(self, settings: Settings, names: Sequence[str], shard: str | None) -> None:
         place = 0
-        for record in read_records(self._target, self.format):
+        stored = read_records(self._target, self.format)
+        if self._layout is not None:
+            stored = read_vector_records(self._target, vectors=False)
+        for record in stored:
             if place >= len(names) or path_of(record) != names[place]:
                 raise OutputError(f"{self.output} is complete, but for another list of files: --overwrite starts again")
             if record["fingerprint"] != settings.fingerprint or record["shard"] != shard:
@@ -172,7 +204,7 @@ class Job:
 
     def _write_header(self, header: dict[str, Any]) -> None:
         # The records first: a header says that there is something to go on from.
-        (self.folder / "records.jsonl").touch()
+        self._journal.create()
         with whole_file(self._header) as sink:
             sink.write(json.dumps(header, indent=2).encode())
         sync_folder(self.folder.parent)

@@ -2,6 +2,9 @@
 
 Every line goes to the system at once, so a kill loses nothing that was written; it is forced to the disk about once a
 second, so a power cut loses about a second of work. A torn or damaged tail is cut off when the file is opened again.
+
+Vectors go to a file of their own, as they are in memory, and their record holds their checksum: a power cut can leave the
+line of a record on the disk and zeros where its vectors should be.
 """
 
 from __future__ import annotations
@@ -9,23 +12,37 @@ from __future__ import annotations
 import json
 import os
 import time
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from videomae_cli.errors import OutputError
 from videomae_cli.results import Record, path_of
+from videomae_cli.writers import VectorLayout
 
 SYNC_SECONDS = 1.0
 
 
 class Journal:
-    """The records of a job so far, in order. For one process at a time."""
+    """The records of a job so far, in order. For one process at a time.
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    vectors: what the vectors of its records have in common, where they have some.
+    """
+
+    def __init__(self, file: Path, vectors: VectorLayout | None = None) -> None:
+        self._file, self._layout = file, vectors
+        self._vector_file = file.with_name("vectors.bin")
         self._stream: BinaryIO | None = None
+        self._vector_stream: BinaryIO | None = None
         self._synced = 0.0
+
+    def create(self) -> None:
+        """Begin with nothing."""
+        self._file.touch()
+        if self._layout is not None:
+            self._vector_file.touch()
 
     def recover(self, names: Sequence[str]) -> Iterator[Record]:
         """The whole records so far; what follows the last of them is cut off.
@@ -33,10 +50,11 @@ class Journal:
         names: the list of the job. Raises OutputError where a record is of another file than the list has at its place.
         """
         good = done = 0
-        with self._file.open("rb") as stream:
+        good_vectors = 0
+        with self._file.open("rb") as stream, self._vectors_to_read() as vectors:
             for line in stream:
                 record = _parse(line)
-                if record is None:
+                if record is None or (vectors is not None and not self._take(record, vectors)):
                     break
                 path = path_of(record)
                 if done >= len(names) or names[done] != path:
@@ -46,40 +64,81 @@ class Journal:
                         "--overwrite starts again"
                     )
                 good += len(line)
+                good_vectors += record["vectors"].nbytes if record.get("vectors") is not None else 0
                 done += 1
                 yield record
-        if good < self._file.stat().st_size:
-            os.truncate(self._file, good)
+        _cut(self._file, good)
+        if self._layout is not None:
+            _cut(self._vector_file, good_vectors)
 
     def append(self, record: Record) -> None:
         """Add one. Raises OSError: a full disk, say."""
         if self._stream is None:
             # Unbuffered: what an error leaves unwritten must not be tried again when the file is closed.
             self._stream = self._file.open("ab", buffering=0)
-        line = (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "replace")
-        written = 0
-        while written < len(line):
-            written += self._stream.write(line[written:]) or 0
+            self._vector_stream = self._vector_file.open("ab", buffering=0) if self._layout else None
+        if self._vector_stream is not None:
+            data = b"" if record["vectors"] is None else record["vectors"].tobytes()
+            _write(self._vector_stream, data)
+            record = {**record, "vectors": None, "checksum": zlib.crc32(data)}
+        _write(self._stream, (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
         if time.monotonic() - self._synced >= SYNC_SECONDS:
             self.sync()
 
     def sync(self) -> None:
         """Force what was written to the disk."""
-        if self._stream is not None:
-            os.fsync(self._stream.fileno())
-            self._synced = time.monotonic()
+        for stream in (self._vector_stream, self._stream):
+            if stream is not None:
+                os.fsync(stream.fileno())
+        self._synced = time.monotonic()
 
     def records(self) -> Iterator[Record]:
         """All records, from the start."""
-        with self._file.open("rb") as stream:
+        with self._file.open("rb") as stream, self._vectors_to_read() as vectors:
             for line in stream:
-                yield json.loads(line)
+                record = json.loads(line)
+                if vectors is not None and not self._take(record, vectors):
+                    raise OutputError(f"{self._vector_file} is damaged: --overwrite starts again")
+                yield record
 
     def close(self) -> None:
         """Release the file."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        for stream in (self._vector_stream, self._stream):
+            if stream is not None:
+                stream.close()
+        self._stream = self._vector_stream = None
+
+    @contextmanager
+    def _vectors_to_read(self) -> Iterator[BinaryIO | None]:
+        if self._layout is None:
+            yield None
+            return
+        with self._vector_file.open("rb") as stream:
+            yield stream
+
+    def _take(self, record: Record, vectors: BinaryIO) -> bool:
+        """Give a record its vectors back, which come next; False where they are not what was written."""
+        assert self._layout is not None
+        count = len(record.get("rows") or ())
+        data = vectors.read(count * self._layout.bytes_each)
+        if zlib.crc32(data) != record.pop("checksum", None):
+            return False
+        if count:
+            import numpy as np
+
+            record["vectors"] = np.frombuffer(data, self._layout.storage).reshape(count, self._layout.dimensions)
+        return True
+
+
+def _write(stream: BinaryIO, data: bytes) -> None:
+    written = 0
+    while written < len(data):
+        written += stream.write(data[written:]) or 0
+
+
+def _cut(file: Path, length: int) -> None:
+    if length < file.stat().st_size:
+        os.truncate(file, length)
 
 
 def _parse(line: bytes) -> Record | None:

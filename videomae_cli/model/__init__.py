@@ -5,6 +5,7 @@ from __future__ import annotations
 from videomae_cli.model.config import VideoMAEConfig
 from videomae_cli.model.convert import convert
 from videomae_cli.model.describe import ModelDescription, clip_gflops, describe
+from videomae_cli.model.encoders import load_encoder
 from videomae_cli.model.identity import weights_digest
 from videomae_cli.model.outputs import ClassifierOutput, EncoderOutput, PreTrainingOutput
 from videomae_cli.model.pretraining import VideoMAEForPreTraining
@@ -22,5 +23,6 @@ __all__ = [
     "clip_gflops",
     "convert",
     "describe",
+    "load_encoder",
     "weights_digest",
 ]

@@ -2,6 +2,7 @@
 
     batches     views of many files through a model in full batches, and back to their files, in order
     classify    labels for files (`Classifier`)
+    embed       vectors for files (`Embedder`)
     devices     where to run, and how many views at once
 
 Decoding runs ahead in its own processes while the model works (`video.Decoder.decode_all`).
@@ -11,5 +12,6 @@ from __future__ import annotations
 
 from videomae_cli.pipeline.classify import Classifier, merge_views
 from videomae_cli.pipeline.devices import auto_batch_size, pick_device
+from videomae_cli.pipeline.embed import Embedder, Pooling
 
-__all__ = ["Classifier", "auto_batch_size", "merge_views", "pick_device"]
+__all__ = ["Classifier", "Embedder", "Pooling", "auto_batch_size", "merge_views", "pick_device"]

@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from videomae_cli.errors import ModelMemoryError, VideoMAEError
-from videomae_cli.video import DecodedVideo
+from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo
 
 Views = npt.NDArray[np.uint8]
 Forward = Callable[[Views], torch.Tensor]
@@ -57,6 +57,26 @@ class Passed:
         return self.waiting == 0
 
 
+def decode_found(
+    found: Iterable[FoundVideo], request: ClipRequest, decoder: Decoder, *, ahead: int, eager: bool = False
+) -> Iterator[tuple[str, DecodedVideo | VideoMAEError] | None]:
+    """Every file decoded as `request` (of any path) says, in order, those with an error in their place.
+
+    eager: None each time that decoding makes the caller wait.
+    """
+    videos = list(found)
+    requests = (replace(request, path=video.path) for video in videos if video.error is None)
+    decoded = decoder.decode_or_idle(requests, ahead=ahead)
+    for video in videos:
+        if video.error is not None:
+            yield video.path, video.error
+            continue
+        while (item := next(decoded)) is None:
+            if eager:
+                yield None
+        yield video.path, item[1]
+
+
 class Batches:
     """Runs files through `forward`, (V, T, H, W, 3) uint8 -> (V, ...), `size` views at a time.
 
@@ -71,10 +91,17 @@ class Batches:
         self._next: list[tuple[Passed, Views]] = []
         self._count = self._blanks
 
-    def __call__(self, outcomes: Iterable[tuple[str, DecodedVideo | VideoMAEError]]) -> Iterator[Passed]:
-        """Each file with its outputs, in order, as soon as they are there."""
+    def __call__(self, outcomes: Iterable[tuple[str, DecodedVideo | VideoMAEError] | None]) -> Iterator[Passed]:
+        """Each file with its outputs, in order, as soon as they are there. None among the outcomes: nothing more is
+        ready, so what there is of a batch runs at once."""
         waiting: deque[Passed] = deque()
-        for path, outcome in outcomes:
+        for item in outcomes:
+            if item is None:
+                self._run()
+                while waiting and waiting[0].through:
+                    yield waiting.popleft()
+                continue
+            path, outcome = item
             if isinstance(outcome, VideoMAEError):
                 waiting.append(Passed(path, error=outcome))
             else:

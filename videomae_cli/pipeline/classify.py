@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from videomae_cli.errors import ModelMemoryError, ModelOutputError, VideoMAEError
+from videomae_cli.errors import ModelOutputError, VideoMAEError
 from videomae_cli.model import VideoMAEForVideoClassification
-from videomae_cli.pipeline.batches import Batches, Passed
+from videomae_cli.pipeline.batches import Batches, Passed, decode_found
+from videomae_cli.pipeline.devices import memory_reported
 from videomae_cli.results import Classification, Failure, Prediction, Source
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingSpec
 
@@ -35,19 +36,22 @@ class Classifier:
     batch_size: int = 8
 
     def __call__(
-        self, found: Iterable[FoundVideo], *, sampling: SamplingSpec, decoder: Decoder, offset: int = 0
+        self,
+        found: Iterable[FoundVideo],
+        *,
+        sampling: SamplingSpec,
+        decoder: Decoder,
+        offset: int = 0,
+        eager: bool = False,
     ) -> Iterator[Classification]:
         """One result a file, in order. What is wrong with a file is its result, never an exception.
 
-        offset: views that an earlier run of the same job has been through (`Batches`).
+        offset: views that an earlier run of the same job has been through (`Batches`); eager: rather a batch that is
+        not full than a result that has to wait for the next file (its last bits then depend on the speed of decoding).
         """
         transform = self.preprocessor.frame_transform(crops=sampling.resolved_crops)
-        videos = list(found)
-        requests = (
-            ClipRequest(video.path, sampling=sampling, transform=transform) for video in videos if not video.error
-        )
-        decoded = decoder.decode_all(requests, ahead=2 * self.batch_size)
-        outcomes = ((video.path, video.error or next(decoded)[1]) for video in videos)
+        request = ClipRequest("", sampling=sampling, transform=transform)
+        outcomes = decode_found(found, request, decoder, ahead=2 * self.batch_size, eager=eager)
         for passed in Batches(self.logits, size=self.batch_size, offset=offset)(outcomes):
             yield self._result(passed)
 
@@ -95,16 +99,10 @@ class Classifier:
     @torch.inference_mode()
     def logits(self, views: npt.NDArray[np.uint8]) -> torch.Tensor:
         """(V, T, H, W, 3) uint8 -> (V, labels) float32 on the CPU, all views at once. Raises ModelMemoryError."""
-        try:
+        with memory_reported(self.model.device):
             pixel_values = self.preprocessor.to_pixel_values(views).to(self.model.device, self.model.dtype)
             logits: torch.Tensor = self.model(pixel_values).logits
             return logits.float().cpu()
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
-                raise
-            raise ModelMemoryError(
-                f"{self.model.device} has too little memory for even one clip: try a smaller model, or --device cpu"
-            ) from None
 
     def _best(self, scores: torch.Tensor) -> tuple[Prediction, ...]:
         values, ids = scores.topk(min(self.top_k, len(scores)))
@@ -136,8 +134,3 @@ def merge_views(logits: torch.Tensor, *, multi_label: bool) -> torch.Tensor:
     """(V, labels) logits -> (labels,) scores: softmax (or sigmoid) of each view, then their mean, as published."""
     scores = logits.sigmoid() if multi_label else logits.softmax(dim=-1)
     return scores.mean(dim=0)
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # On the CPU torch raises a plain RuntimeError, told only by its words.
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "allocate memory" in str(error)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
-from videomae_cli.errors import OptionError
+from videomae_cli.errors import ModelMemoryError, OptionError
 from videomae_cli.model import VideoMAEConfig, clip_gflops
 
 # Work (thousand million operations) that keeps a device busy long enough for what a call costs beside them not to count.
@@ -26,3 +29,17 @@ def auto_batch_size(config: VideoMAEConfig, device: torch.device) -> int:
     """Views at once where nobody says: one of a large model on a CPU, many of a small one."""
     fitting = int(_BATCH_GFLOPS[device.type] / clip_gflops(config))
     return max(1, min(_MAX_BATCH[device.type], fitting))
+
+
+@contextmanager
+def memory_reported(device: torch.device) -> Iterator[None]:
+    """Running out of memory as a ModelMemoryError; all other errors of torch as they are."""
+    try:
+        yield
+    except RuntimeError as error:
+        # On the CPU torch raises a plain RuntimeError, told only by its words.
+        if not isinstance(error, torch.cuda.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        raise ModelMemoryError(
+            f"{device} has too little memory for even one clip: try a smaller model, or --device cpu"
+        ) from None

@@ -5,7 +5,6 @@ A group is a connected component: everything in it is near to something in it, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np

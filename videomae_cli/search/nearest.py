@@ -24,9 +24,7 @@ class Match:
     score: float
 
 
-def nearest(
-    blocks: Iterable[Block], queries: Vectors, *, top_k: int, leave_out: Collection[str] = ()
-) -> list[Match]:
+def nearest(blocks: Iterable[Block], queries: Vectors, *, top_k: int, leave_out: Collection[str] = ()) -> list[Match]:
     """The `top_k` files nearest to any of the queries, nearest first; among equals, the one that comes first.
 
     queries: (Q, D), of unit length; leave_out: paths. Of a file with many clips the best one counts.

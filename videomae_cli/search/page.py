@@ -81,7 +81,7 @@ def folders(rows: Sequence[Row]) -> list[str]:
 
 def _data(map: Map) -> dict[str, object]:
     """As the script reads it: columns rather than objects, folders once, four digits of place."""
-    split = [os.path.split(printable(row.path)) for row in map.rows]  # noqa: PTH206
+    split = [os.path.split(printable(row.path)) for row in map.rows]
     places = {folder: number for number, folder in enumerate(dict.fromkeys(folder for folder, _ in split))}
     counts = Counter(map.groups or ())
     groups = sorted(counts, key=lambda name: (-counts[name], name))  # the largest first, as the legend has them

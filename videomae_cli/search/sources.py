@@ -172,7 +172,7 @@ def _read_npz(file: Path) -> Iterator[Piece]:
         vectors = _Npy(archive.open("embeddings.npy"))
         if len(vectors.shape) != 2 or vectors.dtype.kind != "f" or vectors.shape[1] > MAX_DIMENSIONS:
             raise ValueError(f"its embeddings are {vectors.shape} {vectors.dtype}, not (N, D) of floats")
-        extra = ("paths", "index", "clip", "start", "end")
+        extra = ("paths", *Row._fields[1:], *_TOKEN_COLUMNS)
         columns = {name: _Npy(archive.open(f"{name}.npy")) for name in extra if f"{name}.npy" in names}
         if any(column.shape != vectors.shape[:1] for column in columns.values()):
             raise ValueError("its arrays are not of one length")
@@ -181,7 +181,7 @@ def _read_npz(file: Path) -> Iterator[Piece]:
             absent = [None] * len(block)
             values = [lists.get(name, absent) for name in Row._fields[1:]]
             rows = [Row(str(path), *rest) for path, *rest in zip(lists["paths"], *values, strict=True)]
-            tokens = any(f"{name}.npy" in names for name in _TOKEN_COLUMNS)
+            tokens = any(value is not None for name in _TOKEN_COLUMNS for value in lists.get(name, ()))
             yield Piece(block, rows, failed, tokens)
             failed = 0
         if failed:

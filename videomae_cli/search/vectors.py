@@ -33,11 +33,11 @@ class EmbeddingTable:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.model: str | None = None
-        self.fingerprint: str | None = None
+        self._source = self._open()
+        self.model: str | None = self.settings.get("model")
+        self.fingerprint: str | None = self.settings.get("fingerprint")
         self.dimensions = 0
         self.failed = 0
-        self._source = self._open()
         if self.settings.get("pool") in ("tokens", "time"):
             raise self._tokens()
         next(self.blocks(), None)  # what is wrong from the first row on is told before any work is done

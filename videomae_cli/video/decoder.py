@@ -74,8 +74,17 @@ class Decoder:
     def decode_all(self, requests: Iterable[ClipRequest], *, ahead: int = 1) -> Iterator[tuple[ClipRequest, Outcome]]:
         """Each request with its clips or its error, in order. While the caller works on one file, the next are decoded:
         `ahead` more than there are workers, and only until `AHEAD_BYTES` of frames wait, so that memory stays flat."""
+        for item in self.decode_or_idle(requests, ahead=ahead):
+            if item is not None:
+                yield item
+
+    def decode_or_idle(
+        self, requests: Iterable[ClipRequest], *, ahead: int = 1
+    ) -> Iterator[tuple[ClipRequest, Outcome] | None]:
+        """The same, with None each time the caller would have to wait: it may do something else first."""
         if not self._isolate:
             for request in requests:
+                yield None
                 yield request, self._outcome(request)
             return
         waiting: deque[tuple[ClipRequest, Future[Outcome]]] = deque()
@@ -85,8 +94,12 @@ class Decoder:
             for number, request in enumerate(requests):
                 waiting.append((request, executor.submit(self._when_room, request, number, room)))
                 if len(waiting) >= self._count + ahead:
+                    if not waiting[0][1].done():
+                        yield None
                     yield self._next(waiting, room)
             while waiting:
+                if not waiting[0][1].done():
+                    yield None
                 yield self._next(waiting, room)
         finally:
             room.give_up()

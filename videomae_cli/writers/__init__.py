@@ -5,6 +5,7 @@
     text       a table in plain text            json_lines   JSON Lines, and one JSON document
     columns    the columns of a record, for     csv_file     CSV     parquet      Parquet
     reading    a written file -> its records again
+    vectors    records of embeddings: Parquet, npz, JSON Lines, a row a vector; vector_reading  and back
 
 Writers take records (`Classification.as_dict`), never results, so that what was kept on disk can be written anew.
 """
@@ -12,20 +13,36 @@ Writers take records (`Classification.as_dict`), never results, so that what was
 from __future__ import annotations
 
 from videomae_cli.writers.files import is_special, linked, sync_folder, whole_file
-from videomae_cli.writers.formats import FORMATS, Writer, make_writer, pick_format
-from videomae_cli.writers.reading import read_records
+from videomae_cli.writers.formats import (
+    FORMATS,
+    VECTOR_FORMATS,
+    VectorLayout,
+    Writer,
+    make_vector_writer,
+    make_writer,
+    pick_format,
+    pick_vector_format,
+)
+from videomae_cli.writers.reading import holds_vectors, read_layout, read_records, read_vector_records
 from videomae_cli.writers.text import TextWriter, describe
 
 __all__ = [
     "FORMATS",
+    "VECTOR_FORMATS",
     "TextWriter",
+    "VectorLayout",
     "Writer",
     "describe",
+    "holds_vectors",
     "is_special",
     "linked",
+    "make_vector_writer",
     "make_writer",
     "pick_format",
+    "pick_vector_format",
+    "read_layout",
     "read_records",
+    "read_vector_records",
     "sync_folder",
     "whole_file",
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from videomae_cli.errors import OptionError
 from videomae_cli.results import Record
@@ -28,6 +30,21 @@ class Writer:
     def put(self, text: str) -> None:
         """Write text as UTF-8; what UTF-8 can't hold becomes a question mark."""
         self.sink.write(text.encode("utf-8", "replace"))
+
+
+@dataclass(frozen=True)
+class VectorLayout:
+    """What every vector of an output has in common. storage: "float32" or "float16"; settings: of the job."""
+
+    dimensions: int
+    storage: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    shard: str | None = None
+
+    @property
+    def bytes_each(self) -> int:
+        """Of one vector."""
+        return self.dimensions * (2 if self.storage == "float16" else 4)
 
 
 _HOME = {
@@ -70,3 +87,29 @@ def pick_format(asked: str | None, output: Path | None) -> str:
         known = ", ".join(dict.fromkeys(_SUFFIXES))
         raise OptionError(f"can't tell the format of {output.name!r}: end it in one of {known}, or give --format")
     return _SUFFIXES[suffix]
+
+
+VECTOR_FORMATS = ("parquet", "npz", "jsonl")
+
+
+def make_vector_writer(format: str, sink: BinaryIO, layout: VectorLayout, *, rows: int = 0) -> Writer:
+    """The writer of a format for embeddings. rows: how many vectors will come; npz needs it."""
+    from videomae_cli.writers import vectors
+
+    if format == "npz":
+        return vectors.VectorNpzWriter(sink, layout, rows)
+    return (vectors.VectorParquetWriter if format == "parquet" else vectors.VectorJsonLinesWriter)(sink, layout)
+
+
+def pick_vector_format(asked: str | None, output: Path) -> str:
+    """The format asked for, else the one that the output's name ends in. Raises OptionError."""
+    suffixes = {suffix: format for suffix, format in _SUFFIXES.items() if format in VECTOR_FORMATS} | {".npz": "npz"}
+    if asked is not None:
+        if asked not in VECTOR_FORMATS:
+            raise OptionError(f"unknown format {asked!r}: choose {', '.join(VECTOR_FORMATS)}")
+        return asked
+    suffix = output.suffix.lower()
+    if suffix not in suffixes:
+        known = ", ".join(dict.fromkeys(suffixes))
+        raise OptionError(f"can't tell the format of {output.name!r}: end it in one of {known}, or give --format")
+    return suffixes[suffix]

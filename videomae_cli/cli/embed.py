@@ -1,0 +1,134 @@
+"""`videomae embed`: a vector for every video, clip, moment or token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from videomae_cli.cli import console, options
+from videomae_cli.cli.batch import Batch, check_found, check_progress
+from videomae_cli.cli.embedding import EmbedderRequest, embedding_settings, load_embedder, with_hints
+from videomae_cli.cli.planning import Plan, say_plan
+from videomae_cli.cli.targets import open_vector_target
+from videomae_cli.errors import OptionError
+from videomae_cli.jobs import Shard
+from videomae_cli.video import Decoder, Filter, FoundVideo, SamplingSpec, auto_workers, find_videos, parse_time
+from videomae_cli.writers import VectorLayout
+
+if TYPE_CHECKING:
+    from videomae_cli.pipeline import Embedder
+
+Format = Annotated[str | None, typer.Option(help="Default: as OUT's name ends.", metavar="parquet|npz|jsonl")]
+
+
+def embed(
+    paths: options.Paths,
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", help="The file to write, or a folder (DIR/): an .npy a video.", metavar="OUT|DIR/"
+        ),
+    ],
+    model: options.Model = options.DEFAULT_MODEL,
+    revision: options.Revision = None,
+    pool: Annotated[
+        str,
+        typer.Option(
+            help="mean: one vector of all tokens, through the checkpoint's fc_norm or final norm; time: one a tubelet "
+            "slot; tokens: all of them, each with its t, h, w.",
+            metavar="mean|time|tokens",
+        ),
+    ] = "mean",
+    layer: Annotated[
+        int | None,
+        typer.Option(help="The tokens after this block (0: before the first), without a norm, instead of the last."),
+    ] = None,
+    normalize: Annotated[bool, typer.Option("--normalize", help="Scale every vector to length 1.")] = False,
+    per_clip: Annotated[
+        bool, typer.Option("--per-clip", help="A vector a clip, with its seconds, instead of one a file.")
+    ] = False,
+    storage: Annotated[str, typer.Option(help="How numbers are stored.", metavar="float32|float16")] = "float32",
+    format: Format = None,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    recursive: options.Recursive = True,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
+    shard: options.ShardOf = None,
+    sampling: options.Sampling = "auto",
+    stride: options.Stride = None,
+    clips: options.Clips = None,
+    crops: options.Crops = None,
+    protocol: options.Protocol = "auto",
+    fps: options.Fps = None,
+    start: options.Start = None,
+    end: options.End = None,
+    resize: options.Resize = "antialias",
+    timeout: options.Timeout = 120.0,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
+    heads: options.Heads = None,
+    ok_on_errors: options.OkOnErrors = False,
+    dry_run: options.DryRun = False,
+    progress: options.ProgressMode = "auto",
+    debug: options.Debug = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Turn each video into a vector, for search, clustering and training.
+
+    Exit code 0 if every file was embedded, 1 if one was not, 2 for wrong options.
+    """
+    console.configure(debug=debug, quiet=quiet)
+    check_progress(progress)
+    if storage not in ("float32", "float16"):
+        raise OptionError(f"unknown storage {storage!r}: choose float32 or float16")
+    spec = SamplingSpec(
+        family=sampling,
+        stride=stride,
+        clips=clips,
+        crops=crops,
+        protocol=protocol,
+        fps=fps,
+        start=parse_time(start) if start is not None else None,
+        end=parse_time(end) if end is not None else None,
+    )
+    part = Shard.parse(shard) if shard is not None else None
+    target = open_vector_target(format, output, resume=resume, overwrite=overwrite)
+    only = Filter(tuple(include or ()), tuple(exclude or ()))
+    found: Sequence[FoundVideo] = find_videos(paths, recursive=recursive, only=only)
+    check_found(found, shard=part)
+    found = part.of(found) if part else found
+    request = EmbedderRequest(
+        model, revision, device, resize, batch_size, heads, pool, layer, normalize, per_clip, storage
+    )
+    decoder = Decoder(timeout=timeout or None, workers=workers or auto_workers(len(found)), debug=debug)
+    if dry_run:
+        with decoder:
+            say_plan(found, lambda: _plan(spec, request, decoder), Path(output))
+        return
+    # The output first: one that can't be written is told before a model is loaded.
+    with target, decoder:
+        decoder.start()  # its process starts up while the model loads
+        embedder, spec = _ready(spec, request)
+        settings = embedding_settings(embedder, spec)
+        about = {**settings.as_dict(), "fingerprint": settings.fingerprint}
+        layout = VectorLayout(embedder.model.config.hidden_size, storage, about, str(part) if part else None)
+        Batch(found, target, "embedded", part, progress, ok_on_errors, layout).run(
+            settings, lambda left, views: embedder(left, sampling=spec, decoder=decoder, offset=views)
+        )
+
+
+def _ready(asked: SamplingSpec, request: EmbedderRequest) -> tuple[Embedder, SamplingSpec]:
+    embedder, hints = load_embedder(request)
+    spec = with_hints(asked, hints)
+    embedder.pooling.check(embedder.model.config, crops=spec.resolved_crops)
+    return embedder, spec
+
+
+def _plan(asked: SamplingSpec, request: EmbedderRequest, decoder: Decoder) -> Plan:
+    embedder, spec = _ready(asked, request)
+    return Plan(embedder.name, embedder.batch_size, lambda found: embedder(found, sampling=spec, decoder=decoder))

@@ -1,0 +1,28 @@
+"""Any checkpoint as an encoder: for features, whatever the checkpoint was made for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from videomae_cli.hub import resolve
+from videomae_cli.model.inference import Overrides
+from videomae_cli.model.loading import load_checkpoint
+from videomae_cli.model.videomae import VideoMAEForVideoClassification, VideoMAEModel
+
+
+def load_encoder(
+    source: str | Path, *, device: str | torch.device = "cpu", num_attention_heads: int | None = None
+) -> VideoMAEModel | VideoMAEForVideoClassification:
+    """A classifier where the checkpoint is one, since its `fc_norm` belongs to its features; else the encoder alone.
+
+    In evaluation mode, every weight from the checkpoint. Raises ModelNotFoundError, DownloadError, CheckpointError or
+    ConfigError.
+    """
+    path = resolve(str(source)).path
+    checkpoint = load_checkpoint(path, overrides=Overrides(num_attention_heads=num_attention_heads))
+    kind = VideoMAEForVideoClassification if checkpoint.kind == "classification" else VideoMAEModel
+    model = kind.from_checkpoint(checkpoint, device=device)
+    assert isinstance(model, VideoMAEModel | VideoMAEForVideoClassification)
+    return model

@@ -1,0 +1,184 @@
+"""Vectors for files: the encoder's tokens, pooled as asked, each with what it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from videomae_cli.errors import ModelOutputError, OptionError, VideoMAEError
+from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
+from videomae_cli.pipeline.batches import Batches, Passed, decode_found
+from videomae_cli.pipeline.classify import source_of
+from videomae_cli.pipeline.devices import memory_reported
+from videomae_cli.results import Embedding, Failure, VectorPlace
+from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingSpec
+
+POOLS = ("mean", "time", "tokens")
+STORED = {"float32": np.float32, "float16": np.float16}
+LARGEST_FLOAT16 = 65504.0
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """What is made of the tokens of a view.
+
+    pool: "mean" one vector of all tokens, "time" one a tubelet slot, "tokens" all of them; layer: the tokens after block
+    number `layer` (0: before the first), without any norm, instead of the last with the checkpoint's own; normalize: to
+    length 1; per_clip: for "mean", a vector a clip instead of one a file.
+    """
+
+    pool: str = "mean"
+    layer: int | None = None
+    normalize: bool = False
+    per_clip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.pool not in POOLS:
+            raise OptionError(f"unknown pool {self.pool!r}: choose {', '.join(POOLS)}")
+
+    def check(self, config: VideoMAEConfig, *, crops: int) -> None:
+        """Raise OptionError for what the model does not have or what would mix different places."""
+        if self.layer is not None and not 0 <= self.layer <= config.num_hidden_layers:
+            raise OptionError(f"layer {self.layer} is not there: the model has 0 to {config.num_hidden_layers}")
+        if self.pool == "tokens" and crops > 1:
+            raise OptionError("tokens of different crops show different places: give --crops 1")
+
+    def __call__(self, tokens: Tensor, config: VideoMAEConfig) -> Tensor:
+        """(V, N, D) tokens in the order t, h, w -> (V, R, D) with R = 1, slots, or N."""
+        if self.pool == "tokens":
+            return tokens
+        if self.pool == "time":
+            slots = config.grid[0]
+            return tokens.reshape(len(tokens), slots, -1, tokens.shape[-1]).mean(dim=2)
+        return tokens.mean(dim=1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """An encoder with all that is needed to use it on files. name and revision go into the records.
+
+    model: in evaluation mode, on its device. Of a classifier, the part before the labels, its `fc_norm` included; of any
+    other checkpoint, the encoder with its final norm. storage: "float32" or "float16", of the vectors.
+    """
+
+    model: VideoMAEModel | VideoMAEForVideoClassification
+    preprocessor: Preprocessor
+    name: str
+    revision: str | None = None
+    pooling: Pooling = Pooling()
+    storage: str = "float32"
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        if self.storage not in STORED:
+            raise OptionError(f"unknown storage {self.storage!r}: choose {', '.join(STORED)}")
+
+    def __call__(
+        self,
+        found: Iterable[FoundVideo],
+        *,
+        sampling: SamplingSpec,
+        decoder: Decoder,
+        offset: int = 0,
+        eager: bool = False,
+    ) -> Iterator[Embedding]:
+        """One result a file, in order; see `Classifier`."""
+        self.pooling.check(self.model.config, crops=sampling.resolved_crops)
+        transform = self.preprocessor.frame_transform(crops=sampling.resolved_crops)
+        request = ClipRequest("", sampling=sampling, transform=transform)
+        outcomes = decode_found(found, request, decoder, ahead=2 * self.batch_size, eager=eager)
+        for passed in Batches(self.vectors, size=self.batch_size, offset=offset)(outcomes):
+            yield self._result(passed)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What of this decides the results, as plain values: for `jobs.Settings`."""
+        p = self.pooling
+        return {
+            "pool": p.pool,
+            "layer": p.layer,
+            "normalize": p.normalize,
+            "per_clip": p.per_clip,
+            "storage": self.storage,
+            "dimensions": self.model.config.hidden_size,
+            "resize": self.preprocessor.resize,
+            "heads": self.model.config.num_attention_heads,
+        }
+
+    @torch.inference_mode()
+    def vectors(self, views: npt.NDArray[np.uint8]) -> Tensor:
+        """(V, T, H, W, 3) uint8 -> (V, R, D) float32 on the CPU, all views at once. Raises ModelMemoryError."""
+        with memory_reported(self.model.device):
+            pixel_values = self.preprocessor.to_pixel_values(views).to(self.model.device, self.model.dtype)
+            encoder = self.model if isinstance(self.model, VideoMAEModel) else self.model.videomae
+            layer = self.pooling.layer
+            encoded = encoder(pixel_values, output_hidden_states=layer is not None)
+            if layer is not None:
+                assert encoded.hidden_states is not None
+                pooled = self.pooling(encoded.hidden_states[layer], self.model.config)
+            else:
+                pooled = self.pooling(encoded.last_hidden_state, self.model.config)
+                norm = None if isinstance(self.model, VideoMAEModel) else self.model.fc_norm
+                # fc_norm was trained on means of tokens; on single tokens it says nothing.
+                if norm is not None and self.pooling.pool != "tokens":
+                    pooled = norm(pooled)
+            return pooled.float().cpu()
+
+    def _result(self, passed: Passed) -> Embedding:
+        path, video = passed.path, passed.video
+        if video is None or passed.outputs is None:
+            assert passed.error is not None
+            return self._failed(path, passed.error, passed.views)
+        vectors, places = self._merged(passed.outputs, video)
+        largest = float(vectors.abs().max())
+        if not torch.isfinite(vectors).all() or (self.storage == "float16" and largest > LARGEST_FLOAT16):
+            hint = "too large for float16: use --storage float32" if np.isfinite(largest) else "no numbers"
+            return self._failed(path, ModelOutputError(f"{self.name} gives values that are {hint}"), passed.views)
+        return Embedding(
+            path=path,
+            model=self.name,
+            revision=self.revision,
+            source=source_of(video),
+            warnings=video.warnings,
+            seconds=video.seconds + passed.seconds,
+            views=passed.views,
+            vectors=vectors.numpy().astype(STORED[self.storage]),
+            places=places,
+        )
+
+    def _merged(self, outputs: Tensor, video: DecodedVideo) -> tuple[Tensor, tuple[VectorPlace, ...]]:
+        """(V, R, D) of all views -> (rows, D) and what each row stands for."""
+        # (C * K, R, D) -> (C, R, D): crops show the same moment.
+        clips = outputs.reshape(-1, video.plan.crops, *outputs.shape[1:]).mean(dim=1)
+        if self.pooling.pool == "mean" and not self.pooling.per_clip:
+            clips = clips.mean(dim=0, keepdim=True)
+            times = [time for clip in video.timestamps for time in clip]
+            places = [VectorPlace(min(times), max(times))]
+        else:
+            places = [place for number in range(len(clips)) for place in self._places(number, video.timestamps[number])]
+        vectors = clips.flatten(0, 1)
+        return normalize(vectors, dim=-1) if self.pooling.normalize else vectors, tuple(places)
+
+    def _places(self, clip: int, times: tuple[float, ...]) -> Iterator[VectorPlace]:
+        config = self.model.config
+        if self.pooling.pool == "mean":
+            yield VectorPlace(min(times), max(times), clip)
+            return
+        slots, height, width = config.grid
+        for t in range(slots):
+            slot = times[t * config.tubelet_size : (t + 1) * config.tubelet_size]
+            if self.pooling.pool == "time":
+                yield VectorPlace(min(slot), max(slot), clip, t)
+                continue
+            for place in range(height * width):
+                yield VectorPlace(min(slot), max(slot), clip, t, place // width, place % width)
+
+    def _failed(self, path: str, error: VideoMAEError, views: int) -> Embedding:
+        return Embedding(path=path, model=self.name, revision=self.revision, error=Failure.of(error), views=views)

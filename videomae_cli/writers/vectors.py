@@ -1,0 +1,201 @@
+"""Records of embeddings -> Parquet, npz, JSON Lines: a row a vector. Such a record has `rows` and `vectors` (R, D)."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from videomae_cli.errors import OptionError
+from videomae_cli.results import SCHEMA_VERSION, Record
+from videomae_cli.writers.formats import VectorLayout, Writer
+from videomae_cli.writers.parquet import load_pyarrow
+
+# Vectors that are in memory at most: 16 MB of 768 float32 values each.
+ROW_GROUP_BYTES = 16 * 2**20
+METADATA_KEY = b"videomae"
+
+
+# Parquet columns: name -> kind, in the order of the file; "vector" is the fixed-size list of floats.
+COLUMNS = {
+    "schema_version": "int",
+    "index": "int",
+    "path": "text",
+    "path_bytes": "text",
+    "status": "text",
+    "embedding": "vector",
+    "clip": "int",
+    "t": "int",
+    "h": "int",
+    "w": "int",
+    "start": "float",
+    "end": "float",
+    "error_kind": "text",
+    "error_message": "text",
+    "model": "text",
+    "revision": "text",
+    "fingerprint": "text",
+    "version": "text",
+    "shard": "text",
+    "sampling": "text",
+    "decoder": "text",
+    "num_frames": "int",
+    "fps": "float",
+    "duration": "float",
+    "width": "int",
+    "height": "int",
+    "crops": "int",
+    "warnings": "texts",
+}
+_PLACE = ("clip", "t", "h", "w", "start", "end")
+_NO_PLACE = dict.fromkeys(_PLACE)
+
+
+def rows_of(record: Record) -> Iterator[tuple[dict[str, Any], npt.NDArray[Any] | None]]:
+    """The rows of a record as column values without the vector, and the vector; of a failure, one row without."""
+    error = record["error"] or {}
+    shared = {name: record.get(name) for name in COLUMNS if name not in _PLACE and name != "embedding"}
+    shared |= {"error_kind": error.get("kind"), "error_message": error.get("message")}
+    if record["vectors"] is None:
+        yield shared | _NO_PLACE, None
+        return
+    for place, vector in zip(record["rows"], record["vectors"], strict=True):
+        yield shared | place, vector
+
+
+class VectorWriter(Writer):
+    """A writer that knows the layout of its vectors."""
+
+    def __init__(self, sink: BinaryIO, layout: VectorLayout) -> None:
+        super().__init__(sink)
+        self.layout = layout
+
+
+class VectorParquetWriter(VectorWriter):
+    """Fixed-size lists of floats, readable everywhere; at most a row group is in memory."""
+
+    format = "parquet"
+
+    def __init__(self, sink: BinaryIO, layout: VectorLayout) -> None:
+        super().__init__(sink, layout)
+        self._pa, pq = load_pyarrow()
+        self._schema = schema(self._pa, layout)
+        # Floats don't compress, all other columns repeat themselves.
+        compression = {name: "zstd" for name in COLUMNS if name not in ("embedding", "warnings")}
+        compression |= {"embedding.list.element": "none", "warnings.list.element": "zstd"}
+        self._file = pq.ParquetWriter(sink, self._schema, compression=compression)
+        self._group = max(1, ROW_GROUP_BYTES // layout.bytes_each)
+        self._rows: list[dict[str, Any]] = []
+        self._vectors: list[npt.NDArray[Any] | None] = []
+
+    def write(self, record: Record, seconds: float | None = None) -> None:
+        for row, vector in rows_of(record):
+            self._rows.append(row)
+            self._vectors.append(vector)
+            if len(self._rows) == self._group:
+                self._flush()
+
+    def finish(self) -> None:
+        if self._rows:
+            self._flush()
+        self._file.close()
+
+    def _flush(self) -> None:
+        pa = self._pa
+        none = np.zeros(self.layout.dimensions, self.layout.storage)
+        flat = np.stack([none if vector is None else vector for vector in self._vectors])
+        missing = pa.array([vector is None for vector in self._vectors])
+        embedding = pa.FixedSizeListArray.from_arrays(
+            pa.array(flat.reshape(-1)), type=self._schema.field("embedding").type, mask=missing
+        )
+        columns = [
+            embedding
+            if name == "embedding"
+            else pa.array([row[name] for row in self._rows], self._schema.field(name).type)
+            for name in COLUMNS
+        ]
+        self._file.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+        self._rows, self._vectors = [], []
+
+
+def schema(pa: Any, layout: VectorLayout) -> Any:
+    """The Parquet types of the columns."""
+    vector = pa.list_(
+        pa.field("element", pa.float16() if layout.storage == "float16" else pa.float32()), layout.dimensions
+    )
+    kinds = {"int": pa.int64(), "float": pa.float64(), "text": pa.string(), "texts": pa.list_(pa.string())}
+    kinds["vector"] = vector
+    about = {METADATA_KEY: json.dumps(dict(layout.settings)).encode()}
+    return pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()], metadata=about)
+
+
+class VectorJsonLinesWriter(VectorWriter):
+    """One JSON object a vector, with as many digits as its type holds."""
+
+    format = "jsonl"
+
+    def write(self, record: Record, seconds: float | None = None) -> None:
+        for row, vector in rows_of(record):
+            values = None if vector is None else [float(str(value)) for value in vector]
+            entry = {name: values if name == "embedding" else row[name] for name in COLUMNS if name != "error_message"}
+            entry["error"] = record["error"]
+            del entry["error_kind"]
+            self.put(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+class VectorNpzWriter(VectorWriter):
+    """Arrays for numpy.load, of all vectors: `embeddings` (N, D), `paths` and what each row stands for; `metadata`, JSON
+    text with the settings and the failures. The number of rows must be known: it stands before them."""
+
+    format = "npz"
+
+    def __init__(self, sink: BinaryIO, layout: VectorLayout, rows: int) -> None:
+        super().__init__(sink, layout)
+        self._total = rows
+        self._archive = zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED, allowZip64=True)
+        self._member = self._archive.open("embeddings.npy", "w", force_zip64=True)
+        header = {"descr": np.dtype(layout.storage).str, "fortran_order": False, "shape": (rows, layout.dimensions)}
+        np.lib.format.write_array_header_1_0(self._member, header)
+        self._columns: dict[str, list[Any]] = {name: [] for name in ("index", "paths", *_PLACE)}
+        self._failures: list[dict[str, Any]] = []
+
+    def write(self, record: Record, seconds: float | None = None) -> None:
+        if record["vectors"] is None:
+            self._failures.append({"index": record["index"], "path": record["path"], **(record["error"] or {})})
+            return
+        self._member.write(np.ascontiguousarray(record["vectors"], self.layout.storage).tobytes())
+        for place in record["rows"]:
+            self._columns["index"].append(record["index"])
+            self._columns["paths"].append(record["path"])
+            for name in _PLACE:
+                self._columns[name].append(place[name])
+
+    def finish(self) -> None:
+        self._member.close()
+        if len(self._columns["index"]) != self._total:
+            raise OptionError(f"{len(self._columns['index'])} vectors came where {self._total} were announced")
+        for name, values in self._columns.items():
+            if name == "paths":
+                self._add(name, np.array(values, dtype=np.str_) if values else np.zeros(0, "<U1"))
+            elif name in ("start", "end"):
+                self._add(name, np.array(values, dtype=np.float64))
+            else:  # -1: does not apply
+                self._add(name, np.array([-1 if value is None else value for value in values], dtype=np.int64))
+        about = {
+            "schema_version": SCHEMA_VERSION,
+            "settings": dict(self.layout.settings),
+            "shard": self.layout.shard,
+            "failures": self._failures,
+        }
+        self._add("metadata", np.array(json.dumps(about)))
+        self._archive.close()
+
+    def _add(self, name: str, values: npt.NDArray[Any]) -> None:
+        content = io.BytesIO()
+        np.lib.format.write_array(content, values, allow_pickle=False)
+        self._archive.writestr(f"{name}.npy", content.getvalue(), compress_type=zipfile.ZIP_DEFLATED)
