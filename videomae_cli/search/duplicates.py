@@ -45,13 +45,9 @@ def find_duplicates(table: EmbeddingTable, threshold: float, *, exact_limit: int
     """All groups of files with a cosine of `threshold` or more. Above `exact_limit` vectors with faiss, if it is there."""
     rows = [row for block in table.blocks() for row in block.rows]
     exact = len(rows) <= exact_limit or not has_index()
-    if exact:
-        pairs = exact_pairs(table.blocks(), threshold)
-    else:
-        pairs = indexed_pairs(table.blocks, len(rows), threshold)
     files = _Files(rows)
-    for some in pairs:
-        files.join(some)
+    for pairs in exact_pairs(table.blocks(), threshold) if exact else indexed_pairs(table.blocks, len(rows), threshold):
+        files.join(pairs)
     return Groups(files.groups(), exact, len(rows), files.count)
 
 

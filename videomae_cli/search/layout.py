@@ -94,4 +94,5 @@ def _fitted(points: npt.NDArray[np.floating]) -> Vectors:
     """Into [-1, 1], centred, both axes by one measure."""
     low, high = points.min(axis=0), points.max(axis=0)
     half = float((high - low).max()) / 2 or 1.0
-    return ((points - (low + high) / 2) / half).astype(np.float32)
+    fitted: Vectors = ((points - (low + high) / 2) / half).astype(np.float32)
+    return fitted

@@ -50,7 +50,8 @@ def nearest(blocks: Iterable[Block], queries: Vectors, *, top_k: int, leave_out:
 def cosines(vectors: Vectors, queries: Vectors) -> npt.NDArray[np.float64]:
     """(n,): of each vector, the cosine to its nearest query, to `PLACES` places."""
     products = vectors @ queries.T  # (n, D) x (D, Q) -> (n, Q)
-    return np.round(np.clip(products.max(axis=1), -1.0, 1.0).astype(np.float64), PLACES)
+    best: npt.NDArray[np.float64] = products.max(axis=1).astype(np.float64)
+    return best.clip(-1.0, 1.0).round(PLACES)
 
 
 @dataclass

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +25,12 @@ Array = npt.NDArray[Any]
 BLOCK = 4096
 # Wider than any VideoMAE by far: a number beyond it is damage, and must not become an allocation.
 MAX_DIMENSIONS = 65536
+_ROW_COLUMNS = ("index", "clip", "start", "end")  # as `Row` has them after the path
 _TOKEN_COLUMNS = ("t", "h", "w")
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Row:
     """What one vector is of. index: the file's place in the job's list; clip, start, end (seconds): None where unknown."""
 
     path: str
@@ -89,7 +91,7 @@ def _parquet_settings(file: Path) -> Mapping[str, Any]:
 
 def _read_parquet(file: Path) -> Iterator[Piece]:
     _, parquet = load_pyarrow()
-    wanted = [*Row._fields, "path_bytes", "embedding", "model", "fingerprint", *_TOKEN_COLUMNS]
+    wanted = ["path", *_ROW_COLUMNS, "path_bytes", "embedding", "model", "fingerprint", *_TOKEN_COLUMNS]
     with _parquet_errors(), parquet.ParquetFile(file) as table:
         names = table.schema_arrow.names
         if "path" not in names or "embedding" not in names:
@@ -103,7 +105,7 @@ def _parquet_piece(batch: Any) -> Piece:
     kept = batch.filter(there)
     columns = {name: kept.column(name).to_pylist() for name in kept.schema.names if name != "embedding"}
     count = kept.num_rows
-    lists = [columns.get(name, [None] * count) for name in Row._fields[1:]]
+    lists = [columns.get(name, [None] * count) for name in _ROW_COLUMNS]
     paths = [path_of({"path": path, "path_bytes": raw}) for path, raw in _paired(columns, count)]
     return Piece(
         vectors=_parquet_vectors(kept.column("embedding"), count),
@@ -172,14 +174,14 @@ def _read_npz(file: Path) -> Iterator[Piece]:
         vectors = _Npy(archive.open("embeddings.npy"))
         if len(vectors.shape) != 2 or vectors.dtype.kind != "f" or vectors.shape[1] > MAX_DIMENSIONS:
             raise ValueError(f"its embeddings are {vectors.shape} {vectors.dtype}, not (N, D) of floats")
-        extra = ("paths", *Row._fields[1:], *_TOKEN_COLUMNS)
+        extra = ("paths", *_ROW_COLUMNS, *_TOKEN_COLUMNS)
         columns = {name: _Npy(archive.open(f"{name}.npy")) for name in extra if f"{name}.npy" in names}
         if any(column.shape != vectors.shape[:1] for column in columns.values()):
             raise ValueError("its arrays are not of one length")
         while (block := vectors.read(BLOCK)) is not None:
             lists = {name: _values(column.read(BLOCK)) for name, column in columns.items()}
             absent = [None] * len(block)
-            values = [lists.get(name, absent) for name in Row._fields[1:]]
+            values = [lists.get(name, absent) for name in _ROW_COLUMNS]
             rows = [Row(str(path), *rest) for path, *rest in zip(lists["paths"], *values, strict=True)]
             tokens = any(value is not None for name in _TOKEN_COLUMNS for value in lists.get(name, ()))
             yield Piece(block, rows, failed, tokens)
@@ -249,7 +251,7 @@ def _lines_piece(records: list[dict[str, Any]]) -> Piece:
     vectors = np.array([record["embedding"] for record in there], np.float32)
     return Piece(
         vectors=vectors.reshape(len(there), lengths.pop() if lengths else 0),
-        rows=[Row(path_of(r), *(r.get(name) for name in Row._fields[1:])) for r in there],
+        rows=[Row(path_of(r), *(r.get(name) for name in _ROW_COLUMNS)) for r in there],
         failed=len(records) - len(there),
         tokens=any(record.get(name) is not None for record in there for name in _TOKEN_COLUMNS),
         models=frozenset(r["model"] for r in there if r.get("model")),

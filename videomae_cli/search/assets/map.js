@@ -50,30 +50,35 @@
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
     const size = radius(), groups = Math.max(1, places);
-    const layers = Array.from({ length: groups }, () => [new Path2D(), new Path2D()]);
+    const layers = Array.from({ length: groups }, () => [[], []]);
     for (let i = 0; i < count; i++) {
       if (!visible(i)) continue;
       const x = screenX(i), y = screenY(i);
       if (x < -size || y < -size || x > width + size || y > height + size) continue;
-      const layer = layers[placeOf(i)][lit(i) ? 1 : 0];
-      layer.moveTo(x + size, y);
-      layer.arc(x, y, size, 0, 2 * Math.PI);
+      layers[placeOf(i)][lit(i) ? 1 : 0].push(x, y);
     }
     for (const bright of [0, 1]) {
-      for (let g = groups - 1; g >= 0; g--) {
-        context.fillStyle = colourOf(g);
-        context.globalAlpha = bright ? (count > 5000 ? 0.75 : 0.88) : 0.12;
-        context.fill(layers[g][bright]);
-        if (bright && count <= 2000) {
-          context.globalAlpha = 1;
-          context.lineWidth = 1;
-          context.strokeStyle = colours.back;
-          context.stroke(layers[g][1]);
-        }
-      }
+      // The largest groups last: they are the first in the legend, and grey is the last in it.
+      for (let g = groups - 1; g >= 0; g--) dots(layers[g][bright], colourOf(g), size, bright);
     }
     context.globalAlpha = 1;
     if (current >= 0 && visible(current)) ring(current, size);
+  }
+
+  function dots(places, colour, size, bright) {
+    context.fillStyle = colour;
+    context.strokeStyle = colours.back;
+    context.lineWidth = 1;
+    context.globalAlpha = bright ? (count > 5000 ? 0.75 : 0.9) : 0.12;
+    const each = bright && count <= 2000;        // few enough to be told apart where they overlap
+    if (!each) context.beginPath();
+    for (let k = 0; k < places.length; k += 2) {
+      if (each) context.beginPath();
+      context.moveTo(places[k] + size, places[k + 1]);
+      context.arc(places[k], places[k + 1], size, 0, 2 * Math.PI);
+      if (each) { context.fill(); context.stroke(); }
+    }
+    if (!each) context.fill();
   }
 
   function ring(i, size) {
