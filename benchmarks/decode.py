@@ -33,24 +33,40 @@ import numpy as np
 from videomae_cli.video import FrameTransform, open_video
 
 BITS = 16
+HLG = 18
+ENCODING = {
+    "libx264": {"preset": "veryfast", "sc_threshold": "0", "x264-params": "open-gop=0"},
+    "libx265": {"preset": "ultrafast", "x265-params": "scenecut=0:open-gop=0:log-level=none"},
+}
 Read = Callable[[str, Sequence[Sequence[int]]], Iterator[np.ndarray]]
 
 
-def make_film(path: Path, *, size: tuple[int, int], count: int, rate: int, gop: int, copies: int = 1) -> None:
+def make_film(
+    path: Path,
+    *,
+    size: tuple[int, int],
+    count: int,
+    rate: int,
+    gop: int,
+    copies: int = 1,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+) -> None:
     """`count` frames of a drifting texture, each with its number as a row of blocks, `copies` times over."""
     width, height = size
     chance = np.random.default_rng(0)
     texture = chance.integers(0, 256, (height // 8 + 64, width // 8 + 64, 3), dtype=np.uint8)
     texture = texture.repeat(8, axis=0).repeat(8, axis=1)
     with av.open(str(path), "w") as output:
-        options = {"preset": "veryfast", "g": str(gop), "sc_threshold": "0", "x264-params": "open-gop=0"}
-        stream = output.add_stream("libx264", rate=rate, options=options)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream = output.add_stream(codec, rate=rate, options={**ENCODING[codec], "g": str(gop)})
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        if pix_fmt == "yuv420p10le":
+            stream.codec_context.color_trc = HLG
         packets = []
         for number in range(count):
             image = texture[number % 256 : number % 256 + height, number % 512 : number % 512 + width].copy()
             draw_number(image, number)
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pix_fmt)
             frame.pts, frame.time_base = number, Fraction(1, rate)
             packets += stream.encode(frame)
         packets += stream.encode(None)
@@ -236,13 +252,24 @@ def memory(folder: Path) -> None:
     films = {
         "1 minute 1080p": film(folder, "minute.mp4", size=(1920, 1080), count=1500, rate=25, gop=250),
         "10 minutes 1080p": film(folder, "spread.mp4", size=(1920, 1080), count=1500, rate=25, gop=250, copies=10),
-        "4 seconds 4K": film(folder, "4k.mp4", size=(3840, 2160), count=100, rate=25, gop=50),
+        "4K": film(folder, "4k.mp4", size=(3840, 2160), count=100, rate=25, gop=50),
+        "4K HEVC": film(folder, "4k-hevc.mp4", size=(3840, 2160), count=40, rate=25, gop=50, codec="libx265"),
+        "4K HEVC, 10 bits, HLG": film(
+            folder,
+            "4k-hlg.mp4",
+            size=(3840, 2160),
+            count=40,
+            rate=25,
+            gop=50,
+            codec="libx265",
+            pix_fmt="yuv420p10le",
+        ),
     }
-    print(f"\n{'file':<20}{'MB over the imports':>20}")
+    print(f"\n{'file':<24}{'MB over the imports':>20}")
     for name, path in films.items():
         command = [sys.executable, __file__, "--peak-memory-of", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        print(f"{name:<20}{done.stdout.strip():>20}", flush=True)
+        print(f"{name:<24}{done.stdout.strip():>20}", flush=True)
 
 
 def main() -> None:

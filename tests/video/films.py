@@ -192,6 +192,50 @@ def write_audio(path: Path, *, cover: bool = False) -> Path:
     return path
 
 
+def _with_sound(tracks: int) -> Recipe:
+    """Two seconds of film with so many sound tracks."""
+
+    def make(path: Path) -> None:
+        with av.open(str(path), "w") as output:
+            video = output.add_stream("libx264", rate=25, options=B)
+            video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+            sounds = [output.add_stream("mp2", rate=44100) for _ in range(tracks)]
+            for number in range(50):
+                frame = av.VideoFrame.from_ndarray(numbered_frame(number), format="rgb24").reformat(format="yuv420p")
+                frame.pts, frame.time_base = number, Fraction(1, 25)
+                output.mux(video.encode(frame))
+                for sound in sounds:
+                    samples = av.AudioFrame.from_ndarray(np.zeros((1, 2304), np.int16), format="s16", layout="stereo")
+                    samples.sample_rate = 44100
+                    output.mux(sound.encode(samples))
+            output.mux(video.encode(None))
+
+    return make
+
+
+def _slideshow(path: Path) -> None:
+    """Three pictures, 110 seconds of sound apart: more than the 4096 packets after which OpenCV gives up by itself."""
+    clock, seconds = Fraction(1, 1000), 110
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("libx264", rate=25, options={"g": "1", "bf": "0"})
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        video.time_base = video.codec_context.time_base = clock
+        sound = output.add_stream("aac", rate=44100)
+        pictures = []
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number), format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = number * seconds * 1000, clock
+            pictures += video.encode(frame)
+        pictures += video.encode(None)
+        for picture in pictures:
+            output.mux(picture)
+            for _ in range(seconds * 44100 // 1024):
+                samples = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp")
+                samples.sample_rate = 44100
+                output.mux(sound.encode(samples))
+        output.mux(sound.encode(None))
+
+
 def _set_avi_length(count: int) -> Callable[[bytearray], None]:
     def patch(data: bytearray) -> None:
         for tag, offset in ((b"avih", 24), (b"strh", 40)):
@@ -199,6 +243,22 @@ def _set_avi_length(count: int) -> Callable[[bytearray], None]:
             data[at : at + 4] = count.to_bytes(4, "little")
 
     return patch
+
+
+def _spoiled(number: int, offset: int, content: bytes, **settings: Any) -> Recipe:
+    """A film in whose packet `number`, in decoding order, some bytes are others."""
+
+    def make(path: Path) -> None:
+        write_film(path, **settings)
+        with av.open(str(path)) as source:
+            packets = [bytes(packet) for packet in source.demux(source.streams.video[0]) if packet.size]
+        data = bytearray(path.read_bytes())
+        assert data.count(packets[number]) == 1
+        at = data.find(packets[number]) + offset
+        data[at : at + len(content)] = content
+        path.write_bytes(data)
+
+    return make
 
 
 def _trim_start(ticks: int) -> Callable[[bytearray], None]:
@@ -224,11 +284,20 @@ def _overwrite(size: int) -> Callable[[bytearray], None]:
     return patch
 
 
+def _spoil_webp(data: bytearray) -> None:
+    # Behind the picture's own header, which is looked at before anything is decoded.
+    at = data.find(b"VP8L", len(data) * 2 // 3) + 14
+    data[at : at + 20] = b"\xff" * 20
+
+
 B = {"g": "12", "bf": "2"}
 INTERLACED = {"g": "12", "flags": "+ildct+ilme"}
 X265 = "log-level=none:scenecut=0"
 MS = Fraction(1, 1000)
+TS = Fraction(1, 90_000)
 _jitter = [40 * i + 7 * (i % 3) + 2500 * (i // 30) for i in range(90)]
+_LOSSLESS = {"lossless": "1"}
+_WEBP = _film(codec="libwebp_anim", pix_fmt="bgra", options=_LOSSLESS)
 _ts = _film(count=100, options=B)
 
 # Files in which frame i shows i, whole and in order.
@@ -284,6 +353,13 @@ INTACT: dict[str, Recipe] = {
     "variable.mkv": _film(count=90, pts=_jitter, time_base=MS, options={"g": "24"}),
     "gap.mp4": _film(count=60, pts=[40 * i + 3_600_000 * (i // 30) for i in range(60)], time_base=MS, options=B),
     "gap.ts": _film(count=60, pts=[40 * i + 3_600_000 * (i // 30) for i in range(60)], time_base=MS, options=B),
+    # The clock of MPEG-TS has 33 bits: 1 second after the start it begins anew, or 90 seconds after.
+    "clock-wraps.ts": _film(count=60, pts=[2**33 + 3600 * (i - 25) for i in range(60)], time_base=TS, options=B),
+    "clock-wraps-later.ts": _film(
+        count=60, rate=1, pts=[2**33 + 90_000 * (3 * i - 90) for i in range(60)], time_base=TS, options=B
+    ),
+    "slideshow.mkv": _slideshow,
+    "slideshow.mp4": _slideshow,
     "ntsc.mp4": _film(count=60, rate=Fraction(30000, 1001), options=B),
     "120fps.mp4": _film(count=60, rate=120, options=B),
     "pq.mp4": _film(
@@ -299,6 +375,7 @@ INTACT: dict[str, Recipe] = {
     "two-streams.mkv": _two_streams,
     "header-says-100.avi": _patched(_film(count=120, codec="mpeg4", options={"g": "12"}), _set_avi_length(100)),
     "header-says-10-million.avi": _patched(_film(codec="mpeg4", options={"g": "12"}), _set_avi_length(10_000_000)),
+    "header-says-45.avi": _patched(_film(codec="mjpeg", pix_fmt="yuvj420p"), _set_avi_length(45)),
 }
 
 # Files that need a test of their own.
@@ -306,6 +383,7 @@ ODD: dict[str, Recipe] = {
     "edit-list.mp4": _patched(_film(count=60, options=B), _trim_start(10 * 512)),
     "cut-off.mp4": _patched(_film(count=120, options=B, container_options={"movflags": "faststart"}), _keep(0.6)),
     "cut-off.mkv": _patched(_film(count=120, options=B), _keep(0.6)),
+    "cut-off.avi": _patched(_film(count=120, codec="mpeg4", options={"g": "12"}), _keep(0.6)),
     "cut-off.ts": _patched(_ts, _keep(0.6)),
     "header-only.mp4": _patched(_film(count=120, container_options={"movflags": "faststart"}), _keep(0.1)),
     "overwritten.mp4": _patched(
@@ -314,10 +392,19 @@ ODD: dict[str, Recipe] = {
     "overwritten.mkv": _patched(_film(count=120, options=B), _overwrite(3000)),
     "overwritten.ts": _patched(_film(count=200, options=B), _overwrite(3000)),
     "joined.ts": _joined(_ts, _ts),
+    # So long before and after that nothing tells of the 32 tracks when the file is opened.
+    "gains-tracks.ts": _joined(_film(count=900, options=B), _with_sound(32), _film(count=900, options=B)),
     "size-changes.ts": _joined(_film(count=50, options=B), _film(count=50, size=(128, 96), options=B)),
     "becomes-interlaced.ts": _joined(
         _film(count=50, options=B), _film(count=50, options={**INTERLACED, "x264-params": "interlaced=1"})
     ),
+    # The first block of the last keyframe is one that no picture of this size has, which only a decoder can know.
+    "spoiled.mp4": _spoiled(48, 5, b"\0\1", count=60, options=B),
+    "spoiled-slice.mp4": _spoiled(16, 8, bytes(12), count=60, options=B),
+    "spoiled-slice.mkv": _spoiled(16, 8, bytes(12), count=60, options=B),
+    "spoiled-kind.mp4": _spoiled(16, 4, b"\x40", count=60, options=B),
+    "spoiled-bit.mp4": _spoiled(16, 4, b"\xc1", count=60, options=B),
+    "spoiled-picture.avi": _spoiled(16, 3, b"\0", count=60, codec="mpeg4", options={"g": "12"}),
     "rotated-90.mp4": _rotated(90),
     "rotated-180.mp4": _rotated(180),
     "rotated-270.mp4": _rotated(270),
@@ -326,6 +413,21 @@ ODD: dict[str, Recipe] = {
     "wide-pixels-rotated.mp4": _film(
         setup=lambda s: (setattr(s.codec_context, "sample_aspect_ratio", Fraction(3, 2)), s.set_display_rotation(90))
     ),
+    "dv.avi": _film(codec="dvvideo", size=(720, 576)),
+    "dv.mov": _film(codec="dvvideo", size=(720, 576)),
+    "dv.dv": _film(codec="dvvideo", size=(720, 576)),
+    "dv-ntsc.avi": _film(codec="dvvideo", pix_fmt="yuv411p", size=(720, 480), rate=Fraction(30000, 1001)),
+    "animation.webp": _WEBP,
+    "cut-off.webp": _patched(_WEBP, _keep(0.6)),
+    "overwritten.webp": _patched(_WEBP, _spoil_webp),
+    "uneven.webp": _film(
+        codec="libwebp_anim",
+        pix_fmt="bgra",
+        pts=[40 * i + 7 * (i % 3) for i in range(40)],
+        time_base=MS,
+        options=_LOSSLESS,
+    ),
+    "picture.webp": _film(codec="libwebp", pix_fmt="bgra", count=1),
     "still.mp4": _film(frames=[numbered_frame(5)] * 40),
     "numbers.mp4": _film(count=200, options=B),
 }

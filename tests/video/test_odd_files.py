@@ -14,8 +14,9 @@ import films
 import numpy as np
 import pytest
 
-from videomae_cli.errors import NotAVideoError, VideoError, VideoNotFoundError
-from videomae_cli.video import discover, open_video
+from videomae_cli.errors import DecodeError, NotAVideoError, VideoError, VideoNotFoundError
+from videomae_cli.video import SamplingSpec, discover, open_video, webp
+from videomae_cli.video.clips import ClipRequest, decode_clips
 from videomae_cli.video.discovery import check_regular_file
 
 Films = Callable[[str], Path]
@@ -23,7 +24,20 @@ Films = Callable[[str], Path]
 
 @pytest.mark.parametrize(
     "name",
-    ["cut-off.mp4", "cut-off.mkv", "cut-off.ts", "overwritten.mp4", "overwritten.mkv", "overwritten.ts", "joined.ts"],
+    [
+        "cut-off.mp4",
+        "cut-off.mkv",
+        "cut-off.ts",
+        "cut-off.avi",
+        "overwritten.mp4",
+        "overwritten.mkv",
+        "overwritten.ts",
+        "joined.ts",
+        "spoiled-slice.mp4",
+        "spoiled-slice.mkv",
+        "spoiled-kind.mp4",
+        "spoiled-picture.avi",
+    ],
 )
 def test_a_damaged_file_gives_the_frames_of_a_full_decode(film: Films, name: str) -> None:
     path = film(name)
@@ -36,11 +50,26 @@ def test_a_damaged_file_gives_the_frames_of_a_full_decode(film: Films, name: str
         assert times == sorted(times)
 
 
-@pytest.mark.parametrize("name", ["cut-off.mp4", "cut-off.mkv", "overwritten.mp4", "overwritten.mkv"])
+@pytest.mark.parametrize("name", ["cut-off.mp4", "cut-off.mkv", "cut-off.avi", "overwritten.mp4", "overwritten.mkv"])
 def test_missing_frames_are_reported_as_how_many_of_how_many(film: Films, name: str) -> None:
     with open_video(film(name)) as reader:
         assert 0 < reader.num_frames < 120
         assert re.search(rf"\b{reader.num_frames} of (about )?\d+ frames decoded", " ".join(reader.warnings))
+
+
+def test_frames_found_missing_while_reading(film: Films) -> None:
+    path = film("spoiled.mp4")
+    with open_video(path) as reader:
+        assert reader.num_frames == 60
+        # The first is there, the second shows that the third, which the packets promised, is not.
+        with pytest.raises(DecodeError, match="only 51"):
+            reader.read([0, 50, 55])
+        assert reader.num_frames == 51
+        with pytest.raises(IndexError, match="51 frames"):
+            reader.read([55])
+    video = decode_clips(ClipRequest(path, sampling=SamplingSpec(family="segments", frames=8)))
+    assert video.plan.num_frames == video.info.num_frames == 51
+    assert any("51 of 60 frames" in warning for warning in video.warnings)
 
 
 def test_joined_recordings_keep_going_in_time(film: Films) -> None:
@@ -49,6 +78,15 @@ def test_joined_recordings_keep_going_in_time(film: Films) -> None:
         assert [films.read_number(f) for f in reader.read([99, 100, 199])] == [99, 0, 99]
         assert reader.timestamps([99, 100, 199]) == pytest.approx([3.96, 4.0, 7.96], abs=1e-3)
         assert any("clock" in warning for warning in reader.warnings)
+
+
+@pytest.mark.parametrize("decoder", ["opencv", "pyav"])
+def test_tracks_that_appear_on_the_way(film: Films, decoder: str) -> None:
+    with open_video(film("gains-tracks.ts"), decoder=decoder) as reader:
+        assert reader.num_frames == 1850
+        wanted = [0, 899, 900, 949, 950, 1849]
+        shown = [films.read_number(frame) for frame in reader.read(wanted)]
+    assert shown == [index % 256 for index in (0, 899, 0, 49, 0, 899)]
 
 
 def test_frames_before_an_edit_list_are_not_shown(film: Films) -> None:
@@ -72,6 +110,20 @@ def test_interlacing_that_starts_later_is_noticed(film: Films) -> None:
         frames = reader.read([10, 60, 61, 75, 99])
         assert [films.read_number(frame) for frame in frames] == [10, 10, 11, 25, 49]
         assert reader.info.decoder == "pyav"
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("dv.avi", (768, 576)), ("dv.mov", (768, 576)), ("dv.dv", (768, 576)), ("dv-ntsc.avi", (640, 480))],
+)
+def test_camcorder_tapes(film: Films, name: str, size: tuple[int, int]) -> None:
+    with open_video(film(name)) as reader:
+        assert (reader.info.decoder, reader.num_frames, reader.warnings) == ("pyav", 40, ())
+        wanted = [39, 0, 17, 17, 16]
+        frames = reader.read(wanted)
+        assert (frames.shape[2], frames.shape[1]) == size
+        assert [films.read_number(frame) for frame in frames] == wanted
+        assert reader.timestamps([39]) == pytest.approx([39 / reader.fps], abs=2e-3)
 
 
 def test_a_still_picture_stays_with_opencv(film: Films) -> None:
@@ -154,6 +206,46 @@ def test_a_picture_named_like_a_video(tmp_path: Path) -> None:
     path = films.write_film(tmp_path / "jpeg.mp4", container="mjpeg", codec="mjpeg", pix_fmt="yuvj420p", count=1)
     with pytest.raises(NotAVideoError, match="picture"):
         open_video(path)
+
+
+def test_an_animated_webp_is_a_video(film: Films, tmp_path: Path) -> None:
+    with open_video(film("animation.webp")) as reader:
+        assert (reader.info.decoder, reader.num_frames, reader.fps, reader.warnings) == ("opencv", 40, 25.0, ())
+        wanted = [39, 0, 17, 17, 16, 38]
+        np.testing.assert_array_equal(reader.read(wanted), np.stack([films.numbered_frame(i) for i in wanted]))
+    with open_video(film("uneven.webp")) as reader:
+        assert reader.timestamps(range(40)) == pytest.approx([(40 * i + 7 * (i % 3)) / 1000 for i in range(40)])
+    with pytest.raises(NotAVideoError, match="picture"):
+        open_video(film("picture.webp"))
+    with pytest.raises(DecodeError, match="WebP"):
+        open_video(film("animation.webp"), decoder="pyav")
+    stump = tmp_path / "stump.webp"
+    stump.write_bytes(film("animation.webp").read_bytes()[:50])
+    with pytest.raises(NotAVideoError, match="start of an animation"):
+        open_video(stump)
+
+
+def test_an_animation_need_not_fit_in_memory(film: Films, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webp, "_KEPT_BYTES", 96 * 64 * 4 * 7)
+    with open_video(film("animation.webp")) as reader:
+        wanted = [39, *range(0, 40, 3), 5, 39, 0]
+        assert [films.read_number(frame) for frame in reader.read(wanted)] == wanted
+
+
+@pytest.mark.parametrize("kept", [1, 7, 100])
+@pytest.mark.parametrize("name", ["cut-off.webp", "overwritten.webp"])
+def test_a_damaged_animation_gives_the_frames_before(
+    film: Films, monkeypatch: pytest.MonkeyPatch, name: str, kept: int
+) -> None:
+    monkeypatch.setattr(webp, "_KEPT_BYTES", 96 * 64 * 4 * kept)
+    with open_video(film(name)) as reader:
+        count = reader.num_frames
+        assert 20 < count < 30
+        assert [films.read_number(frame) for frame in reader.read(range(count))] == list(range(count))
+        found = re.search(r"(\d+) of (\d+) frames decoded", " ".join(reader.warnings))
+        assert found
+        assert int(found[1]) == count
+        assert 37 <= int(found[2]) <= 43
 
 
 @pytest.mark.parametrize("cover", [False, True])

@@ -10,6 +10,7 @@ import pytest
 
 from videomae_cli.video.bitstream import BitstreamCheck
 from videomae_cli.video.probe import probe_video
+from videomae_cli.video.riff import is_whole
 from videomae_cli.video.transport import is_intact
 
 Films = Callable[[str], Path]
@@ -32,7 +33,13 @@ def test_vp8_pictures_that_are_never_shown(first_byte: int, kind: str) -> None:
     assert check(av.Packet(bytes([first_byte, 1, 2, 3]))) == kind
 
 
-@pytest.mark.parametrize("name", ["overwritten.mp4", "overwritten.ts", "cut-off.mp4"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("overwritten.mp4", "overwritten.ts", "cut-off.mp4", "spoiled-slice.mp4", "spoiled-slice.mkv"),
+        *("spoiled-kind.mp4", "spoiled-bit.mp4", "spoiled-picture.avi"),
+    ],
+)
 def test_damage_means_the_index_is_not_used(film: Films, name: str) -> None:
     assert not probe_video(str(film(name))).index.reliable
 
@@ -51,3 +58,27 @@ def test_transport_streams_number_their_packets(film: Films, tmp_path: Path) -> 
     shifted = tmp_path / "shifted.ts"
     shifted.write_bytes(data[: 188 * 20] + data[188 * 20 + 5 :])
     assert not is_intact(str(shifted), pid)
+
+
+def test_an_avi_is_whole_when_its_outermost_chunks_are(film: Films, tmp_path: Path) -> None:
+    whole = film("mpeg4.avi").read_bytes()
+    chunk = b"RIFF" + (12).to_bytes(4, "little") + b"AVIX" + bytes(8)
+    odd = b"RIFF" + (5).to_bytes(4, "little") + b"AVIX\0" + b"\0"
+    copy = tmp_path / "copy.avi"
+    for content, expected in [
+        (whole, True),
+        (whole + b"left over", True),
+        (whole + chunk, True),
+        (whole + odd + chunk, True),
+        (whole + odd[:-1], True),
+        (whole[:-1], False),
+        (whole[:6], False),
+        (whole + chunk[:-1], False),
+        (whole + chunk[:5], False),
+        (whole[:4] + bytes(4) + whole[8:], False),
+        (b"not RIFF", False),
+        (b"", False),
+    ]:
+        copy.write_bytes(content)
+        assert is_whole(str(copy)) == expected, content[-20:]
+    assert not is_whole(str(tmp_path / "missing.avi"))

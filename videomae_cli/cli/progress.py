@@ -58,7 +58,7 @@ class BatchProgress:
         words = [f"{self.done}/{self.total} files"]
         seconds = time.monotonic() - self._began
         done = self.done - self._first
-        if done and seconds > 0:
+        if self.views and seconds > 0:  # files that fail at once say nothing about the others
             words.append(f"{self.views / seconds:.1f} clips/s")
             words.append(f"{duration(seconds / done * (self.total - self.done))} left")
         if self.failed:

@@ -139,7 +139,7 @@ class Job:
         with self._reported():
             self._journal.sync()
         try:
-            with whole_file(self._target) as sink:
+            with whole_file(self._target, scratch=self.folder) as sink:
                 writer = self._writer(sink)
                 for record in self._journal.records():
                     writer.write(record)

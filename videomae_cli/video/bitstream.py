@@ -3,7 +3,8 @@
 - A key picture of H.264 may be a recovery point in the middle of a gradual refresh: decoding that starts there shows
   rubbish for a while, so it is no place to seek to.
 - VP8 stores pictures that are never shown.
-- A packet overwritten on disk still has its place in the index, but its first unit has an impossible length.
+- A packet overwritten on disk still has its place in the index, but its first unit has an impossible length or kind, or
+  bytes that can't occur in a unit, or there is no picture in it. One wrong bit in a picture only a decoder can notice.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ from typing import Any
 
 # Where avcC and hvcC keep the size of the length before each unit.
 _LENGTH_SIZE_AT = {"h264": 4, "hevc": 21}
+# What a unit's first bytes are looked at for: three zeros stand for something else (ITU-T H.264, 7.4.1).
+_HEAD, _IMPOSSIBLE = 48, b"\0\0\0"
+# What a picture starts with, and how far into a packet other headers reach.
+_PICTURE = {"mpeg1video": b"\0\0\1\0", "mpeg2video": b"\0\0\1\0", "mpeg4": b"\0\0\1\xb6"}
+_HEADERS = 4096
 
 
 class BitstreamCheck:
@@ -24,15 +30,22 @@ class BitstreamCheck:
         position = _LENGTH_SIZE_AT.get(self._codec, len(extradata))
         prefixed = position < len(extradata) and extradata[0] == 1
         self._prefix = (extradata[position] & 3) + 1 if prefixed else 0
+        self._picture = _PICTURE.get(self._codec)
 
     def __call__(self, packet: Any) -> str:
         if self._codec == "vp8":
             return "plain" if memoryview(packet)[0] >> 4 & 1 else "hidden"
         if self._prefix:
-            data = memoryview(packet)
-            length = int.from_bytes(data[: self._prefix], "big")
-            if not 0 < length <= len(data) - self._prefix:
+            prefix = self._prefix
+            head = bytes(memoryview(packet)[: prefix + _HEAD])
+            length = int.from_bytes(head[:prefix], "big")
+            if not 0 < length <= packet.size - prefix or head.find(_IMPOSSIBLE, prefix, prefix + length) >= 0:
                 return "damaged"
+            # The first bit is never set, and 0 is no kind of H.264 unit.
+            if head[prefix] > 127 or (self._codec == "h264" and not head[prefix] & 31):
+                return "damaged"
+        elif self._picture is not None and self._picture not in bytes(memoryview(packet)[:_HEADERS]):
+            return "damaged"
         if self._codec == "h264" and packet.is_keyframe and not self._starts_intra(bytes(packet)):
             return "refresh"
         return "plain"

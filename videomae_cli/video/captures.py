@@ -6,7 +6,9 @@ the stream's start, as in `probe.PacketIndex`; nan where the decoder has none.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -14,10 +16,30 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import DecodeError
-from videomae_cli.video.native import DECODER_THREADS, load_av, load_cv2, native_path
+from videomae_cli.video.native import load_av, load_cv2, native_path
 from videomae_cli.video.probe import Probe, open_container
 
 Frame = npt.NDArray[np.uint8]
+
+# Pictures are decoded at the same time, but each waits for parts of the one before: three threads keep two cores busy.
+# Fixed, not by the number of cores, because memory depends on it, and what damaged pictures look like, which with every
+# thread varies more from run to run.
+_THREADS, _CAREFUL_THREADS = 3, 2
+_LARGE_PIXELS = 1920 * 1088
+_ROWS = 64
+
+
+def decoder_threads(probe: Probe) -> int:
+    """How many threads decode this video."""
+    sound = probe.index.reliable and probe.index.whole
+    if probe.avoid_opencv and probe.width * probe.height > _LARGE_PIXELS:
+        # High dynamic range: ten bits take twice the memory.
+        return 1
+    return _threads_for(probe.width * probe.height) if sound else _CAREFUL_THREADS
+
+
+def _threads_for(pixels: int) -> int:
+    return _THREADS if pixels <= _LARGE_PIXELS else _CAREFUL_THREADS
 
 
 class Capture(Protocol):
@@ -26,8 +48,8 @@ class Capture(Protocol):
     name: str
     can_seek: bool
 
-    def restart(self) -> None:
-        """Go before the first frame."""
+    def restart(self, *, careful: bool = False) -> None:
+        """Go before the first frame. careful: the file turned out to be damaged."""
 
     def grab(self) -> float | None:
         """Decode the next frame and return its time; None if nothing came, which need not be the end."""
@@ -47,25 +69,34 @@ class OpenCVCapture:
 
     name = "opencv"
 
-    def __init__(self, probe: Probe) -> None:
+    def __init__(self, path: str, threads: int) -> None:
         self._cv2: Any = load_cv2()
-        self._path = native_path(probe.path)
+        self._path, self.threads = native_path(path), threads
         self._capture: Any = None
+        self._ahead: list[float | None] = []
         self.restart()
         capture: Any = self._capture
         # OpenCV refuses to seek in what it takes for a picture, and takes a negative count for one.
         self.can_seek = capture.get(self._cv2.CAP_PROP_FRAME_COUNT) > 1
         self._fps = float(capture.get(self._cv2.CAP_PROP_FPS))
 
-    def restart(self) -> None:
+    def restart(self, *, careful: bool = False) -> None:
         # Opened anew: a rewind is reported as done even where it is not.
         self.close()
+        if careful:
+            self.threads = min(self.threads, _CAREFUL_THREADS)
         cv2 = self._cv2
-        self._capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, DECODER_THREADS])
+        self._capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self.threads])
         if not self._capture.isOpened():
             raise DecodeError(f"OpenCV can't open {self._path!r}")
 
+    def look_ahead(self) -> None:
+        """Decode the first frame, so that the first `grab` finds it done."""
+        self._ahead = [self.grab()]
+
     def grab(self) -> float | None:
+        if self._ahead:
+            return self._ahead.pop()
         return self._now() if self._capture.grab() else None
 
     def retrieve(self) -> Frame | None:
@@ -74,21 +105,73 @@ class OpenCVCapture:
             return None
         if frame.dtype != np.uint8:
             frame = (frame >> 8).astype(np.uint8)
-        code = self._cv2.COLOR_GRAY2RGB if frame.ndim == 2 or frame.shape[2] == 1 else self._cv2.COLOR_BGR2RGB
-        return np.asarray(self._cv2.cvtColor(frame, code), dtype=np.uint8)
+        grey = frame.ndim == 2 or frame.shape[2] == 1
+        if grey or frame.shape[0] * frame.shape[1] <= _LARGE_PIXELS:
+            code = self._cv2.COLOR_GRAY2RGB if grey else self._cv2.COLOR_BGR2RGB
+            return np.asarray(self._cv2.cvtColor(frame, code), dtype=np.uint8)
+        # No second frame of that size: in place, and some rows at a time because OpenCV copies what it overwrites.
+        for top in range(0, len(frame), _ROWS):
+            rows = frame[top : top + _ROWS]
+            self._cv2.cvtColor(rows, self._cv2.COLOR_BGR2RGB, dst=rows)
+        return np.asarray(frame, dtype=np.uint8)
 
     def seek(self, seconds: float) -> float | None:
+        self._ahead.clear()
         if not self._capture.set(self._cv2.CAP_PROP_POS_FRAMES, round(seconds * self._fps)):
             return None
         return self._now()
 
     def close(self) -> None:
+        self._ahead.clear()
         if self._capture is not None:
             self._capture.release()
             self._capture = None
 
     def _now(self) -> float:
         return float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000
+
+
+class OpeningAhead:
+    """Opens OpenCV's decoder and decodes the first frame in a thread of its own, while `probe` reads the packets."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._capture: OpenCVCapture | None = None
+
+    def start(self, path: str, pixels: int) -> None:
+        """Begin, as if the file were sound. pixels: of one picture."""
+        self._thread = threading.Thread(target=self._open, args=(path, _threads_for(pixels)), daemon=True)
+        self._thread.start()
+
+    def take(self, probe: Probe) -> OpenCVCapture:
+        """The decoder, opened anew if the file turned out to be special, or if opening failed. Raises DecodeError."""
+        threads = decoder_threads(probe)
+        self._finish()
+        capture, self._capture = self._capture, None
+        if capture is not None and capture.threads == threads:
+            return capture
+        if capture is not None:
+            capture.close()
+        return OpenCVCapture(probe.path, threads)
+
+    def close(self) -> None:
+        """Free what nobody took."""
+        self._finish()
+        if self._capture is not None:
+            self._capture.close()
+            self._capture = None
+
+    def _finish(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _open(self, path: str, threads: int) -> None:
+        # What goes wrong here goes wrong again, and is reported, where the decoder is taken.
+        with contextlib.suppress(Exception):
+            capture = OpenCVCapture(path, threads)
+            capture.look_ahead()
+            self._capture = capture
 
 
 class PyAVCapture:
@@ -99,26 +182,29 @@ class PyAVCapture:
 
     def __init__(self, probe: Probe) -> None:
         self._av: Any = load_av()
-        self._probe = probe
+        self._probe, self._threads = probe, decoder_threads(probe)
         self._container: Any = None
         self._frame: Any = None
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, *, careful: bool = False) -> None:
         self.close()
+        if careful:
+            self._threads = min(self._threads, _CAREFUL_THREADS)
         self._container = open_container(self._probe.path)
         self._stream = self._container.streams[self._probe.stream]
-        self._stream.codec_context.thread_count = DECODER_THREADS
+        self._stream.codec_context.thread_count = self._threads
         self._stream.thread_type = "AUTO"
         self._base = float(self._stream.time_base or 0)
         self._start = self._stream.start_time or 0
         self._frames = self._decode()
 
     def grab(self) -> float | None:
-        frame = next(self._frames, None)
+        # The last one must not be held while the next is decoded: at 4K it has 25 MB.
+        self._frame = None
+        self._frame = frame = next(self._frames, None)
         if frame is None:
             return None
-        self._frame = frame
         return math.nan if frame.pts is None else (frame.pts - self._start) * self._base
 
     def retrieve(self) -> Frame | None:
@@ -157,7 +243,8 @@ class PyAVCapture:
                 break
             except self._av.EOFError:
                 break
-            except self._av.FFmpegError:
+            except (self._av.FFmpegError, IndexError):
+                # As in `probe`.
                 errors += 1
                 if errors > 100:
                     break

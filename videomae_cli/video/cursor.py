@@ -121,7 +121,7 @@ class WalkingCursor:
 
     def restart(self) -> None:
         """Go before the first frame."""
-        self._capture.restart()
+        self._capture.restart(careful=True)
         self._position, self._misses = -1, 0
 
     def measure(self) -> array[float]:

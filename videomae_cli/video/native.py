@@ -12,9 +12,6 @@ from types import ModuleType
 
 from videomae_cli.errors import DependencyError
 
-# Fixed, not the number of cores: damaged pictures depend on it, and so does the memory for 4K.
-DECODER_THREADS = 2
-
 _state = {"debug": False}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -19,6 +19,7 @@ from typing import Any
 from videomae_cli.errors import NotAVideoError
 from videomae_cli.video.bitstream import BitstreamCheck
 from videomae_cli.video.native import load_av, native_path
+from videomae_cli.video.riff import is_whole
 from videomae_cli.video.transport import is_intact
 
 # Demuxers that open other files than the one given, devices, pictures, and text drawn as pictures.
@@ -47,15 +48,17 @@ class PacketIndex:
     """The presentation timeline. times: seconds from the stream's start, one per picture, ascending.
 
     keys: positions in `times` where decoding can start. reliable: the times are all there and distinct;
-    complete: nothing hints at frames that won't decode, so their number needs no check; packets: pictures stored,
-    whether shown or not; seekable: a seek lands on a keyframe; counted: the container numbers pictures, and the times
-    that decoders make of that are guesses (AVI).
+    whole: the container shows that nothing is cut off, so that a header which promises more is wrong; complete: nothing
+    hints at frames that won't decode, so their number needs no check; packets: pictures stored, whether shown or not;
+    seekable: a seek lands on a keyframe; counted: the container numbers pictures, and the times that decoders make of
+    that are guesses (AVI).
     """
 
     times: array[float]
     keys: array[int]
     packets: int
     reliable: bool
+    whole: bool
     complete: bool
     seekable: bool
     counted: bool
@@ -81,11 +84,16 @@ class Probe:
     index: PacketIndex
 
 
-def probe_video(path: str) -> Probe:
-    """Read the packets of the first video stream. Raises NotAVideoError where there is none."""
+def probe_video(path: str, meanwhile: Callable[[int], None] | None = None) -> Probe:
+    """Read the packets of the first video stream. Raises NotAVideoError where there is none.
+
+    meanwhile: called, with the number of pixels of a picture, as soon as the header shows one for OpenCV to decode.
+    """
     av = load_av()
     with open_container(path) as container:
         stream = _choose_stream(container, path)
+        if meanwhile is not None and _why_not_opencv(container, stream, None) is None:
+            meanwhile(stream.codec_context.width * stream.codec_context.height)
         stream.codec_context.thread_count = 1
         scan = _Scan(container, stream)
         try:
@@ -181,7 +189,9 @@ class _Scan:
         name = self._container.format.name
         indexed = any(kind in name for kind in _INDEXED_CONTAINERS)
         declared = self._stream.frames
-        if "mov" in name and declared:
+        if name == "avi":
+            whole = is_whole(self._container.name)
+        elif "mov" in name and declared:
             whole = declared == self._packets
         else:
             span = times[-1] - times[0] if timed else 0.0
@@ -191,6 +201,7 @@ class _Scan:
             keys=array("q", sorted(bisect_left(times, key) for key in self._keys)) if reliable else array("q"),
             packets=self._packets,
             reliable=reliable,
+            whole=whole,
             complete=reliable and indexed and whole and not self._hidden,
             seekable=indexed,
             counted=name == "avi",
@@ -206,8 +217,8 @@ class _Scan:
                 return
             except av.EOFError:
                 return
-            except av.FFmpegError:
-                # A bad stretch: reading on may find more.
+            except (av.FFmpegError, IndexError):
+                # A bad stretch: reading on may find more. An IndexError where damage seems to announce more streams.
                 self.damaged = True
                 errors += 1
                 if errors > _MAX_READ_ERRORS:

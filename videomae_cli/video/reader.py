@@ -20,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import DecodeError
-from videomae_cli.video.captures import Capture, OpenCVCapture, PyAVCapture
+from videomae_cli.video.captures import Capture, OpeningAhead, PyAVCapture
 from videomae_cli.video.cursor import IndexedCursor, IndexMismatchError, WalkingCursor, straighten
 from videomae_cli.video.discovery import check_regular_file
 from videomae_cli.video.native import load_cv2
 from videomae_cli.video.probe import Probe, probe_video
+from videomae_cli.video.webp import WebPCapture, is_animated_webp, probe_webp
 
 Frame = npt.NDArray[np.uint8]
 Transform = Callable[[Frame], Frame]
@@ -65,14 +66,28 @@ class VideoReader:
     """An open video. For one thread of one process. Use `open_video`."""
 
     def __init__(self, path: str, *, decoder: str | None = None) -> None:
-        self._probe = probe_video(path)
-        self._reason = self._probe.avoid_opencv if decoder is None else None
-        self._twin_checks = _TWIN_CHECKS
         self._notes: list[str] = []
         self._capture: Capture | None = None
+        self._twin_checks = _TWIN_CHECKS
+        self._reason: str | None = None
+        if is_animated_webp(path):
+            if decoder == "pyav":
+                raise DecodeError("PyAV does not decode animated WebP")
+            self._probe = probe_webp(path)
+            self._start(WebPCapture)
+            return
+        ahead = OpeningAhead()
+        try:
+            self._probe = probe_video(path, partial(ahead.start, path) if decoder != "pyav" else None)
+            self._open(decoder, ahead)
+        finally:
+            ahead.close()
+
+    def _open(self, decoder: str | None, ahead: OpeningAhead) -> None:
+        self._reason = self._probe.avoid_opencv if decoder is None else None
         if (decoder or ("pyav" if self._reason else "opencv")) == "opencv":
             try:
-                self._start(OpenCVCapture)
+                self._start(ahead.take)
             except DecodeError:
                 if decoder is not None:
                     raise
@@ -132,6 +147,8 @@ class VideoReader:
         Raises IndexError for a number that no frame has, DecodeError if a frame turns out not to decode.
         """
         wanted = sorted(set(indices))
+        for index in wanted[:1] + wanted[-1:]:
+            self._check_number(index)
         rows = self._persist(lambda: self._read_sorted(wanted, transform))
         if list(indices) == wanted:
             return rows
@@ -145,8 +162,10 @@ class VideoReader:
         if any(a >= b for a, b in pairwise(indices)):
             raise ValueError("indices must ascend")
         for index in indices:
-            frame = self._persist(partial(self._frame, index))
-            yield index, self._times[index] - self._times[0], frame if transform is None else transform(frame)
+            self._check_number(index)
+            # Evaluated in this order, as the times may change while reading.
+            result = [self._persist(partial(self._transformed, index, transform))]
+            yield index, self._times[index] - self._times[0], result.pop()
 
     def close(self) -> None:
         """Free the decoder."""
@@ -165,11 +184,11 @@ class VideoReader:
         assert self._capture is not None, "the reader is closed"
         return self._capture
 
-    def _start(self, capture_class: Callable[[Probe], Capture]) -> None:
+    def _start(self, open_capture: Callable[[Probe], Capture]) -> None:
         """Open with a decoder and settle how many frames there are."""
         self.close()
         self._notes.clear()
-        self._capture = capture = capture_class(self._probe)
+        self._capture = capture = open_capture(self._probe)
         self._last_sample: Frame | None = None
         index = self._probe.index
         self._cursor: IndexedCursor | WalkingCursor
@@ -209,8 +228,7 @@ class VideoReader:
     def _read_sorted(self, wanted: Sequence[int], transform: Transform | None) -> Frame:
         rows: Frame | None = None
         for row, index in enumerate(wanted):
-            frame = self._frame(index)
-            result = frame if transform is None else transform(frame)
+            result = self._transformed(index, transform)
             if rows is None:
                 rows = np.empty((len(wanted), *result.shape), np.uint8)
             rows[row] = result
@@ -218,15 +236,23 @@ class VideoReader:
             raise IndexError("no frames asked for")
         return rows
 
-    def _frame(self, index: int) -> Frame:
+    def _transformed(self, index: int, transform: Transform | None) -> Frame:
+        # By the time the next frame comes, this one is gone: a 4K frame has 25 MB.
+        frame = self._frame(index)
+        return frame if transform is None else transform(frame)
+
+    def _check_number(self, index: int) -> None:
         if not 0 <= index < self.num_frames:
             raise IndexError(f"frame {index} of a video of {self.num_frames} frames")
+
+    def _frame(self, index: int) -> Frame:
+        """A frame whose number was right when it was asked for; meanwhile fewer may be known to decode."""
+        if index >= self.num_frames:
+            raise DecodeError(f"frame {index} could not be decoded: only {self.num_frames} could")
         try:
             self._cursor.goto(index)
         except IndexMismatchError:
             self._walk()
-            if index >= self.num_frames:
-                raise DecodeError(f"frame {index} could not be decoded: only {self.num_frames} could") from None
             raise _ReadAgainError from None
         frame = self._open_capture.retrieve()
         if frame is None:
@@ -280,9 +306,12 @@ class VideoReader:
     def _missing(self) -> list[str]:
         """A word on frames that the file should have but that don't decode."""
         decoded, declared = self.num_frames, self._probe.declared
-        expected = max(len(self._probe.index.times), declared)
+        stored, whole = len(self._probe.index.times), self._probe.index.whole
+        expected = stored if whole else max(stored, declared)
         if decoded < expected:
             return [f"{decoded} of {expected} frames decoded: the file is damaged or cut off"]
+        if whole:
+            return []
         end = self._times[-1] - self._times[0] + 1 / self.fps
         if end < 0.9 * self._probe.duration - 1:
             return [f"{decoded} of about {round(self._probe.duration * self.fps)} frames decoded: the file is cut off"]

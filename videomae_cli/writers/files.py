@@ -18,9 +18,10 @@ from videomae_cli.errors import OutputError
 
 
 @contextmanager
-def whole_file(output: Path) -> Iterator[BinaryIO]:
+def whole_file(output: Path, *, scratch: Path | None = None) -> Iterator[BinaryIO]:
     """A binary file that appears as `output` when the block ends well, and leaves nothing behind when it does not.
 
+    scratch: a folder on the same disk for the temporary file, where a kill may leave it; else beside the output.
     Raises OutputError: a folder, no rights, a full disk.
     """
     temporary: Path | None = None
@@ -32,7 +33,9 @@ def whole_file(output: Path) -> Iterator[BinaryIO]:
                 yield sink
             return
         target = linked(output)
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".part", dir=target.parent)
+        descriptor, name = tempfile.mkstemp(
+            prefix=f".{target.name[:100]}.", suffix=".part", dir=scratch or target.parent
+        )
         temporary = Path(name)
         with open(descriptor, "wb") as sink:  # noqa: PTH123 - a descriptor, not a path
             yield sink
