@@ -146,9 +146,20 @@ def test_other_settings_are_refused_with_what_differs(values: dict[str, object],
     assert run(out, 5, resume=True).done == 5
 
 
-def test_a_complete_output_with_other_settings_is_refused(whole: bytes, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="other settings"):
-        run(tmp_path / "whole.jsonl", 12, settings=Settings("classify", "0.2.0", SETTINGS.values), resume=True)
+@pytest.mark.parametrize(
+    ("version", "values", "words"),
+    [
+        ("0.2.0", {}, "version was 0.1.0, now 0.2.0"),
+        ("0.1.0", {"model": "other"}, "model was tiny, now other"),
+        ("0.1.0", {"top_k": 3}, "other options"),
+    ],
+)
+def test_a_complete_output_with_other_settings_is_refused(
+    version: str, values: dict[str, object], words: str, whole: bytes, tmp_path: Path
+) -> None:
+    changed = Settings("classify", version, {**SETTINGS.values, **values})
+    with pytest.raises(OutputError, match=words):
+        run(tmp_path / "whole.jsonl", 12, settings=changed, resume=True)
 
 
 def test_another_list_is_refused_where_it_differs(tmp_path: Path) -> None:

@@ -19,7 +19,10 @@ from videomae_cli.errors import (
     OptionError,
     VideoNotFoundError,
 )
-from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FrameTransform, SamplingSpec
+from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FrameTransform, SamplingSpec, auto_workers
+from videomae_cli.video.captures import _threads_for
+from videomae_cli.video.clips import decode_clips
+from videomae_cli.video.decoder import _threads_each
 from videomae_cli.video.worker import WorkerProcess
 
 Films = Callable[[str], Path]
@@ -157,3 +160,24 @@ def test_nonsense_options(options: dict[str, float]) -> None:
 
 def _process_id(_: None) -> int:
     return os.getpid()
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "hevc.mp4", "mpeg4.avi"])
+def test_frames_do_not_depend_on_the_number_of_threads(film: Films, name: str) -> None:
+    request = ClipRequest(film(name), sampling=SamplingSpec(frames=8))
+    alone = decode_clips(request)
+    worker = WorkerProcess(threads=1)
+    try:
+        beside_others = worker.call(decode_clips, request, timeout=60, subject=name)
+    finally:
+        worker.close()
+    np.testing.assert_array_equal(alone.frames, beside_others.frames)
+
+
+def test_processes_that_take_all_cores_decode_with_one_thread_each() -> None:
+    worker = WorkerProcess(threads=_threads_each(auto_workers(1000)))
+    try:
+        assert worker.call(_threads_for, 64 * 64, timeout=60, subject="") == 1
+    finally:
+        worker.close()
+    assert _threads_for(64 * 64) > 1, "but not a file that is decoded here, by itself"

@@ -60,7 +60,7 @@ def _tried(good: Sequence[FoundVideo], plan: Plan) -> list[tuple[str, str]]:
     failed = sum(result.error is not None for result in results)
     about = "" if tried == len(good) else "about "
     clips = round(views / tried * len(good))
-    lines = [("clips", f"{about}{clips}, of which {plan.batch_size} at once through {plan.model}")]
+    lines = [("clips", f"{about}{clips} through {plan.model}, {min(plan.batch_size, clips)} at once")]
     lines.append(("time", f"about {duration(seconds * len(good))} ({tried} files tried)"))
     if failed:
         lines.append(("failed", f"{failed} of the {tried} files tried"))

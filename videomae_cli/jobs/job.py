@@ -190,7 +190,8 @@ class Job:
             if place >= len(names) or path_of(record) != names[place]:
                 raise OutputError(f"{self.output} is complete, but for another list of files: --overwrite starts again")
             if record["fingerprint"] != settings.fingerprint or record["shard"] != shard:
-                raise OutputError(f"{self.output} was made with other settings: --overwrite starts again")
+                differing = "; ".join(settings.differences_from_record(record, shard))
+                raise OutputError(f"{self.output} was made with other settings ({differing}): --overwrite starts again")
             self.tally.count(record)
             place += 1
         if place < len(names):

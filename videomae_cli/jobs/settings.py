@@ -36,6 +36,13 @@ class Settings:
                 words.append(_change(name.replace("_", " "), earlier.get(name), now.get(name)))
         return words
 
+    def differences_from_record(self, record: Mapping[str, Any], shard: str | None) -> list[str]:
+        """The same for a finished output, of whose settings a record names only some."""
+        now = {"version": self.version, **self.values, "shard": shard}
+        told = ("model", "revision", "version", "shard")
+        words = [_change(name, record.get(name), now.get(name)) for name in told if record.get(name) != now.get(name)]
+        return words or ["the same model, but other options or weights"]
+
 
 def _change(name: str, before: object, after: object) -> str:
     if isinstance(before, dict) and isinstance(after, dict):

@@ -21,12 +21,19 @@ from videomae_cli.video.probe import Probe, open_container
 
 Frame = npt.NDArray[np.uint8]
 
-# Pictures are decoded at the same time, but each waits for parts of the one before: three threads keep two cores busy.
+# Pictures are decoded at the same time, but each waits for parts of the one before: only six threads keep two cores busy.
 # Fixed, not by the number of cores, because memory depends on it, and what damaged pictures look like, which with every
 # thread varies more from run to run.
-_THREADS, _CAREFUL_THREADS = 3, 2
+_THREADS, _CAREFUL_THREADS = 6, 2
+_most_threads = _THREADS
 _LARGE_PIXELS = 1920 * 1088
 _ROWS = 64
+
+
+def limit_threads(most: int) -> None:
+    """From now on this process decodes with so many threads at most: others decode beside it."""
+    global _most_threads
+    _most_threads = most
 
 
 def decoder_threads(probe: Probe) -> int:
@@ -35,11 +42,11 @@ def decoder_threads(probe: Probe) -> int:
     if probe.avoid_opencv and probe.width * probe.height > _LARGE_PIXELS:
         # High dynamic range: ten bits take twice the memory.
         return 1
-    return _threads_for(probe.width * probe.height) if sound else _CAREFUL_THREADS
+    return _threads_for(probe.width * probe.height) if sound else min(_CAREFUL_THREADS, _most_threads)
 
 
 def _threads_for(pixels: int) -> int:
-    return _THREADS if pixels <= _LARGE_PIXELS else _CAREFUL_THREADS
+    return min(_THREADS if pixels <= _LARGE_PIXELS else _CAREFUL_THREADS, _most_threads)
 
 
 class Capture(Protocol):

@@ -26,8 +26,17 @@ MAX_AUTO_WORKERS = 16
 
 def auto_workers(files: int) -> int:
     """Decoding processes where nobody says how many: one a core, no more than there are files."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, files, MAX_AUTO_WORKERS))
+    return max(1, min(_cores(), files, MAX_AUTO_WORKERS))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _threads_each(workers: int) -> int | None:
+    """Threads of each process. Where the processes take all cores together, one: threads that decode one file wait for
+    each other, which costs processor time, most of it with small pictures (`benchmarks/workers.py`)."""
+    return 1 if workers >= _cores() else None
 
 
 class Decoder:
@@ -45,7 +54,9 @@ class Decoder:
         if workers < 1:
             raise OptionError(f"workers must be at least 1, not {workers}")
         self._timeout, self._isolate, self._count = timeout, isolate, workers
-        self._all = [WorkerProcess(debug=debug) for _ in range(workers if isolate else 0)]
+        self._all = [
+            WorkerProcess(debug=debug, threads=_threads_each(workers)) for _ in range(workers if isolate else 0)
+        ]
         self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
         for worker in self._all:
             self._idle.put(worker)

@@ -22,14 +22,17 @@ from videomae_cli.errors import DecoderCrashError, DecodeTimeoutError, Dependenc
 _LENGTH = struct.Struct("<Q")
 # Importing torch on a loaded machine is slow; this only ends what would never start.
 _START_SECONDS = 120.0
-_BOOT = "import sys; sys.path[:] = {path!r}; from videomae_cli.video.worker import serve; serve({debug!r}, {warm!r})"
+_BOOT = "import sys; sys.path[:] = {path!r}; from videomae_cli.video.worker import serve; serve({debug!r}, {warm!r}, {threads!r})"
 
 
 class WorkerProcess:
-    """One decoding process, started when first needed and again after it had to be killed. For one thread at a time."""
+    """One decoding process, started when first needed and again after it had to be killed. For one thread at a time.
 
-    def __init__(self, *, debug: bool = False) -> None:
-        self._debug = debug
+    threads: that it decodes a file with at most; None for as many as are good for a file that is alone.
+    """
+
+    def __init__(self, *, debug: bool = False, threads: int | None = None) -> None:
+        self._debug, self._threads = debug, threads
         self._process: subprocess.Popen[bytes] | None = None
         self._expired = False
 
@@ -39,7 +42,7 @@ class WorkerProcess:
             return
         path = [entry or str(Path.cwd()) for entry in sys.path]
         package_home = str(Path(__file__).resolve().parents[2])
-        boot = _BOOT.format(path=[package_home, *path], debug=self._debug, warm=warm)
+        boot = _BOOT.format(path=[package_home, *path], debug=self._debug, warm=warm, threads=self._threads)
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", boot],
@@ -129,7 +132,7 @@ class WorkerProcess:
         return DecoderCrashError(f"the decoder died on {subject!r} ({_cause(code)})")
 
 
-def serve(debug: bool, warm: bool) -> None:
+def serve(debug: bool, warm: bool, threads: int | None) -> None:
     """The process's main loop: call after call from stdin, until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
@@ -138,6 +141,10 @@ def serve(debug: bool, warm: bool) -> None:
     from videomae_cli.video.native import set_debug
 
     set_debug(debug)
+    if threads is not None:
+        from videomae_cli.video.captures import limit_threads
+
+        limit_threads(threads)
     inbox: list[Any] = []
     arrived = threading.Semaphore(0)
 
