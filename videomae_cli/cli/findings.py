@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from videomae_cli.cli.console import is_terminal, note
+from videomae_cli.cli.console import counted, is_terminal, note
 from videomae_cli.results import path_fields, printable
 
 if TYPE_CHECKING:
     from videomae_cli.search.duplicates import Duplicate, Groups
     from videomae_cli.search.nearest import Match
-    from videomae_cli.search.sources import Row
+    from videomae_cli.search.pieces import Row
     from videomae_cli.search.vectors import EmbeddingTable
 
 FORMATS = ("table", "json", "jsonl")
@@ -57,7 +57,8 @@ def show_groups(
             lines = [("", duplicate.score, _named(duplicate.row)) for duplicate in members]
             _table(sink, f"group {number}: {len(members)} files", lines, drawn=drawn)
     several = sum(len(group) for group in found.groups)
-    note(f"{len(found.groups)} groups with {several} of {found.files} files, cosine {threshold:g} or more")
+    of = counted(found.files, "file")
+    note(f"{counted(len(found.groups), 'group')} with {several:,} of {of}, cosine {threshold:g} or more")
 
 
 def _member(duplicate: Duplicate) -> dict[str, Any]:

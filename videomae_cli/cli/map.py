@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from videomae_cli.cli import console, options
-from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.cli.console import counted
+from videomae_cli.cli.targets import single_output
+from videomae_cli.errors import EmbeddingsError, OptionError
 from videomae_cli.results import path_of, printable
-from videomae_cli.writers import is_special, read_records, whole_file
+from videomae_cli.writers import is_special, read_records
 
 if TYPE_CHECKING:
-    from videomae_cli.search.sources import Row
+    from videomae_cli.search.pieces import Row
 
 METHODS = ("auto", "pca", "umap")
 COLOURS = ("auto", "folder", "label", "none")
@@ -55,22 +58,23 @@ def map_(
     """
     console.configure(debug=debug, quiet=quiet)
     colour = _check(method, colour, labels)
-    if output.exists() and not is_special(output) and not overwrite:
-        raise OutputError(f"{output} is there already: --overwrite replaces it")
+    from videomae_cli.cli.display import consoles, waiting
     from videomae_cli.cli.thumbnails import make_thumbnails
     from videomae_cli.search.layout import lay_out
     from videomae_cli.search.page import Map, write_page
+    from videomae_cli.search.vectors import EmbeddingTable
 
-    with whole_file(output) as sink:
-        embeddings, rows = _read(table)
-        groups = _groups(colour, labels, rows)
-        layout = lay_out(embeddings.blocks, len(rows), method)
+    with single_output("html", output, overwrite=overwrite, source=table) as sink:
+        embeddings = EmbeddingTable(table)
+        rows = [row for block in embeddings.blocks() for row in block.rows]
+        groups = _groups(colour, labels, rows, table)
+        with waiting("laying out the map", consoles()[1]):
+            layout = lay_out(embeddings.blocks, len(rows), method)
         pictures = make_thumbnails(rows, thumbnails)
-        what = "clips" if any(row.clip is not None for row in rows) else "videos"
-        words = [f"{len(rows):,} {what}", layout.description]
-        words += [embeddings.model] if embeddings.model else []
+        number = counted(len(rows), "clip" if any(row.clip is not None for row in rows) else "video")
+        words = [number, layout.description, *([embeddings.model] if embeddings.model else [])]
         page = Map(
-            title=printable(table.name),
+            title=printable(table.name or str(table)),
             description=", ".join(words),
             rows=rows,
             points=layout.points,
@@ -79,9 +83,11 @@ def map_(
             pictures=pictures,
         )
         write_page(page, sink)
-    failed = f"; {embeddings.failed} files have no embedding" if embeddings.failed else ""
-    size = "" if is_special(output) else f", {output.stat().st_size / 1e6:.1f} MB"
-    console.note(f"{len(rows)} {what} in {output}: {layout.description}{size}{failed}")
+    words = [layout.description]
+    words += [] if is_special(output) else [f"{output.stat().st_size / 1e6:.1f} MB"]
+    words += [f"pictures of {thumbnails:,} of them"] if 0 < thumbnails < len(rows) else []
+    failed = f"; {counted(embeddings.failed, 'file')} without a vector left out" if embeddings.failed else ""
+    console.note(f"{number} in {output}: {', '.join(words)}{failed}")
 
 
 def _check(method: str, colour: str, labels: Path | None) -> str:
@@ -97,18 +103,7 @@ def _check(method: str, colour: str, labels: Path | None) -> str:
     return colour
 
 
-def _read(table: Path) -> tuple[EmbeddingTable, list[Row]]:
-    from videomae_cli.errors import EmbeddingsError
-    from videomae_cli.search.vectors import EmbeddingTable
-
-    embeddings = EmbeddingTable(table)
-    rows = [row for block in embeddings.blocks() for row in block.rows]
-    if not rows:
-        raise EmbeddingsError(f"{table} holds no vectors: all {embeddings.failed} files failed")
-    return embeddings, rows
-
-
-def _groups(colour: str, labels: Path | None, rows: list[Row]) -> list[str] | None:
+def _groups(colour: str, labels: Path | None, rows: list[Row], table: Path) -> list[str] | None:
     """A name for each row, by which it is coloured."""
     from videomae_cli.search.page import folders
 
@@ -116,16 +111,21 @@ def _groups(colour: str, labels: Path | None, rows: list[Row]) -> list[str] | No
         return None
     if colour == "folder" or labels is None:
         return folders(rows)
-    best: dict[str, str] = {}
-    for record in read_records(labels):
-        if record.get("predictions"):
-            best[path_of(record)] = printable(str(record["predictions"][0]["label"]))
-    known = [best.get(row.path, UNKNOWN) for row in rows]
-    missing = known.count(UNKNOWN)
+    known = _labels(labels, [row.path for row in rows])
+    missing = known.count(None)
+    if missing == len(known):
+        raise EmbeddingsError(f"{labels} has no label for any file of {table}: both must name the same files")
     if missing:
-        console.note(f"{labels} has no label for {missing} of {len(rows)} points")
-    return known
+        console.note(f"{labels} has no label for {missing:,} of {counted(len(known), 'point')}")
+    return [label or UNKNOWN for label in known]
 
 
-if TYPE_CHECKING:
-    from videomae_cli.search.vectors import EmbeddingTable
+def _labels(file: Path, paths: list[str]) -> list[str | None]:
+    """For each path the best label that `videomae classify` gave it, under this name or another of the same place."""
+    best: dict[str, str] = {}
+    for record in read_records(file):
+        path = path_of(record)
+        match record.get("predictions"):
+            case [{"label": label}, *_]:
+                best[path] = best[os.path.abspath(path)] = printable(str(label))  # noqa: PTH100 - links stay links
+    return [best.get(path) or best.get(os.path.abspath(path)) for path in paths]  # noqa: PTH100

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from videomae_cli.cli import console, options
 from videomae_cli.cli.findings import FORMATS, show_groups, show_matches
-from videomae_cli.cli.targets import standard_output
-from videomae_cli.errors import EmbeddingsError, OptionError, OutputError
-from videomae_cli.writers import is_special, pick_format, whole_file
+from videomae_cli.cli.targets import single_output
+from videomae_cli.errors import EmbeddingsError, OptionError
+from videomae_cli.writers import pick_format
 
 if TYPE_CHECKING:
+    from videomae_cli.search.duplicates import Groups
+    from videomae_cli.search.nearest import Match
     from videomae_cli.search.vectors import EmbeddingTable, Vectors
 
 
@@ -53,24 +54,25 @@ def similar(
     """
     console.configure(debug=debug, quiet=quiet)
     query, file = _arguments(arguments, duplicates)
-    chosen = pick_format(format, output)
-    if chosen not in FORMATS:
-        raise OptionError(f"similar writes {', '.join(FORMATS)}, not {chosen}")
-    if output is not None and output.exists() and not is_special(output) and not overwrite:
-        raise OutputError(f"{output} is there already: --overwrite replaces it")
+    chosen = _format(format, output)
     from videomae_cli.search.vectors import EmbeddingTable
 
-    with whole_file(output) if output is not None else nullcontext(standard_output(chosen)) as sink:
-        on_terminal = output is None
+    with single_output(chosen, output, overwrite=overwrite, source=file) as sink:
         table = EmbeddingTable(file)
         if query is None:
             assert duplicates is not None
             found = _duplicates(table, duplicates)
-            show_groups(found, table, duplicates, sink, format=chosen, drawn=on_terminal)
+            show_groups(found, table, duplicates, sink, format=chosen, drawn=output is None)
         else:
             matches, name = _nearest(table, query, top_k, include_self=include_self, device=device)
-            show_matches(matches, name, table, sink, format=chosen, drawn=on_terminal)
-        sink.flush()
+            show_matches(matches, name, table, sink, format=chosen, drawn=output is None)
+
+
+def _format(asked: str | None, output: Path | None) -> str:
+    chosen = asked if asked is not None else pick_format(None, output)
+    if chosen not in FORMATS:
+        raise OptionError(f"similar writes {', '.join(FORMATS)}, not {chosen!r}")
+    return chosen
 
 
 def _arguments(arguments: list[str], duplicates: float | None) -> tuple[str | None, Path]:
@@ -91,15 +93,9 @@ def _arguments(arguments: list[str], duplicates: float | None) -> tuple[str | No
     return arguments[0], Path(arguments[1])
 
 
-def _duplicates(table: EmbeddingTable, threshold: float) -> Any:
-    from videomae_cli.search.duplicates import find_duplicates, too_many_for_exact
+def _duplicates(table: EmbeddingTable, threshold: float) -> Groups:
+    from videomae_cli.search.duplicates import find_duplicates
 
-    count = too_many_for_exact(table)
-    if count:
-        console.note(
-            f"every one of {count} vectors is compared with every other, which takes long: "
-            "pip install 'videomae-cli[search]' brings an index that does it in a fraction of the time"
-        )
     found = find_duplicates(table, threshold)
     if not found.exact:
         console.note(f"{found.vectors} vectors were compared by an index, which may miss a pair")
@@ -108,7 +104,7 @@ def _duplicates(table: EmbeddingTable, threshold: float) -> Any:
 
 def _nearest(
     table: EmbeddingTable, query: str, top_k: int, *, include_self: bool, device: str
-) -> tuple[list[Any], str]:
+) -> tuple[list[Match], str]:
     """The matches, and the query's name as the table has it."""
     import numpy as np
 
@@ -117,6 +113,8 @@ def _nearest(
     found = find_path(table.blocks(), query)
     if found.path is not None:
         queries, name = np.stack(found.vectors), found.path
+    elif Path(query).is_dir():
+        raise EmbeddingsError(f"{query} is a folder: give one video, or the name of one in {table.file}")
     elif Path(query).exists():
         queries, name = _embedded(table, query, device), query
     else:
@@ -129,18 +127,18 @@ def _nearest(
 
 
 def _embedded(table: EmbeddingTable, query: str, device: str) -> Vectors:
-    """The vector of a video that is not in the table, made as the table's were: (1, D)."""
+    """The vectors of a video that is not in the table, made as the table's were: (Q, D)."""
     from videomae_cli.cli.embedding import embed_like
     from videomae_cli.search.vectors import unit
 
-    if not table.settings.get("model"):
+    if not table.settings:
         raise EmbeddingsError(
-            f"{query} is not in {table.file}, which does not say what model made it: "
-            "add the video to the table, or use a .parquet or .npz that videomae embed wrote"
+            f"{query} is not in {table.file}, which does not say how its vectors were made: "
+            "add the video to it, or make it with videomae embed as .parquet or .npz"
         )
-    (vector,) = embed_like(table.settings, [query], device=device)
-    if isinstance(vector, Exception):
-        raise vector
-    if len(vector) != table.dimensions:
-        raise EmbeddingsError(f"{table.file} holds vectors of {table.dimensions} values, its model makes {len(vector)}")
-    return unit(vector[None])
+    vectors = embed_like(table.settings, query, device=device)
+    if vectors.shape[1] != table.dimensions:
+        raise EmbeddingsError(
+            f"{table.file} holds vectors of {table.dimensions} values, its model makes {vectors.shape[1]}"
+        )
+    return unit(vectors)

@@ -240,6 +240,31 @@ def standard_output(format: str) -> BinaryIO:
     return sys.stdout.buffer
 
 
+@contextmanager
+def single_output(format: str, output: Path | None, *, overwrite: bool, source: Path) -> Iterator[BinaryIO]:
+    """Where a command writes all it found at once: a whole file or none, or standard output.
+
+    Raises OutputError where it can't be written, or would take the place of what is there, `source` first of all.
+    """
+    if output is None:
+        sink = standard_output(format)
+        try:
+            yield sink
+            sink.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(f"can't write to standard output: {error.strerror or error}") from None
+        return
+    if output.exists() and not is_special(output):
+        if source.exists() and output.samefile(source):
+            raise OutputError(f"{output} is what is read: give another name with --output")
+        if not overwrite:
+            raise OutputError(f"{output} is there already: --overwrite replaces it")
+    with whole_file(output) as sink:
+        yield sink
+
+
 def open_vector_target(format: str | None, output: str, *, resume: bool, overwrite: bool) -> Target:
     """The target for embeddings: a folder where `output` ends in a slash or is one, else a file."""
     path = Path(output)

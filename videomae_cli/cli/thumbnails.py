@@ -9,7 +9,7 @@ from rich.console import Console
 from videomae_cli.cli import console
 from videomae_cli.cli.progress import BatchProgress
 from videomae_cli.errors import VideoMAEError
-from videomae_cli.search.sources import Row
+from videomae_cli.search.pieces import Row
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, SamplingSpec, auto_workers
 
 SIZE = 144

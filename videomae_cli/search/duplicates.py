@@ -5,6 +5,7 @@ A group is a connected component: everything in it is near to something in it, a
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,11 +13,13 @@ import numpy.typing as npt
 
 from videomae_cli.search.nearest import PLACES
 from videomae_cli.search.pairs import EXACT_LIMIT, Pairs, exact_pairs, has_index, indexed_pairs
-from videomae_cli.search.sources import Row
+from videomae_cli.search.pieces import Row
 from videomae_cli.search.vectors import EmbeddingTable
 
 # Pairs that are joined one by one before it is looked again which are joined already.
 _SLICE = 1 << 16
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,18 +48,16 @@ def find_duplicates(table: EmbeddingTable, threshold: float, *, exact_limit: int
     """All groups of files with a cosine of `threshold` or more. Above `exact_limit` vectors with faiss, if it is there."""
     rows = [row for block in table.blocks() for row in block.rows]
     exact = len(rows) <= exact_limit or not has_index()
+    if exact and len(rows) > exact_limit:
+        log.warning(
+            "each of %d vectors is compared with every other, which takes long: pip install 'videomae-cli[search]' "
+            "brings an index that takes a fraction of it",
+            len(rows),
+        )
     files = _Files(rows)
     for pairs in exact_pairs(table.blocks(), threshold) if exact else indexed_pairs(table.blocks, len(rows), threshold):
         files.join(pairs)
     return Groups(files.groups(), exact, len(rows), files.count)
-
-
-def too_many_for_exact(table: EmbeddingTable, *, exact_limit: int = EXACT_LIMIT) -> int:
-    """How many vectors there are, where an index would be wanted and is not installed; else 0."""
-    if has_index():
-        return 0
-    count = sum(len(block.rows) for block in table.blocks())
-    return count if count > exact_limit else 0
 
 
 @dataclass

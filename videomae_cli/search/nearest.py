@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli.search.sources import Row
+from videomae_cli.search.pieces import Row
 from videomae_cli.search.vectors import Block, Vectors
 
 # Scores are told, and compared, to so many places: what differs beyond is the order of a sum, not the video.

@@ -19,7 +19,7 @@ from importlib.resources import files
 from typing import BinaryIO
 
 from videomae_cli.results import printable
-from videomae_cli.search.sources import Row
+from videomae_cli.search.pieces import Row
 from videomae_cli.search.vectors import Vectors
 
 # Colours that people can still tell apart; where there are more groups, the last of these is all others, in grey.

@@ -37,22 +37,23 @@ class Pairs:
 
 
 def exact_pairs(blocks: Iterable[Block], threshold: float) -> Iterator[Pairs]:
-    """Every pair, each once. All vectors are in memory; products are made a block at a time."""
+    """Every pair, each once. In memory: all vectors, and the products of a block with `_CHUNK` of them."""
     seen: list[tuple[int, Vectors]] = []
     place = 0
     for block in blocks:
         seen.append((place, block.vectors))
-        for other, vectors in seen:
-            yield _between(vectors, other, block.vectors, place, threshold)
+        for start in range(0, len(block.rows), _CHUNK):
+            for other, vectors in seen:
+                yield _between(vectors, other, block.vectors[start : start + _CHUNK], place + start, threshold)
         place += len(block.rows)
 
 
 def _between(first: Vectors, at: int, second: Vectors, from_: int, threshold: float) -> Pairs:
     scores = first @ second.T  # (n, D) x (D, m) -> (n, m)
-    if at == from_:
-        scores[np.tril_indices(len(scores))] = -2.0  # itself, and each pair once
-    rows, columns = np.nonzero(scores >= threshold - TOLERANCE)
-    return Pairs(rows + at, columns + from_, scores[rows, columns])
+    near = np.flatnonzero(scores >= threshold - TOLERANCE)
+    rows, columns = near // len(second) + at, near % len(second) + from_
+    once = rows < columns  # in a block with itself each pair is there twice, and each vector with itself
+    return Pairs(rows[once], columns[once], scores.ravel()[near[once]])
 
 
 def indexed_pairs(blocks: Callable[[], Iterable[Block]], count: int, threshold: float) -> Iterator[Pairs]:

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import EmbeddingsError
-from videomae_cli.search.sources import DAMAGE, Piece, Row, Source, open_source
+from videomae_cli.search.pieces import Piece, Row, texts
+from videomae_cli.search.sources import DAMAGE, INDEX, Source, open_source
 
 Vectors = npt.NDArray[np.float32]
 
@@ -34,13 +35,16 @@ class EmbeddingTable:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._source = self._open()
-        self.model: str | None = self.settings.get("model")
-        self.fingerprint: str | None = self.settings.get("fingerprint")
+        self.model = self._same("model", None, texts([self.settings.get("model")]))
+        self.fingerprint = self._same("fingerprint", None, texts([self.settings.get("fingerprint")]))
         self.dimensions = 0
         self.failed = 0
         if self.settings.get("pool") in ("tokens", "time"):
-            raise self._tokens()
-        next(self.blocks(), None)  # what is wrong from the first row on is told before any work is done
+            raise self._slots()
+        # What is wrong from the first row on is told before any work is done.
+        if next(self.blocks(), None) is None:
+            why = f": all {self.failed} files failed" if self.failed else ""
+            raise EmbeddingsError(f"{file} holds no vectors{why}")
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -57,30 +61,35 @@ class EmbeddingTable:
                 if piece.rows:
                     yield Block(self._unit(piece), piece.rows)
         except OSError as error:
-            raise EmbeddingsError(f"can't read {self.file}: {error.strerror or error}") from None
+            raise self._unreadable(error) from None
         except DAMAGE as error:
             raise EmbeddingsError(f"can't read embeddings from {self.file}: {error}") from None
 
     def _open(self) -> Source:
         try:
             return open_source(self.file)
-        except IsADirectoryError:
-            raise EmbeddingsError(f"{self.file} is a folder: give a file that videomae embed wrote") from None
         except FileNotFoundError:
-            kept = self.file.with_name(self.file.name + ".partial")
-            if kept.exists():
-                words = f"{self.file} is not complete: run its videomae embed again with --resume"
-            else:
-                words = f"there is no file {self.file}: videomae embed VIDEOS -o {self.file} makes it"
-            raise EmbeddingsError(words) from None
+            raise EmbeddingsError(self._absent()) from None
         except OSError as error:
-            raise EmbeddingsError(f"can't read {self.file}: {error.strerror or error}") from None
+            raise self._unreadable(error) from None
         except DAMAGE as error:
             raise EmbeddingsError(f"{self.file} holds no embeddings of videomae embed: {error}") from None
 
+    def _absent(self) -> str:
+        folder = self.file.is_dir()
+        wanted = self.file / INDEX if folder else self.file
+        if wanted.with_name(wanted.name + ".partial").exists():
+            return f"{self.file} is not complete: run its videomae embed again with --resume"
+        if folder:
+            return f"{self.file} is a folder without {INDEX}: give an output of videomae embed"
+        return f"there is no file {self.file}: videomae embed VIDEOS -o {self.file} makes it"
+
+    def _unreadable(self, error: OSError) -> EmbeddingsError:
+        return EmbeddingsError(f"can't read {error.filename or self.file}: {error.strerror or error}")
+
     def _check(self, piece: Piece) -> None:
-        if piece.tokens:
-            raise self._tokens()
+        if piece.slots:
+            raise self._slots()
         if not piece.rows:
             return
         dimensions = piece.vectors.shape[1]
@@ -103,7 +112,7 @@ class EmbeddingTable:
             )
         return values[0] if values else None
 
-    def _tokens(self) -> EmbeddingsError:
+    def _slots(self) -> EmbeddingsError:
         return EmbeddingsError(
             f"{self.file} holds a vector for every token or time slot: make one for each file or clip, "
             "with videomae embed --pool mean"
@@ -127,13 +136,14 @@ class NotFiniteError(ValueError):
 
 def unit(vectors: npt.NDArray[Any]) -> Vectors:
     """(n, D) -> the same directions with length 1, as float32; zero stays zero. Raises NotFiniteError."""
-    values = vectors.astype(np.float32)  # a copy, always
+    # A copy, always. Wide numbers stay wide until they are short: not all of them fit a float32.
+    values = vectors.astype(np.promote_types(vectors.dtype, np.float32))
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         raise NotFiniteError(int(bad.argmax()))
-    # The largest value first, or the squares of very large and very small ones would leave float32.
+    # The largest value first, or the squares of very large and very small ones would leave the type.
     largest = np.abs(values).max(axis=1, keepdims=True, initial=0.0)
     np.divide(values, largest, out=values, where=largest > 0)
     length = np.linalg.norm(values, axis=1, keepdims=True)
     np.divide(values, length, out=values, where=length > 0)
-    return values
+    return values.astype(np.float32, copy=False)
