@@ -24,7 +24,9 @@ UNKNOWN = "no label"
 
 
 def map_(
-    table: Annotated[Path, typer.Argument(help="A file of embeddings: .parquet, .npz or .jsonl.", metavar="TABLE")],
+    table: Annotated[
+        Path, typer.Argument(help="What videomae embed wrote: .parquet, .npz, .jsonl or a folder.", metavar="TABLE")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.", metavar="FILE.html")],
     method: Annotated[
         str,

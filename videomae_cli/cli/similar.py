@@ -23,8 +23,8 @@ def similar(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            help="A video, or the name of one in TABLE; then TABLE, a file of embeddings: .parquet, .npz or .jsonl. "
-            "With --duplicates TABLE only.",
+            help="A video, or the name of one in TABLE; then TABLE, what videomae embed wrote: .parquet, .npz, .jsonl "
+            "or a folder. With --duplicates TABLE only.",
             metavar="[QUERY] TABLE",
         ),
     ],

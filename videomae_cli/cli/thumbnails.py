@@ -12,7 +12,7 @@ from videomae_cli.errors import VideoMAEError
 from videomae_cli.search.pieces import Row
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, SamplingSpec, auto_workers
 
-SIZE = 144
+SIZE = 192
 QUALITY = 60
 
 

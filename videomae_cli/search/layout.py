@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,10 @@ def lay_out(blocks: Callable[[], Iterable[Block]], count: int, method: str) -> L
         method = "umap" if UMAP_MINIMUM <= count <= UMAP_AUTO_LIMIT and has_umap() else "pca"
     if method == "umap" and count >= UMAP_MINIMUM:
         return _umap(blocks)
-    return _pca(blocks, count)
+    layout = _pca(blocks, count)
+    if method == "umap":
+        return replace(layout, description=f"{layout.description}, as UMAP needs {UMAP_MINIMUM} points")
+    return layout
 
 
 def has_umap() -> bool:
@@ -70,8 +73,8 @@ def _pca(blocks: Callable[[], Iterable[Block]], count: int) -> Layout:
     if points.shape[1] < 2:
         points = np.pad(points, ((0, 0), (0, 1)))
     whole = float(np.clip(spread, 0, None).sum())
-    share = float(np.clip(spread[-2:], 0, None).sum()) / whole if whole > 0 else 1.0
-    return Layout(_fitted(points), f"PCA, {share:.0%} of the variance")
+    kept = f", {float(np.clip(spread[-2:], 0, None).sum()) / whole:.0%} of the variance" if whole > 1e-12 else ""
+    return Layout(_fitted(points), f"PCA{kept}")
 
 
 def _umap(blocks: Callable[[], Iterable[Block]]) -> Layout:

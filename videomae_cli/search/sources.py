@@ -144,8 +144,9 @@ def _read_lines(file: Path) -> Iterator[Piece]:
 def _lines_piece(records: list[dict[str, Any]]) -> Piece:
     there = [record for record in records if record["embedding"] is not None]
     same_length([len(record["embedding"]) for record in there])
-    vectors = np.array([record["embedding"] for record in there])
-    return _piece(there, matrix(vectors, len(there)), len(records) - len(there))
+    vectors = matrix(np.array([record["embedding"] for record in there]), len(there))
+    with np.errstate(over="ignore"):  # what becomes infinite is told with its name
+        return _piece(there, vectors.astype(np.float32), len(records) - len(there))
 
 
 def _piece(there: list[dict[str, Any]], vectors: Array, failed: int) -> Piece:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import OptionError
-from videomae_cli.results import SCHEMA_VERSION, Record
+from videomae_cli.results import SCHEMA_VERSION, Record, path_of
 from videomae_cli.writers.formats import VectorLayout, Writer
 from videomae_cli.writers.parquet import load_pyarrow
 
@@ -171,7 +171,7 @@ class VectorNpzWriter(VectorWriter):
         self._member.write(np.ascontiguousarray(record["vectors"], self.layout.storage).tobytes())
         for place in record["rows"]:
             self._columns["index"].append(record["index"])
-            self._columns["paths"].append(record["path"])
+            self._columns["paths"].append(path_of(record))  # as Python opens it: an array of text has no path_bytes
             for name in _PLACE:
                 self._columns[name].append(place[name])
 
