@@ -166,7 +166,7 @@
   }
   function pan(dx, dy) { view.x -= dx / view.scale; view.y += dy / view.scale; moved(); }
   function reveal(i) {
-    const x = screenX(i), y = screenY(i), edge = 40;
+    const x = screenX(i), y = screenY(i), edge = 20;  // less than the margin around all
     if (x < edge || y < edge || x > width - edge || y > height - edge) { view.x = data.x[i]; view.y = data.y[i]; moved(); }
   }
 
