@@ -84,7 +84,7 @@ def _filled_index(blocks: Callable[[], Iterable[Block]], count: int) -> Any:
     step = max(1, count // (cells * _TRAINING))
     sample = np.concatenate([block.vectors[::step] for block in blocks()])
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimensions), dimensions, cells, faiss.METRIC_INNER_PRODUCT)
-    index.cp.seed = 1
+    index.cp.seed, index.cp.niter = 1, 10  # cells need not be the very best: several are searched for each vector
     index.train(sample)
     del sample
     for block in blocks():
