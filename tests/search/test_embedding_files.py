@@ -19,9 +19,11 @@ import pytest
 from tables import FORMATS, bunches, write_table
 
 from videomae_cli.errors import EmbeddingsError
+from videomae_cli.results import path_of
 from videomae_cli.search import sources
 from videomae_cli.search.pieces import Row
 from videomae_cli.search.vectors import EmbeddingTable, unit
+from videomae_cli.writers import read_vector_records
 
 NAMES = ["a/[b] c.mp4", "<script>alert(1)</script>.mp4", "new\nline\t\"'.mp4", os.fsdecode(b"caf\xe9.mp4"), "滑雪.mp4"]
 
@@ -36,6 +38,8 @@ def test_all_formats_give_the_same_rows(tmp_path: Path, storage: str, monkeypatc
     monkeypatch.setattr(sources, "BLOCK", 2)
     vectors = bunches(5)
     tables = [write_table(tmp_path / f"v.{name}", vectors, NAMES, storage=storage) for name in FORMATS]
+    for file in tables:  # for `videomae merge` too
+        assert [path_of(record) for record in read_vector_records(file)] == NAMES
     first, rows = read(tables[0])
     assert [row.path for row in rows] == NAMES
     assert [(row.index, row.clip, row.start, row.end) for row in rows] == [(n, None, 0.0, 1.0) for n in range(5)]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from videomae_cli.cli import console
+from videomae_cli.cli.display import consoles
 from videomae_cli.cli.progress import BatchProgress
 from videomae_cli.errors import VideoMAEError
 from videomae_cli.search.pieces import Row
@@ -27,8 +26,7 @@ def make_thumbnails(rows: Sequence[Row], wanted: int, *, timeout: float = 60.0) 
     requests = [ClipRequest(rows[place].path, _middle(rows[place])) for place in chosen]
     progress = BatchProgress(len(chosen))
     reasons: list[str] = []
-    bars = Console(stderr=True, highlight=False)
-    with Decoder(timeout=timeout, workers=auto_workers(len(chosen))) as decoder, progress.shown("auto", bars):
+    with Decoder(timeout=timeout, workers=auto_workers(len(chosen))) as decoder, progress.shown("auto", consoles()[1]):
         for place, (_, outcome) in zip(chosen, decoder.decode_all(requests), strict=True):
             if isinstance(outcome, DecodedVideo):
                 pictures[place] = small_jpeg(outcome.frames[0, 0], size=SIZE, quality=QUALITY)

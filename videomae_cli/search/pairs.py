@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from videomae_cli.search.vectors import Block, Vectors
 
-EXACT_LIMIT = 100_000
+EXACT_LIMIT = 200_000
 # Cells of the index that are looked through for a vector, and vectors that its cells are learned from, a cell.
-_PROBES = 32
+_PROBES = 8
 _TRAINING = 40
 _CHUNK = 256
 # What a sum of float32 products may be off; vectors that are the same must be found at 1.0.
@@ -81,10 +81,11 @@ def _filled_index(blocks: Callable[[], Iterable[Block]], count: int) -> Any:
     first = next(iter(blocks()))
     dimensions = first.vectors.shape[1]
     cells = max(1, min(round(4 * math.sqrt(count)), count // _TRAINING))
-    step = max(1, count // (cells * _TRAINING))
+    step = max(1, round(count / (cells * _TRAINING)))
     sample = np.concatenate([block.vectors[::step] for block in blocks()])
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimensions), dimensions, cells, faiss.METRIC_INNER_PRODUCT)
-    index.cp.seed, index.cp.niter = 1, 10  # cells need not be the very best: several are searched for each vector
+    # Cells need not be the very best, as several are searched for each vector. At least 1: or faiss prints a warning.
+    index.cp.seed, index.cp.niter, index.cp.min_points_per_centroid = 1, 10, 1
     index.train(sample)
     del sample
     for block in blocks():
