@@ -1,7 +1,9 @@
 """All pairs of vectors above a cosine: exactly, block against block, or by an index (faiss) where there are too many.
 
 Exact needs time that grows with the square of the number of vectors. Measured with `benchmarks/search.py` on two cores,
-at 768 values: @@EXACT@@. From `EXACT_LIMIT` vectors on an index is used where faiss is installed.
+at 768 values: 20,000 vectors in 3 s, 100,000 in 54 s. With the cores shared with other work, 100,000 took 153 s exactly and
+64 s by the index, which missed none of 1,000 planted pairs. Above `EXACT_LIMIT` vectors the index is used where faiss is
+installed.
 """
 
 from __future__ import annotations
