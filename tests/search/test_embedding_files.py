@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -233,6 +235,18 @@ def test_a_flipped_byte_never_ends_in_a_traceback(name: str, tmp_path: Path) -> 
         (tmp_path / "damaged").write_bytes(damaged)
         with contextlib.suppress(EmbeddingsError):
             read(tmp_path / "damaged")
+
+
+def test_a_parquet_file_is_never_all_in_memory(tmp_path: Path) -> None:
+    file = write_table(tmp_path / "v.parquet", np.ones((30_000, 1024)))
+    program = (
+        "import sys, pathlib, pyarrow; from videomae_cli.search.vectors import EmbeddingTable;"
+        "blocks = EmbeddingTable(pathlib.Path(sys.argv[1])).blocks();"
+        "print(sum(len(block.rows) for block in blocks), pyarrow.default_memory_pool().max_memory())"
+    )
+    done = subprocess.run([sys.executable, "-c", program, file], capture_output=True, text=True, check=True)
+    rows, peak = map(int, done.stdout.split())
+    assert (rows, peak < file.stat().st_size / 2) == (30_000, True), peak
 
 
 def test_halves_of_characters_become_something_that_can_be_printed(tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ def _parquet_settings(file: Path) -> dict[str, Any]:
 def _read_parquet(file: Path) -> Iterator[Piece]:
     _, parquet = load_pyarrow()
     wanted = ["path", "path_bytes", "embedding", "model", "fingerprint", "t", *ROW_COLUMNS]
-    with _parquet_errors(), parquet.ParquetFile(file) as table:
+    # Without pre_buffer a row group at a time is in memory, else in the end all of them.
+    with _parquet_errors(), parquet.ParquetFile(file, pre_buffer=False) as table:
         names = table.schema_arrow.names
         if "path" not in names or "embedding" not in names:
             raise ValueError("it has no columns path and embedding")

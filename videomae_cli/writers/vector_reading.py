@@ -77,7 +77,7 @@ def _record(rows: list[Row]) -> Record:
 def _parquet_rows(file: Path, vectors: bool) -> Iterator[Row]:
     pa, pq = load_pyarrow()
     try:
-        table = pq.ParquetFile(file)
+        table = pq.ParquetFile(file, pre_buffer=False)  # or all row groups are in memory in the end
     except pa.ArrowException as error:
         raise ValueError(" ".join(str(error).split())) from None
     with table:
