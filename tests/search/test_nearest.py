@@ -26,7 +26,7 @@ def blocks(vectors: Vectors, paths: list[str], size: int) -> list[Block]:
 
 
 def by_sorting(vectors: Vectors, paths: list[str], queries: Vectors, leave_out: str) -> list[tuple[str, float]]:
-    scores = np.clip((vectors @ queries.T).max(axis=1).astype(np.float64), -1, 1).round(6)
+    scores = np.clip((vectors.astype(float) @ queries.astype(float).T).max(axis=1), -1, 1).round(6)
     best: dict[str, tuple[float, int]] = {}
     for place, (path, score) in enumerate(zip(paths, scores, strict=True)):
         if path != leave_out and (path not in best or score > best[path][0]):

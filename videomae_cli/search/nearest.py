@@ -49,8 +49,9 @@ def nearest(blocks: Iterable[Block], queries: Vectors, *, top_k: int, leave_out:
 
 def cosines(vectors: Vectors, queries: Vectors) -> npt.NDArray[np.float64]:
     """(n,): of each vector, the cosine to its nearest query, to `PLACES` places."""
-    products = vectors @ queries.T  # (n, D) x (D, Q) -> (n, Q)
-    best: npt.NDArray[np.float64] = products.max(axis=1).astype(np.float64)
+    # In float64, or the last place would depend on how many vectors are multiplied at once.
+    products = vectors.astype(np.float64) @ queries.astype(np.float64).T  # (n, D) x (D, Q) -> (n, Q)
+    best: npt.NDArray[np.float64] = products.max(axis=1)
     return best.clip(-1.0, 1.0).round(PLACES)
 
 
