@@ -24,9 +24,24 @@ ALLOWED = {
     "results": {"errors"},
     "writers": {"errors", "results"},
     "jobs": {"errors", "results", "writers"},
+    "search": {"errors", "results", "writers"},
     "pipeline": {"errors", "model", "video", "results"},
-    "cli": {"errors", "labels", "hub", "model", "video", "results", "writers", "jobs", "pipeline", "__version__"}
-    | {"reconstruction", "attention", "pictures"},
+    "cli": {
+        "errors",
+        "labels",
+        "hub",
+        "model",
+        "video",
+        "results",
+        "writers",
+        "jobs",
+        "search",
+        "pipeline",
+        "reconstruction",
+        "attention",
+        "pictures",
+        "__version__",
+    },
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -40,6 +55,8 @@ OUTSIDE = {
     "huggingface_hub": {"hub", "cli"},
     "safetensors": {"model", "hub"},
     "pyarrow": {"writers"},
+    "faiss": {"search"},
+    "umap": {"search"},
     "filelock": {"jobs"},
     "torch": {"model", "video", "pipeline", "reconstruction", "attention", "cli"},
 }
@@ -89,6 +106,11 @@ def test_every_module_says_what_it_is(file: Path) -> None:
         (["--help"], 0),
         (["--version"], 0),
         (["classify", "--help"], 0),
+        (["similar", "--help"], 0),
+        (["map", "--help"], 0),
+        (["similar", "only-a-table.parquet"], 2),
+        (["similar", "a.mp4", "a.parquet", "--duplicates", "0.9"], 2),
+        (["map", "a.parquet", "-o", "a.html", "--method", "nonsense"], 2),
         (["no-such-command"], 2),
         (["classify", "a.mp4", "--no-such-option"], 2),
         (["classify", "a.mp4", "--sampling", "nonsense"], 2),
@@ -106,7 +128,8 @@ sys.argv = ["videomae", *{arguments!r}]
 try:
     main()
 except SystemExit as exit:
-    heavy = {{"torch", "cv2", "av", "PIL", "huggingface_hub", "transformers", "safetensors", "pyarrow"}} & set(sys.modules)
+    heavy = {{"torch", "cv2", "av", "PIL", "huggingface_hub", "transformers", "safetensors", "pyarrow", "umap", "faiss"}}
+    heavy &= set(sys.modules)
     print("HEAVY", sorted(heavy), "CODE", exit.code)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
