@@ -21,8 +21,21 @@ ALLOWED = {
     "results": {"errors"},
     "writers": {"errors", "results"},
     "jobs": {"errors", "results", "writers"},
-    "pipeline": {"errors", "model", "video", "results"},
-    "cli": {"errors", "labels", "hub", "model", "video", "results", "writers", "jobs", "pipeline", "__version__"},
+    "engines": {"errors", "model"},
+    "pipeline": {"errors", "model", "engines", "video", "results"},
+    "cli": {
+        "errors",
+        "labels",
+        "hub",
+        "model",
+        "video",
+        "results",
+        "writers",
+        "jobs",
+        "engines",
+        "pipeline",
+        "__version__",
+    },
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -36,7 +49,9 @@ OUTSIDE = {
     "safetensors": {"model", "hub"},
     "pyarrow": {"writers"},
     "filelock": {"jobs"},
-    "torch": {"model", "video", "pipeline", "cli"},
+    "openvino": {"engines"},
+    "nncf": {"engines"},
+    "torch": {"model", "engines", "video", "pipeline", "cli"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from videomae_cli.cli.batch import settings_for
-from videomae_cli.cli.loading import SamplingHints, find_hints
+from videomae_cli.cli.loading import Calibrate, ModelRequest, SamplingHints, find_hints, preprocessor_for
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import OutputError, VideoMAEError
 from videomae_cli.jobs import Settings
-from videomae_cli.video import Decoder, FoundVideo, PreprocessConfig, Preprocessor, SamplingSpec, find_videos
+from videomae_cli.video import Decoder, FoundVideo, SamplingSpec, find_videos
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,16 +20,10 @@ if TYPE_CHECKING:
     from videomae_cli.pipeline import Embedder
 
 
-@dataclass(frozen=True)
-class EmbedderRequest:
+@dataclass(frozen=True, kw_only=True)
+class EmbedderRequest(ModelRequest):
     """Which model, and what is made of its tokens: the options of a command, as given."""
 
-    name: str
-    revision: str | None = None
-    device: str = "auto"
-    resize: str = "antialias"
-    batch_size: int | None = None
-    heads: int | None = None
     pool: str = "mean"
     layer: int | None = None
     normalize: bool = False
@@ -37,40 +31,46 @@ class EmbedderRequest:
     storage: str = "float32"
 
 
-def load_embedder(request: EmbedderRequest) -> tuple[Embedder, SamplingHints]:
-    """Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError or OptionError."""
+def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) -> tuple[Embedder, SamplingHints]:
+    """Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError."""
     from videomae_cli.cli.display import consoles, waiting
-    from videomae_cli.model import load_encoder
+    from videomae_cli.engines import Features, make_network, pick_engine
+    from videomae_cli.model import load_encoder, weights_digest
     from videomae_cli.pipeline import Embedder, Pooling, auto_batch_size, pick_device
 
     pooling = Pooling(request.pool, request.layer, request.normalize, request.per_clip)
-    device = pick_device(request.device)
+    engine = pick_engine(request.engine, request.dtype, pick_device(request.device))
     source = bring(request.name, request.revision)
     with waiting(f"loading {request.name}", consoles()[1]):
-        model = load_encoder(source.path, device=device, num_attention_heads=request.heads)
+        model = load_encoder(source.path, num_attention_heads=request.heads)
+        weights = weights_digest(model)
     config = model.config
-    folder = source.path if source.path.is_dir() else source.path.parent
-    processor = PreprocessConfig.from_directory(folder, config.image_hw)
+    pooling.check(config, crops=1)
+    preprocessor = preprocessor_for(source.path, config.image_hw, request.resize)
+    hints = find_hints(config.num_frames, config.extra, source.name)
+    with waiting(f"preparing {request.name}", consoles()[1]):
+        clips = (lambda: calibrate(preprocessor, hints)) if calibrate else None
+        part = Features(model, pooling.pool, pooling.layer)
+        network = make_network(part, engine, digest=weights, calibration=clips)
     embedder = Embedder(
         model=model,
-        preprocessor=Preprocessor(processor, resize=request.resize),
+        preprocessor=preprocessor,
         name=source.name,
         revision=source.revision,
         pooling=pooling,
         storage=request.storage,
-        batch_size=request.batch_size or auto_batch_size(config, device),
+        batch_size=request.batch_size or auto_batch_size(config, engine.device),
+        network=network,
+        weights=weights,
     )
-    return embedder, find_hints(config.num_frames, config.extra, source.name)
+    return embedder, hints
 
 
 def embedding_settings(embedder: Embedder, spec: SamplingSpec) -> Settings:
     """All that decides the vectors."""
-    from videomae_cli.model import weights_digest
-
     values = {
         "model": embedder.name,
         "revision": embedder.revision,
-        "weights": weights_digest(embedder.model),
         **embedder.settings,
         "preprocessing": asdict(embedder.preprocessor.config),
         "sampling": asdict(spec),
@@ -87,8 +87,6 @@ def embed_like(
     """
     import numpy as np
 
-    from videomae_cli.model import weights_digest
-
     missing = {"model", "sampling", "pool", "weights"} - set(settings)
     if missing or settings["pool"] == "tokens":
         raise OutputError(
@@ -104,7 +102,7 @@ def embed_like(
         normalize=settings.get("normalize", False),
     )
     embedder, _ = load_embedder(request)
-    if weights_digest(embedder.model) != settings["weights"]:
+    if embedder.weights != settings["weights"]:
         raise OutputError(
             f"{settings['model']} has other weights now than when the table was made: make the table again"
         )
@@ -121,8 +119,3 @@ def embed_like(
         else:
             vectors.append(result.vectors[0].astype(np.float32))
     return vectors
-
-
-def with_hints(asked: SamplingSpec, hints: SamplingHints) -> SamplingSpec:
-    """The sampling asked for as this model needs it."""
-    return replace(asked, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)

@@ -54,13 +54,20 @@ class BatchProgress:
             self._said = time.monotonic()
             say(f"videomae: {self._text(name)}")
 
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest may take; None while nothing tells."""
+        seconds, done = time.monotonic() - self._began, self.done - self._first
+        if not self.views or not seconds:  # files that fail at once say nothing about the others
+            return None
+        return seconds / done * (self.total - self.done)
+
     def _text(self, name: str) -> str:
         words = [f"{self.done}/{self.total} files"]
-        seconds = time.monotonic() - self._began
-        done = self.done - self._first
-        if self.views and seconds > 0:  # files that fail at once say nothing about the others
-            words.append(f"{self.views / seconds:.1f} clips/s")
-            words.append(f"{duration(seconds / done * (self.total - self.done))} left")
+        left = self.seconds_left
+        if left is not None:
+            words.append(f"{self.views / (time.monotonic() - self._began):.1f} clips/s")
+            words.append(f"{duration(left)} left")
         if self.failed:
             words.append(f"{self.failed} failed")
         if name:
