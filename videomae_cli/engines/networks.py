@@ -71,7 +71,9 @@ class Features(nn.Module):
         if self.pool == "tokens":
             return tokens
         if self.pool == "time":
-            return tokens.reshape(len(tokens), self.config.grid[0], -1, tokens.shape[-1]).mean(dim=2)
+            # (V, N, D) -> (V, t, h * w, D); -1, since len(tokens) would become a constant in a trace
+            slots, height, width = self.config.grid
+            return tokens.reshape(-1, slots, height * width, tokens.shape[-1]).mean(dim=2)
         return tokens.mean(dim=1, keepdim=True)
 
 

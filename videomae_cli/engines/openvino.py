@@ -17,7 +17,13 @@ from videomae_cli.errors import DependencyError, OptionError
 
 # Of what is kept on disk; a change of how models are converted makes another number, and older ones are not found.
 FORMAT = 1
-_HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "bf16"}
+_HINTS = {
+    "float32": "f32",
+    "bfloat16": "bf16",
+    "float16": "f16",
+    "int8": "bf16",
+}  # what int8 leaves over is in bfloat16 where the CPU has it
+_NEEDED = {"bfloat16": "BF16", "float16": "FP16"}
 _INSTALL = "pip install 'videomae-cli[openvino]'"
 
 
@@ -33,13 +39,12 @@ class OpenVINONetwork:
         calibrated = file.with_name("calibration.txt")
         self._calibrated = calibrated.read_text().strip() if calibrated.exists() else None
         core = openvino.Core()
-        hint = _HINTS[engine.dtype]
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
+        if _NEEDED.get(engine.dtype, "FP32") not in capabilities():
+            # It would quietly take another format.
+            raise OptionError(f"this CPU has no units for {engine.dtype}: choose another --dtype")
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINTS[engine.dtype]}
         threads = torch.get_num_threads()
         self._compiled = core.compile_model(file, "CPU", settings | {"INFERENCE_NUM_THREADS": threads})
-        used = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        if engine.dtype != "int8" and used != hint:
-            raise OptionError(f"OpenVINO can't compute in {engine.dtype} on this CPU: choose another --dtype")
         self._version = openvino.__version__
         self._request = self._compiled.create_infer_request()
 
@@ -80,6 +85,11 @@ def load_openvino() -> Any:
     except ImportError as error:
         raise DependencyError(f"--engine openvino needs the package openvino: {_INSTALL} ({error})") from None
     return openvino
+
+
+def capabilities() -> list[str]:
+    """What OpenVINO finds this CPU to compute in: "FP32", "BF16", ... Raises DependencyError."""
+    return list(load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def _convert(part: Logits | Features, folder: Path) -> None:

@@ -46,7 +46,7 @@ def pick_engine(name: str, dtype: str, device: torch.device) -> Engine:
     """What to run with on a device. Raises OptionError for names that are none and for what doesn't go together.
 
     dtype "auto" is what is both fast and safe: on CUDA bfloat16 where the device has it, else float16; on Apple's MPS and
-    the CPU float32, and bfloat16 with OpenVINO.
+    the CPU float32, and with OpenVINO bfloat16 where the CPU has it.
     """
     check_engine(name, dtype)
     if name == "openvino" and device.type != "cpu":
@@ -63,7 +63,9 @@ def engine_of(model: VideoMAEModel | VideoMAEForVideoClassification) -> Engine:
 
 def _auto(name: str, device: torch.device) -> str:
     if name == "openvino":
-        return "bfloat16"
+        from videomae_cli.engines.openvino import capabilities
+
+        return "bfloat16" if "BF16" in capabilities() else "float32"
     if device.type == "cuda":
         import torch
 
