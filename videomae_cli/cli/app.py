@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from videomae_cli import __version__
 from videomae_cli.cli import console
 from videomae_cli.cli.batch import Terminated
+from videomae_cli.cli.bench import bench
 from videomae_cli.cli.classify import classify
 from videomae_cli.cli.convert import convert
 from videomae_cli.cli.download import download
@@ -79,6 +80,7 @@ def root(
 app.command()(classify)
 app.command()(embed)
 app.command()(merge)
+app.command()(bench)
 app.command()(models)
 app.command()(download)
 app.command()(convert)

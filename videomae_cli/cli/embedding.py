@@ -34,7 +34,7 @@ class EmbedderRequest(ModelRequest):
 def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) -> tuple[Embedder, SamplingHints]:
     """Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError."""
     from videomae_cli.cli.display import consoles, waiting
-    from videomae_cli.engines import Features, make_network, pick_engine
+    from videomae_cli.engines import Features, calibration_clips, make_network, pick_engine
     from videomae_cli.model import load_encoder, weights_digest
     from videomae_cli.pipeline import Embedder, Pooling, auto_batch_size, pick_device
 
@@ -49,7 +49,7 @@ def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) 
     preprocessor = preprocessor_for(source.path, config.image_hw, request.resize)
     hints = find_hints(config.num_frames, config.extra, source.name)
     with waiting(f"preparing {request.name}", consoles()[1]):
-        clips = (lambda: calibrate(preprocessor, hints)) if calibrate else None
+        clips = (lambda: calibrate(preprocessor, hints, calibration_clips(config))) if calibrate else None
         part = Features(model, pooling.pool, pooling.layer)
         network = make_network(part, engine, digest=weights, calibration=clips)
     embedder = Embedder(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videomae_cli.cli.transfers import bring
-from videomae_cli.errors import CheckpointError
+from videomae_cli.errors import CheckpointError, VideoMAEError
 from videomae_cli.hub import find_entry
 from videomae_cli.labels import read_labels
 from videomae_cli.video import ClipRequest, Decoder, FoundVideo, PreprocessConfig, Preprocessor, SamplingSpec
@@ -50,14 +50,14 @@ class ClassifierRequest(ModelRequest):
     labels: Path | None = None
 
 
-# For eight-bit numbers: clips as the model will get them, (1, T, C, H, W) float32 each.
-Calibrate = Callable[[Preprocessor, SamplingHints], Iterable["Tensor"]]
+# For eight-bit numbers: so many clips as the model will get them, (1, T, C, H, W) float32 each.
+Calibrate = Callable[[Preprocessor, SamplingHints, int], Iterable["Tensor"]]
 
 
 def load_classifier(request: ClassifierRequest, calibrate: Calibrate | None = None) -> tuple[Classifier, SamplingHints]:
     """Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError."""
     from videomae_cli.cli.display import consoles, waiting
-    from videomae_cli.engines import Logits, make_network, pick_engine
+    from videomae_cli.engines import Logits, calibration_clips, make_network, pick_engine
     from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
     from videomae_cli.pipeline import Classifier, auto_batch_size, pick_device
 
@@ -77,7 +77,7 @@ def load_classifier(request: ClassifierRequest, calibrate: Calibrate | None = No
     preprocessor = preprocessor_for(source.path, config.image_hw, request.resize)
     hints = find_hints(config.num_frames, config.extra, source.name)
     with waiting(f"preparing {request.name}", consoles()[1]):
-        clips = (lambda: calibrate(preprocessor, hints)) if calibrate else None
+        clips = (lambda: calibrate(preprocessor, hints, calibration_clips(config))) if calibrate else None
         network = make_network(Logits(model), engine, digest=weights, calibration=clips)
     classifier = Classifier(
         model=model,
@@ -106,25 +106,20 @@ def with_hints(asked: SamplingSpec, hints: SamplingHints) -> SamplingSpec:
 def calibration_on(found: Sequence[FoundVideo], asked: SamplingSpec, decoder: Decoder) -> Calibrate:
     """Clips of the job's own files, spread over the list: one of each, of few files more."""
 
-    def clips(preprocessor: Preprocessor, hints: SamplingHints) -> Iterator[Tensor]:
-        from videomae_cli.engines.int8 import CALIBRATION_CLIPS
-
+    def clips(preprocessor: Preprocessor, hints: SamplingHints, count: int) -> Iterator[Tensor]:
         good = [video for video in found if video.error is None]
-        step = max(1, len(good) // CALIBRATION_CLIPS)
-        several = max(1, -(-CALIBRATION_CLIPS // max(1, len(good))))
+        if not good:
+            return
+        chosen = good[:: max(1, len(good) // count)][:count]
+        several = -(-count // len(chosen))
         spec = replace(with_hints(asked, hints), clips=several, crops=1, protocol="auto")
         transform = preprocessor.frame_transform(crops=1)
-        requests = (ClipRequest(video.path, sampling=spec, transform=transform) for video in good[::step])
-        left = CALIBRATION_CLIPS
+        requests = (ClipRequest(video.path, sampling=spec, transform=transform) for video in chosen)
         for _, outcome in decoder.decode_all(requests):
-            if not hasattr(outcome, "views"):
+            if isinstance(outcome, VideoMAEError):
                 continue  # the job itself will tell what is wrong with it
-            views = outcome.views()[: min(left, several)]
-            left -= len(views)
-            for view in views:
+            for view in outcome.views():
                 yield preprocessor.to_pixel_values(view[None])
-            if left <= 0:
-                return
 
     return clips
 

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from videomae_cli.engines.int8 import calibration_clips
     from videomae_cli.engines.networks import Features, Logits, Network, TorchNetwork, make_network
     from videomae_cli.engines.precision import Engine, check_engine, engine_of, pick_engine
 
@@ -25,6 +26,7 @@ __all__ = [
     "Logits",
     "Network",
     "TorchNetwork",
+    "calibration_clips",
     "check_engine",
     "engine_of",
     "make_network",
@@ -37,6 +39,7 @@ _HOME = {
     "Logits": "networks",
     "Network": "networks",
     "TorchNetwork": "networks",
+    "calibration_clips": "int8",
     "check_engine": "precision",
     "engine_of": "precision",
     "make_network": "networks",
