@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 from samples import Run, write_video
+from typer.testing import CliRunner
+
+from videomae_cli.cli import batch
+from videomae_cli.cli.app import app
 
 
 @pytest.fixture
@@ -82,3 +86,16 @@ def test_shards_share_one_calibration(videomae: Run, checkpoint: Path, tmp_path:
     merged = videomae("merge", *outputs, "-o", tmp_path / "all.jsonl")
     assert merged.returncode == 0, merged.stderr
     assert len((tmp_path / "all.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(("engine", "times"), [("torch", 1), ("openvino", 0)])
+def test_a_long_job_is_told_once_what_would_be_faster(
+    engine: str, times: int, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(batch, "LONG_SECONDS", 0.0)
+    films = [write_video(tmp_path / f"{number}.mp4") for number in range(3)]
+    common = ["--model", str(checkpoint), "--engine", engine, "-o", str(tmp_path / "out.jsonl")]
+    done = CliRunner().invoke(app, ["classify", *map(str, films), *common])
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("--engine openvino takes half of that or less") == times
