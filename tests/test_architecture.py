@@ -21,6 +21,7 @@ ALLOWED = {
     "results": {"errors"},
     "writers": {"errors", "results"},
     "jobs": {"errors", "results", "writers"},
+    "search": {"errors", "results", "writers"},
     "engines": {"errors", "model"},
     "pipeline": {"errors", "model", "engines", "video", "results"},
     "cli": {
@@ -33,6 +34,7 @@ ALLOWED = {
         "writers",
         "jobs",
         "engines",
+        "search",
         "pipeline",
         "__version__",
     },
@@ -48,6 +50,8 @@ OUTSIDE = {
     "huggingface_hub": {"hub", "cli"},
     "safetensors": {"model", "hub"},
     "pyarrow": {"writers"},
+    "faiss": {"search"},
+    "umap": {"search"},
     "filelock": {"jobs"},
     "openvino": {"engines"},
     "nncf": {"engines"},
@@ -99,6 +103,11 @@ def test_every_module_says_what_it_is(file: Path) -> None:
         (["--help"], 0),
         (["--version"], 0),
         (["classify", "--help"], 0),
+        (["similar", "--help"], 0),
+        (["map", "--help"], 0),
+        (["similar", "only-a-table.parquet"], 2),
+        (["similar", "a.mp4", "a.parquet", "--duplicates", "0.9"], 2),
+        (["map", "a.parquet", "-o", "a.html", "--method", "nonsense"], 2),
         (["no-such-command"], 2),
         (["classify", "a.mp4", "--no-such-option"], 2),
         (["classify", "a.mp4", "--sampling", "nonsense"], 2),
@@ -112,7 +121,7 @@ sys.argv = ["videomae", *{arguments!r}]
 try:
     main()
 except SystemExit as exit:
-    heavy = {{"torch", "cv2", "av", "huggingface_hub", "transformers", "safetensors", "pyarrow"}} & set(sys.modules)
+    heavy = {{"torch", "cv2", "av", "huggingface_hub", "transformers", "safetensors", "pyarrow", "umap", "faiss"}} & set(sys.modules)
     print("HEAVY", sorted(heavy), "CODE", exit.code)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -124,3 +124,9 @@ class DependencyError(VideoMAEError):
     """A package or a system library that the work needs is missing or can't be imported."""
 
     kind = "dependency"
+
+
+class EmbeddingsError(VideoMAEError):
+    """A file that should hold embeddings and doesn't, or holds some that can't be compared."""
+
+    kind = "embeddings"

@@ -187,5 +187,9 @@ def path_of(record: Record) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with bytes that are no UTF-8 shown as the replacement character."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """`text` with what is no UTF-8 shown as the replacement character: odd bytes, and halves of characters from JSON."""
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raw = text.encode("utf-8", "replace")
+    return raw.decode("utf-8", "replace")

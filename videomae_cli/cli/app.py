@@ -21,8 +21,10 @@ from videomae_cli.cli.classify import classify
 from videomae_cli.cli.convert import convert
 from videomae_cli.cli.download import download
 from videomae_cli.cli.embed import embed
+from videomae_cli.cli.map import map_
 from videomae_cli.cli.merge import merge
 from videomae_cli.cli.models import models
+from videomae_cli.cli.similar import similar
 from videomae_cli.errors import OptionError, VideoMAEError
 
 
@@ -80,6 +82,8 @@ def root(
 app.command()(classify)
 app.command()(embed)
 app.command()(merge)
+app.command()(similar)
+app.command("map")(map_)
 app.command()(bench)
 app.command()(models)
 app.command()(download)

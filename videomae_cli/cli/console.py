@@ -99,3 +99,8 @@ def duration(seconds: float) -> str:
     if days < 4:
         return f"{hours} h {whole // 60 % 60} min"
     return f"{days} d {hours % 24} h"
+
+
+def counted(number: int, noun: str) -> str:
+    """1 file, 2 files, 30,000 files."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

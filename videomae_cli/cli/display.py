@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -42,6 +42,19 @@ class TerminalWriter(TextWriter):
         self.console.print(table)
         self.console.print(plain(describe(record, seconds), "dim"))
         self.console.print()
+
+
+def ranked(title: str, lines: Sequence[tuple[str, float, str]]) -> Table:
+    """A table of (rank, cosine, name), each with a bar from 0 to 1."""
+    table = Table(title=plain(title, "bold"), title_justify="left", box=None, pad_edge=False, show_header=False)
+    table.add_column(justify="right", style="dim")
+    table.add_column(width=BAR_WIDTH)
+    table.add_column(justify="right")
+    table.add_column(overflow="fold")
+    for rank, score, name in lines:
+        bar = ProgressBar(total=1.0, completed=max(score, 0.0), width=BAR_WIDTH)
+        table.add_row(rank, bar, f"{score:.4f}", plain(name, "bold" if rank == "1" else ""))
+    return table
 
 
 def plain(text: str, style: str) -> Text:

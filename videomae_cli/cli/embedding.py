@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from videomae_cli.cli.batch import settings_for
+from videomae_cli.cli.batch import named, settings_for
 from videomae_cli.cli.loading import Calibrate, ModelRequest, SamplingHints, find_hints, preprocessor_for
 from videomae_cli.cli.transfers import bring
-from videomae_cli.errors import OutputError, VideoMAEError
+from videomae_cli.errors import EmbeddingsError, OptionError, VideoError
 from videomae_cli.jobs import Settings
-from videomae_cli.video import Decoder, FoundVideo, SamplingSpec, find_videos
+from videomae_cli.video import Decoder, SamplingSpec, discover
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,44 +78,34 @@ def embedding_settings(embedder: Embedder, spec: SamplingSpec) -> Settings:
     return settings_for("embed", values)
 
 
-def embed_like(
-    settings: Mapping[str, Any], paths: Sequence[str], *, device: str = "auto"
-) -> list[npt.NDArray[np.float32] | VideoMAEError]:
-    """One float32 vector (D,) a file, made as the vectors of an output with these settings were, pooled over the file.
+def embed_like(settings: Mapping[str, Any], path: str, *, device: str = "auto") -> npt.NDArray[np.float32]:
+    """The vectors of a file, (Q, D), made as those of an output with these settings were: one, or one a clip.
 
-    Raises OutputError where the model of that output is not to be had any more or has other weights.
+    Raises EmbeddingsError where the settings don't say enough, or their model is not what it was; VideoError where the
+    file has no vector; what `load_embedder` raises.
     """
     import numpy as np
 
-    missing = {"model", "sampling", "pool", "weights"} - set(settings)
-    if missing or settings["pool"] == "tokens":
-        raise OutputError(
-            "the table does not say how its vectors were made: make it with videomae embed -o NAME.parquet"
-        )
-    request = EmbedderRequest(
-        name=settings["model"],
-        revision=settings.get("revision"),
-        device=device,
-        resize=settings.get("resize", "antialias"),
-        heads=settings.get("heads"),
-        layer=settings.get("layer"),
-        normalize=settings.get("normalize", False),
-    )
-    embedder, _ = load_embedder(request)
-    if embedder.weights != settings["weights"]:
-        raise OutputError(
-            f"{settings['model']} has other weights now than when the table was made: make the table again"
-        )
-    found: list[FoundVideo] = []
-    for path in paths:
-        found += find_videos([path])[:1]
+    options = ("revision", "resize", "heads", "pool", "layer", "normalize", "per_clip", "storage", "engine", "dtype")
+    try:
+        sampling = SamplingSpec(**settings["sampling"])
+        request = EmbedderRequest(name=settings["model"], device=device, **{name: settings[name] for name in options})
+    except (KeyError, TypeError, OptionError) as error:
+        raise EmbeddingsError(f"another version of videomae made the table ({error}): make it again") from None
+    try:
+        embedder, _ = load_embedder(request)
+    except (
+        OptionError
+    ) as error:  # of the engine: int8 that was calibrated on another machine, or a format without units
+        raise EmbeddingsError(f"can't make a vector as the table's were made: {error}") from None
+    now = embedding_settings(embedder, sampling)
+    before = {name: value for name, value in settings.items() if name != "fingerprint"}
+    changed = now.differences({**before, "version": now.version})
+    if changed:
+        raise EmbeddingsError(f"{request.name} is not what made the table ({'; '.join(changed)}): make it again")
     with Decoder() as decoder:
-        results = list(embedder(found, sampling=SamplingSpec(**settings["sampling"]), decoder=decoder))
-    vectors: list[npt.NDArray[np.float32] | VideoMAEError] = []
-    for result in results:
-        if result.vectors is None:
-            assert result.error is not None
-            vectors.append(VideoMAEError(result.error.message))
-        else:
-            vectors.append(result.vectors[0].astype(np.float32))
-    return vectors
+        (result,) = embedder(discover([path]), sampling=sampling, decoder=decoder)
+    if result.vectors is None:
+        assert result.error is not None
+        raise VideoError(named(path, result.error.message))
+    return result.vectors.astype(np.float32)

@@ -177,7 +177,7 @@ class StreamTarget:
                 self.console = consoles()[0]
                 self._writer = TerminalWriter(self.console)
             else:
-                self._sink = _standard_output(self._format)
+                self._sink = standard_output(self._format)
                 self._writer = make_writer(self._format, self._sink)
         return self
 
@@ -231,12 +231,38 @@ def open_target(format: str, output: Path | None, *, resume: bool, overwrite: bo
     return FileTarget(Job(output, format=format, resume=resume, overwrite=overwrite))
 
 
-def _standard_output(format: str) -> BinaryIO:
+def standard_output(format: str) -> BinaryIO:
+    """Standard output for bytes. Raises OutputError where it is closed, OptionError for Parquet on a terminal."""
     if sys.stdout is None:
         raise OutputError("standard output is closed: give a file with --output")
     if format == "parquet" and console.is_terminal(sys.stdout):
         raise OptionError("Parquet is nothing for a terminal: give a file with --output")
     return sys.stdout.buffer
+
+
+@contextmanager
+def single_output(format: str, output: Path | None, *, overwrite: bool, source: Path) -> Iterator[BinaryIO]:
+    """Where a command writes all it found at once: a whole file or none, or standard output.
+
+    Raises OutputError where it can't be written, or would take the place of what is there, `source` first of all.
+    """
+    if output is None:
+        sink = standard_output(format)
+        try:
+            yield sink
+            sink.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(f"can't write to standard output: {error.strerror or error}") from None
+        return
+    if output.exists() and not is_special(output):
+        if source.exists() and output.samefile(source):
+            raise OutputError(f"{output} is what is read: give another name with --output")
+        if not overwrite:
+            raise OutputError(f"{output} is there already: --overwrite replaces it")
+    with whole_file(output) as sink:
+        yield sink
 
 
 def open_vector_target(format: str | None, output: str, *, resume: bool, overwrite: bool) -> Target:

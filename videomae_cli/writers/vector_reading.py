@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import OutputError
-from videomae_cli.results import Record
+from videomae_cli.results import Record, path_fields
 from videomae_cli.writers.formats import VectorLayout, pick_vector_format
 from videomae_cli.writers.parquet import load_pyarrow
 from videomae_cli.writers.vectors import METADATA_KEY
@@ -77,7 +77,7 @@ def _record(rows: list[Row]) -> Record:
 def _parquet_rows(file: Path, vectors: bool) -> Iterator[Row]:
     pa, pq = load_pyarrow()
     try:
-        table = pq.ParquetFile(file)
+        table = pq.ParquetFile(file, pre_buffer=False)  # or all row groups are in memory in the end
     except pa.ArrowException as error:
         raise ValueError(" ".join(str(error).split())) from None
     with table:
@@ -142,7 +142,9 @@ def _npz_rows(file: Path, vectors: bool) -> Iterator[Row]:
         values = {name: None if columns[name][place] == -1 else columns[name][place] for name in _PLACE}
         vector = table[place] if table is not None else None
         yield (
-            shared | values | {"index": index, "path": paths[place], "status": "ok", "embedding": vector, "error": None}
+            shared
+            | values
+            | {"index": index, **path_fields(paths[place]), "status": "ok", "embedding": vector, "error": None}
         )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
+from array import array
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -12,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import OptionError
-from videomae_cli.results import SCHEMA_VERSION, Record
+from videomae_cli.results import SCHEMA_VERSION, Record, path_of
 from videomae_cli.writers.formats import VectorLayout, Writer
 from videomae_cli.writers.parquet import load_pyarrow
 
@@ -53,6 +55,8 @@ COLUMNS = {
     "warnings": "texts",
 }
 _PLACE = ("clip", "t", "h", "w", "start", "end")
+_SECONDS = ("start", "end")
+_NAMES_AT_ONCE = 16384
 _NO_PLACE = dict.fromkeys(_PLACE)
 
 
@@ -157,11 +161,13 @@ class VectorNpzWriter(VectorWriter):
     def __init__(self, sink: BinaryIO, layout: VectorLayout, rows: int) -> None:
         super().__init__(sink, layout)
         self._total = rows
-        self._archive = zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED, allowZip64=True)
+        self._archive = _Archive(sink, "w", zipfile.ZIP_STORED, allowZip64=True)
         self._member = self._archive.open("embeddings.npy", "w", force_zip64=True)
         header = {"descr": np.dtype(layout.storage).str, "fortran_order": False, "shape": (rows, layout.dimensions)}
         np.lib.format.write_array_header_1_0(self._member, header)
-        self._columns: dict[str, list[Any]] = {name: [] for name in ("index", "paths", *_PLACE)}
+        # Packed: a million rows as lists of Python's numbers and strings would take half a gigabyte.
+        self._paths = _Names()
+        self._columns = {name: array("d" if name in _SECONDS else "q") for name in ("index", *_PLACE)}
         self._failures: list[dict[str, Any]] = []
 
     def write(self, record: Record, seconds: float | None = None) -> None:
@@ -170,22 +176,21 @@ class VectorNpzWriter(VectorWriter):
             return
         self._member.write(np.ascontiguousarray(record["vectors"], self.layout.storage).tobytes())
         for place in record["rows"]:
+            self._paths.append(path_of(record))  # as Python opens it: an array of text has no path_bytes
             self._columns["index"].append(record["index"])
-            self._columns["paths"].append(record["path"])
             for name in _PLACE:
-                self._columns[name].append(place[name])
+                absent = math.nan if name in _SECONDS else -1  # does not apply
+                column: array[Any] = self._columns[name]
+                column.append(absent if place[name] is None else place[name])
 
     def finish(self) -> None:
         self._member.close()
-        if len(self._columns["index"]) != self._total:
-            raise OptionError(f"{len(self._columns['index'])} vectors came where {self._total} were announced")
+        count = len(self._columns["index"])
+        if count != self._total:
+            raise OptionError(f"{count} vectors came where {self._total} were announced")
+        self._add_names("paths", self._paths)
         for name, values in self._columns.items():
-            if name == "paths":
-                self._add(name, np.array(values, dtype=np.str_) if values else np.zeros(0, "<U1"))
-            elif name in ("start", "end"):
-                self._add(name, np.array(values, dtype=np.float64))
-            else:  # -1: does not apply
-                self._add(name, np.array([-1 if value is None else value for value in values], dtype=np.int64))
+            self._add(name, np.frombuffer(values, dtype=values.typecode))
         about = {
             "schema_version": SCHEMA_VERSION,
             "settings": dict(self.layout.settings),
@@ -195,7 +200,50 @@ class VectorNpzWriter(VectorWriter):
         self._add("metadata", np.array(json.dumps(about)))
         self._archive.close()
 
+    def _add_names(self, name: str, values: _Names) -> None:
+        """Text of one width, as numpy has it, block by block: it takes four bytes a character."""
+        dtype = np.dtype(f"<U{max(1, values.longest)}")
+        info = zipfile.ZipInfo(f"{name}.npy")
+        info.compress_type = zipfile.ZIP_DEFLATED
+        with self._archive.open(info, "w", force_zip64=True) as member:
+            header = {"descr": dtype.str, "fortran_order": False, "shape": (len(values),)}
+            np.lib.format.write_array_header_1_0(member, header)
+            for block in values.blocks(_NAMES_AT_ONCE):
+                member.write(np.array(block, dtype=dtype).tobytes())
+
     def _add(self, name: str, values: npt.NDArray[Any]) -> None:
         content = io.BytesIO()
         np.lib.format.write_array(content, values, allow_pickle=False)
         self._archive.writestr(f"{name}.npy", content.getvalue(), compress_type=zipfile.ZIP_DEFLATED)
+
+
+class _Archive(zipfile.ZipFile):
+    """One that is not finished is thrown away by `whole_file`: nothing is to be written to it, or said, at the end."""
+
+    def __del__(self) -> None:
+        pass
+
+
+class _Names:
+    """Many strings, one after the other as bytes."""
+
+    def __init__(self) -> None:
+        self._bytes, self._ends, self.longest = bytearray(), array("q"), 0
+
+    def append(self, name: str) -> None:
+        self._bytes += name.encode("utf-8", "surrogatepass")
+        self._ends.append(len(self._bytes))
+        self.longest = max(self.longest, len(name))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def blocks(self, size: int) -> Iterator[list[str]]:
+        """The strings, `size` at a time."""
+        start = 0
+        for first in range(0, len(self._ends), size):
+            names = []
+            for end in self._ends[first : first + size]:
+                names.append(self._bytes[start:end].decode("utf-8", "surrogatepass"))
+                start = end
+            yield names

@@ -1,0 +1,90 @@
+"""The nearest files: equal to a sort of all cosines, whatever the blocks, the clips and the ties."""
+
+from __future__ import annotations
+
+import os
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tables import bunches
+
+from videomae_cli.search.nearest import find_path, nearest
+from videomae_cli.search.pieces import Row
+from videomae_cli.search.vectors import Block, Vectors, unit
+
+
+def blocks(vectors: Vectors, paths: list[str], size: int) -> list[Block]:
+    return [
+        Block(vectors[start : start + size], [Row(path) for path in paths[start : start + size]])
+        for start in range(0, len(paths), size)
+    ]
+
+
+def by_sorting(vectors: Vectors, paths: list[str], queries: Vectors, leave_out: str) -> list[tuple[str, float]]:
+    scores = np.clip((vectors.astype(float) @ queries.astype(float).T).max(axis=1), -1, 1).round(6)
+    best: dict[str, tuple[float, int]] = {}
+    for place, (path, score) in enumerate(zip(paths, scores, strict=True)):
+        if path != leave_out and (path not in best or score > best[path][0]):
+            best[path] = (float(score), place)
+    return [(path, score) for path, (score, place) in sorted(best.items(), key=lambda item: (-item[1][0], item[1][1]))]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(1, 60),
+    files=st.integers(1, 60),
+    top_k=st.integers(1, 70),
+    size=st.integers(1, 70),
+    queries=st.integers(1, 3),
+)
+def test_equal_to_a_sort_of_all(seed: int, count: int, files: int, top_k: int, size: int, queries: int) -> None:
+    random = np.random.default_rng(seed)
+    # Few small numbers: many vectors are equal, and ties must be told as the table has them.
+    vectors = unit(random.integers(-2, 3, (count, 3)))
+    asked = unit(random.integers(-2, 3, (queries, 3)))
+    paths = [str(number) for number in random.integers(0, files, count)]
+    found = nearest(blocks(vectors, paths, size), asked, top_k=top_k, leave_out=("0",))
+    expected = by_sorting(vectors, paths, asked, "0")[:top_k]
+    assert [(match.row.path, match.score) for match in found] == expected
+
+
+def test_a_vector_is_at_one_from_itself_and_never_beyond() -> None:
+    vectors = unit(bunches(500, 768))
+    paths = [str(number) for number in range(500)]
+    for number in range(0, 500, 50):
+        best = nearest(blocks(vectors, paths, 64), vectors[number : number + 1], top_k=1)[0]
+        assert (best.row.path, best.score) == (str(number), 1.0)
+
+
+def test_memory_does_not_grow_with_the_table() -> None:
+    def table(count: int) -> Iterator[Block]:
+        for start in range(0, count, 1000):
+            yield Block(unit(bunches(1000, 16, seed=start)), [Row(f"{start}/{number}") for number in range(1000)])
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        nearest(table(count), unit(np.ones((1, 16))), top_k=5)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    assert peak(50_000) < 2 * peak(5_000)
+
+
+def test_a_file_is_found_by_its_name_or_as_the_same_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = ["a/x.mp4", f"{tmp_path}/a/y.mp4", "b/x.mp4", "a/x.mp4", os.fsdecode(b"caf\xe9.mp4")]
+    table = blocks(unit(bunches(5)), paths, 2)
+    assert len(find_path(table, "a/x.mp4").vectors) == 2
+    assert find_path(table, f"{tmp_path}/b/../a/x.mp4").path == "a/x.mp4"
+    assert find_path(table, "./a/y.mp4").path == f"{tmp_path}/a/y.mp4"
+    assert find_path(table, os.fsdecode(b"caf\xe9.mp4")).path == paths[4]
+    absent = find_path(table, "x.mp4")
+    assert (absent.path, absent.vectors, absent.alike) == (None, [], ["a/x.mp4", "b/x.mp4"])
+    assert find_path(table, "z.mp4").alike == []

@@ -1,0 +1,101 @@
+"""Vectors -> points in the plane: PCA in numpy, or UMAP where umap-learn is installed. The same input, the same picture."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from videomae_cli.errors import DependencyError
+from videomae_cli.search.vectors import Block, Vectors
+
+METHODS = ("auto", "pca", "umap")
+# UMAP looks at neighbours: of fewer vectors there is nothing to learn; of more, it takes very long on a few cores.
+UMAP_MINIMUM = 20
+UMAP_AUTO_LIMIT = 30_000
+_NEIGHBOURS = 15
+_SEED = 42
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """points: (N, 2) float32, centred, within [-1, 1]; description: how they were made, in words."""
+
+    points: Vectors
+    description: str
+
+
+def lay_out(blocks: Callable[[], Iterable[Block]], count: int, method: str) -> Layout:
+    """Points for `count` vectors. auto: UMAP where it is installed and sensible, else PCA.
+
+    Raises DependencyError where UMAP was asked for and is not there.
+    """
+    if method == "auto":
+        method = "umap" if UMAP_MINIMUM <= count <= UMAP_AUTO_LIMIT and has_umap() else "pca"
+    if method == "umap" and count >= UMAP_MINIMUM:
+        return _umap(blocks)
+    layout = _pca(blocks, count)
+    if method == "umap":
+        return replace(layout, description=f"{layout.description}, as UMAP needs {UMAP_MINIMUM} points")
+    return layout
+
+
+def has_umap() -> bool:
+    """Whether umap-learn can be imported."""
+    try:
+        import umap  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _pca(blocks: Callable[[], Iterable[Block]], count: int) -> Layout:
+    """Two passes: mean and covariance, then the projection. Memory: (D, D), whatever the number of vectors."""
+    total: npt.NDArray[np.float64] | float = 0.0
+    squares: npt.NDArray[np.float64] | float = 0.0
+    for block in blocks():
+        values = block.vectors.astype(np.float64)
+        total = total + values.sum(axis=0)
+        squares = squares + values.T @ values  # (D, n) x (n, D) -> (D, D)
+    mean = np.asarray(total) / count
+    covariance = np.asarray(squares) / count - np.outer(mean, mean)
+    spread, axes = np.linalg.eigh(covariance)  # ascending
+    axes = axes[:, ::-1][:, :2]
+    # An axis has no sign of its own: its largest value points up, on every machine.
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])])
+    points = np.concatenate([(block.vectors - mean) @ axes for block in blocks()])
+    if points.shape[1] < 2:
+        points = np.pad(points, ((0, 0), (0, 1)))
+    whole = float(np.clip(spread, 0, None).sum())
+    kept = f", {float(np.clip(spread[-2:], 0, None).sum()) / whole:.0%} of the variance" if whole > 1e-12 else ""
+    return Layout(_fitted(points), f"PCA{kept}")
+
+
+def _umap(blocks: Callable[[], Iterable[Block]]) -> Layout:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on threads, which one seed does not go with, and on numba
+        try:
+            from umap import UMAP
+        except ImportError as error:
+            raise DependencyError(
+                f"UMAP needs the package umap-learn: pip install 'videomae-cli[map]', or --method pca ({error})"
+            ) from None
+        vectors = np.concatenate([block.vectors for block in blocks()])
+        # On vectors of length 1, Euclidean neighbours are cosine neighbours, and zero vectors have some too.
+        reducer = UMAP(n_neighbors=min(_NEIGHBOURS, len(vectors) - 1), random_state=_SEED, n_jobs=1)
+        points = np.asarray(reducer.fit_transform(vectors))
+    return Layout(_fitted(points), f"UMAP of {_NEIGHBOURS} neighbours")
+
+
+def _fitted(points: npt.NDArray[np.floating]) -> Vectors:
+    """Into [-1, 1], centred, both axes by one measure."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    half = float((high - low).max()) / 2 or 1.0
+    fitted: Vectors = ((points - (low + high) / 2) / half).astype(np.float32)
+    return fitted

@@ -1,0 +1,124 @@
+"""Points -> one HTML page that opens offline, on any disk: data, script, style and pictures are all in it.
+
+Names come from file systems and labels from models, so nothing of them becomes markup: they travel as JSON in which `<`,
+`>` and `&` are escaped, the script only ever sets text, and the page's policy allows one script, known by its hash, and no
+request at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import BinaryIO
+
+from videomae_cli.results import printable
+from videomae_cli.search.pieces import Row
+from videomae_cli.search.vectors import Vectors
+
+# Colours that people can still tell apart; where there are more groups, the last of these is all others, in grey.
+MAX_GROUPS = 12
+
+
+@dataclass(frozen=True)
+class Map:
+    """What is on the page. points: (N, 2) in [-1, 1]; groups: a name for each point, or None for one colour;
+    pictures: for each point JPEG bytes or None."""
+
+    title: str
+    description: str
+    rows: Sequence[Row]
+    points: Vectors
+    groups: Sequence[str] | None = None
+    group_name: str = ""
+    pictures: Sequence[bytes | None] = ()
+
+
+def write_page(map: Map, sink: BinaryIO) -> None:
+    """The page as UTF-8. Pictures are written one by one, so that not all of them are text at once."""
+    style, script = _asset("map.css"), _asset("map.js")
+    before, after = _asset("map.html").split("{{pictures}}")
+    values = {
+        "title": html.escape(map.title),
+        "policy": (
+            f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
+            f"script-src '{_hash(script)}'; style-src '{_hash(style)}'"
+        ),
+        "style": style,
+        "data": in_script(_data(map)),
+    }
+    sink.write(_filled(before, values).encode())
+    for number, picture in enumerate(map.pictures):
+        if picture is not None:
+            text = base64.b64encode(picture).decode("ascii")
+            sink.write(f'<script type="text/plain" id="p{number}">{text}</script>\n'.encode("ascii"))
+    sink.write(_filled(after, {"script": script}).encode())
+
+
+def in_script(data: object) -> str:
+    """JSON that can't end the element it stands in, or begin another."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def folders(rows: Sequence[Row]) -> list[str]:
+    """For each row, the folder of its file, without what all of them share."""
+    names = [os.path.dirname(row.path) for row in rows]  # noqa: PTH120 - a string, not a place on this disk
+    parts = [tuple(name.split("/")) for name in dict.fromkeys(names)]
+    shared = 0
+    while parts and all(len(part) > shared + 1 and part[shared] == parts[0][shared] for part in parts):
+        shared += 1
+    return [printable("/".join(name.split("/")[shared:])) or "." for name in names]
+
+
+def _data(map: Map) -> dict[str, object]:
+    """As the script reads it: columns rather than objects, folders once, four digits of place."""
+    split = [os.path.split(printable(row.path)) for row in map.rows]
+    places = {folder: number for number, folder in enumerate(dict.fromkeys(folder for folder, _ in split))}
+    counts = Counter(map.groups or ())
+    groups = sorted(counts, key=lambda name: (-counts[name], name))  # the largest first, as the legend has them
+    number = {name: place for place, name in enumerate(groups)}
+    times = [[_rounded(row.start), _rounded(row.end)] for row in map.rows]
+    return {
+        "description": map.description,
+        "groupName": map.group_name,
+        "x": [round(float(x), 4) for x in map.points[:, 0]],
+        "y": [round(float(y), 4) for y in map.points[:, 1]],
+        "folders": list(places),
+        "folder": [places[folder] for folder, _ in split],
+        "names": [name for _, name in split],
+        "times": times if any(row.clip is not None for row in map.rows) else None,
+        "groups": groups,
+        "group": [number[name] for name in map.groups or ()],
+        "shown": min(len(groups), MAX_GROUPS),
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 2)
+
+
+def _asset(name: str) -> str:
+    return (files("videomae_cli.search") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _filled(template: str, values: dict[str, str]) -> str:
+    """`{{name}}` replaced; what is filled in is not looked at again."""
+    parts = template.split("{{")
+    done = [parts[0]]
+    for part in parts[1:]:
+        name, rest = part.split("}}", 1)
+        done += [values[name], rest]
+    return "".join(done)

@@ -1,0 +1,22 @@
+"""A frame -> a small JPEG, to show what a video is."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from videomae_cli.errors import VideoError
+from videomae_cli.video.native import load_cv2
+
+
+def small_jpeg(frame: npt.NDArray[np.uint8], *, size: int, quality: int) -> bytes:
+    """(H, W, 3) uint8 RGB -> a JPEG whose long side has at most `size` pixels. quality: 1 to 100, as JPEG has it."""
+    cv2 = load_cv2()
+    height, width = frame.shape[:2]
+    scale = min(1.0, size / max(height, width))
+    target = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(frame, target, interpolation=cv2.INTER_AREA)
+    done, coded = cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise VideoError("the frame can't be made a picture")
+    return bytes(coded)
