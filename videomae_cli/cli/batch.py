@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 import typer
 
 from videomae_cli import __version__
 from videomae_cli.cli import console
+from videomae_cli.cli.interrupts import terminable
 from videomae_cli.cli.targets import FileTarget, Target
 from videomae_cli.engines import Engine
 from videomae_cli.errors import OptionError, VideoNotFoundError
@@ -26,10 +23,6 @@ from videomae_cli.writers import VectorLayout
 
 # A job that takes longer is told what would be faster.
 LONG_SECONDS = 900.0
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: as a cluster's scheduler ends a job."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +56,7 @@ class Batch:
         if tally.done:
             console.note(f"{tally.done} of {len(names)} files are done already")
         try:
-            with _terminable():
+            with terminable():
                 if tally.done < len(names):
                     self._write(results(self.found[tally.done :], tally.views), settings, tally, engine)
                 self.target.finish()
@@ -155,20 +148,3 @@ def settings_for(command: str, values: dict[str, Any]) -> Settings:
 def named(path: str, message: str) -> str:
     """`message` with the file it is about, unless it names it already."""
     return message if path in message else f"{path}: {message}"
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM as an exception, so that what is done is kept and the decoding processes are ended."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
