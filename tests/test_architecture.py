@@ -126,3 +126,31 @@ except SystemExit as exit:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == f"HEAVY [] CODE {code}", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["no-such-command"]])
+def test_the_list_of_commands_imports_none_of_them(arguments: list[str]) -> None:
+    program = f"""
+import sys
+from videomae_cli.cli import main
+sys.argv = ["videomae", *{arguments!r}]
+try:
+    main()
+except SystemExit:
+    print("THERE", [name for name in sys.modules if name in ("numpy", "videomae_cli.video", "videomae_cli.cli.batch")])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "THERE []"
+
+
+def test_every_command_is_there_with_its_own_help() -> None:
+    from videomae_cli.cli.commands import COMMANDS, stand_ins
+
+    files = {file.stem for file in (PACKAGE / "cli").glob("*.py")}
+    for entry, stand_in in zip(COMMANDS, stand_ins(), strict=True):
+        assert entry.module in files
+        command = stand_in.load()
+        assert command.name == entry.name
+        assert command.params
+        assert command.help
+        assert len(entry.help) < 66, "cut off in 80 columns"

@@ -215,3 +215,39 @@ def test_a_store_that_can_not_be_written_is_told(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "file"))
     with pytest.raises(OutputError, match="set VIDEOMAE_CACHE"):
         kept({"a": 1}, lambda folder: None)
+
+
+def test_compiled_for_one_size_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    expected = TorchNetwork(Logits(classifier()), Engine("torch", "float32", CPU))(clips(7))
+
+    def eager(function: Any, **options: Any) -> Any:
+        def run(pixel_values: torch.Tensor) -> Any:
+            sizes.append(len(pixel_values))
+            if len(pixel_values) > 4:
+                raise torch.OutOfMemoryError("too many")
+            return function(pixel_values)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", eager)
+    engine = Engine("torch", "float32", CPU, compiled=True)
+    got = make_network(Logits(classifier()), engine, digest="", size=8)
+    assert sizes == [8, 4], "halved until it fits, before the first clip"
+    torch.testing.assert_close(got(clips(7)), expected)
+    assert set(sizes[1:]) == {4}, "of one size only"
+    assert got.identity["compile"] == "yes"
+
+
+def test_what_can_not_be_compiled_is_told_before_the_first_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "/nonexistent")
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/nonexistent"))
+    monkeypatch.setattr("torch._inductor.config.fx_graph_cache", False)
+    torch._dynamo.reset()
+    with pytest.raises(OptionError, match=r"--compile does not work here .*leave it out"):
+        make_network(Logits(classifier()), Engine("torch", "float32", CPU, compiled=True), digest="")
+
+
+def test_openvino_is_not_compiled_by_torch() -> None:
+    with pytest.raises(OptionError, match="--compile is for --engine torch"):
+        pick_engine("openvino", "float32", CPU, compiled=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,7 @@ def test_engines_agree(videomae: Run, video: Path, checkpoint: Path, store: dict
         ("--engine", "openvino", "--dtype", "float32"),
         ("--engine", "openvino"),
         ("--dtype", "bfloat16"),
+        ("--compile",),
         ("--engine", "openvino", "--dtype", "int8"),
     ):
         done = videomae(*common, *options, environment=store)
@@ -99,3 +102,21 @@ def test_a_long_job_is_told_once_what_would_be_faster(
     done = CliRunner().invoke(app, ["classify", *map(str, films), *common])
     assert done.exit_code == 0, done.output
     assert done.stderr.count("--engine openvino takes half of that or less") == times
+
+
+def test_classify_imports_only_what_it_uses(video: Path, checkpoint: Path) -> None:
+    program = """
+import sys
+from videomae_cli.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+unused = {"cv2", "av", "PIL", "huggingface_hub", "transformers", "pyarrow", "openvino", "nncf", "faiss", "umap", "pandas"}
+print(sorted(unused & set(sys.modules)))
+"""
+    arguments = ["classify", str(video), "--model", str(checkpoint), "--format", "jsonl"]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    record, unused = done.stdout.splitlines()
+    assert json.loads(record)["status"] == "ok"
+    assert unused == "[]", "decoding is a process of its own, and nothing else is asked for"

@@ -52,6 +52,7 @@ def classify(
     device: options.Device = "auto",
     engine: options.Engine = "torch",
     dtype: options.Dtype = "auto",
+    compiled: options.Compile = False,
     batch_size: options.BatchSize = None,
     workers: options.Workers = None,
     heads: options.Heads = None,
@@ -79,7 +80,7 @@ def classify(
         end=parse_time(end) if end is not None else None,
     )
     check_progress(progress)
-    check_engine(engine, dtype)
+    check_engine(engine, dtype, compiled)
     part = Shard.parse(shard) if shard is not None else None
     target = open_target(chosen, output, resume=resume, overwrite=overwrite)
     only = Filter(tuple(include or ()), tuple(exclude or ()))
@@ -92,6 +93,7 @@ def classify(
         device=device,
         engine=engine,
         dtype=dtype,
+        compiled=compiled,
         resize=resize,
         batch_size=batch_size,
         heads=heads,

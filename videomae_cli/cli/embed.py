@@ -73,6 +73,7 @@ def embed(
     device: options.Device = "auto",
     engine: options.Engine = "torch",
     dtype: options.Dtype = "auto",
+    compiled: options.Compile = False,
     batch_size: options.BatchSize = None,
     workers: options.Workers = None,
     heads: options.Heads = None,
@@ -88,7 +89,7 @@ def embed(
     """
     console.configure(debug=debug, quiet=quiet)
     check_progress(progress)
-    check_engine(engine, dtype)
+    check_engine(engine, dtype, compiled)
     if storage not in ("float32", "float16"):
         raise OptionError(f"unknown storage {storage!r}: choose float32 or float16")
     spec = SamplingSpec(
@@ -113,6 +114,7 @@ def embed(
         device=device,
         engine=engine,
         dtype=dtype,
+        compiled=compiled,
         resize=resize,
         batch_size=batch_size,
         heads=heads,

@@ -39,7 +39,7 @@ def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) 
     from videomae_cli.pipeline import Embedder, Pooling, auto_batch_size, pick_device
 
     pooling = Pooling(request.pool, request.layer, request.normalize, request.per_clip)
-    engine = pick_engine(request.engine, request.dtype, pick_device(request.device))
+    engine = pick_engine(request.engine, request.dtype, pick_device(request.device), request.compiled)
     source = bring(request.name, request.revision)
     with waiting(f"loading {request.name}", consoles()[1]):
         model = load_encoder(source.path, num_attention_heads=request.heads)
@@ -48,10 +48,11 @@ def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) 
     pooling.check(config, crops=1)
     preprocessor = preprocessor_for(source.path, config.image_hw, request.resize)
     hints = find_hints(config.num_frames, config.extra, source.name)
+    size = request.batch_size or auto_batch_size(config, engine.device)
     with waiting(f"preparing {request.name}", consoles()[1]):
         clips = (lambda: calibrate(preprocessor, hints, calibration_clips(config))) if calibrate else None
         part = Features(model, pooling.pool, pooling.layer)
-        network = make_network(part, engine, digest=weights, calibration=clips)
+        network = make_network(part, engine, digest=weights, size=size, calibration=clips)
     embedder = Embedder(
         model=model,
         preprocessor=preprocessor,
@@ -59,7 +60,7 @@ def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) 
         revision=source.revision,
         pooling=pooling,
         storage=request.storage,
-        batch_size=request.batch_size or auto_batch_size(config, engine.device),
+        batch_size=size,
         network=network,
         weights=weights,
     )
@@ -89,7 +90,8 @@ def embed_like(settings: Mapping[str, Any], path: str, *, device: str = "auto") 
     options = ("revision", "resize", "heads", "pool", "layer", "normalize", "per_clip", "storage", "engine", "dtype")
     try:
         sampling = SamplingSpec(**settings["sampling"])
-        request = EmbedderRequest(name=settings["model"], device=device, **{name: settings[name] for name in options})
+        given = {name: settings[name] for name in options}
+        request = EmbedderRequest(name=settings["model"], device=device, compiled="compile" in settings, **given)
     except (KeyError, TypeError, OptionError) as error:
         raise EmbeddingsError(f"another version of videomae made the table ({error}): make it again") from None
     try:

@@ -37,6 +37,7 @@ class ModelRequest:
     device: str = "auto"
     engine: str = "torch"
     dtype: str = "auto"
+    compiled: bool = False
     resize: str = "antialias"
     batch_size: int | None = None
     heads: int | None = None
@@ -62,7 +63,7 @@ def load_classifier(request: ClassifierRequest, calibrate: Calibrate | None = No
     from videomae_cli.pipeline import Classifier, auto_batch_size, pick_device
 
     # Before the download: wrong options shouldn't wait for it.
-    engine = pick_engine(request.engine, request.dtype, pick_device(request.device))
+    engine = pick_engine(request.engine, request.dtype, pick_device(request.device), request.compiled)
     labels = read_labels(request.labels) if request.labels else None
     source = bring(request.name, request.revision)
     with waiting(f"loading {request.name}", consoles()[1]):
@@ -76,16 +77,17 @@ def load_classifier(request: ClassifierRequest, calibrate: Calibrate | None = No
         raise CheckpointError(f"{source.name} gives features, not labels: choose a fine-tuned checkpoint")
     preprocessor = preprocessor_for(source.path, config.image_hw, request.resize)
     hints = find_hints(config.num_frames, config.extra, source.name)
+    size = request.batch_size or auto_batch_size(config, engine.device)
     with waiting(f"preparing {request.name}", consoles()[1]):
         clips = (lambda: calibrate(preprocessor, hints, calibration_clips(config))) if calibrate else None
-        network = make_network(Logits(model), engine, digest=weights, calibration=clips)
+        network = make_network(Logits(model), engine, digest=weights, size=size, calibration=clips)
     classifier = Classifier(
         model=model,
         preprocessor=preprocessor,
         name=source.name,
         revision=source.revision,
         top_k=request.top_k,
-        batch_size=request.batch_size or auto_batch_size(config, engine.device),
+        batch_size=size,
         network=network,
         weights=weights,
     )

@@ -36,11 +36,14 @@ Engine = Annotated[
         metavar="torch|openvino",
     ),
 ]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile with torch.compile: slow to start, for long jobs on a GPU.")
+]
 Dtype = Annotated[
     str,
     typer.Option(
         help="Number format. auto: float32 on the CPU, half precision on CUDA, bfloat16 with OpenVINO; int8: OpenVINO, "
-        "calibrated on the first videos.",
+        "calibrated on clips of the job.",
         metavar="auto|float32|bfloat16|float16|int8",
     ),
 ]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from videomae_cli.engines.precision import Engine
+from videomae_cli.errors import OptionError
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
 
 # Clips to calibrate eight-bit numbers on: (V, T, C, H, W) float32 each. Called only where they are needed.
@@ -106,16 +107,56 @@ class TorchNetwork:
         return result.float().cpu()
 
 
+class CompiledNetwork:
+    """The same through torch.compile, for `size` clips at once: fewer are filled up, since another number of them would be
+    compiled anew. Compiles at once, and raises OptionError where that does not work."""
+
+    def __init__(self, part: Logits | Features, engine: Engine, size: int) -> None:
+        self.engine, self._size = engine, size
+        self._plain = TorchNetwork(part, engine)
+        self._plain.part.forward = torch.compile(part.forward, dynamic=False)  # type: ignore[method-assign]
+        config = part.config
+        self._begin(torch.zeros(1, config.num_frames, config.num_channels, *config.image_hw))
+
+    def _begin(self, clip: Tensor) -> None:
+        tried = self._size
+        try:
+            self(clip)
+        except torch.OutOfMemoryError:
+            if tried == 1:
+                raise
+            self._begin(clip)  # the size is half of what it was
+        except Exception as error:  # a compiler that is not there, or fails: of many kinds, none of them ours
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise OptionError(f"--compile does not work here ({reason[0]}): leave it out") from error
+
+    @property
+    def identity(self) -> dict[str, str]:
+        return {**self._plain.identity, "compile": "yes"}
+
+    def __call__(self, pixel_values: Tensor) -> Tensor:
+        return torch.cat([self._filled(part) for part in torch.split(pixel_values, self._size)])
+
+    def _filled(self, clips: Tensor) -> Tensor:
+        missing = self._size - len(clips)
+        blanks = clips.new_zeros(missing, *clips.shape[1:])
+        try:
+            return self._plain(torch.cat([clips, blanks]) if missing else clips)[: len(clips)]
+        except torch.OutOfMemoryError:
+            self._size = max(1, self._size // 2)  # what the caller tries next
+            raise
+
+
 def make_network(
-    part: Logits | Features, engine: Engine, *, digest: str, calibration: Calibration | None = None
+    part: Logits | Features, engine: Engine, *, digest: str, size: int = 1, calibration: Calibration | None = None
 ) -> Network:
     """The part of a model on its engine.
 
-    digest: of the model's weights; calibration: for int8, where this model has not been made eight-bit before.
-    Raises DependencyError where OpenVINO or NNCF is not installed, OptionError for a format that this machine lacks.
+    digest: of the model's weights; size: of batches; calibration: for int8, where this model has not been made eight-bit
+    before. Raises DependencyError where OpenVINO or NNCF is not installed, OptionError for what this machine lacks.
     """
     if engine.name == "torch":
-        return TorchNetwork(part, engine)
+        return CompiledNetwork(part, engine, size) if engine.compiled else TorchNetwork(part, engine)
     from videomae_cli.engines.openvino import OpenVINONetwork
 
     network = OpenVINONetwork(part, engine, digest=digest, calibration=calibration)

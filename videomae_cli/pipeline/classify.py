@@ -115,7 +115,7 @@ class Classifier:
     def logits(self, views: npt.NDArray[np.uint8]) -> torch.Tensor:
         """(V, T, H, W, 3) uint8 -> (V, labels) float32 on the CPU, all views at once. Raises ModelMemoryError."""
         with memory_reported(self._network.engine.device):
-            return self._network(self.preprocessor.to_pixel_values(views))
+            return self._network(self.preprocessor.to_pixel_values(views, self._network.engine.device))
 
     @property
     def _network(self) -> Network:

@@ -122,7 +122,7 @@ class Embedder:
         """(V, T, H, W, 3) uint8 -> (V, R, D) float32 on the CPU, all views at once. Raises ModelMemoryError."""
         assert self.network is not None, "made where none was given"
         with memory_reported(self.network.engine.device):
-            return self.network(self.preprocessor.to_pixel_values(views))
+            return self.network(self.preprocessor.to_pixel_values(views, self.network.engine.device))
 
     def _result(self, passed: Passed) -> Embedding:
         path, video = passed.path, passed.video
