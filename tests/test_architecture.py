@@ -116,10 +116,10 @@ def test_every_module_says_what_it_is(file: Path) -> None:
 def test_help_and_usage_errors_import_nothing_heavy(arguments: list[str], code: int) -> None:
     program = f"""
 import sys
-from videomae_cli.cli import main
+from videomae_cli.cli.app import app
 sys.argv = ["videomae", *{arguments!r}]
 try:
-    main()
+    app(prog_name="videomae")
 except SystemExit as exit:
     heavy = {{"torch", "cv2", "av", "huggingface_hub", "transformers", "safetensors", "pyarrow", "umap", "faiss"}} & set(sys.modules)
     print("HEAVY", sorted(heavy), "CODE", exit.code)
@@ -132,10 +132,10 @@ except SystemExit as exit:
 def test_the_list_of_commands_imports_none_of_them(arguments: list[str]) -> None:
     program = f"""
 import sys
-from videomae_cli.cli import main
+from videomae_cli.cli.app import app
 sys.argv = ["videomae", *{arguments!r}]
 try:
-    main()
+    app(prog_name="videomae")
 except SystemExit:
     print("THERE", [name for name in sys.modules if name in ("numpy", "videomae_cli.video", "videomae_cli.cli.batch")])
 """

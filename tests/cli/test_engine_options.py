@@ -107,9 +107,9 @@ def test_a_long_job_is_told_once_what_would_be_faster(
 def test_classify_imports_only_what_it_uses(video: Path, checkpoint: Path) -> None:
     program = """
 import sys
-from videomae_cli.cli import main
+from videomae_cli.cli.app import app
 try:
-    main()
+    app(prog_name="videomae")
 except SystemExit:
     pass
 unused = {"cv2", "av", "PIL", "huggingface_hub", "transformers", "pyarrow", "openvino", "nncf", "faiss", "umap", "pandas"}

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from videomae_cli.errors import ConfigError
 from videomae_cli.model.activations import activation
 
-_QUERIES = 128
+_QUERIES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +158,8 @@ def _context(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tenso
     if query.device.type == "cpu" and query.dtype == torch.bfloat16 and not torch.is_grad_enabled():
         # PyTorch's own does not use a CPU's bfloat16 units; matrix products do (benchmarks/attempts.py). Some queries at a
         # time, so that their scores stay in the cache.
-        scaled, turned = query * query.shape[-1] ** -0.5, key.transpose(2, 3)
+        scaled = (query * query.shape[-1] ** -0.5).contiguous()
+        turned, value = key.contiguous().transpose(2, 3), value.contiguous()
         parts = [(part @ turned).softmax(dim=-1) @ value for part in scaled.split(_QUERIES, dim=2)]
         return torch.cat(parts, dim=2)
     return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
