@@ -25,7 +25,8 @@ ALLOWED = {
     "writers": {"errors", "results"},
     "jobs": {"errors", "results", "writers"},
     "search": {"errors", "results", "writers"},
-    "pipeline": {"errors", "model", "video", "results"},
+    "engines": {"errors", "model"},
+    "pipeline": {"errors", "model", "engines", "video", "results"},
     "cli": {
         "errors",
         "labels",
@@ -35,6 +36,7 @@ ALLOWED = {
         "results",
         "writers",
         "jobs",
+        "engines",
         "search",
         "pipeline",
         "reconstruction",
@@ -58,7 +60,9 @@ OUTSIDE = {
     "faiss": {"search"},
     "umap": {"search"},
     "filelock": {"jobs"},
-    "torch": {"model", "video", "pipeline", "reconstruction", "attention", "cli"},
+    "openvino": {"engines"},
+    "nncf": {"engines"},
+    "torch": {"model", "engines", "video", "pipeline", "reconstruction", "attention", "cli"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -123,10 +127,10 @@ def test_every_module_says_what_it_is(file: Path) -> None:
 def test_help_and_usage_errors_import_nothing_heavy(arguments: list[str], code: int) -> None:
     program = f"""
 import sys
-from videomae_cli.cli import main
+from videomae_cli.cli.app import app
 sys.argv = ["videomae", *{arguments!r}]
 try:
-    main()
+    app(prog_name="videomae")
 except SystemExit as exit:
     heavy = {{"torch", "cv2", "av", "PIL", "huggingface_hub", "transformers", "safetensors", "pyarrow", "umap", "faiss"}}
     heavy &= set(sys.modules)
@@ -134,3 +138,31 @@ except SystemExit as exit:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == f"HEAVY [] CODE {code}", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["no-such-command"]])
+def test_the_list_of_commands_imports_none_of_them(arguments: list[str]) -> None:
+    program = f"""
+import sys
+from videomae_cli.cli.app import app
+sys.argv = ["videomae", *{arguments!r}]
+try:
+    app(prog_name="videomae")
+except SystemExit:
+    print("THERE", [name for name in sys.modules if name in ("numpy", "videomae_cli.video", "videomae_cli.cli.batch")])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "THERE []"
+
+
+def test_every_command_is_there_with_its_own_help() -> None:
+    from videomae_cli.cli.commands import COMMANDS, stand_ins
+
+    files = {file.stem for file in (PACKAGE / "cli").glob("*.py")}
+    for entry, stand_in in zip(COMMANDS, stand_ins(), strict=True):
+        assert entry.module in files
+        command = stand_in.load()
+        assert command.name == entry.name
+        assert command.params
+        assert command.help
+        assert len(entry.help) < 66, "cut off in 80 columns"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -210,12 +211,21 @@ def test_too_large_a_batch_is_halved_until_it_fits(classifier: Classifier, film:
     assert sizes.count(8) == 1  # what didn't fit once is not tried again
 
 
-def test_batch_sizes_follow_the_work() -> None:
+def test_batch_sizes_follow_the_work_and_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def memory(size: float) -> None:
+        about = SimpleNamespace(total_memory=int(size * 2**30))
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: about)
+
     small = VideoMAEConfig(image_size=64, hidden_size=192, num_hidden_layers=4, intermediate_size=768)
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert auto_batch_size(VideoMAEConfig(), cpu) == 1
     assert auto_batch_size(small, cpu) == 32
-    assert auto_batch_size(VideoMAEConfig(), cuda) > 8
+    memory(80)
+    assert auto_batch_size(VideoMAEConfig(), cuda) > 32
+    memory(2)
+    assert 1 < auto_batch_size(VideoMAEConfig(), cuda) < 16
+    memory(0.01)
+    assert auto_batch_size(VideoMAEConfig(), cuda) == 1
 
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ def test_plain_lines_say_files_rate_time_and_failures(
 ) -> None:
     monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.0)
     clock = iter(range(100, 1000, 5))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(progress, "monotonic", lambda: float(next(clock)))
     bar = BatchProgress(40, done=10, failed=1)
     with bar.shown("plain", None):
         bar.advance("videos/a very long name of a clip indeed.mp4", views=3, failed=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +90,37 @@ def test_saving_where_a_file_is_says_so(tmp_path: Path) -> None:
         classifier().save_pretrained(tmp_path / "taken")
 
 
-def test_a_loaded_model_does_not_follow_its_file(tmp_path: Path) -> None:
-    model = classifier()
-    model.save_pretrained(tmp_path)
+def test_weights_stay_in_the_mapped_file_and_are_never_written_to_it(tmp_path: Path) -> None:
+    classifier().save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    content = path.read_bytes()
     loaded = VideoMAEForVideoClassification.from_pretrained(tmp_path)
     before = logits(loaded)
-    path = tmp_path / "model.safetensors"
-    with path.open("r+b") as file:
-        file.seek(path.stat().st_size // 2)
-        file.write(b"\xff" * 1000)
+    classifier(seed=2).save_pretrained(tmp_path)  # another file under this name
+    assert path.read_bytes() != content
     assert torch.equal(logits(loaded), before)
-    assert VideoMAEConfig.from_dict(loaded.config.to_dict()) == loaded.config
+    content = path.read_bytes()
+    with torch.no_grad():
+        for parameter in loaded.parameters():
+            parameter.add_(1)
+        for parameter in VideoMAEForVideoClassification.from_pretrained(tmp_path).parameters():
+            parameter.add_(1)
+    assert path.read_bytes() == content
+
+
+def test_loading_takes_the_memory_of_the_weights_once(tmp_path: Path) -> None:
+    config = VideoMAEConfig(num_hidden_layers=6, id2label={0: "a", 1: "b"}, use_mean_pooling=True)
+    VideoMAEForVideoClassification(config).save_pretrained(tmp_path)
+    program = """
+import re, sys
+from pathlib import Path
+from videomae_cli.model import VideoMAEForVideoClassification
+def kilobytes(name):
+    return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+before = kilobytes("VmHWM")
+model = VideoMAEForVideoClassification.from_pretrained(sys.argv[1])
+print(kilobytes("VmHWM") - before, sum(p.nbytes for p in model.parameters()) // 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    taken, weights = map(int, done.stdout.split())
+    assert taken < 1.3 * weights

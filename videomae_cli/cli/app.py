@@ -1,7 +1,7 @@
 """The `videomae` application: its commands, and the one place where exceptions become exit codes.
 
-Exit codes: 0 fine, 1 something failed, 2 wrong usage, 130 interrupted (143 by SIGTERM). Commands import torch, cv2 and huggingface_hub
-inside their functions, so that help, version and usage errors stay fast.
+Exit codes: 0 fine, 1 something failed, 2 wrong usage, 130 interrupted (143 by SIGTERM). A command's module is imported when it
+is asked for, and torch, cv2 and huggingface_hub inside their functions: help, version and usage errors stay fast.
 """
 
 from __future__ import annotations
@@ -15,22 +15,18 @@ from typer.core import TyperGroup
 
 from videomae_cli import __version__
 from videomae_cli.cli import console
-from videomae_cli.cli.attend import attend
-from videomae_cli.cli.batch import Terminated
-from videomae_cli.cli.classify import classify
-from videomae_cli.cli.convert import convert
-from videomae_cli.cli.download import download
-from videomae_cli.cli.embed import embed
-from videomae_cli.cli.map import map_
-from videomae_cli.cli.merge import merge
-from videomae_cli.cli.models import models
-from videomae_cli.cli.reconstruct import reconstruct
-from videomae_cli.cli.similar import similar
+from videomae_cli.cli.commands import stand_ins
+from videomae_cli.cli.interrupts import Terminated
 from videomae_cli.errors import OptionError, VideoMAEError
 
 
 class Commands(TyperGroup):
     """Turns what a command raises into one line and an exit code, alike under CliRunner and in a process."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for command in stand_ins():
+            self.add_command(command)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -78,15 +74,3 @@ def root(
     ] = False,
 ) -> None:
     """Labels, embeddings and reconstructions of video, with VideoMAE."""
-
-
-app.command()(classify)
-app.command()(embed)
-app.command()(merge)
-app.command()(similar)
-app.command("map")(map_)
-app.command()(reconstruct)
-app.command()(attend)
-app.command()(models)
-app.command()(download)
-app.command()(convert)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from videomae_cli.cli import console, options
 from videomae_cli.cli.batch import Batch, check_found, check_progress, settings_for
-from videomae_cli.cli.loading import ModelRequest, load_classifier
+from videomae_cli.cli.loading import ClassifierRequest, calibration_on, load_classifier, with_hints
 from videomae_cli.cli.planning import Plan, say_plan
 from videomae_cli.cli.targets import open_target
+from videomae_cli.engines import check_engine
 from videomae_cli.jobs import Settings, Shard
 from videomae_cli.results import Classification, Failure
 from videomae_cli.video import Decoder, Filter, FoundVideo, SamplingSpec, auto_workers, find_videos, parse_time
@@ -49,6 +50,9 @@ def classify(
     resize: options.Resize = "antialias",
     timeout: options.Timeout = 120.0,
     device: options.Device = "auto",
+    engine: options.Engine = "torch",
+    dtype: options.Dtype = "auto",
+    compiled: options.Compile = False,
     batch_size: options.BatchSize = None,
     workers: options.Workers = None,
     heads: options.Heads = None,
@@ -76,17 +80,30 @@ def classify(
         end=parse_time(end) if end is not None else None,
     )
     check_progress(progress)
+    check_engine(engine, dtype, compiled)
     part = Shard.parse(shard) if shard is not None else None
     target = open_target(chosen, output, resume=resume, overwrite=overwrite)
     only = Filter(tuple(include or ()), tuple(exclude or ()))
     found: Sequence[FoundVideo] = find_videos(paths, recursive=recursive, only=only)
     check_found(found, shard=part)
-    found = part.of(found) if part else found
-    request = ModelRequest(model, revision, device, resize, top_k, batch_size, heads, labels)
+    everything, found = found, part.of(found) if part else found
+    request = ClassifierRequest(
+        name=model,
+        revision=revision,
+        device=device,
+        engine=engine,
+        dtype=dtype,
+        compiled=compiled,
+        resize=resize,
+        batch_size=batch_size,
+        heads=heads,
+        top_k=top_k,
+        labels=labels,
+    )
     decoder = Decoder(timeout=timeout or None, workers=workers or auto_workers(len(found)), debug=debug)
     if dry_run:
         with decoder:
-            say_plan(found, lambda: _plan(spec, request, decoder), output)
+            say_plan(found, lambda: _plan(spec, request, everything, decoder), output)
         return
     # The output first: one that can't be written is told before a model is loaded.
     with target, decoder:
@@ -96,17 +113,18 @@ def classify(
             batch.run(settings_for("classify", {"model": model}), lambda left, _: _failures(left, model))
             return
         decoder.start()  # its process starts up while the model loads
-        classifier, spec = _ready(spec, request)
+        classifier, spec = _ready(spec, request, everything, decoder)
         batch.run(
-            _settings(classifier, spec, request),
+            _settings(classifier, spec),
             lambda left, views: classifier(
                 left, sampling=spec, decoder=decoder, offset=views, eager=not target.resumable
             ),
+            engine=classifier.engine,
         )
 
 
-def _plan(asked: SamplingSpec, request: ModelRequest, decoder: Decoder) -> Plan:
-    classifier, spec = _ready(asked, request)
+def _plan(asked: SamplingSpec, request: ClassifierRequest, found: Sequence[FoundVideo], decoder: Decoder) -> Plan:
+    classifier, spec = _ready(asked, request, found, decoder)
     return Plan(classifier.name, classifier.batch_size, lambda found: classifier(found, sampling=spec, decoder=decoder))
 
 
@@ -114,13 +132,10 @@ def _failures(found: Iterable[FoundVideo], model: str) -> Iterable[Classificatio
     return (Classification(video.path, model, error=Failure.of(video.error)) for video in found if video.error)
 
 
-def _settings(classifier: Classifier, spec: SamplingSpec, request: ModelRequest) -> Settings:
-    from videomae_cli.model import weights_digest
-
+def _settings(classifier: Classifier, spec: SamplingSpec) -> Settings:
     values = {
         "model": classifier.name,
         "revision": classifier.revision,
-        "weights": weights_digest(classifier.model),
         **classifier.settings,
         "preprocessing": asdict(classifier.preprocessor.config),
         "sampling": asdict(spec),
@@ -128,8 +143,9 @@ def _settings(classifier: Classifier, spec: SamplingSpec, request: ModelRequest)
     return settings_for("classify", values)
 
 
-def _ready(asked: SamplingSpec, request: ModelRequest) -> tuple[Classifier, SamplingSpec]:
+def _ready(
+    asked: SamplingSpec, request: ClassifierRequest, found: Sequence[FoundVideo], decoder: Decoder
+) -> tuple[Classifier, SamplingSpec]:
     """The model, loaded, and the sampling asked for as this model needs it."""
-    classifier, hints = load_classifier(request)
-    spec = replace(asked, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)
-    return classifier, spec
+    classifier, hints = load_classifier(request, calibration_on(found, asked, decoder))
+    return classifier, with_hints(asked, hints)

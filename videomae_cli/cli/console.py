@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from videomae_cli.results import printable
-
 
 @dataclass
 class Loudness:
@@ -83,6 +81,8 @@ def is_terminal(stream: object) -> bool:
 
 
 def _one_line(text: str) -> str:
+    from videomae_cli.results import printable  # here: help says nothing on stderr, and needn't wait for it
+
     encoding = sys.stderr.encoding or "utf-8"
     text = printable(text).replace("\r", " ").replace("\n", " ")
     return "".join(c if c.isprintable() else "?" for c in text).encode(encoding, "replace").decode(encoding)

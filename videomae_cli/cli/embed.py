@@ -10,9 +10,11 @@ import typer
 
 from videomae_cli.cli import console, options
 from videomae_cli.cli.batch import Batch, check_found, check_progress
-from videomae_cli.cli.embedding import EmbedderRequest, embedding_settings, load_embedder, with_hints
+from videomae_cli.cli.embedding import EmbedderRequest, embedding_settings, load_embedder
+from videomae_cli.cli.loading import calibration_on, with_hints
 from videomae_cli.cli.planning import Plan, say_plan
 from videomae_cli.cli.targets import open_vector_target
+from videomae_cli.engines import check_engine
 from videomae_cli.errors import OptionError
 from videomae_cli.jobs import Shard
 from videomae_cli.video import Decoder, Filter, FoundVideo, SamplingSpec, auto_workers, find_videos, parse_time
@@ -69,6 +71,9 @@ def embed(
     resize: options.Resize = "antialias",
     timeout: options.Timeout = 120.0,
     device: options.Device = "auto",
+    engine: options.Engine = "torch",
+    dtype: options.Dtype = "auto",
+    compiled: options.Compile = False,
     batch_size: options.BatchSize = None,
     workers: options.Workers = None,
     heads: options.Heads = None,
@@ -84,6 +89,7 @@ def embed(
     """
     console.configure(debug=debug, quiet=quiet)
     check_progress(progress)
+    check_engine(engine, dtype, compiled)
     if storage not in ("float32", "float16"):
         raise OptionError(f"unknown storage {storage!r}: choose float32 or float16")
     spec = SamplingSpec(
@@ -101,34 +107,51 @@ def embed(
     only = Filter(tuple(include or ()), tuple(exclude or ()))
     found: Sequence[FoundVideo] = find_videos(paths, recursive=recursive, only=only)
     check_found(found, shard=part)
-    found = part.of(found) if part else found
+    everything, found = found, part.of(found) if part else found
     request = EmbedderRequest(
-        model, revision, device, resize, batch_size, heads, pool, layer, normalize, per_clip, storage
+        name=model,
+        revision=revision,
+        device=device,
+        engine=engine,
+        dtype=dtype,
+        compiled=compiled,
+        resize=resize,
+        batch_size=batch_size,
+        heads=heads,
+        pool=pool,
+        layer=layer,
+        normalize=normalize,
+        per_clip=per_clip,
+        storage=storage,
     )
     decoder = Decoder(timeout=timeout or None, workers=workers or auto_workers(len(found)), debug=debug)
     if dry_run:
         with decoder:
-            say_plan(found, lambda: _plan(spec, request, decoder), Path(output))
+            say_plan(found, lambda: _plan(spec, request, everything, decoder), Path(output))
         return
     # The output first: one that can't be written is told before a model is loaded.
     with target, decoder:
         decoder.start()  # its process starts up while the model loads
-        embedder, spec = _ready(spec, request)
+        embedder, spec = _ready(spec, request, everything, decoder)
         settings = embedding_settings(embedder, spec)
         about = {**settings.as_dict(), "fingerprint": settings.fingerprint}
         layout = VectorLayout(embedder.model.config.hidden_size, storage, about, str(part) if part else None)
         Batch(found, target, "embedded", part, progress, ok_on_errors, layout).run(
-            settings, lambda left, views: embedder(left, sampling=spec, decoder=decoder, offset=views)
+            settings,
+            lambda left, views: embedder(left, sampling=spec, decoder=decoder, offset=views),
+            engine=embedder.engine,
         )
 
 
-def _ready(asked: SamplingSpec, request: EmbedderRequest) -> tuple[Embedder, SamplingSpec]:
-    embedder, hints = load_embedder(request)
+def _ready(
+    asked: SamplingSpec, request: EmbedderRequest, found: Sequence[FoundVideo], decoder: Decoder
+) -> tuple[Embedder, SamplingSpec]:
+    embedder, hints = load_embedder(request, calibration_on(found, asked, decoder))
     spec = with_hints(asked, hints)
     embedder.pooling.check(embedder.model.config, crops=spec.resolved_crops)
     return embedder, spec
 
 
-def _plan(asked: SamplingSpec, request: EmbedderRequest, decoder: Decoder) -> Plan:
-    embedder, spec = _ready(asked, request)
+def _plan(asked: SamplingSpec, request: EmbedderRequest, found: Sequence[FoundVideo], decoder: Decoder) -> Plan:
+    embedder, spec = _ready(asked, request, found, decoder)
     return Plan(embedder.name, embedder.batch_size, lambda found: embedder(found, sampling=spec, decoder=decoder))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from videomae_cli.cli.batch import named, settings_for
-from videomae_cli.cli.loading import SamplingHints, find_hints
+from videomae_cli.cli.loading import Calibrate, ModelRequest, SamplingHints, find_hints, preprocessor_for
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import EmbeddingsError, OptionError, VideoError
 from videomae_cli.jobs import Settings
-from videomae_cli.video import Decoder, PreprocessConfig, Preprocessor, SamplingSpec, discover
+from videomae_cli.video import Decoder, SamplingSpec, discover
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,16 +20,10 @@ if TYPE_CHECKING:
     from videomae_cli.pipeline import Embedder
 
 
-@dataclass(frozen=True)
-class EmbedderRequest:
+@dataclass(frozen=True, kw_only=True)
+class EmbedderRequest(ModelRequest):
     """Which model, and what is made of its tokens: the options of a command, as given."""
 
-    name: str
-    revision: str | None = None
-    device: str = "auto"
-    resize: str = "antialias"
-    batch_size: int | None = None
-    heads: int | None = None
     pool: str = "mean"
     layer: int | None = None
     normalize: bool = False
@@ -37,40 +31,47 @@ class EmbedderRequest:
     storage: str = "float32"
 
 
-def load_embedder(request: EmbedderRequest) -> tuple[Embedder, SamplingHints]:
-    """Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError or OptionError."""
+def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) -> tuple[Embedder, SamplingHints]:
+    """Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError."""
     from videomae_cli.cli.display import consoles, waiting
-    from videomae_cli.model import load_encoder
+    from videomae_cli.engines import Features, calibration_clips, make_network, pick_engine
+    from videomae_cli.model import load_encoder, weights_digest
     from videomae_cli.pipeline import Embedder, Pooling, auto_batch_size, pick_device
 
     pooling = Pooling(request.pool, request.layer, request.normalize, request.per_clip)
-    device = pick_device(request.device)
+    engine = pick_engine(request.engine, request.dtype, pick_device(request.device), request.compiled)
     source = bring(request.name, request.revision)
     with waiting(f"loading {request.name}", consoles()[1]):
-        model = load_encoder(source.path, device=device, num_attention_heads=request.heads)
+        model = load_encoder(source.path, num_attention_heads=request.heads)
+        weights = weights_digest(model)
     config = model.config
-    folder = source.path if source.path.is_dir() else source.path.parent
-    processor = PreprocessConfig.from_directory(folder, config.image_hw)
+    pooling.check(config, crops=1)
+    preprocessor = preprocessor_for(source.path, config.image_hw, request.resize)
+    hints = find_hints(config.num_frames, config.extra, source.name)
+    size = request.batch_size or auto_batch_size(config, engine.device)
+    with waiting(f"preparing {request.name}", consoles()[1]):
+        clips = (lambda: calibrate(preprocessor, hints, calibration_clips(config))) if calibrate else None
+        part = Features(model, pooling.pool, pooling.layer)
+        network = make_network(part, engine, digest=weights, size=size, calibration=clips)
     embedder = Embedder(
         model=model,
-        preprocessor=Preprocessor(processor, resize=request.resize),
+        preprocessor=preprocessor,
         name=source.name,
         revision=source.revision,
         pooling=pooling,
         storage=request.storage,
-        batch_size=request.batch_size or auto_batch_size(config, device),
+        batch_size=size,
+        network=network,
+        weights=weights,
     )
-    return embedder, find_hints(config.num_frames, config.extra, source.name)
+    return embedder, hints
 
 
 def embedding_settings(embedder: Embedder, spec: SamplingSpec) -> Settings:
     """All that decides the vectors."""
-    from videomae_cli.model import weights_digest
-
     values = {
         "model": embedder.name,
         "revision": embedder.revision,
-        "weights": weights_digest(embedder.model),
         **embedder.settings,
         "preprocessing": asdict(embedder.preprocessor.config),
         "sampling": asdict(spec),
@@ -86,13 +87,19 @@ def embed_like(settings: Mapping[str, Any], path: str, *, device: str = "auto") 
     """
     import numpy as np
 
-    options = ("revision", "resize", "heads", "pool", "layer", "normalize", "per_clip", "storage")
+    options = ("revision", "resize", "heads", "pool", "layer", "normalize", "per_clip", "storage", "engine", "dtype")
     try:
         sampling = SamplingSpec(**settings["sampling"])
-        request = EmbedderRequest(settings["model"], device=device, **{name: settings[name] for name in options})
+        given = {name: settings[name] for name in options}
+        request = EmbedderRequest(name=settings["model"], device=device, compiled="compile" in settings, **given)
     except (KeyError, TypeError, OptionError) as error:
         raise EmbeddingsError(f"another version of videomae made the table ({error}): make it again") from None
-    embedder, _ = load_embedder(request)
+    try:
+        embedder, _ = load_embedder(request)
+    except (
+        OptionError
+    ) as error:  # of the engine: int8 that was calibrated on another machine, or a format without units
+        raise EmbeddingsError(f"can't make a vector as the table's were made: {error}") from None
     now = embedding_settings(embedder, sampling)
     before = {name: value for name, value in settings.items() if name != "fingerprint"}
     changed = now.differences({**before, "version": now.version})
@@ -104,8 +111,3 @@ def embed_like(settings: Mapping[str, Any], path: str, *, device: str = "auto") 
         assert result.error is not None
         raise VideoError(named(path, result.error.message))
     return result.vectors.astype(np.float32)
-
-
-def with_hints(asked: SamplingSpec, hints: SamplingHints) -> SamplingSpec:
-    """The sampling asked for as this model needs it."""
-    return replace(asked, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)

@@ -29,6 +29,24 @@ Model = Annotated[
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")]
 Device = Annotated[str, typer.Option(help="Where to run the model.", metavar="auto|cpu|cuda|mps")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="What runs the model. openvino: the CPU, about twice as fast or more (pip install 'videomae-cli[openvino]').",
+        metavar="torch|openvino",
+    ),
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile with torch.compile: slow to start, for long jobs on a GPU.")
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="Number format. auto: float32 on the CPU, half precision on CUDA, bfloat16 with OpenVINO; int8: OpenVINO, "
+        "calibrated on clips of the job.",
+        metavar="auto|float32|bfloat16|float16|int8",
+    ),
+]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.", metavar="FILE")
 ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
@@ -22,7 +22,7 @@ class BatchProgress:
 
     def __init__(self, total: int, *, done: int = 0, failed: int = 0) -> None:
         self.total, self.done, self.failed, self.views = total, done, failed, 0
-        self._first, self._began = done, time.monotonic()
+        self._first, self._began = done, monotonic()
         self._said = self._began
         self._bar: Progress | None = None
         self._task = TaskID(0)
@@ -50,17 +50,27 @@ class BatchProgress:
         name = path.replace("\\", "/").rsplit("/", 1)[-1]
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, description=self._text(name))
-        elif self._lines and time.monotonic() - self._said >= PLAIN_SECONDS:
-            self._said = time.monotonic()
+        elif self._lines and monotonic() - self._said >= PLAIN_SECONDS:
+            self._said = monotonic()
             say(f"videomae: {self._text(name)}")
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest may take; None while nothing tells."""
+        return self._left_after(monotonic() - self._began)
+
+    def _left_after(self, seconds: float) -> float | None:
+        if not self.views or not seconds:  # files that fail at once say nothing about the others
+            return None
+        return seconds / (self.done - self._first) * (self.total - self.done)
 
     def _text(self, name: str) -> str:
         words = [f"{self.done}/{self.total} files"]
-        seconds = time.monotonic() - self._began
-        done = self.done - self._first
-        if self.views and seconds > 0:  # files that fail at once say nothing about the others
+        seconds = monotonic() - self._began
+        left = self._left_after(seconds)
+        if left is not None:
             words.append(f"{self.views / seconds:.1f} clips/s")
-            words.append(f"{duration(seconds / done * (self.total - self.done))} left")
+            words.append(f"{duration(left)} left")
         if self.failed:
             words.append(f"{self.failed} failed")
         if name:

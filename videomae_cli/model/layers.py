@@ -17,6 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from videomae_cli.errors import ConfigError
 from videomae_cli.model.activations import activation
 
+_QUERIES = 256
+
 
 @dataclass(frozen=True, kw_only=True)
 class BlockSpec:
@@ -134,7 +136,7 @@ class SelfAttention(nn.Module):
                 weights = weights * head_mask.view(1, -1, 1, 1)
             context = weights @ value
         else:
-            context = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+            context = _context(query, key, value, dropout)
             if head_mask is not None:
                 # Scaling a head's probabilities scales its context; this way SDPA stays in use.
                 context = context * head_mask.view(1, -1, 1, 1)
@@ -149,6 +151,18 @@ class SelfAttention(nn.Module):
         if self.q_bias is not None and self.v_bias is not None:
             self.q_bias = nn.Parameter(self.q_bias.detach()[rows].clone())
             self.v_bias = nn.Parameter(self.v_bias.detach()[rows].clone())
+
+
+def _context(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+    """Scaled dot-product attention, (B, heads, N, head_dim) each."""
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16 and not torch.is_grad_enabled():
+        # PyTorch's own does not use a CPU's bfloat16 units; matrix products do (benchmarks/attempts.py). Some queries at a
+        # time, so that their scores stay in the cache.
+        scaled = (query * query.shape[-1] ** -0.5).contiguous()
+        turned, value = key.contiguous().transpose(2, 3), value.contiguous()
+        parts = [(part @ turned).softmax(dim=-1) @ value for part in scaled.split(_QUERIES, dim=2)]
+        return torch.cat(parts, dim=2)
+    return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
 
 
 class Projection(nn.Module):

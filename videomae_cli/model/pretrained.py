@@ -103,9 +103,10 @@ class PretrainedModel(nn.Module):
             model = cls(checkpoint.config)
         tensors = _fit(model, checkpoint)
         wanted = torch.float32 if dtype is None else _stored_dtype(tensors) if dtype == "auto" else dtype
-        # Copied, since tensors of a mapped file would follow the file.
-        owned = {name: tensor.to(device=device, dtype=wanted, copy=True) for name, tensor in tensors.items()}
-        model.load_state_dict({name: tensor.contiguous() for name, tensor in owned.items()}, assign=True)
+        # Where nothing has to be converted or moved, the weights stay in the mapped file: processes share them. The
+        # mapping is private, so training writes to memory of its own.
+        placed = {name: tensor.to(device=device, dtype=wanted) for name, tensor in tensors.items()}
+        model.load_state_dict({name: tensor.contiguous() for name, tensor in placed.items()}, assign=True)
         return model.to(device).eval()
 
     def save_pretrained(self, directory: str | Path) -> None:

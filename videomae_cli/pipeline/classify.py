@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from videomae_cli.engines import Engine, Logits, Network, TorchNetwork, engine_of
 from videomae_cli.errors import ModelOutputError, VideoMAEError
-from videomae_cli.model import VideoMAEForVideoClassification
+from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
 from videomae_cli.pipeline.batches import Batches, Passed, decode_found
 from videomae_cli.pipeline.devices import memory_reported
 from videomae_cli.results import Classification, Failure, Prediction, Source
@@ -25,7 +26,8 @@ log = logging.getLogger(__name__)
 class Classifier:
     """A model with all that is needed to use it on files. name and revision go into the records.
 
-    model: in evaluation mode, on its device; batch_size: views through the model at once.
+    model: in evaluation mode, on its device; batch_size: views through the model at once; network: what gives its logits,
+    where that is not PyTorch with the model as it is.
     """
 
     model: VideoMAEForVideoClassification
@@ -34,6 +36,12 @@ class Classifier:
     revision: str | None = None
     top_k: int = 5
     batch_size: int = 8
+    network: Network | None = None
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.network is None:
+            object.__setattr__(self, "network", TorchNetwork(Logits(self.model), engine_of(self.model)))
 
     def __call__(
         self,
@@ -87,22 +95,32 @@ class Classifier:
         return self.model.config.problem_type == "multi_label_classification"
 
     @property
+    def engine(self) -> Engine:
+        """What runs the model."""
+        assert self.network is not None, "made where none was given"
+        return self.network.engine
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """What of this decides the results, as plain values: for `jobs.Settings`."""
         return {
+            "weights": self.weights or weights_digest(self.model),
             "top_k": self.top_k,
             "resize": self.preprocessor.resize,
             "heads": self.model.config.num_attention_heads,
+            **self._network.identity,
             "labels": [self.model.config.id2label[i] for i in range(self.model.config.num_labels)],
         }
 
-    @torch.inference_mode()
     def logits(self, views: npt.NDArray[np.uint8]) -> torch.Tensor:
         """(V, T, H, W, 3) uint8 -> (V, labels) float32 on the CPU, all views at once. Raises ModelMemoryError."""
-        with memory_reported(self.model.device):
-            pixel_values = self.preprocessor.to_pixel_values(views).to(self.model.device, self.model.dtype)
-            logits: torch.Tensor = self.model(pixel_values).logits
-            return logits.float().cpu()
+        with memory_reported(self._network.engine.device):
+            return self._network(self.preprocessor.to_pixel_values(views, self._network.engine.device))
+
+    @property
+    def _network(self) -> Network:
+        assert self.network is not None, "made where none was given"
+        return self.network
 
     def _best(self, scores: torch.Tensor) -> tuple[Prediction, ...]:
         values, ids = scores.topk(min(self.top_k, len(scores)))

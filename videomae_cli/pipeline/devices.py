@@ -13,6 +13,8 @@ from videomae_cli.model import VideoMAEConfig, clip_gflops
 # Work (thousand million operations) that keeps a device busy long enough for what a call costs beside them not to count.
 _BATCH_GFLOPS = {"cpu": 50, "cuda": 12000, "mps": 2000}
 _MAX_BATCH = {"cpu": 32, "cuda": 256, "mps": 64}
+# Of a CUDA device's memory, what a batch may take by the estimate below; where that is wrong, batches are halved.
+_SHARE = 0.4
 
 
 def pick_device(name: str) -> torch.device:
@@ -28,7 +30,17 @@ def pick_device(name: str) -> torch.device:
 def auto_batch_size(config: VideoMAEConfig, device: torch.device) -> int:
     """Views at once where nobody says: one of a large model on a CPU, many of a small one."""
     fitting = int(_BATCH_GFLOPS[device.type] / clip_gflops(config))
+    if device.type == "cuda":
+        # Of the whole memory, not of what is free just now: the same job has the same batches, and so the same last bits.
+        memory = torch.cuda.get_device_properties(device).total_memory
+        fitting = min(fitting, int(_SHARE * memory / clip_bytes(config)))
     return max(1, min(_MAX_BATCH[device.type], fitting))
+
+
+def clip_bytes(config: VideoMAEConfig) -> int:
+    """About what a clip needs on its way through the model, in float32: its pixels twice, and what is alive in a block."""
+    tokens = config.num_patches * (6 * config.hidden_size + 2 * config.intermediate_size)
+    return 4 * (2 * config.num_patches * config.patch_dim + tokens)
 
 
 @contextmanager

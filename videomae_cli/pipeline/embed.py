@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from videomae_cli.engines import Engine, Features, Network, TorchNetwork, engine_of
 from videomae_cli.errors import ModelOutputError, OptionError, VideoMAEError
-from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
+from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel, weights_digest
 from videomae_cli.pipeline.batches import Batches, Passed, decode_found
 from videomae_cli.pipeline.classify import source_of
 from videomae_cli.pipeline.devices import memory_reported
@@ -50,22 +51,14 @@ class Pooling:
         if self.pool == "tokens" and crops > 1:
             raise OptionError("tokens of different crops show different places: give --crops 1")
 
-    def __call__(self, tokens: Tensor, config: VideoMAEConfig) -> Tensor:
-        """(V, N, D) tokens in the order t, h, w -> (V, R, D) with R = 1, slots, or N."""
-        if self.pool == "tokens":
-            return tokens
-        if self.pool == "time":
-            slots = config.grid[0]
-            return tokens.reshape(len(tokens), slots, -1, tokens.shape[-1]).mean(dim=2)
-        return tokens.mean(dim=1, keepdim=True)
-
 
 @dataclass(frozen=True)
 class Embedder:
     """An encoder with all that is needed to use it on files. name and revision go into the records.
 
     model: in evaluation mode, on its device. Of a classifier, the part before the labels, its `fc_norm` included; of any
-    other checkpoint, the encoder with its final norm. storage: "float32" or "float16", of the vectors.
+    other checkpoint, the encoder with its final norm. storage: "float32" or "float16", of the vectors. network: what gives
+    its tokens, where that is not PyTorch with the model as it is.
     """
 
     model: VideoMAEModel | VideoMAEForVideoClassification
@@ -75,10 +68,15 @@ class Embedder:
     pooling: Pooling = Pooling()
     storage: str = "float32"
     batch_size: int = 8
+    network: Network | None = None
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         if self.storage not in STORED:
             raise OptionError(f"unknown storage {self.storage!r}: choose {', '.join(STORED)}")
+        if self.network is None:
+            part = Features(self.model, self.pooling.pool, self.pooling.layer)
+            object.__setattr__(self, "network", TorchNetwork(part, engine_of(self.model)))
 
     def __call__(
         self,
@@ -98,10 +96,17 @@ class Embedder:
             yield self._result(passed)
 
     @property
+    def engine(self) -> Engine:
+        """What runs the model."""
+        assert self.network is not None, "made where none was given"
+        return self.network.engine
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """What of this decides the results, as plain values: for `jobs.Settings`."""
         p = self.pooling
         return {
+            "weights": self.weights or weights_digest(self.model),
             "pool": p.pool,
             "layer": p.layer,
             "normalize": p.normalize,
@@ -110,26 +115,14 @@ class Embedder:
             "dimensions": self.model.config.hidden_size,
             "resize": self.preprocessor.resize,
             "heads": self.model.config.num_attention_heads,
+            **(self.network.identity if self.network else {}),
         }
 
-    @torch.inference_mode()
     def vectors(self, views: npt.NDArray[np.uint8]) -> Tensor:
         """(V, T, H, W, 3) uint8 -> (V, R, D) float32 on the CPU, all views at once. Raises ModelMemoryError."""
-        with memory_reported(self.model.device):
-            pixel_values = self.preprocessor.to_pixel_values(views).to(self.model.device, self.model.dtype)
-            encoder = self.model if isinstance(self.model, VideoMAEModel) else self.model.videomae
-            layer = self.pooling.layer
-            encoded = encoder(pixel_values, output_hidden_states=layer is not None)
-            if layer is not None:
-                assert encoded.hidden_states is not None
-                pooled = self.pooling(encoded.hidden_states[layer], self.model.config)
-            else:
-                pooled = self.pooling(encoded.last_hidden_state, self.model.config)
-                norm = None if isinstance(self.model, VideoMAEModel) else self.model.fc_norm
-                # fc_norm was trained on means of tokens; on single tokens it says nothing.
-                if norm is not None and self.pooling.pool != "tokens":
-                    pooled = norm(pooled)
-            return pooled.float().cpu()
+        assert self.network is not None, "made where none was given"
+        with memory_reported(self.network.engine.device):
+            return self.network(self.preprocessor.to_pixel_values(views, self.network.engine.device))
 
     def _result(self, passed: Passed) -> Embedding:
         path, video = passed.path, passed.video

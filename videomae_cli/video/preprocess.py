@@ -146,17 +146,23 @@ class Preprocessor:
         c = self.config
         return FrameTransform(c.shortest_edge, c.size, c.crop, crops, self.resize, c.interpolation)
 
-    def to_pixel_values(self, clips: Frame) -> torch.Tensor:
-        """uint8 (V, T, H, W, 3) -> float32 (V, T, 3, H, W), rescaled and normalised."""
+    def to_pixel_values(self, clips: Frame, device: torch.device | None = None) -> torch.Tensor:
+        """uint8 (V, T, H, W, 3) -> float32 (V, T, 3, H, W), rescaled and normalised, on the device: a quarter of the bytes
+        travels, and to CUDA from memory that it reads by itself."""
         import torch
 
+        source = torch.from_numpy(np.ascontiguousarray(clips))
+        if device is not None and device.type == "cuda":
+            source = source.pin_memory().to(device, non_blocking=True)
+        elif device is not None:
+            source = source.to(device)
         # (V, T, H, W, 3) -> (V, T, 3, H, W)
-        pixels = torch.from_numpy(np.ascontiguousarray(clips)).permute(0, 1, 4, 2, 3).to(torch.float32).contiguous()
+        pixels = source.permute(0, 1, 4, 2, 3).to(torch.float32).contiguous()
         if self.config.rescale_factor is not None:
             pixels *= self.config.rescale_factor
         if self.config.mean is not None and self.config.std is not None:
-            pixels -= torch.tensor(self.config.mean).view(3, 1, 1)
-            pixels /= torch.tensor(self.config.std).view(3, 1, 1)
+            pixels -= torch.tensor(self.config.mean, device=source.device).view(3, 1, 1)
+            pixels /= torch.tensor(self.config.std, device=source.device).view(3, 1, 1)
         return pixels
 
 

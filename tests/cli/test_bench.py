@@ -1,0 +1,65 @@
+"""`videomae bench`: every engine that is there, measured, and a recommendation that follows from what was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from samples import Run
+
+from videomae_cli.cli.bench import Setting, _best
+
+
+def test_it_measures_every_engine(videomae: Run, video: Path, checkpoint: Path, tmp_path: Path) -> None:
+    store = {"VIDEOMAE_CACHE": str(tmp_path / "cache")}
+    done = videomae("bench", checkpoint, "--videos", video, "--rounds", "1", "--json", environment=store)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    settings = {(one["engine"], one["dtype"]): one for one in found["settings"]}
+    assert set(settings) == {
+        ("torch", "float32"),
+        ("torch", "bfloat16"),
+        ("openvino", "float32"),
+        ("openvino", "bfloat16"),
+        ("openvino", "int8"),
+    }
+    for one in settings.values():
+        assert one["clips_per_s"] > 0
+        assert 0 <= one["agree"] <= 1
+    assert settings["torch", "float32"]["off"] == 0
+    assert settings["openvino", "float32"]["off"] < 1e-4
+    recommended = settings[found["recommended"]["engine"], found["recommended"]["dtype"]]
+    assert recommended["off"] <= 0.02
+
+
+def test_for_people_it_is_a_table(videomae: Run, checkpoint: Path, tmp_path: Path) -> None:
+    store = {"VIDEOMAE_CACHE": str(tmp_path / "cache")}
+    done = videomae("bench", checkpoint, "--rounds", "1", environment=store)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[1].split()[:4] == ["engine", "dtype", "clips/s", "speed"]
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[-1].startswith("recommended here: ")
+    assert "int8" not in done.stdout, "which needs clips to be calibrated on"
+
+
+def test_a_video_that_is_none_is_told(videomae: Run, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "no.mp4").write_text("no video")
+    done = videomae("bench", checkpoint, "--videos", tmp_path / "no.mp4")
+    assert done.returncode == 2
+    assert done.stderr == "videomae: none of the videos can be read\n"
+
+
+@pytest.mark.parametrize(
+    ("speed", "off", "expected"),
+    [(2.0, 0.001, "bfloat16"), (2.0, 0.5, "float32"), (1.05, 0.001, "float32")],
+)
+def test_what_is_recommended_is_faster_and_near(speed: float, off: float, expected: str) -> None:
+    settings = [
+        Setting("torch", "float32", 1.0, 1.0, 0.0),
+        Setting("openvino", "bfloat16", speed, speed, off),
+        Setting("openvino", "int8", 9.0, 9.0, 0.001),
+        Setting("torch", "bfloat16", problem="not here"),
+    ]
+    assert _best(settings).dtype == expected

@@ -1,0 +1,253 @@
+"""Engines and number formats: the same weights give the same numbers, or nearly, and converted models are kept."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from videomae_cli.engines import Engine, Features, Logits, TorchNetwork, check_engine, make_network, pick_engine
+from videomae_cli.engines import openvino as through_openvino
+from videomae_cli.engines.store import kept, store_folder
+from videomae_cli.errors import DependencyError, OptionError, OutputError
+from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel, weights_digest
+
+CPU = torch.device("cpu")
+SIZES: dict[str, Any] = {
+    "image_size": 32,
+    "hidden_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 96,
+    "id2label": {i: str(i) for i in range(5)},
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where converted models go."""
+    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def classifier(**changes: Any) -> VideoMAEForVideoClassification:
+    """Every parameter random, the same in every call."""
+    torch.manual_seed(1)
+    model = VideoMAEForVideoClassification(VideoMAEConfig(**{**SIZES, "use_mean_pooling": True, **changes})).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.1)
+    return model
+
+
+def clips(count: int = 2) -> torch.Tensor:
+    return torch.randn(count, 16, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+
+
+def network(part: Logits | Features, name: str, dtype: str, **options: Any) -> Any:
+    digest = weights_digest(part)
+    return make_network(part, Engine(name, dtype, CPU), digest=digest, **options)
+
+
+@pytest.mark.parametrize("mean_pooling", [True, False])
+def test_openvino_in_float32_gives_the_logits_of_torch(mean_pooling: bool) -> None:
+    expected = TorchNetwork(Logits(classifier(use_mean_pooling=mean_pooling)), Engine("torch", "float32", CPU))(
+        clips(3)
+    )
+    got = network(Logits(classifier(use_mean_pooling=mean_pooling)), "openvino", "float32")
+    for count in (3, 1, 2):  # any number of views through one conversion
+        torch.testing.assert_close(got(clips(3)[:count]), expected[:count], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pool", "layer"), [("mean", None), ("time", None), ("tokens", None), ("mean", 1), ("tokens", 0)]
+)
+@pytest.mark.parametrize("kind", [VideoMAEModel, VideoMAEForVideoClassification])
+def test_openvino_gives_the_features_of_torch(kind: type[Any], pool: str, layer: int | None) -> None:
+    def model() -> Any:
+        net = classifier()
+        return net if kind is VideoMAEForVideoClassification else net.videomae
+
+    expected = TorchNetwork(Features(model(), pool, layer), Engine("torch", "float32", CPU))(clips())
+    got = network(Features(model(), pool, layer), "openvino", "float32")(clips())
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "tolerance"),
+    [("torch", "bfloat16", 0.05), ("openvino", "bfloat16", 0.05), ("openvino", "int8", 0.1)],
+)
+def test_shorter_numbers_stay_near(name: str, dtype: str, tolerance: float) -> None:
+    exact = TorchNetwork(Logits(classifier()), Engine("torch", "float32", CPU))(clips(8))
+    got = network(Logits(classifier()), name, dtype, calibration=lambda: clips(8).split(1))(clips(8))
+    difference = (got - exact).abs().max() / exact.abs().max()
+    assert 0 < difference < tolerance
+    assert got.dtype == torch.float32
+
+
+def test_a_model_is_converted_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = network(Logits(classifier()), "openvino", "float32")(clips())
+
+    def never(part: object) -> None:
+        raise AssertionError("converted again")
+
+    monkeypatch.setattr(through_openvino, "_converted", never)
+    second = network(Logits(classifier()), "openvino", "float32")(clips())
+    assert torch.equal(first, second)
+    network(Logits(classifier()), "openvino", "bfloat16")  # all floating formats share one
+    with pytest.raises(AssertionError, match="converted again"):
+        network(Features(classifier()), "openvino", "float32")  # but other outputs are another
+    other = classifier()
+    with torch.no_grad():
+        other.classifier.bias[0] += 1
+    with pytest.raises(AssertionError, match="converted again"):
+        network(Logits(other), "openvino", "float32")  # and other weights
+    assert len([place for place in cache.iterdir() if place.is_dir()]) == 1, "what failed leaves nothing"
+
+
+def test_eight_bit_numbers_are_calibrated_once(capfd: pytest.CaptureFixture[str]) -> None:
+    asked = []
+
+    def calibration() -> tuple[torch.Tensor, ...]:
+        asked.append(1)
+        return clips(4).split(1)
+
+    first = network(Logits(classifier()), "openvino", "int8", calibration=calibration)
+    second = network(Logits(classifier()), "openvino", "int8", calibration=calibration)
+    assert asked == [1]
+    assert torch.equal(first(clips()), second(clips()))
+    assert first.identity == second.identity
+    assert first.identity["calibration"], "another calibration is another model, and records say so"
+    assert capfd.readouterr().out == "", "standard output is for data"
+
+
+def test_without_a_clip_nothing_is_calibrated() -> None:
+    for calibration in (None, tuple):
+        with pytest.raises(OptionError, match="calibrated on clips"):
+            network(Logits(classifier()), "openvino", "int8", calibration=calibration)
+
+
+def test_torch_weights_are_given_up_once_openvino_has_them() -> None:
+    model = classifier()
+    network(Logits(model), "openvino", "float32")
+    assert all(parameter.is_meta for parameter in model.parameters())
+
+
+def test_the_makers_of_openvino_are_told_nothing() -> None:
+    through_openvino.load_openvino()
+    assert sys.modules["openvino_telemetry"] is None
+
+
+@pytest.mark.parametrize(("missing", "words"), [("openvino", "openvino"), ("nncf", "nncf")])
+def test_a_missing_package_is_told_with_what_installs_it(
+    missing: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(DependencyError, match=rf"needs the package {words}: pip install 'videomae-cli\[openvino\]'"):
+        network(Logits(classifier()), "openvino", "int8", calibration=lambda: [clips(1)])
+
+
+def test_a_format_that_this_cpu_lacks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(through_openvino, "capabilities", lambda: ["FP32", "INT8"])  # as an older CPU
+    with pytest.raises(OptionError, match="no units for bfloat16"):
+        network(Logits(classifier()), "openvino", "bfloat16")
+    assert pick_engine("openvino", "auto", CPU).dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "words"),
+    [
+        ("tf", "auto", "unknown engine"),
+        ("torch", "int4", "unknown dtype"),
+        ("torch", "int8", "needs --engine openvino"),
+    ],
+)
+def test_names_that_are_none_are_refused(name: str, dtype: str, words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        check_engine(name, dtype)
+
+
+def test_what_auto_means() -> None:
+    assert pick_engine("torch", "auto", CPU).dtype == "float32"
+    assert pick_engine("openvino", "auto", CPU).dtype in ("bfloat16", "float32")  # as the CPU has it
+    assert pick_engine("torch", "auto", torch.device("mps")).dtype == "float32"
+    with pytest.raises(OptionError, match="runs on the CPU"):
+        pick_engine("openvino", "auto", torch.device("cuda"))
+
+
+def test_the_store_is_where_the_user_wants_it(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert store_folder() == cache
+    monkeypatch.delenv("VIDEOMAE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert store_folder() == tmp_path / "xdg" / "videomae"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert store_folder() == Path.home() / ".cache" / "videomae"
+
+
+def test_what_is_kept_is_complete_or_not_there(cache: Path) -> None:
+    def breaks(folder: Path) -> None:
+        (folder / "half").write_text("x")
+        raise RuntimeError("cut")
+
+    with pytest.raises(RuntimeError, match="cut"):
+        kept({"a": 1}, breaks)
+    assert list(cache.iterdir()) == []
+    place = kept({"a": 1}, lambda folder: (folder / "whole").write_text("y") and None)
+    assert (place / "whole").read_text() == "y"
+    assert kept({"a": 1}, breaks) == place
+
+
+def test_two_at_once_keep_one(cache: Path) -> None:
+    def other_is_faster(folder: Path) -> None:
+        (folder / "mine").touch()
+        kept({"a": 1}, lambda theirs: (theirs / "theirs").touch())
+
+    place = kept({"a": 1}, other_is_faster)
+    assert (place / "theirs").exists()
+    assert list(cache.iterdir()) == [place]
+
+
+def test_a_store_that_can_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OutputError, match="set VIDEOMAE_CACHE"):
+        kept({"a": 1}, lambda folder: None)
+
+
+def test_compiled_for_one_size_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    expected = TorchNetwork(Logits(classifier()), Engine("torch", "float32", CPU))(clips(7))
+
+    def eager(function: Any, **options: Any) -> Any:
+        def run(pixel_values: torch.Tensor) -> Any:
+            sizes.append(len(pixel_values))
+            if len(pixel_values) > 4:
+                raise torch.OutOfMemoryError("too many")
+            return function(pixel_values)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", eager)
+    engine = Engine("torch", "float32", CPU, compiled=True)
+    got = make_network(Logits(classifier()), engine, digest="", size=8)
+    assert sizes == [8, 4], "halved until it fits, before the first clip"
+    torch.testing.assert_close(got(clips(7)), expected)
+    assert set(sizes[1:]) == {4}, "of one size only"
+    assert got.identity["compile"] == "yes"
+
+
+def test_what_can_not_be_compiled_is_told_before_the_first_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "/nonexistent")
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/nonexistent"))
+    monkeypatch.setattr("torch._inductor.config.fx_graph_cache", False)
+    torch._dynamo.reset()
+    with pytest.raises(OptionError, match=r"--compile does not work here .*leave it out"):
+        make_network(Logits(classifier()), Engine("torch", "float32", CPU, compiled=True), digest="")
+
+
+def test_openvino_is_not_compiled_by_torch() -> None:
+    with pytest.raises(OptionError, match="--compile is for --engine torch"):
+        pick_engine("openvino", "float32", CPU, compiled=True)

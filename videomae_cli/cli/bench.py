@@ -1,0 +1,224 @@
+"""`videomae bench`: how fast this machine runs a model, in every engine and number format that it has."""
+
+from __future__ import annotations
+
+import gc
+import json
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from videomae_cli.cli import console, options
+from videomae_cli.cli.loading import calibration_on, find_hints, preprocessor_for
+from videomae_cli.cli.transfers import bring
+from videomae_cli.errors import DependencyError, OptionError
+from videomae_cli.video import Decoder, SamplingSpec, find_videos
+
+if TYPE_CHECKING:
+    import torch
+
+    from videomae_cli.engines import Engine, Network
+
+# Settings that may be recommended: how far their outputs may be from float32's, as a share of the largest.
+NEAR = 0.02
+WARM_UP = 1
+
+
+@dataclass
+class Setting:
+    """One engine and format. clips_per_s: median over rounds; speed: against PyTorch in float32; off: the largest
+    difference of outputs over the largest output; agree: share of clips with the same best label, where there are labels
+    and real clips; problem: why there is nothing else."""
+
+    engine: str
+    dtype: str
+    clips_per_s: float | None = None
+    speed: float | None = None
+    off: float | None = None
+    agree: float | None = None
+    problem: str | None = None
+    seconds: list[float] = field(default_factory=list)
+
+
+def bench(
+    model: Annotated[
+        str, typer.Argument(help="A checkpoint, as --model takes it elsewhere.", metavar="MODEL")
+    ] = options.DEFAULT_MODEL,
+    videos: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--videos", help="Measure on clips of these, and int8 too, which is calibrated on them.", metavar="PATH"
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Times that every setting has its turn.")] = 5,
+    batch_size: options.BatchSize = None,
+    device: options.Device = "auto",
+    revision: options.Revision = None,
+    heads: options.Heads = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    debug: options.Debug = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Measure clips a second per engine and number format, and say which to use here.
+
+    Only the model is measured: decoding runs beside it. Without --videos its input is noise.
+    """
+    console.configure(debug=debug, quiet=quiet)
+    measured = _measure(model, revision, device, heads, videos or [], rounds, batch_size)
+    about, settings = next(measured), list(next(measured))
+    best = _best(settings)
+    if as_json:
+        found = [{key: value for key, value in asdict(one).items() if key != "seconds"} for one in settings]
+        chosen = {"engine": best.engine, "dtype": best.dtype}
+        typer.echo(json.dumps({"schema_version": 1, **about, "settings": found, "recommended": chosen}))
+        return
+    _show(about, settings, best)
+
+
+def _measure(
+    name: str,
+    revision: str | None,
+    device: str,
+    heads: int | None,
+    videos: Sequence[str],
+    rounds: int,
+    batch_size: int | None,
+) -> Iterator[Any]:
+    """What is measured, and then every setting, measured."""
+    from videomae_cli.cli.display import consoles, waiting
+    from videomae_cli.engines import pick_engine
+    from videomae_cli.pipeline import auto_batch_size, pick_device
+
+    where = pick_device(device)
+    source = bring(name, revision)
+    config = _part(source.path, heads).config
+    size = batch_size or auto_batch_size(config, where)
+    clips = _clips(source.path, source.name, config, videos, size)
+    yield {"model": source.name, "device": where.type, "batch_size": size, "clips": len(clips) if videos else 0}
+    settings = [Setting(engine, dtype) for engine, dtype in _wanted(where.type, real=bool(videos))]
+    networks: dict[int, Network] = {}
+    with waiting("preparing", consoles()[1]):
+        for number, one in enumerate(settings):
+            try:
+                networks[number] = _network(source.path, heads, pick_engine(one.engine, one.dtype, where), clips)
+            except (DependencyError, OptionError) as error:
+                one.problem = str(error)
+    with waiting("measuring", consoles()[1]):
+        _compare(settings, networks, clips, labels=bool(config.num_labels) and bool(videos))
+        batch = clips[:size] if len(clips) >= size else clips.repeat(-(-size // len(clips)), 1, 1, 1, 1)[:size]
+        for turn in range(rounds + WARM_UP):
+            for number, network in networks.items():
+                started = time.perf_counter()
+                network(batch)
+                if turn >= WARM_UP:
+                    settings[number].seconds.append(time.perf_counter() - started)
+    base = statistics.median(settings[0].seconds)
+    for one in settings:
+        if one.seconds:
+            middle = statistics.median(one.seconds)
+            one.clips_per_s, one.speed = size / middle, base / middle
+    yield settings
+
+
+def _wanted(device: str, *, real: bool) -> list[tuple[str, str]]:
+    """Engines and formats for a device; PyTorch in float32, to which others are compared, first."""
+    if device == "cuda":
+        return [("torch", "float32"), ("torch", "bfloat16"), ("torch", "float16")]
+    if device == "mps":
+        return [("torch", "float32"), ("torch", "float16")]
+    found = [("torch", "float32"), ("torch", "bfloat16"), ("openvino", "float32"), ("openvino", "bfloat16")]
+    return [*found, ("openvino", "int8")] if real else found
+
+
+def _part(path: Any, heads: int | None) -> Any:
+    from videomae_cli.engines import Features, Logits
+    from videomae_cli.model import VideoMAEForVideoClassification, load_encoder
+
+    net = load_encoder(path, num_attention_heads=heads)
+    if isinstance(net, VideoMAEForVideoClassification) and net.config.num_labels:
+        return Logits(net)
+    return Features(net)
+
+
+def _network(path: Any, heads: int | None, engine: Engine, clips: torch.Tensor) -> Network:
+    from videomae_cli.engines import make_network
+    from videomae_cli.model import weights_digest
+
+    part = _part(path, heads)
+    network = make_network(
+        part, engine, digest=weights_digest(part), calibration=lambda: [clip[None] for clip in clips]
+    )
+    del part
+    gc.collect()
+    return network
+
+
+def _clips(path: Any, name: str, config: Any, videos: Sequence[str], size: int) -> torch.Tensor:
+    """(V, T, C, H, W): of the videos, or one batch of noise."""
+    import torch
+
+    from videomae_cli.engines import calibration_clips
+
+    if not videos:
+        shape = (config.num_frames, config.num_channels, *config.image_hw)
+        return torch.randn(size, *shape, generator=torch.Generator().manual_seed(0))
+    found = find_videos(videos)
+    with Decoder() as decoder:
+        hints = find_hints(config.num_frames, config.extra, name)
+        calibrate = calibration_on(found, SamplingSpec(), decoder)
+        preprocessor = preprocessor_for(path, config.image_hw, "antialias")
+        clips = list(calibrate(preprocessor, hints, calibration_clips(config)))
+    if not clips:
+        raise OptionError("none of the videos can be read")
+    return torch.cat(clips)
+
+
+def _compare(settings: Sequence[Setting], networks: dict[int, Network], clips: torch.Tensor, *, labels: bool) -> None:
+    """How far the outputs of each setting are from those of the first."""
+    outputs = {}
+    import torch
+
+    for number, network in networks.items():
+        outputs[number] = torch.cat([network(clip[None]) for clip in clips])
+        exact = outputs[0]
+        settings[number].off = float((outputs[number] - exact).abs().max() / exact.abs().max())
+        if labels:
+            settings[number].agree = float((outputs[number].argmax(-1) == exact.argmax(-1)).float().mean())
+
+
+def _best(settings: Sequence[Setting]) -> Setting:
+    """The fastest floating format that is near enough, if it is worth a word at all."""
+    near = [one for one in settings if one.speed and one.dtype != "int8" and (one.off or 0.0) <= NEAR]
+    fastest = max(near, key=lambda one: one.speed or 0.0)
+    return fastest if (fastest.speed or 0.0) > 1.1 else settings[0]
+
+
+def _show(about: dict[str, Any], settings: Sequence[Setting], best: Setting) -> None:
+    real = f"{about['clips']} clips" if about["clips"] else "noise"
+    typer.echo(f"{about['model']} on {about['device']}, {about['batch_size']} at once, {real}")
+    typer.echo(f"{'engine':<10}{'dtype':<10}{'clips/s':>9}{'speed':>8}{'off by':>10}{'same label':>12}")
+    for one in settings:
+        if one.problem:
+            typer.echo(f"{one.engine:<10}{one.dtype:<10}  {one.problem}")
+            continue
+        same = "" if one.agree is None else f"{one.agree:.0%}"
+        typer.echo(
+            f"{one.engine:<10}{one.dtype:<10}{one.clips_per_s:>9.2f}{f'{one.speed:.2f}x':>8}{one.off:>10.1e}{same:>12}"
+        )
+    chosen = " ".join(_flags(best)) or "the defaults"
+    typer.echo(f"recommended here: {chosen}")
+    small = next((one for one in settings if one.dtype == "int8" and one.speed), None)
+    if small is not None and (small.speed or 0) > (best.speed or 0):
+        typer.echo(
+            f"faster still, {small.speed:.2f}x: {' '.join(_flags(small))}; look at its labels on your own videos"
+        )
+
+
+def _flags(one: Setting) -> list[str]:
+    if (one.engine, one.dtype) == ("torch", "float32"):
+        return []
+    return [*(["--engine", one.engine] if one.engine != "torch" else []), "--dtype", one.dtype]

@@ -1,0 +1,110 @@
+"""A part of a model through OpenVINO: traced and converted once, kept on disk, compiled for this CPU at every start."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videomae_cli.engines.networks import Calibration, Features, Logits
+from videomae_cli.engines.precision import Engine
+from videomae_cli.engines.store import kept
+from videomae_cli.errors import DependencyError, OptionError
+
+# Of what is kept on disk; a change of how models are converted makes another number, and older ones are not found.
+FORMAT = 1
+_HINTS = {
+    "float32": "f32",
+    "bfloat16": "bf16",
+    "float16": "f16",
+    "int8": "bf16",
+}  # what int8 leaves over is in bfloat16 where the CPU has it
+_NEEDED = {"bfloat16": "BF16", "float16": "FP16"}
+_INSTALL = "pip install 'videomae-cli[openvino]'"
+
+
+class OpenVINONetwork:
+    """See `Network`. The torch weights are not needed any more once it is made."""
+
+    def __init__(
+        self, part: Logits | Features, engine: Engine, *, digest: str, calibration: Calibration | None = None
+    ) -> None:
+        self.engine = engine
+        openvino = load_openvino()
+        file = model_file(part, engine, digest=digest, calibration=calibration)
+        calibrated = file.with_name("calibration.txt")
+        self._calibrated = calibrated.read_text().strip() if calibrated.exists() else None
+        core = openvino.Core()
+        if _NEEDED.get(engine.dtype, "FP32") not in capabilities():
+            # It would quietly take another format.
+            raise OptionError(f"this CPU has no units for {engine.dtype}: choose another --dtype")
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINTS[engine.dtype]}
+        threads = torch.get_num_threads()
+        self._compiled = core.compile_model(file, "CPU", settings | {"INFERENCE_NUM_THREADS": threads})
+        self._version = openvino.__version__
+        self._request = self._compiled.create_infer_request()
+
+    @property
+    def identity(self) -> dict[str, str]:
+        about = {"engine": "openvino", "dtype": self.engine.dtype, "openvino": self._version}
+        return about | ({"calibration": self._calibrated} if self._calibrated else {})
+
+    def __call__(self, pixel_values: Tensor) -> Tensor:
+        given = pixel_values.detach().to("cpu", torch.float32).contiguous().numpy()
+        # Its own copy: the next call writes to the same memory.
+        return torch.from_numpy(self._request.infer([given])[0].copy())
+
+
+def model_file(part: Logits | Features, engine: Engine, *, digest: str, calibration: Calibration | None = None) -> Path:
+    """The converted model, from the disk or made now: float32 for all of OpenVINO's floating formats, or int8."""
+    openvino = load_openvino()
+    about = {
+        "format": FORMAT,
+        "kind": part.kind,
+        "weights": digest,
+        "config": part.config.to_dict(),
+        "openvino": openvino.__version__,
+    }
+    if engine.dtype != "int8":
+        return kept(about, lambda folder: _convert(part, folder)) / "model.xml"
+    from videomae_cli.engines.int8 import nncf_version, quantize
+
+    about |= {"dtype": "int8", "nncf": nncf_version()}
+    return kept(about, lambda folder: quantize(_converted(part), calibration, folder)) / "model.xml"
+
+
+def load_openvino() -> Any:
+    """The package, without the part of it that reports its use to its makers. Raises DependencyError."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ImportError as error:
+        raise DependencyError(f"--engine openvino needs the package openvino: {_INSTALL} ({error})") from None
+    return openvino
+
+
+def capabilities() -> list[str]:
+    """What OpenVINO finds this CPU to compute in: "FP32", "BF16", ... Raises DependencyError."""
+    return list(load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+def _convert(part: Logits | Features, folder: Path) -> None:
+    load_openvino().save_model(_converted(part), folder / "model.xml", compress_to_fp16=False)
+
+
+def _converted(part: Logits | Features) -> Any:
+    """The part as OpenVINO's graph, for any number of views."""
+    config = part.config
+    shape = (config.num_frames, config.num_channels, *config.image_hw)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # the tracer's, on checks of shapes, which are the same for all clips
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+            part.to("cpu", torch.float32), torch.zeros(1, *shape), check_trace=False, strict=False
+        )
+        model = load_openvino().convert_model(traced, example_input=torch.zeros(1, *shape))
+    model.reshape([-1, *shape])
+    return model
