@@ -130,3 +130,15 @@ class EmbeddingsError(VideoMAEError):
     """A file that should hold embeddings and doesn't, or holds some that can't be compared."""
 
     kind = "embeddings"
+
+
+class TrainingError(VideoMAEError):
+    """Training can't go on: a loss that is no number, too little memory, a damaged state. What was saved stays."""
+
+    kind = "training"
+
+
+class DatasetError(VideoMAEError):
+    """Labelled data that can't be read, contradicts itself, or leaves nothing to learn from."""
+
+    kind = "dataset"

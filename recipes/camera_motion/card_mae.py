@@ -13,7 +13,7 @@ tags: [videomae, masked-autoencoder]
 # camera-motion-mae
 
 A small masked autoencoder for video (64x64 input, 16 frames, patch 8, tubelet 2, hidden 228 x 4 layers, decoder 152 x 4 layers,
-3.8 M parameters, stored as float16), trained from scratch by `recipes/camera_motion/pretrain.py` in this repository. It is there
+3.8 M parameters, stored as float16), trained from scratch by `recipes/camera_motion/autoencoder.py` in this repository. It is there
 so that previews of what a masked autoencoder does work with no download, and ships inside the package `videomae-cli`:
 
     videomae reconstruct clip.mp4 -o preview.gif

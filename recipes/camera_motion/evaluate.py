@@ -25,10 +25,10 @@ import numpy.typing as npt
 import torch
 
 from recipes.camera_motion.card import write_card
+from recipes.camera_motion.classifier import SPREAD
 from recipes.camera_motion.motion import LABELS
 from recipes.camera_motion.render import Renderer
 from recipes.camera_motion.sources import load_pictures
-from recipes.camera_motion.train import SPREAD
 from recipes.camera_motion.windows import windows, write
 from videomae_cli.hub import resolve
 from videomae_cli.model import VideoMAEForVideoClassification

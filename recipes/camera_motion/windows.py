@@ -6,7 +6,7 @@ subjects (pedestrians, cyclists, traffic) go on moving inside. Windows are cut a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,10 +94,10 @@ def _window(rng: np.random.Generator, frames: Clip, label: str, side: int) -> Cl
     return np.stack(out)
 
 
-def windows(folder: Path, *, per_label: int, seed: int = 1) -> Iterator[Window]:
+def windows(folder: Path, chosen: Sequence[Recording] = HELD_OUT, *, per_label: int, seed: int = 1) -> Iterator[Window]:
     """`per_label` windows of every label, taken from the recordings in turn; 33 to 64 frames where there are as many."""
     rng = np.random.default_rng(seed)
-    recordings = [(f"{r.file}:{r.start}-{r.stop}", read(folder, r)) for r in HELD_OUT]
+    recordings = [(f"{r.file}:{r.start}-{r.stop}", read(folder, r)) for r in chosen]
     for label in LABELS:
         made = 0
         while made < per_label:

@@ -164,3 +164,50 @@ Scale = Annotated[
 OneVideo = Annotated[str, typer.Argument(help="A video file.", metavar="PATH")]
 FewClips = Annotated[int, typer.Option(min=1, help="Clips of the file, shown one after the other.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a line.")]
+
+# Training.
+RunFolder = Annotated[
+    str,
+    typer.Option("--output", "-o", help="The folder to write: the checkpoint, and how it came about.", metavar="DIR"),
+]
+ValFraction = Annotated[
+    float, typer.Option("--val", help="Part of the files that is held out, where the data doesn't say; 0 for none.")
+]
+CheckData = Annotated[bool, typer.Option(help="Whether every file is tried before training begins.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Times through the data. Default: by the size of the data.")]
+TrainBatch = Annotated[
+    int | None, typer.Option("--batch-size", min=1, help="Clips at once, of each process. Default: at most 16.")
+]
+Accumulate = Annotated[
+    int | None, typer.Option(min=1, help="Batches to a step: larger steps where memory is small. Default 1.")
+]
+LearningRate = Annotated[
+    float | None, typer.Option(help="Peak learning rate. Default: the published one, scaled to the batch.")
+]
+WeightDecay = Annotated[float | None, typer.Option(min=0, help="Default 0.05.")]
+CropScale = Annotated[
+    float | None, typer.Option(help="Least part of a frame's area that a training clip shows. Default 0.5.")
+]
+Repeats = Annotated[
+    int | None, typer.Option(min=1, help="Times that a file is drawn in an epoch, each time anew. Default 1.")
+]
+Patience = Annotated[
+    int | None, typer.Option(min=1, help="Stop after so many epochs without a better score on held-out clips.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Of everything that is drawn at random.")]
+TrainDtype = Annotated[
+    str,
+    typer.Option(
+        help="Of the products; the weights stay float32. auto: bfloat16 on CUDA that has it, else float32.",
+        metavar="auto|float32|bfloat16",
+    ),
+]
+GradientCheckpointing = Annotated[
+    bool, typer.Option("--gradient-checkpointing", help="Much less memory for a third more time.")
+]
+SetValues = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="For a task of your own. May be repeated.", metavar="NAME=VALUE"),
+]
+ResumeRun = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder, if there is one.")]
+OverwriteRun = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder by a new one.")]

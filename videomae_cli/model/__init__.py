@@ -7,14 +7,19 @@ from videomae_cli.model.convert import convert
 from videomae_cli.model.describe import ModelDescription, clip_gflops, describe
 from videomae_cli.model.encoders import load_encoder
 from videomae_cli.model.identity import weights_digest
+from videomae_cli.model.inference import Overrides
+from videomae_cli.model.loading import Checkpoint, load_checkpoint
 from videomae_cli.model.outputs import ClassifierOutput, EncoderOutput, PreTrainingOutput
 from videomae_cli.model.pretraining import VideoMAEForPreTraining
+from videomae_cli.model.starting import start_classifier
 from videomae_cli.model.videomae import VideoMAEForVideoClassification, VideoMAEModel
 
 __all__ = [
+    "Checkpoint",
     "ClassifierOutput",
     "EncoderOutput",
     "ModelDescription",
+    "Overrides",
     "PreTrainingOutput",
     "VideoMAEConfig",
     "VideoMAEForPreTraining",
@@ -23,6 +28,8 @@ __all__ = [
     "clip_gflops",
     "convert",
     "describe",
+    "load_checkpoint",
     "load_encoder",
+    "start_classifier",
     "weights_digest",
 ]

@@ -124,9 +124,9 @@ class SelfAttention(nn.Module):
         batch, length, _ = x.shape
         # (B, N, D) -> (B, N, heads, head_dim) -> (B, heads, N, head_dim)
         split = (batch, length, self.num_heads, self.head_dim)
-        query = functional.linear(x, self.query.weight, self.q_bias).view(split).transpose(1, 2)
-        key = functional.linear(x, self.key.weight).view(split).transpose(1, 2)
-        value = functional.linear(x, self.value.weight, self.v_bias).view(split).transpose(1, 2)
+        query = _linear(self.query, x, self.q_bias).view(split).transpose(1, 2)
+        key = _linear(self.key, x, None).view(split).transpose(1, 2)
+        value = _linear(self.value, x, self.v_bias).view(split).transpose(1, 2)
         dropout = self.dropout if self.training else 0.0
         weights: Tensor | None = None
         if need_weights:
@@ -151,6 +151,14 @@ class SelfAttention(nn.Module):
         if self.q_bias is not None and self.v_bias is not None:
             self.q_bias = nn.Parameter(self.q_bias.detach()[rows].clone())
             self.v_bias = nn.Parameter(self.v_bias.detach()[rows].clone())
+
+
+def _linear(layer: nn.Module, x: Tensor, bias: Tensor | None) -> Tensor:
+    """A layer without a bias of its own and one from elsewhere, in one product; or whatever was put in its place."""
+    if type(layer) is nn.Linear:
+        return functional.linear(x, layer.weight, bias)
+    out: Tensor = layer(x)  # a low-rank adapter around it (`videomae_cli.training.lora`)
+    return out if bias is None else out + bias
 
 
 def _context(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:

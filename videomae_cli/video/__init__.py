@@ -6,6 +6,7 @@
     reader      one file -> exactly the frames asked for, in this process (`open_video`)
     decoder     many files -> decoded clips, in processes that may hang or crash without harm (`Decoder`)
     preprocess  resize, crop and normalise as the checkpoint's own processor does
+    augment     the same at random, for training
 
 Example:
 
@@ -25,6 +26,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from videomae_cli.video.augment import AugmentTransform
     from videomae_cli.video.clips import ClipRequest, DecodedVideo
     from videomae_cli.video.decoder import Decoder, auto_workers
     from videomae_cli.video.discovery import Filter, FoundVideo, discover
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from videomae_cli.video.sampling import SamplingPlan, SamplingSpec, parse_time, plan_clips
 
 __all__ = [
+    "AugmentTransform",
     "ClipRequest",
     "DecodedVideo",
     "Decoder",
@@ -55,6 +58,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "AugmentTransform": "augment",
     "ClipRequest": "clips",
     "DecodedVideo": "clips",
     "Decoder": "decoder",

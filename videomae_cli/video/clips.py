@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import DecodeError, FileChangedError
-from videomae_cli.video.preprocess import FrameTransform
 from videomae_cli.video.reader import VideoInfo, VideoReader, open_video
 from videomae_cli.video.sampling import SamplingPlan, SamplingSpec, plan_clips
 
 Frame = npt.NDArray[np.uint8]
+# One decoded frame (H, W, 3) -> its crops (K, h, w, 3): `FrameTransform` or `AugmentTransform`.
+Transform = Callable[[Frame], Frame]
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class ClipRequest:
 
     path: str | os.PathLike[str]
     sampling: SamplingSpec = field(default_factory=SamplingSpec)
-    transform: FrameTransform | None = None
+    transform: Transform | None = None
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,27 @@ class PreprocessConfig:
             interpolation=_RESAMPLE[resample],
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """As `preprocessor_config.json` has it, for this package and for transformers."""
+        height, width = self.size or (0, 0)
+        size = {"height": height, "width": width} if self.size else {"shortest_edge": self.shortest_edge or 224}
+        settings: dict[str, Any] = {
+            "image_processor_type": "VideoMAEImageProcessor",
+            "do_resize": self.size is not None or self.shortest_edge is not None,
+            "size": size,
+            "resample": next(number for number, name in _RESAMPLE.items() if name == self.interpolation),
+            "do_center_crop": self.crop is not None,
+            "do_rescale": self.rescale_factor is not None,
+            "do_normalize": self.mean is not None,
+        }
+        if self.crop is not None:
+            settings["crop_size"] = {"height": self.crop[0], "width": self.crop[1]}
+        if self.rescale_factor is not None:
+            settings["rescale_factor"] = self.rescale_factor
+        if self.mean is not None and self.std is not None:
+            settings |= {"image_mean": list(self.mean), "image_std": list(self.std)}
+        return settings
+
 
 @dataclass(frozen=True)
 class FrameTransform:

@@ -13,9 +13,11 @@ Something-Something V2 test (ssv2.py). `protocol="paper"` fixes 5 x 3 and 2 x 3 
 from __future__ import annotations
 
 import math
+import random
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from videomae_cli.errors import OptionError, VideoError
 
@@ -31,7 +33,8 @@ PAPER_CROPS = 3
 class SamplingSpec:
     """What is wanted; None means "as `protocol` says". Times in seconds, `fps` in frames per second.
 
-    checkpoint_family, checkpoint_stride: how the checkpoint's training data was sampled; used by family "auto".
+    checkpoint_family, checkpoint_stride: how the checkpoint's training data was sampled; used by family "auto". seed: draw
+    the frames at random, as training does, instead of evenly.
     """
 
     frames: int = 16
@@ -45,6 +48,7 @@ class SamplingSpec:
     end: float | None = None
     checkpoint_family: str | None = None
     checkpoint_stride: int | None = None
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("frames", "stride", "clips", "checkpoint_stride"):
@@ -79,6 +83,10 @@ class SamplingSpec:
             raise OptionError(f"the paper protocol fixes {names} itself: leave out either it or {names}")
         if self.resolved_family not in PAPER_CLIPS:
             raise OptionError(f"the paper has no {self.resolved_family!r} protocol: choose dense or segments")
+
+    def within(self, start: float | None, end: float | None) -> SamplingSpec:
+        """The same over a part of each file, in seconds; None leaves a bound as it is."""
+        return replace(self, start=self.start if start is None else start, end=self.end if end is None else end)
 
     @property
     def resolved_family(self) -> str:
@@ -128,7 +136,10 @@ def plan_clips(
     family = spec.resolved_family
     stride = _stride(spec, len(pool)) if family == "dense" else None
     count = _clip_count(spec, family, seconds)
-    positions = _POSITIONS[family](len(pool), spec.frames, stride or 1, count)
+    if spec.seed is None:
+        positions = _POSITIONS[family](len(pool), spec.frames, stride or 1, count)
+    else:
+        positions = _drawn(random.Random(spec.seed), family, len(pool), spec.frames, stride or 1, count)
     clips = tuple(tuple(pool[position] for position in clip) for clip in positions)
     description = _describe(spec, family, stride, count, len(pool), seconds)
     return SamplingPlan(family, stride, clips, spec.resolved_crops, description, num_frames, (first, stop))
@@ -167,6 +178,26 @@ def segments_positions(count: int, frames: int, stride: int, clips: int) -> list
     tick = count / frames
     shifts = [tick / 2] if clips == 1 else [tick * c / clips for c in range(clips)]
     return [[int(shift + tick * x) for x in range(frames)] for shift in shifts]
+
+
+def _drawn(chance: random.Random, family: str, count: int, frames: int, stride: int, clips: int) -> list[list[int]]:
+    """As in training: a dense clip begins anywhere, and of each segment any frame is taken (TSN, section 3.1)."""
+    result = []
+    for k in range(clips):
+        span = (frames - 1) * stride + 1
+        if family == "dense":
+            if count <= span:
+                result += dense_positions(count, frames, stride, 1)
+                continue
+            first = chance.randrange(count - span + 1)
+            result.append(list(range(first, first + span, stride)))
+            continue
+        first, stop = (0, count) if family == "segments" else (count * k // clips, count * (k + 1) // clips)
+        tick = max(stop - first, 1) / frames
+        edges = [first + int(tick * x) for x in range(frames + 1)]
+        picked = (a + chance.randrange(max(b - a, 1)) for a, b in pairwise(edges))
+        result.append([min(position, count - 1) for position in picked])
+    return result
 
 
 _POSITIONS = {"dense": dense_positions, "uniform": uniform_positions, "segments": segments_positions}
@@ -247,6 +278,8 @@ def _describe(spec: SamplingSpec, family: str, stride: int | None, clips: int, c
     if stride is not None:
         words.append(f"stride {stride}")
     words.append(f"{spec.resolved_crops} crop{'s' if spec.resolved_crops != 1 else ''}")
+    if spec.seed is not None:
+        words.append("drawn at random")
     if spec.fps is not None:
         words.append(f"at {spec.fps:g} fps by time")
     if spec.start is not None or spec.end is not None:

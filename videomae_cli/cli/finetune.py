@@ -1,0 +1,186 @@
+"""`videomae finetune`: your own classes from a folder or a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from videomae_cli.cli import console, options
+from videomae_cli.cli.batch import check_progress
+from videomae_cli.errors import OptionError
+from videomae_cli.video import SamplingSpec
+
+MODES = ("auto", "head", "full", "lora")
+
+DataPath = Annotated[
+    str,
+    typer.Argument(
+        help="A folder of class folders (or of train/ and val/ with class folders), a CSV, TSV, Parquet or JSON Lines table "
+        "of path and label, or a Python file with a task of your own.",
+        metavar="DATA",
+    ),
+]
+
+
+def finetune(
+    data: DataPath,
+    output: options.RunFolder,
+    init: Annotated[
+        str,
+        typer.Option(
+            help="Where to start: a bundled name (camera-motion-mae), a hub id, or a directory.",
+            metavar="NAME|HUB_ID|DIR",
+        ),
+    ] = options.DEFAULT_MODEL,
+    revision: options.Revision = None,
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="head: the encoder stays, a linear classifier in seconds; full: all weights; lora: small matrices beside "
+            "those of the attention. auto: head for fewer than 10 clips a class, or a large model on a CPU, else full.",
+            metavar="auto|head|full|lora",
+        ),
+    ] = "auto",
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Names for labels that are numbers: one a line, JSON, or CSV.", metavar="FILE"),
+    ] = None,
+    val: options.ValFraction = 0.2,
+    check: options.CheckData = True,
+    epochs: options.Epochs = None,
+    batch_size: options.TrainBatch = None,
+    accumulate: options.Accumulate = None,
+    lr: options.LearningRate = None,
+    warmup: Annotated[
+        float | None, typer.Option(min=0, help="Epochs of rising rate. Default 5, or a fifth of all.")
+    ] = None,
+    weight_decay: options.WeightDecay = None,
+    layer_decay: Annotated[
+        float | None, typer.Option(help="The rate of a layer as a part of that of the one above. Default 0.75.")
+    ] = None,
+    drop_path: Annotated[float | None, typer.Option(help="Stochastic depth of the last block. Default 0.1.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="Default 0.1.")] = None,
+    mixup: Annotated[float | None, typer.Option(help="Alpha of mixup. Default 0.8; 0 below 1,000 clips.")] = None,
+    cutmix: Annotated[float | None, typer.Option(help="Alpha of cutmix. Default 1; 0 below 1,000 clips.")] = None,
+    augment_ops: Annotated[
+        int | None, typer.Option(min=0, help="RandAugment: operations. Default 4; 2 below 1,000 clips.")
+    ] = None,
+    augment_magnitude: Annotated[
+        float | None,
+        typer.Option(min=0, max=10, help="RandAugment: strength, 0 to 10. Default 7; 5 below 1,000 clips."),
+    ] = None,
+    erase: Annotated[
+        float | None, typer.Option(help="How often a box is filled with noise. Default 0.25; 0 below 1,000 clips.")
+    ] = None,
+    crop_scale: options.CropScale = None,
+    flip: Annotated[
+        bool | None,
+        typer.Option(help="Mirror half of the clips. Default: unless a label says left, right or clockwise."),
+    ] = None,
+    repeats: options.Repeats = None,
+    ema: Annotated[
+        float | None,
+        typer.Option(help="Save an average of the weights, of which a step leaves this much, such as 0.999."),
+    ] = None,
+    lora_rank: Annotated[int, typer.Option(min=1, help="Rank of the matrices of --mode lora.")] = 16,
+    penalty: Annotated[
+        float | None, typer.Option(min=0, help="L2 penalty of --mode head. Default: the best of six on held-out clips.")
+    ] = None,
+    patience: options.Patience = None,
+    seed: options.Seed = 0,
+    sampling: options.Sampling = "auto",
+    stride: options.Stride = None,
+    clips: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Clips a file: of --mode head all, of others held-out files only. Default as classify."
+        ),
+    ] = None,
+    fps: options.Fps = None,
+    device: options.Device = "auto",
+    dtype: options.TrainDtype = "auto",
+    compiled: options.Compile = False,
+    gradient_checkpointing: options.GradientCheckpointing = False,
+    heads: options.Heads = None,
+    timeout: options.Timeout = 120.0,
+    workers: options.Workers = None,
+    set_values: options.SetValues = None,
+    resume: options.ResumeRun = False,
+    overwrite: options.OverwriteRun = False,
+    dry_run: options.DryRun = False,
+    progress: options.ProgressMode = "auto",
+    debug: options.Debug = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a classifier of your own classes.
+
+    OUT is a checkpoint directory for every command here and for transformers, with metrics, curves and a confusion matrix
+    beside the weights. With several GPUs: torchrun --nproc-per-node N -m videomae_cli finetune ...
+
+    Exit code 0 when trained, 1 if not, 2 for wrong options, 130 when interrupted (--resume goes on).
+    """
+    console.configure(debug=debug, quiet=quiet)
+    check_progress(progress)
+    if mode not in MODES:
+        raise OptionError(f"unknown mode {mode!r}: choose {', '.join(MODES)}")
+    if not 0 <= val < 1:
+        raise OptionError(f"--val is the part of the files that is held out: from 0 to below 1, not {val:g}")
+    if resume and overwrite:
+        raise OptionError("--resume goes on with a run, --overwrite replaces it: give one of them")
+    spec = SamplingSpec(family=sampling, stride=stride, clips=clips, fps=fps)
+    from videomae_cli.cli.finetuning import FineTuneRequest, run_finetune
+
+    run_finetune(
+        FineTuneRequest(
+            data=data,
+            output=Path(output),
+            init=init,
+            revision=revision,
+            mode=mode,
+            labels=labels,
+            val=val,
+            check=check,
+            asked={
+                "epochs": epochs,
+                "batch": batch_size,
+                "accumulate": accumulate,
+                "lr": lr,
+                "warmup": warmup,
+                "weight_decay": weight_decay,
+                "layer_decay": layer_decay,
+                "drop_path": drop_path,
+                "smoothing": label_smoothing,
+                "mixup": mixup,
+                "cutmix": cutmix,
+                "operations": augment_ops,
+                "magnitude": augment_magnitude,
+                "erase": erase,
+                "scale": crop_scale,
+                "flip": flip,
+                "repeats": repeats,
+                "ema": ema,
+            },
+            lora_rank=lora_rank,
+            penalty=penalty,
+            patience=patience,
+            seed=seed,
+            epochs=epochs,
+            batch=batch_size,
+            sampling=spec,
+            device=device,
+            dtype=dtype,
+            compiled=compiled,
+            gradient_checkpointing=gradient_checkpointing,
+            heads=heads,
+            timeout=timeout,
+            workers=workers,
+            set_values=tuple(set_values or ()),
+            resume=resume,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            progress=progress,
+            debug=debug,
+        )
+    )

@@ -1,0 +1,251 @@
+"""`videomae pretrain`: an encoder from videos without labels, by filling in what is hidden."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from videomae_cli.cli import console, options
+from videomae_cli.cli.batch import check_progress
+from videomae_cli.cli.training import Terms, quiet_unless, settings_of, train
+from videomae_cli.errors import OptionError
+from videomae_cli.video import Decoder, PreprocessConfig, Preprocessor, SamplingSpec
+
+if TYPE_CHECKING:
+    from videomae_cli.model import VideoMAEConfig
+    from videomae_cli.training import Share
+
+# width, layers, heads, and the decoder's width, layers, heads, as published; tiny is ours, for small data
+SIZES = {
+    "tiny": (192, 12, 3, 96, 2, 3),
+    "small": (384, 12, 6, 192, 4, 3),
+    "base": (768, 12, 12, 384, 4, 6),
+    "large": (1024, 24, 16, 512, 12, 8),
+    "huge": (1280, 32, 16, 640, 12, 8),
+}
+
+
+def pretrain(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of videos, a pattern, @LIST, a table with a column path, or a Python file with a task of your own.",
+            metavar="DATA",
+        ),
+    ],
+    output: options.RunFolder,
+    init: Annotated[
+        str | None,
+        typer.Option(help="Go on from a pre-training checkpoint instead of from nothing.", metavar="NAME|HUB_ID|DIR"),
+    ] = None,
+    revision: options.Revision = None,
+    size: Annotated[str, typer.Option(help="Of a new model.", metavar="tiny|small|base|large|huge")] = "small",
+    image_size: Annotated[int, typer.Option(min=8, help="Pixels a side, of a new model.")] = 224,
+    patch_size: Annotated[int, typer.Option(min=2, help="Pixels a side of a patch, of a new model.")] = 16,
+    frames: Annotated[int, typer.Option(min=2, help="Frames a clip, of a new model.")] = 16,
+    norm_pix: Annotated[
+        bool, typer.Option(help="Predict patches normalised by their own mean and deviation, as published.")
+    ] = True,
+    mask: Annotated[str, typer.Option(help="What is hidden.", metavar="tube|random|frame|causal")] = "tube",
+    mask_ratio: Annotated[float, typer.Option(help="How much of it.")] = 0.9,
+    val: options.ValFraction = 0.05,
+    check: options.CheckData = True,
+    epochs: Annotated[int, typer.Option(min=1, help="Times through the data.")] = 800,
+    batch_size: options.TrainBatch = None,
+    accumulate: options.Accumulate = None,
+    lr: options.LearningRate = None,
+    warmup: Annotated[float, typer.Option(min=0, max=0.9, help="Part of the run in which the rate rises.")] = 0.05,
+    weight_decay: options.WeightDecay = None,
+    crop_scale: options.CropScale = None,
+    flip: Annotated[bool, typer.Option(help="Mirror half of the clips.")] = False,
+    repeats: options.Repeats = None,
+    patience: options.Patience = None,
+    seed: options.Seed = 0,
+    sampling: options.Sampling = "auto",
+    stride: options.Stride = None,
+    fps: options.Fps = None,
+    device: options.Device = "auto",
+    dtype: options.TrainDtype = "auto",
+    compiled: options.Compile = False,
+    gradient_checkpointing: options.GradientCheckpointing = False,
+    timeout: options.Timeout = 120.0,
+    workers: options.Workers = None,
+    set_values: options.SetValues = None,
+    resume: options.ResumeRun = False,
+    overwrite: options.OverwriteRun = False,
+    dry_run: options.DryRun = False,
+    progress: options.ProgressMode = "auto",
+    debug: options.Debug = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train an encoder on videos without labels: most of each clip is hidden, and the model learns to fill it in.
+
+    OUT is a checkpoint for finetune, embed and reconstruct, and for transformers.
+
+    Exit code 0 when trained, 1 if not, 2 for wrong options, 130 when interrupted (--resume goes on).
+    """
+    console.configure(debug=debug, quiet=quiet)
+    check_progress(progress)
+    if size not in SIZES:
+        raise OptionError(f"unknown size {size!r}: choose {', '.join(SIZES)}")
+    if not 0 <= val < 1:
+        raise OptionError(f"--val is the part of the files that is held out: from 0 to below 1, not {val:g}")
+    if resume and overwrite:
+        raise OptionError("--resume goes on with a run, --overwrite replaces it: give one of them")
+    terms = Terms(
+        data=data,
+        output=Path(output),
+        labels=None,
+        val=val,
+        check=check,
+        patience=patience,
+        seed=seed,
+        sampling=SamplingSpec(family=sampling, stride=stride, clips=1, fps=fps),
+        device=device,
+        dtype=dtype,
+        compiled=compiled,
+        gradient_checkpointing=gradient_checkpointing,
+        heads=None,
+        timeout=timeout,
+        workers=workers,
+        epochs=epochs,
+        batch=batch_size,
+        set_values=tuple(set_values or ()),
+        resume=resume,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        progress=progress,
+        debug=debug,
+    )
+    recipe = {
+        "epochs": epochs,
+        "batch": batch_size,
+        "accumulate": accumulate,
+        "lr": lr,
+        "warmup": warmup,
+        "weight_decay": weight_decay,
+        "mask": mask,
+        "mask_ratio": mask_ratio,
+        "scale": crop_scale,
+        "flip": flip,
+        "repeats": repeats,
+    }
+    shape = {"image_size": image_size, "patch_size": patch_size, "num_frames": frames, "norm_pix_loss": norm_pix}
+    _pretrain(terms, {k: v for k, v in recipe.items() if v is not None}, shape, size, (init, revision))
+
+
+def _pretrain(
+    terms: Terms,
+    recipe: dict[str, Any],
+    shape: dict[str, Any],
+    size: str,
+    start: tuple[str | None, str | None],
+) -> None:
+    from videomae_cli.pipeline import pick_device
+    from videomae_cli.training import MaskedRecipe, local_device, together
+
+    said = MaskedRecipe(**recipe)
+    device = local_device(pick_device(terms.device))
+    with together(device) as share, quiet_unless(share.leads):
+        if terms.data.endswith(".py"):
+            terms.run_own_task("pretrain", share, device)
+            return
+        with Decoder(timeout=terms.timeout or None, workers=terms.decoders, debug=terms.debug) as decoder:
+            _train(terms, said, shape, size, start, decoder, share, device)
+
+
+def _train(
+    terms: Terms,
+    recipe: Any,
+    shape: dict[str, Any],
+    size: str,
+    start: tuple[str | None, str | None],
+    decoder: Decoder,
+    share: Share,
+    device: Any,
+) -> None:
+    from videomae_cli.cli.learning_data import read_learning_data
+    from videomae_cli.training import PreTrain, Run
+    from videomae_cli.training.card import finish_masked
+
+    model, preprocessor, sampling, name = _model(terms, shape, size, *start)
+    data = read_learning_data(terms, decoder, share, labels=False)
+    model.gradient_checkpointing_enable(terms.gradient_checkpointing)
+    task = PreTrain(
+        model,
+        train=data.train,
+        val=data.val,
+        recipe=recipe,
+        preprocessor=preprocessor,
+        sampling=sampling,
+        decoder=decoder,
+        seed=terms.seed,
+        share=share,
+        init=name,
+        warn=lambda path, error: console.error(f"{path}: {error} (another clip stands in)"),
+    )
+    console.note(
+        f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, from {name or 'random weights'}; "
+        f"{recipe.epochs} epochs of {task.epoch} steps of {task.clips} clips, rate {recipe.peak(share.world):.2g}, "
+        f"{recipe.mask} masks that hide {recipe.mask_ratio:.0%}"
+    )
+    if terms.dry_run:
+        return
+    loop = terms.loop(device)
+    with Run(terms.output, resume=terms.resume, overwrite=terms.overwrite, writes=share.leads) as run:
+        train(task, run, loop, share=share, command="pretrain", progress=terms.progress)
+        if share.leads:
+            finish_masked(run, settings_of("pretrain", task.settings, loop))
+            last = [event for event in run.events() if event["event"] == "epoch"][-1]
+            loss = last.get("val_loss") or last["train_loss"]
+            typer.echo(f"loss {loss:.4f}; videomae finetune DATA --init {terms.output} uses it")
+
+
+def _model(
+    terms: Terms, shape: dict[str, Any], size: str, init: str | None, revision: str | None
+) -> tuple[Any, Preprocessor, SamplingSpec, str | None]:
+    """The model, as it sees frames, how clips are sampled, and what it starts from."""
+    import torch
+
+    from videomae_cli.cli.loading import find_hints, preprocessor_for, with_hints
+    from videomae_cli.cli.transfers import bring
+    from videomae_cli.model import VideoMAEForPreTraining
+    from videomae_cli.training import own_section
+
+    torch.manual_seed(terms.seed)
+    if init is not None:
+        source = bring(init, revision)
+        model = VideoMAEForPreTraining.from_pretrained(source.path)
+        # The weights lie in the mapped file: training needs its own.
+        for parameter in model.parameters():
+            parameter.data = parameter.data.clone()
+        sampling = with_hints(terms.sampling, find_hints(model.config.num_frames, model.config.extra, source.name))
+        return model, preprocessor_for(source.path, model.config.image_hw, "antialias"), sampling, source.name
+    config = _config(size, shape)
+    # Without a checkpoint that says otherwise, as the published ones: dense, every 4th frame.
+    sampling = with_hints(terms.sampling, find_hints(config.num_frames, {}, ""))
+    config = config.replace(extra=own_section(sampling, {"made_by": "videomae pretrain"}))
+    model = VideoMAEForPreTraining(config)
+    side = shape["image_size"]
+    return model, Preprocessor(PreprocessConfig(shortest_edge=side, crop=(side, side))), sampling, None
+
+
+def _config(size: str, shape: dict[str, Any]) -> VideoMAEConfig:
+    from videomae_cli.model import VideoMAEConfig
+
+    width, layers, heads, decoder_width, decoder_layers, decoder_heads = SIZES[size]
+    return VideoMAEConfig(
+        **shape,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        decoder_hidden_size=decoder_width,
+        decoder_num_hidden_layers=decoder_layers,
+        decoder_num_attention_heads=decoder_heads,
+        decoder_intermediate_size=4 * decoder_width,
+        use_mean_pooling=False,
+        id2label={},
+    )

@@ -1,0 +1,15 @@
+"""Labelled videos: read from folders and tables, split, checked. Knows no model and no torch.
+
+examples    what a dataset is        folders   class folders -> examples
+grouping    which clips belong together, and the split     tables    CSV, TSV, Parquet, JSON Lines -> examples
+checking    what can be used, and what was dropped and why
+"""
+
+from __future__ import annotations
+
+from videomae_cli.datasets.checking import Report, check_dataset
+from videomae_cli.datasets.examples import Dataset, Example
+from videomae_cli.datasets.grouping import split_dataset
+from videomae_cli.datasets.sources import read_dataset
+
+__all__ = ["Dataset", "Example", "Report", "check_dataset", "read_dataset", "split_dataset"]

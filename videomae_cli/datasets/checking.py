@@ -1,0 +1,172 @@
+"""What of a dataset can be used: every file is tried before hours are spent on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from videomae_cli.datasets.examples import Dataset, Example
+from videomae_cli.errors import DatasetError, VideoMAEError
+from videomae_cli.results import printable
+from videomae_cli.video import ClipRequest, Decoder, FrameTransform, SamplingSpec
+
+FEW = 5
+_NAMED = 3
+# Enough to see that pictures come out, from the first part, the middle and the last.
+_TRIED = SamplingSpec(frames=3, family="uniform", clips=1, crops=1)
+_SMALL = FrameTransform(shortest_edge=16, size=(16, 16), crop=None, method="opencv")
+
+
+@dataclass(frozen=True)
+class Report:
+    """train, val: what is used; broken: (path, why) of files that are not; doubles: held-out files that are in train as
+    well, byte for byte, and are left out."""
+
+    dataset: Dataset
+    train: tuple[Example, ...]
+    val: tuple[Example, ...]
+    rule: str
+    broken: tuple[tuple[str, str], ...] = ()
+    doubles: tuple[str, ...] = ()
+    shared: int = 0
+
+    def lines(self) -> list[str]:
+        """What will be used and what won't, as a person reads it."""
+        classes = Counter(label for example in self.train for label in example.labels)
+        about = ""
+        if self.dataset.classes:
+            least, most = min(classes.values(), default=0), max(classes.values(), default=0)
+            each = f"{least}" if least == most else f"{least} to {most}"
+            kind = "labels, several a clip" if self.dataset.multi_label else "classes"
+            about = f", {len(self.dataset.classes)} {kind} ({each} train clips each)"
+        lines = [f"{len(self.train)} train clips, {len(self.val)} held out{about}; {self.rule}"]
+        if self.broken:
+            shown = "; ".join(f"{printable(path)}: {why}" for path, why in self.broken[:_NAMED])
+            more = f"; and {len(self.broken) - _NAMED} more" if len(self.broken) > _NAMED else ""
+            lines.append(f"left out, can't be read: {len(self.broken)} of the files ({shown}{more})")
+        if self.doubles:
+            lines.append(f"left out of the held-out clips, since they are in train as well: {_some(self.doubles)}")
+        if self.shared:
+            lines.append(
+                f"{self.shared} held-out clips are parts of files that are trained on as well, as the data says"
+            )
+        few = [f"{label} ({classes[label]})" for label in self.dataset.classes if classes[label] < FEW]
+        if few:
+            lines.append(f"fewer than {FEW} train clips: {_some(few)}")
+        held = {label for example in self.val for label in example.labels}
+        unseen = [label for label in self.dataset.classes if label not in held]
+        if self.val and unseen:
+            lines.append(f"nothing held out of {_some(unseen)}")
+        return lines
+
+
+def check_dataset(
+    dataset: Dataset,
+    train: Sequence[Example],
+    val: Sequence[Example],
+    rule: str,
+    *,
+    decoder: Decoder | None,
+    told: Callable[[str, VideoMAEError | None], None] = lambda path, error: None,
+) -> Report:
+    """Tries every clip (with `decoder`; None leaves that out) and looks for held-out files that are trained on.
+
+    told: each path as it has been tried, with what is wrong with it. Raises DatasetError where nothing can be learnt.
+    """
+    if not train:
+        raise DatasetError("there is nothing to train on: every clip of the data is in val or test")
+    broken: dict[Example, str] = {}
+    if decoder is not None:
+        broken = _broken([*train, *val], decoder, told)
+    good = [example for example in train if example not in broken]
+    doubles = _doubles(good, val)
+    held = [example for example in val if example not in broken and example not in doubles]
+    trained = {example.path for example in good}
+    report = Report(
+        dataset=dataset,
+        train=tuple(good),
+        val=tuple(held),
+        rule=rule,
+        broken=tuple(dict.fromkeys((example.path, why) for example, why in broken.items())),
+        doubles=tuple(dict.fromkeys(example.path for example in doubles)),
+        shared=sum(example.path in trained for example in held),
+    )
+    _check_enough(report)
+    return report
+
+
+def _check_enough(report: Report) -> None:
+    if not report.train:
+        first = f" ({printable(report.broken[0][0])}: {report.broken[0][1]})" if report.broken else ""
+        raise DatasetError(f"not one of the training files can be read{first}")
+    classes = report.dataset.classes
+    if not classes:
+        return
+    if len(classes) == 1 and not report.dataset.multi_label:
+        raise DatasetError(f"there is one class only, {classes[0]!r}: a classifier needs two or more")
+    there = {label for example in report.train for label in example.labels}
+    missing = [label for label in classes if label not in there]
+    if missing:
+        raise DatasetError(f"no training clip that can be read is of {_some([repr(label) for label in missing])}")
+
+
+def _broken(
+    examples: Sequence[Example], decoder: Decoder, told: Callable[[str, VideoMAEError | None], None]
+) -> dict[Example, str]:
+    requests = (
+        ClipRequest(example.path, sampling=_TRIED.within(example.start, example.end), transform=_SMALL)
+        for example in examples
+    )
+    broken = {}
+    for example, (_, outcome) in zip(examples, decoder.decode_all(requests, ahead=16), strict=True):
+        error = outcome if isinstance(outcome, VideoMAEError) else None
+        told(example.path, error)
+        if error is not None:
+            broken[example] = str(error)
+    return broken
+
+
+def _doubles(train: Sequence[Example], val: Sequence[Example]) -> set[Example]:
+    """Held-out whole files whose bytes are those of a training file. Only files of one size are read."""
+    sizes: dict[int, list[str]] = defaultdict(list)
+    for path in dict.fromkeys(example.path for example in train):
+        size = _size(path)
+        if size is not None:
+            sizes[size].append(path)
+    seen: dict[str, str] = {}
+    doubles = set()
+    for example in val:
+        if example.start is not None or example.end is not None:
+            continue
+        alike = sizes.get(_size(example.path) or -1, [])
+        if any(path == example.path or _digest(path, seen) == _digest(example.path, seen) for path in alike):
+            doubles.add(example)
+    return doubles
+
+
+def _size(path: str) -> int | None:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return None
+
+
+def _digest(path: str, seen: dict[str, str]) -> str:
+    if path not in seen:
+        hashed = hashlib.sha256()
+        try:
+            with Path(path).open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    hashed.update(block)
+            seen[path] = hashed.hexdigest()
+        except OSError:
+            seen[path] = path  # gone meanwhile: like nothing else
+    return seen[path]
+
+
+def _some(names: Iterable[str]) -> str:
+    names = [printable(name) for name in names]
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

@@ -1,0 +1,71 @@
+"""A classifier for new labels on the encoder of any checkpoint: where fine-tuning starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videomae_cli.errors import CheckpointError
+from videomae_cli.model.loading import Checkpoint
+from videomae_cli.model.videomae import VideoMAEForVideoClassification
+
+# Of a new classifier's usual initial weights: small, so that the first steps don't shake the encoder (BEiT's recipe).
+_HEAD_SCALE = 0.001
+
+
+def start_classifier(
+    checkpoint: Checkpoint,
+    *,
+    labels: Sequence[str],
+    multi_label: bool = False,
+    drop_path: float = 0.0,
+    extra: Mapping[str, Any] | None = None,
+) -> VideoMAEForVideoClassification:
+    """The checkpoint's encoder under mean pooling, `fc_norm` and a classifier of `labels`, in training mode and float32.
+
+    `fc_norm` is the checkpoint's, else its final norm, else new. The classifier is the checkpoint's where that has the
+    same labels in the same order, else new. extra: what config.json says besides. Raises CheckpointError or ConfigError.
+    """
+    before = checkpoint.config
+    config = before.replace(
+        use_mean_pooling=True,
+        id2label=dict(enumerate(labels)),
+        problem_type="multi_label_classification" if multi_label else "single_label_classification",
+        drop_path_rate=drop_path,
+        extra=dict(extra or {}),
+    )
+    model = VideoMAEForVideoClassification(config)
+    wanted = model.state_dict()
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in checkpoint.tensors.items():
+        if name.startswith("videomae.layernorm."):
+            tensors.setdefault(name.replace("videomae.layernorm", "fc_norm"), tensor)
+        elif name.startswith(("videomae.", "fc_norm.")) or (
+            name.startswith("classifier.") and list(before.id2label.values()) == list(labels)
+        ):
+            tensors[name] = tensor
+    _check(checkpoint.path, wanted, tensors)
+    with torch.no_grad():
+        if isinstance(model.classifier, torch.nn.Linear):
+            model.classifier.weight.mul_(_HEAD_SCALE)
+        for name, tensor in tensors.items():
+            wanted[name].copy_(tensor)
+    return model.train()
+
+
+def _check(path: Path, wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    missing = [name for name in wanted if name.startswith("videomae.") and name not in tensors]
+    if missing:
+        raise CheckpointError(f"{path} lacks the tensor {missing[0]!r}: it is no whole encoder to start from")
+    for name, tensor in tensors.items():
+        if name not in wanted:
+            raise CheckpointError(f"{path} holds the tensor {name!r}, for which its configuration has no place")
+        if wanted[name].shape != tensor.shape:
+            raise CheckpointError(
+                f"{path}: the tensor {name!r} has shape {tuple(tensor.shape)}; its configuration needs "
+                f"{tuple(wanted[name].shape)}"
+            )

@@ -1,0 +1,104 @@
+"""What is said of a trained model, beside the weights: pictures, figures and a card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from videomae_cli.evaluation import Metrics
+from videomae_cli.jobs import Settings
+from videomae_cli.pictures.charts import confusion_chart, penalty_curve, training_curves
+from videomae_cli.training.classification import Data
+from videomae_cli.training.figures import Figures
+from videomae_cli.training.run import Run
+from videomae_cli.writers import whole_file
+
+_MOST_CLASSES = 50
+
+
+def finish(run: Run, figures: Figures | None, data: Data, settings: Settings) -> None:
+    """curves.png, confusion.png and README.md into the folder of a run. Raises OutputError."""
+    events = list(run.events())
+    probe = any(event.get("event") == "probe" for event in events)
+    _write(run.folder / "curves.png", penalty_curve(events) if probe else training_curves(events))
+    if figures is not None and isinstance(figures.metrics, Metrics):
+        _write(run.folder / "confusion.png", confusion_chart(figures.metrics.confusion, data.dataset.classes))
+    _write(
+        run.folder / "README.md", classifier_card(run.folder.name, figures, data, settings).encode("utf-8", "replace")
+    )
+
+
+def finish_masked(run: Run, settings: Settings) -> None:
+    """curves.png and README.md of a pre-training. Raises OutputError."""
+    _write(run.folder / "curves.png", training_curves(list(run.events())))
+    values = settings.values
+    about = [
+        f"# {run.folder.name}",
+        "",
+        f"A masked autoencoder trained by `videomae pretrain` ({settings.version}) on {values['data']['train_clips']} "
+        f"clips, from {values['init'] or 'random weights'}; masks: {values['recipe']['mask']}, "
+        f"{values['recipe']['mask_ratio']:.0%} hidden. All settings: `training.json`.",
+        "",
+        f"    videomae finetune DATA --init {run.folder.name} -o my-model/",
+        f"    videomae reconstruct clip.mp4 --model {run.folder.name} -o preview.gif",
+        "",
+        "![losses](curves.png)",
+        "",
+    ]
+    _write(run.folder / "README.md", "\n".join(about).encode("utf-8", "replace"))
+
+
+def classifier_card(name: str, figures: Figures | None, data: Data, settings: Settings) -> str:
+    """The card of a classifier, with a header that the hub understands."""
+    values = settings.values
+    classes = data.dataset.classes
+    lines = [
+        "---",
+        "pipeline_tag: video-classification",
+        "tags: [videomae]",
+        "---",
+        "",
+        f"# {name}",
+        "",
+        f"{len(classes)} classes, trained by `videomae finetune` ({settings.version}) from {values['init']} on "
+        f"{values['data']['train_clips']} clips; {values['data']['val_clips']} were held out.",
+        "",
+        f"    videomae classify clip.mp4 --model {name}",
+        "",
+        "Weights made from others inherit their licence: the official VideoMAE checkpoints are CC-BY-NC-4.0.",
+        "",
+        *_measured(figures),
+        "## Classes",
+        "",
+        ", ".join(classes[:_MOST_CLASSES])
+        + (f" and {len(classes) - _MOST_CLASSES} more" if len(classes) > _MOST_CLASSES else ""),
+        "",
+        "All settings: `training.json`; every step: `metrics.jsonl`.",
+        "",
+        "![how training went](curves.png)",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _measured(figures: Figures | None) -> list[str]:
+    if figures is None:
+        return ["Nothing was held out, so nothing was measured.", ""]
+    about: dict[str, Any] = figures.metrics.as_dict()
+    rows: Sequence[str] = [
+        f"| {name.replace('_', ' ')} | {value:.4g} |" for name, value in about.items() if isinstance(value, float)
+    ]
+    chosen = (
+        "One clip a file, on the clips that the best epoch (or penalty) was chosen by: on new footage the figures may "
+        "be lower. `videomae evaluate` measures others."
+    )
+    failed = [f"{figures.failed} held-out files could not be read.", ""] if figures.failed else []
+    picture = ["![what is taken for what](confusion.png)", ""] if isinstance(figures.metrics, Metrics) else []
+    head = [f"## Held out: {figures.line}", "", chosen, "", "| | |", "|---|---|"]
+    return [*head, *rows, "", *failed, *picture]
+
+
+def _write(path: Path, content: bytes) -> None:
+    with whole_file(path) as sink:
+        sink.write(content)

@@ -1,0 +1,39 @@
+"""A trained model as a directory that every command here, and transformers, reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from videomae_cli.datasets import Example
+from videomae_cli.model import VideoMAEForPreTraining, VideoMAEForVideoClassification
+from videomae_cli.training.run import write_json
+from videomae_cli.video import Preprocessor, SamplingSpec
+
+
+def save_checkpoint(
+    model: VideoMAEForVideoClassification | VideoMAEForPreTraining, preprocessor: Preprocessor, folder: Path
+) -> None:
+    """config.json, model.safetensors and preprocessor_config.json. Raises OutputError."""
+    write = folder / "preprocessor_config.json"
+    model.save_pretrained(folder)
+    write_json(write, preprocessor.config.to_dict())
+
+
+def own_section(sampling: SamplingSpec, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What config.json says for this package: how clips are sampled, and where the model comes from."""
+    family = {"family": sampling.resolved_family}
+    stride = sampling.stride or sampling.checkpoint_stride
+    return {"videomae_cli": {"sampling": {**family, **({"stride": stride} if stride else {})}, **about}}
+
+
+def digest(examples: Iterable[Example]) -> str:
+    """16 hexadecimal digits of which clips there are, with their labels and in which order."""
+    hashed = hashlib.sha256()
+    for example in examples:
+        line = [example.path.encode("utf-8", "surrogateescape").hex(), example.labels, example.start, example.end]
+        hashed.update(json.dumps(line).encode() + b"\n")
+    return hashed.hexdigest()[:16]

@@ -1,0 +1,191 @@
+"""Fine-tuning as a task: every weight of a classifier, on random clips of labelled files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn, optim
+
+from videomae_cli.datasets import Dataset, Example
+from videomae_cli.errors import VideoMAEError
+from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
+from videomae_cli.pipeline import Classifier
+from videomae_cli.training.checkpoint import digest, save_checkpoint
+from videomae_cli.training.distributed import Share
+from videomae_cli.training.features import View
+from videomae_cli.training.feed import ClipBatch, Feed
+from videomae_cli.training.figures import Figures, figures_of
+from videomae_cli.training.mixing import Mixing, one_hot, smoothed, soft_cross_entropy
+from videomae_cli.training.optim import adamw, cosine_rate, parameter_groups
+from videomae_cli.training.recipe import Recipe
+from videomae_cli.training.scoring import score
+from videomae_cli.training.task import Task
+from videomae_cli.video import AugmentTransform, Decoder, Preprocessor, SamplingSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What is trained on and what is held out, of one dataset."""
+
+    dataset: Dataset
+    train: Sequence[Example]
+    val: Sequence[Example]
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What of it decides the result."""
+        return {
+            "classes": list(self.dataset.classes),
+            "multi_label": self.dataset.multi_label,
+            "train_clips": len(self.train),
+            "val_clips": len(self.val),
+            "train_digest": digest(self.train),
+            "val_digest": digest(self.val),
+        }
+
+
+class FineTune(Task):
+    """model: a classifier with the dataset's classes, trained whole, or what of it asks for a gradient.
+
+    sampling: of the checkpoint, one clip of a file; merged: makes the classifier to be saved of the one that is trained, where
+    they differ (LoRA).
+    """
+
+    def __init__(
+        self,
+        model: VideoMAEForVideoClassification,
+        *,
+        data: Data,
+        recipe: Recipe,
+        preprocessor: Preprocessor,
+        sampling: SamplingSpec,
+        decoder: Decoder,
+        seed: int = 0,
+        share: Share | None = None,
+        eval_batch: int = 8,
+        init: str = "",
+        warn: Callable[[str, VideoMAEError], None] = lambda path, error: None,
+        merged: Callable[[nn.Module], VideoMAEForVideoClassification] | None = None,
+    ) -> None:
+        self.module = self.model = model
+        self.data, self.recipe, self.preprocessor, self.sampling = data, recipe, preprocessor, sampling
+        self._decoder, self._seed, self._share = decoder, seed, share or Share()
+        self._eval_batch, self._merged, self._init = eval_batch, merged, init
+        self._weights = weights_digest(model)
+        self._targets = torch.from_numpy(data.dataset.targets(data.train))
+        self._mixing = Mixing(recipe.mixup, recipe.cutmix)
+        height, width = model.config.image_hw
+        self._feed = Feed(
+            examples=data.train,
+            decoder=decoder,
+            sampling=sampling,
+            augment=AugmentTransform(
+                (height, width),
+                seed=0,
+                scale=(recipe.scale, 1.0),
+                flip=recipe.flip,
+                operations=recipe.operations,
+                magnitude=recipe.magnitude,
+                erase=recipe.erase,
+            ),
+            batch=recipe.batch,
+            accumulate=recipe.accumulate,
+            repeats=recipe.repeats,
+            seed=seed,
+            share=self._share,
+            warn=warn,
+        )
+        self.accumulate = recipe.accumulate
+        self.clips = recipe.batch * recipe.accumulate * self._share.world
+        self.epoch = self._feed.steps
+        self.steps = self.epoch * recipe.epochs
+        self.score_name = "mAP" if data.dataset.multi_label else "top-1"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {
+            "task": "classification",
+            "init": self._init,
+            "weights": self._weights,
+            "data": self.data.described,
+            "recipe": self.recipe.as_dict(),
+            "sampling": asdict(self.sampling),
+            "preprocessing": asdict(self.preprocessor.config),
+            "seed": self._seed,
+            "processes": self._share.world,
+        }
+
+    def optimizers(self) -> list[optim.Optimizer]:
+        groups = parameter_groups(
+            self.model.named_parameters(),
+            lr=self.recipe.lr,
+            weight_decay=self.recipe.weight_decay,
+            layer_decay=self.recipe.layer_decay,
+            layers=self.model.config.num_hidden_layers,
+        )
+        return [adamw(groups, betas=self.recipe.betas)]
+
+    def rate(self, step: int) -> float:
+        warmup = round(self.recipe.warmup * self.epoch)
+        return cosine_rate(step, steps=self.steps, warmup=warmup, floor=self.recipe.floor)
+
+    def batches(self, first: int) -> Iterator[ClipBatch]:
+        return self._feed(first)
+
+    def loss(self, batch: ClipBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        device = self.model.device
+        clips = self.preprocessor.to_pixel_values(batch.frames, device)
+        truth = self._targets[torch.from_numpy(batch.places)].to(device)
+        targets = one_hot(truth, self.model.config.num_labels)
+        rng = np.random.default_rng([self._seed, step, self._share.rank, int(batch.places[0])])
+        clips, targets = self._mixing(clips, targets, rng)
+        logits = self.model(clips).logits.float()
+        if self.data.dataset.multi_label:
+            return nn.functional.binary_cross_entropy_with_logits(logits, targets), {}
+        loss = soft_cross_entropy(logits, smoothed(targets, self.recipe.smoothing))
+        right = (logits.argmax(dim=1) == targets.argmax(dim=1)).float().mean()
+        return loss, {"train_top1": right}
+
+    def average_decay(self, done: int) -> float | None:
+        # The first steps are far from where it ends: an average over all of them would lag behind.
+        return None if self.recipe.ema is None else min(self.recipe.ema, (1 + done) / (10 + done))
+
+    def evaluate(self, module: nn.Module) -> Mapping[str, Any] | None:
+        figures = self._figures(self._finished(module), self._share)
+        return figures.event if figures is not None else None
+
+    def measure(self, folder: Path) -> Figures | None:
+        """Figures of the checkpoint in `folder`, as it is saved; None where nothing is held out. This process alone does it."""
+        device = self.model.device
+        return self._figures(VideoMAEForVideoClassification.from_pretrained(folder, device=device), Share())
+
+    def _figures(self, model: VideoMAEForVideoClassification, share: Share) -> Figures | None:
+        if not self.data.val:
+            return None
+        classifier = Classifier(
+            model=model, preprocessor=self.preprocessor, name="this run", batch_size=self._eval_batch
+        )
+        view = View(
+            sampling=self.sampling,
+            transform=self.preprocessor.frame_transform(crops=1),
+            decoder=self._decoder,
+            batch=self._eval_batch,
+        )
+        scored = score(classifier, self.data.val, view=view, share=share)
+        return figures_of(scored, self.data.dataset, self.data.val)
+
+    def export(self, module: nn.Module, folder: Path) -> None:
+        save_checkpoint(self._finished(module), self.preprocessor, folder)
+
+    def close(self) -> None:
+        self._decoder.close()
+
+    def _finished(self, module: nn.Module) -> VideoMAEForVideoClassification:
+        model = self._merged(module) if self._merged else module
+        assert isinstance(model, VideoMAEForVideoClassification)
+        return model.eval()

@@ -1,0 +1,137 @@
+"""Features of examples, computed once: kept in a file beside the run, so that another probe takes seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from videomae_cli.datasets import Example
+from videomae_cli.errors import VideoMAEError
+from videomae_cli.pipeline.batches import Batches, Forward, Passed
+from videomae_cli.training.distributed import Share
+from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FrameTransform, SamplingSpec
+from videomae_cli.writers import whole_file
+
+Array = npt.NDArray[np.float32]
+_SAVE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """How examples become clips for a model: sampling and transform, decoded by `decoder`, `batch` views at once."""
+
+    sampling: SamplingSpec
+    transform: FrameTransform
+    decoder: Decoder
+    batch: int
+
+    def through(self, forward: Forward, examples: Sequence[Example]) -> Iterator[Passed]:
+        """Each example with what `forward` makes of its views, (V, ...), or its error, in order."""
+        return Batches(forward, size=self.batch)(self._outcomes(examples))
+
+    def _outcomes(self, examples: Sequence[Example]) -> Iterator[tuple[str, DecodedVideo | VideoMAEError]]:
+        requests = (
+            ClipRequest(e.path, sampling=self.sampling.within(e.start, e.end), transform=self.transform)
+            for e in examples
+        )
+        for request, outcome in self.decoder.decode_all(requests, ahead=2 * self.batch):
+            yield str(request.path), outcome
+
+
+@dataclass
+class FeatureStore:
+    """(clips, D) of each example, by what it is and what made it; kept in `file`. made_by: all that decides a feature."""
+
+    file: Path
+    made_by: str
+    _rows: dict[str, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        try:
+            with np.load(self.file, allow_pickle=False) as kept:
+                about = json.loads(str(kept["about"]))
+                if about["made_by"] != self.made_by:
+                    return
+                rows, first = kept["rows"].astype(np.float32), 0
+                for key, count in about["examples"]:
+                    self._rows[key] = rows[first : first + count]
+                    first += count
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+            self._rows = {}  # none, or damaged: they are computed again
+
+    def get(self, example: Example) -> Array | None:
+        """None where it is not there, or the file has changed since."""
+        return self._rows.get(_key(example))
+
+    def put(self, example: Example, rows: Array) -> None:
+        self._rows[_key(example)] = rows
+
+    def save(self) -> None:
+        """Raises OutputError."""
+        if not self._rows:
+            return
+        about = {"made_by": self.made_by, "examples": [[key, len(rows)] for key, rows in self._rows.items()]}
+        with whole_file(self.file) as sink:
+            np.savez(sink, rows=np.concatenate(list(self._rows.values())), about=np.array(json.dumps(about)))
+
+
+def features_of(
+    examples: Sequence[Example],
+    *,
+    view: View,
+    forward: Forward,
+    store: FeatureStore,
+    share: Share,
+    told: Callable[[int, VideoMAEError | None, str], None] = lambda done, error, path: None,
+) -> list[Array | None]:
+    """(clips, D) of each example, None for one that failed. forward: (V, T, H, W, 3) uint8 -> (V, 1, D)."""
+    found = [store.get(example) for example in examples]
+    missing = [place for place, rows in enumerate(found) if rows is None]
+    mine = missing[share.rank :: share.world]
+    done, saved = len(examples) - len(missing), time.monotonic()
+    made: dict[int, Array] = {}
+    try:
+        for place, passed in zip(mine, view.through(forward, [examples[p] for p in mine]), strict=True):
+            done += share.world
+            told(min(done, len(examples)), passed.error, passed.path)
+            if passed.outputs is None:
+                continue
+            made[place] = passed.outputs[:, 0].float().numpy()
+            store.put(examples[place], made[place])
+            if share.leads and time.monotonic() - saved > _SAVE_SECONDS:
+                store.save()
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        if share.leads:
+            store.save()
+        raise
+    for part in share.gather(made):
+        for place, rows in part.items():
+            found[place] = rows
+            store.put(examples[place], rows)
+    return found
+
+
+def made_by(**decides: Any) -> str:
+    """One line of all that decides a feature."""
+    text = json.dumps(decides, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _key(example: Example) -> str:
+    try:
+        status = Path(example.path).stat()
+        stamp = [status.st_size, status.st_mtime_ns]
+    except OSError:
+        stamp = []
+    what = [example.path.encode("utf-8", "surrogateescape").hex(), stamp, example.start, example.end]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]

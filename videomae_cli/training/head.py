@@ -1,0 +1,129 @@
+"""A new head on an encoder that stays as it is: features once, then a linear probe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from videomae_cli.engines import Engine, Features, TorchNetwork
+from videomae_cli.errors import TrainingError, VideoMAEError
+from videomae_cli.jobs import Settings
+from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
+from videomae_cli.pipeline.devices import memory_reported
+from videomae_cli.training.checkpoint import save_checkpoint
+from videomae_cli.training.classification import Data
+from videomae_cli.training.distributed import Share
+from videomae_cli.training.features import Array, FeatureStore, View, features_of, made_by
+from videomae_cli.training.figures import Figures, figures_of
+from videomae_cli.training.probe import Probe, Rows, best_probe, probabilities
+from videomae_cli.training.run import Run
+from videomae_cli.training.scoring import Scored
+from videomae_cli.video import Preprocessor
+
+# (how far, error of a file or None, its path)
+Told = Callable[[int, VideoMAEError | None, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadTraining:
+    """model: a classifier with the dataset's classes, of which only the last layer is trained; strength: of the penalty, None
+    for the one that is best on the held-out clips."""
+
+    model: VideoMAEForVideoClassification
+    data: Data
+    preprocessor: Preprocessor
+    view: View
+    engine: Engine
+    init: str
+    strength: float | None = None
+    seed: int = 0
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What decides the result, as plain JSON values."""
+        return {
+            "task": "classification, head only",
+            "init": self.init,
+            "weights": weights_digest(self.model.videomae),
+            "data": self.data.described,
+            "recipe": {"strength": self.strength},
+            "sampling": asdict(self.view.sampling),
+            "preprocessing": asdict(self.preprocessor.config),
+            "dtype": self.engine.dtype,
+            "seed": self.seed,
+        }
+
+    def __call__(self, run: Run, settings: Settings, *, share: Share, told: Told) -> Figures | None:
+        """Trains and saves; figures of the held-out clips, if there are some. Raises TrainingError."""
+        found = self._features(run, share, told)
+        if not share.leads:
+            return None
+        train, val = found[: len(self.data.train)], found[len(self.data.train) :]
+        rows = self._rows(train)
+        best = self._fit(run, rows, val)
+        self._put(best)
+        save_checkpoint(self.model, self.preprocessor, run.folder)
+        return self._figures(best, val) if self.data.val else None
+
+    def _features(self, run: Run, share: Share, told: Told) -> list[Array | None]:
+        network = TorchNetwork(Features(self.model.eval(), "mean"), self.engine)
+
+        def forward(views: np.ndarray) -> Tensor:
+            with memory_reported(self.engine.device):
+                return network(self.preprocessor.to_pixel_values(views, self.engine.device))
+
+        same = {name: self.settings[name] for name in ("weights", "sampling", "preprocessing", "dtype")}
+        store = FeatureStore(run.folder / "features.npz", made_by(**same, resize=self.preprocessor.resize))
+        examples = [*self.data.train, *self.data.val]
+        found = features_of(examples, view=self.view, forward=forward, store=store, share=share, told=told)
+        if share.leads:
+            store.save()
+        return found
+
+    def _rows(self, found: list[Array | None]) -> Rows:
+        """Every clip of every training file is a row."""
+        there = [place for place, rows in enumerate(found) if rows is not None]
+        if not there:
+            raise TrainingError("not one training file could be read: look at the data")
+        targets = torch.from_numpy(self.data.dataset.targets([self.data.train[place] for place in there]))
+        parts = [torch.from_numpy(rows) for rows in found if rows is not None]
+        counts = torch.tensor([len(part) for part in parts])
+        return Rows(torch.cat(parts), targets.repeat_interleave(counts, dim=0))
+
+    def _fit(self, run: Run, rows: Rows, val: list[Array | None]) -> Probe:
+        classes = self.model.config.num_labels
+        held_out = any(part is not None for part in val)
+
+        def note(probe: Probe, value: float | None) -> None:
+            event: dict[str, Any] = {"event": "probe", "strength": probe.strength, "train_loss": round(probe.loss, 6)}
+            run.note({**event, **(self._figures(probe, val).event if held_out else {})})
+
+        best, _ = best_probe(
+            rows,
+            classes,
+            score=(lambda probe: self._figures(probe, val).score) if held_out and self.strength is None else None,
+            **({"strengths": (self.strength,)} if self.strength is not None else {}),
+            told=note,
+        )
+        return best
+
+    def _put(self, probe: Probe) -> None:
+        head = self.model.classifier
+        assert isinstance(head, nn.Linear), "there are classes"
+        with torch.no_grad():
+            head.weight.copy_(probe.weight)
+            head.bias.copy_(probe.bias)
+
+    def _figures(self, probe: Probe, val: list[Array | None]) -> Figures:
+        """As classify has them: of each clip its probabilities, of a file their mean."""
+        several = self.data.dataset.multi_label
+        scores = np.full((len(val), self.model.config.num_labels), np.nan)
+        for place, rows in enumerate(val):
+            if rows is not None:
+                scores[place] = probabilities(probe, torch.from_numpy(rows), several=several).mean(axis=0)
+        return figures_of(Scored(scores), self.data.dataset, self.data.val)

@@ -1,0 +1,41 @@
+"""Low-rank matrices beside those of the attention (Hu et al. 2021), through the `peft` package; merged when saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+
+from torch import nn
+
+from videomae_cli.errors import DependencyError
+from videomae_cli.model import VideoMAEForVideoClassification
+
+_TARGETS = r".*\.(query|value|attention\.output\.dense)"
+
+
+def add_lora(
+    model: VideoMAEForVideoClassification, *, rank: int, alpha: int | None = None
+) -> Callable[[nn.Module], VideoMAEForVideoClassification]:
+    """Puts matrices of `rank` beside queries, values and output projections, in place, and takes the gradient of all else
+    away but for `fc_norm` and the classifier. Returns what makes a plain model of a trained one. Raises DependencyError."""
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+        from peft.tuners.lora import LoraLayer
+    except ImportError:
+        raise DependencyError("--mode lora needs the package peft: pip install 'videomae-cli[lora]'") from None
+    config = LoraConfig(r=rank, lora_alpha=alpha or 2 * rank, target_modules=_TARGETS)
+    inject_adapter_in_model(config, model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in name or name.startswith(("fc_norm.", "classifier.")))
+
+    def merged(trained: nn.Module) -> VideoMAEForVideoClassification:
+        plain = deepcopy(trained)
+        assert isinstance(plain, VideoMAEForVideoClassification)
+        for parent in list(plain.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, LoraLayer):
+                    child.merge()
+                    setattr(parent, name, child.get_base_layer())
+        return plain
+
+    return merged

@@ -1,0 +1,104 @@
+"""A linear classifier on features that don't change: seconds of work, and the same result every time.
+
+Multinomial logistic regression (for several labels at once: one logistic regression a label) with an L2 penalty, by L-BFGS
+to convergence. Features are standardised first; the saved weights take that back in, so that they work on raw features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from videomae_cli.errors import TrainingError
+from videomae_cli.training.mixing import one_hot
+
+# Penalties tried, in units of 1 / training rows, weak to strong.
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+_ITERATIONS = 500
+
+
+@dataclass(frozen=True)
+class Probe:
+    """weight (classes, D) and bias (classes,) on raw features; strength: of the penalty; loss: on the training rows."""
+
+    weight: Tensor
+    bias: Tensor
+    strength: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Rows:
+    """features (N, D) float32; targets (N,) class numbers or (N, classes) floats."""
+
+    features: Tensor
+    targets: Tensor
+
+
+def fit(rows: Rows, classes: int, *, strength: float) -> Probe:
+    """One probe. Raises TrainingError for features that are no numbers."""
+    if not bool(torch.isfinite(rows.features).all()):
+        raise TrainingError("the model's features are no numbers: its weights are damaged")
+    # In float64 the optimum is the same whatever the order of the rows or the number of threads, to many digits.
+    x = rows.features.double()
+    mean, std = x.mean(dim=0), x.std(dim=0, correction=0)
+    std = torch.where(std > 1e-6 * std.max().clamp(min=1e-12), std, torch.ones_like(std))
+    x = (x - mean) / std
+    targets = one_hot(rows.targets, classes).double()
+    several = rows.targets.ndim == 2
+    weight = torch.zeros(classes, x.shape[1], dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias], max_iter=_ITERATIONS, history_size=20, tolerance_grad=1e-7, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        logits = x @ weight.T + bias
+        if several:
+            fitting = functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(x)
+        else:
+            fitting = -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean()
+        return fitting + strength / len(x) * 0.5 * weight.square().sum()
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return float(value.detach())
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        raw = weight / std
+        return Probe(raw.float(), (bias - raw @ mean).float(), strength, float(loss()))
+
+
+def best_probe(
+    rows: Rows,
+    classes: int,
+    *,
+    score: Callable[[Probe], float] | None,
+    strengths: Sequence[float] = STRENGTHS,
+    told: Callable[[Probe, float | None], None] = lambda probe, score: None,
+) -> tuple[Probe, float | None]:
+    """The probe of the strength that scores best on held-out clips, the stronger of equals; without any, of strength 1."""
+    best: tuple[Probe, float | None] | None = None
+    for strength in strengths if score is not None or len(strengths) == 1 else (1.0,):
+        probe = fit(rows, classes, strength=strength)
+        value = score(probe) if score is not None else None
+        told(probe, value)
+        if best is None or value is None or best[1] is None or value >= best[1]:
+            best = (probe, value)
+    assert best is not None, "at least one strength"
+    return best
+
+
+def probabilities(probe: Probe, features: Tensor, *, several: bool) -> np.ndarray:
+    """(N, classes) float64 of features (N, D)."""
+    logits = features @ probe.weight.T + probe.bias
+    scores = logits.sigmoid() if several else logits.softmax(dim=1)
+    return np.asarray(scores.double().numpy())

@@ -1,0 +1,164 @@
+"""The folder of a run: what is in it, and how it is begun and gone on with.
+
+config.json, model.safetensors, preprocessor_config.json    the best checkpoint so far (without evaluation: the last)
+last/                                                       the last one
+training.json                                               settings, and how the run ended
+metrics.jsonl                                               a line every few steps, one an epoch
+state.pt                                                    what --resume needs
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
+
+from videomae_cli.errors import OutputError, TrainingError
+from videomae_cli.jobs import Settings
+from videomae_cli.training.state import load_state, save_state
+from videomae_cli.writers import whole_file
+
+SCHEMA_VERSION = 1
+
+
+class Run:
+    """A context manager; one process at a time has a folder. `writes` is False in all processes but the first.
+
+    Raises OutputError where the folder can't be used: it holds something already, or another process has it.
+    """
+
+    def __init__(self, folder: Path, *, resume: bool, overwrite: bool, writes: bool = True) -> None:
+        self.folder, self._resume, self._overwrite, self._writes = folder, resume, overwrite, writes
+        self._metrics: BinaryIO | None = None
+        self._lock = FileLock(folder / ".lock")
+
+    def __enter__(self) -> Run:
+        if not self._writes:
+            return self
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutputError(f"{self.folder} is a file: give a folder with --output")
+        there = self.folder.is_dir() and any(p.name != ".lock" for p in self.folder.iterdir())
+        if there and not (self._resume or self._overwrite):
+            raise OutputError(f"{self.folder} is there already: --resume goes on with it, --overwrite begins anew")
+        if there and not self.settings_file.exists() and not self._resume:
+            raise OutputError(
+                f"{self.folder} holds no training run: --overwrite replaces only those; give another name"
+            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise OutputError(f"{self.folder} is in use by another process") from None
+        except OSError as error:
+            raise OutputError(f"can't write to {self.folder}: {error.strerror or error}") from None
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+        if self._lock.is_locked:
+            self._lock.release()
+            (self.folder / ".lock").unlink(missing_ok=True)
+
+    @property
+    def settings_file(self) -> Path:
+        return self.folder / "training.json"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint of the last epoch."""
+        return self.folder / "last"
+
+    @property
+    def state_file(self) -> Path:
+        return self.folder / "state.pt"
+
+    def begin(self, settings: Settings) -> dict[str, Any] | None:
+        """The state to go on with, or None at the beginning. Raises TrainingError where an earlier run had other settings."""
+        earlier = self.recorded() if self._resume else None
+        if earlier is not None:
+            before = {name: value for name, value in earlier["settings"].items() if name != "fingerprint"}
+            changed = settings.differences(before)
+            if changed:
+                raise TrainingError(
+                    f"{self.folder} was begun otherwise ({'; '.join(changed)}): --overwrite begins anew"
+                )
+        state = load_state(self.state_file) if earlier is not None and self.state_file.exists() else None
+        if not self._writes:
+            return state
+        if earlier is None:
+            self._clear()
+            self.record(settings, {"ended": None})
+        self._open_metrics(state["metrics_bytes"] if state else 0)
+        return state
+
+    def recorded(self) -> dict[str, Any] | None:
+        """What `training.json` says; None where there is none. Raises TrainingError."""
+        try:
+            content = json.loads(self.settings_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"{self.settings_file} can't be read ({error}): --overwrite begins anew") from None
+        if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
+            raise TrainingError(f"{self.settings_file} is no record of a training run: --overwrite begins anew")
+        return content
+
+    def record(self, settings: Settings, outcome: Mapping[str, Any]) -> None:
+        """Writes `training.json`. Raises OutputError."""
+        about = {
+            "schema_version": SCHEMA_VERSION,
+            "settings": {**settings.as_dict(), "fingerprint": settings.fingerprint},
+        }
+        write_json(self.settings_file, {**about, **outcome})
+
+    def note(self, event: Mapping[str, Any]) -> None:
+        """One more line of metrics. Raises OutputError."""
+        if self._metrics is None:
+            return
+        try:
+            self._metrics.write(json.dumps(event, allow_nan=False).encode() + b"\n")
+            self._metrics.flush()
+        except OSError as error:
+            raise OutputError(f"can't write {self.folder / 'metrics.jsonl'}: {error.strerror or error}") from None
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """The lines of metrics so far."""
+        with (self.folder / "metrics.jsonl").open(encoding="utf-8") as lines:
+            for line in lines:
+                yield json.loads(line)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keeps a state, and how far the metrics are with it. Raises OutputError."""
+        if not self._writes:
+            return
+        assert self._metrics is not None, "begun before"
+        os.fsync(self._metrics.fileno())
+        save_state(self.state_file, {**state, "metrics_bytes": self._metrics.tell()})
+
+    def _open_metrics(self, size: int) -> None:
+        """Without what came after the state: it will come again."""
+        path = self.folder / "metrics.jsonl"
+        try:
+            self._metrics = path.open("ab")
+            self._metrics.truncate(size)
+            self._metrics.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise OutputError(f"can't write {path}: {error.strerror or error}") from None
+
+    def _clear(self) -> None:
+        """A new run is not to be taken for the one before, however early it ends."""
+        for name in ("state.pt", "metrics.jsonl", "model.safetensors", "config.json", "training.json"):
+            for file in (self.folder / name, self.last / name):
+                file.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """A JSON file, whole or not there. Raises OutputError."""
+    with whole_file(path) as sink:
+        sink.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

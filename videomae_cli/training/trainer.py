@@ -1,0 +1,287 @@
+"""The loop of every training here: steps, epochs, states. What is trained is the task's business."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from videomae_cli.errors import TrainingError
+from videomae_cli.training.distributed import Share
+from videomae_cli.training.run import Run
+from videomae_cli.training.task import Task
+
+Event = Mapping[str, Any]
+_SMOOTHING = 0.98
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """How a task is trained. dtype: "float32" or "bfloat16", of the products; patience: epochs without a better score
+    after which to stop; log_steps: steps to a line of metrics; save_seconds: the most that a kill costs."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: str = "float32"
+    seed: int = 0
+    patience: int | None = None
+    log_steps: int = 10
+    save_seconds: float = 120.0
+    compiled: bool = False
+
+
+class _Loss(nn.Module):
+    """A task's loss as a module, so that several processes can be wrapped around it."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.module = task.module
+        self._task = task
+
+    def forward(self, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        return self._task.loss(batch, step)
+
+
+@dataclass
+class Trainer:
+    """Trains `task` into `run`. stop: asked after each step; True ends the run there, to be gone on with.
+
+    told: gets every event: {"event": "step"}, {"event": "epoch"} and {"event": "saved"}, the first two as metrics.jsonl has
+    them, and at every single step {"event": "tick"}.
+    """
+
+    task: Task
+    run: Run
+    loop: Loop
+    share: Share = field(default_factory=Share)
+    stop: Callable[[], bool] = lambda: False
+    told: Callable[[Event], None] = lambda event: None
+
+    def __post_init__(self) -> None:
+        self.done = 0
+        self.best: float | None = None
+        self.best_figures: Mapping[str, Any] = {}
+        self.stale = 0
+        self.stopped = False
+        self.task.module.to(self.loop.device)
+        self.average = deepcopy(self.task.module) if self.task.average_decay(1) is not None else None
+        self.optimizers = self.task.optimizers()
+        self._peaks = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
+        self._means: dict[str, float] = {}
+        self._bad = torch.zeros((), dtype=torch.bool, device=self.loop.device)
+        self._saved_at = time.monotonic()
+
+    def __call__(self, state: dict[str, Any] | None) -> str:
+        """Trains to the end; "finished", "stopped early" or "interrupted". state: of an earlier run.
+
+        Raises TrainingError; what was saved before stays.
+        """
+        if state is not None:
+            self._restore(state)
+        else:
+            self.task.begin()
+            if self.average is not None:
+                self.average.load_state_dict(self.task.module.state_dict())
+        loss = self._wrapped()
+        count = self.task.accumulate
+        batches = self.task.batches(self.done * count)
+        while self.done < self.task.steps and not self.stopped:
+            began = time.monotonic()
+            taken = list(itertools.islice(batches, count))
+            if len(taken) < count:
+                raise TrainingError(f"the data ended at step {self.done} of {self.task.steps}")
+            waited = time.monotonic() - began
+            self._step(loss, taken)
+            self.told({"event": "tick", "step": self.done, "waited": waited, "seconds": time.monotonic() - began})
+            self._after_step()
+            if self._asked_to_stop():
+                self._save()
+                return "interrupted"
+        return "stopped early" if self.stopped else "finished"
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The weights that count: the average where there is one."""
+        return self.average or self.task.module
+
+    def _wrapped(self) -> Callable[[Any, int], tuple[Tensor, dict[str, Tensor]]]:
+        loss: nn.Module = _Loss(self.task)
+        if self.share.world > 1:
+            devices = [self.loop.device.index] if self.loop.device.type == "cuda" else None
+            loss = nn.parallel.DistributedDataParallel(loss, device_ids=devices, broadcast_buffers=False)
+        return torch.compile(loss) if self.loop.compiled else loss
+
+    def _step(self, loss: Callable[[Any, int], tuple[Tensor, dict[str, Tensor]]], batches: list[Any]) -> None:
+        """One step of the optimizers."""
+        # Whatever is drawn in a step hangs on its number alone, so that a run that goes on draws the same.
+        torch.manual_seed(_mixed(self.loop.seed, self.done, self.share.rank))
+        rate = self.task.rate(self.done)
+        for optimizer, peaks in zip(self.optimizers, self._peaks, strict=True):
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * rate
+            optimizer.zero_grad(set_to_none=True)
+        self.task.module.train()
+        with _memory_told(self.loop.device):
+            for number, batch in enumerate(batches):
+                with self._apart(loss, last=number == len(batches) - 1):
+                    with torch.autocast(self.loop.device.type, torch.bfloat16, enabled=self.loop.dtype == "bfloat16"):
+                        value, figures = loss(batch, self.done)
+                    (value / len(batches) if len(batches) > 1 else value).backward()  # type: ignore[no-untyped-call]
+                self._note(value.detach(), figures, len(batches))
+            if self.task.clip_norm is not None:
+                # After the processes have met: what is no number in one of them is none in all.
+                norm = torch.nn.utils.clip_grad_norm_(self.task.clipped(), self.task.clip_norm)
+                self._bad |= ~torch.isfinite(norm)
+            for optimizer in self.optimizers:
+                optimizer.step()
+        self.done += 1
+        self._follow()
+
+    def _apart(self, loss: Any, *, last: bool) -> Any:
+        """Gradients travel between processes with the last batch of a step only."""
+        if isinstance(loss, nn.parallel.DistributedDataParallel) and not last:
+            return loss.no_sync()
+        return _nothing()
+
+    def _note(self, value: Tensor, figures: Mapping[str, Tensor], parts: int) -> None:
+        self._bad |= ~torch.isfinite(value)
+        now = {"loss": value, **{name: figure.detach() for name, figure in figures.items()}}
+        if self.done % self.loop.log_steps and self.loop.device.type != "cpu":
+            return  # reading a number off a GPU makes it wait
+        weight = (1 - _SMOOTHING) / parts
+        for name, figure in now.items():
+            number = float(figure)
+            before = self._means.get(name, number)
+            self._means[name] = before + weight * (number - before) if math.isfinite(number) else before
+
+    def _follow(self) -> None:
+        """The averaged weights after the trained ones."""
+        if self.average is None:
+            return
+        decay = self.task.average_decay(self.done)
+        assert decay is not None, "there is an average"
+        with torch.no_grad():
+            for mean, now in zip(self.average.parameters(), self.task.module.parameters(), strict=True):
+                mean.lerp_(now, 1 - decay)
+
+    def _asked_to_stop(self) -> bool:
+        """All processes stop after the same step; asking all at every step would take longer than a step."""
+        if self.share.world > 1 and self.done % self.loop.log_steps:
+            return False
+        return self.share.agree(self.stop())
+
+    def _after_step(self) -> None:
+        ends = self.done == self.task.steps
+        if self.done % self.loop.log_steps == 0 or ends:
+            self._check()
+            event = {"event": "step", "step": self.done, "epoch": self.done / self.task.epoch, "lr": self._rate()}
+            self._tell({**event, **{name: float(f"{mean:.6g}") for name, mean in self._means.items()}})
+        if self.done % self.task.epoch == 0 or ends:
+            self._check()
+            self._end_epoch()
+            self._save()
+        elif time.monotonic() - self._saved_at > self.loop.save_seconds and not bool(self._bad):
+            self._save()
+
+    def _end_epoch(self) -> None:
+        """Evaluate, keep the best, and see whether it still gets better."""
+        began = time.monotonic()
+        self.evaluated.eval()
+        figures = self.task.evaluate(self.evaluated)
+        epoch = math.ceil(self.done / self.task.epoch)
+        event = {"event": "epoch", "step": self.done, "epoch": epoch, "train_loss": self._means.get("loss")}
+        better = figures is None or self.best is None or figures["score"] > self.best
+        if figures is not None:
+            self.stale = 0 if better else self.stale + 1
+            if better:
+                self.best, self.best_figures = float(figures["score"]), dict(figures)
+        if self.share.leads:
+            if better:
+                self.task.export(self.evaluated, self.run.folder)
+            self.task.export(self.evaluated, self.run.last)
+        self._tell({**event, **(figures or {}), "best": self.best, "seconds": round(time.monotonic() - began, 3)})
+        self.stopped = self.loop.patience is not None and self.stale >= self.loop.patience
+
+    def _rate(self) -> float:
+        return float(max(group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups))
+
+    def _tell(self, event: Event) -> None:
+        self.run.note(event)
+        self.told(event)
+
+    def _check(self) -> None:
+        """Nothing is kept of a run whose loss is no number any more. Raises TrainingError."""
+        if self.share.agree(bool(self._bad)):
+            kept = "the best checkpoint so far is kept" if self.best is not None else "nothing is kept"
+            raise TrainingError(
+                f"the loss is no number any more at step {self.done}: try a lower --lr, or --dtype float32 ({kept})"
+            )
+
+    def _save(self) -> None:
+        self._saved_at = time.monotonic()
+        if not self.share.leads:
+            return
+        self.run.save(
+            {
+                "done": self.done,
+                "module": self.task.module.state_dict(),
+                "average": self.average.state_dict() if self.average is not None else None,
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+                "means": self._means,
+                "best": self.best,
+                "best_figures": dict(self.best_figures),
+                "stale": self.stale,
+                "stopped": self.stopped,
+            }
+        )
+        self.told({"event": "saved", "step": self.done})
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        try:
+            self.task.module.load_state_dict(state["module"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+            self.done, self._means = int(state["done"]), dict(state["means"])
+            self.best, self.best_figures = state["best"], state["best_figures"]
+            self.stale, self.stopped = int(state["stale"]), bool(state["stopped"])
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            problem = str(error).splitlines()[0][:100]
+            raise TrainingError(
+                f"{self.run.state_file} doesn't fit this run ({problem}): --overwrite begins anew"
+            ) from None
+
+
+def _mixed(*numbers: int) -> int:
+    """A seed of 63 bits out of several numbers, near ones far apart."""
+    mixed = 0x9E3779B97F4A7C15
+    for number in numbers:
+        mixed = (mixed ^ (number + 0x9E3779B97F4A7C15 + (mixed << 6) + (mixed >> 2))) * 0xBF58476D1CE4E5B9 % 2**64
+    return mixed >> 1
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _memory_told(device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        # On the CPU torch raises a plain RuntimeError, told only by its words.
+        if not isinstance(error, torch.cuda.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        raise TrainingError(
+            f"{device} has too little memory: lower --batch-size and raise --accumulate by as much, or add "
+            "--gradient-checkpointing"
+        ) from None
