@@ -1,6 +1,6 @@
 """A small real task: which of six recordings is a clip from? Cut out of footage, split in time.
 
-    python -m recipes.which_recording.clips --data data --to clips
+    python -m recipes.few_clips.which_recording --data data --to clips
 
 Writes clips/train/RECORDING/*.mp4 and clips/val/RECORDING/*.mp4: windows of 60 to 100 % of the frame's height, 24 frames
 long, as H.264. Training clips begin and end in the first 65 % of a recording, held-out ones in the last 30 %, so that no
