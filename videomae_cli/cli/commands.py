@@ -29,6 +29,7 @@ COMMANDS = [
     Entry("reconstruct", "Show what a model makes of what it does not see.", "reconstruct", "reconstruct"),
     Entry("attend", "Show where a model looks, as heat over the frames.", "attend", "attend"),
     Entry("finetune", "Train a classifier of your own classes.", "finetune", "finetune"),
+    Entry("evaluate", "Measure a model on labelled clips.", "evaluate", "evaluate"),
     Entry("pretrain", "Train an encoder on videos without labels.", "pretrain", "pretrain"),
     Entry("merge", "Join the outputs of a job that was split with --shard.", "merge", "merge"),
     Entry("bench", "Measure clips a second per engine, and say which to use.", "bench", "bench"),

@@ -11,13 +11,19 @@ from videomae_cli.evaluation.metrics import (
     measure,
     measure_labels,
 )
+from videomae_cli.evaluation.report import Evaluation, confused_pairs, headline, markdown, worst_classes
 
 __all__ = [
     "Calibration",
     "ClassFigures",
+    "Evaluation",
     "Metrics",
     "MultiLabelMetrics",
+    "confused_pairs",
+    "headline",
+    "markdown",
     "match_labels",
     "measure",
     "measure_labels",
+    "worst_classes",
 ]

@@ -22,7 +22,7 @@ from videomae_cli.training.features import Array, FeatureStore, View, features_o
 from videomae_cli.training.figures import Figures, figures_of
 from videomae_cli.training.probe import Probe, Rows, best_probe, probabilities
 from videomae_cli.training.run import Run
-from videomae_cli.training.scoring import Scored
+from videomae_cli.training.scoring import known_scores
 from videomae_cli.video import Preprocessor
 
 # (how far, error of a file or None, its path)
@@ -126,4 +126,4 @@ class HeadTraining:
         for place, rows in enumerate(val):
             if rows is not None:
                 scores[place] = probabilities(probe, torch.from_numpy(rows), several=several).mean(axis=0)
-        return figures_of(Scored(scores), self.data.dataset, self.data.val)
+        return figures_of(known_scores(scores), self.data.dataset, self.data.val)

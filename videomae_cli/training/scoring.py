@@ -1,24 +1,30 @@
-"""A classifier over held-out examples: probabilities, in order, whatever failed."""
+"""A classifier over labelled examples: probabilities, in order, and what failed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.datasets import Example
+from videomae_cli.errors import ModelOutputError, VideoMAEError
 from videomae_cli.pipeline import Classifier, merge_views
 from videomae_cli.training.distributed import Share
 from videomae_cli.training.features import View
 
+# (path, views, error or None) of each example as it is through
+Told = Callable[[str, int, VideoMAEError | None], None]
+
 
 @dataclass(frozen=True)
 class Scored:
-    """scores: (N, classes) float64, a row of NaN for a file that failed."""
+    """scores: (N, classes) float64, a row of NaN for a clip that failed; views: (N,) of each; errors: by place."""
 
     scores: npt.NDArray[np.float64]
+    views: npt.NDArray[np.int64]
+    errors: dict[int, VideoMAEError]
 
     @property
     def there(self) -> npt.NDArray[np.bool_]:
@@ -27,20 +33,46 @@ class Scored:
 
     @property
     def failed(self) -> int:
+        """How many clips have none."""
         return int((~self.there).sum())
 
 
-def score(classifier: Classifier, examples: Sequence[Example], *, view: View, share: Share | None = None) -> Scored:
-    """Probabilities of every example, in order, the processes of `share` each doing their part."""
+def score(
+    classifier: Classifier,
+    examples: Sequence[Example],
+    *,
+    view: View,
+    share: Share | None = None,
+    told: Told = lambda path, views, error: None,
+) -> Scored:
+    """Probabilities of every example, in order, the processes of `share` each doing their part: those of `classify`."""
     share = share or Share()
     mine = list(range(share.rank, len(examples), share.world))
-    rows: dict[int, list[float]] = {}
+    rows: dict[int, tuple[int, list[float] | VideoMAEError]] = {}
     passed = view.through(classifier.logits, [examples[place] for place in mine])
     for place, one in zip(mine, passed, strict=True):
-        if one.outputs is not None and bool(one.outputs.isfinite().all()):
-            rows[place] = merge_views(one.outputs, multi_label=classifier.multi_label).tolist()
+        made: list[float] | VideoMAEError
+        if one.outputs is None:
+            assert one.error is not None, "a file has outputs or an error"
+            made = one.error
+        elif not bool(one.outputs.isfinite().all()):
+            made = ModelOutputError(f"{classifier.name} gives scores that are no numbers: its weights are damaged")
+        else:
+            made = merge_views(one.outputs, multi_label=classifier.multi_label).tolist()
+        rows[place] = (one.views, made)
+        told(one.path, one.views, made if isinstance(made, VideoMAEError) else None)
     scores = np.full((len(examples), classifier.model.config.num_labels), np.nan)
+    views, errors = np.zeros(len(examples), dtype=np.int64), {}
     for part in share.gather(rows):
-        for place, row in part.items():
-            scores[place] = row
-    return Scored(scores)
+        for place, (count, made) in part.items():
+            views[place] = count
+            if isinstance(made, VideoMAEError):
+                errors[place] = made
+            else:
+                scores[place] = made
+    return Scored(scores, views, errors)
+
+
+def known_scores(scores: npt.NDArray[np.float64]) -> Scored:
+    """Of scores that come from elsewhere, rows of NaN for clips without."""
+    return Scored(scores, np.ones(len(scores), dtype=np.int64), {})

@@ -1,0 +1,341 @@
+"""`videomae evaluate`: how good a model is on labelled clips, with the views of its protocol."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from videomae_cli import __version__
+from videomae_cli.cli import console, options
+from videomae_cli.cli.batch import check_progress, settings_for
+from videomae_cli.cli.interrupts import terminable
+from videomae_cli.cli.loading import ClassifierRequest, load_classifier, with_hints
+from videomae_cli.engines import check_engine
+from videomae_cli.errors import DatasetError, OptionError, OutputError, VideoMAEError
+from videomae_cli.video import Decoder, SamplingSpec, auto_workers, parse_time
+
+if TYPE_CHECKING:
+    from videomae_cli.datasets import Dataset, Example
+    from videomae_cli.evaluation import Evaluation
+    from videomae_cli.pipeline import Classifier
+    from videomae_cli.training.scoring import Scored
+
+
+def evaluate(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of class folders (or of train/, val/, test/ with class folders), or a table of path and label.",
+            metavar="DATA",
+        ),
+    ],
+    model: options.Model = options.DEFAULT_MODEL,
+    revision: options.Revision = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Which clips. Default: test where the data has some, else val, else all.", metavar="test|val|train|all"
+        ),
+    ] = None,
+    output: options.Output = None,
+    format: Annotated[str, typer.Option(help="What is printed.", metavar="table|json")] = "table",
+    report: Annotated[
+        Path | None,
+        typer.Option(help="A folder for report.md, report.json, predictions.jsonl and pictures.", metavar="DIR"),
+    ] = None,
+    labels: options.Labels = None,
+    data_labels: Annotated[
+        Path | None, typer.Option(help="Names for labels of the data that are numbers.", metavar="FILE")
+    ] = None,
+    ignore_unknown: Annotated[
+        bool, typer.Option("--ignore-unknown", help="Leave out clips with labels that the model does not have.")
+    ] = False,
+    overwrite: options.ReplaceFiles = False,
+    sampling: options.Sampling = "auto",
+    stride: options.Stride = None,
+    clips: options.Clips = None,
+    crops: options.Crops = None,
+    protocol: options.Protocol = "auto",
+    fps: options.Fps = None,
+    start: options.Start = None,
+    end: options.End = None,
+    resize: options.Resize = "antialias",
+    timeout: options.Timeout = 120.0,
+    device: options.Device = "auto",
+    engine: options.Engine = "torch",
+    dtype: options.Dtype = "auto",
+    compiled: options.Compile = False,
+    batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
+    heads: options.Heads = None,
+    ok_on_errors: options.OkOnErrors = False,
+    progress: options.ProgressMode = "auto",
+    debug: options.Debug = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Measure a model on labelled clips: top-1, top-5, every class, what is taken for what, calibration.
+
+    Scores are those of `videomae classify` with the same options; --protocol paper gives the number of a paper's table.
+    Exit code 0 if every clip was scored, 1 if one was not, 2 for wrong options.
+    """
+    console.configure(debug=debug, quiet=quiet)
+    check_progress(progress)
+    check_engine(engine, dtype, compiled)
+    if format not in ("table", "json"):
+        raise OptionError(f"unknown format {format!r}: choose table or json")
+    if split not in (None, "test", "val", "train", "all"):
+        raise OptionError(f"unknown split {split!r}: choose test, val, train or all")
+    if dtype == "int8":
+        raise OptionError("--dtype int8 is calibrated on a job's clips: evaluate with float32 or bfloat16")
+    spec = SamplingSpec(
+        family=sampling,
+        stride=stride,
+        clips=clips,
+        crops=crops,
+        protocol=protocol,
+        fps=fps,
+        start=parse_time(start) if start is not None else None,
+        end=parse_time(end) if end is not None else None,
+    )
+    _check_places(output, report, overwrite)
+    from videomae_cli.datasets import read_dataset
+
+    dataset = read_dataset(data, labels=data_labels)
+    chosen, examples = _chosen(dataset, split)
+    request = ClassifierRequest(
+        name=model,
+        revision=revision,
+        device=device,
+        engine=engine,
+        dtype=dtype,
+        compiled=compiled,
+        resize=resize,
+        batch_size=batch_size,
+        heads=heads,
+        labels=labels,
+    )
+    with Decoder(timeout=timeout or None, workers=workers or auto_workers(len(examples)), debug=debug) as decoder:
+        decoder.start()
+        classifier, hints = load_classifier(request)
+        job = _Job(data, chosen, dataset, examples, classifier, with_hints(spec, hints), decoder, progress)
+        evaluation, scored, kept = job.run(ignore_unknown)
+    _write(evaluation, scored, kept, output, report)
+    if format == "json":
+        typer.echo(json.dumps(evaluation.as_dict()))
+    else:
+        _show(evaluation)
+    if evaluation.failures and not ok_on_errors:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _Job:
+    data: str
+    split: str
+    dataset: Dataset
+    examples: Sequence[Example]
+    classifier: Classifier
+    spec: SamplingSpec
+    decoder: Decoder
+    progress: str
+
+    def run(self, ignore_unknown: bool) -> tuple[Evaluation, Scored, list[Example]]:
+        """Raises DatasetError where labels don't fit, VideoMAEError where not one clip can be scored."""
+        from videomae_cli.cli.display import consoles
+        from videomae_cli.cli.progress import BatchProgress
+        from videomae_cli.evaluation import match_labels
+        from videomae_cli.training import View
+        from videomae_cli.training.scoring import score
+
+        config = self.classifier.model.config
+        names = tuple(config.id2label[number] for number in range(config.num_labels))
+        ids = match_labels(self.dataset.classes, names, ignore_unknown=ignore_unknown)
+        kept = [e for e in self.examples if all(label in ids for label in e.labels)]
+        if not kept:
+            raise DatasetError(
+                f"the model has not one of the data's labels ({', '.join(self.dataset.classes[:3])}, ...)"
+            )
+        view = View(
+            sampling=self.spec,
+            transform=self.classifier.preprocessor.frame_transform(crops=self.spec.resolved_crops),
+            decoder=self.decoder,
+            batch=self.classifier.batch_size,
+        )
+        shown = BatchProgress(len(kept))
+
+        def told(path: str, views: int, error: VideoMAEError | None) -> None:
+            if error is not None:
+                console.error(str(error) if path in str(error) else f"{path}: {error}")
+            shown.advance(path, views=views, failed=error is not None)
+
+        with terminable(), shown.shown(self.progress, consoles()[1]):
+            scored = score(self.classifier, kept, view=view, told=told)
+        if not scored.there.any():
+            raise DatasetError(f"not one of the {len(kept)} clips could be scored")
+        return self._evaluation(scored, kept, ids, names), scored, kept
+
+    def _evaluation(
+        self, scored: Scored, kept: Sequence[Example], ids: Mapping[str, int], names: tuple[str, ...]
+    ) -> Evaluation:
+        import numpy as np
+
+        from videomae_cli.evaluation import Evaluation, measure, measure_labels
+        from videomae_cli.results import printable
+
+        there = scored.there
+        good = [example for example, ok in zip(kept, there, strict=True) if ok]
+        several = self.classifier.multi_label
+        if self.dataset.multi_label and not several:
+            raise DatasetError("the data has several labels a clip, the model says one: use a multi-label model")
+        truth = np.zeros((len(good), len(names)), dtype=np.float32)
+        for row, example in enumerate(good):
+            truth[row, [ids[label] for label in example.labels]] = 1
+        scores = scored.scores[there]
+        settings = settings_for(
+            "evaluate",
+            {
+                "model": self.classifier.name,
+                "revision": self.classifier.revision,
+                **self.classifier.settings,
+                "preprocessing": asdict(self.classifier.preprocessor.config),
+                "sampling": asdict(self.spec),
+            },
+        )
+        counts = sorted(set(scored.views[there].tolist()))
+        return Evaluation(
+            model=self.classifier.name,
+            revision=self.classifier.revision,
+            version=__version__,
+            settings=settings.as_dict(),
+            fingerprint=settings.fingerprint,
+            data=printable(self.data),
+            split=self.split,
+            protocol=_protocol(self.spec, counts),
+            views=int(scored.views.sum()),
+            labels=names,
+            metrics=measure_labels(scores, truth) if several else measure(scores, truth.argmax(axis=1)),
+            failures=tuple(
+                {"path": printable(kept[place].path), "kind": error.kind, "message": str(error)}
+                for place, error in sorted(scored.errors.items())
+            ),
+            ignored=len(self.examples) - len(kept),
+        )
+
+
+def _protocol(spec: SamplingSpec, views: Sequence[int]) -> str:
+    """The views of a clip, as papers write them."""
+    crops = spec.resolved_crops
+    counts = sorted({count // crops for count in views})
+    clips = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    paper = ", the paper's protocol" if spec.protocol == "paper" else ""
+    plural = "" if counts == [1] else "s"
+    return f"{spec.resolved_family}: {clips} clip{plural} x {crops} crop{'s' if crops > 1 else ''}{paper}"
+
+
+def _chosen(dataset: Dataset, split: str | None) -> tuple[str, Sequence[Example]]:
+    """Which examples, and what they are called. Raises DatasetError for a split that is not there."""
+    given = [name for name in ("test", "val", "train") if dataset.of(name)]
+    if split is None:
+        split = next((name for name in ("test", "val") if name in given), "all")
+    if split == "all":
+        return "all", dataset.examples
+    if split not in given:
+        raise DatasetError(
+            f"the data has no split {split!r} (it has {', '.join(given) or 'none'}): --split all takes every clip"
+        )
+    return split, dataset.of(split)
+
+
+def _check_places(output: Path | None, report: Path | None, overwrite: bool) -> None:
+    """Before hours of work: nothing is replaced unasked."""
+    if output is not None and output.is_file() and not overwrite:
+        raise OutputError(f"{output} is there already: --overwrite replaces it")
+    if report is not None and report.exists():
+        if not report.is_dir():
+            raise OutputError(f"{report} is a file: --report needs a folder")
+        if any(report.iterdir()) and not overwrite:
+            raise OutputError(f"{report} holds something already: --overwrite replaces a report in it")
+
+
+def _write(
+    evaluation: Evaluation, scored: Scored, kept: Sequence[Example], output: Path | None, report: Path | None
+) -> None:
+    from videomae_cli.writers import whole_file
+
+    document = (json.dumps(evaluation.as_dict(), indent=1) + "\n").encode()
+    if output is not None:
+        with whole_file(output) as sink:
+            sink.write(document)
+    if report is None:
+        return
+    from videomae_cli.evaluation import Metrics, markdown
+    from videomae_cli.pictures.charts import confusion_chart, reliability_chart
+
+    try:
+        report.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"can't make the folder {report}: {error.strerror}") from None
+    files = {"report.json": document, "predictions.jsonl": _predictions(evaluation, scored, kept)}
+    m = evaluation.metrics
+    if isinstance(m, Metrics):
+        there = [n for n, f in enumerate(m.classes) if f.support or f.precision is not None]
+        names = [evaluation.labels[n] for n in there]
+        files["confusion.png"] = confusion_chart(m.confusion[there][:, there], names)
+        files["reliability.png"] = reliability_chart(m.calibration.bins, m.calibration.error)
+    pictures = [name for name in files if name.endswith(".png")]
+    files["report.md"] = markdown(evaluation, pictures).encode("utf-8", "replace")
+    for name, content in files.items():
+        with whole_file(report / name) as sink:
+            sink.write(content)
+
+
+def _predictions(evaluation: Evaluation, scored: Scored, kept: Sequence[Example]) -> bytes:
+    """A line a clip: what is true, what was said, every score by label id."""
+    from videomae_cli.results import path_fields
+
+    lines = []
+    for place, example in enumerate(kept):
+        line: dict[str, Any] = {**path_fields(example.path), "start": example.start, "end": example.end}
+        line["true"] = list(example.labels)
+        if place in scored.errors:
+            error = scored.errors[place]
+            line |= {
+                "status": "error",
+                "error": {"kind": error.kind, "message": str(error)},
+                "said": None,
+                "scores": None,
+            }
+        else:
+            row = scored.scores[place]
+            said = evaluation.labels[int(row.argmax())]
+            line |= {"status": "ok", "error": None, "said": said, "scores": [float(f"{value:.6g}") for value in row]}
+        lines.append(json.dumps(line))
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _show(e: Evaluation) -> None:
+    """The table that a person reads."""
+    from rich.table import Table
+
+    from videomae_cli.cli.display import consoles, plain
+    from videomae_cli.evaluation import confused_pairs, headline, worst_classes
+
+    out = consoles()[0]
+    out.print(plain(f"{e.model} on {e.data}, split {e.split}: {e.metrics.count} clips", "bold"))
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in headline(e):
+        table.add_row(plain(name, ""), plain(value, "bold" if name in ("top-1", "mAP") else ""))
+    out.print(table)
+    worst = ", ".join(f"{label} {recall:.0%} of {count}" for label, recall, count in worst_classes(e))
+    out.print(plain(f"found least: {worst}", "dim"))
+    pairs = ", ".join(f"{true} as {said} ({count})" for true, said, count in confused_pairs(e))
+    if pairs:
+        out.print(plain(f"taken for another: {pairs}", "dim"))
+    left = f", {e.ignored} clips with other labels left out" if e.ignored else ""
+    failed = f", {len(e.failures)} failed" if e.failures else ""
+    out.print(plain(f"{e.protocol}{failed}{left}", "dim"))

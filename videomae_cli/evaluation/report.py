@@ -1,0 +1,163 @@
+"""An evaluation as a document for machines and as a page for people. Knows no model: names and numbers only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from videomae_cli.evaluation.metrics import ClassFigures, Metrics, MultiLabelMetrics
+
+SCHEMA_VERSION = 1
+_WORST, _PAIRS = 5, 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """labels: of the checkpoint, in the order of their ids; protocol: the views of a clip in words; failures: path, kind and
+    message of clips that could not be scored; ignored: clips left out for a label that the checkpoint lacks."""
+
+    model: str
+    revision: str | None
+    version: str
+    settings: Mapping[str, Any]
+    fingerprint: str
+    data: str
+    split: str
+    protocol: str
+    views: int
+    labels: tuple[str, ...]
+    metrics: Metrics | MultiLabelMetrics
+    failures: tuple[Mapping[str, str], ...] = ()
+    ignored: int = 0
+
+    @property
+    def top1_of_all(self) -> float | None:
+        """Top-1 with every clip that failed counted as wrong."""
+        if not isinstance(self.metrics, Metrics):
+            return None
+        return self.metrics.top1 * self.metrics.count / (self.metrics.count + len(self.failures))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The whole of it as JSON has it."""
+        m = self.metrics
+        rows = [
+            {"label": label, "label_id": number, **_figures(m.classes[number]), **_precision(m, number)}
+            for number, label in enumerate(self.labels)
+            if m.classes[number].support or m.classes[number].precision is not None
+        ]
+        whole: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "model": self.model,
+            "revision": self.revision,
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            "data": self.data,
+            "split": self.split,
+            "protocol": self.protocol,
+            "views": self.views,
+            "clips": m.count + len(self.failures),
+            "failed": len(self.failures),
+            "ignored": self.ignored,
+            "metrics": {**m.as_dict(), **({} if self.top1_of_all is None else {"top1_of_all": self.top1_of_all})},
+            "classes": rows,
+        }
+        if isinstance(m, Metrics):
+            whole["labels"] = list(self.labels)
+            whole["confusion"] = m.confusion.tolist()
+            bins = [{"confidence": c, "accuracy": a, "clips": n} for c, a, n in m.calibration.bins]
+            whole["reliability"] = bins
+        return {**whole, "failures": [dict(failure) for failure in self.failures], "settings": dict(self.settings)}
+
+
+def headline(e: Evaluation) -> list[tuple[str, str]]:
+    """Names and numbers as a paper's table has them."""
+    m = e.metrics
+    if isinstance(m, Metrics):
+        low, high = m.interval
+        lines = [
+            ("top-1", f"{m.top1:.1%}  (95 % interval {low:.1%} to {high:.1%})"),
+            ("top-5", f"{m.top5:.1%}"),
+            ("mean class accuracy", f"{m.mean_class:.1%}"),
+            ("calibration error", f"{m.calibration.error:.1%}"),
+            ("negative log-likelihood", f"{m.nll:.3f}"),
+        ]
+        if e.failures and e.top1_of_all is not None:
+            lines.insert(1, ("top-1, failed as wrong", f"{e.top1_of_all:.1%}"))
+        return lines
+    return [
+        ("mAP", f"{m.mean_ap:.3f}"),
+        ("F1, micro", f"{m.micro_f1:.3f}"),
+        ("F1, macro", f"{m.macro_f1:.3f}"),
+        ("all labels right", f"{m.exact:.1%}"),
+    ]
+
+
+def worst_classes(e: Evaluation) -> list[tuple[str, float, int]]:
+    """(label, recall, clips) of those that are found least."""
+    there = [(e.labels[n], f.recall, f.support) for n, f in enumerate(e.metrics.classes) if f.recall is not None]
+    return sorted(((label, recall, n) for label, recall, n in there), key=lambda row: (row[1], row[0]))[:_WORST]
+
+
+def confused_pairs(e: Evaluation) -> list[tuple[str, str, int]]:
+    """(true, said, how often) of the most frequent mistakes."""
+    if not isinstance(e.metrics, Metrics):
+        return []
+    wrong: npt.NDArray[np.int64] = e.metrics.confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_PAIRS]
+    places = [np.unravel_index(place, wrong.shape) for place in order]
+    return [(e.labels[int(t)], e.labels[int(p)], int(wrong[t, p])) for t, p in places if wrong[t, p]]
+
+
+def markdown(e: Evaluation, pictures: Sequence[str] = ()) -> str:
+    """The page: figures, every class, mistakes, failures."""
+    lines = [
+        f"# {_cell(e.model)} on {_cell(e.data)}",
+        "",
+        f"{e.metrics.count} clips of split *{e.split}*, {e.protocol}. videomae {e.version}, settings {e.fingerprint}.",
+        "",
+        "| | |",
+        "|---|---|",
+        *[f"| {name} | {value} |" for name, value in headline(e)],
+        "",
+    ]
+    if e.ignored:
+        lines += [f"{e.ignored} clips were left out: the model does not have their labels.", ""]
+    lines += [line for name in pictures for line in (f"![{name.removesuffix('.png')}]({name})", "")]
+    lines += ["## Classes", "", "| class | clips | recall | precision | F1 |", "|---|---|---|---|---|"]
+    for number, f in enumerate(e.metrics.classes):
+        if f.support:
+            cells = [_share(f.recall), _share(f.precision), _share(f.f1)]
+            lines.append(f"| {_cell(e.labels[number])} | {f.support} | {' | '.join(cells)} |")
+    pairs = confused_pairs(e)
+    if pairs:
+        lines += ["", "## Most frequent mistakes", "", "| true | said | clips |", "|---|---|---|"]
+        lines += [f"| {_cell(true)} | {_cell(said)} | {count} |" for true, said, count in pairs]
+    if e.failures:
+        lines += ["", "## Failed", "", "| clip | reason |", "|---|---|"]
+        lines += [f"| {_cell(f['path'])} | {_cell(f['message'])} |" for f in e.failures]
+    return "\n".join(lines) + "\n"
+
+
+def _figures(f: ClassFigures) -> dict[str, Any]:
+    return asdict(f)
+
+
+def _precision(m: Metrics | MultiLabelMetrics, number: int) -> dict[str, Any]:
+    return {} if isinstance(m, Metrics) else {"average_precision": m.average_precision[number]}
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _cell(text: str) -> str:
+    """A name in a table of Markdown, whatever is in it."""
+    shown = "".join(c if c.isprintable() else "?" for c in text)
+    for sign in "\\|`*_<>[]":
+        shown = shown.replace(sign, f"\\{sign}")
+    return shown
