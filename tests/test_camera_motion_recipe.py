@@ -12,11 +12,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from recipes.camera_motion import classifier
+from recipes.camera_motion.classifier import CameraMotion, configuration, motion_filters, pixel_values, preprocessor
 from recipes.camera_motion.motion import LABELS, SIZE, camera_path
 from recipes.camera_motion.render import Renderer, over_picture, token_points
 from recipes.camera_motion.sources import procedural
-from recipes.camera_motion.train import Trainer, configuration, motion_filters, pixel_values
+from videomae_cli.jobs import Settings
+from videomae_cli.model import VideoMAEForVideoClassification
 from videomae_cli.model.layers import sincos_table
+from videomae_cli.training import Loop, Run, Trainer
 
 # What the scene does in the picture while the camera does what the label says: (x, y) flow at the right edge's middle.
 SCENE = {
@@ -86,19 +90,36 @@ def test_four_columns_can_not_be_read_off_the_position_table() -> None:
     assert round(left, 2) == 0.98
 
 
-def test_a_resumed_run_is_the_run(tmp_path: Path) -> None:
-    renderer = Renderer([], [], seed=0, textures=2)
-    samples = [renderer.sample(i, difficulty=0.0) for i in range(4)]
-    clips = torch.from_numpy(np.stack([s.clip for s in samples]))
-    labels = torch.tensor([s.label for s in samples])
-    motion = torch.from_numpy(np.stack([s.motion for s in samples]))
-    assert pixel_values(clips).shape == (4, 16, 3, 64, 64)
-    through, stopped = (Trainer(total=400, seed=0, rate=1e-3) for _ in range(2))
-    for trainer in (through, stopped):
-        trainer.step(clips, labels, motion, 1.0)
-    stopped.save(tmp_path / "state.pt")
-    resumed = Trainer(total=400, seed=1, rate=1e-3)
-    resumed.load(tmp_path / "state.pt")
-    expected, got = (trainer.step(clips, labels, motion, 1.0) for trainer in (through, resumed))
-    assert got == pytest.approx(expected, rel=1e-4)
-    assert resumed.done == through.done == 8
+def lesson() -> CameraMotion:
+    return CameraMotion(Renderer([], [], seed=0, textures=2), total=12, seed=0, rate=1e-3, workers=0)
+
+
+def trained(folder: Path, *, stop_after: int | None = None) -> Trainer:
+    """A run in `folder`, to its end or to a break."""
+    task = lesson()
+    with Run(folder, resume=True, overwrite=False) as run:
+        state = run.begin(Settings("finetune", "test", task.settings))
+        trainer = Trainer(task, run, Loop(), stop=lambda: trainer.done == stop_after)
+        assert trainer(state) == ("finished" if stop_after is None else "interrupted")
+    return trainer
+
+
+def test_a_resumed_run_is_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier, "BATCH", 4)
+    through = trained(tmp_path / "through")
+    trained(tmp_path / "broken", stop_after=1)
+    resumed = trained(tmp_path / "broken")
+    assert resumed.done == through.done == 3
+    for (name, ours), theirs in zip(
+        resumed.task.module.state_dict().items(), through.task.module.state_dict().values(), strict=True
+    ):
+        assert torch.equal(ours, theirs), name
+    loaded = VideoMAEForVideoClassification.from_pretrained(tmp_path / "broken")
+    assert [loaded.config.id2label[i] for i in range(9)] == list(LABELS)
+
+
+def test_clips_are_normalised_as_the_checkpoint_says() -> None:
+    clips = torch.from_numpy(np.stack([lesson()._renderer.sample(i, difficulty=0.0).clip for i in range(2)]))
+    ours = pixel_values(clips)
+    assert ours.shape == (2, 16, 3, 64, 64)
+    torch.testing.assert_close(ours, preprocessor().to_pixel_values(clips.numpy()), rtol=1e-5, atol=1e-5)

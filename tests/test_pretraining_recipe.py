@@ -11,21 +11,25 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from recipes.camera_motion.head_start import head_start
-from recipes.camera_motion.pretrain import (
+from recipes.camera_motion import autoencoder
+from recipes.camera_motion.autoencoder import (
     BATCH,
-    PreTrainer,
+    CameraMotionMAE,
     Stream,
     asked_tokens,
     configuration,
     draw_mask,
     loss_of,
     pixel_values,
+    preprocessor,
 )
+from recipes.camera_motion.head_start import head_start
 from recipes.camera_motion.unlabelled import Unlabelled, footage_window
+from videomae_cli.jobs import Settings
 from videomae_cli.model import VideoMAEForPreTraining
 from videomae_cli.model.layers import sincos_table
 from videomae_cli.model.masking import tube_mask
+from videomae_cli.training import Loop, Run, Trainer
 
 
 def left_over(width: int) -> float:
@@ -103,16 +107,30 @@ def test_the_start_is_already_better_than_one_colour() -> None:
     assert loss < float(model.target(new).var())
 
 
-def test_a_resumed_run_is_the_run(tmp_path: Path) -> None:
-    clips = some_clips(2)
-    through, stopped = (PreTrainer(total=40, seed=0, rate=1e-3) for _ in range(2))
-    for trainer in (through, stopped):
-        trainer.step(clips)
-    stopped.save(tmp_path / "state.pt")
-    resumed = PreTrainer(total=40, seed=0, rate=1e-3)
-    resumed.load(tmp_path / "state.pt")
-    expected, got = (trainer.step(clips) for trainer in (through, resumed))
-    assert got == pytest.approx(expected, rel=1e-4)
-    assert resumed.done == through.done == 2
+def trained(folder: Path, *, stop_after: int | None = None) -> Trainer:
+    """A run in `folder`, to its end or to a break."""
+    task = CameraMotionMAE(Unlabelled([], [], seed=0, textures=2), steps=3, seed=0, rate=1e-3, workers=0)
+    with Run(folder, resume=True, overwrite=False) as run:
+        state = run.begin(Settings("pretrain", "test", task.settings))
+        trainer = Trainer(task, run, Loop(), stop=lambda: trainer.done == stop_after)
+        assert trainer(state) == ("finished" if stop_after is None else "interrupted")
+    return trainer
+
+
+def test_a_resumed_run_is_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autoencoder, "BATCH", 2)
+    monkeypatch.setattr(autoencoder, "STARTING_BATCHES", 2)
+    through = trained(tmp_path / "through")
+    trained(tmp_path / "broken", stop_after=1)
+    resumed = trained(tmp_path / "broken")
+    assert resumed.done == through.done == 3
+    assert resumed.average is not None
+    assert through.average is not None
     for ours, theirs in zip(resumed.average.parameters(), through.average.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+        assert torch.equal(ours, theirs)
+    assert VideoMAEForPreTraining.from_pretrained(tmp_path / "broken").config.hidden_size == 228
+
+
+def test_clips_are_normalised_as_the_checkpoint_says() -> None:
+    clips = some_clips(2)
+    torch.testing.assert_close(pixel_values(clips), preprocessor().to_pixel_values(clips.numpy()), rtol=1e-5, atol=1e-5)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from lessons import cut_recordings
 from samples import Run, make_checkpoint, write_video
 
 
@@ -21,6 +22,12 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a tiny random classifier of four labels, one of them full of markup."""
     return make_checkpoint(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labelled clips of three recordings, split in time: 18 to train on, 9 held out."""
+    return cut_recordings(tmp_path_factory.mktemp("recordings"))
 
 
 @pytest.fixture(scope="session")

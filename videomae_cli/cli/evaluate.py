@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -154,11 +155,17 @@ class _Job:
 
         config = self.classifier.model.config
         names = tuple(config.id2label[number] for number in range(config.num_labels))
-        ids = match_labels(self.dataset.classes, names, ignore_unknown=ignore_unknown)
+        # Of the clips that are asked for: another split may have classes of its own.
+        there = {label for example in self.examples for label in example.labels}
+        wanted = [label for label in self.dataset.classes if label in there]
+        ids = match_labels(wanted, names, ignore_unknown=ignore_unknown)
         kept = [e for e in self.examples if all(label in ids for label in e.labels)]
         if not kept:
+            more = ", ..." if len(wanted) > 3 else ""
+            raise DatasetError(f"the model has not one of the data's labels ({', '.join(wanted[:3])}{more})")
+        if not self.classifier.multi_label and (several := next((e for e in kept if len(e.labels) != 1), None)):
             raise DatasetError(
-                f"the model has not one of the data's labels ({', '.join(self.dataset.classes[:3])}, ...)"
+                f"{several.path!r} has {len(several.labels)} labels, and the model says one: use a multi-label model"
             )
         view = View(
             sampling=self.spec,
@@ -176,7 +183,7 @@ class _Job:
         with terminable(), shown.shown(self.progress, consoles()[1]):
             scored = score(self.classifier, kept, view=view, told=told)
         if not scored.there.any():
-            raise DatasetError(f"not one of the {len(kept)} clips could be scored")
+            raise DatasetError(f"none of {console.counted(len(kept), 'clip')} could be scored")
         return self._evaluation(scored, kept, ids, names), scored, kept
 
     def _evaluation(
@@ -190,8 +197,6 @@ class _Job:
         there = scored.there
         good = [example for example, ok in zip(kept, there, strict=True) if ok]
         several = self.classifier.multi_label
-        if self.dataset.multi_label and not several:
-            raise DatasetError("the data has several labels a clip, the model says one: use a multi-label model")
         truth = np.zeros((len(good), len(names)), dtype=np.float32)
         for row, example in enumerate(good):
             truth[row, [ids[label] for label in example.labels]] = 1
@@ -220,7 +225,7 @@ class _Job:
             labels=names,
             metrics=measure_labels(scores, truth) if several else measure(scores, truth.argmax(axis=1)),
             failures=tuple(
-                {"path": printable(kept[place].path), "kind": error.kind, "message": str(error)}
+                {"path": printable(kept[place].path), "kind": error.kind, "message": printable(str(error))}
                 for place, error in sorted(scored.errors.items())
             ),
             ignored=len(self.examples) - len(kept),
@@ -252,14 +257,26 @@ def _chosen(dataset: Dataset, split: str | None) -> tuple[str, Sequence[Example]
 
 
 def _check_places(output: Path | None, report: Path | None, overwrite: bool) -> None:
-    """Before hours of work: nothing is replaced unasked."""
-    if output is not None and output.is_file() and not overwrite:
-        raise OutputError(f"{output} is there already: --overwrite replaces it")
-    if report is not None and report.exists():
-        if not report.is_dir():
-            raise OutputError(f"{report} is a file: --report needs a folder")
-        if any(report.iterdir()) and not overwrite:
+    """Before hours of work: nothing is replaced unasked, and what is asked can be written. Raises OutputError."""
+    if output is not None:
+        if output.is_dir():
+            raise OutputError(f"{output} is a folder: give a file name to write to")
+        if not output.parent.is_dir():
+            raise OutputError(f"can't write {output}: there is no folder {output.parent}")
+        if output.is_file() and not overwrite:
+            raise OutputError(f"{output} is there already: --overwrite replaces it")
+    if report is None:
+        return
+    if report.exists() and not report.is_dir():
+        raise OutputError(f"{report} is a file: --report needs a folder")
+    try:
+        if report.is_dir() and any(report.iterdir()) and not overwrite:
             raise OutputError(f"{report} holds something already: --overwrite replaces a report in it")
+    except OSError as error:
+        raise OutputError(f"can't list {report}: {error.strerror}") from None
+    above = next(folder for folder in (report, *report.absolute().parents) if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise OutputError(f"can't make the folder {report}: {above} is {'read-only' if above.is_dir() else 'a file'}")
 
 
 def _write(
@@ -296,7 +313,10 @@ def _write(
 
 def _predictions(evaluation: Evaluation, scored: Scored, kept: Sequence[Example]) -> bytes:
     """A line a clip: what is true, what was said, every score by label id."""
-    from videomae_cli.results import path_fields
+    import numpy as np
+
+    from videomae_cli.evaluation import Metrics
+    from videomae_cli.results import path_fields, printable
 
     lines = []
     for place, example in enumerate(kept):
@@ -306,13 +326,14 @@ def _predictions(evaluation: Evaluation, scored: Scored, kept: Sequence[Example]
             error = scored.errors[place]
             line |= {
                 "status": "error",
-                "error": {"kind": error.kind, "message": str(error)},
+                "error": {"kind": error.kind, "message": printable(str(error))},
                 "said": None,
                 "scores": None,
             }
         else:
             row = scored.scores[place]
-            said = evaluation.labels[int(row.argmax())]
+            places = [int(row.argmax())] if isinstance(evaluation.metrics, Metrics) else np.flatnonzero(row >= 0.5)
+            said = [evaluation.labels[place] for place in places]
             line |= {"status": "ok", "error": None, "said": said, "scores": [float(f"{value:.6g}") for value in row]}
         lines.append(json.dumps(line))
     return ("\n".join(lines) + "\n").encode()
@@ -326,16 +347,17 @@ def _show(e: Evaluation) -> None:
     from videomae_cli.evaluation import confused_pairs, headline, worst_classes
 
     out = consoles()[0]
-    out.print(plain(f"{e.model} on {e.data}, split {e.split}: {e.metrics.count} clips", "bold"))
+    out.print(plain(f"{e.model} on {e.data}, split {e.split}: {console.counted(e.metrics.count, 'clip')}", "bold"))
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in headline(e):
         table.add_row(plain(name, ""), plain(value, "bold" if name in ("top-1", "mAP") else ""))
     out.print(table)
     worst = ", ".join(f"{label} {recall:.0%} of {count}" for label, recall, count in worst_classes(e))
-    out.print(plain(f"found least: {worst}", "dim"))
+    if worst:
+        out.print(plain(f"found least: {worst}", "dim"))
     pairs = ", ".join(f"{true} as {said} ({count})" for true, said, count in confused_pairs(e))
     if pairs:
         out.print(plain(f"taken for another: {pairs}", "dim"))
-    left = f", {e.ignored} clips with other labels left out" if e.ignored else ""
-    failed = f", {len(e.failures)} failed" if e.failures else ""
+    left = f", {console.counted(e.ignored, 'clip')} with other labels left out" if e.ignored else ""
+    failed = f", {console.counted(len(e.failures), 'clip')} failed" if e.failures else ""
     out.print(plain(f"{e.protocol}{failed}{left}", "dim"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli.evaluation.metrics import ClassFigures, Metrics, MultiLabelMetrics
+from videomae_cli.evaluation.metrics import Metrics, MultiLabelMetrics
 
 SCHEMA_VERSION = 1
 _WORST, _PAIRS = 5, 5
@@ -45,7 +46,7 @@ class Evaluation:
         """The whole of it as JSON has it."""
         m = self.metrics
         rows = [
-            {"label": label, "label_id": number, **_figures(m.classes[number]), **_precision(m, number)}
+            {"label": label, "label_id": number, **asdict(m.classes[number]), **_precision(m, number)}
             for number, label in enumerate(self.labels)
             if m.classes[number].support or m.classes[number].precision is not None
         ]
@@ -80,7 +81,7 @@ def headline(e: Evaluation) -> list[tuple[str, str]]:
         low, high = m.interval
         lines = [
             ("top-1", f"{m.top1:.1%}  (95 % interval {low:.1%} to {high:.1%})"),
-            ("top-5", f"{m.top5:.1%}"),
+            *([("top-5", f"{m.top5:.1%}")] if len(e.labels) > 5 else []),
             ("mean class accuracy", f"{m.mean_class:.1%}"),
             ("calibration error", f"{m.calibration.error:.1%}"),
             ("negative log-likelihood", f"{m.nll:.3f}"),
@@ -97,9 +98,10 @@ def headline(e: Evaluation) -> list[tuple[str, str]]:
 
 
 def worst_classes(e: Evaluation) -> list[tuple[str, float, int]]:
-    """(label, recall, clips) of those that are found least."""
-    there = [(e.labels[n], f.recall, f.support) for n, f in enumerate(e.metrics.classes) if f.recall is not None]
-    return sorted(((label, recall, n) for label, recall, n in there), key=lambda row: (row[1], row[0]))[:_WORST]
+    """(label, recall, clips) of those that are found least, without any that is always found."""
+    classes = enumerate(e.metrics.classes)
+    there = [(e.labels[n], f.recall, f.support) for n, f in classes if f.recall is not None and f.recall < 1]
+    return sorted(there, key=lambda row: (row[1], row[0]))[:_WORST]
 
 
 def confused_pairs(e: Evaluation) -> list[tuple[str, str, int]]:
@@ -118,7 +120,7 @@ def markdown(e: Evaluation, pictures: Sequence[str] = ()) -> str:
     lines = [
         f"# {_cell(e.model)} on {_cell(e.data)}",
         "",
-        f"{e.metrics.count} clips of split *{e.split}*, {e.protocol}. videomae {e.version}, settings {e.fingerprint}.",
+        f"{_clips(e.metrics.count)} of split *{e.split}*, {e.protocol}. videomae {e.version}, settings {e.fingerprint}.",
         "",
         "| | |",
         "|---|---|",
@@ -126,13 +128,16 @@ def markdown(e: Evaluation, pictures: Sequence[str] = ()) -> str:
         "",
     ]
     if e.ignored:
-        lines += [f"{e.ignored} clips were left out: the model does not have their labels.", ""]
+        lines += [f"Left out: {_clips(e.ignored)} with labels that the model does not have.", ""]
     lines += [line for name in pictures for line in (f"![{name.removesuffix('.png')}]({name})", "")]
-    lines += ["## Classes", "", "| class | clips | recall | precision | F1 |", "|---|---|---|---|---|"]
-    for number, f in enumerate(e.metrics.classes):
+    m = e.metrics
+    extra = [] if isinstance(m, Metrics) else ["average precision"]
+    names = ["class", "clips", "recall", "precision", "F1", *extra]
+    lines += ["## Classes", "", f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for number, f in enumerate(m.classes):
         if f.support:
-            cells = [_share(f.recall), _share(f.precision), _share(f.f1)]
-            lines.append(f"| {_cell(e.labels[number])} | {f.support} | {' | '.join(cells)} |")
+            shares = [f.recall, f.precision, f.f1, *([] if isinstance(m, Metrics) else [m.average_precision[number]])]
+            lines.append(f"| {_cell(e.labels[number])} | {f.support} | {' | '.join(map(_share, shares))} |")
     pairs = confused_pairs(e)
     if pairs:
         lines += ["", "## Most frequent mistakes", "", "| true | said | clips |", "|---|---|---|"]
@@ -143,10 +148,6 @@ def markdown(e: Evaluation, pictures: Sequence[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _figures(f: ClassFigures) -> dict[str, Any]:
-    return asdict(f)
-
-
 def _precision(m: Metrics | MultiLabelMetrics, number: int) -> dict[str, Any]:
     return {} if isinstance(m, Metrics) else {"average_precision": m.average_precision[number]}
 
@@ -155,9 +156,11 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
+def _clips(count: int) -> str:
+    return f"{count} clip" if count == 1 else f"{count} clips"
+
+
 def _cell(text: str) -> str:
     """A name in a table of Markdown, whatever is in it."""
     shown = "".join(c if c.isprintable() else "?" for c in text)
-    for sign in "\\|`*_<>[]":
-        shown = shown.replace(sign, f"\\{sign}")
-    return shown
+    return re.sub(r"([\\|`*_<>\[\]&$~#!])", r"\\\1", shown)

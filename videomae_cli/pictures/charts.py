@@ -6,8 +6,10 @@ Figures are made by themselves, never through pyplot, which keeps state and want
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,63 +23,62 @@ Event = Mapping[str, Any]
 _DPI = 130
 _BLUE, _ORANGE, _GREY = "#2a6fbb", "#d9772b", "#8a8f98"
 
-# Up to so many classes each cell shows its number, and each class its name.
+# Up to so many classes each cell shows its number; of more classes than are named only every second, third, ... has room.
 _NUMBERED, _NAMED = 30, 80
-_NAME_LENGTH = 22
+_NAME_LENGTH = 28
+# For letters that matplotlib's own font lacks, where the system has one of these.
+_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "WenQuanYi Micro Hei",
+    "Microsoft YaHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Arial Unicode MS",
+    "Noto Sans Arabic",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+)
 
 
 def training_curves(events: Sequence[Event]) -> bytes:
     """Losses over steps, and the score on held-out clips, of the lines of a metrics.jsonl."""
     steps = [e for e in events if e.get("event") == "step"]
     epochs = [e for e in events if e.get("event") == "epoch"]
-    score = next((name for name in ("top1", "mAP") if any(name in e for e in epochs)), None)
+    score = next((name for name in ("top1", "mAP") if any(e.get(name) is not None for e in epochs)), None)
     figure = _figure(8.0, 3.4)
-    axes = figure.subplots(1, 2 if score else 1, squeeze=False)[0]
+    axes = figure.subplots(1, 2 if score else 1, squeeze=False, sharex=True)[0]
     left = axes[0]
-    left.plot([e["step"] for e in steps], [e["loss"] for e in steps], color=_BLUE, lw=1.5, label="training")
-    held_out = [e for e in epochs if e.get("val_loss") is not None]
-    if held_out:
-        marker = "o" if len(held_out) < 3 else None
-        xs, ys = [e["step"] for e in held_out], [e["val_loss"] for e in held_out]
-        left.plot(xs, ys, color=_ORANGE, lw=1.5, marker=marker, label="held out")
+    _curve(left, steps, "loss", _BLUE, "training")
+    if _curve(left, epochs, "val_loss", _ORANGE, "held out"):
         left.legend(frameon=False)
     left.set(title="loss", xlabel="step")
+    left.xaxis.get_major_locator().set_params(integer=True)
     if score:
         right = axes[1]
-        names = {"top1": "top-1", "top5": "top-5", "mAP": "mAP"}
-        for name, colour in ((score, _ORANGE), ("top5", _GREY)):
-            there = [e for e in epochs if e.get(name) is not None]
-            if there:
-                marker = "o" if len(there) < 3 else None
-                right.plot(
-                    [e["step"] for e in there], [e[name] for e in there], color=colour, marker=marker, label=names[name]
-                )
+        _curve(right, epochs, score, _ORANGE, {"top1": "top-1", "mAP": "mAP"}[score])
+        _curve(right, epochs, "top5", _GREY, "top-5")
         right.set(title="on held-out clips", xlabel="step", ylim=(0, 1.02))
         right.legend(frameon=False, loc="lower right")
     return _png(figure, axes)
 
 
 def penalty_curve(events: Sequence[Event]) -> bytes:
-    """The score on held-out clips and their loss, over the strength of a probe's penalty."""
+    """The loss over the strength of a probe's penalty, and the score on held-out clips where there are some."""
     tried = [e for e in events if e.get("event") == "probe"]
+    score = next((name for name in ("top1", "mAP") if any(e.get(name) is not None for e in tried)), None)
     figure = _figure(8.0, 3.4)
-    axes = figure.subplots(1, 2)
-    strengths = [e["strength"] for e in tried]
-    axes[0].plot(strengths, [e["train_loss"] for e in tried], color=_BLUE, marker="o", label="training")
-    held_out = [e for e in tried if e.get("val_loss") is not None]
-    if held_out:
-        axes[0].plot(
-            [e["strength"] for e in held_out],
-            [e["val_loss"] for e in held_out],
-            color=_ORANGE,
-            marker="o",
-            label="held out",
-        )
-        score = "top1" if "top1" in held_out[0] else "mAP"
-        axes[1].plot([e["strength"] for e in held_out], [e[score] for e in held_out], color=_ORANGE, marker="o")
-        axes[1].set(title={"top1": "top-1 on held-out clips", "mAP": "mAP on held-out clips"}[score], ylim=(0, 1.02))
+    axes = figure.subplots(1, 2 if score else 1, squeeze=False)[0]
+    _curve(axes[0], tried, "train_loss", _BLUE, "training", over="strength", marker="o")
+    _curve(axes[0], tried, "val_loss", _ORANGE, "held out", over="strength", marker="o")
     axes[0].set(title="loss")
     axes[0].legend(frameon=False)
+    if score:
+        _curve(axes[1], tried, score, _ORANGE, score, over="strength", marker="o")
+        axes[1].set(title={"top1": "top-1 on held-out clips", "mAP": "mAP on held-out clips"}[score], ylim=(0, 1.02))
     for one in axes:
         one.set(xlabel="L2 penalty", xscale="log")
     return _png(figure, axes)
@@ -87,28 +88,35 @@ def confusion_chart(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> by
     """(C, C) of how often an example of class t (row) was taken for p (column), as shares of each row."""
     count = len(classes)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = min(14.0, max(4.5, 1.8 + 0.36 * count)) if count <= _NAMED else 10.0
-    figure = _figure(side + 0.9, side)
-    axes = figure.subplots()
+    # The matrix has its place in inches; names may stick out as far as they are long: the picture is cut around them.
+    cell = min(1.2, max(0.34, 3.4 / count)) if count <= _NUMBERED else max(0.17, 10.2 / count) if count <= _NAMED else 0
+    side = cell * count or 10.2
+    figure = _figure(side + 1, side + 1, layout=None)
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((0.5 / width, 0.5 / height, side / width, side / height))
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     axes.set(xlabel="said", ylabel="true")
-    if count <= _NAMED:
-        size = 9 if count <= 20 else max(4.0, 9 * 20 / count)
-        names = [_short(name) for name in classes]
-        axes.set_xticks(range(count), names, rotation=90 if count > 4 else 0, fontsize=size)
-        axes.set_yticks(range(count), names, fontsize=size)
+    step = -(-count // _NAMED)
+    shown = range(0, count, step)
+    names = [_short(classes[place], place) for place in shown]
+    size = 9 if cell >= 0.3 else 7
+    wide = max(map(len, names)) * size * 0.6 / 72 > side / count
+    font: dict[str, Any] = {"fontsize": size, "fontfamily": _fonts(), "parse_math": False}
+    axes.set_xticks(shown, names, rotation=90 if wide else 0, **font)
+    axes.set_yticks(shown, names, **font)
     if count <= _NUMBERED:
         for true, said in zip(*np.nonzero(matrix), strict=True):
-            colour = "white" if shares[true, said] > 0.55 else "#222"
-            size = 9 if count <= 12 else 6
-            axes.text(said, true, str(matrix[true, said]), ha="center", va="center", color=colour, fontsize=size)
+            colour, number = "white" if shares[true, said] > 0.45 else "#222", str(matrix[true, said])
+            fitting = min(9.0, 0.85 * 72 * cell / (0.62 * len(number)))
+            axes.text(said, true, number, ha="center", va="center", color=colour, fontsize=fitting)
     for edge in axes.spines.values():
-        edge.set_visible(False)
-    axes.tick_params(length=0)
-    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
+        edge.set(visible=True, color=_GREY, lw=0.5)
+    axes.tick_params(length=2 if step > 1 else 0, color=_GREY)
+    beside = figure.add_axes(((0.5 + side + 0.15) / width, 0.5 / height, 0.16 / width, side / height))
+    bar = figure.colorbar(image, cax=beside)
     bar.outline.set_visible(False)
     bar.set_label("share of the true class")
-    return _png(figure, ())
+    return _png(figure, (), tight=True)
 
 
 def reliability_chart(bins: Sequence[tuple[float | None, float | None, int]], error: float) -> bytes:
@@ -121,30 +129,63 @@ def reliability_chart(bins: Sequence[tuple[float | None, float | None, int]], er
         if accuracy is not None:
             axes.bar((place + 0.5) * width, accuracy, width * 0.92, color=_BLUE, alpha=0.25 + 0.75 * number / most)
     axes.plot([0, 1], [0, 1], color=_GREY, lw=1, ls="--")
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy", title=f"calibration error {error:.1%}")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence (darker: more clips)", ylabel="accuracy")
+    axes.set_title(f"calibration error {error:.1%}")
     return _png(figure, (axes,))
 
 
-def _figure(width: float, height: float) -> Figure:
+def _curve(
+    axes: Axes, events: Sequence[Event], name: str, colour: str, label: str, *, over: str = "step", marker: str = ""
+) -> bool:
+    """A line through what the events say under `name`, points where there are too few for one; whether any do."""
+    there = [e for e in events if e.get(name) is not None]
+    if there:
+        marker = marker or ("o" if len(there) < 3 else "")
+        axes.plot([e[over] for e in there], [e[name] for e in there], color=colour, lw=1.5, marker=marker, label=label)
+    return bool(there)
+
+
+def _figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """Inches."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache on stderr
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained", dpi=_DPI)
+    return Figure(figsize=(width, height), layout=layout, dpi=_DPI)
 
 
-def _png(figure: Figure, axes: Sequence[Axes]) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
+def _png(figure: Figure, axes: Sequence[Axes], *, tight: bool = False) -> bytes:
+    """tight: cut around what is drawn, wherever it ends."""
     for one in axes:
         one.spines[["top", "right"]].set_visible(False)
         one.grid(alpha=0.25)
         one.set_axisbelow(True)
     out = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})  # type: ignore[no-untyped-call]
+    box = "tight" if tight else None
+    figure.savefig(out, format="png", dpi=_DPI, bbox_inches=box, pad_inches=0.12, metadata={"Software": None})
     return out.getvalue()
 
 
-def _short(name: str) -> str:
-    """A name that fits; $ would begin a formula, and what can't be printed would be a box."""
-    shown = "".join(c if c.isprintable() else "?" for c in name).replace("$", r"\$")
-    return shown if len(shown) <= _NAME_LENGTH else shown[: _NAME_LENGTH - 1] + "…"
+def _short(name: str, number: int) -> str:
+    """A name that fits, without what can't be drawn; the number of a class of which nothing can."""
+    shown = "".join(c if c.isprintable() and _drawable(c) else "?" for c in name)
+    if name and not any(c.isalnum() for c in shown):
+        return f"class {number}"
+    if len(shown) <= _NAME_LENGTH:
+        return shown
+    half = _NAME_LENGTH // 2
+    return f"{shown[:half].rstrip()}…{shown[1 - half :].lstrip()}"  # many names begin alike, and differ at their end
+
+
+@cache
+def _fonts() -> list[str]:
+    from matplotlib.font_manager import fontManager
+
+    there = {font.name for font in fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in _FONTS if name in there)]
+
+
+@cache
+def _drawable(character: str) -> bool:
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return any(get_font(findfont(FontProperties(family=name))).get_char_index(ord(character)) for name in _fonts())

@@ -28,9 +28,8 @@ def load_state(file: Path) -> dict[str, Any]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise TrainingError(
-            f"{file} can't be read ({str(error).splitlines()[0][:100]}): --overwrite begins anew"
-        ) from None
+        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+        raise TrainingError(f"{file} can't be read ({reason}): --overwrite begins anew") from None
     if not isinstance(state, dict) or state.get("version") != VERSION:
         raise TrainingError(f"{file} was written by another version of videomae: --overwrite begins anew")
     return state

@@ -1,0 +1,282 @@
+"""`videomae finetune` in real processes, on real footage: it learns, it survives, and what it writes is used by others."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from lessons import FILMS, events
+from PIL import Image
+from samples import Run, write_video
+
+# Asked of both before they were first run: chance is a third.
+ASKED = 2 / 3
+QUICK = ["--epochs", "8", "--batch-size", "9", "--lr", "1e-3", "--workers", "1", "--no-check"]
+SILENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return dict(safetensors.torch.load_file(run / "model.safetensors"))
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "videomae_cli", "finetune", *map(os.fspath, arguments)]
+
+
+def figures(run: Path) -> dict[str, Any]:
+    content = json.loads((run / "training.json").read_text())
+    assert content["ended"] == "finished"
+    return dict(content["figures"])
+
+
+@pytest.fixture(scope="module")
+def head(recordings: Path, videomae: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A linear probe on the bundled checkpoint."""
+    out = tmp_path_factory.mktemp("head") / "model"
+    done = videomae("finetune", recordings, "-o", out, "--init", "camera-motion-mae", "--mode", "head")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("top-1 ")
+    assert "18 train clips, 9 held out, 3 classes (6 train clips each); split as the data says" in done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def full(recordings: Path, videomae: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All weights, from the other bundled checkpoint."""
+    out = tmp_path_factory.mktemp("full") / "model"
+    done = videomae("finetune", recordings, "-o", out, "--init", "camera-motion", "--mode", "full", *QUICK)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_a_linear_probe_learns(head: Path) -> None:
+    assert figures(head)["top1"] >= ASKED
+
+
+def test_a_whole_fine_tuning_learns(full: Path) -> None:
+    assert figures(full)["top1"] >= ASKED
+    steps = [event["loss"] for event in events(full) if event["event"] == "step"]
+    epochs = [event for event in events(full) if event["event"] == "epoch"]
+    assert steps[-1] < epochs[0]["train_loss"]
+    assert [event["epoch"] for event in epochs] == list(range(1, 9))
+
+
+@pytest.mark.parametrize("name", ["head", "full"])
+def test_the_folder_is_a_checkpoint_with_pictures_and_a_card(name: str, request: pytest.FixtureRequest) -> None:
+    run = request.getfixturevalue(name)
+    for picture in ("curves.png", "confusion.png"):
+        with Image.open(run / picture) as image:
+            assert image.size > (300, 300)
+    assert "3 classes" in (run / "README.md").read_text()
+    config = json.loads((run / "config.json").read_text())
+    assert config["use_mean_pooling"] is True
+    assert config["problem_type"] == "single_label_classification"
+    assert config["videomae_cli"]["sampling"] == {"family": "dense", "stride": 4}
+    assert not list(run.glob(".*"))
+
+
+def test_classify_uses_it_with_the_same_result(head: Path, recordings: Path, videomae: Run) -> None:
+    done = videomae("classify", recordings / "val", "--model", head, "--top-k", "1", "--format", "jsonl")
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    right = [Path(r["path"]).parent.name == r["predictions"][0]["label"] for r in records]
+    assert np.mean(right) == pytest.approx(figures(head)["top1"], abs=1e-6)
+    measured = videomae("evaluate", recordings, "--model", head, "--format", "json")
+    assert json.loads(measured.stdout)["metrics"]["top1"] == pytest.approx(figures(head)["top1"], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["head", "full"])
+def test_transformers_loads_it_and_says_the_same(name: str, request: pytest.FixtureRequest) -> None:
+    from transformers import VideoMAEForVideoClassification as Theirs
+    from transformers import VideoMAEImageProcessor
+
+    from videomae_cli.model import VideoMAEForVideoClassification
+
+    run = request.getfixturevalue(name)
+    theirs, problems = Theirs.from_pretrained(run, output_loading_info=True)
+    assert not problems["missing_keys"]
+    assert not problems["unexpected_keys"]
+    assert sorted(theirs.config.id2label.values()) == sorted(FILMS)
+    ours = VideoMAEForVideoClassification.from_pretrained(run)
+    torch.manual_seed(0)
+    clip = torch.randn(2, 16, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(clip).logits, theirs.eval()(clip).logits, rtol=1e-4, atol=1e-5)
+    assert VideoMAEImageProcessor.from_pretrained(run).crop_size["height"] == 64
+
+
+def test_features_are_computed_once(head: Path, recordings: Path, videomae: Run, tmp_path: Path) -> None:
+    before = weights(head)
+    made = (head / "features.npz").stat().st_mtime_ns
+    kept = (head / "features.npz").read_bytes()
+    # A file that can't be read any more is not missed: its features are there.
+    done = videomae(
+        "finetune", recordings, "-o", head, "--init", "camera-motion-mae", "--mode", "head", "--overwrite", "--no-check"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (head / "features.npz").stat().st_mtime_ns > made
+    assert (head / "features.npz").read_bytes() == kept
+    for name, tensor in weights(head).items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(full: Path, recordings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    line = command(recordings, "-o", out, "--init", "camera-motion", "--mode", "full", *QUICK)
+    for kills in (2, 5):
+        process = subprocess.Popen([*line, "--resume"], env={**os.environ, **SILENT}, stderr=subprocess.DEVNULL)
+        wait_for_epoch(out, kills, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (out / "training.json").read_text().count("finished")
+    done = subprocess.run(
+        [*line, "--resume"], env={**os.environ, **SILENT}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "going on at step" in done.stderr
+    assert events(out) == events(full)
+    for name, tensor in weights(full).items():
+        assert torch.equal(weights(out)[name], tensor), name
+
+
+def test_ctrl_c_keeps_the_step_and_says_how_to_go_on(recordings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "stopped"
+    line = command(recordings, "-o", out, "--init", "camera-motion", "--mode", "full", *QUICK, "--epochs", "500")
+    process = subprocess.Popen(line, env={**os.environ, **SILENT}, stderr=subprocess.PIPE, text=True)
+    wait_for_epoch(out, 1, process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "is kept in" in said
+    assert "Traceback" not in said
+    assert (out / "state.pt").exists()
+
+
+def wait_for_epoch(out: Path, number: int, process: subprocess.Popen[Any]) -> None:
+    for _ in range(1200):
+        there = (out / "metrics.jsonl").read_text() if (out / "metrics.jsonl").exists() else ""
+        if there.count('"epoch", "step"') >= number and (out / "state.pt").exists():
+            return
+        assert process.poll() is None, "it ended before"
+        time.sleep(0.05)
+    raise AssertionError("no epoch came")
+
+
+def test_two_processes_train_as_one_with_their_batches_together(recordings: Path, tmp_path: Path) -> None:
+    plain = ["--augment-ops", "0", "--drop-path", "0", "--epochs", "2", "--lr", "1e-4", "--workers", "1", "--no-check"]
+    common = [recordings, "--init", "camera-motion", "--mode", "full", *plain]
+    one = command(*common, "-o", tmp_path / "one", "--batch-size", "6")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    two = [*launcher, *command(*common, "-o", tmp_path / "two", "--batch-size", "3")[1:]]
+    for line in (one, two):
+        done = subprocess.run(line, env={**os.environ, **SILENT}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    losses = [[e["train_loss"] for e in events(tmp_path / name) if e["event"] == "epoch"] for name in ("one", "two")]
+    assert len(losses[0]) == len(losses[1]) == 2
+    held_out = [[e["val_loss"] for e in events(tmp_path / name) if e["event"] == "epoch"] for name in ("one", "two")]
+    assert held_out[0] == pytest.approx(held_out[1], rel=1e-3)
+    ours, theirs = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name, tensor in ours.items():
+        torch.testing.assert_close(theirs[name], tensor, rtol=1e-3, atol=2e-4)
+
+
+def test_low_rank_matrices_are_merged_into_a_plain_checkpoint(recordings: Path, videomae: Run, tmp_path: Path) -> None:
+    out = tmp_path / "lora"
+    done = videomae(
+        "finetune", recordings, "-o", out, "--init", "camera-motion", "--mode", "lora", "--lora-rank", "4", *QUICK
+    )
+    assert done.returncode == 0, done.stderr
+    from videomae_cli.model import VideoMAEForVideoClassification
+
+    made = VideoMAEForVideoClassification.from_pretrained(out).state_dict()
+    before = VideoMAEForVideoClassification.from_pretrained("camera-motion").state_dict()
+    query = "videomae.encoder.layer.0.attention.attention.query.weight"
+    change = torch.linalg.matrix_rank(made[query] - before[query], rtol=1e-3)
+    assert 1 <= int(change) <= 4
+    key = "videomae.encoder.layer.0.attention.attention.key.weight"
+    assert torch.equal(made[key], before[key])
+
+
+def test_several_labels_at_once(recordings: Path, videomae: Run, tmp_path: Path) -> None:
+    rows = ["path,label"]
+    for file in sorted((recordings / "train").rglob("*.mp4")):
+        labels = {"bikes": "street|colour", "carphone_pristine": "face", "bigbuckbunny": "colour"}
+        rows.append(f"{file},{labels[file.parent.name]}")
+    (tmp_path / "clips.csv").write_text("\n".join(rows))
+    out = tmp_path / "several"
+    done = videomae(
+        "finetune", tmp_path / "clips.csv", "-o", out, "--init", "camera-motion", "--mode", "head", "--val", "0.3"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("mAP ")
+    said = videomae("classify", recordings / "val" / "bikes" / "0.mp4", "--model", out, "--format", "jsonl")
+    scores = {p["label"]: p["score"] for p in json.loads(said.stdout)["predictions"]}
+    assert set(scores) == {"street", "colour", "face"}
+    assert sum(scores.values()) > 1.2  # sigmoid: two of them are true
+
+
+def test_bad_data_is_one_line(videomae: Run, tmp_path: Path, recordings: Path) -> None:
+    (tmp_path / "one" / "class").mkdir(parents=True)
+    write_video(tmp_path / "one" / "class" / "a.mp4")
+    (tmp_path / "text" / "a").mkdir(parents=True)
+    (tmp_path / "text" / "b").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "text" / name / "x.mp4").write_text("no video")
+    cases = {
+        "one": "there is one class only, 'class'",
+        "text": "not one of the training files can be read",
+        "nothing": "no such folder or table",
+    }
+    for name, words in cases.items():
+        out = tmp_path / "out"
+        done = videomae("finetune", tmp_path / name, "-o", out, "--init", "camera-motion")
+        lines = [line for line in done.stderr.splitlines() if "train clips" not in line]
+        assert done.returncode == 1
+        assert words in lines[-1]
+        assert "Traceback" not in done.stderr
+        assert not out.exists()
+
+
+def test_a_broken_clip_is_left_out_and_named(recordings: Path, videomae: Run, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for file in sorted(recordings.rglob("*.mp4")):
+        there = data / file.relative_to(recordings)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        there.symlink_to(file)
+    (data / "train" / "bikes" / "broken.mp4").write_bytes(b"\0" * 500)
+    done = videomae("finetune", data, "-o", tmp_path / "out", "--init", "camera-motion", "--mode", "head")
+    assert done.returncode == 0, done.stderr
+    assert "18 train clips" in done.stderr
+    assert "left out, can't be read: 1 of the files" in done.stderr
+    assert "broken.mp4" in done.stderr
+
+
+def test_wrong_options_exit_2_and_existing_runs_are_kept(head: Path, recordings: Path, videomae: Run) -> None:
+    for options in (["--mode", "wise"], ["--val", "2"], ["--lr", "7", "--mode", "full"], ["--resume", "--overwrite"]):
+        done = videomae("finetune", recordings, "-o", head.parent / "new", "--init", "camera-motion", *options)
+        assert done.returncode == 2, (options, done.stderr)
+        assert not (head.parent / "new").exists()
+    again = videomae("finetune", recordings, "-o", head, "--init", "camera-motion-mae", "--mode", "head")
+    assert again.returncode == 1
+    assert "--resume goes on with it, --overwrite begins anew" in again.stderr
+    other = videomae("finetune", recordings, "-o", head, "--init", "camera-motion", "--mode", "head", "--resume")
+    assert other.returncode == 1
+    assert "was begun otherwise (init was camera-motion-mae, now camera-motion" in other.stderr
+
+
+def test_a_dry_run_writes_nothing(recordings: Path, videomae: Run, tmp_path: Path) -> None:
+    done = videomae(
+        "finetune", recordings, "-o", tmp_path / "out", "--init", "camera-motion", "--dry-run", "--mode", "full"
+    )
+    assert done.returncode == 0
+    assert "epochs of" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,181 @@
+"""What training is made of, each part by itself: rates, groups, mixing, probes, recipes, states."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from videomae_cli.errors import OptionError, OutputError, TrainingError
+from videomae_cli.jobs import Settings
+from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification
+from videomae_cli.training import Run, cosine_rate, parameter_groups, recipe_for
+from videomae_cli.training.mixing import Mixing, one_hot, smoothed, soft_cross_entropy
+from videomae_cli.training.optim import layer_of
+from videomae_cli.training.probe import Rows, best_probe, fit, probabilities
+from videomae_cli.training.recipe import PUBLISHED_LR
+from videomae_cli.training.state import load_state, save_state
+
+
+def small() -> VideoMAEForVideoClassification:
+    return VideoMAEForVideoClassification(
+        VideoMAEConfig(
+            image_size=32,
+            patch_size=16,
+            num_frames=4,
+            hidden_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            intermediate_size=64,
+            id2label={0: "a", 1: "b", 2: "c"},
+        )
+    )
+
+
+def test_the_rate_rises_in_a_line_and_falls_half_a_cosine() -> None:
+    rates = [cosine_rate(step, steps=110, warmup=10, floor=0.1) for step in range(110)]
+    assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert rates[10] == 1.0
+    assert rates[60] == pytest.approx(0.1 + 0.9 * 0.5)
+    assert rates[-1] == pytest.approx(0.1, abs=1e-3)
+    assert all(a >= b for a, b in itertools.pairwise(rates))
+
+
+def test_each_layer_learns_at_a_part_of_the_rate_above_it() -> None:
+    model = small()
+    groups = parameter_groups(model.named_parameters(), lr=1.0, weight_decay=0.05, layer_decay=0.5, layers=3)
+    rate = {id(p): g["lr"] for g in groups for p in g["params"]}  # type: ignore[attr-defined]
+    decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}  # type: ignore[attr-defined]
+    named = dict(model.named_parameters())
+    assert len(rate) == len(named)
+    for name, parameter in named.items():
+        assert rate[id(parameter)] == 0.5 ** (4 - layer_of(name, 3)), name
+        assert decay[id(parameter)] == (0.05 if parameter.ndim > 1 else 0.0), name
+    assert rate[id(named["classifier.weight"])] == 1.0
+    assert rate[id(named["videomae.encoder.layer.0.output.dense.weight"])] == 0.125
+    assert rate[id(named["videomae.embeddings.patch_embeddings.projection.weight"])] == 0.0625
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), mixup=st.sampled_from([0.0, 0.8]), cutmix=st.sampled_from([0.0, 1.0]))
+def test_mixed_targets_say_what_is_in_a_clip(seed: int, mixup: float, cutmix: float) -> None:
+    clips = torch.zeros(2, 3, 1, 12, 10)
+    clips[1] = 1.0  # how much of the second clip is in one is then its mean
+    targets = torch.eye(2)
+    mixed, said = Mixing(mixup, cutmix)(clips, targets, np.random.default_rng(seed))
+    assert said.sum(dim=1).tolist() == pytest.approx([1.0, 1.0])
+    assert mixed.mean(dim=(1, 2, 3, 4)).tolist() == pytest.approx(said[:, 1].tolist(), abs=1e-5)
+    frames = mixed[0].flatten(1)
+    assert bool((frames == frames[0]).all()), "all frames alike"
+    if not mixup and not cutmix:
+        assert torch.equal(mixed, clips)
+
+
+def test_soft_targets_have_the_loss_of_hard_ones() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 1])
+    theirs = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1)
+    ours = soft_cross_entropy(logits, smoothed(one_hot(labels, 4), 0.1))
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
+
+
+def test_a_probe_is_logistic_regression() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 120)
+    features = (rng.normal(size=(120, 6)) + np.eye(6)[labels] * 1.5).astype(np.float32) * 7 + 100
+    ours = fit(Rows(torch.from_numpy(features), torch.from_numpy(labels)), 3, strength=2.0)
+    standard = (features - features.mean(0)) / features.std(0)
+    theirs = LogisticRegression(C=1 / 2.0, tol=1e-9, max_iter=5000).fit(standard, labels)
+    got = probabilities(ours, torch.from_numpy(features), several=False)
+    np.testing.assert_allclose(got, theirs.predict_proba(standard), atol=2e-4)
+
+
+def test_the_best_penalty_is_the_one_that_scores_best() -> None:
+    torch.manual_seed(0)
+    rows = Rows(torch.randn(30, 4), torch.randint(0, 2, (30,)))
+    tried: list[float] = []
+    best, score = best_probe(
+        rows, 2, score=lambda p: -abs(math.log10(p.strength) + 1), told=lambda p, s: tried.append(p.strength)
+    )
+    assert best.strength == 0.1
+    assert score == 0
+    assert len(tried) == 6
+
+
+def test_features_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(TrainingError, match="no numbers"):
+        fit(Rows(torch.full((4, 2), float("nan")), torch.tensor([0, 1, 0, 1])), 2, strength=1.0)
+
+
+def test_the_published_numbers_at_the_published_batch() -> None:
+    recipe = recipe_for(clips=240_000, labels=["archery", "bowling"], asked={"batch": 8, "accumulate": 8}, world=8)
+    assert recipe.lr == pytest.approx(PUBLISHED_LR)
+    assert (recipe.epochs, recipe.warmup, recipe.layer_decay, recipe.drop_path) == (75, 5.0, 0.75, 0.1)
+    assert (recipe.mixup, recipe.cutmix, recipe.smoothing, recipe.erase) == (0.8, 1.0, 0.1, 0.25)
+    assert recipe.flip
+
+
+@pytest.mark.parametrize("label", ["pan left", "Turn Right", "roll counter-clockwise", "clockwise"])
+def test_labels_with_a_side_are_not_mirrored(label: str) -> None:
+    assert not recipe_for(clips=50, labels=["x", label], asked={}).flip
+    assert recipe_for(clips=50, labels=["x", label], asked={"flip": True}).flip
+    assert recipe_for(clips=50, labels=["bright", "leftover", "copyright"], asked={}).flip
+
+
+def test_little_data_is_changed_less_and_what_is_said_holds() -> None:
+    few = recipe_for(clips=60, labels=["a"], asked={"mixup": 0.2, "epochs": 3})
+    assert (few.mixup, few.cutmix, few.epochs, few.warmup) == (0.2, 0.0, 3, 0.6)
+    assert recipe_for(clips=60, labels=["a"], asked={}).epochs * (60 // 15) >= 400
+    assert recipe_for(clips=5000, labels=["a"], multi_label=True, asked={}).smoothing == 0
+
+
+@pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"lr": 2.0}, {"drop_path": 1.0}, {"ema": 1.5}, {"mixup": -1.0}])
+def test_impossible_numbers_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(OptionError):
+        recipe_for(clips=60, labels=["a"], asked=wrong)
+
+
+def test_a_damaged_state_is_told(tmp_path: Path) -> None:
+    save_state(tmp_path / "state.pt", {"done": 3, "module": {"w": torch.ones(3)}})
+    assert load_state(tmp_path / "state.pt")["done"] == 3
+    whole = (tmp_path / "state.pt").read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"text", whole.replace(b"module", b"modulo", 1)[:-40]):
+        (tmp_path / "state.pt").write_bytes(content)
+        with pytest.raises(TrainingError, match="--overwrite begins anew"):
+            load_state(tmp_path / "state.pt")
+
+
+def test_metrics_after_the_state_come_once(tmp_path: Path) -> None:
+    settings_ = Settings("finetune", "1", {"a": 1})
+    with Run(tmp_path / "run", resume=False, overwrite=False) as run:
+        assert run.begin(settings_) is None
+        run.note({"event": "step", "step": 1})
+        run.save({"done": 1})
+        run.note({"event": "step", "step": 2})
+    with Run(tmp_path / "run", resume=True, overwrite=False) as run:
+        state = run.begin(settings_)
+        assert state is not None
+        assert state["done"] == 1
+        assert [event["step"] for event in run.events()] == [1]
+        with pytest.raises(OutputError, match="in use"), Run(tmp_path / "run", resume=True, overwrite=False):
+            pass
+    with (
+        pytest.raises(TrainingError, match="a was 1, now 2"),
+        Run(tmp_path / "run", resume=True, overwrite=False) as run,
+    ):
+        run.begin(Settings("finetune", "1", {"a": 2}))
+
+
+def test_a_folder_with_other_things_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    for options in ({"resume": False, "overwrite": False}, {"resume": False, "overwrite": True}):
+        with pytest.raises(OutputError), Run(tmp_path, **options):
+            pass
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
