@@ -84,7 +84,7 @@ def test_folders_that_are_laid_out_otherwise(tmp_path: Path, names: list[str], m
 def test_videos_beside_the_class_folders_are_counted(tmp_path: Path) -> None:
     data = read_dataset(str(lay(tmp_path, "a/1.mp4", "b/1.mp4", "loose.mp4", "loose2.mp4")))
     assert len(data.examples) == 2
-    assert data.notes == ("left out, beside the class folders and so without a class: 2 videos",)
+    assert data.notes == ("left out, since beside the class folders and so without a class: 2 of the videos",)
 
 
 def test_without_labels_anything_goes(tmp_path: Path) -> None:

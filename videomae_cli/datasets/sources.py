@@ -109,7 +109,9 @@ def _classes(roots: Sequence[tuple[Path, str | None]], names: Sequence[str]) -> 
         raise DatasetError(f"no class folder in {str(roots[0][0])!r} holds videos")
     if bare:
         raise DatasetError(f"the class folder {str(bare[0])!r} holds no videos: fill it, or remove it")
-    notes = (f"left out, beside the class folders and so without a class: {beside} videos",) if beside else ()
+    notes = (
+        (f"left out, since beside the class folders and so without a class: {beside} of the videos",) if beside else ()
+    )
     return examples, notes
 
 
