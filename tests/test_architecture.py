@@ -27,7 +27,7 @@ ALLOWED = {
     "search": {"errors", "results", "writers"},
     "engines": {"errors", "model"},
     "pipeline": {"errors", "model", "engines", "video", "results"},
-    "datasets": {"errors", "labels", "results", "video"},
+    "datasets": {"errors", "labels", "results", "video", "writers"},
     "evaluation": {"errors"},
     "training": {
         "errors",
@@ -73,7 +73,7 @@ OUTSIDE = {
     "PIL": {"pictures"},
     "huggingface_hub": {"hub", "cli"},
     "safetensors": {"model", "hub"},
-    "pyarrow": {"writers", "datasets"},
+    "pyarrow": {"writers"},
     "matplotlib": {"pictures"},
     "peft": {"training"},
     "faiss": {"search"},

@@ -1,8 +1,8 @@
 """Labelled videos: read from folders and tables, split, checked. Knows no model and no torch.
 
-examples    what a dataset is        folders   class folders -> examples
-grouping    which clips belong together, and the split     tables    CSV, TSV, Parquet, JSON Lines -> examples
-checking    what can be used, and what was dropped and why
+examples    what a dataset is                              sources   what a user gives -> a dataset
+grouping    which clips belong together, and the split     tables    rows -> examples
+checking    what can be used, and what was dropped and why rows      CSV, TSV, lists, Parquet, JSON Lines
 """
 
 from __future__ import annotations

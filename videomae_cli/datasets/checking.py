@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videomae_cli.datasets.examples import Dataset, Example
-from videomae_cli.errors import DatasetError, VideoMAEError
+from videomae_cli.errors import DatasetError, DependencyError, VideoMAEError
 from videomae_cli.results import printable
 from videomae_cli.video import ClipRequest, Decoder, FrameTransform, SamplingSpec
 
@@ -43,16 +43,15 @@ class Report:
             kind = "labels, several a clip" if self.dataset.multi_label else "classes"
             about = f", {len(self.dataset.classes)} {kind} ({each} train clips each)"
         lines = [f"{len(self.train)} train clips, {len(self.val)} held out{about}; {self.rule}"]
+        lines += self.dataset.notes
         if self.broken:
-            shown = "; ".join(f"{printable(path)}: {why}" for path, why in self.broken[:_NAMED])
+            shown = "; ".join(_why(path, why) for path, why in self.broken[:_NAMED])
             more = f"; and {len(self.broken) - _NAMED} more" if len(self.broken) > _NAMED else ""
             lines.append(f"left out, can't be read: {len(self.broken)} of the files ({shown}{more})")
         if self.doubles:
             lines.append(f"left out of the held-out clips, since they are in train as well: {_some(self.doubles)}")
         if self.shared:
-            lines.append(
-                f"{self.shared} held-out clips are parts of files that are trained on as well, as the data says"
-            )
+            lines.append(f"held-out clips of files that are trained on as well, as the data says: {self.shared}")
         few = [f"{label} ({classes[label]})" for label in self.dataset.classes if classes[label] < FEW]
         if few:
             lines.append(f"fewer than {FEW} train clips: {_some(few)}")
@@ -100,7 +99,7 @@ def check_dataset(
 
 def _check_enough(report: Report) -> None:
     if not report.train:
-        first = f" ({printable(report.broken[0][0])}: {report.broken[0][1]})" if report.broken else ""
+        first = f" ({_why(*report.broken[0])})" if report.broken else ""
         raise DatasetError(f"not one of the training files can be read{first}")
     classes = report.dataset.classes
     if not classes:
@@ -123,6 +122,8 @@ def _broken(
     broken = {}
     for example, (_, outcome) in zip(examples, decoder.decode_all(requests, ahead=16), strict=True):
         error = outcome if isinstance(outcome, VideoMAEError) else None
+        if isinstance(error, DependencyError):
+            raise error  # not the file's fault: nothing can be decoded here
         told(example.path, error)
         if error is not None:
             broken[example] = str(error)
@@ -165,6 +166,11 @@ def _digest(path: str, seen: dict[str, str]) -> str:
         except OSError:
             seen[path] = path  # gone meanwhile: like nothing else
     return seen[path]
+
+
+def _why(path: str, why: str) -> str:
+    """What is wrong with a file, which most messages name themselves."""
+    return printable(why if path in why else f"{path}: {why}")
 
 
 def _some(names: Iterable[str]) -> str:

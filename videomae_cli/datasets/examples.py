@@ -30,19 +30,27 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """classes: in the order of their ids; multi_label: whether an example may have several, or none."""
+    """classes: in the order of their ids; multi_label: whether an example may have several, or none; notes: what was left
+    out while reading, a line each."""
 
     examples: tuple[Example, ...]
     classes: tuple[str, ...]
     multi_label: bool
+    notes: tuple[str, ...] = ()
 
     def of(self, split: str) -> tuple[Example, ...]:
         """The examples that the data puts there."""
         return tuple(example for example in self.examples if example.split == split)
 
     def targets(self, examples: Sequence[Example]) -> npt.NDArray[np.int64] | npt.NDArray[np.float32]:
-        """(N,) class ids, or (N, classes) with a 1 for every label of multi-label data."""
+        """(N,) class ids, or (N, classes) with a 1 for every label of multi-label data.
+
+        Raises DatasetError for a label that is no class of this data.
+        """
         ids = {label: number for number, label in enumerate(self.classes)}
+        foreign = next((label for example in examples for label in example.labels if label not in ids), None)
+        if foreign is not None:
+            raise DatasetError(f"the label {foreign!r} is none of the {len(ids)} classes of the data")
         if not self.multi_label:
             return np.array([ids[example.labels[0]] for example in examples], dtype=np.int64)
         rows = np.zeros((len(examples), len(self.classes)), dtype=np.float32)
@@ -51,8 +59,15 @@ class Dataset:
         return rows
 
 
-def make_dataset(examples: Iterable[Example], *, multi_label: bool | None = None) -> Dataset:
-    """With the classes in natural order. multi_label: None finds out by whether one has several or none.
+def make_dataset(
+    examples: Iterable[Example],
+    *,
+    order: Sequence[str] = (),
+    multi_label: bool | None = None,
+    notes: tuple[str, ...] = (),
+) -> Dataset:
+    """With the classes that occur, those of `order` first and as there, the others in natural order after them.
+    multi_label: None finds out by whether one has several or none.
 
     Raises DatasetError for several labels where one is wanted.
     """
@@ -60,11 +75,15 @@ def make_dataset(examples: Iterable[Example], *, multi_label: bool | None = None
     several = [example for example in examples if len(example.labels) != 1]
     if multi_label is False and several:
         raise DatasetError(f"{several[0].path!r} has {len(several[0].labels)} labels, where each clip must have one")
-    classes = sorted({label for example in examples for label in example.labels}, key=natural)
-    return Dataset(examples, tuple(classes), bool(several) if multi_label is None else multi_label)
+    there = {label for example in examples for label in example.labels}
+    first = [label for label in dict.fromkeys(order) if label in there]
+    classes = first + sorted(there - set(first), key=natural)
+    return Dataset(examples, tuple(classes), bool(several) if multi_label is None else multi_label, notes)
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """A key to sort by in which 2 comes before 10."""
-    parts = re.split(r"(\d+)", name)
-    return [(1, int(part), "") if part.isdigit() and part.isascii() else (0, 0, part) for part in parts]
+def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """A key to sort by in which 2 comes before 10, and no two names are equal."""
+    parts = re.split(r"([0-9]+)", name)
+    # Compared as texts without leading zeros: Python refuses to read numbers of thousands of digits.
+    numbers = [(part, part.lstrip("0")) for part in parts]
+    return [(1, len(n), n) if part.isdigit() and part.isascii() else (0, 0, part) for part, n in numbers], name

@@ -1,63 +1,96 @@
 """Which clips belong together, and a split that keeps them together.
 
-A clip's group, where the data gives none, is told by its name: what is left without the number of a clip. These count as one:
-`v_Archery_g01_c03` (UCF101: group 1), `ABCDEFGHIJK_000012_000022` (Kinetics: the id), `match-clip3`, `match_part2`,
-`match seg 4`, `match_shot5`, `match_c07`, `match (3)`. A bare number (`IMG_0042`) tells nothing: such files stand alone, and
-so do those of a class that would be a single group. Parts of one file are always one group.
+The rule, in words. Clips of one source are one group, and a group is never on both sides of a split:
+
+1. Where the data has a column `group`, that is the group.
+2. Else the name of the file tells it, where it is of one of these forms (N: digits):
+   `v_Archery_gN_cN` (UCF101: the part before `_c`), `ABCDEFGHIJK_NNNNNN_NNNNNN` (Kinetics: the id of eleven characters),
+   `NAME_f_cm_npN_ri_goo_N` (HMDB51: NAME), and, within one folder, `NAME-clipN` (also part, seg, segment, shot, scene, chunk,
+   piece; before it a dash, a dot, a space or an underscore), `NAME_cN` and `NAME (N)`: all of these are of the source NAME.
+   A bare number (`IMG_0042`) tells nothing: such a file is a group of its own.
+3. Where rule 2 would make one group of all that there is of its classes, so that nothing of them could be held out, each of
+   its files is a group of its own.
+4. Clips cut from one file are always one group; groups that share a file are one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePath
 
 from videomae_cli.datasets.examples import Dataset, Example
+from videomae_cli.errors import OptionError
 
-_WITH_SOURCE = (
-    re.compile(r"^(v_.+_g\d+)_c\d+$", re.IGNORECASE),  # UCF101: the class is in the name
-    re.compile(r"^([\w-]{11})_\d{6}_\d{6}$"),  # Kinetics: an id that is one video wherever it is
+# The name of the source is one wherever the file lies.
+_EVERYWHERE = (
+    re.compile(r"^(v_.+_g\d+)_c\d+$", re.IGNORECASE),
+    re.compile(r"^([\w-]{11})_\d{6}_\d{6}$", re.ASCII),
+    re.compile(r"^(.+)_[fhlu]_(?:cm|nm)_np\d_(?:ba|fr|le|ri)_(?:goo|med|bad)_\d+$"),
 )
-_WITH_NUMBER = (
-    re.compile(r"^(.+?)[-_ .]*(?:clip|part|seg|segment|shot|scene|chunk|piece)[-_ .]*\d+$", re.IGNORECASE),
-    re.compile(r"^(.+?)[-_ .]c\d+$", re.IGNORECASE),
+# It is one within a folder.
+_HERE = (
+    re.compile(r"^(.+?)[-_ .]+(?:clip|part|seg|segment|shot|scene|chunk|piece)[-_ .]*\d+$", re.IGNORECASE),
+    re.compile(r"^(.+?)[-_ .]+c\d+$", re.IGNORECASE),
     re.compile(r"^(.+?) *\(\d+\)$"),
 )
+_LONGEST_NAME = 255
 
 
 def with_groups(examples: Sequence[Example]) -> list[Example]:
-    """The same with a group for each that has none."""
+    """The same with a group for each that has none, by the rule above."""
     named = [example if example.group else replace(example, group=source_of(example.path)) for example in examples]
-    members: dict[str, set[str]] = defaultdict(set)
-    classes: dict[str, set[tuple[str, ...]]] = defaultdict(set)
-    groups: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    files: dict[str, set[str]] = defaultdict(set)
+    labels: dict[str, set[str]] = defaultdict(set)
+    groups: dict[str, set[str]] = defaultdict(set)
     for example in named:
-        members[example.group].add(example.path)
-        classes[example.group].add(example.labels)
-        groups[example.labels].add(example.group)
+        files[example.group].add(example.path)
+        for label in example.labels or ("",):
+            labels[example.group].add(label)
+            groups[label].add(example.group)
     given = {example.group for example in examples if example.group}
-    result = []
-    for example in named:
-        whole_class = len(groups[example.labels]) == 1 and len(classes[example.group]) == 1
-        alone = whole_class and len(members[example.group]) > 1 and example.group not in given
-        result.append(replace(example, group=example.path) if alone else example)
-    return result
+    loose = {
+        group
+        for group, members in files.items()
+        if len(members) > 1 and group not in given and all(len(groups[label]) == 1 for label in labels[group])
+    }
+    return _joined([replace(e, group=e.path) if e.group in loose else e for e in named])
+
+
+def _joined(examples: Sequence[Example]) -> list[Example]:
+    """One group for all groups that have clips of one file. Its name is the least of theirs."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    first: dict[str, str] = {}
+    for example in examples:
+        one, other = root(first.setdefault(example.path, example.group)), root(example.group)
+        if one != other:
+            parent[max(one, other)] = min(one, other)
+    return [replace(e, group=root(e.group)) if root(e.group) != e.group else e for e in examples]
 
 
 def source_of(path: str) -> str:
     """What the name of a clip says of where it comes from; its own path where it says nothing."""
-    pure = PurePath(path)
-    for pattern in _WITH_SOURCE:
-        found = pattern.match(pure.stem)
+    folder, name = os.path.split(path)
+    stem = os.path.splitext(name)[0]  # noqa: PTH122 - PurePath changes the path
+    if len(name) > _LONGEST_NAME:
+        return path
+    for pattern in _EVERYWHERE:
+        found = pattern.match(stem)
         if found:
             return found.group(1)
-    for pattern in _WITH_NUMBER:
-        found = pattern.match(pure.stem)
+    for pattern in _HERE:
+        found = pattern.match(stem)
         if found:
-            return str(pure.with_name(found.group(1)))
+            return os.path.join(folder, found.group(1))  # noqa: PTH118 - as the path is written
     return path
 
 
@@ -65,11 +98,14 @@ def split_dataset(
     dataset: Dataset, *, fraction: float = 0.2, seed: int = 0
 ) -> tuple[tuple[Example, ...], tuple[Example, ...], str]:
     """(train, val, the rule in words). What the data says holds; else whole groups are held out, so many of each class that
-    they make about `fraction` of its clips, in an order that hangs on the seed and the groups' names alone.
+    they make about `fraction` of its clips, in an order that hangs on the seed and the groups' names alone: neither on the
+    order of the files nor on where the folder of the data is.
 
-    A class of two groups or more is on both sides, one of a single group in train only. What the data calls "test" is on
-    neither.
+    A class of two groups or more, none of which it shares with another class, is on both sides; one of a single group is in
+    train only. What the data calls "test" is on neither side. Raises OptionError unless 0 <= fraction < 1.
     """
+    if not 0 <= fraction < 1:
+        raise OptionError(f"the part to hold out must be at least 0 and less than 1, not {fraction:g}")
     given = Counter(example.split for example in dataset.examples)
     if given["val"]:
         train = tuple(e for e in dataset.examples if e.split in ("train", None))
@@ -78,7 +114,7 @@ def split_dataset(
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in pool:
         groups[example.group].append(example)
-    if fraction <= 0 or len(groups) < 2:
+    if fraction == 0 or len(groups) < 2:
         return tuple(pool), (), "nothing held out"
     held_out = _held_out(groups, fraction, seed)
     train = tuple(e for e in pool if e.group not in held_out)
@@ -94,7 +130,7 @@ def _held_out(groups: Mapping[str, Sequence[Example]], fraction: float, seed: in
     for of_group in counts.values():
         wanted.update(of_group)
         left.update(of_group.keys())
-    order = sorted(groups, key=lambda name: _place(name, seed))
+    order = _order(groups, seed)
     held: Counter[str] = Counter()
     chosen: set[str] = set()
 
@@ -107,15 +143,16 @@ def _held_out(groups: Mapping[str, Sequence[Example]], fraction: float, seed: in
         mine = counts[name]
         if all(left[c] > 1 for c in mine) and all(held[c] + n / 2 <= fraction * wanted[c] for c, n in mine.items()):
             take(name)
+    having: dict[str, list[str]] = defaultdict(list)
+    for name in order:
+        for label in counts[name]:
+            having[label].append(name)
     for label in sorted(wanted):
         # Large groups or small classes: one group that is too large is better than none.
-        while held[label] == 0:
-            fitting = [
-                n for n in order if label in counts[n] and n not in chosen and all(left[c] > 1 for c in counts[n])
-            ]
-            if not fitting:
-                break
-            take(min(fitting, key=lambda n: sum(counts[n].values())))
+        if held[label] == 0:
+            fitting = [n for n in having[label] if n not in chosen and all(left[c] > 1 for c in counts[n])]
+            if fitting:
+                take(min(fitting, key=lambda n: sum(counts[n].values())))
     return chosen
 
 
@@ -124,10 +161,18 @@ def _classes(examples: Iterable[Example]) -> Counter[str]:
     return Counter(label for example in examples for label in example.labels or ("",))
 
 
-def _place(name: str, seed: int) -> bytes:
-    return hashlib.sha256(
-        f"{seed}:".encode()
-        + PurePath(name).name.encode("utf-8", "surrogateescape")
-        + b"\0"
-        + name.encode("utf-8", "surrogateescape")
-    ).digest()
+def _order(groups: Mapping[str, Sequence[Example]], seed: int) -> list[str]:
+    """All groups, shuffled by the seed and by what they are called below the folder that all files share."""
+    folders = {os.path.dirname(example.path) for examples in groups.values() for example in examples}  # noqa: PTH120
+    try:
+        shared = os.path.commonpath(folders)
+    except ValueError:
+        shared = ""  # some are absolute and others are not
+    above = os.path.join(shared, "") if shared else ""  # noqa: PTH118
+
+    def place(name: str) -> bytes:
+        return hashlib.sha256(
+            f"{seed}:{os.path.normpath(name).removeprefix(above)}".encode("utf-8", "surrogateescape")
+        ).digest()
+
+    return sorted(groups, key=lambda name: (place(name), name))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
-from videomae_cli.datasets.examples import Dataset, Example, make_dataset
+from videomae_cli.datasets.examples import SPLITS, Dataset, Example, make_dataset
 from videomae_cli.datasets.grouping import with_groups
-from videomae_cli.datasets.tables import TABLES, read_table
+from videomae_cli.datasets.tables import TABLES, named, read_table
 from videomae_cli.errors import DatasetError
-from videomae_cli.video import discover, find_videos
+from videomae_cli.labels import read_labels
+from videomae_cli.results import printable
+from videomae_cli.video import FoundVideo, discover, find_videos
 
 # How folders with a part of the data are called.
 _PARTS = {
@@ -26,17 +28,26 @@ LAYOUT = "a folder of class folders (DATA/archery/*.mp4), or DATA/train and DATA
 
 
 def read_dataset(
-    source: str, *, labels: Path | None = None, labels_required: bool = True, multi_label: bool | None = None
+    source: str,
+    *,
+    split: str | None = None,
+    labels: Path | None = None,
+    labels_required: bool = True,
+    multi_label: bool | None = None,
 ) -> Dataset:
-    """A folder of class folders, perhaps below train, val and test; or a table. labels: names for labels that are numbers.
+    """A folder of class folders, perhaps below train, val and test; or a table.
 
-    Without labels_required any files, folders, patterns and lists do, as for all commands. Raises DatasetError.
+    split: only what the data puts there; the classes stay those of all of it. labels: a file of names
+    (`labels.read_labels`): labels that are numbers mean these, and classes are in their order. Without labels_required any
+    files, folders, patterns and lists do, as for all commands. Raises DatasetError, ConfigError for the file of names.
     """
+    names = read_labels(labels) if labels is not None else ()
     path = Path(source)
+    notes: tuple[str, ...] = ()
     if path.suffix.lower() in TABLES and path.is_file():
-        examples = read_table(path, labels=labels, labels_required=labels_required)
-    elif path.is_dir():
-        examples = _folder(path) if labels_required else _unlabelled(source)
+        examples = read_table(path, names=names, labels_required=labels_required)
+    elif path.is_dir() and labels_required:
+        examples, notes = _folder(path, names)
     elif not labels_required:
         examples = _unlabelled(source)
     else:
@@ -45,26 +56,78 @@ def read_dataset(
         raise DatasetError(f"{problem}; DATA is {LAYOUT}, or a table of path and label")
     if not examples:
         raise DatasetError(f"{source!r} holds no videos")
-    return make_dataset(with_groups(examples), multi_label=multi_label)
+    dataset = make_dataset(with_groups(examples), order=names, multi_label=multi_label, notes=notes)
+    return dataset if split is None else _part(dataset, split, source)
 
 
-def _folder(root: Path) -> list[Example]:
+def _part(dataset: Dataset, split: str, source: str) -> Dataset:
+    if split not in SPLITS:
+        raise DatasetError(f"unknown split {split!r}: choose {', '.join(SPLITS)}")
+    examples = dataset.of(split)
+    if not examples:
+        there = sorted({e.split for e in dataset.examples if e.split is not None}, key=SPLITS.index)
+        raise DatasetError(f"{source!r} has no split {split!r}: it has {', '.join(there) or 'none'}")
+    return Dataset(examples, dataset.classes, dataset.multi_label, dataset.notes)
+
+
+def _folder(root: Path, names: Sequence[str]) -> tuple[list[Example], tuple[str, ...]]:
+    """The clips of a folder, and a note on what has no class."""
     folders = _subfolders(root)
-    parts = {folder: _PARTS.get(folder.name.lower()) for folder in folders}
-    if folders and all(parts.values()):
-        return [example for folder in folders for example in _classes(folder, parts[folder])]
-    return list(_classes(root, None))
+    parts = {folder: _PARTS[folder.name.lower()] for folder in folders if folder.name.lower() in _PARTS}
+    # A folder without class folders in it is none of parts: "train" may be a class, next to "car".
+    parts = {folder: part for folder, part in parts.items() if _subfolders(folder)} or parts
+    others = [folder for folder in folders if folder not in parts]
+    if not parts or (len(parts) == 1 and any(_videos(folder) for folder in others)):
+        return _classes([(root, None)], names)
+    stray = next((folder for folder in others if _videos(folder)), None)
+    if stray is not None:
+        raise DatasetError(
+            f"{str(root)!r} has folders of parts ({', '.join(sorted(p.name for p in parts))}) and videos in "
+            f"{printable(stray.name)!r} beside them: move these into a part, or elsewhere"
+        )
+    return _classes(list(parts.items()), names)
 
 
-def _classes(root: Path, split: str | None) -> Iterator[Example]:
-    folders = _subfolders(root)
-    if not folders:
-        raise DatasetError(f"{str(root)!r} holds no class folders: DATA is {LAYOUT}")
-    for folder in folders:
-        for found in discover([folder]):
-            if Path(found.path).is_dir():
-                continue  # an empty folder, which the check will miss as a class without clips
-            yield Example(found.path, (folder.name,), split, "")
+def _classes(roots: Sequence[tuple[Path, str | None]], names: Sequence[str]) -> tuple[list[Example], tuple[str, ...]]:
+    examples: list[Example] = []
+    empty: dict[str, Path] = {}
+    beside = 0
+    for root, split in roots:
+        folders = _subfolders(root)
+        if not folders:
+            raise DatasetError(f"{str(root)!r} holds no class folders: DATA is {LAYOUT}")
+        beside += len(_videos(root, recursive=False))
+        for folder in folders:
+            label = _label(folder, names)
+            found = _videos(folder)
+            examples += [Example(video.path, (label,), split, "") for video in found]
+            if not found:
+                empty[label] = folder
+    filled = {label for example in examples for label in example.labels}
+    bare = [folder for label, folder in empty.items() if label not in filled]
+    if not filled:
+        raise DatasetError(f"no class folder in {str(roots[0][0])!r} holds videos")
+    if bare:
+        raise DatasetError(f"the class folder {str(bare[0])!r} holds no videos: fill it, or remove it")
+    notes = (
+        (f"left out, since beside the class folders and so without a class: {beside} of the videos",) if beside else ()
+    )
+    return examples, notes
+
+
+def _label(folder: Path, names: Sequence[str]) -> str:
+    if printable(folder.name) != folder.name:
+        raise DatasetError(f"the name of the class folder {printable(str(folder))!r} is not UTF-8: rename it")
+    return named(folder.name, names, f"the class folder {str(folder)!r}") if names else folder.name
+
+
+def _videos(folder: Path, *, recursive: bool = True) -> list[FoundVideo]:
+    """Every video that is there, those that can't be read as well. Raises DatasetError for a folder that can't be listed."""
+    found = discover([folder], recursive=recursive)
+    for video in found:
+        if video.error is not None and Path(video.path).is_dir() and not os.access(video.path, os.R_OK | os.X_OK):
+            raise DatasetError(str(video.error))
+    return [video for video in found if video.error is None or not Path(video.path).is_dir()]
 
 
 def _subfolders(root: Path) -> list[Path]:

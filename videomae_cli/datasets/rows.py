@@ -1,0 +1,147 @@
+"""A file of rows -> the rows, under our names for their columns. What they mean is the business of `tables`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from videomae_cli.video.discovery import VIDEO_SUFFIXES
+from videomae_cli.writers.parquet import load_pyarrow
+
+Row = Mapping[str, Any]
+TABLES = {".csv": ",", ".tsv": "\t", ".txt": " ", ".parquet": "", ".jsonl": "", ".ndjson": ""}
+_NAMES = {
+    "path": ("path", "video_path", "video", "file", "filename", "file_name", "file_path", "filepath"),
+    "path_bytes": ("path_bytes",),
+    "label": ("label", "labels", "class", "classes", "category", "target"),
+    "split": ("split", "subset", "partition"),
+    "group": ("group", "source", "source_id"),
+    "start": ("start", "start_time", "start_s"),
+    "end": ("end", "end_time", "end_s", "stop"),
+}
+_NUMBERED = re.compile(r"^(.*\S)[ \t,]+(\d+(?:[|;]\d+)*)$")
+
+
+def read_rows(file: Path, *, labels_required: bool) -> Iterator[tuple[str, Row]]:
+    """Each row with how a person finds it ("row 7", "line 7"). A list without a header has rows of path and label.
+
+    Raises OSError, UnicodeDecodeError, csv.Error or ValueError where the file is not what its name says, and ValueError
+    where a column is missing.
+    """
+    kind = file.suffix.lower()
+    if kind == ".parquet":
+        yield from _parquet(file, labels_required)
+    elif kind in (".jsonl", ".ndjson"):
+        yield from _json_lines(file, labels_required)
+    else:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            yield from _text(stream, TABLES[kind], labels_required)
+
+
+def _columns(names: Iterable[str]) -> dict[str, str]:
+    """Our name for each column that is one of ours, to theirs."""
+    lower = {str(name).strip().lower(): name for name in names}
+    return {
+        ours: lower[found]
+        for ours, known in _NAMES.items()
+        if (found := next((name for name in known if name in lower), None)) is not None
+    }
+
+
+def _needed(names: Iterable[str], labels_required: bool) -> dict[str, str]:
+    columns = _columns(names)
+    for name in ("path", "label") if labels_required else ("path",):
+        if name not in columns:
+            raise ValueError(f"it has no column {name} (its columns: {', '.join(map(str, names)) or 'none'})")
+    return columns
+
+
+def _parquet(file: Path, labels_required: bool) -> Iterator[tuple[str, Row]]:
+    pyarrow, parquet = load_pyarrow()
+    number = 0
+    try:
+        with parquet.ParquetFile(file, pre_buffer=False) as table:
+            columns = _needed(table.schema_arrow.names, labels_required)
+            for batch in table.iter_batches(columns=list(columns.values())):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"row {number}", {ours: row[theirs] for ours, theirs in columns.items()}
+    except pyarrow.ArrowException as error:
+        raise ValueError(" ".join(str(error).split())) from None
+
+
+def _json_lines(file: Path, labels_required: bool) -> Iterator[tuple[str, Row]]:
+    with file.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                content = json.loads(line)
+            except (ValueError, RecursionError):
+                raise ValueError(f"line {number} is no JSON") from None
+            if not isinstance(content, dict):
+                raise ValueError(f"line {number} holds no object")
+            columns = _columns(content)
+            if "path" not in columns or (labels_required and "label" not in columns):
+                missing = "path" if "path" not in columns else "label"
+                raise ValueError(f"line {number} has no {missing} (it has: {', '.join(content) or 'nothing'})")
+            yield f"line {number}", {ours: content[theirs] for ours, theirs in columns.items()}
+
+
+def _text(stream: TextIO, separator: str, labels_required: bool) -> Iterator[tuple[str, Row]]:
+    first = stream.readline()
+    stream.seek(0)
+    # Spreadsheets write semicolons where a comma is for decimals, and tabs whatever the suffix.
+    for mark in dict.fromkeys([separator.strip(" ") or ",", ",", "\t", ";"]):
+        header = next(csv.reader([first], delimiter=mark), [])
+        if "path" in _columns(header):
+            yield from _with_header(stream, mark, labels_required)
+            return
+    names = [name.strip() for name in next(csv.reader([first], delimiter=separator.strip(" ") or ","), [])]
+    if len(names) > 1 and not any(name.isdigit() or _is_file(name) for name in names):
+        raise ValueError(f"it has no column path (its columns: {', '.join(names)})")
+    if separator.strip(" "):
+        for number, cells in enumerate(csv.reader(stream, delimiter=separator), 1):
+            if any(cell.strip() for cell in cells):
+                yield f"row {number}", _cells(cells, labels_required)
+        return
+    for number, line in enumerate(stream, 1):
+        if line.strip():
+            yield f"line {number}", _listed(line.strip(), labels_required)
+
+
+def _with_header(stream: TextIO, separator: str, labels_required: bool) -> Iterator[tuple[str, Row]]:
+    reader = csv.reader(stream, delimiter=separator)
+    header = next(reader)
+    columns = {ours: header.index(theirs) for ours, theirs in _needed(header, labels_required).items()}
+    for number, cells in enumerate(reader, 2):
+        if any(cell.strip() for cell in cells):
+            yield f"row {number}", {ours: cells[at] for ours, at in columns.items() if at < len(cells)}
+
+
+def _cells(cells: list[str], labels_required: bool) -> Row:
+    """A row without a header: path and label, or, in a file by that name, separated by a blank after all."""
+    if len(cells) == 1:
+        return _listed(cells[0].strip(), labels_required)
+    return {"path": cells[0].strip(), "label": cells[-1]}
+
+
+def _listed(line: str, labels_required: bool) -> Row:
+    """A path, which may hold blanks, and behind it the number of the label; or two words."""
+    found = _NUMBERED.match(line)
+    if found:
+        return {"path": found.group(1).rstrip(" ,\t"), "label": found.group(2)}
+    path, label = next(
+        ((p.strip(), w.strip()) for mark in (",", "\t", " ") for p, m, w in [line.rpartition(mark)] if m), (line, "")
+    )
+    if labels_required and path and label and not _is_file(label):
+        return {"path": path, "label": label}
+    return {"path": line, "label": None}
+
+
+def _is_file(name: str) -> bool:
+    return "/" in name or name[name.rfind(".") :].lower() in VIDEO_SUFFIXES
