@@ -42,7 +42,7 @@ def several(draw: st.DrawFn) -> tuple[Array, npt.NDArray[np.float32]]:
 
 
 @given(single())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_figures_of_single_labels_are_those_of_scikit_learn(drawn: Drawn) -> None:
     scores, truth = drawn
     classes = list(range(scores.shape[1]))
@@ -77,7 +77,7 @@ def test_the_brier_score_is_that_of_scikit_learn(drawn: Drawn) -> None:
 
 
 @given(several())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_figures_of_several_labels_are_those_of_scikit_learn(drawn: tuple[Array, npt.NDArray[np.float32]]) -> None:
     scores, targets = drawn
     truth, said = targets.astype(int), (scores >= 0.5).astype(int)

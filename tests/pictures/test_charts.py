@@ -15,7 +15,7 @@ from PIL import Image
 from videomae_cli.pictures import charts
 from videomae_cli.pictures.charts import confusion_chart, penalty_curve, reliability_chart, training_curves
 
-HOSTILE = ["pays $5 & $x^2_{", "$\\frac{", "滑雪", "a\x00b\x1b[2J\n\u202ec", "x" * 500, "", "end\\", "%s {0} \udce9"]
+HOSTILE = ["pays $5 & $x^2_{", "$\\frac{$", "滑雪", "a\x00b\x1b[2J\n\u202ec", "x" * 500, "", "end\\", "%s {0} \udce9"]
 STEPS = [{"event": "step", "step": n, "loss": 2.0 * math.exp(-n / 30)} for n in range(60)]
 EPOCHS = [
     {"event": "epoch", "step": n, "train_loss": 1.0, "val_loss": 1.5, "top1": 0.5, "top5": 0.9} for n in (20, 40, 60)
@@ -53,7 +53,7 @@ def matrix_in(pixels: np.ndarray, count: int) -> np.ndarray:
     return 1 - pixels[np.ix_(ys.round().astype(int), xs.round().astype(int))][..., 0] / 255
 
 
-@pytest.mark.parametrize("count", [2, 9, 30, 81, 174])
+@pytest.mark.parametrize("count", [2, 9, 30, 174])
 def test_cells_are_dark_where_the_matrix_is(count: int) -> None:
     matrix = np.zeros((count, count), dtype=np.int64)
     said = np.random.default_rng(count).permutation(count)

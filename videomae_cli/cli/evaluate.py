@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,8 +15,9 @@ from videomae_cli.cli import console, options
 from videomae_cli.cli.batch import check_progress, settings_for
 from videomae_cli.cli.interrupts import terminable
 from videomae_cli.cli.loading import ClassifierRequest, load_classifier, with_hints
+from videomae_cli.cli.measured import check_places, show, write
 from videomae_cli.engines import check_engine
-from videomae_cli.errors import DatasetError, OptionError, OutputError, VideoMAEError
+from videomae_cli.errors import DatasetError, OptionError, VideoMAEError
 from videomae_cli.video import Decoder, SamplingSpec, auto_workers, parse_time
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def evaluate(
         start=parse_time(start) if start is not None else None,
         end=parse_time(end) if end is not None else None,
     )
-    _check_places(output, report, overwrite)
+    check_places(output, report, overwrite)
     from videomae_cli.datasets import read_dataset
 
     dataset = read_dataset(data, labels=data_labels)
@@ -125,11 +125,11 @@ def evaluate(
         classifier, hints = load_classifier(request)
         job = _Job(data, chosen, dataset, examples, classifier, with_hints(spec, hints), decoder, progress)
         evaluation, scored, kept = job.run(ignore_unknown)
-    _write(evaluation, scored, kept, output, report)
+    write(evaluation, scored, kept, output, report)
     if format == "json":
         typer.echo(json.dumps(evaluation.as_dict()))
     else:
-        _show(evaluation)
+        show(evaluation)
     if evaluation.failures and not ok_on_errors:
         raise typer.Exit(1)
 
@@ -254,110 +254,3 @@ def _chosen(dataset: Dataset, split: str | None) -> tuple[str, Sequence[Example]
             f"the data has no split {split!r} (it has {', '.join(given) or 'none'}): --split all takes every clip"
         )
     return split, dataset.of(split)
-
-
-def _check_places(output: Path | None, report: Path | None, overwrite: bool) -> None:
-    """Before hours of work: nothing is replaced unasked, and what is asked can be written. Raises OutputError."""
-    if output is not None:
-        if output.is_dir():
-            raise OutputError(f"{output} is a folder: give a file name to write to")
-        if not output.parent.is_dir():
-            raise OutputError(f"can't write {output}: there is no folder {output.parent}")
-        if output.is_file() and not overwrite:
-            raise OutputError(f"{output} is there already: --overwrite replaces it")
-    if report is None:
-        return
-    if report.exists() and not report.is_dir():
-        raise OutputError(f"{report} is a file: --report needs a folder")
-    try:
-        if report.is_dir() and any(report.iterdir()) and not overwrite:
-            raise OutputError(f"{report} holds something already: --overwrite replaces a report in it")
-    except OSError as error:
-        raise OutputError(f"can't list {report}: {error.strerror}") from None
-    above = next(folder for folder in (report, *report.absolute().parents) if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise OutputError(f"can't make the folder {report}: {above} is {'read-only' if above.is_dir() else 'a file'}")
-
-
-def _write(
-    evaluation: Evaluation, scored: Scored, kept: Sequence[Example], output: Path | None, report: Path | None
-) -> None:
-    from videomae_cli.writers import whole_file
-
-    document = (json.dumps(evaluation.as_dict(), indent=1) + "\n").encode()
-    if output is not None:
-        with whole_file(output) as sink:
-            sink.write(document)
-    if report is None:
-        return
-    from videomae_cli.evaluation import Metrics, markdown
-    from videomae_cli.pictures.charts import confusion_chart, reliability_chart
-
-    try:
-        report.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"can't make the folder {report}: {error.strerror}") from None
-    files = {"report.json": document, "predictions.jsonl": _predictions(evaluation, scored, kept)}
-    m = evaluation.metrics
-    if isinstance(m, Metrics):
-        there = [n for n, f in enumerate(m.classes) if f.support or f.precision is not None]
-        names = [evaluation.labels[n] for n in there]
-        files["confusion.png"] = confusion_chart(m.confusion[there][:, there], names)
-        files["reliability.png"] = reliability_chart(m.calibration.bins, m.calibration.error)
-    pictures = [name for name in files if name.endswith(".png")]
-    files["report.md"] = markdown(evaluation, pictures).encode("utf-8", "replace")
-    for name, content in files.items():
-        with whole_file(report / name) as sink:
-            sink.write(content)
-
-
-def _predictions(evaluation: Evaluation, scored: Scored, kept: Sequence[Example]) -> bytes:
-    """A line a clip: what is true, what was said, every score by label id."""
-    import numpy as np
-
-    from videomae_cli.evaluation import Metrics
-    from videomae_cli.results import path_fields, printable
-
-    lines = []
-    for place, example in enumerate(kept):
-        line: dict[str, Any] = {**path_fields(example.path), "start": example.start, "end": example.end}
-        line["true"] = list(example.labels)
-        if place in scored.errors:
-            error = scored.errors[place]
-            line |= {
-                "status": "error",
-                "error": {"kind": error.kind, "message": printable(str(error))},
-                "said": None,
-                "scores": None,
-            }
-        else:
-            row = scored.scores[place]
-            places = [int(row.argmax())] if isinstance(evaluation.metrics, Metrics) else np.flatnonzero(row >= 0.5)
-            said = [evaluation.labels[place] for place in places]
-            line |= {"status": "ok", "error": None, "said": said, "scores": [float(f"{value:.6g}") for value in row]}
-        lines.append(json.dumps(line))
-    return ("\n".join(lines) + "\n").encode()
-
-
-def _show(e: Evaluation) -> None:
-    """The table that a person reads."""
-    from rich.table import Table
-
-    from videomae_cli.cli.display import consoles, plain
-    from videomae_cli.evaluation import confused_pairs, headline, worst_classes
-
-    out = consoles()[0]
-    out.print(plain(f"{e.model} on {e.data}, split {e.split}: {console.counted(e.metrics.count, 'clip')}", "bold"))
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for name, value in headline(e):
-        table.add_row(plain(name, ""), plain(value, "bold" if name in ("top-1", "mAP") else ""))
-    out.print(table)
-    worst = ", ".join(f"{label} {recall:.0%} of {count}" for label, recall, count in worst_classes(e))
-    if worst:
-        out.print(plain(f"found least: {worst}", "dim"))
-    pairs = ", ".join(f"{true} as {said} ({count})" for true, said, count in confused_pairs(e))
-    if pairs:
-        out.print(plain(f"taken for another: {pairs}", "dim"))
-    left = f", {console.counted(e.ignored, 'clip')} with other labels left out" if e.ignored else ""
-    failed = f", {console.counted(len(e.failures), 'clip')} failed" if e.failures else ""
-    out.print(plain(f"{e.protocol}{failed}{left}", "dim"))

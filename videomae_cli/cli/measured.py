@@ -1,0 +1,128 @@
+"""An evaluation as files and on the terminal, and whether the files may be written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from videomae_cli.cli import console
+from videomae_cli.errors import OutputError
+
+if TYPE_CHECKING:
+    from videomae_cli.datasets import Example
+    from videomae_cli.evaluation import Evaluation
+    from videomae_cli.training.scoring import Scored
+
+
+def check_places(output: Path | None, report: Path | None, overwrite: bool) -> None:
+    """Before hours of work: nothing is replaced unasked, and what is asked can be written. Raises OutputError."""
+    if output is not None:
+        if output.is_dir():
+            raise OutputError(f"{output} is a folder: give a file name to write to")
+        if not output.parent.is_dir():
+            raise OutputError(f"can't write {output}: there is no folder {output.parent}")
+        if output.is_file() and not overwrite:
+            raise OutputError(f"{output} is there already: --overwrite replaces it")
+    if report is None:
+        return
+    if report.exists() and not report.is_dir():
+        raise OutputError(f"{report} is a file: --report needs a folder")
+    try:
+        if report.is_dir() and any(report.iterdir()) and not overwrite:
+            raise OutputError(f"{report} holds something already: --overwrite replaces a report in it")
+    except OSError as error:
+        raise OutputError(f"can't list {report}: {error.strerror}") from None
+    above = next(folder for folder in (report, *report.absolute().parents) if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise OutputError(f"can't make the folder {report}: {above} is {'read-only' if above.is_dir() else 'a file'}")
+
+
+def write(
+    evaluation: Evaluation, scored: Scored, kept: Sequence[Example], output: Path | None, report: Path | None
+) -> None:
+    """The document into output, and everything into the folder report. Raises OutputError."""
+    from videomae_cli.writers import whole_file
+
+    document = (json.dumps(evaluation.as_dict(), indent=1) + "\n").encode()
+    if output is not None:
+        with whole_file(output) as sink:
+            sink.write(document)
+    if report is None:
+        return
+    from videomae_cli.evaluation import Metrics, markdown
+    from videomae_cli.pictures.charts import confusion_chart, reliability_chart
+
+    try:
+        report.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"can't make the folder {report}: {error.strerror}") from None
+    files = {"report.json": document, "predictions.jsonl": _predictions(evaluation, scored, kept)}
+    m = evaluation.metrics
+    if isinstance(m, Metrics):
+        there = [n for n, f in enumerate(m.classes) if f.support or f.precision is not None]
+        names = [evaluation.labels[n] for n in there]
+        files["confusion.png"] = confusion_chart(m.confusion[there][:, there], names)
+        files["reliability.png"] = reliability_chart(m.calibration.bins, m.calibration.error)
+    pictures = [name for name in files if name.endswith(".png")]
+    files["report.md"] = markdown(evaluation, pictures).encode("utf-8", "replace")
+    for name, content in files.items():
+        with whole_file(report / name) as sink:
+            sink.write(content)
+
+
+def _predictions(evaluation: Evaluation, scored: Scored, kept: Sequence[Example]) -> bytes:
+    """A line a clip: what is true, what was said, every score by label id."""
+    import numpy as np
+
+    from videomae_cli.evaluation import Metrics
+    from videomae_cli.results import path_fields, printable
+
+    lines = []
+    for place, example in enumerate(kept):
+        line: dict[str, Any] = {**path_fields(example.path), "start": example.start, "end": example.end}
+        line["true"] = list(example.labels)
+        if place in scored.errors:
+            error = scored.errors[place]
+            line |= {
+                "status": "error",
+                "error": {"kind": error.kind, "message": printable(str(error))},
+                "said": None,
+                "scores": None,
+            }
+        else:
+            row = scored.scores[place]
+            places = [int(row.argmax())] if isinstance(evaluation.metrics, Metrics) else np.flatnonzero(row >= 0.5)
+            said = [evaluation.labels[place] for place in places]
+            line |= {"status": "ok", "error": None, "said": said, "scores": [float(f"{value:.6g}") for value in row]}
+        lines.append(json.dumps(line))
+    return ("\n".join(lines) + "\n").encode()
+
+
+def show(e: Evaluation) -> None:
+    """The table that a person reads."""
+    from rich.table import Table
+
+    from videomae_cli.cli.display import consoles, plain
+    from videomae_cli.evaluation import confused_pairs, headline, worst_classes
+
+    out = consoles()[0]
+    # soft_wrap: a path is not broken into lines where the output is not a terminal's.
+    title = f"{e.model} on {e.data}, split {e.split}: {console.counted(e.metrics.count, 'clip')}"
+    out.print(plain(title, "bold"), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in headline(e):
+        table.add_row(plain(name, ""), plain(value, "bold" if name in ("top-1", "mAP") else ""))
+    worst = [f"{label} {recall:.0%} of {count}" for label, recall, count in worst_classes(e)]
+    pairs = [f"{true} as {said} ({count})" for true, said, count in confused_pairs(e)]
+    for name, lines in (("found least", worst), ("taken for another", pairs)):
+        for place, line in enumerate(lines):
+            table.add_row(plain("" if place else name, "dim"), plain(line, "dim"))
+    out.print(table)
+    left = f", {console.counted(e.ignored, 'clip')} with other labels left out" if e.ignored else ""
+    failed = f", {console.counted(len(e.failures), 'clip')} failed" if e.failures else ""
+    out.print(plain(f"{e.protocol}{failed}{left}", "dim"), soft_wrap=True)
