@@ -104,7 +104,7 @@ def score_cells(
     """Cut the time into cells of a hop, a rest of less than half a hop with the last of them, and score each by the windows
     over it. What no window covers has the scores of the nearest."""
     count = max(1, int((end - start) / hop + 0.5 + _SAME))
-    edges = start + hop * np.arange(count + 1)
+    edges: Floats = start + hop * np.arange(count + 1, dtype=np.float64)
     edges[-1] = end
     begins = np.array([span[0] for span in spans])
     ends = np.array([span[1] for span in spans])

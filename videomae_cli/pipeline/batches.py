@@ -77,6 +77,28 @@ def decode_found(
         yield video.path, item[1]
 
 
+class Halving:
+    """Runs views through `forward`, (V, T, H, W, 3) uint8 -> (V, ...): `size` of them at a time is for the caller to see to,
+    and gets less where the device turns out to have too little memory."""
+
+    def __init__(self, forward: Forward, *, size: int) -> None:
+        self._forward, self.size = forward, size
+
+    def __call__(self, views: Views) -> torch.Tensor | VideoMAEError:
+        """All views at once, or in halves for as long as the device has too little memory."""
+        try:
+            return self._forward(views)
+        except ModelMemoryError as error:
+            if len(views) == 1:
+                return error
+        except VideoMAEError as error:
+            return error
+        self.size = max(1, len(views) // 2)
+        halves = [self(half) for half in np.array_split(views, 2)]
+        failed = [half for half in halves if isinstance(half, VideoMAEError)]
+        return failed[0] if failed else torch.cat([half for half in halves if isinstance(half, torch.Tensor)])
+
+
 class Batches:
     """Runs files through `forward`, (V, T, H, W, 3) uint8 -> (V, ...), `size` views at a time.
 
@@ -86,7 +108,7 @@ class Batches:
     """
 
     def __init__(self, forward: Forward, *, size: int, offset: int = 0) -> None:
-        self._forward, self._size = forward, size
+        self._forward = Halving(forward, size=size)
         self._blanks = offset % size
         self._next: list[tuple[Passed, Views]] = []
         self._count = self._blanks
@@ -120,11 +142,11 @@ class Batches:
             self._run()  # a processor that crops nothing gives views of different sizes
         first = 0
         while first < len(views):
-            part = views[first : first + self._size - self._count]
+            part = views[first : first + self._forward.size - self._count]
             self._next.append((passed, part))
             self._count += len(part)
             first += len(part)
-            if self._count == self._size:
+            if self._count == self._forward.size:
                 self._run()
 
     def _run(self) -> None:
@@ -136,24 +158,10 @@ class Batches:
         if blanks:
             views.insert(0, np.zeros((blanks, *views[0].shape[1:]), np.uint8))
         started = time.monotonic()
-        output = self._halving(views[0] if len(views) == 1 else np.concatenate(views))
+        output = self._forward(views[0] if len(views) == 1 else np.concatenate(views))
         each = (time.monotonic() - started) / sum(len(part) for _, part in parts)
         first = blanks
         for passed, part in parts:
             of_file = output if isinstance(output, VideoMAEError) else output[first : first + len(part)]
             passed.take(of_file, len(part), each * len(part))
             first += len(part)
-
-    def _halving(self, views: Views) -> torch.Tensor | VideoMAEError:
-        """All views at once, or in halves for as long as the device has too little memory."""
-        try:
-            return self._forward(views)
-        except ModelMemoryError as error:
-            if len(views) == 1:
-                return error
-        except VideoMAEError as error:
-            return error
-        self._size = max(1, len(views) // 2)
-        halves = [self._halving(half) for half in np.array_split(views, 2)]
-        failed = [half for half in halves if isinstance(half, VideoMAEError)]
-        return failed[0] if failed else torch.cat([half for half in halves if isinstance(half, torch.Tensor)])

@@ -78,7 +78,7 @@ class Classifier:
             path=path,
             model=self.name,
             revision=self.revision,
-            predictions=self._best(scores),
+            predictions=self.best(scores),
             source=source_of(video),
             warnings=video.warnings,
             seconds=video.seconds + passed.seconds,
@@ -122,7 +122,8 @@ class Classifier:
         assert self.network is not None, "made where none was given"
         return self.network
 
-    def _best(self, scores: torch.Tensor) -> tuple[Prediction, ...]:
+    def best(self, scores: torch.Tensor) -> tuple[Prediction, ...]:
+        """The `top_k` labels of (labels,) scores, best first."""
         values, ids = scores.topk(min(self.top_k, len(scores)))
         labels = self.model.config.id2label
         return tuple(

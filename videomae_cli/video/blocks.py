@@ -50,12 +50,11 @@ class PassRequest:
 @dataclass(frozen=True)
 class PassHead:
     """What is known before the first frame is wanted. token: for `next_block`; grid: its `end` is None where only the
-    walk itself will tell."""
+    walk itself will tell; info: its count of frames and its duration are what the header says, there."""
 
     token: int
-    fps: float
     grid: WindowGrid | None
-    duration: float
+    info: VideoInfo
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def open_pass(request: PassRequest) -> PassHead:
     going.begin()
     token = next(_tokens)
     _passes[token] = going
-    return PassHead(token, reader.fps, grid, reader.expected)
+    return PassHead(token, grid, reader.info)
 
 
 def next_block(token: int) -> Block:

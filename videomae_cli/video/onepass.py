@@ -70,14 +70,13 @@ class PassReader(VideoReader):
         return self._times[-1] - self._times[0] + 1 / self._probe.fps
 
     @property
-    def expected(self) -> float:
-        """About how long the file is: for whoever wants to know how far the walk is."""
-        return self.end or self._probe.duration
-
-    @property
     def info(self) -> VideoInfo:
-        info = super().info
-        return info if self.end is not None else replace(info, duration=max(info.duration, self._probe.duration))
+        """The file in figures; before the walk has been to the end of one without an index, as its header has them."""
+        info, probe = super().info, self._probe
+        if self.end is not None:
+            return info
+        stored = max(len(probe.index.times), probe.declared, info.num_frames)
+        return replace(info, duration=max(info.duration, probe.duration), num_frames=stored)
 
     @property
     def warnings(self) -> tuple[str, ...]:
