@@ -3,9 +3,8 @@
     windows     [AAAAAAAA)                      scores of overlapping windows
                     [AAAABBBB)
                         [BBBBBBBB)
-    cells       |AAAA|AAAA|?BBB|BBBB|           one a hop: the mean of the windows over it, weighted by how much they cover
-    smoothed    |AAAA|AAAA|BBBB|BBBB|           the mean over a few cells
-    segments    [A        )[B       )           cells of one label joined; what is too short goes to its neighbours
+    cells       |A|A|A|A|A|?|B|B|B|B|B|B|       four a hop: the mean of the windows over each, the more the nearer its middle is
+    segments    [A        )[B           )       of all sequences without too short a segment, the one with the highest scores
 
 Labels are alternatives (softmax: one holds at a time, segments tile the time) or independent (sigmoid: each has its own
 segments, which may overlap).
@@ -14,28 +13,32 @@ segments, which may overlap).
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import OptionError
 
+Scores = npt.NDArray[np.floating]
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 NO_LABEL = -1
 INDEPENDENT_THRESHOLD = 0.5
+# Finer than a hop: between two windows the score goes over from the one to the other, and a boundary lies where labels cross.
+CELLS_A_HOP = 4
 _SAME = 1e-6
 
 
 @dataclass(frozen=True)
 class SegmentRules:
-    """How scores become segments; seconds. None: `smooth` and `min_duration` as long as a window; `threshold` 0, but 0.5
-    where labels are independent."""
+    """How scores become segments. smooth, min_duration: seconds; min_duration None: as long as a window; threshold None:
+    0, but 0.5 where labels are independent."""
 
-    smooth: float | None = None
+    smooth: float = 0.0
     min_duration: float | None = None
     threshold: float | None = None
 
@@ -58,22 +61,53 @@ class Stretch:
     score: float
 
 
-@dataclass(frozen=True)
-class Cells:
-    """Scores hop by hop. edges: (C + 1,) seconds, ascending; scores: (C, L)."""
+class Curve:
+    """Scores cell by cell, made when they are asked for: of a long film with many labels they would fill the memory.
 
-    edges: Floats
-    scores: Floats
+    spans: (start, end) of every window, ascending; scores: (W, L).
+    """
 
-    @property
-    def lengths(self) -> Floats:
-        """(C,) seconds."""
-        return np.diff(self.edges)
+    def __init__(
+        self, spans: Sequence[tuple[float, float]], scores: Scores, *, start: float, end: float, hop: float
+    ) -> None:
+        self.scores = scores
+        self.cell = hop / CELLS_A_HOP
+        self.count = max(1, round((end - start) / self.cell))
+        self.edges: Floats = start + self.cell * np.arange(self.count + 1, dtype=np.float64)
+        self.edges[-1] = end  # the last one is up to half a cell longer or shorter
+        begins, ends = np.array(spans, dtype=np.float64).T
+        self._centres, self._halves = (begins + ends) / 2, (ends - begins) / 2
+        self._middles = (self.edges[:-1] + self.edges[1:]) / 2
+        self._low = np.searchsorted(ends, self._middles, "right")
+        self._high = np.searchsorted(begins, self._middles, "right")
+
+    def at(self, cell: int) -> Floats:
+        """(L,) the scores of one cell."""
+        low, weights = self._weights(cell)
+        return np.asarray(weights @ self.scores[low : low + len(weights)], np.float64)
+
+    def mean(self, low: int, high: int, label: int) -> float:
+        """The mean score of one label over the cells from `low` to before `high`."""
+        total = 0.0
+        for cell in range(low, high):
+            first, weights = self._weights(cell)
+            total += float(weights @ self.scores[first : first + len(weights), label])
+        return total / (high - low)
+
+    def _weights(self, cell: int) -> tuple[int, Floats]:
+        """The first of the windows over a cell, and the share of each: 1 in its middle, down to 0 at its ends."""
+        low, high, middle = int(self._low[cell]), int(self._high[cell]), self._middles[cell]
+        if high <= low:  # no window covers it: the nearest stands in
+            near = np.abs(self._centres[max(high - 1, 0) : low + 1] - middle)
+            return max(high - 1, 0) + int(near.argmin()), np.ones(1)
+        weights = 1 - np.abs(self._centres[low:high] - middle) / self._halves[low:high]
+        weights = np.maximum(weights, _SAME)
+        return low, weights / weights.sum()
 
 
 def find_segments(
     spans: Sequence[tuple[float, float]],
-    scores: npt.NDArray[np.floating],
+    scores: Scores,
     *,
     start: float,
     end: float,
@@ -86,126 +120,111 @@ def find_segments(
 
     spans: (start, end) of every window, ascending; scores: (W, L) in [0, 1]; window, hop: seconds.
     """
-    cells = score_cells(spans, scores, start=start, end=end, hop=hop)
-    smooth = window if rules.smooth is None else rules.smooth
+    curve = Curve(spans, smoothed(scores, reach=int(rules.smooth / 2 / hop + _SAME)), start=start, end=end, hop=hop)
     shortest = window if rules.min_duration is None else rules.min_duration
-    smoothed = smooth_cells(cells, smooth, hop=hop)
+    cells = max(1, math.ceil(shortest / curve.cell - _SAME))
     if independent:
         threshold = INDEPENDENT_THRESHOLD if rules.threshold is None else rules.threshold
-        return _independent(cells, smoothed, threshold, shortest)
-    threshold = rules.threshold or 0.0
-    bounds, labels = absorb_short(cells.edges, smoothed, threshold=threshold, shortest=shortest)
-    return [_stretch(cells, a, b, label) for a, b, label in zip(bounds[:-1], bounds[1:], labels, strict=True)]
+        return _independent(curve, threshold, min(cells, curve.count))
+    labels = best_labels(curve, threshold=rules.threshold or 0.0, shortest=cells)
+    found, at = [], 0
+    for label, run in groupby(labels.tolist()):
+        stop = at + len(list(run))
+        found.append(_stretch(curve, at, stop, label))
+        at = stop
+    return found
 
 
-def score_cells(
-    spans: Sequence[tuple[float, float]], scores: npt.NDArray[np.floating], *, start: float, end: float, hop: float
-) -> Cells:
-    """Cut the time into cells of a hop, a rest of less than half a hop with the last of them, and score each by the windows
-    over it. What no window covers has the scores of the nearest."""
-    count = max(1, int((end - start) / hop + 0.5 + _SAME))
-    edges: Floats = start + hop * np.arange(count + 1, dtype=np.float64)
-    edges[-1] = end
-    begins = np.array([span[0] for span in spans])
-    ends = np.array([span[1] for span in spans])
-    sums, weights = np.zeros((count, scores.shape[1])), np.zeros(count)
-    first = np.clip(np.searchsorted(edges, begins + _SAME, "right") - 1, 0, count - 1)
-    last = np.clip(np.searchsorted(edges, ends - _SAME, "left"), 1, count)
-    for number in range(len(spans)):
-        for cell in range(first[number], last[number]):
-            covered = min(ends[number], edges[cell + 1]) - max(begins[number], edges[cell])
-            if covered > 0:
-                sums[cell] += covered * scores[number]
-                weights[cell] += covered
-    bare = weights <= 0
-    if bare.any():
-        middles, centres = (edges[:-1] + edges[1:])[bare] / 2, (begins + ends) / 2
-        right = np.clip(np.searchsorted(centres, middles), 1, max(len(centres) - 1, 1))
-        left = right - 1
-        right = np.minimum(right, len(centres) - 1)
-        nearest = np.where(middles - centres[left] <= centres[right] - middles, left, right)
-        sums[bare], weights[bare] = scores[nearest], 1.0
-    return Cells(edges, sums / weights[:, None])
-
-
-def smooth_cells(cells: Cells, seconds: float, *, hop: float) -> Floats:
-    """(C, L): the mean over the cells whose middles are within half of `seconds`; at the ends over those there are."""
-    reach = int(seconds / 2 / hop + _SAME)
-    if not reach or not len(cells.scores):
-        return cells.scores
-    count = len(cells.scores)
-    total = np.concatenate([np.zeros((1, cells.scores.shape[1])), np.cumsum(cells.scores, axis=0)])
+def smoothed(scores: Scores, *, reach: int) -> Scores:
+    """(W, L): the mean over each window and `reach` of them on either side; at the ends over those there are."""
+    if not reach:
+        return scores
+    count = len(scores)
+    total = np.concatenate([np.zeros((1, scores.shape[1])), np.cumsum(scores, axis=0, dtype=np.float64)])
     low = np.maximum(np.arange(count) - reach, 0)
     high = np.minimum(np.arange(count) + reach + 1, count)
-    means: Floats = (total[high] - total[low]) / (high - low)[:, None]
-    return means
+    return np.asarray((total[high] - total[low]) / (high - low)[:, None])
 
 
-def absorb_short(edges: Floats, scores: Floats, *, threshold: float, shortest: float) -> tuple[Ints, Ints]:
-    """The best label of every cell, joined to runs, until none is shorter than `shortest` seconds, or one is left.
+def best_labels(curve: Curve, *, threshold: float, shortest: int) -> npt.NDArray[np.int64]:
+    """(C,) the label of every cell: of all sequences whose runs have at least `shortest` cells, the one with the highest sum
+    of scores, where no label (`NO_LABEL`) scores `threshold`. Fewer cells than that have one label.
 
-    A run that is too short, the shortest first, is shared by its neighbours: up to the place where the two fit best. No
-    label stands for a score of `threshold`. Returns the cells where runs begin, with the end (R + 1,), and labels (R,).
+    Dynamic programming: the best sequence up to a cell either goes on with its label, or has begun a run of that label
+    `shortest` cells before, after the best sequence of another label until there.
     """
-    # A column for no label, with the number -1.
-    filled = np.concatenate([scores, np.full((len(scores), 1), threshold)], axis=1)
-    best = scores.argmax(axis=1)
-    labels = np.where(scores[np.arange(len(scores)), best] >= threshold, best, NO_LABEL)
-    starts = np.flatnonzero(np.diff(labels, prepend=labels[0] - 1))
-    labels, bounds = labels[starts], np.append(starts, len(scores))
-    weights = np.diff(edges)
-    while len(labels) > 1:
-        lengths = np.diff(edges[bounds])
-        at = int(lengths.argmin())
-        if lengths[at] >= shortest - _SAME:
-            break
-        low, high = int(bounds[at]), int(bounds[at + 1])
-        if at == 0:
-            cut = low
-        elif at == len(labels) - 1:
-            cut = high
-        else:
-            gain = (filled[low:high, labels[at - 1]] - filled[low:high, labels[at + 1]]) * weights[low:high]
-            cut = low + int(np.concatenate([[0.0], np.cumsum(gain)]).argmax())
-        bounds, labels = _without(bounds, labels, at, cut)
-    return bounds.astype(np.int64), labels.astype(np.int64)
+    count, labels = curve.count, curve.scores.shape[1] + 1
+    begun = np.zeros((count + 1, labels), bool)  # whether the run of exactly `shortest` cells up to here is a new one
+    before = np.zeros((count + 1, 2), np.int64)  # the best two labels of a sequence up to here
+    recent: deque[Floats] = deque()  # scores of the last cells
+    totals: deque[Floats] = deque()  # of the best sequence of each label, for the last cells
+    run = np.zeros(labels)
+    best = np.full(labels, -np.inf)
+    for cell in range(count):
+        totals.append(best)
+        before[cell] = _best_two(best)
+        now = np.append(curve.at(cell), threshold)
+        recent.append(now)
+        run = run + now
+        if len(recent) > shortest:
+            run = run - recent.popleft()
+            totals.popleft()
+        goes_on = best + now
+        fresh = np.full(labels, -np.inf)
+        if cell + 1 == shortest or (cell + 1 < shortest and cell + 1 == count):
+            fresh = run
+        elif cell + 1 > shortest:
+            first, second = before[cell + 1 - shortest]
+            earlier = np.full(labels, totals[0][first])
+            earlier[first] = totals[0][second]
+            fresh = earlier + run
+        begun[cell + 1] = fresh > goes_on
+        best = np.maximum(goes_on, fresh)
+    return _traced(begun, before, int(best.argmax()), shortest)
 
 
-def _without(bounds: Ints, labels: Ints, at: int, cut: int) -> tuple[Ints, Ints]:
-    """The runs without number `at`: what lies before cell `cut` goes to the run before it, the rest to the one after."""
-    if at == 0:
-        return np.delete(bounds, 1), labels[1:]
-    if at == len(labels) - 1:
-        return np.delete(bounds, at), labels[:-1]
-    if labels[at - 1] == labels[at + 1]:
-        return np.delete(bounds, [at, at + 1]), np.delete(labels, [at, at + 1])
-    bounds = np.delete(bounds, at + 1)
-    bounds[at] = cut
-    return bounds, np.delete(labels, at)
+def _best_two(values: Floats) -> tuple[int, int]:
+    first = int(values.argmax())
+    rest = values.copy()
+    rest[first] = -np.inf
+    second = int(rest.argmax())
+    return first, second if second != first else (first + 1) % len(values)
 
 
-def _independent(cells: Cells, smoothed: Floats, threshold: float, shortest: float) -> list[Stretch]:
+def _traced(
+    begun: npt.NDArray[np.bool_], before: npt.NDArray[np.int64], label: int, shortest: int
+) -> npt.NDArray[np.int64]:
+    """Back from the end along the choices that were made."""
+    count, none = len(begun) - 1, begun.shape[1] - 1
+    found = np.empty(count, np.int64)
+    at = count
+    while at > 0:
+        first = max(at - shortest, 0) if begun[at, label] else at - 1
+        found[first:at] = NO_LABEL if label == none else label
+        if begun[at, label]:
+            label = int(before[first, 0]) if before[first, 0] != label else int(before[first, 1])
+        at = first
+    return found
+
+
+def _independent(curve: Curve, threshold: float, shortest: int) -> list[Stretch]:
     """For each label the runs above the threshold: gaps that are too short are closed, then runs that are left out."""
+    above = np.zeros((curve.count + 2, curve.scores.shape[1]), bool)
+    for cell in range(curve.count):
+        above[cell + 1] = curve.at(cell) >= threshold
     found = []
-    for label in np.flatnonzero((smoothed >= threshold).any(axis=0)):
-        above = np.concatenate([[False], smoothed[:, label] >= threshold, [False]])
-        changes = np.flatnonzero(np.diff(above.astype(np.int8)))
+    for label in np.flatnonzero(above.any(axis=0)).tolist():
+        changes = np.flatnonzero(np.diff(above[:, label].astype(np.int8))).tolist()
         runs: list[tuple[int, int]] = []
         for low, high in zip(changes[::2], changes[1::2], strict=True):
-            if runs and cells.edges[low] - cells.edges[runs[-1][1]] < shortest - _SAME:
-                runs[-1] = (runs[-1][0], int(high))
+            if runs and low - runs[-1][1] < shortest:
+                runs[-1] = (runs[-1][0], high)
             else:
-                runs.append((int(low), int(high)))
-        whole = cells.edges[-1] - cells.edges[0]
-        least = min(shortest, whole) - _SAME
-        found += [_stretch(cells, a, b, int(label)) for a, b in runs if cells.edges[b] - cells.edges[a] >= least]
+                runs.append((low, high))
+        found += [_stretch(curve, low, high, label) for low, high in runs if high - low >= shortest]
     return sorted(found, key=lambda stretch: (stretch.start, stretch.label))
 
 
-def _stretch(cells: Cells, low: int, high: int, label: int) -> Stretch:
-    start, end = float(cells.edges[low]), float(cells.edges[high])
-    if label == NO_LABEL:
-        return Stretch(start, end, NO_LABEL, math.nan)
-    return Stretch(
-        start, end, int(label), float(np.average(cells.scores[low:high, label], weights=cells.lengths[low:high]))
-    )
+def _stretch(curve: Curve, low: int, high: int, label: int) -> Stretch:
+    score = curve.mean(low, high, label) if label != NO_LABEL else math.nan
+    return Stretch(float(curve.edges[low]), float(curve.edges[high]), label, score)
