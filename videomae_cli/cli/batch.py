@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -21,13 +21,29 @@ from videomae_cli.results import Result, Stamp
 from videomae_cli.video import FoundVideo
 from videomae_cli.writers import VectorLayout
 
+if TYPE_CHECKING:
+    from videomae_cli.cli.progress import BatchProgress
+
 # A job that takes longer is told what would be faster.
 LONG_SECONDS = 900.0
 
 
+class Watch:
+    """Tells the progress of a batch how far the file is that is being done."""
+
+    def __init__(self) -> None:
+        self.progress: BatchProgress | None = None
+
+    def moved(self, path: str, at: float, total: float) -> None:
+        """at, total: seconds of the film; a total of 0 is not known."""
+        if self.progress is not None:
+            self.progress.within(path, at, total)
+
+
 @dataclass(frozen=True)
 class Batch:
-    """One batch: its files (those of its shard), where results go, and how to talk about it. done_word: "classified"."""
+    """One batch: its files (those of its shard), where results go, and how to talk about it. done_word: "classified";
+    watch: where files are long enough to watch."""
 
     found: Sequence[FoundVideo]
     target: Target
@@ -36,6 +52,7 @@ class Batch:
     progress: str = "auto"
     ok_on_errors: bool = False
     vectors: VectorLayout | None = None
+    watch: Watch | None = None
     _failed: Counter[str] = field(default_factory=Counter)
 
     def run(
@@ -77,7 +94,9 @@ class Batch:
         progress = BatchProgress(len(self.found), done=tally.done, failed=tally.failed.total())
         first = tally.done  # the tally of a job counts on
         hinted = not _slow(engine)
-        with progress.shown(self.progress, bars):
+        if self.watch is not None:
+            self.watch.progress = progress
+        with progress.shown(self.progress, bars, single=self.watch is not None):
             for place, result in enumerate(results, first):
                 self._report(result)
                 self.target.append(result.as_dict(self._stamp(place, settings)), result.seconds)

@@ -171,11 +171,12 @@ class StreamTarget:
             if self._output is not None:
                 self._sink = self._stack.enter_context(self._output.open("wb"))
                 self._writer = make_writer(self._format, self._sink)
-            elif self._format == "table" and console.is_terminal(sys.stdout):
-                from videomae_cli.cli.display import TerminalWriter, consoles
+            elif self._format.endswith("table") and console.is_terminal(sys.stdout):
+                from videomae_cli.cli.display import TerminalTimelineWriter, TerminalWriter, consoles
 
                 self.console = consoles()[0]
-                self._writer = TerminalWriter(self.console)
+                drawn = TerminalTimelineWriter if self._format == "timeline-table" else TerminalWriter
+                self._writer = drawn(self.console)
             else:
                 self._sink = standard_output(self._format)
                 self._writer = make_writer(self._format, self._sink)

@@ -1,0 +1,15 @@
+"""Seconds as clocks show them."""
+
+from __future__ import annotations
+
+
+def clock(seconds: float, *, mark: str = ".", digits: int = 3, hours: int = 2) -> str:
+    """hh:mm:ss.fff, rounded. mark: between seconds and their parts; digits: of these; hours: the least digits."""
+    ticks = round(max(seconds, 0.0) * 10**digits)
+    whole, part = divmod(ticks, 10**digits)
+    return f"{whole // 3600:0{hours}}:{whole // 60 % 60:02}:{whole % 60:02}{mark}{part:0{digits}}"
+
+
+def short_clock(seconds: float) -> str:
+    """h:mm:ss.ff, for tables."""
+    return clock(seconds, digits=2, hours=1)
