@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,9 @@ def reduce(source: Path, target: Path) -> None:
     with av.open(str(source)) as film, av.open(str(target), "w") as output:
         stream = output.add_stream("libx264", rate=25, options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        for frame in film.decode(video=0):
+        for number, frame in enumerate(film.decode(video=0)):
             small = frame.reformat(width=SIZE[0], height=SIZE[1], format="yuv420p")
-            small.pts = None
+            small.pts, small.time_base = number, Fraction(1, 25)
             output.mux(stream.encode(small))
         output.mux(stream.encode())
 
@@ -65,7 +66,6 @@ def repeat(source: Path, target: Path, seconds: float) -> None:
                     packet.stream = stream
                     output.mux(packet)
                 offset += end
-                stream = stream if stream is not None else video
 
 
 def rss(pid: int) -> int:
@@ -79,7 +79,7 @@ def rss(pid: int) -> int:
 def children(pid: int) -> list[int]:
     """The processes that a process has started."""
     try:
-        listed = [Path(f"/proc/{pid}/task/{task}/children").read_text() for task in os.listdir(f"/proc/{pid}/task")]
+        listed = [(task / "children").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
     except OSError:
         return []
     return [int(child) for text in listed for child in text.split()]
@@ -159,7 +159,9 @@ def boundaries(films: int) -> None:
                     wrong += 1
                     continue
                 cuts = np.cumsum([seconds for _, seconds in truth])
-                errors += [abs(s.end - cut) / result.hop for s, cut in zip(result.segments, cuts[:-1])]
+                errors += [
+                    abs(s.end - cut) / result.hop for s, cut in zip(result.segments[:-1], cuts[:-1], strict=True)
+                ]
             print(
                 f"window {result.window:.2f} s, hop {result.hop:.2f} s: {films - wrong} of {films} films with the right labels; of "
                 f"{len(errors)} boundaries {sum(e <= 1 for e in errors)} within a hop, median {np.median(errors):.2f}, at most "
