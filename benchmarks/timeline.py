@@ -25,7 +25,7 @@ import numpy as np
 
 ROOT = Path(__file__).parent.parent
 SIZE = (340, 256)
-POINTS = 12
+POINTS = 20
 
 
 def recording() -> Path:

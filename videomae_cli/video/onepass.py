@@ -166,7 +166,10 @@ class PassReader(VideoReader):
         else:
             if raw < self._raw - RESTART_SECONDS:
                 self._shift += self._raw - raw + step
-            times.append(max(raw + self._shift, times[-1] if times else raw))
+            now, last = raw + self._shift, times[-1] if times else -math.inf
+            if now <= last and index.reliable and len(times) < len(index.times):
+                now = index.times[len(times)]  # what the decoder says can't be; the packet may know better
+            times.append(max(now, last))
         self._raw = raw
 
     def _try_picture(self, number: int) -> Frame | None:
