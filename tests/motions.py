@@ -52,7 +52,8 @@ def scene(label: str, frames: int, seed: int) -> list[Frame]:
 
 def write_motions(path: Path, scenes: Sequence[tuple[str, float]], *, seed: int = 1) -> Path:
     """A film of scenes (label, seconds), one after the other, as H.264."""
-    with av.open(str(path), "w") as container:
+    # The index first, so that a server can send it from the beginning.
+    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=RATE, options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for number, (label, seconds) in enumerate(scenes):
