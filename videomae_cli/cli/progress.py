@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from videomae_cli.cli.console import duration, is_terminal, lines_through, loudness, say
 from videomae_cli.cli.display import plain
-from videomae_cli.writers.clock import short_clock
+from videomae_cli.writers.clock import clock
 
 PLAIN_SECONDS = 10.0
 NAME_WIDTH = 20
@@ -57,7 +57,8 @@ class BatchProgress:
     def within(self, path: str, at: float, total: float) -> None:
         """So many seconds of so many of the file that is being done are through."""
         self._share = min(at / total, 1.0) if total > 0 else 0.0
-        self._place = f"{short_clock(at)} of {short_clock(total)}" if total > 0 else short_clock(at)
+        behind, whole = (clock(seconds, digits=0, hours=1) for seconds in (at, total))
+        self._place = f"{behind} of {whole}" if total > 0 else behind
         self._show(path, self.done + self._share)
 
     def _show(self, path: str, completed: float) -> None:
