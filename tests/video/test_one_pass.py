@@ -9,6 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,23 @@ def test_start_and_end_are_kept(film: Films) -> None:
 def test_a_start_behind_the_end_is_an_error(film: Films) -> None:
     with pytest.raises(VideoError, match="start \\(99 s\\) is after the last frame"):
         all_of(PassRequest(film("h264.mp4"), WindowSpec(start=99)))
+
+
+def test_years_for_a_few_pictures_are_refused(tmp_path: Path) -> None:
+    tick = Fraction(1, 1000)
+    path = films.write_film(
+        tmp_path / "years.mp4", count=3, pts=[0, 40, 2_000_000_000], time_base=tick, options={"bf": "0"}
+    )
+    with pytest.raises(VideoError, match=r"its 3 frames are said to last [0-9,]+ hours, which makes .* windows"):
+        all_of(PassRequest(path, WindowSpec(window=1, hop=1)))
+    # An index that can't be trusted: a gap of more than a day is none.
+    reader = PassReader(str(films.write_film(tmp_path / "plain.mp4")))
+    reader._known, reader._times = None, reader._times[:1]
+    reader._raw = 0.0
+    for raw in (0.04, 1e9, 1e9 + 0.04):
+        reader._note_time(raw)
+    assert list(reader._times) == pytest.approx([0.0, 0.04, 0.08, 0.12])
+    reader.close()
 
 
 def test_a_file_that_does_not_come_as_foretold_is_walked_on_from_there(film: Films) -> None:

@@ -30,6 +30,8 @@ Frame = npt.NDArray[np.uint8]
 BLOCK_BYTES = 8 * 2**20
 BLOCK_FRAMES = 256
 BLOCK_SECONDS = 1.0
+_MOST_WINDOWS = 100_000
+_MOST_WINDOWS_A_FRAME = 100
 _NONE = np.zeros((0, 0, 0, 3), np.uint8)
 
 
@@ -116,6 +118,7 @@ def open_pass(request: PassRequest) -> PassHead:
     reader = PassReader(path)
     try:
         grid = request.windows.grid(fps=reader.fps, end=reader.end) if request.windows else None
+        _check_times(grid, reader)
     except VideoError:
         reader.close()
         raise
@@ -124,6 +127,16 @@ def open_pass(request: PassRequest) -> PassHead:
     token = next(_tokens)
     _passes[token] = going
     return PassHead(token, grid, reader.info)
+
+
+def _check_times(grid: WindowGrid | None, reader: PassReader) -> None:
+    """A file that claims years for a few pictures would keep a model busy for as long. Raises a VideoError."""
+    count = grid.count() if grid is not None else None
+    if count is not None and count > _MOST_WINDOWS and count > _MOST_WINDOWS_A_FRAME * reader.num_frames:
+        raise VideoError(
+            f"its {reader.num_frames} frames are said to last {reader.info.duration / 3600:,.0f} hours, which makes {count:,} windows: "
+            "take a longer --hop, or a part of it with --start and --end"
+        )
 
 
 def next_block(token: int) -> Block:

@@ -31,6 +31,7 @@ Step = tuple[int, float, Frame | None]
 _STRIDE = 100
 # Of frames that are on screen for longer it is not known in time that they are wanted; the one before stands in.
 _LONGEST_SECONDS = 2.0
+_LONGEST_GAP_SECONDS = 86400.0
 _MOST_NOTES = 5
 
 
@@ -166,6 +167,8 @@ class PassReader(VideoReader):
         else:
             if raw < self._raw - RESTART_SECONDS:
                 self._shift += self._raw - raw + step
+            if raw > self._raw + _LONGEST_GAP_SECONDS:
+                self._shift -= raw - self._raw - step  # no picture is shown for days: the clock is wrong
             now, last = raw + self._shift, times[-1] if times else -math.inf
             if now <= last and index.reliable and len(times) < len(index.times):
                 now = index.times[len(times)]  # what the decoder says can't be; the packet may know better

@@ -21,6 +21,8 @@ from videomae_cli.errors import OptionError, VideoError
 
 # Containers store times in ticks, often of a millisecond: so much earlier a frame may come than its moment.
 GRACE = 5e-4
+# Seconds of a window or a hop: less than any frame lasts.
+SHORTEST = 1e-3
 _SAME = 1e-6
 _LENGTH = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|min|m|h|)")
 _UNITS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -40,8 +42,8 @@ class WindowSpec:
     def __post_init__(self) -> None:
         for name in ("window", "hop"):
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise OptionError(f"{name} must be more than 0 seconds, not {value:g}")
+            if value is not None and not SHORTEST <= value < math.inf:
+                raise OptionError(f"{name} must be at least {SHORTEST:g} seconds, not {value:g}")
         if self.end is not None and self.end <= (self.start or 0.0):
             raise OptionError(f"end ({self.end:g} s) must be after start ({self.start or 0.0:g} s)")
 
