@@ -232,6 +232,10 @@ def test_a_job_goes_on(film: Path, tmp_path: Path) -> None:
         (("a.mp4", "--format", "png"), "a chart is nothing for standard output: give a file with --output"),
         (("a.mp4", "--cut", "clips"), "--cut writes what --find finds: say what with --find LABEL"),
         (("a.mp4", "--find", "pan left", "--format", "srt"), "--find gives table, json, jsonl, csv, not srt"),
+        (
+            ("a.mp4", "--find", "pan left", "--resume"),
+            "--resume does not go with --find, which tells places at the end",
+        ),
         (("a.mp4", "--camera", "0"), "one live source at a time: a camera or one address, and no files beside it"),
         (("http://a/b", "--find", "x"), "--find does not go with a live source"),
         (("http://a/b", "--format", "srt"), "a live source gives lines: table or jsonl, not srt"),
@@ -242,6 +246,15 @@ def test_wrong_usage_is_one_line(arguments: tuple[str, ...], message: str) -> No
     assert done.exit_code == 2
     assert done.stderr.startswith(f"videomae: {message}")
     assert done.stderr.count("\n") == 1
+
+
+def test_files_that_are_all_missing_wait_for_no_model(tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        app, ["timeline", str(tmp_path / "gone.mp4"), "--model", "no-such-model", "--format", "jsonl"]
+    )
+    assert done.exit_code == 1
+    record = json.loads(done.stdout)
+    assert (record["status"], record["error"]["kind"], record["segments"]) == ("error", "not_found", [])
 
 
 @pytest.fixture(scope="module")

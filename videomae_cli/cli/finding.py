@@ -55,15 +55,12 @@ def check_search(
     format: str | None,
     output: str | None,
     overwrite: bool,
-    windows: bool,
 ) -> Search | None:
     """The search that the options ask for, if they do. Raises OptionError where they don't fit together."""
     if label is None:
         if cut is not None:
             raise OptionError("--cut writes what --find finds: say what with --find LABEL")
         return None
-    if windows:
-        raise OptionError("--windows does not go with --find, which tells places, not windows")
     path = Path(output) if output is not None else None
     if format is None and path is not None:
         suffix = path.suffix.lower()

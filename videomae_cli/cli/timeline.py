@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,7 @@ from videomae_cli.cli.timeline_targets import open_timeline_target, pick_format
 from videomae_cli.engines import check_engine
 from videomae_cli.errors import OptionError
 from videomae_cli.jobs import Settings, Shard
+from videomae_cli.results import Failure, Timeline
 from videomae_cli.segments import SegmentRules
 from videomae_cli.video import (
     Decoder,
@@ -32,8 +33,6 @@ from videomae_cli.video.sampling import DEFAULT_STRIDE
 
 if TYPE_CHECKING:
     from videomae_cli.pipeline import TimelineMaker
-
-Length = Annotated[str | None, typer.Option(metavar="SECONDS|2s|500ms")]
 
 
 def timeline(
@@ -158,7 +157,11 @@ def timeline(
         top_k=top_k if top_k is not None and find is None else 5,
         labels=labels,
     )
-    search = check_search(find, cut, top_k=top_k, format=format, output=output, overwrite=overwrite, windows=windows)
+    search = check_search(find, cut, top_k=top_k, format=format, output=output, overwrite=overwrite)
+    if search is not None and (windows or resume):
+        raise OptionError(
+            f"{'--windows' if windows else '--resume'} does not go with --find, which tells places at the end"
+        )
     if camera is not None or is_address(paths):
         refused = {"--find": find, "--output": output, "--start": start, "--end": end, "--shard": shard}
         _live(paths, camera, request, spec, rules, format, timeout, refused, debug)
@@ -181,9 +184,13 @@ def timeline(
     target = open_timeline_target(chosen, output, resume=resume, overwrite=overwrite, videos=len(found))
     # The output first: one that can't be written is told before a model is loaded.
     with target, decoder:
+        batch = Batch(found, target, "gone through", part, progress, ok_on_errors, watch=watch)
+        if part is None and all(video.error for video in found):
+            # Nothing to look at, so nobody waits for a model; the records are written all the same.
+            batch.run(settings_for("timeline", {"model": model}), lambda left, _: _failures(left, model))
+            return
         decoder.start()  # its process starts up while the model loads
         maker = _ready(request, spec, rules, everything, decoder, keep_windows=windows)
-        batch = Batch(found, target, "gone through", part, progress, ok_on_errors, watch=watch)
         batch.run(
             timeline_settings(maker),
             lambda left, _: maker(left, decoder=decoder, moved=watch.moved),
@@ -211,6 +218,10 @@ def timeline_settings(maker: TimelineMaker) -> Settings:
     return settings_for("timeline", values)
 
 
+def _failures(found: Sequence[FoundVideo], model: str) -> Iterable[Timeline]:
+    return (Timeline(video.path, model, error=Failure.of(video.error)) for video in found if video.error)
+
+
 def _ready(
     request: ClassifierRequest,
     asked: WindowSpec,
@@ -220,8 +231,6 @@ def _ready(
     *,
     keep_windows: bool = False,
 ) -> TimelineMaker:
-    from dataclasses import replace
-
     from videomae_cli.pipeline import TimelineMaker
 
     sampling = SamplingSpec(start=asked.start, end=asked.end)
