@@ -60,6 +60,7 @@ def test_frames_are_those_of_the_reader(film: Films, name: str) -> None:
         assert last.info is not None
         assert (last.info.decoder, last.info.num_frames) == (reader.info.decoder, reader.num_frames)
         assert last.end == pytest.approx(reader.info.duration, abs=2e-3)
+        assert last.warnings == reader.warnings
     # The count of decoding threads may differ, which only damaged pictures show.
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(frames, expected, strict=True))
 

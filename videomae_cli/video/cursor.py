@@ -26,6 +26,7 @@ _TOLERANCE = 2e-4
 SPARE_READS = 64
 # Seconds that a clock must go back for a new start; less is the disorder of a damaged stretch.
 RESTART_SECONDS = 1.0
+RESTART_NOTE = "the clock of the recording starts anew; time goes on from the frame before"
 
 
 class IndexMismatchError(Exception):
@@ -175,4 +176,4 @@ def straighten(times: array[float], index: PacketIndex, fps: float) -> tuple[arr
             shift += before - now + step
             restarts += 1
         result.append(max(now + shift, result[-1]))
-    return result, "the clock of the recording starts anew; time goes on from the frame before" if restarts else None
+    return result, RESTART_NOTE if restarts else None

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from videomae_cli.errors import DecodeError
 from videomae_cli.video.captures import Capture
-from videomae_cli.video.cursor import RESTART_SECONDS, SPARE_READS, IndexedCursor, IndexMismatchError
+from videomae_cli.video.cursor import RESTART_NOTE, RESTART_SECONDS, SPARE_READS, IndexedCursor, IndexMismatchError
 from videomae_cli.video.reader import VideoInfo, VideoReader
 from videomae_cli.video.windows import GRACE
 
@@ -167,6 +167,7 @@ class PassReader(VideoReader):
         else:
             if raw < self._raw - RESTART_SECONDS:
                 self._shift += self._raw - raw + step
+                self._notes += [RESTART_NOTE] if RESTART_NOTE not in self._notes else []
             if raw > self._raw + _LONGEST_GAP_SECONDS:
                 self._shift -= raw - self._raw - step  # no picture is shown for days: the clock is wrong
             now, last = raw + self._shift, times[-1] if times else -math.inf
