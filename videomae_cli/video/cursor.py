@@ -26,6 +26,7 @@ _TOLERANCE = 2e-4
 SPARE_READS = 64
 # Seconds that a clock must go back for a new start; less is the disorder of a damaged stretch.
 RESTART_SECONDS = 1.0
+UNTIMED_NOTE = "the file has no usable times: {fps:g} fps assumed"
 RESTART_NOTE = "the clock of the recording starts anew; time goes on from the frame before"
 
 
@@ -169,7 +170,7 @@ def straighten(times: array[float], index: PacketIndex, fps: float) -> tuple[arr
     # A decoder without times reports zeros; a clock that restarts goes back once or twice.
     backward = sum(not times[i] < times[i + 1] for i in range(len(times) - 1))
     if not known or backward > max(3, len(times) // 20):
-        return array("d", (i * step for i in range(len(times)))), f"the file has no usable times: {fps:g} fps assumed"
+        return array("d", (i * step for i in range(len(times)))), UNTIMED_NOTE.format(fps=fps)
     result, shift, restarts = array("d", times[:1]), 0.0, 0
     for before, now in pairwise(times):
         if now < before - RESTART_SECONDS:

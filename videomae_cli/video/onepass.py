@@ -19,7 +19,14 @@ import numpy.typing as npt
 
 from videomae_cli.errors import DecodeError
 from videomae_cli.video.captures import Capture
-from videomae_cli.video.cursor import RESTART_NOTE, RESTART_SECONDS, SPARE_READS, IndexedCursor, IndexMismatchError
+from videomae_cli.video.cursor import (
+    RESTART_NOTE,
+    RESTART_SECONDS,
+    SPARE_READS,
+    UNTIMED_NOTE,
+    IndexedCursor,
+    IndexMismatchError,
+)
 from videomae_cli.video.reader import VideoInfo, VideoReader
 from videomae_cli.video.windows import GRACE
 
@@ -163,6 +170,7 @@ class PassReader(VideoReader):
         if index.counted and len(times) < len(index.times):
             times.append(index.times[len(times)])
         elif not index.times or not math.isfinite(raw):
+            self._notes += [UNTIMED_NOTE.format(fps=self._probe.fps)] if not times and not index.times else []
             times.append(times[-1] + step if times else 0.0)
         else:
             if raw < self._raw - RESTART_SECONDS:
