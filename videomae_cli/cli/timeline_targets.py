@@ -145,7 +145,7 @@ class DocumentTarget:
             except OSError as error:
                 raise OutputError(f"can't write to standard output: {error.strerror or error}") from None
             return
-        if self._output.exists() and self._output.samefile(path_of(record)):
+        if self._output.exists() and Path(path_of(record)).exists() and self._output.samefile(path_of(record)):
             raise OutputError(f"{self._output} is what is read: give another name with --output")
         with whole_file(self._output) as file:
             file.write(document)
