@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from videomae_cli.errors import VideoMAEError
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 SCHEMA_VERSION = 1
@@ -127,10 +128,22 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Thumbnail:
+    """A frame as the model saw it: (h, w, 3) uint8 RGB, and its seconds after the first frame."""
+
+    time: float
+    image: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class Classification(Result):
-    """One video classified, best label first."""
+    """One video classified, best label first.
+
+    thumbnails: some of the frames, where they were asked for; they are in no record.
+    """
 
     predictions: tuple[Prediction, ...] = ()
+    thumbnails: tuple[Thumbnail, ...] = ()
 
     def content(self) -> Record:
         return {
