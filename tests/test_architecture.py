@@ -25,7 +25,9 @@ ALLOWED = {
     "results": {"errors"},
     "writers": {"errors", "results"},
     "jobs": {"errors", "results", "writers"},
-    "search": {"errors", "results", "writers"},
+    "pages": set(),
+    "search": {"errors", "results", "writers", "pages"},
+    "report": {"errors", "results", "writers", "pages"},
     "engines": {"errors", "model"},
     "pipeline": {"errors", "model", "engines", "video", "results", "segments"},
     "cli": {
@@ -40,6 +42,7 @@ ALLOWED = {
         "jobs",
         "engines",
         "search",
+        "report",
         "pipeline",
         "reconstruction",
         "attention",

@@ -139,10 +139,22 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Thumbnail:
+    """A frame as the model saw it: (h, w, 3) uint8 RGB, and its seconds after the first frame."""
+
+    time: float
+    image: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class Classification(Result):
-    """One video classified, best label first."""
+    """One video classified, best label first.
+
+    thumbnails: some of the frames, where they were asked for; they are in no record.
+    """
 
     predictions: tuple[Prediction, ...] = ()
+    thumbnails: tuple[Thumbnail, ...] = ()
 
     def content(self) -> Record:
         return {"predictions": [p.as_dict() for p in self.predictions]}
@@ -169,14 +181,6 @@ class Segment:
     label: str | None = None
     label_id: int | None = None
     score: float | None = None
-
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """A frame as the model saw it: (h, w, 3) uint8 RGB, and its seconds after the first frame."""
-
-    time: float
-    image: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,17 @@ def test_a_chart_is_a_picture_of_the_segments(film: Path, tmp_path: Path) -> Non
         assert (np.abs(pixels - colour).sum(axis=1) < 120).mean() > 0.01
 
 
+def test_a_report_shows_segments_and_frames(film: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    done = invoke(film, tmp_path / "gone.mp4", "-o", tmp_path / "t.jsonl", "--report", page)
+    assert done.exit_code == 1
+    text = page.read_text(encoding="utf-8")
+    assert all(label in text for label in LABELS)
+    assert "data:image/" in text or "UklGR" in text, "a strip of frames, WebP in base64"
+    assert "gone.mp4" in text
+    assert invoke(film, "-o", tmp_path / "u.jsonl", "--report", page).exit_code == 1, "it is there already"
+
+
 def test_a_folder_takes_a_document_a_video(film: Path, tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     (archive / "deep").mkdir(parents=True)
@@ -235,6 +246,10 @@ def test_a_job_goes_on(film: Path, tmp_path: Path) -> None:
         (
             ("a.mp4", "--find", "pan left", "--resume"),
             "--resume does not go with --find, which tells places at the end",
+        ),
+        (
+            ("a.mp4", "--find", "x", "--report", "r.html"),
+            "--report does not go with --find, which tells places at the end",
         ),
         (("a.mp4", "--camera", "0"), "one live source at a time: a camera or one address, and no files beside it"),
         (("http://a/b", "--find", "x"), "--find does not go with a live source"),

@@ -13,6 +13,7 @@ import typer
 from videomae_cli import __version__
 from videomae_cli.cli import console
 from videomae_cli.cli.interrupts import terminable
+from videomae_cli.cli.reporting import SIDECAR, tell_report
 from videomae_cli.cli.targets import FileTarget, Target
 from videomae_cli.engines import Engine
 from videomae_cli.errors import OptionError, VideoNotFoundError
@@ -23,6 +24,7 @@ from videomae_cli.writers import VectorLayout
 
 if TYPE_CHECKING:
     from videomae_cli.cli.progress import BatchProgress
+    from videomae_cli.report import ReportWriter
 
 # A job that takes longer is told what would be faster.
 LONG_SECONDS = 900.0
@@ -43,7 +45,7 @@ class Watch:
 @dataclass(frozen=True)
 class Batch:
     """One batch: its files (those of its shard), where results go, and how to talk about it. done_word: "classified";
-    watch: where files are long enough to watch."""
+    watch: where files are long enough to watch; report: a page for people, where one was asked for."""
 
     found: Sequence[FoundVideo]
     target: Target
@@ -53,6 +55,7 @@ class Batch:
     ok_on_errors: bool = False
     vectors: VectorLayout | None = None
     watch: Watch | None = None
+    report: ReportWriter | None = None
     _failed: Counter[str] = field(default_factory=Counter)
 
     def run(
@@ -72,14 +75,28 @@ class Batch:
         self._failed.update(tally.failed)
         if tally.done:
             console.note(f"{tally.done} of {len(names)} files are done already")
+        report = self._begin_report()
         try:
             with terminable():
                 if tally.done < len(names):
                     self._write(results(self.found[tally.done :], tally.views), settings, tally, engine)
+                # The page first: should it fail, the job keeps all it has for another try.
+                if report is not None:
+                    report.finish()
                 self.target.finish()
         except KeyboardInterrupt as error:
             raise type(error)(self._interrupted(len(names))) from None
         self._summarise(len(names))
+
+    def _begin_report(self) -> ReportWriter | None:
+        """The report, with what earlier runs have done; None too where it is complete like the output."""
+        if self.report is None or not isinstance(self.target, FileTarget):
+            return self.report
+        if self.target.complete and self.report.output.exists():
+            self.report.drop()
+            return None
+        self.report.begin(self.target.sidecar(SIDECAR), self.target.records())
+        return self.report
 
     def _write(self, results: Iterable[Result], settings: Settings, tally: Tally, engine: Engine | None) -> None:
         """Write all results, and report failures and warnings on stderr."""
@@ -99,7 +116,10 @@ class Batch:
         with progress.shown(self.progress, bars, single=self.watch is not None):
             for place, result in enumerate(results, first):
                 self._report(result)
-                self.target.append(result.as_dict(self._stamp(place, settings)), result.seconds)
+                record = result.as_dict(self._stamp(place, settings))
+                if self.report is not None:
+                    tell_report(self.report, result, record)  # before the record, or a kill could lose its strip
+                self.target.append(record, result.seconds)
                 progress.advance(result.path, views=result.views, failed=result.error is not None)
                 if not hinted and (left := progress.seconds_left or 0.0) > LONG_SECONDS:
                     hinted = True

@@ -93,6 +93,19 @@ class FileTarget:
     def finish(self) -> None:
         self._job.finish()
 
+    def records(self) -> Iterator[Record]:
+        """Those of earlier runs, once it has begun."""
+        return self._job.records()
+
+    def sidecar(self, name: str) -> Path:
+        """A file that is kept beside the results, for a later run to go on with, until they are complete."""
+        return self._job.folder / name
+
+    @property
+    def complete(self) -> bool:
+        """Whether an earlier run has done everything."""
+        return self._job.complete
+
     @property
     def done(self) -> int:
         """Files that are through, in this run and before."""

@@ -13,6 +13,7 @@ from videomae_cli.cli import console, options
 from videomae_cli.cli.batch import Batch, Watch, check_found, check_progress, settings_for
 from videomae_cli.cli.finding import check_search, show_found
 from videomae_cli.cli.loading import ClassifierRequest, calibration_on, load_classifier
+from videomae_cli.cli.reporting import FRAMES, open_report
 from videomae_cli.cli.timeline_targets import open_timeline_target, pick_format
 from videomae_cli.engines import check_engine
 from videomae_cli.errors import OptionError
@@ -104,6 +105,7 @@ def timeline(
             metavar="FILE|DIR/",
         ),
     ] = None,
+    report: options.Report = None,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     recursive: options.Recursive = True,
@@ -163,7 +165,14 @@ def timeline(
             f"{'--windows' if windows else '--resume'} does not go with --find, which tells places at the end"
         )
     if camera is not None or is_address(paths):
-        refused = {"--find": find, "--output": output, "--start": start, "--end": end, "--shard": shard}
+        refused = {
+            "--find": find,
+            "--output": output,
+            "--start": start,
+            "--end": end,
+            "--shard": shard,
+            "--report": report,
+        }
         _live(paths, camera, request, spec, rules, format, timeout, refused, debug)
         return
     if not paths:
@@ -182,15 +191,18 @@ def timeline(
             show_found(search, maker, found, decoder, watch, progress=progress, ok_on_errors=ok_on_errors)
         return
     target = open_timeline_target(chosen, output, resume=resume, overwrite=overwrite, videos=len(found))
-    # The output first: one that can't be written is told before a model is loaded.
-    with target, decoder:
-        batch = Batch(found, target, "gone through", part, progress, ok_on_errors, watch=watch)
+    written = Path(output) if output is not None else None
+    page = open_report(report, written, "timeline", paths, found, replace=overwrite or resume)
+    # The outputs first: one that can't be written is told before a model is loaded.
+    with target, page as writer, decoder:
+        batch = Batch(found, target, "gone through", part, progress, ok_on_errors, watch=watch, report=writer)
         if part is None and all(video.error for video in found):
             # Nothing to look at, so nobody waits for a model; the records are written all the same.
             batch.run(settings_for("timeline", {"model": model}), lambda left, _: _failures(left, model))
             return
         decoder.start()  # its process starts up while the model loads
-        maker = _ready(request, spec, rules, everything, decoder, keep_windows=windows)
+        maker = _ready(request, spec, rules, everything, decoder)
+        maker = replace(maker, keep_windows=windows, thumbnails=FRAMES if writer is not None else 0)
         batch.run(
             timeline_settings(maker),
             lambda left, _: maker(left, decoder=decoder, moved=watch.moved),
@@ -228,15 +240,13 @@ def _ready(
     rules: SegmentRules,
     found: Sequence[FoundVideo],
     decoder: Decoder,
-    *,
-    keep_windows: bool = False,
 ) -> TimelineMaker:
     from videomae_cli.pipeline import TimelineMaker
 
     sampling = SamplingSpec(start=asked.start, end=asked.end)
     classifier, hints = load_classifier(request, calibration_on(found, sampling, decoder))
     spec = replace(asked, frames=hints.frames, stride=hints.stride or DEFAULT_STRIDE)
-    return TimelineMaker(classifier, spec, rules, keep_windows=keep_windows)
+    return TimelineMaker(classifier, spec, rules)
 
 
 def _live(

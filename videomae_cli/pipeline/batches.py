@@ -16,6 +16,8 @@ import numpy.typing as npt
 import torch
 
 from videomae_cli.errors import ModelMemoryError, VideoMAEError
+from videomae_cli.pipeline.thumbnails import spread_thumbnails
+from videomae_cli.results import Thumbnail
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo
 
 Views = npt.NDArray[np.uint8]
@@ -26,7 +28,7 @@ Forward = Callable[[Views], torch.Tensor]
 class Passed:
     """A file on its way through. outputs: (V, ...) of all its views, once they are through and nothing went wrong.
 
-    waiting: views still on their way; seconds: its share of the model's time.
+    waiting: views still on their way; seconds: its share of the model's time; thumbnails: where they were asked for.
     """
 
     path: str
@@ -36,6 +38,7 @@ class Passed:
     views: int = 0
     seconds: float = 0.0
     waiting: int = 0
+    thumbnails: tuple[Thumbnail, ...] = ()
     _parts: list[torch.Tensor] = field(default_factory=list)
 
     def take(self, part: torch.Tensor | VideoMAEError, count: int, seconds: float) -> None:
@@ -105,9 +108,12 @@ class Batches:
     offset: views that were through before this run, of a job that goes on. The first batch is then filled up with
     blanks, so that every view has the place in its batch that it would have had without the break: a batch of another
     size rounds its sums differently, and the outputs are to be equal to the last bit.
+
+    thumbnails: so many frames of each file are kept for people to look at.
     """
 
-    def __init__(self, forward: Forward, *, size: int, offset: int = 0) -> None:
+    def __init__(self, forward: Forward, *, size: int, offset: int = 0, thumbnails: int = 0) -> None:
+        self._thumbnails = thumbnails
         self._forward = Halving(forward, size=size)
         self._blanks = offset % size
         self._next: list[tuple[Passed, Views]] = []
@@ -129,7 +135,13 @@ class Batches:
             else:
                 views = outcome.views()
                 # The frames are in the views now, and would otherwise stay in memory with the record.
-                passed = Passed(path, video=outcome.without_frames(), views=len(views), waiting=len(views))
+                passed = Passed(
+                    path,
+                    video=outcome.without_frames(),
+                    views=len(views),
+                    waiting=len(views),
+                    thumbnails=spread_thumbnails(outcome, self._thumbnails),
+                )
                 waiting.append(passed)
                 self._add(passed, views)
             while waiting and waiting[0].through:
