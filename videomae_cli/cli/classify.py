@@ -107,7 +107,7 @@ def classify(
         with decoder:
             say_plan(found, lambda: _plan(spec, request, everything, decoder), output)
         return
-    page = open_report(report, output, "classify", paths, found, replace=overwrite or resume)
+    page = open_report(report, output, "classify", paths, found, overwrite=overwrite, resume=resume)
     # The outputs first: one that can't be written is told before a model is loaded.
     with target, page as writer, decoder:
         batch = Batch(found, target, "classified", part, progress, ok_on_errors, report=writer)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, ContextManager
+from typing import TYPE_CHECKING
 
 from videomae_cli import __version__
 from videomae_cli.errors import OptionError, OutputError
@@ -26,9 +26,11 @@ def open_report(
     paths: Sequence[str],
     found: Sequence[FoundVideo],
     *,
-    replace: bool,
-) -> ContextManager[ReportWriter | None]:
-    """The report that was asked for, or None; to be entered. replace: whether one may be there, of an earlier run.
+    overwrite: bool,
+    resume: bool,
+) -> AbstractContextManager[ReportWriter | None]:
+    """The report that was asked for, or None; to be entered. A job that goes on may replace a report, but
+    nothing else.
 
     Raises OptionError where it would be the output too, OutputError where it would replace a video.
     """
@@ -38,11 +40,13 @@ def open_report(
         raise OptionError(f"{report} can't be the report and the output: give another name with --report")
     if report.is_file() and any(video.error is None and _same(report, Path(video.path)) for video in found):
         raise OutputError(f"{report} is what is read: give another name with --report")
-    from videomae_cli.report import ReportWriter
+    from videomae_cli.report import ReportWriter, is_report
 
     names = [printable(path) for path in paths[:3]] + (["..."] if len(paths) > 3 else [])
     about = f"videomae {command} {__version__}"
-    return ReportWriter(report, title=" ".join(names), about=about, overwrite=replace)
+    return ReportWriter(
+        report, title=" ".join(names), about=about, overwrite=overwrite or (resume and is_report(report))
+    )
 
 
 def tell_report(report: ReportWriter, result: Result, record: Record) -> None:

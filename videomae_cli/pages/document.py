@@ -39,8 +39,10 @@ def in_script(data: object) -> str:
 
 
 def picture_script(number: int, picture: bytes) -> bytes:
-    """A picture as an element that costs nothing until the page's script asks for it, by the id "pNUMBER"."""
-    return b'<script type="text/plain" id="p%d">%s</script>\n' % (number, base64.b64encode(picture))
+    """A picture, WebP or JPEG: an element with its address, that costs nothing until the script asks for "pNUMBER"."""
+    kind = b"image/webp" if picture[:4] == b"RIFF" else b"image/jpeg"
+    address = b"data:%s;base64,%s" % (kind, base64.b64encode(picture))
+    return b'<script type="text/plain" id="p%d">%s</script>\n' % (number, address)
 
 
 def _theme() -> str:

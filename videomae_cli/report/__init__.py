@@ -10,6 +10,6 @@ Receives records (`results`, `as_dict`) and pictures as bytes; knows no model an
 
 from __future__ import annotations
 
-from videomae_cli.report.writer import ReportWriter
+from videomae_cli.report.writer import ReportWriter, is_report
 
-__all__ = ["ReportWriter"]
+__all__ = ["ReportWriter", "is_report"]

@@ -87,7 +87,7 @@ class Spool:
 
     def _reader(self) -> BinaryIO:
         """With a buffer of its own: lines are long, and an unbuffered file reads them byte by byte."""
-        reader = open(os.dup(self._file.fileno()), "rb")  # noqa: PTH123 - a descriptor, not a path
+        reader = open(os.dup(self._file.fileno()), "rb")  # noqa: PTH123, SIM115 - a descriptor
         reader.seek(0)
         return reader
 

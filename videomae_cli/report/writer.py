@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -11,11 +10,22 @@ from types import TracebackType
 from typing import BinaryIO, cast
 
 from videomae_cli.errors import OutputError
-from videomae_cli.pages import Document, in_script
+from videomae_cli.pages import Document, in_script, picture_script
 from videomae_cli.report.entries import FACTS, Segments, facts_of, make_entry
 from videomae_cli.report.spool import Line, Spool
 from videomae_cli.results import Record
 from videomae_cli.writers import is_special, linked, whole_file
+
+_MARK = b'<meta name="generator" content="videomae report">'
+
+
+def is_report(file: Path) -> bool:
+    """Whether a file is a page written here."""
+    try:
+        with file.open("rb") as stream:
+            return _MARK in stream.read(4096)
+    except OSError:
+        return False
 
 
 class ReportWriter:
@@ -102,9 +112,7 @@ class ReportWriter:
         sink.write(document.middle)
         for number, line in enumerate(spool.lines()):
             if line.strip is not None:
-                kind = "image/webp" if line.strip[:4] == b"RIFF" else "image/jpeg"
-                text = f"data:{kind};base64,{base64.b64encode(line.strip).decode('ascii')}"
-                sink.write(f'<script type="text/plain" id="p{number}">{text}</script>\n'.encode("ascii"))
+                sink.write(picture_script(number, line.strip))
         sink.write(document.tail)
 
     def _use(self, file: BinaryIO) -> None:
