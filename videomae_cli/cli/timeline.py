@@ -160,10 +160,10 @@ def timeline(
         labels=labels,
     )
     search = check_search(find, cut, top_k=top_k, format=format, output=output, overwrite=overwrite)
-    if search is not None and (windows or resume):
-        raise OptionError(
-            f"{'--windows' if windows else '--resume'} does not go with --find, which tells places at the end"
-        )
+    unfit = {"--windows": windows, "--resume": resume, "--report": report is not None}
+    if search is not None and any(unfit.values()):
+        name = next(name for name, given in unfit.items() if given)
+        raise OptionError(f"{name} does not go with --find, which tells places at the end")
     if camera is not None or is_address(paths):
         refused = {
             "--find": find,
@@ -192,7 +192,7 @@ def timeline(
         return
     target = open_timeline_target(chosen, output, resume=resume, overwrite=overwrite, videos=len(found))
     written = Path(output) if output is not None else None
-    page = open_report(report, written, "timeline", paths, found, replace=overwrite or resume)
+    page = open_report(report, written, "timeline", paths, found, overwrite=overwrite, resume=resume)
     # The outputs first: one that can't be written is told before a model is loaded.
     with target, page as writer, decoder:
         batch = Batch(found, target, "gone through", part, progress, ok_on_errors, watch=watch, report=writer)
