@@ -11,7 +11,8 @@ import numpy.typing as npt
 MOST_FRAMES = 8
 HEIGHT = 96
 MOST_BYTES = 11_000
-_QUALITIES = (72, 60, 48, 36, 24, 12)
+GAP_COLOUR = (128, 128, 128)
+_QUALITIES = (60, 48, 36, 24, 12)
 
 
 def make_strip(frames: Sequence[npt.NDArray[np.uint8]]) -> bytes | None:
@@ -25,14 +26,16 @@ def make_strip(frames: Sequence[npt.NDArray[np.uint8]]) -> bytes | None:
         return None
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(MOST_FRAMES, len(frames))).round().astype(int))
     height, width = frames[0].shape[:2]
-    for tall in (HEIGHT, HEIGHT // 2, HEIGHT // 4):
+    tallest = min(HEIGHT, height)  # a browser enlarges more smoothly than pixels do
+    for tall in (tallest, max(1, tallest // 2), max(1, tallest // 4)):
         size = max(1, min(round(width * tall / height), 2 * tall)), tall
-        strip = Image.new("RGB", (size[0] * len(chosen), tall))
+        gap = max(1, tall // 48)  # neighbouring frames can look like one
+        strip = Image.new("RGB", (len(chosen) * (size[0] + gap) - gap, tall), GAP_COLOUR)
         for place, row in enumerate(chosen):
-            strip.paste(Image.fromarray(frames[row]).resize(size, Image.Resampling.BOX), (place * size[0], 0))
+            strip.paste(Image.fromarray(frames[row]).resize(size, Image.Resampling.BOX), (place * (size[0] + gap), 0))
         for quality in _QUALITIES:
             sink = io.BytesIO()
-            strip.save(sink, "WEBP", quality=quality, method=4)
+            strip.save(sink, "WEBP", quality=quality, method=2)
             if sink.tell() <= MOST_BYTES:
                 return sink.getvalue()
     return sink.getvalue()

@@ -137,21 +137,24 @@
     for (const [name, value] of entry.labels) {
       const row = make("div", "label");
       bars(row, [[name, value, percent(value)]]);
-      if (entry.share) row.title = "share of the time";
+      if (entry.share) row.querySelector(".bar i").style.background = colour(name);
       labels.append(row);
     }
     const image = strip(entry);
-    if (image) body.append(image); else body.classList.add("bare");
-    if (entry.labels.length) body.append(labels);
-    if (body.childNodes.length) entry.element.append(body);
-    if (entry.timeline.length) entry.element.append(timeline(entry));
+    if (entry.share) labels.append(make("p", "share", "share of the time"));
+    const film = make("div", "film"), roll = make("div", "roll");
+    if (image) { roll.append(image); film.append(roll); } else body.classList.add("bare");
     const meta = [];
     if (entry.duration != null) meta.push(clock(entry.duration));
     if (entry.size) meta.push(entry.size.join(" × "));
     if (entry.fps) meta.push(`${entry.fps} fps`);
     if (entry.sampling) meta.push(entry.sampling);
-    if (meta.length) entry.element.append(make("p", "meta", meta.join(" · ")));
-    for (const warning of entry.warnings || []) entry.element.append(make("p", "warning", `⚠ ${warning}`));
+    if (meta.length) film.append(make("p", "meta", meta.join(" · ")));
+    for (const warning of entry.warnings || []) film.append(make("p", "warning", `⚠ ${warning}`));
+    if (film.childNodes.length) body.append(film);
+    if (entry.labels.length) body.append(labels);
+    if (body.childNodes.length) entry.element.append(body);
+    if (entry.timeline.length) entry.element.append(timeline(entry));
     entry.element.dataset.filled = "yes";
   }
 
@@ -251,10 +254,11 @@
       item.hidden = place >= HISTOGRAM;
       byId("histogram").append(item);
     });
+    if (ranked.length <= HISTOGRAM) return;
     const more = byId("more"), rest = ranked.length - HISTOGRAM;
-    more.hidden = rest <= 0;
+    more.hidden = false;
     const tell = (open) => {
-      more.textContent = open ? "Show fewer labels" : `Show ${number(rest)} more labels`;
+      more.textContent = open ? "Show fewer" : `Show ${number(rest)} more`;
       more.setAttribute("aria-expanded", String(open));
       [...byId("histogram").children].forEach((item, place) => { item.hidden = !open && place >= HISTOGRAM; });
     };
