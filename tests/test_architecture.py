@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "videomae_cli"
 ALLOWED = {
     "errors": set(),
     "labels": {"errors"},
+    "segments": {"errors"},
     "hub": {"errors"},
     "model": {"errors", "hub", "labels"},
     "video": {"errors"},
@@ -24,9 +25,11 @@ ALLOWED = {
     "results": {"errors"},
     "writers": {"errors", "results"},
     "jobs": {"errors", "results", "writers"},
-    "search": {"errors", "results", "writers"},
+    "pages": set(),
+    "search": {"errors", "results", "writers", "pages"},
+    "report": {"errors", "results", "writers", "pages"},
     "engines": {"errors", "model"},
-    "pipeline": {"errors", "model", "engines", "video", "results"},
+    "pipeline": {"errors", "model", "engines", "video", "results", "segments"},
     "datasets": {"errors", "labels", "results", "video", "writers"},
     "evaluation": {"errors"},
     "training": {
@@ -44,6 +47,7 @@ ALLOWED = {
     "cli": {
         "errors",
         "labels",
+        "segments",
         "hub",
         "model",
         "video",
@@ -52,6 +56,7 @@ ALLOWED = {
         "jobs",
         "engines",
         "search",
+        "report",
         "pipeline",
         "datasets",
         "evaluation",
@@ -71,6 +76,7 @@ OUTSIDE = {
     "cv2": {"video"},
     "av": {"video", "pictures"},
     "PIL": {"pictures"},
+    "matplotlib": {"pictures"},
     "huggingface_hub": {"hub", "cli"},
     "safetensors": {"model", "hub"},
     "pyarrow": {"writers"},
@@ -141,6 +147,8 @@ def test_every_module_says_what_it_is(file: Path) -> None:
         (["reconstruct", "a.mp4", "--mask", "nonsense"], 2),
         (["attend", "--help"], 0),
         (["attend", "a.mp4", "--method", "nonsense"], 2),
+        (["timeline", "--help"], 0),
+        (["timeline", "a.mp4", "--window", "nonsense"], 2),
     ],
 )
 def test_help_and_usage_errors_import_nothing_heavy(arguments: list[str], code: int) -> None:
@@ -152,6 +160,7 @@ try:
     app(prog_name="videomae")
 except SystemExit as exit:
     heavy = {{"torch", "cv2", "av", "PIL", "huggingface_hub", "transformers", "safetensors", "pyarrow", "umap", "faiss"}}
+    heavy |= {{"matplotlib"}}
     heavy &= set(sys.modules)
     print("HEAVY", sorted(heavy), "CODE", exit.code)
 """

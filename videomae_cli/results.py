@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from videomae_cli.errors import VideoMAEError
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 SCHEMA_VERSION = 1
@@ -27,6 +28,10 @@ class Prediction:
     label: str
     label_id: int
     score: float
+
+    def as_dict(self) -> Record:
+        """As records have it."""
+        return {"label": self.label, "label_id": self.label_id, "score": round(self.score, 6)}
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,14 @@ class Result:
         """The fields of this kind of result."""
         return {}
 
+    def _clips(self) -> Record:
+        """Which frames the model saw."""
+        source = self.source
+        return {
+            "frames": [list(clip) for clip in source.frames] if source else [],
+            "timestamps": [[round(t, 4) for t in clip] for clip in source.timestamps] if source else [],
+        }
+
     def as_dict(self, stamp: Stamp = Stamp()) -> Record:
         """The documented record, keys in a fixed order."""
         source = self.source
@@ -111,8 +124,7 @@ class Result:
             "version": stamp.version,
             "shard": stamp.shard,
             **self.content(),
-            "frames": [list(clip) for clip in source.frames] if source else [],
-            "timestamps": [[round(t, 4) for t in clip] for clip in source.timestamps] if source else [],
+            **self._clips(),
             "sampling": source.sampling if source else None,
             "decoder": source.decoder if source else None,
             "num_frames": source.num_frames if source else None,
@@ -127,17 +139,99 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Thumbnail:
+    """A frame as the model saw it: (h, w, 3) uint8 RGB, and its seconds after the first frame."""
+
+    time: float
+    image: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class Classification(Result):
-    """One video classified, best label first."""
+    """One video classified, best label first.
+
+    thumbnails: some of the frames, where they were asked for; they are in no record.
+    """
 
     predictions: tuple[Prediction, ...] = ()
+    thumbnails: tuple[Thumbnail, ...] = ()
+
+    def content(self) -> Record:
+        return {"predictions": [p.as_dict() for p in self.predictions]}
+
+
+@dataclass(frozen=True)
+class Window:
+    """One look of the model at a stretch of a video: seconds after its first frame, and labels, best first."""
+
+    start: float
+    end: float
+    predictions: tuple[Prediction, ...] = ()
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a video under one label. start, end: seconds after the first frame; score: mean over the stretch.
+
+    label, label_id and score are None where no label reached the threshold.
+    """
+
+    start: float
+    end: float
+    label: str | None = None
+    label_id: int | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Timeline(Result):
+    """What happens when in one video. `source.duration` is of the file, `source.frames` is empty: there are too many.
+
+    start, end: the stretch that was looked at; with an `error` it ends where the decoder broke, and the segments hold
+    what came before. window, hop: seconds. multi_label: segments are of independent labels and may overlap; otherwise
+    they tile the stretch, in order, no two neighbours alike. segments: ascending by start. windows: all of them where
+    they were asked for, else none. thumbnails: some frames spread over the stretch, where they were asked for; they
+    are in no record. views: how many windows went through the model.
+    """
+
+    start: float = 0.0
+    end: float = 0.0
+    window: float = 0.0
+    hop: float = 0.0
+    multi_label: bool = False
+    segments: tuple[Segment, ...] = ()
+    windows: tuple[Window, ...] = ()
+    thumbnails: tuple[Thumbnail, ...] = ()
 
     def content(self) -> Record:
         return {
-            "predictions": [
-                {"label": p.label, "label_id": p.label_id, "score": round(p.score, 6)} for p in self.predictions
-            ]
+            "start": round(self.start, 4),
+            "end": round(self.end, 4),
+            "window": round(self.window, 4),
+            "hop": round(self.hop, 4),
+            "multi_label": self.multi_label,
+            "segments": [
+                {
+                    "start": round(s.start, 4),
+                    "end": round(s.end, 4),
+                    "label": s.label,
+                    "label_id": s.label_id,
+                    "score": None if s.score is None else round(s.score, 6),
+                }
+                for s in self.segments
+            ],
+            "windows": [
+                {
+                    "start": round(w.start, 4),
+                    "end": round(w.end, 4),
+                    "predictions": [p.as_dict() for p in w.predictions],
+                }
+                for w in self.windows
+            ],
         }
+
+    def _clips(self) -> Record:
+        return {}
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,23 @@ def test_plain_lines_say_files_rate_time_and_failures(
     assert second == "videomae: 12/40 files, 0.1 clips/s, 7 min left, 2 failed, b?.mp4"
 
 
+def test_a_long_file_is_told_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "is_terminal", lambda _: True)
+    monkeypatch.setattr(console.loudness, "quiet", False)
+    monkeypatch.setattr(console.loudness, "debug", False)
+    clock = iter(range(100, 1000, 5))
+    monkeypatch.setattr(progress, "monotonic", lambda: float(next(clock)))
+    bar = BatchProgress(1)
+    with bar.shown("auto", Console(file=screen, force_terminal=True, width=80), single=True):
+        bar.within("videos/a.mp4", 1800.0, 7200.0)
+        shown = screen.getvalue() + bar._text("videos/a.mp4")
+    assert "0:30:00 of 2:00:00, " in shown
+    # A quarter in 10 or 15 seconds.
+    assert "30 s left" in shown or "45 s left" in shown
+    assert "files" not in shown
+
+
 def test_nothing_is_said_without_a_terminal_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
     for mode in ("auto", "none"):
         bar = BatchProgress(3)

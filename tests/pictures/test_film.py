@@ -119,7 +119,7 @@ def test_png_holds_the_image_itself(tmp_path: Path) -> None:
 
 
 def test_without_an_encoder_the_error_names_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(film_module, "_H264", ("no_such_encoder",))
+    monkeypatch.setattr(film_module, "H264", ("no_such_encoder",))
     with pytest.raises(DependencyError, match=r"no encoder for mp4 \(no_such_encoder\): write a \.gif"):
         write_film(tmp_path / "a.mp4", coloured(), SECONDS)
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from chromium import Browser, find_chromium
 
-from videomae_cli.search.page import MAX_GROUPS, Map, folders, in_script, write_page
+from videomae_cli.pages import in_script
+from videomae_cli.search.page import MAX_GROUPS, Map, folders, write_page
 from videomae_cli.search.pieces import Row
 from videomae_cli.video.pictures import small_jpeg
 

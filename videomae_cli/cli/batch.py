@@ -6,13 +6,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from videomae_cli import __version__
 from videomae_cli.cli import console
 from videomae_cli.cli.interrupts import terminable
+from videomae_cli.cli.reporting import SIDECAR, tell_report
 from videomae_cli.cli.targets import FileTarget, Target
 from videomae_cli.engines import Engine
 from videomae_cli.errors import OptionError, VideoNotFoundError
@@ -21,13 +22,30 @@ from videomae_cli.results import Result, Stamp
 from videomae_cli.video import FoundVideo
 from videomae_cli.writers import VectorLayout
 
+if TYPE_CHECKING:
+    from videomae_cli.cli.progress import BatchProgress
+    from videomae_cli.report import ReportWriter
+
 # A job that takes longer is told what would be faster.
 LONG_SECONDS = 900.0
 
 
+class Watch:
+    """Tells the progress of a batch how far the file is that is being done."""
+
+    def __init__(self) -> None:
+        self.progress: BatchProgress | None = None
+
+    def moved(self, path: str, at: float, total: float) -> None:
+        """at, total: seconds of the film; a total of 0 is not known."""
+        if self.progress is not None:
+            self.progress.within(path, at, total)
+
+
 @dataclass(frozen=True)
 class Batch:
-    """One batch: its files (those of its shard), where results go, and how to talk about it. done_word: "classified"."""
+    """One batch: its files (those of its shard), where results go, and how to talk about it. done_word: "classified";
+    watch: where files are long enough to watch; report: a page for people, where one was asked for."""
 
     found: Sequence[FoundVideo]
     target: Target
@@ -36,6 +54,8 @@ class Batch:
     progress: str = "auto"
     ok_on_errors: bool = False
     vectors: VectorLayout | None = None
+    watch: Watch | None = None
+    report: ReportWriter | None = None
     _failed: Counter[str] = field(default_factory=Counter)
 
     def run(
@@ -55,14 +75,28 @@ class Batch:
         self._failed.update(tally.failed)
         if tally.done:
             console.note(f"{tally.done} of {len(names)} files are done already")
+        report = self._begin_report()
         try:
             with terminable():
                 if tally.done < len(names):
                     self._write(results(self.found[tally.done :], tally.views), settings, tally, engine)
+                # The page first: should it fail, the job keeps all it has for another try.
+                if report is not None:
+                    report.finish()
                 self.target.finish()
         except KeyboardInterrupt as error:
             raise type(error)(self._interrupted(len(names))) from None
         self._summarise(len(names))
+
+    def _begin_report(self) -> ReportWriter | None:
+        """The report, with what earlier runs have done; None too where it is complete like the output."""
+        if self.report is None or not isinstance(self.target, FileTarget):
+            return self.report
+        if self.target.complete and self.report.output.exists():
+            self.report.drop()
+            return None
+        self.report.begin(self.target.sidecar(SIDECAR), self.target.records())
+        return self.report
 
     def _write(self, results: Iterable[Result], settings: Settings, tally: Tally, engine: Engine | None) -> None:
         """Write all results, and report failures and warnings on stderr."""
@@ -77,10 +111,15 @@ class Batch:
         progress = BatchProgress(len(self.found), done=tally.done, failed=tally.failed.total())
         first = tally.done  # the tally of a job counts on
         hinted = not _slow(engine)
-        with progress.shown(self.progress, bars):
+        if self.watch is not None:
+            self.watch.progress = progress
+        with progress.shown(self.progress, bars, single=self.watch is not None):
             for place, result in enumerate(results, first):
                 self._report(result)
-                self.target.append(result.as_dict(self._stamp(place, settings)), result.seconds)
+                record = result.as_dict(self._stamp(place, settings))
+                if self.report is not None:
+                    tell_report(self.report, result, record)  # before the record, or a kill could lose its strip
+                self.target.append(record, result.seconds)
                 progress.advance(result.path, views=result.views, failed=result.error is not None)
                 if not hinted and (left := progress.seconds_left or 0.0) > LONG_SECONDS:
                     hinted = True

@@ -12,6 +12,7 @@ from videomae_cli.cli import console, options
 from videomae_cli.cli.batch import Batch, check_found, check_progress, settings_for
 from videomae_cli.cli.loading import ClassifierRequest, calibration_on, load_classifier, with_hints
 from videomae_cli.cli.planning import Plan, say_plan
+from videomae_cli.cli.reporting import FRAMES, open_report
 from videomae_cli.cli.targets import open_target
 from videomae_cli.engines import check_engine
 from videomae_cli.jobs import Settings, Shard
@@ -33,6 +34,7 @@ def classify(
         typer.Option(help="Default: as FILE's name ends, else table.", metavar="table|json|jsonl|csv|parquet"),
     ] = None,
     output: options.Output = None,
+    report: options.Report = None,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     recursive: options.Recursive = True,
@@ -105,9 +107,10 @@ def classify(
         with decoder:
             say_plan(found, lambda: _plan(spec, request, everything, decoder), output)
         return
-    # The output first: one that can't be written is told before a model is loaded.
-    with target, decoder:
-        batch = Batch(found, target, "classified", part, progress, ok_on_errors)
+    page = open_report(report, output, "classify", paths, found, overwrite=overwrite, resume=resume)
+    # The outputs first: one that can't be written is told before a model is loaded.
+    with target, page as writer, decoder:
+        batch = Batch(found, target, "classified", part, progress, ok_on_errors, report=writer)
         if part is None and all(video.error for video in found):
             # Nothing to classify, so nobody waits for a model; the records are written all the same.
             batch.run(settings_for("classify", {"model": model}), lambda left, _: _failures(left, model))
@@ -117,7 +120,12 @@ def classify(
         batch.run(
             _settings(classifier, spec),
             lambda left, views: classifier(
-                left, sampling=spec, decoder=decoder, offset=views, eager=not target.resumable
+                left,
+                sampling=spec,
+                decoder=decoder,
+                offset=views,
+                eager=not target.resumable,
+                thumbnails=FRAMES if writer is not None else 0,
             ),
             engine=classifier.engine,
         )

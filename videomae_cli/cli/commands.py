@@ -23,6 +23,7 @@ class Entry(NamedTuple):
 # In the order of `videomae --help`, where a line has room for some 65 characters.
 COMMANDS = [
     Entry("classify", "Say what each video shows.", "classify", "classify"),
+    Entry("timeline", "Say what happens when, in long videos and live streams.", "timeline", "timeline"),
     Entry("embed", "Turn each video into a vector, for search and training.", "embed", "embed"),
     Entry("similar", "Find the videos most like one, or near-duplicates.", "similar", "similar"),
     Entry("map", "Draw what is alike close together, as one page.", "map", "map_"),

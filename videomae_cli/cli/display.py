@@ -14,6 +14,7 @@ from rich.text import Text
 from videomae_cli.cli.console import is_terminal, loudness
 from videomae_cli.results import Record, path_of, printable
 from videomae_cli.writers import TextWriter, describe
+from videomae_cli.writers.timelines import TimelineTextWriter, best_of, percent, span
 
 BAR_WIDTH = 24
 
@@ -42,6 +43,39 @@ class TerminalWriter(TextWriter):
         self.console.print(table)
         self.console.print(plain(describe(record, seconds), "dim"))
         self.console.print()
+
+
+class TerminalTimelineWriter(TimelineTextWriter):
+    """The same for timelines: from, to, label, bar, score."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(sys.stdout.buffer)
+        self.console = console
+
+    def write(self, record: Record, seconds: float | None = None) -> None:
+        if record["segments"]:
+            self.console.print(self._table(record))
+        if record["windows"]:
+            self.console.print(plain("windows", "bold"))
+            for window in record["windows"]:
+                self.console.print(plain(f"{span(window)}  {best_of(window)}", ""))
+        if record["sampling"]:
+            self.console.print(plain(describe(record, seconds), "dim"))
+            self.console.print()
+
+    def _table(self, record: Record) -> Table:
+        table = Table(
+            title=plain(path_of(record), "bold"), title_justify="left", box=None, pad_edge=False, show_header=False
+        )
+        table.add_column(justify="right", style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        table.add_column(width=BAR_WIDTH)
+        table.add_column(justify="right")
+        for segment in record["segments"]:
+            score = segment["score"]
+            bar = "" if score is None else ProgressBar(total=1.0, completed=score, width=BAR_WIDTH)
+            table.add_row(span(segment), plain(segment["label"] or "-", "bold"), bar, percent(segment).strip())
+        return table
 
 
 def ranked(title: str, lines: Sequence[tuple[str, float, str]]) -> Table:

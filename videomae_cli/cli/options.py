@@ -50,6 +50,14 @@ Dtype = Annotated[
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.", metavar="FILE")
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        help="Write one HTML page too, to look at: frames, labels and failures of every file; opens offline.",
+        metavar="FILE.html",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks, decoder messages and a log of what is done.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes: errors only.")]
 

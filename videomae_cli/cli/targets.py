@@ -93,6 +93,19 @@ class FileTarget:
     def finish(self) -> None:
         self._job.finish()
 
+    def records(self) -> Iterator[Record]:
+        """Those of earlier runs, once it has begun."""
+        return self._job.records()
+
+    def sidecar(self, name: str) -> Path:
+        """A file that is kept beside the results, for a later run to go on with, until they are complete."""
+        return self._job.folder / name
+
+    @property
+    def complete(self) -> bool:
+        """Whether an earlier run has done everything."""
+        return self._job.complete
+
     @property
     def done(self) -> int:
         """Files that are through, in this run and before."""
@@ -171,11 +184,12 @@ class StreamTarget:
             if self._output is not None:
                 self._sink = self._stack.enter_context(self._output.open("wb"))
                 self._writer = make_writer(self._format, self._sink)
-            elif self._format == "table" and console.is_terminal(sys.stdout):
-                from videomae_cli.cli.display import TerminalWriter, consoles
+            elif self._format.endswith("table") and console.is_terminal(sys.stdout):
+                from videomae_cli.cli.display import TerminalTimelineWriter, TerminalWriter, consoles
 
                 self.console = consoles()[0]
-                self._writer = TerminalWriter(self.console)
+                drawn = TerminalTimelineWriter if self._format == "timeline-table" else TerminalWriter
+                self._writer = drawn(self.console)
             else:
                 self._sink = standard_output(self._format)
                 self._writer = make_writer(self._format, self._sink)

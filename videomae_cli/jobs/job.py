@@ -126,6 +126,10 @@ class Job:
                 self._write_header(header)
         return self.tally
 
+    def records(self) -> Iterator[Record]:
+        """Those of earlier runs, once it has begun."""
+        return read_records(self._target, self.format) if self.complete else self._journal.records()
+
     def append(self, record: Record) -> None:
         """Keep one more record, of the file that comes next in the list."""
         with self._reported():

@@ -3,6 +3,7 @@
     batches     views of many files through a model in full batches, and back to their files, in order
     classify    labels for files (`Classifier`)
     embed       vectors for files (`Embedder`)
+    timeline    what happens when, in files of any length (`TimelineMaker`); windows  their frames, as they come
     devices     where to run, and how many views at once
 
 Decoding runs ahead in its own processes while the model works (`video.Decoder.decode_all`).
@@ -13,5 +14,6 @@ from __future__ import annotations
 from videomae_cli.pipeline.classify import Classifier, merge_views
 from videomae_cli.pipeline.devices import auto_batch_size, pick_device
 from videomae_cli.pipeline.embed import Embedder, Pooling
+from videomae_cli.pipeline.timeline import TimelineMaker
 
-__all__ = ["Classifier", "Embedder", "Pooling", "auto_batch_size", "merge_views", "pick_device"]
+__all__ = ["Classifier", "Embedder", "Pooling", "TimelineMaker", "auto_batch_size", "merge_views", "pick_device"]

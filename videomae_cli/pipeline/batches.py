@@ -16,6 +16,8 @@ import numpy.typing as npt
 import torch
 
 from videomae_cli.errors import ModelMemoryError, VideoMAEError
+from videomae_cli.pipeline.thumbnails import spread_thumbnails
+from videomae_cli.results import Thumbnail
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo
 
 Views = npt.NDArray[np.uint8]
@@ -26,7 +28,7 @@ Forward = Callable[[Views], torch.Tensor]
 class Passed:
     """A file on its way through. outputs: (V, ...) of all its views, once they are through and nothing went wrong.
 
-    waiting: views still on their way; seconds: its share of the model's time.
+    waiting: views still on their way; seconds: its share of the model's time; thumbnails: where they were asked for.
     """
 
     path: str
@@ -36,6 +38,7 @@ class Passed:
     views: int = 0
     seconds: float = 0.0
     waiting: int = 0
+    thumbnails: tuple[Thumbnail, ...] = ()
     _parts: list[torch.Tensor] = field(default_factory=list)
 
     def take(self, part: torch.Tensor | VideoMAEError, count: int, seconds: float) -> None:
@@ -77,16 +80,41 @@ def decode_found(
         yield video.path, item[1]
 
 
+class Halving:
+    """Runs views through `forward`, (V, T, H, W, 3) uint8 -> (V, ...): `size` of them at a time is for the caller to see to,
+    and gets less where the device turns out to have too little memory."""
+
+    def __init__(self, forward: Forward, *, size: int) -> None:
+        self._forward, self.size = forward, size
+
+    def __call__(self, views: Views) -> torch.Tensor | VideoMAEError:
+        """All views at once, or in halves for as long as the device has too little memory."""
+        try:
+            return self._forward(views)
+        except ModelMemoryError as error:
+            if len(views) == 1:
+                return error
+        except VideoMAEError as error:
+            return error
+        self.size = max(1, len(views) // 2)
+        halves = [self(half) for half in np.array_split(views, 2)]
+        failed = [half for half in halves if isinstance(half, VideoMAEError)]
+        return failed[0] if failed else torch.cat([half for half in halves if isinstance(half, torch.Tensor)])
+
+
 class Batches:
     """Runs files through `forward`, (V, T, H, W, 3) uint8 -> (V, ...), `size` views at a time.
 
     offset: views that were through before this run, of a job that goes on. The first batch is then filled up with
     blanks, so that every view has the place in its batch that it would have had without the break: a batch of another
     size rounds its sums differently, and the outputs are to be equal to the last bit.
+
+    thumbnails: so many frames of each file are kept for people to look at.
     """
 
-    def __init__(self, forward: Forward, *, size: int, offset: int = 0) -> None:
-        self._forward, self._size = forward, size
+    def __init__(self, forward: Forward, *, size: int, offset: int = 0, thumbnails: int = 0) -> None:
+        self._thumbnails = thumbnails
+        self._forward = Halving(forward, size=size)
         self._blanks = offset % size
         self._next: list[tuple[Passed, Views]] = []
         self._count = self._blanks
@@ -107,7 +135,13 @@ class Batches:
             else:
                 views = outcome.views()
                 # The frames are in the views now, and would otherwise stay in memory with the record.
-                passed = Passed(path, video=outcome.without_frames(), views=len(views), waiting=len(views))
+                passed = Passed(
+                    path,
+                    video=outcome.without_frames(),
+                    views=len(views),
+                    waiting=len(views),
+                    thumbnails=spread_thumbnails(outcome, self._thumbnails),
+                )
                 waiting.append(passed)
                 self._add(passed, views)
             while waiting and waiting[0].through:
@@ -120,11 +154,11 @@ class Batches:
             self._run()  # a processor that crops nothing gives views of different sizes
         first = 0
         while first < len(views):
-            part = views[first : first + self._size - self._count]
+            part = views[first : first + self._forward.size - self._count]
             self._next.append((passed, part))
             self._count += len(part)
             first += len(part)
-            if self._count == self._size:
+            if self._count == self._forward.size:
                 self._run()
 
     def _run(self) -> None:
@@ -136,24 +170,10 @@ class Batches:
         if blanks:
             views.insert(0, np.zeros((blanks, *views[0].shape[1:]), np.uint8))
         started = time.monotonic()
-        output = self._halving(views[0] if len(views) == 1 else np.concatenate(views))
+        output = self._forward(views[0] if len(views) == 1 else np.concatenate(views))
         each = (time.monotonic() - started) / sum(len(part) for _, part in parts)
         first = blanks
         for passed, part in parts:
             of_file = output if isinstance(output, VideoMAEError) else output[first : first + len(part)]
             passed.take(of_file, len(part), each * len(part))
             first += len(part)
-
-    def _halving(self, views: Views) -> torch.Tensor | VideoMAEError:
-        """All views at once, or in halves for as long as the device has too little memory."""
-        try:
-            return self._forward(views)
-        except ModelMemoryError as error:
-            if len(views) == 1:
-                return error
-        except VideoMAEError as error:
-            return error
-        self._size = max(1, len(views) // 2)
-        halves = [self._halving(half) for half in np.array_split(views, 2)]
-        failed = [half for half in halves if isinstance(half, VideoMAEError)]
-        return failed[0] if failed else torch.cat([half for half in halves if isinstance(half, torch.Tensor)])

@@ -51,16 +51,19 @@ class Classifier:
         decoder: Decoder,
         offset: int = 0,
         eager: bool = False,
+        thumbnails: int = 0,
     ) -> Iterator[Classification]:
         """One result a file, in order. What is wrong with a file is its result, never an exception.
 
         offset: views that an earlier run of the same job has been through (`Batches`); eager: rather a batch that is
-        not full than a result that has to wait for the next file (its last bits then depend on the speed of decoding).
+        not full than a result that has to wait for the next file (its last bits then depend on the speed of decoding);
+        thumbnails: so many frames of each file.
         """
         transform = self.preprocessor.frame_transform(crops=sampling.resolved_crops)
         request = ClipRequest("", sampling=sampling, transform=transform)
         outcomes = decode_found(found, request, decoder, ahead=2 * self.batch_size, eager=eager)
-        for passed in Batches(self.logits, size=self.batch_size, offset=offset)(outcomes):
+        batches = Batches(self.logits, size=self.batch_size, offset=offset, thumbnails=thumbnails)
+        for passed in batches(outcomes):
             yield self._result(passed)
 
     def _result(self, passed: Passed) -> Classification:
@@ -78,11 +81,12 @@ class Classifier:
             path=path,
             model=self.name,
             revision=self.revision,
-            predictions=self._best(scores),
+            predictions=self.best(scores),
             source=source_of(video),
             warnings=video.warnings,
             seconds=video.seconds + passed.seconds,
             views=passed.views,
+            thumbnails=passed.thumbnails,
         )
 
     def _failed(self, path: str, error: VideoMAEError, views: int) -> Classification:
@@ -122,7 +126,8 @@ class Classifier:
         assert self.network is not None, "made where none was given"
         return self.network
 
-    def _best(self, scores: torch.Tensor) -> tuple[Prediction, ...]:
+    def best(self, scores: torch.Tensor) -> tuple[Prediction, ...]:
+        """The `top_k` labels of (labels,) scores, best first."""
         values, ids = scores.topk(min(self.top_k, len(scores)))
         labels = self.model.config.id2label
         return tuple(

@@ -1,23 +1,14 @@
-"""Points -> one HTML page that opens offline, on any disk: data, script, style and pictures are all in it.
-
-Names come from file systems and labels from models, so nothing of them becomes markup: they travel as JSON in which `<`,
-`>` and `&` are escaped, the script only ever sets text, and the page's policy allows one script, known by its hash, and no
-request at all.
-"""
+"""Points -> one HTML page that opens offline, on any disk: data, script, style and pictures are all in it (`pages`)."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import BinaryIO
 
+from videomae_cli.pages import Document, in_script, picture_script
 from videomae_cli.results import printable
 from videomae_cli.search.pieces import Row
 from videomae_cli.search.vectors import Vectors
@@ -42,31 +33,14 @@ class Map:
 
 def write_page(map: Map, sink: BinaryIO) -> None:
     """The page as UTF-8. Pictures are written one by one, so that not all of them are text at once."""
-    style, script = _asset("map.css"), _asset("map.js")
-    before, after = _asset("map.html").split("{{pictures}}")
-    values = {
-        "title": html.escape(map.title),
-        "policy": (
-            f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
-            f"script-src '{_hash(script)}'; style-src '{_hash(style)}'"
-        ),
-        "style": style,
-        "data": in_script(_data(map)),
-    }
-    sink.write(_filled(before, values).encode())
+    document = Document("videomae_cli.search", "map", title=map.title)
+    sink.write(document.head)
+    sink.write(in_script(_data(map)).encode())
+    sink.write(document.middle)
     for number, picture in enumerate(map.pictures):
         if picture is not None:
-            text = base64.b64encode(picture).decode("ascii")
-            sink.write(f'<script type="text/plain" id="p{number}">{text}</script>\n'.encode("ascii"))
-    sink.write(_filled(after, {"script": script}).encode())
-
-
-def in_script(data: object) -> str:
-    """JSON that can't end the element it stands in, or begin another."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+            sink.write(picture_script(number, picture))
+    sink.write(document.tail)
 
 
 def folders(rows: Sequence[Row]) -> list[str]:
@@ -104,21 +78,3 @@ def _data(map: Map) -> dict[str, object]:
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 2)
-
-
-def _asset(name: str) -> str:
-    return (files("videomae_cli.search") / "assets" / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-
-
-def _filled(template: str, values: dict[str, str]) -> str:
-    """`{{name}}` replaced; what is filled in is not looked at again."""
-    parts = template.split("{{")
-    done = [parts[0]]
-    for part in parts[1:]:
-        name, rest = part.split("}}", 1)
-        done += [values[name], rest]
-    return "".join(done)

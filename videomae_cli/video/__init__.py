@@ -4,6 +4,7 @@
     discovery   paths -> the video files behind them
     sampling    (frame count, times, what is wanted) -> frame indices; pure maths
     reader      one file -> exactly the frames asked for, in this process (`open_video`)
+    stream      one file of any length -> blocks of frames, in one pass (`Decoder.stream`); windows  where they lie
     decoder     many files -> decoded clips, in processes that may hang or crash without harm (`Decoder`)
     preprocess  resize, crop and normalise as the checkpoint's own processor does
     augment     the same at random, for training
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from videomae_cli.video.augment import AugmentTransform
+    from videomae_cli.video.blocks import Block, PassRequest
     from videomae_cli.video.clips import ClipRequest, DecodedVideo
     from videomae_cli.video.decoder import Decoder, auto_workers
     from videomae_cli.video.discovery import Filter, FoundVideo, discover
@@ -34,47 +36,61 @@ if TYPE_CHECKING:
     from videomae_cli.video.preprocess import FrameTransform, PreprocessConfig, Preprocessor
     from videomae_cli.video.reader import VideoInfo, VideoReader, open_video
     from videomae_cli.video.sampling import SamplingPlan, SamplingSpec, parse_time, plan_clips
+    from videomae_cli.video.stream import BlockStream
+    from videomae_cli.video.windows import WindowGrid, WindowSpec, parse_length
 
 __all__ = [
     "AugmentTransform",
+    "Block",
+    "BlockStream",
     "ClipRequest",
     "DecodedVideo",
     "Decoder",
     "Filter",
     "FoundVideo",
     "FrameTransform",
+    "PassRequest",
     "PreprocessConfig",
     "Preprocessor",
     "SamplingPlan",
     "SamplingSpec",
     "VideoInfo",
     "VideoReader",
+    "WindowGrid",
+    "WindowSpec",
     "auto_workers",
     "discover",
     "find_videos",
     "open_video",
+    "parse_length",
     "parse_time",
     "plan_clips",
 ]
 
 _HOME = {
     "AugmentTransform": "augment",
+    "Block": "blocks",
+    "BlockStream": "stream",
     "ClipRequest": "clips",
     "DecodedVideo": "clips",
     "Decoder": "decoder",
     "Filter": "discovery",
     "FoundVideo": "discovery",
     "FrameTransform": "preprocess",
+    "PassRequest": "blocks",
     "PreprocessConfig": "preprocess",
     "Preprocessor": "preprocess",
     "SamplingPlan": "sampling",
     "SamplingSpec": "sampling",
     "VideoInfo": "reader",
     "VideoReader": "reader",
+    "WindowGrid": "windows",
+    "WindowSpec": "windows",
     "auto_workers": "decoder",
     "discover": "discovery",
     "find_videos": "naming",
     "open_video": "reader",
+    "parse_length": "windows",
     "parse_time": "sampling",
     "plan_clips": "sampling",
 }

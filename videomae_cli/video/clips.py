@@ -59,7 +59,7 @@ class DecodedVideo:
 def decode_clips(request: ClipRequest) -> DecodedVideo:
     """Decode one file in this process. Raises a VideoError or DependencyError."""
     started = time.monotonic()
-    before = _fingerprint(request.path)
+    before = file_stamp(request.path)
     with open_video(request.path) as reader:
         try:
             result = _decode(reader, request)
@@ -69,12 +69,12 @@ def decode_clips(request: ClipRequest) -> DecodedVideo:
         if counted_again:
             # Only while reading did it show that fewer frames decode than the file has packets: plan anew.
             result = _decode(reader, request)
-    if _fingerprint(request.path) != before:
+    if file_stamp(request.path) != before:
         raise FileChangedError(f"{os.fspath(request.path)!r} changed while it was read: try again when it is whole")
     return replace(result, seconds=time.monotonic() - started)
 
 
-def _fingerprint(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+def file_stamp(path: str | os.PathLike[str]) -> tuple[int, int] | None:
     """What changes when a file is written to; None for one that is gone."""
     try:
         status = Path(path).stat()

@@ -23,13 +23,19 @@ _SEEK_COST = 8
 # A seek that lands too late is tried again from earlier; after that walking is quicker.
 _SEEK_TRIES = 3
 _TOLERANCE = 2e-4
-_SPARE_READS = 64
+SPARE_READS = 64
 # Seconds that a clock must go back for a new start; less is the disorder of a damaged stretch.
-_RESTART = 1.0
+RESTART_SECONDS = 1.0
+UNTIMED_NOTE = "the file has no usable times: {fps:g} fps assumed"
+RESTART_NOTE = "the clock of the recording starts anew; time goes on from the frame before"
 
 
 class IndexMismatchError(Exception):
-    """The decoder does not do what the packets foretell."""
+    """The decoder does not do what the packets foretell: frame `number` came at `time`, or not at all (None)."""
+
+    def __init__(self, number: int, time: float | None) -> None:
+        super().__init__(f"frame {number} came at {time}")
+        self.number, self.time = number, time
 
 
 class IndexedCursor:
@@ -45,7 +51,7 @@ class IndexedCursor:
         """Grab frame `number`; afterwards `capture.retrieve()` gives it."""
         if number == self._position:
             return
-        if number < self._position or self._seek_pays(number):
+        if number < self._position or self.seek_pays(number):
             if self._seek(number):
                 try:
                     return self._walk_to(number)
@@ -60,7 +66,7 @@ class IndexedCursor:
         """Make sure that the last frame of the index decodes and is the last."""
         self.goto(len(self._times) - 1)
         if self._capture.grab() is not None:
-            raise IndexMismatchError("frames after the last packet")
+            raise IndexMismatchError(len(self._times), math.nan)  # more frames than packets
         # Past the end some decoders can't go back.
         self._capture.restart()
         self._position = -1
@@ -69,10 +75,16 @@ class IndexedCursor:
         while self._position < number:
             time = self._capture.grab()
             if time is None or not abs(time - self._times[self._position + 1]) <= _TOLERANCE:
-                raise IndexMismatchError(f"frame {self._position + 1} came at {time}")
+                raise IndexMismatchError(self._position + 1, time)
             self._position += 1
 
-    def _seek_pays(self, number: int) -> bool:
+    @property
+    def position(self) -> int:
+        """The frame grabbed last; -1 before the first."""
+        return self._position
+
+    def seek_pays(self, number: int) -> bool:
+        """Whether a seek is the quicker way to a frame further on."""
         return self._seeks and self._last_key(number - _BACK_OFF) > self._position + _SEEK_COST
 
     def _last_key(self, number: int) -> int:
@@ -133,7 +145,7 @@ class WalkingCursor:
         return times
 
     def _next(self) -> float | None:
-        while self._misses <= max(self._packets - self._position - 1, 0) + _SPARE_READS:
+        while self._misses <= max(self._packets - self._position - 1, 0) + SPARE_READS:
             time = self._capture.grab()
             if time is not None:
                 self._position += 1
@@ -158,11 +170,11 @@ def straighten(times: array[float], index: PacketIndex, fps: float) -> tuple[arr
     # A decoder without times reports zeros; a clock that restarts goes back once or twice.
     backward = sum(not times[i] < times[i + 1] for i in range(len(times) - 1))
     if not known or backward > max(3, len(times) // 20):
-        return array("d", (i * step for i in range(len(times)))), f"the file has no usable times: {fps:g} fps assumed"
+        return array("d", (i * step for i in range(len(times)))), UNTIMED_NOTE.format(fps=fps)
     result, shift, restarts = array("d", times[:1]), 0.0, 0
     for before, now in pairwise(times):
-        if now < before - _RESTART:
+        if now < before - RESTART_SECONDS:
             shift += before - now + step
             restarts += 1
         result.append(max(now + shift, result[-1]))
-    return result, "the clock of the recording starts anew; time goes on from the frame before" if restarts else None
+    return result, RESTART_NOTE if restarts else None

@@ -10,8 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Condition
 
 from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.video.blocks import PassRequest
 from videomae_cli.video.clips import ClipRequest, DecodedVideo, decode_clips
 from videomae_cli.video.native import set_debug
+from videomae_cli.video.stream import BlockStream
 from videomae_cli.video.worker import WorkerProcess
 
 __all__ = ["ClipRequest", "DecodedVideo", "Decoder", "decode_clips"]
@@ -81,6 +83,14 @@ class Decoder:
             self._idle.put(worker)
         assert isinstance(result, DecodedVideo)
         return result
+
+    def stream(self, request: PassRequest) -> BlockStream:
+        """One file in one pass, block by block, of any length: a context manager. The time limit is a block's, not the
+        file's. Raises a VideoError, or a DependencyError if nothing can be decoded at all."""
+        if not self._isolate:
+            return BlockStream(request, None, timeout=None, done=lambda: None)
+        worker = self._idle.get()
+        return BlockStream(request, worker, timeout=self._timeout, done=lambda: self._idle.put(worker))
 
     def decode_all(self, requests: Iterable[ClipRequest], *, ahead: int = 1) -> Iterator[tuple[ClipRequest, Outcome]]:
         """Each request with its clips or its error, in order. While the caller works on one file, the next are decoded:

@@ -58,7 +58,7 @@ class VideoInfo:
     reason: str | None = None
 
 
-class _ReadAgainError(Exception):
+class ReadAgainError(Exception):
     """The decoder or the numbering of frames had to be changed: what was read before may not fit what follows."""
 
 
@@ -188,8 +188,11 @@ class VideoReader:
         """Open with a decoder and settle how many frames there are."""
         self.close()
         self._notes.clear()
-        self._capture = capture = open_capture(self._probe)
+        self._capture = open_capture(self._probe)
         self._last_sample: Frame | None = None
+        self._settle(self._capture)
+
+    def _settle(self, capture: Capture) -> None:
         index = self._probe.index
         self._cursor: IndexedCursor | WalkingCursor
         if index.reliable:
@@ -221,7 +224,7 @@ class VideoReader:
         for _ in range(3):
             try:
                 return read()
-            except _ReadAgainError:
+            except ReadAgainError:
                 continue
         return read()
 
@@ -253,7 +256,11 @@ class VideoReader:
             self._cursor.goto(index)
         except IndexMismatchError:
             self._walk()
-            raise _ReadAgainError from None
+            raise ReadAgainError from None
+        return self._picture(index)
+
+    def _picture(self, index: int) -> Frame:
+        """The frame that was grabbed last; index: its number."""
         frame = self._open_capture.retrieve()
         if frame is None:
             raise DecodeError(f"frame {index} of {self._probe.path!r} could not be converted to RGB")
@@ -284,7 +291,7 @@ class VideoReader:
             return
         self._reason = "OpenCV decodes it wrongly"
         self._start(PyAVCapture)
-        raise _ReadAgainError
+        raise ReadAgainError
 
     def _frame_size(self) -> tuple[int, int]:
         """(width, height) of delivered frames."""

@@ -55,6 +55,11 @@ _HOME = {
     "parquet": ("parquet", "ParquetWriter"),
 }
 FORMATS = tuple(_HOME)
+# How timelines are written where that differs.
+_TIMELINE_HOME = {
+    "timeline-table": ("timelines", "TimelineTextWriter"),
+    "timeline-csv": ("timelines", "TimelineCsvWriter"),
+}
 _SUFFIXES = {
     ".json": "json",
     ".jsonl": "jsonl",
@@ -68,7 +73,7 @@ _SUFFIXES = {
 
 def make_writer(format: str, sink: BinaryIO) -> Writer:
     """The writer of a format. Raises DependencyError where a package for it is missing."""
-    module, name = _HOME[format]
+    module, name = (_HOME | _TIMELINE_HOME)[format]
     writer = getattr(import_module(f"videomae_cli.writers.{module}"), name)(sink)
     assert isinstance(writer, Writer)
     return writer

@@ -113,7 +113,7 @@
   function fillCard(i) {
     const stored = byId("p" + i), picture = byId("picture");
     picture.hidden = !stored;
-    if (stored) picture.src = "data:image/jpeg;base64," + stored.textContent;
+    if (stored) picture.src = stored.textContent;
     else picture.removeAttribute("src");
     byId("name").textContent = data.names[i];
     byId("place").textContent = data.folders[data.folder[i]];

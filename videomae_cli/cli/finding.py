@@ -1,0 +1,243 @@
+"""`videomae timeline --find`: where a label occurs in a set of files, best first, and those places as clips."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from videomae_cli.cli import console
+from videomae_cli.cli.batch import Batch, Watch, named, settings_for
+from videomae_cli.cli.targets import single_output
+from videomae_cli.errors import OptionError, OutputError, VideoMAEError
+from videomae_cli.jobs import Settings, Tally
+from videomae_cli.results import Record, path_fields, path_of, printable
+from videomae_cli.video import Decoder, FoundVideo, PassRequest
+from videomae_cli.writers import VectorLayout, is_special
+from videomae_cli.writers.clock import clock, short_clock
+from videomae_cli.writers.text import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from videomae_cli.pipeline import TimelineMaker
+
+FORMATS = ("table", "json", "jsonl", "csv")
+_SUFFIXES = {".txt": "table", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+_COLUMNS = ("rank", "path", "path_bytes", "start", "end", "label", "label_id", "score", "clip")
+_NAME_CHARACTERS = 40
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is looked for, and what becomes of it. top_k: places at most; cut: the folder for clips."""
+
+    label: str
+    top_k: int | None
+    cut: Path | None
+    format: str
+    output: Path | None
+    overwrite: bool
+
+
+def check_search(
+    label: str | None,
+    cut: Path | None,
+    *,
+    top_k: int | None,
+    format: str | None,
+    output: str | None,
+    overwrite: bool,
+) -> Search | None:
+    """The search that the options ask for, if they do. Raises OptionError where they don't fit together."""
+    if label is None:
+        if cut is not None:
+            raise OptionError("--cut writes what --find finds: say what with --find LABEL")
+        return None
+    path = Path(output) if output is not None else None
+    if format is None and path is not None:
+        suffix = path.suffix.lower()
+        if suffix not in _SUFFIXES:
+            raise OptionError(f"can't tell the format of {path.name!r}: end it in one of {', '.join(_SUFFIXES)}")
+        format = _SUFFIXES[suffix]
+    format = format or "table"
+    if format not in FORMATS:
+        raise OptionError(f"--find gives {', '.join(FORMATS)}, not {format}")
+    if cut is not None and cut.exists() and not cut.is_dir():
+        raise OptionError(f"{cut} is no folder: --cut takes one, and makes it where it is not there")
+    return Search(label, top_k, cut, format, path, overwrite)
+
+
+def match_label(wanted: str, labels: Mapping[int, str]) -> int:
+    """The number of a label as people write it: exactly, else without regard to case. Raises OptionError, with what is
+    close."""
+    for fold in (str, str.casefold):
+        for label_id, label in labels.items():
+            if fold(label.strip()) == fold(wanted.strip()):
+                return label_id
+    names = list(dict.fromkeys(labels.values()))
+    folded = {name.casefold(): name for name in names}
+    close = [folded[name] for name in difflib.get_close_matches(wanted.casefold(), folded, n=5, cutoff=0.6)]
+    close += [name for name in names if wanted.casefold() in name.casefold() and name not in close]
+    if close:
+        raise OptionError(f"the model has no label {wanted!r}: is it {' or '.join(repr(name) for name in close[:5])}?")
+    some = ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
+    raise OptionError(f"the model has no label {wanted!r}, and none like it: it has {some}")
+
+
+def show_found(
+    search: Search,
+    maker: TimelineMaker,
+    found: Sequence[FoundVideo],
+    decoder: Decoder,
+    watch: Watch,
+    *,
+    progress: str,
+    ok_on_errors: bool,
+) -> None:
+    """Go through the files and tell the places. Raises OptionError for a label that the model has not."""
+    label_id = match_label(search.label, maker.classifier.model.config.id2label)
+    with PlacesTarget(search, label_id, decoder, found) as target:
+        batch = Batch(found, target, "gone through", None, progress, ok_on_errors, watch=watch)
+        batch.run(
+            settings_for("timeline", {"model": maker.classifier.name}),
+            lambda left, _: maker(left, decoder=decoder, moved=watch.moved),
+            engine=maker.classifier.engine,
+        )
+
+
+@dataclass
+class PlacesTarget:
+    """Keeps the segments of one label, and tells the best of them after the last file."""
+
+    search: Search
+    label_id: int
+    decoder: Decoder
+    found: Sequence[FoundVideo]
+    kept: str | None = None
+    resumable: bool = False
+    console: Console | None = None
+    _places: list[Record] = field(default_factory=list)
+    _rates: dict[str, float] = field(default_factory=dict)
+
+    def __enter__(self) -> PlacesTarget:
+        output = self.search.output
+        if output is not None and output.exists() and not is_special(output):
+            if any(video.error is None and output.samefile(video.path) for video in self.found):
+                raise OutputError(f"{output} is what is read: give another name with --output")
+            if not self.search.overwrite:
+                raise OutputError(f"{output} is there already: --overwrite replaces it")
+        if self.search.cut is not None:
+            try:
+                self.search.cut.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"can't make the folder {self.search.cut}: {error.strerror}") from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+    def begin(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        *,
+        shard: str | None = None,
+        vectors: VectorLayout | None = None,
+    ) -> Tally:
+        return Tally()
+
+    def append(self, record: Record, seconds: float | None = None) -> None:
+        path = path_of(record)
+        for segment in record["segments"]:
+            if segment["label_id"] == self.label_id:
+                self._places.append({**path_fields(path), **segment})
+                self._rates[path] = record["fps"] or 25.0
+
+    def finish(self) -> None:
+        """Tell the best places, and cut them out before."""
+        best = sorted(self._places, key=lambda place: -place["score"])[: self.search.top_k]
+        rows = [{"rank": rank, **place} for rank, place in enumerate(best, 1)]
+        if self.search.cut is not None:
+            for row in rows:
+                row["clip"] = self._cut(self.search.cut, row)
+        with single_output(
+            self.search.format, self.search.output, overwrite=self.search.overwrite, source=Path()
+        ) as sink:
+            sink.write(_TEXTS[self.search.format](rows).encode("utf-8", "replace"))
+        where = f"in {console.counted(len(self.found), 'file')}"
+        console.note(f"{console.counted(len(self._places), 'place')} {where}: {search_words(self.search, len(rows))}")
+
+    def _cut(self, folder: Path, row: Record) -> str | None:
+        """The name of the clip; None where it could not be cut."""
+        from videomae_cli.pictures.clip import write_clip
+
+        path = path_of(row)
+        try:
+            frames = self._frames(path, row["start"], row["end"])
+            file = write_clip(folder / clip_name(row), frames, end=row["end"], rate=self._rates[path])
+        except OutputError:
+            raise
+        except VideoMAEError as error:
+            console.error(named(path, f"can't be cut: {error}"))
+            return None
+        return printable(str(file)) if file is not None else None
+
+    def _frames(self, path: str, start: float, end: float) -> Iterator[tuple[float, Any]]:
+        with self.decoder.stream(PassRequest(path, start=start, end=end)) as stream:
+            for block in stream:
+                yield from zip(block.times, block.frames, strict=True)
+
+
+def search_words(search: Search, shown: int) -> str:
+    """What was done with the places."""
+    words = f"the best {shown} listed"
+    return words + (f", cut into {search.cut}" if search.cut is not None else "")
+
+
+def clip_name(row: Record) -> str:
+    """A name for a clip that every disk takes: rank, label, file, from, to."""
+    label, stem = (_plain(text) for text in (row["label"], Path(row["path"]).stem))
+    start, end = (clock(row[edge], digits=2, hours=1).replace(":", ".") for edge in ("start", "end"))
+    return f"{row['rank']:03}_{label}_{stem}_{start}-{end}.mp4"
+
+
+def _plain(text: str) -> str:
+    plain = re.sub(r"[^\w.-]+|_+", "-", printable(text)).strip("-.")
+    return plain.encode("utf-8")[:_NAME_CHARACTERS].decode("utf-8", "ignore") or "clip"
+
+
+def _table(rows: Sequence[Record]) -> str:
+    return "".join(
+        f"{row['rank']:>4}  {row['score']:6.1%}  {short_clock(row['start'])} - {short_clock(row['end'])}  "
+        f"{one_line(row['path'])}\n"
+        for row in rows
+    )
+
+
+def _json(rows: Sequence[Record]) -> str:
+    return json.dumps(list(rows), ensure_ascii=False, indent=2) + "\n"
+
+
+def _jsonl(rows: Sequence[Record]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _csv(rows: Sequence[Record]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(_COLUMNS)
+    writer.writerows([row.get(name) for name in _COLUMNS] for row in rows)
+    return text.getvalue()
+
+
+_TEXTS = {"table": _table, "json": _json, "jsonl": _jsonl, "csv": _csv}

@@ -1,0 +1,149 @@
+"""`videomae timeline` on a camera or an address: a line a window, as windows complete, until the source ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from videomae_cli.cli import console
+from videomae_cli.cli.interrupts import terminable
+from videomae_cli.cli.loading import ClassifierRequest, load_classifier
+from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.segments import INDEPENDENT_THRESHOLD, SegmentRules
+from videomae_cli.video.live import LiveEnd, LiveHead, LiveRequest, LiveWindow, next_window, open_live
+from videomae_cli.video.sampling import DEFAULT_STRIDE
+from videomae_cli.video.sources import check_address
+from videomae_cli.video.windows import WindowSpec
+from videomae_cli.video.worker import WorkerProcess
+from videomae_cli.writers.clock import short_clock
+from videomae_cli.writers.text import one_line
+
+if TYPE_CHECKING:
+    from videomae_cli.pipeline import Classifier
+    from videomae_cli.results import Prediction
+
+# Of a line for people: labels with less say nothing.
+_SHOWN_LABELS = 3
+# A call that takes longer than this beyond the source's own limit hangs.
+_SPARE_SECONDS = 10.0
+
+
+@dataclass
+class Tally:
+    """What has come so far. last: the end of the last window, in seconds."""
+
+    windows: int = 0
+    dropped: int = 0
+    last: float = 0.0
+
+    def __str__(self) -> str:
+        lost = (
+            "no frame dropped" if not self.dropped else f"{console.counted(self.dropped, 'frame')} dropped to keep up"
+        )
+        return f"{console.counted(self.windows, 'window')} in {short_clock(self.last)}, {lost}"
+
+
+def watch_live(
+    source: str | int,
+    request: ClassifierRequest,
+    asked: WindowSpec,
+    rules: SegmentRules,
+    format: str | None,
+    timeout: float,
+    debug: bool,
+) -> None:
+    """Print a line a window. Ends with the source; Ctrl-C ends it with what has come so far as the message.
+
+    Raises VideoNotFoundError where there is no such source, DecodeError where it breaks off.
+    """
+    if format not in (None, "table", "jsonl"):
+        raise OptionError(f"a live source gives lines: table or jsonl, not {format}")
+    if sys.stdout is None:
+        raise OutputError("standard output is closed: lines have nowhere to go")
+    if isinstance(source, str):
+        check_address(source)
+    classifier, hints = load_classifier(request)
+    spec = replace(asked, frames=hints.frames, stride=hints.stride or DEFAULT_STRIDE)
+    limit = timeout or None
+    wanted = LiveRequest(source, spec, classifier.preprocessor.frame_transform(crops=1), limit)
+    worker = WorkerProcess(debug=debug)
+    tally = Tally()
+    try:
+        with terminable():
+            patience = None if limit is None else limit + _SPARE_SECONDS
+            head: LiveHead = worker.call(open_live, wanted, timeout=patience, subject=str(source))
+            _say_head(head, classifier)
+            _follow(worker, head, classifier, rules, format or "table", tally, patience)
+    except KeyboardInterrupt as interruption:
+        raise type(interruption)(f"interrupted: {tally}") from None
+    finally:
+        worker.close()
+    console.note(f"{head.name} has ended: {tally}")
+
+
+def _say_head(head: LiveHead, classifier: Classifier) -> None:
+    kind = "live" if head.live else "a recording, of which nothing is dropped"
+    console.note(
+        f"{head.name}: {head.width}x{head.height}, {head.fps:g} frames/s, {kind}; {classifier.name} on {head.grid.window:.2f} s "
+        f"every {head.grid.hop:.2f} s"
+    )
+
+
+def _follow(
+    worker: WorkerProcess,
+    head: LiveHead,
+    classifier: Classifier,
+    rules: SegmentRules,
+    format: str,
+    tally: Tally,
+    patience: float | None,
+) -> None:
+    from videomae_cli.pipeline import merge_views
+
+    threshold = rules.threshold
+    if threshold is None:
+        threshold = INDEPENDENT_THRESHOLD if classifier.multi_label else 0.0
+    while True:
+        item: LiveWindow | LiveEnd | None = worker.call(next_window, head.token, timeout=patience, subject=head.name)
+        if isinstance(item, LiveEnd):
+            tally.dropped += item.dropped
+            return
+        if item is None:
+            continue
+        # (T, h, w, 3) -> (1, T, h, w, 3)
+        scores = merge_views(classifier.logits(item.frames[None]), multi_label=classifier.multi_label)
+        tally.windows += 1
+        tally.dropped += item.dropped
+        tally.last = item.end
+        best = classifier.best(scores)
+        _print(_json(item, best) if format == "jsonl" else _line(item, [p for p in best if p.score >= threshold]))
+
+
+def _print(line: str) -> None:
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"can't write to standard output: {error.strerror or error}") from None
+
+
+def _line(window: LiveWindow, best: list[Prediction]) -> str:
+    labels = ", ".join(f"{one_line(p.label)} {p.score:.1%}" for p in best[:_SHOWN_LABELS]) or "-"
+    lost = f"  ({window.dropped} frames dropped before)" if window.dropped else ""
+    return f"{short_clock(window.start)} - {short_clock(window.end)}  {labels}{lost}"
+
+
+def _json(window: LiveWindow, best: tuple[Prediction, ...]) -> str:
+    record: dict[str, Any] = {
+        "start": round(window.start, 4),
+        "end": round(window.end, 4),
+        "time": datetime.fromtimestamp(window.moment, timezone.utc).isoformat(timespec="milliseconds"),
+        "predictions": [p.as_dict() for p in best],
+        "dropped": window.dropped,
+    }
+    return json.dumps(record, ensure_ascii=False)

@@ -1,0 +1,64 @@
+"""`--report`: what commands over many files tell the report, besides their records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from videomae_cli import __version__
+from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.results import Record, Result, printable
+from videomae_cli.video import FoundVideo
+
+if TYPE_CHECKING:
+    from videomae_cli.report import ReportWriter
+
+FRAMES = 8
+SIDECAR = "report.jsonl"
+
+
+def open_report(
+    report: Path | None,
+    output: Path | None,
+    command: str,
+    paths: Sequence[str],
+    found: Sequence[FoundVideo],
+    *,
+    overwrite: bool,
+    resume: bool,
+) -> AbstractContextManager[ReportWriter | None]:
+    """The report that was asked for, or None; to be entered. A job that goes on may replace a report, but
+    nothing else.
+
+    Raises OptionError where it would be the output too, OutputError where it would replace a video.
+    """
+    if report is None:
+        return nullcontext()
+    if output is not None and (report.absolute() == output.absolute() or _same(report, output)):
+        raise OptionError(f"{report} can't be the report and the output: give another name with --report")
+    if report.is_file() and any(video.error is None and _same(report, Path(video.path)) for video in found):
+        raise OutputError(f"{report} is what is read: give another name with --report")
+    from videomae_cli.report import ReportWriter, is_report
+
+    names = [printable(path) for path in paths[:3]] + (["..."] if len(paths) > 3 else [])
+    about = f"videomae {command} {__version__}"
+    return ReportWriter(
+        report, title=" ".join(names), about=about, overwrite=overwrite or (resume and is_report(report))
+    )
+
+
+def tell_report(report: ReportWriter, result: Result, record: Record) -> None:
+    """One file, with some of the frames that the model saw of it."""
+    from videomae_cli.pictures.strip import make_strip
+
+    thumbnails = getattr(result, "thumbnails", ())
+    report.add(record, make_strip([thumbnail.image for thumbnail in thumbnails]))
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

@@ -1,0 +1,215 @@
+"""Where timelines go: tables like any batch, and documents that are of one video each: subtitles, ELAN, a chart."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from videomae_cli.cli.targets import FileTarget, StreamTarget, Target, standard_output
+from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.jobs import Job, Settings, Tally
+from videomae_cli.results import Record, path_of, printable
+from videomae_cli.writers import VectorLayout, is_special, whole_file
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_TABLES = {"table": "timeline-table", "json": "json", "jsonl": "jsonl", "csv": "timeline-csv"}
+_ENDINGS = {"srt": ".srt", "vtt": ".vtt", "elan": ".eaf", "png": ".png"}
+FORMATS = (*_TABLES, *_ENDINGS)
+_SUFFIXES: Mapping[str, str] = {
+    ".txt": "table",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    **{ending: format for format, ending in _ENDINGS.items()},
+}
+
+
+def pick_format(asked: str | None, output: str | None) -> str:
+    """The format asked for, else the one that the output's name ends in, else a table. Raises OptionError."""
+    if asked is not None:
+        if asked not in FORMATS:
+            raise OptionError(f"unknown format {asked!r}: choose {', '.join(FORMATS)}")
+        return asked
+    if output is None:
+        return "table"
+    suffix = Path(output).suffix.lower()
+    if is_folder(output):
+        raise OptionError(f"a folder takes a document a video: say which with --format {', '.join(_ENDINGS)}")
+    if suffix not in _SUFFIXES:
+        known = ", ".join(_SUFFIXES)
+        raise OptionError(f"can't tell the format of {Path(output).name!r}: end it in one of {known}, or give --format")
+    return _SUFFIXES[suffix]
+
+
+def is_folder(output: str) -> bool:
+    """Whether an output means a folder: it is one, or ends in a slash."""
+    return output.endswith(("/", os.sep)) or Path(output).is_dir()
+
+
+def open_timeline_target(format: str, output: str | None, *, resume: bool, overwrite: bool, videos: int) -> Target:
+    """The target for `--output` and what goes with it. Raises OptionError where they don't fit together."""
+    path = Path(output) if output is not None else None
+    if format in _TABLES:
+        if output is not None and is_folder(output):
+            raise OptionError(f"{format} is one file for all videos: give a file name, not the folder {output}")
+        if path is None or is_special(path):
+            if resume:
+                raise OptionError("--resume needs an output that is a file: give it with --output")
+            return StreamTarget(_TABLES[format], path)
+        return FileTarget(Job(path, format=_TABLES[format], resume=resume, overwrite=overwrite))
+    if output is not None and path is not None and is_folder(output):
+        return DocumentFolderTarget(path, format, resume=resume, overwrite=overwrite)
+    if videos > 1:
+        raise OptionError(f"{format} is of one video: for several give a folder, such as -o {format}/")
+    if resume:
+        raise OptionError("there is nothing to resume in a single document: leave out --resume")
+    return DocumentTarget(path, format, overwrite=overwrite)
+
+
+def render(format: str, record: Record) -> bytes:
+    """A record as a document of its own."""
+    if format == "png":
+        from videomae_cli.pictures.timeline_chart import timeline_chart
+
+        return timeline_chart(record)
+    if format == "elan":
+        from videomae_cli.writers.elan import eaf
+
+        return eaf(record).encode("utf-8")
+    from videomae_cli.writers import subtitles
+
+    text = subtitles.srt(record) if format == "srt" else subtitles.vtt(record)
+    return text.encode("utf-8")
+
+
+def has_content(record: Record) -> bool:
+    """Whether there is something to write: of a file that failed at once there is not."""
+    return bool(record["segments"]) or not record["error"]
+
+
+class DocumentTarget:
+    """One document, in a file or to standard output; whole or not at all."""
+
+    kept: str | None = None
+    console: Console | None = None
+    resumable = False
+
+    def __init__(self, output: Path | None, format: str, *, overwrite: bool) -> None:
+        self._output, self._format, self._overwrite = output, format, overwrite
+
+    def __enter__(self) -> DocumentTarget:
+        output = self._output
+        if output is None:
+            if self._format == "png":
+                raise OptionError("a chart is nothing for standard output: give a file with --output")
+            standard_output(self._format)
+        elif not output.parent.is_dir():
+            raise OutputError(f"can't write {output}: there is no folder {output.parent}")
+        elif output.exists() and not is_special(output) and not self._overwrite:
+            raise OutputError(f"{output} is there already: --overwrite replaces it")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+    def begin(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        *,
+        shard: str | None = None,
+        vectors: VectorLayout | None = None,
+    ) -> Tally:
+        return Tally()
+
+    def append(self, record: Record, seconds: float | None = None) -> None:
+        if not has_content(record):
+            return
+        document = render(self._format, record)
+        if self._output is None:
+            sink = standard_output(self._format)
+            try:
+                sink.write(document)
+                sink.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise OutputError(f"can't write to standard output: {error.strerror or error}") from None
+            return
+        if self._output.exists() and Path(path_of(record)).exists() and self._output.samefile(path_of(record)):
+            raise OutputError(f"{self._output} is what is read: give another name with --output")
+        with whole_file(self._output) as file:
+            file.write(document)
+
+    def finish(self) -> None:
+        """Everything is written already."""
+
+
+class DocumentFolderTarget(FileTarget):
+    """A folder with a document a video, and `index.jsonl` that says which is whose, the output of a job.
+
+    Names follow those of the videos, below the folder that all of them share: clip.srt, or clip.mp4.srt where another
+    video would have the same.
+    """
+
+    def __init__(self, folder: Path, format: str, *, resume: bool, overwrite: bool) -> None:
+        super().__init__(Job(folder / "index.jsonl", format="jsonl", resume=resume, overwrite=overwrite))
+        self._folder, self._format = folder, format
+        self._overwrite = resume or overwrite
+        self._names: dict[str, str] = {}
+
+    def __enter__(self) -> DocumentFolderTarget:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"can't make the folder {self._folder}: {error.strerror}") from None
+        super().__enter__()
+        return self
+
+    def begin(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        *,
+        shard: str | None = None,
+        vectors: VectorLayout | None = None,
+    ) -> Tally:
+        tally = super().begin(settings, names, shard=shard)
+        self._names = document_names(names, _ENDINGS[self._format])
+        there = [name for name in self._names.values() if (self._folder / name).exists()]
+        if there and not self._overwrite:
+            raise OutputError(f"{self._folder / there[0]} is there already: --overwrite replaces it")
+        return tally
+
+    def append(self, record: Record, seconds: float | None = None) -> None:
+        name = None
+        if has_content(record):
+            name = self._names[path_of(record)]
+            file = self._folder / name
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"can't make the folder {file.parent}: {error.strerror}") from None
+            with whole_file(file) as sink:
+                sink.write(render(self._format, record))
+        super().append({**record, "file": printable(name) if name else None})
+
+
+def document_names(paths: Sequence[str], ending: str) -> dict[str, str]:
+    """For each video the name of its document below a folder, each once."""
+    # Path.resolve would follow links, Path.absolute would leave "..".
+    absolute = {path: os.path.abspath(path) for path in paths}  # noqa: PTH100
+    root = os.path.commonpath({os.path.dirname(path) for path in absolute.values()}) if paths else ""  # noqa: PTH120
+    below = {path: os.path.relpath(place, root) for path, place in absolute.items()}
+    short = {path: str(Path(place).with_suffix(ending)) for path, place in below.items()}
+    uses = Counter(short.values())
+    return {path: short[path] if uses[short[path]] == 1 else below[path] + ending for path in paths}

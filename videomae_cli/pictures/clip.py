@@ -1,0 +1,87 @@
+"""Frames as they come -> an H.264 file of a name that was free: complete or not at all, nothing overwritten."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from videomae_cli.errors import OutputError
+from videomae_cli.pictures.encoding import CLOCK, H264, FilmEncoder, pick_encoder
+
+Image = npt.NDArray[np.uint8]
+
+
+def write_clip(wanted: Path, frames: Iterable[tuple[float, Image]], *, end: float, rate: float) -> Path | None:
+    """Write frames (seconds, (H, W, 3) uint8 RGB), ascending, to `wanted`, or with -2, -3, ... where that name is taken.
+
+    end: seconds at which the last frame is over; rate: frames a second, about. An odd row or column at the edge is left
+    out, since H.264 as all players have it is in pairs. Returns the file, None for no frames. Raises OutputError,
+    DependencyError, and what the frames raise.
+    """
+    encoder = pick_encoder(H264, "mp4")
+    temporary: Path | None = None
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".clip.", suffix=".mp4", dir=wanted.parent)
+        os.close(descriptor)
+        temporary = Path(name)
+        if not _encode(temporary, frames, end, rate, encoder):
+            return None
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # mkstemp's 0600 is not what a user's other files have
+        return _publish(temporary, wanted)
+    except (OSError, av.FFmpegError) as error:
+        raise OutputError(f"can't write {wanted}: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _encode(file: Path, frames: Iterable[tuple[float, Image]], end: float, rate: float, encoder: str) -> int:
+    """How many frames were written."""
+    count, first = 0, 0.0
+    held: tuple[int, Image] | None = None
+    encoding: FilmEncoder | None = None
+    with av.open(str(file), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        for seconds, image in frames:
+            height, width = (side - side % 2 for side in image.shape[:2])
+            if encoding is None:
+                first = seconds
+                about = Fraction(rate).limit_denominator(1001)
+                encoding = FilmEncoder(container, encoder, width=width, height=height, rate=about)
+            tick = round((seconds - first) * CLOCK)
+            # A frame's duration is known when the next one comes.
+            if held is not None and tick > held[0]:
+                encoding.add(held[1], held[0], tick - held[0])
+            held = tick, image[:height, :width]
+            count += 1
+        if encoding is not None and held is not None:
+            last = max(round((end - first) * CLOCK) - held[0], 1)
+            encoding.add(held[1], held[0], last)
+            encoding.finish()
+    return count
+
+
+def _publish(temporary: Path, wanted: Path) -> Path:
+    """Under the first name that is free."""
+    number = 1
+    while True:
+        name = wanted if number == 1 else wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
+        try:
+            # Fails where the name is taken, even if another process took it just now.
+            os.link(temporary, name)
+            return name
+        except FileExistsError:
+            number += 1
+        except OSError:
+            # A disk that knows no links.
+            if not name.exists():
+                return temporary.replace(name)
+            number += 1

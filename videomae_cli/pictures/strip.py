@@ -1,0 +1,41 @@
+"""Some frames of a video as one small picture, side by side: of a size that a page can hold a thousand of."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+MOST_FRAMES = 8
+HEIGHT = 96
+MOST_BYTES = 11_000
+GAP_COLOUR = (128, 128, 128)
+_QUALITIES = (60, 48, 36, 24, 12)
+
+
+def make_strip(frames: Sequence[npt.NDArray[np.uint8]]) -> bytes | None:
+    """Frames (h, w, 3) uint8 RGB, all of one size -> a WebP of up to MOST_FRAMES of them, spread evenly; None without any.
+
+    Quality, and for noise at last the size too, gives way until it has at most MOST_BYTES.
+    """
+    from PIL import Image
+
+    if not len(frames):
+        return None
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(MOST_FRAMES, len(frames))).round().astype(int))
+    height, width = frames[0].shape[:2]
+    tallest = min(HEIGHT, height)  # a browser enlarges more smoothly than pixels do
+    for tall in (tallest, max(1, tallest // 2), max(1, tallest // 4)):
+        size = max(1, min(round(width * tall / height), 2 * tall)), tall
+        gap = max(1, tall // 48)  # neighbouring frames can look like one
+        strip = Image.new("RGB", (len(chosen) * (size[0] + gap) - gap, tall), GAP_COLOUR)
+        for place, row in enumerate(chosen):
+            strip.paste(Image.fromarray(frames[row]).resize(size, Image.Resampling.BOX), (place * (size[0] + gap), 0))
+        for quality in _QUALITIES:
+            sink = io.BytesIO()
+            strip.save(sink, "WEBP", quality=quality, method=2)
+            if sink.tell() <= MOST_BYTES:
+                return sink.getvalue()
+    return sink.getvalue()

@@ -1,0 +1,113 @@
+"""A timeline's record -> a chart, PNG: labels over time, the darker the surer. matplotlib is imported when one is drawn."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from videomae_cli.errors import DependencyError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Rows of their own; what is left shares one.
+_MOST_LABELS = 20
+_WIDTH, _ROW, _REST = 12.0, 0.34, 1.25  # inches
+_DPI = 120
+# Okabe and Ito's colours, told apart by colour-blind people too, without black.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7B6FD0")
+_FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Micro Hei", "Noto Sans Arabic")
+_LABEL_CHARACTERS = 32
+# Seconds from one tick of the axis to the next.
+_STEPS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800)
+_MOST_TICKS = 12
+
+
+def timeline_chart(record: dict[str, Any]) -> bytes:
+    """The chart of one video. Raises DependencyError where matplotlib is missing."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.font_manager import fontManager
+    except ImportError:
+        raise DependencyError("charts need matplotlib: pip install matplotlib") from None
+    rows = _rows(record)
+    # No pyplot: it would keep figures, and look for a screen.
+    figure = Figure(figsize=(_WIDTH, _REST + _ROW * max(len(rows), 1)), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    _draw(axes, record, rows)
+    fonts = {font.name for font in fontManager.ttflist}
+    family = [name for name in _FONTS if name in fonts] or ["sans-serif"]
+    for text in [axes.title, *axes.get_xticklabels(), *axes.get_yticklabels()]:
+        text.set_fontfamily(family)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that no font here has
+        figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _rows(record: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Segments by label: in the order of their first one, those that last longest; all others in a row of their own."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for segment in record["segments"]:
+        if segment["label"] is not None:
+            rows.setdefault(segment["label"], []).append(segment)
+    if len(rows) <= _MOST_LABELS:
+        return rows
+    length = {label: sum(s["end"] - s["start"] for s in segments) for label, segments in rows.items()}
+    kept = sorted(rows, key=lambda label: -length[label])[: _MOST_LABELS - 1]
+    rest = [segment for label, segments in rows.items() if label not in kept for segment in segments]
+    others = f"{len(rows) - len(kept)} other labels"
+    return {label: rows[label] for label in rows if label in kept} | {others: rest}
+
+
+def _draw(axes: Axes, record: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> None:
+    start, end = record["start"], max(record["end"], record["start"] + 1e-3)
+    # A segment of a second in two hours is still to be seen.
+    least = (end - start) / (_WIDTH * _DPI)
+    for number, segments in enumerate(rows.values()):
+        bars = [(s["start"], max(s["end"] - s["start"], least)) for s in segments]
+        colour = _COLOURS[number % len(_COLOURS)]
+        tints = [(colour, 0.25 + 0.75 * max(0.0, min(1.0, s["score"]))) for s in segments]
+        axes.broken_barh(bars, (number - 0.38, 0.76), facecolors=tints, linewidth=0)
+    axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
+    axes.set_xlim(start, end)
+    axes.set_yticks(range(len(rows)), [_short(label) for label in rows], parse_math=False)
+    ticks = _ticks(start, end)
+    axes.set_xticks(ticks, [_clock(tick, whole=all(float(t).is_integer() for t in ticks)) for tick in ticks])
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="#d8d8d8", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    name = _printable(PurePath(record["path"]).name)
+    broken = f" — broken off: {record['error']['kind']}" if record["error"] else ""
+    title = f"{name} · {_printable(record['model'])}{broken}"
+    axes.set_title(title if len(title) < 110 else title[:109] + "…", loc="left", fontsize=11, parse_math=False)
+    if not rows:
+        axes.text(0.5, 0.5, "no label reached the threshold", ha="center", va="center", transform=axes.transAxes)
+
+
+def _ticks(start: float, end: float) -> list[float]:
+    step = next((s for s in _STEPS if (end - start) / s <= _MOST_TICKS), 86400 * max(1, round((end - start) / 864000)))
+    first = int(start / step + 1 - 1e-9)
+    return [k * step for k in range(first, int(end / step + 1e-9) + 1)]
+
+
+def _clock(seconds: float, *, whole: bool) -> str:
+    minutes = int(seconds // 60)
+    rest = f"{int(seconds % 60):02}" if whole else f"{seconds % 60:04.1f}"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest}" if minutes >= 60 else f"{minutes}:{rest}"
+
+
+def _short(label: str) -> str:
+    text = _printable(label)
+    return text if len(text) <= _LABEL_CHARACTERS else text[: _LABEL_CHARACTERS - 1] + "…"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text.encode("utf-8", "replace").decode("utf-8"))

@@ -1,0 +1,217 @@
+"""What happens when in long videos: windows through a classifier, and their scores made segments."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from videomae_cli.errors import ModelOutputError, VideoError, VideoMAEError
+from videomae_cli.pipeline.batches import Halving
+from videomae_cli.pipeline.classify import Classifier
+from videomae_cli.pipeline.windows import WindowAssembler, WindowClip
+from videomae_cli.results import Failure, Segment, Source, Thumbnail, Timeline, Window
+from videomae_cli.segments import NO_LABEL, SegmentRules, Stretch, find_segments
+from videomae_cli.video import Block, Decoder, FoundVideo, PassRequest, VideoInfo, WindowGrid, WindowSpec
+
+log = logging.getLogger(__name__)
+
+# How far: seconds of the film behind, and in all (0: not known).
+Moved = Callable[[str, float, float], None]
+
+
+@dataclass(frozen=True)
+class TimelineMaker:
+    """A classifier with all that is needed to use it on long files.
+
+    rules: how scores become segments; keep_windows: all windows in the results, with the classifier's `top_k` labels;
+    thumbnails: so many frames of each file.
+    """
+
+    classifier: Classifier
+    windows: WindowSpec
+    rules: SegmentRules = field(default_factory=SegmentRules)
+    keep_windows: bool = False
+    thumbnails: int = 0
+
+    def __call__(
+        self, found: Iterable[FoundVideo], *, decoder: Decoder, moved: Moved | None = None
+    ) -> Iterator[Timeline]:
+        """One result a file, in order. What is wrong with a file is its result, never an exception; where the decoder
+        breaks half way, the result has both the error and the segments until there. moved: told how far a file is."""
+        for video in found:
+            if video.error is not None:
+                yield self._failed(video.path, video.error)
+            else:
+                yield self._one(video.path, decoder, moved or _nowhere)
+
+    def _one(self, path: str, decoder: Decoder, moved: Moved) -> Timeline:
+        began = time.monotonic()
+        scored = Scored(self.classifier, self.thumbnails)
+        transform = self.classifier.preprocessor.frame_transform(crops=1)
+        error: VideoMAEError | None = None
+        info: VideoInfo | None = None
+        last: Block | None = None
+        grid: WindowGrid | None = None
+        try:
+            with decoder.stream(PassRequest(path, self.windows, transform)) as stream:
+                grid, info = stream.head.grid, stream.head.info
+                assert grid is not None
+                assembler = WindowAssembler(grid)
+                total = max((grid.end or info.duration) - grid.start, 0.0)
+                for block in stream:
+                    if block.restarted:
+                        scored = Scored(self.classifier, self.thumbnails)
+                    for clip in assembler.add(block):
+                        scored.add(clip)
+                    if block.info is not None:
+                        last, info = block, block.info
+                    moved(path, min(max(block.through - grid.start, 0.0), total), total)
+            scored.run()
+        except VideoMAEError as problem:
+            log.debug("%s failed", path, exc_info=problem)
+            error = problem
+            scored.try_run()
+        if error is None and not scored.spans:
+            assert grid is not None
+            error = VideoError(f"no frame lies after {grid.start:g} s")
+        if grid is None or info is None or not scored.spans:
+            assert error is not None
+            return self._failed(path, error)
+        result = self._result(path, grid, scored, last, error)
+        return replace(result, source=self._source(info, grid, len(scored.spans)), seconds=time.monotonic() - began)
+
+    def _result(
+        self, path: str, grid: WindowGrid, scored: Scored, last: Block | None, error: VideoMAEError | None
+    ) -> Timeline:
+        whole = grid.ending(last.end) if last is not None else grid
+        end = scored.spans[-1][1] if error is not None or whole.end is None else whole.end
+        scores = np.concatenate(scored.scores)
+        stretches = find_segments(
+            scored.spans,
+            scores,
+            start=grid.start,
+            end=end,
+            window=grid.window,
+            hop=grid.hop,
+            rules=self.rules,
+            independent=self.classifier.multi_label,
+        )
+        return Timeline(
+            path=path,
+            model=self.classifier.name,
+            revision=self.classifier.revision,
+            warnings=last.warnings if last is not None else (),
+            views=len(scored.spans),
+            error=Failure.of(error) if error is not None else None,
+            start=grid.start,
+            end=end,
+            window=grid.window,
+            hop=grid.hop,
+            multi_label=self.classifier.multi_label,
+            segments=tuple(self._segment(stretch) for stretch in stretches),
+            windows=tuple(self._windows(scored, scores)) if self.keep_windows else (),
+            thumbnails=scored.spread_thumbnails(),
+        )
+
+    def _source(self, info: VideoInfo, grid: WindowGrid, count: int) -> Source:
+        words = f"{count} windows of {grid.window:.2f} s" if count > 1 else "1 window"
+        every = f" every {grid.hop:.2f} s" if count > 1 else ""
+        return Source(
+            decoder=info.decoder,
+            sampling=f"{words}{every}, {grid.frames} frames each",
+            frames=(),
+            timestamps=(),
+            crops=1,
+            num_frames=info.num_frames,
+            fps=info.fps,
+            duration=info.duration,
+            width=info.width,
+            height=info.height,
+        )
+
+    def _segment(self, stretch: Stretch) -> Segment:
+        if stretch.label == NO_LABEL:
+            return Segment(stretch.start, stretch.end)
+        label = self.classifier.model.config.id2label[stretch.label]
+        return Segment(stretch.start, stretch.end, label, stretch.label, stretch.score)
+
+    def _windows(self, scored: Scored, scores: npt.NDArray[np.float32]) -> Iterator[Window]:
+        for (start, end), row in zip(scored.spans, scores, strict=True):
+            yield Window(start, end, self.classifier.best(torch.from_numpy(row)))
+
+    def _failed(self, path: str, error: VideoMAEError) -> Timeline:
+        classifier = self.classifier
+        return Timeline(path=path, model=classifier.name, revision=classifier.revision, error=Failure.of(error))
+
+
+@dataclass
+class Scored:
+    """The windows of one file that the model has seen. spans: seconds; scores: (n, L) for each batch of them."""
+
+    classifier: Classifier
+    thumbnails: int
+    spans: list[tuple[float, float]] = field(default_factory=list)
+    scores: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    _waiting: list[WindowClip] = field(default_factory=list)
+    _pictures: list[Thumbnail] = field(default_factory=list)
+    _every: int = 1
+    _seen: int = 0
+
+    def __post_init__(self) -> None:
+        self._forward = Halving(self.classifier.logits, size=self.classifier.batch_size)
+
+    def add(self, clip: WindowClip) -> None:
+        """One more window. Raises a VideoMAEError where the model fails."""
+        self._waiting.append(clip)
+        self._keep_picture(clip)
+        if len(self._waiting) >= self._forward.size:
+            self.run()
+
+    def run(self) -> None:
+        """See to the windows that wait for a batch to be full."""
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        # (n, T, h, w, 3)
+        output = self._forward(np.stack([clip.frames for clip in waiting]))
+        if isinstance(output, VideoMAEError):
+            raise output
+        if not torch.isfinite(output).all():
+            raise ModelOutputError(f"{self.classifier.name} gives scores that are no numbers: its weights are damaged")
+        scores = output.sigmoid() if self.classifier.multi_label else output.softmax(dim=-1)
+        self.scores.append(scores.numpy())
+        self.spans += [(clip.start, clip.end) for clip in waiting]
+
+    def try_run(self) -> None:
+        """The same where something is wrong already: what can still be known is kept."""
+        try:
+            self.run()
+        except VideoMAEError as error:
+            log.debug("the rest of the windows failed too", exc_info=error)
+
+    def _keep_picture(self, clip: WindowClip) -> None:
+        """Of every so many windows the middle frame; with a long film the distances double."""
+        if not self.thumbnails:
+            return
+        if self._seen % self._every == 0:
+            middle = len(clip.frames) // 2
+            moment = clip.start + (middle + 0.5) * (clip.end - clip.start) / len(clip.frames)
+            self._pictures.append(Thumbnail(moment, clip.frames[middle].copy()))
+            if len(self._pictures) >= 4 * self.thumbnails:
+                self._pictures, self._every = self._pictures[::2], 2 * self._every
+        self._seen += 1
+
+    def spread_thumbnails(self) -> tuple[Thumbnail, ...]:
+        """As many as were asked for, evenly."""
+        rows = np.unique(np.linspace(0, len(self._pictures) - 1, self.thumbnails).round().astype(int))
+        return tuple(self._pictures[row] for row in rows) if self._pictures else ()
+
+
+def _nowhere(path: str, at: float, total: float) -> None:
+    """Nobody wants to know how far a file is."""

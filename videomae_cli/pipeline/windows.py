@@ -1,0 +1,79 @@
+"""Blocks of a file's frames -> the clips of its windows: frames that windows share are there once."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from videomae_cli.video import Block, WindowGrid
+from videomae_cli.video.windows import GRACE
+
+Frame = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class WindowClip:
+    """One window: seconds, its frames (T, h, w, 3) uint8, and their numbers in the file."""
+
+    start: float
+    end: float
+    frames: Frame
+    numbers: tuple[int, ...]
+
+
+class WindowAssembler:
+    """Takes blocks in order and gives windows as they become complete. Holds the frames of about one window."""
+
+    def __init__(self, grid: WindowGrid) -> None:
+        self.grid = grid
+        self._spans = grid.spans()
+        self._next = next(self._spans, None)
+        self._shown: list[float] = []  # since when each frame is on screen
+        self._numbers: list[int] = []
+        self._frames: list[Frame] = []
+        self._given = -math.inf  # the end of the last window
+
+    def add(self, block: Block) -> Iterator[WindowClip]:
+        """The windows that are complete with this block."""
+        if block.restarted:
+            self.__init__(self.grid)  # type: ignore[misc]
+        self._shown += [time - GRACE for time in block.times]
+        self._numbers += block.numbers
+        self._frames += list(block.frames)
+        while self._next is not None and self._complete(self._next, block):
+            yield self._clip(self._next)
+            self._given = self._next[1]
+            self._next = next(self._spans, None)
+        if block.last:
+            yield from self._rest(self.grid.ending(block.end))
+        else:
+            self._forget(block.through)
+
+    def _complete(self, span: tuple[float, float], block: Block) -> bool:
+        if block.last and span[1] > block.end + GRACE:
+            return False  # the file ends earlier than its packets said
+        ends_later = self.grid.end is None and span[1] > block.through
+        return not ends_later and self.grid.moments(span)[-1] <= block.through
+
+    def _rest(self, grid: WindowGrid) -> Iterator[WindowClip]:
+        """The last window, where the end was not known in time: from the frames there are."""
+        self._next = None
+        if self._frames and grid.end is not None and grid.end > self._given + GRACE and grid.end > grid.start:
+            yield self._clip((max(grid.start, grid.end - grid.window), grid.end))
+
+    def _clip(self, span: tuple[float, float]) -> WindowClip:
+        rows = [max(bisect_right(self._shown, moment) - 1, 0) for moment in self.grid.moments(span)]
+        frames = np.stack([self._frames[row] for row in rows])
+        return WindowClip(span[0], span[1], frames, tuple(self._numbers[row] for row in rows))
+
+    def _forget(self, through: float) -> None:
+        """Frames that no window to come shows: neither the next one nor one that ends here."""
+        first = min(self._next[0] if self._next is not None else through, through - self.grid.window)
+        row = bisect_right(self._shown, first) - 1
+        if row > 0:
+            del self._shown[:row], self._numbers[:row], self._frames[:row]

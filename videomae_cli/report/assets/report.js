@@ -1,0 +1,302 @@
+"use strict";
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const data = JSON.parse(byId("data").textContent);
+  const root = document.documentElement;
+  const COLOURS = 11, HISTOGRAM = 12;
+
+  const make = (kind, name, text) => {
+    const element = document.createElement(kind);
+    if (name) element.className = name;
+    if (text !== undefined) element.textContent = text;
+    return element;
+  };
+  const number = (value) => value.toLocaleString("en");
+  const percent = (value) => (value * 100).toFixed(value > 0 && value < 0.001 ? 2 : 1) + "%";
+  const clock = (seconds) => {
+    const tenths = Math.round(seconds * 10), whole = Math.floor(tenths / 10);
+    const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+    const two = (part) => String(part).padStart(2, "0");
+    return (parts[0] ? `${parts[0]}:${two(parts[1])}` : String(parts[1])) + `:${two(parts[2])}.${tenths % 10}`;
+  };
+
+  // --- what is known of each file -------------------------------------------------------------
+
+  const entries = data.entries.map((entry, place) => {
+    const cut = entry.path.lastIndexOf("/");
+    const labels = entry.labels || [], timeline = entry.timeline || [];
+    // In the histogram a file counts for its best label; one with a timeline for all labels in it.
+    const counted = timeline.length ? [...new Set(timeline.map((s) => s[2]).filter((l) => l != null))]
+      : labels.length ? [labels[0][0]] : [];
+    const state = entry.error ? "failed" : "ok";
+    const scores = timeline.length ? timeline.map((s) => s[3] || 0) : labels.map((l) => l[1]);
+    const words = [entry.path, ...labels.map((l) => l[0]), ...counted, state, ...(entry.error || [])];
+    return {
+      ...entry, place, labels, timeline, counted, state,
+      name: entry.path.slice(cut + 1), folder: cut > 0 ? entry.path.slice(0, cut) : "",
+      score: scores.length ? Math.max(...scores) : null,
+      text: words.join("\n").toLowerCase(), element: null,
+    };
+  });
+  const counts = new Map();
+  for (const entry of entries) for (const label of entry.counted) counts.set(label, (counts.get(label) || 0) + 1);
+  const ranked = [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+  const rank = new Map(ranked.map(([label], place) => [label, place]));
+  // Colours are of labels, the same in every timeline; where there are more labels, the rest is grey.
+  const colour = (label) => (label == null ? "transparent" : `var(--g${Math.min(rank.get(label), COLOURS)})`);
+
+  // --- one file ---------------------------------------------------------------------------------
+
+  function bars(parent, labels) {
+    for (const [name, value, text] of labels) {
+      const bar = make("span", "bar"), fill = make("i");
+      fill.style.width = `${Math.max(0, Math.min(1, value)) * 100}%`;
+      bar.append(fill);
+      bar.setAttribute("aria-hidden", "true");
+      parent.append(make("span", "name", name), bar, make("span", "value", text));
+    }
+  }
+
+  function strip(entry) {
+    const source = byId("p" + entry.place);
+    if (!source) return null;
+    const image = make("img", "strip");
+    const seen = entry.seen ? `, from ${clock(entry.seen[0])} to ${clock(entry.seen[1])}` : "";
+    image.alt = `Frames of ${entry.name} that the model saw${seen}`;
+    image.decoding = "async";
+    image.addEventListener("load", () => { image.style.aspectRatio = `${image.naturalWidth} / ${image.naturalHeight}`; });
+    image.src = source.textContent;
+    return image;
+  }
+
+  function timeline(entry) {
+    const box = make("div", "lines"), line = make("div", "line"), told = make("p", "told");
+    const segments = entry.timeline;
+    const first = Math.min(0, ...segments.map((s) => s[0]));
+    const last = Math.max(entry.duration || 0, ...segments.map((s) => s[1]));
+    const parts = segments.map(([start, end, label]) => {
+      const part = make("i");
+      part.style.left = `${((start - first) / (last - first)) * 100}%`;
+      part.style.width = `${((end - start) / (last - first)) * 100}%`;
+      part.style.background = colour(label);
+      line.append(part);
+      return part;
+    });
+    const words = ([start, end, label, score]) =>
+      `${label == null ? "no label" : label}, ${clock(start)} – ${clock(end)}` + (score == null ? "" : `, ${percent(score)}`);
+    let current = -1;
+    const show = (place) => {
+      if (current >= 0) parts[current].classList.remove("current");
+      current = place;
+      told.replaceChildren();
+      if (place >= 0) {
+        parts[place].classList.add("current");
+        const key = make("span", "key", words(segments[place]));
+        key.style.setProperty("--key", colour(segments[place][2]));
+        told.append(key);
+        box.setAttribute("aria-valuenow", place + 1);
+        box.setAttribute("aria-valuetext", words(segments[place]));
+        return;
+      }
+      for (const label of entry.counted) {
+        const key = make("span", "key", label);
+        key.style.setProperty("--key", colour(label));
+        told.append(key);
+      }
+    };
+    const at = (event) => {
+      const area = line.getBoundingClientRect();
+      const time = first + ((event.clientX - area.left) / area.width) * (last - first);
+      for (let i = parts.length - 1; i >= 0; i--) if (segments[i][0] <= time && time <= segments[i][1]) return i;
+      return -1;
+    };
+    box.tabIndex = 0;
+    box.setAttribute("role", "slider");
+    box.setAttribute("aria-label", `Timeline of ${entry.name}: arrow keys go from segment to segment`);
+    box.setAttribute("aria-valuemin", 1);
+    box.setAttribute("aria-valuemax", segments.length);
+    box.setAttribute("aria-valuenow", 1);
+    box.setAttribute("aria-valuetext", words(segments[0]));
+    line.addEventListener("pointermove", (event) => show(at(event)));
+    line.addEventListener("pointerdown", (event) => show(at(event)));
+    line.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") show(-1); });
+    box.addEventListener("blur", () => show(-1));
+    box.addEventListener("keydown", (event) => {
+      const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, Home: -Infinity, End: Infinity };
+      if (!(event.key in steps) || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      show(Math.max(0, Math.min(parts.length - 1, (current < 0 && steps[event.key] > 0 ? -1 : current) + steps[event.key])));
+    });
+    box.append(line, told);
+    show(-1);
+    return box;
+  }
+
+  function fill(entry) {
+    const body = make("div", "body"), labels = make("div", "labels");
+    for (const [name, value] of entry.labels) {
+      const row = make("div", "label");
+      bars(row, [[name, value, percent(value)]]);
+      if (entry.share) row.querySelector(".bar i").style.background = colour(name);
+      labels.append(row);
+    }
+    const image = strip(entry);
+    if (entry.share) labels.append(make("p", "share", "share of the time"));
+    const film = make("div", "film"), roll = make("div", "roll");
+    if (image) { roll.append(image); film.append(roll); } else body.classList.add("bare");
+    const meta = [];
+    if (entry.duration != null) meta.push(clock(entry.duration));
+    if (entry.size) meta.push(entry.size.join(" × "));
+    if (entry.fps) meta.push(`${entry.fps} fps`);
+    if (entry.sampling) meta.push(entry.sampling);
+    if (meta.length) film.append(make("p", "meta", meta.join(" · ")));
+    for (const warning of entry.warnings || []) film.append(make("p", "warning", `⚠ ${warning}`));
+    if (film.childNodes.length) body.append(film);
+    if (entry.labels.length) body.append(labels);
+    if (body.childNodes.length) entry.element.append(body);
+    if (entry.timeline.length) entry.element.append(timeline(entry));
+    entry.element.dataset.filled = "yes";
+  }
+
+  const near = new IntersectionObserver((seen) => {
+    for (const { target, isIntersecting } of seen) {
+      if (!isIntersecting) continue;
+      near.unobserve(target);
+      fill(entries[target.dataset.place]);
+    }
+  }, { rootMargin: "800px 0px" });
+
+  // Names and failures are there at once, so that the browser's own search finds them; the rest as it comes near.
+  function build(entry) {
+    const element = make("li", entry.error ? "entry failed" : "entry"), title = make("div", "title");
+    title.append(make("h3", "", entry.name));
+    if (entry.folder) title.append(make("span", "folder", entry.folder));
+    element.append(title);
+    if (entry.error) {
+      const error = make("p", "error");
+      error.append(make("span", "kind", `failed: ${entry.error[0].replaceAll("_", " ")}`), entry.error[1]);
+      element.append(error);
+    }
+    element.dataset.place = entry.place;
+    entry.element = element;
+    near.observe(element);
+  }
+
+  // --- filter and sort --------------------------------------------------------------------------
+
+  let label = null, state = null;
+  const byNumber = (value, sign) => (a, b) => {
+    const x = value(a), y = value(b);
+    if (x == null || y == null) return (x == null) - (y == null) || a.place - b.place;
+    return sign * (x - y) || a.place - b.place;
+  };
+  const names = new Intl.Collator("en", { numeric: true });
+  const ORDERS = {
+    order: (a, b) => a.place - b.place,
+    name: (a, b) => names.compare(a.name, b.name) || names.compare(a.folder, b.folder) || a.place - b.place,
+    best: byNumber((e) => e.score, -1), worst: byNumber((e) => e.score, 1),
+    long: byNumber((e) => e.duration, -1), short: byNumber((e) => e.duration, 1),
+  };
+  function sort() {
+    const list = document.createDocumentFragment();
+    for (const entry of [...entries].sort(ORDERS[byId("sort").value])) list.append(entry.element);
+    byId("entries").append(list);
+  }
+  function filter() {
+    const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+    let found = 0;
+    for (const entry of entries) {
+      const kept = (state === null || state === entry.state || (entry.error && state === "!" + entry.error[0]))
+        && (label === null || entry.counted.includes(label)) && words.every((word) => entry.text.includes(word));
+      entry.element.hidden = !kept;
+      found += kept;
+    }
+    const all = !words.length && label === null && state === null;
+    byId("found").textContent = all ? "" : `${number(found)} of ${number(entries.length)}`;
+    byId("clear").hidden = all;
+    byId("nothing").hidden = found > 0;
+    for (const button of document.querySelectorAll("#histogram button"))
+      button.setAttribute("aria-pressed", String(label === button.dataset.label));
+    for (const button of document.querySelectorAll("#states button"))
+      button.setAttribute("aria-pressed", String(state === (button.dataset.state || null)));
+  }
+
+  // --- the top ------------------------------------------------------------------------------------
+
+  function buildStates() {
+    const failed = entries.filter((entry) => entry.error).length, kinds = new Map();
+    for (const { error } of entries) if (error) kinds.set(error[0], (kinds.get(error[0]) || 0) + 1);
+    const states = [["", entries.length === 1 ? "file" : "files", entries.length], ["ok", "done", entries.length - failed]];
+    if (failed) states.push(["failed", "failed", failed]);
+    if (kinds.size > 1) for (const [kind, count] of [...kinds].sort((a, b) => b[1] - a[1])) states.push(["!" + kind, kind.replaceAll("_", " "), count]);
+    for (const [key, name, count] of states) {
+      const item = make("li"), button = make("button", key && key !== "ok" ? "bad" : "");
+      button.type = "button";
+      button.dataset.state = key;
+      button.append(make("span", "count", number(count)), make("span", "", name));
+      button.addEventListener("click", () => { state = state === key ? null : key || null; filter(); });
+      item.append(button);
+      byId("states").append(item);
+    }
+  }
+  function buildHistogram() {
+    if (!ranked.length) return;
+    const timed = entries.some((entry) => entry.timeline.length);
+    byId("histogram-title").textContent = timed ? "Files in which a label occurs" : "Files by best label";
+    ranked.forEach(([name, count], place) => {
+      const item = make("li"), button = make("button");
+      button.type = "button";
+      button.dataset.label = name;
+      bars(button, [[name, count / ranked[0][1], number(count)]]);
+      if (timed) button.querySelector(".bar i").style.background = colour(name);
+      button.addEventListener("click", () => { label = label === name ? null : name; filter(); });
+      item.append(button);
+      item.hidden = place >= HISTOGRAM;
+      byId("histogram").append(item);
+    });
+    if (ranked.length <= HISTOGRAM) return;
+    const more = byId("more"), rest = ranked.length - HISTOGRAM;
+    more.hidden = false;
+    const tell = (open) => {
+      more.textContent = open ? "Show fewer" : `Show ${number(rest)} more`;
+      more.setAttribute("aria-expanded", String(open));
+      [...byId("histogram").children].forEach((item, place) => { item.hidden = !open && place >= HISTOGRAM; });
+    };
+    more.addEventListener("click", () => tell(more.getAttribute("aria-expanded") !== "true"));
+    tell(false);
+  }
+  function buildFacts() {
+    byId("about").textContent = data.about;
+    for (const [name, values] of Object.entries(data.facts)) {
+      if (name === "version") continue;   // in the line above
+      const row = make("div");
+      row.append(make("dt", "", name), make("dd", "", values.slice(0, 4).join(", ") + (values.length > 4 ? ", …" : "")));
+      byId("facts").append(row);
+    }
+  }
+
+  // --- light and dark -----------------------------------------------------------------------------
+
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
+  const tellTheme = () => { byId("theme").textContent = dark() ? "Light theme" : "Dark theme"; };
+  byId("theme").addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; tellTheme(); });
+  system.addEventListener("change", tellTheme);
+
+  byId("filter").addEventListener("input", filter);
+  byId("sort").addEventListener("change", sort);
+  byId("clear").addEventListener("click", () => { byId("filter").value = ""; label = state = null; filter(); byId("filter").focus(); });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "/" && document.activeElement !== byId("filter")) { event.preventDefault(); byId("filter").focus(); }
+    if (event.key === "Escape" && document.activeElement === byId("filter")) { byId("filter").value = ""; filter(); }
+  });
+
+  entries.forEach(build);
+  buildFacts();
+  buildStates();
+  buildHistogram();
+  sort();
+  filter();
+  tellTheme();
+  root.dataset.ready = "yes";
+})();

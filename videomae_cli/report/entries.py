@@ -1,0 +1,64 @@
+"""A record -> what the page tells of its file: short, since a page holds thousands, and plain, since it is JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from videomae_cli.results import Record
+
+Segments = Sequence[Mapping[str, Any]]
+
+# What a job has in common; told once, on top.
+FACTS = ("model", "revision", "fingerprint", "version", "shard")
+_MOST_LABELS = 10
+
+
+def make_entry(record: Record, segments: Segments | None, duration: float | None) -> dict[str, Any]:
+    """What is shown of one file. Without `segments` and `duration`, those of the record count, if it has some.
+
+    labels: [name, 0 to 1], best first: scores, or with segments the share of the time; timeline: [start, end, label, score]
+    for each segment; what is not known is left out.
+    """
+    segments = record.get("segments") if segments is None else segments
+    duration = record.get("duration") if duration is None else duration
+    times = [time for clip in record.get("timestamps") or () for time in clip]
+    entry = {
+        "index": record["index"],
+        "path": record["path"],
+        "labels": [[p["label"], _rounded(p["score"], 4)] for p in (record.get("predictions") or ())[:_MOST_LABELS]],
+        "timeline": [
+            [_rounded(s["start"], 2), _rounded(s["end"], 2), s.get("label"), _rounded(s.get("score"), 4)]
+            for s in segments or ()
+        ],
+        "duration": _rounded(duration, 2),
+        "seen": [_rounded(min(times), 2), _rounded(max(times), 2)] if times else None,
+        "size": [record["width"], record["height"]] if record.get("width") and record.get("height") else None,
+        "fps": _rounded(record.get("fps"), 2),
+        "sampling": record.get("sampling"),
+        "warnings": list(record.get("warnings") or ()),
+        "error": [record["error"]["kind"], record["error"]["message"]] if record.get("error") else None,
+    }
+    if entry["timeline"] and not entry["labels"]:
+        entry["labels"], entry["share"] = _shares(entry["timeline"]), 1
+    return {name: value for name, value in entry.items() if value not in (None, [])}
+
+
+def facts_of(record: Record) -> dict[str, str]:
+    """What the record says of its job."""
+    return {name: str(record[name]) for name in FACTS if record.get(name) is not None}
+
+
+def _shares(timeline: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """The labels of a timeline by their share of its time, longest first."""
+    seconds: dict[str, float] = {}
+    for start, end, label, _ in timeline:
+        if label is not None:
+            seconds[label] = seconds.get(label, 0.0) + max(0.0, end - start)
+    total = max(end for _, end, _, _ in timeline) - min(start for start, *_ in timeline)
+    ranked = sorted(seconds.items(), key=lambda item: -item[1])[:_MOST_LABELS]
+    return [[label, round(time / total, 4) if total > 0 else 0.0] for label, time in ranked]
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

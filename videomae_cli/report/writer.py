@@ -1,0 +1,133 @@
+"""Entries and strips -> the page: kept on disk while a job runs, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, cast
+
+from videomae_cli.errors import OutputError
+from videomae_cli.pages import Document, in_script, picture_script
+from videomae_cli.report.entries import FACTS, Segments, facts_of, make_entry
+from videomae_cli.report.spool import Line, Spool
+from videomae_cli.results import Record
+from videomae_cli.writers import is_special, linked, whole_file
+
+_MARK = b'<meta name="generator" content="videomae report">'
+
+
+def is_report(file: Path) -> bool:
+    """Whether a file is a page written here."""
+    try:
+        with file.open("rb") as stream:
+            return _MARK in stream.read(4096)
+    except OSError:
+        return False
+
+
+class ReportWriter:
+    """A report on its way. Use as a context manager: `add` each file in order; when the block ends well, the page is there.
+
+    A job that may be killed calls `begin` first, with the file that keeps its entries, and `finish` when it is through.
+    title: what the files are; about: a line on how they were looked at. overwrite: whether a file may be replaced.
+    Raises OutputError where the page can't be written, as soon as that can be known, or would replace something.
+    """
+
+    def __init__(self, output: Path, *, title: str, about: str, overwrite: bool = False) -> None:
+        self.output = output
+        self._title, self._about, self._overwrite = title, about, overwrite
+        self._spool: Spool | None = None
+        self._finished = False
+
+    def __enter__(self) -> ReportWriter:
+        with self._reported():
+            if self.output.is_dir():
+                raise OutputError(f"{self.output} is a folder: give a file name to write to")
+            if self.output.exists() and not is_special(self.output) and not self._overwrite:
+                raise OutputError(f"{self.output} is there already: --overwrite replaces it")
+            # Told now, and not after hours of work: a folder that isn't there or can't be written.
+            self._use(self._temporary())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None and not self._finished:
+                self.finish()
+        finally:
+            if self._spool is not None:
+                self._spool.close()
+                self._spool = None
+
+    def begin(self, kept: Path, records: Iterable[Record]) -> None:
+        """Keep the entries in a file from now on, and go on with those in it that belong to `records`, what earlier runs
+        have done. A record without an entry there is shown without pictures; what is in the file beyond them is cut off."""
+        with self._reported():
+            if not kept.exists():
+                kept.touch()
+            self._use(cast(BinaryIO, kept.open("r+b", buffering=0)))
+            assert self._spool is not None
+            self._spool.recover(records)
+
+    def add(
+        self,
+        record: Record,
+        strip: bytes | None = None,
+        segments: Segments | None = None,
+        duration: float | None = None,
+    ) -> None:
+        """One more file. record: as `results` gives it; strip: a picture (WebP or JPEG) of frames side by side;
+        segments: {start, end, label, score} each, in seconds; duration: seconds. Both default to the record's own."""
+        assert self._spool is not None, "a context manager"
+        with self._reported():
+            self._spool.append(Line(facts_of(record), make_entry(record, segments, duration), strip))
+
+    def finish(self) -> None:
+        """Write the page."""
+        assert self._spool is not None, "a context manager"
+        with whole_file(self.output) as sink:
+            self._write(self._spool, sink)
+        self._finished = True
+
+    def drop(self) -> None:
+        """Write nothing: there is nothing new to tell."""
+        self._finished = True
+
+    def _write(self, spool: Spool, sink: BinaryIO) -> None:
+        """In two passes, one line at a time: a page may be larger than what one would like to have in memory."""
+        document = Document("videomae_cli.report", "report", title=self._title)
+        facts: dict[str, dict[str, None]] = {name: {} for name in FACTS}
+        sink.write(document.head)
+        sink.write(b'{"entries":[')
+        for number, line in enumerate(spool.lines()):
+            for name, value in line.facts.items():
+                facts.setdefault(name, {})[value] = None
+            sink.write((b",\n" if number else b"\n") + in_script(line.entry).encode())
+        told = {name: list(values) for name, values in facts.items() if values}
+        sink.write(f'],"about":{in_script(self._about)},"facts":{in_script(told)}}}'.encode())
+        sink.write(document.middle)
+        for number, line in enumerate(spool.lines()):
+            if line.strip is not None:
+                sink.write(picture_script(number, line.strip))
+        sink.write(document.tail)
+
+    def _use(self, file: BinaryIO) -> None:
+        if self._spool is not None:
+            self._spool.close()
+        self._spool = Spool(file)
+
+    def _temporary(self) -> BinaryIO:
+        """A file without a name, where the page will be: nothing is left of it, whatever happens."""
+        folder = None if is_special(self.output) else linked(self.output).parent
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=folder, buffering=0))
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"can't write {self.output}: {error.strerror or error}") from None

@@ -1,0 +1,187 @@
+"""A source that does not wait: a camera or an address. Its newest complete window, whenever somebody asks for one.
+
+Runs in the decoding process (`worker`). A thread reads all the time and keeps the frames that windows show, resized; a
+window that nobody has fetched when the next one is complete is dropped, so that nobody falls behind. Where decoding itself
+is too slow for the source, only keyframes are decoded until it has caught up. A recording behind an address (one whose
+length is known) can wait, so nothing of it is dropped.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from videomae_cli.errors import DecodeError, VideoError
+from videomae_cli.video.preprocess import FrameTransform
+from videomae_cli.video.sources import AddressSource, CameraSource, LiveSource, shown
+from videomae_cli.video.windows import GRACE, WindowGrid, WindowSpec
+
+Frame = npt.NDArray[np.uint8]
+
+# So long a call waits for a window before it says that there is none yet.
+_WAIT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class LiveRequest:
+    """source: an address, or the number of a camera; timeout: seconds that it may be silent, None for ever."""
+
+    source: str | int
+    windows: WindowSpec
+    transform: FrameTransform
+    timeout: float | None
+
+
+@dataclass(frozen=True)
+class LiveHead:
+    """An open source. token: for `next_window`; name: for people; live: whether it does not wait."""
+
+    token: int
+    name: str
+    grid: WindowGrid
+    fps: float
+    width: int
+    height: int
+    live: bool
+
+
+@dataclass(frozen=True)
+class LiveWindow:
+    """The newest window: seconds since the first frame, its frames (T, h, w, 3) uint8, when it was complete (seconds since
+    1970), and how many frames of the source were dropped between it and the one before."""
+
+    start: float
+    end: float
+    frames: Frame
+    moment: float
+    dropped: int
+
+
+@dataclass(frozen=True)
+class LiveEnd:
+    """The source has ended; dropped: frames after the last window that were not decoded, to keep up."""
+
+    dropped: int
+
+
+class _Live:
+    """A source that is being read, and its newest window."""
+
+    def __init__(self, request: LiveRequest) -> None:
+        # What this loads takes seconds, in which a source that is open would be falling behind.
+        request.transform(np.zeros((16, 16, 3), np.uint8))
+        source: LiveSource
+        if isinstance(request.source, int):
+            source = CameraSource(request.source)
+        else:
+            source = AddressSource(request.source, request.timeout)
+        self.source, self._transform = source, request.transform
+        self.grid = request.windows.grid(fps=source.fps, end=None)
+        self._changed = threading.Condition()
+        self._newest: LiveWindow | None = None
+        self._error: VideoError | None = None
+        self._over = self._stopped = False
+        self._told, self._told_skipped = 0.0, 0  # the end of the window fetched last, and frames not decoded until then
+        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+        self._thread.start()
+
+    def next(self) -> LiveWindow | LiveEnd | None:
+        """The newest window, None if there is none yet. Raises the error that ended the source."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._newest is not None or self._over, _WAIT_SECONDS)
+            if self._newest is not None:
+                window, self._newest = self._newest, None
+                self._told, self._told_skipped = window.end, self.source.skipped
+                self._changed.notify_all()
+                return window
+            if not self._over:
+                return None
+            if self._error is not None:
+                raise self._error
+            return LiveEnd(self.source.skipped - self._told_skipped)
+
+    def close(self) -> None:
+        """Stop reading. A source that does not even say that it has nothing ends with the process."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._thread.join(_WAIT_SECONDS)
+        if not self._thread.is_alive():
+            self.source.close()
+
+    def _run(self) -> None:
+        try:
+            self._read()
+        except VideoError as error:
+            self._error = error
+        except Exception as error:  # in a thread nobody else would hear of it
+            self._error = DecodeError(f"the decoder failed: {type(error).__name__}: {' '.join(str(error).split())}")
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+    def _read(self) -> None:
+        """Frames -> windows: a frame is on screen until the next one comes, as in a file."""
+        spans, moments = self.grid.spans(), self.grid.all_moments()
+        span, moment = next(spans), next(moments)
+        kept: deque[tuple[float, Frame]] = deque()
+        held: Any = None
+        held_at = 0.0
+        for seen, (now, frame) in enumerate(self.source.frames()):
+            if self._stopped:
+                return
+            if held is not None and moment < now - GRACE:
+                kept.append((held_at - GRACE, self._transform(self.source.picture(held))[0]))
+                while moment < now - GRACE:
+                    moment = next(moments)
+            held, held_at = frame, now
+            while span[1] <= now + GRACE and kept:
+                self._complete(span, kept, rate=seen / now)
+                span = next(spans)
+                while len(kept) > 1 and kept[1][0] <= span[0]:
+                    kept.popleft()
+        if held is not None and span[0] == 0.0:
+            # Shorter than a window: then one window is all of it.
+            kept.append((held_at - GRACE, self._transform(self.source.picture(held))[0]))
+            self._complete((0.0, held_at + 1 / self.source.fps), kept, rate=self.source.fps)
+
+    def _complete(self, span: tuple[float, float], kept: deque[tuple[float, Frame]], *, rate: float) -> None:
+        """The newest window is this one. rate: frames a second that were decoded."""
+        frames, row = [], 0
+        for moment in self.grid.moments(span):
+            while row + 1 < len(kept) and kept[row + 1][0] <= moment:
+                row += 1
+            frames.append(kept[row][1])
+        with self._changed:
+            if not self.source.live:
+                self._changed.wait_for(lambda: self._newest is None or self._stopped)
+            missed = max(0.0, span[0] - self._told) * rate if self._told else 0.0
+            dropped = round(missed) + self.source.skipped - self._told_skipped
+            self._newest = LiveWindow(span[0], span[1], np.stack(frames), time.time(), dropped)
+            self._changed.notify_all()
+
+
+_tokens = count()
+_open: dict[int, _Live] = {}
+
+
+def open_live(request: LiveRequest) -> LiveHead:
+    """Begin to read. Raises VideoNotFoundError or NotAVideoError."""
+    live = _Live(request)
+    token = next(_tokens)
+    _open[token] = live
+    source = live.source
+    name = f"camera {request.source}" if isinstance(request.source, int) else shown(request.source)
+    return LiveHead(token, name, live.grid, source.fps, source.width, source.height, source.live)
+
+
+def next_window(token: int) -> LiveWindow | LiveEnd | None:
+    """The newest window, None if none is complete yet. Raises a VideoError where the source broke off."""
+    return _open[token].next()

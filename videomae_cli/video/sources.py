@@ -1,0 +1,207 @@
+"""Sources that don't wait, opened and read frame by frame: cameras with OpenCV, addresses with PyAV.
+
+Addresses: http(s), rtsp(s), rtmp(s), udp, tcp, rtp, and HLS over http(s), as PyAV's wheels have them; not srt.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import re
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from videomae_cli.errors import DecodeError, NotAVideoError, VideoNotFoundError
+from videomae_cli.video.native import load_av, load_cv2
+
+Frame = npt.NDArray[np.uint8]
+
+# Never "file": a playlist from outside must not name files of this machine.
+PROTOCOLS = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "tcp", "udp", "rtp")
+_INNER_PROTOCOLS = (*PROTOCOLS, "tls", "crypto", "httpproxy", "rtmpt", "ffrtmphttp", "ffrtmpcrypt", "data")
+_LAG_SECONDS = 1.0
+# A read that took so long had to wait for the source: whoever waits is not behind.
+_WAITED_SECONDS = 0.02
+_CAMERA_RATE = 30.0
+
+
+def check_address(address: str) -> None:
+    """Raises VideoNotFoundError for an address of a kind that can't be read."""
+    scheme = address.partition("://")[0].lower()
+    if scheme not in PROTOCOLS:
+        raise VideoNotFoundError(f"{shown(address)} is no address that can be read: {', '.join(PROTOCOLS)}")
+
+
+def shown(address: str) -> str:
+    """An address for people, without the password in it."""
+    return repr(re.sub(r"(://[^/@:]*:)[^/@]*@", r"\1***@", address))
+
+
+class LiveSource(Protocol):
+    """fps; width, height: pixels; live: whether it does not wait; skipped: frames not decoded to keep up."""
+
+    fps: float
+    width: int
+    height: int
+    live: bool
+    skipped: int
+
+    def frames(self) -> Iterator[tuple[float, Any]]:
+        """Seconds since the first, and what `picture` takes."""
+
+    def picture(self, frame: Any) -> Frame:
+        """Upright RGB (H, W, 3) uint8, square pixels."""
+
+    def close(self) -> None: ...
+
+
+class AddressSource:
+    """A stream behind an address, through PyAV."""
+
+    def __init__(self, address: str, timeout: float | None) -> None:
+        check_address(address)
+        self._av: Any = load_av()
+        self._name = shown(address)
+        self._address = address
+        limits = None if timeout is None else (timeout, timeout)
+        options = {"protocol_whitelist": ",".join(_INNER_PROTOCOLS), "rtsp_transport": "tcp"}
+        try:
+            self._container = self._av.open(address, options=options, timeout=limits, metadata_errors="replace")
+        except (self._av.FFmpegError, ValueError, UnicodeError) as error:
+            raise VideoNotFoundError(f"can't open {self._name}: {self._reason(error)}") from None
+        if not self._container.streams.video:
+            self.close()
+            raise NotAVideoError(f"{self._name} holds no video")
+        self._stream = self._container.streams.video[0]
+        self._context = self._stream.codec_context
+        if self._context is None:
+            self.close()
+            raise NotAVideoError(f"{self._name} holds video in a format that nothing here decodes")
+        self._stream.thread_type = "AUTO"
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self.fps = float(rate) if rate and 0 < rate <= 1000 else 25.0
+        aspect = self._stream.sample_aspect_ratio or 1
+        self.height = self._context.height
+        self.width = max(1, round(self._context.width * aspect)) if 0.2 <= aspect <= 5 else self._context.width
+        self.live = not (self._container.duration or self._stream.duration)
+        self.skipped = 0
+
+    def frames(self) -> Iterator[tuple[float, Any]]:
+        clock, pace = _Clock(1 / self.fps), _Pace()
+        base = float(self._stream.time_base or 0)
+        packets = self._container.demux(self._stream)
+        while True:
+            asked = time.monotonic()
+            try:
+                packet = next(packets)
+                decoded = packet.decode() if packet.size else []
+            except (StopIteration, self._av.EOFError):
+                break
+            except self._av.InvalidDataError:
+                continue  # one bad picture is not the end of the stream
+            except (self._av.FFmpegError, OSError) as error:
+                if self._is_end(error):
+                    break
+                raise DecodeError(f"{self._name} broke off: {self._reason(error)}") from None
+            if self.live and packet.dts is not None:
+                behind = pace.behind(packet.dts * base, time.monotonic() - asked)
+                self._context.skip_frame = "NONKEY" if behind else "DEFAULT"
+                self.skipped += behind and not decoded
+            for frame in decoded:
+                yield clock.at(math.nan if frame.pts is None else frame.pts * base), frame
+        try:
+            for frame in self._context.decode(None):
+                yield clock.at(math.nan if frame.pts is None else frame.pts * base), frame
+        except self._av.FFmpegError:
+            return
+
+    def picture(self, frame: Any) -> Frame:
+        pixels = frame.to_ndarray(format="rgb24", width=self.width, height=self.height)
+        return np.ascontiguousarray(np.rot90(pixels, int(frame.rotation) // 90))
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _is_end(self, error: Exception) -> bool:
+        """FFmpeg 8 calls it an error when a server that never said how much it will send has sent it."""
+        of_unknown_size = self._address.lower().startswith("http") and self._container.size <= 0
+        return of_unknown_size and getattr(error, "errno", None) == errno.EIO
+
+    def _reason(self, error: Exception) -> str:
+        text = str(getattr(error, "strerror", None) or error).replace(self._address, "").strip()
+        if isinstance(error, TimeoutError) or "Immediate exit" in text:
+            return "nothing came in time"
+        return " ".join(text.split()).rstrip(".") or type(error).__name__
+
+
+class CameraSource:
+    """A camera of this machine, through OpenCV. Its driver drops what is not read in time."""
+
+    live = True
+    skipped = 0
+
+    def __init__(self, number: int) -> None:
+        self._cv2: Any = load_cv2()
+        self._name = f"camera {number}"
+        self._capture = self._cv2.VideoCapture(number)
+        if not self._capture.isOpened():
+            raise VideoNotFoundError(f"there is no camera {number} here, or another program uses it")
+        self.fps = float(self._capture.get(self._cv2.CAP_PROP_FPS))
+        if not 1 <= self.fps <= 1000:
+            self.fps = _CAMERA_RATE
+        self.width = int(self._capture.get(self._cv2.CAP_PROP_FRAME_WIDTH))
+        self.height = int(self._capture.get(self._cv2.CAP_PROP_FRAME_HEIGHT))
+
+    def frames(self) -> Iterator[tuple[float, Any]]:
+        first: float | None = None
+        while True:
+            done, frame = self._capture.read()
+            if not done:
+                raise DecodeError(f"{self._name} gives no more pictures")
+            now = time.monotonic()
+            first = now if first is None else first
+            yield now - first, frame
+
+    def picture(self, frame: Any) -> Frame:
+        return np.asarray(self._cv2.cvtColor(frame, self._cv2.COLOR_BGR2RGB), np.uint8)
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+class _Clock:
+    """Times that begin at 0 and never go back, whatever the stream says: where its clock jumps, a frame lasts `step`."""
+
+    def __init__(self, step: float) -> None:
+        self._step, self._shift = step, math.nan
+        self._last = -step
+
+    def at(self, raw: float) -> float:
+        now = raw + self._shift
+        # Also for the first frame, and for those without a time.
+        if not self._last < now < self._last + 60:
+            now = self._last + self._step
+            self._shift = now - raw
+        self._last = now
+        return now
+
+
+class _Pace:
+    """Whether decoding keeps up with a source that goes by the clock."""
+
+    def __init__(self) -> None:
+        self._offset: float | None = None
+        self._behind = False
+
+    def behind(self, stream: float, waited: float) -> bool:
+        """stream: seconds by the source's clock; waited: how long it took to get there."""
+        offset = time.monotonic() - stream
+        if self._offset is None or waited > _WAITED_SECONDS or offset < self._offset:
+            self._offset, self._behind = offset, False
+        elif offset - self._offset > _LAG_SECONDS:
+            self._behind = True
+        return self._behind

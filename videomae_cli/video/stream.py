@@ -1,0 +1,109 @@
+"""The blocks of one file, decoded ahead of the caller in another process, and what becomes of them where that breaks."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from videomae_cli.video.blocks import Block, PassHead, PassRequest, close_pass, next_block, open_pass
+from videomae_cli.video.worker import WorkerProcess
+
+# Blocks that may wait for the caller, besides the one that is being made.
+AHEAD = 1
+# To open a file is to read its packets, all of them: of the slowest disk so many bytes a second are expected.
+_OPEN_BYTES_A_SECOND = 10e6
+_POLL_SECONDS = 0.1
+
+
+class BlockStream:
+    """One file's blocks, in order. A context manager; iterate once.
+
+    Raises a VideoError where the file can't be opened, and from the iteration where the decoder breaks: every block
+    before that is good.
+    """
+
+    def __init__(
+        self, request: PassRequest, worker: WorkerProcess | None, *, timeout: float | None, done: Callable[[], None]
+    ) -> None:
+        self._worker, self._timeout, self._done = worker, timeout, done
+        self._subject = os.fspath(request.path)
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._ready: queue.Queue[Block | BaseException] = queue.Queue(AHEAD)
+        try:
+            self.head: PassHead = self._call(open_pass, request, self._opening_seconds())
+        except BaseException:
+            done()
+            raise
+
+    def __enter__(self) -> BlockStream:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Block]:
+        if self._worker is None:
+            last = False
+            while not last:
+                block = next_block(self.head.token)
+                last = block.last
+                yield block
+            return
+        self._thread = threading.Thread(target=self._run_ahead, name="blocks", daemon=True)
+        self._thread.start()
+        while True:
+            item = self._ready.get()
+            if isinstance(item, BaseException) or item.last:
+                self._thread.join()  # it has nothing more to do
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+            if item.last:
+                return
+
+    def close(self) -> None:
+        """Free the decoder. What is being decoded for nobody is broken off, with its process."""
+        if self._over.is_set():
+            return
+        self._over.set()
+        if self._worker is None:
+            close_pass(self.head.token)
+        elif self._thread is not None and self._thread.is_alive():
+            self._worker.close()
+            self._thread.join()
+        self._done()
+
+    def _run_ahead(self) -> None:
+        last = False
+        while not last and not self._over.is_set():
+            item: Block | BaseException
+            try:
+                item = self._call(next_block, self.head.token, self._timeout)
+            except BaseException as error:
+                item = error
+            last = isinstance(item, BaseException) or item.last
+            while not self._over.is_set():
+                try:
+                    self._ready.put(item, timeout=_POLL_SECONDS)
+                    break
+                except queue.Full:
+                    continue
+
+    def _call(self, function: Callable[[Any], Any], argument: object, timeout: float | None) -> Any:
+        if self._worker is None:
+            return function(argument)
+        return self._worker.call(function, argument, timeout=timeout, subject=self._subject)
+
+    def _opening_seconds(self) -> float | None:
+        if self._timeout is None:
+            return None
+        try:
+            size = Path(self._subject).stat().st_size
+        except OSError:
+            return self._timeout
+        return self._timeout + size / _OPEN_BYTES_A_SECOND

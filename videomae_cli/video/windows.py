@@ -1,0 +1,123 @@
+"""Where a long film's windows lie and which moments each of them shows: pure maths over seconds. No I/O, no frames.
+
+    time       0 . . . . . . . . . . . . . . . . . . . . . . . . . end
+    windows    [ . . . . . . . . )                                     frames stand in the middle of equal parts
+                       [ . . . . . . . . )                             the next window, a hop later
+                                              ...  [ . . . . . . . . ) the last one ends at the end
+
+Frame i is on screen from its own time until the next frame's. A window of the default length shows every `stride`-th
+frame, as a clip of `sampling` does.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from videomae_cli.errors import OptionError, VideoError
+
+# Containers store times in ticks, often of a millisecond: so much earlier a frame may come than its moment.
+GRACE = 5e-4
+# Seconds of a window or a hop: less than any frame lasts.
+SHORTEST = 1e-3
+_SAME = 1e-6
+_LENGTH = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|min|m|h|)")
+_UNITS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class WindowSpec:
+    """What is wanted; seconds. window None: as long as `frames` frames at `stride`; hop None: half a window."""
+
+    frames: int = 16
+    stride: int = 4
+    window: float | None = None
+    hop: float | None = None
+    start: float | None = None
+    end: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("window", "hop"):
+            value = getattr(self, name)
+            if value is not None and not SHORTEST <= value < math.inf:
+                raise OptionError(f"{name} must be at least {SHORTEST:g} seconds, not {value:g}")
+        if self.end is not None and self.end <= (self.start or 0.0):
+            raise OptionError(f"end ({self.end:g} s) must be after start ({self.start or 0.0:g} s)")
+
+    def grid(self, *, fps: float, end: float | None) -> WindowGrid:
+        """The windows in a file. fps: its frames a second; end: where it ends, None where that is not known yet.
+
+        Raises VideoError where `start` lies behind the end.
+        """
+        start = self.start or 0.0
+        if end is not None and start >= end - GRACE:
+            raise VideoError(f"start ({start:g} s) is after the last frame (the file ends at {end:.3f} s)")
+        stop = end if self.end is None else self.end if end is None else min(self.end, end)
+        window = self.window or self.frames * self.stride / fps
+        return WindowGrid(self.frames, window, self.hop or window / 2, start, stop)
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """The windows of one file; seconds after its first frame. end: None while it is not known."""
+
+    frames: int
+    window: float
+    hop: float
+    start: float = 0.0
+    end: float | None = None
+
+    def ending(self, end: float) -> WindowGrid:
+        """The same, now that the end is known."""
+        return replace(self, end=end if self.end is None else min(self.end, end))
+
+    def spans(self) -> Iterator[tuple[float, float]]:
+        """(start, end) of every window, ascending; without an end they go on for ever."""
+        if self.end is not None and self.end - self.start <= self.window + _SAME:
+            yield self.start, self.end
+            return
+        k = 0
+        while self.end is None or self.start + k * self.hop + self.window <= self.end + _SAME:
+            begin = self.start + k * self.hop
+            yield begin, begin + self.window
+            k += 1
+        last = self.start + (k - 1) * self.hop + self.window
+        if last < self.end - _SAME:
+            yield self.end - self.window, self.end
+
+    def count(self) -> int | None:
+        """How many windows there are; None without an end."""
+        if self.end is None:
+            return None
+        room = self.end - self.start - self.window
+        if room <= _SAME:
+            return 1
+        k = int((room + _SAME) / self.hop)
+        return k + 1 + (self.start + k * self.hop + self.window < self.end - _SAME)
+
+    def moments(self, span: tuple[float, float]) -> list[float]:
+        """When the frames of a window are looked at: the middles of its equal parts."""
+        step = (span[1] - span[0]) / self.frames
+        return [span[0] + (t + 0.5) * step for t in range(self.frames)]
+
+    def all_moments(self) -> Iterator[float]:
+        """The moments of all windows, ascending; those that windows share come more than once."""
+        heap: list[float] = []
+        for span in self.spans():
+            while heap and heap[0] < span[0]:
+                yield heapq.heappop(heap)
+            for moment in self.moments(span):
+                heapq.heappush(heap, moment)
+        while heap:
+            yield heapq.heappop(heap)
+
+
+def parse_length(text: str, name: str) -> float:
+    """Seconds from "2s", "500ms", "1.5min" or "2". Raises OptionError."""
+    match = _LENGTH.fullmatch(text.strip().lower())
+    if match is None:
+        raise OptionError(f"{name} {text!r} is no length of time: write 2s, 500ms or 2")
+    return float(match[1]) * _UNITS[match[2]]

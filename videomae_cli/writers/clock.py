@@ -1,0 +1,16 @@
+"""Seconds as clocks show them."""
+
+from __future__ import annotations
+
+
+def clock(seconds: float, *, mark: str = ".", digits: int = 3, hours: int = 2) -> str:
+    """hh:mm:ss.fff, rounded. mark: between seconds and their parts; digits: of these, 0 for none; hours: the least digits."""
+    ticks = round(max(seconds, 0.0) * 10**digits)
+    whole, part = divmod(ticks, 10**digits)
+    rest = f"{mark}{part:0{digits}}" if digits else ""
+    return f"{whole // 3600:0{hours}}:{whole // 60 % 60:02}:{whole % 60:02}{rest}"
+
+
+def short_clock(seconds: float) -> str:
+    """h:mm:ss.ff, for tables."""
+    return clock(seconds, digits=2, hours=1)

@@ -1,0 +1,133 @@
+"""A timeline as an ELAN annotation document (.eaf, format 3.0): https://www.mpi.nl/tools/elan/EAF_Annotation_Format_3.0_and_ELAN.pdf
+
+One tier of labels where only one holds at a time, else a tier a label, since annotations of a tier must not overlap. Each
+has a dependent tier with the scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from videomae_cli.results import Record, path_of, printable
+
+_SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
+_MIME = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".mpg": "video/mpeg",
+    ".mpeg": "video/mpeg",
+    ".avi": "video/x-msvideo",
+    ".mkv": "video/x-matroska",
+    ".webm": "video/webm",
+}
+_TIER, _SCORES = "videomae", "videomae scores"
+
+
+def eaf(record: Record) -> str:
+    """The document, XML in UTF-8."""
+    root = ET.Element(
+        "ANNOTATION_DOCUMENT",
+        {
+            "AUTHOR": "videomae",
+            "DATE": datetime.now(timezone.utc).replace(microsecond=0).isoformat(),
+            "FORMAT": "3.0",
+            "VERSION": "3.0",
+            "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance",
+            "xsi:noNamespaceSchemaLocation": _SCHEMA,
+        },
+    )
+    _header(root, record)
+    named = [segment for segment in record["segments"] if segment["label"] is not None]
+    slots = _time_order(root, named)
+    numbers = iter(range(1, 2 * len(named) + 1))
+    for tier, scores, segments in _tiers(named, separate=record["multi_label"]):
+        labels = ET.SubElement(root, "TIER", {"TIER_ID": tier, "LINGUISTIC_TYPE_REF": "label"})
+        parents = [_aligned(labels, f"a{next(numbers)}", slots, segment) for segment in segments]
+        below = {"TIER_ID": scores, "LINGUISTIC_TYPE_REF": "score", "PARENT_REF": tier}
+        dependent = ET.SubElement(root, "TIER", below)
+        for parent, segment in zip(parents, segments, strict=True):
+            _referring(dependent, f"a{next(numbers)}", parent, f"{segment['score']:.4f}")
+    _types(root)
+    ET.indent(root, "    ")
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _header(root: ET.Element, record: Record) -> None:
+    header = ET.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
+    path = Path(path_of(record)).absolute()
+    media = {
+        "MEDIA_URL": path.as_uri(),
+        "MIME_TYPE": _MIME.get(path.suffix.lower(), "video/mp4"),
+        "RELATIVE_MEDIA_URL": "./" + path.as_uri().rsplit("/", 1)[-1],
+    }
+    ET.SubElement(header, "MEDIA_DESCRIPTOR", media)
+    last = ET.SubElement(header, "PROPERTY", {"NAME": "lastUsedAnnotationId"})
+    last.text = str(2 * sum(segment["label"] is not None for segment in record["segments"]))
+
+
+def _tiers(named: Sequence[Record], *, separate: bool) -> list[tuple[str, str, list[Record]]]:
+    """(name, name of the scores, segments); two labels that look alike still have tiers of different names."""
+    if not separate:
+        return [(_TIER, _SCORES, list(named))]
+    tiers: dict[int, list[Record]] = {}
+    for segment in named:
+        tiers.setdefault(segment["label_id"], []).append(segment)
+    result = []
+    used: set[str] = set()
+    for label_id, segments in sorted(tiers.items()):
+        name = xml_text(segments[0]["label"])
+        name = f"{name} ({label_id})" if name in used else name
+        used |= {name, f"{name} scores"}
+        result.append((name, f"{name} scores", segments))
+    return result
+
+
+def _time_order(root: ET.Element, named: Sequence[Record]) -> dict[int, str]:
+    """A slot for every time in milliseconds, ascending."""
+    order = ET.SubElement(root, "TIME_ORDER")
+    times = sorted({_milliseconds(segment[edge]) for segment in named for edge in ("start", "end")})
+    slots = {time: f"ts{number}" for number, time in enumerate(times, 1)}
+    for time, slot in slots.items():
+        ET.SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": slot, "TIME_VALUE": str(time)})
+    return slots
+
+
+def _aligned(tier: ET.Element, name: str, slots: dict[int, str], segment: Record) -> str:
+    annotation = ET.SubElement(ET.SubElement(tier, "ANNOTATION"), "ALIGNABLE_ANNOTATION")
+    annotation.set("ANNOTATION_ID", name)
+    annotation.set("TIME_SLOT_REF1", slots[_milliseconds(segment["start"])])
+    annotation.set("TIME_SLOT_REF2", slots[_milliseconds(segment["end"])])
+    ET.SubElement(annotation, "ANNOTATION_VALUE").text = xml_text(segment["label"])
+    return name
+
+
+def _referring(tier: ET.Element, name: str, parent: str, value: str) -> None:
+    annotation = ET.SubElement(ET.SubElement(tier, "ANNOTATION"), "REF_ANNOTATION")
+    annotation.set("ANNOTATION_ID", name)
+    annotation.set("ANNOTATION_REF", parent)
+    ET.SubElement(annotation, "ANNOTATION_VALUE").text = value
+
+
+def _types(root: ET.Element) -> None:
+    common: dict[str, Any] = {"GRAPHIC_REFERENCES": "false"}
+    label = {"LINGUISTIC_TYPE_ID": "label", "TIME_ALIGNABLE": "true", **common}
+    ET.SubElement(root, "LINGUISTIC_TYPE", label)
+    constraint = "Symbolic_Association"
+    score = {"LINGUISTIC_TYPE_ID": "score", "TIME_ALIGNABLE": "false", "CONSTRAINTS": constraint, **common}
+    ET.SubElement(root, "LINGUISTIC_TYPE", score)
+    about = {"STEREOTYPE": constraint, "DESCRIPTION": "1-1 association with a parent annotation"}
+    ET.SubElement(root, "CONSTRAINT", about)
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def xml_text(text: str) -> str:
+    """Text without what XML can't hold."""
+    return "".join(c if c.isprintable() else " " for c in printable(text)).strip() or "-"

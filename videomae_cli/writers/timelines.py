@@ -1,0 +1,87 @@
+"""Timelines as tables: plain text, and CSV with a row a segment."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from videomae_cli.results import Record, path_of
+from videomae_cli.writers.clock import short_clock
+from videomae_cli.writers.formats import Writer
+from videomae_cli.writers.text import describe, one_line
+
+COLUMNS = (
+    *("index", "path", "path_bytes", "status", "kind", "start", "end", "label", "label_id", "score", "predictions"),
+    *("error_kind", "error_message", "model", "revision", "fingerprint", "version", "shard"),
+    *("window", "hop", "duration", "fps", "num_frames", "decoder"),
+)
+
+
+class TimelineTextWriter(Writer):
+    """Path, a line a segment, and a line on how it was made; a failure is one line more."""
+
+    format = "timeline-table"
+
+    def write(self, record: Record, seconds: float | None = None) -> None:
+        lines = [one_line(path_of(record))]
+        width = max((len(one_line(s["label"] or "-")) for s in record["segments"]), default=0)
+        lines += [f"  {span(s)}  {one_line(s['label'] or '-'):<{width}}  {percent(s)}" for s in record["segments"]]
+        if record["windows"]:
+            lines.append("  windows")
+            lines += [f"  {span(w)}  {one_line(best_of(w))}" for w in record["windows"]]
+        if record["error"]:
+            lines.append(f"  failed: {one_line(record['error']['message'])}")
+        elif record["sampling"]:
+            lines.append(f"  {describe(record, seconds)}")
+        self.put("\n".join(lines) + "\n")
+
+
+class TimelineCsvWriter(Writer):
+    """A header, then a row a segment, and a row a window where they are there (`kind`); a file that has neither has one row."""
+
+    format = "timeline-csv"
+
+    def __init__(self, sink: BinaryIO) -> None:
+        super().__init__(sink)
+        self._row(COLUMNS)
+
+    def write(self, record: Record, seconds: float | None = None) -> None:
+        error = record["error"] or {}
+        common = {**record, "error_kind": error.get("kind"), "error_message": error.get("message")}
+        for row in _rows(record):
+            made = {"label": None, "label_id": None, "score": None, "predictions": None, **row}
+            self._row([{**common, **made}.get(name) for name in COLUMNS])
+
+    def _row(self, cells: Any) -> None:
+        text = io.StringIO(newline="")
+        csv.writer(text).writerow(cells)
+        self.put(text.getvalue())
+
+
+def _rows(record: Record) -> Iterator[Record]:
+    if not record["segments"]:
+        yield {"kind": "file"}
+    for segment in record["segments"]:
+        yield {"kind": "segment", **segment}
+    for window in record["windows"]:
+        best = window["predictions"][0] if window["predictions"] else {}
+        told = {"predictions": json.dumps(window["predictions"], ensure_ascii=False)}
+        yield {"kind": "window", "start": window["start"], "end": window["end"], **best, **told}
+
+
+def span(stretch: Record) -> str:
+    """From and to, aligned up to ten hours."""
+    return f"{short_clock(stretch['start'])} - {short_clock(stretch['end'])}"
+
+
+def percent(segment: Record) -> str:
+    """The score, or nothing."""
+    return "" if segment["score"] is None else f"{segment['score']:6.1%}"
+
+
+def best_of(window: Record) -> str:
+    """The three best labels of a window."""
+    return ", ".join(f"{p['label']} {p['score']:.1%}" for p in window["predictions"][:3])
