@@ -80,7 +80,6 @@ OUTSIDE = {
     "huggingface_hub": {"hub", "cli"},
     "safetensors": {"model", "hub"},
     "pyarrow": {"writers"},
-    "matplotlib": {"pictures"},
     "peft": {"training"},
     "faiss": {"search"},
     "umap": {"search"},

@@ -184,7 +184,7 @@ def test_a_part_behind_the_end_of_its_file_is_left_out(films: Path, decoder: Dec
     assert "after the last frame" in report.broken[0][1]
 
 
-@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 300, "\udcff"])
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 300])
 @pytest.mark.parametrize("side", ["train", "val"])
 @pytest.mark.parametrize("tried", [True, False])
 def test_names_no_file_can_have_cost_that_clip_only(

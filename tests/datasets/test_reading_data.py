@@ -303,13 +303,13 @@ def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
 
 
 def test_an_object_without_a_path_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="(row|line) 2"):
+    with pytest.raises(DatasetError, match=r"(row|line) 2"):
         read_dataset(table(tmp_path, '{"path":"a.mp4","label":"x"}\n{"label":"x"}\n', "data.jsonl"))
 
 
 def test_a_parquet_table_without_a_path_names_its_columns(tmp_path: Path) -> None:
     pq.write_table(pa.table({"clip": ["a.mp4"], "label": ["x"]}), tmp_path / "data.parquet")
-    with pytest.raises(DatasetError, match="no column path .*label"):
+    with pytest.raises(DatasetError, match=r"no column path .*label"):
         read_dataset(str(tmp_path / "data.parquet"))
 
 
@@ -419,7 +419,7 @@ def test_names_of_labels_go_for_all_tables(tmp_path: Path) -> None:
 def test_a_label_that_has_no_name_is_refused(tmp_path: Path, label: str) -> None:
     names = tmp_path / "names.txt"
     names.write_text("run\njump\n")
-    with pytest.raises(DatasetError, match="row 2: the label .* is not among the 2 names given"):
+    with pytest.raises(DatasetError, match=r"row 2: the label .* is not among the 2 names given"):
         read_dataset(table(tmp_path, f"path,label\na.mp4,{label}\n"), labels=names)
 
 

@@ -272,7 +272,7 @@ def test_clips_without_labels_are_split_too() -> None:
     assert (len(train), len(val)) == (16, 4)
 
 
-@pytest.mark.parametrize("name", ["\udcff{}.mp4", "\ud800{}.mp4", "new\nline{}.mp4", "{}"])
+@pytest.mark.parametrize("name", ["\udcff{}.mp4", "new\nline{}.mp4", "{}"])
 def test_odd_names_are_split_like_others(name: str) -> None:
     examples = with_groups([clip("d/" + name.format(n), "ab"[n % 2]) for n in range(10)])
     train, val, _ = split_dataset(make_dataset(examples))

@@ -41,7 +41,7 @@ def test_drawn_clips_are_frames_of_the_file_in_order(
     assert len(plan.clips) == clips
     for clip in plan.clips:
         assert len(clip) == frames
-        assert 0 <= clip[0]
+        assert clip[0] >= 0
         assert clip[-1] < num_frames
         assert all(a <= b for a, b in pairwise(clip))
     assert drawn(seed, **wanted) == plan

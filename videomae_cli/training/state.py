@@ -26,7 +26,9 @@ def load_state(file: Path) -> dict[str, Any]:
     """Raises TrainingError for a file that is damaged or of another version. Runs no code from it."""
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # of a damaged file, whatever torch's reader stumbles over: IndexError, AssertionError, ...
+    except (
+        Exception
+    ) as error:  # of a damaged file, whatever torch's reader stumbles over: IndexError, AssertionError, ...
         reason = (str(error) or type(error).__name__).splitlines()[0][:100]
         raise TrainingError(f"{file} can't be read ({reason}): --overwrite begins anew") from None
     if not isinstance(state, dict) or state.get("version") != VERSION:
