@@ -200,7 +200,7 @@ class PlacesTarget:
 
 def search_words(search: Search, shown: int) -> str:
     """What was done with the places."""
-    words = f"the best {shown} listed" if shown else "no place of at least the threshold"
+    words = f"the best {shown} listed" if shown else "nothing to list"
     return words + (f", cut into {search.cut}" if search.cut is not None else "")
 
 

@@ -174,7 +174,7 @@
     element.append(title);
     if (entry.error) {
       const error = make("p", "error");
-      error.append(make("span", "kind", `failed: ${entry.error[0].replaceAll("_", " ")}`), entry.error[1]);
+      error.append(make("span", "kind", `failed: ${entry.error[0].replaceAll("_", " ")}`), " ", entry.error[1]);
       element.append(error);
     }
     element.dataset.place = entry.place;
