@@ -85,7 +85,7 @@ def test_hidden_folders_are_no_classes(tmp_path: Path) -> None:
 
 def test_a_folder_without_class_folders_says_what_is_wanted(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "b.mp4")
-    with pytest.raises(DatasetError, match="no class folders.*DATA/archery"):
+    with pytest.raises(DatasetError, match=r"no class folders.*DATA/archery"):
         read_dataset(str(tmp_path))
     touch(tmp_path / "parts", "train/a.mp4", "val/run/b.mp4")
     with pytest.raises(DatasetError, match="train' holds no class folders"):
@@ -156,7 +156,7 @@ def test_a_table_without_labels_needs_none(tmp_path: Path) -> None:
 
 
 def test_without_labels_a_wrong_path_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no such file: .*nowhere"):
+    with pytest.raises(DatasetError, match=r"no such file: .*nowhere"):
         read_dataset(str(tmp_path / "nowhere"), labels_required=False)
 
 
