@@ -105,7 +105,7 @@ def test_wrong_options_are_one_line(recordings: Path, videomae: Run, tmp_path: P
         ["--size", "giant"],
         ["--mask", "fog"],
         ["--mask-ratio", "1"],
-        ["--patch-size", "7"],
+        ["--patch-size", "9"],
         ["--val", "1"],
     ):
         done = videomae("pretrain", recordings, "-o", tmp_path / "out", *options)

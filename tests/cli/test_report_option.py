@@ -40,7 +40,18 @@ def strips(page: Path) -> int:
 def start(archive: Path, checkpoint: Path, folder: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "videomae_cli", "classify", str(archive), "--model", str(checkpoint)]
     return subprocess.Popen(
-        [*command, "-o", str(folder / "o.jsonl"), "--report", str(folder / "r.html"), "--clips", "2", *options],
+        [
+            *command,
+            "-o",
+            str(folder / "o.jsonl"),
+            "--report",
+            str(folder / "r.html"),
+            "--clips",
+            "2",
+            "--batch-size",
+            "1",
+            *options,
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -62,14 +73,17 @@ def test_killed_and_resumed_the_report_shows_every_file(archive: Path, checkpoin
     assert process.returncode == 1  # of those that are no films
     whole = tmp_path / "whole" / "r.html"
     assert (len(entries(whole)), strips(whole)) == (COUNT, COUNT - 3)
-    (tmp_path / "killed").mkdir()
-    folder = tmp_path / "killed"
-    process = start(archive, checkpoint, folder)
-    deadline = time.monotonic() + 60
-    while process.poll() is None and kept(folder) < 5 and time.monotonic() < deadline:
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    for attempt in range(5):  # on a busy machine a look in between may come late
+        folder = tmp_path / f"killed{attempt}"
+        folder.mkdir()
+        process = start(archive, checkpoint, folder)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and kept(folder) < 5 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if 5 <= kept(folder) < COUNT:
+            break
     assert process.returncode == -signal.SIGKILL
     assert 5 <= kept(folder) < COUNT
     assert {file.name for file in folder.iterdir()} == {"o.jsonl.partial"}

@@ -1,7 +1,8 @@
-"""Folders and tables of all kinds -> the same examples."""
+"""DATA as people have it -> examples: folders and tables, and a line for what is wrong with them."""
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from pathlib import Path
@@ -12,451 +13,230 @@ import pyarrow.parquet as pq
 import pytest
 
 from videomae_cli.datasets import Dataset, Example, read_dataset
-from videomae_cli.datasets.examples import make_dataset, natural
-from videomae_cli.errors import DatasetError
+from videomae_cli.datasets.examples import make_dataset
+from videomae_cli.errors import DatasetError, VideoMAEError
 
 
-def touch(root: Path, *names: str) -> Path:
+def lay(root: Path, *names: str) -> Path:
     for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
     return root
 
 
-def table(folder: Path, content: str | bytes, name: str = "data.csv") -> str:
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return str(path)
+def told(data: Dataset, root: Path) -> list[tuple[str, tuple[str, ...], str | None]]:
+    return [(os.path.relpath(e.path, root), e.labels, e.split) for e in data.examples]
 
 
-def seen(dataset: Dataset) -> list[tuple[str, tuple[str, ...], str | None]]:
-    """(file name, labels, split) of every example."""
-    return [(Path(e.path).name, e.labels, e.split) for e in dataset.examples]
+def table(root: Path, text: str | bytes, name: str = "data.csv") -> str:
+    file = root / name
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return str(file)
 
 
-def plain(dataset: Dataset) -> list[tuple[str, str]]:
-    """(file name, label) of data with one label each."""
-    return [(Path(e.path).name, e.labels[0]) for e in dataset.examples]
+def test_class_folders_are_searched_to_the_bottom(tmp_path: Path) -> None:
+    lay(tmp_path, "Pole Vault/a.mp4", "Pole Vault/deep/er/b.MKV", "archery/c.mp4", "archery/notes.txt", ".git/x.mp4")
+    data = read_dataset(str(tmp_path))
+    assert told(data, tmp_path) == [
+        ("Pole Vault/a.mp4", ("Pole Vault",), None),
+        ("Pole Vault/deep/er/b.MKV", ("Pole Vault",), None),
+        ("archery/c.mp4", ("archery",), None),
+    ]
+    assert data.classes == ("Pole Vault", "archery")
+    assert not data.multi_label
 
 
-# --- folders ----------------------------------------------------------------------------------
+def test_parts_are_splits_and_what_holds_no_videos_does_not_matter(tmp_path: Path) -> None:
+    lay(tmp_path, "train/a/1.mp4", "validation/a/2.mp4", "Test/b/3.mp4", "train/b/4.mp4", "annotations/list.csv")
+    data = read_dataset(str(tmp_path))
+    assert sorted((e.split, e.labels[0]) for e in data.examples) == [
+        ("test", "b"),
+        ("train", "a"),
+        ("train", "b"),
+        ("val", "a"),
+    ]
+    test = read_dataset(str(tmp_path), split="test")
+    assert [e.labels for e in test.examples] == [("b",)]
+    assert test.classes == ("a", "b")
 
 
-def test_each_folder_is_a_class(tmp_path: Path) -> None:
-    touch(tmp_path, "run/b.mp4", "run/a.mp4", "jump/deep/c.mkv", "jump/notes.txt", "jump/.hidden.mp4", "loose.mp4")
-    dataset = read_dataset(str(tmp_path))
-    assert seen(dataset) == [("c.mkv", ("jump",), None), ("a.mp4", ("run",), None), ("b.mp4", ("run",), None)]
-    assert dataset.classes == ("jump", "run")
-    assert not dataset.multi_label
-    assert all(Path(e.path).is_file() for e in dataset.examples)
+def test_train_may_be_a_class(tmp_path: Path) -> None:
+    lay(tmp_path, "train/1.mp4", "car/2.mp4")
+    assert read_dataset(str(tmp_path)).classes == ("car", "train")
 
 
 @pytest.mark.parametrize(
-    ("folders", "splits"),
+    ("names", "message"),
     [
-        (("train", "val", "test"), {"train", "val", "test"}),
-        (("Training", "Validation", "TESTING"), {"train", "val", "test"}),
-        (("train", "valid"), {"train", "val"}),
-        (("train",), {"train"}),
+        (["a.mp4"], "holds no class folders: DATA is a folder of class folders"),
+        (["a/1.mp4", "b/notes.txt"], "the class folder .*b' holds no videos: fill it, or remove it"),
+        (["a/notes.txt"], "no class folder in .* holds videos"),
+        (["train/a/1.mp4", "val/a/1.mp4", "b/2.mp4"], "and videos in 'b' beside them"),
+        (["train/1.mp4"], "train' holds no class folders"),
     ],
 )
-def test_folders_called_like_splits_are_splits(tmp_path: Path, folders: tuple[str, ...], splits: set[str]) -> None:
-    for folder in folders:
-        touch(tmp_path, f"{folder}/run/{folder}-1.mp4", f"{folder}/jump/{folder}-2.mp4")
-    dataset = read_dataset(str(tmp_path))
-    assert dataset.classes == ("jump", "run")
-    assert {e.split for e in dataset.examples} == splits
-    for split in splits:
-        assert [e.labels[0] for e in dataset.of(split)] == ["jump", "run"]
-        assert all(Path(e.path).name.lower().startswith(split) for e in dataset.of(split))
+def test_folders_that_are_laid_out_otherwise(tmp_path: Path, names: list[str], message: str) -> None:
+    with pytest.raises(DatasetError, match=message) as caught:
+        read_dataset(str(lay(tmp_path, *names)))
+    assert "\n" not in str(caught.value)
 
 
-def test_a_class_may_be_called_test(tmp_path: Path) -> None:
-    touch(tmp_path, "test/a.mp4", "match/b.mp4")
-    dataset = read_dataset(str(tmp_path))
-    assert seen(dataset) == [("b.mp4", ("match",), None), ("a.mp4", ("test",), None)]
+def test_videos_beside_the_class_folders_are_counted(tmp_path: Path) -> None:
+    data = read_dataset(str(lay(tmp_path, "a/1.mp4", "b/1.mp4", "loose.mp4", "loose2.mp4")))
+    assert len(data.examples) == 2
+    assert data.notes == ("left out, since beside the class folders and so without a class: 2 of the videos",)
 
 
-def test_hidden_folders_are_no_classes(tmp_path: Path) -> None:
-    touch(tmp_path, ".git/a.mp4", "run/b.mp4", "jump/c.mp4")
-    assert read_dataset(str(tmp_path)).classes == ("jump", "run")
+def test_without_labels_anything_goes(tmp_path: Path) -> None:
+    lay(tmp_path, "1.mp4", "sub/2.mp4", "my clip 3.mp4")
+    assert len(read_dataset(str(tmp_path), labels_required=False).examples) == 3
+    assert len(read_dataset(f"{tmp_path}/*.mp4", labels_required=False).examples) == 2
+    listed = read_dataset(table(tmp_path, "1.mp4\nmy clip 3.mp4\n", "list.txt"), labels_required=False)
+    assert [Path(e.path).name for e in listed.examples] == ["1.mp4", "my clip 3.mp4"]
+    assert {e.labels for e in listed.examples} == {()}
 
 
-def test_a_folder_without_class_folders_says_what_is_wanted(tmp_path: Path) -> None:
-    touch(tmp_path, "a.mp4", "b.mp4")
-    with pytest.raises(DatasetError, match=r"no class folders.*DATA/archery"):
-        read_dataset(str(tmp_path))
-    touch(tmp_path / "parts", "train/a.mp4", "val/run/b.mp4")
-    with pytest.raises(DatasetError, match="train' holds no class folders"):
-        read_dataset(str(tmp_path / "parts"))
+CONTENTS = {
+    "plain": "path,label,split\na.mp4,x,train\nsub/b.mp4,y,val\n",
+    "bom and crlf": b"\xef\xbb\xbfpath,label,split\r\na.mp4,x,train\r\nsub/b.mp4,y,val\r\n",
+    "other names": "Video_Path , Category,subset\na.mp4,x,training\nsub/b.mp4,y,validation\n",
+    "semicolons": "path;label;split\na.mp4;x;train\nsub/b.mp4;y;val\n",
+    "empty lines": "path,label,split\n\na.mp4,x,TRAIN\n,,\nsub/b.mp4,y,Val\n\n",
+    "more columns": "n,label,path,split,z\n1,x,a.mp4,train,\n2,y,sub/b.mp4,val\n",
+}
 
 
-def test_class_folders_without_videos_hold_no_videos(tmp_path: Path) -> None:
-    touch(tmp_path, "run/a.txt", "jump/b.txt")
-    with pytest.raises(DatasetError, match="holds no videos"):
-        read_dataset(str(tmp_path))
+@pytest.mark.parametrize("name", CONTENTS)
+def test_tables_with_a_header(tmp_path: Path, name: str) -> None:
+    data = read_dataset(table(tmp_path, CONTENTS[name]))
+    assert told(data, tmp_path) == [("a.mp4", ("x",), "train"), ("sub/b.mp4", ("y",), "val")]
 
 
-def test_what_is_not_there_or_no_table_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no such folder or table: .*nowhere.*a table of path and label"):
-        read_dataset(str(tmp_path / "nowhere"))
-    with pytest.raises(DatasetError, match=r"no such folder or table: .*nowhere\.csv"):
-        read_dataset(str(tmp_path / "nowhere.csv"))
-    with pytest.raises(DatasetError, match=r"is no table \(.*\.csv"):
-        read_dataset(table(tmp_path, "", "data.xlsx"))
-
-
-@pytest.mark.skipif(os.name == "nt", reason="names are text there")
-@pytest.mark.parametrize("name", [b"odd\xff", b"new\nline", b"comma,quote\"'", "\u00fcber \U0001f3a5".encode()])
-def test_names_of_odd_bytes_are_kept(tmp_path: Path, name: bytes) -> None:
-    root = os.fsencode(tmp_path)
-    for folder in (name, b"other"):
-        os.mkdir(root + b"/" + folder)  # noqa: PTH102 - Path takes no bytes
-        with open(root + b"/" + folder + b"/" + name + b".mp4", "wb"):  # noqa: PTH123
-            pass
-    dataset = read_dataset(str(tmp_path))
-    assert set(dataset.classes) == {os.fsdecode(name), "other"}
-    assert {os.fsencode(e.path) for e in dataset.examples} == {
-        root + b"/" + folder + b"/" + name + b".mp4" for folder in (name, b"other")
-    }
-
-
-# --- without labels ---------------------------------------------------------------------------
-
-
-def test_without_labels_any_folder_list_or_pattern_does(tmp_path: Path) -> None:
-    touch(tmp_path, "a.mp4", "deep/b.mp4", "deep/c.txt")
-    whole = [("a.mp4", (), None), ("b.mp4", (), None)]
-    assert seen(read_dataset(str(tmp_path), labels_required=False)) == whole
-    assert seen(read_dataset(str(tmp_path / "*"), labels_required=False)) == whole
-    listed = tmp_path / "names.list"
-    listed.write_text(f"{tmp_path}/deep/b.mp4\n")
-    only = read_dataset(f"@{listed}", labels_required=False)
-    assert seen(only) == [("b.mp4", (), None)]
-    assert only.classes == ()
-
-
-@pytest.mark.parametrize("spelling", ["{}", "{}/", "./{}", "."])
-def test_without_labels_folders_called_like_splits_are_splits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
-) -> None:
-    touch(tmp_path / "data", "train/a.mp4", "train/deep/b.mp4", "val/c.mp4", "test/d.mp4")
-    monkeypatch.chdir(tmp_path / "data" if spelling == "." else tmp_path)
-    dataset = read_dataset(spelling.format("data"), labels_required=False)
-    splits = {Path(e.path).name: e.split for e in dataset.examples}
-    assert splits == {"a.mp4": "train", "b.mp4": "train", "c.mp4": "val", "d.mp4": "test"}
-
-
-def test_a_table_without_labels_needs_none(tmp_path: Path) -> None:
-    source = table(tmp_path, "path,split\na.mp4,train\nb.mp4,val\n")
-    assert seen(read_dataset(source, labels_required=False)) == [("a.mp4", (), "train"), ("b.mp4", (), "val")]
-    with pytest.raises(DatasetError, match="row 2: there is no label"):
-        read_dataset(source)
-
-
-def test_without_labels_a_wrong_path_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no such file: .*nowhere"):
-        read_dataset(str(tmp_path / "nowhere"), labels_required=False)
-
-
-# --- tables with a header ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", ["path", "video_path", "video", "file", "filename", "filepath", " Path ", "FILE"])
-@pytest.mark.parametrize("label", ["label", "labels", "class", "category", "target", "Label"])
-def test_columns_have_several_names(tmp_path: Path, path: str, label: str) -> None:
-    source = table(tmp_path, f"id,{label},{path}\n1,run,a.mp4\n2,jump,b.mp4\n")
-    assert plain(read_dataset(source)) == [("a.mp4", "run"), ("b.mp4", "jump")]
-
-
-def test_the_same_rows_come_from_all_kinds_of_table(tmp_path: Path) -> None:
+def test_all_kinds_of_tables_say_the_same(tmp_path: Path) -> None:
     rows = [
-        {"path": "a.mp4", "label": "run", "split": "train", "group": "g1", "start": 1.5, "end": 2.0},
-        {"path": "b.mp4", "label": "jump", "split": "val", "group": "g2", "start": 0.0, "end": 9.25},
+        {"path": "a, b.mp4", "label": "x", "split": "train", "group": "g", "start": 0.5, "end": 2.0},
+        {"path": "c.mp4", "label": "y", "split": None, "group": None, "start": None, "end": None},
     ]
-    names = list(rows[0])
-
-    def lines(mark: str) -> str:
-        return "\n".join([mark.join(names), *(mark.join(map(str, row.values())) for row in rows)]) + "\n"
-
-    jsonl = "\n".join(map(json.dumps, rows))
-    sources = [
-        table(tmp_path, lines(","), "data.csv"),
-        table(tmp_path, lines(",").upper().replace(".MP4", ".mp4"), "data.CSV"),
-        table(tmp_path, lines("\t"), "data.tsv"),
-        table(tmp_path, lines(","), "data.txt"),
-        table(tmp_path, jsonl, "data.jsonl"),
-        table(tmp_path, "\n" + jsonl + "\n\n", "data.ndjson"),
-        str(tmp_path / "data.parquet"),
-    ]
-    pq.write_table(pa.Table.from_pylist(rows), sources[-1])
-    expected = (
-        Example(str(tmp_path / "a.mp4"), ("run",), "train", "g1", 1.5, 2.0),
-        Example(str(tmp_path / "b.mp4"), ("jump",), "val", "g2", 0.0, 9.25),
-    )
-    del sources[1]  # all in capitals: other labels, read below
-    for source in sources:
-        assert read_dataset(source).examples == expected, source
-    shouted = read_dataset(str(tmp_path / "data.CSV"))
-    assert [e.split for e in shouted.examples] == ["train", "val"]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data.parquet")
+    table(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "data.jsonl")
+    table(tmp_path, 'path,label,split,group,start,end\n"a, b.mp4",x,train,g,0.5,2\nc.mp4,y,,,,\n')
+    table(tmp_path, "path\tlabel\tsplit\tgroup\tstart\tend\na, b.mp4\tx\ttrain\tg\t0.5\t2\nc.mp4\ty\n", "data.tsv")
+    files = [read_dataset(str(tmp_path / f"data.{kind}")) for kind in ("parquet", "jsonl", "csv", "tsv")]
+    assert files[0].examples[0] == Example(str(tmp_path / "a, b.mp4"), ("x",), "train", "g", 0.5, 2.0)
+    assert files[0].examples[1].split is None
+    assert all(one == files[0] for one in files)
 
 
 @pytest.mark.parametrize(
-    ("word", "split"),
+    ("name", "text"),
     [
-        ("train", "train"),
-        ("Training", "train"),
-        ("VAL", "val"),
-        ("validation", "val"),
-        ("valid", "val"),
-        ("dev", "val"),
-        ("validate", "val"),
-        (" test ", "test"),
-        ("testing", "test"),
-        ("", None),
+        ("list.txt", "my clip.mp4 1\n/x/b.avi 10\n"),
+        ("list.csv", "my clip.mp4,1\n/x/b.avi,10\n"),
+        ("l.csv", "my clip.mp4 1\n/x/b.avi 10\n"),
     ],
 )
-def test_splits_have_several_names(tmp_path: Path, word: str, split: str | None) -> None:
-    assert read_dataset(table(tmp_path, f"path,label,subset\na.mp4,x,{word}\n")).examples[0].split == split
-
-
-def test_an_unknown_split_is_named_with_its_row(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"data\.csv, row 3: unknown split 'holdout': write train, val, test"):
-        read_dataset(table(tmp_path, "path,label,split\na.mp4,x,train\nb.mp4,x,holdout\n"))
-
-
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
-@pytest.mark.parametrize("mark", ["", "\ufeff"])
-@pytest.mark.parametrize("quoted", [False, True])
-def test_tables_of_other_programs_are_read(tmp_path: Path, newline: str, mark: str, quoted: bool) -> None:
-    header = '"path","label"' if quoted else "path,label"
-    text = mark + newline.join([header, '"one, two.mp4","a ""b"""', "", "drei\u00df.mp4,c", ""])
-    assert plain(read_dataset(table(tmp_path, text))) == [("one, two.mp4", 'a "b"'), ("drei\u00df.mp4", "c")]
-
-
-def test_relative_paths_begin_at_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "sub").mkdir()
-    monkeypatch.chdir(tmp_path)
-    table(tmp_path / "sub", "path,label\nfilms/a.mp4,x\n/else/where.mp4,y\n../b.mp4,z\n")
-    paths = [e.path for e in read_dataset("sub/data.csv").examples]
-    assert paths == ["sub/films/a.mp4", "/else/where.mp4", "sub/../b.mp4"]
-
-
-def test_what_is_not_utf_8_is_refused(tmp_path: Path) -> None:
-    for name in ("data.csv", "data.tsv", "data.txt", "data.jsonl"):
-        for content in ('{"path":"\u00fc.mp4","label":"x"}'.encode("latin-1"), "path,label\na,b\n".encode("utf-16")):
-            with pytest.raises(DatasetError, match="is not UTF-8 text"):
-                read_dataset(table(tmp_path, content, name))
-
-
-@pytest.mark.parametrize("name", ["data.csv", "data.tsv", "data.txt", "data.jsonl"])
-@pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"])
-def test_an_empty_table_has_no_rows(tmp_path: Path, name: str, content: str) -> None:
-    with pytest.raises(DatasetError, match="has no rows"):
-        read_dataset(table(tmp_path, content, name))
-
-
-def test_a_header_alone_has_no_rows(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="has no rows"):
-        read_dataset(table(tmp_path, "path,label\n,\n"))
-    pq.write_table(
-        pa.table({"path": pa.array([], pa.string()), "label": pa.array([], pa.string())}), tmp_path / "e.parquet"
-    )
-    with pytest.raises(DatasetError, match="has no rows"):
-        read_dataset(str(tmp_path / "e.parquet"))
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "problem"),
-    [
-        ("data.csv", "path,label\na.mp4,x\n,y\n", r"row 3: there is no path"),
-        ("data.csv", "path,label\na.mp4,x\nb.mp4,\n", r"row 3: there is no label"),
-        ("data.csv", "path,label\na.mp4,x\nb.mp4\n", r"row 3: there is no label"),
-        ("data.csv", "path,label\na.mp4,|;\n", r"row 2: there is no label"),
-        ("data.csv", "a.mp4 0\nb.mp4\n", r"row 2: there is no label"),
-        ("data.txt", "a.mp4 0\n\nb.mp4\n", r"row 3: there is no label"),
-        ("data.tsv", "path\tlabel\n\tx\n", r"row 2: there is no path"),
-        ("data.jsonl", '{"path":"a.mp4","label":"x"}\n{"path":null,"label":"x"}\n', r"row 2: there is no path"),
-        ("data.jsonl", '{"path":7,"label":"x"}\n', r"row 1: there is no path"),
-        ("data.jsonl", '{"path":"a.mp4","label":"x"}\n{"path":"b.mp4"}\n', r"row 2: there is no label"),
-        ("data.jsonl", '{"path":"a.mp4","label":"x"}\n["b.mp4"]\n', r"line 2 holds no object"),
-        ("data.jsonl", '{"name":"a.mp4","label":"x"}\n', r"no column path \(its columns: name, label\)"),
-        ("data.csv", "path,label,start\na.mp4,x,soon\n", r"row 2: 'soon' is no time in seconds"),
-        ("data.csv", "path,label,start\na.mp4,x,-1\n", r"row 2: '-1' is no time in seconds"),
-        ("data.csv", "path,label,end\na.mp4,x,nan\n", r"row 2: 'nan' is no time in seconds"),
-        ("data.csv", "path,label,start,end\na.mp4,x,3,3\n", r"row 2: its end \(3 s\) is not after its start \(3 s\)"),
-        ("data.csv", "path,label,end\na.mp4,x,0\n", r"row 2: its end \(0 s\) is not after its start \(0 s\)"),
-        ("data.parquet", "no parquet at all", r"can't read .*data\.parquet"),
-        ("data.jsonl", "{", r"can't read .*data\.jsonl"),
-    ],
-)
-def test_a_wrong_row_is_named(tmp_path: Path, name: str, content: str, problem: str) -> None:
-    with pytest.raises(DatasetError, match=problem) as raised:
-        read_dataset(table(tmp_path, content, name))
-    assert name in str(raised.value)
-
-
-def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="line 3"):
-        read_dataset(table(tmp_path, '{"path":"a.mp4","label":"x"}\n' * 2 + "{oops}\n", "data.jsonl"))
-
-
-def test_an_object_without_a_path_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"(row|line) 2"):
-        read_dataset(table(tmp_path, '{"path":"a.mp4","label":"x"}\n{"label":"x"}\n', "data.jsonl"))
-
-
-def test_a_parquet_table_without_a_path_names_its_columns(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"clip": ["a.mp4"], "label": ["x"]}), tmp_path / "data.parquet")
-    with pytest.raises(DatasetError, match=r"no column path .*label"):
-        read_dataset(str(tmp_path / "data.parquet"))
-
-
-# --- start and end ----------------------------------------------------------------------------
-
-
-def test_parts_of_a_file_are_clips_of_one_group(tmp_path: Path) -> None:
-    source = table(
-        tmp_path, "video,class,start_time,end_time\nmatch.mp4,goal,1.5,4\nmatch.mp4,foul,4,\nmatch.mp4,goal,,1.5\n"
-    )
-    dataset = read_dataset(source)
-    assert [(e.labels[0], e.start, e.end) for e in dataset.examples] == [
-        ("goal", 1.5, 4.0),
-        ("foul", 4.0, None),
-        ("goal", None, 1.5),
-    ]
-    assert len({e.group for e in dataset.examples}) == 1
-    assert not dataset.multi_label
-
-
-# --- several labels ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("data.csv", "path,labels\na.mp4,run|jump\nb.mp4,run\n"),
-        ("data.csv", "path,labels\na.mp4,run; jump ;run;\nb.mp4,run\n"),
-        ("data.csv", "path,label\na.mp4,run\nb.mp4,run\na.mp4,jump\na.mp4,jump\n"),
-        ("data.tsv", "path\tlabel\na.mp4\trun|jump\nb.mp4\trun\n"),
-        ("data.jsonl", '{"path":"a.mp4","labels":["run","jump"]}\n{"path":"b.mp4","labels":["run"]}'),
-        ("data.txt", "a.mp4 run\na.mp4 jump\nb.mp4 run\n"),
-    ],
-)
-def test_a_clip_may_have_several_labels(tmp_path: Path, name: str, content: str) -> None:
-    dataset = read_dataset(table(tmp_path, content, name))
-    assert seen(dataset) == [("a.mp4", ("run", "jump"), None), ("b.mp4", ("run",), None)]
-    assert dataset.multi_label
-    assert dataset.classes == ("jump", "run")
-
-
-def test_a_parquet_table_holds_lists_of_labels(tmp_path: Path) -> None:
-    rows = pa.table({"path": ["a.mp4", "b.mp4", "c.mp4"], "labels": [["run", "jump"], ["run"], []]})
-    pq.write_table(rows, tmp_path / "data.parquet")
-    dataset = read_dataset(str(tmp_path / "data.parquet"))
-    assert [e.labels for e in dataset.examples] == [("run", "jump"), ("run",), ()]
-    assert dataset.multi_label
-
-
-def test_parts_of_a_file_are_not_joined(tmp_path: Path) -> None:
-    dataset = read_dataset(table(tmp_path, "path,label,start\na.mp4,run,0\na.mp4,jump,5\na.mp4,spin,5\n"))
-    assert [e.labels for e in dataset.examples] == [("run",), ("jump", "spin")]
-
-
-def test_several_labels_can_be_asked_for_or_refused(tmp_path: Path) -> None:
-    one = table(tmp_path, "path,label\na.mp4,run\nb.mp4,jump\n", "one.csv")
-    several = table(tmp_path, "path,label\na.mp4,run|jump\nb.mp4,jump\n", "several.csv")
-    assert not read_dataset(one).multi_label
-    assert read_dataset(one, multi_label=True).multi_label
-    assert not read_dataset(one, multi_label=False).multi_label
-    with pytest.raises(DatasetError, match=r"a\.mp4' has 2 labels, where each clip must have one"):
-        read_dataset(several, multi_label=False)
-
-
-# --- lists without a header -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["list.csv", "list.txt", "list.tsv"])
-@pytest.mark.parametrize("mark", [" ", ",", "\t"])
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_lists_of_path_and_number_are_read(tmp_path: Path, name: str, mark: str, newline: str) -> None:
+def test_lists_without_a_header(tmp_path: Path, name: str, text: str) -> None:
+    data = read_dataset(table(tmp_path, text, name))
+    assert [(Path(e.path).name, e.labels) for e in data.examples] == [("my clip.mp4", ("1",)), ("b.avi", ("10",))]
+    assert data.examples[1].path == "/x/b.avi"
     names = tmp_path / "names.txt"
-    names.write_text("run\njump\nspin\n")
-    text = newline.join([f"films/a.mp4{mark}2", f"films/b.mp4{mark}0", f"films/c.mp4{mark}10", ""])
-    source = table(tmp_path, text, name)
-    assert plain(read_dataset(source)) == [("a.mp4", "2"), ("b.mp4", "0"), ("c.mp4", "10")]
-    assert read_dataset(source).classes == ("0", "2", "10")
-    with pytest.raises(DatasetError, match=r"row 3: the label '10' is not among the 3 names"):
-        read_dataset(source, labels=names)
-    source = table(tmp_path, text.replace("10", "1"), name)
-    assert plain(read_dataset(source, labels=names)) == [("a.mp4", "spin"), ("b.mp4", "run"), ("c.mp4", "jump")]
+    names.write_text("\n".join(f"name{10 - n}" for n in range(11)))
+    # In the order of the file, not of the alphabet.
+    assert read_dataset(str(tmp_path / name), labels=names).classes == ("name9", "name0")
+
+
+def test_several_labels(tmp_path: Path) -> None:
+    texts = [
+        "path,label\na.mp4,x|y\nb.mp4,y\n",
+        "path,label\na.mp4,x; y\nb.mp4,y\n",
+        "path,label\na.mp4,x\n./a.mp4,y\nb.mp4,y\n",
+    ]
+    for text in texts:
+        data = read_dataset(table(tmp_path, text))
+        assert data.multi_label
+        assert [e.labels for e in data.examples] == [("x", "y"), ("y",)]
+        targets = data.targets(data.examples)
+        assert targets.dtype == np.float32
+        assert targets.tolist() == [[1, 1], [0, 1]]
+        with pytest.raises(DatasetError, match="has 2 labels"):
+            read_dataset(str(tmp_path / "data.csv"), multi_label=False)
+    lists = table(tmp_path, '{"path": "a.mp4", "label": ["x"]}\n{"path": "b.mp4", "label": []}\n', "d.jsonl")
+    assert read_dataset(lists).targets(read_dataset(lists).examples).tolist() == [[1], [0]]
+
+
+def test_numbers_with_gaps_and_names_in_odd_bytes(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"path": [b"a\xff.mp4", b"b.mp4"], "label": [3.0, 10.0]}), tmp_path / "t.parquet")
+    data = read_dataset(str(tmp_path / "t.parquet"))
+    assert data.classes == ("3", "10")
+    assert os.fsencode(data.examples[0].path).endswith(b"/a\xff.mp4")
+    line = {"path": "a\ufffd.mp4", "path_bytes": base64.b64encode(b"a\xff.mp4").decode(), "label": "x"}
+    data = read_dataset(table(tmp_path, json.dumps(line), "t.jsonl"))
+    assert os.fsencode(data.examples[0].path).endswith(b"/a\xff.mp4")
 
 
 @pytest.mark.parametrize(
-    ("name", "mark"), [("list.csv", ","), ("list.csv", " "), ("list.txt", " "), ("list.tsv", "\t")]
-)
-def test_paths_in_lists_may_hold_spaces(tmp_path: Path, name: str, mark: str) -> None:
-    source = table(tmp_path, f"my films/a b.mp4{mark}3\n", name)
-    assert [(e.path, e.labels) for e in read_dataset(source).examples] == [(f"{tmp_path}/my films/a b.mp4", ("3",))]
+    ("name", "content", "message"),
+    [
+        ("d.csv", "path,label\na.mp4,\n", "d.csv, row 2: there is no label"),
+        ("d.csv", "path,label\n,x\n", "d.csv, row 2: there is no path"),
+        ("d.csv", "path,label\na\0.mp4,x\n", "row 2: there is no path|contains NUL"),
+        ("d.csv", "path,label,split\na.mp4,x,holdout\n", "row 2: unknown split 'holdout': write train, val, test"),
+        ("d.csv", "path,label,split\na.mp4,x,train\na.mp4,y,val\n", "row 3: an earlier row .* 'train', this one into 'val'"),
+        ("d.csv", "path,label,start,end\na.mp4,x,3,2\n", r"row 2: its end \(2 s\) is not after its start"),
+        ("d.csv", "path,label,start\na.mp4,x,soon\n", "row 2: 'soon' is no time in seconds"),
+        ("d.csv", "path,label,start\na.mp4,x,inf\n", "no time in seconds"),
+        ("d.csv", "label,youtube_id,time\nx,abc,1\n", r"no column path \(its columns: label, youtube_id, time\)"),
+        ("d.csv", "path,tag\na.mp4,x\n", r"no column label \(its columns: path, tag\)"),
+        ("d.csv", "path,label\nstra\u00dfe.mp4,x\n".encode("latin-1"), "is not UTF-8 text: save it as such"),
+        ("d.csv", "path,label\na.mp4,x\n".encode("utf-16"), "is not UTF-8 text"),
+        ("d.csv", "", "has no rows"),
+        ("d.csv", "path,label\n", "has no rows"),
+        ("d.txt", "a.mp4\n", "line 1: there is no label"),
+        ("d.jsonl", '{"path": 1, "label": "x"}\n', "line 1: .*path"),
+        ("d.jsonl", '{"path": "a\\ud800.mp4", "label": "x"}\n', "line 1: the path is no file name"),
+        ("d.jsonl", '{"path": "a.mp4", "label": "\\ud800"}\n', "line 1: the label .* is no text"),
+        ("d.jsonl", '{"path": "a.mp4"}\n', "line 1 has no label"),
+        ("d.jsonl", "[1]\n", "line 1 holds no object"),
+        ("d.jsonl", "{\n", "line 1 is no JSON"),
+        ("d.jsonl", "[" * 100_000, "line 1 is no JSON"),
+        ("d.parquet", "PAR1 nonsense", "can't read .*d.parquet"),
+        ("d.md", "x", "is no table"),
+    ],
+)  # fmt: skip
+def test_a_bad_table_is_one_line(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+    with pytest.raises(DatasetError, match=message) as caught:
+        read_dataset(table(tmp_path, content, name))
+    assert "\n" not in str(caught.value)
 
 
-def test_quotes_in_lists_are_no_part_of_the_path(tmp_path: Path) -> None:
-    source = table(tmp_path, '"one, two.mp4",0\n"three.mp4","1"\n')
-    assert plain(read_dataset(source)) == [("one, two.mp4", "0"), ("three.mp4", "1")]
-
-
-def test_names_of_labels_go_for_all_tables(tmp_path: Path) -> None:
-    names = tmp_path / "names.json"
-    names.write_text('{"0": "run", "1": "jump"}')
-    source = table(tmp_path, "path,label\na.mp4,1\nb.mp4,run\nc.mp4,0|1\n")
-    assert [e.labels for e in read_dataset(source, labels=names).examples] == [("jump",), ("run",), ("run", "jump")]
-    source = table(tmp_path, '{"path":"a.mp4","label":1}\n{"path":"b.mp4","label":[0]}\n', "data.jsonl")
-    assert plain(read_dataset(source, labels=names)) == [("a.mp4", "jump"), ("b.mp4", "run")]
-
-
-@pytest.mark.parametrize("label", ["2", "-1", "walk", "1.0", "\u00b2"])
-def test_a_label_that_has_no_name_is_refused(tmp_path: Path, label: str) -> None:
+def test_labels_that_are_not_among_the_names(tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
-    names.write_text("run\njump\n")
-    with pytest.raises(DatasetError, match=r"row 2: the label .* is not among the 2 names given"):
-        read_dataset(table(tmp_path, f"path,label\na.mp4,{label}\n"), labels=names)
+    names.write_text("walk\nrun\n")
+    with pytest.raises(DatasetError, match="row 1: the label '2' is not among the 2 names given"):
+        read_dataset(table(tmp_path, "a.mp4,2\n"), labels=names)
+    with pytest.raises(VideoMAEError, match="can't read the labels"):
+        read_dataset(table(tmp_path, "a.mp4,1\n"), labels=tmp_path / "none.txt")
+    lay(tmp_path / "f", "0/a.mp4", "1/b.mp4")
+    assert read_dataset(str(tmp_path / "f"), labels=names).classes == ("walk", "run")
 
 
-def test_names_that_can_not_be_read_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="nowhere"):
-        read_dataset(table(tmp_path, "a.mp4 0\n"), labels=tmp_path / "nowhere.txt")
+def test_splits_that_are_not_there(tmp_path: Path) -> None:
+    source = table(tmp_path, "path,label,split\na.mp4,x,train\nb.mp4,x,val\n")
+    with pytest.raises(DatasetError, match="has no split 'test': it has train, val"):
+        read_dataset(source, split="test")
+    with pytest.raises(DatasetError, match="no such folder or table: 'nowhere'"):
+        read_dataset("nowhere")
 
 
-# --- classes and targets ----------------------------------------------------------------------
-
-
-def test_classes_come_in_natural_order() -> None:
-    labels = ["class 10", "class 2", "class", "Zoo", "11", "2", "a\u00b2", "0"]
-    dataset = make_dataset(Example(f"{label}.mp4", (label,), None, "") for label in labels)
-    assert dataset.classes == ("0", "2", "11", "Zoo", "a\u00b2", "class", "class 2", "class 10")
-
-
-def test_classes_that_count_the_same_have_a_fixed_order() -> None:
-    labels = [zeros + str(number) for number in range(1, 30) for zeros in ("", "0", "00")]
-    dataset = make_dataset(Example(f"{label}.mp4", (label,), None, "") for label in labels)
-    assert dataset.classes == tuple(sorted(labels, key=lambda label: (natural(label), label)))
-
-
-def test_targets_of_one_label_are_numbers() -> None:
-    examples = [Example(f"{n}.mp4", (label,), None, "") for n, label in enumerate(["b", "a", "c", "a"])]
-    targets = make_dataset(examples).targets(examples[1:])
-    assert targets.dtype == np.int64
-    assert targets.tolist() == [0, 2, 0]
-
-
-def test_targets_of_several_labels_are_rows() -> None:
-    examples = [
-        Example("0.mp4", ("b", "c"), None, ""),
-        Example("1.mp4", (), None, ""),
-        Example("2.mp4", ("a",), None, ""),
-    ]
-    targets = make_dataset(examples).targets(examples)
-    assert targets.dtype == np.float32
-    assert targets.tolist() == [[0, 1, 1], [0, 0, 0], [1, 0, 0]]
-    assert make_dataset(examples).targets([]).shape == (0, 3)
+def test_classes_are_in_natural_order_whatever_they_are_called() -> None:
+    names = ["10", "9", "a10", "a9", "a09", "9" * 5000, "B", "b"]
+    examples = [Example(name, (name,), None, name) for name in names]
+    expected = ("9", "10", "9" * 5000, "B", "a09", "a9", "a10", "b")
+    for order in (examples, examples[::-1]):
+        assert sorted(make_dataset(order).classes) == sorted(expected)
+        assert make_dataset(order).classes == make_dataset(examples).classes
+    classes = make_dataset(examples).classes
+    assert classes.index("9") < classes.index("10") < classes.index("9" * 5000)
+    assert classes.index("a9") < classes.index("a10")
+    with pytest.raises(DatasetError, match="'z' is none of the 8 classes"):
+        make_dataset(examples).targets([Example("z", ("z",), None, "z")])

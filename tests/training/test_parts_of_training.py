@@ -45,7 +45,7 @@ def test_the_rate_rises_in_a_line_and_falls_half_a_cosine() -> None:
     assert rates[10] == 1.0
     assert rates[60] == pytest.approx(0.1 + 0.9 * 0.5)
     assert rates[-1] == pytest.approx(0.1, abs=1e-3)
-    assert all(a >= b for a, b in itertools.pairwise(rates))
+    assert all(a >= b for a, b in itertools.pairwise(rates[9:]))
 
 
 def test_each_layer_learns_at_a_part_of_the_rate_above_it() -> None:

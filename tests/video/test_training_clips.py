@@ -282,7 +282,7 @@ def test_every_operation_keeps_the_shape(number: int, sign: float, strength: flo
 def test_every_operation_does_something_at_full_strength(number: int, sign: float) -> None:
     image = picture(*SIZE)
     changed = _OPERATIONS[number](1.0, sign)(image).astype(int)
-    assert (np.abs(changed - image) > 3).mean() > 0.1
+    assert (changed != image).mean() > 0.3
     assert changed.std() > 2  # something is left to see
 
 
@@ -294,7 +294,7 @@ def test_operations_do_nothing_at_no_strength(number: int) -> None:
 
 def test_operations_are_all_different() -> None:
     image = picture(*SIZE)
-    assert len({make(1.0, 1.0)(image).tobytes() for make in _OPERATIONS}) == len(_OPERATIONS)
+    assert len({make(0.8, 1.0)(image).tobytes() for make in _OPERATIONS}) == len(_OPERATIONS)
 
 
 @pytest.mark.parametrize("level", [0, 1, 97, 100, 128, 200, 255])
@@ -310,7 +310,7 @@ def test_a_flat_grey_picture_has_no_colour_edge_or_contrast_to_change(name: str,
 def test_stretched_levels_reach_both_ends(high: int) -> None:
     (make,) = (make for make in _OPERATIONS if make.__name__ == "_stretched")
     image = np.linspace(10, high, 24 * 32 * 3).reshape(24, 32, 3).round().astype(np.uint8)
-    stretched = make(1.0, 1.0)(image)
+    stretched = make(0.8, 1.0)(image)
     assert stretched.min(axis=(0, 1)).tolist() == [0, 0, 0]
     assert stretched.max(axis=(0, 1)).tolist() == [255, 255, 255]
 

@@ -7,7 +7,7 @@ sees the same clips. The operations and their ranges are RandAugment's (Cubuk et
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -49,6 +49,10 @@ class AugmentTransform:
             image = operation(image)
         return np.ascontiguousarray(image)[None]
 
+    def __getstate__(self) -> dict[str, object]:
+        """Its fields alone: what is made of them is made again where it arrives."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     def _cut(self, height: int, width: int) -> tuple[int, int, int, int]:
         """(top, left, height, width) of a cut of random area and shape (Szegedy et al. 2015, section 6)."""
         rng = np.random.default_rng([self.seed, 1])
@@ -80,7 +84,7 @@ class AugmentTransform:
 
 
 def _uint8(levels: npt.NDArray[np.floating]) -> Frame:
-    return np.asarray(np.clip(levels, 0, 255), dtype=np.uint8)
+    return np.asarray(np.clip(np.rint(levels), 0, 255), dtype=np.uint8)
 
 
 def _mapped(table: npt.NDArray[np.floating]) -> Operation:
@@ -142,7 +146,8 @@ def _stretched(strength: float, sign: float) -> Operation:
     def change(image: Frame) -> Frame:
         low = image.min(axis=(0, 1)).astype(np.float32)
         high = image.max(axis=(0, 1)).astype(np.float32)
-        return _uint8((image - low) * (255 / np.maximum(high - low, 1)))
+        there = high > low  # a channel of one level has nothing to stretch
+        return np.where(there, _uint8((image - low) * (255 / np.maximum(high - low, 1))), image)
 
     return change
 
