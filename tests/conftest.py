@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Tests run beside each other: threads of one would wait for those of another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Hundreds of processes are started: compiling the package in every one of them would be much of their time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -241,6 +241,8 @@ def test_a_file_that_changes_while_it_is_read_is_told(checkpoint: Path, tmp_path
         ]
     )
     try:
+        while film.stat().st_size == len(content):
+            time.sleep(0.01)  # until it has begun
         command = [sys.executable, "-m", "videomae_cli", "classify", str(film), "--model", str(checkpoint)]
         done = subprocess.run([*command, "--format", "jsonl"], capture_output=True, text=True)
     finally:

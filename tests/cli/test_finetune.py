@@ -21,7 +21,8 @@ from samples import Run, write_video
 
 # Asked of both before they were first run: chance is a third.
 ASKED = 2 / 3
-QUICK = ["--epochs", "8", "--batch-size", "9", "--lr", "1e-3", "--workers", "1", "--no-check"]
+QUICK = ["--epochs", "6", "--batch-size", "9", "--lr", "1e-3", "--workers", "1", "--no-check"]
+ONE = ["--workers", "1"]
 SILENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
@@ -43,7 +44,7 @@ def figures(run: Path) -> dict[str, Any]:
 def head(recordings: Path, videomae: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A linear probe on the bundled checkpoint."""
     out = tmp_path_factory.mktemp("head") / "model"
-    done = videomae("finetune", recordings, "-o", out, "--init", "camera-motion-mae", "--mode", "head")
+    done = videomae("finetune", recordings, "-o", out, "--init", "camera-motion-mae", "--mode", "head", *ONE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("top-1 ")
     assert "18 train clips, 9 held out, 3 classes (6 train clips each); split as the data says" in done.stderr
@@ -68,7 +69,7 @@ def test_a_whole_fine_tuning_learns(full: Path) -> None:
     steps = [event["loss"] for event in events(full) if event["event"] == "step"]
     epochs = [event for event in events(full) if event["event"] == "epoch"]
     assert steps[-1] < epochs[0]["train_loss"]
-    assert [event["epoch"] for event in epochs] == list(range(1, 9))
+    assert [event["epoch"] for event in epochs] == list(range(1, 7))
 
 
 @pytest.mark.parametrize("name", ["head", "full"])
@@ -132,7 +133,7 @@ def test_features_are_computed_once(head: Path, recordings: Path, videomae: Run,
 def test_a_killed_run_goes_on_to_the_same_bits(full: Path, recordings: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     line = command(recordings, "-o", out, "--init", "camera-motion", "--mode", "full", *QUICK)
-    for kills in (2, 5):
+    for kills in (2,):
         process = subprocess.Popen([*line, "--resume"], env={**os.environ, **SILENT}, stderr=subprocess.DEVNULL)
         wait_for_epoch(out, kills, process)
         process.send_signal(signal.SIGKILL)
@@ -192,7 +193,19 @@ def test_two_processes_train_as_one_with_their_batches_together(recordings: Path
 def test_low_rank_matrices_are_merged_into_a_plain_checkpoint(recordings: Path, videomae: Run, tmp_path: Path) -> None:
     out = tmp_path / "lora"
     done = videomae(
-        "finetune", recordings, "-o", out, "--init", "camera-motion", "--mode", "lora", "--lora-rank", "4", *QUICK
+        "finetune",
+        recordings,
+        "-o",
+        out,
+        "--init",
+        "camera-motion",
+        "--mode",
+        "lora",
+        "--lora-rank",
+        "4",
+        *QUICK,
+        "--epochs",
+        "2",
     )
     assert done.returncode == 0, done.stderr
     from videomae_cli.model import VideoMAEForVideoClassification
@@ -204,6 +217,30 @@ def test_low_rank_matrices_are_merged_into_a_plain_checkpoint(recordings: Path, 
     assert 1 <= int(change) <= 4
     key = "videomae.encoder.layer.0.attention.attention.key.weight"
     assert torch.equal(made[key], before[key])
+
+
+def test_all_the_comforts_at_once(recordings: Path, videomae: Run, tmp_path: Path) -> None:
+    out = tmp_path / "comforts"
+    options = ["--dtype", "bfloat16", "--accumulate", "2", "--gradient-checkpointing", "--ema", "0.9", "--repeats", "2"]
+    options += ["--mixup", "0.8", "--cutmix", "1", "--augment-ops", "4", "--erase", "0.5", "--drop-path", "0.2"]
+    options += [
+        "--label-smoothing",
+        "0.1",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "4",
+        "--progress",
+        "plain",
+        "--workers",
+        "1",
+    ]
+    done = videomae("finetune", recordings, "-o", out, "--init", "camera-motion", "--mode", "full", *options)
+    assert done.returncode == 0, done.stderr
+    assert "2 epochs of 4 steps of 8 clips" in done.stderr
+    assert "clips/s" in done.stderr
+    assert all(np.isfinite(event["loss"]) for event in events(out) if event["event"] == "step")
+    assert (out / "last" / "model.safetensors").exists()
 
 
 def test_several_labels_at_once(recordings: Path, videomae: Run, tmp_path: Path) -> None:

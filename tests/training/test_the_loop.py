@@ -1,0 +1,112 @@
+"""The loop by itself, on a task of a few numbers: accumulation, the average of the weights, stopping, best and last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from videomae_cli.errors import TrainingError
+from videomae_cli.jobs import Settings
+from videomae_cli.training import Loop, Run, Task, Trainer, adamw, parameter_groups
+
+
+class Plane(Task):
+    """A plane through noisy points; `parts` batches to a step of eight points."""
+
+    steps, epoch, clips = 12, 4, 8
+
+    def __init__(self, *, parts: int = 1, decay: float | None = None, scores: list[float] | None = None) -> None:
+        torch.manual_seed(0)
+        self.module = nn.Linear(3, 1)
+        self.accumulate, self._decay, self._scores = parts, decay, scores
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {"task": "plane"}
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        return [adamw(parameter_groups(self.module.named_parameters(), lr=0.05, weight_decay=0.0), betas=(0.9, 0.99))]
+
+    def rate(self, step: int) -> float:
+        return 1.0
+
+    def batches(self, first: int) -> Iterator[Tensor]:
+        for number in range(first, self.steps * self.accumulate):
+            step, part = divmod(number, self.accumulate)
+            points = torch.rand(8, 3, generator=torch.Generator().manual_seed(step))
+            yield points.chunk(self.accumulate)[part]
+
+    def loss(self, batch: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        return (self.module(batch) - batch.sum(dim=1, keepdim=True)).square().mean(), {}
+
+    def average_decay(self, done: int) -> float | None:
+        return self._decay
+
+    def evaluate(self, module: nn.Module) -> Mapping[str, Any] | None:
+        return {"score": self._scores.pop(0)} if self._scores else None
+
+    def export(self, module: nn.Module, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        weights = {name: tensor.tolist() for name, tensor in module.state_dict().items()}
+        (folder / "plane.json").write_text(json.dumps(weights))
+
+
+def train(task: Plane, folder: Path, **loop: Any) -> Trainer:
+    with Run(folder, resume=False, overwrite=False) as run:
+        run.begin(Settings("finetune", "test", task.settings))
+        trainer = Trainer(task, run, Loop(log_steps=1, **loop))
+        trainer(None)
+    return trainer
+
+
+def test_several_small_batches_are_a_large_one(tmp_path: Path) -> None:
+    whole = train(Plane(), tmp_path / "whole").task.module.state_dict()
+    parts = train(Plane(parts=4), tmp_path / "parts").task.module.state_dict()
+    for name, tensor in whole.items():
+        torch.testing.assert_close(parts[name], tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_saved_is_the_average_where_one_is_kept(tmp_path: Path) -> None:
+    trainer = train(Plane(decay=0.8), tmp_path / "run")
+    assert trainer.average is not None
+    saved = json.loads((tmp_path / "run" / "last" / "plane.json").read_text())
+    assert saved == {name: tensor.tolist() for name, tensor in trainer.average.state_dict().items()}
+    assert saved != {name: tensor.tolist() for name, tensor in trainer.task.module.state_dict().items()}
+    start = Plane().module.state_dict()
+    mean = {name: tensor.clone() for name, tensor in start.items()}
+    again = Plane()
+    optimizer = again.optimizers()[0]
+    for step, batch in enumerate(again.batches(0)):
+        again.loss(batch, step)[0].backward()
+        torch.nn.utils.clip_grad_norm_(again.module.parameters(), 1.0)
+        optimizer.param_groups[0]["lr"] = optimizer.param_groups[-1]["lr"] = 0.05
+        optimizer.step()
+        optimizer.zero_grad()
+        mean = {name: 0.8 * mean[name] + 0.2 * tensor for name, tensor in again.module.state_dict().items()}
+    for name, tensor in trainer.average.state_dict().items():
+        torch.testing.assert_close(tensor, mean[name], rtol=1e-4, atol=1e-5)
+
+
+def test_the_best_and_the_last_are_kept_apart(tmp_path: Path) -> None:
+    trainer = train(Plane(scores=[0.3, 0.9, 0.5]), tmp_path / "run")
+    best, last = (json.loads((tmp_path / "run" / name / "plane.json").read_text()) for name in (".", "last"))
+    assert best != last
+    assert last == {name: tensor.tolist() for name, tensor in trainer.task.module.state_dict().items()}
+    assert trainer.best == 0.9
+    epochs = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [event["best"] for event in epochs if event["event"] == "epoch"] == [0.3, 0.9, 0.9]
+
+
+def test_data_that_ends_early_is_told(tmp_path: Path) -> None:
+    class Short(Plane):
+        def batches(self, first: int) -> Iterator[Tensor]:
+            yield from list(super().batches(first))[:5]
+
+    with pytest.raises(TrainingError, match="the data ended at step 5 of 12"):
+        train(Short(), tmp_path / "run")
