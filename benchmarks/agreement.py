@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from videomae_cli.cli.loading import find_hints, preprocessor_for, with_hints
+from videomae_cli.assembly import find_hints, preprocessor_for, with_hints
 from videomae_cli.engines import Engine, Logits, calibration_clips, make_network
 from videomae_cli.hub import resolve
 from videomae_cli.model import VideoMAEForVideoClassification, weights_digest

@@ -135,7 +135,8 @@ def boundaries(films: int) -> None:
     from motions import RATE, write_motions  # type: ignore[import-not-found]
 
     from recipes.camera_motion.motion import LABELS
-    from videomae_cli.cli.loading import ClassifierRequest, load_classifier
+    from videomae_cli.assembly import ClassifierRequest
+    from videomae_cli.cli.loading import load_classifier
     from videomae_cli.pipeline import TimelineMaker
     from videomae_cli.video import Decoder, FoundVideo, WindowSpec
 

@@ -6,17 +6,16 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from videomae_cli import __version__
 from videomae_cli.cli import console
 from videomae_cli.cli.interrupts import terminable
 from videomae_cli.cli.reporting import SIDECAR, tell_report
 from videomae_cli.cli.targets import FileTarget, Target
 from videomae_cli.engines import Engine
-from videomae_cli.errors import OptionError, VideoNotFoundError
+from videomae_cli.errors import OptionError
 from videomae_cli.jobs import Settings, Shard, Tally
 from videomae_cli.results import Result, Stamp
 from videomae_cli.video import FoundVideo
@@ -167,21 +166,10 @@ def _slow(engine: Engine | None) -> bool:
     return engine is not None and (engine.name, engine.dtype, engine.device.type) == ("torch", "float32", "cpu")
 
 
-def check_found(found: Sequence[FoundVideo], *, shard: Shard | None) -> None:
-    """Raise VideoNotFoundError where there is nothing to do at all: an empty list, or everything excluded."""
-    if not found and shard is None:
-        raise VideoNotFoundError("no files: the lists are empty, or --include and --exclude leave nothing")
-
-
 def check_progress(mode: str) -> None:
     """Raise OptionError for a mode that is none."""
     if mode not in ("auto", "plain", "none"):
         raise OptionError(f"unknown progress {mode!r}: choose auto, plain or none")
-
-
-def settings_for(command: str, values: dict[str, Any]) -> Settings:
-    """The settings of a job made by this version."""
-    return Settings(command, __version__, values)
 
 
 def named(path: str, message: str) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from videomae_cli.assembly import calibration_on, find_hints, preprocessor_for
 from videomae_cli.cli import console, options
-from videomae_cli.cli.loading import calibration_on, find_hints, preprocessor_for
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import DependencyError, OptionError
 from videomae_cli.video import Decoder, SamplingSpec, find_videos

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from videomae_cli.assembly import ClassifierRequest, calibration_on, settings_for, settings_of, with_hints
 from videomae_cli.cli import console, options
-from videomae_cli.cli.batch import Batch, check_found, check_progress, settings_for
-from videomae_cli.cli.loading import ClassifierRequest, calibration_on, load_classifier, with_hints
+from videomae_cli.cli.batch import Batch, check_progress
+from videomae_cli.cli.inputs import find_inputs, sampling_spec
+from videomae_cli.cli.loading import load_classifier
 from videomae_cli.cli.planning import Plan, say_plan
 from videomae_cli.cli.reporting import FRAMES, open_report
 from videomae_cli.cli.targets import open_target
 from videomae_cli.engines import check_engine
-from videomae_cli.jobs import Settings, Shard
+from videomae_cli.jobs import Shard
+from videomae_cli.labels import read_labels
 from videomae_cli.results import Classification, Failure
-from videomae_cli.video import Decoder, Filter, FoundVideo, SamplingSpec, auto_workers, find_videos, parse_time
+from videomae_cli.video import Decoder, FoundVideo, SamplingSpec, auto_workers
 from videomae_cli.writers import pick_format
 
 if TYPE_CHECKING:
@@ -71,24 +73,15 @@ def classify(
     """
     console.configure(debug=debug, quiet=quiet)
     chosen = pick_format(format, output)
-    spec = SamplingSpec(
-        family=sampling,
-        stride=stride,
-        clips=clips,
-        crops=crops,
-        protocol=protocol,
-        fps=fps,
-        start=parse_time(start) if start is not None else None,
-        end=parse_time(end) if end is not None else None,
+    spec = sampling_spec(
+        family=sampling, stride=stride, clips=clips, crops=crops, protocol=protocol, fps=fps, start=start, end=end
     )
     check_progress(progress)
     check_engine(engine, dtype, compiled)
     part = Shard.parse(shard) if shard is not None else None
     target = open_target(chosen, output, resume=resume, overwrite=overwrite)
-    only = Filter(tuple(include or ()), tuple(exclude or ()))
-    found: Sequence[FoundVideo] = find_videos(paths, recursive=recursive, only=only)
-    check_found(found, shard=part)
-    everything, found = found, part.of(found) if part else found
+    inputs = find_inputs(paths, recursive=recursive, include=include, exclude=exclude, shard=part)
+    everything, found = inputs.everything, inputs.found
     request = ClassifierRequest(
         name=model,
         revision=revision,
@@ -100,7 +93,7 @@ def classify(
         batch_size=batch_size,
         heads=heads,
         top_k=top_k,
-        labels=labels,
+        labels=read_labels(labels) if labels else None,
     )
     decoder = Decoder(timeout=timeout or None, workers=workers or auto_workers(len(found)), debug=debug)
     if dry_run:
@@ -111,14 +104,14 @@ def classify(
     # The outputs first: one that can't be written is told before a model is loaded.
     with target, page as writer, decoder:
         batch = Batch(found, target, "classified", part, progress, ok_on_errors, report=writer)
-        if part is None and all(video.error for video in found):
+        if inputs.hopeless:
             # Nothing to classify, so nobody waits for a model; the records are written all the same.
             batch.run(settings_for("classify", {"model": model}), lambda left, _: _failures(left, model))
             return
         decoder.start()  # its process starts up while the model loads
         classifier, spec = _ready(spec, request, everything, decoder)
         batch.run(
-            _settings(classifier, spec),
+            settings_of("classify", classifier, spec),
             lambda left, views: classifier(
                 left,
                 sampling=spec,
@@ -138,17 +131,6 @@ def _plan(asked: SamplingSpec, request: ClassifierRequest, found: Sequence[Found
 
 def _failures(found: Iterable[FoundVideo], model: str) -> Iterable[Classification]:
     return (Classification(video.path, model, error=Failure.of(video.error)) for video in found if video.error)
-
-
-def _settings(classifier: Classifier, spec: SamplingSpec) -> Settings:
-    values = {
-        "model": classifier.name,
-        "revision": classifier.revision,
-        **classifier.settings,
-        "preprocessing": asdict(classifier.preprocessor.config),
-        "sampling": asdict(spec),
-    }
-    return settings_for("classify", values)
 
 
 def _ready(

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from videomae_cli.assembly import EmbedderRequest, calibration_on, settings_of, with_hints
 from videomae_cli.cli import console, options
-from videomae_cli.cli.batch import Batch, check_found, check_progress
-from videomae_cli.cli.embedding import EmbedderRequest, embedding_settings, load_embedder
-from videomae_cli.cli.loading import calibration_on, with_hints
+from videomae_cli.cli.batch import Batch, check_progress
+from videomae_cli.cli.inputs import find_inputs, sampling_spec
+from videomae_cli.cli.loading import load_embedder
 from videomae_cli.cli.planning import Plan, say_plan
 from videomae_cli.cli.targets import open_vector_target
 from videomae_cli.engines import check_engine
 from videomae_cli.errors import OptionError
 from videomae_cli.jobs import Shard
-from videomae_cli.video import Decoder, Filter, FoundVideo, SamplingSpec, auto_workers, find_videos, parse_time
+from videomae_cli.video import Decoder, FoundVideo, SamplingSpec, auto_workers
 from videomae_cli.writers import VectorLayout
 
 if TYPE_CHECKING:
@@ -92,22 +93,13 @@ def embed(
     check_engine(engine, dtype, compiled)
     if storage not in ("float32", "float16"):
         raise OptionError(f"unknown storage {storage!r}: choose float32 or float16")
-    spec = SamplingSpec(
-        family=sampling,
-        stride=stride,
-        clips=clips,
-        crops=crops,
-        protocol=protocol,
-        fps=fps,
-        start=parse_time(start) if start is not None else None,
-        end=parse_time(end) if end is not None else None,
+    spec = sampling_spec(
+        family=sampling, stride=stride, clips=clips, crops=crops, protocol=protocol, fps=fps, start=start, end=end
     )
     part = Shard.parse(shard) if shard is not None else None
     target = open_vector_target(format, output, resume=resume, overwrite=overwrite)
-    only = Filter(tuple(include or ()), tuple(exclude or ()))
-    found: Sequence[FoundVideo] = find_videos(paths, recursive=recursive, only=only)
-    check_found(found, shard=part)
-    everything, found = found, part.of(found) if part else found
+    inputs = find_inputs(paths, recursive=recursive, include=include, exclude=exclude, shard=part)
+    everything, found = inputs.everything, inputs.found
     request = EmbedderRequest(
         name=model,
         revision=revision,
@@ -133,7 +125,7 @@ def embed(
     with target, decoder:
         decoder.start()  # its process starts up while the model loads
         embedder, spec = _ready(spec, request, everything, decoder)
-        settings = embedding_settings(embedder, spec)
+        settings = settings_of("embed", embedder, spec)
         about = {**settings.as_dict(), "fingerprint": settings.fingerprint}
         layout = VectorLayout(embedder.model.config.hidden_size, storage, about, str(part) if part else None)
         Batch(found, target, "embedded", part, progress, ok_on_errors, layout).run(

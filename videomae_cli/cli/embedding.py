@@ -1,82 +1,19 @@
-"""A model's name on the command line -> an `Embedder` ready to use."""
+"""A vector for one more file, made as those of a table were."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from videomae_cli.cli.batch import named, settings_for
-from videomae_cli.cli.loading import Calibrate, ModelRequest, SamplingHints, find_hints, preprocessor_for
-from videomae_cli.cli.transfers import bring
+from videomae_cli.assembly import EmbedderRequest, settings_of
+from videomae_cli.cli.batch import named
+from videomae_cli.cli.loading import load_embedder
 from videomae_cli.errors import EmbeddingsError, OptionError, VideoError
-from videomae_cli.jobs import Settings
 from videomae_cli.video import Decoder, SamplingSpec, discover
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-    from videomae_cli.pipeline import Embedder
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmbedderRequest(ModelRequest):
-    """Which model, and what is made of its tokens: the options of a command, as given."""
-
-    pool: str = "mean"
-    layer: int | None = None
-    normalize: bool = False
-    per_clip: bool = False
-    storage: str = "float32"
-
-
-def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) -> tuple[Embedder, SamplingHints]:
-    """Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError."""
-    from videomae_cli.cli.display import consoles, waiting
-    from videomae_cli.engines import Features, calibration_clips, make_network, pick_engine
-    from videomae_cli.model import load_encoder, weights_digest
-    from videomae_cli.pipeline import Embedder, Pooling, auto_batch_size, pick_device
-
-    pooling = Pooling(request.pool, request.layer, request.normalize, request.per_clip)
-    engine = pick_engine(request.engine, request.dtype, pick_device(request.device), request.compiled)
-    source = bring(request.name, request.revision)
-    with waiting(f"loading {request.name}", consoles()[1]):
-        model = load_encoder(source.path, num_attention_heads=request.heads)
-        weights = weights_digest(model)
-    config = model.config
-    pooling.check(config, crops=1)
-    preprocessor = preprocessor_for(source.path, config.image_hw, request.resize)
-    hints = find_hints(config.num_frames, config.extra, source.name)
-    size = request.batch_size or auto_batch_size(config, engine.device)
-    with waiting(f"preparing {request.name}", consoles()[1]):
-        clips = (lambda: calibrate(preprocessor, hints, calibration_clips(config))) if calibrate else None
-        part = Features(model, pooling.pool, pooling.layer)
-        network = make_network(part, engine, digest=weights, size=size, calibration=clips)
-    embedder = Embedder(
-        model=model,
-        preprocessor=preprocessor,
-        name=source.name,
-        revision=source.revision,
-        pooling=pooling,
-        storage=request.storage,
-        batch_size=size,
-        network=network,
-        weights=weights,
-    )
-    return embedder, hints
-
-
-def embedding_settings(embedder: Embedder, spec: SamplingSpec) -> Settings:
-    """All that decides the vectors."""
-    values = {
-        "model": embedder.name,
-        "revision": embedder.revision,
-        **embedder.settings,
-        "preprocessing": asdict(embedder.preprocessor.config),
-        "sampling": asdict(spec),
-    }
-    return settings_for("embed", values)
 
 
 def embed_like(settings: Mapping[str, Any], path: str, *, device: str = "auto") -> npt.NDArray[np.float32]:
@@ -100,7 +37,7 @@ def embed_like(settings: Mapping[str, Any], path: str, *, device: str = "auto") 
         OptionError
     ) as error:  # of the engine: int8 that was calibrated on another machine, or a format without units
         raise EmbeddingsError(f"can't make a vector as the table's were made: {error}") from None
-    now = embedding_settings(embedder, sampling)
+    now = settings_of("embed", embedder, sampling)
     before = {name: value for name, value in settings.items() if name != "fingerprint"}
     changed = now.differences({**before, "version": now.version})
     if changed:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from videomae_cli import __version__
+from videomae_cli.assembly import ClassifierRequest, settings_of, with_hints
 from videomae_cli.cli import console, options
-from videomae_cli.cli.batch import check_progress, settings_for
+from videomae_cli.cli.batch import check_progress
+from videomae_cli.cli.inputs import sampling_spec
 from videomae_cli.cli.interrupts import terminable
-from videomae_cli.cli.loading import ClassifierRequest, load_classifier, with_hints
+from videomae_cli.cli.loading import load_classifier
 from videomae_cli.cli.measured import check_places, show, write
 from videomae_cli.engines import check_engine
 from videomae_cli.errors import DatasetError, OptionError, VideoMAEError
-from videomae_cli.video import Decoder, SamplingSpec, auto_workers, parse_time
+from videomae_cli.labels import read_labels
+from videomae_cli.video import Decoder, SamplingSpec, auto_workers
 
 if TYPE_CHECKING:
     from videomae_cli.datasets import Dataset, Example
@@ -93,15 +96,8 @@ def evaluate(
         raise OptionError(f"unknown split {split!r}: choose test, val, train or all")
     if dtype == "int8":
         raise OptionError("--dtype int8 is calibrated on a job's clips: evaluate with float32 or bfloat16")
-    spec = SamplingSpec(
-        family=sampling,
-        stride=stride,
-        clips=clips,
-        crops=crops,
-        protocol=protocol,
-        fps=fps,
-        start=parse_time(start) if start is not None else None,
-        end=parse_time(end) if end is not None else None,
+    spec = sampling_spec(
+        family=sampling, stride=stride, clips=clips, crops=crops, protocol=protocol, fps=fps, start=start, end=end
     )
     check_places(output, report, overwrite)
     from videomae_cli.datasets import read_dataset
@@ -118,7 +114,7 @@ def evaluate(
         resize=resize,
         batch_size=batch_size,
         heads=heads,
-        labels=labels,
+        labels=read_labels(labels) if labels else None,
     )
     with Decoder(timeout=timeout or None, workers=workers or auto_workers(len(examples)), debug=debug) as decoder:
         decoder.start()
@@ -201,16 +197,7 @@ class _Job:
         for row, example in enumerate(good):
             truth[row, [ids[label] for label in example.labels]] = 1
         scores = scored.scores[there]
-        settings = settings_for(
-            "evaluate",
-            {
-                "model": self.classifier.name,
-                "revision": self.classifier.revision,
-                **self.classifier.settings,
-                "preprocessing": asdict(self.classifier.preprocessor.config),
-                "sampling": asdict(self.spec),
-            },
-        )
+        settings = settings_of("evaluate", self.classifier, self.spec)
         counts = sorted(set(scored.views[there].tolist()))
         return Evaluation(
             model=self.classifier.name,

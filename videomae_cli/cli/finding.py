@@ -13,8 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from videomae_cli.assembly import settings_for
 from videomae_cli.cli import console
-from videomae_cli.cli.batch import Batch, Watch, named, settings_for
+from videomae_cli.cli.batch import Batch, Watch, named
 from videomae_cli.cli.targets import single_output
 from videomae_cli.errors import OptionError, OutputError, VideoMAEError
 from videomae_cli.jobs import Settings, Tally

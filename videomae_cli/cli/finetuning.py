@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videomae_cli.assembly import find_hints, preprocessor_for, with_hints
 from videomae_cli.cli import console
 from videomae_cli.cli.learning_data import LearningData, read_learning_data
-from videomae_cli.cli.loading import find_hints, preprocessor_for, with_hints
 from videomae_cli.cli.training import Terms, quiet_unless, settings_of, train
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import OptionError, VideoMAEError

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from videomae_cli.assembly import ClassifierRequest
 from videomae_cli.cli import console
 from videomae_cli.cli.interrupts import terminable
-from videomae_cli.cli.loading import ClassifierRequest, load_classifier
+from videomae_cli.cli.loading import load_classifier
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.segments import INDEPENDENT_THRESHOLD, SegmentRules
 from videomae_cli.video.live import LiveEnd, LiveHead, LiveRequest, LiveWindow, next_window, open_live

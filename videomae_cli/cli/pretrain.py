@@ -209,7 +209,7 @@ def _model(
     """The model, as it sees frames, how clips are sampled, and what it starts from."""
     import torch
 
-    from videomae_cli.cli.loading import find_hints, preprocessor_for, with_hints
+    from videomae_cli.assembly import find_hints, preprocessor_for, with_hints
     from videomae_cli.cli.transfers import bring
     from videomae_cli.model import VideoMAEForPreTraining
     from videomae_cli.training import own_section

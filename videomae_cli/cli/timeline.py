@@ -9,24 +9,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from videomae_cli.assembly import ClassifierRequest, calibration_on, settings_for
 from videomae_cli.cli import console, options
-from videomae_cli.cli.batch import Batch, Watch, check_found, check_progress, settings_for
+from videomae_cli.cli.batch import Batch, Watch, check_progress
 from videomae_cli.cli.finding import check_search, show_found
-from videomae_cli.cli.loading import ClassifierRequest, calibration_on, load_classifier
+from videomae_cli.cli.inputs import find_inputs
+from videomae_cli.cli.loading import load_classifier
 from videomae_cli.cli.reporting import FRAMES, open_report
 from videomae_cli.cli.timeline_targets import open_timeline_target, pick_format
 from videomae_cli.engines import check_engine
 from videomae_cli.errors import OptionError
 from videomae_cli.jobs import Settings, Shard
+from videomae_cli.labels import read_labels
 from videomae_cli.results import Failure, Timeline
 from videomae_cli.segments import SegmentRules
 from videomae_cli.video import (
     Decoder,
-    Filter,
     FoundVideo,
     SamplingSpec,
     WindowSpec,
-    find_videos,
     parse_length,
     parse_time,
 )
@@ -157,7 +158,7 @@ def timeline(
         batch_size=batch_size,
         heads=heads,
         top_k=top_k if top_k is not None and find is None else 5,
-        labels=labels,
+        labels=read_labels(labels) if labels else None,
     )
     search = check_search(find, cut, top_k=top_k, format=format, output=output, overwrite=overwrite)
     unfit = {"--windows": windows, "--resume": resume, "--report": report is not None}
@@ -179,10 +180,8 @@ def timeline(
         raise OptionError("what is there to look at? Give files, or --camera 0")
     chosen = pick_format(format, output) if search is None else "table"
     part = Shard.parse(shard) if shard is not None else None
-    only = Filter(tuple(include or ()), tuple(exclude or ()))
-    found: Sequence[FoundVideo] = find_videos(paths, recursive=recursive, only=only)
-    check_found(found, shard=part)
-    everything, found = found, part.of(found) if part else found
+    inputs = find_inputs(paths, recursive=recursive, include=include, exclude=exclude, shard=part)
+    everything, found = inputs.everything, inputs.found
     decoder = Decoder(timeout=timeout or None, debug=debug)
     watch = Watch()
     if search is not None:
@@ -196,7 +195,7 @@ def timeline(
     # The outputs first: one that can't be written is told before a model is loaded.
     with target, page as writer, decoder:
         batch = Batch(found, target, "gone through", part, progress, ok_on_errors, watch=watch, report=writer)
-        if part is None and all(video.error for video in found):
+        if inputs.hopeless:
             # Nothing to look at, so nobody waits for a model; the records are written all the same.
             batch.run(settings_for("timeline", {"model": model}), lambda left, _: _failures(left, model))
             return

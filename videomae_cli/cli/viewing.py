@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from videomae_cli.assembly import find_hints
 from videomae_cli.cli import console
-from videomae_cli.cli.loading import find_hints
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import CheckpointError, OptionError, OutputError, VideoError
 from videomae_cli.hub import REGISTRY

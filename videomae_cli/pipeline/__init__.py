@@ -11,9 +11,19 @@ Decoding runs ahead in its own processes while the model works (`video.Decoder.d
 
 from __future__ import annotations
 
+from videomae_cli.pipeline.batches import clip_request
 from videomae_cli.pipeline.classify import Classifier, merge_views
 from videomae_cli.pipeline.devices import auto_batch_size, pick_device
 from videomae_cli.pipeline.embed import Embedder, Pooling
 from videomae_cli.pipeline.timeline import TimelineMaker
 
-__all__ = ["Classifier", "Embedder", "Pooling", "TimelineMaker", "auto_batch_size", "merge_views", "pick_device"]
+__all__ = [
+    "Classifier",
+    "Embedder",
+    "Pooling",
+    "TimelineMaker",
+    "auto_batch_size",
+    "clip_request",
+    "merge_views",
+    "pick_device",
+]

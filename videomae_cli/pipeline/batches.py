@@ -18,10 +18,12 @@ import torch
 from videomae_cli.errors import ModelMemoryError, VideoMAEError
 from videomae_cli.pipeline.thumbnails import spread_thumbnails
 from videomae_cli.results import Thumbnail
-from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo
+from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingSpec
 
 Views = npt.NDArray[np.uint8]
 Forward = Callable[[Views], torch.Tensor]
+# A file with what became of it, and None each time that there is nothing more to have at once.
+Outcomes = Iterable[tuple[str, DecodedVideo | VideoMAEError] | None]
 
 
 @dataclass
@@ -58,6 +60,12 @@ class Passed:
     def through(self) -> bool:
         """Whether nothing of it is still on its way."""
         return self.waiting == 0
+
+
+def clip_request(preprocessor: Preprocessor, sampling: SamplingSpec) -> ClipRequest:
+    """What a model with this preprocessor wants of a file, of no path yet."""
+    transform = preprocessor.frame_transform(crops=sampling.resolved_crops)
+    return ClipRequest("", sampling=sampling, transform=transform)
 
 
 def decode_found(
@@ -119,7 +127,7 @@ class Batches:
         self._next: list[tuple[Passed, Views]] = []
         self._count = self._blanks
 
-    def __call__(self, outcomes: Iterable[tuple[str, DecodedVideo | VideoMAEError] | None]) -> Iterator[Passed]:
+    def __call__(self, outcomes: Outcomes) -> Iterator[Passed]:
         """Each file with its outputs, in order, as soon as they are there. None among the outcomes: nothing more is
         ready, so what there is of a batch runs at once."""
         waiting: deque[Passed] = deque()

@@ -14,10 +14,10 @@ import torch
 from videomae_cli.engines import Engine, Logits, Network, TorchNetwork, engine_of
 from videomae_cli.errors import ModelOutputError, VideoMAEError
 from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
-from videomae_cli.pipeline.batches import Batches, Passed, decode_found
+from videomae_cli.pipeline.batches import Batches, Outcomes, Passed, clip_request, decode_found
 from videomae_cli.pipeline.devices import memory_reported
 from videomae_cli.results import Classification, Failure, Prediction, Source
-from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingSpec
+from videomae_cli.video import DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingSpec
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +59,12 @@ class Classifier:
         not full than a result that has to wait for the next file (its last bits then depend on the speed of decoding);
         thumbnails: so many frames of each file.
         """
-        transform = self.preprocessor.frame_transform(crops=sampling.resolved_crops)
-        request = ClipRequest("", sampling=sampling, transform=transform)
+        request = clip_request(self.preprocessor, sampling)
         outcomes = decode_found(found, request, decoder, ahead=2 * self.batch_size, eager=eager)
+        yield from self.results(outcomes, offset=offset, thumbnails=thumbnails)
+
+    def results(self, outcomes: Outcomes, *, offset: int = 0, thumbnails: int = 0) -> Iterator[Classification]:
+        """The same for files that are decoded already, as `clip_request` says."""
         batches = Batches(self.logits, size=self.batch_size, offset=offset, thumbnails=thumbnails)
         for passed in batches(outcomes):
             yield self._result(passed)

@@ -15,11 +15,11 @@ from torch.nn.functional import normalize
 from videomae_cli.engines import Engine, Features, Network, TorchNetwork, engine_of
 from videomae_cli.errors import ModelOutputError, OptionError, VideoMAEError
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel, weights_digest
-from videomae_cli.pipeline.batches import Batches, Passed, decode_found
+from videomae_cli.pipeline.batches import Batches, Outcomes, Passed, clip_request, decode_found
 from videomae_cli.pipeline.classify import source_of
 from videomae_cli.pipeline.devices import memory_reported
 from videomae_cli.results import Embedding, Failure, VectorPlace
-from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingSpec
+from videomae_cli.video import DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingSpec
 
 POOLS = ("mean", "time", "tokens")
 STORED = {"float32": np.float32, "float16": np.float16}
@@ -89,9 +89,12 @@ class Embedder:
     ) -> Iterator[Embedding]:
         """One result a file, in order; see `Classifier`."""
         self.pooling.check(self.model.config, crops=sampling.resolved_crops)
-        transform = self.preprocessor.frame_transform(crops=sampling.resolved_crops)
-        request = ClipRequest("", sampling=sampling, transform=transform)
+        request = clip_request(self.preprocessor, sampling)
         outcomes = decode_found(found, request, decoder, ahead=2 * self.batch_size, eager=eager)
+        yield from self.results(outcomes, offset=offset)
+
+    def results(self, outcomes: Outcomes, *, offset: int = 0) -> Iterator[Embedding]:
+        """The same for files that are decoded already; see `Classifier`."""
         for passed in Batches(self.vectors, size=self.batch_size, offset=offset)(outcomes):
             yield self._result(passed)
 

@@ -1,0 +1,210 @@
+"""A checkpoint on this disk and a command's options -> a `Classifier` or an `Embedder` ready to use, and its settings.
+
+The pipeline receives models and never loads one; here they are loaded, for the commands and for the workers of a cluster.
+Names are resolved before (`hub.resolve`): nothing here asks a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from videomae_cli import __version__
+from videomae_cli.errors import CheckpointError, VideoMAEError
+from videomae_cli.hub import ResolvedSource, find_entry
+from videomae_cli.jobs import Settings
+from videomae_cli.video import ClipRequest, Decoder, FoundVideo, PreprocessConfig, Preprocessor, SamplingSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from videomae_cli.engines import Engine
+    from videomae_cli.pipeline import Classifier, Embedder
+
+
+@dataclass(frozen=True)
+class SamplingHints:
+    """How the checkpoint's training data was sampled; None where nothing tells."""
+
+    frames: int
+    family: str | None
+    stride: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest:
+    """Which model, and what runs it: the options of a command, as given."""
+
+    name: str
+    revision: str | None = None
+    device: str = "auto"
+    engine: str = "torch"
+    dtype: str = "auto"
+    compiled: bool = False
+    resize: str = "antialias"
+    batch_size: int | None = None
+    heads: int | None = None
+
+    def pick_engine(self) -> Engine:
+        """What runs it here. Raises OptionError for what this machine doesn't have."""
+        from videomae_cli.engines import pick_engine
+        from videomae_cli.pipeline import pick_device
+
+        return pick_engine(self.engine, self.dtype, pick_device(self.device), self.compiled)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierRequest(ModelRequest):
+    """The same of a model with labels, and how they are told. labels: names for those that the checkpoint lacks."""
+
+    top_k: int = 5
+    labels: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedderRequest(ModelRequest):
+    """The same of an encoder, and what is made of its tokens."""
+
+    pool: str = "mean"
+    layer: int | None = None
+    normalize: bool = False
+    per_clip: bool = False
+    storage: str = "float32"
+
+
+# For eight-bit numbers: so many clips as the model will get them, (1, T, C, H, W) float32 each.
+Calibrate = Callable[[Preprocessor, SamplingHints, int], Iterable["Tensor"]]
+
+
+def make_classifier(
+    source: ResolvedSource, request: ClassifierRequest, engine: Engine, calibrate: Calibrate | None = None
+) -> tuple[Classifier, SamplingHints]:
+    """Raises CheckpointError, ConfigError, DependencyError or OptionError."""
+    from videomae_cli.engines import Logits, calibration_clips, make_network
+    from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
+    from videomae_cli.pipeline import Classifier, auto_batch_size
+
+    # What was found is loaded by its path: the same files, and the hub is not asked twice.
+    model = VideoMAEForVideoClassification.from_pretrained(
+        source.path, num_attention_heads=request.heads, labels=request.labels
+    )
+    weights = weights_digest(model)
+    config = model.config
+    if config.num_labels == 0:
+        raise CheckpointError(f"{source.name} gives features, not labels: choose a fine-tuned checkpoint")
+    preprocessor = preprocessor_for(source.path, config.image_hw, request.resize)
+    hints = find_hints(config.num_frames, config.extra, source.name)
+    size = request.batch_size or auto_batch_size(config, engine.device)
+    clips = (lambda: calibrate(preprocessor, hints, calibration_clips(config))) if calibrate else None
+    classifier = Classifier(
+        model=model,
+        preprocessor=preprocessor,
+        name=source.name,
+        revision=source.revision,
+        top_k=request.top_k,
+        batch_size=size,
+        network=make_network(Logits(model), engine, digest=weights, size=size, calibration=clips),
+        weights=weights,
+    )
+    return classifier, hints
+
+
+def make_embedder(
+    source: ResolvedSource, request: EmbedderRequest, engine: Engine, calibrate: Calibrate | None = None
+) -> tuple[Embedder, SamplingHints]:
+    """Raises CheckpointError, ConfigError, DependencyError or OptionError."""
+    from videomae_cli.engines import Features, calibration_clips, make_network
+    from videomae_cli.model import load_encoder, weights_digest
+    from videomae_cli.pipeline import Embedder, Pooling, auto_batch_size
+
+    pooling = Pooling(request.pool, request.layer, request.normalize, request.per_clip)
+    model = load_encoder(source.path, num_attention_heads=request.heads)
+    weights = weights_digest(model)
+    config = model.config
+    pooling.check(config, crops=1)
+    preprocessor = preprocessor_for(source.path, config.image_hw, request.resize)
+    hints = find_hints(config.num_frames, config.extra, source.name)
+    size = request.batch_size or auto_batch_size(config, engine.device)
+    clips = (lambda: calibrate(preprocessor, hints, calibration_clips(config))) if calibrate else None
+    part = Features(model, pooling.pool, pooling.layer)
+    embedder = Embedder(
+        model=model,
+        preprocessor=preprocessor,
+        name=source.name,
+        revision=source.revision,
+        pooling=pooling,
+        storage=request.storage,
+        batch_size=size,
+        network=make_network(part, engine, digest=weights, size=size, calibration=clips),
+        weights=weights,
+    )
+    return embedder, hints
+
+
+def settings_of(command: str, model: Classifier | Embedder, spec: SamplingSpec) -> Settings:
+    """All that decides what `command` says of a file."""
+    values = {
+        "model": model.name,
+        "revision": model.revision,
+        **model.settings,
+        "preprocessing": asdict(model.preprocessor.config),
+        "sampling": asdict(spec),
+    }
+    return settings_for(command, values)
+
+
+def settings_for(command: str, values: Mapping[str, Any]) -> Settings:
+    """The settings of a job made by this version."""
+    return Settings(command, __version__, values)
+
+
+def preprocessor_for(path: Path, image_hw: tuple[int, int], resize: str) -> Preprocessor:
+    """As the checkpoint at `path` wants its frames. Raises ConfigError."""
+    folder = path if path.is_dir() else path.parent
+    return Preprocessor(PreprocessConfig.from_directory(folder, image_hw), resize=resize)
+
+
+def with_hints(asked: SamplingSpec, hints: SamplingHints) -> SamplingSpec:
+    """The sampling asked for as this model needs it."""
+    return replace(asked, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)
+
+
+def calibration_on(found: Sequence[FoundVideo], asked: SamplingSpec, decoder: Decoder) -> Calibrate:
+    """Clips of the job's own files, spread over the list: one of each, of few files more."""
+
+    def clips(preprocessor: Preprocessor, hints: SamplingHints, count: int) -> Iterator[Tensor]:
+        chosen = spread(found, count)
+        if not chosen:
+            return
+        several = -(-count // len(chosen))
+        spec = replace(with_hints(asked, hints), clips=several, crops=1, protocol="auto")
+        transform = preprocessor.frame_transform(crops=1)
+        requests = (ClipRequest(video.path, sampling=spec, transform=transform) for video in chosen)
+        for _, outcome in decoder.decode_all(requests):
+            if isinstance(outcome, VideoMAEError):
+                continue  # the job itself will tell what is wrong with it
+            for view in outcome.views():
+                yield preprocessor.to_pixel_values(view[None])
+
+    return clips
+
+
+def spread(found: Sequence[FoundVideo], count: int) -> list[FoundVideo]:
+    """At most `count` of the files that are there, evenly from the whole list."""
+    good = [video for video in found if video.error is None]
+    return good[:: max(1, len(good) // count)][:count]
+
+
+def find_hints(frames: int, extra: Mapping[str, Any], name: str) -> SamplingHints:
+    """How a checkpoint's training data was sampled. Our own section of config.json says it best; else the registry, by the model's name."""
+    section = extra.get("videomae_cli")
+    sampling = section.get("sampling") if isinstance(section, dict) else None
+    if isinstance(sampling, dict):
+        family, stride = sampling.get("family"), sampling.get("stride")
+        if not isinstance(family, str) or not (stride is None or isinstance(stride, int)):
+            raise CheckpointError(f"{name}: its config.json names a sampling that makes no sense: {sampling!r}")
+        return SamplingHints(frames, family, stride)
+    entry = find_entry(name)
+    return SamplingHints(frames, entry.family if entry else None, None)
