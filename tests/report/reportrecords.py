@@ -25,8 +25,8 @@ def failed(index: int, path: str, kind: str = "decode", message: str = "no frame
     return Classification(path, "camera-motion", error=Failure(kind, message)).as_dict(Stamp(index=index, **STAMP))
 
 
-def strip(shade: int = 90) -> bytes:
-    made = make_strip([np.full((64, 64, 3), shade, np.uint8) for _ in range(8)])
+def strip(shade: int = 90, frames: int = 8, size: int = 64) -> bytes:
+    made = make_strip([np.full((size, size, 3), shade, np.uint8) for _ in range(frames)])
     assert made is not None
     return made
 

