@@ -126,6 +126,12 @@ class DependencyError(VideoMAEError):
     kind = "dependency"
 
 
+class ClusterError(VideoMAEError):
+    """A cluster that can't be reached, whose machines don't fit the job, or that lost work for good."""
+
+    kind = "cluster"
+
+
 class EmbeddingsError(VideoMAEError):
     """A file that should hold embeddings and doesn't, or holds some that can't be compared."""
 

@@ -144,13 +144,9 @@ class Batch:
             console.note(named(result.path, warning))
 
     def _summarise(self, total: int) -> None:
-        failed = self._failed.total()
-        if failed and total > 1:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self._failed.items()))
-            console.note(f"{total - failed} of {total} files {self.done_word}, {failed} failed: {kinds}")
-        elif total > 1 and console.is_terminal(sys.stderr) and isinstance(self.target, FileTarget):
-            console.note(f"{total} files {self.done_word}")
-        if failed and not self.ok_on_errors:
+        always = console.is_terminal(sys.stderr) and isinstance(self.target, FileTarget)
+        say_summary(total, self._failed, self.done_word, always=always)
+        if self._failed.total() and not self.ok_on_errors:
             raise typer.Exit(1)
 
     def _interrupted(self, total: int) -> str:
@@ -159,6 +155,16 @@ class Batch:
         assert isinstance(self.target, FileTarget)
         done = self.target.done
         return f"interrupted: {done} of {total} files are kept in {self.target.kept}; --resume goes on from them"
+
+
+def say_summary(total: int, failed: Counter[str], done_word: str, *, always: bool) -> None:
+    """The last line of a batch: how many files, and what became of those that failed. always: also where none did."""
+    count = failed.total()
+    if count and total > 1:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(failed.items()))
+        console.note(f"{total - count} of {total} files {done_word}, {count} failed: {kinds}")
+    elif total > 1 and always:
+        console.note(f"{total} files {done_word}")
 
 
 def _slow(engine: Engine | None) -> bool:

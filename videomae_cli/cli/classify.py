@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from videomae_cli.assembly import ClassifierRequest, calibration_on, settings_for, settings_of, with_hints
 from videomae_cli.cli import console, options
 from videomae_cli.cli.batch import Batch, check_progress
+from videomae_cli.cli.clustered import ClusterCommand, ClusterOptions
 from videomae_cli.cli.inputs import find_inputs, sampling_spec
 from videomae_cli.cli.loading import load_classifier
 from videomae_cli.cli.planning import Plan, say_plan
@@ -35,7 +37,7 @@ def classify(
         str | None,
         typer.Option(help="Default: as FILE's name ends, else table.", metavar="table|json|jsonl|csv|parquet"),
     ] = None,
-    output: options.Output = None,
+    output: options.OutputOrFolder = None,
     report: options.Report = None,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
@@ -61,6 +63,11 @@ def classify(
     workers: options.Workers = None,
     heads: options.Heads = None,
     labels: options.Labels = None,
+    cluster: options.ClusterKind = None,
+    address: options.Address = None,
+    num_workers: options.NumWorkers = None,
+    gpus_per_worker: options.GpusPerWorker = None,
+    shard_files: options.ShardFiles = None,
     ok_on_errors: options.OkOnErrors = False,
     dry_run: options.DryRun = False,
     progress: options.ProgressMode = "auto",
@@ -72,14 +79,17 @@ def classify(
     Exit code 0 if every file was classified, 1 if one was not, 2 for wrong options.
     """
     console.configure(debug=debug, quiet=quiet)
-    chosen = pick_format(format, output)
+    on = ClusterOptions(
+        kind=cluster, address=address, num_workers=num_workers, gpus_per_worker=gpus_per_worker, shard_files=shard_files
+    )
+    file = Path(output) if output is not None else None
+    chosen = pick_format(format, file) if on.kind is None else "parquet"
     spec = sampling_spec(
         family=sampling, stride=stride, clips=clips, crops=crops, protocol=protocol, fps=fps, start=start, end=end
     )
     check_progress(progress)
     check_engine(engine, dtype, compiled)
     part = Shard.parse(shard) if shard is not None else None
-    target = open_target(chosen, output, resume=resume, overwrite=overwrite)
     inputs = find_inputs(paths, recursive=recursive, include=include, exclude=exclude, shard=part)
     everything, found = inputs.everything, inputs.found
     request = ClassifierRequest(
@@ -95,12 +105,34 @@ def classify(
         top_k=top_k,
         labels=read_labels(labels) if labels else None,
     )
+    if on.kind is not None:
+        ClusterCommand(
+            name="classify",
+            done_word="classified",
+            options=on,
+            request=request,
+            sampling=spec,
+            inputs=inputs,
+            output=output,
+            format=format,
+            resume=resume,
+            overwrite=overwrite,
+            timeout=timeout or None,
+            tasks=workers,
+            ok_on_errors=ok_on_errors,
+            dry_run=dry_run,
+            progress=progress,
+            debug=debug,
+            unfit={"--report": report is not None},
+        ).run()
+        return
+    target = open_target(chosen, file, resume=resume, overwrite=overwrite)
     decoder = Decoder(timeout=timeout or None, workers=workers or auto_workers(len(found)), debug=debug)
     if dry_run:
         with decoder:
-            say_plan(found, lambda: _plan(spec, request, everything, decoder), output)
+            say_plan(found, lambda: _plan(spec, request, everything, decoder), file)
         return
-    page = open_report(report, output, "classify", paths, found, overwrite=overwrite, resume=resume)
+    page = open_report(report, file, "classify", paths, found, overwrite=overwrite, resume=resume)
     # The outputs first: one that can't be written is told before a model is loaded.
     with target, page as writer, decoder:
         batch = Batch(found, target, "classified", part, progress, ok_on_errors, report=writer)

@@ -11,6 +11,7 @@ import typer
 from videomae_cli.assembly import EmbedderRequest, calibration_on, settings_of, with_hints
 from videomae_cli.cli import console, options
 from videomae_cli.cli.batch import Batch, check_progress
+from videomae_cli.cli.clustered import ClusterCommand, ClusterOptions
 from videomae_cli.cli.inputs import find_inputs, sampling_spec
 from videomae_cli.cli.loading import load_embedder
 from videomae_cli.cli.planning import Plan, say_plan
@@ -78,6 +79,11 @@ def embed(
     batch_size: options.BatchSize = None,
     workers: options.Workers = None,
     heads: options.Heads = None,
+    cluster: options.ClusterKind = None,
+    address: options.Address = None,
+    num_workers: options.NumWorkers = None,
+    gpus_per_worker: options.GpusPerWorker = None,
+    shard_files: options.ShardFiles = None,
     ok_on_errors: options.OkOnErrors = False,
     dry_run: options.DryRun = False,
     progress: options.ProgressMode = "auto",
@@ -91,13 +97,15 @@ def embed(
     console.configure(debug=debug, quiet=quiet)
     check_progress(progress)
     check_engine(engine, dtype, compiled)
+    on = ClusterOptions(
+        kind=cluster, address=address, num_workers=num_workers, gpus_per_worker=gpus_per_worker, shard_files=shard_files
+    )
     if storage not in ("float32", "float16"):
         raise OptionError(f"unknown storage {storage!r}: choose float32 or float16")
     spec = sampling_spec(
         family=sampling, stride=stride, clips=clips, crops=crops, protocol=protocol, fps=fps, start=start, end=end
     )
     part = Shard.parse(shard) if shard is not None else None
-    target = open_vector_target(format, output, resume=resume, overwrite=overwrite)
     inputs = find_inputs(paths, recursive=recursive, include=include, exclude=exclude, shard=part)
     everything, found = inputs.everything, inputs.found
     request = EmbedderRequest(
@@ -116,6 +124,27 @@ def embed(
         per_clip=per_clip,
         storage=storage,
     )
+    if on.kind is not None:
+        ClusterCommand(
+            name="embed",
+            done_word="embedded",
+            options=on,
+            request=request,
+            sampling=spec,
+            inputs=inputs,
+            output=output,
+            format=format,
+            resume=resume,
+            overwrite=overwrite,
+            timeout=timeout or None,
+            tasks=workers,
+            ok_on_errors=ok_on_errors,
+            dry_run=dry_run,
+            progress=progress,
+            debug=debug,
+        ).run()
+        return
+    target = open_vector_target(format, output, resume=resume, overwrite=overwrite)
     decoder = Decoder(timeout=timeout or None, workers=workers or auto_workers(len(found)), debug=debug)
     if dry_run:
         with decoder:

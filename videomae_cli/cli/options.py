@@ -50,6 +50,15 @@ Dtype = Annotated[
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.", metavar="FILE")
 ]
+OutputOrFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Write to this file instead of standard output; with --cluster also a folder of shards (DIR/, s3://...).",
+        metavar="FILE|DIR/",
+    ),
+]
 Report = Annotated[
     Path | None,
     typer.Option(
@@ -139,6 +148,38 @@ ShardOf = Annotated[
     ),
 ]
 OkOnErrors = Annotated[bool, typer.Option("--ok-on-errors", help="Exit with 0 although files failed.")]
+ClusterKind = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        help="Run on a cluster of machines, by Ray Data (pip install 'videomae-cli[ray]'); the output is then a folder of "
+        "Parquet shards (DIR/, s3://...), or one file made of them.",
+        metavar="ray",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the cluster. auto, the default: the one that this machine belongs to; local: the cores of this machine.",
+        metavar="auto|local|HOST:PORT",
+    ),
+]
+NumWorkers = Annotated[
+    int | None,
+    typer.Option(help="Of the cluster: workers that hold a model. Default: one a GPU, without GPUs one a machine."),
+]
+GpusPerWorker = Annotated[
+    float | None,
+    typer.Option(
+        help="Of the cluster: GPUs for each worker, such as 1 or 0.5; 0 for CPUs. Default: 1 where there are."
+    ),
+]
+ShardFiles = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Of the cluster: videos in an output shard, at most. Default: 16384, less of large vectors."
+    ),
+]
 ProgressMode = Annotated[
     str,
     typer.Option(

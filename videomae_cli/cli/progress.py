@@ -54,6 +54,13 @@ class BatchProgress:
         self._share, self._place = 0.0, ""
         self._show(path, self.done)
 
+    def advance_many(self, files: int, *, views: int, failed: int) -> None:
+        """Some more files are through, of which nobody knows which was the last."""
+        self.done += files
+        self.views += views
+        self.failed += failed
+        self._show("", self.done)
+
     def within(self, path: str, at: float, total: float) -> None:
         """So many seconds of so many of the file that is being done are through."""
         self._share = min(at / total, 1.0) if total > 0 else 0.0

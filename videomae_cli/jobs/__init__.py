@@ -14,8 +14,8 @@ Knows no video and no model: it is handed names and records.
 
 from __future__ import annotations
 
-from videomae_cli.jobs.job import Job, Tally
+from videomae_cli.jobs.job import CLUSTER_HEADER, Job, Tally
 from videomae_cli.jobs.settings import Settings
 from videomae_cli.jobs.shards import Joined, Shard, merge_records
 
-__all__ = ["Job", "Joined", "Settings", "Shard", "Tally", "merge_records"]
+__all__ = ["CLUSTER_HEADER", "Job", "Joined", "Settings", "Shard", "Tally", "merge_records"]

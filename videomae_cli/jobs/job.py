@@ -31,6 +31,8 @@ from videomae_cli.writers import (
 )
 
 LAYOUT_VERSION = 1
+# Of a job on a cluster (`cluster.output`), which keeps other things in a folder of the same name.
+CLUSTER_HEADER = "_job.json"
 
 
 @dataclass
@@ -79,6 +81,10 @@ class Job:
                 raise OutputError(f"{self.output} is a folder: give a file name to write to")
             if not self._resume and not self._overwrite:
                 self._refuse_to_lose()
+            if (self.folder / CLUSTER_HEADER).exists():
+                raise OutputError(
+                    f"{self.folder} keeps results of a run with --cluster: go on with that, or remove the folder"
+                )
             self.folder.mkdir(exist_ok=True)
             self._lock = FileLock(self.folder / "lock", timeout=0)
             try:

@@ -44,12 +44,19 @@ def _threads_each(workers: int) -> int | None:
 class Decoder:
     """Decodes files in `workers` processes; each is reused from file to file and replaced when a file breaks it.
 
-    timeout: seconds a file may take, None for no limit; isolate: False decodes in this process, without time limit;
+    timeout: seconds a file may take, None for no limit; threads: of each process, None for what is best where nothing else
+    runs; isolate: False decodes in this process, without time limit;
     debug: let ffmpeg and OpenCV write to stderr.
     """
 
     def __init__(
-        self, *, timeout: float | None = 120.0, isolate: bool = True, workers: int = 1, debug: bool = False
+        self,
+        *,
+        timeout: float | None = 120.0,
+        isolate: bool = True,
+        workers: int = 1,
+        threads: int | None = None,
+        debug: bool = False,
     ) -> None:
         if timeout is not None and not timeout > 0:
             raise OptionError(f"timeout must be more than 0 seconds, not {timeout:g}")
@@ -57,7 +64,8 @@ class Decoder:
             raise OptionError(f"workers must be at least 1, not {workers}")
         self._timeout, self._isolate, self._count = timeout, isolate, workers
         self._all = [
-            WorkerProcess(debug=debug, threads=_threads_each(workers)) for _ in range(workers if isolate else 0)
+            WorkerProcess(debug=debug, threads=threads or _threads_each(workers))
+            for _ in range(workers if isolate else 0)
         ]
         self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
         for worker in self._all:

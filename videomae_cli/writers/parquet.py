@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from videomae_cli.errors import DependencyError
+from videomae_cli.errors import DependencyError, OutputError
 from videomae_cli.results import Record
 from videomae_cli.writers.columns import COLUMNS, to_record, to_row
 from videomae_cli.writers.formats import Writer
@@ -67,6 +69,26 @@ def read_parquet(file: Path) -> Iterator[Record]:
         for batch in table.iter_batches(batch_size=ROW_GROUP):
             for row in batch.to_pylist():
                 yield to_record(row)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of a Parquet file of ours. good: rows that hold a result; failed: files that hold none, by kind of error."""
+
+    good: int
+    failed: Counter[str]
+
+
+def count_rows(stream: BinaryIO) -> Counts:
+    """Of labels or of vectors; only the one column is read. Raises OutputError where it is no such file."""
+    pa, pq = load_pyarrow()
+    try:
+        with pq.ParquetFile(stream, pre_buffer=False) as table:
+            kinds = Counter(table.read(columns=["error_kind"]).column("error_kind").to_pylist())
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise OutputError(f"a shard is damaged: {' '.join(str(error).split())}; --overwrite starts again") from None
+    good = kinds.pop(None, 0)
+    return Counts(good, kinds)
 
 
 def load_pyarrow() -> tuple[Any, Any]:

@@ -1,0 +1,277 @@
+"""`--cluster ray`: what `classify` and `embed` do where their work is done on a cluster."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from videomae_cli.assembly import ClassifierRequest, EmbedderRequest, spread
+from videomae_cli.cli import console
+from videomae_cli.cli.batch import named, say_summary
+from videomae_cli.cli.inputs import Inputs
+from videomae_cli.cli.interrupts import terminable
+from videomae_cli.cli.progress import BatchProgress
+from videomae_cli.cli.transfers import bring
+from videomae_cli.errors import OptionError
+from videomae_cli.video import SamplingSpec
+from videomae_cli.writers import VectorLayout
+
+if TYPE_CHECKING:
+    from videomae_cli.cluster import Cluster, Description, Estimate, ModelSpec, Output, Plan, Workers
+    from videomae_cli.cluster.estimate import Trial
+    from videomae_cli.cluster.inference import PieceReport
+
+KINDS = ("ray",)
+_TRIED_FILES = 8
+_CALIBRATED_FILES = 64
+# About what an output file holds of a video: labels with the numbers of frames; and clips where nobody says how many.
+_RECORD_BYTES, _CLIPS = 4096, 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions:
+    """The options of the cluster, as given. kind: "ray", or None for this machine alone."""
+
+    kind: str | None
+    address: str | None = None
+    num_workers: int | None = None
+    gpus_per_worker: float | None = None
+    shard_files: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind is None:
+            given = {
+                "--address": self.address,
+                "--num-workers": self.num_workers,
+                "--gpus-per-worker": self.gpus_per_worker,
+                "--shard-files": self.shard_files,
+            }
+            for name, value in given.items():
+                if value is not None:
+                    raise OptionError(f"{name} is of a cluster: give --cluster ray too")
+        elif self.kind not in KINDS:
+            raise OptionError(f"unknown cluster {self.kind!r}: choose {' or '.join(KINDS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterCommand:
+    """A command as it was given. name: "classify" or "embed"; done_word: "classified"; unfit: options that don't go with a
+    cluster, and whether they were given; tasks: files decoded at once, at most."""
+
+    name: str
+    done_word: str
+    options: ClusterOptions
+    request: ClassifierRequest | EmbedderRequest
+    sampling: SamplingSpec
+    inputs: Inputs
+    output: str | None
+    format: str | None
+    resume: bool
+    overwrite: bool
+    timeout: float | None
+    tasks: int | None
+    ok_on_errors: bool
+    dry_run: bool
+    progress: str
+    debug: bool
+    unfit: dict[str, bool] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Do it, and say how it went. Raises typer.Exit(1) if files failed."""
+        from videomae_cli.cluster import connect, open_output
+
+        for name, given in self.unfit.items():
+            if given:
+                raise OptionError(f"{name} does not go with --cluster")
+        if self.output is None:
+            raise OptionError("a cluster needs a place to write to: --output DIR/ for shards, or a file")
+        vectors = isinstance(self.request, EmbedderRequest)
+        output = open_output(
+            self.output, vectors=vectors, format=self.format, resume=self.resume, overwrite=self.overwrite
+        )
+        with self._connected(connect) as cluster:
+            workers = cluster.workers(self.options.num_workers, self.options.gpus_per_worker)
+            if self.dry_run:
+                spec = self._spec(workers)
+                self._say_plan(cluster, workers, spec)
+                return
+            with output:
+                self._work(output, cluster, workers)
+
+    @contextmanager
+    def _connected(self, connect: Callable[..., Any]) -> Iterator[Cluster]:
+        from videomae_cli.cli.display import consoles, waiting
+
+        address = self.options.address or "auto"
+        begun = connect(address, debug=self.debug)
+        with waiting("starting Ray" if address == "local" else "connecting to the cluster", consoles()[1]):
+            cluster = begun.__enter__()
+        try:
+            yield cluster
+        finally:
+            begun.__exit__(None, None, None)
+
+    def _spec(self, workers: Workers) -> ModelSpec:
+        from videomae_cli.cluster import ModelSpec, pack
+
+        request = self.request
+        if request.device == "auto":
+            request = replace(request, device=workers.device)
+        elif (request.device == "cpu") != (workers.gpus == 0):
+            raise OptionError(f"--device {request.device} does not go with {workers.gpus:g} GPUs a worker")
+        source = bring(request.name, request.revision)
+        sample = spread(self.inputs.everything, _CALIBRATED_FILES) if request.dtype == "int8" else []
+        return ModelSpec(
+            self.name, request, pack(source), self.sampling, tuple(sample), str(Path.cwd()), workers.threads
+        )
+
+    def _work(self, output: Output, cluster: Cluster, workers: Workers) -> None:
+        from videomae_cli.cli.display import consoles, waiting
+        from videomae_cli.cluster import ClusterJob, Form, make_plan
+        from videomae_cli.cluster.estimate import look_at_model, visit_nodes
+
+        spec = self._spec(workers)
+        with waiting("looking at the machines and the model", consoles()[1]):
+            visit_nodes(cluster, spec.home, self._marks(output))
+            expected, _ = look_at_model(spec, workers, waiting=lambda: _say_waiting(workers))
+        part, found = self.inputs.part, self.inputs.found
+        shard = str(part) if part else None
+        form = Form(self._layout(expected, shard))
+        plan, past = output.begin(
+            expected.settings, (video.path for video in found), self._plan(expected, make_plan), shard=shard
+        )
+        job = ClusterJob(
+            found=found,
+            model=spec,
+            expected=expected,
+            plan=plan,
+            form=form,
+            output=output,
+            workers=workers,
+            timeout=self.timeout,
+            shard=part,
+            tasks_at_once=self.tasks,
+            bars=self._bars,
+            debug=self.debug,
+        )
+        done = past.done(plan)
+        if done:
+            console.note(f"{done} of {plan.files} files are done already")
+        told = _Told(BatchProgress(plan.files, done=done))
+        try:
+            with terminable(), told.progress.shown("plain" if self.progress == "plain" else "none", None):
+                failed = job.run(past, told)
+        except KeyboardInterrupt as error:
+            kept = f"{past.done(plan)} of {plan.files} files are kept in {output.kept}; --resume goes on from them"
+            raise type(error)(f"interrupted: {kept}") from None
+        self._summarise(plan, failed, output)
+
+    @property
+    def _bars(self) -> bool:
+        """Whether Ray draws its own: it does on standard output that is a terminal, on standard error."""
+        loud = not console.loudness.quiet and self.progress == "auto"
+        return loud and console.is_terminal(sys.stdout) and console.is_terminal(sys.stderr)
+
+    def _marks(self, output: Output) -> list[str]:
+        """What every machine must see: a file to read, and the folder to write to."""
+        first = [video.path for video in spread(self.inputs.found, 1) if "://" not in video.path]
+        return first + ([] if output.folder.remote else [output.folder.location])
+
+    def _plan(self, expected: Description, make_plan: Callable[..., Plan]) -> Plan:
+        clips = self.sampling.clips or _CLIPS
+        each = expected.vectors * expected.dimensions * 4 * clips if expected.dimensions else _RECORD_BYTES
+        return make_plan(
+            len(self.inputs.found),
+            batch=expected.batch,
+            view_bytes=expected.view_bytes,
+            file_bytes=max(1, each),
+            shard_files=self.options.shard_files,
+        )
+
+    def _layout(self, expected: Description, shard: str | None) -> VectorLayout | None:
+        if not isinstance(self.request, EmbedderRequest):
+            return None
+        about = {**expected.settings.as_dict(), "fingerprint": expected.settings.fingerprint}
+        return VectorLayout(expected.dimensions, self.request.storage, about, shard)
+
+    def _summarise(self, plan: Plan, failed: Counter[str], output: Output) -> None:
+        say_summary(plan.files, failed, self.done_word, always=console.is_terminal(sys.stderr))
+        if failed.total() and not self.ok_on_errors:
+            raise typer.Exit(1)
+
+    def _say_plan(self, cluster: Cluster, workers: Workers, spec: ModelSpec) -> None:
+        from videomae_cli.cluster import estimate, make_plan
+        from videomae_cli.cluster.estimate import look_at_model, visit_nodes
+
+        found = self.inputs.found
+        bad = Counter(video.error.kind for video in found if video.error)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(bad.items()))
+        lines = [("files", f"{len(found):,}" + (f" ({kinds})" if bad else ""))]
+        sample = spread(found, _TRIED_FILES)
+        visit_nodes(cluster, spec.home, [video.path for video in sample[:1] if "://" not in video.path])
+        expected, trial = look_at_model(spec, workers, sample, lambda: _say_waiting(workers))
+        plan = self._plan(expected, make_plan)
+        lines += _plan_lines(plan, cluster, workers, expected, self.tasks)
+        if trial is not None:
+            guess = estimate(
+                trial, files=len(found) - bad.total(), cluster=cluster, workers=workers, tasks_at_once=self.tasks
+            )
+            lines += _time_lines(guess, trial, workers)
+        lines.append(("output", f"{self.output}"))
+        for name, text in lines:
+            typer.echo(f"{name:<9}{text}")
+
+
+@dataclass
+class _Told:
+    """What comes from the workers, said as a batch on one machine says it."""
+
+    progress: BatchProgress
+
+    def piece(self, report: PieceReport) -> None:
+        """Failures and warnings of some files."""
+        for path, text, bad in report.notes:
+            (console.error if bad else console.note)(named(path, text))
+        self.progress.advance_many(report.stop - report.first, views=report.views, failed=report.failed.total())
+
+
+def _say_waiting(workers: Workers) -> None:
+    needs = f"{workers.gpus:g} GPU" if workers.gpus else "a machine"
+    console.note(f"waiting for the cluster to have {needs} free")
+
+
+def _plan_lines(
+    plan: Plan, cluster: Cluster, workers: Workers, expected: Description, tasks: int | None
+) -> list[tuple[str, str]]:
+    slots = min(cluster.cpus, tasks or cluster.cpus, plan.tasks)
+    gpus = f", {cluster.gpus:g} GPUs" if cluster.gpus else ", no GPU"
+    machines = console.counted(len(cluster.nodes), "machine")
+    each = (
+        f"{workers.gpus:g} GPU each" if workers.gpus else f"on CPUs, {console.counted(workers.threads, 'thread')} each"
+    )
+    shards = console.counted(plan.shards, "shard")
+    return [
+        ("cluster", f"{machines}, {cluster.cpus} CPUs{gpus}"),
+        ("tasks", f"{plan.tasks:,} that decode {console.counted(plan.task, 'file')} each, {slots} at once"),
+        ("workers", f"{workers.count} with {expected.settings.values['model']}, {each}, {plan.batch} clips at once"),
+        ("shards", f"{shards} of at most {plan.shard:,} files"),
+    ]
+
+
+def _time_lines(guess: Estimate, trial: Trial, workers: Workers) -> list[tuple[str, str]]:
+    parts = f"decoding alone {console.duration(guess.decoding)}, the model alone {console.duration(guess.model)}"
+    beside = "beside each other" if workers.gpus else "on the same cores"
+    lines = [
+        ("clips", f"about {guess.clips:,}"),
+        ("time", f"about {console.duration(guess.seconds)}: {parts}, {beside} ({trial.files} files tried)"),
+    ]
+    if trial.failed:
+        lines.append(("failed", f"{trial.failed} of the {trial.files} files tried"))
+    return lines

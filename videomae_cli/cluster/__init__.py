@@ -1,0 +1,80 @@
+"""The same jobs on many machines, by Ray Data: no scheduler of our own, and no second reader, preprocessing or model.
+
+    names of files -> CPU tasks that decode -> actors that each hold a model -> pieces -> Parquet shards
+
+    plan       how a list is cut into tasks, what travels together, and output files; pure maths
+    session    connecting to Ray, starting it, and what its machines are
+    weights    a checkpoint, carried to every machine once
+    models     what a worker needs to make the model ready; describing it before the job begins
+    clips      decoded clips <-> bytes that travel
+    decoding   the tasks: our reader and decoder processes, as on one machine
+    inference  the actors: our pipeline, and the pieces that they leave
+    output     pieces, shards, what is there already, one file in the end
+    run        a whole job: what to do, done until nothing is missing
+    estimate   how long it may take, found out by doing a little of it
+
+Why nothing is lost or doubled: a piece holds the records of a known stretch of the list, is named by it, and appears
+whole or not at all. What Ray does twice, after a worker has died, writes the same name again; what never came is seen to
+be missing, and done again. Results don't depend on how many workers there are: a task's files are packed into batches
+by themselves, whoever runs them.
+
+Only `run`, `session`, `estimate` and what they send to workers import ray, when they are used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from videomae_cli.cluster.estimate import Estimate, estimate
+    from videomae_cli.cluster.models import Description, ModelSpec, describe
+    from videomae_cli.cluster.output import Form, Output, open_output
+    from videomae_cli.cluster.plan import Plan, make_plan
+    from videomae_cli.cluster.run import ClusterJob, Listener
+    from videomae_cli.cluster.session import Cluster, Workers, connect
+    from videomae_cli.cluster.weights import pack
+
+_HOME = {
+    "Cluster": "session",
+    "ClusterJob": "run",
+    "Description": "models",
+    "Estimate": "estimate",
+    "Form": "output",
+    "Listener": "run",
+    "ModelSpec": "models",
+    "Output": "output",
+    "Plan": "plan",
+    "Workers": "session",
+    "connect": "session",
+    "describe": "models",
+    "estimate": "estimate",
+    "make_plan": "plan",
+    "open_output": "output",
+    "pack": "weights",
+}
+
+__all__ = [
+    "Cluster",
+    "ClusterJob",
+    "Description",
+    "Estimate",
+    "Form",
+    "Listener",
+    "ModelSpec",
+    "Output",
+    "Plan",
+    "Workers",
+    "connect",
+    "describe",
+    "estimate",
+    "make_plan",
+    "open_output",
+    "pack",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

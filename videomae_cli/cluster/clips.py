@@ -1,0 +1,74 @@
+"""Decoded clips <-> one row of a table that travels: the pixels as they are, all else pickled beside them.
+
+A row is a group of files that follow each other in the list, each decoded or failed. Pixels are copied once, into the
+row, and looked at in place where it arrives.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from videomae_cli.errors import VideoMAEError
+from videomae_cli.video import DecodedVideo
+
+Outcome = DecodedVideo | VideoMAEError
+FIRST, STOP, ABOUT, PIXELS = "first", "stop", "about", "pixels"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Files number first, first + 1, ... of the list, each by its path."""
+
+    first: int
+    files: tuple[tuple[str, Outcome], ...]
+
+    @property
+    def stop(self) -> int:
+        """The place after its last file."""
+        return self.first + len(self.files)
+
+
+def to_table(group: Group) -> Any:
+    """A pyarrow table of one row."""
+    import pyarrow as pa
+
+    about: list[tuple[str, Outcome, tuple[int, ...] | None]] = []
+    arrays = []
+    for path, outcome in group.files:
+        if isinstance(outcome, DecodedVideo):
+            about.append((path, outcome.without_frames(), outcome.frames.shape))
+            arrays.append(outcome.frames.reshape(-1))
+        else:
+            about.append((path, outcome, None))
+    pixels = np.concatenate(arrays) if arrays else np.zeros(0, np.uint8)
+    offsets = pa.py_buffer(np.array([0, len(pixels)], np.int64))
+    column = pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(pixels)])
+    return pa.table(
+        {
+            FIRST: pa.array([group.first], pa.int64()),
+            STOP: pa.array([group.stop], pa.int64()),
+            ABOUT: pa.array([pickle.dumps(about)], pa.large_binary()),
+            PIXELS: column,
+        }
+    )
+
+
+def from_table(table: Any) -> Iterator[Group]:
+    """The groups in the rows of such a table; their frames can't be written to."""
+    columns = {name: table.column(name) for name in (FIRST, ABOUT, PIXELS)}
+    for row in range(table.num_rows):
+        pixels = np.frombuffer(columns[PIXELS][row].as_buffer(), np.uint8)
+        files: list[tuple[str, Outcome]] = []
+        at = 0
+        for path, outcome, shape in pickle.loads(columns[ABOUT][row].as_py()):
+            if shape is not None:
+                size = int(np.prod(shape))
+                outcome = replace(outcome, frames=pixels[at : at + size].reshape(shape))
+                at += size
+            files.append((path, outcome))
+        yield Group(columns[FIRST][row].as_py(), tuple(files))

@@ -1,0 +1,87 @@
+"""The tasks that decode: our reader in our decoder process, one file after the other, as on one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from videomae_cli.cluster.clips import Group, Outcome, to_table
+from videomae_cli.cluster.models import enter
+from videomae_cli.cluster.plan import Plan
+from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo
+
+# Files of one object of the list: a task fetches one such object, or two.
+LIST_CHUNK = 8192
+
+
+@dataclass(frozen=True)
+class DecodingWork:
+    """What every task is given. clips: what is wanted of a file; lists: the files, `LIST_CHUNK` an object; tasks: the
+    object with the numbers of the tasks that are to be done; home: the folder that names start from."""
+
+    plan: Plan
+    clips: ClipRequest
+    lists: tuple[Any, ...]
+    tasks: Any
+    home: str
+    timeout: float | None
+    debug: bool = False
+
+
+def put_lists(found: Sequence[FoundVideo]) -> tuple[Any, ...]:
+    """A list of files as objects of a cluster that is connected."""
+    import ray
+
+    return tuple(ray.put(list(found[at : at + LIST_CHUNK])) for at in range(0, len(found), LIST_CHUNK))
+
+
+def decode_tasks(batch: Any, *, work: DecodingWork) -> Iterator[Any]:
+    """A function of Ray Data: rows with the `id` of a task -> a table of one row for each group of its files."""
+    import ray
+
+    numbers = ray.get(work.tasks)
+    enter(work.home)
+    for place in batch.column("id").to_pylist():
+        files = work.plan.task_files(int(numbers[place]))
+        for group in groups(files.start, _videos(work, files), work):
+            yield to_table(group)
+
+
+def groups(first: int, videos: Sequence[FoundVideo], work: DecodingWork) -> Iterator[Group]:
+    """The files of a task, decoded, as many in a group as have `plan.group` views together."""
+    decoder = _decoder(work.timeout, work.debug)
+    requests = (replace(work.clips, path=video.path) for video in videos if video.error is None)
+    decoded = decoder.decode_all(requests)
+    files: list[tuple[str, Outcome]] = []
+    views = 0
+    for video in videos:
+        outcome = video.error if video.error is not None else next(decoded)[1]
+        count = _views(outcome)
+        if files and views + count > work.plan.group:
+            yield Group(first, tuple(files))
+            first, files, views = first + len(files), [], 0
+        files.append((video.path, outcome))
+        views += count
+    yield Group(first, tuple(files))
+
+
+def _views(outcome: Outcome) -> int:
+    return len(outcome.rows) * outcome.plan.crops if isinstance(outcome, DecodedVideo) else 0
+
+
+def _videos(work: DecodingWork, files: range) -> list[FoundVideo]:
+    import ray
+
+    chunks = range(files.start // LIST_CHUNK, (files.stop - 1) // LIST_CHUNK + 1)
+    videos = [video for chunk in chunks for video in ray.get(work.lists[chunk])]
+    begin = files.start - chunks.start * LIST_CHUNK
+    return videos[begin : begin + len(files)]
+
+
+@lru_cache(maxsize=1)
+def _decoder(timeout: float | None, debug: bool) -> Decoder:
+    # Kept from task to task: a process with OpenCV and torch in it takes seconds to start. One thread a file, since as
+    # many tasks run here as there are cores. It ends with the process of Ray's that started it.
+    return Decoder(timeout=timeout, workers=1, threads=1, debug=debug)

@@ -1,0 +1,148 @@
+"""What the cluster's machines are like, found out on them before a job: whether they fit, the model there, and how fast."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from videomae_cli import __version__
+from videomae_cli.cluster.decoding import DecodingWork, groups
+from videomae_cli.cluster.models import Description, ModelSpec, describe, enter, own_error
+from videomae_cli.cluster.plan import make_plan
+from videomae_cli.cluster.session import Cluster, Workers
+from videomae_cli.errors import ClusterError, VideoMAEError
+from videomae_cli.video import DecodedVideo, FoundVideo
+
+_PATIENCE = 15.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A few files really gone through on one worker. seconds: of decoding a file, and of the model for a clip."""
+
+    files: int
+    failed: int
+    clips: int
+    decode_seconds: float
+    model_seconds: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long a whole job may take. seconds; by: what of it decoding and the model would take alone."""
+
+    seconds: float
+    decoding: float
+    model: float
+    clips: int
+
+
+def visit_nodes(cluster: Cluster, home: str, marks: Sequence[str]) -> None:
+    """Go to every machine and see that it has this package, the folder `home`, and files to be read and written there.
+
+    Raises ClusterError where one has not: half of a job would fail on it.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task = ray.remote(num_cpus=0, max_retries=1)(_visit)
+    refs = {
+        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(home, marks): node
+        for node in cluster.nodes
+    }
+    for ref, node in refs.items():
+        version, missing = answer(ref, f"{node.address}")
+        if version != __version__:
+            raise ClusterError(
+                f"{node.address} has videomae-cli {version}, this machine {__version__}: install one version on all"
+            )
+        if missing:
+            raise ClusterError(
+                f"{node.address} does not see {missing}: files, and the output, must be on storage that all machines "
+                "share under one name, or in an object store (s3://, gs://)"
+            )
+
+
+def _visit(home: str, marks: Sequence[str]) -> tuple[str, str | None]:
+    if not Path(home).is_dir():
+        return __version__, home
+    enter(home)
+    return __version__, next((mark for mark in marks if not os.path.lexists(mark)), None)
+
+
+def look_at_model(
+    spec: ModelSpec, workers: Workers, sample: Sequence[FoundVideo] = (), waiting: Callable[[], None] | None = None
+) -> tuple[Description, Trial | None]:
+    """The model as a worker has it, and how fast it and decoding are there on some files. waiting: called once where no
+    machine is free for long.
+
+    Raises what loading the model raises.
+    """
+    import ray
+
+    options = {"num_cpus": 0, "max_retries": 1, "scheduling_strategy": "SPREAD"}
+    if workers.gpus:
+        options["num_gpus"] = workers.gpus
+    ref = ray.remote(**options)(_look).remote(spec, tuple(sample))
+    if waiting is not None and not ray.wait([ref], timeout=_PATIENCE)[0]:
+        waiting()
+    found: tuple[Description, Trial | None] = answer(ref, "a worker")
+    return found
+
+
+def _look(spec: ModelSpec, sample: tuple[FoundVideo, ...]) -> tuple[Description, Trial | None]:
+    model, sampling = spec.ready()
+    described = describe(spec, model, sampling)
+    return described, _try(spec, model, described, sample) if sample else None
+
+
+def _try(spec: ModelSpec, model: Any, described: Description, sample: tuple[FoundVideo, ...]) -> Trial:
+    plan = make_plan(len(sample), batch=described.batch, view_bytes=described.view_bytes, file_bytes=1)
+    work = DecodingWork(plan, described.clips, (), None, spec.home, timeout=120.0)
+    list(groups(0, sample[:1], work))  # starts the decoder's process
+    decoding = running = 0.0
+    failed = clips = 0
+    went = time.monotonic()
+    for group in groups(0, sample, work):
+        decoding += time.monotonic() - went
+        went = time.monotonic()
+        for result in model.results(group.files):
+            failed += result.error is not None
+            clips += result.views
+        running += time.monotonic() - went
+        went = time.monotonic()
+    return Trial(len(sample), failed, clips, decoding / len(sample), running / max(1, clips))
+
+
+def estimate(trial: Trial, *, files: int, cluster: Cluster, workers: Workers, tasks_at_once: int | None) -> Estimate:
+    """The whole job from a trial: on GPUs decoding and model run beside each other, on CPUs they share the cores."""
+    clips = round(trial.clips / trial.files * files)
+    slots = max(1, min(cluster.cpus, tasks_at_once or cluster.cpus))
+    decoding = trial.decode_seconds * files / slots
+    model = trial.model_seconds * clips / workers.count
+    return Estimate(max(decoding, model) if workers.gpus else decoding + model, decoding, model, clips)
+
+
+def answer(ref: Any, where: str) -> Any:
+    """What a task of ours gave. Raises our own error where it raised one, else ClusterError."""
+    import ray
+
+    try:
+        return ray.get(ref)
+    except VideoMAEError:
+        raise
+    except Exception as error:
+        own = own_error(error)
+        if own is not None:
+            raise own from None
+        text = " ".join(str(error).split())
+        if "No module named 'videomae_cli" in text:
+            raise ClusterError(f"{where} has no videomae-cli: install version {__version__} on all machines") from None
+        raise ClusterError(f"{where} failed ({type(error).__name__}: {text[-300:]}); --debug shows more") from None
+
+
+__all__ = ["DecodedVideo", "Estimate", "Trial", "estimate", "look_at_model", "visit_nodes"]

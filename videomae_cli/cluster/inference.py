@@ -1,0 +1,99 @@
+"""The actors: a model each, a group of decoded files in, a piece with their records out, and a line about it for the job."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from videomae_cli.cluster.clips import Group, from_table
+from videomae_cli.cluster.models import Description, ModelSpec, describe
+from videomae_cli.cluster.output import Form, piece_name
+from videomae_cli.jobs import Shard
+from videomae_cli.results import Stamp, printable
+from videomae_cli.writers import Folder
+
+
+@dataclass(frozen=True)
+class InferenceWork:
+    """What every actor is given. expected: the model as the job has it; shard: of the list, where it was split."""
+
+    model: ModelSpec
+    expected: Description
+    batch: int
+    folder: Folder
+    form: Form
+    shard: Shard | None = None
+
+
+@dataclass(frozen=True)
+class PieceReport:
+    """What a job is told of a piece. notes: (path, text, whether it is an error); failed: files by kind of error."""
+
+    first: int
+    stop: int
+    views: int
+    failed: Counter[str] = field(default_factory=Counter)
+    notes: tuple[tuple[str, str, bool], ...] = ()
+
+    def to_json(self) -> str:
+        """As it travels; names as they can be shown."""
+        notes = [(printable(path), printable(text), bad) for path, text, bad in self.notes]
+        return json.dumps([self.first, self.stop, self.views, dict(self.failed), notes])
+
+    @classmethod
+    def from_json(cls, text: str) -> PieceReport:
+        """The inverse."""
+        first, stop, views, failed, notes = json.loads(text)
+        return cls(first, stop, views, Counter(failed), tuple((path, words, bad) for path, words, bad in notes))
+
+
+class InferenceWorker:
+    """A class for Ray Data's actor pool: tables of groups (`clips`) -> a table with a report for each.
+
+    Raises what loading the model raises, ClusterError where this machine would give other results.
+    """
+
+    def __init__(self, work: InferenceWork) -> None:
+        self._work = work
+        model, sampling = work.model.ready()
+        work.expected.check(describe(work.model, model, sampling))
+        # The batches of the plan: this machine alone might choose others, and with them other last bits.
+        self._model = replace(model, batch_size=work.batch)
+
+    def __call__(self, batch: Any) -> Any:
+        """Reports of the pieces, which are written."""
+        import pyarrow as pa
+
+        return pa.table({"report": [self._piece(group).to_json() for group in from_table(batch)]})
+
+    def _piece(self, group: Group) -> PieceReport:
+        work, settings = self._work, self._work.expected.settings
+        part = work.shard or Shard()
+        report = PieceReport(group.first, group.stop, 0)
+        views, notes = 0, []
+        with work.folder.writing(piece_name(group.first, group.stop)) as sink:
+            writer = work.form.writer("parquet", sink)
+            for place, result in enumerate(self._model.results(group.files), group.first):
+                stamp = Stamp(
+                    index=part.index(place),
+                    fingerprint=settings.fingerprint,
+                    version=settings.version,
+                    shard=str(part) if work.shard else None,
+                )
+                writer.write(result.as_dict(stamp))
+                views += result.views
+                if result.error:
+                    report.failed[result.error.kind] += 1
+                    notes.append((result.path, result.error.message, True))
+                notes += [(result.path, warning, False) for warning in result.warnings]
+            writer.finish()
+        return PieceReport(group.first, group.stop, views, report.failed, tuple(notes))
+
+
+def reports(table: Any) -> Iterator[PieceReport]:
+    """Those in a table that an actor gave."""
+    for text in table.column("report").to_pylist():
+        yield PieceReport.from_json(text)

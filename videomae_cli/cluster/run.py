@@ -1,0 +1,198 @@
+"""A whole job: what is left to do goes through Ray Data, pieces become shards, until nothing is missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from videomae_cli.cluster.decoding import DecodingWork, decode_tasks, put_lists
+from videomae_cli.cluster.inference import InferenceWork, InferenceWorker, PieceReport, reports
+from videomae_cli.cluster.models import Description, ModelSpec, own_error
+from videomae_cli.cluster.output import Form, Output, Past, write_shard
+from videomae_cli.cluster.plan import Plan, tasks_left
+from videomae_cli.cluster.session import Workers
+from videomae_cli.errors import ClusterError
+from videomae_cli.jobs import Shard
+from videomae_cli.video import FoundVideo
+
+# Times that what is missing after a run through the list is done again: only a decoder that takes a file's time limit
+# now and then, while a machine dies, makes one needed.
+_ROUNDS = 4
+_SHARDS_AT_ONCE = 8
+
+
+class Listener(Protocol):
+    """Who is told how a job goes."""
+
+    def piece(self, report: PieceReport) -> None:
+        """Some more files are done, for good."""
+
+
+@dataclass(frozen=True)
+class ClusterJob:
+    """A job on a cluster that is connected. tasks_at_once: most files decoded at a time, None for a core each; bars: Ray's
+    own progress, on a terminal."""
+
+    found: Sequence[FoundVideo]
+    model: ModelSpec
+    expected: Description
+    plan: Plan
+    form: Form
+    output: Output
+    workers: Workers
+    timeout: float | None
+    shard: Shard | None = None
+    tasks_at_once: int | None = None
+    bars: bool = False
+    debug: bool = False
+
+    def run(self, past: Past, listener: Listener) -> Counter[str]:
+        """Do all that is left. Returns the files that failed, by kind, of the whole job.
+
+        Raises ClusterError where the cluster loses work again and again, and what a worker raises.
+        """
+        shards = _Shards(self, past)
+        lists = put_lists(self.found)
+        try:
+            for _ in range(_ROUNDS):
+                left = tasks_left(self.plan, past.shards, past.pieces)
+                if left:
+                    self.output.clear(self.plan, left, past.pieces)
+                    for report in self._through(left, lists):
+                        if report.stop not in dict(past.pieces.within(range(report.first, report.first + 1))).values():
+                            past.pieces.add(report.first, report.stop)
+                            listener.piece(report)
+                            shards.look(report)
+                shards.write_rest()
+                if shards.complete:
+                    self.output.finish(self.form, self.plan)
+                    return sum(past.shards.values(), Counter())
+        except Exception as error:
+            raise _told(error) from error
+        raise ClusterError(
+            f"the cluster lost {len(left)} of {self.plan.tasks} tasks again and again: what is done is kept in "
+            f"{self.output.kept}, and --resume goes on from it"
+        )
+
+    def _through(self, tasks: Sequence[int], lists: tuple[Any, ...]) -> Iterator[PieceReport]:
+        """Files of these tasks through decoding and the model."""
+        import numpy as np
+        import ray
+        from ray.data import ActorPoolStrategy, TaskPoolStrategy
+
+        self._configure()
+        decoding = DecodingWork(
+            plan=self.plan,
+            clips=self.expected.clips,
+            lists=lists,
+            tasks=ray.put(np.array(tasks)),
+            home=self.model.home,
+            timeout=self.timeout,
+            debug=self.debug,
+        )
+        inference = InferenceWork(
+            model=self.model,
+            expected=self.expected,
+            batch=self.plan.batch,
+            folder=self.output.folder,
+            form=self.form,
+            shard=self.shard,
+        )
+        clips = ray.data.range(len(tasks), override_num_blocks=len(tasks)).map_batches(
+            decode_tasks,
+            batch_size=1,
+            batch_format="pyarrow",
+            fn_kwargs={"work": decoding},
+            num_cpus=1,
+            compute=TaskPoolStrategy(size=self.tasks_at_once),
+        )
+        done = clips.map_batches(
+            InferenceWorker,
+            batch_size=1,
+            batch_format="pyarrow",
+            fn_constructor_kwargs={"work": inference},
+            # The model works while files are decoded, and decoding stops while it can't keep up: an actor that held cores
+            # for itself would leave them idle half of the time.
+            num_cpus=0,
+            num_gpus=self.workers.gpus or None,
+            compute=ActorPoolStrategy(size=min(self.workers.count, len(tasks))),
+        )
+        for table in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            yield from reports(table)
+
+    def _configure(self) -> None:
+        """Ray Data's settings: a group of clips is a block, and nothing is written that nobody asked for."""
+        from ray.data import DataContext
+
+        context = DataContext.get_current()
+        context.target_max_block_size = self.plan.group * self.expected.view_bytes
+        context.enable_progress_bars = self.bars
+        context.enable_rich_progress_bars = True
+        context.use_ray_tqdm = False
+        context.print_on_execution_start = self.debug
+
+
+@dataclass
+class _Shards:
+    """Shards in the making: each is written by a worker as soon as its last piece is there."""
+
+    job: ClusterJob
+    past: Past
+    _counts: Counter[int] = field(default_factory=Counter)
+    _writing: dict[Any, int] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all are there."""
+        return len(self.past.shards) == self.job.plan.shards
+
+    def look(self, report: PieceReport) -> None:
+        """One more piece is there: perhaps the last of its shard."""
+        number = self.job.plan.shard_of(report.first)
+        self._counts[number] += report.stop - report.first
+        self._collect(wait=False)
+        if self._counts[number] == len(self.job.plan.shard_files(number)):
+            self._write(number)
+
+    def write_rest(self) -> None:
+        """Write all that can be written, and wait for it."""
+        for number in range(self.job.plan.shards):
+            if number not in self.past.shards and number not in self._writing.values():
+                self._write(number)
+        while self._writing:
+            self._collect(wait=True)
+
+    def _write(self, number: int) -> None:
+        import ray
+
+        job, files = self.job, self.job.plan.shard_files(number)
+        chain = self.past.pieces.chain(files)
+        if chain is None:
+            return
+        while len(self._writing) >= _SHARDS_AT_ONCE:
+            self._collect(wait=True)
+        task = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(write_shard)
+        ref = task.remote(job.output.folder, job.form, job.plan.shard_name(number), chain)
+        self._writing[ref] = number
+
+    def _collect(self, *, wait: bool) -> None:
+        import ray
+
+        if not self._writing:
+            return
+        ready, _ = ray.wait(list(self._writing), timeout=None if wait else 0)
+        for ref in ready:
+            number = self._writing.pop(ref)
+            self.past.shards[number] = ray.get(ref)
+            self.past.pieces.forget(self.job.plan.shard_files(number))
+
+
+def _told(error: BaseException) -> BaseException:
+    """An error of Ray's as one of ours."""
+    own = own_error(error)
+    if own is not None:
+        return own
+    reason = " ".join(str(error).split())
+    return ClusterError(f"the cluster could not go on ({type(error).__name__}: {reason[:300]}); --debug shows more")

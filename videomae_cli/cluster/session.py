@@ -1,0 +1,186 @@
+"""Connecting to Ray or starting it, quietly, and what its machines are."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from videomae_cli.errors import ClusterError, DependencyError, OptionError
+
+# Files and actors of Ray's own are told in its own words; a user of ours gets a line.
+_KNOCK_SECONDS = 10.0
+_INSTALL = "pip install 'videomae-cli[ray]'"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine. address: as Ray knows it; cpus, gpus: those that Ray may use."""
+
+    id: str
+    address: str
+    cpus: int
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The actors that hold a model. count: how many; gpus: each of them; threads: of PyTorch in each, on a CPU."""
+
+    count: int
+    gpus: float
+    threads: int
+
+    @property
+    def device(self) -> str:
+        """Where they run a model that may run anywhere."""
+        return "cuda" if self.gpus else "cpu"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What there is. local: started for this job, on this machine."""
+
+    nodes: tuple[Node, ...]
+    local: bool
+
+    @property
+    def cpus(self) -> int:
+        """Of all machines: how many files may be decoded at once."""
+        return sum(node.cpus for node in self.nodes)
+
+    @property
+    def gpus(self) -> float:
+        """Of all machines."""
+        return sum(node.gpus for node in self.nodes)
+
+    def workers(self, count: int | None, gpus: float | None) -> Workers:
+        """What the options ask for; None: an actor a GPU, and where there is none, an actor a machine.
+
+        Raises OptionError for what no cluster has, ClusterError for what this one lacks.
+        """
+        if count is not None and count < 1:
+            raise OptionError(f"--num-workers must be at least 1, not {count}")
+        if gpus is not None and (gpus < 0 or (gpus > 1 and gpus != int(gpus))):
+            raise OptionError(f"--gpus-per-worker is a part of a GPU, such as 0.5, or a whole number, not {gpus:g}")
+        each = gpus if gpus is not None else float(self.gpus > 0)
+        fitting = (
+            [int(node.gpus / each + 1e-6) for node in self.nodes] if each else [1 for node in self.nodes if node.cpus]
+        )
+        if each and not sum(fitting):
+            raise ClusterError(
+                f"no machine of the cluster has {each:g} GPUs: give less with --gpus-per-worker, or 0 for CPUs"
+            )
+        chosen = count or max(1, sum(fitting))
+        if each and chosen > sum(fitting):
+            raise ClusterError(
+                f"{chosen} workers with {each:g} GPUs each are more than the cluster's {self.gpus:g} GPUs hold: "
+                f"give --num-workers {sum(fitting)} or less"
+            )
+        together = -(-chosen // max(1, len(self.nodes)))
+        cores = min((node.cpus for node in self.nodes if node.cpus), default=1)
+        return Workers(chosen, each, max(1, cores // together))
+
+
+@contextmanager
+def connect(address: str, *, debug: bool = False, local_options: dict[str, Any] | None = None) -> Iterator[Cluster]:
+    """The cluster at an address while the block runs. address: "auto", the one that this machine belongs to
+    (RAY_ADDRESS, or one that was started here); "local", one of this machine's cores that ends with the block;
+    HOST:PORT or ray://HOST:PORT.
+
+    Raises DependencyError without Ray, ClusterError where there is no cluster.
+    """
+    ray = load_ray(debug=debug)
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or address
+    if address not in ("auto", "local"):
+        _knock(address)
+    options: dict[str, Any] = {"include_dashboard": False, **(local_options or {})} if address == "local" else {}
+    try:
+        with nullcontext() if debug else _silence():
+            ray.init(
+                address=address,
+                log_to_driver=debug,
+                logging_level=logging.INFO if debug else logging.CRITICAL,
+                configure_logging=debug,
+                **options,
+            )
+    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+        ray.shutdown()
+        raise ClusterError(_no_cluster(address, error)) from None
+    try:
+        yield Cluster(nodes_of(ray.nodes()), address == "local")
+    finally:
+        ray.shutdown()
+
+
+def load_ray(*, debug: bool = False) -> Any:
+    """The package, which is not to write on its own, and a cluster of ours not to report its use to Ray's makers.
+
+    Raises DependencyError.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not debug:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise DependencyError(f"--cluster ray needs the package ray: {_INSTALL} ({error})") from None
+    if not debug:
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+    return ray
+
+
+def nodes_of(described: Sequence[dict[str, Any]]) -> tuple[Node, ...]:
+    """The machines that are alive, from Ray's own list."""
+    return tuple(
+        Node(
+            id=str(node["NodeID"]),
+            address=str(node.get("NodeManagerAddress", "")),
+            cpus=int(node["Resources"].get("CPU", 0)),
+            gpus=float(node["Resources"].get("GPU", 0)),
+        )
+        for node in described
+        if node["Alive"]
+    )
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Nothing on standard error while the block runs: Ray's C++ part writes there past Python, whatever its log level."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _knock(address: str) -> None:
+    """Raise OptionError for what is no address, ClusterError where nobody listens: Ray itself would try for minutes."""
+    place = address.removeprefix("ray://")
+    host, _, port = place.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit():
+        raise OptionError(f"--address is auto, local, HOST:PORT or ray://HOST:PORT, not {address!r}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(_no_cluster(address, error)) from None
+
+
+def _no_cluster(address: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    if address == "local":
+        return f"can't start Ray on this machine: {reason[:200]}"
+    if address == "auto":
+        return "no Ray cluster was found from here: give its --address HOST:PORT, or --address local for this machine alone"
+    return f"can't reach a Ray cluster at {address}: is `ray start --head` running there, and this address right?"

@@ -1,0 +1,80 @@
+"""A checkpoint, carried from the machine that gives the command to every other, once for each.
+
+The machine that gives the command finds or downloads it; the others get its bytes through Ray's object store and keep
+them in their cache folder (`VIDEOMAE_CACHE`), by their digest: no worker asks the hub, and the next job finds them there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from videomae_cli.engines.store import kept, store_folder
+from videomae_cli.errors import CheckpointError, ClusterError, OutputError
+from videomae_cli.hub import ResolvedSource
+
+# Bytes that travel as one object.
+_CHUNK = 256 * 2**20
+# Another worker of the same machine may be fetching some gigabytes.
+_WAIT_SECONDS = 1800.0
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A packed checkpoint. name, revision: as records call it; key: the digest of its files; single: its name where it is
+    one file and no folder; files: each name with the objects that hold its bytes."""
+
+    name: str
+    revision: str | None
+    key: str
+    single: str | None
+    files: tuple[tuple[str, tuple[Any, ...]], ...]
+
+    def unpack(self) -> ResolvedSource:
+        """The checkpoint on this machine, brought here if it is not. Raises OutputError where it can't be kept."""
+        try:
+            store_folder().mkdir(parents=True, exist_ok=True)
+            with FileLock(store_folder() / f"{self.key}.lock", timeout=_WAIT_SECONDS):
+                folder = kept({"checkpoint": self.key}, self._write)
+        except Timeout:
+            raise ClusterError(f"another process has been fetching {self.name} here for too long") from None
+        except OSError as error:
+            raise OutputError(
+                f"can't keep the model in {store_folder()} ({error.strerror or error}): set VIDEOMAE_CACHE to a folder"
+            ) from None
+        path = folder / self.single if self.single else folder
+        return ResolvedSource(path, self.name, "directory", self.revision)
+
+    def _write(self, folder: Path) -> None:
+        import ray
+
+        for name, chunks in self.files:
+            with (folder / name).open("wb") as file:
+                for chunk in chunks:
+                    file.write(ray.get(chunk))
+
+
+def pack(source: ResolvedSource) -> Parcel:
+    """Put a checkpoint's files into the object store of a cluster that is connected. Raises CheckpointError."""
+    import ray
+
+    from videomae_cli.model import checkpoint_files
+
+    digest, files = hashlib.sha256(), []
+    try:
+        for path in checkpoint_files(source.path):
+            chunks = []
+            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+                    chunks.append(ray.put(chunk))
+            files.append((path.name, tuple(chunks)))
+    except OSError as error:
+        raise CheckpointError(f"can't read the checkpoint {source.path}: {error.strerror or error}") from None
+    single = None if source.path.is_dir() else source.path.name
+    return Parcel(source.name, source.revision, digest.hexdigest()[:32], single, tuple(files))
