@@ -18,12 +18,13 @@ ALLOWED = {
     "segments": {"errors"},
     "hub": {"errors"},
     "model": {"errors", "hub", "labels"},
-    "video": {"errors"},
+    "storage": {"errors"},
+    "video": {"errors", "storage"},
     "reconstruction": {"errors", "model"},
     "attention": {"errors", "model"},
     "pictures": {"errors"},
     "results": {"errors"},
-    "writers": {"errors", "results"},
+    "writers": {"errors", "results", "storage"},
     "jobs": {"errors", "results", "writers"},
     "pages": set(),
     "search": {"errors", "results", "writers", "pages"},
@@ -57,6 +58,7 @@ ALLOWED = {
     "cluster": {
         "errors",
         "hub",
+        "model",
         "storage",
         "engines",
         "video",
@@ -75,6 +77,7 @@ ALLOWED = {
         "segments",
         "hub",
         "model",
+        "storage",
         "video",
         "results",
         "writers",
@@ -105,6 +108,7 @@ OUTSIDE = {
     "huggingface_hub": {"hub", "cli"},
     "safetensors": {"model", "hub"},
     "pyarrow": {"storage", "writers", "cluster"},
+    "fsspec": {"storage"},
     "peft": {"training"},
     "faiss": {"search"},
     "umap": {"search"},
@@ -196,7 +200,7 @@ try:
     app(prog_name="videomae")
 except SystemExit as exit:
     heavy = {{"torch", "cv2", "av", "PIL", "huggingface_hub", "transformers", "safetensors", "pyarrow", "umap", "faiss"}}
-    heavy |= {{"matplotlib"}}
+    heavy |= {{"matplotlib", "fsspec"}}
     heavy &= set(sys.modules)
     print("HEAVY", sorted(heavy), "CODE", exit.code)
 """

@@ -81,6 +81,12 @@ class VideoNotFoundError(VideoError):
     kind = "not_found"
 
 
+class VideoFetchError(VideoError):
+    """A video in object storage that can't be brought here: no permission, no server, cut off on the way."""
+
+    kind = "fetch"
+
+
 class NotAVideoError(VideoError):
     """The file exists but holds no video: text, an archive, audio only, empty."""
 
@@ -118,6 +124,18 @@ class OutputError(VideoMAEError):
     """The output can't be written: exists already, is a folder, disk full, no permission."""
 
     kind = "output"
+
+
+class StorageError(VideoMAEError):
+    """Object storage was asked and did not deliver: no permission, no server, an address that can't be right."""
+
+    kind = "storage"
+
+
+class ObjectNotFoundError(StorageError):
+    """There is no such object, folder or bucket."""
+
+    kind = "object_not_found"
 
 
 class DependencyError(VideoMAEError):

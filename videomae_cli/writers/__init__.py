@@ -2,6 +2,7 @@
 
     formats    the formats by name, and which one an output's name asks for
     files      whole files or none: temporary name, sync, rename
+    folders    folders to write to, on a disk or in object storage
     text       a table in plain text            json_lines   JSON Lines, and one JSON document
     timelines  tables of timelines: text, CSV    subtitles  srt, vtt      elan       .eaf          clock   times
     columns    the columns of a record, for     csv_file     CSV     parquet      Parquet
@@ -14,6 +15,7 @@ Writers take records (`Classification.as_dict`), never results, so that what was
 from __future__ import annotations
 
 from videomae_cli.writers.files import is_special, linked, sync_folder, whole_file
+from videomae_cli.writers.folders import Folder
 from videomae_cli.writers.formats import (
     FORMATS,
     VECTOR_FORMATS,
@@ -30,6 +32,7 @@ from videomae_cli.writers.text import TextWriter, describe
 __all__ = [
     "FORMATS",
     "VECTOR_FORMATS",
+    "Folder",
     "TextWriter",
     "VectorLayout",
     "Writer",

@@ -1,0 +1,122 @@
+"""A folder for outputs: the same on a disk, in a bucket, and behind fsspec."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from pathlib import Path
+
+import pytest
+from objectstore import ObjectStore, closed_port
+
+from videomae_cli.errors import OutputError
+from videomae_cli.writers import Folder
+
+
+@pytest.fixture(params=["disk", "file", "s3", "s3-options", "memory"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path, bucket: str) -> Folder:
+    if request.param == "disk":
+        return Folder(str(tmp_path / "out"))
+    if request.param == "file":
+        return Folder(f"file://{tmp_path}/out")
+    if request.param == "memory":
+        return Folder(f"memory://{bucket}/out/")
+    store: ObjectStore = request.getfixturevalue("store")
+    address = store.bucket(bucket) + "/out"
+    if request.param == "s3":
+        return Folder(address)
+    request.getfixturevalue("monkeypatch").delenv("AWS_ENDPOINT_URL")
+    return Folder(f"{address}?endpoint_override={store.url.removeprefix('http://')}&scheme=http")
+
+
+def test_all_that_a_job_does_with_it(folder: Folder) -> None:
+    assert folder.remote == folder.location.startswith(("s3", "memory"))
+    assert folder.names() == []
+    folder.make()
+    assert folder.names() == []
+    for name, content in (
+        ("b.parquet", b"old"),
+        ("b.parquet", b"bbb"),
+        ("a b%.parquet", b"a"),
+        ("_partial/x.bin", b"x"),
+    ):
+        with folder.writing(name) as sink:
+            sink.write(content)
+    again: Folder = pickle.loads(pickle.dumps(folder))
+    assert again == folder
+    assert again.names() == ["a b%.parquet", "b.parquet"]
+    assert again.names("_partial") == ["x.bin"]
+    assert again.names("nothing") == []
+    assert [again.exists(name) for name in ("b.parquet", "_partial/x.bin", "_partial", "c")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert (again.read("b.parquet"), again.read("_partial/x.bin")) == (b"bbb", b"x")
+    with again.local("a b%.parquet") as file:
+        assert file.read_bytes() == b"a"
+        assert file.suffix == ".parquet"
+    assert file.exists() != folder.remote
+    folder.remove("b.parquet")
+    folder.remove("b.parquet")
+    folder.remove_all("_partial")
+    folder.remove_all("_partial")
+    assert folder.names() == ["a b%.parquet"]
+    assert folder.names("_partial") == []
+
+
+def break_off(folder: Folder, name: str) -> None:
+    with folder.writing(name) as sink:
+        sink.write(b"x" * 100_000)
+        raise ZeroDivisionError
+
+
+def test_a_failure_in_the_middle_leaves_what_was_there(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    with folder.writing("kept") as sink:
+        sink.write(b"before")
+    for name in ("kept", "sub/new"):
+        with pytest.raises(ZeroDivisionError):
+            break_off(folder, name)
+    assert folder.names() == ["kept"]
+    assert folder.names("sub") == []
+    assert folder.read("kept") == b"before"
+    with pytest.raises(ZeroDivisionError), folder.local("kept"):
+        raise ZeroDivisionError
+    assert list(scratch.iterdir()) == []
+
+
+def test_what_is_not_there_is_said(folder: Folder) -> None:
+    folder.make()
+    with pytest.raises(OutputError, match=r"can't read.*gone"):
+        folder.read("gone")
+    with pytest.raises(OutputError, match=r"can't read.*gone"), folder.local("gone"):
+        pass
+
+
+def test_no_bucket(store: ObjectStore, bucket: str) -> None:
+    folder = Folder(f"s3://{bucket}/out")
+    with pytest.raises(OutputError, match=f"can't make: there is no bucket '{bucket}'"):
+        folder.make()
+    with pytest.raises(OutputError, match="can't write: there is no bucket"), folder.writing("x") as sink:
+        sink.write(b"x")
+
+
+def test_no_server() -> None:
+    folder = Folder(f"s3://bucket/out?endpoint_override=127.0.0.1:{closed_port()}&scheme=http&region=x")
+    with pytest.raises(OutputError, match="can't reach the server of 's3://bucket/out"):
+        folder.make()
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = Folder(str(tmp_path / "file"))
+    with pytest.raises(OutputError, match=r"can't make .*file: File exists"):
+        folder.make()
+    with pytest.raises(OutputError, match=r"can't write .*file/x: (Not a directory|File exists)"), folder.writing("x"):
+        pass

@@ -1,0 +1,75 @@
+"""What went wrong with a storage, in one line that a user can do something about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from videomae_cli.errors import DependencyError, ObjectNotFoundError, StorageError, VideoMAEError
+from videomae_cli.storage.addresses import Address
+
+_MOST_CHARACTERS = 200
+_S3_CREDENTIALS = "AWS_PROFILE or AWS_ACCESS_KEY_ID; ?anonymous=true after the address for a public bucket"
+_CREDENTIALS = {
+    "s3": _S3_CREDENTIALS,
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS; gs://anonymous@BUCKET for a public bucket",
+}
+# Words of the clients -> what they mean. The first that is in a message, whatever its case, counts.
+_NO_BUCKET = ("no_such_bucket", "nosuchbucket", "bucket not found", "to create buckets, enable")
+_REFUSED = (
+    "access_denied",
+    "permission_denied",
+    "forbidden",
+    "status 403",
+    "authorizationfailure",
+    "permission denied",
+)
+_UNKNOWN_KEYS = ("invalid_access_key_id", "signature_does_not_match", "unauthenticated", "expiredtoken", "invalidtoken")
+_UNREACHABLE = (
+    "network_connection",
+    "could not connect",
+    "resolve host",
+    "connection refused",
+    "unavailable",
+    "timed out",
+)
+
+
+@contextmanager
+def reported(address: Address) -> Iterator[None]:
+    """Whatever a client library raises in the block becomes a StorageError or DependencyError about `address`."""
+    try:
+        yield
+    except VideoMAEError:
+        raise
+    except FileNotFoundError:
+        raise ObjectNotFoundError(f"there is no {str(address)!r}") from None
+    except ImportError as error:
+        raise DependencyError(f"{address.scheme}:// needs another package: {_line(error)}") from None
+    except Exception as error:
+        raise _explained(address, _line(error)) from None
+
+
+def _explained(address: Address, text: str) -> VideoMAEError:
+    said, name = text.lower(), repr(str(address))
+    if any(words in said for words in _NO_BUCKET):
+        return ObjectNotFoundError(f"there is no bucket {address.authority!r}, which {name} is in")
+    if any(words in said for words in _REFUSED):
+        return StorageError(f"no permission for {name}{_hint(address)}")
+    if any(words in said for words in _UNKNOWN_KEYS):
+        return StorageError(f"the credentials for {name} are refused{_hint(address)}")
+    if any(words in said for words in _UNREACHABLE):
+        return StorageError(f"can't reach the server of {name}: is its address right, and is it up?")
+    if "libjvm" in said or "libhdfs" in said:
+        return DependencyError("hdfs:// needs Java and Hadoop on this machine: set JAVA_HOME and HADOOP_HOME")
+    return StorageError(f"{name}: {text}")
+
+
+def _hint(address: Address) -> str:
+    where = _CREDENTIALS.get(address.canonical.scheme)
+    return f": give credentials ({where})" if where else ": check the credentials"
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "..."

@@ -1,0 +1,69 @@
+"""A Parquet table of names, read in batches: any with a column of paths, and the outputs of this program."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from videomae_cli.errors import DependencyError, OptionError
+
+_MAGIC = b"PAR1"
+_COLUMNS = ("path", "uri", "url", "file", "filename", "video", "video_path")
+_ROWS = 65536
+
+
+def is_parquet(file: Path) -> bool:
+    """Whether a file begins as Parquet does, whatever its name. Raises OSError."""
+    with file.open("rb") as stream:
+        return stream.read(len(_MAGIC)) == _MAGIC
+
+
+def manifest_names(file: Path) -> list[str]:
+    """The names in a table, each once, in its order; a row without a name is passed over, as an empty line in a list is.
+
+    The column is `path`, else the first there is of `uri`, `url`, `file`, `filename`, `video`, `video_path`, else the only one
+    with text. `path_bytes` (base64) counts instead of it where it has something: `results.path_fields`. Raises OptionError.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise DependencyError(f"Parquet needs the package pyarrow: pip install pyarrow ({error})") from None
+    try:
+        with parquet.ParquetFile(file) as table:
+            return list(dict.fromkeys(_names(pa, table)))
+    except (pa.ArrowException, OSError) as error:
+        raise OptionError(f"it is damaged ({' '.join(str(error).split())})") from None
+
+
+def _names(pa: Any, table: Any) -> Iterator[str]:
+    column = _column(pa, table.schema_arrow)
+    raw = column == "path" and "path_bytes" in table.schema_arrow.names
+    for batch in table.iter_batches(batch_size=_ROWS, columns=[column, "path_bytes"] if raw else [column]):
+        names = batch.column(0).to_pylist()
+        coded = batch.column(1).to_pylist() if raw else [None] * len(names)
+        for name, code in zip(names, coded, strict=True):
+            if code:
+                yield os.fsdecode(base64.b64decode(code))
+            elif name:
+                yield os.fsdecode(name)
+
+
+def _column(pa: Any, schema: Any) -> str:
+    """Which column has the names. Raises OptionError."""
+    texts = [field.name for field in schema if _is_text(pa, field.type)]
+    for name in _COLUMNS:
+        if name in texts:
+            return name
+    if len(texts) == 1:
+        return str(texts[0])
+    raise OptionError(f"it has no column path (its columns: {', '.join(schema.names)}): name the one with the paths so")
+
+
+def _is_text(pa: Any, kind: Any) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind))

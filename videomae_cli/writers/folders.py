@@ -1,0 +1,142 @@
+"""A folder for outputs, on a disk or in object storage, for the parts of a job that many machines write."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from videomae_cli import storage
+from videomae_cli.errors import ObjectNotFoundError, OutputError, StorageError
+from videomae_cli.writers.files import whole_file
+
+
+@dataclass(frozen=True)
+class Folder:
+    """location: a path, or an address such as s3://bucket/out. Names may have folders in them ("_partial/x.parquet").
+
+    Nothing is opened before it is used, and nothing is kept open: it can be pickled and sent to other processes. All
+    methods raise OutputError, or DependencyError where a package is missing.
+    """
+
+    location: str
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is in object storage."""
+        return storage.is_address(self.location) and not self.location.startswith("file://")
+
+    def make(self) -> None:
+        """Make it, where it is not there: also to see early that one may write there."""
+        with self._reported("make"):
+            if self.remote:
+                storage.make_folder(self.location)
+            else:
+                self._root.mkdir(parents=True, exist_ok=True)
+
+    def names(self, subfolder: str = "") -> list[str]:
+        """The files directly in it or in a folder of it, sorted; none where that is not there. Hidden ones, such as those
+        that are being written, are passed over."""
+        with self._reported("list", subfolder):
+            if not self.remote:
+                folder = self._file(subfolder)
+                entries = list(folder.iterdir()) if folder.is_dir() else []
+                return sorted(entry.name for entry in entries if entry.is_file() and not entry.name.startswith("."))
+            try:
+                found = storage.files_below(self._address(subfolder), recursive=False)
+            except ObjectNotFoundError:
+                return []
+            return [storage.without_options(address).rpartition("/")[2] for address in found]
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        with self._reported("look for", name):
+            return storage.look(self._address(name)) == "file" if self.remote else self._file(name).is_file()
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """A file that appears under `name`, over what was there, when the block ends well, and not at all when it does not.
+
+        In object storage it is a temporary file of this disk until then.
+        """
+        if not self.remote:
+            with self._reported("write", name):
+                self._file(name).parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(self._file(name)) as sink:
+                yield sink
+            return
+        with self._reported("write", name), tempfile.NamedTemporaryFile(prefix="videomae-") as copy:
+            yield cast(BinaryIO, copy)
+            copy.flush()
+            storage.put(Path(copy.name), self._address(name))
+
+    def read(self, name: str) -> bytes:
+        """All of a file."""
+        with self._reported("read", name):
+            return storage.read_bytes(self._address(name)) if self.remote else self._file(name).read_bytes()
+
+    @contextmanager
+    def local(self, name: str) -> Iterator[Path]:
+        """The file itself, or a copy of it on this disk that is deleted afterwards."""
+        with ExitStack() as stack:
+            # Only what concerns the copy: what the block raises is its own.
+            with self._reported("read", name):
+                if self.remote:
+                    file = stack.enter_context(storage.local_copy(self._address(name)))
+                else:
+                    file = self._file(name)
+                    file.stat()
+            yield file
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[BinaryIO]:
+        """A file to read here and there, without a copy of all of it."""
+        with self._reported("read", name):
+            stream = storage.opened(self._address(name)) if self.remote else self._file(name).open("rb")
+        with stream:
+            yield stream
+
+    def remove(self, name: str) -> None:
+        """Remove a file; one that is not there is no error."""
+        with self._reported("remove", name):
+            if self.remote:
+                storage.delete(self._address(name))
+            else:
+                self._file(name).unlink(missing_ok=True)
+
+    def remove_all(self, subfolder: str) -> None:
+        """Remove a folder of it with all that is in it; one that is not there is no error."""
+        assert subfolder, "a part of it, never the whole"
+        with self._reported("remove", subfolder):
+            if self.remote:
+                storage.delete_below(self._address(subfolder))
+            elif self._file(subfolder).is_dir():
+                shutil.rmtree(self._file(subfolder))
+
+    @property
+    def _root(self) -> Path:
+        if self.location.startswith("file://"):
+            return Path("/" + storage.Address.parse(self.location).key)
+        return Path(self.location)
+
+    def _file(self, name: str) -> Path:
+        return self._root / name
+
+    def _address(self, name: str) -> str:
+        return str(storage.Address.parse(self.location).below(name))
+
+    @contextmanager
+    def _reported(self, doing: str, name: str = "") -> Iterator[None]:
+        shown = self._address(name) if self.remote else str(self._file(name))
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except StorageError as error:
+            raise OutputError(f"can't {doing}: {error}") from None  # it names the address
+        except OSError as error:
+            raise OutputError(f"can't {doing} {shown}: {error.strerror or error}") from None
