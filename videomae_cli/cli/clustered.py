@@ -24,8 +24,7 @@ from videomae_cli.video import SamplingSpec
 from videomae_cli.writers import VectorLayout
 
 if TYPE_CHECKING:
-    from videomae_cli.cluster import Cluster, Description, Estimate, ModelSpec, Output, Plan, Workers
-    from videomae_cli.cluster.estimate import Trial
+    from videomae_cli.cluster import Cluster, Description, Estimate, ModelSpec, Output, Plan, Trial, Workers
     from videomae_cli.cluster.inference import PieceReport
 
 KINDS = ("ray",)
@@ -134,8 +133,7 @@ class ClusterCommand:
 
     def _work(self, output: Output, cluster: Cluster, workers: Workers) -> None:
         from videomae_cli.cli.display import consoles, waiting
-        from videomae_cli.cluster import ClusterJob, Form, make_plan
-        from videomae_cli.cluster.estimate import look_at_model, visit_nodes
+        from videomae_cli.cluster import ClusterJob, Form, look_at_model, make_plan, visit_nodes
 
         spec = self._spec(workers)
         with waiting("looking at the machines and the model", consoles()[1]):
@@ -207,8 +205,7 @@ class ClusterCommand:
             raise typer.Exit(1)
 
     def _say_plan(self, cluster: Cluster, workers: Workers, spec: ModelSpec) -> None:
-        from videomae_cli.cluster import estimate, make_plan
-        from videomae_cli.cluster.estimate import look_at_model, visit_nodes
+        from videomae_cli.cluster import look_at_model, make_plan, visit_nodes
 
         found = self.inputs.found
         bad = Counter(video.error.kind for video in found if video.error)
@@ -220,9 +217,7 @@ class ClusterCommand:
         plan = self._plan(expected, make_plan)
         lines += _plan_lines(plan, cluster, workers, expected, self.tasks)
         if trial is not None:
-            guess = estimate(
-                trial, files=len(found) - bad.total(), cluster=cluster, workers=workers, tasks_at_once=self.tasks
-            )
+            guess = trial.whole(len(found) - bad.total(), cluster, workers, self.tasks)
             lines += _time_lines(guess, trial, workers)
         lines.append(("output", f"{self.output}"))
         for name, text in lines:

@@ -11,14 +11,14 @@
     inference  the actors: our pipeline, and the pieces that they leave
     output     pieces, shards, what is there already, one file in the end
     run        a whole job: what to do, done until nothing is missing
-    estimate   how long it may take, found out by doing a little of it
+    survey     the machines and the model there, looked at before a job; how long it may take
 
 Why nothing is lost or doubled: a piece holds the records of a known stretch of the list, is named by it, and appears
 whole or not at all. What Ray does twice, after a worker has died, writes the same name again; what never came is seen to
 be missing, and done again. Results don't depend on how many workers there are: a task's files are packed into batches
 by themselves, whoever runs them.
 
-Only `run`, `session`, `estimate` and what they send to workers import ray, when they are used.
+Only `run`, `session`, `survey` and what they send to workers import ray, when they are used.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from videomae_cli.cluster.estimate import Estimate, estimate
-    from videomae_cli.cluster.models import Description, ModelSpec, describe
+    from videomae_cli.cluster.models import Description, ModelSpec
     from videomae_cli.cluster.output import Form, Output, open_output
     from videomae_cli.cluster.plan import Plan, make_plan
     from videomae_cli.cluster.run import ClusterJob, Listener
     from videomae_cli.cluster.session import Cluster, Workers, connect
+    from videomae_cli.cluster.survey import Estimate, Trial, look_at_model, visit_nodes
     from videomae_cli.cluster.weights import pack
 
 _HOME = {
     "Cluster": "session",
     "ClusterJob": "run",
     "Description": "models",
-    "Estimate": "estimate",
+    "Estimate": "survey",
     "Form": "output",
     "Listener": "run",
     "ModelSpec": "models",
@@ -47,11 +47,12 @@ _HOME = {
     "Plan": "plan",
     "Workers": "session",
     "connect": "session",
-    "describe": "models",
-    "estimate": "estimate",
+    "look_at_model": "survey",
     "make_plan": "plan",
     "open_output": "output",
     "pack": "weights",
+    "visit_nodes": "survey",
+    "Trial": "survey",
 }
 
 __all__ = [
@@ -64,13 +65,14 @@ __all__ = [
     "ModelSpec",
     "Output",
     "Plan",
+    "Trial",
     "Workers",
     "connect",
-    "describe",
-    "estimate",
+    "look_at_model",
     "make_plan",
     "open_output",
     "pack",
+    "visit_nodes",
 ]
 
 

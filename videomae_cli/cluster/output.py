@@ -141,7 +141,7 @@ class Output:
         if self._resume and self._file is not None and self._file.exists():
             raise OutputError(f"{self.shown} is complete: --overwrite makes it again")
         for name in self.folder.names():
-            if name != "_lock":
+            if name == CLUSTER_HEADER or (name.startswith("part-") and name.endswith(".parquet")):
                 self.folder.remove(name)
         self.folder.remove_all(PARTIAL)
         header = {

@@ -15,7 +15,7 @@ from videomae_cli.cluster.models import Description, ModelSpec, describe, enter,
 from videomae_cli.cluster.plan import make_plan
 from videomae_cli.cluster.session import Cluster, Workers
 from videomae_cli.errors import ClusterError, VideoMAEError
-from videomae_cli.video import DecodedVideo, FoundVideo
+from videomae_cli.video import FoundVideo
 
 _PATIENCE = 15.0
 
@@ -30,10 +30,18 @@ class Trial:
     decode_seconds: float
     model_seconds: float
 
+    def whole(self, files: int, cluster: Cluster, workers: Workers, tasks_at_once: int | None) -> Estimate:
+        """Of all files: on GPUs decoding and model run beside each other, on CPUs they share the cores."""
+        clips = round(self.clips / self.files * files)
+        slots = max(1, min(cluster.cpus, tasks_at_once or cluster.cpus))
+        decoding = self.decode_seconds * files / slots
+        model = self.model_seconds * clips / workers.count
+        return Estimate(max(decoding, model) if workers.gpus else decoding + model, decoding, model, clips)
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long a whole job may take. seconds; by: what of it decoding and the model would take alone."""
+    """How long a whole job may take, in seconds. decoding, model: either alone; clips: how many there are."""
 
     seconds: float
     decoding: float
@@ -118,15 +126,6 @@ def _try(spec: ModelSpec, model: Any, described: Description, sample: tuple[Foun
     return Trial(len(sample), failed, clips, decoding / len(sample), running / max(1, clips))
 
 
-def estimate(trial: Trial, *, files: int, cluster: Cluster, workers: Workers, tasks_at_once: int | None) -> Estimate:
-    """The whole job from a trial: on GPUs decoding and model run beside each other, on CPUs they share the cores."""
-    clips = round(trial.clips / trial.files * files)
-    slots = max(1, min(cluster.cpus, tasks_at_once or cluster.cpus))
-    decoding = trial.decode_seconds * files / slots
-    model = trial.model_seconds * clips / workers.count
-    return Estimate(max(decoding, model) if workers.gpus else decoding + model, decoding, model, clips)
-
-
 def answer(ref: Any, where: str) -> Any:
     """What a task of ours gave. Raises our own error where it raised one, else ClusterError."""
     import ray
@@ -143,6 +142,3 @@ def answer(ref: Any, where: str) -> Any:
         if "No module named 'videomae_cli" in text:
             raise ClusterError(f"{where} has no videomae-cli: install version {__version__} on all machines") from None
         raise ClusterError(f"{where} failed ({type(error).__name__}: {text[-300:]}); --debug shows more") from None
-
-
-__all__ = ["DecodedVideo", "Estimate", "Trial", "estimate", "look_at_model", "visit_nodes"]

@@ -1,0 +1,26 @@
+"""Real small videos, tiny real checkpoints and the real command, in fresh processes as a user starts them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
+
+from raycluster import start
+from samples import Run
+
+
+@pytest.fixture(scope="session")
+def videomae() -> Run:
+    """Runs the real command, its output piped."""
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        process = start(*arguments)
+        out, errors = process.communicate(timeout=240)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
+
+    return run

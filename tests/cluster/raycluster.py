@@ -1,0 +1,90 @@
+"""Real Ray clusters for tests: several raylets on this machine, as `ray start` would start one on each of several."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# What is drawn or sent nowhere, and patience for a machine that other tests keep busy.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_health_check_timeout_ms": "60000",
+    "RAY_health_check_failure_threshold": "20",
+    "RAY_worker_register_timeout_seconds": "180",
+}
+STORE_BYTES = 80 * 2**20
+_TRIES = 3
+
+
+@contextmanager
+def ray_cluster(nodes: int = 2) -> Iterator[Any]:
+    """`ray.cluster_utils.Cluster` of nodes with one core each and a small object store; `.address` is where it is."""
+    from ray.cluster_utils import Cluster
+
+    each = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
+    for attempt in range(_TRIES):
+        cluster = None
+        try:
+            cluster = Cluster(initialize_head=True, head_node_args={**each, "include_dashboard": False})
+            for _ in range(nodes - 1):
+                cluster.add_node(**each)
+            break
+        except Exception:  # Ray gives a raylet 30 seconds to start, whatever else the machine does
+            if cluster is not None:
+                cluster.shutdown()
+            if attempt == _TRIES - 1:
+                raise
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def start(*arguments: str | Path, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """The real command in a real process."""
+    command = [sys.executable, "-m", "videomae_cli", *map(os.fspath, arguments)]
+    settings = {**os.environ, "HF_HUB_OFFLINE": "1", **(environment or {})}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings)
+
+
+def pids(*words: str) -> list[int]:
+    """Processes whose title holds all the words."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                title = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                if all(word in title for word in words):
+                    found.append(int(folder.name))
+    return found
+
+
+def kill_one(*words: str, seconds: float = 60.0) -> bool:
+    """kill -9 the first process with such a title that there is, waiting for one."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for pid in pids(*words):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                return True
+        time.sleep(0.02)
+    return False
+
+
+def wait_for_pieces(process: subprocess.Popen[str], folder: Path, count: int, seconds: float = 90.0) -> int:
+    """Until a running job has left so many pieces, or is over: how many there are."""
+    deadline = time.monotonic() + seconds
+    while True:
+        there = len(list((folder / "_partial").glob("*.parquet"))) if folder.exists() else 0
+        if there >= count or process.poll() is not None or time.monotonic() > deadline:
+            return there
+        time.sleep(0.02)

@@ -1,0 +1,160 @@
+"""Both commands on a real Ray cluster of two nodes, with bad files among the good and workers killed, against one machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from raycluster import ENVIRONMENT, STORE_BYTES, kill_one, ray_cluster, start, wait_for_pieces
+from samples import Run, make_checkpoint, write_video
+
+FILES = 60
+OPTIONS = ("--clips", "3", "--batch-size", "1")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        cache = str(tmp_path_factory.mktemp("cache"))
+        for name, value in {**ENVIRONMENT, "VIDEOMAE_CACHE": cache}.items():
+            patch.setenv(name, value)
+        with ray_cluster() as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames of 128 x 128, so that clips take room."""
+    return make_checkpoint(tmp_path_factory.mktemp("model") / "tiny", image_size=128, patch_size=32)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 films of which every 13th is none, one name that is not UTF-8, and one that is empty."""
+    folder = tmp_path_factory.mktemp("archive")
+    films = [write_video(folder / f"{number:02}.mp4", count=60 + 10 * number).read_bytes() for number in range(4)]
+    for number in range(4, FILES):
+        (folder / f"{number:02}.mp4").write_bytes(b"a letter" if number % 13 == 4 else films[number % 4])
+    (folder / "20.mp4").rename(os.fsdecode(os.fsencode(folder) + b"/2\xff.mp4"))
+    (folder / "21.mp4").write_bytes(b"")
+    return folder
+
+
+def on_cluster(cluster: Any, *more: str | Path) -> tuple[str | Path, ...]:
+    return ("--cluster", "ray", "--address", cluster.address, *more)
+
+
+def test_labels_are_those_of_one_machine_though_workers_are_killed(
+    cluster: Any, archive: Path, checkpoint: Path, videomae: Run, tmp_path: Path
+) -> None:
+    alone, out = tmp_path / "alone.jsonl", tmp_path / "out.jsonl"
+    command = ("classify", archive, "--model", checkpoint, *OPTIONS)
+    done = videomae(*command, "-o", alone)
+    process = start(*command, "-o", out, *on_cluster(cluster))
+    partial = tmp_path / "out.jsonl.partial"
+    assert wait_for_pieces(process, partial, 2) >= 2
+    assert kill_one("ray::", "InferenceWorker"), "a worker with a model in it"
+    assert kill_one("ray::", "decode_tasks"), "one that decodes"
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == done.returncode == 1, errors
+    assert out.read_bytes() == alone.read_bytes(), "row for row, to the last bit"
+    assert sorted(errors.splitlines()[:-1]) == sorted(done.stderr.splitlines()[:-1])
+    assert errors.splitlines()[-1] == done.stderr.splitlines()[-1]
+    assert "54 of 60 files classified, 6 failed: 6 not_a_video" in errors
+    assert not partial.exists()
+
+
+def test_vectors_of_an_interrupted_job_and_a_lost_machine(
+    cluster: Any, archive: Path, checkpoint: Path, videomae: Run, tmp_path: Path
+) -> None:
+    alone, out = tmp_path / "alone.parquet", tmp_path / "out"
+    command = ("embed", archive, "--model", checkpoint, *OPTIONS)
+    assert videomae(*command, "-o", alone).returncode == 1
+    shards = on_cluster(cluster, "-o", f"{out}/", "--shard-files", "15")
+    process = start(*command, *shards)
+    wait_for_pieces(process, out, 4)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    last = errors.splitlines()[-1]
+    assert f"of 60 files are kept in {out}; --resume goes on from them" in last
+    kept = {path.name: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
+    assert kept
+
+    refused = start(*command, *shards)
+    _, errors = refused.communicate(timeout=120)
+    assert (refused.returncode, "--resume completes it" in errors) == (1, True)
+
+    lost = cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+    process = start(*command, *shards, "--resume")
+    wait_for_pieces(process, out, len(kept) + 1)
+    cluster.remove_node(lost, allow_graceful=False)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 1, errors
+    assert "files are done already" in errors
+    assert "54 of 60 files embedded, 6 failed: 6 not_a_video" in errors
+
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["_job.json", *(f"part-{number:05}-of-00004.parquet" for number in range(4))]
+    for name in kept.keys() & set(names):
+        assert (out / name).stat().st_mtime_ns == kept[name], "what was there is not made again"
+    one, many = pq.read_table(alone), pq.read_table([str(out / name) for name in names[1:]])
+    assert many.schema.equals(one.schema, check_metadata=True)
+    assert many.equals(one), "row for row, to the last bit"
+
+
+def test_batches_of_many_clips_differ_in_the_last_bits_only(
+    cluster: Any, archive: Path, checkpoint: Path, videomae: Run, tmp_path: Path
+) -> None:
+    """Where batches are filled differently: on one machine across all files, on a cluster within a task's."""
+    alone, out = tmp_path / "alone.parquet", tmp_path / "out.npz"
+    command = ("embed", archive, "--model", checkpoint, "--clips", "2", "--per-clip")
+    videomae(*command, "-o", alone)
+    done = videomae(*command, "-o", out, *on_cluster(cluster, "--num-workers", "1"))
+    assert done.returncode == 1
+    vectors = np.stack([row for row in pq.read_table(alone)["embedding"].to_pylist() if row is not None])
+    with np.load(out) as got:
+        np.testing.assert_allclose(got["embeddings"], vectors, rtol=1e-5, atol=1e-6)
+        assert len(json.loads(str(got["metadata"]))["failures"]) == 6
+
+
+def test_a_dry_run_tells_the_plan(cluster: Any, archive: Path, checkpoint: Path, videomae: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = videomae(
+        "classify", archive, "--model", checkpoint, "-o", f"{out}/", "--dry-run", *on_cluster(cluster, "--workers", "1")
+    )
+    lines = dict(line.split(None, 1) for line in done.stdout.splitlines())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert lines["files"] == "60"
+    assert lines["cluster"] == "2 machines, 2 CPUs, no GPU"
+    assert lines["tasks"].endswith(", 1 at once")
+    assert lines["workers"].startswith(f"2 with {checkpoint}, on CPUs, 1 thread each")
+    assert lines["shards"] == "1 shard of at most 16,383 files"
+    assert lines["time"].startswith("about ")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--cluster", "ray", "--address", "127.0.0.1:9"), 1, "can't reach a Ray cluster at 127.0.0.1:9"),
+        (("--cluster", "ray", "--address", "nowhere"), 2, "HOST:PORT"),
+        (("--cluster", "spark"), 2, "unknown cluster 'spark'"),
+        (("--address", "local"), 2, "give --cluster ray too"),
+        (("--num-workers", "2"), 2, "give --cluster ray too"),
+    ],
+)
+def test_wrong_options_are_one_line(
+    archive: Path, videomae: Run, tmp_path: Path, options: tuple[str, ...], code: int, words: str
+) -> None:
+    done = videomae("classify", archive, "--model", "camera-motion", "-o", tmp_path / "o.jsonl", *options)
+    assert (done.returncode, len(done.stderr.splitlines())) == (code, 1), done.stderr
+    assert words in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,190 @@
+"""The folder of a job: refused, gone on with, put together; no Ray needed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from videomae_cli.cluster.output import PARTIAL, Form, open_output, piece_name, write_shard
+from videomae_cli.cluster.plan import Pieces, Plan, tasks_left
+from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.jobs import CLUSTER_HEADER, Job, Settings
+from videomae_cli.results import Classification, Embedding, Failure, Prediction, Stamp, VectorPlace
+from videomae_cli.writers import Folder, VectorLayout, read_records, read_vector_records
+
+SETTINGS = Settings("classify", "0", {"model": "m", "revision": None, "top_k": 5})
+LABELS = Form()
+PLAN = Plan(files=7, task=2, shard=4, batch=1, group=4)
+NAMES = [f"{number}.mp4" for number in range(6)] + [os.fsdecode(b"\xff.mp4")]
+
+
+def record(place: int) -> dict[str, Any]:
+    failed = Failure("decode", "no") if place == 5 else None
+    found = () if failed else (Prediction("walking", 3, place / 10),)
+    return Classification(NAMES[place], "m", predictions=found, error=failed).as_dict(Stamp(place, "f", "0"))
+
+
+def piece(folder: Folder, first: int, stop: int, form: Form = LABELS, make: Any = record) -> tuple[int, int]:
+    with folder.writing(piece_name(first, stop)) as sink:
+        writer = form.writer("parquet", sink)
+        for place in range(first, stop):
+            writer.write(make(place))
+        writer.finish()
+    return first, stop
+
+
+def opened(output: Path | str, **options: Any) -> Any:
+    given = {"vectors": False, "format": None, "resume": False, "overwrite": False} | options
+    return open_output(str(output), **given)
+
+
+def test_pieces_become_shards_and_shards_one_file(tmp_path: Path) -> None:
+    file = tmp_path / "labels.jsonl"
+    with opened(file) as output:
+        output.begin(SETTINGS, NAMES, PLAN, shard=None)
+        first = [piece(output.folder, *stretch) for stretch in ((0, 1), (1, 2), (2, 4))]
+        assert write_shard(output.folder, Form(), PLAN.shard_name(0), first) == Counter()
+        assert output.folder.names(PARTIAL) == [], "pieces are removed"
+        rest = [piece(output.folder, 4, 6), piece(output.folder, 6, 7)]
+        assert write_shard(output.folder, Form(), PLAN.shard_name(1), rest) == Counter({"decode": 1})
+        output.finish(Form(), PLAN)
+    assert list(read_records(file)) == [record(place) for place in range(7)]
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_keeps_its_shards_and_what_made_them(tmp_path: Path) -> None:
+    with opened(f"{tmp_path}/out/") as output:
+        output.begin(SETTINGS, NAMES, PLAN, shard="2/3")
+        for number in range(2):
+            files = PLAN.shard_files(number)
+            write_shard(output.folder, Form(), PLAN.shard_name(number), [piece(output.folder, files.start, files.stop)])
+        output.finish(Form(), PLAN)
+    names = ["_job.json", "part-00000-of-00002.parquet", "part-00001-of-00002.parquet"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    about = json.loads((tmp_path / "out" / CLUSTER_HEADER).read_bytes())
+    assert (about["settings"], about["shard"]) == (SETTINGS.as_dict(), "2/3")
+
+
+def test_what_is_there_is_found_again_with_the_plan_it_was_made_by(tmp_path: Path) -> None:
+    with opened(f"{tmp_path}/out/") as output:
+        output.begin(SETTINGS, NAMES, PLAN, shard=None)
+        write_shard(output.folder, Form(), PLAN.shard_name(1), [piece(output.folder, 4, 7)])
+        piece(output.folder, 0, 1)
+        piece(output.folder, 2, 4)
+    other = Plan(files=7, task=1, shard=7, batch=8, group=8)
+    with opened(f"{tmp_path}/out/", resume=True) as output:
+        plan, past = output.begin(SETTINGS, NAMES, other, shard=None)
+        assert plan == PLAN
+        assert past.shards == {1: Counter({"decode": 1})}
+        assert past.done(plan) == 5
+        left = tasks_left(plan, past.shards, past.pieces)
+        assert left == [0]
+        output.clear(plan, left, past.pieces)
+        assert output.folder.names(PARTIAL) == ["0000000002-0000000004.parquet"]
+
+
+def test_other_settings_lists_and_shards_are_refused(tmp_path: Path) -> None:
+    with opened(f"{tmp_path}/out/") as output:
+        output.begin(SETTINGS, NAMES, PLAN, shard=None)
+        piece(output.folder, 0, 2)
+    changed = Settings("classify", "0", {"model": "m", "revision": None, "top_k": 1})
+    cases = [
+        ((changed, NAMES, PLAN, None), "top k was 5, now 1"),
+        ((SETTINGS, NAMES, PLAN, "1/2"), "shard was None, now 1/2"),
+        ((SETTINGS, NAMES[:6], PLAN, None), "another list of files"),
+        ((SETTINGS, NAMES[::-1], PLAN, None), "another list of files"),
+    ]
+    for (settings, names, plan, shard), words in cases:
+        with pytest.raises(OutputError, match=words), opened(f"{tmp_path}/out/", resume=True) as output:
+            output.begin(settings, names, plan, shard=shard)
+    (tmp_path / "out" / CLUSTER_HEADER).write_text("{")
+    with pytest.raises(OutputError, match="damaged"), opened(f"{tmp_path}/out/", resume=True) as output:
+        output.begin(SETTINGS, NAMES, PLAN, shard=None)
+
+
+def test_nothing_that_is_there_is_lost(tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    films.mkdir()
+    (films / "a.mp4").write_bytes(b"")
+    with pytest.raises(OutputError, match="holds other files"), opened(films):
+        pass
+    file = tmp_path / "labels.csv"
+    file.write_text("mine")
+    with pytest.raises(OutputError, match="--overwrite replaces it"), opened(file):
+        pass
+    with opened(f"{tmp_path}/out/") as output:
+        output.begin(SETTINGS, NAMES, PLAN, shard=None)
+        piece(output.folder, 0, 2)
+        with pytest.raises(OutputError, match="another process"), opened(f"{tmp_path}/out/", resume=True):
+            pass
+    with pytest.raises(OutputError, match="--resume completes it"), opened(f"{tmp_path}/out/"):
+        pass
+    with opened(f"{tmp_path}/out/", overwrite=True) as output:
+        _, past = output.begin(SETTINGS, NAMES, PLAN, shard=None)
+        assert past.done(PLAN) == 0
+    assert not (tmp_path / "out").exists(), "begun in vain, nothing is left"
+    with pytest.raises(OptionError, match="opposite"):
+        opened(f"{tmp_path}/out/", resume=True, overwrite=True)
+
+
+def test_jobs_of_one_machine_and_of_a_cluster_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    file = tmp_path / "labels.jsonl"
+    with opened(file) as output:
+        output.begin(SETTINGS, NAMES, PLAN, shard=None)
+        piece(output.folder, 0, 2)
+    with pytest.raises(OutputError, match="--cluster"), Job(file, format="jsonl", resume=True):
+        pass
+    with pytest.raises(OutputError, match="--cluster"), Job(file, format="jsonl", overwrite=True):
+        pass
+    other = tmp_path / "other.jsonl"
+    with Job(other, format="jsonl") as job:
+        job.begin(SETTINGS, NAMES)
+        job.append(record(0))
+    with pytest.raises(OutputError, match="holds other files"), opened(other, resume=True):
+        pass
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "npz", "jsonl"])
+def test_vectors_come_back_to_the_last_bit(tmp_path: Path, suffix: str) -> None:
+    layout = VectorLayout(
+        3, "float32", {**SETTINGS.as_dict(), "fingerprint": "f", "dimensions": 3, "storage": "float32"}
+    )
+    form = Form(layout)
+
+    def embedded(place: int) -> dict[str, Any]:
+        if place == 5:
+            return Embedding(NAMES[place], "m", error=Failure("decode", "no")).as_dict(Stamp(place, "f", "0"))
+        vectors = np.random.default_rng(place).normal(size=(2, 3)).astype(np.float32)
+        places = (VectorPlace(0.0, 0.5, 0), VectorPlace(0.5, 1.0, 1))
+        return Embedding(NAMES[place], "m", vectors=vectors, places=places).as_dict(Stamp(place, "f", "0"))
+
+    file = tmp_path / f"vectors.{suffix}"
+    with opened(file, vectors=True) as output:
+        output.begin(SETTINGS, NAMES, PLAN, shard=None)
+        for number in range(2):
+            files = PLAN.shard_files(number)
+            chain = [piece(output.folder, files.start, files.stop, form, embedded)]
+            write_shard(output.folder, form, PLAN.shard_name(number), chain)
+        output.finish(form, PLAN)
+    got = list(read_vector_records(file))
+    assert [entry["status"] for entry in got] == ["ok"] * 5 + ["error", "ok"]
+    for place, entry in enumerate(got):
+        if place != 5:
+            assert np.array_equal(entry["vectors"], embedded(place)["vectors"])
+
+
+def test_the_name_says_what_is_written(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for name in (f"{tmp_path}/new/", f"{tmp_path}/there", "s3://bucket/out", "s3://bucket/out/"):
+        with pytest.raises(OptionError, match="shards in Parquet"):
+            opened(name, format="csv")
+    with pytest.raises(OptionError, match="can't tell the format"):
+        opened(tmp_path / "labels")
+    assert opened("s3://bucket/out/").folder.location == "s3://bucket/out"
+    assert Pieces().chain(range(0)) == []

@@ -1,0 +1,81 @@
+"""How a list is cut: nothing left out, nothing twice, whatever the numbers; and what earlier work covers."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from videomae_cli.cluster.plan import Pieces, Plan, make_plan, tasks_left
+
+plans = st.builds(
+    make_plan,
+    st.integers(0, 3000),
+    batch=st.integers(1, 64),
+    view_bytes=st.sampled_from([16 * 32 * 32 * 3, 16 * 224 * 224 * 3]),
+    file_bytes=st.sampled_from([1, 4096, 5_000_000, 2**40]),
+    shard_files=st.none() | st.integers(1, 500),
+)
+
+
+@given(plans)
+def test_tasks_and_shards_are_the_list_in_order(plan: Plan) -> None:
+    everything = list(range(plan.files))
+    assert [place for number in range(plan.tasks) for place in plan.task_files(number)] == everything
+    assert [place for number in range(plan.shards) for place in plan.shard_files(number)] == everything
+    for number in range(plan.tasks):
+        files = plan.task_files(number)
+        assert {plan.shard_of(place) for place in files} == {plan.shard_of(files.start)}, "a task is in one shard"
+    assert Plan.from_dict(plan.as_dict()) == plan
+    names = [plan.shard_name(number) for number in range(plan.shards)]
+    assert names == sorted(names)
+    assert plan.group % plan.batch == 0
+
+
+@given(plans, st.randoms())
+def test_what_is_cut_at_random_is_found_whole(plan: Plan, chance: random.Random) -> None:
+    """As pieces are: stretches of a task; some of them done twice, cut elsewhere."""
+    pieces = Pieces()
+    for number in range(plan.tasks):
+        files = plan.task_files(number)
+        for _ in range(chance.randint(1, 2)):
+            cuts = sorted({files.start, files.stop, *(chance.randint(files.start, files.stop) for _ in range(3))})
+            for first, stop in pairwise(cuts):
+                pieces.add(first, stop)
+    assert tasks_left(plan, [], pieces) == []
+    for number in range(plan.shards):
+        chain = pieces.chain(plan.shard_files(number))
+        assert chain is not None
+        assert [place for piece in chain for place in range(*piece)] == list(plan.shard_files(number))
+
+
+def test_a_gap_is_seen_and_a_shard_counts_for_its_tasks() -> None:
+    plan = Plan(files=10, task=2, shard=4, batch=1, group=4)
+    pieces = Pieces([(4, 6), (6, 7)])
+    assert tasks_left(plan, [0], pieces) == [3, 4]
+    assert pieces.chain(range(4, 8)) is None
+    pieces.forget(range(6, 8))
+    assert list(pieces.within(range(4, 10))) == [(4, 6)]
+
+
+def test_pieces_that_lead_nowhere_are_not_taken() -> None:
+    """Of two runs that cut a task differently, one may have ended early: the chain goes back and takes the other."""
+    pieces = Pieces([(0, 3), (3, 5), (0, 2), (2, 6)])
+    assert pieces.chain(range(6)) == [(0, 2), (2, 6)]
+
+
+@pytest.mark.parametrize("change", [{"task": 0}, {"shard": 3}, {"files": -1}, {"group": "many"}, {"batch": None}])
+def test_a_plan_that_makes_no_sense_is_refused(change: dict[str, object]) -> None:
+    values = {"files": 10, "task": 2, "shard": 4, "batch": 1, "group": 4} | change
+    with pytest.raises((ValueError, TypeError)):
+        Plan.from_dict(values)
+
+
+def test_large_lists_have_neither_too_many_tasks_nor_too_many_shards() -> None:
+    plan = make_plan(10_000_000, batch=33, view_bytes=16 * 224 * 224 * 3, file_bytes=4 * 768 * 4)
+    assert (plan.task, plan.tasks) == (256, 39063)
+    assert plan.shards == 611
+    assert plan.group == 33, "a batch of a large model is as much as should travel together"
