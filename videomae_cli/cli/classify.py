@@ -86,7 +86,7 @@ def classify(
     part = Shard.parse(shard) if shard is not None else None
     target = open_target(chosen, output, resume=resume, overwrite=overwrite)
     only = Filter(tuple(include or ()), tuple(exclude or ()))
-    found: Sequence[FoundVideo] = find_videos(paths, recursive=recursive, only=only)
+    found: Sequence[FoundVideo] = find_videos(paths, recursive=recursive, only=only, addresses=True)
     check_found(found, shard=part)
     everything, found = found, part.of(found) if part else found
     request = ClassifierRequest(

@@ -105,7 +105,7 @@ def embed(
     part = Shard.parse(shard) if shard is not None else None
     target = open_vector_target(format, output, resume=resume, overwrite=overwrite)
     only = Filter(tuple(include or ()), tuple(exclude or ()))
-    found: Sequence[FoundVideo] = find_videos(paths, recursive=recursive, only=only)
+    found: Sequence[FoundVideo] = find_videos(paths, recursive=recursive, only=only, addresses=True)
     check_found(found, shard=part)
     everything, found = found, part.of(found) if part else found
     request = EmbedderRequest(
