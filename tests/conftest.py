@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from objectstore import ObjectStore
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Tests run beside each other: threads of one would wait for those of another.
@@ -24,3 +29,27 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if os.environ.get("VIDEOMAE_NO_SKIPS") and report.skipped:
         report.outcome = "failed"
         report.longrepr = f"skipped where nothing may be: {report.longrepr}"
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[ObjectStore]:
+    """A real S3 server in this process, which all of its tests share."""
+    from objectstore import start_store  # takes a second: only for those who need it
+
+    store, running = start_store()
+    yield store
+    running.stop()
+
+
+@pytest.fixture
+def store(s3_server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """The server, which the clients of this process and of its children go to."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+@pytest.fixture
+def bucket() -> str:
+    """A name for a bucket that no other test has."""
+    return f"bucket-{uuid.uuid4().hex[:8]}"

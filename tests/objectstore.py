@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import pytest
 from moto.server import ThreadedMotoServer
 
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true"}
@@ -38,6 +38,12 @@ class ObjectStore:
         body = content.read_bytes() if isinstance(content, Path) else content
         self.client.put_object(Bucket=bucket, Key=key, Body=body)
 
+    def lock(self, bucket: str) -> None:
+        """Nobody may do anything with its objects from now on."""
+        rule = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": f"arn:aws:s3:::{bucket}/*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [rule]})
+        self.client.put_bucket_policy(Bucket=bucket, Policy=policy)
+
     def keys(self, bucket: str) -> list[str]:
         """All objects, those that only mark a folder left out."""
         listed = self.client.list_objects_v2(Bucket=bucket).get("Contents", [])
@@ -60,9 +66,3 @@ def closed_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
-
-
-def point_here(store: ObjectStore, patch: pytest.MonkeyPatch) -> None:
-    """This process's clients too."""
-    for name, value in store.environment.items():
-        patch.setenv(name, value)

@@ -88,3 +88,9 @@ def wait_for_pieces(process: subprocess.Popen[str], folder: Path, count: int, se
         if there >= count or process.poll() is not None or time.monotonic() > deadline:
             return there
         time.sleep(0.02)
+
+
+def memory_of(address: str) -> str:
+    """What Ray says of the object stores of a cluster: what went to the disk too."""
+    command = [str(Path(sys.executable).with_name("ray")), "memory", "--stats-only", "--address", address]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout

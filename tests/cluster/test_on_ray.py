@@ -10,23 +10,44 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from raycluster import ENVIRONMENT, STORE_BYTES, kill_one, ray_cluster, start, wait_for_pieces
+from hubserver import LocalHub
+from objectstore import ObjectStore, start_store
+from raycluster import ENVIRONMENT, STORE_BYTES, kill_one, memory_of, ray_cluster, start, wait_for_pieces
 from samples import Run, make_checkpoint, write_video
 
+from videomae_cli.writers import read_records
+
 FILES = 60
-OPTIONS = ("--clips", "3", "--batch-size", "1")
+OPTIONS = ("--clips", "10", "--batch-size", "1")
+CLIP_BYTES = 16 * 128 * 128 * 3
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def cluster(tmp_path_factory: pytest.TempPathFactory, store: ObjectStore) -> Iterator[Any]:
+    """Its workers know the object store and have a cache of their own, but no hub."""
     with pytest.MonkeyPatch.context() as patch:
         cache = str(tmp_path_factory.mktemp("cache"))
-        for name, value in {**ENVIRONMENT, "VIDEOMAE_CACHE": cache}.items():
+        for name, value in {**ENVIRONMENT, **store.environment, "VIDEOMAE_CACHE": cache}.items():
             patch.setenv(name, value)
         with ray_cluster() as running:
             yield running
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[ObjectStore]:
+    made, server = start_store()
+    yield made
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[LocalHub]:
+    served = LocalHub()
+    yield served
+    served.close()
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +90,9 @@ def test_labels_are_those_of_one_machine_though_workers_are_killed(
     assert errors.splitlines()[-1] == done.stderr.splitlines()[-1]
     assert "54 of 60 files classified, 6 failed: 6 not_a_video" in errors
     assert not partial.exists()
+    # Clips of many times the room that there is: decoding waited for the model, and nothing went to the disk.
+    assert sum(len(entry["frames"]) for entry in read_records(out)) * CLIP_BYTES > 2.5 * 2 * STORE_BYTES
+    assert "Spilled" not in memory_of(cluster.address)
 
 
 def test_vectors_of_an_interrupted_job_and_a_lost_machine(
@@ -108,6 +132,16 @@ def test_vectors_of_an_interrupted_job_and_a_lost_machine(
     one, many = pq.read_table(alone), pq.read_table([str(out / name) for name in names[1:]])
     assert many.schema.equals(one.schema, check_metadata=True)
     assert many.equals(one), "row for row, to the last bit"
+    joined = tmp_path / "joined.parquet"
+    assert videomae("merge", out, "-o", joined).returncode == 0
+    assert pq.read_table(joined).equals(one)
+    near = [
+        videomae("similar", one_of, table, "--format", "json")
+        for one_of in (archive / "00.mp4",)
+        for table in (alone, out)
+    ]
+    assert near[0].stdout == near[1].stdout
+    assert near[0].returncode == 0
 
 
 def test_batches_of_many_clips_differ_in_the_last_bits_only(
@@ -123,6 +157,47 @@ def test_batches_of_many_clips_differ_in_the_last_bits_only(
     with np.load(out) as got:
         np.testing.assert_allclose(got["embeddings"], vectors, rtol=1e-5, atol=1e-6)
         assert len(json.loads(str(got["metadata"]))["failures"]) == 6
+
+
+def test_a_model_of_the_hub_films_and_shards_in_object_storage(
+    cluster: Any, store: ObjectStore, hub: LocalHub, archive: Path, checkpoint: Path, videomae: Run, tmp_path: Path
+) -> None:
+    """One machine asks the hub, once; the others get what it got. Films are read from, and shards written to, a bucket."""
+    hub.add("someone/model", {path.name: path.read_bytes() for path in checkpoint.iterdir()})
+    names = ("00.mp4", "01.mp4", "17.mp4")
+    bucket = store.bucket("films", {f"in/{name}": archive / name for name in names})
+    manifest = tmp_path / "films.parquet"
+    pq.write_table(pa.table({"path": [f"{bucket}/in/{name}" for name in (*names, "gone.mp4")]}), manifest)
+    online = {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    command = ("classify", f"@{manifest}", "--model", "someone/model", *OPTIONS)
+    process = start(*command, *on_cluster(cluster, "-o", f"{bucket}/out/"), environment=online)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 1, errors
+    assert "2 of 4 files classified, 2 failed: 1 not_a_video, 1 not_found" in errors
+    assert sorted(hub.fetched()) == ["config.json", "model.safetensors", "preprocessor_config.json"], (
+        "each of them once"
+    )
+    assert store.keys("films") == [
+        *(f"in/{name}" for name in names),
+        "out/_job.json",
+        "out/part-00000-of-00001.parquet",
+    ]
+    shard = tmp_path / "shard.parquet"
+    store.client.download_file("films", "out/part-00000-of-00001.parquet", str(shard))
+    alone = tmp_path / "alone.jsonl"
+    offline = online | {"HF_ENDPOINT": "http://hub.invalid", "HF_HUB_OFFLINE": "1"}
+    start(*command, "-o", alone, environment=offline).communicate(timeout=120)
+    assert list(read_records(shard)) == list(read_records(alone))
+    # Later, without a network: what the machines keep is enough.
+    again = start(*command, *on_cluster(cluster, "-o", f"{bucket}/other/", "--dry-run"), environment=offline)
+    out, errors = again.communicate(timeout=120)
+    assert (again.returncode, errors) == (0, "")
+    assert "someone/model" in out
 
 
 def test_a_dry_run_tells_the_plan(cluster: Any, archive: Path, checkpoint: Path, videomae: Run, tmp_path: Path) -> None:

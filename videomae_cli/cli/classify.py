@@ -90,7 +90,7 @@ def classify(
     check_progress(progress)
     check_engine(engine, dtype, compiled)
     part = Shard.parse(shard) if shard is not None else None
-    inputs = find_inputs(paths, recursive=recursive, include=include, exclude=exclude, shard=part)
+    inputs = find_inputs(paths, recursive=recursive, include=include, exclude=exclude, shard=part, addresses=True)
     everything, found = inputs.everything, inputs.found
     request = ClassifierRequest(
         name=model,

@@ -106,7 +106,7 @@ def embed(
         family=sampling, stride=stride, clips=clips, crops=crops, protocol=protocol, fps=fps, start=start, end=end
     )
     part = Shard.parse(shard) if shard is not None else None
-    inputs = find_inputs(paths, recursive=recursive, include=include, exclude=exclude, shard=part)
+    inputs = find_inputs(paths, recursive=recursive, include=include, exclude=exclude, shard=part, addresses=True)
     everything, found = inputs.everything, inputs.found
     request = EmbedderRequest(
         name=model,

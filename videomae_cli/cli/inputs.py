@@ -31,10 +31,13 @@ def find_inputs(
     include: Sequence[str] | None,
     exclude: Sequence[str] | None,
     shard: Shard | None,
+    addresses: bool = False,
 ) -> Inputs:
-    """Raises VideoNotFoundError where there is nothing to do at all: an empty list, or everything excluded."""
+    """addresses: whether files of object storage are taken too.
+
+    Raises VideoNotFoundError where there is nothing to do at all: an empty list, or everything excluded."""
     only = Filter(tuple(include or ()), tuple(exclude or ()))
-    found = find_videos(paths, recursive=recursive, only=only)
+    found = find_videos(paths, recursive=recursive, only=only, addresses=addresses)
     if not found and shard is None:
         raise VideoNotFoundError("no files: the lists are empty, or --include and --exclude leave nothing")
     return Inputs(found, shard.of(found) if shard else found, shard)

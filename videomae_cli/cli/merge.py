@@ -21,6 +21,7 @@ from videomae_cli.writers import (
     read_layout,
     read_records,
     read_vector_records,
+    shards_in,
     whole_file,
 )
 
@@ -29,7 +30,8 @@ SHOWN_GAPS = 5
 
 def merge(
     outputs: Annotated[
-        list[Path], typer.Argument(help="The outputs of all shards, in any order.", metavar="OUTPUT...")
+        list[Path],
+        typer.Argument(help="The outputs of all shards, in any order; of a cluster, its folder.", metavar="OUTPUT..."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", metavar="FILE")],
     format: Annotated[
@@ -47,6 +49,7 @@ def merge(
     Says what is missing. Exit code 0 if nothing is, 1 if something is or the outputs don't belong together.
     """
     console.configure(debug=debug, quiet=quiet)
+    outputs = [file for given in outputs for file in _files(given)]
     vectors = any(holds_vectors(file) for file in outputs)
     chosen = pick_vector_format(format, output) if vectors else pick_format(format, output)
     if output.exists() and not overwrite:
@@ -91,6 +94,18 @@ def _vector_writer(format: str, sink: BinaryIO, outputs: list[Path]) -> Writer:
     if format == "npz":
         rows = sum(len(record["rows"]) for file in outputs for record in read_vector_records(file, vectors=False))
     return make_vector_writer(format, sink, replace(layouts[0], shard=None), rows=rows)
+
+
+def _files(output: Path) -> list[Path]:
+    """A file, or those in the folder of a job on a cluster."""
+    if not output.is_dir():
+        return [output]
+    if (output / "_partial").exists():
+        raise OutputError(f"{output} is not complete: run its job again with --resume")
+    shards = shards_in(output)
+    if not shards:
+        raise OutputError(f"{output} is a folder without shards of a cluster: give files")
+    return shards
 
 
 def _check(outputs: list[Path]) -> None:

@@ -247,9 +247,15 @@ def piece_name(first: int, stop: int) -> str:
 
 def write_shard(folder: Folder, form: Form, name: str, chain: Sequence[tuple[int, int]]) -> Counter[str]:
     """Make a shard of its pieces, and remove them. For a worker, any of them. Returns the files that failed, by kind."""
+    if folder.exists(name):
+        # Whoever made it died before it could say so; some of the pieces may be gone.
+        with folder.opened(name) as stream:
+            failed = count_rows(stream).failed
+        _remove(folder, chain)
+        return failed
     with folder.writing(name) as sink:
         writer = form.writer("parquet", sink)
-        failed: Counter[str] = Counter()
+        failed = Counter()
         for first, stop in chain:
             with folder.local(piece_name(first, stop)) as path:
                 for record in form.read(path):
@@ -257,9 +263,13 @@ def write_shard(folder: Folder, form: Form, name: str, chain: Sequence[tuple[int
                     if record["error"]:
                         failed[record["error"]["kind"]] += 1
         writer.finish()
+    _remove(folder, chain)
+    return failed
+
+
+def _remove(folder: Folder, chain: Sequence[tuple[int, int]]) -> None:
     for first, stop in chain:
         folder.remove(piece_name(first, stop))
-    return failed
 
 
 def _digest(names: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from videomae_cli.cluster.inference import InferenceWork, InferenceWorker, Piece
 from videomae_cli.cluster.models import Description, ModelSpec, own_error
 from videomae_cli.cluster.output import Form, Output, Past, write_shard
 from videomae_cli.cluster.plan import Plan, tasks_left
-from videomae_cli.cluster.session import Workers
+from videomae_cli.cluster.session import DECODING_CPUS, WAITING_CPUS, Workers
 from videomae_cli.errors import ClusterError
 from videomae_cli.jobs import Shard
 from videomae_cli.video import FoundVideo
@@ -61,14 +61,14 @@ class ClusterJob:
                 if left:
                     self.output.clear(self.plan, left, past.pieces)
                     for report in self._through(left, lists):
-                        if report.stop not in dict(past.pieces.within(range(report.first, report.first + 1))).values():
-                            past.pieces.add(report.first, report.stop)
+                        if shards.take(report):
                             listener.piece(report)
-                            shards.look(report)
                 shards.write_rest()
                 if shards.complete:
                     self.output.finish(self.form, self.plan)
                     return sum(past.shards.values(), Counter())
+        except (BrokenPipeError, MemoryError):
+            raise
         except Exception as error:
             raise _told(error) from error
         raise ClusterError(
@@ -105,7 +105,7 @@ class ClusterJob:
             batch_size=1,
             batch_format="pyarrow",
             fn_kwargs={"work": decoding},
-            num_cpus=1,
+            num_cpus=DECODING_CPUS,
             compute=TaskPoolStrategy(size=self.tasks_at_once),
         )
         done = clips.map_batches(
@@ -113,9 +113,7 @@ class ClusterJob:
             batch_size=1,
             batch_format="pyarrow",
             fn_constructor_kwargs={"work": inference},
-            # The model works while files are decoded, and decoding stops while it can't keep up: an actor that held cores
-            # for itself would leave them idle half of the time.
-            num_cpus=0,
+            num_cpus=WAITING_CPUS,
             num_gpus=self.workers.gpus or None,
             compute=ActorPoolStrategy(size=min(self.workers.count, len(tasks))),
         )
@@ -148,13 +146,19 @@ class _Shards:
         """Whether all are there."""
         return len(self.past.shards) == self.job.plan.shards
 
-    def look(self, report: PieceReport) -> None:
-        """One more piece is there: perhaps the last of its shard."""
+    def take(self, report: PieceReport) -> bool:
+        """One more piece is there, perhaps the last of its shard. Returns False for one that was there before: Ray does
+        things twice where a machine died after doing them."""
         number = self.job.plan.shard_of(report.first)
+        piece = (report.first, report.stop)
+        if number in self.past.shards or piece in self.past.pieces.within(range(report.first, report.first + 1)):
+            return False
+        self.past.pieces.add(*piece)
         self._counts[number] += report.stop - report.first
         self._collect(wait=False)
-        if self._counts[number] == len(self.job.plan.shard_files(number)):
+        if self._counts[number] >= len(self.job.plan.shard_files(number)) and number not in self._writing.values():
             self._write(number)
+        return True
 
     def write_rest(self) -> None:
         """Write all that can be written, and wait for it."""
@@ -173,7 +177,7 @@ class _Shards:
             return
         while len(self._writing) >= _SHARDS_AT_ONCE:
             self._collect(wait=True)
-        task = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(write_shard)
+        task = ray.remote(num_cpus=WAITING_CPUS, scheduling_strategy="SPREAD")(write_shard)
         ref = task.remote(job.output.folder, job.form, job.plan.shard_name(number), chain)
         self._writing[ref] = number
 

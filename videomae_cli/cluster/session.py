@@ -17,6 +17,11 @@ _KNOCK_SECONDS = 10.0
 _INSTALL = "pip install 'videomae-cli[ray]'"
 
 
+# Cores that Ray sets aside for what decodes, and for what mostly waits or runs a model: a worker's model runs on the same
+# cores as the tasks that decode for it, which stop while it can't keep up. Nothing of ours goes to a machine without any.
+DECODING_CPUS, WAITING_CPUS = 0.99, 0.01
+
+
 @dataclass(frozen=True)
 class Node:
     """One machine. address: as Ray knows it; cpus, gpus: those that Ray may use."""
@@ -54,6 +59,11 @@ class Cluster:
         return sum(node.cpus for node in self.nodes)
 
     @property
+    def at_work(self) -> tuple[Node, ...]:
+        """The machines that may get work: a cluster's head often has no cores to give."""
+        return tuple(node for node in self.nodes if node.cpus)
+
+    @property
     def gpus(self) -> float:
         """Of all machines."""
         return sum(node.gpus for node in self.nodes)
@@ -68,21 +78,21 @@ class Cluster:
         if gpus is not None and (gpus < 0 or (gpus > 1 and gpus != int(gpus))):
             raise OptionError(f"--gpus-per-worker is a part of a GPU, such as 0.5, or a whole number, not {gpus:g}")
         each = gpus if gpus is not None else float(self.gpus > 0)
-        fitting = (
-            [int(node.gpus / each + 1e-6) for node in self.nodes] if each else [1 for node in self.nodes if node.cpus]
-        )
-        if each and not sum(fitting):
+        fitting = [int(node.gpus / each + 1e-6) for node in self.nodes] if each else [1 for node in self.at_work]
+        # A cluster that grows by itself may have no machine with a GPU yet: whoever says how many workers waits for them.
+        if each and not sum(fitting) and (self.local or count is None):
             raise ClusterError(
-                f"no machine of the cluster has {each:g} GPUs: give less with --gpus-per-worker, or 0 for CPUs"
+                f"no machine of the cluster has {each:g} GPUs: give less with --gpus-per-worker, 0 for CPUs, or "
+                "--num-workers to wait for machines that have"
             )
         chosen = count or max(1, sum(fitting))
-        if each and chosen > sum(fitting):
+        if self.local and each and chosen > sum(fitting):
             raise ClusterError(
-                f"{chosen} workers with {each:g} GPUs each are more than the cluster's {self.gpus:g} GPUs hold: "
+                f"{chosen} workers with {each:g} GPUs each are more than {self.gpus:g} GPUs hold: "
                 f"give --num-workers {sum(fitting)} or less"
             )
-        together = -(-chosen // max(1, len(self.nodes)))
-        cores = min((node.cpus for node in self.nodes if node.cpus), default=1)
+        together = -(-chosen // max(1, len(self.at_work)))
+        cores = min((node.cpus for node in self.at_work), default=1)
         return Workers(chosen, each, max(1, cores // together))
 
 

@@ -13,7 +13,7 @@ from videomae_cli import __version__
 from videomae_cli.cluster.decoding import DecodingWork, groups
 from videomae_cli.cluster.models import Description, ModelSpec, describe, enter, own_error
 from videomae_cli.cluster.plan import make_plan
-from videomae_cli.cluster.session import Cluster, Workers
+from videomae_cli.cluster.session import WAITING_CPUS, Cluster, Workers
 from videomae_cli.errors import ClusterError, VideoMAEError
 from videomae_cli.video import FoundVideo
 
@@ -60,7 +60,7 @@ def visit_nodes(cluster: Cluster, home: str, marks: Sequence[str]) -> None:
     task = ray.remote(num_cpus=0, max_retries=1)(_visit)
     refs = {
         task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(home, marks): node
-        for node in cluster.nodes
+        for node in cluster.at_work
     }
     for ref, node in refs.items():
         version, missing = answer(ref, f"{node.address}")
@@ -92,7 +92,7 @@ def look_at_model(
     """
     import ray
 
-    options = {"num_cpus": 0, "max_retries": 1, "scheduling_strategy": "SPREAD"}
+    options = {"num_cpus": WAITING_CPUS, "max_retries": 1, "scheduling_strategy": "SPREAD"}
     if workers.gpus:
         options["num_gpus"] = workers.gpus
     ref = ray.remote(**options)(_look).remote(spec, tuple(sample))

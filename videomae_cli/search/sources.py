@@ -1,4 +1,5 @@
-"""A file of embeddings, read piece by piece: Parquet, npz, JSON Lines, or the folder that `embed -o DIR/` makes.
+"""A file of embeddings, read piece by piece: Parquet, npz, JSON Lines, the folder that `embed -o DIR/` makes, or
+the one of Parquet shards that a cluster makes.
 
 Nothing is judged here: a reader raises one of `DAMAGE` where a file is not what it should be, and `vectors` makes that a
 sentence for people.
@@ -21,6 +22,7 @@ import numpy as np
 from videomae_cli.results import path_of
 from videomae_cli.search.npz import npz_settings, read_npz
 from videomae_cli.search.pieces import BLOCK, ROW_COLUMNS, Array, Piece, mapping, matrix, row_of, same_length, texts
+from videomae_cli.writers import shards_in
 from videomae_cli.writers.parquet import load_pyarrow
 
 # What damaged files make the readers raise.
@@ -44,6 +46,8 @@ class Source:
 def open_source(file: Path) -> Source:
     """By the first bytes, not by the name. Raises OSError or one of `DAMAGE`."""
     if file.is_dir():
+        if shards := shards_in(file):
+            return Source(file, "shards", _parquet_settings(shards[0]))
         (file / INDEX).open("rb").close()
         return Source(file, "folder")
     with file.open("rb") as stream:
@@ -77,6 +81,11 @@ def _read_parquet(file: Path) -> Iterator[Piece]:
             raise ValueError("it has no columns path and embedding")
         for batch in table.iter_batches(batch_size=BLOCK, columns=[name for name in wanted if name in names]):
             yield _parquet_piece(batch)
+
+
+def _read_shards(folder: Path) -> Iterator[Piece]:
+    for file in shards_in(folder):
+        yield from _read_parquet(file)
 
 
 def _parquet_piece(batch: Any) -> Piece:
@@ -193,4 +202,10 @@ def _array_of(folder: Path, record: dict[str, Any]) -> Path:
     return folder / name
 
 
-_READERS = {"parquet": _read_parquet, "npz": read_npz, "jsonl": _read_lines, "folder": _read_folder}
+_READERS = {
+    "parquet": _read_parquet,
+    "npz": read_npz,
+    "jsonl": _read_lines,
+    "folder": _read_folder,
+    "shards": _read_shards,
+}

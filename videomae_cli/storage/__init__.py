@@ -15,17 +15,17 @@ from __future__ import annotations
 
 from videomae_cli.storage.addresses import Address, is_address, without_options
 from videomae_cli.storage.listing import Entry, files_below, matching
-from videomae_cli.storage.manifests import is_parquet, manifest_names
+from videomae_cli.storage.manifests import PARQUET_MAGIC, manifest_names
 from videomae_cli.storage.objects import delete, delete_below, local_copy, look, make_folder, opened, put, read_bytes
 
 __all__ = [
+    "PARQUET_MAGIC",
     "Address",
     "Entry",
     "delete",
     "delete_below",
     "files_below",
     "is_address",
-    "is_parquet",
     "local_copy",
     "look",
     "make_folder",

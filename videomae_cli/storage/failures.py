@@ -9,10 +9,10 @@ from videomae_cli.errors import DependencyError, ObjectNotFoundError, StorageErr
 from videomae_cli.storage.addresses import Address
 
 _MOST_CHARACTERS = 200
-_S3_CREDENTIALS = "AWS_PROFILE or AWS_ACCESS_KEY_ID; ?anonymous=true after the address for a public bucket"
+# Where a client looks for credentials, and how it is told that none are needed.
 _CREDENTIALS = {
-    "s3": _S3_CREDENTIALS,
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS; gs://anonymous@BUCKET for a public bucket",
+    "s3": "AWS_PROFILE or AWS_ACCESS_KEY_ID; a public bucket needs ?anonymous=true after the address",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS; a public bucket is gs://anonymous@BUCKET",
 }
 # Words of the clients -> what they mean. The first that is in a message, whatever its case, counts.
 _NO_BUCKET = ("no_such_bucket", "nosuchbucket", "bucket not found", "to create buckets, enable")
@@ -66,8 +66,7 @@ def _explained(address: Address, text: str) -> VideoMAEError:
 
 
 def _hint(address: Address) -> str:
-    where = _CREDENTIALS.get(address.canonical.scheme)
-    return f": give credentials ({where})" if where else ": check the credentials"
+    return ": check " + _CREDENTIALS.get(address.canonical.scheme, "the credentials")
 
 
 def _line(error: Exception) -> str:

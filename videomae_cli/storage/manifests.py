@@ -5,24 +5,18 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from videomae_cli.errors import DependencyError, OptionError
 
-_MAGIC = b"PAR1"
+# The first bytes of any such file.
+PARQUET_MAGIC = b"PAR1"
 _COLUMNS = ("path", "uri", "url", "file", "filename", "video", "video_path")
 _ROWS = 65536
 
 
-def is_parquet(file: Path) -> bool:
-    """Whether a file begins as Parquet does, whatever its name. Raises OSError."""
-    with file.open("rb") as stream:
-        return stream.read(len(_MAGIC)) == _MAGIC
-
-
-def manifest_names(file: Path) -> list[str]:
-    """The names in a table, each once, in its order; a row without a name is passed over, as an empty line in a list is.
+def manifest_names(source: BinaryIO) -> list[str]:
+    """The names in a table (a seekable stream), each once, in its order; a row without a name is passed over, as an empty line in a list is.
 
     The column is `path`, else the first there is of `uri`, `url`, `file`, `filename`, `video`, `video_path`, else the only one
     with text. `path_bytes` (base64) counts instead of it where it has something: `results.path_fields`. Raises OptionError.
@@ -33,7 +27,7 @@ def manifest_names(file: Path) -> list[str]:
     except ImportError as error:
         raise DependencyError(f"Parquet needs the package pyarrow: pip install pyarrow ({error})") from None
     try:
-        with parquet.ParquetFile(file) as table:
+        with parquet.ParquetFile(source) as table:
             return list(dict.fromkeys(_names(pa, table)))
     except (pa.ArrowException, OSError) as error:
         raise OptionError(f"it is damaged ({' '.join(str(error).split())})") from None

@@ -7,11 +7,15 @@ import queue
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Condition
+from dataclasses import replace
+from pathlib import Path
+from threading import Condition, Event
 
 from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.storage import is_address
 from videomae_cli.video.blocks import PassRequest
 from videomae_cli.video.clips import ClipRequest, DecodedVideo, decode_clips
+from videomae_cli.video.fetching import Copies, Copy, fetch, named, speaking_of
 from videomae_cli.video.native import set_debug
 from videomae_cli.video.stream import BlockStream
 from videomae_cli.video.worker import WorkerProcess
@@ -45,8 +49,8 @@ class Decoder:
     """Decodes files in `workers` processes; each is reused from file to file and replaced when a file breaks it.
 
     timeout: seconds a file may take, None for no limit; threads: of each process, None for what is best where nothing else
-    runs; isolate: False decodes in this process, without time limit;
-    debug: let ffmpeg and OpenCV write to stderr.
+    runs; isolate: False decodes in this process, without time limit; debug: let ffmpeg and OpenCV write to stderr. Of an
+    address (`storage.is_address`) a copy is decoded; the time limit does not count how long that takes to come.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Decoder:
         self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
         for worker in self._all:
             self._idle.put(worker)
+        self._closed = Event()
         if not isolate and debug:
             set_debug(True)
 
@@ -81,11 +86,24 @@ class Decoder:
 
     def decode(self, request: ClipRequest) -> DecodedVideo:
         """Decode one file. Raises a VideoError, or a DependencyError if nothing can be decoded at all."""
+        path = os.fspath(request.path)
+        if not is_address(path):
+            return self._decode(request, path)
+        with fetch(path, stopped=self._closed.is_set) as copy:
+            return self._decode_copy(request, copy)
+
+    def _decode_copy(self, request: ClipRequest, copy: Path) -> DecodedVideo:
+        address = os.fspath(request.path)
+        with speaking_of(address, copy):
+            video = self._decode(replace(request, path=copy), address)
+        return named(video, address, copy)
+
+    def _decode(self, request: ClipRequest, subject: str) -> DecodedVideo:
+        """Decode a file of this disk. subject: what messages call it."""
         if not self._isolate:
             return decode_clips(request)
         worker = self._idle.get()
         try:
-            subject = os.fspath(request.path)
             result = worker.call(decode_clips, request, timeout=self._timeout, subject=subject)
         finally:
             self._idle.put(worker)
@@ -118,10 +136,13 @@ class Decoder:
             return
         waiting: deque[tuple[ClipRequest, Future[Outcome]]] = deque()
         room = _Room(AHEAD_BYTES)
+        copies = Copies(self._count, stopped=self._closed.is_set)
         executor = ThreadPoolExecutor(self._count, thread_name_prefix="decoder")
         try:
             for number, request in enumerate(requests):
-                waiting.append((request, executor.submit(self._when_room, request, number, room)))
+                path = os.fspath(request.path)
+                copy = copies.bring(path) if is_address(path) else None
+                waiting.append((request, executor.submit(self._when_room, request, number, room, copy)))
                 if len(waiting) >= self._count + ahead:
                     if not waiting[0][1].done():
                         yield None
@@ -132,11 +153,12 @@ class Decoder:
                 yield self._next(waiting, room)
         finally:
             room.give_up()
+            copies.close()
             executor.shutdown(wait=False, cancel_futures=True)
 
-    def _when_room(self, request: ClipRequest, number: int, room: _Room) -> Outcome:
+    def _when_room(self, request: ClipRequest, number: int, room: _Room, copy: Copy | None) -> Outcome:
         room.wait(number)
-        outcome = self._outcome(request)
+        outcome = self._outcome(request, copy)
         room.fill(_size(outcome))
         return outcome
 
@@ -158,7 +180,9 @@ class Decoder:
         return [worker.pid for worker in self._all if worker.pid is not None]
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes, and break off what is being fetched."""
+        self._closed.set()
+        self._closed = Event()  # what is asked for from now on is not meant
         for worker in self._all:
             worker.close()
 
@@ -168,9 +192,12 @@ class Decoder:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _outcome(self, request: ClipRequest) -> Outcome:
+    def _outcome(self, request: ClipRequest, copy: Copy | None = None) -> Outcome:
         try:
-            return self.decode(request)
+            if copy is None:
+                return self.decode(request)
+            with copy as file:
+                return self._decode_copy(request, file)
         except VideoMAEError as error:
             return error
 

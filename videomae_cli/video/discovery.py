@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from videomae_cli.errors import VideoError, VideoMAEError, VideoNotFoundError
+from videomae_cli import storage
+from videomae_cli.errors import (
+    DependencyError,
+    ObjectNotFoundError,
+    StorageError,
+    VideoError,
+    VideoFetchError,
+    VideoMAEError,
+    VideoNotFoundError,
+)
 
 # Only used to pick files out of folders: a file named on the command line may be called anything.
 VIDEO_SUFFIXES = frozenset(
@@ -67,6 +76,7 @@ def discover(
     only: Filter | None = None,
     globs: bool = False,
     seen: set[str] | None = None,
+    addresses: bool = False,
 ) -> list[FoundVideo]:
     """Expand files and folders, in the order given; a file reached twice is listed once.
 
@@ -74,8 +84,10 @@ def discover(
     followed, each real folder is entered once. Hidden files and folders inside a folder are passed over.
     globs: a path that is not there and has * ? or [ in it is a pattern; ** goes through folders.
     seen: what earlier calls have found, to be left out; added to.
+    addresses: s3://bucket/clips/ and the like (`storage.is_address`) are read; otherwise they are errors. No server is asked
+    about an address with a video suffix, nor, without `globs`, about any that does not end in a slash.
     """
-    walker = _Walker(recursive, only or Filter())
+    walker = _Walker(recursive, only or Filter(), addresses)
     found: list[FoundVideo] = []
     seen = set() if seen is None else seen
     for path in paths:
@@ -96,12 +108,14 @@ def check_regular_file(path: str) -> None:
 class _Walker:
     """Expands one path after the other into files, each with what identifies it: its path without links."""
 
-    def __init__(self, recursive: bool, only: Filter) -> None:
-        self._recursive, self._only = recursive, only
+    def __init__(self, recursive: bool, only: Filter, addresses: bool) -> None:
+        self._recursive, self._only, self._addresses = recursive, only, addresses
         self._entered: set[str] = set()
 
     def expand(self, path: str, *, globs: bool) -> Iterator[tuple[FoundVideo, str]]:
-        if globs and glob.has_magic(path) and not os.path.lexists(path):
+        if self._addresses and storage.is_address(path):
+            yield from self._remote(path, globs)
+        elif globs and glob.has_magic(path) and not os.path.lexists(path):
             yield from self._pattern(path)
         elif Path(path).is_dir():
             yield from self._folder(path)
@@ -121,6 +135,58 @@ class _Walker:
                 yield FoundVideo(path, _problem(path)), os.path.realpath(path)
         if not matches:
             yield FoundVideo(pattern, VideoNotFoundError(f"no file matches {_quoted(pattern)}")), pattern
+
+    def _remote(self, address: str, globs: bool) -> Iterator[tuple[FoundVideo, str]]:
+        try:
+            paths = self._stored(address, globs)
+        except (StorageError, DependencyError) as error:
+            problem = video_error(error) if isinstance(error, StorageError) else error
+            yield FoundVideo(address, problem), address
+        except VideoNotFoundError as error:
+            yield FoundVideo(address, error), address
+        else:
+            for path in paths:
+                yield FoundVideo(path), str(storage.Address.parse(path).canonical)
+
+    def _stored(self, address: str, globs: bool) -> list[str]:
+        """The objects that an address stands for. Raises StorageError, DependencyError or VideoNotFoundError."""
+        place = storage.Address.parse(address)
+        if not place.path or (place.path.endswith("/") and not (globs and glob.has_magic(place.path))):
+            return self._stored_below(address)
+        suffix = Path(place.path).suffix
+        if globs and (glob.has_magic(place.path) or suffix.lower() not in VIDEO_SUFFIXES):
+            kind = storage.look(address)
+            if kind == "folder":
+                return self._stored_below(address)
+            if kind is None and glob.has_magic(place.path):
+                return self._stored_pattern(address, named=bool(suffix) and not glob.has_magic(suffix))
+            if kind is None:
+                raise VideoNotFoundError(f"there is no {_quoted(address)}")
+        return [address] if self._only.takes(place.plain, named=True) else []
+
+    def _stored_pattern(self, pattern: str, *, named: bool) -> list[str]:
+        matches = storage.matching(pattern)
+        if not matches:
+            raise VideoNotFoundError(f"no file matches {_quoted(pattern)}")
+        found: list[str] = []
+        for match in matches:
+            if not match.folder:
+                found += [match.address] if self._takes(match.address, named=named) else []
+            elif "**" not in pattern:  # ** has been through the folders already
+                found += self._stored_below(match.address)
+        return found
+
+    def _stored_below(self, folder: str) -> list[str]:
+        listed = storage.files_below(
+            folder, recursive=self._recursive, enters=lambda below: not self._only.excludes(below)
+        )
+        found = [address for address in listed if self._takes(address, named=False)]
+        if not found:
+            raise VideoNotFoundError(f"no video files in folder {_quoted(folder)}")
+        return found
+
+    def _takes(self, address: str, *, named: bool) -> bool:
+        return self._only.takes(storage.without_options(address), named=named)
 
     def _folder(self, path: str) -> Iterator[tuple[FoundVideo, str]]:
         # A folder given again is searched again, for the files to be found once each; only loops are cut.
@@ -182,6 +248,11 @@ def _problem(path: str) -> VideoError | None:
     if not os.access(path, os.R_OK):
         return VideoNotFoundError(f"can't read {_quoted(path)}: permission denied")
     return None
+
+
+def video_error(error: StorageError) -> VideoError:
+    """What went wrong with a storage, as the error of one video."""
+    return (VideoNotFoundError if isinstance(error, ObjectNotFoundError) else VideoFetchError)(str(error))
 
 
 def _quoted(path: str) -> str:

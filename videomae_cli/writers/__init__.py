@@ -26,7 +26,7 @@ from videomae_cli.writers.formats import (
     pick_format,
     pick_vector_format,
 )
-from videomae_cli.writers.reading import holds_vectors, read_layout, read_records, read_vector_records
+from videomae_cli.writers.reading import holds_vectors, read_layout, read_records, read_vector_records, shards_in
 from videomae_cli.writers.text import TextWriter, describe
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "read_layout",
     "read_records",
     "read_vector_records",
+    "shards_in",
     "sync_folder",
     "whole_file",
 ]

@@ -57,6 +57,11 @@ def _read_parquet(file: Path) -> Iterator[Record]:
 _READERS = {"jsonl": _read_lines, "json": _read_document, "csv": _read_csv, "parquet": _read_parquet}
 
 
+def shards_in(folder: Path) -> list[Path]:
+    """The shards in a folder that a job on a cluster wrote, in their order."""
+    return sorted(folder.glob("part-*.parquet"))
+
+
 def read_vector_records(file: Path, *, vectors: bool = True) -> Iterator[Record]:
     """The records of an output of `embed`, one a file, with `rows` and `vectors` (R, D). vectors: False leaves these
     out (None). Raises OutputError."""

@@ -1,0 +1,130 @@
+"""Commands on videos in a bucket, as a user runs them: the real command, a real S3 server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from objectstore import ObjectStore, closed_port
+from samples import Run, write_video
+
+from videomae_cli.video import find_videos
+
+
+def records(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_bucket_gives_what_the_disk_gives(
+    videomae: Run, video: Path, checkpoint: Path, store: ObjectStore, bucket: str, tmp_path: Path
+) -> None:
+    clips, scratch = tmp_path / "clips", tmp_path / "scratch"
+    (clips / "sub").mkdir(parents=True)
+    scratch.mkdir()
+    (clips / "a b%.mp4").write_bytes(video.read_bytes())
+    write_video(clips / "sub" / "b.mp4", count=50)
+    (clips / "sub" / "cut.mp4").write_bytes(video.read_bytes()[:700])
+    (clips / "text.mp4").write_text("this is a letter, not a film\n")
+    (clips / "notes.txt").write_text("not for me")
+    folder = store.bucket(bucket, {str(p.relative_to(clips)): p for p in clips.rglob("*") if p.is_file()})
+    options = ("--model", checkpoint, "--format", "jsonl", "--workers", "2")
+    local = videomae("classify", clips, *options)
+    remote = videomae("classify", f"{folder}/", *options, environment={**store.environment, "TMPDIR": str(scratch)})
+    assert (local.returncode, remote.returncode) == (1, 1)
+    # All but the path is the same, also in what is said of the bad ones.
+    assert remote.stdout.replace(folder, str(clips)) == local.stdout
+    assert remote.stderr.replace(folder, str(clips)) == local.stderr
+    found = records(remote.stdout)
+    assert [r["path"] for r in found] == [
+        f"{folder}/{name}" for name in ("a b%.mp4", "sub/b.mp4", "sub/cut.mp4", "text.mp4")
+    ]
+    assert [r["status"] for r in found] == ["ok", "ok", "error", "error"]
+    assert list(scratch.iterdir()) == []
+
+
+def test_what_can_not_be_had_costs_itself_only(
+    videomae: Run, video: Path, checkpoint: Path, store: ObjectStore, bucket: str
+) -> None:
+    good = store.bucket(bucket, {"good.mp4": video})
+    locked = store.bucket(f"{bucket}-locked", {"a.mp4": video})
+    store.lock(f"{bucket}-locked")
+    down = f"s3://bucket/a.mp4?endpoint_override=127.0.0.1:{closed_port()}&scheme=http"
+    given = [
+        *(f"{good}/gone.mp4", f"{good}/nothing/", f"{locked}/a.mp4", "s3://no-such-bucket/clips/", down),
+        *("https://example.com/a.mp4", "adl://store/a.mp4", f"{good}/good.mp4", str(video)),
+    ]
+    done = videomae("classify", *given, "--model", checkpoint, "--format", "jsonl", environment=store.environment)
+    assert done.returncode == 1
+    found = records(done.stdout)
+    assert [r["path"] for r in found] == given
+    assert [r["error"] and r["error"]["kind"] for r in found] == [
+        *("not_found", "not_found", "fetch", "not_found", "fetch", "not_found", "dependency", None, None),
+    ]
+    lines = done.stderr.splitlines()
+    assert len(lines) == 8  # one for each failure, one to sum up
+    for line, words in zip(
+        lines,
+        ("there is no", "there is no", "no permission for", "no bucket", "can't reach the server", "download it first"),
+        strict=False,
+    ):
+        assert words in line
+    assert "Traceback" not in done.stderr
+    assert found[-2]["predictions"] == found[-1]["predictions"]
+
+
+def test_embed_from_a_list_in_a_bucket_writes_a_manifest(
+    videomae: Run, video: Path, checkpoint: Path, store: ObjectStore, bucket: str, tmp_path: Path
+) -> None:
+    folder = store.bucket(bucket, {f"{number}.mp4": video for number in range(2)})
+    names = [f"{folder}/1.mp4", f"{folder}/0.mp4"]
+    store.put(bucket, "list.txt", "\n".join(names).encode())
+    out = tmp_path / "vectors.parquet"
+    options = ("--model", checkpoint, "--pool", "time", "-o", out)
+    done = videomae("embed", f"@{folder}/list.txt", *options, environment=store.environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [video.path for video in find_videos([f"@{out}"], addresses=True)] == names  # eight rows each, but one name
+
+
+def test_ctrl_c_does_not_wait_for_transfers(checkpoint: Path, store: ObjectStore, bucket: str, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "clip.mp4")
+    folder = store.bucket(bucket, {f"{number:02}.mp4": video for number in range(40)})
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = [sys.executable, "-m", "videomae_cli", "classify", folder, "--model", str(checkpoint)]
+    process = subprocess.Popen(
+        [*command, "--format", "jsonl", "--batch-size", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **store.environment, "OMP_NUM_THREADS": "1", "TMPDIR": str(scratch)},
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()  # it is at work
+    process.send_signal(signal.SIGINT)
+    sent = time.monotonic()
+    process.stdout.read()
+    assert process.wait(timeout=30) == 130
+    assert time.monotonic() - sent < 8
+    assert "Traceback" not in process.stderr.read()
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_local_file_loads_no_client_of_any_storage(video: Path, checkpoint: Path) -> None:
+    program = f"""
+import sys
+from videomae_cli.cli.app import app
+sys.argv = ["videomae", "classify", {str(video)!r}, "--model", {str(checkpoint)!r}]
+try:
+    app(prog_name="videomae")
+except SystemExit as exit:
+    print("LOADED", [name for name in ("pyarrow.fs", "pyarrow", "fsspec") if name in sys.modules], exit.code)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "LOADED [] 0"

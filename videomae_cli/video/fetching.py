@@ -1,0 +1,148 @@
+"""Videos in object storage -> files on this disk for as long as a decoder needs them, brought ahead of it.
+
+What is decoded is the copy; what results and errors speak of is the address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from threading import Condition, Lock
+from types import TracebackType
+
+from videomae_cli.errors import StorageError, VideoError, VideoFetchError
+from videomae_cli.storage import local_copy
+from videomae_cli.video.clips import DecodedVideo
+from videomae_cli.video.discovery import video_error
+
+# Transfers at once, more than there are decoders: they wait for answers most of the time, where files are small.
+_MORE_TRANSFERS = 2
+
+
+@contextmanager
+def fetch(address: str, *, stopped: Callable[[], bool] = lambda: False) -> Iterator[Path]:
+    """`storage.local_copy` of a video. Raises VideoNotFoundError, VideoFetchError or DependencyError."""
+    with ExitStack() as stack:
+        try:
+            copy = stack.enter_context(local_copy(address, stopped=stopped))
+        except StorageError as error:
+            raise video_error(error) from None
+        yield copy
+
+
+@contextmanager
+def speaking_of(address: str, copy: Path) -> Iterator[None]:
+    """Errors raised in the block name the address in the place of the copy."""
+    try:
+        yield
+    except VideoError as error:
+        error.args = (_said(str(error), address, copy),)
+        raise
+
+
+def named(video: DecodedVideo, address: str, copy: Path) -> DecodedVideo:
+    """What was decoded of the copy, as if it had been of the address."""
+    warnings = tuple(_said(warning, address, copy) for warning in video.warnings)
+    return replace(video, info=replace(video.info, path=address), warnings=warnings)
+
+
+def _said(text: str, address: str, copy: Path) -> str:
+    # A message quotes a path with the escapes of repr.
+    return text.replace(str(copy), address).replace(repr(str(copy))[1:-1], address)
+
+
+class Copies:
+    """Copies brought ahead of decoding, in the order asked for. No more lie on the disk than decoders and transfers
+    need: one each."""
+
+    def __init__(self, workers: int, *, stopped: Callable[[], bool]) -> None:
+        self._transfers = workers + _MORE_TRANSFERS
+        self._most = workers + self._transfers
+        self._stopped, self._over = stopped, False
+        self._asked, self._used = 0, 0
+        self._changed = Condition()
+        self._pool: ThreadPoolExecutor | None = None
+        self._outstanding: set[Copy] = set()
+
+    def bring(self, address: str) -> Copy:
+        """Begin to bring one, as soon as those before it leave room."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._transfers, thread_name_prefix="fetch")
+        copy = Copy(self)
+        copy.coming = self._pool.submit(self._bring, copy, address, self._asked)
+        self._asked += 1
+        self._outstanding.add(copy)
+        return copy
+
+    def _bring(self, copy: Copy, address: str, number: int) -> Path:
+        with self._changed:
+            # By number, not by how many there are: the next one to be decoded never waits for those behind it.
+            self._changed.wait_for(lambda: self.over or number < self._used + self._most)
+        return copy.stack.enter_context(fetch(address, stopped=lambda: self.over))
+
+    def done_with(self, copy: Copy) -> None:
+        """One that has been decoded."""
+        with self._changed:
+            self._outstanding.discard(copy)
+            self._used += 1
+            self._changed.notify_all()
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody wants any more of them."""
+        return self._over or self._stopped()
+
+    def close(self) -> None:
+        """Break off what is on its way, and delete what nobody has taken."""
+        if self._pool is None:
+            return
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+            left = list(self._outstanding)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for copy in left:
+            if not copy.taken:
+                copy.coming.add_done_callback(copy.discard)
+
+
+class Copy:
+    """One of them: a context manager that waits for it, and deletes it in the end."""
+
+    coming: Future[Path]
+
+    def __init__(self, owner: Copies) -> None:
+        self._owner = owner
+        self.stack = ExitStack()
+        self.taken = False
+        self._ending = Lock()  # by who decodes, or by who wants no more
+
+    def __enter__(self) -> Path:
+        """Raises what `fetch` raises."""
+        try:
+            file = self.coming.result()
+            if self._owner.over:
+                raise VideoFetchError("broken off")
+        except BaseException:
+            self._end()
+            raise
+        self.taken = True
+        return file
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def discard(self, _: Future[Path]) -> None:
+        """Delete it, where nobody has taken it."""
+        with self._ending:
+            self.stack.close()
+
+    def _end(self) -> None:
+        with self._ending:
+            self.stack.close()
+        self._owner.done_with(self)
