@@ -18,13 +18,12 @@ LIST_CHUNK = 8192
 
 @dataclass(frozen=True)
 class DecodingWork:
-    """What every task is given. clips: what is wanted of a file; lists: the files, `LIST_CHUNK` an object; tasks: the
-    object with the numbers of the tasks that are to be done; home: the folder that names start from."""
+    """What every task is given. clips: what is wanted of a file; lists: the files, `LIST_CHUNK` an object; home: the
+    folder that names start from."""
 
     plan: Plan
     clips: ClipRequest
     lists: tuple[Any, ...]
-    tasks: Any
     home: str
     timeout: float | None
     debug: bool = False
@@ -38,13 +37,10 @@ def put_lists(found: Sequence[FoundVideo]) -> tuple[Any, ...]:
 
 
 def decode_tasks(batch: Any, *, work: DecodingWork) -> Iterator[Any]:
-    """A function of Ray Data: rows with the `id` of a task -> a table of one row for each group of its files."""
-    import ray
-
-    numbers = ray.get(work.tasks)
+    """A function of Ray Data: rows with the number of a `task` -> a table of one row for each group of its files."""
     enter(work.home)
-    for place in batch.column("id").to_pylist():
-        files = work.plan.task_files(int(numbers[place]))
+    for number in batch.column("task").to_pylist():
+        files = work.plan.task_files(number)
         for group in groups(files.start, _videos(work, files), work):
             yield to_table(group)
 

@@ -78,7 +78,7 @@ class ClusterJob:
 
     def _through(self, tasks: Sequence[int], lists: tuple[Any, ...]) -> Iterator[PieceReport]:
         """Files of these tasks through decoding and the model."""
-        import numpy as np
+        import pyarrow as pa
         import ray
         from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
@@ -87,7 +87,6 @@ class ClusterJob:
             plan=self.plan,
             clips=self.expected.clips,
             lists=lists,
-            tasks=ray.put(np.array(tasks)),
             home=self.model.home,
             timeout=self.timeout,
             debug=self.debug,
@@ -100,7 +99,9 @@ class ClusterJob:
             form=self.form,
             shard=self.shard,
         )
-        clips = ray.data.range(len(tasks), override_num_blocks=len(tasks)).map_batches(
+        # A block a task: Ray Data runs one of its tasks for each.
+        numbers = ray.data.from_arrow([pa.table({"task": [number]}) for number in tasks])
+        clips = numbers.map_batches(
             decode_tasks,
             batch_size=1,
             batch_format="pyarrow",

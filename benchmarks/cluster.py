@@ -1,0 +1,232 @@
+"""What a cluster costs and what it needs: the figures that docs/scale.md calculates with.
+
+    python benchmarks/cluster.py overhead [--films 200] [--repeats 3] [--model camera-motion]
+
+`videomae embed` over that many films, on this machine alone and with `--cluster ray --address local`, in turns, each a
+whole command. Also over 8 films: the difference is what a film costs, the rest what starting costs.
+
+    python benchmarks/cluster.py memory [--films 400]
+
+A job whose clips are many times the object store (100 MB): the most that was in the store, what went to the disk, and
+the memory of all processes of the cluster, as it goes.
+
+    python benchmarks/cluster.py rates
+
+One core: seconds to decode a clip of films of several sizes, as a task of the cluster does it.
+
+    python benchmarks/cluster.py schedule [--tasks 2000]
+
+Tasks and actor calls that do nothing: what Ray Data itself takes for each.
+
+    python benchmarks/cluster.py names [--names 1000000]
+
+A list of so many addresses in a Parquet file: seconds and memory until the job has them, and has cut them into tasks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline import make_film  # beside this file
+
+ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "HF_HUB_OFFLINE": "1"}
+
+
+def make_archive(folder: Path, count: int, *, seconds: float = 4.0) -> Path:
+    """So many films, copies of four."""
+    folder.mkdir()
+    for number in range(count):
+        film = folder / f"{number:05}.mp4"
+        if number < 4:
+            make_film(film, seconds=seconds)
+        else:
+            shutil.copyfile(folder / f"{number % 4:05}.mp4", film)
+    return folder
+
+
+def embed(films: Path, out: Path, model: str, *more: str) -> float:
+    """Seconds of a whole command."""
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "videomae_cli", "embed", str(films), "-m", model, "-o", str(out), "--quiet", *more]
+    subprocess.run(command, check=True, env={**os.environ, **ENVIRONMENT})
+    return time.perf_counter() - started
+
+
+def overhead(arguments: argparse.Namespace, scratch: Path) -> None:
+    """Both ways in turns."""
+    for count in (8, arguments.films):
+        films = make_archive(scratch / f"films{count}", count)
+        pairs = []
+        for turn in range(arguments.repeats):
+            alone = embed(films, scratch / f"{count}-{turn}.parquet", arguments.model)
+            local = ("--cluster", "ray", "--address", "local")
+            cluster = embed(films, scratch / f"{count}-{turn}.d.parquet", arguments.model, *local)
+            pairs.append((alone, cluster))
+            print(
+                f"{count} films: alone {alone:.1f} s, cluster {cluster:.1f} s, ratio {cluster / alone:.2f}", flush=True
+            )
+        a, b = (statistics.median(side) for side in zip(*pairs, strict=True))
+        print(
+            f"{count} films, medians: alone {a:.1f} s, cluster {b:.1f} s, {b - a:+.1f} s, ratio {b / a:.2f}", flush=True
+        )
+
+
+def memory(arguments: argparse.Namespace, scratch: Path) -> None:
+    """A real job on a small store, watched from outside."""
+    films = make_archive(scratch / "films", arguments.films, seconds=20.0)
+    with ray_cluster(num_cpus=2, object_store_memory=100 * 2**20) as cluster:
+        address = cluster.address
+        command = [sys.executable, "-m", "videomae_cli", "embed", str(films), "-m", arguments.model]
+        command += ["-o", str(scratch / "out") + "/", "--clips", "10", "--cluster", "ray", "--address", address]
+        job = subprocess.Popen(command, env={**os.environ, **ENVIRONMENT})
+        started = time.perf_counter()
+        while job.poll() is None:
+            time.sleep(5)
+            used = int(cluster_memory() / 2**20)
+            print(f"{time.perf_counter() - started:.0f} s: {used} MB in all processes of Ray's and ours", flush=True)
+        said = subprocess.run(
+            [str(Path(sys.executable).with_name("ray")), "memory", "--stats-only", "--address", address],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+        clips = arguments.films * 10
+        print(f"{clips} clips through a store of 100 MB; Ray says: {' '.join(said.split())[-400:]}")
+
+
+def cluster_memory() -> float:
+    """Bytes that processes of Ray's, and decoders, hold by themselves: memory they share is counted with none of them."""
+    total = 0
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                title = (folder / "cmdline").read_bytes()
+                if b"ray" in title or b"videomae_cli" in title:
+                    pages, shared = (folder / "statm").read_text().split()[1:3]
+                    total += (int(pages) - int(shared)) * resource.getpagesize()
+    return total
+
+
+@contextlib.contextmanager
+def ray_cluster(**each: Any) -> Iterator[Any]:
+    """One node of a cluster that others may connect to."""
+    os.environ.update(ENVIRONMENT)
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={**each, "include_dashboard": False})
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def rates(arguments: argparse.Namespace, scratch: Path) -> None:
+    """Decoding by one core, of the middle of a 10 s film, resized and cropped to 224 x 224."""
+    from videomae_cli.pipeline import clip_request
+    from videomae_cli.video import Decoder, PreprocessConfig, Preprocessor, SamplingSpec
+
+    os.sched_setaffinity(0, {0})
+    preprocessor = Preprocessor(PreprocessConfig.from_dict({}, (224, 224)))
+    for width, height in ((340, 256), (640, 360), (1280, 720), (1920, 1080)):
+        film = scratch / f"{height}.mp4"
+        make_film(film, seconds=10, size=(width, height))
+        with Decoder(threads=1) as decoder:
+            for clips in (1, 5):
+                request = clip_request(preprocessor, SamplingSpec(clips=clips, checkpoint_family="dense"))
+                request = replace(request, path=str(film))
+                decoder.decode(request)
+                seconds = []
+                for _ in range(arguments.repeats):
+                    started = time.perf_counter()
+                    decoder.decode(request)
+                    seconds.append(time.perf_counter() - started)
+                middle = statistics.median(seconds)
+                print(
+                    f"{width}x{height}, {clips} clips a film: {middle:.3f} s a film, {clips / middle:.1f} clips/s a core"
+                )
+
+
+def schedule(arguments: argparse.Namespace, scratch: Path) -> None:
+    """As `cluster.run` has it, but nothing is done."""
+    from videomae_cli.cluster.session import DECODING_CPUS, WAITING_CPUS, connect
+
+    os.environ.update(ENVIRONMENT)
+    with connect("local"):
+        import pyarrow as pa
+        import ray
+        from ray.data import ActorPoolStrategy, DataContext
+
+        context = DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        started = time.perf_counter()
+        numbers = ray.data.from_arrow([pa.table({"task": [number]}) for number in range(arguments.tasks)])
+        put = time.perf_counter() - started
+        passed = numbers.map_batches(_same, batch_size=1, batch_format="pyarrow", num_cpus=DECODING_CPUS).map_batches(
+            _Same, batch_size=1, batch_format="pyarrow", num_cpus=WAITING_CPUS, compute=ActorPoolStrategy(size=1)
+        )
+        started = time.perf_counter()
+        rows = sum(table.num_rows for table in passed.iter_batches(batch_size=None, batch_format="pyarrow"))
+        seconds = time.perf_counter() - started
+    print(f"{rows} tasks: {1000 * put / rows:.2f} ms each to be listed, {1000 * seconds / rows:.1f} ms each to be run")
+
+
+def _same(batch: Any) -> Any:
+    return batch
+
+
+class _Same:
+    def __call__(self, batch: Any) -> Any:
+        return batch
+
+
+def names(arguments: argparse.Namespace, scratch: Path) -> None:
+    """What the machine that gives the command does before the first task runs."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from videomae_cli.cluster.plan import make_plan
+    from videomae_cli.video import find_videos
+
+    manifest = scratch / "names.parquet"
+    paths = [f"s3://archive/clips/{number // 10000:05}/{number:09}.mp4" for number in range(arguments.names)]
+    pq.write_table(pa.table({"path": paths}), manifest)
+    del paths
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    started = time.perf_counter()
+    found = find_videos([f"@{manifest}"], addresses=True)
+    seconds = time.perf_counter() - started
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+    plan = make_plan(len(found), batch=33, view_bytes=16 * 224 * 224 * 3, file_bytes=4 * 768 * 4)
+    print(
+        f"{len(found):,} names: {seconds:.1f} s, at most {grown:.0f} MB more; {plan.tasks:,} tasks, {plan.shards} shards"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["overhead", "memory", "rates", "schedule", "names"])
+    parser.add_argument("--films", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--model", default="camera-motion")
+    parser.add_argument("--tasks", type=int, default=2000)
+    parser.add_argument("--names", type=int, default=1_000_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        globals()[arguments.what](arguments, Path(scratch))
+
+
+if __name__ == "__main__":
+    main()
