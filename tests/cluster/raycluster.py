@@ -90,7 +90,7 @@ def wait_for_pieces(process: subprocess.Popen[str], folder: Path, count: int, se
         time.sleep(0.02)
 
 
-def memory_of(address: str) -> str:
-    """What Ray says of the object stores of a cluster: what went to the disk too."""
-    command = [str(Path(sys.executable).with_name("ray")), "memory", "--stats-only", "--address", address]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+def spilled(cluster: Any) -> list[Path]:
+    """The folders of machines whose object store was full, so that Ray wrote what had no room to the disk: Ray makes such
+    a folder when it first needs one."""
+    return list(Path(cluster.head_node.get_session_dir_path()).glob("ray_spilled_objects*"))
