@@ -81,11 +81,13 @@ def test_filters_and_duplicates(clips: str, store: ObjectStore, bucket: str) -> 
     assert found(f"{clips}/[b].mp4") == ["[b].mp4"]  # what is there is no pattern
 
 
-def test_one_object_costs_no_request() -> None:
-    address = f"s3://bucket/a.mp4?endpoint_override=127.0.0.1:{closed_port()}&scheme=http"
-    started = time.monotonic()
-    assert names(address) == [address]
-    assert time.monotonic() - started < 1
+def test_one_object_costs_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(address: object) -> None:
+        raise AssertionError(f"a server was asked about {address}")
+
+    monkeypatch.setattr("videomae_cli.storage.objects.store_of", asked)
+    monkeypatch.setattr("videomae_cli.storage.listing.store_of", asked)
+    assert names("s3://bucket/a.mp4", "gs://bucket/b.mkv") == ["s3://bucket/a.mp4", "gs://bucket/b.mkv"]
 
 
 def test_only_who_can_read_addresses_gets_them(clips: str) -> None:
@@ -211,7 +213,7 @@ def test_who_stops_half_way_leaves_no_copies(film: Films, store: ObjectStore, bu
         going = decoder.decode_all([ClipRequest(f"{folder}/{number}.mp4", FOUR) for number in range(8)], ahead=8)
         next(going)
         going.close()
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     while list(scratch.iterdir()) and time.monotonic() < until:
         time.sleep(0.05)
     assert list(scratch.iterdir()) == []

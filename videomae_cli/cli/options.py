@@ -12,8 +12,8 @@ DEFAULT_MODEL = "MCG-NJU/videomae-base-finetuned-kinetics"
 Paths = Annotated[
     list[str],
     typer.Argument(
-        help="Video files, folders to search for them, patterns ('clips/**/*.mp4'), @LIST for the names in a file, "
-        "- for names on standard input.",
+        help="Video files, folders to search for them, patterns ('clips/**/*.mp4'), each also in object storage "
+        "(s3://bucket/clips/); @LIST for the names in a file (lines, or Parquet), - for names on standard input.",
         metavar="PATH",
     ),
 ]

@@ -20,8 +20,6 @@ TRIES = 3
 GS_RETRY_SECONDS = "15"
 _S3_TEXTS = frozenset({"region", "scheme", "endpoint_override", "role_arn", "session_name", "external_id"})
 _S3_FLAGS = frozenset({"anonymous", "allow_bucket_creation", "force_virtual_addressing"})
-# A package to install where fsspec lacks it; for others its own message names it.
-_PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs", "hf": "huggingface_hub"}
 
 
 @dataclass(frozen=True)
@@ -86,11 +84,22 @@ def _s3(fs: Any, place: Address) -> Store:
             raise StorageError(f"unknown option {name!r} in {str(place)!r}: known are {known}")
         given[name] = value.lower() in ("1", "true", "yes") if name in _S3_FLAGS else value
     if "region" not in given and "endpoint_override" not in given:
-        given["region"] = fs.resolve_s3_region(place.authority)
+        given["region"] = _region(fs, place.authority)
     filesystem = fs.S3FileSystem(
         **given, connect_timeout=CONNECT_SECONDS, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=TRIES)
     )
     return Store(filesystem, place.authority, completes=True)
+
+
+def _region(fs: Any, bucket: str) -> str | None:
+    """Where a bucket of Amazon is; None for what the environment says, where nobody can be asked: from inside a network
+    that reaches its own region only."""
+    try:
+        return str(fs.resolve_s3_region(bucket))
+    except OSError:
+        if os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
+            return None
+        raise
 
 
 def _named_server() -> dict[str, str]:
@@ -103,12 +112,11 @@ def _named_server() -> dict[str, str]:
 
 
 def _other(fs: Any, place: Address) -> Store:
-    package = _PACKAGES.get(place.scheme)
     try:
         from fsspec.core import url_to_fs
-
-        filesystem, base = url_to_fs(f"{place.scheme}://{place.authority}/", **place.settings)
-    except ImportError as error:
-        install = f"pip install fsspec {package}" if package else str(error)
-        raise DependencyError(f"{place.scheme}:// needs another package: {install}") from None
+    except ImportError:
+        hint = "pip install fsspec, and the package for this storage (s3fs, gcsfs, adlfs, ...)"
+        raise DependencyError(f"{place.scheme}:// needs the package fsspec: {hint}") from None
+    # Where the package for a storage is missing, the message of fsspec names it.
+    filesystem, base = url_to_fs(f"{place.scheme}://{place.authority}/", **place.settings)
     return Store(fs.PyFileSystem(fs.FSSpecHandler(filesystem)), base)

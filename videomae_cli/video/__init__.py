@@ -6,6 +6,7 @@
     reader      one file -> exactly the frames asked for, in this process (`open_video`)
     stream      one file of any length -> blocks of frames, in one pass (`Decoder.stream`); windows  where they lie
     decoder     many files -> decoded clips, in processes that may hang or crash without harm (`Decoder`)
+    fetching    objects in a storage -> copies on this disk, ahead of the decoder
     preprocess  resize, crop and normalise as the checkpoint's own processor does
     augment     the same at random, for training
 
