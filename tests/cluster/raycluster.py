@@ -17,8 +17,9 @@ from typing import Any
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_health_check_timeout_ms": "60000",
-    "RAY_health_check_failure_threshold": "20",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "20000",
+    "RAY_health_check_failure_threshold": "8",
     "RAY_worker_register_timeout_seconds": "180",
 }
 STORE_BYTES = 80 * 2**20

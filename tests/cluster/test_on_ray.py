@@ -179,9 +179,7 @@ def test_a_model_of_the_hub_films_and_shards_in_object_storage(
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 1, errors
     assert "2 of 4 files classified, 2 failed: 1 not_a_video, 1 not_found" in errors
-    assert sorted(hub.fetched()) == ["config.json", "model.safetensors", "preprocessor_config.json"], (
-        "each of them once"
-    )
+    assert len(hub.fetched()) == len(set(hub.fetched())) == 2, "its two files, each once"
     assert store.keys("films") == [
         *(f"in/{name}" for name in names),
         "out/_job.json",
