@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from forking import ForkServer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Tests run beside each other: threads of one would wait for those of another.
@@ -24,3 +25,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if os.environ.get("VIDEOMAE_NO_SKIPS") and report.skipped:
         report.outcome = "failed"
         report.longrepr = f"skipped where nothing may be: {report.longrepr}"
+
+
+@pytest.fixture(scope="session")
+def quick_python() -> Iterator[str]:
+    """A program to start instead of `sys.executable` where a process is needed, and starting it is not what is tested."""
+    if not hasattr(os, "pidfd_open"):
+        yield sys.executable
+        return
+    with ForkServer() as server:
+        yield str(server.python)

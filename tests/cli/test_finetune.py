@@ -149,9 +149,10 @@ def test_a_killed_run_goes_on_to_the_same_bits(full: Path, recordings: Path, tmp
         assert torch.equal(weights(out)[name], tensor), name
 
 
-def test_ctrl_c_keeps_the_step_and_says_how_to_go_on(recordings: Path, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_the_step_and_says_how_to_go_on(recordings: Path, quick_python: str, tmp_path: Path) -> None:
     out = tmp_path / "stopped"
     line = command(recordings, "-o", out, "--init", "camera-motion", "--mode", "full", *QUICK, "--epochs", "500")
+    line[0] = quick_python
     process = subprocess.Popen(line, env={**os.environ, **SILENT}, stderr=subprocess.PIPE, text=True)
     wait_for_epoch(out, 1, process)
     process.send_signal(signal.SIGINT)
