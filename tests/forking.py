@@ -31,9 +31,23 @@ from pathlib import Path
 from types import TracebackType
 
 # Read by Python, or by a library while it is imported: too late for a child of the server.
-EARLY = ("PYTHON", "LC_", "LANG", "LD_", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "TORCH", "PYTORCH", "CUDA_")
-# Slow to import, and these start no thread and look at no variable but those above.
-IMPORTED = ("numpy", "torch", "torch.utils.checkpoint", "safetensors.torch")
+EARLY = (
+    "PYTHON",
+    "LC_",
+    "LANG",
+    "LD_",
+    "OMP_",
+    "MKL_",
+    "OPENBLAS_",
+    "KMP_",
+    "GOMP_",
+    "TORCH",
+    "PYTORCH",
+    "CUDA_",
+    "MPL",
+)
+# Slow to import, and these start no thread and look at no variable but those above. torch's optimizers import its compiler.
+IMPORTED = ("torch", "torch._dynamo", "torch.utils.checkpoint", "safetensors.torch", "matplotlib.figure")
 
 # No site-packages and few imports: it starts in some 20 ms. It closes its streams once the child has them, so that
 # whoever reads them sees when the child closes them. Killed, it takes the child along: the server sees that it is gone.
