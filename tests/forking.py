@@ -30,23 +30,23 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-# Read by Python, or by a library while it is imported: too late for a child of the server.
+# Read by Python, or by a library while it is imported: too late for a child of the server. Nothing that cv2 and transformers
+# set themselves when tests import them (LD_LIBRARY_PATH, TORCHINDUCTOR_CACHE_DIR): after that, nothing would be forked.
 EARLY = (
     "PYTHON",
     "LC_",
     "LANG",
-    "LD_",
+    "LD_PRELOAD",
     "OMP_",
     "MKL_",
     "OPENBLAS_",
     "KMP_",
     "GOMP_",
-    "TORCH",
+    "TORCH_",
     "PYTORCH",
-    "CUDA_",
     "MPL",
 )
-# Slow to import, and these start no thread and look at no variable but those above. torch's optimizers import its compiler.
+# Slow to import, and these start no thread and look at no variable but those above. Optimizers import torch's compiler.
 IMPORTED = ("torch", "torch._dynamo", "torch.utils.checkpoint", "safetensors.torch", "matplotlib.figure")
 
 # No site-packages and few imports: it starts in some 20 ms. It closes its streams once the child has them, so that
