@@ -133,21 +133,24 @@ def serve(address: str, python: str) -> Callable[[], object]:
     listener.listen(64)
     Path(address + ".new").rename(address)
     children: dict[int, tuple[int, socket.socket]] = {}  # the handle of a process: its number, and who waits for it
+    killed: set[int] = set()
     while True:
-        callers = {waiting: number for number, waiting in children.values()}
+        callers = {waiting: number for number, waiting in children.values() if number not in killed}
         ready, _, _ = select.select([0, listener, *children, *callers], [], [])
         for handle in children.keys() & ready:
             number, waiting = children.pop(handle)
+            killed.discard(number)
             code = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
             os.close(handle)
-            callers.pop(waiting)
+            callers.pop(waiting, None)
             with contextlib.suppress(OSError):
                 waiting.sendall(b"%d\n" % code)
             waiting.close()
         for waiting in callers.keys() & ready:
-            os.kill(callers[waiting], signal.SIGKILL)  # nobody says anything any more: it has been killed
+            os.kill(callers[waiting], signal.SIGKILL)  # nobody waits any more: `python` has been killed
+            killed.add(callers[waiting])
         if 0 in ready:
-            for number in callers.values():
+            for number, _ in children.values():
                 os.kill(number, signal.SIGKILL)
             os._exit(0)
         if listener in ready:

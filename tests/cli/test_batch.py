@@ -182,7 +182,7 @@ def test_shards_join_to_the_whole(
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
     joined = tmp_path / "all.csv"
-    done = videomae("merge", *reversed(outs), "-o", joined)
+    done = videomae("merge", *reversed(outs), "-o", joined, fresh=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == f"videomae: 36 files from 3 outputs in {joined}, 4 of them failed\n"
     expected = [
