@@ -29,6 +29,7 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 # Read by Python, or by a library while it is imported: too late for a child of the server. Nothing that cv2 and transformers
 # set themselves when tests import them (LD_LIBRARY_PATH, TORCHINDUCTOR_CACHE_DIR): after that, nothing would be forked.
@@ -155,10 +156,8 @@ def serve(address: str, python: str) -> Callable[[], object]:
             os._exit(0)
         if listener in ready:
             waiting, _ = listener.accept()
-            size, places, _, _ = socket.recv_fds(waiting, 8, 3)
-            with waiting.makefile("rb") as file:
-                request = json.loads(file.read(int.from_bytes(size, "little")))
-            child = os.fork()
+            request, places = _ask(waiting)
+            child = os.fork() if request else None
             if child == 0:
                 for place, there in enumerate(places):
                     os.dup2(there, place)
@@ -171,8 +170,24 @@ def serve(address: str, python: str) -> Callable[[], object]:
                 return _become(*request)
             for place in places:
                 os.close(place)
+            if child is None:
+                waiting.close()
+                continue
             children[os.pidfd_open(child)] = child, waiting
-            waiting.sendall(b"%d\n" % child)
+            with contextlib.suppress(OSError):  # it may be gone, which is seen next time round
+                waiting.sendall(b"%d\n" % child)
+
+
+def _ask(waiting: socket.socket) -> tuple[list[Any], list[int]]:
+    """What a caller wants, and its streams. Nothing where it was killed before it had said so."""
+    places: list[int] = []
+    try:
+        size, places, _, _ = socket.recv_fds(waiting, 8, 3)
+        with waiting.makefile("rb") as file:
+            request: list[Any] = json.loads(file.read(int.from_bytes(size, "little")))
+    except (OSError, ValueError):
+        return [], places
+    return (request if len(places) == 3 else []), places
 
 
 def _become(arguments: list[str], environment: dict[str, str], folder: str) -> Callable[[], object]:

@@ -73,3 +73,13 @@ time.sleep(60)
         assert process.communicate()[0] == ""  # comes to an end as the child closes its end
         assert process.returncode == code
         assert time.monotonic() - began < 50
+
+
+def test_the_server_outlives_whoever_is_killed_while_asking(quick_python: str) -> None:
+    for number in range(30):
+        process = subprocess.Popen([quick_python, "-c", "import time; time.sleep(60)"])
+        time.sleep(number * 0.002)
+        process.kill()
+        process.wait()
+    done = subprocess.run([quick_python, "-c", "import sys; print('torch' in sys.modules)"], stdout=subprocess.PIPE)
+    assert done.stdout == b"True\n"
