@@ -61,6 +61,8 @@ early = {{name: value for name, value in environment.items() if name.startswith(
 if early != {expected!r} or sys.argv[1:2] not in (["-m"], ["-c"]):
     fresh()
 import json, signal, socket
+passed_on = {{signal.SIGINT, signal.SIGTERM, signal.SIGHUP}}
+signal.pthread_sigmask(signal.SIG_BLOCK, passed_on)
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 request = json.dumps([sys.argv[1:], environment, os.getcwd()]).encode()
@@ -68,8 +70,14 @@ socket.send_fds(server, [len(request).to_bytes(8, "little")], [0, 1, 2])
 server.sendall(request)
 answers = server.makefile("rb")
 child = int(answers.readline())
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    signal.signal(number, lambda number, frame: os.kill(child, number))
+def pass_on(number, frame):
+    try:
+        os.kill(child, number)
+    except ProcessLookupError:
+        pass  # it has ended, and says so next
+for number in passed_on:
+    signal.signal(number, pass_on)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, passed_on)
 for place in (0, 1, 2):
     os.close(place)
 code = int(answers.readline())
