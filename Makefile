@@ -26,8 +26,17 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
-	$(BIN)/python -m pytest
+# mypy, most of a minute where it has no cache, runs beside the tests; what it says comes after what they say.
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@said=$$(mktemp); $(BIN)/mypy >$$said 2>&1 & types=$$!; \
+	trap 'kill $$types 2>/dev/null; rm -f $$said' EXIT; \
+	echo "$(BIN)/python -m pytest    # beside $(BIN)/mypy"; \
+	$(BIN)/python -m pytest; tests=$$?; \
+	wait $$types; typed=$$?; \
+	echo "$(BIN)/mypy"; cat $$said; \
+	test $$tests = 0 && test $$typed = 0
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

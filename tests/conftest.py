@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from forking import ForkServer
 
 if TYPE_CHECKING:
     from objectstore import ObjectStore
@@ -53,3 +54,13 @@ def store(s3_server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStor
 def bucket() -> str:
     """A name for a bucket that no other test has."""
     return f"bucket-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(scope="session")
+def quick_python() -> Iterator[str]:
+    """A program to start instead of `sys.executable` where a process is needed, and starting it is not what is tested."""
+    if not hasattr(os, "pidfd_open"):
+        yield sys.executable
+        return
+    with ForkServer() as server:
+        yield str(server.python)

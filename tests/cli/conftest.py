@@ -11,6 +11,8 @@ import pytest
 from lessons import cut_recordings
 from samples import Run, make_checkpoint, write_video
 
+from videomae_cli.video import worker
+
 
 @pytest.fixture(scope="session")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -30,16 +32,26 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cut_recordings(tmp_path_factory.mktemp("recordings"))
 
 
+@pytest.fixture(autouse=True)
+def _quick_decoding(quick_python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands inside the tests' own process decode in others, as all do: these start quickly too."""
+    monkeypatch.setattr(worker, "INTERPRETER", quick_python)
+
+
 @pytest.fixture(scope="session")
-def videomae() -> Run:
-    """Runs the real command in a real process, its output piped."""
+def videomae(quick_python: str) -> Run:
+    """Runs the real command in a real process, its output piped. fresh: with nothing imported before, as users start it."""
 
     def run(
-        *arguments: str | Path, environment: dict[str, str] | None = None, text: bool = True, **options: object
+        *arguments: str | Path,
+        environment: dict[str, str] | None = None,
+        text: bool = True,
+        fresh: bool = False,
+        **options: object,
     ) -> subprocess.CompletedProcess[str]:
         settings = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **(environment or {})}
         settings.pop("VIDEOMAE_MODEL", None) if not environment or "VIDEOMAE_MODEL" not in environment else None
-        command = [sys.executable, "-m", "videomae_cli", *map(os.fspath, arguments)]
+        command = [sys.executable if fresh else quick_python, "-m", "videomae_cli", *map(os.fspath, arguments)]
         return subprocess.run(command, capture_output=True, text=text, env=settings, check=False, **options)  # type: ignore[call-overload,no-any-return]
 
     return run

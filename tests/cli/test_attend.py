@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import CompletedProcess, run
 
 import av
 import numpy as np
@@ -19,7 +20,7 @@ from videomae_cli.model import VideoMAEConfig, VideoMAEForPreTraining
 
 @pytest.fixture
 def videomae() -> Run:
-    """The command inside this process, where torch is loaded once; tests/test_bundled_mae.py runs it in one of its own."""
+    """The command inside this process, where torch is loaded once; the last test runs it in one of its own."""
 
     def run(*arguments: str | Path) -> CompletedProcess[str]:
         result = CliRunner().invoke(app, [os.fspath(argument) for argument in arguments])
@@ -140,9 +141,10 @@ def test_wrong_options_are_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_scale_is_of_the_panels(video: Path, videomae: Run, tmp_path: Path) -> None:
+def test_the_scale_is_of_the_panels(video: Path, tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path / "m", num_hidden_layers=1)
-    done = videomae("attend", video, "-m", folder, "-o", tmp_path / "a.png", "--scale", "2")
+    command = [sys.executable, "-m", "videomae_cli", "attend", video, "-m", folder]
+    done = run([*command, "-o", tmp_path / "a.png", "--scale", "2"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "a.png") as image:
         assert 8 * 64 < image.width < 8 * 96, "panels of twice 32 pixels"

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from samples import Run, write_video
 from videomae_cli.writers import read_records
 
 COUNT = 36
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +44,23 @@ def whole(archive: Path, checkpoint: Path, videomae: Run, tmp_path_factory: pyte
     return out
 
 
-def start(archive: Path, checkpoint: Path, out: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "videomae_cli", "classify", str(archive), "--model", str(checkpoint)]
-    return subprocess.Popen(
-        [*command, "-o", str(out), "--clips", "2", "--batch-size", "3", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+@pytest.fixture(scope="session")
+def start(quick_python: str) -> Start:
+    """Starts a job that is to be watched while it runs."""
+
+    def begin(
+        archive: Path, checkpoint: Path, out: Path, *options: str, python: str = quick_python
+    ) -> subprocess.Popen[str]:
+        command = [python, "-m", "videomae_cli", "classify", str(archive), "--model", str(checkpoint)]
+        return subprocess.Popen(
+            [*command, "-o", str(out), "--clips", "2", "--batch-size", "3", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    return begin
 
 
 def kept(out: Path) -> int:
@@ -68,7 +78,7 @@ def wait_for(process: subprocess.Popen[str], out: Path, lines: int) -> None:
 
 
 def test_killed_at_random_moments_the_output_is_that_of_an_uninterrupted_run(
-    archive: Path, checkpoint: Path, whole: Path, tmp_path: Path
+    start: Start, archive: Path, checkpoint: Path, whole: Path, tmp_path: Path
 ) -> None:
     chance = random.Random(5)
     for suffix in ("jsonl", "csv"):
@@ -79,7 +89,7 @@ def test_killed_at_random_moments_the_output_is_that_of_an_uninterrupted_run(
             wait_for(process, out, min(COUNT, kept(out) + chance.randint(0, 8)))
             time.sleep(chance.random() * 0.02)
             process.kill()
-            process.communicate()
+            process.communicate()  # until nobody writes any more
             killed += 1
             if out.exists():
                 break
@@ -95,10 +105,10 @@ def test_killed_at_random_moments_the_output_is_that_of_an_uninterrupted_run(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_job_keeps_what_is_done_and_says_so(
-    archive: Path, checkpoint: Path, whole: Path, tmp_path: Path, number: int, code: int
+    start: Start, archive: Path, checkpoint: Path, whole: Path, tmp_path: Path, number: int, code: int
 ) -> None:
     out = tmp_path / "out.jsonl"
-    process = start(archive, checkpoint, out, "--workers", "1")
+    process = start(archive, checkpoint, out, "--workers", "1", python=sys.executable)
     wait_for(process, out, 5)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -122,7 +132,9 @@ def test_an_interrupted_job_keeps_what_is_done_and_says_so(
     assert out.read_bytes() == whole.read_bytes()
 
 
-def test_a_disk_that_fills_up_loses_nothing(archive: Path, checkpoint: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_loses_nothing(
+    start: Start, archive: Path, checkpoint: Path, whole: Path, tmp_path: Path
+) -> None:
     """A limit on the size of files: a real write fails half way through a record, in a real process."""
     out = tmp_path / "out.jsonl"
     limit = whole.stat().st_size // 2
@@ -137,13 +149,16 @@ def test_a_disk_that_fills_up_loses_nothing(archive: Path, checkpoint: Path, who
     assert full.returncode == 1
     assert "Traceback" not in full.stderr
     assert f"results are kept in {out}.partial, and --resume goes on from them" in full.stderr.splitlines()[-1]
-    done = subprocess.run([*command, *options, "--resume"], capture_output=True, text=True)
-    assert done.returncode == 1
+    rest = start(archive, checkpoint, out, "--resume")
+    rest.communicate(timeout=60)
+    assert rest.returncode == 1
     assert out.read_bytes() == whole.read_bytes()
 
 
 @pytest.mark.parametrize("name", ["out.json", "out.csv", "out.parquet"])
-def test_every_format_holds_the_same(archive: Path, checkpoint: Path, whole: Path, tmp_path: Path, name: str) -> None:
+def test_every_format_holds_the_same(
+    start: Start, archive: Path, checkpoint: Path, whole: Path, tmp_path: Path, name: str
+) -> None:
     process = start(archive, checkpoint, tmp_path / name)
     process.communicate(timeout=60)
     assert list(read_records(tmp_path / name)) == list(read_records(whole))
@@ -158,14 +173,16 @@ def test_formats_to_a_pipe(videomae: Run, video: Path, checkpoint: Path, tmp_pat
         assert record["path"] == str(video)
 
 
-def test_shards_join_to_the_whole(videomae: Run, archive: Path, checkpoint: Path, whole: Path, tmp_path: Path) -> None:
+def test_shards_join_to_the_whole(
+    videomae: Run, start: Start, archive: Path, checkpoint: Path, whole: Path, tmp_path: Path
+) -> None:
     outs = [tmp_path / f"{number}.jsonl" for number in (1, 2, 3)]
     for number, out in enumerate(outs, 1):
         process = start(archive, checkpoint, out, "--shard", f"{number}/3", "--ok-on-errors")
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
     joined = tmp_path / "all.csv"
-    done = videomae("merge", *reversed(outs), "-o", joined)
+    done = videomae("merge", *reversed(outs), "-o", joined, fresh=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == f"videomae: 36 files from 3 outputs in {joined}, 4 of them failed\n"
     expected = [
@@ -225,7 +242,7 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_changes_while_it_is_read_is_told(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_file_that_changes_while_it_is_read_is_told(videomae: Run, checkpoint: Path, tmp_path: Path) -> None:
     """Somebody is still copying: a fifo-like writer appends all the time."""
     film = write_video(tmp_path / "growing.mp4", count=1800)
     content = film.read_bytes()
@@ -240,8 +257,7 @@ def test_a_file_that_changes_while_it_is_read_is_told(checkpoint: Path, tmp_path
     try:
         while film.stat().st_size == len(content):
             time.sleep(0.01)  # until it has begun
-        command = [sys.executable, "-m", "videomae_cli", "classify", str(film), "--model", str(checkpoint)]
-        done = subprocess.run([*command, "--format", "jsonl"], capture_output=True, text=True)
+        done = videomae("classify", film, "--model", checkpoint, "--format", "jsonl")
     finally:
         writer.kill()
         writer.wait()

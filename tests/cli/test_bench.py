@@ -35,7 +35,7 @@ def test_it_measures_every_engine(videomae: Run, video: Path, checkpoint: Path, 
 
 def test_for_people_it_is_a_table(videomae: Run, checkpoint: Path, tmp_path: Path) -> None:
     store = {"VIDEOMAE_CACHE": str(tmp_path / "cache")}
-    done = videomae("bench", checkpoint, "--rounds", "1", environment=store)
+    done = videomae("bench", checkpoint, "--rounds", "1", environment=store, fresh=True)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[1].split()[:4] == ["engine", "dtype", "clips/s", "speed"]

@@ -109,7 +109,9 @@ def refused(code: int, *arguments: str | Path) -> str:
 
 def test_the_numbers_are_those_of_classify(videomae: Run, moves: Path, tmp_path: Path) -> None:
     out = tmp_path / "measured.json"
-    done = videomae("evaluate", moves, "--model", "camera-motion", "-o", out, "--report", tmp_path / "report")
+    done = videomae(
+        "evaluate", moves, "--model", "camera-motion", "-o", out, "--report", tmp_path / "report", fresh=True
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     options = ["--model", "camera-motion", "--format", "jsonl", "--top-k", "9", "--workers", "1"]

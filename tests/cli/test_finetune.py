@@ -130,7 +130,7 @@ def test_features_are_computed_once(head: Path, recordings: Path, videomae: Run,
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(full: Path, recordings: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_to_the_same_bits(full: Path, recordings: Path, quick_python: str, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     line = command(recordings, "-o", out, "--init", "camera-motion", "--mode", "full", *QUICK)
     for kills in (2,):
@@ -140,7 +140,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(full: Path, recordings: Path, tmp
         process.wait()
     assert not (out / "training.json").read_text().count("finished")
     done = subprocess.run(
-        [*line, "--resume"], env={**os.environ, **SILENT}, capture_output=True, text=True, check=False
+        [quick_python, *line[1:], "--resume"], env={**os.environ, **SILENT}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "going on at step" in done.stderr
@@ -149,9 +149,10 @@ def test_a_killed_run_goes_on_to_the_same_bits(full: Path, recordings: Path, tmp
         assert torch.equal(weights(out)[name], tensor), name
 
 
-def test_ctrl_c_keeps_the_step_and_says_how_to_go_on(recordings: Path, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_the_step_and_says_how_to_go_on(recordings: Path, quick_python: str, tmp_path: Path) -> None:
     out = tmp_path / "stopped"
     line = command(recordings, "-o", out, "--init", "camera-motion", "--mode", "full", *QUICK, "--epochs", "500")
+    line[0] = quick_python
     process = subprocess.Popen(line, env={**os.environ, **SILENT}, stderr=subprocess.PIPE, text=True)
     wait_for_epoch(out, 1, process)
     process.send_signal(signal.SIGINT)
@@ -172,13 +173,15 @@ def wait_for_epoch(out: Path, number: int, process: subprocess.Popen[Any]) -> No
     raise AssertionError("no epoch came")
 
 
-def test_two_processes_train_as_one_with_their_batches_together(recordings: Path, tmp_path: Path) -> None:
+def test_two_processes_train_as_one_with_their_batches_together(
+    recordings: Path, quick_python: str, tmp_path: Path
+) -> None:
     plain = ["--augment-ops", "0", "--drop-path", "0", "--epochs", "2", "--lr", "1e-4", "--workers", "1", "--no-check"]
     common = [recordings, "--init", "camera-motion", "--mode", "full", *plain]
     one = command(*common, "-o", tmp_path / "one", "--batch-size", "6")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     two = [*launcher, *command(*common, "-o", tmp_path / "two", "--batch-size", "3")[1:]]
-    for line in (one, two):
+    for line in ([quick_python, *one[1:]], two):
         done = subprocess.run(line, env={**os.environ, **SILENT}, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     losses = [[e["train_loss"] for e in events(tmp_path / name) if e["event"] == "epoch"] for name in ("one", "two")]

@@ -29,7 +29,7 @@ def test_one_checkpoint_is_described(videomae: Run, checkpoint: Path) -> None:
     assert facts["kind"] == "classification"
     assert facts["labels"][3] == "滑雪"
     assert facts["gflops_per_clip"] > 0
-    text = videomae("models", "camera-motion").stdout
+    text = videomae("models", "camera-motion", fresh=True).stdout
     assert "4 layers" in text
     assert "roll clockwise" in text
 
@@ -47,7 +47,7 @@ def test_convert_writes_what_transformers_and_we_load_alike(videomae: Run, check
     labels = tmp_path / "labels.txt"
     labels.write_text("a\nb\nc\nd\n")
     out = tmp_path / "converted"
-    done = videomae("convert", checkpoint, out, "--labels", labels, "--dtype", "bfloat16")
+    done = videomae("convert", checkpoint, out, "--labels", labels, "--dtype", "bfloat16", fresh=True)
     assert done.returncode == 0, done.stderr
     ours = VideoMAEForVideoClassification.from_pretrained(out)
     theirs = Reference.from_pretrained(out, dtype=torch.float32).eval()

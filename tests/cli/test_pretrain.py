@@ -59,7 +59,9 @@ def test_finetune_and_embed_begin_with_it(encoder: Path, recordings: Path, video
     assert done.returncode == 0, done.stderr
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(encoder: Path, recordings: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_to_the_same_bits(
+    encoder: Path, recordings: Path, quick_python: str, tmp_path: Path
+) -> None:
     out = tmp_path / "killed"
     line = [sys.executable, "-m", "videomae_cli", "pretrain", str(recordings / "train"), "-o", str(out), *TINY, *SHORT]
     process = subprocess.Popen(line, env={**os.environ, **SILENT}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -67,7 +69,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(encoder: Path, recordings: Path, 
     process.send_signal(signal.SIGKILL)
     process.wait()
     done = subprocess.run(
-        [*line, "--resume"], env={**os.environ, **SILENT}, capture_output=True, text=True, check=False
+        [quick_python, *line[1:], "--resume"], env={**os.environ, **SILENT}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert events(out) == events(encoder)

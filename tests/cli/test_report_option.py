@@ -37,8 +37,10 @@ def strips(page: Path) -> int:
     return page.read_text(encoding="utf-8").count('<script type="text/plain" id="p')
 
 
-def start(archive: Path, checkpoint: Path, folder: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "videomae_cli", "classify", str(archive), "--model", str(checkpoint)]
+def start(
+    archive: Path, checkpoint: Path, folder: Path, *options: str, python: str = sys.executable
+) -> subprocess.Popen[str]:
+    command = [python, "-m", "videomae_cli", "classify", str(archive), "--model", str(checkpoint)]
     return subprocess.Popen(
         [
             *command,
@@ -66,9 +68,11 @@ def kept(folder: Path) -> int:
         return 0
 
 
-def test_killed_and_resumed_the_report_shows_every_file(archive: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_the_report_shows_every_file(
+    archive: Path, checkpoint: Path, quick_python: str, tmp_path: Path
+) -> None:
     (tmp_path / "whole").mkdir()
-    process = start(archive, checkpoint, tmp_path / "whole")
+    process = start(archive, checkpoint, tmp_path / "whole", python=quick_python)
     process.communicate(timeout=60)
     assert process.returncode == 1  # of those that are no films
     whole = tmp_path / "whole" / "r.html"
@@ -87,7 +91,7 @@ def test_killed_and_resumed_the_report_shows_every_file(archive: Path, checkpoin
     assert process.returncode == -signal.SIGKILL
     assert 5 <= kept(folder) < COUNT
     assert {file.name for file in folder.iterdir()} == {"o.jsonl.partial"}
-    process = start(archive, checkpoint, folder, "--resume")
+    process = start(archive, checkpoint, folder, "--resume", python=quick_python)
     process.communicate(timeout=60)
     assert process.returncode == 1
     assert (folder / "r.html").read_bytes() == whole.read_bytes()
@@ -95,12 +99,12 @@ def test_killed_and_resumed_the_report_shows_every_file(archive: Path, checkpoin
     assert {file.name for file in folder.iterdir()} == {"o.jsonl", "r.html"}
     # Complete: nothing to do, and the report stays what it is.
     before = (folder / "r.html").stat().st_mtime_ns
-    process = start(archive, checkpoint, folder, "--resume")
+    process = start(archive, checkpoint, folder, "--resume", python=quick_python)
     process.communicate(timeout=60)
     assert (folder / "r.html").stat().st_mtime_ns == before
     # Asked for afterwards, it is made of the records: without pictures, but of all files.
     (folder / "r.html").unlink()
-    process = start(archive, checkpoint, folder, "--resume")
+    process = start(archive, checkpoint, folder, "--resume", python=quick_python)
     process.communicate(timeout=60)
     assert (len(entries(folder / "r.html")), strips(folder / "r.html")) == (COUNT, 0)
 

@@ -306,7 +306,7 @@ def colours(page: Path) -> dict[str, str]:
 
 @pytest.mark.skipif(find_chromium() is None, reason="no chromium: apt-get install chromium")
 def test_the_map_of_an_archive_in_a_browser(videomae: Run, table: Path, tmp_path: Path) -> None:
-    done = videomae("map", table, "-o", tmp_path / "map.html", cwd=table.parent)
+    done = videomae("map", table, "-o", tmp_path / "map.html", cwd=table.parent, fresh=True)
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.startswith(f"videomae: 11 videos in {tmp_path}/map.html: PCA, ")
     assert done.stderr.endswith("; 1 file without a vector left out\n")

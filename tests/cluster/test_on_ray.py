@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hubserver import LocalHub
-from objectstore import ObjectStore, start_store
+from objectstore import ObjectStore
 from raycluster import ENVIRONMENT, STORE_BYTES, kill_one, ray_cluster, spilled, start, wait_for_pieces
 from samples import Run, make_checkpoint, write_video
 
@@ -26,21 +26,14 @@ CLIP_BYTES = 16 * 128 * 128 * 3
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory, store: ObjectStore) -> Iterator[Any]:
+def cluster(tmp_path_factory: pytest.TempPathFactory, s3_server: ObjectStore) -> Iterator[Any]:
     """Its workers know the object store and have a cache of their own, but no hub."""
     with pytest.MonkeyPatch.context() as patch:
         cache = str(tmp_path_factory.mktemp("cache"))
-        for name, value in {**ENVIRONMENT, **store.environment, "VIDEOMAE_CACHE": cache}.items():
+        for name, value in {**ENVIRONMENT, **s3_server.environment, "VIDEOMAE_CACHE": cache}.items():
             patch.setenv(name, value)
         with ray_cluster() as running:
             yield running
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[ObjectStore]:
-    made, server = start_store()
-    yield made
-    server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,8 @@ from typing import IO, Any
 from videomae_cli.errors import DecoderCrashError, DecodeTimeoutError, DependencyError, VideoError, VideoMAEError
 
 _LENGTH = struct.Struct("<Q")
+# The program that decodes. The tests have one that need not import torch first.
+INTERPRETER = sys.executable
 # Importing torch on a loaded machine is slow; this only ends what would never start.
 _START_SECONDS = 120.0
 _BOOT = "import sys; sys.path[:] = {path!r}; from videomae_cli.video.worker import serve; serve({debug!r}, {warm!r}, {threads!r})"
@@ -45,7 +47,7 @@ class WorkerProcess:
         boot = _BOOT.format(path=[package_home, *path], debug=self._debug, warm=warm, threads=self._threads)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", boot],
+                [INTERPRETER, "-c", boot],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=None if self._debug else subprocess.DEVNULL,

@@ -1,0 +1,217 @@
+"""Processes that need not import torch: forked from one that has.
+
+A command in a fresh interpreter spends seconds on importing torch, in its own process and again in the one that decodes
+for it, and the tests start hundreds. `ForkServer` imports once what is slow to import. Its `python` is a program that takes
+Python's arguments (`-m` and `-c` only) and has the server fork: the child has its own arguments, environment, folder and
+standard streams, `python` passes on signals, and ends as the child ends. Where forking is no good, because a variable
+is set that is read while Python starts or torch is imported, `python` is Python.
+
+What is about starting, importing, being killed or limited is tested with fresh interpreters: `sys.executable`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+# Read by Python, or by a library while it is imported: too late for a child of the server. Nothing that cv2 and transformers
+# set themselves when tests import them (LD_LIBRARY_PATH, TORCHINDUCTOR_CACHE_DIR): after that, nothing would be forked.
+EARLY = (
+    "PYTHON",
+    "LC_",
+    "LANG",
+    "LD_PRELOAD",
+    "OMP_",
+    "MKL_",
+    "OPENBLAS_",
+    "KMP_",
+    "GOMP_",
+    "TORCH_",
+    "PYTORCH",
+    "MPL",
+)
+# Slow to import, and these start no thread and look at no variable but those above. Optimizers import torch's compiler.
+IMPORTED = ("torch", "torch._dynamo", "torch.utils.checkpoint", "safetensors.torch", "matplotlib.figure")
+
+# No site-packages and few imports: it starts in some 20 ms. It closes its streams once the child has them, so that
+# whoever reads them sees when the child closes them. Killed, it takes the child along: the server sees that it is gone.
+_PYTHON = r"""#!{executable} -IS
+import os, sys
+def fresh():
+    os.execv({executable!r}, [{executable!r}, *sys.argv[1:]])
+environment = dict(os.environ)
+early = {{name: value for name, value in environment.items() if name.startswith({early!r})}}
+if early != {expected!r} or sys.argv[1:2] not in (["-m"], ["-c"]):
+    fresh()
+import json, signal, socket
+passed_on = {{signal.SIGINT, signal.SIGTERM, signal.SIGHUP}}
+signal.pthread_sigmask(signal.SIG_BLOCK, passed_on)
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+request = json.dumps([sys.argv[1:], environment, os.getcwd()]).encode()
+socket.send_fds(server, [len(request).to_bytes(8, "little")], [0, 1, 2])
+server.sendall(request)
+answers = server.makefile("rb")
+child = int(answers.readline())
+def pass_on(number, frame):
+    try:
+        os.kill(child, number)
+    except ProcessLookupError:
+        pass  # it has ended, and says so next
+for number in passed_on:
+    signal.signal(number, pass_on)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, passed_on)
+for place in (0, 1, 2):
+    os.close(place)
+code = int(answers.readline())
+if code < 0:
+    import resource
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if -code != signal.SIGKILL:
+        signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
+
+
+class ForkServer:
+    """The process to fork from. A context manager; `python` is the program to start instead of `sys.executable`."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="fork-"))
+        self.python = self._folder / "python"
+        self._address = self._folder / "socket"
+        early = {name: value for name, value in os.environ.items() if name.startswith(EARLY)}
+        program = _PYTHON.format(executable=sys.executable, early=EARLY, expected=early, address=str(self._address))
+        self.python.write_text(program, encoding="utf-8")
+        self.python.chmod(0o755)
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, str(self._address), str(self.python)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> ForkServer:
+        deadline = time.monotonic() + 120
+        while not self._address.exists():
+            assert self._process.poll() is None, "the server does not start"
+            assert time.monotonic() < deadline, "the server does not start"
+            time.sleep(0.02)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None
+        ended = self._process.poll()
+        self._process.stdin.close()  # it ends with that
+        self._process.wait(20)
+        shutil.rmtree(self._folder)
+        assert ended is None, f"the server ended with {ended}"
+
+
+def serve(address: str, python: str) -> Callable[[], object]:
+    """The server's life: fork for whoever asks, and tell how the child ended. Returns in the children, what they run."""
+    sys.path.pop(0)  # the folder of this file
+    sys.executable = python  # for what the children start
+    for name in IMPORTED:
+        importlib.import_module(name)
+    assert len(list(Path("/proc/self/task").iterdir())) == 1, "a process with threads must not fork"
+    gc.collect()
+    gc.freeze()  # a collection in a child would copy every page
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address + ".new")
+    listener.listen(64)
+    Path(address + ".new").rename(address)
+    children: dict[int, tuple[int, socket.socket]] = {}  # the handle of a process: its number, and who waits for it
+    killed: set[int] = set()
+    while True:
+        callers = {waiting: number for number, waiting in children.values() if number not in killed}
+        ready, _, _ = select.select([0, listener, *children, *callers], [], [])
+        for handle in children.keys() & ready:
+            number, waiting = children.pop(handle)
+            killed.discard(number)
+            code = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+            os.close(handle)
+            callers.pop(waiting, None)
+            with contextlib.suppress(OSError):
+                waiting.sendall(b"%d\n" % code)
+            waiting.close()
+        for waiting in callers.keys() & ready:
+            os.kill(callers[waiting], signal.SIGKILL)  # nobody waits any more: `python` has been killed
+            killed.add(callers[waiting])
+        if 0 in ready:
+            for number, _ in children.values():
+                os.kill(number, signal.SIGKILL)
+            os._exit(0)
+        if listener in ready:
+            waiting, _ = listener.accept()
+            request, places = _ask(waiting)
+            child = os.fork() if request else None
+            if child == 0:
+                for place, there in enumerate(places):
+                    os.dup2(there, place)
+                for handle, (_, other) in children.items():
+                    os.close(handle)
+                    other.close()
+                listener.close()
+                waiting.close()
+                os.closerange(min(places), max(places) + 1)
+                return _become(*request)
+            for place in places:
+                os.close(place)
+            if child is None:
+                waiting.close()
+                continue
+            children[os.pidfd_open(child)] = child, waiting
+            with contextlib.suppress(OSError):  # it may be gone, which is seen next time round
+                waiting.sendall(b"%d\n" % child)
+
+
+def _ask(waiting: socket.socket) -> tuple[list[Any], list[int]]:
+    """What a caller wants, and its streams. Nothing where it was killed before it had said so."""
+    places: list[int] = []
+    try:
+        size, places, _, _ = socket.recv_fds(waiting, 8, 3)
+        with waiting.makefile("rb") as file:
+            request: list[Any] = json.loads(file.read(int.from_bytes(size, "little")))
+    except (OSError, ValueError):
+        return [], places
+    return (request if len(places) == 3 else []), places
+
+
+def _become(arguments: list[str], environment: dict[str, str], folder: str) -> Callable[[], object]:
+    """What a fresh Python does with these: `-m module arguments`, or `-c code arguments`."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    how, what, *rest = arguments
+    sys.argv = [how, *rest]
+    if how == "-m":
+        sys.path.insert(0, folder)
+        return lambda: runpy.run_module(what, run_name="__main__", alter_sys=True)
+    sys.path.insert(0, "")
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    return lambda: exec(what, main.__dict__)
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])()
