@@ -24,7 +24,7 @@ from videomae_cli.assembly import (
     with_hints,
 )
 from videomae_cli.cluster.weights import Parcel
-from videomae_cli.errors import ClusterError, VideoMAEError
+from videomae_cli.errors import CheckpointError, ClusterError, ConfigError, VideoMAEError
 from videomae_cli.jobs import Settings
 from videomae_cli.video import Decoder, FoundVideo, SamplingSpec
 
@@ -58,13 +58,17 @@ class ModelSpec:
         torch.set_num_threads(self.threads)
         engine = self.request.pick_engine()
         source = self.parcel.unpack()
+        model: Classifier | Embedder
         with Decoder() as decoder:
             calibrate = calibration_on(self.sample, self.sampling, decoder)
-            model: Classifier | Embedder
-            if isinstance(self.request, ClassifierRequest):
-                model, hints = make_classifier(source, self.request, engine, calibrate)
-            else:
-                model, hints = make_embedder(source, self.request, engine, calibrate)
+            try:
+                if isinstance(self.request, ClassifierRequest):
+                    model, hints = make_classifier(source, self.request, engine, calibrate)
+                else:
+                    model, hints = make_embedder(source, self.request, engine, calibrate)
+            except (CheckpointError, ConfigError) as error:
+                # Of the checkpoint that was named, not of the copy of it here.
+                raise type(error)(str(error).replace(str(source.path), self.parcel.origin)) from None
         spec = with_hints(self.sampling, hints)
         if not isinstance(self.request, ClassifierRequest):
             model.pooling.check(model.model.config, crops=spec.resolved_crops)  # type: ignore[union-attr]

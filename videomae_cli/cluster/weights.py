@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from videomae_cli.engines.store import kept, store_folder
 from videomae_cli.errors import CheckpointError, ClusterError, OutputError
 from videomae_cli.hub import ResolvedSource
+from videomae_cli.hub.layout import CONFIG_FILES, shards_of, weight_files
 
 # Bytes that travel as one object.
 _CHUNK = 256 * 2**20
@@ -25,11 +26,12 @@ _WAIT_SECONDS = 1800.0
 
 @dataclass(frozen=True)
 class Parcel:
-    """A packed checkpoint. name, revision: as records call it; key: the digest of its files; single: its name where it is
+    """A packed checkpoint. name, revision: as records call it; origin: where it was; key: the digest of its files; single: its name where it is
     one file and no folder; files: each name with the objects that hold its bytes."""
 
     name: str
     revision: str | None
+    origin: str
     key: str
     single: str | None
     files: tuple[tuple[str, tuple[Any, ...]], ...]
@@ -62,11 +64,9 @@ def pack(source: ResolvedSource) -> Parcel:
     """Put a checkpoint's files into the object store of a cluster that is connected. Raises CheckpointError."""
     import ray
 
-    from videomae_cli.model import checkpoint_files
-
     digest, files = hashlib.sha256(), []
     try:
-        for path in checkpoint_files(source.path):
+        for path in _files(source.path):
             chunks = []
             digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
             with path.open("rb") as file:
@@ -77,4 +77,18 @@ def pack(source: ResolvedSource) -> Parcel:
     except OSError as error:
         raise CheckpointError(f"can't read the checkpoint {source.path}: {error.strerror or error}") from None
     single = None if source.path.is_dir() else source.path.name
-    return Parcel(source.name, source.revision, digest.hexdigest()[:32], single, tuple(files))
+    return Parcel(source.name, source.revision, str(source.path), digest.hexdigest()[:32], single, tuple(files))
+
+
+def _files(path: Path) -> list[Path]:
+    """All files that loading a model directory or a weights file reads. What an index names elsewhere is not among them:
+    who loads it says that it is refused."""
+    folder = path if path.is_dir() else path.parent
+    if path.is_dir():
+        names = weight_files(path)
+    else:
+        names = [path.name, *(shards_of(path) if path.name.endswith(".index.json") else [])]
+    if not names:
+        raise CheckpointError(f"{path} has no weights; expected model.safetensors or pytorch_model.bin")
+    there = [folder / name for name in (*names, *CONFIG_FILES) if Path(name).name == name]
+    return [file for file in there if file.is_file()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from videomae_cli.model.checkpoints import checkpoint_files
 from videomae_cli.model.config import VideoMAEConfig
 from videomae_cli.model.convert import convert
 from videomae_cli.model.describe import ModelDescription, clip_gflops, describe
@@ -26,7 +25,6 @@ __all__ = [
     "VideoMAEForPreTraining",
     "VideoMAEForVideoClassification",
     "VideoMAEModel",
-    "checkpoint_files",
     "clip_gflops",
     "convert",
     "describe",

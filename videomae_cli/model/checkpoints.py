@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 
 from videomae_cli.errors import CheckpointError
-from videomae_cli.hub.layout import CONFIG_FILES
 
 WEIGHT_FILES = (
     "model.safetensors",
@@ -75,16 +74,6 @@ def find_weights(directory: Path) -> Path:
     raise CheckpointError(f"{directory} has no weights; expected {' or '.join(WEIGHT_FILES[::2])}")
 
 
-def checkpoint_files(path: Path) -> list[Path]:
-    """All files that loading a model directory or a weights file reads: to carry it elsewhere. Raises CheckpointError."""
-    folder = path if path.is_dir() else path.parent
-    weights = find_weights(path) if path.is_dir() else path
-    files = [weights]
-    if weights.name.endswith(".index.json"):
-        files += [folder / name for name in _shard_names(weights)]
-    return files + [folder / name for name in CONFIG_FILES if (folder / name).is_file()]
-
-
 def read_weights(path: Path) -> RawTensors:
     """All tensors of a weights file, an index of shards, or a model directory. Raises CheckpointError."""
     if path.is_dir():
@@ -98,31 +87,20 @@ def read_weights(path: Path) -> RawTensors:
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    for name in _shard_names(index):
-        tensors.update(read_weights(index.parent / name).tensors)
-    for tensor in _weight_map(index):
-        if tensor not in tensors:
-            raise CheckpointError(f"{index} promises the tensor {tensor!r}, but no shard holds it")
-    return tensors
-
-
-def _weight_map(index: Path) -> dict[str, str]:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise CheckpointError(f"{index} has no weight_map from tensors to files")
-    return weight_map
-
-
-def _shard_names(index: Path) -> list[str]:
-    """The files that an index names, all of them there and beside it."""
-    names = sorted(set(_weight_map(index).values()))
-    for name in names:
+    tensors: dict[str, Tensor] = {}
+    for name in sorted(set(weight_map.values())):
         if Path(name).name != name or name.endswith(".index.json"):
             raise CheckpointError(f"{index} names {name!r}, which is no weights file beside it")
         if not (index.parent / name).is_file():
             raise CheckpointError(f"{index.parent} lacks the shard {name} that {index.name} names")
-    return names
+        tensors.update(read_weights(index.parent / name).tensors)
+    for tensor in weight_map:
+        if tensor not in tensors:
+            raise CheckpointError(f"{index} promises the tensor {tensor!r}, but no shard holds it")
+    return tensors
 
 
 def _check_file(path: Path) -> None:
