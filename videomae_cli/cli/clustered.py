@@ -96,13 +96,20 @@ class ClusterCommand:
             self.output, vectors=vectors, format=self.format, resume=self.resume, overwrite=self.overwrite
         )
         with self._connected(connect) as cluster:
-            workers = cluster.workers(self.options.num_workers, self.options.gpus_per_worker)
+            workers = cluster.workers(self.options.num_workers, self._gpus)
             if self.dry_run:
                 spec = self._spec(workers)
                 self._say_plan(cluster, workers, spec)
                 return
             with output:
                 self._work(output, cluster, workers)
+
+    @property
+    def _gpus(self) -> float | None:
+        """GPUs a worker, as asked for: none for a model that is to run elsewhere."""
+        if self.options.gpus_per_worker is None and self.request.device in ("cpu", "mps"):
+            return 0.0
+        return self.options.gpus_per_worker
 
     @contextmanager
     def _connected(self, connect: Callable[..., Any]) -> Iterator[Cluster]:
@@ -123,7 +130,7 @@ class ClusterCommand:
         request = self.request
         if request.device == "auto":
             request = replace(request, device=workers.device)
-        elif (request.device == "cpu") != (workers.gpus == 0):
+        elif (request.device == "cuda") != (workers.gpus > 0):
             raise OptionError(f"--device {request.device} does not go with {workers.gpus:g} GPUs a worker")
         source = bring(request.name, request.revision)
         sample = spread(self.inputs.everything, _CALIBRATED_FILES) if request.dtype == "int8" else []
@@ -164,7 +171,7 @@ class ClusterCommand:
             console.note(f"{done} of {plan.files} files are done already")
         told = _Told(BatchProgress(plan.files, done=done))
         try:
-            with terminable(), told.progress.shown("plain" if self.progress == "plain" else "none", None):
+            with terminable(), told.progress.shown("none" if self._bars else self.progress, consoles()[1]):
                 failed = job.run(past, told)
         except KeyboardInterrupt as error:
             kept = f"{past.done(plan)} of {plan.files} files are kept in {output.kept}; --resume goes on from them"

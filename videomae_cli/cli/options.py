@@ -135,7 +135,11 @@ Exclude = Annotated[
     typer.Option(help="No files or folders whose name or path matches. May be repeated.", metavar="PATTERN"),
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Processes that decode ahead of the model. Default: one a core, at most 16.")
+    int | None,
+    typer.Option(
+        min=1,
+        help="Processes that decode ahead of the model. Default: one a core, at most 16; on a cluster one a core.",
+    ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an output that an earlier run did not complete.")]
 Overwrite = Annotated[
