@@ -7,7 +7,7 @@ whole command. Also over 8 films: the difference is what a film costs, the rest 
 
     python benchmarks/cluster.py memory [--films 200]
 
-A job whose clips are many times the object store (100 MB), and whose model is slower than decoding: the memory of all
+A job whose clips are many times the object store (256 MB), and whose model is slower than decoding: the memory of all
 processes of the cluster as it goes, and whether anything went to the disk.
 
     python benchmarks/cluster.py rates
@@ -43,6 +43,7 @@ from typing import Any
 
 from pipeline import make_film  # beside this file
 
+STORE_BYTES = 256 * 2**20
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "HF_HUB_OFFLINE": "1"}
 
 
@@ -93,7 +94,7 @@ def memory(arguments: argparse.Namespace, scratch: Path) -> None:
     config = VideoMAEConfig(hidden_size=384, num_hidden_layers=12, num_attention_heads=6, intermediate_size=1536)
     VideoMAEForVideoClassification(config).save_pretrained(scratch / "small")
     films = make_archive(scratch / "films", arguments.films, seconds=10.0)
-    with ray_cluster(num_cpus=2, object_store_memory=100 * 2**20) as cluster:
+    with ray_cluster(num_cpus=2, object_store_memory=STORE_BYTES) as cluster:
         address = cluster.address
         command = [sys.executable, "-m", "videomae_cli", "embed", str(films), "-m", str(scratch / "small")]
         command += ["-o", str(scratch / "out") + "/", "--clips", "2", "--cluster", "ray", "--address", address]
@@ -105,7 +106,7 @@ def memory(arguments: argparse.Namespace, scratch: Path) -> None:
             print(f"{time.perf_counter() - started:.0f} s: {used} MB in all processes of Ray's and ours", flush=True)
         spilled = list(Path(cluster.head_node.get_session_dir_path()).glob("ray_spilled_objects*"))
         print(
-            f"{arguments.films * 2} clips of 2.4 MB through a store of 100 MB; {len(spilled)} stores were full and wrote to the disk"
+            f"{arguments.films * 2} clips of 2.4 MB through a store of {STORE_BYTES / 2**20:.0f} MB; {len(spilled)} stores were full and wrote to the disk"
         )
 
 

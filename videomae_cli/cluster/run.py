@@ -116,7 +116,8 @@ class ClusterJob:
             fn_constructor_kwargs={"work": inference},
             num_cpus=WAITING_CPUS,
             num_gpus=self.workers.gpus or None,
-            compute=ActorPoolStrategy(size=min(self.workers.count, len(tasks))),
+            # One group in hand and one that is on its way: more would only lie in the object store.
+            compute=ActorPoolStrategy(size=min(self.workers.count, len(tasks)), max_tasks_in_flight_per_actor=2),
         )
         for table in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield from reports(table)
