@@ -19,7 +19,7 @@ from videomae_cli.cli.inputs import Inputs
 from videomae_cli.cli.interrupts import terminable
 from videomae_cli.cli.progress import BatchProgress
 from videomae_cli.cli.transfers import bring
-from videomae_cli.errors import OptionError
+from videomae_cli.errors import OptionError, VideoMAEError
 from videomae_cli.video import SamplingSpec
 from videomae_cli.writers import VectorLayout
 
@@ -174,8 +174,9 @@ class ClusterCommand:
             with terminable(), told.progress.shown("none" if self._bars else self.progress, consoles()[1]):
                 failed = job.run(past, told)
         except KeyboardInterrupt as error:
-            kept = f"{past.done(plan)} of {plan.files} files are kept in {output.kept}; --resume goes on from them"
-            raise type(error)(f"interrupted: {kept}") from None
+            raise type(error)("interrupted" + _kept(": ", past.done(plan), plan, output)) from None
+        except VideoMAEError as error:
+            raise type(error)(str(error) + _kept("; ", past.done(plan), plan, output)) from error
         self._summarise(plan, failed, output)
 
     @property
@@ -242,6 +243,12 @@ class _Told:
         for path, text, bad in report.notes:
             (console.error if bad else console.note)(named(path, text))
         self.progress.advance_many(report.stop - report.first, views=report.views, failed=report.failed.total())
+
+
+def _kept(comma: str, done: int, plan: Plan, output: Output) -> str:
+    if not done:
+        return ""
+    return f"{comma}{done} of {plan.files} files are kept in {output.kept}; --resume goes on from them"
 
 
 def _say_waiting(workers: Workers) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -51,6 +52,7 @@ def decode_tasks(batch: Any, *, work: DecodingWork) -> Iterator[Any]:
 def _give_back() -> None:
     """Return memory that an earlier task freed: glibc keeps what arrays of many megabytes leave behind, some 40 MB more
     with every task."""
+    gc.collect()
     with contextlib.suppress(OSError, AttributeError, TypeError):  # other systems' libraries have no such function
         ctypes.CDLL(None).malloc_trim(0)
 

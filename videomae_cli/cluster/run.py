@@ -72,8 +72,7 @@ class ClusterJob:
         except Exception as error:
             raise _told(error) from error
         raise ClusterError(
-            f"the cluster lost {len(left)} of {self.plan.tasks} tasks again and again: what is done is kept in "
-            f"{self.output.kept}, and --resume goes on from it"
+            f"the cluster lost {len(left)} of {self.plan.tasks} tasks again and again, whatever was tried"
         )
 
     def _through(self, tasks: Sequence[int], lists: tuple[Any, ...]) -> Iterator[PieceReport]:
