@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,6 +16,8 @@ from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo
 
 # Files of one object of the list: a task fetches one such object, or two.
 LIST_CHUNK = 8192
+# Of glibc's mallopt (malloc.h).
+_MMAP_THRESHOLD, _ARENA_MAX = -3, -8
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def put_lists(found: Sequence[FoundVideo]) -> tuple[Any, ...]:
 
 def decode_tasks(batch: Any, *, work: DecodingWork) -> Iterator[Any]:
     """A function of Ray Data: rows with the number of a `task` -> a table of one row for each group of its files."""
-    _give_back()
+    _return_memory()
     enter(work.home)
     for number in batch.column("task").to_pylist():
         files = work.plan.task_files(number)
@@ -49,12 +50,14 @@ def decode_tasks(batch: Any, *, work: DecodingWork) -> Iterator[Any]:
             yield to_table(group)
 
 
-def _give_back() -> None:
-    """Return memory that an earlier task freed: glibc keeps what arrays of many megabytes leave behind, some 40 MB more
-    with every task."""
-    gc.collect()
+@lru_cache(maxsize=1)
+def _return_memory() -> None:
+    """Have glibc return large arrays to the system as they are freed. By default what several threads allocate and free
+    stays with the process in pieces: some 30 MB more with every task, for as long as the job runs."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # other systems' libraries have no such function
-        ctypes.CDLL(None).malloc_trim(0)
+        library = ctypes.CDLL(None)
+        library.mallopt(_MMAP_THRESHOLD, 2**20)
+        library.mallopt(_ARENA_MAX, 1)
 
 
 def groups(first: int, videos: Sequence[FoundVideo], work: DecodingWork) -> Iterator[Group]:
