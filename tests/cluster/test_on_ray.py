@@ -215,6 +215,7 @@ def test_a_dry_run_tells_the_plan(cluster: Any, archive: Path, checkpoint: Path,
         (("--cluster", "spark"), 2, "unknown cluster 'spark'"),
         (("--address", "local"), 2, "give --cluster ray too"),
         (("--num-workers", "2"), 2, "give --cluster ray too"),
+        (("-o", "s3://bucket/out/"), 2, "one machine writes to its disk"),
     ],
 )
 def test_wrong_options_are_one_line(

@@ -82,6 +82,7 @@ def classify(
     on = ClusterOptions(
         kind=cluster, address=address, num_workers=num_workers, gpus_per_worker=gpus_per_worker, shard_files=shard_files
     )
+    on.check_output(output)
     file = Path(output) if output is not None else None
     chosen = pick_format(format, file) if on.kind is None else "parquet"
     spec = sampling_spec(

@@ -20,6 +20,7 @@ from videomae_cli.cli.interrupts import terminable
 from videomae_cli.cli.progress import BatchProgress
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.storage import is_address
 from videomae_cli.video import SamplingSpec
 from videomae_cli.writers import VectorLayout
 
@@ -57,6 +58,11 @@ class ClusterOptions:
                     raise OptionError(f"{name} is of a cluster: give --cluster ray too")
         elif self.kind not in KINDS:
             raise OptionError(f"unknown cluster {self.kind!r}: choose {' or '.join(KINDS)}")
+
+    def check_output(self, output: str | None) -> None:
+        """Raise OptionError where one machine is to write what only a cluster writes."""
+        if self.kind is None and output is not None and is_address(output):
+            raise OptionError(f"one machine writes to its disk, not to {output}: give a file, or --cluster ray too")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,6 +100,7 @@ def embed(
     on = ClusterOptions(
         kind=cluster, address=address, num_workers=num_workers, gpus_per_worker=gpus_per_worker, shard_files=shard_files
     )
+    on.check_output(output)
     if storage not in ("float32", "float16"):
         raise OptionError(f"unknown storage {storage!r}: choose float32 or float16")
     spec = sampling_spec(
