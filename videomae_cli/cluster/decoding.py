@@ -53,7 +53,7 @@ def decode_tasks(batch: Any, *, work: DecodingWork) -> Iterator[Any]:
 @lru_cache(maxsize=1)
 def _return_memory() -> None:
     """Have glibc return large arrays to the system as they are freed. By default what several threads allocate and free
-    stays with the process in pieces: some 30 MB more with every task, for as long as the job runs."""
+    stays with the process in pieces, more with every task, for as long as the job runs (`benchmarks/cluster.py memory`)."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # other systems' libraries have no such function
         library = ctypes.CDLL(None)
         library.mallopt(_MMAP_THRESHOLD, 2**20)

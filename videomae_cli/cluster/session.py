@@ -12,7 +12,7 @@ from typing import Any
 
 from videomae_cli.errors import ClusterError, DependencyError, OptionError
 
-# Files and actors of Ray's own are told in its own words; a user of ours gets a line.
+# How long a cluster may take to take a connection.
 _KNOCK_SECONDS = 10.0
 _INSTALL = "pip install 'videomae-cli[ray]'"
 
@@ -97,7 +97,7 @@ class Cluster:
 
 
 @contextmanager
-def connect(address: str, *, debug: bool = False, local_options: dict[str, Any] | None = None) -> Iterator[Cluster]:
+def connect(address: str, *, debug: bool = False) -> Iterator[Cluster]:
     """The cluster at an address while the block runs. address: "auto", the one that this machine belongs to
     (RAY_ADDRESS, or one that was started here); "local", one of this machine's cores that ends with the block;
     HOST:PORT or ray://HOST:PORT.
@@ -109,7 +109,7 @@ def connect(address: str, *, debug: bool = False, local_options: dict[str, Any] 
         address = os.environ.get("RAY_ADDRESS") or address
     if address not in ("auto", "local"):
         _knock(address)
-    options: dict[str, Any] = {"include_dashboard": False, **(local_options or {})} if address == "local" else {}
+    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
         with nullcontext() if debug else _silence():
             ray.init(
