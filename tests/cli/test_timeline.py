@@ -114,6 +114,17 @@ def test_elan_is_read_by_a_real_parser(film: Path, tmp_path: Path) -> None:
     assert document.get_linked_files()[0]["MEDIA_URL"] == film.absolute().as_uri()
 
 
+def test_elan_documents_in_a_folder_lead_to_their_videos(film: Path, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    copy = tmp_path / "clips" / "take #1 50%.mp4"
+    copy.symlink_to(film)
+    assert invoke(tmp_path / "clips", "--end", "3", "--format", "elan", "-o", f"{tmp_path}/ann/").exit_code == 0
+    assert invoke(copy, "--end", "3", "-o", tmp_path / "one.eaf").exit_code == 0
+    for document in (tmp_path / "ann" / "take #1 50%.eaf", tmp_path / "one.eaf"):
+        relative = pympi.Elan.Eaf(str(document)).get_linked_files()[0]["RELATIVE_MEDIA_URL"]
+        assert (document.parent / relative).absolute().samefile(copy)
+
+
 HOSTILE = {
     "path": "/a/b <&> ü.mp4",
     "multi_label": True,

@@ -73,8 +73,8 @@ def open_timeline_target(format: str, output: str | None, *, resume: bool, overw
     return DocumentTarget(path, format, overwrite=overwrite)
 
 
-def render(format: str, record: Record) -> bytes:
-    """A record as a document of its own."""
+def render(format: str, record: Record, folder: Path | None = None) -> bytes:
+    """A record as a document of its own, which will lie in `folder`."""
     if format == "png":
         from videomae_cli.pictures.timeline_chart import timeline_chart
 
@@ -82,7 +82,7 @@ def render(format: str, record: Record) -> bytes:
     if format == "elan":
         from videomae_cli.writers.elan import eaf
 
-        return eaf(record).encode("utf-8")
+        return eaf(record, folder).encode("utf-8")
     from videomae_cli.writers import subtitles
 
     text = subtitles.srt(record) if format == "srt" else subtitles.vtt(record)
@@ -134,7 +134,8 @@ class DocumentTarget:
     def append(self, record: Record, seconds: float | None = None) -> None:
         if not has_content(record):
             return
-        document = render(self._format, record)
+        place = None if self._output is None or is_special(self._output) else self._output.parent
+        document = render(self._format, record, place)
         if self._output is None:
             sink = standard_output(self._format)
             try:
@@ -200,7 +201,7 @@ class DocumentFolderTarget(FileTarget):
             except OSError as error:
                 raise OutputError(f"can't make the folder {file.parent}: {error.strerror}") from None
             with whole_file(file) as sink:
-                sink.write(render(self._format, record))
+                sink.write(render(self._format, record, file.parent))
         super().append({**record, "file": printable(name) if name else None})
 
 

@@ -6,9 +6,10 @@ has a dependent tier with the scores.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -25,11 +26,15 @@ _MIME = {
     ".mkv": "video/x-matroska",
     ".webm": "video/webm",
 }
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _TIER, _SCORES = "videomae", "videomae scores"
 
 
-def eaf(record: Record) -> str:
-    """The document, XML in UTF-8."""
+def eaf(record: Record, folder: Path | None = None) -> str:
+    """Write the segments of one video as an XML document.
+
+    folder: where the document will lie, so that it finds the video by a relative path too; None where nobody knows.
+    """
     root = ET.Element(
         "ANNOTATION_DOCUMENT",
         {
@@ -41,7 +46,7 @@ def eaf(record: Record) -> str:
             "xsi:noNamespaceSchemaLocation": _SCHEMA,
         },
     )
-    _header(root, record)
+    _header(root, record, folder)
     named = [segment for segment in record["segments"] if segment["label"] is not None]
     slots = _time_order(root, named)
     numbers = iter(range(1, 2 * len(named) + 1))
@@ -57,17 +62,51 @@ def eaf(record: Record) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _header(root: ET.Element, record: Record) -> None:
+def _header(root: ET.Element, record: Record, folder: Path | None) -> None:
     header = ET.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
-    path = Path(path_of(record)).absolute()
-    media = {
-        "MEDIA_URL": path.as_uri(),
-        "MIME_TYPE": _MIME.get(path.suffix.lower(), "video/mp4"),
-        "RELATIVE_MEDIA_URL": "./" + path.as_uri().rsplit("/", 1)[-1],
-    }
+    name = path_of(record)
+    media = {"MEDIA_URL": name, "MIME_TYPE": _MIME.get(PurePath(name).suffix.lower(), "video/mp4")}
+    if _ADDRESS.match(name):
+        media["MEDIA_URL"] = xml_text(name)
+    else:
+        path = Path(name).absolute()
+        media["MEDIA_URL"] = media_url(path)
+        # Through links, ".." leads elsewhere than the names suggest; the video itself may well be one.
+        relative = relative_url(path.parent.resolve() / path.name, folder.resolve()) if folder is not None else None
+        if relative is not None:
+            media["RELATIVE_MEDIA_URL"] = relative
     ET.SubElement(header, "MEDIA_DESCRIPTOR", media)
     last = ET.SubElement(header, "PROPERTY", {"NAME": "lastUsedAnnotationId"})
     last.text = str(2 * sum(segment["label"] is not None for segment in record["segments"]))
+
+
+def media_url(path: PurePath) -> str:
+    """Name an absolute path as ELAN does: `file:///` and the path as it is.
+
+    ELAN takes off the prefix and opens the rest, so that an encoded "%20" would be looked for as it stands. Only names
+    that XML can't hold are encoded.
+    """
+    plain = path.as_posix()
+    if not _is_xml(plain):
+        return path.as_uri()
+    return f"file:{plain}" if plain.startswith("//") else f"file:///{plain.lstrip('/')}"
+
+
+def relative_url(path: PurePath, folder: PurePath) -> str | None:
+    """Lead from a folder to a file, both absolute, or None where no way does: from one drive to another."""
+    if path.anchor.lower() != folder.anchor.lower() or not _is_xml(path.as_posix()):
+        return None
+    shared = 1  # the drive, however it is written
+    for ours, theirs in zip(path.parts[1:-1], folder.parts[1:], strict=False):
+        if ours != theirs:
+            break
+        shared += 1
+    ways = [".."] * (len(folder.parts) - shared) or ["."]
+    return "/".join([*ways, *path.parts[shared:]])
+
+
+def _is_xml(text: str) -> bool:
+    return not any(c < " " or "\x7f" <= c < "\xa0" or "\ud800" <= c <= "\udfff" or c in "\ufffe\uffff" for c in text)
 
 
 def _tiers(named: Sequence[Record], *, separate: bool) -> list[tuple[str, str, list[Record]]]:
