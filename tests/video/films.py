@@ -6,6 +6,7 @@ A frame is a grid of 4 x 2 black or white blocks: the bits of its number, most s
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -84,7 +85,7 @@ def write_film(
 
 
 def sequential_frames(path: Path | str, decoder: str) -> list[Frame]:
-    """Every frame of a full decode from the start, by nothing but the decoder itself: the truth."""
+    """Every frame of a full decode from the start, by nothing but the decoder itself, as stored: the truth."""
     return _sequential_opencv(path) if decoder == "opencv" else _sequential_pyav(path)
 
 
@@ -93,6 +94,7 @@ def _sequential_opencv(path: Path | str) -> list[Frame]:
 
     cv2 = load_cv2()
     capture = cv2.VideoCapture(os.fspath(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 2])
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
     result: list[Frame] = []
     misses = 0
     while misses < 300:
@@ -109,8 +111,7 @@ def _sequential_pyav(path: Path | str) -> list[Frame]:
     with av.open(os.fspath(path)) as container:
         for packet in container.demux(container.streams.video[0]):
             for frame in packet.decode():
-                pixels = frame.to_ndarray(format="rgb24")
-                result.append(np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90)))
+                result.append(frame.to_ndarray(format="rgb24"))
     return result
 
 
@@ -151,6 +152,41 @@ def _joined(*sources: Recipe) -> Recipe:
 
 def _rotated(degrees: int, **settings: Any) -> Recipe:
     return _film(setup=lambda stream: stream.set_display_rotation(degrees), **settings)
+
+
+def set_matrix(*matrix: float) -> Callable[[bytearray], None]:
+    """Writes a, b, c, d of a display matrix into the track header of an mp4 or mov."""
+
+    def patch(data: bytearray) -> None:
+        assert data.count(b"tkhd") == 1
+        start = data.find(b"tkhd") + 4
+        # Version 1 has three dates and lengths of eight bytes.
+        at = start + 4 + (32 if data[start] else 20) + 16
+        a, b, c, d = (round(number * 65536) for number in matrix)
+        data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+
+    return patch
+
+
+def turned(*matrix: float, **settings: Any) -> Recipe:
+    """A film with a display matrix."""
+    return _patched(_film(**settings), set_matrix(*matrix))
+
+
+def rewrapped(source: Recipe, suffix: str = ".mp4") -> Recipe:
+    """The packets of a film in another container, which its name decides."""
+
+    def make(path: Path) -> None:
+        first = path.with_name(f"{path.stem}-first{suffix}")
+        source(first)
+        with av.open(str(first)) as film, av.open(str(path), "w") as output:
+            stream = output.add_stream_from_template(film.streams.video[0])
+            for packet in film.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    output.mux(packet)
+
+    return make
 
 
 def _pixel_aspect(ratio: Fraction, **settings: Any) -> Recipe:

@@ -62,7 +62,7 @@ class Capture(Protocol):
         """Decode the next frame and return its time; None if nothing came, which need not be the end."""
 
     def retrieve(self) -> Frame | None:
-        """The frame last grabbed, upright RGB (H, W, 3) uint8."""
+        """The frame last grabbed, as stored: RGB (H, W, 3) uint8."""
 
     def seek(self, seconds: float) -> float | None:
         """Jump so that the frame at `seconds` or one before it comes next; the time of the frame consumed last."""
@@ -96,6 +96,8 @@ class OpenCVCapture:
         self._capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self.threads])
         if not self._capture.isOpened():
             raise DecodeError(f"OpenCV can't open {self._path!r}")
+        # It knows angles only, so that mirrored pictures would come turned.
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
 
     def look_ahead(self) -> None:
         """Decode the first frame, so that the first `grab` finds it done."""
@@ -220,11 +222,9 @@ class PyAVCapture:
         # A size that changes on the way is brought back to the first one, as OpenCV does.
         size = {"width": self._probe.width, "height": self._probe.height}
         try:
-            pixels = self._frame.to_ndarray(format="rgb24", **size)
+            return np.asarray(self._frame.to_ndarray(format="rgb24", **size), dtype=np.uint8)
         except (self._av.FFmpegError, ValueError):
             return None
-        # PyAV counts degrees counter-clockwise, as np.rot90 does.
-        return np.ascontiguousarray(np.rot90(pixels, self._probe.rotation // 90))
 
     def seek(self, seconds: float) -> float | None:
         try:

@@ -19,6 +19,7 @@ from typing import Any
 from videomae_cli.errors import NotAVideoError
 from videomae_cli.video.bitstream import BitstreamCheck
 from videomae_cli.video.native import load_av, native_path
+from videomae_cli.video.orientation import Orientation
 from videomae_cli.video.riff import is_whole
 from videomae_cli.video.transport import is_intact
 
@@ -77,7 +78,7 @@ class Probe:
     fps: float
     declared: int
     duration: float
-    rotation: int
+    orientation: Orientation
     pixel_aspect: Fraction
     start_time: float
     avoid_opencv: str | None
@@ -116,7 +117,7 @@ def probe_video(path: str, meanwhile: Callable[[int], None] | None = None) -> Pr
             fps=_sane_rate(float(rate) if rate else 0.0, index),
             declared=declared if 0 < declared < 2**40 else 0,
             duration=_duration(container, stream),
-            rotation=int(frame.rotation) % 360 if frame is not None else 0,
+            orientation=Orientation.of_frame(frame) if frame is not None else Orientation(),
             pixel_aspect=_pixel_aspect(stream.sample_aspect_ratio),
             start_time=float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0,
             avoid_opencv=_why_not_opencv(container, stream, frame),

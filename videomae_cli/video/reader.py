@@ -41,7 +41,8 @@ class VideoInfo:
 
     decoder: "opencv" or "pyav", and `reason` why not OpenCV; num_frames: how many decode; declared_frames: what the
     header says, 0 for nothing; fps: frames per second on average; duration, start_time: seconds; width, height: pixels
-    of the frames delivered, upright and square.
+    of the frames delivered, upright and square; mirrored, rotation: how stored frames were brought upright, left and
+    right exchanged first and then degrees counter-clockwise.
     """
 
     path: str
@@ -56,6 +57,7 @@ class VideoInfo:
     rotation: int
     start_time: float
     reason: str | None = None
+    mirrored: bool = False
 
 
 class ReadAgainError(Exception):
@@ -111,9 +113,10 @@ class VideoReader:
             width=width,
             height=height,
             codec=probe.codec,
-            rotation=probe.rotation,
+            rotation=probe.orientation.rotation,
             start_time=probe.start_time + self._times[0],
             reason=self._reason,
+            mirrored=probe.orientation.mirrored,
         )
 
     @property
@@ -265,7 +268,7 @@ class VideoReader:
         if frame is None:
             raise DecodeError(f"frame {index} of {self._probe.path!r} could not be converted to RGB")
         self._check_twin(index, frame)
-        return self._square(frame)
+        return self._upright(frame)
 
     def _check_twin(self, index: int, frame: Frame) -> None:
         """OpenCV 4.13 and later leave the last picture in place, and say nothing, when they can't convert a frame
@@ -285,7 +288,7 @@ class VideoReader:
                 truth = other._frame(index)
         except DecodeError:
             return
-        mine = self._square(frame)
+        mine = self._upright(frame)
         same_size = truth.shape == mine.shape
         if same_size and np.abs(truth[::3, ::3].astype(np.int16) - mine[::3, ::3]).mean() <= _TWIN_DIFFERENCE:
             return
@@ -298,10 +301,12 @@ class VideoReader:
         width, height = self._probe.width, self._probe.height
         if self._probe.pixel_aspect != 1:
             width = max(round(width * self._probe.pixel_aspect), 1)
-        return (height, width) if self._probe.rotation in (90, 270) else (width, height)
+        return self._probe.orientation.shown_size(width, height)
 
-    def _square(self, frame: Frame) -> Frame:
-        """Stretch pixels that are not square, and a frame whose size changed on the way, to the file's one size."""
+    def _upright(self, frame: Frame) -> Frame:
+        """Turn a stored frame, and stretch pixels that are not square, and a frame whose size changed on the way, to
+        the file's one size."""
+        frame = self._probe.orientation.apply(frame)
         width, height = self._frame_size()
         if frame.shape[:2] == (height, width):
             return frame

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from videomae_cli.errors import DecodeError, NotAVideoError, VideoNotFoundError
 from videomae_cli.video.native import load_av, load_cv2
+from videomae_cli.video.orientation import Orientation
 
 Frame = npt.NDArray[np.uint8]
 
@@ -121,7 +122,7 @@ class AddressSource:
 
     def picture(self, frame: Any) -> Frame:
         pixels = frame.to_ndarray(format="rgb24", width=self.width, height=self.height)
-        return np.ascontiguousarray(np.rot90(pixels, int(frame.rotation) // 90))
+        return Orientation.of_frame(frame).apply(np.asarray(pixels, dtype=np.uint8))
 
     def close(self) -> None:
         self._container.close()

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from videomae_cli.errors import DecodeError, NotAVideoError
 from videomae_cli.video.native import load_cv2
+from videomae_cli.video.orientation import Orientation
 from videomae_cli.video.probe import PacketIndex, Probe
 
 _ANIMATED = 2
@@ -88,7 +89,7 @@ def probe_webp(path: str) -> Probe:
         fps=1000 * len(starts) / total if total else _DEFAULT_RATE,
         declared=declared,
         duration=total / 1000,
-        rotation=0,
+        orientation=Orientation(),
         pixel_aspect=Fraction(1),
         start_time=0.0,
         avoid_opencv=None,
