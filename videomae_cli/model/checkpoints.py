@@ -5,13 +5,9 @@ Knows files and tensors, not what the tensors mean. Every way a file can be bad 
 
 from __future__ import annotations
 
-import argparse
 import json
-import pickle
+import logging
 import re
-import textwrap
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +19,8 @@ import torch
 from torch import Tensor
 
 from videomae_cli.errors import CheckpointError
+from videomae_cli.model.messages import first_line, shown
+from videomae_cli.model.pickles import PICKLE_START, ZIP_START, Arguments, NumpyArray, Plain, read_pickle
 
 WEIGHT_FILES = (
     "model.safetensors",
@@ -30,14 +28,14 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-# Where training scripts put the weights inside their own dictionary.
+# Where training scripts put the weights inside their own dictionary; their running average goes by many names.
 _WRAPPERS = ("model", "module", "state_dict")
-# How PyTorch names what a pickle asked for and may not have.
-_FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")
-_LONGEST_REASON = 100
-# torch.save writes a zip archive, in old releases a pickle of protocol 2. Other bytes can be read as a pickle too,
-# plain text for instance, but nothing that was meant as one.
-_PICKLE_STARTS = (b"PK", b"\x80")
+_AVERAGED = re.compile(r"(?:^|[_.])(?:ema|swa|averaged?)(?:[_.]|$)")
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.(?:safetensors|bin)$")
+_DEEPEST_WRAPPER = 4
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} has no {path.name}; it is not a model directory") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} can't be read as JSON: {_first_line(error)}") from None
+        raise CheckpointError(f"{path} can't be read as JSON: {first_line(error)}") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no JSON object")
     return content
@@ -71,6 +69,12 @@ def find_weights(directory: Path) -> Path:
     for name in WEIGHT_FILES:
         if (directory / name).is_file():
             return directory / name
+    shards = [path.name for path in sorted(directory.glob("*-of-*")) if _SHARD.search(path.name)]
+    if shards:
+        raise CheckpointError(
+            f"{directory} has the shard {shards[0]} but no index that says what is in which shard "
+            f"({' or '.join(WEIGHT_FILES[1::2])}); fetch it too"
+        )
     raise CheckpointError(f"{directory} has no weights; expected {' or '.join(WEIGHT_FILES[::2])}")
 
 
@@ -80,26 +84,39 @@ def read_weights(path: Path) -> RawTensors:
         path = find_weights(path)
     if path.name.endswith(".index.json"):
         return RawTensors(_read_shards(path))
+    if _SHARD.search(path.name) and not _SHARD.search(path.name)[2] == "00001":  # type: ignore[index]
+        raise CheckpointError(f"{path} is one shard of several; give the directory that holds them all")
+    return _read_file(path)
+
+
+def _read_file(path: Path) -> RawTensors:
     _check_file(path)
-    if path.suffix == ".safetensors":
-        return RawTensors(_read_safetensors(path))
-    return _read_pickle(path)
+    raw = RawTensors(_read_safetensors(path)) if path.suffix == ".safetensors" else _unwrap(read_pickle(path), path)
+    for name, tensor in raw.tensors.items():
+        _check_header(name, tensor, path)
+    return raw
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise CheckpointError(f"{index} has no weight_map from tensors to files")
-    tensors: dict[str, Tensor] = {}
-    for name in sorted(set(weight_map.values())):
+    names = sorted(set(weight_map.values()))
+    for name in names:
         if Path(name).name != name or name.endswith(".index.json"):
-            raise CheckpointError(f"{index} names {name!r}, which is no weights file beside it")
-        if not (index.parent / name).is_file():
-            raise CheckpointError(f"{index.parent} lacks the shard {name} that {index.name} names")
-        tensors.update(read_weights(index.parent / name).tensors)
+            raise CheckpointError(f"{index} names {shown(name)}, which is no weights file beside it")
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise CheckpointError(
+            f"{index.parent} lacks the shard {missing[0]}{more} of the {len(names)} that {index.name} names; fetch it again"
+        )
+    tensors: dict[str, Tensor] = {}
+    for name in names:
+        tensors.update(_read_file(index.parent / name).tensors)
     for tensor in weight_map:
         if tensor not in tensors:
-            raise CheckpointError(f"{index} promises the tensor {tensor!r}, but no shard holds it")
+            raise CheckpointError(f"{index} promises the tensor {shown(tensor)}, but no shard holds it")
     return tensors
 
 
@@ -116,58 +133,76 @@ def _check_file(path: Path) -> None:
         raise CheckpointError(f"{path} is a Git LFS pointer, not the weights; fetch them with 'git lfs pull'")
     if head.lstrip()[:1] == b"<":
         raise CheckpointError(f"{path} is a web page, not weights; download it again")
-    if path.suffix != ".safetensors" and not head.startswith(_PICKLE_STARTS):
+    if path.suffix != ".safetensors" and not head.startswith((ZIP_START, PICKLE_START)):
         raise CheckpointError(f"{path} is no PyTorch checkpoint, nor is it named .safetensors")
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        reason = _first_line(error)
+    except Exception as error:  # beside its own, the library raises what Python and torch make of an odd header
+        reason = first_line(error)
         raise CheckpointError(f"{path} is damaged, cut short or no safetensors file: {reason}") from None
 
 
-def _read_pickle(path: Path) -> RawTensors:
-    try:
-        # Training arguments are stored as a Namespace, which holds values and runs nothing.
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            # What PyTorch warns of (old pickles, archives of code) ends in an error here or doesn't matter.
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # torch.load raises many kinds on bytes that are no checkpoint; none is ours
-        wanted = _FORBIDDEN.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
-        if wanted is not None:
-            raise CheckpointError(
-                f"{path} wants to run code or make objects other than tensors ({wanted.group(1)}), which is refused"
-            ) from None
-        raise CheckpointError(f"{path} is damaged, cut short or no PyTorch checkpoint: {_first_line(error)}") from None
-    return _unwrap(content, path)
+def _check_header(name: str, tensor: Tensor, path: Path) -> None:
+    """Refuse a tensor that can't be a weight, before anything is computed with it."""
+    if tensor.dtype not in _DTYPES:
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise CheckpointError(f"{path}: the tensor {shown(name)} is {kind}; quantised weights can't be read")
+    if tensor.numel() == 0:
+        raise CheckpointError(
+            f"{path}: the tensor {shown(name)} is empty; a checkpoint of DeepSpeed's ZeRO 3 has to be "
+            "put together first (zero_to_fp32.py)"
+        )
 
 
 def _unwrap(content: object, path: Path) -> RawTensors:
     """The dictionary of tensors in what a training script saved."""
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
-    weights: Mapping[Any, Any] = content
-    for name in _WRAPPERS:
-        if isinstance(content.get(name), dict):
-            weights = content[name]
-            break
-    for name, tensor in weights.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise CheckpointError(f"{path} holds {type(tensor).__name__} {name!r} where a tensor was expected")
-    if not weights:
+        raise CheckpointError(f"{path} holds {_kind(content)}, not a dictionary of tensors")
+    weights = _weights_in(content, path)
+    tensors: dict[str, Tensor] = {}
+    # The type's own methods throughout: a pickle can put others on its dictionaries and tensors.
+    for name, tensor in dict.items(weights):
+        if type(name) is not str or not isinstance(tensor, Tensor):
+            raise CheckpointError(f"{path} holds {_kind(tensor)} {shown(name)} where a tensor was expected")
+        tensors[name] = Tensor.detach(tensor)
+    if not tensors:
         raise CheckpointError(f"{path} holds no tensors")
-    arguments = content.get("args")
-    if isinstance(arguments, argparse.Namespace):
+    arguments = dict.get(content, "args", dict.get(content, "hyper_parameters"))
+    if isinstance(arguments, Arguments):
         arguments = vars(arguments)
-    return RawTensors(dict(weights), arguments if isinstance(arguments, dict) else {})
+    return RawTensors(tensors, arguments if isinstance(arguments, dict) else {})
 
 
-def _first_line(error: BaseException) -> str:
-    """What a library says of its own, cut to a length that leaves the message readable."""
-    lines = str(error).strip().splitlines()
-    return (
-        textwrap.shorten(lines[0], _LONGEST_REASON, placeholder=" ...").rstrip(".") if lines else type(error).__name__
-    )
+def _weights_in(content: dict[Any, Any], path: Path, depth: int = 0) -> dict[Any, Any]:
+    """The weights among what a training script saved: under a usual name, else whatever is a dictionary of tensors,
+    else its averaged weights, with a warning."""
+    inner = {name: value for name, value in dict.items(content) if type(name) is str and isinstance(value, dict)}
+    counts = {name: sum(isinstance(part, Tensor) for part in dict.values(value)) for name, value in inner.items()}
+    alone = not any(isinstance(value, Tensor) for value in dict.values(content))
+    full = sorted((name for name in counts if counts[name] and alone), key=lambda name: -counts[name])
+    averaged = [name for name in inner if _AVERAGED.search(name)]
+    chosen = [name for name in _WRAPPERS if name in inner] or [name for name in full if name not in averaged]
+    if depth < _DEEPEST_WRAPPER and chosen:
+        if averaged:
+            logger.warning(
+                "%s holds %s and averaged weights, %s; taking %s",
+                path,
+                shown(chosen[0]),
+                shown(averaged[0]),
+                shown(chosen[0]),
+            )
+        return _weights_in(inner[chosen[0]], path, depth + 1)
+    if depth < _DEEPEST_WRAPPER and averaged:
+        logger.warning("%s: these are the averaged weights (%s); the file holds no others", path, averaged[0])
+        return _weights_in(inner[averaged[0]], path, depth + 1)
+    return dict(dict.items(content))
+
+
+def _kind(value: object) -> str:
+    """What a value is called in an error: "a list", "a numpy array"."""
+    names = {NumpyArray: "numpy array", Plain: "object", Arguments: "Namespace"}
+    name = names.get(type(value), type(value).__name__)
+    return f"{'an' if name[0] in 'aeio' else 'a'} {name}"

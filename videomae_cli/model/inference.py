@@ -65,19 +65,16 @@ def infer_config(
     """
     _check_model_config(model_config or {})
     projection = "videomae.embeddings.patch_embeddings.projection.weight"
-    shape = _shape(tensors, projection)
-    if len(shape) != 5:
-        raise CheckpointError(f"the tensor {projection!r} has shape {shape}; a VideoMAE's has 5 dimensions")
-    width, channels, tubelet, *patch = shape
+    width, channels, tubelet, *patch = _shape(tensors, projection, 5)
     mean_pooling = "videomae.layernorm.weight" not in tensors
-    labels = _shape(tensors, "classifier.weight")[0] if "classifier.weight" in tensors else 0
+    labels = _rows(tensors, "classifier.weight") if "classifier.weight" in tensors else 0
     fields: dict[str, Any] = {
         "patch_size": patch[0] if patch[0] == patch[1] else tuple(patch),
         "num_channels": channels,
         "tubelet_size": tubelet,
         "hidden_size": width,
-        "num_hidden_layers": _layers(tensors, r"^videomae\.encoder\.layer\.(\d+)\."),
-        "intermediate_size": _shape(tensors, "videomae.encoder.layer.0.intermediate.dense.weight")[0],
+        "num_hidden_layers": _layers(tensors, r"^videomae\.encoder\.layer\.(\d{1,6})\."),
+        "intermediate_size": _rows(tensors, "videomae.encoder.layer.0.intermediate.dense.weight"),
         "qkv_bias": "videomae.encoder.layer.0.attention.attention.q_bias" in tensors,
         "use_mean_pooling": mean_pooling,
         "layer_norm_eps": (model_config or {}).get("layer_norm_eps", eps),
@@ -88,12 +85,12 @@ def infer_config(
         overrides.num_attention_heads or fields.get("num_attention_heads") or _heads(ENCODER_HEADS, width, "")
     )
     if "decoder.head.weight" in tensors:
-        decoder_width = _shape(tensors, "decoder.head.weight")[1]
-        layers = _layers(tensors, r"^decoder\.decoder_layers\.(\d+)\.")
+        decoder_width = _shape(tensors, "decoder.head.weight", 2)[1]
+        layers = _layers(tensors, r"^decoder\.decoder_layers\.(\d{1,6})\.")
         fields["decoder_hidden_size"] = decoder_width
         fields["decoder_num_hidden_layers"] = layers
         if layers:
-            inner = _shape(tensors, "decoder.decoder_layers.0.intermediate.dense.weight")[0]
+            inner = _rows(tensors, "decoder.decoder_layers.0.intermediate.dense.weight")
             fields["decoder_intermediate_size"] = inner
         fields["decoder_num_attention_heads"] = overrides.decoder_num_attention_heads or _heads(
             DECODER_HEADS, decoder_width, "decoder_"
@@ -134,10 +131,17 @@ def _heads(known: Mapping[int, int], width: int, prefix: str) -> int:
     return known[width]
 
 
-def _shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
+def _shape(tensors: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[int, ...]:
     if name not in tensors:
         raise CheckpointError(f"the checkpoint lacks the tensor {name!r}; it is no VideoMAE")
-    return tuple(tensors[name].shape)
+    shape = tuple(tensors[name].shape)
+    if len(shape) != dimensions:
+        raise CheckpointError(f"the tensor {name!r} has shape {shape}; a VideoMAE's has {dimensions} dimensions")
+    return shape
+
+
+def _rows(tensors: Mapping[str, Tensor], name: str) -> int:
+    return _shape(tensors, name, 2)[0]
 
 
 def _layers(tensors: Mapping[str, Tensor], pattern: str) -> int:

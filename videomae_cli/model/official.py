@@ -14,10 +14,11 @@ from torch import Tensor
 
 from videomae_cli.errors import CheckpointError
 from videomae_cli.model.layers import sincos_table
+from videomae_cli.model.messages import shown
 
 # Wrappers that compiling, training in parallel or a bigger model put before a name, in any order.
 _PREFIX = re.compile(r"^(?:_orig_mod\.|module\.|backbone\.|model\.|encoder\.)+")
-_BLOCK = re.compile(r"^(decoder\.)?blocks\.(\d+)\.(.+)$")
+_BLOCK = re.compile(r"^(decoder\.)?blocks\.(\d{1,6})\.(.+)$")
 
 _SINGLE = {
     "patch_embed.proj.weight": "videomae.embeddings.patch_embeddings.projection.weight",
@@ -94,6 +95,8 @@ def _fold_layer_scale(plain: dict[str, Tensor]) -> dict[str, Tensor]:
             target = f"{stem}.{_LAYER_SCALE[last]}.{kind}"
             if target not in plain:
                 raise CheckpointError(f"the checkpoint scales {target!r} by {name!r} but doesn't hold it")
+            if gamma.ndim != 1 or plain[target].shape[:1] != gamma.shape:
+                raise CheckpointError(f"{name!r} has shape {tuple(gamma.shape)}, which doesn't scale {target!r}")
             # rows of the weight and entries of the bias are output channels
             scale = gamma.unsqueeze(1) if kind == "weight" else gamma
             folded[target] = plain[target] * scale
@@ -108,7 +111,7 @@ def _translate(name: str, tensor: Tensor) -> dict[str, Tensor]:
         return {}
     match = _BLOCK.match(name)
     if match is None:
-        raise CheckpointError(f"the tensor {name!r} is unknown in a checkpoint of the official layout")
+        raise CheckpointError(f"the tensor {shown(name)} is unknown in a checkpoint of the official layout")
     decoder, number, inner = match.groups()
     stem = f"decoder.decoder_layers.{number}" if decoder else f"videomae.encoder.layer.{number}"
     if inner in _IN_BLOCK:
@@ -121,13 +124,14 @@ def _translate(name: str, tensor: Tensor) -> dict[str, Tensor]:
         return {f"{stem}.attention.attention.{p}_bias": parts[full] for p, full in (("q", "query"), ("v", "value"))}
     if inner == "attn.scale":
         raise CheckpointError(f"the tensor {name!r} belongs to cosine attention, which VideoMAE checkpoints don't use")
-    raise CheckpointError(f"the tensor {name!r} is unknown in a checkpoint of the official layout")
+    raise CheckpointError(f"the tensor {shown(name)} is unknown in a checkpoint of the official layout")
 
 
 def _split(name: str, tensor: Tensor) -> dict[str, Tensor]:
     """Queries, keys and values out of one tensor that stacks them."""
-    if tensor.shape[0] % 3:
-        raise CheckpointError(f"the tensor {name!r} has {tensor.shape[0]} rows, which don't split into three")
+    if tensor.ndim == 0 or tensor.shape[0] % 3:
+        rows = tensor.shape[0] if tensor.ndim else 0
+        raise CheckpointError(f"the tensor {name!r} has {rows} rows, which don't split into three")
     return dict(zip(("query", "key", "value"), tensor.chunk(3, dim=0), strict=True))
 
 

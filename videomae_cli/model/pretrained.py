@@ -13,7 +13,7 @@ from videomae_cli.errors import CheckpointError
 from videomae_cli.hub import resolve
 from videomae_cli.model.config import VideoMAEConfig
 from videomae_cli.model.inference import Overrides
-from videomae_cli.model.loading import Checkpoint, load_checkpoint
+from videomae_cli.model.loading import Checkpoint, check_numbers, load_checkpoint
 from videomae_cli.model.saving import write_model
 
 Model = TypeVar("Model", bound="PretrainedModel")
@@ -147,6 +147,7 @@ def _fit(model: PretrainedModel, checkpoint: Checkpoint) -> dict[str, Tensor]:
         if tuple(tensors[name].shape) != shape:
             found = tuple(tensors[name].shape)
             raise CheckpointError(f"{where}: the tensor {name!r} has shape {found}; its configuration needs {shape}")
+    check_numbers(tensors, where)
     return tensors
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from videomae_cli.errors import CheckpointError
-from videomae_cli.model.loading import Checkpoint
+from videomae_cli.model.loading import Checkpoint, check_numbers
 from videomae_cli.model.videomae import VideoMAEForVideoClassification
 
 # Of a new classifier's usual initial weights: small, so that the first steps don't shake the encoder (BEiT's recipe).
@@ -49,6 +49,7 @@ def start_classifier(
         ):
             tensors[name] = tensor
     _check(checkpoint.path, wanted, tensors)
+    check_numbers(tensors, checkpoint.path)
     with torch.no_grad():
         if isinstance(model.classifier, torch.nn.Linear):
             model.classifier.weight.mul_(_HEAD_SCALE)
