@@ -112,6 +112,7 @@ OUTSIDE = {
     "peft": {"training"},
     "faiss": {"search"},
     "umap": {"search"},
+    "psutil": {"video"},
     "filelock": {"jobs", "training", "cluster"},
     "openvino": {"engines"},
     "ray": {"cluster"},

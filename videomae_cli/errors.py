@@ -117,6 +117,16 @@ class DecoderCrashError(VideoError):
     kind = "decoder_crash"
 
 
+class DecoderKilledError(DecoderCrashError):
+    """The process that decoded the file was killed by somebody else, such as a system out of memory."""
+
+
+class DecoderMemoryError(VideoError):
+    """Decoding the file takes more memory than a decoder may have."""
+
+    kind = "memory"
+
+
 # --- outputs and surroundings -----------------------------------------------------------------
 
 
@@ -136,6 +146,15 @@ class ObjectNotFoundError(StorageError):
     """There is no such object, folder or bucket."""
 
     kind = "object_not_found"
+
+
+class MachineError(VideoMAEError):
+    """This machine ran out of something that no file is to blame for: open files, processes, memory, room in TMPDIR.
+
+    A batch stops with it, so that a good file never gets a record of failure for it.
+    """
+
+    kind = "machine"
 
 
 class DependencyError(VideoMAEError):

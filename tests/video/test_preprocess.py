@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers.models.videomae.image_processing_pil_videomae import VideoMAEI
 
 from videomae_cli.errors import ConfigError, OptionError
 from videomae_cli.video import FrameTransform, PreprocessConfig, Preprocessor
+from videomae_cli.video import preprocess as preprocess_module
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -171,3 +173,31 @@ def test_a_file_that_makes_no_sense_is_one_line(tmp_path: Path, content: str) ->
 def test_nonsense_options(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         FrameTransform(shortest_edge=224, size=None, crop=(224, 224), **options)
+
+
+@pytest.mark.parametrize("method", ["antialias", "opencv"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(
+    ("shape", "edge"), [((1, 3000), 64), ((40, 900), 56), ((900, 30), 64), ((300, 5000), 224), ((7, 2000), 31)]
+)
+def test_crops_of_a_strip_are_those_of_the_whole_picture(
+    method: str, interpolation: str, shape: tuple[int, int], edge: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = np.random.default_rng(5).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    transform = FrameTransform(edge, None, (48, 48), crops=3, method=method, interpolation=interpolation)
+    whole = transform(frame)
+    monkeypatch.setattr(preprocess_module, "_LARGE_PIXELS", 0)
+    parts = transform(frame)
+    assert parts.shape == (3, 48, 48, 3)
+    # A level that is rounded otherwise between the two directions weighs more than itself in a cubic.
+    assert np.abs(parts.astype(int) - whole.astype(int)).max() <= (1 if interpolation == "bilinear" else 2)
+
+
+def test_a_strip_takes_no_more_memory_than_its_crops() -> None:
+    frame = np.random.default_rng(6).integers(0, 256, (1, 32000, 3), dtype=np.uint8)
+    tracemalloc.start()
+    crops = FrameTransform(224, None, (224, 224), crops=3)(frame)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert crops.shape == (3, 224, 224, 3)
+    assert most < 20e6, "and not the 4.8 GB of the whole"

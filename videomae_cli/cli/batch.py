@@ -15,7 +15,7 @@ from videomae_cli.cli.interrupts import terminable
 from videomae_cli.cli.reporting import SIDECAR, tell_report
 from videomae_cli.cli.targets import FileTarget, Target
 from videomae_cli.engines import Engine
-from videomae_cli.errors import OptionError
+from videomae_cli.errors import DependencyError, MachineError, OptionError
 from videomae_cli.jobs import Settings, Shard, Tally
 from videomae_cli.results import Result, Stamp
 from videomae_cli.video import FoundVideo
@@ -84,7 +84,9 @@ class Batch:
                     report.finish()
                 self.target.finish()
         except KeyboardInterrupt as error:
-            raise type(error)(self._interrupted(len(names))) from None
+            raise type(error)("interrupted" + self._kept(len(names), ": ")) from None
+        except (MachineError, DependencyError) as error:
+            raise type(error)(f"{error}{self._kept(len(names), '; ')}") from None
         self._summarise(len(names))
 
     def _begin_report(self) -> ReportWriter | None:
@@ -149,12 +151,12 @@ class Batch:
         if self._failed.total() and not self.ok_on_errors:
             raise typer.Exit(1)
 
-    def _interrupted(self, total: int) -> str:
+    def _kept(self, total: int, before: str) -> str:
+        """What is kept of a job that stops in the middle, as the end of a message; nothing where nothing is."""
         if self.target.kept is None:
-            return "interrupted"
+            return ""
         assert isinstance(self.target, FileTarget)
-        done = self.target.done
-        return f"interrupted: {done} of {total} files are kept in {self.target.kept}; --resume goes on from them"
+        return f"{before}{self.target.done} of {total} files are kept in {self.target.kept}; --resume goes on from them"
 
 
 def say_summary(total: int, failed: Counter[str], done_word: str, *, always: bool) -> None:

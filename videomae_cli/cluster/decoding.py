@@ -12,6 +12,7 @@ from typing import Any
 from videomae_cli.cluster.clips import Group, Outcome, to_table
 from videomae_cli.cluster.models import enter
 from videomae_cli.cluster.plan import Plan
+from videomae_cli.errors import DependencyError, MachineError
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo
 
 # Files of one object of the list: a task fetches one such object, or two.
@@ -63,12 +64,11 @@ def _return_memory() -> None:
 def groups(first: int, videos: Sequence[FoundVideo], work: DecodingWork) -> Iterator[Group]:
     """The files of a task, decoded, as many in a group as have `plan.group` views together."""
     decoder = _decoder(work.timeout, work.debug)
-    requests = (replace(work.clips, path=video.path) for video in videos if video.error is None)
-    decoded = decoder.decode_all(requests)
+    decoded = _outcomes(decoder, [replace(work.clips, path=video.path) for video in videos if video.error is None])
     files: list[tuple[str, Outcome]] = []
     views = 0
     for video in videos:
-        outcome = video.error if video.error is not None else next(decoded)[1]
+        outcome = video.error if video.error is not None else next(decoded)
         count = _views(outcome)
         if files and views + count > work.plan.group:
             yield Group(first, tuple(files))
@@ -76,6 +76,19 @@ def groups(first: int, videos: Sequence[FoundVideo], work: DecodingWork) -> Iter
         files.append((video.path, outcome))
         views += count
     yield Group(first, tuple(files))
+
+
+def _outcomes(decoder: Decoder, requests: Sequence[ClipRequest]) -> Iterator[Outcome]:
+    """The outcome of each. What a machine of many lacks is an outcome too: the others go on."""
+    done = 0
+    while done < len(requests):
+        try:
+            for _, outcome in decoder.decode_all(requests[done:]):
+                done += 1
+                yield outcome
+        except (MachineError, DependencyError) as error:
+            done += 1
+            yield error
 
 
 def _views(outcome: Outcome) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videomae_cli.datasets.examples import Dataset, Example
-from videomae_cli.errors import DatasetError, DependencyError, VideoMAEError
+from videomae_cli.errors import DatasetError, VideoMAEError
 from videomae_cli.results import printable
 from videomae_cli.video import ClipRequest, Decoder, FrameTransform, SamplingSpec
 
@@ -122,8 +122,6 @@ def _broken(
     broken = {}
     for example, (_, outcome) in zip(examples, decoder.decode_all(requests, ahead=16), strict=True):
         error = outcome if isinstance(outcome, VideoMAEError) else None
-        if isinstance(error, DependencyError):
-            raise error  # not the file's fault: nothing can be decoded here
         told(example.path, error)
         if error is not None:
             broken[example] = str(error)

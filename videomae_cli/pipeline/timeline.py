@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from videomae_cli.errors import ModelOutputError, VideoError, VideoMAEError
+from videomae_cli.errors import DependencyError, MachineError, ModelOutputError, VideoError, VideoMAEError
 from videomae_cli.pipeline.batches import Halving
 from videomae_cli.pipeline.classify import Classifier
 from videomae_cli.pipeline.windows import WindowAssembler, WindowClip
@@ -43,7 +43,9 @@ class TimelineMaker:
         self, found: Iterable[FoundVideo], *, decoder: Decoder, moved: Moved | None = None
     ) -> Iterator[Timeline]:
         """One result a file, in order. What is wrong with a file is its result, never an exception; where the decoder
-        breaks half way, the result has both the error and the segments until there. moved: told how far a file is."""
+        breaks half way, the result has both the error and the segments until there. moved: told how far a file is.
+
+        Raises MachineError or DependencyError where this machine can't decode at all."""
         for video in found:
             if video.error is not None:
                 yield self._failed(video.path, video.error)
@@ -73,6 +75,8 @@ class TimelineMaker:
                         last, info = block, block.info
                     moved(path, min(max(block.through - grid.start, 0.0), total), total)
             scored.run()
+        except (MachineError, DependencyError):
+            raise  # no file is to blame
         except VideoMAEError as problem:
             log.debug("%s failed", path, exc_info=problem)
             error = problem

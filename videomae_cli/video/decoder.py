@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import queue
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from threading import Condition, Event
 
-from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.errors import (
+    DecoderKilledError,
+    DecoderMemoryError,
+    DependencyError,
+    MachineError,
+    OptionError,
+    VideoMAEError,
+)
 from videomae_cli.storage import is_address
 from videomae_cli.video.blocks import PassRequest
 from videomae_cli.video.clips import ClipRequest, DecodedVideo, decode_clips
@@ -19,10 +27,14 @@ from videomae_cli.video.fetching import Copies, Copy, fetch, named, speaking_of
 from videomae_cli.video.native import set_debug
 from videomae_cli.video.stream import BlockStream
 from videomae_cli.video.worker import WorkerProcess
+from videomae_cli.video.workforce import Allowance, Workforce, affordable, patiently
 
 __all__ = ["ClipRequest", "DecodedVideo", "Decoder", "decode_clips"]
 
+log = logging.getLogger(__name__)
+
 Outcome = DecodedVideo | VideoMAEError
+
 
 # Decoded frames that may wait for the model: some two hundred clips of 16 frames of 224 x 224.
 AHEAD_BYTES = 512 * 2**20
@@ -48,9 +60,14 @@ def _threads_each(workers: int) -> int | None:
 class Decoder:
     """Decodes files in `workers` processes; each is reused from file to file and replaced when a file breaks it.
 
-    timeout: seconds a file may take, None for no limit; threads: of each process, None for what is best where nothing else
-    runs; isolate: False decodes in this process, without time limit; debug: let ffmpeg and OpenCV write to stderr. Of an
-    address (`storage.is_address`) a copy is decoded; the time limit does not count how long that takes to come.
+    timeout: seconds a file may take, None for no limit; memory: bytes of a process that decodes, None for what this
+    machine can spare; threads: of each process, None for what is best where nothing else runs; isolate: False decodes in
+    this process, without limits; debug: let ffmpeg and OpenCV write to stderr. Of an address (`storage.is_address`) a copy
+    is decoded; the time limit does not count how long that takes to come.
+
+    What is not the file's fault does not become its error: where a process can't be started, is killed by somebody else or
+    takes more than its share of the memory, the file is decoded once more with nothing beside it. Where the machine still
+    lacks what decoding needs, MachineError is raised, also by `decode_all`.
     """
 
     def __init__(
@@ -59,6 +76,7 @@ class Decoder:
         timeout: float | None = 120.0,
         isolate: bool = True,
         workers: int = 1,
+        memory: int | None = None,
         threads: int | None = None,
         debug: bool = False,
     ) -> None:
@@ -66,14 +84,14 @@ class Decoder:
             raise OptionError(f"timeout must be more than 0 seconds, not {timeout:g}")
         if workers < 1:
             raise OptionError(f"workers must be at least 1, not {workers}")
-        self._timeout, self._isolate, self._count = timeout, isolate, workers
+        self._timeout, self._isolate = timeout, isolate
+        self._count = affordable(workers) if isolate else workers
+        self._memory = Allowance.of_machine(self._count) if memory is None else Allowance(memory, memory)
         self._all = [
             WorkerProcess(debug=debug, threads=threads or _threads_each(workers))
-            for _ in range(workers if isolate else 0)
+            for _ in range(self._count if isolate else 0)
         ]
-        self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
-        for worker in self._all:
-            self._idle.put(worker)
+        self._workforce = Workforce(self._all)
         self._closed = Event()
         if not isolate and debug:
             set_debug(True)
@@ -82,10 +100,10 @@ class Decoder:
         """Start now, while the caller does something else, such as loading a model; optional. The first process only:
         more would take the caller's time on the same cores, and start when there is work for them."""
         for worker in self._all[:1]:
-            worker.start(warm=True)
+            worker.start()
 
     def decode(self, request: ClipRequest) -> DecodedVideo:
-        """Decode one file. Raises a VideoError, or a DependencyError if nothing can be decoded at all."""
+        """Decode one file. Raises a VideoError, a MachineError, or a DependencyError if nothing can be decoded at all."""
         path = os.fspath(request.path)
         if not is_address(path):
             return self._decode(request, path)
@@ -102,11 +120,26 @@ class Decoder:
         """Decode a file of this disk. subject: what messages call it."""
         if not self._isolate:
             return decode_clips(request)
-        worker = self._idle.get()
         try:
-            result = worker.call(decode_clips, request, timeout=self._timeout, subject=subject)
-        finally:
-            self._idle.put(worker)
+            return self._attempt_beside_others(request, subject)
+        except (MachineError, DecoderKilledError, DecoderMemoryError) as error:
+            log.info("%s: %s; again, with nothing beside it", subject, error)
+        with self._workforce.alone() as worker:
+            return patiently(lambda: self._attempt(worker, request, subject, self._memory.alone))
+
+    def _attempt_beside_others(self, request: ClipRequest, subject: str) -> DecodedVideo:
+        """By any process; with one less for good each time that the machine has not enough for all of them."""
+        while True:
+            with self._workforce.one() as worker:
+                try:
+                    return self._attempt(worker, request, subject, self._memory.each)
+                except MachineError as error:
+                    if not self._workforce.dismiss(worker):
+                        raise
+                    log.info("one decoding process less: %s", error)
+
+    def _attempt(self, worker: WorkerProcess, request: ClipRequest, subject: str, memory: int) -> DecodedVideo:
+        result = worker.call(decode_clips, request, timeout=self._timeout, subject=subject, memory=memory)
         assert isinstance(result, DecodedVideo)
         return result
 
@@ -114,13 +147,17 @@ class Decoder:
         """One file in one pass, block by block, of any length: a context manager. The time limit is a block's, not the
         file's. Raises a VideoError, or a DependencyError if nothing can be decoded at all."""
         if not self._isolate:
-            return BlockStream(request, None, timeout=None, done=lambda: None)
-        worker = self._idle.get()
-        return BlockStream(request, worker, timeout=self._timeout, done=lambda: self._idle.put(worker))
+            return BlockStream(request, None, timeout=None, memory=None, done=lambda: None)
+        borrowed = ExitStack()
+        worker = borrowed.enter_context(self._workforce.one())
+        memory = self._memory.alone if self._count == 1 else self._memory.each
+        return BlockStream(request, worker, timeout=self._timeout, memory=memory, done=borrowed.close)
 
     def decode_all(self, requests: Iterable[ClipRequest], *, ahead: int = 1) -> Iterator[tuple[ClipRequest, Outcome]]:
         """Each request with its clips or its error, in order. While the caller works on one file, the next are decoded:
-        `ahead` more than there are workers, and only until `AHEAD_BYTES` of frames wait, so that memory stays flat."""
+        `ahead` more than there are workers, and only until `AHEAD_BYTES` of frames wait, so that memory stays flat.
+
+        Raises MachineError or DependencyError where this machine can't decode at all."""
         for item in self.decode_or_idle(requests, ahead=ahead):
             if item is not None:
                 yield item
@@ -198,6 +235,8 @@ class Decoder:
                 return self.decode(request)
             with copy as file:
                 return self._decode_copy(request, file)
+        except (MachineError, DependencyError):
+            raise  # no file is to blame, and the next one would fare no better
         except VideoMAEError as error:
             return error
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import ConfigError, OptionError
+from videomae_cli.video.strips import resize_window
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +32,8 @@ _RESAMPLE = {2: "bilinear", 3: "bicubic"}
 _FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 _NESTED = ("video_processor", "image_processor", "feature_extractor")
 RESIZE_METHODS = ("antialias", "opencv")
+# A resized picture that takes more memory than this (50 MB) is not made: only what the crops show of it.
+_LARGE_PIXELS = 2**24
 
 
 @dataclass(frozen=True)
@@ -138,11 +141,20 @@ class FrameTransform:
 
     def __call__(self, frame: Frame) -> Frame:
         target = self.target_size(frame.shape[0], frame.shape[1])
+        if self.crop is not None and target[0] * target[1] > _LARGE_PIXELS:
+            return np.stack([self._part(frame, target, k) for k in range(self.crops)])
         resized = frame if target == frame.shape[:2] else _resize(frame, target, self.method, self.interpolation)
         if self.crop is None:
             return np.ascontiguousarray(resized)[None]
         padded = _pad(resized, self.crop)
-        return np.stack([_window(padded, self.crop, k, self.crops) for k in range(self.crops)])
+        return np.stack([padded[_window(padded.shape, self.crop, k, self.crops)] for k in range(self.crops)])
+
+    def _part(self, frame: Frame, target: tuple[int, int], k: int) -> Frame:
+        """Crop k of a frame that would be very large after the resize, most of it outside of the crop."""
+        assert self.crop is not None
+        window = _window(target, self.crop, k, self.crops)
+        antialias, cubic = self.method == "antialias", self.interpolation == "bicubic"
+        return _pad(resize_window(frame, target, window, antialias=antialias, cubic=cubic), self.crop)
 
     def target_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) after the resize and before the crop."""
@@ -213,14 +225,18 @@ def _pad(frame: Frame, crop: tuple[int, int]) -> Frame:
     return np.pad(frame, ((before[0], missing[0] - before[0]), (before[1], missing[1] - before[1]), (0, 0)))
 
 
-def _window(frame: Frame, crop: tuple[int, int], k: int, crops: int) -> Frame:
-    """Crop k of `crops`: the centre, or 3 spread along the long side at int(k * (long - crop) / 2)."""
-    room = [frame.shape[axis] - crop[axis] for axis in (0, 1)]
+def _window(shape: tuple[int, ...], crop: tuple[int, int], k: int, crops: int) -> tuple[slice, slice]:
+    """Rows and columns of crop k of `crops`: the centre, or 3 spread along the long side at int(k * (long - crop) / 2).
+
+    A side that is shorter than the crop is taken whole.
+    """
+    room = [max(shape[axis] - crop[axis], 0) for axis in (0, 1)]
     offset = [room[0] // 2, room[1] // 2]
     if crops == 3:
-        long_axis = 0 if frame.shape[0] > frame.shape[1] else 1
+        long_axis = 0 if shape[0] > shape[1] else 1
         offset[long_axis] = int(k * room[long_axis] / 2)
-    return frame[offset[0] : offset[0] + crop[0], offset[1] : offset[1] + crop[1]]
+    rows, columns = (slice(offset[axis], min(offset[axis] + crop[axis], shape[axis])) for axis in (0, 1))
+    return rows, columns
 
 
 def _settings(content: dict[str, Any]) -> dict[str, Any] | None:

@@ -6,11 +6,14 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from videomae_cli.errors import DecoderKilledError
 from videomae_cli.video.blocks import Block, PassHead, PassRequest, close_pass, next_block, open_pass
 from videomae_cli.video.worker import WorkerProcess
+from videomae_cli.video.workforce import patiently
 
 # Blocks that may wait for the caller, besides the one that is being made.
 AHEAD = 1
@@ -23,19 +26,28 @@ class BlockStream:
     """One file's blocks, in order. A context manager; iterate once.
 
     Raises a VideoError where the file can't be opened, and from the iteration where the decoder breaks: every block
-    before that is good.
+    before that is good. A decoder that somebody else killed is given another try, from the first frame on: no file is to
+    blame for that.
     """
 
     def __init__(
-        self, request: PassRequest, worker: WorkerProcess | None, *, timeout: float | None, done: Callable[[], None]
+        self,
+        request: PassRequest,
+        worker: WorkerProcess | None,
+        *,
+        timeout: float | None,
+        memory: int | None,
+        done: Callable[[], None],
     ) -> None:
-        self._worker, self._timeout, self._done = worker, timeout, done
+        self._request, self._worker, self._done = request, worker, done
+        self._timeout, self._memory = timeout, memory
+        self._killed = False
         self._subject = os.fspath(request.path)
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._ready: queue.Queue[Block | BaseException] = queue.Queue(AHEAD)
         try:
-            self.head: PassHead = self._call(open_pass, request, self._opening_seconds())
+            self.head = self._open()
         except BaseException:
             done()
             raise
@@ -78,12 +90,33 @@ class BlockStream:
             self._thread.join()
         self._done()
 
+    def _open(self) -> PassHead:
+        try:
+            head: PassHead = patiently(lambda: self._call(open_pass, self._request, self._opening_seconds()))
+        except DecoderKilledError:
+            if self._killed:
+                raise
+            self._killed = True
+            return self._open()
+        return head
+
+    def _next(self) -> Block:
+        try:
+            block: Block = self._call(next_block, self.head.token, self._timeout)
+        except DecoderKilledError:
+            if self._killed or self._over.is_set():
+                raise
+            self._killed = True
+            self.head = self._open()
+            return replace(self._next(), restarted=True)
+        return block
+
     def _run_ahead(self) -> None:
         last = False
         while not last and not self._over.is_set():
             item: Block | BaseException
             try:
-                item = self._call(next_block, self.head.token, self._timeout)
+                item = self._next()
             except BaseException as error:
                 item = error
             last = isinstance(item, BaseException) or item.last
@@ -97,7 +130,7 @@ class BlockStream:
     def _call(self, function: Callable[[Any], Any], argument: object, timeout: float | None) -> Any:
         if self._worker is None:
             return function(argument)
-        return self._worker.call(function, argument, timeout=timeout, subject=self._subject)
+        return self._worker.call(function, argument, timeout=timeout, subject=self._subject, memory=self._memory)
 
     def _opening_seconds(self) -> float | None:
         if self._timeout is None:

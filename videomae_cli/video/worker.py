@@ -7,6 +7,7 @@ runs twice. Messages are a pickle and its large arrays behind it, so that pixels
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pickle
 import signal
@@ -14,17 +15,41 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import IO, Any
 
-from videomae_cli.errors import DecoderCrashError, DecodeTimeoutError, DependencyError, VideoError, VideoMAEError
+import psutil
+
+from videomae_cli.errors import (
+    DecoderCrashError,
+    DecoderKilledError,
+    DecoderMemoryError,
+    DecodeTimeoutError,
+    MachineError,
+    VideoError,
+    VideoMAEError,
+)
 
 _LENGTH = struct.Struct("<Q")
 # The program that decodes. The tests have one that need not import torch first.
 INTERPRETER = sys.executable
 # Importing torch on a loaded machine is slow; this only ends what would never start.
-_START_SECONDS = 120.0
-_BOOT = "import sys; sys.path[:] = {path!r}; from videomae_cli.video.worker import serve; serve({debug!r}, {warm!r}, {threads!r})"
+_START_SECONDS = 300.0
+_BOOT = "import sys; sys.path[:] = {path!r}; from videomae_cli.video.worker import serve; serve({debug!r}, {threads!r})"
+# A decoder fills memory at some 2 GB/s: it is stopped before it has taken a tenth of that too much.
+_POLL_SECONDS = 0.05
+# What the system says where something of the machine has run out, and what helps.
+_REMEDIES = {
+    errno.EMFILE: "ulimit -n allows more",
+    errno.ENFILE: "other programs have too many open",
+    errno.EAGAIN: "ulimit -u allows more processes",
+    errno.ENOMEM: "other programs take the memory",
+    errno.ENOSPC: "TMPDIR names another folder",
+}
+# How OpenCV, PyTorch and C++ say that memory was refused; Python and PyAV raise a MemoryError.
+_OUT_OF_MEMORY = ("Insufficient memory", "can't allocate memory", "not enough memory", "bad_alloc")
+_KILLED = (-getattr(signal, "SIGKILL", 9), -signal.SIGTERM)
 
 
 class WorkerProcess:
@@ -36,15 +61,15 @@ class WorkerProcess:
     def __init__(self, *, debug: bool = False, threads: int | None = None) -> None:
         self._debug, self._threads = debug, threads
         self._process: subprocess.Popen[bytes] | None = None
-        self._expired = False
+        self._ready = False
 
-    def start(self, *, warm: bool = False) -> None:
-        """Begin to start the process; `call` waits until it is there. warm: let it load what decoding needs."""
+    def start(self) -> None:
+        """Begin to start the process, which loads what decoding needs; `call` waits until it has. Raises MachineError."""
         if self._process is not None:
             return
         path = [entry or str(Path.cwd()) for entry in sys.path]
         package_home = str(Path(__file__).resolve().parents[2])
-        boot = _BOOT.format(path=[package_home, *path], debug=self._debug, warm=warm, threads=self._threads)
+        boot = _BOOT.format(path=[package_home, *path], debug=self._debug, threads=self._threads)
         try:
             self._process = subprocess.Popen(
                 [INTERPRETER, "-c", boot],
@@ -55,7 +80,7 @@ class WorkerProcess:
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
         except OSError as error:
-            raise DependencyError(f"can't start a decoding process: {error.strerror}") from None
+            raise MachineError(f"can't start a decoding process: {_lacking(error)}") from None
         self._ready = False
 
     @property
@@ -63,11 +88,16 @@ class WorkerProcess:
         """The number of the process, where one runs."""
         return self._process.pid if self._process is not None else None
 
-    def call(self, function: Any, argument: Any, *, timeout: float | None, subject: str) -> Any:
-        """`function(argument)` in the process. subject: the file, for messages.
+    def call(
+        self, function: Any, argument: Any, *, timeout: float | None, subject: str, memory: int | None = None
+    ) -> Any:
+        """`function(argument)` in the process. subject: the file, for messages; memory: bytes that the process may take.
 
-        Raises what the function raises, DecodeTimeoutError after `timeout` seconds, DecoderCrashError if the process
-        dies; in both cases the next call starts a new one.
+        The time limit is the function's own: it begins when the process has loaded all it needs.
+
+        Raises what the function raises, DecodeTimeoutError after `timeout` seconds, DecoderMemoryError where it takes
+        more memory, DecoderCrashError if the process dies, MachineError if it does not even start; in all these cases
+        the next call starts a new one.
         """
         if self._process is not None and self._process.poll() is not None:
             # It died between two files; neither is to blame.
@@ -76,14 +106,18 @@ class WorkerProcess:
         process = self._process
         assert process is not None
         assert process.stdin is not None
+        watch = _Watch(process, _START_SECONDS, None)
         try:
             if not self._ready:
-                self._await(process, _START_SECONDS)
+                with watch:
+                    self._receive(process)
                 self._ready = True
-            _send(process.stdin, (function, argument))
-            answer = self._await(process, timeout)
+            watch = _Watch(process, timeout, memory)
+            with watch:
+                _send(process.stdin, (function, argument))
+                answer = self._receive(process)
         except (EOFError, OSError):
-            raise self._bury(process, timeout, subject) from None
+            raise self._bury(process, watch, subject) from None
         except BaseException:
             # Interrupted half way: what comes next on the pipe belongs to nobody.
             self.close()
@@ -106,37 +140,87 @@ class WorkerProcess:
                         # Unsent bytes for a process that is gone.
                         continue
 
-    def _await(self, process: subprocess.Popen[bytes], timeout: float | None) -> Any:
+    @staticmethod
+    def _receive(process: subprocess.Popen[bytes]) -> Any:
         assert process.stdout is not None
-        self._expired = False
-        timer = None if timeout is None else threading.Timer(timeout, self._expire, (process,))
-        if timer is not None:
-            timer.daemon = True
-            timer.start()
-        try:
-            return _receive(process.stdout)
-        finally:
-            if timer is not None:
-                timer.cancel()
+        return _receive(process.stdout)
 
-    def _expire(self, process: subprocess.Popen[bytes]) -> None:
-        self._expired = True
-        process.kill()
-
-    def _bury(self, process: subprocess.Popen[bytes], timeout: float | None, subject: str) -> VideoMAEError:
-        started, expired = self._ready, self._expired
+    def _bury(self, process: subprocess.Popen[bytes], watch: _Watch, subject: str) -> VideoMAEError:
+        """Clear away a process that is dead, and say why it is."""
+        started = self._ready
         code = process.wait()
         self.close()
         if not started:
-            return DependencyError(f"the decoding process does not start (exit code {code}); --debug shows why")
-        if expired:
-            return DecodeTimeoutError(f"decoding {subject!r} took longer than {timeout:g} s and was stopped")
+            return MachineError(f"the decoding process does not start (exit code {code}); --debug shows why")
+        if watch.verdict == "time":
+            return DecodeTimeoutError(f"decoding {subject!r} took longer than {watch.timeout:g} s and was stopped")
+        if watch.verdict == "memory":
+            assert watch.memory is not None
+            return DecoderMemoryError(f"decoding {subject!r} takes more than the {_size(watch.memory)} it may have")
+        if code in _KILLED:
+            return DecoderKilledError(f"the decoder was killed on {subject!r} ({_cause(code)}), not by this program")
         return DecoderCrashError(f"the decoder died on {subject!r} ({_cause(code)})")
 
 
-def serve(debug: bool, warm: bool, threads: int | None) -> None:
+class _Watch:
+    """Kills a process that takes too long or too much memory while the block runs; `verdict` says which it was."""
+
+    def __init__(self, process: subprocess.Popen[bytes], timeout: float | None, memory: int | None) -> None:
+        self._process, self.timeout, self.memory = process, timeout, memory
+        self.verdict: str | None = None
+        self._gauge = None if memory is None else _gauge(process.pid)
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> None:
+        if self.timeout is not None or self.memory is not None:
+            self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+            self._thread.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        deadline = None if self.timeout is None else time.monotonic() + self.timeout
+        while True:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return self._kill("time")
+            if self.memory is not None and self._resident() > self.memory:
+                return self._kill("memory")
+            if self._over.wait(left if self.memory is None else min(_POLL_SECONDS, left or _POLL_SECONDS)):
+                return None
+
+    def _resident(self) -> int:
+        """The bytes of memory that the process has now; 0 for one that is gone."""
+        try:
+            return int(self._gauge.memory_info().rss) if self._gauge is not None else 0
+        except psutil.Error:
+            return 0
+
+    def _kill(self, verdict: str) -> None:
+        if not self._over.is_set():
+            self.verdict = verdict
+            self._process.kill()
+
+
+def _gauge(process_id: int) -> psutil.Process | None:
+    try:
+        return psutil.Process(process_id)
+    except psutil.Error:
+        return None
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def serve(debug: bool, threads: int | None) -> None:
     """The process's main loop: call after call from stdin, until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _be_first_to_go()
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     # A library that prints must not write into the pipe.
     os.dup2(2, 1)
@@ -151,7 +235,7 @@ def serve(debug: bool, warm: bool, threads: int | None) -> None:
     arrived = threading.Semaphore(0)
 
     def listen() -> None:
-        # Also notices that the caller is gone while a decoder hangs.
+        # Also notices that the caller is gone while this process loads, or while a decoder hangs.
         while True:
             try:
                 inbox.append(_receive(requests))
@@ -159,14 +243,19 @@ def serve(debug: bool, warm: bool, threads: int | None) -> None:
                 os._exit(0)
             arrived.release()
 
-    _send(replies, "ready")
     threading.Thread(target=listen, daemon=True).start()
-    if warm:
-        _load_everything()
+    _load_everything()
+    _send(replies, "ready")
     while True:
         arrived.acquire()
         function, argument = inbox.pop(0)
         _send(replies, _run(function, argument))
+
+
+def _be_first_to_go() -> None:
+    """Have a system that is out of memory end this process rather than the one that holds the results (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def _load_everything() -> None:
@@ -178,16 +267,43 @@ def _load_everything() -> None:
         load_cv2()
         import torch  # noqa: F401
 
+        import videomae_cli.video.blocks
+        import videomae_cli.video.live  # noqa: F401
+
 
 def _run(function: Any, argument: Any) -> Any:
     try:
         return function(argument)
+    except VideoError as error:
+        # A decoder that can't open another file calls the one it was given no video.
+        return _starved() or error
     except VideoMAEError as error:
         return error
     except MemoryError:
-        return VideoError("not enough memory to decode the file")
+        return DecoderMemoryError("the system refused the decoder more memory")
     except Exception as error:
-        return DecoderCrashError(f"the decoder failed: {type(error).__name__}: {' '.join(str(error).split())}")
+        reason = " ".join(str(error).split())
+        if any(words in reason for words in _OUT_OF_MEMORY):
+            return DecoderMemoryError("the system refused the decoder more memory")
+        if isinstance(error, OSError) and error.errno in _REMEDIES:
+            return MachineError(f"the decoder lacks something of this machine: {_lacking(error)}")
+        return _starved() or DecoderCrashError(f"the decoder failed: {type(error).__name__}: {reason}")
+
+
+def _starved() -> MachineError | None:
+    """Why not even a harmless file can be opened here, where that is so."""
+    try:
+        for descriptor in [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]:
+            os.close(descriptor)
+    except OSError as error:
+        return MachineError(f"the decoder can't open any file: {_lacking(error)}")
+    return None
+
+
+def _lacking(error: OSError) -> str:
+    """What the system says has run out, and what to do."""
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{error.strerror or error}" + (f" ({remedy})" if remedy else "")
 
 
 def _send(pipe: IO[bytes], message: Any) -> None:
