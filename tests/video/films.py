@@ -9,6 +9,7 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,116 @@ def _sequential_pyav(path: Path | str) -> list[Frame]:
 Recipe = Callable[[Path], None]
 
 
+def place_of_packet(path: Path, number: int) -> int:
+    """Where in the file a packet of the first video stream begins, counted in the order of the file."""
+    with av.open(str(path)) as film:
+        places = sorted(packet.pos for packet in film.demux(video=0) if packet.size and packet.pos is not None)
+    # In program streams packets of the stream have no place of their own.
+    return places[number] if len(places) >= -number else path.stat().st_size * 9 // 10
+
+
+class _BitWriter:
+    """Builds one unit of an H.264 stream."""
+
+    def __init__(self, kind: int) -> None:
+        self.head, self.bits = bytes([kind]), ""
+
+    def put(self, width: int, value: int) -> _BitWriter:
+        self.bits += f"{value:0{width}b}"
+        return self
+
+    def ue(self, *values: int) -> _BitWriter:
+        for value in values:
+            code = f"{value + 1:b}"
+            self.bits += "0" * (len(code) - 1) + code
+        return self
+
+    def align(self) -> bytes:
+        self.bits += "0" * (-len(self.bits) % 8)
+        return bytes(int(self.bits[i : i + 8], 2) for i in range(0, len(self.bits), 8))
+
+    def unit(self, body: bytes = b"") -> bytes:
+        """With the last bit that every unit has; body: whole bytes in between."""
+        if not body:
+            self.bits += "1"
+            body, self.bits = self.align(), ""
+        else:
+            body += b"\x80"
+        # Nothing inside may look like a start code.
+        plain = bytearray()
+        for byte in self.head + body:
+            if byte < 4 and plain[-2:] == b"\0\0":
+                plain.append(3)
+            plain.append(byte)
+        return b"\0\0\0\1" + bytes(plain)
+
+
+def _field_units(number: int, bottom: bool) -> bytes:
+    """One field of a picture that shows `number`: an I slice whose blocks are plain samples (I_PCM)."""
+    writer = _BitWriter(0x61 if bottom else 0x65)
+    writer.ue(0, 7, 0).put(4, 0).put(1, 1).put(1, int(bottom))  # place, I, parameters; number, field, which one
+    if not bottom:
+        writer.ue(number % 2)  # two key pictures in a row have different ids
+    writer.put(4, int(bottom))  # order
+    if bottom:
+        writer.put(1, 0)  # references as usual
+    else:
+        writer.put(2, 0)
+    writer.bits += "1"  # quantiser as it is, se(0)
+    writer.ue(1)  # no filter
+    picture = av.VideoFrame.from_ndarray(numbered_frame(number), format="rgb24").reformat(format="yuv420p")
+    planes = picture.to_ndarray()
+    luma = planes[:64][int(bottom) :: 2]
+    chroma = planes[64:].reshape(2, 32, 48)[:, int(bottom) :: 2]
+    body = b""
+    for row in range(2):
+        for column in range(6):
+            writer.ue(25)
+            y = luma[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
+            uv = chroma[:, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
+            body += writer.align() + y.tobytes() + uv.tobytes()
+            writer.bits = ""
+    return writer.unit(body)
+
+
+def field_stream(count: int) -> list[bytes]:
+    """H.264 as camcorders store it, 96x64 at 25 pictures a second: access units of one field each, two for a picture."""
+    sps = _BitWriter(0x67).put(8, 77).put(8, 0).put(8, 30).ue(0, 0, 0, 0, 1).put(1, 0).ue(5, 1).put(1, 0)
+    sps.put(1, 0).put(1, 1).put(1, 0).put(1, 0)  # fields allowed, no mixed blocks, direct_8x8, no crop, no more
+    pps = _BitWriter(0x68).ue(0, 0).put(2, 0).ue(0, 0, 0).put(3, 0)
+    pps.bits += "111"  # three se(0)
+    pps.put(1, 1).put(2, 0)  # filter as each slice says
+    sets = sps.unit() + pps.unit()
+    delimiter = b"\0\0\0\1\x09\xf0"
+    units = []
+    for number in range(count):
+        units.append(delimiter + sets + _field_units(number, bottom=False))
+        units.append(delimiter + _field_units(number, bottom=True))
+    return units
+
+
+def fields(
+    count: int = 31, *, apart: bool = True, odd: bool = False, container: str | None = None, **options: str
+) -> Recipe:
+    """A film stored as fields. apart: whether the two of a picture are written as packets of their own; odd: the last one's
+    second is missing."""
+
+    def make(path: Path) -> None:
+        raw, units = path.with_name(f"{path.name}-raw.h264"), field_stream(count)[: 2 * count - odd]
+        raw.write_bytes(b"".join(units))
+        contents = units if apart else [a + b for a, b in pairwise(units)][::2]
+        with av.open(str(raw)) as film, av.open(str(path), "w", format=container, options=options) as output:
+            stream = output.add_stream_from_template(film.streams.video[0])
+            for number, content in enumerate(contents):
+                packet = av.Packet(content)
+                packet.stream, packet.time_base = stream, Fraction(1, 50 if apart else 25)
+                packet.pts = packet.dts = number
+                packet.duration, packet.is_keyframe = 1, not apart or number % 2 == 0
+                output.mux(packet)
+
+    return make
+
+
 def _film(**settings: Any) -> Recipe:
     def make(path: Path) -> None:
         write_film(path, **settings)
@@ -155,10 +266,9 @@ def _rotated(degrees: int, **settings: Any) -> Recipe:
 
 
 def set_matrix(*matrix: float) -> Callable[[bytearray], None]:
-    """Writes a, b, c, d of a display matrix into the track header of an mp4 or mov."""
+    """Writes a, b, c, d of a display matrix into the first track's header of an mp4 or mov."""
 
     def patch(data: bytearray) -> None:
-        assert data.count(b"tkhd") == 1
         start = data.find(b"tkhd") + 4
         # Version 1 has three dates and lengths of eight bytes.
         at = start + 4 + (32 if data[start] else 20) + 16
@@ -247,6 +357,80 @@ def _with_sound(tracks: int) -> Recipe:
             output.mux(video.encode(None))
 
     return make
+
+
+def _recording(codec: str = "libx264", sound: str = "aac", **settings: Any) -> Recipe:
+    """50 frames with sound: the video as `write_film` encodes it, and silence, each packet where it belongs in time."""
+    container, container_options = settings.pop("container", None), settings.pop("container_options", {})
+
+    def make(path: Path) -> None:
+        silent = path.with_name(f"{path.name}-silent.mkv")
+        write_film(silent, codec=codec, **{"count": 50, "options": B, **settings})
+        with av.open(str(silent)) as film, av.open(str(path), "w", container, options=container_options) as output:
+            video = output.add_stream_from_template(film.streams.video[0])
+            audio = output.add_stream(sound, rate=22050 if sound == "adpcm_swf" else 48000)
+            audio.layout = "mono" if sound in ("adpcm_swf", "libopencore_amrnb") else "stereo"
+            form, size = audio.codec_context.format.name, audio.codec_context.frame_size or 1024
+            packets = [packet for packet in film.demux(video=0) if packet.size]
+            if output.format.name == "avi" and codec == "libx264":
+                packets.sort(key=lambda packet: packet.dts)
+            done = 0.0
+            for packet in packets:
+                packet.stream = video
+                output.mux(packet)
+                while done < float((packet.dts or 0) * packet.time_base):
+                    shape = (1, size * 2) if "p" not in form else (len(audio.layout.channels), size)
+                    kind = np.float32 if form.startswith("flt") else np.int16
+                    frame = av.AudioFrame.from_ndarray(np.zeros(shape, kind), format=form, layout=audio.layout.name)
+                    frame.sample_rate = audio.rate
+                    output.mux(audio.encode(frame))
+                    done += size / audio.rate
+            output.mux(audio.encode(None))
+
+    return make
+
+
+def _later(source: Recipe, seconds: float, suffix: str = ".mp4") -> Recipe:
+    """The film in Matroska whose clock shows `seconds` when it begins, as `-itsoffset` and `-f segment` leave it."""
+
+    def make(path: Path) -> None:
+        first = path.with_name(f"{path.stem}-first{suffix}")
+        source(first)
+        with av.open(str(first)) as film, av.open(str(path), "w") as output:
+            stream = output.add_stream_from_template(film.streams.video[0])
+            for packet in film.demux(video=0):
+                if packet.size:
+                    shift = round(seconds / packet.time_base)
+                    packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+                    output.mux(packet)
+
+    return make
+
+
+def _filtered(source: Recipe, name: str, suffix: str) -> Recipe:
+    """The packets of a film through one of ffmpeg's bitstream filters."""
+
+    def make(path: Path) -> None:
+        first = path.with_name(f"{path.stem}-first{suffix}")
+        source(first)
+        with av.open(str(first)) as film, av.open(str(path), "w") as output:
+            origin = film.streams.video[0]
+            stream = output.add_stream_from_template(origin, opaque=True)
+            bitstream = av.BitStreamFilterContext(name, origin)
+            last = -1
+            for packet in film.demux(origin):
+                for part in bitstream.filter(packet if packet.size else None):
+                    # Pictures that are never shown come before one that is, at the same time.
+                    part.pts = part.dts = last = max(part.pts if part.pts is not None else last + 1, last + 1)
+                    part.stream = stream
+                    output.mux(part)
+
+    return make
+
+
+def _begun_in_between(source: Recipe, share: float = 0.3) -> Recipe:
+    """A transport stream as a receiver finds it: from a packet in the middle on."""
+    return _patched(source, lambda data: data.__delitem__(slice(0, int(len(data) * share) // 188 * 188)))
 
 
 def _slideshow(path: Path) -> None:
@@ -414,6 +598,78 @@ INTACT: dict[str, Recipe] = {
     "header-says-45.avi": _patched(_film(codec="mjpeg", pix_fmt="yuvj420p"), _set_avi_length(45)),
 }
 
+_X265 = {"x265-params": f"{X265}:keyint=12:bframes=2"}
+_FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+_ALTREF = {
+    "auto-alt-ref": "1",
+    "lag-in-frames": "16",
+    "g": "24",
+    "b": "200k",
+    "arnr-maxframes": "7",
+    "arnr-strength": "5",
+}
+_UNEVEN = [40 * i + 9 * (i % 4) + 900 * (i // 20) for i in range(50)]
+_VP9 = _film(count=50, codec="libvpx-vp9", options=_ALTREF)
+_AV1 = _film(count=50, codec="libsvtav1", options={"g": "24", "preset": "10"})
+
+# What cameras, phones, screen recorders and receivers write, all of it sound.
+RECORDINGS: dict[str, Recipe] = {
+    "phone.mp4": _recording(),
+    "phone-portrait.mp4": _patched(_recording(container_options={"movflags": "faststart"}), set_matrix(0, 1, -1, 0)),
+    "phone-front-camera.mov": turned(-1, 0, 0, 1, count=50, options=B),
+    "phone-hevc.mov": _recording("libx265", options=_X265),
+    "phone-uneven.mp4": _recording(pts=_UNEVEN, time_base=Fraction(1, 1000)),
+    "phone.3gp": _film(count=50, codec="h263", size=(176, 144)),
+    "action-camera.mp4": _recording(count=120, rate=60, container_options={"movflags": "faststart"}),
+    "dashboard-camera.mp4": _recording(container_options=_FRAGMENTS),
+    "camcorder-fields.mts": fields(container="mpegts", mpegts_m2ts_mode="1"),
+    "camcorder-fields-together.mts": fields(apart=False, container="mpegts", mpegts_m2ts_mode="1"),
+    "camcorder-fields.mp4": fields(),
+    "camcorder-fields-odd.mp4": fields(odd=True),
+    "camcorder-fields-odd.mts": fields(odd=True, container="mpegts", mpegts_m2ts_mode="1"),
+    "camcorder-fields.mkv": fields(),
+    "camcorder-fields.mov": fields(movflags="faststart"),
+    "camcorder-mixed.m2ts": _recording(
+        sound="ac3",
+        options={**INTERLACED, "x264-params": "interlaced=1:tff=1"},
+        container="mpegts",
+        container_options={"mpegts_m2ts_mode": "1"},
+    ),
+    "camcorder-tape.avi": _film(count=12, codec="dvvideo", size=(720, 576)),
+    "camcorder-tape.dv": _film(count=12, codec="dvvideo", size=(720, 576)),
+    "camcorder-tape.m2t": _recording("mpeg2video", "mp2", options=INTERLACED, container="mpegts"),
+    "camcorder-disc.vob": _recording("mpeg2video", "mp2", options={"bf": "2", "g": "12"}, container="vob"),
+    "camcorder-disc.mpg": _recording("mpeg2video", "mp2", options={"bf": "2", "g": "12"}),
+    "camcorder-professional.mxf": _film(count=50, codec="mpeg2video", options={"bf": "2", "g": "12"}),
+    "camera-pictures.avi": _film(count=50, codec="mjpeg", pix_fmt="yuvj420p"),
+    "camera-old.avi": _recording("mpeg4", "mp2", options={"g": "12"}),
+    "screen.mkv": _recording(),
+    "screen-late.mkv": _later(_film(count=50, options=B), 3.0),
+    "screen-part-2.mkv": _later(_film(count=50, options=B), 10.0),
+    "screen-part-of-webm.mkv": _later(_film(count=50, codec="libvpx", options=_ALTREF), 300.0, ".webm"),
+    "screen.flv": _recording(),
+    "screen.wmv": _film(count=50, codec="wmv2", container="asf", options={"g": "12"}),
+    "screen-vp8.webm": _recording("libvpx", "libopus", options=_ALTREF),
+    "screen-vp9.webm": _VP9,
+    "screen-vp9-hidden.mkv": _filtered(_VP9, "vp9_superframe_split", ".webm"),
+    "screen-av1.mp4": _AV1,
+    "screen-av1.webm": _AV1,
+    "screen-av1-hidden.mkv": _filtered(_AV1, "av1_frame_split", ".mp4"),
+    "browser.webm": _film(count=50, codec="libvpx", options=_ALTREF, container_options={"live": "1"}),
+    "screen-uneven.mkv": _film(count=50, pts=_UNEVEN, time_base=MS, options=B),
+    "screen.gif": _film(count=50, codec="gif", pix_fmt="rgb8"),
+    "screen.apng": _film(count=50, codec="apng", pix_fmt="rgb24"),
+    "receiver.ts": _recording(sound="ac3", container="mpegts"),
+    "receiver-in-between.ts": _begun_in_between(_film(count=100, options={"g": "24", "bf": "2"})),
+    "receiver-open-gop.ts": _begun_in_between(
+        _film(count=100, options={"g": "24", "bf": "3", "x264-params": "open-gop=1"})
+    ),
+    "receiver-mpeg2.ts": _begun_in_between(_film(count=100, codec="mpeg2video", options={"g": "24", "bf": "2"})),
+    "receiver-hevc.ts": _begun_in_between(
+        _film(count=100, codec="libx265", options={"x265-params": f"{X265}:keyint=24:open-gop=1:bframes=3"})
+    ),
+}
+
 # Files that need a test of their own.
 ODD: dict[str, Recipe] = {
     "edit-list.mp4": _patched(_film(count=60, options=B), _trim_start(10 * 512)),
@@ -468,4 +724,4 @@ ODD: dict[str, Recipe] = {
     "numbers.mp4": _film(count=200, options=B),
 }
 
-RECIPES = {**INTACT, **ODD}
+RECIPES = {**INTACT, **RECORDINGS, **ODD}

@@ -10,7 +10,7 @@ import pytest
 
 from videomae_cli.video.bitstream import BitstreamCheck
 from videomae_cli.video.probe import probe_video
-from videomae_cli.video.riff import is_whole
+from videomae_cli.video.structure import is_whole
 from videomae_cli.video.transport import is_intact
 
 Films = Callable[[str], Path]
@@ -80,5 +80,5 @@ def test_an_avi_is_whole_when_its_outermost_chunks_are(film: Films, tmp_path: Pa
         (b"", False),
     ]:
         copy.write_bytes(content)
-        assert is_whole(str(copy)) == expected, content[-20:]
-    assert not is_whole(str(tmp_path / "missing.avi"))
+        assert bool(is_whole(str(copy), "avi")) == expected, content[-20:]
+    assert not is_whole(str(tmp_path / "missing.avi"), "avi")

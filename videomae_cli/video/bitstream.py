@@ -2,14 +2,18 @@
 
 - A key picture of H.264 may be a recovery point in the middle of a gradual refresh: decoding that starts there shows
   rubbish for a while, so it is no place to seek to.
-- VP8 stores pictures that are never shown.
+- VP8, VP9 and AV1 store pictures that are never shown, in packets of their own or together with one that is.
+- Camcorders store H.264 pictures as two fields, each in a packet of its own: two packets, one picture.
 - A packet overwritten on disk still has its place in the index, but its first unit has an impossible length or kind, or
   bytes that can't occur in a unit, or there is no picture in it. One wrong bit in a picture only a decoder can notice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+from videomae_cli.video.h264 import Field, parse_field, parse_sps, slice_type
 
 # Where avcC and hvcC keep the size of the length before each unit.
 _LENGTH_SIZE_AT = {"h264": 4, "hevc": 21}
@@ -21,7 +25,8 @@ _HEADERS = 4096
 
 
 class BitstreamCheck:
-    """Calls every packet "plain", "refresh" (key, but not all intra), "hidden" or "damaged"."""
+    """Calls every packet "plain", "refresh" (key, but not all intra), "hidden", "second" (field of a picture whose first
+    was in the packet before) or "damaged"."""
 
     def __init__(self, context: Any) -> None:
         self._codec: str = context.codec.canonical_name
@@ -31,10 +36,16 @@ class BitstreamCheck:
         prefixed = position < len(extradata) and extradata[0] == 1
         self._prefix = (extradata[position] & 3) + 1 if prefixed else 0
         self._picture = _PICTURE.get(self._codec)
+        self._frame_number_bits: int | None = None
+        self._field: Field | None = None
+        if self._codec == "h264":
+            # In avcC the parameter sets have lengths of two bytes behind six others.
+            sets = _prefixed_units(extradata[6:], 2) if prefixed else _started_units(extradata)
+            self._learn(extradata[6:] if prefixed else extradata, sets)
 
     def __call__(self, packet: Any) -> str:
-        if self._codec == "vp8":
-            return "plain" if memoryview(packet)[0] >> 4 & 1 else "hidden"
+        if self._codec in _SHOWN:
+            return "plain" if _SHOWN[self._codec](bytes(packet)) else "hidden"
         if self._prefix:
             prefix = self._prefix
             head = bytes(memoryview(packet)[: prefix + _HEAD])
@@ -46,45 +57,114 @@ class BitstreamCheck:
                 return "damaged"
         elif self._picture is not None and self._picture not in bytes(memoryview(packet)[:_HEADERS]):
             return "damaged"
-        if self._codec == "h264" and packet.is_keyframe and not self._starts_intra(bytes(packet)):
-            return "refresh"
-        return "plain"
+        return self._h264_kind(packet) if self._codec == "h264" else "plain"
 
-    def _starts_intra(self, data: bytes) -> bool:
-        """Whether the first slice is an I slice (or the picture an IDR, which only has those)."""
-        for start in self._units(data):
-            kind = data[start] & 31
-            if kind == 5:
-                return True
-            if kind == 1:
-                return _slice_type(data[start + 1 : start + 17]) in (2, 4, 7, 9)
-        return True
+    @property
+    def unpaired(self) -> bool:
+        """Whether the last packet is the first field of a picture whose second never came: decoders leave it out."""
+        return self._field is not None
 
-    def _units(self, data: bytes) -> list[int]:
-        """Where the units of a packet start."""
-        starts = []
-        if self._prefix:
-            position = 0
-            while position + self._prefix < len(data):
-                starts.append(position + self._prefix)
-                position += self._prefix + int.from_bytes(data[position : position + self._prefix], "big")
-        else:
-            position = data.find(b"\0\0\1")
-            while 0 <= position < len(data) - 3:
-                starts.append(position + 3)
-                position = data.find(b"\0\0\1", position + 3)
-        return starts
+    def _h264_kind(self, packet: Any) -> str:
+        data = bytes(packet) if packet.is_keyframe or self._frame_number_bits is not None else b""
+        units = list(_prefixed_units(data, self._prefix) if self._prefix else _started_units(data))
+        if packet.is_keyframe:
+            self._learn(data, units)
+        if self._frame_number_bits is not None and self._is_second_field(data, units):
+            return "second"
+        return "refresh" if packet.is_keyframe and not _starts_intra(data, units) else "plain"
+
+    def _learn(self, data: bytes, units: Iterable[int]) -> None:
+        """Note whether pictures may be stored as fields, as the last parameter set says."""
+        for start in units:
+            if data[start] & 31 == 7:
+                self._frame_number_bits = parse_sps(data[start + 1 : start + 257])
+
+    def _is_second_field(self, data: bytes, units: list[int]) -> bool:
+        slices = [start for start in units if data[start] & 31 in (1, 5)]
+        assert self._frame_number_bits is not None
+        fields = [parse_field(data[start + 1 : start + 33], self._frame_number_bits) for start in slices]
+        first, last = self._field, fields[-1] if fields else None
+        second = first is not None and last is not None and first.is_completed_by(last) and len(set(fields)) == 1
+        # Two fields in one packet are a picture.
+        self._field = None if second or len(set(fields)) != 1 else last
+        return second
 
 
-def _slice_type(header: bytes) -> int:
-    """The second Exp-Golomb number of a slice header (after first_mb_in_slice)."""
-    bits = "".join(f"{byte:08b}" for byte in header)
-    position, value = 0, 0
-    for _ in range(2):
-        zeros = 0
-        while position + zeros < len(bits) and bits[position + zeros] == "0":
-            zeros += 1
-        end = position + 2 * zeros + 1
-        value = int(bits[position + zeros : end] or "1", 2) - 1
-        position = end
-    return value
+def _starts_intra(data: bytes, units: list[int]) -> bool:
+    """Whether the first slice is an I slice (or the picture an IDR, which only has those)."""
+    for start in units:
+        kind = data[start] & 31
+        if kind == 5:
+            return True
+        if kind == 1:
+            return slice_type(data[start + 1 : start + 17]) in (2, 4, 7, 9)
+    return True
+
+
+def _prefixed_units(data: bytes, prefix: int) -> Iterator[int]:
+    """Where the units of a packet start, each after its length."""
+    position = 0
+    while position + prefix < len(data):
+        yield position + prefix
+        position += prefix + int.from_bytes(data[position : position + prefix], "big")
+
+
+def _started_units(data: bytes) -> Iterator[int]:
+    """Where the units of a packet start, each after a start code."""
+    position = data.find(b"\0\0\1")
+    while 0 <= position < len(data) - 3:
+        yield position + 3
+        position = data.find(b"\0\0\1", position + 3)
+
+
+def _shown_vp8(data: bytes) -> bool:
+    return bool(data[0] >> 4 & 1)
+
+
+def _shown_vp9(data: bytes) -> bool:
+    """Whether a frame of a packet is shown. Several in one, a superframe, have an index at the end (VP9, annex B)."""
+    marker = data[-1]
+    count, width = (marker & 7) + 1, (marker >> 3 & 3) + 1
+    index = 2 + count * width
+    if marker >> 5 != 0b110 or len(data) < index or data[-index] != marker:
+        return _shown_vp9_frame(data[0])
+    position = 0
+    for number in range(count):
+        at = len(data) - index + 1 + number * width
+        if position < len(data) and _shown_vp9_frame(data[position]):
+            return True
+        position += int.from_bytes(data[at : at + width], "little")
+    return False
+
+
+def _shown_vp9_frame(first: int) -> bool:
+    """By the first byte: marker (2 bits), profile (2, of 3 one more), show_existing_frame, frame_type, show_frame."""
+    shift = 0 if first >> 4 & 3 == 3 else 1
+    return bool(first >> (2 + shift) & 1 or first >> shift & 1)
+
+
+def _shown_av1(data: bytes) -> bool:
+    """Whether a frame of a packet is shown, by the first bits of its frame headers (AV1, 5.9.2)."""
+    position = 0
+    while position < len(data):
+        header = data[position]
+        position += 2 if header & 4 else 1
+        size, shift = (0, 0) if header & 2 else (len(data) - position, 0)
+        while header & 2 and position < len(data):
+            byte = data[position]
+            size |= (byte & 127) << shift
+            position, shift = position + 1, shift + 7
+            if byte < 128:
+                break
+        if position >= len(data):
+            break
+        kind, first = header >> 3 & 15, data[position]
+        # A sequence of one still picture has shorter headers; in others the bits are show_existing_frame, frame_type
+        # (two), show_frame.
+        if (kind == 1 and first >> 3 & 1) or (kind in (3, 6) and first & 0b10010000):
+            return True
+        position += size
+    return False
+
+
+_SHOWN = {"vp8": _shown_vp8, "vp9": _shown_vp9, "av1": _shown_av1}

@@ -20,7 +20,7 @@ from videomae_cli.errors import NotAVideoError
 from videomae_cli.video.bitstream import BitstreamCheck
 from videomae_cli.video.native import load_av, native_path
 from videomae_cli.video.orientation import Orientation
-from videomae_cli.video.riff import is_whole
+from videomae_cli.video.structure import is_whole
 from videomae_cli.video.transport import is_intact
 
 # Demuxers that open other files than the one given, devices, pictures, and text drawn as pictures.
@@ -49,17 +49,20 @@ class PacketIndex:
     """The presentation timeline. times: seconds from the stream's start, one per picture, ascending.
 
     keys: positions in `times` where decoding can start. reliable: the times are all there and distinct;
-    whole: the container shows that nothing is cut off, so that a header which promises more is wrong; complete: nothing
-    hints at frames that won't decode, so their number needs no check; packets: pictures stored, whether shown or not;
-    seekable: a seek lands on a keyframe; counted: the container numbers pictures, and the times that decoders make of
-    that are guesses (AVI).
+    whole: the container shows that nothing is cut off, so that a header which promises more is wrong; torn: it shows that
+    something is; complete: nothing hints at frames that won't decode, so their number needs no check; packets: pictures
+    stored, whether shown or not; decodable: how many of `times` should decode, which leaves out those before the first
+    keyframe, where a recording began in between; seekable: a seek lands on a keyframe; counted: the container numbers
+    pictures, and the times that decoders make of that are guesses (AVI).
     """
 
     times: array[float]
     keys: array[int]
     packets: int
+    decodable: int
     reliable: bool
     whole: bool
+    torn: bool
     complete: bool
     seekable: bool
     counted: bool
@@ -68,6 +71,7 @@ class PacketIndex:
 @dataclass(frozen=True)
 class Probe:
     """The video stream that is decoded. width, height: pixels as stored; declared: the header's count of frames, or 0;
+    duration: seconds from the first picture to the end, by the header or by what is there, or 0; ends_stated: by the header;
     avoid_opencv: why OpenCV can't be trusted with this stream, or None."""
 
     path: str
@@ -78,6 +82,7 @@ class Probe:
     fps: float
     declared: int
     duration: float
+    ends_stated: bool
     orientation: Orientation
     pixel_aspect: Fraction
     start_time: float
@@ -116,7 +121,8 @@ def probe_video(path: str, meanwhile: Callable[[int], None] | None = None) -> Pr
             height=frame.height if frame is not None else stream.codec_context.height,
             fps=_sane_rate(float(rate) if rate else 0.0, index),
             declared=declared if 0 < declared < 2**40 else 0,
-            duration=_duration(container, stream),
+            duration=(duration := _duration(container, stream)),
+            ends_stated=duration > 0 and "matroska" in container.format.name,
             orientation=Orientation.of_frame(frame) if frame is not None else Orientation(),
             pixel_aspect=_pixel_aspect(stream.sample_aspect_ratio),
             start_time=float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0,
@@ -148,6 +154,9 @@ class _Scan:
         self._packets = 0
         self._hidden = 0
         self._untimed = 0
+        self._undecodable = 0
+        self._first_key: float | None = None
+        self._last: Any = None
         self.damaged = False
         self.first_frame: Any = None
 
@@ -168,7 +177,8 @@ class _Scan:
             kind = check(packet)
             if kind == "damaged":
                 self.damaged = True
-            if packet.is_discard or kind == "hidden":
+            self._last = packet
+            if packet.is_discard or kind in ("hidden", "second"):
                 self._hidden += 1
                 continue
             if packet.pts is None:
@@ -176,8 +186,14 @@ class _Scan:
                 continue
             time = (packet.pts - start) * base
             self._times.append(time)
+            if packet.is_keyframe and self._first_key is None:
+                self._first_key = time
+            self._undecodable += self._first_key is None or time < self._first_key
             if packet.is_keyframe and kind != "refresh":
                 self._keys.append(time)
+        if self._first_key is None:
+            self._undecodable = 0
+        self._undecodable += check.unpaired
         if self.first_frame is None and self._packets <= _PROBE_PACKETS:
             self._decode_first(av, None)
 
@@ -190,19 +206,26 @@ class _Scan:
         name = self._container.format.name
         indexed = any(kind in name for kind in _INDEXED_CONTAINERS)
         declared = self._stream.frames
-        if name == "avi":
-            whole = is_whole(self._container.name)
-        elif "mov" in name and declared:
+        structure = is_whole(self._container.name, name)
+        # A packet of fixed size that is too short is called corrupt.
+        torn = structure is False or (self._last is not None and self._last.is_corrupt)
+        if "mov" in name and declared:
+            # What is missing behind the pictures is no loss.
             whole = declared == self._packets
-        else:
+            torn = torn and not whole
+        elif structure is None and name != "avi":
             span = times[-1] - times[0] if timed else 0.0
-            whole = span > _duration(self._container, self._stream) - _END_TOLERANCE
+            whole = not torn and span > _duration(self._container, self._stream) - _END_TOLERANCE
+        else:
+            whole = bool(structure) and not torn
         return PacketIndex(
             times=times,
             keys=array("q", sorted(bisect_left(times, key) for key in self._keys)) if reliable else array("q"),
             packets=self._packets,
+            decodable=len(times) - self._undecodable,
             reliable=reliable,
             whole=whole,
+            torn=torn,
             complete=reliable and indexed and whole and not self._hidden,
             seekable=indexed,
             counted=name == "avi",
@@ -286,13 +309,19 @@ def _sane_rate(rate: float, index: PacketIndex) -> float:
 
 
 def _duration(container: Any, stream: Any) -> float:
+    """Seconds from the first picture to the end, as the header has it; 0 where it doesn't say."""
     # Matroska: the container's duration is that of the longest stream, the tag that of this one.
     fields = stream.metadata.get("DURATION", "").split(":")
     if len(fields) == 3 and all(field.replace(".", "", 1).isdigit() for field in fields):
-        return float(fields[0]) * 3600 + float(fields[1]) * 60 + float(fields[2])
-    if stream.duration and stream.time_base:
+        seconds = float(fields[0]) * 3600 + float(fields[1]) * 60 + float(fields[2])
+        # mkvmerge, which names itself in tags of its own, counts from the first picture, others from 0.
+        relative = any(key.startswith("_STATISTICS") for key in stream.metadata)
+    elif stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
-    return container.duration / 1e6 if container.duration else 0.0
+    else:
+        seconds, relative = (container.duration or 0) / 1e6, "matroska" not in container.format.name
+    start = float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
+    return max(seconds - (0.0 if relative else start), 0.0)
 
 
 def _reason(path: str, error: Exception) -> str:

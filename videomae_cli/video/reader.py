@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from statistics import median
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,8 @@ Transform = Callable[[Frame], Frame]
 # Frames OpenCV repeats byte for byte are compared with PyAV's so often per file: still pictures are common.
 _TWIN_CHECKS = 2
 _TWIN_DIFFERENCE = 12.0
+# Ends as headers have them are rounded.
+_SPARE_FRAMES = 1.5
 
 
 @dataclass(frozen=True)
@@ -318,16 +321,25 @@ class VideoReader:
     def _missing(self) -> list[str]:
         """A word on frames that the file should have but that don't decode."""
         decoded, declared = self.num_frames, self._probe.declared
-        stored, whole = len(self._probe.index.times), self._probe.index.whole
-        expected = stored if whole else max(stored, declared)
+        index, duration = self._probe.index, self._probe.duration
+        expected = index.decodable if index.whole else max(index.decodable, declared)
         if decoded < expected:
             return [f"{decoded} of {expected} frames decoded: the file is damaged or cut off"]
-        if whole:
+        if index.whole:
             return []
-        end = self._times[-1] - self._times[0] + 1 / self.fps
-        if end < 0.9 * self._probe.duration - 1:
-            return [f"{decoded} of about {round(self._probe.duration * self.fps)} frames decoded: the file is cut off"]
+        last = self._times[-1] - self._times[0]
+        # Where the end of the file is missing, even a few frames are; else only much less than announced means that.
+        if last < (
+            duration - _SPARE_FRAMES * self._typical_interval() if index.torn else 0.9 * duration - 1 - 1 / self.fps
+        ):
+            return [f"{decoded} of about {round(duration * self.fps)} frames decoded: the file is cut off"]
+        if index.torn and not self._probe.ends_stated:
+            return [f"{decoded} frames decoded: the file is cut off, and nothing tells how many it had"]
         return []
+
+    def _typical_interval(self) -> float:
+        """Seconds from one frame to the next, half of the time at most so many."""
+        return median((b - a for a, b in pairwise(self._times)) if len(self._times) > 1 else [1 / self.fps])
 
 
 def open_video(path: str | os.PathLike[str], *, decoder: str | None = None) -> VideoReader:

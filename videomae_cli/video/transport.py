@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -41,15 +42,26 @@ def is_intact(path: str, pid: int) -> bool:
     return True
 
 
+def ends_torn(file: BinaryIO, length: int) -> bool:
+    """Whether the file ends inside a packet; False too where no packets are found at its beginning."""
+    layout = _layout(file.read(204 * 8))
+    return layout is not None and (length - layout[1]) % layout[0] not in (0, layout[0] - layout[1])
+
+
+def _layout(head: bytes) -> tuple[int, int] | None:
+    for size, offset in _LAYOUTS:
+        if all(byte == _SYNC for byte in head[offset::size][:7]):
+            return size, offset
+    return None
+
+
 def _packets(path: str) -> Iterator[npt.NDArray[np.uint8]]:
     """Chunks of (n, size) bytes, each row from its sync byte on; the torn last packet is left out."""
     with Path(path).open("rb") as file:
-        head = file.read(204 * 8)
-        for size, offset in _LAYOUTS:
-            if all(byte == _SYNC for byte in head[offset::size][:7]):
-                break
-        else:
+        layout = _layout(file.read(204 * 8))
+        if layout is None:
             raise ValueError("no packet structure")
+        size, offset = layout
         file.seek(offset)
         while data := file.read(size * _CHUNK_PACKETS):
             rows = (len(data) + offset) // size
