@@ -186,8 +186,9 @@ def test_a_config_that_is_no_json_object_says_so(directory: Path, text: str) -> 
         ("image_size", "224", "image_size is '224'"),
         ("model_type", "bert", "a 'bert' model"),
         ("hidden_act", "exec", "hidden_act 'exec'"),
-        ("id2label", {"0": "a", "5": "b"}, "id2label"),
-        ("id2label", [1, 2, 3], "classifier"),
+        ("num_labels", [2], "num_labels is [2]"),
+        pytest.param("layer_norm_eps", 10**400, "layer_norm_eps is 1000", id="float too large"),
+        ("pruned_heads", {"0": [float("inf")]}, "pruned_heads has '0'"),
     ],
 )
 def test_a_config_that_makes_no_sense_or_does_not_fit_says_so(

@@ -141,9 +141,9 @@ def test_heads_of_the_named_sizes_are_known(tmp_path: Path, width: int, heads: i
 def test_heads_that_can_not_be_known_are_asked_for(tmp_path: Path) -> None:
     model = make(VideoMAEForPreTraining, use_mean_pooling=False)
     path = save(tmp_path / "checkpoint.pth", official_tensors(model, encoder_prefix="encoder."))
-    with pytest.raises(ConfigError, match="a width of 32 has; give num_attention_heads"):
+    with pytest.raises(ConfigError, match="a width of 32 has; num_attention_heads=N settles it"):
         VideoMAEForPreTraining.from_pretrained(path)
-    with pytest.raises(ConfigError, match="a width of 16 has; give decoder_num_attention_heads"):
+    with pytest.raises(ConfigError, match="a width of 16 has; decoder_num_attention_heads=N settles it"):
         VideoMAEForPreTraining.from_pretrained(path, num_attention_heads=4)
 
 

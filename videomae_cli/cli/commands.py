@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperCommand
 
+from videomae_cli.cli import console
+
 
 class Entry(NamedTuple):
     """name: as typed; help: its line in the list of commands; module, function: where it is, in `videomae_cli.cli`."""
@@ -49,7 +51,9 @@ class LazyCommand(TyperCommand):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """The context of the command itself: its options and its function."""
-        return self.load().make_context(info_name, args, parent=parent, **extra)
+        command = self.load()
+        console.set_options(self._entry.name, (flag for parameter in command.params for flag in parameter.opts))
+        return command.make_context(info_name, args, parent=parent, **extra)
 
     def load(self) -> TyperCommand:
         """The command itself."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,7 +20,19 @@ class Loudness:
     debug: bool = False
     quiet: bool = False
     print_line: Callable[[str], None] | None = None
+    options: frozenset[str] = frozenset()
 
+
+# How the model core names what a caller can override -> the option that does it; and the commands where an option of
+# that name is about something else than the checkpoint.
+_OVERRIDES = {
+    "num_attention_heads": "--heads",
+    "decoder_num_attention_heads": "--decoder-heads",
+    "image_size": "--image-size",
+    "num_frames": "--frames",
+    "labels": "--labels",
+}
+_OVERRIDE = re.compile(rf"\b({'|'.join(_OVERRIDES)})=(\w+) settles it")
 
 loudness = Loudness()
 
@@ -29,9 +42,7 @@ def configure(*, debug: bool, quiet: bool) -> None:
     loudness.debug, loudness.quiet = debug, quiet
     log = logging.getLogger("videomae_cli")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        logging.Formatter("videomae: %(levelname)s: %(message)s" if debug else "videomae: %(message)s")
-    )
+    handler.setFormatter(_Lines("videomae: %(levelname)s: %(message)s" if debug else "videomae: %(message)s"))
     log.handlers[:] = [handler]
     log.propagate = False
     if not debug:
@@ -39,8 +50,34 @@ def configure(*, debug: bool, quiet: bool) -> None:
     log.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING)
 
 
+def set_options(command: str, taken: Iterable[str]) -> None:
+    """Remember what the command at hand takes, so that messages name only that."""
+    new_model = {"--image-size", "--frames", "--labels"} if command in ("pretrain", "finetune") else set()
+    loudness.options = frozenset(taken) - new_model
+
+
+def in_options(text: str) -> str:
+    """Put "num_attention_heads=N settles it" as the command at hand takes it: --heads N, or converting first."""
+
+    def option(match: re.Match[str]) -> str:
+        flag, value = _OVERRIDES[match[1]], match[2]
+        if flag in loudness.options:
+            return f"{flag} {value} settles it"
+        return f"`videomae convert` with {flag} {value} settles it"
+
+    return _OVERRIDE.sub(option, text)
+
+
+class _Lines(logging.Formatter):
+    """Warnings of the library in the words of the command line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return in_options(super().format(record))
+
+
 def say(text: str) -> None:
     """A line on stderr, whatever bytes a file name put in it."""
+    text = in_options(text)
     if loudness.print_line:
         loudness.print_line(_one_line(text))
     else:

@@ -7,12 +7,17 @@ Hugging Face layout, so that a `config.json` written from here is one that `tran
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from videomae_cli.errors import ConfigError
+from videomae_cli.model.label_names import name_outputs
+
+logger = logging.getLogger(__name__)
 
 MODEL_TYPE = "videomae"
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
@@ -22,6 +27,7 @@ _FILE_KEYS = ("model_type", "architectures", "label2id", "num_labels", "transfor
 
 # Far beyond any model; what is larger is a mistake or an attack, and would only fail later and worse.
 _LARGEST = 1 << 20
+_LARGEST_FLOAT = 1e30
 _MOST_LAYERS = 1 << 10
 _MOST_TOKENS = 1 << 18
 
@@ -97,9 +103,11 @@ class VideoMAEConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it can't be negative")
         for name in ("qkv_bias", "use_mean_pooling", "norm_pix_loss"):
             if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be true or false")
+                raise ConfigError(f"{name} is {reprlib.repr(getattr(self, name))}; it must be true or false")
         if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
-            raise ConfigError(f"problem_type is {self.problem_type!r}; it must be one of {', '.join(PROBLEM_TYPES)}")
+            raise ConfigError(
+                f"problem_type is {reprlib.repr(self.problem_type)}; it must be one of {', '.join(PROBLEM_TYPES)}"
+            )
         object.__setattr__(self, "id2label", _labels(self.id2label))
         object.__setattr__(self, "pruned_heads", self._checked_pruned_heads())
         self._check_divisible()
@@ -124,9 +132,9 @@ class VideoMAEConfig:
         for key, heads in self.pruned_heads.items():
             try:
                 layer, unique = int(key), tuple(sorted({int(head) for head in heads}))
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise ConfigError(
-                    f"pruned_heads has {key!r}: {heads!r}; it must map a layer to a list of heads"
+                    f"pruned_heads has {reprlib.repr(key)}: {reprlib.repr(heads)}; it must map a layer to a list of heads"
                 ) from None
             if not 0 <= layer < self.num_hidden_layers:
                 raise ConfigError(f"pruned_heads names layer {layer}; the layers are 0 to {self.num_hidden_layers - 1}")
@@ -184,23 +192,42 @@ class VideoMAEConfig:
         return dataclasses.replace(self, **changes)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> VideoMAEConfig:
+    def from_dict(
+        cls,
+        values: Mapping[str, Any],
+        *,
+        outputs: int | None = None,
+        where: object = "config.json",
+        named: bool = False,
+    ) -> VideoMAEConfig:
         """Read the content of a `config.json`, whatever release of transformers wrote it.
 
         Takes `qkv_bias` (the hub) and `qv_bias` (transformers 5) for the same thing, labels with string keys or int
-        values, labels missing but countable, lists for pairs, null for a default. Raises ConfigError.
+        values, labels missing but countable, lists for pairs, null for a default. Labels that are numbered otherwise
+        and problem types that aren't known are settled with a warning about `where` (see `name_outputs`); outputs: how
+        many the classifier has; named: the caller brings names of its own, so nothing is said of these. Raises ConfigError.
         """
         if not isinstance(values, Mapping):
             raise ConfigError("the configuration is not a JSON object")
         model_type = values.get("model_type")
         if model_type not in (None, MODEL_TYPE):
-            raise ConfigError(f"the configuration is of a {model_type!r} model, not of a {MODEL_TYPE!r} one")
+            raise ConfigError(
+                f"the configuration is of a {reprlib.repr(model_type)} model, not of a {MODEL_TYPE!r} one"
+            )
         known = {f.name for f in dataclasses.fields(cls)} - {"extra"}
         content = dict(values)
         if "qv_bias" in content:
             qv_bias = content.pop("qv_bias")
             content.setdefault("qkv_bias", qv_bias)
-        content["id2label"] = _read_labels(values)
+        content["id2label"], assumed = name_outputs(values, outputs)
+        if assumed and not named:
+            logger.warning("%s: %s; labels=FILE settles it", where, assumed)
+        kind, alone = content.get("problem_type"), len(content["id2label"] or "ab") == 1
+        if kind not in (None, *PROBLEM_TYPES) or (alone and kind == "single_label_classification"):
+            content["problem_type"] = None
+            logger.warning(
+                "%s: problem_type is %s, which can't be; it is told by the labels instead", where, reprlib.repr(kind)
+            )
         fields = {name: content[name] for name in known if content.get(name) is not None}
         extra = {name: value for name, value in content.items() if name not in known and name not in _FILE_KEYS}
         return cls(**fields, extra=extra)
@@ -218,20 +245,23 @@ class VideoMAEConfig:
         content["label2id"] = self.label2id
         content["pruned_heads"] = {str(layer): list(heads) for layer, heads in self.pruned_heads.items()}
         content["model_type"] = MODEL_TYPE
+        if self.num_labels == 1 and self.problem_type == "single_label_classification":
+            content["problem_type"] = None  # transformers 5 refuses the pair
         return content
 
 
 def _check_int(name: str, value: object, *, minimum: int, maximum: int = _LARGEST) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{name} is {value!r}; it must be a whole number")
+        raise ConfigError(f"{name} is {reprlib.repr(value)}; it must be a whole number")
     if not minimum <= value <= maximum:
-        raise ConfigError(f"{name} is {value}; it must be {minimum} to {maximum}")
+        raise ConfigError(f"{name} is {reprlib.repr(value)}; it must be {minimum} to {maximum}")
     return value
 
 
 def _check_float(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ConfigError(f"{name} is {value!r}; it must be a number")
+    # also false for NaN; a whole number may be too large for a float at all
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_FLOAT:
+        raise ConfigError(f"{name} is {reprlib.repr(value)}; it must be a number")
     return float(value)
 
 
@@ -239,7 +269,7 @@ def _size(name: str, value: object) -> int | tuple[int, int]:
     """An int, or a (height, width) pair of ints given as any sequence of two."""
     if isinstance(value, list | tuple):
         if len(value) != 2:
-            raise ConfigError(f"{name} is {list(value)!r}; it must be one number or [height, width]")
+            raise ConfigError(f"{name} is {reprlib.repr(list(value))}; it must be one number or [height, width]")
         return _check_int(name, value[0], minimum=1), _check_int(name, value[1], minimum=1)
     return _check_int(name, value, minimum=1)
 
@@ -250,22 +280,8 @@ def _labels(id2label: Mapping[int, str]) -> dict[int, str]:
         raise ConfigError("id2label must map a number to a label")
     try:
         labels = {int(index): str(label) for index, label in id2label.items()}
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ConfigError("id2label has a key that is no number") from None
     if sorted(labels) != list(range(len(id2label))):
         raise ConfigError(f"id2label numbers {len(id2label)} labels, but not from 0 to {len(id2label) - 1}")
     return {index: labels[index] for index in sorted(labels)}
-
-
-def _read_labels(values: Mapping[str, Any]) -> dict[int, str] | None:
-    """`id2label`, else `label2id` turned round, else `num_labels` numbered names, else None (the default)."""
-    id2label, label2id, count = (values.get(key) for key in ("id2label", "label2id", "num_labels"))
-    if isinstance(id2label, list):
-        id2label = dict(enumerate(id2label))
-    if id2label is None and isinstance(label2id, Mapping):
-        id2label = {index: label for label, index in label2id.items()}
-    if id2label is not None:
-        return _labels(id2label)
-    if count is not None:
-        return {index: f"LABEL_{index}" for index in range(_check_int("num_labels", count, minimum=0))}
-    return None

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from videomae_cli.hub import ResolvedSource, find_entry, resolve
-from videomae_cli.model.checkpoints import find_weights, read_config
+from videomae_cli.model.checkpoints import find_weights
 from videomae_cli.model.config import VideoMAEConfig
 from videomae_cli.model.inference import Overrides
 from videomae_cli.model.loading import Kind, load_checkpoint
@@ -80,7 +80,8 @@ def describe(
 
 def describe_resolved(resolved: ResolvedSource, *, overrides: Overrides) -> ModelDescription:
     """The same for a source already found."""
-    kind, config = _kind_and_config(resolved.path, overrides)
+    checkpoint = load_checkpoint(resolved.path, overrides=overrides)
+    kind, config = checkpoint.kind, checkpoint.config
     with torch.device("meta"):
         model = MODEL_CLASSES[kind](config)
     entry = find_entry(resolved.name)
@@ -121,19 +122,6 @@ def clip_gflops(config: VideoMAEConfig) -> float:
         # queries, keys, values and the output; scores and their use; the MLP
         total += tokens * (4 * width * attention + 2 * tokens * attention + 2 * width * config.intermediate_size)
     return total / 1e9
-
-
-def _kind_and_config(path: Path, overrides: Overrides) -> tuple[Kind, VideoMAEConfig]:
-    """From `config.json` alone where it says enough, else from the tensors too."""
-    if path.is_dir():
-        content = read_config(path)
-        names = content.get("architectures")
-        named = [kind for kind, cls in MODEL_CLASSES.items() if isinstance(names, list) and cls.__name__ in names]
-        says_labels = any(content.get(key) is not None for key in ("id2label", "label2id", "num_labels"))
-        if named and (says_labels or named[0] != "classification"):
-            return named[0], overrides.apply(VideoMAEConfig.from_dict(content))
-    checkpoint = load_checkpoint(path, overrides=overrides)
-    return checkpoint.kind, checkpoint.config
 
 
 def _licence_of_card(folder: Path) -> str | None:

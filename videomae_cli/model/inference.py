@@ -126,7 +126,7 @@ def _heads(known: Mapping[int, int], width: int, prefix: str) -> int:
     if width not in known:
         raise ConfigError(
             f"the checkpoint doesn't say how many attention heads a width of {width} has; "
-            f"give {prefix}num_attention_heads"
+            f"{prefix}num_attention_heads=N settles it"
         )
     return known[width]
 

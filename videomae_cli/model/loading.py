@@ -52,7 +52,7 @@ def load_checkpoint(path: Path, *, overrides: Overrides) -> Checkpoint:
     content = read_config(folder) if path.is_dir() or (folder / "config.json").is_file() else None
     raw = read_weights(path)
     try:
-        config, tensors = _understand(raw, content, overrides)
+        config, tensors = _understand(raw, content, overrides, path)
     except (CheckpointError, ConfigError) as error:
         raise type(error)(f"{path}: {error}") from None
     if content is not None:
@@ -61,7 +61,7 @@ def load_checkpoint(path: Path, *, overrides: Overrides) -> Checkpoint:
 
 
 def _understand(
-    raw: RawTensors, content: Mapping[str, Any] | None, overrides: Overrides
+    raw: RawTensors, content: Mapping[str, Any] | None, overrides: Overrides, path: Path
 ) -> tuple[VideoMAEConfig, dict[str, Tensor]]:
     """The configuration, stored or inferred, and the tensors under their Hugging Face names."""
     if is_official(raw.tensors):
@@ -72,7 +72,12 @@ def _understand(
     tensors = _hugging_face_names(raw.tensors)
     if content is None:
         return infer_config(tensors, overrides=overrides, eps=VideoMAEConfig().layer_norm_eps), tensors
-    return overrides.apply(_with_counted_labels(content, tensors)), tensors
+    head = tensors.get("classifier.weight")
+    outputs = head.shape[0] if head is not None and head.ndim else None
+    config = VideoMAEConfig.from_dict(
+        content, outputs=outputs, where=path, named=overrides.labels is not None or outputs is None
+    )
+    return overrides.apply(config), tensors
 
 
 def kind_of(names: Mapping[str, object]) -> Kind:
@@ -101,19 +106,11 @@ def _hugging_face_names(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return tensors
 
 
-def _with_counted_labels(content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> VideoMAEConfig:
-    """The configuration; where it says nothing of labels, they are counted in the classifier."""
-    silent = all(content.get(key) is None for key in ("id2label", "label2id", "num_labels"))
-    if silent and "classifier.weight" in tensors:
-        content = {**content, "num_labels": tensors["classifier.weight"].shape[0]}
-    return VideoMAEConfig.from_dict(content)
-
-
 def _warn_small(config: VideoMAEConfig, overrides: Overrides, path: Path) -> None:
     if config.hidden_size == 384 and config.num_attention_heads == 16 and overrides.num_attention_heads is None:
         logger.warning(
             "%s says 16 attention heads; the official ViT-S was trained with 6, and no shape tells them apart. "
-            "Following its config.json; num_attention_heads=6 overrides it.",
+            "Following its config.json; num_attention_heads=6 settles it otherwise (`videomae models` says how to find out).",
             path,
         )
 

@@ -1,0 +1,29 @@
+"""Messages of the model core name what a caller can override; the command line puts it in its own options."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from videomae_cli.cli import console
+from videomae_cli.cli.commands import stand_ins
+
+
+@pytest.mark.parametrize("stand_in", stand_ins(), ids=lambda stand_in: str(stand_in.name))
+def test_a_message_names_only_what_the_command_takes(stand_in: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console.loudness, "options", frozenset())
+    command = stand_in.load()  # type: ignore[attr-defined]
+    taken = {flag for parameter in command.params for flag in parameter.opts}
+    stand_in.make_context(command.name, [], resilient_parsing=True)  # type: ignore[attr-defined]
+    for keyword in ("num_attention_heads", "decoder_num_attention_heads", "image_size", "num_frames", "labels"):
+        text = console.in_options(f"it isn't known; {keyword}=7 settles it")
+        (flag,) = re.findall(r"--[a-z-]+", text)
+        assert f"{keyword}=" not in text
+        assert flag in taken or "`videomae convert`" in text
+    if command.name == "classify":
+        assert console.in_options("num_attention_heads=6 settles it") == "--heads 6 settles it"
+        assert console.in_options("labels=FILE settles it") == "--labels FILE settles it"
+        assert console.in_options("num_frames=32 settles it") == "`videomae convert` with --frames 32 settles it"
+    if command.name == "finetune":
+        assert "convert" in console.in_options("labels=FILE settles it")  # its --labels are those of the data
