@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videomae_cli.assembly import ClassifierRequest
-from videomae_cli.cli import console
+from videomae_cli.cli import console, transfers
 from videomae_cli.cli.interrupts import terminable
 from videomae_cli.cli.loading import load_classifier
-from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.errors import OptionError, OutputError, VideoFetchError
 from videomae_cli.segments import INDEPENDENT_THRESHOLD, SegmentRules
 from videomae_cli.video.live import LiveEnd, LiveHead, LiveRequest, LiveWindow, next_window, open_live
+from videomae_cli.video.recordings import UnseekableError, copied
 from videomae_cli.video.sampling import DEFAULT_STRIDE
-from videomae_cli.video.sources import check_address
+from videomae_cli.video.sources import check_address, shown
 from videomae_cli.video.windows import WindowSpec
 from videomae_cli.video.worker import WorkerProcess
 from videomae_cli.writers.clock import short_clock
@@ -73,9 +77,14 @@ def watch_live(
     worker = WorkerProcess(debug=debug)
     tally = Tally()
     try:
-        with terminable():
+        with terminable(), ExitStack() as copies:
             patience = None if limit is None else limit + _SPARE_SECONDS
-            head: LiveHead = worker.call(open_live, wanted, timeout=patience, subject=str(source))
+            head: LiveHead
+            try:
+                head = worker.call(open_live, wanted, timeout=patience, subject=str(source))
+            except UnseekableError as error:
+                wanted = replace(wanted, copy=_copy(str(source), limit, error, copies))
+                head = worker.call(open_live, wanted, timeout=patience, subject=str(source))
             _say_head(head, classifier)
             _follow(worker, head, classifier, rules, format or "table", tally, patience)
     except KeyboardInterrupt as interruption:
@@ -83,6 +92,17 @@ def watch_live(
     finally:
         worker.close()
     console.note(f"{head.name} has ended: {tally}")
+
+
+def _copy(source: str, limit: float | None, why: UnseekableError, copies: ExitStack) -> Path:
+    """A copy of a recording that lies in `copies`, brought as downloads are shown."""
+    with transfers.shown() as listener:
+        listener.note(f"{why}: it is copied to a temporary file first")
+        name = shown(source)
+        try:
+            return copies.enter_context(copied(source, limit, on_progress=partial(listener.progress, name)))
+        except VideoFetchError as error:
+            raise VideoFetchError(f"can't copy {name}: {error}") from None
 
 
 def _say_head(head: LiveHead, classifier: Classifier) -> None:

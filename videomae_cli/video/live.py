@@ -13,6 +13,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,12 +32,14 @@ _WAIT_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class LiveRequest:
-    """source: an address, or the number of a camera; timeout: seconds that it may be silent, None for ever."""
+    """source: an address, or the number of a camera; timeout: seconds that it may be silent, None for ever; copy: of a
+    recording that can't be read where it is."""
 
     source: str | int
     windows: WindowSpec
     transform: FrameTransform
     timeout: float | None
+    copy: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class _Live:
         if isinstance(request.source, int):
             source = CameraSource(request.source)
         else:
-            source = AddressSource(request.source, request.timeout)
+            source = AddressSource(request.source, request.timeout, request.copy)
         self.source, self._transform = source, request.transform
         self.grid = request.windows.grid(fps=source.fps, end=None)
         self._changed = threading.Condition()
@@ -173,7 +176,7 @@ _open: dict[int, _Live] = {}
 
 
 def open_live(request: LiveRequest) -> LiveHead:
-    """Begin to read. Raises VideoNotFoundError or NotAVideoError."""
+    """Begin to read. Raises VideoNotFoundError, NotAVideoError, or UnseekableError for a recording to be copied first."""
     live = _Live(request)
     token = next(_tokens)
     _open[token] = live

@@ -10,6 +10,7 @@ import math
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,12 +19,16 @@ import numpy.typing as npt
 from videomae_cli.errors import DecodeError, NotAVideoError, VideoNotFoundError
 from videomae_cli.video.native import load_av, load_cv2
 from videomae_cli.video.orientation import Orientation
+from videomae_cli.video.recordings import MOST_BYTES, UnseekableError, look
 
 Frame = npt.NDArray[np.uint8]
 
 # Never "file": a playlist from outside must not name files of this machine.
 PROTOCOLS = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "tcp", "udp", "rtp")
 _INNER_PROTOCOLS = (*PROTOCOLS, "tls", "crypto", "httpproxy", "rtmpt", "ffrtmphttp", "ffrtmpcrypt", "data")
+# Containers whose index may lie behind the pictures (MP4 and its kin), and those that only name what is to be played.
+_NEEDS_SEEKING = "mov"
+_PLAYLISTS = ("hls", "dash")
 _LAG_SECONDS = 1.0
 # A read that took so long had to wait for the source: whoever waits is not behind.
 _WAITED_SECONDS = 0.02
@@ -61,19 +66,30 @@ class LiveSource(Protocol):
 
 
 class AddressSource:
-    """A stream behind an address, through PyAV."""
+    """A stream behind an address, through PyAV.
 
-    def __init__(self, address: str, timeout: float | None) -> None:
+    copy: where a recording lies that can't be read where it is. Raises UnseekableError for one that is not copied yet,
+    VideoNotFoundError or NotAVideoError.
+    """
+
+    def __init__(self, address: str, timeout: float | None, copy: Path | None = None) -> None:
         check_address(address)
         self._av: Any = load_av()
         self._name = shown(address)
         self._address = address
+        self._over_http = address.lower().startswith("http") and copy is None
         limits = None if timeout is None else (timeout, timeout)
         options = {"protocol_whitelist": ",".join(_INNER_PROTOCOLS), "rtsp_transport": "tcp"}
+        # An open file rather than its name: what it holds must not name other files of this machine.
+        self._copy = copy.open("rb") if copy is not None else None
         try:
-            self._container = self._av.open(address, options=options, timeout=limits, metadata_errors="replace")
+            source = self._copy or address
+            self._container = self._av.open(source, options=options, timeout=limits, metadata_errors="replace")
         except (self._av.FFmpegError, ValueError, UnicodeError) as error:
+            self._refuse_unseekable(timeout)
             raise VideoNotFoundError(f"can't open {self._name}: {self._reason(error)}") from None
+        if self._container.format.name.startswith(_NEEDS_SEEKING):
+            self._refuse_unseekable(timeout)
         if not self._container.streams.video:
             self.close()
             raise NotAVideoError(f"{self._name} holds no video")
@@ -88,7 +104,7 @@ class AddressSource:
         aspect = self._stream.sample_aspect_ratio or 1
         self.height = self._context.height
         self.width = max(1, round(self._context.width * aspect)) if 0.2 <= aspect <= 5 else self._context.width
-        self.live = not (self._container.duration or self._stream.duration)
+        self.live = not (self._container.duration or self._stream.duration or self._has_length())
         self.skipped = 0
 
     def frames(self) -> Iterator[tuple[float, Any]]:
@@ -126,10 +142,23 @@ class AddressSource:
 
     def close(self) -> None:
         self._container.close()
+        if self._copy is not None:
+            self._copy.close()
+
+    def _has_length(self) -> bool:
+        """Whether the server says how much it will send: then it is a recording, though it may not say how long."""
+        played = self._container.format.name not in _PLAYLISTS
+        return self._copy is not None or (self._over_http and played and 0 < self._container.size <= MOST_BYTES)
+
+    def _refuse_unseekable(self, timeout: float | None) -> None:
+        """Raises UnseekableError for a recording that has to be read here and there, which its server does not allow."""
+        remote = look(self._address, timeout) if self._over_http else None
+        if remote is not None and not remote.ranges and 0 < (remote.size or 0) <= MOST_BYTES:
+            raise UnseekableError(f"{self._name} can't be read where it is")
 
     def _is_end(self, error: Exception) -> bool:
         """FFmpeg 8 calls it an error when a server that never said how much it will send has sent it."""
-        of_unknown_size = self._address.lower().startswith("http") and self._container.size <= 0
+        of_unknown_size = self._over_http and self._container.size <= 0
         return of_unknown_size and getattr(error, "errno", None) == errno.EIO
 
     def _reason(self, error: Exception) -> str:
