@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,17 @@ from typing import Any
 import pytest
 import torch
 
-from videomae_cli.engines import Engine, Features, Logits, TorchNetwork, check_engine, make_network, pick_engine
+from videomae_cli.engines import (
+    Engine,
+    Features,
+    Logits,
+    TorchNetwork,
+    check_engine,
+    cpu,
+    make_network,
+    pick_engine,
+    timings,
+)
 from videomae_cli.engines import openvino as through_openvino
 from videomae_cli.engines.store import kept, store_folder
 from videomae_cli.errors import DependencyError, OptionError, OutputError
@@ -76,11 +88,29 @@ def test_openvino_gives_the_features_of_torch(kind: type[Any], pool: str, layer:
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.fixture(params=["this CPU", "a lesser CPU"])
+def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The real CPU, whatever it has, and one without any unit for short numbers."""
+    if request.param == "a lesser CPU":
+        monkeypatch.setenv("VIDEOMAE_CPU_UNITS", "")
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize(
     ("name", "dtype", "tolerance"),
-    [("torch", "bfloat16", 0.05), ("openvino", "bfloat16", 0.05), ("openvino", "int8", 0.1)],
+    [
+        ("torch", "bfloat16", 0.05),
+        ("torch", "float16", 0.05),
+        ("openvino", "bfloat16", 0.05),
+        ("openvino", "int8", 0.1),
+    ],
 )
 def test_shorter_numbers_stay_near(name: str, dtype: str, tolerance: float) -> None:
+    if name == "openvino" and dtype not in through_openvino.formats():
+        with pytest.raises(OptionError, match=f"this CPU has no units for {dtype}"):
+            network(Logits(classifier()), name, dtype)
+        return
     exact = TorchNetwork(Logits(classifier()), Engine("torch", "float32", CPU))(clips(8))
     got = network(Logits(classifier()), name, dtype, calibration=lambda: clips(8).split(1))(clips(8))
     difference = (got - exact).abs().max() / exact.abs().max()
@@ -97,7 +127,9 @@ def test_a_model_is_converted_once(cache: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(through_openvino, "_converted", never)
     second = network(Logits(classifier()), "openvino", "float32")(clips())
     assert torch.equal(first, second)
-    network(Logits(classifier()), "openvino", "bfloat16")  # all floating formats share one
+    for dtype in ("bfloat16", "float16"):  # all floating formats share one, on CPUs without units for them too
+        part = Logits(classifier())
+        through_openvino.model_file(part, Engine("openvino", dtype, CPU), digest=weights_digest(part))
     with pytest.raises(AssertionError, match="converted again"):
         network(Features(classifier()), "openvino", "float32")  # but other outputs are another
     other = classifier()
@@ -150,11 +182,103 @@ def test_a_missing_package_is_told_with_what_installs_it(
         network(Logits(classifier()), "openvino", "int8", calibration=lambda: [clips(1)])
 
 
-def test_a_format_that_this_cpu_lacks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(through_openvino, "capabilities", lambda: ["FP32", "INT8"])  # as an older CPU
-    with pytest.raises(OptionError, match="no units for bfloat16"):
-        network(Logits(classifier()), "openvino", "bfloat16")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_what_openvino_can_not_do_here_is_refused(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDEOMAE_CPU_UNITS", "")
+    with pytest.raises(OptionError, match=f"no units for {dtype}.*give --dtype float32"):
+        pick_engine("openvino", dtype, CPU)
+    with pytest.raises(OptionError, match=f"no units for {dtype}.*give --dtype float32"):
+        network(Logits(classifier()), "openvino", dtype)
     assert pick_engine("openvino", "auto", CPU).dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "units", "words"),
+    [
+        ("torch", "bfloat16", "", "no units for bfloat16: PyTorch emulates it"),
+        ("torch", "float16", "bfloat16,int8", "no units for float16: PyTorch emulates it"),
+        ("openvino", "int8", "bfloat16", "no units for int8: it may be no faster"),
+        ("torch", "bfloat16", "bfloat16", None),
+        ("openvino", "bfloat16", "bfloat16", None),
+        ("openvino", "int8", "int8", None),
+        ("torch", "float32", "", None),
+        ("openvino", "float32", "", None),
+    ],
+)
+def test_what_is_slow_here_is_told_by_one_rule(
+    name: str, dtype: str, units: str, words: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "units", lambda: frozenset(filter(None, units.split(","))))
+    slow = pick_engine(name, dtype, CPU).slow
+    assert (slow is None) if words is None else (slow is not None and words in slow)
+    assert Engine(name, dtype, torch.device("cuda")).slow is None, "it says nothing of other devices"
+
+
+def test_units_are_taken_away_and_never_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "_detected", lambda: frozenset({"bfloat16", "int8"}))
+    for said, left in {"": set(), "int8": {"int8"}, " bfloat16 , float16": {"bfloat16"}, "nonsense": set()}.items():
+        monkeypatch.setenv("VIDEOMAE_CPU_UNITS", said)
+        assert cpu.units() == left
+    monkeypatch.delenv("VIDEOMAE_CPU_UNITS")
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+        for isa, some in {"AVX2": set(), "avx2_vnni": {"int8"}, "ALL": {"bfloat16", "int8"}}.items():
+            monkeypatch.setenv(name, isa)
+            assert cpu.units() == some
+
+
+def test_what_is_detected_is_what_the_engines_find() -> None:
+    detected = cpu._detected()
+    said = through_openvino.load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert detected <= set(cpu.SHORT_FORMATS)
+    if platform.machine() == "x86_64" and "ONEDNN_MAX_CPU_ISA" not in os.environ:
+        assert ("bfloat16" in detected) == ("BF16" in said)
+    assert cpu.machine_name()
+
+
+@pytest.mark.parametrize(
+    ("machine", "there", "expected"),
+    [
+        ("x86_64", {"_is_avx512_bf16_supported": True, "_is_vnni_supported": True}, {"bfloat16", "int8"}),
+        ("AMD64", {"_is_avx512_bf16_supported": False, "_is_vnni_supported": True}, {"int8"}),
+        ("x86_64", {"_is_avx512_bf16_supported": False, "_is_vnni_supported": False}, set()),
+    ],
+)
+def test_older_versions_of_torch_are_asked_too(
+    machine: str, there: dict[str, bool], expected: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    for question, answer in there.items():
+        monkeypatch.setattr(torch.cpu, question, lambda answer=answer: answer, raising=False)
+    assert cpu._detected.__wrapped__() == expected
+
+
+def test_what_was_measured_is_kept_for_this_machine_and_model(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "units", lambda: frozenset({"bfloat16"}))
+    found = timings.Fastest("openvino", "bfloat16", 2.5)
+    assert timings.fastest("weights") is None
+    timings.keep_fastest("weights", found)
+    assert timings.fastest("weights") == found
+    assert timings.fastest("others") is None
+    monkeypatch.setattr(cpu, "units", frozenset)
+    assert timings.fastest("weights") is None, "another machine"
+    monkeypatch.setattr(cpu, "units", lambda: frozenset({"bfloat16"}))
+    (file,) = cache.glob("timings/*")
+    for damage in ("", "[]", "{}", '{"engine": "tf", "dtype": "float32", "speed": 2}', '{"engine": "torch", ', "null"):
+        file.write_text(damage)
+        assert timings.fastest("weights") is None
+    file.write_text('{"engine": "openvino", "dtype": "float32", "speed": NaN}')
+    assert timings.fastest("weights") is None
+
+
+def test_a_cache_that_can_not_be_written_forgets_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "file"))
+    timings.keep_fastest("weights", timings.Fastest("openvino", "float32", 2.0))
+    assert timings.fastest("weights") is None
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from samples import Run, write_video
 from typer.testing import CliRunner
 
-from videomae_cli.cli import batch
+from videomae_cli.cli import bench
 from videomae_cli.cli.app import app
+from videomae_cli.cli.bench import Setting
+from videomae_cli.cli.hints import faster_here
+from videomae_cli.cli.progress import BatchProgress
+from videomae_cli.engines import Engine, cpu, timings
 
 
 @pytest.fixture
@@ -25,14 +31,18 @@ def scores(output: str) -> dict[str, float]:
     return {one["label"]: one["score"] for one in record["predictions"]}
 
 
-def test_engines_agree(videomae: Run, video: Path, checkpoint: Path, store: dict[str, str]) -> None:
-    common = ("classify", video, "--model", checkpoint, "--format", "jsonl")
+@pytest.mark.parametrize("lesser", [{}, {"VIDEOMAE_CPU_UNITS": ""}], ids=["this CPU", "a lesser CPU"])
+def test_engines_agree(
+    lesser: dict[str, str], videomae: Run, video: Path, checkpoint: Path, store: dict[str, str]
+) -> None:
+    store |= lesser
+    common = ("classify", video, "--quiet", "--model", checkpoint, "--format", "jsonl")
     exact = videomae(*common, environment=store)
+    own = () if lesser else (("--engine", "openvino", "--dtype", "float32"), ("--compile",))  # whatever the CPU
     for options in (
-        ("--engine", "openvino", "--dtype", "float32"),
+        *own,
         ("--engine", "openvino"),
         ("--dtype", "bfloat16"),
-        ("--compile",),
         ("--engine", "openvino", "--dtype", "int8"),
     ):
         done = videomae(*common, *options, environment=store)
@@ -91,17 +101,130 @@ def test_shards_share_one_calibration(videomae: Run, checkpoint: Path, tmp_path:
     assert len((tmp_path / "all.jsonl").read_text().splitlines()) == 4
 
 
-@pytest.mark.parametrize(("engine", "times"), [("torch", 1), ("openvino", 0)])
-def test_a_long_job_is_told_once_what_would_be_faster(
-    engine: str, times: int, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("measured", "units", "words"),
+    [
+        (("openvino", "bfloat16", 2.13), "bfloat16", "--engine openvino --dtype bfloat16 was 2.1 times as fast here"),
+        (("openvino", "float32", 1.3), "", "--engine openvino --dtype float32 was 1.3 times as fast here"),
+        (("torch", "float32", 1.0), "bfloat16", None),  # measured: nothing is faster
+        (("openvino", "bfloat16", 2.13), "", None),  # of a machine that had more
+        (None, "bfloat16", "this CPU has units for bfloat16, which --engine openvino uses"),
+        (None, "", None),
+    ],
+)
+def test_what_would_be_faster_is_what_this_machine_can_do(
+    measured: tuple[str, str, float] | None,
+    units: str,
+    words: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(batch, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr(cpu, "units", lambda: frozenset({"bfloat16"}))
+    if measured is not None:
+        monkeypatch.setattr(timings, "_place", lambda weights: tmp_path / f"{weights}.json")
+        timings.keep_fastest("weights", timings.Fastest(*measured))
+    monkeypatch.setattr(cpu, "units", lambda: frozenset(filter(None, units.split(","))))
+    here = torch.device("cpu")
+    hint = faster_here(Engine("torch", "float32", here), "weights")
+    assert (hint is None) if words is None else (hint is not None and words in hint)
+    for other in (Engine("openvino", "float32", here), Engine("torch", "bfloat16", here)):
+        assert faster_here(other, "weights") is None, "whoever chose is told nothing"
+    assert faster_here(Engine("torch", "float32", torch.device("cuda")), "weights") is None
+
+
+@pytest.mark.parametrize(("units", "times"), [("bfloat16", 1), ("", 0)])
+def test_a_long_job_is_told_once_what_would_be_faster(
+    units: str, times: int, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cpu, "units", lambda: frozenset(filter(None, units.split(","))))
+    monkeypatch.setattr(BatchProgress, "seconds_left", property(lambda self: 1000.0))
     films = [write_video(tmp_path / f"{number}.mp4") for number in range(3)]
-    common = ["--model", str(checkpoint), "--engine", engine, "-o", str(tmp_path / "out.jsonl")]
+    common = ["--model", str(checkpoint), "-o", str(tmp_path / "out.jsonl")]
     done = CliRunner().invoke(app, ["classify", *map(str, films), *common])
     assert done.exit_code == 0, done.output
-    assert done.stderr.count("--engine openvino takes half of that or less") == times
+    assert done.stderr.count("about 17 min to go; this CPU has units for bfloat16") == times
+
+
+def test_what_bench_measured_is_what_a_long_job_is_told(
+    video: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same weights through bench and classify: what the one keeps, the other finds."""
+    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("VIDEOMAE_CPU_UNITS", "")
+    monkeypatch.setattr(BatchProgress, "seconds_left", property(lambda self: 1000.0))
+    monkeypatch.setattr(bench, "_best", lambda settings: Setting("openvino", "float32", 3.0, 3.0, 0.0))
+    measured = CliRunner().invoke(app, ["bench", str(checkpoint), "--rounds", "1"])
+    assert measured.exit_code == 0, measured.output
+    done = CliRunner().invoke(
+        app, ["classify", str(video), "--model", str(checkpoint), "-o", str(tmp_path / "o.jsonl")]
+    )
+    assert done.exit_code == 0, done.output
+    assert "about 17 min to go; --engine openvino --dtype float32 was 3.0 times as fast here" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("classify", "VIDEO", "--model", "CHECKPOINT"),
+        ("classify", "VIDEO", "--model", "CHECKPOINT", "--dry-run"),
+        ("timeline", "VIDEO", "--model", "CHECKPOINT"),
+        ("embed", "VIDEO", "--model", "CHECKPOINT", "-o", "OUT.npz"),
+        ("evaluate", "TABLE", "--model", "CHECKPOINT"),
+        ("finetune", "TABLE", "--init", "CHECKPOINT", "-o", "OUT", "--val", "0", "--no-check", "--dry-run"),
+        ("pretrain", "VIDEO", "-o", "OUT", "--size", "tiny", "--val", "0", "--no-check", "--dry-run"),
+    ],
+    ids=lambda command: f"{command[0]}{' --dry-run' if '--dry-run' in command else ''}",
+)
+@pytest.mark.parametrize("units", ["", "bfloat16"])
+def test_every_command_says_what_this_cpu_is_slow_at(
+    command: tuple[str, ...],
+    units: str,
+    video: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = tmp_path / "table.csv"
+    labels = json.loads((checkpoint / "config.json").read_text())["id2label"]
+    other = shutil.copy(video, tmp_path / "other.mp4")
+    table.write_text(f"path,label\n{video},{labels['0']}\n{other},{labels['1']}\n", encoding="utf-8")
+    names = {
+        "VIDEO": video,
+        "CHECKPOINT": checkpoint,
+        "TABLE": table,
+        "OUT": tmp_path / "out",
+        "OUT.npz": tmp_path / "o.npz",
+    }
+    monkeypatch.setattr(cpu, "units", lambda: frozenset(filter(None, units.split(","))))
+    arguments = [str(names.get(word, word)) for word in command]
+    done = CliRunner().invoke(app, [*arguments, "--dtype", "bfloat16", "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    warned = (
+        "videomae: this CPU has no units for bfloat16: PyTorch emulates it, more slowly than float32; leave --dtype out"
+    )
+    assert done.stderr.splitlines().count(warned) == (not units)
+
+
+@pytest.mark.parametrize("command", ["classify", "timeline", "embed", "evaluate"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_every_command_refuses_what_openvino_can_not_do_here(
+    command: str, dtype: str, video: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDEOMAE_CPU_UNITS", "")
+    (tmp_path / "t.csv").write_text(f"path,label\n{video},a\n", encoding="utf-8")
+    given = [str(tmp_path / "t.csv") if command == "evaluate" else str(video)]
+    given += ["-o", str(tmp_path / "o.npz")] if command == "embed" else []
+    # The model is not there: what this machine lacks is told before anybody asks for it.
+    options = ["--model", "not/there", "--engine", "openvino", "--dtype", dtype]
+    done = CliRunner().invoke(app, [command, *given, *options])
+    assert done.exit_code == 2, done.output
+    assert done.stderr == (
+        f"videomae: this CPU has no units for {dtype}, and OpenVINO would not use it: leave --dtype out, or give "
+        "--dtype float32\n"
+    )
+    assert not (tmp_path / "o.npz").exists()
 
 
 def test_classify_imports_only_what_it_uses(video: Path, checkpoint: Path) -> None:

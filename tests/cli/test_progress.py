@@ -12,19 +12,35 @@ from videomae_cli.cli.console import duration
 from videomae_cli.cli.progress import BatchProgress
 
 
-def test_plain_lines_say_files_rate_time_and_failures(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.0)
-    clock = iter(range(100, 1000, 5))
-    monkeypatch.setattr(progress, "monotonic", lambda: float(next(clock)))
-    bar = BatchProgress(40, done=10, failed=1)
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_plain_lines_say_files_rate_time_and_failures(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    bar = BatchProgress(40, done=10, failed=1, now=clock)
     with bar.shown("plain", None):
-        bar.advance("videos/a very long name of a clip indeed.mp4", views=3, failed=False)
-        bar.advance("videos/b\n.mp4", views=0, failed=True)
-    first, second = capsys.readouterr().err.splitlines()
-    assert first == "videomae: 11/40 files, 0.2 clips/s, 7 min left, 1 failed, a very long name of…"
-    assert second == "videomae: 12/40 files, 0.1 clips/s, 7 min left, 2 failed, b?.mp4"
+        for name, views in (
+            ("a", 3),
+            ("b", 3),
+            ("videos/a very long name of a clip indeed.mp4", 3),
+            ("videos/c\n.mp4", 0),
+        ):
+            clock.now += 10
+            bar.advance(name, views=views, failed=not views)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "videomae: 11/40 files, 1 failed, a",
+        "videomae: 12/40 files, 1 failed, b",
+        "videomae: 13/40 files, 3.3 s a clip, 4 min left, 1 failed, a very long name of…",
+        "videomae: 14/40 files, 3.3 s a clip, 3 min left, 2 failed, c?.mp4",
+    ]
 
 
 def test_a_long_file_is_told_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,15 +48,16 @@ def test_a_long_file_is_told_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(progress, "is_terminal", lambda _: True)
     monkeypatch.setattr(console.loudness, "quiet", False)
     monkeypatch.setattr(console.loudness, "debug", False)
-    clock = iter(range(100, 1000, 5))
-    monkeypatch.setattr(progress, "monotonic", lambda: float(next(clock)))
-    bar = BatchProgress(1)
+    clock = Clock()
+    bar = BatchProgress(1, now=clock)
     with bar.shown("auto", Console(file=screen, force_terminal=True, width=80), single=True):
-        bar.within("videos/a.mp4", 1800.0, 7200.0)
-        shown = screen.getvalue() + bar._text("videos/a.mp4")
-    assert "0:30:00 of 2:00:00, " in shown
-    # A quarter in 10 or 15 seconds.
-    assert "30 s left" in shown or "45 s left" in shown
+        for at in (600.0, 1200.0, 1800.0):
+            clock.now += 10
+            bar.within("videos/a.mp4", at, 7200.0)
+        assert bar._bar is not None
+        bar._bar.refresh()
+    shown = screen.getvalue()
+    assert "0:30:00 of 2:00:00, 90 s left" in shown
     assert "files" not in shown
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 from videomae_cli.cli import console
+from videomae_cli.cli.hints import faster_here
 from videomae_cli.cli.interrupts import terminable
 from videomae_cli.cli.reporting import SIDECAR, tell_report
 from videomae_cli.cli.targets import FileTarget, Target
@@ -23,17 +24,39 @@ from videomae_cli.writers import VectorLayout
 
 if TYPE_CHECKING:
     from videomae_cli.cli.progress import BatchProgress
+    from videomae_cli.pipeline import Classifier, Embedder
     from videomae_cli.report import ReportWriter
+
+    Model = TypeVar("Model", Classifier, Embedder)
 
 # A job that takes longer is told what would be faster.
 LONG_SECONDS = 900.0
 
 
 class Watch:
-    """Tells the progress of a batch how far the file is that is being done."""
+    """Tells the progress of a batch what the model does, and how far the file is that is being done.
 
-    def __init__(self) -> None:
+    long_files: whether a single file is long enough to be shown how far it is.
+    """
+
+    def __init__(self, *, long_files: bool = False) -> None:
+        self.long_files = long_files
         self.progress: BatchProgress | None = None
+
+    def over(self, model: Model) -> Model:
+        """The model as it is, but for its batches being told."""
+        from videomae_cli.engines import WatchedNetwork
+
+        assert model.network is not None, "made where none was given"
+        return replace(model, network=WatchedNetwork(model.network, begun=self._begun, ended=self._ended))
+
+    def _begun(self) -> None:
+        if self.progress is not None:
+            self.progress.batch_begun()
+
+    def _ended(self, clips: int) -> None:
+        if self.progress is not None:
+            self.progress.batch_ended(clips)
 
     def moved(self, path: str, at: float, total: float) -> None:
         """at, total: seconds of the film; a total of 0 is not known."""
@@ -44,7 +67,7 @@ class Watch:
 @dataclass(frozen=True)
 class Batch:
     """One batch: its files (those of its shard), where results go, and how to talk about it. done_word: "classified";
-    watch: where files are long enough to watch; report: a page for people, where one was asked for."""
+    watch: what tells of the model's batches; report: a page for people, where one was asked for."""
 
     found: Sequence[FoundVideo]
     target: Target
@@ -109,12 +132,14 @@ class Batch:
         bars = self.target.console
         if bars is None and (isinstance(self.target, FileTarget) or not console.is_terminal(sys.stdout)):
             bars = consoles()[1]
-        progress = BatchProgress(len(self.found), done=tally.done, failed=tally.failed.total())
+        progress = BatchProgress(
+            len(self.found), done=tally.done, failed=tally.failed.total(), watched=self.watch is not None
+        )
         first = tally.done  # the tally of a job counts on
-        hinted = not _slow(engine)
+        hint = faster_here(engine, settings.values.get("weights")) if engine is not None else None
         if self.watch is not None:
             self.watch.progress = progress
-        with progress.shown(self.progress, bars, single=self.watch is not None):
+        with progress.shown(self.progress, bars, single=self.watch is not None and self.watch.long_files):
             for place, result in enumerate(results, first):
                 self._report(result)
                 record = result.as_dict(self._stamp(place, settings))
@@ -122,12 +147,9 @@ class Batch:
                     tell_report(self.report, result, record)  # before the record, or a kill could lose its strip
                 self.target.append(record, result.seconds)
                 progress.advance(result.path, views=result.views, failed=result.error is not None)
-                if not hinted and (left := progress.seconds_left or 0.0) > LONG_SECONDS:
-                    hinted = True
-                    console.note(
-                        f"about {console.duration(left)} to go; --engine openvino takes half of that or less on most CPUs, "
-                        "with nearly the same numbers (videomae bench measures it)"
-                    )
+                if hint and (left := progress.seconds_left or 0.0) > LONG_SECONDS:
+                    console.note(f"about {console.duration(left)} to go; {hint}")
+                    hint = None
 
     def _stamp(self, place: int, settings: Settings) -> Stamp:
         shard = self.shard or Shard()
@@ -167,11 +189,6 @@ def say_summary(total: int, failed: Counter[str], done_word: str, *, always: boo
         console.note(f"{total - count} of {total} files {done_word}, {count} failed: {kinds}")
     elif total > 1 and always:
         console.note(f"{total} files {done_word}")
-
-
-def _slow(engine: Engine | None) -> bool:
-    """Whether something faster is known that gives nearly the same."""
-    return engine is not None and (engine.name, engine.dtype, engine.device.type) == ("torch", "float32", "cpu")
 
 
 def check_progress(mode: str) -> None:

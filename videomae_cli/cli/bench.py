@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from videomae_cli.engines import Engine, Network
+    from videomae_cli.engines.timings import Fastest
 
 # Settings that may be recommended: how far their outputs may be from float32's, as a share of the largest.
 NEAR = 0.02
@@ -68,15 +70,20 @@ def bench(
     Only the model is measured: decoding runs beside it. Without --videos its input is noise.
     """
     console.configure(debug=debug, quiet=quiet)
+    from videomae_cli.engines.timings import Fastest, keep_fastest
+
     measured = _measure(model, revision, device, heads, videos or [], rounds, batch_size)
-    about, settings = next(measured), list(next(measured))
+    weights, about, settings = next(measured), next(measured), list(next(measured))
     best = _best(settings)
+    chosen = Fastest(best.engine, best.dtype, best.speed or 1.0)
+    if about["device"] == "cpu":
+        keep_fastest(weights, chosen)  # for the hint of long jobs
     if as_json:
         found = [{key: value for key, value in asdict(one).items() if key != "seconds"} for one in settings]
-        chosen = {"engine": best.engine, "dtype": best.dtype}
-        typer.echo(json.dumps({"schema_version": 1, **about, "settings": found, "recommended": chosen}))
+        recommended = {"engine": best.engine, "dtype": best.dtype}
+        typer.echo(json.dumps({"schema_version": 1, **about, "settings": found, "recommended": recommended}))
         return
-    _show(about, settings, best)
+    _show(about, settings, chosen)
 
 
 def _measure(
@@ -88,14 +95,19 @@ def _measure(
     rounds: int,
     batch_size: int | None,
 ) -> Iterator[Any]:
-    """What is measured, and then every setting, measured."""
+    """The digest of the weights, what is measured, and then every setting, measured."""
     from videomae_cli.cli.display import consoles, waiting
     from videomae_cli.engines import pick_engine
+    from videomae_cli.model import load_encoder, weights_digest
     from videomae_cli.pipeline import auto_batch_size, pick_device
 
     where = pick_device(device)
     source = bring(name, revision)
-    config = _part(source.path, heads).config
+    net = load_encoder(source.path, num_attention_heads=heads)
+    config = net.config
+    weights = weights_digest(net)
+    del net
+    yield weights
     size = batch_size or auto_batch_size(config, where)
     clips = _clips(source.path, source.name, config, videos, size)
     yield {"model": source.name, "device": where.type, "batch_size": size, "clips": len(clips) if videos else 0}
@@ -104,7 +116,11 @@ def _measure(
     with waiting("preparing", consoles()[1]):
         for number, one in enumerate(settings):
             try:
-                networks[number] = _network(source.path, heads, pick_engine(one.engine, one.dtype, where), clips)
+                engine = pick_engine(one.engine, one.dtype, where)
+                if one.engine == "torch" and engine.slow:
+                    one.problem = engine.slow  # nobody is to wait for what can't be recommended
+                else:
+                    networks[number] = _network(source.path, heads, engine, weights, clips)
             except (DependencyError, OptionError) as error:
                 one.problem = str(error)
     with waiting("measuring", consoles()[1]):
@@ -144,14 +160,12 @@ def _part(path: Any, heads: int | None) -> Any:
     return Features(net)
 
 
-def _network(path: Any, heads: int | None, engine: Engine, clips: torch.Tensor) -> Network:
+def _network(path: Any, heads: int | None, engine: Engine, weights: str, clips: torch.Tensor) -> Network:
     from videomae_cli.engines import make_network
-    from videomae_cli.model import weights_digest
 
     part = _part(path, heads)
-    network = make_network(
-        part, engine, digest=weights_digest(part), calibration=lambda: [clip[None] for clip in clips]
-    )
+    # The digest that classify and embed have of these weights: what is converted here is converted for them.
+    network = make_network(part, engine, digest=weights, calibration=lambda: [clip[None] for clip in clips])
     del part
     gc.collect()
     return network
@@ -197,28 +211,22 @@ def _best(settings: Sequence[Setting]) -> Setting:
     return fastest if (fastest.speed or 0.0) > 1.1 else settings[0]
 
 
-def _show(about: dict[str, Any], settings: Sequence[Setting], best: Setting) -> None:
+def _show(about: dict[str, Any], settings: Sequence[Setting], best: Fastest) -> None:
     real = f"{about['clips']} clips" if about["clips"] else "noise"
     typer.echo(f"{about['model']} on {about['device']}, {about['batch_size']} at once, {real}")
     typer.echo(f"{'engine':<10}{'dtype':<10}{'clips/s':>9}{'speed':>8}{'off by':>10}{'same label':>12}")
     for one in settings:
         if one.problem:
-            typer.echo(f"{one.engine:<10}{one.dtype:<10}  {one.problem}")
+            first = f"{one.engine:<10}{one.dtype:<10}  "
+            typer.echo(fill(one.problem, 80, initial_indent=first, subsequent_indent=" " * len(first)))
             continue
         same = "" if one.agree is None else f"{one.agree:.0%}"
         typer.echo(
             f"{one.engine:<10}{one.dtype:<10}{one.clips_per_s:>9.2f}{f'{one.speed:.2f}x':>8}{one.off:>10.1e}{same:>12}"
         )
-    chosen = " ".join(_flags(best)) or "the defaults"
-    typer.echo(f"recommended here: {chosen}")
+    typer.echo(f"recommended here: {' '.join(best.flags) or 'the defaults'}")
     small = next((one for one in settings if one.dtype == "int8" and one.speed), None)
-    if small is not None and (small.speed or 0) > (best.speed or 0):
+    if small is not None and (small.speed or 0) > best.speed:
         typer.echo(
-            f"faster still, {small.speed:.2f}x: {' '.join(_flags(small))}; look at its labels on your own videos"
+            f"faster still, {small.speed:.2f}x: --engine openvino --dtype int8; look at its labels on your own videos"
         )
-
-
-def _flags(one: Setting) -> list[str]:
-    if (one.engine, one.dtype) == ("torch", "float32"):
-        return []
-    return [*(["--engine", one.engine] if one.engine != "torch" else []), "--dtype", one.dtype]

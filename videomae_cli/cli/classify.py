@@ -10,7 +10,7 @@ import typer
 
 from videomae_cli.assembly import ClassifierRequest, calibration_on, settings_for, settings_of, with_hints
 from videomae_cli.cli import console, options
-from videomae_cli.cli.batch import Batch, check_progress
+from videomae_cli.cli.batch import Batch, Watch, check_progress
 from videomae_cli.cli.clustered import ClusterCommand, ClusterOptions
 from videomae_cli.cli.inputs import find_inputs, sampling_spec
 from videomae_cli.cli.loading import load_classifier
@@ -136,13 +136,15 @@ def classify(
     page = open_report(report, file, "classify", paths, found, overwrite=overwrite, resume=resume)
     # The outputs first: one that can't be written is told before a model is loaded.
     with target, page as writer, decoder:
-        batch = Batch(found, target, "classified", part, progress, ok_on_errors, report=writer)
+        watch = Watch()
+        batch = Batch(found, target, "classified", part, progress, ok_on_errors, watch=watch, report=writer)
         if inputs.hopeless:
             # Nothing to classify, so nobody waits for a model; the records are written all the same.
             batch.run(settings_for("classify", {"model": model}), lambda left, _: _failures(left, model))
             return
         decoder.start()  # its process starts up while the model loads
         classifier, spec = _ready(spec, request, everything, decoder)
+        classifier = watch.over(classifier)
         batch.run(
             settings_of("classify", classifier, spec),
             lambda left, views: classifier(

@@ -152,6 +152,7 @@ class ClusterCommand:
         with waiting("looking at the machines and the model", consoles()[1]):
             visit_nodes(cluster, spec.home, self._marks(output))
             expected, _ = look_at_model(spec, workers, waiting=lambda: _say_waiting(workers))
+        _say_slow(expected)
         part, found = self.inputs.part, self.inputs.found
         shard = str(part) if part else None
         form = Form(self._layout(expected, shard))
@@ -228,6 +229,7 @@ class ClusterCommand:
         sample = spread(found, _TRIED_FILES)
         visit_nodes(cluster, spec.home, [video.path for video in sample[:1] if "://" not in video.path])
         expected, trial = look_at_model(spec, workers, sample, lambda: _say_waiting(workers))
+        _say_slow(expected)
         plan = self._plan(expected, make_plan)
         lines += _plan_lines(plan, cluster, workers, expected, self.tasks)
         if trial is not None:
@@ -260,6 +262,11 @@ def _kept(comma: str, done: int, plan: Plan, output: Output) -> str:
 def _say_waiting(workers: Workers) -> None:
     needs = f"{workers.gpus:g} GPU" if workers.gpus else "a machine"
     console.note(f"waiting for the cluster to have {needs} free")
+
+
+def _say_slow(expected: Description) -> None:
+    if expected.slow:
+        console.note(f"on a worker: {expected.slow}")
 
 
 def _plan_lines(

@@ -10,7 +10,7 @@ import typer
 
 from videomae_cli.assembly import EmbedderRequest, calibration_on, settings_of, with_hints
 from videomae_cli.cli import console, options
-from videomae_cli.cli.batch import Batch, check_progress
+from videomae_cli.cli.batch import Batch, Watch, check_progress
 from videomae_cli.cli.clustered import ClusterCommand, ClusterOptions
 from videomae_cli.cli.inputs import find_inputs, sampling_spec
 from videomae_cli.cli.loading import load_embedder
@@ -158,7 +158,9 @@ def embed(
         settings = settings_of("embed", embedder, spec)
         about = {**settings.as_dict(), "fingerprint": settings.fingerprint}
         layout = VectorLayout(embedder.model.config.hidden_size, storage, about, str(part) if part else None)
-        Batch(found, target, "embedded", part, progress, ok_on_errors, layout).run(
+        watch = Watch()
+        embedder = watch.over(embedder)
+        Batch(found, target, "embedded", part, progress, ok_on_errors, layout, watch).run(
             settings,
             lambda left, views: embedder(left, sampling=spec, decoder=decoder, offset=views),
             engine=embedder.engine,

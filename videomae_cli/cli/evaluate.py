@@ -13,7 +13,7 @@ import typer
 from videomae_cli import __version__
 from videomae_cli.assembly import ClassifierRequest, settings_of, with_hints
 from videomae_cli.cli import console, options
-from videomae_cli.cli.batch import check_progress
+from videomae_cli.cli.batch import Watch, check_progress
 from videomae_cli.cli.inputs import sampling_spec
 from videomae_cli.cli.interrupts import terminable
 from videomae_cli.cli.loading import load_classifier
@@ -169,7 +169,9 @@ class _Job:
             decoder=self.decoder,
             batch=self.classifier.batch_size,
         )
-        shown = BatchProgress(len(kept))
+        shown = BatchProgress(len(kept), watched=True)
+        watch = Watch()
+        watch.progress = shown
 
         def told(path: str, views: int, error: VideoMAEError | None) -> None:
             if error is not None:
@@ -177,7 +179,7 @@ class _Job:
             shown.advance(path, views=views, failed=error is not None)
 
         with terminable(), shown.shown(self.progress, consoles()[1]):
-            scored = score(self.classifier, kept, view=view, told=told)
+            scored = score(watch.over(self.classifier), kept, view=view, told=told)
         if not scored.there.any():
             raise DatasetError(f"none of {console.counted(len(kept), 'clip')} could be scored")
         return self._evaluation(scored, kept, ids, names), scored, kept

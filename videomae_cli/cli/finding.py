@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -105,6 +105,7 @@ def show_found(
 ) -> None:
     """Go through the files and tell the places. Raises OptionError for a label that the model has not."""
     label_id = match_label(search.label, maker.classifier.model.config.id2label)
+    maker = replace(maker, classifier=watch.over(maker.classifier))
     with PlacesTarget(search, label_id, decoder, found) as target:
         batch = Batch(found, target, "gone through", None, progress, ok_on_errors, watch=watch)
         batch.run(

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from videomae_cli.assembly import find_hints, preprocessor_for, with_hints
 from videomae_cli.cli import console
 from videomae_cli.cli.learning_data import LearningData, read_learning_data
-from videomae_cli.cli.training import Terms, quiet_unless, settings_of, train
+from videomae_cli.cli.training import Terms, pick_dtype, quiet_unless, settings_of, train
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import OptionError, VideoMAEError
 from videomae_cli.video import Decoder, Preprocessor, SamplingSpec
 
 if TYPE_CHECKING:
     from videomae_cli.model import VideoMAEForVideoClassification
-    from videomae_cli.training import FineTune, HeadTraining, Recipe, Run, Share
+    from videomae_cli.training import FineTune, HeadTraining, Loop, Recipe, Run, Share
 
 # From here on training all weights on a CPU takes hours even for little data.
 _LARGE_GFLOPS = 30.0
@@ -56,15 +56,18 @@ def run_finetune(request: FineTuneRequest) -> None:
 
     device = local_device(pick_device(request.device))
     with together(device) as share, quiet_unless(share.leads):
+        dtype = pick_dtype(request.dtype, device)
         if request.data.endswith(".py"):
-            request.run_own_task("finetune", share, device)
+            request.run_own_task("finetune", share, device, dtype)
             return
         with Decoder(timeout=request.timeout or None, workers=request.decoders, debug=request.debug) as decoder:
             data = read_learning_data(request, decoder, share)
-            _train(request, data, decoder, share, device)
+            _train(request, data, decoder, share, device, dtype)
 
 
-def _train(request: FineTuneRequest, data: LearningData, decoder: Decoder, share: Share, device: Any) -> None:
+def _train(
+    request: FineTuneRequest, data: LearningData, decoder: Decoder, share: Share, device: Any, dtype: str
+) -> None:
     import torch
 
     from videomae_cli.model import Overrides, clip_gflops, load_checkpoint, start_classifier
@@ -101,7 +104,8 @@ def _train(request: FineTuneRequest, data: LearningData, decoder: Decoder, share
         if recipe is None:
             _run_head(request, _head(request, start, data, decoder, device), run, share)
         else:
-            _run_whole(request, _whole(request, mode, start, recipe, data, decoder, share), run, share, device)
+            task = _whole(request, mode, start, recipe, data, decoder, share)
+            _run_whole(request, task, run, share, request.loop(device, dtype))
 
 
 def _mode(request: FineTuneRequest, clips: int, classes: int, gflops: float, device: str) -> str:
@@ -205,12 +209,11 @@ def _whole(
     return task
 
 
-def _run_whole(request: FineTuneRequest, task: FineTune, run: Run, share: Share, device: Any) -> None:
+def _run_whole(request: FineTuneRequest, task: FineTune, run: Run, share: Share, loop: Loop) -> None:
     from videomae_cli.training.card import finish
 
     if request.dry_run:
         return
-    loop = request.loop(device)
     train(task, run, loop, share=share, command="finetune", progress=request.progress)
     if share.leads:
         figures = task.measure(run.folder)

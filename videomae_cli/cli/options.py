@@ -32,7 +32,8 @@ Device = Annotated[str, typer.Option(help="Where to run the model.", metavar="au
 Engine = Annotated[
     str,
     typer.Option(
-        help="What runs the model. openvino: the CPU, about twice as fast or more (pip install 'videomae-cli[openvino]').",
+        help="What runs the model. openvino: on the CPU, with the number formats that it has units for (pip install "
+        "'videomae-cli[openvino]'); videomae bench says which is faster here.",
         metavar="torch|openvino",
     ),
 ]
@@ -42,8 +43,8 @@ Compile = Annotated[
 Dtype = Annotated[
     str,
     typer.Option(
-        help="Number format. auto: float32 on the CPU, half precision on CUDA, bfloat16 with OpenVINO; int8: OpenVINO, "
-        "calibrated on clips of the job.",
+        help="Number format. auto: float32 on the CPU, half precision on CUDA, with OpenVINO bfloat16 where the CPU has units "
+        "for it; int8: OpenVINO, calibrated on clips of the job.",
         metavar="auto|float32|bfloat16|float16|int8",
     ),
 ]

@@ -45,8 +45,7 @@ def _tried(good: Sequence[FoundVideo], plan: Plan) -> list[tuple[str, str]]:
     step = max(1, len(good) // TRIED_FILES)
     sample = list(good[::step])[:TRIED_FILES]
     half = (len(sample) + 1) // 2
-    first, rest = sample[:half], sample[half:]
-    began = time.monotonic()
+    first, rest = sample[:half], sample[half:] or sample  # a single file is gone through twice
     results = list(plan.run(first))  # pays for starting up, of every decoding process
     started = time.monotonic()
     # Together, as the whole batch will run: decoding beside the model.
@@ -54,8 +53,8 @@ def _tried(good: Sequence[FoundVideo], plan: Plan) -> list[tuple[str, str]]:
         results.append(result)
         if time.monotonic() - started > TRIED_SECONDS:
             break
-    timed = len(results) - half
-    seconds = (time.monotonic() - started) / timed if timed else (started - began) / half
+    seconds = (time.monotonic() - started) / (len(results) - half)
+    results = results[: len(sample)]
     tried, views = len(results), sum(result.views for result in results)
     failed = sum(result.error is not None for result in results)
     about = "" if tried == len(good) else "about "

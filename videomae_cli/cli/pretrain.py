@@ -9,13 +9,13 @@ import typer
 
 from videomae_cli.cli import console, options
 from videomae_cli.cli.batch import check_progress
-from videomae_cli.cli.training import Terms, quiet_unless, settings_of, train
+from videomae_cli.cli.training import Terms, pick_dtype, quiet_unless, settings_of, train
 from videomae_cli.errors import OptionError
 from videomae_cli.video import Decoder, PreprocessConfig, Preprocessor, SamplingSpec
 
 if TYPE_CHECKING:
     from videomae_cli.model import VideoMAEConfig
-    from videomae_cli.training import Share
+    from videomae_cli.training import Loop, Share
 
 # width, layers, heads, and the decoder's width, layers, heads, as published; tiny is ours, for small data
 SIZES = {
@@ -149,11 +149,12 @@ def _pretrain(
     said = MaskedRecipe(**recipe)
     device = local_device(pick_device(terms.device))
     with together(device) as share, quiet_unless(share.leads):
+        dtype = pick_dtype(terms.dtype, device)
         if terms.data.endswith(".py"):
-            terms.run_own_task("pretrain", share, device)
+            terms.run_own_task("pretrain", share, device, dtype)
             return
         with Decoder(timeout=terms.timeout or None, workers=terms.decoders, debug=terms.debug) as decoder:
-            _train(terms, said, shape, size, start, decoder, share, device)
+            _train(terms, said, shape, size, start, decoder, share, terms.loop(device, dtype))
 
 
 def _train(
@@ -164,7 +165,7 @@ def _train(
     start: tuple[str | None, str | None],
     decoder: Decoder,
     share: Share,
-    device: Any,
+    loop: Loop,
 ) -> None:
     from videomae_cli.cli.learning_data import read_learning_data
     from videomae_cli.training import PreTrain, Run
@@ -193,7 +194,6 @@ def _train(
     )
     if terms.dry_run:
         return
-    loop = terms.loop(device)
     with Run(terms.output, resume=terms.resume, overwrite=terms.overwrite, writes=share.leads) as run:
         train(task, run, loop, share=share, command="pretrain", progress=terms.progress)
         if share.leads:

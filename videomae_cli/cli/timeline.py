@@ -183,7 +183,7 @@ def timeline(
     inputs = find_inputs(paths, recursive=recursive, include=include, exclude=exclude, shard=part)
     everything, found = inputs.everything, inputs.found
     decoder = Decoder(timeout=timeout or None, debug=debug)
-    watch = Watch()
+    watch = Watch(long_files=True)
     if search is not None:
         with decoder:
             maker = _ready(request, spec, rules, everything, decoder)
@@ -201,7 +201,12 @@ def timeline(
             return
         decoder.start()  # its process starts up while the model loads
         maker = _ready(request, spec, rules, everything, decoder)
-        maker = replace(maker, keep_windows=windows, thumbnails=FRAMES if writer is not None else 0)
+        maker = replace(
+            maker,
+            classifier=watch.over(maker.classifier),
+            keep_windows=windows,
+            thumbnails=FRAMES if writer is not None else 0,
+        )
         batch.run(
             timeline_settings(maker),
             lambda left, _: maker(left, decoder=decoder, moved=watch.moved),

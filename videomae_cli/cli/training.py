@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ import typer
 
 from videomae_cli import __version__
 from videomae_cli.cli import console
+from videomae_cli.cli.estimator import Estimator, speed
 from videomae_cli.errors import OptionError, TrainingError, VideoMAEError
 from videomae_cli.jobs import Settings
 from videomae_cli.video import SamplingSpec, auto_workers
@@ -68,12 +69,16 @@ class TrainingProgress:
     mode: str
     _bar: Progress | None = None
     _row: Any = None
-    _began: float = field(default_factory=time.monotonic)
-    _said: float = field(default_factory=time.monotonic)
-    _first: int | None = None
+    now: Callable[[], float] = time.monotonic
     _figures: dict[str, float] = field(default_factory=dict)
     _step: int = 0
     _apart: float = 0.0
+    _evaluation: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._said = self.now()
+        # Its clock stands still while held-out clips are scored.
+        self._steps = Estimator(lambda: self.now() - self._apart)
 
     @contextmanager
     def shown(self) -> Iterator[TrainingProgress]:
@@ -83,45 +88,49 @@ class TrainingProgress:
         if self.mode != "auto" or not console.is_terminal(sys.stderr) or loud.quiet or loud.debug:
             yield self
             return
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+        from rich.progress import BarColumn, Progress, SpinnerColumn
+
+        from videomae_cli.cli.progress import Words
 
         target = consoles()[1]
-        columns = (SpinnerColumn(), BarColumn(bar_width=10), TextColumn("{task.description}", markup=False))
+        columns = (SpinnerColumn(), BarColumn(bar_width=10), Words(lambda _: self.text()))
         bar = Progress(*columns, console=target, transient=True, redirect_stdout=False, redirect_stderr=False)
         with bar, console.lines_through(lambda line: target.print(plain(line, ""))):
-            self._bar, self._row = bar, bar.add_task("starting", total=self.task.steps)
+            self._bar, self._row = bar, bar.add_task("", total=self.task.steps)
             yield self
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """An event of the trainer."""
         if event["event"] == "tick":
             self._step = event["step"]
-            if self._first is None:
-                self._first, self._began = event["step"] - 1, time.monotonic() - event["seconds"]
+            self._steps.moved(self._step)
         elif event["event"] == "step":
             self._figures["loss"] = event["loss"]
         elif event["event"] == "epoch":
-            self._apart += event["seconds"]
+            self._evaluation = event["seconds"]
+            self._apart += self._evaluation
             for name in ("top1", "mAP", "val_loss"):
                 if event.get(name) is not None:
                     self._figures[name] = event[name]
         if self._bar is not None:
-            self._bar.update(self._row, completed=self._step, description=self.text())
-        elif self.mode == "plain" and (event["event"] == "epoch" or time.monotonic() - self._said >= PLAIN_SECONDS):
-            self._said = time.monotonic()
+            self._bar.update(self._row, completed=self._step)
+        elif self.mode == "plain" and (event["event"] == "epoch" or self.now() - self._said >= PLAIN_SECONDS):
+            self._said = self.now()
             console.say(f"videomae: {self.text()}")
 
     def text(self) -> str:
         """epoch 3/100, loss 0.532, top-1 81.0%, 35 clips/s, 4 min left"""
+        if not self._step:
+            return "first batch"
         epochs = -(-self.task.steps // self.task.epoch)
         words = [f"epoch {min(self._step // self.task.epoch + 1, epochs)}/{epochs}"]
         shown = {"loss": "loss {:.3f}", "val_loss": "held out {:.3f}", "top1": "top-1 {:.1%}", "mAP": "mAP {:.3f}"}
         words += [form.format(self._figures[name]) for name, form in shown.items() if name in self._figures]
-        seconds = time.monotonic() - self._began
-        steps = self._step - (self._first or 0)
-        if steps > 0 and seconds > self._apart:
-            words.append(f"{steps * self.task.clips / (seconds - self._apart):.3g} clips/s")
-            words.append(f"{console.duration(seconds / steps * (self.task.steps - self._step))} left")
+        if (rate := self._steps.rate) is not None:
+            words.append(speed(rate * self.task.clips, "clip"))
+        if (left := self._steps.left(self.task.steps - self._step)) is not None:
+            evaluations = epochs - self._step // self.task.epoch
+            words.append(f"{console.duration(left + evaluations * self._evaluation)} left")
         return ", ".join(words)
 
 
@@ -158,19 +167,19 @@ class Terms:
         """Decoding processes of this training process."""
         return self.workers or auto_workers(MANY)
 
-    def loop(self, device: torch.device) -> Loop:
-        """How the trainer is to run. Raises OptionError."""
+    def loop(self, device: torch.device, dtype: str) -> Loop:
+        """How the trainer is to run. dtype: as `pick_dtype` has it."""
         from videomae_cli.training import Loop
 
         return Loop(
             device=device,
-            dtype=pick_dtype(self.dtype, device),
+            dtype=dtype,
             seed=self.seed,
             patience=self.patience,
             compiled=self.compiled,
         )
 
-    def run_own_task(self, command: str, share: Share, device: torch.device) -> None:
+    def run_own_task(self, command: str, share: Share, device: torch.device, dtype: str) -> None:
         """Train the task in the Python file that stands in the place of the data."""
         from videomae_cli.training import Run, TaskOptions
 
@@ -189,7 +198,7 @@ class Terms:
         run = Run(self.output, resume=self.resume, overwrite=self.overwrite, writes=share.leads)
         with run:
             try:
-                train(task, run, self.loop(device), share=share, command=command, progress=self.progress)
+                train(task, run, self.loop(device, dtype), share=share, command=command, progress=self.progress)
                 if share.leads:
                     task.finish(run.folder)
             finally:
@@ -234,17 +243,16 @@ def _best(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {"figures": {name: value for name, value in figures.items() if name != "score"}} if figures else {}
 
 
-def pick_dtype(dtype: str, device: Any) -> str:
-    """float32, or bfloat16 where CUDA has it. Raises OptionError."""
+def pick_dtype(dtype: str, device: torch.device) -> str:
+    """float32, or bfloat16 where CUDA has it. Says so where this machine is slow at it. Raises OptionError."""
     from videomae_cli.engines import pick_engine
 
     if dtype not in ("auto", "float32", "bfloat16"):
         raise OptionError(f"unknown dtype {dtype!r} for training: choose auto, float32 or bfloat16")
-    if dtype != "auto":
-        return dtype
-    return (
-        "bfloat16" if device.type == "cuda" and pick_engine("torch", "auto", device).dtype == "bfloat16" else "float32"
-    )
+    engine = pick_engine("torch", dtype, device)
+    if engine.slow:
+        console.note(engine.slow)
+    return engine.dtype if engine.dtype == "bfloat16" else "float32"
 
 
 def own_task(file: str, options: TaskOptions) -> Task:

@@ -8,10 +8,11 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from videomae_cli.cli import console
+from videomae_cli.cli.estimator import Estimator
 from videomae_cli.hub import DownloadListener, ResolvedSource, resolve
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, Task, TaskID
 
 
 @contextmanager
@@ -36,6 +37,7 @@ class _Shown(DownloadListener):
         self._stack = stack
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._estimators: dict[TaskID, Estimator] = {}
         self._told: set[str] = set()
 
     def note(self, text: str) -> None:
@@ -54,7 +56,15 @@ class _Shown(DownloadListener):
         if file not in self._tasks:
             # What an earlier run left counts as done, not as speed.
             self._tasks[file] = self._progress.add_task(file, total=total, completed=done)
+            self._estimators[self._tasks[file]] = Estimator()
+        self._estimators[self._tasks[file]].moved(done)
         self._progress.update(self._tasks[file], completed=done)
+
+    def _left(self, task: Task) -> str:
+        """How long a file may still take, in words; nothing while nothing tells."""
+        estimator = self._estimators.get(task.id)
+        left = estimator.left(task.remaining) if estimator is not None and task.remaining is not None else None
+        return "" if left is None or task.finished else f"{console.duration(left)} left"
 
     def _start(self) -> Progress:
         from rich.console import Console
@@ -63,9 +73,10 @@ class _Shown(DownloadListener):
             DownloadColumn,
             Progress,
             TextColumn,
-            TimeRemainingColumn,
             TransferSpeedColumn,
         )
+
+        from videomae_cli.cli.progress import Words
 
         terminal = Console(stderr=True, highlight=False)
         self._stack.enter_context(
@@ -76,7 +87,7 @@ class _Shown(DownloadListener):
             BarColumn(),
             DownloadColumn(),
             TransferSpeedColumn(),
-            TimeRemainingColumn(),
+            Words(self._left),
         )
         return self._stack.enter_context(Progress(*columns, console=terminal))
 

@@ -78,7 +78,7 @@ class ModelSpec:
 @dataclass(frozen=True)
 class Description:
     """A model as a worker has it. clips: what it wants of a file; batch: views at once; view_bytes: pixels of one view;
-    dimensions, vectors: of an embedding and how many a clip has, 0 for labels."""
+    dimensions, vectors: of an embedding and how many a clip has, 0 for labels; slow: why the number format is slow there."""
 
     settings: Settings
     clips: ClipRequest
@@ -86,6 +86,7 @@ class Description:
     view_bytes: int
     dimensions: int = 0
     vectors: int = 0
+    slow: str | None = None
 
     def check(self, other: Description) -> None:
         """Raise ClusterError where another machine would give other results."""
@@ -109,6 +110,7 @@ def describe(spec: ModelSpec, model: Classifier | Embedder, sampling: SamplingSp
         clips=clip_request(model.preprocessor, sampling),
         batch=model.batch_size,
         view_bytes=config.num_frames * height * width * 3,
+        slow=model.engine.slow,
     )
     if isinstance(model, Embedder):
         slots = config.grid[0]

@@ -111,7 +111,8 @@ def _look(spec: ModelSpec, sample: tuple[FoundVideo, ...]) -> tuple[Description,
 def _try(spec: ModelSpec, model: Any, described: Description, sample: tuple[FoundVideo, ...]) -> Trial:
     plan = make_plan(len(sample), batch=described.batch, view_bytes=described.view_bytes, file_bytes=1)
     work = DecodingWork(plan, described.clips, (), spec.home, timeout=120.0)
-    list(groups(0, sample[:1], work))  # starts the decoder's process
+    for group in groups(0, sample[:1], work):  # starts the decoder's process, and leaves out the first batch
+        list(model.results(group.files))
     decoding = running = 0.0
     failed = clips = 0
     went = time.monotonic()

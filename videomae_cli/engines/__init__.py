@@ -1,10 +1,12 @@
 """How a model is run: the same weights through PyTorch or OpenVINO, in the number format that was asked for.
 
     networks    what of a model is run (`Logits`, `Features`), and running it with PyTorch (`TorchNetwork`)
-    precision   which number format: names, what "auto" means, what doesn't go together
+    cpu         what this machine's CPU computes in quickly: the one place that asks
+    precision   which number format: names, what "auto" means, what doesn't go together, what this machine lacks
     openvino    the same through OpenVINO, converted once and kept on disk (`OpenVINONetwork`)
     int8        eight-bit weights and activations by NNCF, calibrated on clips
     store       where converted models are kept
+    timings     which of them `videomae bench` found to be the fastest on this machine
 
 `make_network` is the one door. float32 through PyTorch is the reference; `benchmarks/agreement.py` measures how far the
 others are from it.
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from videomae_cli.engines.int8 import calibration_clips
-    from videomae_cli.engines.networks import Features, Logits, Network, TorchNetwork, make_network
+    from videomae_cli.engines.networks import Features, Logits, Network, TorchNetwork, WatchedNetwork, make_network
     from videomae_cli.engines.precision import Engine, check_engine, engine_of, pick_engine
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "Logits",
     "Network",
     "TorchNetwork",
+    "WatchedNetwork",
     "calibration_clips",
     "check_engine",
     "engine_of",
@@ -39,6 +42,7 @@ _HOME = {
     "Logits": "networks",
     "Network": "networks",
     "TorchNetwork": "networks",
+    "WatchedNetwork": "networks",
     "calibration_clips": "int8",
     "check_engine": "precision",
     "engine_of": "precision",

@@ -147,6 +147,24 @@ class CompiledNetwork:
             raise
 
 
+class WatchedNetwork:
+    """A network whose user hears of every batch: `begun` before it, `ended` with its number of clips after it."""
+
+    def __init__(self, network: Network, *, begun: Callable[[], None], ended: Callable[[int], None]) -> None:
+        self.engine = network.engine
+        self._network, self._begun, self._ended = network, begun, ended
+
+    @property
+    def identity(self) -> dict[str, str]:
+        return self._network.identity
+
+    def __call__(self, pixel_values: Tensor) -> Tensor:
+        self._begun()
+        result = self._network(pixel_values)
+        self._ended(len(pixel_values))
+        return result
+
+
 def make_network(
     part: Logits | Features, engine: Engine, *, digest: str, size: int = 1, calibration: Calibration | None = None
 ) -> Network:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videomae_cli.engines import cpu
 from videomae_cli.engines.networks import Calibration, Features, Logits
 from videomae_cli.engines.precision import Engine
 from videomae_cli.engines.store import kept
@@ -17,13 +18,9 @@ from videomae_cli.errors import DependencyError, OptionError
 
 # Of what is kept on disk; a change of how models are converted makes another number, and older ones are not found.
 FORMAT = 1
-_HINTS = {
-    "float32": "f32",
-    "bfloat16": "bf16",
-    "float16": "f16",
-    "int8": "bf16",
-}  # what int8 leaves over is in bfloat16 where the CPU has it
-_NEEDED = {"bfloat16": "BF16", "float16": "FP16"}
+_HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+# OpenVINO's names for formats; what it says of int8 is true of every CPU.
+_NAMES = {"BF16": "bfloat16", "FP16": "float16"}
 _INSTALL = "pip install 'videomae-cli[openvino]'"
 
 
@@ -39,10 +36,14 @@ class OpenVINONetwork:
         calibrated = file.with_name("calibration.txt")
         self._calibrated = calibrated.read_text().strip() if calibrated.exists() else None
         core = openvino.Core()
-        if _NEEDED.get(engine.dtype, "FP32") not in capabilities():
+        there = formats()
+        if engine.dtype not in there:
             # It would quietly take another format.
-            raise OptionError(f"this CPU has no units for {engine.dtype}: choose another --dtype")
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINTS[engine.dtype]}
+            raise OptionError(engine.slow or f"OpenVINO has no {engine.dtype} on this CPU: choose another --dtype")
+        # What int8 leaves over is in bfloat16 where the CPU has it.
+        left_over = "bfloat16" if "bfloat16" in there else "float32"
+        precision = _HINTS[left_over if engine.dtype == "int8" else engine.dtype]
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
         threads = torch.get_num_threads()
         self._compiled = core.compile_model(file, "CPU", settings | {"INFERENCE_NUM_THREADS": threads})
         self._version = openvino.__version__
@@ -87,9 +88,13 @@ def load_openvino() -> Any:
     return openvino
 
 
-def capabilities() -> list[str]:
-    """What OpenVINO finds this CPU to compute in: "FP32", "BF16", ... Raises DependencyError."""
-    return list(load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+def formats() -> frozenset[str]:
+    """What OpenVINO can compute in here: "float32", "int8", and shorter floats that the CPU has units for.
+
+    Raises DependencyError.
+    """
+    said = load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return frozenset({"float32", "int8"} | ({_NAMES[one] for one in said if one in _NAMES} & cpu.units()))
 
 
 def _convert(part: Logits | Features, folder: Path) -> None:

@@ -1,10 +1,14 @@
-"""Which engine and number format a model runs in. Names are checked without torch, so that a wrong one is told at once."""
+"""Which engine and number format a model runs in, and what this machine lacks for it.
+
+Names are checked without torch, so that a wrong one is told at once.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from videomae_cli.engines import cpu
 from videomae_cli.errors import OptionError
 
 if TYPE_CHECKING:
@@ -28,10 +32,15 @@ class Engine:
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """Of the weights, with the torch engine."""
+        """The dtype of the weights when the engine is PyTorch."""
         import torch
 
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.dtype]
+
+    @property
+    def slow(self) -> str | None:
+        """A line on why this runs slowly here and what to use instead; None where nothing is wrong with it."""
+        return missing_units(self.name, self.dtype, self.device)
 
 
 def check_engine(name: str, dtype: str, compiled: bool = False) -> None:
@@ -50,14 +59,34 @@ def pick_engine(name: str, dtype: str, device: torch.device, compiled: bool = Fa
     """What to run with on a device. Raises OptionError for names that are none and for what doesn't go together.
 
     dtype "auto" is what is both fast and safe: on CUDA bfloat16 where the device has it, else float16; on Apple's MPS and
-    the CPU float32, and with OpenVINO bfloat16 where the CPU has it.
+    the CPU float32, and with OpenVINO bfloat16 where the CPU has it. What can't be done here at all is refused; what can be
+    done slowly is told by `Engine.slow`.
     """
     check_engine(name, dtype, compiled)
     if name == "openvino" and device.type != "cpu":
         raise OptionError(f"--engine openvino runs on the CPU, not on {device.type}: add --device cpu")
     if dtype == "auto":
         dtype = _auto(name, device)
-    return Engine(name, dtype, device, compiled)
+    engine = Engine(name, dtype, device, compiled)
+    if name == "openvino" and dtype != "int8" and engine.slow:
+        raise OptionError(engine.slow)  # it would quietly compute in another format
+    return engine
+
+
+def missing_units(name: str, dtype: str, device: torch.device) -> str | None:
+    """Say what this machine's CPU lacks for a number format and what to use instead; None where it lacks nothing.
+
+    The one rule of all engines and commands: a format without units is refused where the engine can't compute in it, and
+    a warning where it can, but slowly.
+    """
+    if device.type != "cpu" or dtype not in cpu.SHORT_FORMATS or dtype in cpu.units():
+        return None
+    problem = f"this CPU has no units for {dtype}"
+    if name == "torch":
+        return f"{problem}: PyTorch emulates it, more slowly than float32; leave --dtype out"
+    if dtype == "int8":
+        return f"{problem}: it may be no faster than --dtype float32 (videomae bench --videos measures both)"
+    return f"{problem}, and OpenVINO would not use it: leave --dtype out, or give --dtype float32"
 
 
 def engine_of(model: VideoMAEModel | VideoMAEForVideoClassification) -> Engine:
@@ -67,9 +96,9 @@ def engine_of(model: VideoMAEModel | VideoMAEForVideoClassification) -> Engine:
 
 def _auto(name: str, device: torch.device) -> str:
     if name == "openvino":
-        from videomae_cli.engines.openvino import capabilities
+        from videomae_cli.engines.openvino import formats
 
-        return "bfloat16" if "BF16" in capabilities() else "float32"
+        return "bfloat16" if "bfloat16" in formats() else "float32"
     if device.type == "cuda":
         import torch
 

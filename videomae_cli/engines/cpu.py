@@ -1,0 +1,73 @@
+"""What this machine's CPU computes in quickly: asked here only, by the engines, the hints and the tests.
+
+`units()` is the one seam. VIDEOMAE_CPU_UNITS, a list such as "bfloat16,int8" or nothing at all, takes units away, so that
+everything behaves as on a lesser CPU; it can't add what the machine lacks. oneDNN's own ONEDNN_MAX_CPU_ISA is obeyed too.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import cache
+from pathlib import Path
+
+# Formats shorter than float32 that a CPU may have units for. int8: VNNI, AMX, or Arm's dot products.
+SHORT_FORMATS = ("bfloat16", "float16", "int8")
+_LIMIT = "VIDEOMAE_CPU_UNITS"
+# Any of these features of an x86 CPU, by cpuinfo's names (torch.cpu.get_capabilities), multiplies in the format.
+_X86 = {
+    "bfloat16": ("avx512_bf16", "amx_bf16", "avx10_2"),
+    "float16": ("avx512_fp16", "amx_fp16", "avx10_2"),
+    "int8": ("avx512_vnni", "avx_vnni", "amx_int8", "avx_vnni_int8"),
+}
+# What oneDNN still uses below these limits (its documentation, "CPU Dispatcher Control"); any higher limit leaves all.
+_BELOW = {
+    "SSE41": (),
+    "AVX": (),
+    "AVX2": (),
+    "AVX512_CORE": (),
+    "AVX2_VNNI": ("int8",),
+    "AVX512_CORE_VNNI": ("int8",),
+    "AVX512_CORE_BF16": ("bfloat16", "int8"),
+}
+
+
+def units() -> frozenset[str]:
+    """The formats of `SHORT_FORMATS` that this CPU has units for, less those taken away by the environment."""
+    found = _detected()
+    limit = os.environ.get(_LIMIT)
+    if limit is not None:
+        found &= {name.strip() for name in limit.split(",")}
+    isa = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    return found & frozenset(_BELOW.get(isa.upper(), SHORT_FORMATS))
+
+
+@cache
+def machine_name() -> str:
+    """What tells this machine's speed from another's: the CPU's model, where the system says it, and its cores."""
+    return f"{_model()}, {os.cpu_count()} cores"
+
+
+@cache
+def _detected() -> frozenset[str]:
+    import torch
+
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        if hasattr(torch.cpu, "get_capabilities"):  # from torch 2.11 on
+            features = torch.cpu.get_capabilities()
+            return frozenset(name for name, any_of in _X86.items() if any(features.get(one) for one in any_of))
+        asked = {"bfloat16": "_is_avx512_bf16_supported", "int8": "_is_vnni_supported"}
+        return frozenset(name for name, question in asked.items() if getattr(torch.cpu, question, bool)())
+    asked = {"bfloat16": "_is_mkldnn_bf16_supported", "float16": "_is_mkldnn_fp16_supported"}
+    there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    found = {name for name, question in asked.items() if there and getattr(torch.ops.mkldnn, question)()}
+    return frozenset(found | {"int8"})  # 64-bit Arm: dot products of bytes since 2017
+
+
+def _model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()

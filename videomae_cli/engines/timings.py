@@ -1,0 +1,72 @@
+"""What `videomae bench` found to be the fastest way to run a model on this machine, kept beside the converted models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from videomae_cli.engines import cpu
+from videomae_cli.engines.precision import DTYPES, ENGINES
+from videomae_cli.engines.store import store_folder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fastest:
+    """One engine and format. speed: times that of PyTorch in float32, the default."""
+
+    engine: str
+    dtype: str
+    speed: float
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing is faster than what runs without an option."""
+        return (self.engine, self.dtype) == ("torch", "float32")
+
+    @property
+    def flags(self) -> list[str]:
+        """The options that ask for it."""
+        if self.is_default:
+            return []
+        return [*(["--engine", self.engine] if self.engine != "torch" else []), "--dtype", self.dtype]
+
+
+def keep_fastest(weights: str, found: Fastest) -> None:
+    """Remember what was measured with these weights on this machine's CPU; a cache that can't be written forgets it."""
+    place = _place(weights)
+    content = {"machine": cpu.machine_name(), "weights": weights, **asdict(found)}
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=place.parent, suffix=".part", delete=False) as scratch:
+            json.dump(content, scratch, indent=2)
+        Path(scratch.name).replace(place)
+    except OSError as error:
+        log.debug("what was measured is not kept: %s", error)
+
+
+def fastest(weights: str) -> Fastest | None:
+    """What was measured here with these weights; None where nothing was."""
+    try:
+        content = json.loads(_place(weights).read_text(encoding="utf-8"))
+        found = Fastest(str(content["engine"]), str(content["dtype"]), float(content["speed"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    known = found.engine in ENGINES and found.dtype in DTYPES and math.isfinite(found.speed) and found.speed > 0
+    # Units that have been taken away since make what was measured untrue.
+    there = found.dtype not in cpu.SHORT_FORMATS or found.dtype in cpu.units()
+    return found if known and there else None
+
+
+def _place(weights: str) -> Path:
+    """By everything that speed hangs on: the machine, its threads, and the model."""
+    import torch
+
+    what = [cpu.machine_name(), sorted(cpu.units()), torch.get_num_threads(), weights]
+    return store_folder() / "timings" / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]}.json"
