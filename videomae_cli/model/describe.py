@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from videomae_cli.hub import ResolvedSource, find_entry, resolve
+from videomae_cli.model.adapters import base_of, is_adapter
 from videomae_cli.model.checkpoints import find_weights
 from videomae_cli.model.config import VideoMAEConfig
 from videomae_cli.model.inference import Overrides
@@ -99,7 +100,7 @@ def describe_resolved(resolved: ResolvedSource, *, overrides: Overrides) -> Mode
         revision=resolved.revision,
         kind=kind,
         config=config,
-        weights=find_weights(resolved.path).name if resolved.path.is_dir() else resolved.path.name,
+        weights=_weights_name(resolved.path),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         gflops=clip_gflops(config),
         labels=tuple(config.id2label.values()) if kind == "classification" else (),
@@ -122,6 +123,12 @@ def clip_gflops(config: VideoMAEConfig) -> float:
         # queries, keys, values and the output; scores and their use; the MLP
         total += tokens * (4 * width * attention + 2 * tokens * attention + 2 * width * config.intermediate_size)
     return total / 1e9
+
+
+def _weights_name(path: Path) -> str:
+    if is_adapter(path):
+        return f"an adapter, merged into {base_of(path)}"
+    return find_weights(path).name if path.is_dir() else path.name
 
 
 def _licence_of_card(folder: Path) -> str | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +16,18 @@ import torch
 from torch import Tensor
 
 from videomae_cli.errors import CheckpointError, ConfigError
+from videomae_cli.model.adapters import base_of, is_adapter, merge
 from videomae_cli.model.checkpoints import RawTensors, read_config, read_weights
 from videomae_cli.model.config import VideoMAEConfig
 from videomae_cli.model.inference import Overrides, infer_config
+from videomae_cli.model.messages import shown
 from videomae_cli.model.official import is_official, to_hugging_face
+from videomae_cli.model.prefixes import HUGGING_FACE_ANCHOR, has_anchor, without_prefixes
 
 Kind = Literal["encoder", "classification", "pretraining"]
 
 logger = logging.getLogger(__name__)
 
-_WRAPPER = re.compile(r"^(?:_orig_mod\.|module\.)+")
 _BIASES = (
     (".attention.attention.query.bias", ".attention.attention.q_bias"),
     (".attention.attention.value.bias", ".attention.attention.v_bias"),
@@ -47,10 +48,14 @@ def load_checkpoint(path: Path, *, overrides: Overrides) -> Checkpoint:
     """Read a model directory or a single weights file in any known layout. Raises CheckpointError or ConfigError."""
     if not path.exists():
         raise CheckpointError(f"{path} doesn't exist")
+    adapter = is_adapter(path)
+    weights = base_of(path) if adapter else path
     # The configuration of weights picked out of a model directory lies beside them.
-    folder = path if path.is_dir() else path.parent
-    content = read_config(folder) if path.is_dir() or (folder / "config.json").is_file() else None
-    raw = read_weights(path)
+    folder = weights if weights.is_dir() else weights.parent
+    content = read_config(folder) if weights.is_dir() or (folder / "config.json").is_file() else None
+    raw = read_weights(weights)
+    if adapter:
+        raw = merge(raw, path)
     try:
         config, tensors = _understand(raw, content, overrides, path)
     except (CheckpointError, ConfigError) as error:
@@ -89,9 +94,16 @@ def kind_of(names: Mapping[str, object]) -> Kind:
 
 def _hugging_face_names(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """One spelling of every name: no wrappers, biases as the hub has them, the encoder under `videomae.`."""
+    adapted = next((name for name in raw if ".lora_A." in name or ".base_layer." in name), None)
+    if adapted is not None:
+        raise CheckpointError(
+            f"the tensor {shown(adapted)} is an adapter's that wasn't merged into the weights; "
+            "save what peft's merge_and_unload() returns"
+        )
+    whole = f"videomae.{HUGGING_FACE_ANCHOR}"
     tensors: dict[str, Tensor] = {}
-    for name, tensor in raw.items():
-        short = _WRAPPER.sub("", name)
+    for name, tensor in without_prefixes(raw, whole if has_anchor(raw, whole) else HUGGING_FACE_ANCHOR).items():
+        short = name
         if short.endswith(".attention.attention.key.bias"):
             # Shifts all scores of a query alike, which softmax cancels: leaving it out is exact.
             continue
@@ -101,7 +113,7 @@ def _hugging_face_names(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if short.startswith(("embeddings.", "encoder.layer.", "layernorm.")):
             short = f"videomae.{short}"
         if short in tensors:
-            raise CheckpointError(f"the checkpoint holds the tensor {short!r} twice, once as {name!r}")
+            raise CheckpointError(f"the checkpoint holds the tensor {shown(short)} twice, once as {shown(name)}")
         tensors[short] = tensor
     return tensors
 

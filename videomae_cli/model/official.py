@@ -15,9 +15,8 @@ from torch import Tensor
 from videomae_cli.errors import CheckpointError
 from videomae_cli.model.layers import sincos_table
 from videomae_cli.model.messages import shown
+from videomae_cli.model.prefixes import OFFICIAL_ANCHOR, has_anchor, without_prefixes
 
-# Wrappers that compiling, training in parallel or a bigger model put before a name, in any order.
-_PREFIX = re.compile(r"^(?:_orig_mod\.|module\.|backbone\.|model\.|encoder\.)+")
 _BLOCK = re.compile(r"^(decoder\.)?blocks\.(\d{1,6})\.(.+)$")
 
 _SINGLE = {
@@ -62,8 +61,8 @@ _LAYER_SCALE = {"gamma_1": "attn.proj", "gamma_2": "mlp.fc2"}
 
 
 def is_official(names: Mapping[str, object]) -> bool:
-    """Whether these tensor names are the official code's."""
-    return any(_PREFIX.sub("", name) in ("patch_embed.proj.weight", "blocks.0.attn.qkv.weight") for name in names)
+    """Whether these tensor names are the official code's, under whatever prefix."""
+    return has_anchor(names, OFFICIAL_ANCHOR) or has_anchor(names, "blocks.0.attn.qkv.weight")
 
 
 def to_hugging_face(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -71,15 +70,8 @@ def to_hugging_face(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Raises CheckpointError for a tensor that has no place there, naming it.
     """
-    plain: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        short = _PREFIX.sub("", name)
-        if short in plain:
-            raise CheckpointError(f"the checkpoint holds the tensor {short!r} twice, once as {name!r}")
-        plain[short] = tensor
-    plain = _fold_layer_scale(plain)
     result: dict[str, Tensor] = {}
-    for name, tensor in plain.items():
+    for name, tensor in _fold_layer_scale(without_prefixes(tensors, OFFICIAL_ANCHOR)).items():
         result.update(_translate(name, tensor))
     return result
 

@@ -1,0 +1,114 @@
+"""Low-rank adapters as PEFT saves them, merged into the weights of the model they were trained on.
+
+A folder with `adapter_config.json` and `adapter_model.safetensors` holds a few small matrices, the layers that were
+trained whole (the classifier, mostly), and the name of its base.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from videomae_cli.errors import CheckpointError, DownloadError, ModelNotFoundError
+from videomae_cli.hub import resolve
+from videomae_cli.model.checkpoints import WEIGHT_FILES, RawTensors, read_json, read_weights
+from videomae_cli.model.messages import shown
+
+_CONFIG = "adapter_config.json"
+_FILES = ("adapter_model.safetensors", "adapter_model.bin")
+_OF_DECODER = ("decoder.", "encoder_to_decoder.", "mask_token")
+_LOW_RANK = re.compile(r"(.+)\.lora_(A|B)(?:\.\w+)?\.weight")
+_TRAINED_WHOLE = re.compile(r"(.+?)(?:\.modules_to_save(?:\.default)?|\.base_layer)?\.(weight|bias)")
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter and no model."""
+    return (folder / _CONFIG).is_file() and not any((folder / name).is_file() for name in WEIGHT_FILES)
+
+
+def base_of(folder: Path) -> Path:
+    """Find the model an adapter was trained on: a path, also one beside the adapter, or a model on this disk.
+
+    Raises CheckpointError that says how to merge it where the base isn't here.
+    """
+    name = read_json(folder / _CONFIG).get("base_model_name_or_path")
+    if isinstance(name, str) and name and "\0" not in name:
+        try:
+            path = folder / name
+            found = path if path.exists() else resolve(name, local_files_only=True).path
+            if found.resolve() != folder.resolve() and not is_adapter(found):
+                return found
+        except (ModelNotFoundError, DownloadError, OSError):
+            pass
+    raise CheckpointError(
+        f"{folder} is an adapter for {shown(name)}, which isn't on this disk: `videomae download` it, or save what "
+        "peft's merge_and_unload() returns"
+    )
+
+
+def merge(base: RawTensors, folder: Path) -> RawTensors:
+    """Add the adapter's matrices to the base's weights and put the layers it trained whole in their places.
+
+    Raises CheckpointError for another kind of adapter, or one that doesn't fit.
+    """
+    config = read_json(folder / _CONFIG)
+    file = next((folder / name for name in _FILES if (folder / name).is_file()), None)
+    if file is None:
+        raise CheckpointError(f"{folder} is an adapter without weights; expected {' or '.join(_FILES)}")
+    odd = next((key for key in ("use_dora", "fan_in_fan_out", "alora_invocation_tokens") if config.get(key)), None)
+    if config.get("peft_type") != "LORA" or odd:
+        kind = odd or shown(config.get("peft_type"))
+        raise CheckpointError(f"{folder} is an adapter of the kind {kind}; save what peft's merge_and_unload() returns")
+    merged, halves = dict(base.tensors), dict[str, dict[str, Tensor]]()
+    for name, tensor in read_weights(file).tensors.items():
+        short = name.removeprefix("base_model.model.")
+        low_rank, whole = _LOW_RANK.fullmatch(short), _TRAINED_WHOLE.fullmatch(short)
+        if low_rank:
+            halves.setdefault(low_rank[1], {})[low_rank[2]] = tensor
+        elif whole:
+            merged[_name_in(merged, f"{whole[1]}.{whole[2]}") or f"{whole[1]}.{whole[2]}"] = tensor
+        else:
+            raise CheckpointError(f"{file}: the tensor {shown(name)} belongs to no adapter that can be merged")
+    for layer, pair in halves.items():
+        target = _name_in(merged, f"{layer}.weight")
+        if target is None or pair.keys() != {"A", "B"}:
+            raise CheckpointError(
+                f"{file}: the layer {shown(layer)} is not in the adapter's base, or half of it is missing"
+            )
+        merged[target] = _added(merged[target], pair, _scale(config, layer, pair), f"{file}: the layer {shown(layer)}")
+    if "classifier.weight" in merged:  # on a pre-training checkpoint, whose decoder it doesn't use
+        merged = {name: tensor for name, tensor in merged.items() if not name.startswith(_OF_DECODER)}
+    return RawTensors(merged, base.arguments)
+
+
+def _name_in(tensors: Mapping[str, Tensor], name: str) -> str | None:
+    """The name as the base has it: an encoder saved alone has no `videomae.` before its own, biases have two spellings."""
+    hub = name.replace(".query.bias", ".q_bias").replace(".value.bias", ".v_bias")
+    names = (name, name.removeprefix("videomae."), f"videomae.{name}", hub, hub.removeprefix("videomae."))
+    return next((found for found in names if found in tensors), None)
+
+
+def _added(weight: Tensor, pair: Mapping[str, Tensor], scale: float, where: str) -> Tensor:
+    a, b = pair["A"], pair["B"]  # (rank, in) and (out, rank)
+    if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or weight.shape != (b.shape[0], a.shape[1]):
+        raise CheckpointError(
+            f"{where} doesn't fit its base: {tuple(b.shape)} x {tuple(a.shape)} on {tuple(weight.shape)}"
+        )
+    return (weight.float() + scale * (b.float() @ a.float())).to(weight.dtype)
+
+
+def _scale(config: Mapping[str, Any], layer: str, pair: Mapping[str, Tensor]) -> float:
+    """alpha / rank, or alpha / sqrt(rank); both may be set for single layers."""
+    rank = pair["A"].shape[0]
+    alpha = config.get("lora_alpha", 8)
+    patterns = config.get("alpha_pattern")
+    for pattern, value in patterns.items() if isinstance(patterns, dict) else ():
+        if layer == pattern or layer.endswith(f".{pattern}"):
+            alpha = value
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < 1e6:
+        raise CheckpointError(f"the adapter's lora_alpha is {shown(alpha)}; it must be a number")
+    return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))

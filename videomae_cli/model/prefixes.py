@@ -1,0 +1,82 @@
+"""Names of tensors without what wrappers put before them: found by the ends that the names of every encoder share."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from videomae_cli.errors import CheckpointError
+from videomae_cli.model.messages import shown
+
+logger = logging.getLogger(__name__)
+
+# Compiling and training in parallel put these anywhere into a name, and they never mean anything.
+_WRAPPER = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|module|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+_AVERAGED = re.compile(r"(?:^|[_.])(?:ema|swa|averaged?|teacher)(?:[_.]|$)")
+# The patch embedding of the official layout and of Hugging Face's: every encoder has exactly one.
+OFFICIAL_ANCHOR = "patch_embed.proj.weight"
+HUGGING_FACE_ANCHOR = "embeddings.patch_embeddings.projection.weight"
+# The official layout's own prefix: nothing foreign lies around it, so what doesn't belong is an error.
+_OWN = "encoder."
+# What stands beside an encoder rather than in it, in both layouts.
+_BESIDE = re.compile(r"(?:decoder\.|encoder_to_decoder\.|mask_token$|head\.|fc_norm\.|classifier\.|norm\.)")
+
+
+def without_prefixes(tensors: Mapping[str, Tensor], anchor: str) -> dict[str, Tensor]:
+    """Return the tensors with the encoder's names as its layout has them, whatever modules it was a part of.
+
+    What belongs to no part of a VideoMAE is left out with a warning where the encoder lay inside something else. Raises
+    CheckpointError for two encoders, or two tensors of one name.
+    """
+    plain = _renamed((name, _WRAPPER.sub("", name), tensor) for name, tensor in tensors.items())
+    prefix = _prefix(plain, anchor)
+    if not prefix:
+        return plain
+    # a module around the encoder, and every module around that: "net.backbone." lies in "net." and in ""
+    parts = prefix.split(".")[:-1]
+    around = [".".join([*parts[:count], ""]) if count else "" for count in range(len(parts) - 1, -1, -1)]
+    taken, strangers = [], []
+    for name, tensor in plain.items():
+        outside = next(name.removeprefix(root) for root in around if name.startswith(root))
+        if name.startswith(prefix):
+            taken.append((name, name.removeprefix(prefix), tensor))
+        elif _BESIDE.match(outside) or prefix == _OWN:
+            taken.append((name, outside, tensor))
+        else:
+            strangers.append(name)
+    if strangers:
+        more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
+        logger.warning(
+            "the checkpoint's model lies under %s; %s%s beside it isn't part of it and is left out",
+            shown(prefix), shown(strangers[0]), more,
+        )  # fmt: skip
+    return _renamed(taken)
+
+
+def has_anchor(names: Iterable[str], anchor: str) -> bool:
+    """Whether some name is this one, or ends in it after a dot."""
+    return any(name == anchor or name.endswith(f".{anchor}") for name in names)
+
+
+def _prefix(plain: Mapping[str, Tensor], anchor: str) -> str:
+    found = [name.removesuffix(anchor) for name in plain if has_anchor([name], anchor)]
+    if len(found) > 1:
+        found = [prefix for prefix in found if not _AVERAGED.search(prefix)] or found
+    if len(found) > 1:
+        listed = ", ".join(shown(prefix) for prefix in sorted(found)[:3])
+        raise CheckpointError(
+            f"the checkpoint holds {len(found)} encoders, under {listed}; save the one that is meant alone"
+        )
+    return found[0] if found else ""
+
+
+def _renamed(parts: Iterable[tuple[str, str, Tensor]]) -> dict[str, Tensor]:
+    result: dict[str, Tensor] = {}
+    for name, short, tensor in parts:
+        if short in result:
+            raise CheckpointError(f"the checkpoint holds the tensor {shown(short)} twice, once as {shown(name)}")
+        result[short] = tensor
+    return result
