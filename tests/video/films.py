@@ -6,6 +6,7 @@ A frame is a grid of 4 x 2 black or white blocks: the bits of its number, most s
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
@@ -492,22 +493,59 @@ def _trim_start(ticks: int) -> Callable[[bytearray], None]:
     return patch
 
 
-def _keep(fraction: float) -> Callable[[bytearray], None]:
-    return lambda data: data.__delitem__(slice(int(len(data) * fraction), None))
+def middle_of_packet(path: Path, number: int) -> int:
+    """Where in the file the middle of a packet lies: half way to the next, and at no border between transport packets."""
+    return (place_of_packet(path, number) + place_of_packet(path, number + 1)) // 2 | 1
 
 
-def _overwrite(size: int) -> Callable[[bytearray], None]:
+def _cut(source: Recipe, place: Callable[[Path], int]) -> Recipe:
+    """A film that ends where `place` says, which asks its packets: an encoder writes other sizes on another CPU."""
+
+    def make(path: Path) -> None:
+        source(path)
+        at = place(path)
+        with path.open("r+b") as file:
+            file.truncate(at)
+
+    return make
+
+
+def cut_in(source: Recipe, number: int) -> Recipe:
+    """A film that ends in the middle of a packet, counted in the order of the file."""
+    return _cut(source, lambda path: middle_of_packet(path, number))
+
+
+def cut_before(source: Recipe, number: int) -> Recipe:
+    """A film that ends between two packets: the first that is missing is `number`."""
+    return _cut(source, lambda path: place_of_packet(path, number))
+
+
+def _overwritten(source: Recipe, number: int, size: int) -> Recipe:
+    """A film with zeros from the middle of a packet on."""
+
+    def make(path: Path) -> None:
+        source(path)
+        at = middle_of_packet(path, number)
+        with path.open("r+b") as file:
+            file.seek(at)
+            file.write(bytes(size))
+
+    return make
+
+
+def _frame_of_webp(path: Path, number: int) -> int:
+    """Where in an animation the chunk of a frame begins."""
+    data = path.read_bytes()
+    return [match.start() for match in re.finditer(b"ANMF", data)][number]
+
+
+def _spoil_webp(number: int) -> Callable[[bytearray], None]:
     def patch(data: bytearray) -> None:
-        at = len(data) * 2 // 3
-        data[at : at + size] = bytes(size)
+        # Behind the picture's own header, which is looked at before anything is decoded.
+        at = [match.start() for match in re.finditer(b"VP8L", data)][number] + 14
+        data[at : at + 20] = b"\xff" * 20
 
     return patch
-
-
-def _spoil_webp(data: bytearray) -> None:
-    # Behind the picture's own header, which is looked at before anything is decoded.
-    at = data.find(b"VP8L", len(data) * 2 // 3) + 14
-    data[at : at + 20] = b"\xff" * 20
 
 
 B = {"g": "12", "bf": "2"}
@@ -517,6 +555,7 @@ MS = Fraction(1, 1000)
 TS = Fraction(1, 90_000)
 _jitter = [40 * i + 7 * (i % 3) + 2500 * (i // 30) for i in range(90)]
 _LOSSLESS = {"lossless": "1"}
+_FASTSTART = _film(count=120, options=B, container_options={"movflags": "faststart"})
 _WEBP = _film(codec="libwebp_anim", pix_fmt="bgra", options=_LOSSLESS)
 _ts = _film(count=100, options=B)
 
@@ -673,16 +712,22 @@ RECORDINGS: dict[str, Recipe] = {
 # Files that need a test of their own.
 ODD: dict[str, Recipe] = {
     "edit-list.mp4": _patched(_film(count=60, options=B), _trim_start(10 * 512)),
-    "cut-off.mp4": _patched(_film(count=120, options=B, container_options={"movflags": "faststart"}), _keep(0.6)),
-    "cut-off.mkv": _patched(_film(count=120, options=B), _keep(0.6)),
-    "cut-off.avi": _patched(_film(count=120, codec="mpeg4", options={"g": "12"}), _keep(0.6)),
-    "cut-off.ts": _patched(_ts, _keep(0.6)),
-    "header-only.mp4": _patched(_film(count=120, container_options={"movflags": "faststart"}), _keep(0.1)),
-    "overwritten.mp4": _patched(
-        _film(count=120, options=B, container_options={"movflags": "faststart"}), _overwrite(3000)
-    ),
-    "overwritten.mkv": _patched(_film(count=120, options=B), _overwrite(3000)),
-    "overwritten.ts": _patched(_film(count=200, options=B), _overwrite(3000)),
+    "cut-off.mp4": cut_in(_FASTSTART, 72),
+    "cut-off.mkv": cut_in(_film(count=120, options=B), 72),
+    "cut-off.avi": cut_in(_film(count=120, codec="mpeg4", options={"g": "12"}), 72),
+    "cut-off.ts": cut_in(_ts, 72),
+    "cut-between.mp4": cut_before(_FASTSTART, 72),
+    "cut-between.mkv": cut_before(_film(count=120, options=B), 72),
+    "cut-between.avi": cut_before(_film(count=120, codec="mpeg4", options={"g": "12"}), 72),
+    "cut-between.ts": cut_before(_ts, 72),
+    "cut-in-header.mp4": _cut(_FASTSTART, lambda path: place_of_packet(path, 0) // 2),
+    "cut-in-header.mkv": _cut(_film(count=120, options=B), lambda path: place_of_packet(path, 0) // 2),
+    "cut-in-header.avi": _cut(_film(count=120, codec="mpeg4", options={"g": "12"}), lambda path: 200),
+    "cut-in-header.ts": _cut(_ts, lambda path: 188 + 94),
+    "header-only.mp4": cut_before(_FASTSTART, 0),
+    "overwritten.mp4": _overwritten(_FASTSTART, 80, 3000),
+    "overwritten.mkv": _overwritten(_film(count=120, options=B), 80, 3000),
+    "overwritten.ts": _overwritten(_film(count=200, options=B), 133, 3000),
     "joined.ts": _joined(_ts, _ts),
     # So long before and after that nothing tells of the 32 tracks when the file is opened.
     "gains-tracks.ts": _joined(_film(count=900, options=B), _with_sound(32), _film(count=900, options=B)),
@@ -710,8 +755,8 @@ ODD: dict[str, Recipe] = {
     "dv.dv": _film(codec="dvvideo", size=(720, 576)),
     "dv-ntsc.avi": _film(codec="dvvideo", pix_fmt="yuv411p", size=(720, 480), rate=Fraction(30000, 1001)),
     "animation.webp": _WEBP,
-    "cut-off.webp": _patched(_WEBP, _keep(0.6)),
-    "overwritten.webp": _patched(_WEBP, _spoil_webp),
+    "cut-off.webp": _cut(_WEBP, lambda path: (_frame_of_webp(path, 24) + _frame_of_webp(path, 25)) // 2),
+    "overwritten.webp": _patched(_WEBP, _spoil_webp(26)),
     "uneven.webp": _film(
         codec="libwebp_anim",
         pix_fmt="bgra",

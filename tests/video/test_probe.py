@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import pytest
 
+from videomae_cli.errors import NotAVideoError
 from videomae_cli.video.bitstream import BitstreamCheck
 from videomae_cli.video.probe import probe_video
 from videomae_cli.video.structure import is_whole
@@ -42,6 +43,34 @@ def test_vp8_pictures_that_are_never_shown(first_byte: int, kind: str) -> None:
 )
 def test_damage_means_the_index_is_not_used(film: Films, name: str) -> None:
     assert not probe_video(str(film(name))).index.reliable
+
+
+@pytest.mark.parametrize(
+    ("name", "reliable"),
+    [
+        ("cut-off.mp4", False),  # a packet is promised a size that is not there
+        ("cut-off.avi", False),
+        ("cut-off.mkv", True),  # the cluster's last block is left out as if it had never been
+        ("cut-off.ts", True),
+        ("cut-between.mp4", True),
+        ("cut-between.avi", True),
+        ("cut-between.mkv", True),
+        ("cut-between.ts", True),
+    ],
+)
+def test_what_is_left_of_a_file_hangs_on_where_it_was_cut(film: Films, name: str, reliable: bool) -> None:
+    index = probe_video(str(film(name))).index
+    assert index.reliable == reliable
+    # Nothing tells of a transport stream that ends between two pictures that there were more.
+    assert index.whole == (name == "cut-between.ts")
+    assert not index.complete
+    assert len(index.times) == (72 if reliable else 73), "the one that is cut counts where its size is known"
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts"])
+def test_a_file_that_is_cut_in_its_header_is_no_video(film: Films, suffix: str) -> None:
+    with pytest.raises(NotAVideoError, match="holds no video that can be read"):
+        probe_video(str(film(f"cut-in-header.{suffix}")))
 
 
 def test_transport_streams_number_their_packets(film: Films, tmp_path: Path) -> None:
