@@ -151,7 +151,7 @@ def _with_attentions(model: VideoMAEForVideoClassification, pixel_values: Tensor
     model.requires_grad_(False)
     try:
         with torch.enable_grad():
-            output = model(pixel_values, output_attentions=True)
+            output = model(pixel_values, output_attentions=True, return_dict=True)
     finally:
         for parameter, wanted in before:
             parameter.requires_grad_(wanted)

@@ -79,7 +79,7 @@ def reconstruct(
     config = model.config
     pixel_values = pixel_values.to(model.device, model.dtype)
     mask = mask.to(model.device)
-    output = model(pixel_values, bool_masked_pos=mask)
+    output = model(pixel_values, bool_masked_pos=mask, return_dict=True)
     patches = patchify(to_unit_range(pixel_values).float(), config)  # (1, N, P, C)
     predicted = model.predict_all(pixel_values, mask).float().view(patches.shape) if all_predicted else None
     filled = patches.clone()

@@ -177,7 +177,8 @@ def test_gradient_checkpointing_gives_the_same_gradients(kind: str) -> None:
             mask = torch.zeros(2, 8, dtype=torch.bool)
             mask[:, 3:] = True
             arguments = {"bool_masked_pos": mask}
-        model.gradient_checkpointing_enable(enabled)  # type: ignore[operator]
+        if enabled:
+            model.gradient_checkpointing_enable()  # type: ignore[operator]
         torch.manual_seed(8)
         model.train()(clips(tiny_config()), **arguments).loss.backward()
         gradients.append({name: p.grad for name, p in model.named_parameters()})
@@ -188,7 +189,8 @@ def test_gradient_checkpointing_keeps_fewer_activations() -> None:
     saved = []
     for enabled in (False, True):
         model = VideoMAEModel(tiny_config()).train()
-        model.gradient_checkpointing_enable(enabled)
+        if enabled:
+            model.gradient_checkpointing_enable()
         count = [0]
 
         def keep(tensor: torch.Tensor, count: list[int] = count) -> torch.Tensor:

@@ -180,7 +180,8 @@ def _whole(
 ) -> FineTune:
     from videomae_cli.training import FineTune
 
-    start.model.gradient_checkpointing_enable(request.gradient_checkpointing)
+    if request.gradient_checkpointing:
+        start.model.gradient_checkpointing_enable()
     merged = None
     if mode == "lora":
         from videomae_cli.training.lora import add_lora

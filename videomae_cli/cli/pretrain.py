@@ -173,7 +173,8 @@ def _train(
 
     model, preprocessor, sampling, name = _model(terms, shape, size, *start)
     data = read_learning_data(terms, decoder, share, labels=False)
-    model.gradient_checkpointing_enable(terms.gradient_checkpointing)
+    if terms.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
     task = PreTrain(
         model,
         train=data.train,

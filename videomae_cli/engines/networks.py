@@ -16,6 +16,9 @@ from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, V
 # Clips to calibrate eight-bit numbers on: (V, T, C, H, W) float32 each. Called only where they are needed.
 Calibration = Callable[[], Iterable[Tensor]]
 
+# Whatever the checkpoint's configuration says of outputs: what is read here is read by name.
+_PLAIN = {"output_hidden_states": False, "output_attentions": False, "return_dict": True}
+
 
 class Logits(nn.Module):
     """A classifier's logits: (V, T, C, H, W) -> (V, labels)."""
@@ -31,7 +34,7 @@ class Logits(nn.Module):
         return "logits"
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        logits: Tensor = self.model(pixel_values).logits
+        logits: Tensor = self.model(pixel_values, **_PLAIN).logits
         return logits
 
 
@@ -59,7 +62,7 @@ class Features(nn.Module):
         return f"{self.pool}, layer {'last' if self.layer is None else self.layer}"
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        encoded = self.encoder(pixel_values, output_hidden_states=self.layer is not None)
+        encoded = self.encoder(pixel_values, **{**_PLAIN, "output_hidden_states": self.layer is not None})
         tokens = encoded.last_hidden_state if self.layer is None else encoded.hidden_states[self.layer]
         pooled = self._pooled(tokens.float())
         if self.norm is not None:

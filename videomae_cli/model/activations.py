@@ -1,11 +1,12 @@
-"""Activation functions by the names that configurations use."""
+"""Activation functions by the names that configurations use: all that `transformers` knows."""
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from videomae_cli.errors import ConfigError
@@ -39,6 +40,34 @@ def _identity(x: Tensor) -> Tensor:
     return x
 
 
+class XIELU(nn.Module):
+    """Integrated exponential linear unit with two learned slopes (Huang and Schlag 2024, arXiv 2411.13010).
+
+    x > 0 gives a x^2 + b x, x <= 0 gives c (e^x - 1 - x) + b x, where a = softplus(alpha_p), c = b + softplus(alpha_n).
+    b and eps are stored with the weights, as checkpoints have them, and everything starts at bfloat16's nearest value.
+    """
+
+    beta: Tensor
+    eps: Tensor
+
+    def __init__(self, slope: float = 0.8, beta: float = 0.5, eps: float = -1e-6) -> None:
+        super().__init__()
+        start = [torch.tensor([value]).to(torch.bfloat16) for value in (slope, slope - beta)]
+        # softplus of these is the slope
+        self.alpha_p, self.alpha_n = (nn.Parameter(value.expm1().log()) for value in start)
+        self.register_buffer("beta", torch.tensor(beta, dtype=torch.bfloat16))
+        self.register_buffer("eps", torch.tensor(eps, dtype=torch.bfloat16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape and type as `x`."""
+        right = functional.softplus(self.alpha_p).to(x.dtype)
+        left = (self.beta + functional.softplus(self.alpha_n)).to(x.dtype)
+        beta, eps = self.beta.to(x.dtype), self.eps.to(x.dtype)
+        # The branch not taken must not overflow: its gradient would be NaN.
+        below = left * (torch.expm1(torch.minimum(x, eps)) - x)
+        return torch.where(x > 0, right * x * x, below) + beta * x
+
+
 # Named functions throughout, so that a model can be pickled and sent to another process.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
@@ -66,8 +95,21 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def activation(name: str) -> Callable[[Tensor], Tensor]:
-    """The function a config's `hidden_act` names. Raises ConfigError for one without an implementation here."""
-    if name not in ACTIVATIONS:
-        raise ConfigError(f"hidden_act {name!r} is not known; known are {', '.join(sorted(ACTIVATIONS))}")
-    return ACTIVATIONS[name]
+# Those that learn: each block has one of its own.
+LEARNED: dict[str, Callable[[], nn.Module]] = {"prelu": nn.PReLU, "xielu": XIELU}
+
+Activation = Callable[[Tensor], Tensor]
+
+
+def activation(act: str | Activation) -> Activation:
+    """What a config's `hidden_act` names, or is. Raises ConfigError for a name without an implementation here."""
+    if not isinstance(act, str):
+        if not callable(act):
+            raise ConfigError(f"hidden_act is {reprlib.repr(act)}; it must be a name or a function of one tensor")
+        return act
+    if act in LEARNED:
+        return LEARNED[act]()
+    if act not in ACTIVATIONS:
+        known = ", ".join(sorted([*ACTIVATIONS, *LEARNED]))
+        raise ConfigError(f"hidden_act {act!r} is not known; known are {known}")
+    return ACTIVATIONS[act]

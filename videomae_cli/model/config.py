@@ -10,12 +10,12 @@ import dataclasses
 import logging
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from videomae_cli.errors import ConfigError
-from videomae_cli.model.label_names import name_outputs
+from videomae_cli.model.label_names import name_outputs, numbered
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,9 @@ _POSITIVE = (
     "decoder_num_attention_heads",
     "decoder_intermediate_size",
 )
+# What a model returns where a call doesn't say.
+_OUTPUTS = {"output_hidden_states": False, "output_attentions": False, "return_dict": True}
+_NEVER = object()
 _RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "drop_path_rate")
 
 
@@ -54,8 +57,10 @@ class VideoMAEConfig:
     """Sizes in pixels, frames, channels and tokens; rates in [0, 1).
 
     `image_size` and `patch_size` are one int or (height, width). `id2label` numbers the labels from 0; an empty one
-    makes a classifier without a head. `pruned_heads` maps a layer to the heads taken out of it. `extra` keeps every
-    key of a config.json that isn't ours, and round-trips; `extra["videomae_cli"]` is this package's own section.
+    makes a classifier without a head. `hidden_act` is a name or a function of one tensor. `output_hidden_states`,
+    `output_attentions` and `return_dict` are what a model returns where a call doesn't say. `pruned_heads` maps a layer
+    to the heads taken out of it. `extra` keeps every key of a config.json that isn't ours, and round-trips;
+    `extra["videomae_cli"]` is this package's own section.
 
     Raises ConfigError for anything that can't be a model.
     """
@@ -69,7 +74,7 @@ class VideoMAEConfig:
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
     intermediate_size: int = 3072
-    hidden_act: str = "gelu"
+    hidden_act: str | Callable[[Any], Any] = "gelu"
     hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
     drop_path_rate: float = 0.0
@@ -85,6 +90,9 @@ class VideoMAEConfig:
     id2label: Mapping[int, str] = field(default_factory=_default_labels)
     problem_type: str | None = None
     pruned_heads: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    output_hidden_states: bool = False
+    output_attentions: bool = False
+    return_dict: bool = True
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -101,7 +109,7 @@ class VideoMAEConfig:
         for name in ("layer_norm_eps", "initializer_range"):
             if _check_float(name, getattr(self, name)) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it can't be negative")
-        for name in ("qkv_bias", "use_mean_pooling", "norm_pix_loss"):
+        for name in ("qkv_bias", "use_mean_pooling", "norm_pix_loss", *_OUTPUTS):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} is {reprlib.repr(getattr(self, name))}; it must be true or false")
         if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
@@ -188,7 +196,9 @@ class VideoMAEConfig:
         return {label: index for index, label in self.id2label.items()}
 
     def replace(self, **changes: Any) -> VideoMAEConfig:
-        """A copy with some fields changed, checked again."""
+        """A copy with some fields changed, checked again. `num_labels` stands for as many labels LABEL_0, LABEL_1, …"""
+        if "num_labels" in changes:
+            changes["id2label"] = numbered(_check_int("num_labels", changes.pop("num_labels"), minimum=0))
         return dataclasses.replace(self, **changes)
 
     @classmethod
@@ -233,10 +243,14 @@ class VideoMAEConfig:
         return cls(**fields, extra=extra)
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of a `config.json` that `transformers` 4 and 5 and this package read alike."""
+        """The content of a `config.json` that `transformers` 4 and 5 and this package read alike. Raises ConfigError
+        for an activation that is a function, which no file can hold."""
         content: dict[str, Any] = dict(self.extra)
+        if not isinstance(self.hidden_act, str):
+            name = getattr(self.hidden_act, "__name__", type(self.hidden_act).__name__)
+            raise ConfigError(f"hidden_act is the function {name}, which no config.json can hold; name a known one")
         for item in dataclasses.fields(self):
-            if item.name != "extra":
+            if item.name != "extra" and getattr(self, item.name) != _OUTPUTS.get(item.name, _NEVER):
                 content[item.name] = getattr(self, item.name)
         for name in ("image_size", "patch_size"):
             if isinstance(content[name], tuple):

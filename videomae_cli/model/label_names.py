@@ -32,7 +32,7 @@ def name_outputs(values: Mapping[str, Any], outputs: int | None) -> tuple[dict[i
             return None, assumed
         if count is not None and outputs is not None and count != outputs:
             assumed = f"num_labels is {count}, but the classifier has {outputs} outputs, which are taken"
-        return _numbered(wanted), assumed
+        return numbered(wanted), assumed
     size = (
         outputs if outputs is not None else count if count is not None and found and max(found) < count else len(found)
     )
@@ -76,7 +76,8 @@ def _by_number(pairs: Any) -> dict[int, str] | None:
     return found or None
 
 
-def _numbered(count: int) -> dict[int, str]:
+def numbered(count: int) -> dict[int, str]:
+    """Labels LABEL_0, LABEL_1, …, as many as asked for."""
     return {index: f"LABEL_{index}" for index in range(count)}
 
 
@@ -94,7 +95,7 @@ def _fitted(found: dict[int, str], outputs: int, source: str) -> tuple[dict[int,
     if high == outputs - 1:
         names = {index: found.get(index, f"LABEL_{index}") for index in range(outputs)}
         return names, f"{source} names {len(found)} of {outputs} outputs; the others are called by their numbers"
-    return _numbered(outputs), (
+    return numbered(outputs), (
         f"{source} names {len(found)} labels, but the classifier has {outputs} outputs; they are called by their numbers"
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,10 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from videomae_cli.errors import ConfigError
-from videomae_cli.model.activations import activation
+from videomae_cli.model.activations import Activation, activation
+
+# How attention is computed: PyTorch's fused kernel, or step by step.
+Implementation = Literal["sdpa", "eager"]
 
 _QUERIES = 256
 
@@ -27,7 +31,7 @@ class BlockSpec:
     width: int
     heads: int
     mlp_width: int
-    act: str
+    act: str | Activation
     eps: float
     qkv_bias: bool
     dropout: float = 0.0
@@ -95,7 +99,9 @@ class PatchEmbeddings(nn.Module):
         x = pixel_values.reshape(
             batch, frames // tubelet, tubelet, channels, rows // height, height, columns // width, width
         )
-        x = x.permute(0, 1, 4, 6, 3, 2, 5, 7).reshape(batch, -1, weight[0].numel())
+        # The number of tokens is given, since -1 can't be told for no clips at all.
+        tokens = frames // tubelet * (rows // height) * (columns // width)
+        x = x.permute(0, 1, 4, 6, 3, 2, 5, 7).reshape(batch, tokens, weight[0].numel())
         return functional.linear(x, weight.flatten(1), self.projection.bias)
 
 
@@ -107,6 +113,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.head_dim = spec.head_dim
         self.dropout = spec.attention_dropout
+        self.implementation: Implementation = "sdpa"
         self.query = nn.Linear(spec.width, spec.width, bias=False)
         self.key = nn.Linear(spec.width, spec.width, bias=False)
         self.value = nn.Linear(spec.width, spec.width, bias=False)
@@ -120,7 +127,10 @@ class SelfAttention(nn.Module):
     def forward(
         self, x: Tensor, head_mask: Tensor | None = None, need_weights: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Tokens (B, N, D) to context (B, N, heads * head_dim), and on request the probabilities (B, heads, N, N)."""
+        """Tokens (B, N, D) to context (B, N, heads * head_dim), and on request the probabilities (B, heads, N, N).
+
+        head_mask: (1 or B, 1 or heads, 1 or N, 1 or N), multiplied with the probabilities.
+        """
         batch, length, _ = x.shape
         # (B, N, D) -> (B, N, heads, head_dim) -> (B, heads, N, head_dim)
         split = (batch, length, self.num_heads, self.head_dim)
@@ -129,19 +139,22 @@ class SelfAttention(nn.Module):
         value = _linear(self.value, x, self.v_bias).view(split).transpose(1, 2)
         dropout = self.dropout if self.training else 0.0
         weights: Tensor | None = None
-        if need_weights:
+        # A mask that tells keys apart needs the probabilities; one that doesn't scales rows of the context alike.
+        keywise = head_mask is not None and head_mask.shape[-1] > 1
+        if need_weights or keywise or self.implementation == "eager":
             weights = (query @ key.transpose(2, 3) * self.head_dim**-0.5).softmax(dim=-1)
             weights = functional.dropout(weights, p=dropout, training=self.training)
             if head_mask is not None:
-                weights = weights * head_mask.view(1, -1, 1, 1)
+                weights = weights * head_mask
             context = weights @ value
         else:
             context = _context(query, key, value, dropout)
             if head_mask is not None:
                 # Scaling a head's probabilities scales its context; this way SDPA stays in use.
-                context = context * head_mask.view(1, -1, 1, 1)
+                context = context * head_mask
         # (B, heads, N, head_dim) -> (B, N, heads * head_dim)
-        return context.transpose(1, 2).reshape(batch, length, -1), weights
+        merged = context.transpose(1, 2).reshape(batch, length, self.num_heads * self.head_dim)
+        return merged, weights if need_weights else None
 
     def keep_rows(self, rows: Tensor) -> None:
         """Keep only these output channels of queries, keys and values."""
@@ -163,7 +176,8 @@ def _linear(layer: nn.Module, x: Tensor, bias: Tensor | None) -> Tensor:
 
 def _context(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
     """Scaled dot-product attention, (B, heads, N, head_dim) each."""
-    if query.device.type == "cpu" and query.dtype == torch.bfloat16 and not torch.is_grad_enabled():
+    plain = dropout == 0.0 and not torch.is_grad_enabled()
+    if plain and query.device.type == "cpu" and query.dtype == torch.bfloat16:
         # PyTorch's own does not use a CPU's bfloat16 units; matrix products do (benchmarks/attempts.py). Some queries at a
         # time, so that their scores stay in the cache.
         scaled = (query * query.shape[-1] ** -0.5).contiguous()
@@ -216,10 +230,11 @@ class Intermediate(nn.Module):
     def __init__(self, spec: BlockSpec) -> None:
         super().__init__()
         self.dense = nn.Linear(spec.width, spec.mlp_width)
-        self.act = activation(spec.act)
+        # The name that checkpoints of activations with weights have.
+        self.intermediate_act_fn = activation(spec.act)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.dense(x))
+        return self.intermediate_act_fn(self.dense(x))
 
 
 class Block(nn.Module):

@@ -71,6 +71,8 @@ MASKS = {"tube": tube_mask, "random": random_mask, "frame": frame_mask, "causal"
 
 def check_mask(mask: Tensor, *, batch: int, tokens: int) -> None:
     """Raises ModelInputError unless `mask` is bool (batch, tokens) and hides the same number in each row, not all."""
+    if not isinstance(mask, Tensor):
+        raise ModelInputError(f"bool_masked_pos is a {type(mask).__name__}; it must be a tensor")
     if mask.dtype != torch.bool:
         raise ModelInputError(f"bool_masked_pos is {mask.dtype}; it must be bool, True where a token is masked")
     if tuple(mask.shape) != (batch, tokens):
@@ -80,6 +82,23 @@ def check_mask(mask: Tensor, *, batch: int, tokens: int) -> None:
         raise ModelInputError(f"bool_masked_pos masks {counts} tokens; every clip of a batch must have the same number")
     if counts and counts[0] == tokens:
         raise ModelInputError(f"bool_masked_pos masks all {tokens} tokens; at least one must stay visible")
+
+
+def layer_head_masks(mask: Tensor, *, layers: int, heads: int, batch: int, tokens: int) -> Tensor:
+    """A head mask of any form as (layers, 1 or batch, heads, 1 or tokens, 1 or tokens). Raises ModelInputError.
+
+    The forms are (heads,), (layers, heads), and five dimensions that broadcast to (layers, batch, heads, tokens, tokens).
+    """
+    if not isinstance(mask, Tensor):
+        raise ModelInputError(f"head_mask is a {type(mask).__name__}; it must be a tensor")
+    whole = (layers, batch, heads, tokens, tokens)
+    if tuple(mask.shape) in ((heads,), (layers, heads)):
+        return mask.expand(layers, heads).view(layers, 1, heads, 1, 1)
+    if mask.ndim == 5 and all(size in (1, full) for size, full in zip(mask.shape, whole, strict=True)):
+        return mask.expand(layers, -1, heads, -1, -1)
+    raise ModelInputError(
+        f"head_mask has shape {tuple(mask.shape)}; it must be ({heads},) or ({layers}, {heads}), or broadcast to {whole}"
+    )
 
 
 def select(tokens: Tensor, mask: Tensor) -> Tensor:

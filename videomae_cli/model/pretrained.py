@@ -4,26 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
-from videomae_cli.errors import CheckpointError
+from videomae_cli.errors import CheckpointError, ConfigError
 from videomae_cli.hub import resolve
 from videomae_cli.model.config import VideoMAEConfig
 from videomae_cli.model.inference import Overrides
+from videomae_cli.model.layers import Implementation, SelfAttention
 from videomae_cli.model.loading import Checkpoint, check_numbers, load_checkpoint
+from videomae_cli.model.outputs import Output
 from videomae_cli.model.saving import write_model
 
 Model = TypeVar("Model", bound="PretrainedModel")
+Out = TypeVar("Out", bound=Output)
+Returned: TypeAlias = Out | tuple[Any, ...]
 
 _NAMED_IN_ERRORS = 3
+
+
+class Asked(NamedTuple):
+    """What a call wants back besides the result, and whether under names or as a tuple."""
+
+    hidden_states: bool
+    attentions: bool
+    named: bool
+
+
+def returned(output: Out, asked: Asked) -> Returned[Out]:
+    """The output, as a tuple where that was asked for."""
+    return output if asked.named else output.to_tuple()
 
 
 class PretrainedModel(nn.Module):
     """A model with a configuration, read from and written to checkpoints."""
 
+    config_class: ClassVar[type[VideoMAEConfig]] = VideoMAEConfig
+    base_model_prefix: ClassVar[str] = "videomae"
+    main_input_name: ClassVar[str] = "pixel_values"
+    supports_gradient_checkpointing: ClassVar[bool] = True
+    # What the names of the encoder's tensors begin with: nothing where the model is the encoder.
     base_prefix: ClassVar[str] = ""
     # Tensors of other models on the same encoder, which this one may leave unread.
     foreign: ClassVar[tuple[str, ...]] = ()
@@ -33,20 +55,116 @@ class PretrainedModel(nn.Module):
         self.config = config
         self.gradient_checkpointing = False
 
-    def init_weights(self) -> None:
-        """As published for training from labels: linear weights from a normal of standard deviation
-        `initializer_range`, biases zero, norms one; the patch embedding as PyTorch makes convolutions."""
+    def init_weights(self, style: Literal["official", "transformers"] = "official") -> None:
+        """New weights: as the papers' code makes them (models begin so), or as `transformers` does.
+
+        official: linear weights from a normal of standard deviation `initializer_range`, cut off at 2 (Xavier's
+        uniform for pre-training), biases zero, norms one; the patch embedding as PyTorch makes convolutions.
+        transformers: weights of linear layers and of the patch embedding from a normal that is not cut off, biases and
+        mask token zero, norms one. Raises ConfigError for another style.
+        """
+        if style not in ("official", "transformers"):
+            raise ConfigError(f"style is {style!r}; it must be 'official' or 'transformers'")
+        for module in self.modules():
+            if isinstance(module, nn.LayerNorm | nn.Conv3d):
+                module.reset_parameters()
+        if style == "official":
+            self._official_weights()
+        else:
+            self._transformers_weights()
+
+    def _official_weights(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=self.config.initializer_range)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self._zero_biases()
 
-    def gradient_checkpointing_enable(self, enabled: bool = True) -> None:
-        """Recompute activations in the backward pass of training instead of keeping them: slower, much less memory."""
+    def _transformers_weights(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv3d):
+                nn.init.normal_(module.weight, std=self.config.initializer_range)
+            if isinstance(module, nn.Conv3d) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        self._zero_biases()
+
+    def _zero_biases(self) -> None:
+        """Biases of linear layers, queries and values zero."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+            if isinstance(module, SelfAttention) and module.q_bias is not None and module.v_bias is not None:
+                nn.init.zeros_(module.q_bias)
+                nn.init.zeros_(module.v_bias)
+
+    def _asked(self, hidden_states: bool | None, attentions: bool | None, return_dict: bool | None) -> Asked:
+        """What a call asks for; the configuration says what the call doesn't."""
+        config = self.config
+        return Asked(
+            config.output_hidden_states if hidden_states is None else hidden_states,
+            config.output_attentions if attentions is None else attentions,
+            config.return_dict if return_dict is None else return_dict,
+        )
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, object] | None = None) -> None:
+        """Recompute activations in the backward pass of training instead of keeping them: slower, much less memory.
+
+        PyTorch's non-reentrant kind, always; `gradient_checkpointing_kwargs` is there for calls that are ported, and
+        may hold `use_reentrant` alone. Raises ConfigError for anything else in it.
+        """
+        given = {} if gradient_checkpointing_kwargs is None else gradient_checkpointing_kwargs
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"gradient_checkpointing_kwargs is {given!r}; it must be a dictionary or left out")
+        strangers = sorted(set(given) - {"use_reentrant"})
+        if strangers:
+            raise ConfigError(f"gradient_checkpointing_kwargs has {strangers[0]!r}; only 'use_reentrant' is known")
+        self._set_gradient_checkpointing(True)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep activations for the backward pass again."""
+        self._set_gradient_checkpointing(False)
+
+    def _set_gradient_checkpointing(self, enabled: bool) -> None:
         for module in self.modules():
             if isinstance(module, PretrainedModel):
                 module.gradient_checkpointing = enabled
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether activations are recomputed in the backward pass."""
+        return self.gradient_checkpointing
+
+    def set_attn_implementation(self, implementation: str) -> None:
+        """Compute attention with PyTorch's fused kernel ("sdpa", as models begin) or step by step ("eager"); results
+        are equal up to rounding. Raises ConfigError for another name."""
+        _check_implementation(implementation)
+        for module in self.modules():
+            if isinstance(module, SelfAttention):
+                module.implementation = "eager" if implementation == "eager" else "sdpa"
+
+    @property
+    def base_model(self) -> PretrainedModel:
+        """The encoder, which a model without a head is itself."""
+        encoder = getattr(self, self.base_model_prefix, self)
+        assert isinstance(encoder, PretrainedModel)
+        return encoder
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The layer that makes tokens of pixels."""
+        return self.base_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Put another layer in its place: clips (B, T, C, H, W) to tokens (B, N, D)."""
+        self.base_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> None:
+        """Nothing: no weights of the output are those of the input."""
+        return None
+
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """How many numbers the weights are, on request without frozen ones or the patch embedding's."""
+        left_out = set(map(id, self.get_input_embeddings().parameters())) if exclude_embeddings else set()
+        kept = (p for p in self.parameters() if id(p) not in left_out and (p.requires_grad or not only_trainable))
+        return sum(p.numel() for p in kept)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -69,15 +187,20 @@ class PretrainedModel(nn.Module):
         image_size: int | tuple[int, int] | None = None,
         num_frames: int | None = None,
         labels: Sequence[str] | None = None,
-        dtype: torch.dtype | Literal["auto"] | None = None,
+        dtype: torch.dtype | str | None = None,
+        torch_dtype: torch.dtype | str | None = None,
+        attn_implementation: str = "sdpa",
         device: str | torch.device = "cpu",
     ) -> Model:
         """A model in evaluation mode from a bundled name, a directory, a weights file, or a hub id.
 
         The sizes and `labels` override what the checkpoint says, or say what it can't. Weights become float32
-        unless `dtype` names a type or is "auto" (as stored). Raises ModelNotFoundError, DownloadError,
+        unless `dtype` is another floating type, by object or by name, or "auto" (as stored); `torch_dtype` is its old name.
+        `attn_implementation` as in `set_attn_implementation`. Raises ModelNotFoundError, DownloadError,
         CheckpointError or ConfigError.
         """
+        wanted = _dtype(dtype if torch_dtype is None else torch_dtype)
+        _check_implementation(attn_implementation)
         resolved = resolve(str(source), revision=revision, local_files_only=local_files_only)
         overrides = Overrides(
             num_attention_heads=num_attention_heads,
@@ -87,7 +210,9 @@ class PretrainedModel(nn.Module):
             labels=labels,
         )
         checkpoint = load_checkpoint(resolved.path, overrides=overrides)
-        return cls.from_checkpoint(checkpoint, dtype=dtype, device=device)
+        model = cls.from_checkpoint(checkpoint, dtype=wanted, device=device)
+        model.set_attn_implementation(attn_implementation)
+        return model
 
     @classmethod
     def from_checkpoint(
@@ -118,6 +243,22 @@ class PretrainedModel(nn.Module):
             architecture=type(self).__name__,
             tensors=self.state_dict(),
         )
+
+
+def _check_implementation(name: str) -> None:
+    if name not in get_args(Implementation):
+        known = " or ".join(repr(known) for known in get_args(Implementation))
+        raise ConfigError(f"attn_implementation is {name!r}; it must be {known}")
+
+
+def _dtype(wanted: torch.dtype | str | None) -> torch.dtype | Literal["auto"] | None:
+    """A floating type given by object or by name. Raises ConfigError for anything else."""
+    if wanted is None or wanted == "auto":
+        return None if wanted is None else "auto"
+    found = getattr(torch, wanted.removeprefix("torch."), None) if isinstance(wanted, str) else wanted
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ConfigError(f"dtype is {wanted!r}; it must be a floating type such as torch.bfloat16, or 'auto'")
+    return found
 
 
 def _stored_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:

@@ -13,8 +13,8 @@ from videomae_cli.errors import ModelInputError
 from videomae_cli.model.config import VideoMAEConfig
 from videomae_cli.model.layers import Block, BlockSpec, PositionTable, run_blocks
 from videomae_cli.model.masking import patchify, select
-from videomae_cli.model.outputs import PreTrainingOutput
-from videomae_cli.model.pretrained import PretrainedModel
+from videomae_cli.model.outputs import DecoderOutput, PreTrainingOutput
+from videomae_cli.model.pretrained import PretrainedModel, Returned, returned
 from videomae_cli.model.videomae import VideoMAEModel
 
 # What the preprocessing of every published checkpoint normalised RGB in [0, 1] with (ImageNet's statistics).
@@ -44,11 +44,25 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(config.decoder_hidden_size, eps=1e-5)
         self.head = nn.Linear(config.decoder_hidden_size, config.patch_dim)
 
-    def forward(self, tokens: Tensor, predicted: int, *, checkpointing: bool = False) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        predicted: int,
+        *,
+        checkpointing: bool = False,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> DecoderOutput:
         """Tokens (B, N, decoder D) to the pixels (B, predicted, patch_dim) of the last `predicted` of them."""
-        tokens, _, _ = run_blocks(self.decoder_layers, tokens, checkpointing=checkpointing)
+        tokens, hidden_states, attentions = run_blocks(
+            self.decoder_layers,
+            tokens,
+            collect_hidden=output_hidden_states,
+            collect_weights=output_attentions,
+            checkpointing=checkpointing,
+        )
         pixels: Tensor = self.head(self.norm(tokens[:, tokens.shape[1] - predicted :]))
-        return pixels
+        return DecoderOutput(pixels, hidden_states, attentions)
 
 
 class VideoMAEForPreTraining(PretrainedModel):
@@ -71,58 +85,78 @@ class VideoMAEForPreTraining(PretrainedModel):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_hidden_size))
         self.decoder_positions = PositionTable(config.num_patches, config.decoder_hidden_size)
         self.decoder = Decoder(config)
-        self.init_weights()
+        self._official_weights()
 
-    def init_weights(self) -> None:
+    def _official_weights(self) -> None:
         """As published for pre-training: linear weights from Xavier's uniform distribution, biases zero, norms one;
         the mask token from a normal of standard deviation `initializer_range`, cut off at one of them."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self._zero_biases()
         std = self.config.initializer_range
         nn.init.trunc_normal_(self.mask_token, std=std, a=-std, b=std)
+
+    def _transformers_weights(self) -> None:
+        super()._transformers_weights()
+        nn.init.zeros_(self.mask_token)
 
     def forward(
         self,
         pixel_values: Tensor,
-        bool_masked_pos: Tensor,
+        bool_masked_pos: Tensor | None = None,
         *,
         head_mask: Tensor | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
-    ) -> PreTrainingOutput:
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Returned[PreTrainingOutput]:
         """Clips (B, T, C, H, W) and a mask (B, tokens), True where hidden, to the loss and the predicted pixels
-        (B, masked tokens, patch_dim), tokens in the order of the mask. Raises ModelInputError."""
+        (B, masked tokens, patch_dim), tokens in the order of the mask. Other arguments as `VideoMAEModel` has them;
+        a head mask is for the encoder, whose N are the visible tokens. Raises ModelInputError."""
+        ask = self._asked(output_hidden_states, output_attentions, return_dict)
+        masked = _masked(bool_masked_pos)
         encoded = self.videomae(
             pixel_values,
             bool_masked_pos=bool_masked_pos,
             head_mask=head_mask,
-            output_hidden_states=output_hidden_states,
-            output_attentions=output_attentions,
+            output_hidden_states=ask.hidden_states,
+            output_attentions=ask.attentions,
+            return_dict=True,
         )
-        masked = int(bool_masked_pos[0].sum())
-        if masked == 0:
+        count = masked.sum(dim=1)
+        if len(masked) and int(count[0]) == 0:
             raise ModelInputError("bool_masked_pos masks no token; there is nothing to predict")
-        tokens = self._decoder_tokens(encoded.last_hidden_state, bool_masked_pos)
-        pixels = self.decoder(tokens, masked, checkpointing=self.gradient_checkpointing and self.training)
-        target = select(self.target(pixel_values), bool_masked_pos)
-        return PreTrainingOutput(
-            loss=functional.mse_loss(pixels, target.to(pixels.dtype)),
-            logits=pixels,
+        decoded = self.decoder(
+            self._decoder_tokens(encoded.last_hidden_state, masked),
+            int(count[0]) if len(masked) else 0,
+            checkpointing=self.gradient_checkpointing and self.training,
+            output_hidden_states=ask.hidden_states,
+            output_attentions=ask.attentions,
+        )
+        target = select(self.target(pixel_values), masked)
+        output = PreTrainingOutput(
+            loss=functional.mse_loss(decoded.logits, target.to(decoded.logits.dtype)),
+            logits=decoded.logits,
             last_hidden_state=encoded.last_hidden_state,
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
+            decoder_hidden_states=decoded.hidden_states,
+            decoder_attentions=decoded.attentions,
         )
+        return returned(output, ask)
 
     @torch.no_grad()
     def predict_all(self, pixel_values: Tensor, bool_masked_pos: Tensor) -> Tensor:
         """What the decoder gives for every token, in the order of the grid: (B, N, patch_dim). For the masked ones that
         is what `forward` returns; for the visible ones the paper's loss asks nothing of it. Raises ModelInputError."""
-        encoded = self.videomae(pixel_values, bool_masked_pos=bool_masked_pos)
-        tokens = self._decoder_tokens(encoded.last_hidden_state, bool_masked_pos)
-        pixels = self.decoder(tokens, tokens.shape[1])
+        masked = _masked(bool_masked_pos)
+        encoded = self.videomae(pixel_values, bool_masked_pos=masked, return_dict=True)
+        tokens = self._decoder_tokens(encoded.last_hidden_state, masked)
+        pixels: Tensor = self.decoder(tokens, tokens.shape[1]).logits
+        if not len(masked):
+            # Without rows a mask doesn't say how many of its tokens are visible, so the decoder saw none.
+            return pixels.new_zeros(0, self.config.num_patches, self.config.patch_dim)
         # The decoder's order, visible before masked, is a stable sort of the grid's by the mask; undo it.
         order = bool_masked_pos.to(torch.uint8).argsort(dim=1, stable=True)
         placed = torch.empty_like(pixels)
@@ -145,6 +179,15 @@ class VideoMAEForPreTraining(PretrainedModel):
             patches = (patches - mean) / deviation
         # (B, N, pixels of a patch, C) -> (B, N, patch_dim)
         return patches.flatten(2)
+
+
+def _masked(bool_masked_pos: Tensor | None) -> Tensor:
+    """The mask, which pre-training can't do without. Raises ModelInputError."""
+    if bool_masked_pos is None:
+        raise ModelInputError(
+            "bool_masked_pos is missing; pre-training needs a mask (videomae_cli.model.masking makes some)"
+        )
+    return bool_masked_pos
 
 
 def to_unit_range(pixel_values: Tensor) -> Tensor:

@@ -144,7 +144,7 @@ class FineTune(Task):
         targets = one_hot(truth, self.model.config.num_labels)
         rng = np.random.default_rng([self._seed, step, self._share.rank, int(batch.places[0])])
         clips, targets = self._mixing(clips, targets, rng)
-        logits = self.model(clips).logits.float()
+        logits = self.model(clips, return_dict=True).logits.float()
         if self.data.dataset.multi_label:
             return nn.functional.binary_cross_entropy_with_logits(logits, targets), {}
         loss = soft_cross_entropy(logits, smoothed(targets, self.recipe.smoothing))

@@ -152,7 +152,7 @@ class PreTrain(Task):
     def _loss(self, model: VideoMAEForPreTraining, frames: np.ndarray, seed: int) -> Tensor:
         clips = self.preprocessor.to_pixel_values(frames, model.device)
         mask = MASKS[self.recipe.mask](model.config.grid, self.recipe.mask_ratio, batch=len(frames), seed=seed)
-        loss = model(clips, mask.to(model.device)).loss
+        loss = model(clips, mask.to(model.device), return_dict=True).loss
         assert isinstance(loss, Tensor), "a mask was given"
         return loss.float()
 
