@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from videomae_cli import filesystem
 from videomae_cli.cli import console
 from videomae_cli.cli.hints import faster_here
 from videomae_cli.cli.interrupts import terminable
@@ -116,7 +117,7 @@ class Batch:
         """The report, with what earlier runs have done; None too where it is complete like the output."""
         if self.report is None or not isinstance(self.target, FileTarget):
             return self.report
-        if self.target.complete and self.report.output.exists():
+        if self.target.complete and filesystem.is_there(self.report.output):
             self.report.drop()
             return None
         self.report.begin(self.target.sidecar(SIDECAR), self.target.records())

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from videomae_cli import filesystem
 from videomae_cli.assembly import settings_for
 from videomae_cli.cli import console
 from videomae_cli.cli.batch import Batch, Watch, named
@@ -71,7 +72,7 @@ def check_search(
     format = format or "table"
     if format not in FORMATS:
         raise OptionError(f"--find gives {', '.join(FORMATS)}, not {format}")
-    if cut is not None and cut.exists() and not cut.is_dir():
+    if cut is not None and filesystem.is_there(cut) and not filesystem.is_folder(cut):
         raise OptionError(f"{cut} is no folder: --cut takes one, and makes it where it is not there")
     return Search(label, top_k, cut, format, path, overwrite)
 
@@ -131,8 +132,8 @@ class PlacesTarget:
 
     def __enter__(self) -> PlacesTarget:
         output = self.search.output
-        if output is not None and output.exists() and not is_special(output):
-            if any(video.error is None and output.samefile(video.path) for video in self.found):
+        if output is not None and filesystem.is_there(output) and not is_special(output):
+            if any(video.error is None and filesystem.same(output, video.path) for video in self.found):
                 raise OutputError(f"{output} is what is read: give another name with --output")
             if not self.search.overwrite:
                 raise OutputError(f"{output} is there already: --overwrite replaces it")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from videomae_cli.cli import console
 from videomae_cli.errors import VideoNotFoundError
 from videomae_cli.jobs import Shard
 from videomae_cli.video import Filter, FoundVideo, SamplingSpec, find_videos, parse_time
+from videomae_cli.video.standard_input import kept_copy
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ def find_inputs(
     Raises VideoNotFoundError where there is nothing to do at all: an empty list, or everything excluded."""
     only = Filter(tuple(include or ()), tuple(exclude or ()))
     found = find_videos(paths, recursive=recursive, only=only, addresses=addresses)
+    if any(video.error is None and kept_copy(video.path) is not None for video in found):
+        console.note("standard input holds a video: it is in a temporary file while this runs, and - in the results")
     if not found and shard is None:
         raise VideoNotFoundError("no files: the lists are empty, or --include and --exclude leave nothing")
     return Inputs(found, shard.of(found) if shard else found, shard)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videomae_cli import filesystem
 from videomae_cli.cli import console
 from videomae_cli.errors import OutputError
 
@@ -20,24 +21,26 @@ if TYPE_CHECKING:
 def check_places(output: Path | None, report: Path | None, overwrite: bool) -> None:
     """Before hours of work: nothing is replaced unasked, and what is asked can be written. Raises OutputError."""
     if output is not None:
-        if output.is_dir():
+        if filesystem.is_folder(output):
             raise OutputError(f"{output} is a folder: give a file name to write to")
-        if not output.parent.is_dir():
+        if not filesystem.is_folder(output.parent):
             raise OutputError(f"can't write {output}: there is no folder {output.parent}")
-        if output.is_file() and not overwrite:
+        if filesystem.is_file(output) and not overwrite:
             raise OutputError(f"{output} is there already: --overwrite replaces it")
     if report is None:
         return
-    if report.exists() and not report.is_dir():
+    if filesystem.is_there(report) and not filesystem.is_folder(report):
         raise OutputError(f"{report} is a file: --report needs a folder")
     try:
-        if report.is_dir() and any(report.iterdir()) and not overwrite:
+        if filesystem.is_folder(report) and any(report.iterdir()) and not overwrite:
             raise OutputError(f"{report} holds something already: --overwrite replaces a report in it")
     except OSError as error:
         raise OutputError(f"can't list {report}: {error.strerror}") from None
-    above = next(folder for folder in (report, *report.absolute().parents) if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise OutputError(f"can't make the folder {report}: {above} is {'read-only' if above.is_dir() else 'a file'}")
+    above = next(folder for folder in (report, *report.absolute().parents) if filesystem.is_there(folder))
+    if not filesystem.is_folder(above) or not os.access(above, os.W_OK):
+        raise OutputError(
+            f"can't make the folder {report}: {above} is {'read-only' if filesystem.is_folder(above) else 'a file'}"
+        )
 
 
 def write(

@@ -8,6 +8,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
+from videomae_cli import filesystem
 from videomae_cli.cli import console, options
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.jobs import Joined, merge_records
@@ -52,7 +53,7 @@ def merge(
     outputs = [file for given in outputs for file in _files(given)]
     vectors = any(holds_vectors(file) for file in outputs)
     chosen = pick_vector_format(format, output) if vectors else pick_format(format, output)
-    if output.exists() and not overwrite:
+    if filesystem.is_there(output) and not overwrite:
         raise OutputError(f"{output} is there already: --overwrite replaces it")
     _check(outputs)
     joined = Joined()
@@ -98,9 +99,9 @@ def _vector_writer(format: str, sink: BinaryIO, outputs: list[Path]) -> Writer:
 
 def _files(output: Path) -> list[Path]:
     """A file, or those in the folder of a job on a cluster."""
-    if not output.is_dir():
+    if not filesystem.is_folder(output):
         return [output]
-    if (output / "_partial").exists():
+    if filesystem.is_there(output / "_partial"):
         raise OutputError(f"{output} is not complete: run its job again with --resume")
     shards = shards_in(output)
     if not shards:
@@ -113,7 +114,7 @@ def _check(outputs: list[Path]) -> None:
         if file in outputs[:place]:
             raise OptionError(f"{file} is given twice")
         kept = file.with_name(file.name + ".partial")
-        if kept.exists():
+        if filesystem.is_there(kept):
             raise OutputError(f"{file} is not complete: run its shard again with --resume ({kept} keeps what is done)")
 
 

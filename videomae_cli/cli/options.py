@@ -9,11 +9,17 @@ import typer
 
 DEFAULT_MODEL = "MCG-NJU/videomae-base-finetuned-kinetics"
 
+# What `video.lists` reads.
+A_LIST = (
+    "A list holds a name a line, in UTF-8, UTF-16, UTF-32 or the bytes of the names; quotes and blanks around a name, "
+    "file://, ~ and lines that begin with # are understood where no file is called so. Or names that each end in a zero byte "
+    "(find -print0), or a Parquet table."
+)
 Paths = Annotated[
     list[str],
     typer.Argument(
         help="Video files, folders to search for them, patterns ('clips/**/*.mp4'), each also in object storage "
-        "(s3://bucket/clips/); @LIST for the names in a file (lines, or Parquet), - for names on standard input.",
+        "(s3://bucket/clips/); @LIST for the names in a file, - for names, or one video, on standard input. " + A_LIST,
         metavar="PATH",
     ),
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from videomae_cli import filesystem
 from videomae_cli.cli.console import duration
 from videomae_cli.results import Result
 from videomae_cli.video import FoundVideo
@@ -36,7 +37,7 @@ def say_plan(found: Sequence[FoundVideo], ready: Callable[[], Plan], output: Pat
     if good:
         lines += _tried(good, ready())
     if output is not None:
-        lines.append(("output", f"{output}" + (", which is there already" if output.exists() else "")))
+        lines.append(("output", f"{output}" + (", which is there already" if filesystem.is_there(output) else "")))
     for name, text in lines:
         typer.echo(f"{name:<8}{text}")
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from videomae_cli import __version__
+from videomae_cli import __version__, filesystem
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.results import Record, Result, printable
 from videomae_cli.video import FoundVideo
@@ -36,9 +36,11 @@ def open_report(
     """
     if report is None:
         return nullcontext()
-    if output is not None and (report.absolute() == output.absolute() or _same(report, output)):
+    if output is not None and (report.absolute() == output.absolute() or filesystem.same(report, output)):
         raise OptionError(f"{report} can't be the report and the output: give another name with --report")
-    if report.is_file() and any(video.error is None and _same(report, Path(video.path)) for video in found):
+    if filesystem.is_file(report) and any(
+        video.error is None and filesystem.same(report, video.path) for video in found
+    ):
         raise OutputError(f"{report} is what is read: give another name with --report")
     from videomae_cli.report import ReportWriter, is_report
 
@@ -55,10 +57,3 @@ def tell_report(report: ReportWriter, result: Result, record: Record) -> None:
 
     thumbnails = getattr(result, "thumbnails", ())
     report.add(record, make_strip([thumbnail.image for thumbnail in thumbnails]))
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from videomae_cli import filesystem
 from videomae_cli.cli import console, options
 from videomae_cli.cli.findings import FORMATS, show_groups, show_matches
 from videomae_cli.cli.targets import single_output
@@ -113,9 +114,9 @@ def _nearest(
     found = find_path(table.blocks(), query)
     if found.path is not None:
         queries, name = np.stack(found.vectors), found.path
-    elif Path(query).is_dir():
+    elif filesystem.is_folder(query):
         raise EmbeddingsError(f"{query} is a folder: give one video, or the name of one in {table.file}")
-    elif Path(query).exists():
+    elif filesystem.is_there(query):
         queries, name = _embedded(table, query, device), query
     else:
         hint = f": did you mean {found.alike[0]}?" if found.alike else ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from videomae_cli import filesystem
 from videomae_cli.cli import console
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.jobs import Job, Settings, Tally
@@ -270,8 +271,8 @@ def single_output(format: str, output: Path | None, *, overwrite: bool, source: 
         except OSError as error:
             raise OutputError(f"can't write to standard output: {error.strerror or error}") from None
         return
-    if output.exists() and not is_special(output):
-        if source.exists() and output.samefile(source):
+    if filesystem.is_there(output) and not is_special(output):
+        if filesystem.same(output, source):
             raise OutputError(f"{output} is what is read: give another name with --output")
         if not overwrite:
             raise OutputError(f"{output} is there already: --overwrite replaces it")
@@ -282,7 +283,7 @@ def single_output(format: str, output: Path | None, *, overwrite: bool, source: 
 def open_vector_target(format: str | None, output: str, *, resume: bool, overwrite: bool) -> Target:
     """The target for embeddings: a folder where `output` ends in a slash or is one, else a file."""
     path = Path(output)
-    if output.endswith(("/", os.sep)) or path.is_dir():
+    if output.endswith(("/", os.sep)) or filesystem.is_folder(path):
         if format is not None:
             raise OptionError(f"a folder holds .npy files: leave out --format, or name a file in {output}")
         return FolderTarget(path, resume=resume, overwrite=overwrite)

@@ -41,8 +41,8 @@ def timeline(
     paths: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Video files, folders to search for them, patterns, @LIST for the names in a file, - for names on "
-            "standard input; or one address of a live stream (rtsp://, http://, ...).",
+            help="Video files, folders to search for them, patterns, @LIST for the names in a file, - for names, or "
+            "one video, on standard input; or one address of a live stream (rtsp://, http://, ...). " + options.A_LIST,
             metavar="PATH",
         ),
     ] = None,

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from videomae_cli import filesystem
 from videomae_cli.cli.targets import FileTarget, StreamTarget, Target, standard_output
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.jobs import Job, Settings, Tally
@@ -50,7 +51,7 @@ def pick_format(asked: str | None, output: str | None) -> str:
 
 def is_folder(output: str) -> bool:
     """Whether an output means a folder: it is one, or ends in a slash."""
-    return output.endswith(("/", os.sep)) or Path(output).is_dir()
+    return output.endswith(("/", os.sep)) or filesystem.is_folder(output)
 
 
 def open_timeline_target(format: str, output: str | None, *, resume: bool, overwrite: bool, videos: int) -> Target:
@@ -110,9 +111,9 @@ class DocumentTarget:
             if self._format == "png":
                 raise OptionError("a chart is nothing for standard output: give a file with --output")
             standard_output(self._format)
-        elif not output.parent.is_dir():
+        elif not filesystem.is_folder(output.parent):
             raise OutputError(f"can't write {output}: there is no folder {output.parent}")
-        elif output.exists() and not is_special(output) and not self._overwrite:
+        elif filesystem.is_there(output) and not is_special(output) and not self._overwrite:
             raise OutputError(f"{output} is there already: --overwrite replaces it")
         return self
 
@@ -146,7 +147,7 @@ class DocumentTarget:
             except OSError as error:
                 raise OutputError(f"can't write to standard output: {error.strerror or error}") from None
             return
-        if self._output.exists() and Path(path_of(record)).exists() and self._output.samefile(path_of(record)):
+        if filesystem.same(self._output, path_of(record)):
             raise OutputError(f"{self._output} is what is read: give another name with --output")
         with whole_file(self._output) as file:
             file.write(document)

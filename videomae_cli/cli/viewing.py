@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from videomae_cli import filesystem
 from videomae_cli.assembly import find_hints
 from videomae_cli.cli import console
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import CheckpointError, OptionError, OutputError, VideoError
 from videomae_cli.hub import REGISTRY
 from videomae_cli.results import printable
-from videomae_cli.video import ClipRequest, Decoder, PreprocessConfig, Preprocessor, SamplingSpec, discover, parse_time
+from videomae_cli.video import (
+    ClipRequest,
+    Decoder,
+    PreprocessConfig,
+    Preprocessor,
+    SamplingSpec,
+    find_videos,
+    parse_time,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -44,9 +53,11 @@ class Sampled:
 
 def one_video(path: str) -> str:
     """The one file that `path` names. Raises VideoError."""
-    found = list(discover([path])) if not Path(path).is_dir() else []
-    if not found:
+    if filesystem.is_folder(path):
         raise VideoError(f"{path} is a folder: give one video file")
+    found = find_videos([path])
+    if len(found) != 1:
+        raise VideoError(f"{path} stands for {len(found)} files: give one video file")
     if found[0].error:
         raise found[0].error
     return found[0].path

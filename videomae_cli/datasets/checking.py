@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from videomae_cli import filesystem
 from videomae_cli.datasets.examples import Dataset, Example
 from videomae_cli.errors import DatasetError, VideoMAEError
 from videomae_cli.results import printable
@@ -147,10 +148,8 @@ def _doubles(train: Sequence[Example], val: Sequence[Example]) -> set[Example]:
 
 
 def _size(path: str) -> int | None:
-    try:
-        return Path(path).stat().st_size
-    except OSError:
-        return None
+    place = filesystem.look(path)
+    return place.size if place.is_file else None
 
 
 def _digest(path: str, seen: dict[str, str]) -> str:
@@ -161,7 +160,7 @@ def _digest(path: str, seen: dict[str, str]) -> str:
                 while block := stream.read(1 << 20):
                     hashed.update(block)
             seen[path] = hashed.hexdigest()
-        except OSError:
+        except (OSError, ValueError):
             seen[path] = path  # gone meanwhile: like nothing else
     return seen[path]
 

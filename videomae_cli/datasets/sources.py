@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from videomae_cli import filesystem
 from videomae_cli.datasets.examples import SPLITS, Dataset, Example, make_dataset
 from videomae_cli.datasets.grouping import with_groups
 from videomae_cli.datasets.tables import TABLES, named, read_table
@@ -44,15 +45,19 @@ def read_dataset(
     names = read_labels(labels) if labels is not None else ()
     path = Path(source)
     notes: tuple[str, ...] = ()
-    if path.suffix.lower() in TABLES and path.is_file():
+    if path.suffix.lower() in TABLES and filesystem.is_file(path):
         examples = read_table(path, names=names, labels_required=labels_required)
-    elif path.is_dir() and labels_required:
+    elif filesystem.is_folder(path) and labels_required:
         examples, notes = _folder(path, names)
     elif not labels_required:
         examples = _unlabelled(source)
     else:
         kinds = ", ".join(sorted(TABLES))
-        problem = f"no such folder or table: {source!r}" if not path.exists() else f"{source!r} is no table ({kinds})"
+        problem = (
+            f"no such folder or table: {source!r}"
+            if not filesystem.is_there(path)
+            else f"{source!r} is no table ({kinds})"
+        )
         raise DatasetError(f"{problem}; DATA is {LAYOUT}, or a table of path and label")
     if not examples:
         raise DatasetError(f"{source!r} holds no videos")
@@ -125,14 +130,18 @@ def _videos(folder: Path, *, recursive: bool = True) -> list[FoundVideo]:
     """Every video that is there, those that can't be read as well. Raises DatasetError for a folder that can't be listed."""
     found = discover([folder], recursive=recursive)
     for video in found:
-        if video.error is not None and Path(video.path).is_dir() and not os.access(video.path, os.R_OK | os.X_OK):
+        if (
+            video.error is not None
+            and filesystem.is_folder(video.path)
+            and not os.access(video.path, os.R_OK | os.X_OK)
+        ):
             raise DatasetError(str(video.error))
-    return [video for video in found if video.error is None or not Path(video.path).is_dir()]
+    return [video for video in found if video.error is None or not filesystem.is_folder(video.path)]
 
 
 def _subfolders(root: Path) -> list[Path]:
     try:
-        return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+        return sorted(p for p in root.iterdir() if filesystem.is_folder(p) and not p.name.startswith("."))
     except OSError as error:
         raise DatasetError(f"can't list {str(root)!r}: {error.strerror}") from None
 
@@ -143,7 +152,7 @@ def _unlabelled(source: str) -> list[Example]:
     if len(found) == 1 and found[0].error is not None:
         raise DatasetError(str(found[0].error))
     root = Path(source)
-    parts = _subfolders(root) if root.is_dir() else []
+    parts = _subfolders(root) if filesystem.is_folder(source) else []
     split_of = {str(p) + os.sep: _PARTS.get(p.name.lower()) for p in parts}
     whole = split_of if parts and all(split_of.values()) else {}
     return [

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from videomae_cli import filesystem
 from videomae_cli.errors import ModelNotFoundError
 from videomae_cli.hub.registry import find_entry, suggestions
 
@@ -53,10 +54,10 @@ def resolve(
     """
     if source in bundled_names():
         return ResolvedSource(BUNDLED_FOLDER / source, source, "bundled")
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path = Path(filesystem.home_expanded(source))
+    if source and filesystem.is_folder(path):
         return ResolvedSource(path, source, "directory")
-    if path.is_file():
+    if source and filesystem.is_file(path):
         return ResolvedSource(path, source, "file")
     hub_id, file = hub_source(source)
     from videomae_cli.hub.download import fetch_snapshot

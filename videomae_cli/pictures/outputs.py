@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from videomae_cli import filesystem
 from videomae_cli.errors import OptionError, OutputError
 
 FORMATS = ("gif", "mp4", "webm", "png")
@@ -23,11 +24,11 @@ def pick_format(output: Path) -> str:
 def check_free(paths: Sequence[Path], *, overwrite: bool) -> None:
     """Raises OutputError for a folder in the place of a file, and for a file that is there already, unless `overwrite`."""
     for path in paths:
-        if path.is_dir():
+        if filesystem.is_folder(path):
             raise OutputError(f"{path} is a folder: give a file name to write to")
-        if not path.parent.is_dir():
+        if not filesystem.is_folder(path.parent):
             raise OutputError(f"can't write {path}: there is no folder {path.parent}")
-        if path.is_file() and not overwrite:
+        if filesystem.is_file(path) and not overwrite:
             raise OutputError(f"{path} is there already: give another name, or --overwrite")
 
 
@@ -37,7 +38,7 @@ def publish(output: Path, data: bytes) -> None:
     target = Path(os.path.realpath(output))
     temporary: Path | None = None
     try:
-        if target.exists() and not target.is_file():
+        if filesystem.look(target).kind == "other":
             target.write_bytes(data)
             return
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)

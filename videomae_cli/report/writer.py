@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, cast
 
+from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
 from videomae_cli.pages import Document, in_script, picture_script
 from videomae_cli.report.entries import FACTS, Segments, facts_of, make_entry
@@ -44,9 +45,9 @@ class ReportWriter:
 
     def __enter__(self) -> ReportWriter:
         with self._reported():
-            if self.output.is_dir():
+            if filesystem.is_folder(self.output):
                 raise OutputError(f"{self.output} is a folder: give a file name to write to")
-            if self.output.exists() and not is_special(self.output) and not self._overwrite:
+            if filesystem.is_there(self.output) and not is_special(self.output) and not self._overwrite:
                 raise OutputError(f"{self.output} is there already: --overwrite replaces it")
             # Told now, and not after hours of work: a folder that isn't there or can't be written.
             self._use(self._temporary())

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from videomae_cli import filesystem
 from videomae_cli.results import path_of
 from videomae_cli.search.npz import npz_settings, read_npz
 from videomae_cli.search.pieces import BLOCK, ROW_COLUMNS, Array, Piece, mapping, matrix, row_of, same_length, texts
@@ -45,7 +46,7 @@ class Source:
 
 def open_source(file: Path) -> Source:
     """By the first bytes, not by the name. Raises OSError or one of `DAMAGE`."""
-    if file.is_dir():
+    if filesystem.is_folder(file):
         if shards := shards_in(file):
             return Source(file, "shards", _parquet_settings(shards[0]))
         (file / INDEX).open("rb").close()

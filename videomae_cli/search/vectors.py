@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from videomae_cli import filesystem
 from videomae_cli.errors import EmbeddingsError
 from videomae_cli.search.pieces import Piece, Row, texts
 from videomae_cli.search.sources import DAMAGE, INDEX, Source, open_source
@@ -76,9 +77,9 @@ class EmbeddingTable:
             raise EmbeddingsError(f"{self.file} holds no embeddings of videomae embed: {error}") from None
 
     def _absent(self) -> str:
-        folder = self.file.is_dir()
+        folder = filesystem.is_folder(self.file)
         wanted = self.file / INDEX if folder else self.file
-        if wanted.with_name(wanted.name + ".partial").exists():
+        if filesystem.is_there(wanted.with_name(wanted.name + ".partial")):
             return f"{self.file} is not complete: run its videomae embed again with --resume"
         if folder:
             return f"{self.file} is a folder without {INDEX}: give an output of videomae embed"

@@ -131,7 +131,7 @@ def _key(example: Example) -> str:
     try:
         status = Path(example.path).stat()
         stamp = [status.st_size, status.st_mtime_ns]
-    except OSError:
+    except (OSError, ValueError):
         stamp = []
     what = [example.path.encode("utf-8", "surrogateescape").hex(), stamp, example.start, example.end]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
+from videomae_cli import filesystem
 from videomae_cli.errors import OutputError, TrainingError
 from videomae_cli.jobs import Settings
 from videomae_cli.training.state import load_state, save_state
@@ -39,9 +40,9 @@ class Run:
     def __enter__(self) -> Run:
         if not self._writes:
             return self
-        if self.folder.exists() and not self.folder.is_dir():
+        if filesystem.is_there(self.folder) and not filesystem.is_folder(self.folder):
             raise OutputError(f"{self.folder} is a file: give a folder with --output")
-        there = self.folder.is_dir() and any(p.name != ".lock" for p in self.folder.iterdir())
+        there = filesystem.is_folder(self.folder) and any(p.name != ".lock" for p in self.folder.iterdir())
         if there and not (self._resume or self._overwrite):
             raise OutputError(f"{self.folder} is there already: --resume goes on with it, --overwrite begins anew")
         if there and not self.settings_file.exists() and not self._resume:

@@ -20,10 +20,9 @@ from videomae_cli.errors import (
     OptionError,
     VideoMAEError,
 )
-from videomae_cli.storage import is_address
 from videomae_cli.video.blocks import PassRequest
 from videomae_cli.video.clips import ClipRequest, DecodedVideo, decode_clips
-from videomae_cli.video.fetching import Copies, Copy, fetch, named, speaking_of
+from videomae_cli.video.fetching import Copies, Copy, fetch, is_elsewhere, named, speaking_of
 from videomae_cli.video.native import set_debug
 from videomae_cli.video.stream import BlockStream
 from videomae_cli.video.worker import WorkerProcess
@@ -105,7 +104,7 @@ class Decoder:
     def decode(self, request: ClipRequest) -> DecodedVideo:
         """Decode one file. Raises a VideoError, a MachineError, or a DependencyError if nothing can be decoded at all."""
         path = os.fspath(request.path)
-        if not is_address(path):
+        if not is_elsewhere(path):
             return self._decode(request, path)
         with fetch(path, stopped=self._closed.is_set) as copy:
             return self._decode_copy(request, copy)
@@ -178,7 +177,7 @@ class Decoder:
         try:
             for number, request in enumerate(requests):
                 path = os.fspath(request.path)
-                copy = copies.bring(path) if is_address(path) else None
+                copy = copies.bring(path) if is_elsewhere(path) else None
                 waiting.append((request, executor.submit(self._when_room, request, number, room, copy)))
                 if len(waiting) >= self._count + ahead:
                     if not waiting[0][1].done():

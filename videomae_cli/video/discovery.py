@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import glob
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from videomae_cli import storage
+from videomae_cli import filesystem, storage
 from videomae_cli.errors import (
     DependencyError,
     ObjectNotFoundError,
@@ -115,24 +114,27 @@ class _Walker:
     def expand(self, path: str, *, globs: bool) -> Iterator[tuple[FoundVideo, str]]:
         if self._addresses and storage.is_address(path):
             yield from self._remote(path, globs)
-        elif globs and glob.has_magic(path) and not os.path.lexists(path):
+        elif globs and glob.has_magic(path) and not filesystem.is_named(path):
             yield from self._pattern(path)
-        elif Path(path).is_dir():
+        elif filesystem.is_folder(path):
             yield from self._folder(path)
         elif self._only.takes(path, named=True):
-            yield FoundVideo(path, _problem(path)), os.path.realpath(path)
+            yield FoundVideo(path, _problem(path)), filesystem.real(path)
 
     def _pattern(self, pattern: str) -> Iterator[tuple[FoundVideo, str]]:
         # A pattern that spells out a suffix means just these files; any other picks as a folder does.
         named = bool(Path(pattern).suffix) and not glob.has_magic(Path(pattern).suffix)
-        matches = sorted(glob.iglob(pattern, recursive=True))  # noqa: PTH207 - Path.glob has no absolute patterns
+        try:
+            matches = sorted(glob.iglob(pattern, recursive=True))  # noqa: PTH207 - Path.glob has no absolute patterns
+        except (OSError, ValueError, RecursionError):
+            matches = []  # no file can have a name that this matches: with a zero byte in it, or a thousand folders deep
         for path in matches:
-            if Path(path).is_dir():
+            if filesystem.is_folder(path):
                 # ** has been through the folders already.
                 if "**" not in pattern:
                     yield from self._folder(path)
             elif self._only.takes(path, named=named):
-                yield FoundVideo(path, _problem(path)), os.path.realpath(path)
+                yield FoundVideo(path, _problem(path)), filesystem.real(path)
         if not matches:
             yield FoundVideo(pattern, VideoNotFoundError(f"no file matches {_quoted(pattern)}")), pattern
 
@@ -192,7 +194,7 @@ class _Walker:
         # A folder given again is searched again, for the files to be found once each; only loops are cut.
         self._entered = set()
         empty = True
-        for item in self._walk(path, os.path.realpath(path)):
+        for item in self._walk(path, filesystem.real(path)):
             empty = False
             yield item
         if empty:
@@ -213,7 +215,7 @@ class _Walker:
             if entry.name.startswith("."):
                 continue
             # realpath costs a system call for each part of a path: only where there is a link.
-            there = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)  # noqa: PTH118
+            there = filesystem.real(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)  # noqa: PTH118
             if _is_folder(entry):
                 if self._recursive and not self._only.excludes(entry.path):
                     yield from self._walk(entry.path, there)
@@ -234,16 +236,14 @@ def _matches(path: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _problem(path: str) -> VideoError | None:
-    try:
-        mode = Path(path).stat().st_mode
-    except FileNotFoundError:
+    place = filesystem.look(path)
+    if place.kind == "missing":
         if "://" in path:
             return VideoNotFoundError(f"{_quoted(path)} is an address, not a file: download it first")
-        return VideoNotFoundError(f"no such file: {_quoted(path)}")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        return VideoNotFoundError(f"can't read {_quoted(path)}: {reason}")
-    if not stat.S_ISREG(mode):
+        return VideoNotFoundError(f"no such file: {_quoted(path)}" if path else "no such file: the name is empty")
+    if place.kind == "unknown":
+        return VideoNotFoundError(f"can't read {_quoted(path)}: {place.reason}")
+    if not place.is_file:
         return VideoNotFoundError(f"{_quoted(path)} is not a regular file; only files on disk are read")
     if not os.access(path, os.R_OK):
         return VideoNotFoundError(f"can't read {_quoted(path)}: permission denied")

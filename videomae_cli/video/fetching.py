@@ -1,4 +1,5 @@
-"""Videos in object storage -> files on this disk for as long as a decoder needs them, brought ahead of it.
+"""Videos in object storage -> files on this disk for as long as a decoder needs them, brought ahead of it; and the one that came
+on standard input, which is on this disk already.
 
 What is decoded is the copy; what results and errors speak of is the address.
 """
@@ -14,17 +15,27 @@ from threading import Condition, Lock
 from types import TracebackType
 
 from videomae_cli.errors import StorageError, VideoError, VideoFetchError
-from videomae_cli.storage import local_copy
+from videomae_cli.storage import is_address, local_copy
 from videomae_cli.video.clips import DecodedVideo
 from videomae_cli.video.discovery import video_error
+from videomae_cli.video.standard_input import kept_copy
 
 # Transfers at once, more than there are decoders: they wait for answers most of the time, where files are small.
 _MORE_TRANSFERS = 2
 
 
+def is_elsewhere(path: str) -> bool:
+    """Whether what is decoded is not at `path` itself but a copy: an object of a storage, or standard input."""
+    return is_address(path) or kept_copy(path) is not None
+
+
 @contextmanager
 def fetch(address: str, *, stopped: Callable[[], bool] = lambda: False) -> Iterator[Path]:
     """`storage.local_copy` of a video. Raises VideoNotFoundError, VideoFetchError or DependencyError."""
+    kept = kept_copy(address)
+    if kept is not None:
+        yield kept
+        return
     with ExitStack() as stack:
         try:
             copy = stack.enter_context(local_copy(address, stopped=stopped))
@@ -39,17 +50,18 @@ def speaking_of(address: str, copy: Path) -> Iterator[None]:
     try:
         yield
     except VideoError as error:
-        error.args = (_said(str(error), address, copy),)
+        error.args = (said(str(error), address, copy),)
         raise
 
 
 def named(video: DecodedVideo, address: str, copy: Path) -> DecodedVideo:
     """What was decoded of the copy, as if it had been of the address."""
-    warnings = tuple(_said(warning, address, copy) for warning in video.warnings)
+    warnings = tuple(said(warning, address, copy) for warning in video.warnings)
     return replace(video, info=replace(video.info, path=address), warnings=warnings)
 
 
-def _said(text: str, address: str, copy: Path) -> str:
+def said(text: str, address: str, copy: Path) -> str:
+    """A message about the copy, as if it were of the address."""
     # A message quotes a path with the escapes of repr.
     return text.replace(str(copy), address).replace(repr(str(copy))[1:-1], address)
 

@@ -1,22 +1,26 @@
-"""What a user types for videos -> paths: names, `@LIST`, and `-` for names on standard input.
+"""What a user types for videos -> paths: names, `@LIST`, and `-` for standard input, which holds names or one video.
 
-A list holds one name a line, or names that each end in a zero byte (`find -print0`), which may then hold line ends; or it is a
-Parquet table with a column of names (`storage.manifest_names`), known by its first bytes. A name in a list is a name,
-whatever it looks like: no pattern, no option, no other list.
+A list is what `lists` reads, or a Parquet table with a column of names (`storage.manifest_names`), known by its first bytes. A
+name in a list is a name, whatever it looks like: no pattern, no option, no other list.
 """
 
 from __future__ import annotations
 
 import io
-import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from videomae_cli.errors import OptionError, StorageError
+from videomae_cli import filesystem
+from videomae_cli.errors import OptionError, StorageError, VideoNotFoundError
 from videomae_cli.storage import PARQUET_MAGIC, is_address, local_copy, manifest_names
+from videomae_cli.video import standard_input
+from videomae_cli.video.content import HEAD_BYTES, content_of
 from videomae_cli.video.discovery import Filter, FoundVideo, discover
+from videomae_cli.video.lists import names_in
 
 
 def find_videos(
@@ -28,24 +32,22 @@ def find_videos(
     """
     found: list[FoundVideo] = []
     seen: set[str] = set()
-    for names, globs in _groups(arguments, addresses):
-        found += discover(names, recursive=recursive, only=only, globs=globs, seen=seen, addresses=addresses)
+    for names, typed in _groups(arguments, addresses):
+        if isinstance(names, FoundVideo):
+            found.append(names)
+            continue
+        group = discover(names, recursive=recursive, only=only, globs=typed, seen=seen, addresses=addresses)
+        found += [_with_hint(video, typed=typed) for video in group]
     return found
 
 
 def split_names(content: bytes) -> list[str]:
-    """The names in a list."""
-    if b"\0" in content:
-        return [os.fsdecode(name) for name in content.split(b"\0") if name]
-    lines = content.split(b"\n")
-    # Written on Windows, every line but perhaps the last ends in a carriage return.
-    if all(line.endswith(b"\r") for line in lines[:-1] if line):
-        lines = [line.removesuffix(b"\r") for line in lines]
-    return [os.fsdecode(line) for line in lines if line]
+    """The names in a list (`lists.names_in`)."""
+    return names_in(content)
 
 
-def _groups(arguments: Iterable[str], addresses: bool) -> Iterator[tuple[list[str], bool]]:
-    """Runs of names, and whether they may be patterns: in one call, so that order and duplicates are seen at once."""
+def _groups(arguments: Iterable[str], addresses: bool) -> Iterator[tuple[list[str] | FoundVideo, bool]]:
+    """Runs of names, and whether they were typed: in one call, so that order and duplicates are seen at once."""
     typed: list[str] = []
     for argument in arguments:
         listed = _listed(argument, addresses)
@@ -60,37 +62,90 @@ def _groups(arguments: Iterable[str], addresses: bool) -> Iterator[tuple[list[st
         yield typed, True
 
 
-def _listed(argument: str, addresses: bool) -> list[str] | None:
-    """The names that an argument stands for, or None where it is a name itself."""
+def _listed(argument: str, addresses: bool) -> list[str] | FoundVideo | None:
+    """The names or the one video that an argument stands for, or None where it is a name itself."""
     if argument == "-":
-        if sys.stdin is None or sys.stdin.closed:
-            raise OptionError("standard input is closed: there are no names to read for -")
-        return _read("on standard input", sys.stdin.buffer)
-    if not argument.startswith("@") or os.path.lexists(argument):
+        return _from_standard_input()
+    if not argument.startswith("@") or filesystem.is_named(argument):
         return None
     name = argument[1:]
+    if not name:
+        raise OptionError("@ stands before the name of a list: @names.txt")
     try:
         if not (addresses and is_address(name)):
             with Path(name).open("rb") as stream:
                 return _read(repr(name), stream)
         with local_copy(name) as copy, copy.open("rb") as stream:
             return _read(repr(name), stream)
-    except OSError as error:
-        raise OptionError(f"can't read the list {name!r}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise OptionError(f"can't read the list {name!r}: {reason}") from None
     except StorageError as error:
         raise OptionError(f"can't read the list: {error}") from None
 
 
-def _read(name: str, stream: BinaryIO) -> list[str]:
-    """The names in an open list, of either kind. name: of the list, for messages."""
-    head = stream.read(len(PARQUET_MAGIC))
-    if head != PARQUET_MAGIC:
-        return split_names(head + stream.read())
-    if stream.seekable():
-        stream.seek(0)
-    else:
-        stream = io.BytesIO(head + stream.read())
+def _from_standard_input() -> list[str] | FoundVideo:
+    """Names, or the one video that comes in the place of names."""
+    if sys.stdin is None or sys.stdin.closed:
+        raise OptionError("standard input is closed: there are no names to read for -")
+    stream = sys.stdin.buffer
+    head = stream.read(HEAD_BYTES)
+    content = content_of(head)
+    if content is not None and content.family in ("video", "sound", "picture"):
+        # Whether there is a film in it is for the reader to say, in the record of this one file.
+        return standard_input.keep(head, stream, content)
+    return _read("on standard input", stream, head)
+
+
+def _read(name: str, stream: BinaryIO, head: bytes = b"") -> list[str]:
+    """The names in an open list, of either kind. name: of the list, for messages; head: what was read of it already."""
     try:
+        head = head or stream.read(HEAD_BYTES)
+        if not head.startswith(PARQUET_MAGIC):
+            content = content_of(head)
+            return names_in(head if content is not None else head + stream.read())
+        if stream.seekable():
+            stream.seek(0)
+        else:
+            stream = io.BytesIO(head + stream.read())
         return manifest_names(stream)
     except OptionError as error:
         raise OptionError(f"can't read the list {name}: {error}") from None
+    except (OSError, MemoryError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)) or "it is too large for the memory of this machine"
+        raise OptionError(f"can't read the list {name}: {reason}") from None
+
+
+# --- names that look like something else ------------------------------------------------------
+
+_WATCH_PAGES = (
+    r"(?:https?://)?(?:[\w-]+\.)*(?:youtube\.com|youtu\.be|vimeo\.com|dailymotion\.com|tiktok\.com|twitch\.tv|bilibili\.com"
+    r"|facebook\.com|instagram\.com|x\.com|twitter\.com|reddit\.com)/\S+"
+)
+_HUB_PAGES = r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/\S+|hf://\S+"
+
+
+def hint_for(name: str, *, typed: bool = True) -> str | None:
+    """What a name that is no file looks like, with the way on; None where nothing comes to mind. typed: on the command
+    line, where options are."""
+    if re.fullmatch(_HUB_PAGES, name, re.IGNORECASE):
+        return "it is an address of the hub: a model goes behind --model, as OWNER/NAME; a video is downloaded first"
+    if re.fullmatch(_WATCH_PAGES, name, re.IGNORECASE):
+        return "it is the page of a video, not a file: download it first, with yt-dlp for example"
+    if typed and name.startswith("-"):
+        return f"options stand before or after names; of a file that is called so write ./{name}"
+    if re.fullmatch(r"models--[\w.-]+--[\w.-]+", Path(name).name):
+        return "it is a model's folder of the hub's cache: give OWNER/NAME behind --model, and a video here"
+    if re.fullmatch(r"[\w.-]+/[\w.-]+@[\w./-]+", name):
+        return "if it is a model: --model OWNER/NAME --revision REV"
+    return None
+
+
+def _with_hint(video: FoundVideo, *, typed: bool) -> FoundVideo:
+    """The same, where its error can say what the name looks like."""
+    if not isinstance(video.error, VideoNotFoundError) or filesystem.is_file(video.path):
+        return video
+    hint = hint_for(video.path, typed=typed)
+    if hint is None or hint in str(video.error):
+        return video
+    return replace(video, error=VideoNotFoundError(f"{str(video.error).split(': download it')[0]}; {hint}"))

@@ -6,12 +6,15 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from videomae_cli.errors import DecoderKilledError
 from videomae_cli.video.blocks import Block, PassHead, PassRequest, close_pass, next_block, open_pass
+from videomae_cli.video.fetching import said, speaking_of
+from videomae_cli.video.standard_input import kept_copy
 from videomae_cli.video.worker import WorkerProcess
 from videomae_cli.video.workforce import patiently
 
@@ -43,6 +46,9 @@ class BlockStream:
         self._timeout, self._memory = timeout, memory
         self._killed = False
         self._subject = os.fspath(request.path)
+        self._copy = kept_copy(self._subject)
+        if self._copy is not None:
+            self._request = request = replace(request, path=self._copy)
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._ready: queue.Queue[Block | BaseException] = queue.Queue(AHEAD)
@@ -62,7 +68,7 @@ class BlockStream:
         if self._worker is None:
             last = False
             while not last:
-                block = next_block(self.head.token)
+                block = self._call(next_block, self.head.token, None)
                 last = block.last
                 yield block
             return
@@ -128,15 +134,28 @@ class BlockStream:
                     continue
 
     def _call(self, function: Callable[[Any], Any], argument: object, timeout: float | None) -> Any:
-        if self._worker is None:
-            return function(argument)
-        return self._worker.call(function, argument, timeout=timeout, subject=self._subject, memory=self._memory)
+        with self._speaking():
+            if self._worker is None:
+                return self._named(function(argument))
+            return self._named(
+                self._worker.call(function, argument, timeout=timeout, subject=self._subject, memory=self._memory)
+            )
+
+    def _speaking(self) -> AbstractContextManager[None]:
+        """Errors of a copy are of what it is a copy of."""
+        return nullcontext() if self._copy is None else speaking_of(self._subject, self._copy)
+
+    def _named(self, answer: Any) -> Any:
+        """Likewise what a block has to tell."""
+        if self._copy is None or not isinstance(answer, Block) or not answer.warnings:
+            return answer
+        return replace(answer, warnings=tuple(said(text, self._subject, self._copy) for text in answer.warnings))
 
     def _opening_seconds(self) -> float | None:
         if self._timeout is None:
             return None
         try:
-            size = Path(self._subject).stat().st_size
+            size = (self._copy or Path(self._subject)).stat().st_size
         except OSError:
             return self._timeout
         return self._timeout + size / _OPEN_BYTES_A_SECOND

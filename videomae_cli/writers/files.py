@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
 
 
@@ -26,7 +27,7 @@ def whole_file(output: Path, *, scratch: Path | None = None) -> Iterator[BinaryI
     """
     temporary: Path | None = None
     try:
-        if output.is_dir():
+        if filesystem.is_folder(output):
             raise OutputError(f"{output} is a folder: give a file name to write to")
         if is_special(output):
             with output.open("wb") as sink:  # a rename would replace the device by a file

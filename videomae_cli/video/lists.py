@@ -1,0 +1,197 @@
+"""A list of names, as somebody saved it -> the names in it.
+
+A list is text, a name a line, in UTF-8 or whatever bytes the names are of; UTF-16 and UTF-32, as PowerShell and Notepad save
+it, are known by their mark or by their zero bytes. Or names that each end in a zero byte (`find -print0`), which are taken as
+they are. What else it may be (a table, JSON, an archive, a film) is refused in one line that says what to do.
+
+A line of text is the name of a file if there is a file of this name, whatever it looks like. Only if there is none, it is read
+as people write lists: blanks around it and quotes are left out, file:// and ~ are understood, # begins a comment.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from urllib.parse import unquote
+
+from videomae_cli import filesystem
+from videomae_cli.errors import OptionError
+from videomae_cli.storage import is_address
+from videomae_cli.video.content import HEAD_BYTES, content_of
+
+# Longest first: the mark of UTF-32 begins with that of UTF-16.
+_MARKS = (
+    (b"\xff\xfe\0\0", "utf-32-le", "UTF-32"),
+    (b"\0\0\xfe\xff", "utf-32-be", "UTF-32"),
+    (b"\xef\xbb\xbf", "utf-8", "UTF-8"),
+    (b"\xff\xfe", "utf-16-le", "UTF-16"),
+    (b"\xfe\xff", "utf-16-be", "UTF-16"),
+)
+_UNMARKED = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_COLUMNS = frozenset(
+    {"path", "paths", "file", "files", "filename", "file_name", "filepath", "video", "videos", "video_path", "name"}
+    | {"label", "labels", "class", "category", "url", "uri", "split", "start", "end"}
+)
+# How a page or a program begins; a name of a file may begin with < as well, so more is looked at.
+_MARKUP = re.compile(r"\s*<(\?xml|!doctype|html|head|body|svg)\b", re.IGNORECASE)
+_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»"}
+
+
+def names_in(content: bytes, *, exists: Callable[[str], bool] = filesystem.is_named) -> list[str]:
+    """The names in a list, in its order. exists: whether there is a file of a name.
+
+    Raises OptionError, without the name of the list, where it holds something else than names.
+    """
+    kind = content_of(content[:HEAD_BYTES])
+    if kind is not None:
+        raise OptionError(f"it holds no names, it is {kind.words}{_way_on(kind.family)}")
+    text = _decoded(content)
+    if text is None:
+        return _zero_separated(content)
+    if "\0" in text:
+        return [name for name in text.split("\0") if name]
+    if len(_CONTROL.findall(text[:HEAD_BYTES])) * 20 > len(text[:HEAD_BYTES]):
+        raise OptionError("it holds no names but bytes of a program: give a list as text, a name a line")
+    lines = _lines(text)
+    _refuse_tables(text, lines, exists)
+    named = (_meant(line, exists) for line in lines if line)
+    return _without_roots([name for name in named if name])
+
+
+def _way_on(family: str) -> str:
+    return {
+        "video": ": give it without the @",
+        "archive": ": unpack it first",
+        "document": ": save it as text, a name a line",
+    }.get(family, "")
+
+
+def _decoded(content: bytes) -> str | None:
+    """The text of a list; None where it is names that end in zero bytes."""
+    for mark, encoding, called in _MARKS:
+        if content.startswith(mark):
+            try:
+                return _from_bytes(content[len(mark) :], encoding)
+            except UnicodeDecodeError:
+                if called == "UTF-32":
+                    continue  # UTF-16 that begins with a zero
+                raise OptionError(f"it is marked as {called} but isn't: save it as UTF-8") from None
+    if b"\0" not in content:
+        return os.fsdecode(content)
+    pieces = content.removesuffix(b"\0").split(b"\0")
+    # Zero bytes after every letter, or three of them: text whose letters take two or four bytes.
+    if sum(len(piece) <= 1 for piece in pieces) * 2 <= len(pieces):
+        return None
+    for encoding in _UNMARKED:
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if not _CONTROL.search(text) and any(sign in text for sign in ".\n/\\"):
+            return text
+    if all(len(piece) == 1 for piece in pieces) and content.endswith(b"\0"):
+        return None  # files that are called a, b and c
+    raise OptionError("it is neither text nor names that end in zero bytes: save it as UTF-8, a name a line")
+
+
+def _from_bytes(content: bytes, encoding: str) -> str:
+    # Behind a mark of UTF-8 names may still be of other bytes, as in lists that were joined.
+    return content.decode(encoding, "surrogateescape" if encoding == "utf-8" else "strict")
+
+
+def _zero_separated(content: bytes) -> list[str]:
+    names = [os.fsdecode(name) for name in content.split(b"\0") if name]
+    odd = sum(bool(_CONTROL.search(name)) for name in names[:1000])
+    if odd * 5 > len(names[:1000]):
+        raise OptionError("it holds no names but bytes of a program: give a list as text, a name a line")
+    return _without_roots(names)
+
+
+def _lines(text: str) -> list[str]:
+    """Lines as Unix, Windows and old Macs end them."""
+    if "\n" not in text:
+        return text.split("\r")
+    lines = text.split("\n")
+    # Written on Windows, every line but perhaps the last ends in a carriage return; elsewhere it is a part of a name.
+    if all(line.endswith("\r") for line in lines[:-1] if line):
+        lines = [line.removesuffix("\r") for line in lines]
+    return lines
+
+
+def _meant(line: str, exists: Callable[[str], bool]) -> str | None:
+    """The name that a line means; None for a comment, or nothing at all."""
+    if exists(line):
+        return line
+    plain = stripped = line.strip(" \t\r\ufeff\u200e\u200f\u202a\u202c\xa0")
+    if not plain:
+        return None
+    if plain != line and exists(plain):
+        return plain
+    if plain.startswith("#"):
+        return None
+    if len(plain) > 2 and _QUOTES.get(plain[0]) == plain[-1]:
+        plain = plain[1:-1]
+    elif len(plain) <= 2 and plain[0] in _QUOTES and plain[-1] in _QUOTES.values():
+        return None  # quotes around nothing
+    local = re.fullmatch(r"file:(?://(?:localhost)?)?(/.*)", plain, re.IGNORECASE)
+    if local:
+        plain = _local(local[1])
+    elif plain.startswith("~"):
+        plain = filesystem.home_expanded(plain)
+    # A name that is nowhere is told as it was written, but for the blanks.
+    return plain if plain != stripped or exists(plain) or is_address(plain) else line.strip(" \t\ufeff")
+
+
+def _local(path: str) -> str:
+    """The path of a file:// address: /C:/x is a path of Windows."""
+    path = os.fsdecode(unquote(path, errors="surrogateescape").encode("utf-8", "surrogateescape"))
+    return path[1:] if re.match(r"/[A-Za-z]:", path) and os.name == "nt" else path
+
+
+def _without_roots(names: Sequence[str]) -> list[str]:
+    """The names without `.`, where find gave it with what is in it. Raises OptionError for a whole disk or folder.
+
+    Whoever means one gives it as an argument: in a list it is an accident of an encoding, an empty variable or a cut."""
+    below = any(name.startswith(("./", ".\\")) and len(name) > 2 for name in names)
+    kept = []
+    for name in names:
+        if name.strip("./\\") or not name:
+            kept.append(name)
+        elif not (below and name in (".", "./")):
+            raise OptionError(
+                f"it holds the name {name!r}, which would be a whole folder or disk: give that as an argument of its own"
+            )
+    return kept
+
+
+def _refuse_tables(text: str, lines: Sequence[str], exists: Callable[[str], bool]) -> None:
+    """Raises OptionError for what is text and no list of names."""
+    first = next((line.strip() for line in lines if line.strip()), "")
+    if not first or exists(first):
+        return
+    if first[0] in "{[" and _is_json(text, first):
+        raise OptionError("it holds JSON: give names as text, one a line (jq -r .path takes them out)")
+    if _MARKUP.match(first):
+        raise OptionError("it is a web page or XML, not a list: give names as text, one a line")
+    for mark, name in ((",", "commas"), ("\t", "tabs"), (";", "semicolons")):
+        cells = [cell.strip().strip('"').lower() for cell in next(csv.reader([first], delimiter=mark), [])]
+        if len(cells) > 1 and _COLUMNS & set(cells):
+            raise OptionError(
+                f"it is a table with {name} between its columns ({', '.join(cells)}), not a list: "
+                "keep the column of names alone, one a line, without its heading"
+            )
+
+
+def _is_json(text: str, first: str) -> bool:
+    for part in (first, text):
+        try:
+            return isinstance(json.loads(part), (dict, list))
+        except ValueError:
+            continue
+        except RecursionError:
+            return True
+    return first in ("{", "[")

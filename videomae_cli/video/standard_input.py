@@ -1,0 +1,113 @@
+"""A video that comes on standard input -> a file of this disk for as long as the program runs.
+
+Decoders go back and forth in a file, and run in processes of their own: neither can be had of a pipe. What results and errors
+speak of is `-`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+from videomae_cli.errors import NotAVideoError, OptionError, VideoFetchError
+from videomae_cli.video.content import Content
+from videomae_cli.video.discovery import FoundVideo
+
+NAME = "-"
+CHUNK_BYTES = 2**20
+# What is left free on the disk of temporary files.
+SPARE_BYTES = 256 * 2**20
+# More than two hours of the best that is on discs; VIDEOMAE_STDIN_BYTES says otherwise.
+LIMIT_BYTES = 64 * 2**30
+
+_kept: list[Path] = []
+_handled: list[int] = []
+
+
+def kept_copy(path: str) -> Path | None:
+    """The file that holds the video of standard input, where `path` means that and one came."""
+    return _kept[-1] if path == NAME and _kept else None
+
+
+def keep(head: bytes, stream: BinaryIO, content: Content) -> FoundVideo:
+    """Write what `head` began and `stream` goes on with to a temporary file. What can't be is the error of this one video.
+
+    Raises OptionError where standard input was given twice."""
+    if _kept:
+        raise OptionError("- was given twice: standard input can be read once")
+    if content.family != "video":
+        return FoundVideo(NAME, NotAVideoError(f"standard input holds {content.words}, not a video"))
+    folder = tempfile.gettempdir()
+    try:
+        limit = _limit(folder)
+        descriptor, name = tempfile.mkstemp(prefix="videomae-", suffix=content.suffix, dir=folder)
+        _kept.append(Path(name))
+        _discard_at_the_end()
+        with open(descriptor, "wb") as sink:  # noqa: PTH123 - a descriptor, not a path
+            _copy(head, stream, sink, limit)
+    except _TooLargeError as error:
+        discard(os.getpid())
+        return FoundVideo(NAME, VideoFetchError(str(error)))
+    except OSError as error:
+        discard(os.getpid())
+        reason = error.strerror or str(error)
+        words = f"can't keep the video of standard input in {folder}: {reason}; TMPDIR names another folder"
+        return FoundVideo(NAME, VideoFetchError(words))
+    except BaseException:
+        discard(os.getpid())
+        raise
+    return FoundVideo(NAME)
+
+
+def discard(process: int) -> None:
+    """Delete the file, in the process that made it: children that were forked leave it alone."""
+    if process != os.getpid():
+        return
+    while _kept:
+        with contextlib.suppress(OSError):
+            _kept.pop().unlink(missing_ok=True)
+    while _handled:
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(_handled.pop(), signal.SIG_DFL)
+
+
+def _discard_at_the_end() -> None:
+    """However the program ends, but for what no program is told of."""
+    atexit.register(discard, os.getpid())
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
+            _handled.append(number)
+
+
+class _TooLargeError(Exception):
+    """More comes than may be kept."""
+
+
+def _limit(folder: str) -> int:
+    asked = os.environ.get("VIDEOMAE_STDIN_BYTES", "")
+    most = int(asked) if asked.isascii() and asked.isdigit() else LIMIT_BYTES
+    return max(0, min(most, shutil.disk_usage(folder).free - SPARE_BYTES))
+
+
+def _copy(head: bytes, stream: BinaryIO, sink: BinaryIO, limit: int) -> None:
+    chunk, size = head, 0
+    while chunk:
+        size += len(chunk)
+        if size > limit:
+            raise _TooLargeError(
+                f"the video of standard input is larger than {limit / 2**20:,.0f} MB, which is the limit "
+                "(VIDEOMAE_STDIN_BYTES) or what is free for temporary files: save it to a file and give that"
+            )
+        sink.write(chunk)
+        chunk = stream.read(CHUNK_BYTES)
