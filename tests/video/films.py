@@ -588,7 +588,7 @@ INTACT: dict[str, Recipe] = {
     "vp9.webm": _film(count=60, codec="libvpx-vp9", options={"auto-alt-ref": "1", "lag-in-frames": "16", "g": "24"}),
     "vp9-odd.webm": _film(codec="libvpx-vp9", size=(97, 65)),
     "vp9-alpha.webm": _film(codec="libvpx-vp9", pix_fmt="yuva420p"),
-    "av1.mp4": _film(codec="libsvtav1", options={"g": "12", "preset": "12"}),
+    "av1.mp4": _film(codec="libsvtav1", options={"g": "12", "preset": "12", "crf": "20"}),
     "mpeg2.ts": _film(count=90, codec="mpeg2video", options={"bf": "2", "g": "15"}),
     "mpeg2.mpg": _film(count=90, codec="mpeg2video", options={"bf": "2", "g": "15"}),
     "mpeg2-interlaced.ts": _film(codec="mpeg2video", options=INTERLACED),

@@ -6,7 +6,7 @@ import json
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,7 +163,7 @@ def _json(window: LiveWindow, best: tuple[Prediction, ...]) -> str:
     record: dict[str, Any] = {
         "start": round(window.start, 4),
         "end": round(window.end, 4),
-        "time": datetime.fromtimestamp(window.moment, timezone.utc).isoformat(timespec="milliseconds"),
+        "time": datetime.fromtimestamp(window.moment, UTC).isoformat(timespec="milliseconds"),
         "predictions": [p.as_dict() for p in best],
         "dropped": window.dropped,
     }

@@ -130,6 +130,10 @@ class OpenCVCapture:
             return None
         return self._now()
 
+    def property(self, number: int) -> float:
+        """What OpenCV says of the file. number: one of its CAP_PROP constants."""
+        return float(self._capture.get(number))
+
     def close(self) -> None:
         self._ahead.clear()
         if self._capture is not None:

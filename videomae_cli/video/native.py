@@ -1,4 +1,4 @@
-"""Loads OpenCV and PyAV, silently and with errors that say what to install. The only place that imports them."""
+"""Loads OpenCV and PyAV, silently and with errors that say what to install, and knows what their releases differ in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
+from typing import IO, Any
 
 from videomae_cli.errors import DependencyError
 
@@ -30,7 +31,7 @@ def load_cv2() -> ModuleType:
     os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", "1000000")
     try:
         import cv2
-    except ImportError as error:
+    except Exception as error:  # a build that doesn't fit this numpy, or this system, raises nearly anything
         raise DependencyError(_explain_opencv(error)) from None
     if not _state["debug"]:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -41,14 +42,25 @@ def load_av() -> ModuleType:
     """PyAV, its ffmpeg's log switched off unless debugging."""
     try:
         import av
-    except ImportError as error:
-        raise DependencyError(f"PyAV can't be loaded ({_one_line(error)}): pip install av") from None
+    except Exception as error:  # as above
+        raise DependencyError(f"PyAV can't be loaded ({_one_line(error)}): pip install --force-reinstall av") from None
     if _state["debug"]:
         av.logging.set_level(av.logging.WARNING)
         logging.getLogger("libav").setLevel(logging.DEBUG)
     else:
         av.logging.set_level(None)
     return av
+
+
+def open_media(source: str | IO[bytes], *, options: dict[str, str], timeout: tuple[float, float] | None = None) -> Any:
+    """Open a file, by name or as an open one, or an address for reading with PyAV. Metadata in another encoding than UTF-8 is no error.
+
+    timeout: seconds for opening and for each read. Raises av.FFmpegError, ValueError or UnicodeError.
+    """
+    av = load_av()
+    # PyAV 18 has to be told; 19 replaces such bytes by itself and doesn't know the argument.
+    told = {"metadata_errors": "replace"} if hasattr(av.container.InputContainer, "metadata_errors") else {}
+    return av.open(source, options=options, timeout=timeout, **told)
 
 
 def native_path(path: str) -> str:
@@ -70,14 +82,14 @@ def _link_folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="videomae-")
 
 
-def _explain_opencv(error: ImportError) -> str:
+def _explain_opencv(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
-        return "OpenCV is not installed: pip install opencv-python-headless"
+        return "OpenCV is not installed: pip install --force-reinstall --no-deps opencv-python-headless"
     return (
         f"OpenCV can't be loaded ({_one_line(error)}); the variant without windows needs no system libraries: "
-        "pip uninstall opencv-python && pip install opencv-python-headless"
+        "pip uninstall -y opencv-python && pip install --force-reinstall --no-deps opencv-python-headless"
     )
 
 
-def _one_line(error: ImportError) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())

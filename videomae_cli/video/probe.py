@@ -18,7 +18,7 @@ from typing import Any
 
 from videomae_cli.errors import NotAVideoError
 from videomae_cli.video.bitstream import BitstreamCheck
-from videomae_cli.video.native import load_av, native_path
+from videomae_cli.video.native import load_av, native_path, open_media
 from videomae_cli.video.orientation import Orientation
 from videomae_cli.video.structure import is_whole
 from videomae_cli.video.transport import is_intact
@@ -42,6 +42,10 @@ _INDEXED_CONTAINERS = ("mov", "matroska")
 # ffmpeg's AVFieldOrder: unknown, progressive.
 _PROGRESSIVE = (0, 1)
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+
+
+class NoDecoderError(NotAVideoError):
+    """The FFmpeg inside PyAV has no decoder for the stream; OpenCV brings another FFmpeg, which may."""
 
 
 @dataclass(frozen=True)
@@ -135,10 +139,8 @@ def open_container(path: str) -> Any:
     """Open a file with PyAV: as a plain file of a format that reads no other file."""
     av = load_av()
     try:
-        return av.open(
-            native_path(path),
-            options={"protocol_whitelist": "file", "format_whitelist": _allowed_formats()},
-            metadata_errors="replace",
+        return open_media(
+            native_path(path), options={"protocol_whitelist": "file", "format_whitelist": _allowed_formats()}
         )
     except (av.FFmpegError, ValueError, UnicodeError) as error:
         raise NotAVideoError(f"{path!r} holds no video that can be read ({_reason(path, error)})") from None
@@ -271,7 +273,7 @@ def _choose_stream(container: Any, path: str) -> Any:
     covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
     moving = [stream for stream in streams if not stream.disposition & covers]
     if moving and moving[0].codec_context is None:
-        raise NotAVideoError(f"{path!r} holds video in a format that nothing here decodes, or is damaged")
+        raise NoDecoderError(f"{path!r} holds video in a format that nothing here decodes, or is damaged")
     if not moving:
         raise NotAVideoError(f"{path!r} holds no video, only {_kinds(container) or 'a picture'} and a cover picture")
     return moving[0]
@@ -295,8 +297,8 @@ def _why_not_opencv(container: Any, stream: Any, frame: Any) -> str | None:
 
 
 def _pixel_aspect(value: Fraction | None) -> Fraction:
-    # Beyond this the header is nonsense.
-    return value if value and Fraction(1, 5) <= value <= 5 else Fraction(1)
+    # Beyond this the header is nonsense. PyAV 19 has a fraction of its own, and one over 0 for none.
+    return Fraction(value.numerator, value.denominator) if value and Fraction(1, 5) <= value <= 5 else Fraction(1)
 
 
 def _sane_rate(rate: float, index: PacketIndex) -> float:

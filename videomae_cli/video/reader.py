@@ -20,12 +20,13 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli.errors import DecodeError
+from videomae_cli.errors import DecodeError, VideoError, VideoMAEError
 from videomae_cli.video.captures import Capture, OpeningAhead, PyAVCapture
 from videomae_cli.video.cursor import IndexedCursor, IndexMismatchError, WalkingCursor, straighten
 from videomae_cli.video.discovery import check_regular_file
 from videomae_cli.video.native import load_cv2
-from videomae_cli.video.probe import Probe, probe_video
+from videomae_cli.video.probe import NoDecoderError, Probe, probe_video
+from videomae_cli.video.unprobed import probe_with_opencv
 from videomae_cli.video.webp import WebPCapture, is_animated_webp, probe_webp
 
 Frame = npt.NDArray[np.uint8]
@@ -36,6 +37,7 @@ _TWIN_CHECKS = 2
 _TWIN_DIFFERENCE = 12.0
 # Ends as headers have them are rounded.
 _SPARE_FRAMES = 1.5
+_UNPROBED_NOTE = "decoded by OpenCV alone, which may show interlaced and HDR video wrongly ({why})"
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class VideoReader:
         self._capture: Capture | None = None
         self._twin_checks = _TWIN_CHECKS
         self._reason: str | None = None
+        self._unprobed: str | None = None
         if is_animated_webp(path):
             if decoder == "pyav":
                 raise DecodeError("PyAV does not decode animated WebP")
@@ -85,8 +88,31 @@ class VideoReader:
         try:
             self._probe = probe_video(path, partial(ahead.start, path) if decoder != "pyav" else None)
             self._open(decoder, ahead)
+        except (VideoError, MemoryError) as error:
+            if decoder == "pyav" or not isinstance(error, NoDecoderError):
+                raise
+            self._open_unprobed(path, error, ahead)
+        except Exception as error:
+            # A PyAV that is missing, broken or of another mind than the known releases must not cost the file.
+            if decoder == "pyav":
+                raise
+            self._open_unprobed(path, error, ahead)
         finally:
             ahead.close()
+
+    def _open_unprobed(self, path: str, error: Exception, ahead: OpeningAhead) -> None:
+        """Go on with OpenCV alone, after PyAV's `error`, which is raised after all where OpenCV can't either."""
+        ahead.close()
+        self._twin_checks, self._reason = 0, None
+        why = str(error) if isinstance(error, VideoMAEError) else f"{type(error).__name__}: {error}"
+        try:
+            self._probe = probe_with_opencv(path)
+            self._start(ahead.take)
+        except DecodeError:
+            if isinstance(error, VideoMAEError):
+                raise error from None
+            raise DecodeError(f"can't read {path!r}: PyAV failed ({why}), and OpenCV can't open it") from None
+        self._unprobed = _UNPROBED_NOTE.format(why=" ".join(why.split()))
 
     def _open(self, decoder: str | None, ahead: OpeningAhead) -> None:
         self._reason = self._probe.avoid_opencv if decoder is None else None
@@ -140,7 +166,7 @@ class VideoReader:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know about this file."""
-        return (*self._notes, *self._missing())
+        return (*((self._unprobed,) if self._unprobed else ()), *self._notes, *self._missing())
 
     def timestamps(self, indices: Sequence[int]) -> list[float]:
         """Seconds of these frames after the first frame of the file."""
@@ -289,7 +315,7 @@ class VideoReader:
                 if index >= other.num_frames:
                     return
                 truth = other._frame(index)
-        except DecodeError:
+        except Exception:  # whatever keeps PyAV from answering, OpenCV's picture stands
             return
         mine = self._upright(frame)
         same_size = truth.shape == mine.shape

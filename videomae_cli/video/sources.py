@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import DecodeError, NotAVideoError, VideoNotFoundError
-from videomae_cli.video.native import load_av, load_cv2
+from videomae_cli.video.native import load_av, load_cv2, open_media
 from videomae_cli.video.orientation import Orientation
 from videomae_cli.video.recordings import MOST_BYTES, UnseekableError, look
 
@@ -83,8 +83,7 @@ class AddressSource:
         # An open file rather than its name: what it holds must not name other files of this machine.
         self._copy = copy.open("rb") if copy is not None else None
         try:
-            source = self._copy or address
-            self._container = self._av.open(source, options=options, timeout=limits, metadata_errors="replace")
+            self._container = open_media(self._copy or address, options=options, timeout=limits)
         except (self._av.FFmpegError, ValueError, UnicodeError) as error:
             self._refuse_unseekable(timeout)
             raise VideoNotFoundError(f"can't open {self._name}: {self._reason(error)}") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -39,7 +39,7 @@ def eaf(record: Record, folder: Path | None = None) -> str:
         "ANNOTATION_DOCUMENT",
         {
             "AUTHOR": "videomae",
-            "DATE": datetime.now(timezone.utc).replace(microsecond=0).isoformat(),
+            "DATE": datetime.now(UTC).replace(microsecond=0).isoformat(),
             "FORMAT": "3.0",
             "VERSION": "3.0",
             "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance",

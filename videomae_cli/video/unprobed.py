@@ -1,0 +1,83 @@
+"""What OpenCV alone says of a file that PyAV can't look into: PyAV is missing, broken, or of a release that isn't known.
+
+There is no index then, so the reader counts frames from the first. Interlaced and HDR pictures go unnoticed, hence the
+warning that the reader attaches to such a file.
+"""
+
+from __future__ import annotations
+
+from array import array
+from fractions import Fraction
+from pathlib import Path
+
+from videomae_cli.errors import DecodeError
+from videomae_cli.video.captures import OpenCVCapture
+from videomae_cli.video.native import load_cv2
+from videomae_cli.video.orientation import Orientation
+from videomae_cli.video.probe import PacketIndex, Probe
+
+# First bytes, after so many others, of formats that hold their pictures themselves. ffmpeg would also open lists of
+# other files (concat, HLS), which a file from outside must not make it do.
+_SIGNATURES = (
+    *((4, kind) for kind in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
+    *((0, head) for head in (b"\x1aE\xdf\xa3", b"FLV\1", b"\x30\x26\xb2\x75", b"OggS", b"GIF8")),
+    *((0, head) for head in (b"\0\0\1", b"\0\0\0\1", b"\x06\x0e\x2b\x34", b"YUV4MPEG2")),
+    *((8, kind) for kind in (b"AVI ", b"AVIX")),
+)
+_TURNS = {
+    90: Orientation(transposed=True, reversed_x=True),
+    180: Orientation(reversed_x=True, reversed_y=True),
+    270: Orientation(transposed=True, reversed_y=True),
+}
+_THREADS = 2
+
+
+def probe_with_opencv(path: str) -> Probe:
+    """Describe the first video stream by what its header promises. Raises DecodeError where OpenCV can't open it."""
+    with Path(path).open("rb") as file:
+        if not _holds_its_pictures(file.read(512)):
+            raise DecodeError(f"{path!r} is in no format that OpenCV is given by itself")
+    cv2 = load_cv2()
+    capture = OpenCVCapture(path, _THREADS)
+    try:
+        width, height, rate, count, turn, across, up, fourcc = (
+            capture.property(name)
+            for name in (
+                *(cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT),
+                *(cv2.CAP_PROP_ORIENTATION_META, cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN, cv2.CAP_PROP_FOURCC),
+            )
+        )
+    finally:
+        capture.close()
+    fps = rate if 0 < rate <= 1000 else 25.0
+    aspect = Fraction(int(across), int(up)) if across > 0 and up > 0 else Fraction(1)
+    return Probe(
+        path=path,
+        stream=0,
+        codec=int(fourcc).to_bytes(4, "little", signed=fourcc < 0).decode("latin-1").strip("\0 ").lower(),
+        width=int(width),
+        height=int(height),
+        fps=fps,
+        declared=0,  # often a guess from the duration
+        duration=count / fps if 0 < count < 2**40 else 0.0,
+        orientation=_TURNS.get(int(turn) % 360, Orientation()),
+        pixel_aspect=aspect if Fraction(1, 5) <= aspect <= 5 else Fraction(1),
+        start_time=0.0,
+        avoid_opencv=None,
+        index=PacketIndex(
+            times=array("d"),
+            keys=array("q"),
+            packets=0,
+            reliable=False,
+            whole=False,
+            complete=False,
+            seekable=False,
+            counted=False,
+        ),
+    )
+
+
+def _holds_its_pictures(head: bytes) -> bool:
+    if any(head[at : at + 1] == b"\x47" == head[at + step : at + step + 1] for at, step in ((0, 188), (4, 192))):
+        return True  # MPEG-TS, and as a Blu-ray or camcorder has it
+    return any(head.startswith(signature, at) for at, signature in _SIGNATURES)
