@@ -60,6 +60,7 @@ def probe_with_opencv(path: str) -> Probe:
         fps=fps,
         declared=0,  # often a guess from the duration
         duration=count / fps if 0 < count < 2**40 else 0.0,
+        ends_stated=False,
         orientation=_TURNS.get(int(turn) % 360, Orientation()),
         pixel_aspect=aspect if Fraction(1, 5) <= aspect <= 5 else Fraction(1),
         start_time=0.0,
@@ -68,8 +69,10 @@ def probe_with_opencv(path: str) -> Probe:
             times=array("d"),
             keys=array("q"),
             packets=0,
+            decodable=0,
             reliable=False,
             whole=False,
+            torn=False,
             complete=False,
             seekable=False,
             counted=False,
