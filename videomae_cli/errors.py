@@ -15,6 +15,14 @@ class VideoMAEError(Exception):
     kind: ClassVar[str] = "error"
 
 
+def _rebuilt(kind: type[VideoMAEError], arguments: tuple[object, ...], fields: dict[str, object]) -> VideoMAEError:
+    """Unpickle an error whose constructor takes more than its message."""
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(fields)
+    return error
+
+
 class OptionError(VideoMAEError):
     """An option or an argument that can't be right whatever the files hold (CLI exit code 2)."""
 
@@ -46,6 +54,20 @@ class ModelNotFoundError(VideoMAEError):
     """A model name that is neither bundled, nor on disk, nor reachable on the hub."""
 
     kind = "model_not_found"
+
+
+class ModelOfflineError(ModelNotFoundError):
+    """A model of the hub that is not on this disk while the hub can't be asked for it.
+
+    hub_id: which one; revisions: of it that are on this disk.
+    """
+
+    def __init__(self, reason: str, *, hub_id: str, revisions: tuple[str, ...] = ()) -> None:
+        super().__init__(reason)
+        self.hub_id, self.revisions = hub_id, revisions
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuilt, (type(self), self.args, vars(self))
 
 
 class DownloadError(VideoMAEError):

@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 import threading
-import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -56,6 +55,9 @@ class Fault:
     stall_after: int | None = None  # bytes of the body, then silence for `stall` seconds
     stall: float = 0.0
     wrong_byte: bool = False
+    body: bytes | None = None  # in the place of the answer
+    too_long: int = 0  # bytes more than the repository has, announced like the others
+    drip: float = 0.0  # seconds between the bytes of the answer, headers and all
 
 
 class LocalHub:
@@ -66,6 +68,7 @@ class LocalHub:
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.lock = threading.Lock()
+        self.closing = threading.Event()
         handler = type("Handler", (_Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
@@ -74,6 +77,7 @@ class LocalHub:
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def close(self) -> None:
+        self.closing.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -132,6 +136,12 @@ class _Handler(BaseHTTPRequestHandler):
         with self.hub.lock:
             self.hub.requests.append((self.command, path, {k.lower(): v for k, v in self.headers.items()}))
         self.fault = self.hub.take_fault(self.command, path)
+        if self.fault and self.fault.drip:
+            self._drip(self.fault.drip)
+            return
+        if self.fault and self.fault.body is not None:
+            self._send(200, self.fault.body, self.fault.headers)
+            return
         if self.fault and self.fault.status:
             self._send(self.fault.status, b"{}", self.fault.headers)
             return
@@ -145,6 +155,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._resolve(found[1], found[2], found[3])
         else:
             self._error(404, "RepoNotFound")
+
+    def _drip(self, pause: float) -> None:
+        """Begin an answer and never come to its end."""
+        self.close_connection = True
+        try:
+            while not self.hub.closing.wait(pause):
+                self.wfile.write(b"H")
+                self.wfile.flush()
+        except OSError:
+            return  # the client has gone
 
     def _repository(self, hub_id: str, revision: str | None, *, content: bool) -> tuple[str, dict[str, bytes]] | None:
         repository = self.hub.repositories.get(hub_id)
@@ -229,6 +249,8 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.fault
         if fault and fault.wrong_byte:
             body = body[:-1] + bytes([body[-1] ^ 1])
+        if fault and fault.too_long:
+            body += b"x" * fault.too_long
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -245,7 +267,7 @@ class _Handler(BaseHTTPRequestHandler):
             elif fault and fault.stall_after is not None:
                 self.wfile.write(body[: fault.stall_after])
                 self.wfile.flush()
-                time.sleep(fault.stall)
+                self.hub.closing.wait(fault.stall)
                 self.wfile.write(body[fault.stall_after :])
             else:
                 self.wfile.write(body)

@@ -15,7 +15,15 @@ from hubserver import LocalHub
 
 HUB_ID = "MCG-NJU/videomae-base-finetuned-kinetics"
 CONFIG = json.dumps({"model_type": "videomae", "id2label": {"0": "abseiling", "1": "zumba"}}).encode()
-WEIGHTS = random.Random(0).randbytes(3_500_000)
+
+
+def weights(size: int, seed: int = 0) -> bytes:
+    """A safetensors file of `size` bytes."""
+    header = json.dumps({"w": {"dtype": "U8", "shape": [size - 108], "data_offsets": [0, size - 108]}})
+    return (100).to_bytes(8, "little") + header.ljust(100).encode() + random.Random(seed).randbytes(size - 108)
+
+
+WEIGHTS = weights(3_500_000)
 FILES = {
     "README.md": b"# a card",
     "config.json": CONFIG,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from hubserver import LocalHub, sha256
-from onhub import FILES, HUB_ID, NEEDED, WEIGHTS, Command
+from onhub import FILES, HUB_ID, NEEDED, WEIGHTS, Command, weights
 
 from videomae_cli.errors import ModelNotFoundError
 from videomae_cli.hub import fetch_snapshot, resolve
@@ -103,7 +103,7 @@ def test_one_kind_of_weights(names: list[str], chosen: list[str]) -> None:
 
 
 def test_shards(videomae: Command, hub: LocalHub, cache: Path) -> None:
-    parts = {f"model-0000{n}-of-00002.safetensors": WEIGHTS[n::2] for n in (1, 2)}
+    parts = {f"model-0000{n}-of-00002.safetensors": weights(1_750_000, n) for n in (1, 2)}
     index = json.dumps({"weight_map": dict(zip("ab", parts, strict=True))}).encode()
     hub.repositories.clear()
     hub.add("who/shards", {"config.json": FILES["config.json"], "model.safetensors.index.json": index, **parts})
@@ -121,7 +121,7 @@ def test_shards(videomae: Command, hub: LocalHub, cache: Path) -> None:
 
 def test_revision(videomae: Command, hub: LocalHub, cache: Path) -> None:
     first = hub.repositories[HUB_ID].main
-    second = hub.add(HUB_ID, FILES | {"model.safetensors": WEIGHTS[:-1]}).main
+    second = hub.add(HUB_ID, FILES | {"model.safetensors": weights(3_499_999)}).main
     done = videomae("download", HUB_ID, "--revision", first)
     assert Path(done.out.strip()).name == first
     assert Path(videomae("download", HUB_ID).out.strip()).name == second
@@ -257,7 +257,7 @@ def test_a_hub_that_lacks_what_its_index_names(videomae: Command, hub: LocalHub)
     files = {
         "config.json": b"{}",
         "model.safetensors.index.json": index.encode(),
-        "model-00001-of-00002.safetensors": b"1",
+        "model-00001-of-00002.safetensors": weights(1000),
     }
     hub.add("who/half", files)
     done = videomae("download", "who/half")

@@ -46,8 +46,9 @@ def test_settings_come_from_the_environment_and_offline_is_for_ever(hub: LocalHu
     other = process("download", "large-kinetics", env=gone | {"HF_HUB_OFFLINE": "1"}, program=BLOCK_NETWORK)
     assert (other.code, other.err) == (
         1,
-        "videomae: MCG-NJU/videomae-large-finetuned-kinetics is not on this disk and HF_HUB_OFFLINE is set: run "
-        "`videomae download MCG-NJU/videomae-large-finetuned-kinetics` first; `--model camera-motion` needs no download\n",
+        "videomae: MCG-NJU/videomae-large-finetuned-kinetics is not on this disk and HF_HUB_OFFLINE is set (unset it to ask "
+        "the hub); where there is a network, `videomae download MCG-NJU/videomae-large-finetuned-kinetics --to DIR` makes a "
+        "folder to import here: `videomae download --from-dir DIR`\n",
     )
     assert hub.requests == []
 

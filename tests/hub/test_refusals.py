@@ -81,7 +81,10 @@ def test_a_file_that_is_gone(videomae: Command, hub: LocalHub) -> None:
 
 def test_a_server_that_is_no_hub(videomae: Command, hub: LocalHub) -> None:
     hub.fail("/config.json", method="HEAD", status=200)
-    assert "does not answer as the hub does: check HF_ENDPOINT" in refusal(videomae, HUB_ID)
+    words = (
+        "127.0.0.1:{hub.port} does not answer as the hub does (no tag for config.json): check HF_ENDPOINT and the proxy"
+    )
+    assert words.format(hub=hub) in refusal(videomae, HUB_ID)
 
 
 def test_nobody_there(videomae: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +97,8 @@ def test_nobody_there(videomae: Command, monkeypatch: pytest.MonkeyPatch) -> Non
     line = refusal(videomae, HUB_ID)
     assert line.startswith(f"videomae: {HUB_ID} is not on this disk and the hub can't be reached (")
     assert line.endswith(
-        f"run `videomae download {HUB_ID}` where there is a network; `--model camera-motion` needs no download"
+        f"where there is a network, `videomae download {HUB_ID} --to DIR` makes a folder to import here: "
+        "`videomae download --from-dir DIR`"
     )
 
 

@@ -32,8 +32,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except VideoMAEError as error:
-            console.trace()
-            console.error(str(error))
+            console.failure(error)
             raise typer.Exit(2 if isinstance(error, OptionError) else 1) from None
         except KeyboardInterrupt as interruption:
             console.trace()

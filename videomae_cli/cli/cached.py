@@ -34,6 +34,12 @@ def list_cached(format: str) -> None:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif rows:
         _print(rows)
+        for row in rows:
+            if row["state"] != "ready":
+                console.note(
+                    f"{row['hub_id']} is incomplete: `videomae download {row['hub_id']}` brings what is missing, "
+                    f"`videomae models remove {row['hub_id']}` removes it"
+                )
     else:
         console.note("no VideoMAE model is in the cache: `videomae download` brings one")
 
@@ -51,8 +57,7 @@ def remove(names: list[str]) -> None:
                 raise OptionError(f"{name} ships with videomae and can't be removed")
             freed = remove_model(name)
         except VideoMAEError as error:
-            console.trace()
-            console.error(str(error))
+            console.failure(error)
             failed = True
             continue
         entry = find_entry(name)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from videomae_cli.errors import ModelOfflineError, VideoMAEError
+
 
 @dataclass
 class Loudness:
@@ -20,6 +22,7 @@ class Loudness:
     debug: bool = False
     quiet: bool = False
     print_line: Callable[[str], None] | None = None
+    command: str = ""
     options: frozenset[str] = frozenset()
 
 
@@ -32,6 +35,8 @@ _OVERRIDES = {
     "num_frames": "--frames",
     "labels": "--labels",
 }
+# Commands whose usual model is one without labels.
+_ON_ENCODERS = {"reconstruct", "finetune", "pretrain"}
 _OVERRIDE = re.compile(rf"\b({'|'.join(_OVERRIDES)})=(\w+) settles it")
 
 loudness = Loudness()
@@ -53,7 +58,26 @@ def configure(*, debug: bool, quiet: bool) -> None:
 def set_options(command: str, taken: Iterable[str]) -> None:
     """Remember what the command at hand takes, so that messages name only that."""
     new_model = {"--image-size", "--frames", "--labels"} if command in ("pretrain", "finetune") else set()
-    loudness.options = frozenset(taken) - new_model
+    loudness.command, loudness.options = command, frozenset(taken) - new_model
+
+
+def failure(problem: VideoMAEError) -> None:
+    """A line about an error, with the way on where the command at hand has one; the traceback with `--debug`."""
+    trace()
+    error(f"{problem}{_way_on(problem) if isinstance(problem, ModelOfflineError) else ''}")
+
+
+def _way_on(problem: ModelOfflineError) -> str:
+    """What helps on a machine that can't reach the hub, in the words of the command at hand."""
+    fetch = f"; where there is a network, `videomae download {problem.hub_id} --to DIR` makes a folder"
+    if loudness.command == "download":
+        return f"{fetch} to import here: `videomae download --from-dir DIR`"
+    if problem.revisions and "--revision" in loudness.options:
+        return f"; on this disk: {', '.join(f'--revision {revision}' for revision in problem.revisions)}"
+    option = next((name for name in ("--model", "--init") if name in loudness.options), "")
+    place = f"{option} " if option else f"videomae {loudness.command} "
+    bundled = "camera-motion-mae" if loudness.command in _ON_ENCODERS else "camera-motion"
+    return f"{fetch} to use here ({place}DIR); {place}{bundled} needs no download"
 
 
 def in_options(text: str) -> str:

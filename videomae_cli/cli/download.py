@@ -91,8 +91,7 @@ def _each(names: list[str], work: Callable[[str], None]) -> None:
         try:
             work(name)
         except VideoMAEError as error:
-            console.trace()
-            console.error(str(error))
+            console.failure(error)
             failed = True
     if failed:
         raise typer.Exit(1)

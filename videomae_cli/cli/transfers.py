@@ -40,6 +40,10 @@ class _Shown(DownloadListener):
         self._estimators: dict[TaskID, Estimator] = {}
         self._told: set[str] = set()
 
+    def asking(self, hub_id: str) -> None:
+        if console.is_terminal(sys.stderr):
+            console.note(f"asking the hub about {hub_id} ...")
+
     def note(self, text: str) -> None:
         console.note(text)
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from videomae_cli.errors import DownloadError, ModelNotFoundError, VideoMAEError
 from videomae_cli.hub import layout
-from videomae_cli.hub.failures import explain, no_space, not_here
+from videomae_cli.hub.failures import explain, no_hub, no_space, not_here
 from videomae_cli.hub.records import FileFacts, Record, damage, read_record, write_record
 from videomae_cli.hub.registry import REGISTRY, RegistryEntry, find_entry
-from videomae_cli.hub.transfer import DownloadListener, fetch_file, huggingface_hub_quiet, patiently
+from videomae_cli.hub.transfer import TRY_SECONDS, DownloadListener, fetch_file, huggingface_hub_quiet, patiently
 
 # One kind of weights: the first of which a repository has any.
 _WEIGHTS = (
@@ -45,16 +45,13 @@ def fetch_snapshot(
     if cached is not None:
         return cached
     if offline or constants.HF_HUB_OFFLINE:
-        others = ", ".join(f"--revision {path.name}" for path in layout.whole_snapshots(hub_id))
-        raise not_here(hub_id, why=None if offline else "HF_HUB_OFFLINE is set", others=others)
+        revisions = tuple(path.name for path in layout.whole_snapshots(hub_id))
+        raise not_here(hub_id, offline=not offline, revisions=revisions)
     try:
         with huggingface_hub_quiet():
             return _fetch(hub_id, revision, file, force, listener or DownloadListener())
     except Exception as error:  # huggingface_hub raises its own, its HTTP library's and the system's kinds
-        told = explain(error, hub_id, revision)
-        if told is None:
-            raise
-        raise told from error
+        raise explain(error, hub_id, revision) from error
 
 
 def is_cached(entry: RegistryEntry) -> bool:
@@ -63,6 +60,7 @@ def is_cached(entry: RegistryEntry) -> bool:
 
 
 def _fetch(hub_id: str, revision: str | None, file: str | None, force: bool, listener: DownloadListener) -> Path:
+    listener.asking(hub_id)
     record = _look_up(hub_id, revision, file)
     snapshot = layout.model_folder(hub_id) / "snapshots" / record.revision
     if not layout.record_path(snapshot).parent.is_dir():
@@ -77,6 +75,9 @@ def _fetch(hub_id: str, revision: str | None, file: str | None, force: bool, lis
         kept = tuple(facts for facts in older.files if facts.name not in names)
         record = Record(record.hub_id, record.revision, record.licence, kept + record.files)
     write_record(layout.record_path(snapshot), record)
+    for facts in record.files:
+        if layout.is_cut_off(snapshot / facts.name):
+            raise DownloadError(f"{facts.name} of {hub_id} is damaged on the hub: it ends before it says that it does")
     if not layout.is_whole(snapshot, file):
         raise DownloadError(f"{hub_id} is incomplete on the hub: its index names weights that it does not hold")
     # Last of all: a branch never stands for a snapshot that is not whole.
@@ -88,7 +89,7 @@ def _look_up(hub_id: str, revision: str | None, file: str | None) -> Record:
     """What the hub has: the commit, the licence, and the wanted files with their sizes and hashes."""
     from huggingface_hub import HfApi
 
-    info = patiently(lambda: HfApi().model_info(hub_id, revision=revision, files_metadata=True))
+    info = patiently(lambda: HfApi().model_info(hub_id, revision=revision, files_metadata=True, timeout=TRY_SECONDS))
     listing = {sibling.rfilename: sibling for sibling in info.siblings or []}
     names = [file] if file else wanted(list(listing))
     if not layout.COMMIT.fullmatch(info.sha or "") or not names or any(name not in listing for name in names):
@@ -131,10 +132,14 @@ def write_ref(hub_id: str, revision: str | None, commit: str) -> None:
 
 
 def _facts(sibling: Any) -> FileFacts:
+    """What the hub says of a file. Raises DownloadError for what no hub says."""
     lfs = sibling.lfs
-    if lfs:
-        return FileFacts(sibling.rfilename, lfs.size, lfs.sha256)
-    return FileFacts(sibling.rfilename, sibling.size, sibling.blob_id)
+    size, digest = (lfs.size, lfs.sha256) if lfs else (sibling.size, sibling.blob_id)
+    if not isinstance(size, int | None) or isinstance(size, bool) or (size or 0) < 0:
+        raise no_hub(f"a size of {size!r:.40}")
+    if not isinstance(digest, str | None):
+        raise no_hub(f"a digest of {digest!r:.40}")
+    return FileFacts(sibling.rfilename, size, digest)
 
 
 def _check_space(hub_id: str, missing: list[FileFacts]) -> None:

@@ -6,23 +6,36 @@ huggingface_hub moved from requests to httpx to httpx2, so connection errors are
 from __future__ import annotations
 
 import errno
+import logging
 import os
+from urllib.parse import urlsplit
 
-from videomae_cli.errors import DownloadError, ModelNotFoundError, VideoMAEError
+from videomae_cli.errors import DownloadError, ModelNotFoundError, ModelOfflineError, VideoMAEError
 
-NO_DOWNLOAD = "`--model camera-motion` needs no download"
 _HTTP_LIBRARIES = {"requests", "urllib3", "httpx", "httpx2", "httpcore", "httpcore2", "h11", "ssl", "socket"}
+log = logging.getLogger(__name__)
+
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+# What HTTP libraries raise before they send anything.
+_UNUSABLE = {
+    "UnsupportedProtocol",
+    "LocalProtocolError",
+    "InvalidURL",
+    "InvalidSchema",
+    "MissingSchema",
+    "InvalidHeader",
+}
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def explain(error: Exception, hub_id: str, revision: str | None) -> VideoMAEError | None:
-    """The error to raise instead, or None for what is no failure of the hub, the network or the disk."""
+def explain(error: Exception, hub_id: str, revision: str | None) -> VideoMAEError:
+    """The error to raise in the place of what huggingface_hub, its HTTP library or the system raised."""
     from huggingface_hub import errors
 
     if isinstance(error, VideoMAEError):
         return error
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return not_here(hub_id, why="HF_HUB_OFFLINE is set")
+        return not_here(hub_id, offline=True)
     if isinstance(error, errors.HFValidationError):
         return ModelNotFoundError(f"{hub_id!r} is not a valid hub id (OWNER/NAME)")
     if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
@@ -30,21 +43,41 @@ def explain(error: Exception, hub_id: str, revision: str | None) -> VideoMAEErro
     response = getattr(error, "response", None)
     if isinstance(error, errors.HfHubHTTPError) and response is not None:
         return _refused(error, response.status_code, hub_id, revision)
+    if type(error).__name__ in _UNUSABLE:
+        return DownloadError(f"HF_ENDPOINT, a proxy or HF_TOKEN can't be right: {_reason(error)}")
     if is_network(error):
-        return ModelNotFoundError(
-            f"{hub_id} is not on this disk and the hub can't be reached ({_reason(error)}): run `videomae download "
-            f"{hub_id}` where there is a network; {NO_DOWNLOAD}"
+        return ModelOfflineError(
+            f"{hub_id} is not on this disk and the hub can't be reached ({_reason(error)}{_through()})", hub_id=hub_id
         )
     if isinstance(error, OSError):
         return disk_failure(error, hub_id)
-    return None
+    # What huggingface_hub, its HTTP library or a parser of JSON stumbles over in an answer that is none of the hub's.
+    log.debug("%s from the answer of the hub", type(error).__name__, exc_info=error)
+    return no_hub(f"{type(error).__name__}: {_reason(error)}")
 
 
-def not_here(hub_id: str, *, why: str | None = None, others: str | None = None) -> ModelNotFoundError:
-    """For a model that is not on this disk where the network may not be asked."""
-    because = f" and {why}" if why else ""
-    hint = f"; on this disk: {others}" if others else f"; {NO_DOWNLOAD}"
-    return ModelNotFoundError(f"{hub_id} is not on this disk{because}: run `videomae download {hub_id}` first{hint}")
+def not_here(hub_id: str, *, offline: bool, revisions: tuple[str, ...] = ()) -> ModelOfflineError:
+    """For a model that is not on this disk where the network may not be asked. offline: HF_HUB_OFFLINE says so."""
+    because = " and HF_HUB_OFFLINE is set (unset it to ask the hub)" if offline else ""
+    return ModelOfflineError(f"{hub_id} is not on this disk{because}", hub_id=hub_id, revisions=revisions)
+
+
+def no_hub(what: str) -> DownloadError:
+    """For a server whose answers are not the hub's: a login page, another program, a proxy's own words."""
+    from huggingface_hub import constants
+
+    where = urlsplit(constants.ENDPOINT).netloc or constants.ENDPOINT
+    return DownloadError(f"{where} does not answer as the hub does ({what}): check HF_ENDPOINT and the proxy")
+
+
+def _through() -> str:
+    """What lies between here and the hub, where somebody has set that."""
+    from huggingface_hub import constants
+
+    places = [name for name in _PROXIES if os.environ.get(name)]
+    if urlsplit(constants.ENDPOINT).netloc != "huggingface.co":
+        places.insert(0, f"HF_ENDPOINT {constants.ENDPOINT}")
+    return f"; by way of {' and '.join(places)}" if places else ""
 
 
 def no_space(hub_id: str, wanted: int | None = None) -> DownloadError:
@@ -85,6 +118,8 @@ def _refused(error: Exception, status: int, hub_id: str, revision: str | None) -
         return DownloadError(
             f"the hub refused access to {hub_id} ({status}): check that HF_TOKEN is valid and may read it"
         )
+    if status == 407:
+        return DownloadError("the proxy wants a name and a password (407): HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT")
     if status == 429:
         return DownloadError(
             "the hub asks for fewer requests (429): run the command again in some minutes, or set HF_TOKEN"

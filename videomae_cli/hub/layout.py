@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from pathlib import Path
 
 from videomae_cli.hub.records import FileFacts, Record, damage, read_record
@@ -23,6 +24,7 @@ CONFIG_FILES = (
     "processor_config.json",
     "video_preprocessor_config.json",
 )
+_LONGEST_HEADER = 100_000_000  # as safetensors itself has it
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 
@@ -73,15 +75,53 @@ def whole_snapshots(hub_id: str) -> list[Path]:
 
 
 def is_whole(snapshot: Path, file: str | None = None) -> bool:
-    """Whether a snapshot holds a configuration and weights, or `file`, each of the size its record says."""
+    """Whether a snapshot holds a configuration and weights, or `file`, each of the size its record and its header say."""
     names = [file] if file else weight_files(snapshot)
-    if not names or not (file or (snapshot / "config.json").is_file()):
+    if not names or not (file or _holds_object(snapshot / "config.json")):
         return False
     record = read_record(record_path(snapshot))
     sizes = {facts.name: facts for facts in record.files} if record else {}
     return all(
-        damage(snapshot / name, sizes.get(name, FileFacts(name, None, None)), deep=False) is None for name in names
+        damage(snapshot / name, sizes.get(name, FileFacts(name, None, None)), deep=False) is None
+        and not is_cut_off(snapshot / name)
+        for name in names
     )
+
+
+def is_cut_off(weights: Path) -> bool:
+    """Whether a file of weights ends before its own header, or the directory at the end of a zip, says that it does."""
+    try:
+        if weights.suffix == ".safetensors":
+            return weights.stat().st_size != _announced_size(weights)
+        if weights.suffix in (".bin", ".pth", ".pt"):
+            with weights.open("rb") as file:
+                start = file.read(2)
+            # PyTorch's files are zips since 1.6, and before that pickles, which say nothing of their length.
+            return not start or (start == b"PK" and not zipfile.is_zipfile(weights))
+    except (OSError, ValueError):
+        return True
+    return False
+
+
+def _announced_size(weights: Path) -> int:
+    """The bytes that a safetensors file should have. Raises ValueError where it has no such header."""
+    with weights.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 0 < length <= _LONGEST_HEADER:
+            raise ValueError("no header")
+        header = json.loads(file.read(length))
+    try:
+        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+    except (AttributeError, KeyError, IndexError, TypeError):
+        raise ValueError("no header of tensors") from None
+    return 8 + length + max(ends, default=0)
+
+
+def _holds_object(file: Path) -> bool:
+    try:
+        return isinstance(json.loads(file.read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError):
+        return False
 
 
 def weight_files(snapshot: Path) -> list[str]:

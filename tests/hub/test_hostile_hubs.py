@@ -1,0 +1,274 @@
+"""Servers that are no hub, or a false one: one line within a time that is known, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hubserver import LocalHub
+from onhub import CONFIG, FILES, HUB_ID, WEIGHTS, Command, weights
+
+from videomae_cli.cli import console
+from videomae_cli.errors import DownloadError, ModelOfflineError
+from videomae_cli.hub import cached_models, fetch_snapshot, transfer
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "QUESTION_SECONDS", 1.5)
+    monkeypatch.setattr(transfer, "SILENT_SECONDS", 1.5)
+    monkeypatch.setattr(transfer, "TOLD_SECONDS", 0.3)
+
+
+@pytest.fixture
+def mute(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server that accepts connections and never answers."""
+    from huggingface_hub import constants
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        kept: list[socket.socket] = []
+
+        def accept() -> None:
+            while True:
+                try:
+                    kept.append(listener.accept()[0])
+                except OSError:
+                    return
+
+        threading.Thread(target=accept, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        yield endpoint
+        for connection in kept:
+            connection.close()
+
+
+@pytest.mark.parametrize("command", [("download", HUB_ID), ("classify", "x.mp4", "--model", HUB_ID), ("bench", HUB_ID)])
+def test_a_server_that_never_answers_is_not_waited_for(
+    videomae: Command, mute: str, command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.mp4").write_bytes(b"nothing")
+    monkeypatch.chdir(tmp_path)
+    done = videomae(*command)
+    assert done.code == 1
+    (line,) = done.lines
+    assert line.startswith(f"videomae: {HUB_ID} is not on this disk and the hub can't be reached (no answer in 1.5 s")
+    assert "HF_ENDPOINT" in line
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/api/models/"), ("HEAD", "/config.json")])
+def test_a_server_that_drips_is_not_waited_for(videomae: Command, hub: LocalHub, method: str, path: str) -> None:
+    hub.fail(path, method=method, drip=0.2)
+    done = videomae("download", HUB_ID)
+    assert done.code == 1
+    assert "no answer in 1.5 s" in done.lines[-1]
+
+
+INFO = {"id": HUB_ID, "modelId": HUB_ID, "private": False, "tags": [], "sha": "0" * 40}
+SIBLING = {"rfilename": "config.json", "size": 3, "blobId": "a" * 40}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html><title>Log in</title></html>",
+        b"[]",
+        b"null",
+        b"3",
+        b'"yes"',
+        b"{}",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        *(
+            json.dumps(INFO | change).encode()
+            for change in (
+                {"siblings": 7},
+                {"siblings": [3]},
+                {"siblings": [{}]},
+                {"siblings": [SIBLING | {"size": "3"}, SIBLING | {"rfilename": "model.safetensors"}]},
+                {"siblings": [SIBLING | {"size": -3}, SIBLING | {"rfilename": "model.safetensors"}]},
+                {"siblings": [SIBLING | {"size": True}, SIBLING | {"rfilename": "model.safetensors"}]},
+                {"siblings": [SIBLING | {"lfs": "x"}, SIBLING | {"rfilename": "model.safetensors"}]},
+                {"siblings": [SIBLING | {"blobId": 3}, SIBLING | {"rfilename": "model.safetensors"}]},
+                {"siblings": [SIBLING | {"rfilename": 7}]},
+                {"siblings": [SIBLING, SIBLING | {"rfilename": "../model.safetensors"}]},
+                {"siblings": [SIBLING, SIBLING | {"rfilename": "model-../../x-of-1.safetensors"}]},
+                {"sha": 3},
+                {"sha": "../../x", "siblings": [SIBLING, SIBLING | {"rfilename": "model.safetensors"}]},
+                {"cardData": 3, "siblings": []},
+            )
+        ),
+    ],
+    ids=lambda body: body[-60:].decode("latin-1"),
+)
+def test_an_answer_that_makes_no_sense_is_one_line(videomae: Command, hub: LocalHub, cache: Path, body: bytes) -> None:
+    hub.fail("/api/models/", body=body, times=9)
+    done = videomae("download", HUB_ID)
+    assert (done.code, done.out) == (1, "")
+    assert "Traceback" not in done.err
+    line = done.lines[-1]
+    assert any(words in line for words in ("does not answer as the hub does", "it is no model to load")), line
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
+def test_a_body_longer_than_announced_is_not_written(videomae: Command, hub: LocalHub, cache: Path) -> None:
+    hub.fail("/storage/", too_long=20_000_000, times=9)
+    done = videomae("download", HUB_ID)
+    assert done.code == 1
+    assert "model.safetensors" in done.lines[-1]
+    assert "is longer than the 3,500,000 bytes announced" in done.lines[-1]
+    assert max((path.stat().st_size for path in cache.rglob("*") if path.is_file()), default=0) < 10_000
+
+
+def test_a_transfer_that_stalls_is_told_and_given_up(videomae: Command, hub: LocalHub, cache: Path) -> None:
+    hub.fail("/storage/", stall_after=1_200_000, stall=30, times=9)
+    done = videomae("download", HUB_ID)
+    assert done.code == 1
+    assert "videomae: model.safetensors: nothing has come for 0.3 s, still waiting" in done.lines
+    assert done.lines[-1].startswith(
+        "videomae: nothing of model.safetensors has come for 1.5 s (1.0 of 3.5 MB are here)"
+    )
+    (partial,) = cache.rglob("*.incomplete")
+    hub.faults.clear()
+    again = videomae("download", HUB_ID)
+    assert again.code == 0, again.err
+    assert hub.asked("GET", "/storage/")[-1]["range"] == "bytes=1048576-"
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize("endpoint", ["hub.invalid", "ftp://hub.invalid", "http://", "http://[::1", "", "http://a b"])
+def test_an_endpoint_that_can_not_be_right(videomae: Command, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    done = videomae("download", HUB_ID)
+    assert done.code == 1
+    assert len(done.lines) == 1
+    assert "HF_ENDPOINT" in done.err or "can't be reached" in done.err
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "nonsense", "http://[::1", "ftp://127.0.0.1:9"])
+def test_a_proxy_that_does_not_work(videomae: Command, monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    from huggingface_hub import close_session, constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://hub.invalid")
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, proxy)
+    close_session()
+    try:
+        done = videomae("download", HUB_ID)
+    finally:
+        monkeypatch.undo()
+        close_session()
+    assert done.code == 1
+    assert len(done.lines) == 1
+    assert "HTTP_PROXY" in done.err or "proxy" in done.err
+
+
+@pytest.mark.parametrize("token", ["hf_\n", "hf_ü", "hf x"])
+def test_a_token_that_can_not_be_sent(videomae: Command, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    done = videomae("download", HUB_ID)
+    assert len(done.lines) <= 4
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("command", "way"),
+    [
+        ("classify", "--model camera-motion needs no download"),
+        ("embed", "--model camera-motion needs no download"),
+        ("reconstruct", "--model camera-motion-mae needs no download"),
+        ("finetune", "--init camera-motion-mae needs no download"),
+        ("bench", "videomae bench camera-motion needs no download"),
+        ("convert", "videomae convert camera-motion needs no download"),
+        ("download", "`videomae download --from-dir DIR`"),
+    ],
+)
+def test_the_way_on_is_one_that_works_without_a_network(
+    command: str, way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from videomae_cli.cli.commands import stand_ins
+
+    stand_in = next(entry for entry in stand_ins() if entry.name == command)
+    taken = {flag for parameter in stand_in.load().params for flag in parameter.opts}
+    console.set_options(command, taken)
+    console.failure(ModelOfflineError("a/b is not on this disk", hub_id="a/b"))
+    line = capsys.readouterr().err
+    assert way in line
+    assert {word.strip("`;:,()") for word in line.split() if word.startswith("--")} <= taken | {"--to", "--from-dir"}
+    assert "`videomae download a/b`" not in line
+
+
+def test_revisions_on_this_disk_are_named() -> None:
+    error = ModelOfflineError("a/b is not on this disk", hub_id="a/b", revisions=("c" * 40,))
+    console.set_options("classify", {"--model", "--revision"})
+    assert console._way_on(error) == f"; on this disk: --revision {'c' * 40}"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "ready"),
+    [
+        ("model.safetensors", WEIGHTS, True),
+        ("model.safetensors", b"", False),
+        ("model.safetensors", WEIGHTS[: len(WEIGHTS) // 2], False),
+        ("model.safetensors", WEIGHTS + b"x", False),
+        ("model.safetensors", WEIGHTS[:50], False),
+        ("model.safetensors", b"\0" * 4096, False),
+        ("pytorch_model.bin", b"", False),
+        ("pytorch_model.bin", b"PK\3\4" + b"x" * 5000, False),
+        ("pytorch_model.bin", b"\x80\2" + b"x" * 5000, True),
+        ("config.json", b"", False),
+        ("config.json", b"[]", False),
+        ("config.json", CONFIG[:20], False),
+    ],
+)
+def test_ready_is_what_can_be_loaded(
+    videomae: Command, hub: LocalHub, cache: Path, name: str, content: bytes, ready: bool
+) -> None:
+    """As another tool, which leaves no record, has put it there."""
+    snapshot = cache / f"models--{HUB_ID.replace('/', '--')}" / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_bytes(CONFIG)
+    if name == "config.json":
+        (snapshot / "model.safetensors").write_bytes(WEIGHTS)
+    (snapshot / name).write_bytes(content)
+    (model,) = cached_models()
+    assert model.whole == ready
+    listed = videomae("models", "--cached")
+    assert ("incomplete" in listed.out) != ready
+    assert (f"`videomae download {HUB_ID}` brings what is missing" in listed.err) != ready
+
+
+def test_shards_are_looked_into(videomae: Command, hub: LocalHub, cache: Path) -> None:
+    names = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    index = json.dumps({"weight_map": dict(zip("ab", names, strict=True))}).encode()
+    files = {"config.json": CONFIG, "model.safetensors.index.json": index}
+    hub.add("who/shards", files | {name: weights(50_000, seed) for seed, name in enumerate(names)})
+    assert videomae("download", "who/shards").code == 0
+    (shard,) = cache.rglob(names[1])
+    blob = shard.resolve()
+    blob.write_bytes(blob.read_bytes()[:-7])
+    (record,) = cache.rglob("videomae/*.json")
+    record.unlink()
+    assert not cached_models()[0].whole
+    assert videomae("download", "who/shards").code == 0
+    assert len(blob.read_bytes()) == 50_000
+
+
+def test_weights_cut_off_on_the_hub_itself_are_said_so(videomae: Command, hub: LocalHub) -> None:
+    hub.add("who/cut", FILES | {"model.safetensors": WEIGHTS[:-100]})
+    done = videomae("download", "who/cut")
+    assert done.code == 1
+    assert "model.safetensors of who/cut is damaged on the hub" in done.lines[-1]
+
+
+def test_as_a_library_the_same_errors(hub: LocalHub, cache: Path) -> None:
+    hub.fail("/api/models/", body=b"[]")
+    with pytest.raises(DownloadError, match="does not answer as the hub does"):
+        fetch_snapshot(HUB_ID)
