@@ -140,6 +140,7 @@ def smoothed(scores: Scores, *, reach: int) -> Scores:
     if not reach:
         return scores
     count = len(scores)
+    reach = min(reach, count)
     total = np.concatenate([np.zeros((1, scores.shape[1])), np.cumsum(scores, axis=0, dtype=np.float64)])
     low = np.maximum(np.arange(count) - reach, 0)
     high = np.minimum(np.arange(count) + reach + 1, count)

@@ -22,6 +22,7 @@ from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import OptionError, VideoMAEError
 from videomae_cli.storage import is_address
 from videomae_cli.video import SamplingSpec
+from videomae_cli.video.decoder import check_timeout
 from videomae_cli.writers import VectorLayout
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class ClusterCommand:
         for name, given in self.unfit.items():
             if given:
                 raise OptionError(f"{name} does not go with --cluster")
+        check_timeout(self.timeout)
         if self.output is None:
             raise OptionError("a cluster needs a place to write to: --output DIR/ for shards, or a file")
         vectors = isinstance(self.request, EmbedderRequest)

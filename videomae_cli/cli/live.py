@@ -17,6 +17,7 @@ from videomae_cli.cli.interrupts import terminable
 from videomae_cli.cli.loading import load_classifier
 from videomae_cli.errors import OptionError, OutputError, VideoFetchError
 from videomae_cli.segments import INDEPENDENT_THRESHOLD, SegmentRules
+from videomae_cli.video.decoder import check_timeout
 from videomae_cli.video.live import LiveEnd, LiveHead, LiveRequest, LiveWindow, next_window, open_live
 from videomae_cli.video.recordings import UnseekableError, copied
 from videomae_cli.video.sampling import DEFAULT_STRIDE
@@ -73,6 +74,7 @@ def watch_live(
     classifier, hints = load_classifier(request)
     spec = replace(asked, frames=hints.frames, stride=hints.stride or DEFAULT_STRIDE)
     limit = timeout or None
+    check_timeout(limit)
     wanted = LiveRequest(source, spec, classifier.preprocessor.frame_transform(crops=1), limit)
     worker = WorkerProcess(debug=debug)
     tally = Tally()

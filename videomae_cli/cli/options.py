@@ -115,7 +115,8 @@ Resize = Annotated[
     ),
 ]
 BatchSize = Annotated[
-    int | None, typer.Option(min=1, help="Clips through the model at once. Default: as model and device have it best.")
+    int | None,
+    typer.Option(min=1, max=4096, help="Clips through the model at once. Default: as model and device have it best."),
 ]
 Labels = Annotated[
     Path | None,

@@ -94,7 +94,7 @@ def _decode(reader: VideoReader, request: ClipRequest) -> DecodedVideo:
         frames=frames,
         rows=tuple(tuple(row[index] for index in clip) for clip in plan.clips),
         timestamps=tuple(tuple(reader.timestamps(clip)) for clip in plan.clips),
-        warnings=reader.warnings,
+        warnings=reader.warnings + plan.warnings,
         seconds=0.0,
     )
 

@@ -39,6 +39,15 @@ Outcome = DecodedVideo | VideoMAEError
 AHEAD_BYTES = 512 * 2**20
 # Each process takes some 200 MB with torch and OpenCV in it.
 MAX_AUTO_WORKERS = 16
+MAX_WORKERS, MAX_TIMEOUT = 1024, 1_000_000
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Raise OptionError for a time limit that is none, or longer than the system can wait."""
+    if timeout is not None and not 0 < timeout <= MAX_TIMEOUT:
+        raise OptionError(
+            f"timeout must be more than 0 and at most {MAX_TIMEOUT} seconds, not {timeout:g}; 0 is no limit"
+        )
 
 
 def auto_workers(files: int) -> int:
@@ -79,10 +88,9 @@ class Decoder:
         threads: int | None = None,
         debug: bool = False,
     ) -> None:
-        if timeout is not None and not timeout > 0:
-            raise OptionError(f"timeout must be more than 0 seconds, not {timeout:g}")
-        if workers < 1:
-            raise OptionError(f"workers must be at least 1, not {workers}")
+        check_timeout(timeout)
+        if not 1 <= workers <= MAX_WORKERS:
+            raise OptionError(f"workers must be from 1 to {MAX_WORKERS}, not {workers}")
         self._timeout, self._isolate = timeout, isolate
         self._count = affordable(workers) if isolate else workers
         self._memory = Allowance.of_machine(self._count) if memory is None else Allowance(memory, memory)

@@ -24,6 +24,8 @@ from videomae_cli.errors import OptionError, VideoError
 FAMILIES = ("dense", "uniform", "segments")
 DEFAULT_STRIDE = 4
 SECONDS_PER_CLIP = 10.0
+# What is beyond these is a slip of the keyboard, and would fill memory before anything is decoded.
+MAX_FPS, MAX_CLIPS, MAX_STRIDE = 1000.0, 1000, 1_000_000
 MAX_AUTO_CLIPS = 10
 PAPER_CLIPS = {"dense": 5, "segments": 2}
 PAPER_CROPS = 3
@@ -55,6 +57,10 @@ class SamplingSpec:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise OptionError(f"{name} must be at least 1, not {value}")
+        if self.clips is not None and self.clips > MAX_CLIPS:
+            raise OptionError(f"clips must be at most {MAX_CLIPS}, not {self.clips}: timeline looks at whole films")
+        if self.stride is not None and self.stride > MAX_STRIDE:
+            raise OptionError(f"stride must be at most {MAX_STRIDE}, not {self.stride}")
         if self.crops not in (None, 1, 3):
             raise OptionError(f"crops must be 1 or 3, not {self.crops}")
         if self.family not in ("auto", *FAMILIES):
@@ -71,6 +77,8 @@ class SamplingSpec:
             value = getattr(self, name)
             if value is not None and (not math.isfinite(value) or value < 0 or (name == "fps" and value == 0)):
                 raise OptionError(f"{name} must be a positive number, not {value}")
+        if self.fps is not None and self.fps > MAX_FPS:
+            raise OptionError(f"fps must be at most {MAX_FPS:g}, not {self.fps:g}")
         if self.end is not None and self.end <= (self.start or 0.0):
             raise OptionError(f"end ({self.end:g} s) must be after start ({self.start or 0.0:g} s)")
 
@@ -110,6 +118,7 @@ class SamplingPlan:
     description: str
     num_frames: int
     window: tuple[int, int]
+    warnings: tuple[str, ...] = ()
 
     @property
     def indices(self) -> list[int]:
@@ -129,10 +138,10 @@ def plan_clips(
         raise VideoError("the video has no frames")
     clock = times if times is not None else _Clock(num_frames, fps)
     first, stop = _window(spec, clock)
-    pool = range(first, stop) if spec.fps is None else _resample(clock, first, stop, spec.fps)
-    # The last frame lasts until the next one would come, so that 30 frames at 30 fps are a second.
-    rate = spec.fps or fps
-    seconds = clock[stop - 1] - clock[first] + (1.0 / rate if rate > 0 else 0.0)
+    pool = range(first, stop) if spec.fps is None else _Resampled(clock, first, stop, spec.fps)
+    # The last frame lasts until the next one would come, so that 30 frames at 30 fps are a second. At the file's own rate:
+    # asking for fewer frames a second makes no film longer.
+    seconds = clock[stop - 1] - clock[first] + (1.0 / fps if fps > 0 else 0.0)
     family = spec.resolved_family
     stride = _stride(spec, len(pool)) if family == "dense" else None
     count = _clip_count(spec, family, seconds)
@@ -142,7 +151,8 @@ def plan_clips(
         positions = _drawn(random.Random(spec.seed), family, len(pool), spec.frames, stride or 1, count)
     clips = tuple(tuple(pool[position] for position in clip) for clip in positions)
     description = _describe(spec, family, stride, count, len(pool), seconds)
-    return SamplingPlan(family, stride, clips, spec.resolved_crops, description, num_frames, (first, stop))
+    warnings = _warnings(spec, clips, stop - first, seconds, fps)
+    return SamplingPlan(family, stride, clips, spec.resolved_crops, description, num_frames, (first, stop), warnings)
 
 
 def dense_positions(count: int, frames: int, stride: int, clips: int) -> list[list[int]]:
@@ -216,6 +226,8 @@ def parse_time(text: str) -> float:
     seconds = 0.0
     for number in numbers:
         seconds = seconds * 60 + number
+    if not math.isfinite(seconds):
+        raise OptionError(f"{text!r} is not a time: it is too long")
     return seconds
 
 
@@ -245,11 +257,20 @@ def _window(spec: SamplingSpec, clock: Sequence[float]) -> tuple[int, int]:
     return first, stop
 
 
-def _resample(clock: Sequence[float], first: int, stop: int, fps: float) -> list[int]:
-    """The frame nearest in time to each tick of an `fps` clock that starts with frame `first`."""
-    origin = clock[first]
-    ticks = int((clock[stop - 1] - origin) * fps + 1e-6) + 1
-    return [_nearest(clock, origin + k / fps, first, stop) for k in range(ticks)]
+class _Resampled(Sequence[int]):
+    """The frame nearest in time to each tick of an `fps` clock that starts with frame `first`, without holding them."""
+
+    def __init__(self, clock: Sequence[float], first: int, stop: int, fps: float) -> None:
+        self._clock, self._first, self._stop, self._fps = clock, first, stop, fps
+        self._ticks = int((clock[stop - 1] - clock[first]) * fps + 1e-6) + 1
+
+    def __len__(self) -> int:
+        return self._ticks
+
+    def __getitem__(self, index: int) -> int:  # type: ignore[override]
+        if not 0 <= index < self._ticks:
+            raise IndexError(index)
+        return _nearest(self._clock, self._clock[self._first] + index / self._fps, self._first, self._stop)
 
 
 def _nearest(clock: Sequence[float], moment: float, first: int, stop: int) -> int:
@@ -271,6 +292,25 @@ def _clip_count(spec: SamplingSpec, family: str, seconds: float) -> int:
     if spec.protocol == "paper":
         return PAPER_CLIPS[family]
     return spec.clips or max(1, min(MAX_AUTO_CLIPS, int(seconds / SECONDS_PER_CLIP + 0.5)))
+
+
+def _warnings(
+    spec: SamplingSpec, clips: Sequence[Sequence[int]], frames: int, seconds: float, fps: float
+) -> tuple[str, ...]:
+    """What the options make of this file, where that can hardly be meant."""
+    given = (
+        f"fps {spec.fps:g}" if spec.fps is not None else f"stride {spec.stride}" if spec.stride is not None else None
+    )
+    if given is None or frames < 2:
+        return ()
+    if max(len(set(clip)) for clip in clips) == 1:
+        remedy = "a higher --fps" if spec.fps is not None else "a smaller --stride"
+        return (f"at {given} a clip is one frame {spec.frames} times, of {frames} in {seconds:.1f} s: give {remedy}",)
+    if spec.fps is not None and 0 < 2 * fps < spec.fps:
+        return (
+            f"at {given} frames of this file, which has {fps:g} a second, are shown several times: give a lower --fps",
+        )
+    return ()
 
 
 def _describe(spec: SamplingSpec, family: str, stride: int | None, clips: int, count: int, seconds: float) -> str:

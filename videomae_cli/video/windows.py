@@ -44,6 +44,10 @@ class WindowSpec:
             value = getattr(self, name)
             if value is not None and not SHORTEST <= value < math.inf:
                 raise OptionError(f"{name} must be at least {SHORTEST:g} seconds, not {value:g}")
+        for name in ("start", "end"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise OptionError(f"{name} must be a number of seconds, 0 or more, not {value:g}")
         if self.end is not None and self.end <= (self.start or 0.0):
             raise OptionError(f"end ({self.end:g} s) must be after start ({self.start or 0.0:g} s)")
 

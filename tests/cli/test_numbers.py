@@ -1,0 +1,166 @@
+"""Numbers that can hardly be meant: refused in one line, or done and told what they make of a file; never a traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from videomae_cli.cli.app import app
+from videomae_cli.errors import OptionError
+from videomae_cli.video import SamplingSpec, WindowSpec, parse_time
+from videomae_cli.video.decoder import MAX_TIMEOUT, Decoder
+from videomae_cli.video.sampling import plan_clips
+
+HUGE = "9" * 400
+
+# What no value of the option can mean, whatever the file: exit code 2, one line that names the option.
+SAMPLING = {
+    "--fps": ("0", "-1", "nan", "inf", "-inf", "1001", "1e9", "1e308"),
+    "--stride": ("0", "-4", "1000001", "99999999999999999999"),
+    "--clips": ("0", "-1", "1001", "99999999999999999999"),
+    "--crops": ("0", "-1", "2", "4", "99999999999"),
+    "--start": ("-1", "nan", "inf", "1e308:59:59", HUGE, "1:99"),
+    "--end": ("0", "-1", "nan", "inf", HUGE),
+}
+COMMON = {
+    "--timeout": ("-1", "nan", "inf", "-inf", "1e9", "1e308"),
+    "--top-k": ("0", "-1"),
+    "--batch-size": ("0", "-1", "4097", "99999999999999999999"),
+}
+WORKERS = {"--workers": ("0", "-1", "1025", "99999999999")}
+WINDOWS = {
+    "--window": ("0", "-1s", "nan", "inf", "0.0001s", HUGE),
+    "--hop": ("0", "-1s", "nan", "inf", "0.1ms", HUGE),
+    "--min-duration": ("-1s", "nan", "inf", HUGE),
+    "--smooth": ("-1s", "nan", "inf", HUGE),
+    "--threshold": ("-0.1", "1.1", "nan", "inf", "-inf"),
+    "--start": SAMPLING["--start"],
+    "--end": SAMPLING["--end"],
+}
+SHARED = {name: values[::3] for name, values in (SAMPLING | COMMON | WORKERS).items() if name != "--top-k"}
+REFUSED = [
+    (command, option, value)
+    for command, options in (
+        ("classify", SAMPLING | COMMON | WORKERS),
+        ("embed", SHARED),
+        ("evaluate", SHARED),
+        ("timeline", WINDOWS | {name: values[::3] for name, values in COMMON.items()}),
+    )
+    for option, values in options.items()
+    for value in values
+]
+
+
+@pytest.mark.parametrize(("command", "option", "value"), REFUSED, ids=lambda text: text if len(text) < 30 else "long")
+def test_what_no_file_can_give_is_refused(
+    command: str, option: str, value: str, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The model is not there: nobody waits for one to be told that an option is wrong.
+    given = [command, str(tmp_path / "t.csv") if command == "evaluate" else str(video), "--model", "camera-motion"]
+    (tmp_path / "t.csv").write_text(f"path,label\n{video},pan left\n", encoding="utf-8")
+    given += ["-o", str(tmp_path / "o.npz")] if command == "embed" else []
+    monkeypatch.setattr("videomae_cli.cli.loading.make_classifier", _never)
+    monkeypatch.setattr("videomae_cli.cli.loading.make_embedder", _never)
+    done = CliRunner().invoke(app, [*given, f"{option}={value}"])
+    assert done.exit_code == 2, done.output
+    assert "Traceback" not in done.stderr
+    assert (option in done.stderr) or option.strip("-").replace("-", " ") in done.stderr or value in done.stderr
+    assert not (tmp_path / "o.npz").exists()
+
+
+def _never(*arguments: object, **options: object) -> None:
+    raise AssertionError("a model is loaded")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--fps", "0.001"), "at fps 0.001 a clip is one frame 16 times"),
+        (("--fps", "1e-300"), "a clip is one frame 16 times"),
+        (("--stride", "1000000"), "at stride 1000000 a clip is one frame 16 times"),
+        (("--fps", "1000"), "at fps 1000 frames of this file"),
+        (("--fps", "0.001", "--clips", "3"), "a clip is one frame 16 times"),
+        (("--fps", "25"), None),
+        (("--stride", "1"), None),
+        (("--timeout", "0"), None),
+        (("--timeout", str(MAX_TIMEOUT)), None),
+        (("--top-k", "99999999999"), None),
+        (("--batch-size", "4096"), None),
+        (("--workers", "64"), None),
+        (("--end", "1e9"), None),
+    ],
+)
+def test_what_can_be_done_is_done_and_told(
+    options: tuple[str, ...], words: str | None, video: Path, checkpoint: Path
+) -> None:
+    done = CliRunner().invoke(app, ["classify", str(video), "--model", str(checkpoint), "--format", "jsonl", *options])
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout)
+    assert record["status"] == "ok"
+    assert (words in " ".join(record["warnings"])) if words else record["warnings"] == []
+    assert (words or "") in done.stderr
+    if "--clips" not in options:
+        assert len(record["frames"]) == 1, "so short a film has one clip, whatever the rate"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--window", "99999999s"),
+        ("--hop", "99999999s"),
+        ("--window", "1ms", "--hop", "500ms"),
+        ("--min-duration", "99999999999999999999999999999999h"),
+        ("--smooth", "99999999999999999999999999999999h"),
+        ("--threshold", "1"),
+        ("--top-k", "99999999999"),
+        ("--end", "1e9"),
+    ],
+    ids=" ".join,
+)
+def test_long_and_short_windows_are_done(options: tuple[str, ...], video: Path, checkpoint: Path) -> None:
+    done = CliRunner().invoke(app, ["timeline", str(video), "--model", str(checkpoint), "--format", "jsonl", *options])
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout)
+    assert record["segments"]
+    assert record["segments"][-1]["end"] <= record["duration"] + 1e-3
+
+
+def test_a_start_behind_the_end_costs_the_file_only(video: Path, checkpoint: Path) -> None:
+    for command in ("classify", "timeline"):
+        done = CliRunner().invoke(
+            app, [command, str(video), "--model", str(checkpoint), "--format", "jsonl", "--start", "1e9"]
+        )
+        assert done.exit_code == 1
+        assert "after the last frame" in json.loads(done.stdout)["error"]["message"]
+
+
+@pytest.mark.parametrize("fps", [1e-300, 1e-3, 0.5, 24.0, 1000.0])
+@pytest.mark.parametrize("family", ["dense", "uniform", "segments"])
+def test_a_rate_makes_no_film_longer(fps: float, family: str) -> None:
+    plan = plan_clips(SamplingSpec(fps=fps, family=family), num_frames=150, fps=25.0)
+    assert len(plan.clips) == 1
+    assert "(6.0 s)" in plan.description
+    assert all(0 <= index < 150 for clip in plan.clips for index in clip)
+
+
+def test_one_frame_is_no_surprise_in_a_film_that_has_one() -> None:
+    assert plan_clips(SamplingSpec(fps=0.001), num_frames=1, fps=25.0).warnings == ()
+    assert plan_clips(SamplingSpec(), num_frames=2, fps=25.0).warnings == ()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 0.0, 1e7])
+def test_a_library_is_refused_the_same(value: float) -> None:
+    with pytest.raises(OptionError, match="timeout must be"):
+        Decoder(timeout=value)
+    if value != 1e7 and value != 0.0:
+        with pytest.raises(OptionError, match="must be"):
+            WindowSpec(start=value)
+
+
+def test_a_time_may_be_as_long_as_a_number() -> None:
+    assert parse_time("1e300") == 1e300
+    with pytest.raises(OptionError, match="is too long"):
+        parse_time("1e308:00")
