@@ -50,7 +50,7 @@ def main() -> None:
     arguments = parser.parse_args()
     source = resolve(arguments.model)
     config = VideoMAEForVideoClassification.from_pretrained(source.path).config
-    preprocessor = preprocessor_for(source.path, config.image_hw, "antialias")
+    preprocessor = preprocessor_for(source.path, config, "antialias")
     spec = with_hints(SamplingSpec(clips=arguments.clips), find_hints(config.num_frames, config.extra, source.name))
     clips = []
     with Decoder(isolate=False) as decoder:

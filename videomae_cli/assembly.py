@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videomae_cli import __version__
-from videomae_cli.errors import CheckpointError, VideoMAEError
+from videomae_cli.errors import CheckpointError, ConfigError, VideoMAEError
 from videomae_cli.hub import ResolvedSource, find_entry
 from videomae_cli.jobs import Settings
 from videomae_cli.video import ClipRequest, Decoder, FoundVideo, PreprocessConfig, Preprocessor, SamplingSpec
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from videomae_cli.engines import Engine
+    from videomae_cli.model import VideoMAEConfig
     from videomae_cli.pipeline import Classifier, Embedder
 
 
@@ -94,7 +95,7 @@ def make_classifier(
     config = model.config
     if config.num_labels == 0:
         raise CheckpointError(f"{source.name} gives features, not labels: choose a fine-tuned checkpoint")
-    preprocessor = preprocessor_for(source.path, config.image_hw, request.resize)
+    preprocessor = preprocessor_for(source.path, config, request.resize)
     hints = find_hints(config.num_frames, config.extra, source.name)
     size = request.batch_size or auto_batch_size(config, engine.device)
     clips = (lambda: calibrate(preprocessor, hints, calibration_clips(config))) if calibrate else None
@@ -124,7 +125,7 @@ def make_embedder(
     weights = weights_digest(model)
     config = model.config
     pooling.check(config, crops=1)
-    preprocessor = preprocessor_for(source.path, config.image_hw, request.resize)
+    preprocessor = preprocessor_for(source.path, config, request.resize)
     hints = find_hints(config.num_frames, config.extra, source.name)
     size = request.batch_size or auto_batch_size(config, engine.device)
     clips = (lambda: calibrate(preprocessor, hints, calibration_clips(config))) if calibrate else None
@@ -160,10 +161,24 @@ def settings_for(command: str, values: Mapping[str, Any]) -> Settings:
     return Settings(command, __version__, values)
 
 
-def preprocessor_for(path: Path, image_hw: tuple[int, int], resize: str) -> Preprocessor:
-    """As the checkpoint at `path` wants its frames. Raises ConfigError."""
+def preprocessor_for(path: Path, config: VideoMAEConfig, resize: str) -> Preprocessor:
+    """As the checkpoint at `path` wants its frames. Raises ConfigError, also where the model doesn't read such frames."""
     folder = path if path.is_dir() else path.parent
-    return Preprocessor(PreprocessConfig.from_directory(folder, image_hw), resize=resize)
+    if config.num_channels != 3:
+        kind = "channel" if config.num_channels == 1 else "channels"
+        raise ConfigError(
+            f"{path} reads {config.num_channels} {kind} a frame, and frames of videos have 3: "
+            "such a model can be described and converted, not run on videos"
+        )
+    processing = PreprocessConfig.from_directory(folder, config.image_hw)
+    made = processing.crop or processing.size
+    if made and made != tuple(config.image_hw):
+        (height, width), (rows, columns) = made, config.image_hw
+        raise ConfigError(
+            f"{folder}: its processor makes frames of {height}x{width}, but its model reads {rows}x{columns}; "
+            "make its preprocessor_config.json say what config.json says"
+        )
+    return Preprocessor(processing, resize=resize)
 
 
 def with_hints(asked: SamplingSpec, hints: SamplingHints) -> SamplingSpec:

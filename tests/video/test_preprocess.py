@@ -160,6 +160,32 @@ def test_without_a_file_the_statistics_are_imagenets(tmp_path: Path) -> None:
         '{"size": 0}',
         '{"size": 224, "image_mean": [1, 2]}',
         '{"size": 224, "resample": 1}',
+        '{"size": 224, "resample": [2]}',
+        '{"size": {"shortest_edge": 20000}}',
+        '{"size": 224, "crop_size": 20000}',
+        '{"size": {"height": 20000, "width": 1}}',
+        '{"size": -1}',
+        '{"size": true}',
+        '{"size": 224.5}',
+        '{"size": NaN}',
+        '{"size": [1, 2, 3]}',
+        '{"size": {"longest_edge": 224}}',
+        '{"size": 224, "crop_size": {"height": 224}}',
+        '{"size": 224, "image_std": 0}',
+        '{"size": 224, "image_std": [0.2, 0, 0.2]}',
+        '{"size": 224, "image_std": [0.2, -0.2, 0.2]}',
+        '{"size": 224, "image_std": 1e-300}',
+        '{"size": 224, "image_mean": NaN}',
+        '{"size": 224, "image_mean": Infinity}',
+        '{"size": 224, "image_mean": ["0.5", 0.5, 0.5]}',
+        '{"size": 224, "image_mean": [true, 0.5, 0.5]}',
+        '{"size": 224, "rescale_factor": 0}',
+        '{"size": 224, "rescale_factor": -1}',
+        '{"size": 224, "rescale_factor": "x"}',
+        '{"size": 224, "rescale_factor": 1' + "0" * 400 + "}",
+        '{"size": 224, "do_resize": "no"}',
+        '{"size": 224, "do_normalize": [1]}',
+        "[" * 100_000,
     ],
 )
 def test_a_file_that_makes_no_sense_is_one_line(tmp_path: Path, content: str) -> None:
@@ -167,6 +193,8 @@ def test_a_file_that_makes_no_sense_is_one_line(tmp_path: Path, content: str) ->
     with pytest.raises(ConfigError) as caught:
         PreprocessConfig.from_directory(tmp_path, 224)
     assert "\n" not in str(caught.value)
+    assert "preprocessor_config.json" in str(caught.value)
+    assert len(str(caught.value)) < len(str(tmp_path)) + 250
 
 
 @pytest.mark.parametrize("options", [{"crops": 2}, {"method": "nearest"}])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from videomae_cli.assembly import preprocessor_for
 from videomae_cli.cli import console, options, viewing
 from videomae_cli.errors import CheckpointError, OptionError
 from videomae_cli.video import Decoder
@@ -129,7 +130,7 @@ def _load(name: str, revision: str | None, device: str, resize: str, heads: int 
                     f"rollout, or a checkpoint with labels, such as {fits}"
                 )
             raise CheckpointError(f"{source.name} gives features, not labels: choose {fits}")
-        preprocessor = viewing.preprocessor_of(checkpoint, source, resize)
+        preprocessor = preprocessor_for(source.path, checkpoint.config, resize)
         kind = VideoMAEForPreTraining if checkpoint.kind == "pretraining" else VideoMAEForVideoClassification
         net = kind.from_checkpoint(checkpoint, device=where)
     return net, preprocessor, source

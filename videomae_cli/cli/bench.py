@@ -184,7 +184,7 @@ def _clips(path: Any, name: str, config: Any, videos: Sequence[str], size: int) 
     with Decoder() as decoder:
         hints = find_hints(config.num_frames, config.extra, name)
         calibrate = calibration_on(found, SamplingSpec(), decoder)
-        preprocessor = preprocessor_for(path, config.image_hw, "antialias")
+        preprocessor = preprocessor_for(path, config, "antialias")
         clips = list(calibrate(preprocessor, hints, calibration_clips(config)))
     if not clips:
         raise OptionError("none of the videos can be read")

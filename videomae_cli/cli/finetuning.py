@@ -97,7 +97,7 @@ def _train(
         extra=own_section(spec, {"init": source.name, "made_by": f"videomae finetune, mode {mode}"}),
     )
     console.note(f"mode {mode}, from {source.name}: {_parameters(model):.1f} M parameters")
-    preprocessor = preprocessor_for(source.path, model.config.image_hw, "antialias")
+    preprocessor = preprocessor_for(source.path, model.config, "antialias")
     start = Start(model, source.name, preprocessor, spec, auto_batch_size(model.config, device))
     run = Run(request.output, resume=request.resume, overwrite=request.overwrite, writes=share.leads)
     with contextlib.nullcontext() if request.dry_run else run:

@@ -223,7 +223,7 @@ def _model(
         for parameter in model.parameters():
             parameter.data = parameter.data.clone()
         sampling = with_hints(terms.sampling, find_hints(model.config.num_frames, model.config.extra, source.name))
-        return model, preprocessor_for(source.path, model.config.image_hw, "antialias"), sampling, source.name
+        return model, preprocessor_for(source.path, model.config, "antialias"), sampling, source.name
     config = _config(size, shape)
     # Without a checkpoint that says otherwise, as the published ones: dense, every 4th frame.
     sampling = with_hints(terms.sampling, find_hints(config.num_frames, {}, ""))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from videomae_cli.assembly import preprocessor_for
 from videomae_cli.cli import console, options, viewing
 from videomae_cli.errors import CheckpointError, DownloadError, ModelNotFoundError, OptionError
 from videomae_cli.video import Decoder
@@ -189,7 +190,7 @@ def _load(name: str, revision: str | None, device: str, resize: str, heads: int 
                 f"{source.name} gives {what} and has no decoder to reconstruct with: choose a pre-training checkpoint, "
                 f"such as {viewing.fitting('pretraining', viewing.BUNDLED_MAE)}"
             )
-        preprocessor = viewing.preprocessor_of(checkpoint, source, resize)
+        preprocessor = preprocessor_for(source.path, checkpoint.config, resize)
         if (preprocessor.config.mean, preprocessor.config.std) != (IMAGENET_MEAN, IMAGENET_STD):
             console.note(f"{source.name} does not normalise with ImageNet's statistics: colours come out shifted")
         return VideoMAEForPreTraining.from_checkpoint(checkpoint, device=where), preprocessor, source

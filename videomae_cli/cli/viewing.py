@@ -13,13 +13,12 @@ from videomae_cli import filesystem
 from videomae_cli.assembly import find_hints
 from videomae_cli.cli import console
 from videomae_cli.cli.transfers import bring
-from videomae_cli.errors import CheckpointError, OptionError, OutputError, VideoError
+from videomae_cli.errors import OptionError, OutputError, VideoError
 from videomae_cli.hub import REGISTRY
 from videomae_cli.results import printable
 from videomae_cli.video import (
     ClipRequest,
     Decoder,
-    PreprocessConfig,
     Preprocessor,
     SamplingSpec,
     find_videos,
@@ -70,14 +69,6 @@ def read_checkpoint(name: str, revision: str | None, heads: int | None) -> tuple
 
     source = bring(name, revision)
     return load_checkpoint(source.path, overrides=Overrides(num_attention_heads=heads)), source
-
-
-def preprocessor_of(checkpoint: Checkpoint, source: ResolvedSource, resize: str) -> Preprocessor:
-    """As the checkpoint's own processor prepares frames. Raises ConfigError."""
-    folder = source.path if source.path.is_dir() else source.path.parent
-    if checkpoint.config.num_channels != 3:
-        raise CheckpointError(f"{source.name} reads {checkpoint.config.num_channels} channels; pictures have 3")
-    return Preprocessor(PreprocessConfig.from_directory(folder, checkpoint.config.image_hw), resize=resize)
 
 
 def spec_from(

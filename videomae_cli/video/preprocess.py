@@ -9,6 +9,7 @@ Equal to transformers' VideoMAEImageProcessor within one level per pixel on down
 from __future__ import annotations
 
 import json
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # PIL's numbers, as `resample` in the processor's file has them -> torch's names.
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}
+# Far beyond any model; what is larger is a mistake or an attack, and would only fail later, at each film.
+_LARGEST_SIDE = 2048
+_LARGEST_NUMBER = 1e6
 _FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 _NESTED = ("video_processor", "image_processor", "feature_extractor")
 RESIZE_METHODS = ("antialias", "opencv")
@@ -61,13 +65,16 @@ class PreprocessConfig:
                 content = json.loads(path.read_text(encoding="utf-8"))
             except FileNotFoundError:
                 continue
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 raise ConfigError(f"can't read {path}: {error}") from None
             if not isinstance(content, dict):
                 raise ConfigError(f"{path} does not hold a JSON object")
             settings = _settings(content)
             if settings is not None:
-                return cls.from_dict(settings, image_size)
+                try:
+                    return cls.from_dict(settings, image_size)
+                except ConfigError as error:
+                    raise ConfigError(f"{path}: {error}") from None
         return cls.from_dict({}, image_size)
 
     @classmethod
@@ -81,17 +88,19 @@ class PreprocessConfig:
             crop = size or (model_size if shortest_edge is None else (shortest_edge, shortest_edge))
             if settings.get("size") is None:
                 crop = model_size
-        if not settings.get("do_resize", True):
+        if not _flag(settings, "do_resize"):
             shortest_edge = size = None
         resample = settings.get("resample", 2)
-        if resample not in _RESAMPLE:
-            raise ConfigError(f"the processor's resample {resample!r} is not supported: 2 (bilinear) or 3 (bicubic)")
-        rescale, normalise = settings.get("do_rescale", True), settings.get("do_normalize", True)
+        if not isinstance(resample, int) or resample not in _RESAMPLE:
+            raise ConfigError(
+                f"the processor's resample {reprlib.repr(resample)} is not supported: 2 (bilinear) or 3 (bicubic)"
+            )
+        rescale, normalise = _flag(settings, "do_rescale"), _flag(settings, "do_normalize")
         return cls(
             shortest_edge=shortest_edge,
             size=size,
-            crop=crop if settings.get("do_center_crop", True) else None,
-            rescale_factor=_number(settings.get("rescale_factor", 1 / 255)) if rescale else None,
+            crop=crop if _flag(settings, "do_center_crop") else None,
+            rescale_factor=_scale(settings.get("rescale_factor", 1 / 255), "rescale_factor") if rescale else None,
             mean=_read_triple(settings.get("image_mean"), IMAGENET_MEAN, "image_mean") if normalise else None,
             std=_read_triple(settings.get("image_std"), IMAGENET_STD, "image_std") if normalise else None,
             interpolation=_RESAMPLE[resample],
@@ -276,19 +285,38 @@ def _read_pair(value: Any, name: str) -> tuple[int, int] | None:
 def _read_triple(value: Any, default: tuple[float, float, float], name: str) -> tuple[float, float, float]:
     if value is None:
         return default
-    values = [_number(v) for v in value] if isinstance(value, (list, tuple)) else [_number(value)] * 3
+    # what is divided by can't be zero; a mean may be anything
+    read = _scale if name == "image_std" else _number
+    values = [read(v, name) for v in value] if isinstance(value, (list, tuple)) else [read(value, name)] * 3
     if len(values) != 3:
         raise ConfigError(f"the processor's {name} must have 3 values, not {len(values)}")
     return values[0], values[1], values[2]
 
 
+def _flag(settings: dict[str, Any], name: str) -> bool:
+    value = settings.get(name)
+    if value is not None and not isinstance(value, (bool, int)):
+        raise ConfigError(f"the processor's {name} is {reprlib.repr(value)}; it must be true or false")
+    return value is None or bool(value)
+
+
 def _positive(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"the processor's {name} is {value!r}, which is no size in pixels")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST_SIDE:
+        raise ConfigError(
+            f"the processor's {name} is {reprlib.repr(value)}, which is no size in pixels (1 to {_LARGEST_SIDE})"
+        )
     return value
 
 
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigError(f"the processor's configuration has {value!r} where a number belongs")
+def _number(value: Any, name: str) -> float:
+    # the comparison is false for NaN too
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST_NUMBER:
+        raise ConfigError(f"the processor's {name} is {reprlib.repr(value)} where a number belongs")
     return float(value)
+
+
+def _scale(value: Any, name: str) -> float:
+    number = _number(value, name)
+    if number < 1 / _LARGEST_NUMBER:
+        raise ConfigError(f"the processor's {name} is {number}; it must be above 0")
+    return number
