@@ -144,6 +144,17 @@ def test_describe_says_what_a_directory_holds(tmp_path: Path) -> None:
     assert found.architecture == "ViT/16x16, 4 frames of 32x32, tubelet 2: 3 layers, 32 wide, 4 heads"
 
 
+@pytest.mark.parametrize(("heads", "noted"), [(16, True), (6, False)])
+def test_describe_says_what_is_known_of_the_heads_of_small_checkpoints(tmp_path: Path, heads: int, noted: bool) -> None:
+    sizes = {"hidden_size": 384, "num_hidden_layers": 1, "intermediate_size": 32}
+    make(VideoMAEForVideoClassification, num_attention_heads=heads, **sizes).save_pretrained(tmp_path)
+    note = describe(tmp_path).note
+    assert bool(note) is noted
+    if note:
+        assert "--heads 6" in note
+        assert describe(tmp_path, num_attention_heads=6).note is None
+
+
 def test_describe_reads_the_licence_of_a_card(tmp_path: Path) -> None:
     make(VideoMAEModel).save_pretrained(tmp_path)
     assert describe(tmp_path).licence is None

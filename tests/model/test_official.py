@@ -125,6 +125,20 @@ def test_sizes_stored_as_training_arguments_are_used(tmp_path: Path) -> None:
     assert (loaded.config.image_size, loaded.config.num_frames) == (32, 4)
 
 
+@pytest.mark.parametrize(("stored", "frames"), [({"num_frames": 2}, 4), ({}, 32)])
+def test_segments_stored_as_training_arguments_multiply_the_frames(
+    tmp_path: Path, stored: dict[str, int], frames: int
+) -> None:
+    model = make(VideoMAEForVideoClassification)
+    arguments = argparse.Namespace(input_size=32, num_segments=2, **stored)
+    path = save(tmp_path / "checkpoint.pth", official_tensors(model), args=arguments)
+    loaded = VideoMAEForVideoClassification.from_pretrained(path, num_attention_heads=4)
+    assert loaded.config.num_frames == frames
+    assert (
+        VideoMAEForVideoClassification.from_pretrained(path, num_attention_heads=4, num_frames=8).config.num_frames == 8
+    )
+
+
 @pytest.mark.parametrize(("width", "heads"), [(384, 6), (768, 12), (1024, 16), (1280, 16), (1408, 16)])
 def test_heads_of_the_named_sizes_are_known(tmp_path: Path, width: int, heads: int) -> None:
     patch = 14 if width == 1408 else 16

@@ -128,6 +128,7 @@ def _facts(found: ModelDescription) -> dict[str, Any]:
         "sampling": dict(found.sampling) if found.sampling else None,
         "licence": found.licence,
         "labels": list(found.labels),
+        "note": found.note,
     }
 
 

@@ -113,6 +113,10 @@ def _stored(arguments: Mapping[str, Any], model_config: Mapping[str, Any]) -> di
             found[target] = tuple(value)
         elif isinstance(value, int) and not isinstance(value, bool):
             found[target] = value
+    # the official fine-tuning gives its model this many stretches of frames at once
+    segments = arguments.get("num_segments")
+    if isinstance(segments, int) and segments > 1 and arguments.get("num_frames") == found.get("num_frames"):
+        found["num_frames"] = found.get("num_frames", VideoMAEConfig().num_frames) * segments
     return found
 
 
