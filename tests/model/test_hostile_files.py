@@ -157,6 +157,48 @@ def test_quantised_weights_say_so(tmp_path: Path) -> None:
     assert "'patch_embed.proj.weight' is int8" in load(tmp_path / "a.pth")
 
 
+def _entry(dtype: str, shape: list[int], size: int, **more: Any) -> dict[str, Any]:
+    return {"patch_embed.proj.weight": {"dtype": dtype, "shape": shape, "data_offsets": [0, size]}, **more}
+
+
+HEADERS: dict[str, tuple[Any, str]] = {
+    "of eight bits": (_entry("F8_E4M3", [4], 4), "is float8_e4m3fn"),
+    "complex": (_entry("C64", [1], 8), "is complex64"),
+    "unknown type": (_entry("X9", [1], 4), "no safetensors file"),
+    "overlapping": (
+        _entry("F32", [1], 4, b={"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}),
+        "no safetensors file",
+    ),
+    "empty tensor": (_entry("F32", [0, 1 << 40], 0), "is empty"),
+    "overflowing": (_entry("F32", [1 << 40, 1 << 40], 4), "no safetensors file"),
+    "negative": (_entry("F32", [-1], 4), "no safetensors file"),
+    "nothing": ({}, "it is no VideoMAE"),
+    "a list": ([1], "no safetensors file"),
+}
+
+
+@pytest.mark.parametrize("what", HEADERS)
+def test_a_safetensors_header_that_lies_says_so(tmp_path: Path, what: str) -> None:
+    header, expected = HEADERS[what]
+    text = json.dumps(header).encode()
+    # padded, so that the length that comes first is never the code of a letter
+    text += b" " * (-len(text) % 64)
+    size = header["patch_embed.proj.weight"]["data_offsets"][1] if isinstance(header, dict) and header else 0
+    (tmp_path / "a.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(size))
+    assert expected in load(tmp_path / "a.safetensors")
+
+
+def test_a_header_longer_than_its_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
+    assert "header too large" in load(tmp_path / "a.safetensors")
+
+
+def test_a_header_whose_length_reads_as_a_tag_is_no_web_page(tmp_path: Path) -> None:
+    text = b"{}" + b" " * (0x3C20 - 2)
+    (tmp_path / "a.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    assert "web page" not in load(tmp_path / "a.safetensors")
+
+
 # --- directories --------------------------------------------------------------------------------
 
 

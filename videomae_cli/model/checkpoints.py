@@ -131,7 +131,8 @@ def _check_file(path: Path) -> None:
         raise CheckpointError(f"{path} is empty; download it again")
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path} is a Git LFS pointer, not the weights; fetch them with 'git lfs pull'")
-    if head.lstrip()[:1] == b"<":
+    # the length that safetensors begin with may read as "<" too, but has zero bytes
+    if head.lstrip()[:1] == b"<" and b"\0" not in head:
         raise CheckpointError(f"{path} is a web page, not weights; download it again")
     if path.suffix != ".safetensors" and not head.startswith((ZIP_START, PICKLE_START)):
         raise CheckpointError(f"{path} is no PyTorch checkpoint, nor is it named .safetensors")
@@ -149,7 +150,9 @@ def _check_header(name: str, tensor: Tensor, path: Path) -> None:
     """Refuse a tensor that can't be a weight, before anything is computed with it."""
     if tensor.dtype not in _DTYPES:
         kind = str(tensor.dtype).removeprefix("torch.")
-        raise CheckpointError(f"{path}: the tensor {shown(name)} is {kind}; quantised weights can't be read")
+        raise CheckpointError(
+            f"{path}: the tensor {shown(name)} is {kind}; weights are floats, and quantised ones can't be read"
+        )
     if tensor.numel() == 0:
         raise CheckpointError(
             f"{path}: the tensor {shown(name)} is empty; a checkpoint of DeepSpeed's ZeRO 3 has to be "
