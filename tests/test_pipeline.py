@@ -99,9 +99,9 @@ def test_views_are_merged_as_published() -> None:
     logits = torch.tensor([[4.0, 0.0], [-1.0, 1.0]])
     # By hand: softmax of two logits is the sigmoid of their difference.
     first = (1 / (1 + np.exp(-4)) + 1 / (1 + np.exp(2))) / 2
-    assert merge_views(logits, multi_label=False).tolist() == pytest.approx([first, 1 - first])
+    assert merge_views(logits, problem_type="single_label_classification").tolist() == pytest.approx([first, 1 - first])
     second = (0.5 + 1 / (1 + np.exp(-1))) / 2
-    assert float(merge_views(logits, multi_label=True)[1]) == pytest.approx(second)
+    assert float(merge_views(logits, problem_type="multi_label_classification")[1]) == pytest.approx(second)
 
 
 def test_scores_that_are_no_numbers_are_an_error(classifier: Classifier, film: str) -> None:

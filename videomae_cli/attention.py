@@ -24,7 +24,8 @@ Model = VideoMAEForVideoClassification | VideoMAEForPreTraining
 @dataclass(frozen=True)
 class AttentionMaps:
     """maps (M, t, h, w) float32 on the CPU, each summing to 1: one map, or one for each head, whose numbers are in
-    `heads`; label_id, label, score: the class that "grad" was asked about, and what the model gives it."""
+    `heads`; label_id, label, score: the class that "grad" was asked about, and what the model gives it; a
+    regression model has no score there but a value."""
 
     maps: Tensor
     method: str
@@ -33,6 +34,7 @@ class AttentionMaps:
     label_id: int | None = None
     label: str | None = None
     score: float | None = None
+    value: float | None = None
 
 
 def attend(
@@ -124,8 +126,8 @@ def _weighted(model: VideoMAEForVideoClassification, pixel_values: Tensor, label
     that times R. The identity itself, which says nothing about the class, is taken off at the end."""
     # The input asks for gradients, not the weights: that is enough for those of the attentions, and takes less memory.
     logits, attentions = _with_attentions(model, pixel_values.clone().requires_grad_(True))
-    several = model.config.problem_type == "multi_label_classification"
-    scores = logits.detach().float().sigmoid() if several else logits.detach().float().softmax(-1)
+    values = model.problem_type() == "regression"
+    scores = _scores(model, logits.detach().float())
     chosen = int(scores[0].argmax()) if label_id is None else label_id
     gradients = torch.autograd.grad(logits[0, chosen], attentions)
     with torch.inference_mode():
@@ -141,8 +143,20 @@ def _weighted(model: VideoMAEForVideoClassification, pixel_values: Tensor, label
             model.config.num_hidden_layers,
             label_id=chosen,
             label=model.config.id2label[chosen],
-            score=float(scores[0, chosen]),
+            score=None if values else float(scores[0, chosen]),
+            value=float(scores[0, chosen]) if values else None,
         )
+
+
+def _scores(model: VideoMAEForVideoClassification, logits: Tensor) -> Tensor:
+    """Probabilities, or the values themselves where the model gives values."""
+    match model.problem_type():
+        case "regression":
+            return logits
+        case "multi_label_classification":
+            return logits.sigmoid()
+        case _:
+            return logits.softmax(-1)
 
 
 def _with_attentions(model: VideoMAEForVideoClassification, pixel_values: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -148,16 +148,21 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Classification(Result):
-    """One video classified, best label first.
+    """One video classified, best label first, or measured by a regression model.
 
+    values: of each output by its name, where the model gives values instead of labels; predictions are then empty;
     thumbnails: some of the frames, where they were asked for; they are in no record.
     """
 
     predictions: tuple[Prediction, ...] = ()
     thumbnails: tuple[Thumbnail, ...] = ()
+    values: tuple[tuple[str, float], ...] | None = None
 
     def content(self) -> Record:
-        return {"predictions": [p.as_dict() for p in self.predictions]}
+        # Seven digits are all that a float32 has.
+        values = {name: float(f"{value:.7g}") + 0.0 for name, value in self.values} if self.values is not None else None
+        only = next(iter(values.values())) if values is not None and len(values) == 1 else None
+        return {"predictions": [p.as_dict() for p in self.predictions], "value": only, "values": values}
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,8 @@ def _look(model: Any, sampled: Sampled, clip: int, wanted: Wanted, label_id: int
 
 def _title(maps: AttentionMaps) -> str:
     if maps.method == "grad":
-        return f"attention for {maps.label!r}, scored {maps.score:.1%}"
+        told = f"of value {maps.value:.6g}" if maps.value is not None else f"scored {maps.score:.1%}"
+        return f"attention for {maps.label!r}, {told}"
     if maps.method == "rollout":
         return f"attention rollout over {maps.layers} layers"
     which = "the last layer" if maps.layers == 1 else f"the last {maps.layers} layers"

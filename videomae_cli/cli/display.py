@@ -40,6 +40,8 @@ class TerminalWriter(TextWriter):
             # Labels come from a checkpoint: as Text, so that [brackets] in them stay brackets.
             bar = ProgressBar(total=1.0, completed=p["score"], width=BAR_WIDTH)
             table.add_row(str(rank), plain(p["label"], "bold" if rank == 1 else ""), bar, f"{p['score']:.1%}")
+        for name, value in (record.get("values") or {}).items():
+            table.add_row("", plain(name, "bold"), "", f"{value:.6g}")
         self.console.print(table)
         self.console.print(plain(describe(record, seconds), "dim"))
         self.console.print()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from videomae_cli.video import Decoder, SamplingSpec, auto_workers
 
 if TYPE_CHECKING:
     from videomae_cli.datasets import Dataset, Example
-    from videomae_cli.evaluation import Evaluation
+    from videomae_cli.evaluation import Evaluation, Metrics, MultiLabelMetrics, RegressionMetrics
     from videomae_cli.pipeline import Classifier
     from videomae_cli.training.scoring import Scored
 
@@ -84,6 +85,7 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled clips: top-1, top-5, every class, what is taken for what, calibration.
 
+    A regression model is measured against labels that are numbers: errors, R², correlation, rank correlation.
     Scores are those of `videomae classify` with the same options; --protocol paper gives the number of a paper's table.
     Exit code 0 if every clip was scored, 1 if one was not, 2 for wrong options.
     """
@@ -154,7 +156,8 @@ class _Job:
         # Of the clips that are asked for: another split may have classes of its own.
         there = {label for example in self.examples for label in example.labels}
         wanted = [label for label in self.dataset.classes if label in there]
-        ids = match_labels(wanted, names, ignore_unknown=ignore_unknown)
+        values = self._values() if self.classifier.regression else None
+        ids = match_labels(wanted, names, ignore_unknown=ignore_unknown) if values is None else dict.fromkeys(wanted, 0)
         kept = [e for e in self.examples if all(label in ids for label in e.labels)]
         if not kept:
             more = ", ..." if len(wanted) > 3 else ""
@@ -182,23 +185,51 @@ class _Job:
             scored = score(watch.over(self.classifier), kept, view=view, told=told)
         if not scored.there.any():
             raise DatasetError(f"none of {console.counted(len(kept), 'clip')} could be scored")
-        return self._evaluation(scored, kept, ids, names), scored, kept
+        return self._evaluation(scored, kept, ids, names, values), scored, kept
+
+    def _values(self) -> dict[str, float]:
+        """The number that each label of the data is. Raises DatasetError where one is none, or the model gives several."""
+        outputs = self.classifier.model.config.num_labels
+        if outputs != 1:
+            raise DatasetError(f"{self.classifier.name} gives {outputs} values a clip: evaluate measures one")
+        found: dict[str, float] = {}
+        for example in self.examples:
+            if len(example.labels) != 1:
+                raise DatasetError(f"{example.path!r} has {len(example.labels)} labels, where a value is wanted")
+            label = example.labels[0]
+            try:
+                found[label] = float(label)
+            except ValueError:
+                found[label] = math.nan
+            if not math.isfinite(found[label]):
+                raise DatasetError(f"{example.path!r} has the label {label!r}, where the model gives a number")
+        return found
 
     def _evaluation(
-        self, scored: Scored, kept: Sequence[Example], ids: Mapping[str, int], names: tuple[str, ...]
+        self,
+        scored: Scored,
+        kept: Sequence[Example],
+        ids: Mapping[str, int],
+        names: tuple[str, ...],
+        values: Mapping[str, float] | None,
     ) -> Evaluation:
         import numpy as np
 
-        from videomae_cli.evaluation import Evaluation, measure, measure_labels
+        from videomae_cli.evaluation import Evaluation, measure, measure_labels, measure_values
         from videomae_cli.results import printable
 
         there = scored.there
         good = [example for example, ok in zip(kept, there, strict=True) if ok]
         several = self.classifier.multi_label
+        metrics: Metrics | MultiLabelMetrics | RegressionMetrics
         truth = np.zeros((len(good), len(names)), dtype=np.float32)
         for row, example in enumerate(good):
             truth[row, [ids[label] for label in example.labels]] = 1
         scores = scored.scores[there]
+        if values is not None:
+            metrics = measure_values(scores[:, 0], np.array([values[example.labels[0]] for example in good]))
+        else:
+            metrics = measure_labels(scores, truth) if several else measure(scores, truth.argmax(axis=1))
         settings = settings_of("evaluate", self.classifier, self.spec)
         counts = sorted(set(scored.views[there].tolist()))
         return Evaluation(
@@ -212,7 +243,7 @@ class _Job:
             protocol=_protocol(self.spec, counts),
             views=int(scored.views.sum()),
             labels=names,
-            metrics=measure_labels(scores, truth) if several else measure(scores, truth.argmax(axis=1)),
+            metrics=metrics,
             failures=tuple(
                 {"path": printable(kept[place].path), "kind": error.kind, "message": printable(str(error))}
                 for place, error in sorted(scored.errors.items())

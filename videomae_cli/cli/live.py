@@ -72,6 +72,7 @@ def watch_live(
     if isinstance(source, str):
         check_address(source)
     classifier, hints = load_classifier(request)
+    classifier.check_labels("timeline")
     spec = replace(asked, frames=hints.frames, stride=hints.stride or DEFAULT_STRIDE)
     limit = timeout or None
     check_timeout(limit)
@@ -137,7 +138,7 @@ def _follow(
         if item is None:
             continue
         # (T, h, w, 3) -> (1, T, h, w, 3)
-        scores = merge_views(classifier.logits(item.frames[None]), multi_label=classifier.multi_label)
+        scores = merge_views(classifier.logits(item.frames[None]), problem_type=classifier.problem_type)
         tally.windows += 1
         tally.dropped += item.dropped
         tally.last = item.end

@@ -80,7 +80,7 @@ def _predictions(evaluation: Evaluation, scored: Scored, kept: Sequence[Example]
     """A line a clip: what is true, what was said, every score by label id."""
     import numpy as np
 
-    from videomae_cli.evaluation import Metrics
+    from videomae_cli.evaluation import Metrics, RegressionMetrics
     from videomae_cli.results import path_fields, printable
 
     lines = []
@@ -97,6 +97,10 @@ def _predictions(evaluation: Evaluation, scored: Scored, kept: Sequence[Example]
             }
         else:
             row = scored.scores[place]
+            if isinstance(evaluation.metrics, RegressionMetrics):
+                line |= {"status": "ok", "error": None, "said": float(f"{row[0]:.7g}"), "scores": None}
+                lines.append(json.dumps(line))
+                continue
             places = [int(row.argmax())] if isinstance(evaluation.metrics, Metrics) else np.flatnonzero(row >= 0.5)
             said = [evaluation.labels[place] for place in places]
             line |= {"status": "ok", "error": None, "said": said, "scores": [float(f"{value:.6g}") for value in row]}
@@ -119,7 +123,7 @@ def show(e: Evaluation) -> None:
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in headline(e):
-        table.add_row(plain(name, ""), plain(value, "bold" if name in ("top-1", "mAP") else ""))
+        table.add_row(plain(name, ""), plain(value, "bold" if name in ("top-1", "mAP", "mean absolute error") else ""))
     worst = [f"{label} {recall:.0%} of {count}" for label, recall, count in worst_classes(e)]
     pairs = [f"{true} as {said} ({count})" for true, said, count in confused_pairs(e)]
     for name, lines in (("found least", worst), ("taken for another", pairs)):

@@ -249,6 +249,7 @@ def _ready(
 
     sampling = SamplingSpec(start=asked.start, end=asked.end)
     classifier, hints = load_classifier(request, calibration_on(found, sampling, decoder))
+    classifier.check_labels("timeline")
     spec = replace(asked, frames=hints.frames, stride=hints.stride or DEFAULT_STRIDE)
     return TimelineMaker(classifier, spec, rules)
 

@@ -11,6 +11,7 @@ from videomae_cli.evaluation.metrics import (
     measure,
     measure_labels,
 )
+from videomae_cli.evaluation.regression import RegressionMetrics, measure_values
 from videomae_cli.evaluation.report import Evaluation, confused_pairs, headline, markdown, worst_classes
 
 __all__ = [
@@ -19,11 +20,13 @@ __all__ = [
     "Evaluation",
     "Metrics",
     "MultiLabelMetrics",
+    "RegressionMetrics",
     "confused_pairs",
     "headline",
     "markdown",
     "match_labels",
     "measure",
     "measure_labels",
+    "measure_values",
     "worst_classes",
 ]

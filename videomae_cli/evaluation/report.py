@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli.evaluation.metrics import Metrics, MultiLabelMetrics
+from videomae_cli.evaluation.metrics import ClassFigures, Metrics, MultiLabelMetrics
+from videomae_cli.evaluation.regression import RegressionMetrics
 
 SCHEMA_VERSION = 1
 _WORST, _PAIRS = 5, 5
@@ -31,9 +32,14 @@ class Evaluation:
     protocol: str
     views: int
     labels: tuple[str, ...]
-    metrics: Metrics | MultiLabelMetrics
+    metrics: Metrics | MultiLabelMetrics | RegressionMetrics
     failures: tuple[Mapping[str, str], ...] = ()
     ignored: int = 0
+
+    @property
+    def classes(self) -> tuple[ClassFigures, ...]:
+        """Figures of every class, in the order of the labels; none where the model gives values."""
+        return () if isinstance(self.metrics, RegressionMetrics) else self.metrics.classes
 
     @property
     def top1_of_all(self) -> float | None:
@@ -46,9 +52,9 @@ class Evaluation:
         """The whole of it as JSON has it."""
         m = self.metrics
         rows = [
-            {"label": label, "label_id": number, **asdict(m.classes[number]), **_precision(m, number)}
-            for number, label in enumerate(self.labels)
-            if m.classes[number].support or m.classes[number].precision is not None
+            {"label": self.labels[number], "label_id": number, **asdict(figures), **_precision(m, number)}
+            for number, figures in enumerate(self.classes)
+            if figures.support or figures.precision is not None
         ]
         whole: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
@@ -89,6 +95,13 @@ def headline(e: Evaluation) -> list[tuple[str, str]]:
         if e.failures and e.top1_of_all is not None:
             lines.insert(1, ("top-1, failed as wrong", f"{e.top1_of_all:.1%}"))
         return lines
+    if isinstance(m, RegressionMetrics):
+        shares = (("R²", m.r2), ("correlation", m.pearson), ("rank correlation", m.spearman))
+        return [
+            ("mean absolute error", f"{m.mae:.6g}"),
+            ("mean squared error", f"{m.mse:.6g}"),
+            *((name, "-" if share is None else f"{share:.3f}") for name, share in shares),
+        ]
     return [
         ("mAP", f"{m.mean_ap:.3f}"),
         ("F1, micro", f"{m.micro_f1:.3f}"),
@@ -99,7 +112,7 @@ def headline(e: Evaluation) -> list[tuple[str, str]]:
 
 def worst_classes(e: Evaluation) -> list[tuple[str, float, int]]:
     """(label, recall, clips) of those that are found least, without any that is always found."""
-    classes = enumerate(e.metrics.classes)
+    classes = enumerate(e.classes)
     there = [(e.labels[n], f.recall, f.support) for n, f in classes if f.recall is not None and f.recall < 1]
     return sorted(there, key=lambda row: (row[1], row[0]))[:_WORST]
 
@@ -131,12 +144,14 @@ def markdown(e: Evaluation, pictures: Sequence[str] = ()) -> str:
         lines += [f"Left out: {_clips(e.ignored)} with labels that the model does not have.", ""]
     lines += [line for name in pictures for line in (f"![{name.removesuffix('.png')}]({name})", "")]
     m = e.metrics
-    extra = [] if isinstance(m, Metrics) else ["average precision"]
+    extra = ["average precision"] if isinstance(m, MultiLabelMetrics) else []
     names = ["class", "clips", "recall", "precision", "F1", *extra]
-    lines += ["## Classes", "", f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
-    for number, f in enumerate(m.classes):
+    if e.classes:
+        lines += ["## Classes", "", f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for number, f in enumerate(e.classes):
         if f.support:
-            shares = [f.recall, f.precision, f.f1, *([] if isinstance(m, Metrics) else [m.average_precision[number]])]
+            more = [m.average_precision[number]] if isinstance(m, MultiLabelMetrics) else []
+            shares = [f.recall, f.precision, f.f1, *more]
             lines.append(f"| {_cell(e.labels[number])} | {f.support} | {' | '.join(map(_share, shares))} |")
     pairs = confused_pairs(e)
     if pairs:
@@ -148,8 +163,8 @@ def markdown(e: Evaluation, pictures: Sequence[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _precision(m: Metrics | MultiLabelMetrics, number: int) -> dict[str, Any]:
-    return {} if isinstance(m, Metrics) else {"average_precision": m.average_precision[number]}
+def _precision(m: Metrics | MultiLabelMetrics | RegressionMetrics, number: int) -> dict[str, Any]:
+    return {"average_precision": m.average_precision[number]} if isinstance(m, MultiLabelMetrics) else {}
 
 
 def _share(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from videomae_cli.engines import Engine, Logits, Network, TorchNetwork, engine_of
-from videomae_cli.errors import ModelOutputError, VideoMAEError
+from videomae_cli.errors import ModelOutputError, OptionError, VideoMAEError
 from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
 from videomae_cli.pipeline.batches import Batches, Outcomes, Passed, clip_request, decode_found
 from videomae_cli.pipeline.devices import memory_reported
@@ -78,13 +79,14 @@ class Classifier:
             # JSON could not even hold them.
             problem = f"{self.name} gives scores that are no numbers: its weights are damaged"
             return self._failed(path, ModelOutputError(problem), passed.views)
-        scores = merge_views(passed.outputs, multi_label=self.multi_label)
+        scores = merge_views(passed.outputs, problem_type=self.problem_type)
         log.debug("%s: decoded by %s (%s) in %.2f s", path, video.info.decoder, video.info.codec, video.seconds)
         return Classification(
             path=path,
             model=self.name,
             revision=self.revision,
-            predictions=self.best(scores),
+            predictions=() if self.regression else self.best(scores),
+            values=self.values(scores) if self.regression else None,
             source=source_of(video),
             warnings=video.warnings,
             seconds=video.seconds + passed.seconds,
@@ -99,7 +101,25 @@ class Classifier:
     @property
     def multi_label(self) -> bool:
         """Whether labels are independent of each other: sigmoid scores instead of softmax."""
-        return self.model.config.problem_type == "multi_label_classification"
+        return self.problem_type == "multi_label_classification"
+
+    @property
+    def regression(self) -> bool:
+        """Whether outputs are values, not scores of labels."""
+        return self.problem_type == "regression"
+
+    @property
+    def problem_type(self) -> str:
+        """What the outputs are: the configuration's word, else one output is a value and several are classes."""
+        return self.model.problem_type()
+
+    def check_labels(self, use: str) -> None:
+        """Raises OptionError where the model gives values: `use` names what needs labels."""
+        if self.regression:
+            raise OptionError(
+                f"{self.name} is a regression model, whose outputs are values: {use} needs labels. "
+                "`videomae classify` gives the values, with --start and --end those of a stretch"
+            )
 
     @property
     def engine(self) -> Engine:
@@ -129,6 +149,13 @@ class Classifier:
         assert self.network is not None, "made where none was given"
         return self.network
 
+    def values(self, outputs: torch.Tensor) -> tuple[tuple[str, float], ...]:
+        """The (outputs,) values by name; outputs that share a name get their number too."""
+        names = [self.model.config.id2label[number] for number in range(len(outputs))]
+        often = Counter(names)
+        single = [name if often[name] == 1 else f"{name} {number}" for number, name in enumerate(names)]
+        return tuple(zip(single, outputs.tolist(), strict=True))
+
     def best(self, scores: torch.Tensor) -> tuple[Prediction, ...]:
         """The `top_k` labels of (labels,) scores, best first."""
         values, ids = scores.topk(min(self.top_k, len(scores)))
@@ -156,7 +183,13 @@ def source_of(video: DecodedVideo) -> Source:
     )
 
 
-def merge_views(logits: torch.Tensor, *, multi_label: bool) -> torch.Tensor:
-    """(V, labels) logits -> (labels,) scores: softmax (or sigmoid) of each view, then their mean, as published."""
-    scores = logits.sigmoid() if multi_label else logits.softmax(dim=-1)
-    return scores.mean(dim=0)
+def view_scores(logits: torch.Tensor, *, problem_type: str) -> torch.Tensor:
+    """(V, labels) logits to scores: by softmax for classes, by sigmoid for several at once; values stay as they are."""
+    if problem_type == "regression":
+        return logits
+    return logits.sigmoid() if problem_type == "multi_label_classification" else logits.softmax(dim=-1)
+
+
+def merge_views(logits: torch.Tensor, *, problem_type: str) -> torch.Tensor:
+    """(V, labels) logits -> (labels,) scores: those of each view, then their mean, as published."""
+    return view_scores(logits, problem_type=problem_type).mean(dim=0)

@@ -13,7 +13,7 @@ import torch
 
 from videomae_cli.errors import DependencyError, MachineError, ModelOutputError, VideoError, VideoMAEError
 from videomae_cli.pipeline.batches import Halving
-from videomae_cli.pipeline.classify import Classifier
+from videomae_cli.pipeline.classify import Classifier, view_scores
 from videomae_cli.pipeline.windows import WindowAssembler, WindowClip
 from videomae_cli.results import Failure, Segment, Source, Thumbnail, Timeline, Window
 from videomae_cli.segments import NO_LABEL, SegmentRules, Stretch, find_segments
@@ -188,7 +188,7 @@ class Scored:
             raise output
         if not torch.isfinite(output).all():
             raise ModelOutputError(f"{self.classifier.name} gives scores that are no numbers: its weights are damaged")
-        scores = output.sigmoid() if self.classifier.multi_label else output.softmax(dim=-1)
+        scores = view_scores(output, problem_type=self.classifier.problem_type)
         self.scores.append(scores.numpy())
         self.spans += [(clip.start, clip.end) for clip in waiting]
 

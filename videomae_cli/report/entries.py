@@ -27,6 +27,7 @@ def make_entry(record: Record, segments: Segments | None, duration: float | None
         "index": record["index"],
         "path": record["path"],
         "labels": [[p["label"], _rounded(p["score"], 4)] for p in (record.get("predictions") or ())[:_MOST_LABELS]],
+        "values": [[name, f"{value:.6g}"] for name, value in (record.get("values") or {}).items()],
         "timeline": [
             [_rounded(s["start"], 2), _rounded(s["end"], 2), s.get("label"), _rounded(s.get("score"), 4)]
             for s in segments or ()

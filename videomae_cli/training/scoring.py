@@ -58,7 +58,7 @@ def score(
         elif not bool(one.outputs.isfinite().all()):
             made = ModelOutputError(f"{classifier.name} gives scores that are no numbers: its weights are damaged")
         else:
-            made = merge_views(one.outputs, multi_label=classifier.multi_label).tolist()
+            made = merge_views(one.outputs, problem_type=classifier.problem_type).tolist()
         rows[place] = (one.views, made)
         told(one.path, one.views, made if isinstance(made, VideoMAEError) else None)
     scores = np.full((len(examples), classifier.model.config.num_labels), np.nan)

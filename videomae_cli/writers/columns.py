@@ -19,6 +19,7 @@ COLUMNS = {
     "label": "text",
     "label_id": "int",
     "score": "float",
+    "value": "float",
     "error_kind": "text",
     "error_message": "text",
     "model": "text",
@@ -27,6 +28,7 @@ COLUMNS = {
     "version": "text",
     "shard": "text",
     "predictions": "json",
+    "values": "json",
     "frames": "json",
     "timestamps": "json",
     "sampling": "text",
@@ -65,5 +67,5 @@ def to_record(row: dict[str, Any]) -> Record:
         if name == "path":
             record |= path
         elif name not in skipped:
-            record[name] = row[name]
+            record[name] = dict(row[name]) if name == "values" and row[name] is not None else row[name]
     return record | {"error": error}

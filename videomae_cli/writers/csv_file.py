@@ -36,7 +36,7 @@ class CsvWriter(Writer):
 
 
 def _cell(value: Any, kind: str) -> Any:
-    return json.dumps(value, ensure_ascii=False) if kind == "json" else value
+    return json.dumps(value, ensure_ascii=False) if kind == "json" and value is not None else value
 
 
 def read_csv(file: Path) -> Iterator[Record]:

@@ -48,6 +48,7 @@ def schema(pa: Any) -> Any:
     prediction = pa.struct([("label", pa.string()), ("label_id", pa.int32()), ("score", pa.float64())])
     lists = {
         "predictions": pa.list_(prediction),
+        "values": pa.map_(pa.string(), pa.float64()),
         "frames": pa.list_(pa.list_(pa.int64())),
         "timestamps": pa.list_(pa.list_(pa.float64())),
         "warnings": pa.list_(pa.string()),

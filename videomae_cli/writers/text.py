@@ -19,6 +19,7 @@ class TextWriter(Writer):
             width = max((len(p["label"]) for p in record["predictions"]), default=0)
             for rank, p in enumerate(record["predictions"], 1):
                 lines.append(f"{rank:>4}  {p['label']:<{width}}  {p['score']:.4f}")
+            lines += [f"      {one_line(name)}  {value:.6g}" for name, value in (record.get("values") or {}).items()]
             lines.append(f"      {describe(record, seconds)}")
         self.put("\n".join(lines) + "\n")
 

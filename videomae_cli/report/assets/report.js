@@ -173,6 +173,7 @@
       labels.append(row);
     }
     const image = strip(entry);
+    for (const [name, text] of entry.values || []) labels.append(make("p", "value", name + " " + text));
     if (entry.share) labels.append(make("p", "share", "share of the time"));
     const film = make("div", "film"), roll = make("div", "roll");
     if (image) { roll.append(image); film.append(roll); } else body.classList.add("bare");
@@ -184,7 +185,7 @@
     if (meta.length) film.append(make("p", "meta", meta.join(" · ")));
     for (const warning of entry.warnings || []) film.append(make("p", "warning", `⚠ ${warning}`));
     if (film.childNodes.length) body.append(film);
-    if (entry.labels.length) body.append(labels);
+    if (labels.childNodes.length) body.append(labels);
     if (body.childNodes.length) entry.element.append(body);
     if (entry.timeline.length) entry.element.append(timeline(entry));
     entry.element.dataset.filled = "yes";

@@ -1,0 +1,75 @@
+"""How near predicted values are to true ones: errors, explained variance and correlations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from videomae_cli.errors import ModelOutputError
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RegressionMetrics:
+    """Figures of one value a clip, in the unit of the data. r2, pearson and spearman are None where values don't vary.
+
+    mae, mse: mean absolute and squared error; r2: explained variance, 1 minus the squared error over that of always
+    saying the mean of the truth; spearman: correlation of ranks, ties at their mean rank.
+    """
+
+    count: int
+    mae: float
+    mse: float
+    r2: float | None
+    pearson: float | None
+    spearman: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers by name."""
+        return {
+            "count": self.count,
+            "mean_absolute_error": self.mae,
+            "mean_squared_error": self.mse,
+            "r2": self.r2,
+            "pearson": self.pearson,
+            "spearman": self.spearman,
+        }
+
+
+def measure_values(predicted: Values, truth: Values) -> RegressionMetrics:
+    """Predicted (N,) against true (N,) values. Raises ModelOutputError for predictions that are no numbers."""
+    if not len(predicted):
+        raise ModelOutputError("there are no values to measure")
+    if not np.isfinite(predicted).all():
+        raise ModelOutputError("the model's values are no numbers: its weights are damaged")
+    errors = predicted - truth
+    spread = float(((truth - truth.mean()) ** 2).sum())
+    varies = bool((truth != truth[0]).any())
+    return RegressionMetrics(
+        count=len(predicted),
+        mae=float(np.abs(errors).mean()),
+        mse=float((errors**2).mean()),
+        r2=1.0 - float((errors**2).sum()) / spread if varies else None,
+        pearson=correlation(predicted, truth),
+        spearman=correlation(ranks(predicted), ranks(truth)),
+    )
+
+
+def correlation(a: Values, b: Values) -> float | None:
+    """Pearson's coefficient of two (N,); None where one of them is constant."""
+    if (a == a[0]).all() or (b == b[0]).all():
+        return None
+    # Scaled first: products of tiny or huge values would leave the range of numbers.
+    x, y = (values / np.abs(values).max() for values in (a - a.mean(), b - b.mean()))
+    return float(np.clip((x @ y) / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
+
+
+def ranks(values: Values) -> Values:
+    """The rank of each of (N,) values from 1, ties at the mean of their ranks."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[place], dtype=np.float64)
