@@ -18,7 +18,7 @@ def cases() -> list[tuple[np.ndarray, np.ndarray]]:
         (truth + rng.normal(size=40), truth),
         (rng.integers(0, 4, 40).astype(float), rng.integers(0, 3, 40).astype(float)),  # many ties
         (-truth, truth),
-        (truth * 1e-200, truth * 1e200),
+        (truth * 1e-90, truth * 1e90),
         (truth + 1e6, truth),
         (np.array([1.0, 2.0]), np.array([5.0, 4.0])),
     ]
@@ -30,12 +30,9 @@ def test_figures_equal_those_of_scikit_learn_and_scipy(case: int) -> None:
     found = measure_values(predicted, truth)
     assert found.count == len(truth)
     assert found.mae == pytest.approx(metrics.mean_absolute_error(truth, predicted), rel=1e-12)
-    if case != 3:  # squares of 1e200 are no numbers
-        assert found.mse == pytest.approx(metrics.mean_squared_error(truth, predicted), rel=1e-12)
-        assert found.r2 == pytest.approx(metrics.r2_score(truth, predicted), rel=1e-9)
-        assert found.pearson == pytest.approx(stats.pearsonr(predicted, truth).statistic, rel=1e-9)
-    else:
-        assert found.pearson == pytest.approx(1.0)
+    assert found.mse == pytest.approx(metrics.mean_squared_error(truth, predicted), rel=1e-12)
+    assert found.r2 == pytest.approx(metrics.r2_score(truth, predicted), rel=1e-9, abs=1e-12)
+    assert found.pearson == pytest.approx(stats.pearsonr(predicted, truth).statistic, rel=1e-9)
     assert found.spearman == pytest.approx(stats.spearmanr(predicted, truth).statistic, rel=1e-9)
 
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from videomae_cli.pipeline import Classifier
     from videomae_cli.training.scoring import Scored
 
+# A value beyond this is a mistake, and its square would leave the range of numbers.
+_LARGEST = 1e100
+
 
 def evaluate(
     data: Annotated[
@@ -201,7 +204,7 @@ class _Job:
                 found[label] = float(label)
             except ValueError:
                 found[label] = math.nan
-            if not math.isfinite(found[label]):
+            if not abs(found[label]) <= _LARGEST:
                 raise DatasetError(f"{example.path!r} has the label {label!r}, where the model gives a number")
         return found
 
