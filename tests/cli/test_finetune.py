@@ -320,3 +320,73 @@ def test_a_dry_run_writes_nothing(recordings: Path, videomae: Run, tmp_path: Pat
     assert done.returncode == 0
     assert "epochs of" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ["--recipe", "paper", "--batch-size", "8"],
+            [
+                "recipe paper: 150 epochs of 2 steps of 8 clips, rate 1.6e-05",
+                "rate from 0 in 5 epochs to 1.56e-05 and down to 3.1e-08, weight decay 0.05, gradient not bounded",
+                "2 views of a clip, from 8% of the area, mirrored, RandAugment 4 at 7, erasing 0.25, mixup 0.8, cutmix 1, "
+                "smoothing 0.1, drop path 0.1",
+            ],
+        ),
+        (
+            ["--recipe", "paper", "--sampling", "segments", "--epochs", "1"],
+            ["recipe paper: 1 epoch of 1 step of 16 clips", "not mirrored", "layer decay 0.7"],
+        ),
+        (
+            ["--clip-grad", "1", "--betas", "0.8", "0.95", "--min-lr", "1e-6", "--views", "3", "--head-dropout", "0.2"],
+            [
+                "recipe default: ",
+                "gradient at most 1",
+                "betas 0.8 0.95",
+                "down to 1e-06",
+                "3 views",
+                "head dropout 0.2",
+            ],
+        ),
+    ],
+)
+def test_the_numbers_in_use_are_said(
+    options: list[str], words: list[str], recordings: Path, videomae: Run, tmp_path: Path
+) -> None:
+    line = ["finetune", recordings, "-o", tmp_path / "out", "--init", "camera-motion", "--mode", "full", "--no-check"]
+    done = videomae(*line, *options, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    for said in words:
+        assert said in done.stderr
+
+
+def test_the_published_recipe_trains_and_only_goes_on_with_itself(
+    recordings: Path, videomae: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "paper"
+    line = ["finetune", recordings, "-o", out, "--init", "camera-motion-mae", "--mode", "full", "--epochs", "1", *ONE]
+    done = videomae(*line, "--recipe", "paper-ucf101", "--no-check")
+    assert done.returncode == 0, done.stderr
+    recipe = json.loads((out / "training.json").read_text())["settings"]["recipe"]
+    assert (recipe["name"], recipe["views"], recipe["clip_grad"], recipe["keep_norm"]) == (
+        "paper-ucf101",
+        2,
+        0.0,
+        False,
+    )
+    assert recipe["head_dropout"] == 0.5
+    assert all(np.isfinite(event["loss"]) for event in events(out) if event["event"] == "step")
+    other = videomae(*line, "--no-check", "--resume")
+    assert other.returncode == 1
+    assert "was begun otherwise" in other.stderr
+
+
+def test_a_head_has_no_recipe(recordings: Path, videomae: Run, tmp_path: Path) -> None:
+    line = ["finetune", recordings, "-o", tmp_path / "out", "--init", "camera-motion-mae", "--no-check"]
+    done = videomae(*line, "--mode", "head", "--recipe", "paper", "--min-lr", "0")
+    assert done.returncode == 2
+    assert "leave out min-lr, recipe paper" in done.stderr
+    done = videomae(*line, "--mode", "full", "--recipe", "papper", "--dry-run")
+    assert done.returncode == 2
+    assert "unknown recipe 'papper'" in done.stderr

@@ -104,6 +104,8 @@ def test_it_goes_on_from_a_checkpoint(encoder: Path, recordings: Path, videomae:
 
 def test_wrong_options_are_one_line(recordings: Path, videomae: Run, tmp_path: Path) -> None:
     for options in (
+        ["--recipe", "papper"],
+        ["--mask-ratio", "0.001"],
         ["--size", "giant"],
         ["--mask", "fog"],
         ["--mask-ratio", "1"],
@@ -118,3 +120,12 @@ def test_wrong_options_are_one_line(recordings: Path, videomae: Run, tmp_path: P
     done = videomae("pretrain", tmp_path / "empty", "-o", tmp_path / "out", "--size", "tiny")
     assert done.returncode == 1
     assert "no video" in done.stderr
+
+
+def test_the_published_recipe_is_said(recordings: Path, videomae: Run, tmp_path: Path) -> None:
+    line = ["pretrain", recordings / "train", "-o", tmp_path / "out", "--size", "tiny", "--val", "0", "--no-check"]
+    done = videomae(*line, "--recipe", "paper", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "recipe paper: 800 epochs of 1 step of 16 clips, rate 9.4e-06, tube masks that hide 90%" in done.stderr
+    assert "rate from 0 in 40 epochs to 9.38e-06 and down to 6.3e-07" in done.stderr
+    assert "gradient not bounded; crops of 66 to 100% of the short side, not mirrored" in done.stderr

@@ -51,7 +51,7 @@ def test_figures_of_single_labels_are_those_of_scikit_learn(drawn: Drawn) -> Non
     assert m.count == len(truth)
     assert m.top1 == pytest.approx(theirs.accuracy_score(truth, said))
     assert (m.confusion == theirs.confusion_matrix(truth, said, labels=classes)).all()
-    assert m.nll == pytest.approx(theirs.log_loss(truth, np.clip(scores, 1e-15, 1), labels=classes), rel=1e-9)
+    assert m.nll == pytest.approx(theirs.log_loss(truth, scores, labels=classes), rel=1e-9)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of classes that are said and never true
         assert m.mean_class == pytest.approx(theirs.balanced_accuracy_score(truth, said))
@@ -93,8 +93,7 @@ def test_figures_of_several_labels_are_those_of_scikit_learn(drawn: tuple[Array,
         assert m.mean_ap == pytest.approx(expected)
     else:
         assert m.mean_ap == 0
-    clipped = np.clip(scores, 1e-15, 1 - 1e-15)
-    losses = [theirs.log_loss(truth[:, c], clipped[:, c], labels=[0, 1]) for c in range(truth.shape[1])]
+    losses = [theirs.log_loss(truth[:, c], scores[:, c], labels=[0, 1]) for c in range(truth.shape[1])]
     assert m.nll == pytest.approx(np.mean(losses), rel=1e-9)
 
 
@@ -142,7 +141,7 @@ def test_equal_scores_go_to_the_first_class_and_count_against_the_others_in_top_
 
 def test_a_true_class_with_no_probability_costs_much_and_not_everything() -> None:
     m = measure(np.array([[1.0, 0.0]]), np.array([1]))
-    assert m.nll == pytest.approx(-math.log(1e-15))
+    assert m.nll == pytest.approx(36.04365338911715)  # as scikit-learn's log_loss has it
     assert math.isfinite(measure_labels(np.array([[1.0, 0.0]]), np.array([[0, 1]], dtype=np.float32)).nll)
 
 
@@ -211,3 +210,16 @@ def test_the_numbers_have_the_names_of_the_document() -> None:
     assert list(m.as_dict()) == names.split()
     several = measure_labels(np.array([[0.9, 0.1]]), np.array([[1, 0]], dtype=np.float32))
     assert list(several.as_dict()) == ["count", "mAP", "micro_f1", "macro_f1", "exact_match", "hamming_loss", "nll"]
+
+
+def test_certain_scores_have_the_loss_that_scikit_learn_gives_them() -> None:
+    """No infinity where they are wrong, and no -0.0 where all are right."""
+    truth, right = np.array([0, 1, 1]), np.eye(2)[[0, 1, 1]]
+    for scores in (right, 1 - right, np.array([[1.0, 0.0], [1.0, 0.0], [0.5, 0.5]])):
+        loss = measure(scores, truth).nll
+        assert loss == pytest.approx(theirs.log_loss(truth, scores), rel=1e-9, abs=1e-300)
+        assert not math.copysign(1.0, loss) < 0
+        several = measure_labels(scores, np.eye(2, dtype=np.float32)[truth]).nll
+        assert several == pytest.approx(loss, rel=1e-9)
+        assert not math.copysign(1.0, several) < 0
+    assert measure(1 - right, truth).nll == pytest.approx(36.04365338911715)

@@ -49,18 +49,26 @@ def finetune(
     ] = None,
     val: options.ValFraction = 0.2,
     check: options.CheckData = True,
+    recipe: options.Recipe = "default",
     epochs: options.Epochs = None,
     batch_size: options.TrainBatch = None,
     accumulate: options.Accumulate = None,
     lr: options.LearningRate = None,
+    min_lr: options.FloorRate = None,
     warmup: Annotated[
         float | None, typer.Option(min=0, help="Epochs of rising rate. Default 5, or a fifth of all.")
     ] = None,
     weight_decay: options.WeightDecay = None,
+    betas: options.Betas = None,
+    clip_grad: options.ClipGrad = None,
     layer_decay: Annotated[
         float | None, typer.Option(help="The rate of a layer as a part of that of the one above. Default 0.75.")
     ] = None,
     drop_path: Annotated[float | None, typer.Option(help="Stochastic depth of the last block. Default 0.1.")] = None,
+    head_dropout: Annotated[float | None, typer.Option(help="Dropout before the classifier. Default 0.")] = None,
+    head_init_scale: Annotated[
+        float | None, typer.Option(help="What a new classifier's first weights are multiplied with. Default 0.001.")
+    ] = None,
     label_smoothing: Annotated[float | None, typer.Option(help="Default 0.1.")] = None,
     mixup: Annotated[float | None, typer.Option(help="Alpha of mixup. Default 0.8; 0 below 1,000 clips.")] = None,
     cutmix: Annotated[float | None, typer.Option(help="Alpha of cutmix. Default 1; 0 below 1,000 clips.")] = None,
@@ -74,7 +82,14 @@ def finetune(
     erase: Annotated[
         float | None, typer.Option(help="How often a box is filled with noise. Default 0.25; 0 below 1,000 clips.")
     ] = None,
-    crop_scale: options.CropScale = None,
+    crop_scale: Annotated[
+        float | None,
+        typer.Option(help="Least part of a frame's area that a clip shows. Default 0.08; 0.5 below 1,000 clips."),
+    ] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(min=1, help="Views of each clip drawn, each changed anew. Default 2."),
+    ] = None,
     flip: Annotated[
         bool | None,
         typer.Option(help="Mirror half of the clips. Default: unless a label says left, right or clockwise."),
@@ -142,15 +157,21 @@ def finetune(
             labels=labels,
             val=val,
             check=check,
+            recipe=recipe,
             asked={
                 "epochs": epochs,
                 "batch": batch_size,
                 "accumulate": accumulate,
                 "lr": lr,
+                "min_lr": min_lr,
                 "warmup": warmup,
                 "weight_decay": weight_decay,
+                "betas": betas,
+                "clip_grad": clip_grad,
                 "layer_decay": layer_decay,
                 "drop_path": drop_path,
+                "head_dropout": head_dropout,
+                "head_scale": head_init_scale,
                 "smoothing": label_smoothing,
                 "mixup": mixup,
                 "cutmix": cutmix,
@@ -158,6 +179,7 @@ def finetune(
                 "magnitude": augment_magnitude,
                 "erase": erase,
                 "scale": crop_scale,
+                "views": views,
                 "flip": flip,
                 "repeats": repeats,
                 "ema": ema,

@@ -70,7 +70,7 @@ def _train(
 ) -> None:
     import torch
 
-    from videomae_cli.model import Overrides, clip_gflops, load_checkpoint, start_classifier
+    from videomae_cli.model import HEAD_SCALE, Overrides, clip_gflops, load_checkpoint, start_classifier
     from videomae_cli.pipeline import auto_batch_size
     from videomae_cli.training import Run, own_section, recipe_for
 
@@ -78,6 +78,7 @@ def _train(
     checkpoint = load_checkpoint(source.path, overrides=Overrides(num_attention_heads=request.heads))
     before = checkpoint.config
     mode = _mode(request, len(data.train), len(data.classes), clip_gflops(before), device.type)
+    spec = with_hints(request.sampling, find_hints(before.num_frames, before.extra, source.name))
     recipe = None
     if mode != "head":
         recipe = recipe_for(
@@ -85,15 +86,19 @@ def _train(
             labels=data.classes,
             world=share.world,
             multi_label=data.dataset.multi_label,
-            asked=dict(request.asked),
+            asked=request.asked,
+            name=request.recipe,
+            family=spec.resolved_family,
+            width=before.hidden_size,
         )
-    spec = with_hints(request.sampling, find_hints(before.num_frames, before.extra, source.name))
     torch.manual_seed(request.seed)
     model = start_classifier(
         checkpoint,
         labels=data.classes,
         multi_label=data.dataset.multi_label,
         drop_path=recipe.drop_path if recipe else 0.0,
+        head_scale=recipe.head_scale if recipe else HEAD_SCALE,
+        keep_norm=recipe is None,
         extra=own_section(spec, {"init": source.name, "made_by": f"videomae finetune, mode {mode}"}),
     )
     console.note(f"mode {mode}, from {source.name}: {_parameters(model):.1f} M parameters")
@@ -120,6 +125,7 @@ def _head(request: FineTuneRequest, start: Start, data: LearningData, decoder: D
     from videomae_cli.training import HeadTraining, View
 
     recipe_only = [name.replace("_", "-") for name, value in request.asked.items() if value is not None]
+    recipe_only += [f"recipe {request.recipe}"] if request.recipe != "default" else []
     if recipe_only:
         raise OptionError(
             f"--mode head trains no encoder: leave out {', '.join(sorted(recipe_only))}, or say --mode full"
@@ -201,12 +207,13 @@ def _whole(
         warn=lambda path, error: console.error(f"{path}: {error} (another clip stands in)"),
         merged=merged,
     )
-    changes = f"RandAugment {recipe.operations} at {recipe.magnitude:g}" if recipe.operations else "no RandAugment"
-    mixing = f"mixup {recipe.mixup:g}, cutmix {recipe.cutmix:g}" if recipe.mixup or recipe.cutmix else "no mixing"
+    clips = recipe.batch * recipe.accumulate * share.world
     console.note(
-        f"{recipe.epochs} epochs of {task.epoch} steps of {recipe.batch * recipe.accumulate * share.world} clips, "
-        f"rate {recipe.lr:.2g}, {'mirrored' if recipe.flip else 'not mirrored'}, {changes}, {mixing}"
+        f"recipe {recipe.name}: {console.counted(recipe.epochs, 'epoch')} of {console.counted(task.epoch, 'step')} of "
+        f"{console.counted(clips, 'clip')}, rate {recipe.lr:.2g}"
     )
+    for line in recipe.lines():
+        console.note(line)
     return task
 
 

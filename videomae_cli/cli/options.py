@@ -242,13 +242,32 @@ TrainBatch = Annotated[
 Accumulate = Annotated[
     int | None, typer.Option(min=1, help="Batches to a step: larger steps where memory is small. Default 1.")
 ]
+Recipe = Annotated[
+    str,
+    typer.Option(
+        help="Numbers where nothing else is said. paper: all as published, for the data that the clips are sampled as; "
+        "paper-NAME: as for kinetics, ssv2 or ucf101. docs/training.md has them all.",
+        metavar="default|paper|paper-NAME",
+    ),
+]
 LearningRate = Annotated[
     float | None, typer.Option(help="Peak learning rate. Default: the published one, scaled to the batch.")
 ]
-WeightDecay = Annotated[float | None, typer.Option(min=0, help="Default 0.05.")]
-CropScale = Annotated[
-    float | None, typer.Option(help="Least part of a frame's area that a training clip shows. Default 0.5.")
+FloorRate = Annotated[
+    float | None,
+    typer.Option(
+        "--min-lr",
+        help="Learning rate at the end. Default: as published, for every 256 clips of a step 1e-6 (pretrain 1e-5).",
+    ),
 ]
+Betas = Annotated[
+    tuple[float, float] | None,
+    typer.Option(help="AdamW's two. Default 0.9 0.999; pretrain 0.9 0.95.", metavar="BETA1 BETA2"),
+]
+ClipGrad = Annotated[
+    float | None, typer.Option(min=0, help="The most that the norm of the gradient may be. Default 0: no bound.")
+]
+WeightDecay = Annotated[float | None, typer.Option(min=0, help="Default 0.05.")]
 Repeats = Annotated[
     int | None, typer.Option(min=1, help="Times that a file is drawn in an epoch, each time anew. Default 1.")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,16 +50,29 @@ def pretrain(
         bool, typer.Option(help="Predict patches normalised by their own mean and deviation, as published.")
     ] = True,
     mask: Annotated[str, typer.Option(help="What is hidden.", metavar="tube|random|frame|causal")] = "tube",
-    mask_ratio: Annotated[float, typer.Option(help="How much of it.")] = 0.9,
+    mask_ratio: Annotated[float | None, typer.Option(help="How much of it. Default 0.9.")] = None,
     val: options.ValFraction = 0.05,
     check: options.CheckData = True,
-    epochs: Annotated[int, typer.Option(min=1, help="Times through the data.")] = 800,
+    recipe: options.Recipe = "default",
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Times through the data. Default 800 (large, huge: 1600).")
+    ] = None,
     batch_size: options.TrainBatch = None,
     accumulate: options.Accumulate = None,
     lr: options.LearningRate = None,
-    warmup: Annotated[float, typer.Option(min=0, max=0.9, help="Part of the run in which the rate rises.")] = 0.05,
+    min_lr: options.FloorRate = None,
+    warmup: Annotated[
+        float | None, typer.Option(min=0, help="Epochs of rising rate. Default 40, or a fifth of all.")
+    ] = None,
     weight_decay: options.WeightDecay = None,
-    crop_scale: options.CropScale = None,
+    betas: options.Betas = None,
+    clip_grad: options.ClipGrad = None,
+    crop_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Least part of a frame's area that a clip shows. Default: the published crops of 66 to 100 % of the short side."
+        ),
+    ] = None,
     flip: Annotated[bool, typer.Option(help="Mirror half of the clips.")] = False,
     repeats: options.Repeats = None,
     patience: options.Patience = None,
@@ -100,6 +114,7 @@ def pretrain(
         labels=None,
         val=val,
         check=check,
+        recipe=recipe,
         patience=patience,
         seed=seed,
         sampling=SamplingSpec(family=sampling, stride=stride, clips=1, fps=fps),
@@ -119,13 +134,16 @@ def pretrain(
         progress=progress,
         debug=debug,
     )
-    recipe = {
+    asked = {
         "epochs": epochs,
         "batch": batch_size,
         "accumulate": accumulate,
         "lr": lr,
+        "min_lr": min_lr,
         "warmup": warmup,
         "weight_decay": weight_decay,
+        "betas": betas,
+        "clip_grad": clip_grad,
         "mask": mask,
         "mask_ratio": mask_ratio,
         "scale": crop_scale,
@@ -133,20 +151,20 @@ def pretrain(
         "repeats": repeats,
     }
     shape = {"image_size": image_size, "patch_size": patch_size, "num_frames": frames, "norm_pix_loss": norm_pix}
-    _pretrain(terms, {k: v for k, v in recipe.items() if v is not None}, shape, size, (init, revision))
+    _pretrain(terms, asked, shape, size, (init, revision))
 
 
 def _pretrain(
     terms: Terms,
-    recipe: dict[str, Any],
+    asked: dict[str, Any],
     shape: dict[str, Any],
     size: str,
     start: tuple[str | None, str | None],
 ) -> None:
     from videomae_cli.pipeline import pick_device
-    from videomae_cli.training import MaskedRecipe, local_device, together
+    from videomae_cli.training import local_device, masked_recipe_for, together
 
-    said = MaskedRecipe(**recipe)
+    masked_recipe_for(clips=1, asked=asked, name=terms.recipe)  # whatever is wrong is told before the data is read
     device = local_device(pick_device(terms.device))
     with together(device) as share, quiet_unless(share.leads):
         dtype = pick_dtype(terms.dtype, device)
@@ -154,12 +172,12 @@ def _pretrain(
             terms.run_own_task("pretrain", share, device, dtype)
             return
         with Decoder(timeout=terms.timeout or None, workers=terms.decoders, debug=terms.debug) as decoder:
-            _train(terms, said, shape, size, start, decoder, share, terms.loop(device, dtype))
+            _train(terms, asked, shape, size, start, decoder, share, terms.loop(device, dtype))
 
 
 def _train(
     terms: Terms,
-    recipe: Any,
+    asked: dict[str, Any],
     shape: dict[str, Any],
     size: str,
     start: tuple[str | None, str | None],
@@ -168,11 +186,14 @@ def _train(
     loop: Loop,
 ) -> None:
     from videomae_cli.cli.learning_data import read_learning_data
-    from videomae_cli.training import PreTrain, Run
+    from videomae_cli.training import PreTrain, Run, check_masks, masked_recipe_for
     from videomae_cli.training.card import finish_masked
 
     model, preprocessor, sampling, name = _model(terms, shape, size, *start)
+    numbers = {"asked": asked, "name": terms.recipe, "width": model.config.hidden_size}
+    check_masks(model.config.grid, masked_recipe_for(clips=1, **numbers))
     data = read_learning_data(terms, decoder, share, labels=False)
+    recipe = masked_recipe_for(clips=len(data.train), world=share.world, **numbers)
     if terms.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     task = PreTrain(
@@ -190,9 +211,11 @@ def _train(
     )
     console.note(
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, from {name or 'random weights'}; "
-        f"{recipe.epochs} epochs of {task.epoch} steps of {task.clips} clips, rate {recipe.peak(share.world):.2g}, "
-        f"{recipe.mask} masks that hide {recipe.mask_ratio:.0%}"
+        f"recipe {recipe.name}: {console.counted(recipe.epochs, 'epoch')} of {console.counted(task.epoch, 'step')} of "
+        f"{console.counted(task.clips, 'clip')}, rate {recipe.lr:.2g}, {recipe.mask} masks that hide {recipe.mask_ratio:.0%}"
     )
+    for line in recipe.lines():
+        console.note(line)
     if terms.dry_run:
         return
     with Run(terms.output, resume=terms.resume, overwrite=terms.overwrite, writes=share.leads) as run:
@@ -213,7 +236,7 @@ def _model(
     from videomae_cli.assembly import find_hints, preprocessor_for, with_hints
     from videomae_cli.cli.transfers import bring
     from videomae_cli.model import VideoMAEForPreTraining
-    from videomae_cli.training import own_section
+    from videomae_cli.training import SSV2_STRIDE, own_section
 
     torch.manual_seed(terms.seed)
     if init is not None:
@@ -227,6 +250,8 @@ def _model(
     config = _config(size, shape)
     # Without a checkpoint that says otherwise, as the published ones: dense, every 4th frame.
     sampling = with_hints(terms.sampling, find_hints(config.num_frames, {}, ""))
+    if terms.recipe == "paper-ssv2" and terms.sampling.stride is None:
+        sampling = replace(sampling, checkpoint_stride=SSV2_STRIDE)
     config = config.replace(extra=own_section(sampling, {"made_by": "videomae pretrain"}))
     model = VideoMAEForPreTraining(config)
     side = shape["image_size"]

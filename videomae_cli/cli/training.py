@@ -143,6 +143,7 @@ class Terms:
     labels: Path | None
     val: float
     check: bool
+    recipe: str
     patience: int | None
     seed: int
     sampling: SamplingSpec
@@ -192,7 +193,7 @@ class Terms:
             workers=self.decoders,
         )
         task = own_task(self.data, options)
-        console.note(f"{self.data}: {task.steps} steps, evaluated every {task.epoch}")
+        console.note(f"{self.data}: {console.counted(task.steps, 'step')}, evaluated every {task.epoch}")
         if self.dry_run:
             return
         run = Run(self.output, resume=self.resume, overwrite=self.overwrite, writes=share.leads)
@@ -204,7 +205,7 @@ class Terms:
             finally:
                 task.close()
         if share.leads:
-            typer.echo(f"{self.output}: {task.steps} steps done")
+            typer.echo(f"{self.output}: {console.counted(task.steps, 'step')} done")
 
 
 def train(task: Task, run: Run, loop: Loop, *, share: Share, command: str, progress: str) -> str:

@@ -1,7 +1,8 @@
 """Accuracy, calibration and confusion of a classifier's probabilities.
 
 Top-k by rank, ties against the classifier; calibration error over 15 bins of equal width (Guo et al. 2017); the interval of
-an accuracy is Wilson's for 95 %; average precision is not interpolated (as scikit-learn has it).
+an accuracy is Wilson's for 95 %; average precision is not interpolated, and the negative log-likelihood takes no score as
+nearer to 0 or 1 than float64's epsilon (both as scikit-learn has it): an example that is certain and wrong counts 36.04.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from videomae_cli.errors import ModelOutputError
 Scores = npt.NDArray[np.float64]
 BINS = 15
 _Z = 1.959963984540054  # of 95 %
-_LEAST = 1e-15
+_LEAST = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def measure(scores: Scores, targets: npt.NDArray[np.int64]) -> Metrics:
         interval=wilson(right, count),
         top5=top5,
         mean_class=float(np.mean(recalls)),
-        nll=float(-np.log(np.clip(of_truth, _LEAST, 1)).mean()),
+        nll=float(-np.log(np.clip(of_truth, _LEAST, 1 - _LEAST)).mean()),
         brier=float(((scores - np.eye(classes)[targets]) ** 2).sum(axis=1).mean()),
         calibration=calibration(scores.max(axis=1), guess == targets),
         classes=figures,

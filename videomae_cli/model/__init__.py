@@ -11,10 +11,11 @@ from videomae_cli.model.inference import Overrides
 from videomae_cli.model.loading import Checkpoint, load_checkpoint
 from videomae_cli.model.outputs import ClassifierOutput, EncoderOutput, PreTrainingOutput
 from videomae_cli.model.pretraining import VideoMAEForPreTraining
-from videomae_cli.model.starting import start_classifier
+from videomae_cli.model.starting import HEAD_SCALE, start_classifier
 from videomae_cli.model.videomae import VideoMAEForVideoClassification, VideoMAEModel
 
 __all__ = [
+    "HEAD_SCALE",
     "Checkpoint",
     "ClassifierOutput",
     "EncoderOutput",

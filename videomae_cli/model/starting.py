@@ -14,7 +14,7 @@ from videomae_cli.model.loading import Checkpoint, check_numbers
 from videomae_cli.model.videomae import VideoMAEForVideoClassification
 
 # Of a new classifier's usual initial weights: small, so that the first steps don't shake the encoder (BEiT's recipe).
-_HEAD_SCALE = 0.001
+HEAD_SCALE = 0.001
 
 
 def start_classifier(
@@ -23,12 +23,16 @@ def start_classifier(
     labels: Sequence[str],
     multi_label: bool = False,
     drop_path: float = 0.0,
+    head_scale: float = HEAD_SCALE,
+    keep_norm: bool = True,
     extra: Mapping[str, Any] | None = None,
 ) -> VideoMAEForVideoClassification:
     """The checkpoint's encoder under mean pooling, `fc_norm` and a classifier of `labels`, in training mode and float32.
 
     `fc_norm` is the checkpoint's, else its final norm, else new. The classifier is the checkpoint's where that has the
-    same labels in the same order, else new. extra: what config.json says besides. Raises CheckpointError or ConfigError.
+    same labels in the same order, else new; head_scale: what a new one's first weights are multiplied with; keep_norm:
+    False leaves `fc_norm` new rather than take the final norm, as the official code does. extra: what config.json says
+    besides. Raises CheckpointError or ConfigError.
     """
     before = checkpoint.config
     config = before.replace(
@@ -43,6 +47,8 @@ def start_classifier(
     tensors: dict[str, Tensor] = {}
     for name, tensor in checkpoint.tensors.items():
         if name.startswith("videomae.layernorm."):
+            if not keep_norm:
+                continue
             tensors.setdefault(name.replace("videomae.layernorm", "fc_norm"), tensor)
         elif name.startswith(("videomae.", "fc_norm.")) or (
             name.startswith("classifier.") and list(before.id2label.values()) == list(labels)
@@ -52,7 +58,7 @@ def start_classifier(
     check_numbers(tensors, checkpoint.path)
     with torch.no_grad():
         if isinstance(model.classifier, torch.nn.Linear):
-            model.classifier.weight.mul_(_HEAD_SCALE)
+            model.classifier.weight.mul_(head_scale)
         for name, tensor in tensors.items():
             wanted[name].copy_(tensor)
     return model.train()

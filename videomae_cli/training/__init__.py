@@ -24,19 +24,20 @@ if TYPE_CHECKING:
     from videomae_cli.training.distributed import Share, launched, local_device, together
     from videomae_cli.training.features import View
     from videomae_cli.training.head import HeadTraining
-    from videomae_cli.training.masked import MaskedRecipe, PreTrain
+    from videomae_cli.training.masked import PreTrain, check_masks
     from videomae_cli.training.optim import adamw, cosine_rate, parameter_groups
-    from videomae_cli.training.recipe import Recipe, recipe_for
+    from videomae_cli.training.recipe import SSV2_STRIDE, MaskedRecipe, Recipe, masked_recipe_for, recipe_for
     from videomae_cli.training.run import Run
     from videomae_cli.training.task import Task, TaskOptions
     from videomae_cli.training.trainer import Loop, Trainer
 
 _HOME = {
+    "SSV2_STRIDE": "recipe",
     "Data": "classification",
     "FineTune": "classification",
     "HeadTraining": "head",
     "Loop": "trainer",
-    "MaskedRecipe": "masked",
+    "MaskedRecipe": "recipe",
     "PreTrain": "masked",
     "Recipe": "recipe",
     "Run": "run",
@@ -46,9 +47,11 @@ _HOME = {
     "Trainer": "trainer",
     "View": "features",
     "adamw": "optim",
+    "check_masks": "masked",
     "cosine_rate": "optim",
     "launched": "distributed",
     "local_device": "distributed",
+    "masked_recipe_for": "recipe",
     "own_section": "checkpoint",
     "parameter_groups": "optim",
     "recipe_for": "recipe",
@@ -57,6 +60,7 @@ _HOME = {
 }
 
 __all__ = [
+    "SSV2_STRIDE",
     "Data",
     "FineTune",
     "HeadTraining",
@@ -71,9 +75,11 @@ __all__ = [
     "Trainer",
     "View",
     "adamw",
+    "check_masks",
     "cosine_rate",
     "launched",
     "local_device",
+    "masked_recipe_for",
     "own_section",
     "parameter_groups",
     "recipe_for",

@@ -62,7 +62,7 @@ def classifier_card(name: str, figures: Figures | None, data: Data, settings: Se
         f"# {name}",
         "",
         f"{len(classes)} classes, trained by `videomae finetune` ({settings.version}) from {values['init']} on "
-        f"{values['data']['train_clips']} clips; {values['data']['val_clips']} were held out.",
+        f"{_clips(values['data']['train_clips'])}; {_clips(values['data']['val_clips'])} held out.",
         "",
         f"    videomae classify clip.mp4 --model {name}",
         "",
@@ -102,3 +102,7 @@ def _measured(figures: Figures | None) -> list[str]:
 def _write(path: Path, content: bytes) -> None:
     with whole_file(path) as sink:
         sink.write(content)
+
+
+def _clips(count: int) -> str:
+    return f"{count} clip" if count == 1 else f"{count} clips"

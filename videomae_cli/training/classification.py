@@ -20,7 +20,7 @@ from videomae_cli.training.distributed import Share
 from videomae_cli.training.features import View
 from videomae_cli.training.feed import ClipBatch, Feed
 from videomae_cli.training.figures import Figures, figures_of
-from videomae_cli.training.mixing import Mixing, one_hot, smoothed, soft_cross_entropy
+from videomae_cli.training.mixing import Mixing, erase, one_hot, smoothed, soft_cross_entropy
 from videomae_cli.training.optim import adamw, cosine_rate, parameter_groups
 from videomae_cli.training.recipe import Recipe
 from videomae_cli.training.scoring import score
@@ -91,7 +91,7 @@ class FineTune(Task):
                 flip=recipe.flip,
                 operations=recipe.operations,
                 magnitude=recipe.magnitude,
-                erase=recipe.erase,
+                views=recipe.views,
             ),
             batch=recipe.batch,
             accumulate=recipe.accumulate,
@@ -100,7 +100,9 @@ class FineTune(Task):
             share=self._share,
             warn=warn,
         )
-        self.accumulate = recipe.accumulate
+        if recipe.head_dropout and isinstance(model.classifier, nn.Linear):
+            model.classifier.register_forward_pre_hook(_dropped(recipe.head_dropout))
+        self.accumulate, self.clip_norm = recipe.accumulate, recipe.clip_grad or None
         self.clips = recipe.batch * recipe.accumulate * self._share.world
         self.epoch = self._feed.steps
         self.steps = self.epoch * recipe.epochs
@@ -143,7 +145,7 @@ class FineTune(Task):
         truth = self._targets[torch.from_numpy(batch.places)].to(device)
         targets = one_hot(truth, self.model.config.num_labels)
         rng = np.random.default_rng([self._seed, step, self._share.rank, int(batch.places[0])])
-        clips, targets = self._mixing(clips, targets, rng)
+        clips, targets = self._mixing(erase(clips, self.recipe.erase, rng), targets, rng)
         logits = self.model(clips, return_dict=True).logits.float()
         if self.data.dataset.multi_label:
             return nn.functional.binary_cross_entropy_with_logits(logits, targets), {}
@@ -189,3 +191,12 @@ class FineTune(Task):
         model = self._merged(module) if self._merged else module
         assert isinstance(model, VideoMAEForVideoClassification)
         return model.eval()
+
+
+def _dropped(share: float) -> Callable[[nn.Module, tuple[Tensor]], tuple[Tensor]]:
+    """A hook that leaves out a share of what reaches the classifier, in training only."""
+
+    def drop(module: nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:
+        return (nn.functional.dropout(given[0], share, training=module.training),)
+
+    return drop

@@ -19,7 +19,7 @@ Frames = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """frames: (B, T, h, w, 3) uint8; places: (B,) of the examples that they are of."""
+    """frames: (B, T, h, w, 3) uint8, the views of a clip one after the other; places: (B,) of the examples that they are of."""
 
     frames: Frames
     places: npt.NDArray[np.int64]
@@ -29,7 +29,7 @@ class ClipBatch:
 class Feed:
     """Random clips of `examples`, each file once an epoch (`repeats` times), in a new order every epoch.
 
-    batch: clips of this process at once; accumulate: batches to a step. An epoch has whole steps only: the files that are
+    batch: files of this process at once, each with the views that `augment` makes of its clip; accumulate: batches to a step. An epoch has whole steps only: the files that are
     over at its end are others each time. A file that fails is told once and another of its batch stands in.
     """
 
@@ -70,7 +70,8 @@ class Feed:
             if not good:
                 raise TrainingError("not one file of a batch can be read any more: look at the data")
             filled = [good[i % len(good)] for i in range(self.batch)]
-            yield ClipBatch(np.stack([f for _, f in filled]), np.array([place for place, _ in filled], dtype=np.int64))
+            frames, of = [f for _, f in filled], [place for place, _ in filled]
+            yield ClipBatch(np.concatenate(frames), np.repeat(np.array(of, dtype=np.int64), len(frames[0])))
 
     def _requests(self, first: int) -> Iterator[tuple[int, ClipRequest]]:
         """(place of the example, its request) of every clip from batch `first` on."""
@@ -99,5 +100,5 @@ class Feed:
                 self._told.add(path)
                 self.warn(path, outcome)
             return None
-        frames: Frames = outcome.views()[0]
+        frames: Frames = outcome.views()
         return frames

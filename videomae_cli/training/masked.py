@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,50 +20,27 @@ from videomae_cli.training.checkpoint import digest, save_checkpoint
 from videomae_cli.training.distributed import Share
 from videomae_cli.training.feed import ClipBatch, Feed
 from videomae_cli.training.optim import adamw, cosine_rate, parameter_groups
+from videomae_cli.training.recipe import MaskedRecipe
 from videomae_cli.training.task import Task
 from videomae_cli.video import AugmentTransform, ClipRequest, DecodedVideo, Decoder, Preprocessor, SamplingSpec
 
-# 1.5e-4 for each 256 clips of a batch of 1024 (the paper's appendix).
-PUBLISHED_BATCH = 1024
-PUBLISHED_LR = 1.5e-4 * PUBLISHED_BATCH / 256
 
-
-@dataclass(frozen=True, kw_only=True)
-class MaskedRecipe:
-    """The published numbers where nothing else is said: AdamW with betas 0.9 and 0.95, weight decay 0.05, 40 epochs of
-    warm-up of 800, tube masks that hide 0.9. warmup: part of the run; scale: least part of a frame's area that is shown."""
-
-    epochs: int = 800
-    batch: int = 16
-    accumulate: int = 1
-    lr: float | None = None
-    floor: float = 0.01
-    warmup: float = 0.05
-    weight_decay: float = 0.05
-    mask: str = "tube"
-    mask_ratio: float = 0.9
-    scale: float = 0.5
-    flip: bool = False
-    repeats: int = 1
-    betas: tuple[float, float] = (0.9, 0.95)
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "accumulate", "repeats"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.mask not in MASKS:
-            raise OptionError(f"unknown mask {self.mask!r}: choose {', '.join(MASKS)}")
-        if not 0 < self.mask_ratio < 1:
-            raise OptionError(f"mask-ratio must lie between 0 and 1, not {self.mask_ratio:g}")
-        if self.lr is not None and not 0 < self.lr <= 1:
-            raise OptionError(f"lr must be more than 0 and at most 1, not {self.lr:g}")
-        if not 0 < self.scale <= 1:
-            raise OptionError(f"scale must be more than 0 and at most 1, not {self.scale:g}")
-
-    def peak(self, world: int) -> float:
-        """The learning rate, as said, or the published one, with the square root of the batch."""
-        clips = min(self.batch * self.accumulate * world, PUBLISHED_BATCH)
-        return self.lr if self.lr is not None else PUBLISHED_LR * math.sqrt(clips / PUBLISHED_BATCH)
+def check_masks(grid: tuple[int, int, int], recipe: MaskedRecipe) -> None:
+    """Raises OptionError for masks that hide nothing of a model with this (time, height, width) grid of tokens."""
+    if recipe.mask not in MASKS:
+        raise OptionError(f"unknown mask {recipe.mask!r}: choose {', '.join(MASKS)}")
+    slots, height, width = grid
+    units = {"tube": (height * width, "places"), "random": (slots * height * width, "tokens")}
+    count, unit = units.get(recipe.mask, (slots, "time slots"))
+    # At least one stays visible whatever the ratio, since it is below 1 and rounded down.
+    if int(recipe.mask_ratio * count):
+        return
+    if count == 1:
+        raise OptionError(f"a {recipe.mask} mask can't hide a part of the one that there is of {unit}: choose another")
+    least = math.ceil(1e4 / count) / 1e4
+    raise OptionError(
+        f"--mask-ratio {recipe.mask_ratio:g} hides none of the {count} {unit} of a {recipe.mask} mask: give at least {least:g}"
+    )
 
 
 class PreTrain(Task):
@@ -87,6 +64,7 @@ class PreTrain(Task):
         warn: Callable[[str, VideoMAEError], None] = lambda path, error: None,
     ) -> None:
         self.module = self.model = model
+        check_masks(model.config.grid, recipe)
         self.recipe, self.preprocessor, self.sampling = recipe, preprocessor, sampling
         self._val, self._decoder, self._seed, self._share = val, decoder, seed, share or Share()
         self._about = {
@@ -104,7 +82,12 @@ class PreTrain(Task):
             examples=train,
             decoder=decoder,
             sampling=sampling,
-            augment=AugmentTransform(model.config.image_hw, seed=0, scale=(recipe.scale, 1.0), flip=recipe.flip),
+            augment=AugmentTransform(
+                model.config.image_hw,
+                seed=0,
+                scale=None if recipe.scale is None else (recipe.scale, 1.0),
+                flip=recipe.flip,
+            ),
             batch=recipe.batch,
             accumulate=recipe.accumulate,
             repeats=recipe.repeats,
@@ -112,7 +95,7 @@ class PreTrain(Task):
             share=self._share,
             warn=warn,
         )
-        self.accumulate, self.epoch = recipe.accumulate, self._feed.steps
+        self.accumulate, self.epoch, self.clip_norm = recipe.accumulate, self._feed.steps, recipe.clip_grad or None
         self.clips = recipe.batch * recipe.accumulate * self._share.world
         self.steps = self.epoch * recipe.epochs
 
@@ -121,11 +104,7 @@ class PreTrain(Task):
         return {
             **self._about,
             "model": {k: v for k, v in self.model.config.to_dict().items() if k not in ("id2label", "label2id")},
-            "recipe": {
-                **asdict(self.recipe),
-                "betas": list(self.recipe.betas),
-                "lr": self.recipe.peak(self._share.world),
-            },
+            "recipe": self.recipe.as_dict(),
             "sampling": asdict(self.sampling),
             "preprocessing": asdict(self.preprocessor.config),
             "seed": self._seed,
@@ -133,14 +112,14 @@ class PreTrain(Task):
         }
 
     def optimizers(self) -> list[optim.Optimizer]:
-        lr = self.recipe.peak(self._share.world)
-        groups = parameter_groups(self.model.named_parameters(), lr=lr, weight_decay=self.recipe.weight_decay)
+        groups = parameter_groups(
+            self.model.named_parameters(), lr=self.recipe.lr, weight_decay=self.recipe.weight_decay
+        )
         return [adamw(groups, betas=self.recipe.betas)]
 
     def rate(self, step: int) -> float:
-        return cosine_rate(
-            step, steps=self.steps, warmup=max(1, round(self.recipe.warmup * self.steps)), floor=self.recipe.floor
-        )
+        warmup = round(self.recipe.warmup * self.epoch)
+        return cosine_rate(step, steps=self.steps, warmup=warmup, floor=self.recipe.floor)
 
     def batches(self, first: int) -> Iterator[ClipBatch]:
         return self._feed(first)

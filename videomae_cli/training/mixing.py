@@ -1,13 +1,54 @@
-"""Two clips in one: mixup (Zhang et al. 2018) and cutmix (Yun et al. 2019), with targets that say how much of each."""
+"""Changes to normalised clips: boxes of noise (Zhong et al. 2020), and two clips in one by mixup (Zhang et al. 2018) and cutmix
+(Yun et al. 2019), with targets that say how much of each."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+# Of the picture's area, and height to width, of the boxes that random erasing fills.
+ERASED = (0.02, 1 / 3)
+ERASED_RATIO = (0.3, 1 / 0.3)
+
+
+def erase(clips: Tensor, probability: float, rng: np.random.Generator) -> Tensor:
+    """Normalised clips (B, T, C, H, W), in this share of them a box at one place in all frames, filled with standard normal
+    noise that is new in every frame."""
+    height, width = clips.shape[-2:]
+    clips = clips.clone() if probability else clips
+    for place in range(len(clips)):
+        # Drawn for every clip, so that one being spared changes nothing for the next.
+        own = np.random.default_rng(rng.integers(2**62))
+        if own.random() >= probability:
+            continue
+        box = _erased_box(height, width, own)
+        if box is None:
+            continue
+        top, left, rows, columns = box
+        noise = own.standard_normal((*clips.shape[1:3], rows, columns), dtype=np.float32)
+        clips[place, ..., top : top + rows, left : left + columns] = torch.from_numpy(noise).to(clips)
+    return clips
+
+
+def _erased_box(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int] | None:
+    """(top, left, rows, columns) of a box smaller than the picture both ways; None where 100 draws find none."""
+    for _ in range(100):
+        share, ratio = rng.uniform(*ERASED), math.exp(rng.uniform(*np.log(ERASED_RATIO)))
+        rows, columns = erased_shape(height, width, share, ratio)
+        if rows < height and columns < width:
+            return int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1)), rows, columns
+    return None
+
+
+def erased_shape(height: int, width: int, share: float, ratio: float) -> tuple[int, int]:
+    """(rows, columns) of a box with this share of the picture and this height to width."""
+    area = share * height * width
+    return round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,9 @@ def adamw(groups: list[dict[str, object]], *, betas: tuple[float, float]) -> tor
 
 
 def cosine_rate(step: int, *, steps: int, warmup: int, floor: float) -> float:
-    """The part of its peak that a rate has in step number `step`: up in a line over `warmup` steps, then down half a cosine
-    to `floor`."""
+    """The part of its peak that a rate has in step number `step`: from 0 in a line to the peak in the last of `warmup` steps,
+    then down half a cosine towards `floor` (`cosine_scheduler` in the official utils.py)."""
     if step < warmup:
-        return (step + 1) / warmup
+        return step / max(1, warmup - 1)
     at = (step - warmup) / max(1, steps - warmup)
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, at)))

@@ -1,104 +1,298 @@
-"""The numbers of a fine-tuning: the published ones, scaled to batch and data, or what the user says. No torch.
+"""The numbers of a training: the published ones, what small data does better with, or what the user says. No torch.
 
-Published (VideoMAE, Kinetics-400, ViT-B; Tong et al. 2022, appendix, and the scripts that go with it): AdamW with betas
-0.9 and 0.999, weight decay 0.05, base rate 5e-4 for each 256 clips of a batch of 384 to 512, 5 epochs of warm-up, half a
-cosine down, 75 to 100 epochs, layer decay 0.75, drop path 0.1, label smoothing 0.1, mixup 0.8, cutmix 1.0, RandAugment
-of 4 operations at magnitude 7, random erasing 0.25.
+Published means the official scripts and the defaults of the programs they call (MCG-NJU/VideoMAE 14ef8d8: `scripts/`,
+`run_class_finetuning.py`, `run_mae_pretraining.py`, `optim_factory.py`, `utils.py`). docs/training.md has them as a table,
+and what `default` changes, with the commands that measured it.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from videomae_cli.errors import OptionError
 
-PUBLISHED_BATCH = 512
-PUBLISHED_LR = 5e-4 * PUBLISHED_BATCH / 256
+RECIPES = ("default", "paper", "paper-kinetics", "paper-ssv2", "paper-ucf101")
+# Rates are published for so many clips to a step; they grow with the step in a line.
+RATE_CLIPS = 256
 # Below it mixed clips and strong changes cost more than they bring, since there are few steps to learn them in.
 FEW_CLIPS = 1000
 # Fewer than these make no fine-tuning, whatever the number of epochs that says.
 LEAST_STEPS = 1000
+# Clips that one process takes at once where nothing is said.
+AT_ONCE = 16
+SIZES = ("small", "base", "large", "huge")
 _SIDED = re.compile(r"\b(left|right|clockwise|anti-?clockwise)\b|counter-?clockwise", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """lr: peak, of the top layer; floor: part of it that is left at the end; warmup: epochs; ema: how much of the averaged
-    weights a step leaves, None for no average; operations, magnitude: of RandAugment; erase: how often; repeats: of each
-    clip in an epoch, each time drawn anew; scale: least part of a frame's area that a clip shows."""
+class Published:
+    """The numbers in which the official scripts differ. rate, floor: for each 256 clips of a step; batch: clips to a step, of all GPUs."""
 
+    rate: float
+    epochs: int
+    batch: int = 384
+    floor: float = 1e-6
+    layer_decay: float = 0.75
+    drop_path: float = 0.1
+    head_dropout: float = 0.0
+    flip: bool = True
+    mask_ratio: float = 0.9
+
+
+# Where two scripts differ in the pre-training they start from, the one of the longer pre-training.
+FINE_TUNING = {
+    ("kinetics", "small"): Published(rate=5e-4, epochs=150),
+    ("kinetics", "base"): Published(rate=5e-4, epochs=75),
+    ("kinetics", "large"): Published(rate=2e-3, epochs=35, batch=128),
+    ("kinetics", "huge"): Published(rate=1e-3, epochs=50, batch=512, floor=1e-5, drop_path=0.2, head_dropout=0.5),
+    ("ssv2", "small"): Published(rate=1e-3, epochs=40, layer_decay=0.7, flip=False),
+    ("ssv2", "base"): Published(rate=5e-4, epochs=30, flip=False),
+    ("ucf101", "base"): Published(
+        rate=5e-4, epochs=100, batch=128, floor=1e-5, layer_decay=0.7, drop_path=0.2, head_dropout=0.5
+    ),
+}
+# SSv2's clips are dense here too, every second frame.
+PRETRAINING = {
+    ("kinetics", "small"): Published(rate=1.5e-4, floor=1e-5, epochs=800, batch=1024),
+    ("kinetics", "base"): Published(rate=1.5e-4, floor=1e-5, epochs=800, batch=2048),
+    ("kinetics", "large"): Published(rate=1.5e-4, floor=1e-5, epochs=1600, batch=512),
+    ("kinetics", "huge"): Published(rate=1.5e-4, floor=1e-5, epochs=1600, batch=1024),
+    ("ssv2", "base"): Published(rate=1.5e-4, floor=1e-5, epochs=800, batch=2048),
+    ("ucf101", "base"): Published(rate=3e-4, floor=1e-5, epochs=3200, batch=192, mask_ratio=0.75),
+}
+SSV2_STRIDE = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Numbers:
+    """What both kinds of training have: lr, min_lr: of the top layer, at the peak and at the end; warmup: epochs in which the
+    rate rises; clip_grad: the most that the norm of the gradient may be, 0 for no bound; repeats: times that a file is
+    drawn in an epoch, each time anew."""
+
+    name: str = "default"
     epochs: int
     batch: int
     accumulate: int = 1
     lr: float
-    floor: float = 0.01
-    warmup: float = 5.0
+    min_lr: float
+    warmup: float
     weight_decay: float = 0.05
-    layer_decay: float = 0.75
-    drop_path: float = 0.1
-    smoothing: float = 0.1
-    mixup: float = 0.8
-    cutmix: float = 1.0
-    operations: int = 4
-    magnitude: float = 7.0
-    erase: float = 0.25
-    repeats: int = 1
-    scale: float = 0.5
-    flip: bool = True
-    ema: float | None = None
     betas: tuple[float, float] = (0.9, 0.999)
+    clip_grad: float = 0.0
+    repeats: int = 1
 
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "accumulate", "repeats"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("lr", "layer_decay", "scale"):
-            if not 0 < getattr(self, name) <= 1:
-                raise OptionError(
-                    f"{name.replace('_', '-')} must be more than 0 and at most 1, not {getattr(self, name):g}"
-                )
-        for name in ("drop_path", "smoothing", "erase", "floor", "ema"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
-                raise OptionError(f"{name.replace('_', '-')} must be at least 0 and below 1, not {value:g}")
-        for name in ("mixup", "cutmix", "weight_decay", "warmup", "operations"):
-            if not 0 <= getattr(self, name) < 1000:
-                raise OptionError(f"{name.replace('_', '-')} can't be {getattr(self, name):g}")
+    def _check_common(self) -> None:
+        _check(self, ("epochs", "batch", "accumulate", "repeats"), lambda v: v >= 1, "at least 1")
+        _check(self, ("lr",), lambda v: 0 < v <= 1, "more than 0 and at most 1")
+        _check(self, ("min_lr",), lambda v: 0 <= v <= self.lr, f"at least 0 and at most the peak of {self.lr:g}")
+        _check(self, ("warmup", "weight_decay", "clip_grad"), lambda v: 0 <= v < 1000, "at least 0 and below 1000")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise OptionError(f"betas must be two numbers from 0 to below 1, not {_listed(self.betas)}")
+
+    @property
+    def floor(self) -> float:
+        """The part of its peak that the rate has at the end."""
+        return self.min_lr / self.lr
+
+    @property
+    def _rates(self) -> str:
+        """The optimizer, for people."""
+        clipped = f"at most {self.clip_grad:g}" if self.clip_grad else "not bounded"
+        return (
+            f"AdamW with betas {_listed(self.betas)}, rate from 0 in {self.warmup:g} {'epoch' if self.warmup == 1 else 'epochs'} to {self.lr:.3g} and down to "
+            f"{self.min_lr:.2g}, weight decay {self.weight_decay:g}, gradient {clipped}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         return {**asdict(self), "betas": list(self.betas)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recipe(_Numbers):
+    """Of a fine-tuning. ema: how much of the averaged weights a step leaves, None for no average; operations, magnitude: of
+    RandAugment; erase: how often a box is filled with noise; views: of each clip drawn, changed each in its own way; scale:
+    least part of a frame's area that a clip shows; head_scale: of a new classifier's first weights."""
+
+    layer_decay: float = 0.75
+    drop_path: float = 0.1
+    head_dropout: float = 0.0
+    head_scale: float = 0.001
+    smoothing: float = 0.1
+    mixup: float = 0.8
+    cutmix: float = 1.0
+    operations: int = 4
+    magnitude: float = 7.0
+    erase: float = 0.25
+    views: int = 2
+    scale: float = 0.08
+    flip: bool = True
+    ema: float | None = None
+
+    def __post_init__(self) -> None:
+        self._check_common()
+        _check(self, ("views",), lambda v: v >= 1, "at least 1")
+        _check(self, ("layer_decay", "scale"), lambda v: 0 < v <= 1, "more than 0 and at most 1")
+        parts = ("drop_path", "head_dropout", "smoothing", "ema")
+        _check(self, parts, lambda v: 0 <= v < 1, "at least 0 and below 1")
+        _check(self, ("erase",), lambda v: 0 <= v <= 1, "from 0 to 1")
+        _check(self, ("magnitude",), lambda v: 0 <= v <= 10, "from 0 to 10")
+        _check(self, ("mixup", "cutmix", "operations", "head_scale"), lambda v: 0 <= v < 1000, "from 0 to below 1000")
+
+    def lines(self) -> list[str]:
+        """The numbers in use, for people."""
+        views = f"{self.views} views" if self.views > 1 else "1 view"
+        changes = f"RandAugment {self.operations} at {self.magnitude:g}" if self.operations else "no RandAugment"
+        mixing = f"mixup {self.mixup:g}, cutmix {self.cutmix:g}" if self.mixup or self.cutmix else "no mixing"
+        return [
+            f"{self._rates}, layer decay {self.layer_decay:g}",
+            f"{views} of a clip, from {self.scale:.0%} of the area, {'mirrored' if self.flip else 'not mirrored'}, {changes}, "
+            f"erasing {self.erase:g}, {mixing}, smoothing {self.smoothing:g}, drop path {self.drop_path:g}, "
+            f"head dropout {self.head_dropout:g}",
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedRecipe(_Numbers):
+    """Of a pre-training. scale: least part of a frame's area that is shown, None for the published crops of a few fixed sizes
+    and places."""
+
+    betas: tuple[float, float] = (0.9, 0.95)
+    mask: str = "tube"
+    mask_ratio: float = 0.9
+    scale: float | None = None
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_common()
+        _check(self, ("mask_ratio",), lambda v: 0 < v < 1, "more than 0 and below 1")
+        _check(self, ("scale",), lambda v: 0 < v <= 1, "more than 0 and at most 1")
+
+    def lines(self) -> list[str]:
+        """The numbers in use, for people."""
+        crops = f"crops from {self.scale:.0%} of the area" if self.scale else "crops of 66 to 100% of the short side"
+        return [f"{self._rates}; {crops}, {'mirrored' if self.flip else 'not mirrored'}"]
+
+
+def _batches(clips: int, world: int, said: Mapping[str, Any], target: int | None) -> tuple[int, int]:
+    """(clips at once of each process, batches to a step). target: clips to a step, where the data has so many; without one a
+    step is small enough for four of them to an epoch."""
+    total = min(target, clips) if target else clips // 4
+    batch = said.get("batch") or max(1, min(AT_ONCE, total // world))
+    filled = max(1, round(total / (batch * world))) if target and "batch" not in said else 1
+    return batch, said.get("accumulate", filled)
+
+
 def recipe_for(
-    *, clips: int, labels: Sequence[str], world: int = 1, multi_label: bool = False, asked: dict[str, Any]
+    *,
+    clips: int,
+    labels: Sequence[str],
+    world: int = 1,
+    multi_label: bool = False,
+    asked: Mapping[str, Any],
+    name: str = "default",
+    family: str = "dense",
+    width: int = 768,
 ) -> Recipe:
     """For `clips` training clips on `world` processes; asked: what the user says instead, None for what they don't.
 
-    A step has at most 512 clips and an epoch at least four steps where the data allows it. The rate goes with the square
-    root of the batch, as AdamW's noise does (Malladi et al. 2022). Epochs: 75 from 100,000 clips on, 100 below, and more only
-    where 100 would not make a thousand steps. Labels that tell left from right keep clips from being mirrored.
+    name: one of `RECIPES`; family: how the frames of a clip are sampled, which tells Something-Something from Kinetics;
+    width: of the model, which tells its size. Labels that tell left from right keep clips from being mirrored.
     """
-    said = {name: value for name, value in asked.items() if value is not None}
-    batch = said.pop("batch", None) or max(1, min(16, clips // (4 * world)))
-    accumulate = said.pop("accumulate", 1)
-    step_clips = batch * accumulate * world
-    steps = max(1, clips * said.get("repeats", 1) // step_clips)
-    epochs = 75 if clips >= 100_000 else min(300, max(100, -(-LEAST_STEPS // steps)))
-    few = clips < FEW_CLIPS
+    said = {key: value for key, value in asked.items() if value is not None}
+    script = published(FINE_TUNING, name, family=family, width=width)
+    batch, accumulate = _batches(clips, world, said, script.batch if name != "default" else None)
+    step = batch * accumulate * world
+    linear = step / RATE_CLIPS
     values: dict[str, Any] = {
-        "epochs": epochs,
-        "batch": batch,
-        "accumulate": accumulate,
-        "lr": PUBLISHED_LR * (min(step_clips, PUBLISHED_BATCH) / PUBLISHED_BATCH) ** 0.5,
-        "flip": not any(_SIDED.search(label) for label in labels),
-        **({"mixup": 0.0, "cutmix": 0.0, "operations": 2, "magnitude": 5.0, "erase": 0.0} if few else {}),
+        "epochs": script.epochs,
+        "lr": script.rate * linear,
+        "layer_decay": script.layer_decay,
+        "drop_path": script.drop_path,
+        "head_dropout": script.head_dropout,
+    }
+    if name == "default":
+        values |= _on_own_data(script, clips, step, clips * said.get("repeats", 1) // step)
+    values |= {
+        "flip": script.flip and not any(_SIDED.search(label) for label in labels),
         # a soft mixture of several labels at once is no probability of each
         **({"mixup": 0.0, "cutmix": 0.0, "smoothing": 0.0} if multi_label else {}),
         **said,
+        "batch": batch,
+        "accumulate": accumulate,
     }
-    values["warmup"] = min(values.get("warmup", 5.0), values["epochs"] / 5) if "warmup" not in said else said["warmup"]
-    return Recipe(**values)
+    values.setdefault("warmup", _warmup(5.0, values["epochs"], name))
+    values.setdefault("min_lr", min(script.floor * linear, values["lr"]))
+    return Recipe(name=name, **values)
+
+
+def _on_own_data(script: Published, clips: int, step: int, steps: int) -> dict[str, Any]:
+    """What `default` does otherwise than published: see the table in docs/training.md. steps: to an epoch."""
+    epochs = script.epochs if clips >= 100_000 else min(300, max(100, -(-LEAST_STEPS // max(1, steps))))
+    few = {"mixup": 0.0, "cutmix": 0.0, "operations": 2, "magnitude": 5.0, "erase": 0.0, "scale": 0.5}
+    return {
+        "epochs": epochs,
+        "lr": _by_root(script, step),
+        **(few if clips < FEW_CLIPS else {}),
+    }
+
+
+def masked_recipe_for(
+    *, clips: int, world: int = 1, asked: Mapping[str, Any], name: str = "default", width: int = 768
+) -> MaskedRecipe:
+    """The numbers of a pre-training, from the same arguments as `recipe_for`."""
+    said = {key: value for key, value in asked.items() if value is not None}
+    script = published(PRETRAINING, name, width=width)
+    batch, accumulate = _batches(clips, world, said, script.batch if name != "default" else None)
+    step = batch * accumulate * world
+    linear = step / RATE_CLIPS
+    rate = script.rate * linear
+    if name == "default":
+        rate = _by_root(script, step)
+    values = {"epochs": script.epochs, "lr": rate, "mask_ratio": script.mask_ratio, **said}
+    values |= {"batch": batch, "accumulate": accumulate}
+    values.setdefault("warmup", _warmup(40.0, values["epochs"], name))
+    values.setdefault("min_lr", min(script.floor * linear, values["lr"]))
+    return MaskedRecipe(name=name, **values)
+
+
+def _by_root(script: Published, step: int) -> float:
+    """The rate of the published step, smaller by the square root for a smaller step, as AdamW's noise is (Malladi et al. 2022)."""
+    return script.rate * script.batch / RATE_CLIPS * math.sqrt(min(step, script.batch) / script.batch)
+
+
+def _warmup(wanted: float, epochs: int, name: str) -> float:
+    """Epochs of rising rate: as published where the run is longer than they are, else a fifth of it."""
+    if name == "default":
+        return min(wanted, epochs / 5)
+    return wanted if epochs > wanted else epochs / 5
+
+
+def published(
+    scripts: Mapping[tuple[str, str], Published], name: str, *, family: str = "dense", width: int = 768
+) -> Published:
+    """The official script for a model of this width. Without one of its size: for Something-Something Kinetics' without
+    mirrors, else the one of base. Raises OptionError for a recipe that there isn't."""
+    if name not in RECIPES:
+        raise OptionError(f"unknown recipe {name!r}: choose {', '.join(RECIPES)}")
+    data = name.partition("-")[2] or ("ssv2" if family == "segments" else "kinetics")
+    size = SIZES[sum(width > widest for widest in (384, 768, 1024))]
+    found = scripts.get((data, size))
+    if found is None and data == "ssv2":
+        return replace(scripts["kinetics", size], flip=False)
+    return found or scripts[data, "base"]
+
+
+def _check(recipe: Any, names: Sequence[str], holds: Any, words: str) -> None:
+    for name in names:
+        value = getattr(recipe, name)
+        if value is not None and not holds(value):
+            raise OptionError(f"{name.replace('_', '-')} must be {words}, not {value:g}")
+
+
+def _listed(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)

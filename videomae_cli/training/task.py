@@ -39,7 +39,7 @@ class Task(ABC):
 
     module: everything with weights that are trained, heads that only training has among them; steps: optimizer steps of the
     whole run; epoch: steps from one evaluation to the next; clips: in a step, of all processes together; accumulate: batches
-    to a step; clip_norm: of the gradient.
+    to a step; clip_norm: the most that the norm of the gradient may be, None for no bound.
     """
 
     module: nn.Module

@@ -135,10 +135,10 @@ class Trainer:
                         value, figures = loss(batch, self.done)
                     (value / len(batches) if len(batches) > 1 else value).backward()  # type: ignore[no-untyped-call]
                 self._note(value.detach(), figures, len(batches))
-            if self.task.clip_norm is not None:
-                # After the processes have met: what is no number in one of them is none in all.
-                norm = torch.nn.utils.clip_grad_norm_(self.task.clipped(), self.task.clip_norm)
-                self._bad |= ~torch.isfinite(norm)
+            # After the processes have met: what is no number in one of them is none in all. Without a bound nothing changes.
+            bound = math.inf if self.task.clip_norm is None else self.task.clip_norm
+            norm = torch.nn.utils.clip_grad_norm_(self.task.clipped(), bound)
+            self._bad |= ~torch.isfinite(norm)
             for optimizer in self.optimizers:
                 optimizer.step()
         self.done += 1

@@ -1,203 +1,228 @@
-"""Frames for training, changed at random but all frames of a clip alike: cut out, mirrored, lit and turned otherwise.
+"""Frames for training, changed at random as published: RandAugment on the whole frame, then a crop, then a mirror.
 
-Runs where the frame is decoded, like `FrameTransform`. Everything hangs on the seed alone, so that a run that goes on
-sees the same clips. The operations and their ranges are RandAugment's (Cubuk et al. 2020) on a scale of 0 to 10.
+Runs where the frame is decoded, like `FrameTransform`. Everything follows from the seed alone and is the same for all
+frames of a clip, so that a resumed run sees the same clips. The order and the numbers are those of MCG-NJU/VideoMAE
+14ef8d8 (`kinetics.py`, `rand_augment.py` with "rand-m7-n4-mstd0.5-inc1", `transforms.py`); random erasing comes after
+the pixels are normalised, so it is training's (`training.mixing`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from videomae_cli.video.preprocess import resize_frame
+
+if TYPE_CHECKING:
+    from PIL import Image
+
 Frame = npt.NDArray[np.uint8]
-Operation = Callable[[Frame], Frame]
+# (top, left, height, width) in pixels
+Box = tuple[int, int, int, int]
+
+GREY = (128, 128, 128)
+TOP_MAGNITUDE = 10.0
+# Of the short side: the sides that a crop of pre-training may have.
+CROP_SIDES = (1.0, 0.875, 0.75, 0.66)
+# A side this near to the wanted size is that size, so that nothing need be resized (TSN's code).
+_NEAR = 3
 
 
 @dataclass(frozen=True)
 class AugmentTransform:
-    """One uint8 RGB frame (H, W, 3) -> (1, h, w, 3).
+    """One uint8 RGB frame (H, W, 3) -> the views of it (views, h, w, 3), each changed in its own way.
 
-    size: (h, w) in pixels; seed: of this clip; scale: the part of the frame's area that is cut out, least and most; ratio:
-    width to height of the cut; flip: mirror half of the clips; operations, magnitude: of RandAugment, 0 operations for none;
-    erase: how likely a box is greyed out (Zhong et al. 2020).
+    size: (h, w) in pixels; seed: of this clip; scale: the least and the greatest part of the frame's area that is cut out,
+    None for pre-training's crops of a few fixed sizes and places; ratio: width to height of the cut; flip: mirror half of
+    the views; operations, magnitude, deviation: of RandAugment, 0 operations for none; views: of each clip.
     """
 
     size: tuple[int, int]
     seed: int
-    scale: tuple[float, float] = (0.5, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    scale: tuple[float, float] | None = (0.08, 1.0)
+    ratio: tuple[float, float] = (0.75, 1.3333)
     flip: bool = False
     operations: int = 0
     magnitude: float = 7.0
-    erase: float = 0.0
+    deviation: float = 0.5
+    views: int = 1
 
     def __call__(self, frame: Frame) -> Frame:
-        import cv2
-
-        top, left, height, width = self._cut(frame.shape[0], frame.shape[1])
-        cut = frame[top : top + height, left : left + width]
-        shrinks = height * width > self.size[0] * self.size[1]
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        image = np.asarray(cv2.resize(cut, (self.size[1], self.size[0]), interpolation=method), dtype=np.uint8)
-        if self._mirrored:
-            image = image[:, ::-1]
-        for operation in self._operations:
-            image = operation(image)
-        return np.ascontiguousarray(image)[None]
+        return np.stack([self._view(frame, number) for number in range(self.views)])
 
     def __getstate__(self) -> dict[str, object]:
         """Its fields alone: what is made of them is made again where it arrives."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def _cut(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """(top, left, height, width) of a cut of random area and shape (Szegedy et al. 2015, section 6)."""
-        rng = np.random.default_rng([self.seed, 1])
+    def _view(self, frame: Frame, number: int) -> Frame:
+        chosen = self._chosen[number]
+        if chosen:
+            from PIL import Image
+
+            picture = Image.fromarray(frame)
+            for name, amount in chosen:
+                picture = changed(picture, name, amount)
+            frame = np.asarray(picture, dtype=np.uint8)
+        top, left, height, width = self._cut(frame.shape[0], frame.shape[1], number)
+        # As the official code does: PIL, which filters, in pre-training, and plain bilinear in fine-tuning.
+        method = "antialias" if self.scale is None else "opencv"
+        cut = np.ascontiguousarray(frame[top : top + height, left : left + width])
+        image = cut if cut.shape[:2] == self.size else resize_frame(cut, self.size, method, "bilinear")
+        return image[:, ::-1] if self._mirrored[number] else image
+
+    def _cut(self, height: int, width: int, number: int = 0) -> Box:
+        """The part of a frame of this size that view `number` shows."""
+        rng = np.random.default_rng([self.seed, number, 1])
+        if self.scale is None:
+            boxes = fixed_crops(height, width, self.size)
+            sizes = boxes[int(rng.integers(len(boxes)))]
+            return sizes[int(rng.integers(len(sizes)))]
         for _ in range(10):
-            area = height * width * rng.uniform(*self.scale)
-            ratio = float(np.exp(rng.uniform(np.log(self.ratio[0]), np.log(self.ratio[1]))))
-            rows, columns = round((area / ratio) ** 0.5), round((area * ratio) ** 0.5)
-            if 0 < rows <= height and 0 < columns <= width:
-                return int(rng.integers(0, height - rows + 1)), int(rng.integers(0, width - columns + 1)), rows, columns
-        side = min(height, width)
-        return (height - side) // 2, (width - side) // 2, side, side
+            shape = crop_shape(height, width, rng.uniform(*self.scale), math.exp(rng.uniform(*np.log(self.ratio))))
+            if shape is not None:
+                rows, columns = shape
+                return int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1)), rows, columns
+        return central_crop(height, width, self.ratio)
 
     @cached_property
-    def _mirrored(self) -> bool:
-        return self.flip and bool(np.random.default_rng([self.seed, 2]).random() < 0.5)
+    def _mirrored(self) -> list[bool]:
+        draws = (np.random.default_rng([self.seed, number, 2]).random() for number in range(self.views))
+        return [self.flip and draw < 0.5 for draw in draws]
 
     @cached_property
-    def _operations(self) -> list[Operation]:
-        rng = np.random.default_rng([self.seed, 3])
-        chosen = [_OPERATIONS[int(rng.integers(0, len(_OPERATIONS)))] for _ in range(self.operations)]
-        # Half of them are left out, and strengths vary, as in the published recipe.
-        strengths = np.clip(rng.normal(self.magnitude, 0.5, len(chosen)), 0, 10) / 10
-        signs = rng.choice([-1.0, 1.0], len(chosen))
-        used = rng.random(len(chosen)) < 0.5
-        made = [make(float(s), float(w)) for make, s, w, u in zip(chosen, strengths, signs, used, strict=True) if u]
-        if rng.random() < self.erase:
-            made.append(_erased(rng, self.size))
-        return made
+    def _chosen(self) -> list[list[tuple[str, float]]]:
+        """RandAugment's operations of every view, with their strengths: drawn with repetition, each left out half of the
+        time."""
+        views = []
+        for number in range(self.views):
+            rng = np.random.default_rng([self.seed, number, 3])
+            names = [OPERATIONS[int(rng.integers(len(OPERATIONS)))] for _ in range(self.operations)]
+            levels = np.clip(rng.normal(self.magnitude, self.deviation, len(names)), 0, TOP_MAGNITUDE)
+            signs = rng.choice([-1.0, 1.0], len(names))
+            used = rng.random(len(names)) < 0.5
+            drawn = zip(names, levels, signs, used, strict=True)
+            views.append([(name, strength(name, level, sign)) for name, level, sign, use in drawn if use])
+        return views
 
 
-def _uint8(levels: npt.NDArray[np.floating]) -> Frame:
-    return np.asarray(np.clip(np.rint(levels), 0, 255), dtype=np.uint8)
+def crop_shape(height: int, width: int, share: float, ratio: float) -> tuple[int, int] | None:
+    """(rows, columns) of a crop with this share of the area and this width to height, None where it doesn't fit."""
+    area = share * height * width
+    rows, columns = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+    return (rows, columns) if 0 < rows <= height and 0 < columns <= width else None
 
 
-def _mapped(table: npt.NDArray[np.floating]) -> Operation:
-    """By a table of what each of 256 levels becomes."""
-    levels = np.clip(np.round(table), 0, 255).astype(np.uint8)
-    return lambda image: np.asarray(levels[image], dtype=np.uint8)
+def central_crop(height: int, width: int, ratio: tuple[float, float]) -> Box:
+    """The largest box around the centre whose width to height lies within `ratio`."""
+    rows, columns = height, width
+    if width / height < min(ratio):
+        rows = max(1, round(width / min(ratio)))
+    elif width / height > max(ratio):
+        columns = max(1, round(height * max(ratio)))
+    return (height - rows) // 2, (width - columns) // 2, rows, columns
 
 
-def _moved(matrix: list[list[float]]) -> Operation:
-    """By an affine map around the middle, grey where nothing comes from."""
+def fixed_crops(height: int, width: int, size: tuple[int, int]) -> list[list[Box]]:
+    """The crops of pre-training (TSN, section 3.2): for each shape the 13 places where it may lie.
 
-    def move(image: Frame) -> Frame:
-        import cv2
-
-        height, width = image.shape[:2]
-        a, b, x = matrix[0]
-        c, d, y = matrix[1]
-        middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
-        shift_x = x * width + middle_x - a * middle_x - b * middle_y
-        shift_y = y * height + middle_y - c * middle_x - d * middle_y
-        whole = np.array([[a, b, shift_x], [c, d, shift_y]])
-        moved = cv2.warpAffine(
-            np.ascontiguousarray(image), whole, (width, height), flags=cv2.INTER_LINEAR, borderValue=(124, 116, 104)
-        )
-        return np.asarray(moved, dtype=np.uint8)
-
-    return move
+    A side is one of four parts of the frame's short side, and the two sides of a crop are equal or next to each other in
+    that list. The places are the corners, the middles of the edges, the centre, and the centres of the four quarters.
+    """
+    short = min(height, width)
+    sides = [int(short * part) for part in CROP_SIDES]
+    rows, columns = ([min(s, short) if abs(side - s) < _NEAR else max(1, side) for side in sides] for s in size)
+    shapes = [(r, c) for i, r in enumerate(rows) for j, c in enumerate(columns) if abs(i - j) <= 1]
+    # In quarters of the room that is left, (down, right).
+    places = [(y, x) for y in (0, 2, 4) for x in (0, 2, 4)] + [(y, x) for y in (1, 3) for x in (1, 3)]
+    return [[((height - r) // 4 * y, (width - c) // 4 * x, r, c) for y, x in places] for r, c in shapes]
 
 
-def _turned(strength: float, sign: float) -> Operation:
-    angle = np.deg2rad(30 * strength * sign)
-    cos, sin = float(np.cos(angle)), float(np.sin(angle))
-    return _moved([[cos, -sin, 0.0], [sin, cos, 0.0]])
-
-
-def _saturated(strength: float, sign: float) -> Operation:
-    """Towards grey, or away from it."""
-
-    def change(image: Frame) -> Frame:
-        grey = image @ np.array([0.299, 0.587, 0.114])
-        factor = 1 + 0.9 * strength * sign
-        return _uint8(grey[..., None] + (image - grey[..., None]) * factor)
-
-    return change
-
-
-def _equalized(strength: float, sign: float) -> Operation:
-    def change(image: Frame) -> Frame:
-        import cv2
-
-        return np.stack([np.asarray(cv2.equalizeHist(np.ascontiguousarray(image[..., c]))) for c in range(3)], axis=-1)
-
-    return change
-
-
-def _stretched(strength: float, sign: float) -> Operation:
-    """Each channel over the whole range."""
-
-    def change(image: Frame) -> Frame:
-        low = image.min(axis=(0, 1)).astype(np.float32)
-        high = image.max(axis=(0, 1)).astype(np.float32)
-        there = high > low  # a channel of one level has nothing to stretch
-        return np.where(there, _uint8((image - low) * (255 / np.maximum(high - low, 1))), image)
-
-    return change
-
-
-def _sharpened(strength: float, sign: float) -> Operation:
-    """Sharper, or softer."""
-
-    def change(image: Frame) -> Frame:
-        import cv2
-
-        soft = cv2.GaussianBlur(np.ascontiguousarray(image), (3, 3), 0).astype(np.float32)
-        factor = 1 + 0.9 * strength * sign
-        return _uint8(soft + (image - soft) * factor)
-
-    return change
-
-
-def _erased(rng: np.random.Generator, size: tuple[int, int]) -> Operation:
-    """A box of 2 to 33 % of the picture filled with noise, the same in every frame."""
-    area = size[0] * size[1] * float(rng.uniform(0.02, 0.33))
-    ratio = float(np.exp(rng.uniform(np.log(0.3), np.log(1 / 0.3))))
-    rows = max(1, min(size[0], round((area / ratio) ** 0.5)))
-    columns = max(1, min(size[1], round((area * ratio) ** 0.5)))
-    top, left = int(rng.integers(0, size[0] - rows + 1)), int(rng.integers(0, size[1] - columns + 1))
-    noise = rng.integers(0, 256, (rows, columns, 3)).astype(np.uint8)
-
-    def fill(image: Frame) -> Frame:
-        filled = image.copy()
-        filled[top : top + rows, left : left + columns] = noise
-        return filled
-
-    return fill
-
-
-_LEVELS = np.arange(256.0)
-# strength in [0, 1], sign -1 or 1 -> what is done to a frame
-_OPERATIONS: list[Callable[[float, float], Operation]] = [
-    _turned,
-    lambda s, w: _moved([[1.0, 0.3 * s * w, 0.0], [0.0, 1.0, 0.0]]),  # sheared sideways
-    lambda s, w: _moved([[1.0, 0.0, 0.0], [0.3 * s * w, 1.0, 0.0]]),  # and upwards
-    lambda s, w: _moved([[1.0, 0.0, 0.45 * s * w], [0.0, 1.0, 0.0]]),  # moved
-    lambda s, w: _moved([[1.0, 0.0, 0.0], [0.0, 1.0, 0.45 * s * w]]),
-    lambda s, w: _mapped(_LEVELS * (1 + 0.9 * s * w)),  # brightness
-    lambda s, w: _mapped((_LEVELS - 128) * (1 + 0.9 * s * w) + 128),  # contrast
-    lambda s, w: _mapped(np.where(256 * (1 - s) <= _LEVELS, 255 - _LEVELS, _LEVELS)),  # solarised
-    lambda s, w: _mapped(np.where(_LEVELS < 128, _LEVELS + 110 * s, _LEVELS)),  # the dark part lighter
-    lambda s, w: _mapped(np.floor(_LEVELS / 2 ** round(4 * s)) * 2 ** round(4 * s)),  # fewer levels
-    lambda s, w: _mapped(255 - _LEVELS),  # inverted
-    _saturated,
-    _sharpened,
-    _equalized,
-    _stretched,
+# RandAugment's, all equally likely. Magnitudes grow with the level ("inc1").
+OPERATIONS = [
+    "auto-contrast",
+    "equalize",
+    "invert",
+    "rotate",
+    "posterize",
+    "solarize",
+    "solarize-add",
+    "colour",
+    "contrast",
+    "brightness",
+    "sharpness",
+    "shear-x",
+    "shear-y",
+    "translate-x",
+    "translate-y",
 ]
+
+
+def strength(name: str, level: float, sign: float) -> float:
+    """What `level` (0 to 10) means for an operation: degrees, a shear, a share of the side, bits that are kept, a threshold,
+    levels that are added, or a factor of the enhancement; 0.0 where the operation has no strength."""
+    part = level / TOP_MAGNITUDE
+    match name:
+        case "rotate":
+            return sign * part * 30
+        case "shear-x" | "shear-y":
+            return sign * part * 0.3
+        case "translate-x" | "translate-y":
+            return sign * part * 0.45
+        case "posterize":
+            return 4 - int(part * 4)
+        case "solarize":
+            return 256 - int(part * 256)
+        case "solarize-add":
+            return int(part * 110)
+        case "colour" | "contrast" | "brightness" | "sharpness":
+            return 1 + sign * part * 0.9
+    return 0.0
+
+
+def changed(image: Image.Image, name: str, amount: float) -> Image.Image:
+    """The picture after one of `OPERATIONS` with this `strength`; grey comes in where it is moved away from an edge."""
+    from PIL import Image, ImageEnhance, ImageOps
+
+    def moved(a: float, b: float, x: float, c: float, d: float, y: float) -> Image.Image:
+        """Each pixel from where an affine map says."""
+        return image.transform(
+            image.size, Image.Transform.AFFINE, (a, b, x, c, d, y), Image.Resampling.BICUBIC, fillcolor=GREY
+        )
+
+    match name:
+        case "auto-contrast":
+            return ImageOps.autocontrast(image)
+        case "equalize":
+            return ImageOps.equalize(image)
+        case "invert":
+            return ImageOps.invert(image)
+        case "rotate":
+            return image.rotate(amount, Image.Resampling.BICUBIC, fillcolor=GREY)
+        case "posterize":
+            # Pillow's own posterize refuses to keep no bit at all, which is what level 10 is published to mean.
+            kept = 256 - 2 ** (8 - int(amount))
+            return image.point([v & kept for v in range(256)] * 3)
+        case "solarize":
+            return ImageOps.solarize(image, int(amount))
+        case "solarize-add":
+            return image.point([min(255, v + int(amount)) if v < 128 else v for v in range(256)] * 3)
+        case "shear-x":
+            return moved(1, amount, 0, 0, 1, 0)
+        case "shear-y":
+            return moved(1, 0, 0, amount, 1, 0)
+        case "translate-x":
+            return moved(1, 0, amount * image.width, 0, 1, 0)
+        case "translate-y":
+            return moved(1, 0, 0, 0, 1, amount * image.height)
+        case "colour":
+            return ImageEnhance.Color(image).enhance(amount)
+        case "contrast":
+            return ImageEnhance.Contrast(image).enhance(amount)
+        case "brightness":
+            return ImageEnhance.Brightness(image).enhance(amount)
+    return ImageEnhance.Sharpness(image).enhance(amount)

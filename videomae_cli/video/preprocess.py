@@ -152,7 +152,7 @@ class FrameTransform:
         target = self.target_size(frame.shape[0], frame.shape[1])
         if self.crop is not None and target[0] * target[1] > _LARGE_PIXELS:
             return np.stack([self._part(frame, target, k) for k in range(self.crops)])
-        resized = frame if target == frame.shape[:2] else _resize(frame, target, self.method, self.interpolation)
+        resized = frame if target == frame.shape[:2] else resize_frame(frame, target, self.method, self.interpolation)
         if self.crop is None:
             return np.ascontiguousarray(resized)[None]
         padded = _pad(resized, self.crop)
@@ -208,7 +208,7 @@ class Preprocessor:
         return pixels
 
 
-def _resize(frame: Frame, size: tuple[int, int], method: str, interpolation: str) -> Frame:
+def resize_frame(frame: Frame, size: tuple[int, int], method: str, interpolation: str) -> Frame:
     """(H, W, 3) uint8 -> (h, w, 3) uint8."""
     if method == "opencv":
         import cv2
