@@ -109,7 +109,7 @@ OUTSIDE = {
     "rich": {"cli"},
     "cv2": {"video"},
     "av": {"video", "pictures"},
-    "PIL": {"pictures"},
+    "PIL": {"pictures", "video"},  # video: RandAugment is published in Pillow's operations
     "matplotlib": {"pictures"},
     "huggingface_hub": {"hub", "cli"},
     "safetensors": {"model", "hub"},
