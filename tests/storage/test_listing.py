@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from objectstore import ObjectStore, closed_port
 
-from videomae_cli.errors import DependencyError, ObjectNotFoundError, StorageError
+from videomae_cli.errors import DependencyError, MachineError, ObjectNotFoundError, StorageError
 from videomae_cli.storage import Address, files_below, is_address, local_copy, look, matching, without_options
 
 NAMES = (
@@ -190,7 +190,7 @@ def test_a_copy_that_is_broken_off_goes_away(
         pass
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
-    with pytest.raises(StorageError, match="TMPDIR"), local_copy(address):
+    with pytest.raises(MachineError, match="TMPDIR"), local_copy(address):
         pass
 
 

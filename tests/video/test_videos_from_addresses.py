@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from objectstore import ObjectStore, closed_port
 
-from videomae_cli.errors import NotAVideoError, OptionError, VideoFetchError, VideoNotFoundError
+from videomae_cli.errors import MachineError, NotAVideoError, OptionError, VideoFetchError, VideoNotFoundError
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, Filter, SamplingSpec, fetching, find_videos
 
 Films = Callable[[str], Path]
@@ -217,3 +219,39 @@ def test_who_stops_half_way_leaves_no_copies(film: Films, store: ObjectStore, bu
     while list(scratch.iterdir()) and time.monotonic() < until:
         time.sleep(0.05)
     assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("room", [1, 2])
+def test_with_room_for_few_copies_all_are_decoded(
+    film: Films, store: ObjectStore, bucket: str, scratch: Path, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = store.bucket(bucket, {f"{number}.mp4": film("h264.mp4") for number in range(6)})
+    really = fetching.local_copy
+
+    @contextmanager
+    def cramped(address: str, **options: object) -> Iterator[Path]:
+        if len(list(scratch.iterdir())) >= room:
+            raise MachineError("can't keep a copy: No space left on device")
+        with really(address, **options) as copy:  # type: ignore[arg-type]
+            yield copy
+
+    monkeypatch.setattr(fetching, "local_copy", cramped)
+    with Decoder(timeout=60) as decoder:
+        outcomes = list(
+            decoder.decode_all([ClipRequest(f"{folder}/{number}.mp4", FOUR) for number in range(6)], ahead=5)
+        )
+    assert [type(outcome) for _, outcome in outcomes] == [DecodedVideo] * 6
+    assert list(scratch.iterdir()) == []
+
+
+def test_without_room_for_one_copy_the_job_stops(
+    film: Films, store: ObjectStore, bucket: str, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = store.bucket(bucket, {f"{number}.mp4": film("h264.mp4") for number in range(3)})
+
+    def full(*arguments: object, **options: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("videomae_cli.storage.objects.tempfile.mkstemp", full)
+    with Decoder(timeout=60) as decoder, pytest.raises(MachineError, match="TMPDIR names another folder"):
+        list(decoder.decode_all([ClipRequest(f"{folder}/{number}.mp4", FOUR) for number in range(3)]))

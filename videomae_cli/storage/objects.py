@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from videomae_cli.errors import ObjectNotFoundError, StorageError
+from videomae_cli.errors import MachineError, ObjectNotFoundError, StorageError
 from videomae_cli.storage.addresses import Address
 from videomae_cli.storage.failures import reported
 from videomae_cli.storage.stores import Store, store_of
@@ -36,7 +36,7 @@ def local_copy(address: str, *, stopped: Callable[[], bool] = lambda: False) -> 
     """A copy of an object in the folder for temporary files (TMPDIR), under a name with the same suffix, deleted afterwards.
 
     stopped: asked after each chunk of `CHUNK_BYTES`; True breaks it off, as an error. Of `file://` it is the file itself.
-    Raises ObjectNotFoundError, StorageError (also of this disk) or DependencyError.
+    Raises ObjectNotFoundError, StorageError, DependencyError, or MachineError where this disk has no room for it.
     """
     place = Address.parse(address)
     if place.scheme == "file":
@@ -77,8 +77,8 @@ def _download(store: Store, place: Address, sink: BinaryIO, stopped: Callable[[]
             done += len(part)
 
 
-def _no_room(error: OSError) -> StorageError:
-    return StorageError(
+def _no_room(error: OSError) -> MachineError:
+    return MachineError(
         f"can't keep a copy in {tempfile.gettempdir()}: {error.strerror or error}; TMPDIR names another folder"
     )
 

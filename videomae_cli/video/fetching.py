@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Condition, Lock
 from types import TracebackType
 
-from videomae_cli.errors import StorageError, VideoError, VideoFetchError
+from videomae_cli.errors import MachineError, StorageError, VideoError, VideoFetchError
 from videomae_cli.storage import is_address, local_copy
 from videomae_cli.video.clips import DecodedVideo
 from videomae_cli.video.discovery import video_error
@@ -31,7 +31,7 @@ def is_elsewhere(path: str) -> bool:
 
 @contextmanager
 def fetch(address: str, *, stopped: Callable[[], bool] = lambda: False) -> Iterator[Path]:
-    """`storage.local_copy` of a video. Raises VideoNotFoundError, VideoFetchError or DependencyError."""
+    """`storage.local_copy` of a video. Raises VideoNotFoundError, VideoFetchError, MachineError or DependencyError."""
     kept = kept_copy(address)
     if kept is not None:
         yield kept
@@ -83,17 +83,27 @@ class Copies:
         """Begin to bring one, as soon as those before it leave room."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._transfers, thread_name_prefix="fetch")
-        copy = Copy(self)
-        copy.coming = self._pool.submit(self._bring, copy, address, self._asked)
+        copy = Copy(self, address)
+        copy.coming = self._pool.submit(self._bring, copy, self._asked)
         self._asked += 1
         self._outstanding.add(copy)
         return copy
 
-    def _bring(self, copy: Copy, address: str, number: int) -> Path:
+    def _bring(self, copy: Copy, number: int) -> Path:
         with self._changed:
             # By number, not by how many there are: the next one to be decoded never waits for those behind it.
             self._changed.wait_for(lambda: self.over or number < self._used + self._most)
-        return copy.stack.enter_context(fetch(address, stopped=lambda: self.over))
+        try:
+            return copy.fetch()
+        except MachineError:
+            # No room for so many: one after the other from now on, and what came too early comes again.
+            with self._changed:
+                self._most = 1
+                self._changed.wait_for(lambda: self.over or number <= self._used)
+                others = list(self._outstanding - {copy})
+            for other in others:
+                other.put_off()
+            return copy.fetch()
 
     def done_with(self, copy: Copy) -> None:
         """One that has been decoded."""
@@ -126,10 +136,10 @@ class Copy:
 
     coming: Future[Path]
 
-    def __init__(self, owner: Copies) -> None:
-        self._owner = owner
+    def __init__(self, owner: Copies, address: str) -> None:
+        self._owner, self._address = owner, address
         self.stack = ExitStack()
-        self.taken = False
+        self.taken = self._late = False
         self._ending = Lock()  # by who decodes, or by who wants no more
 
     def __enter__(self) -> Path:
@@ -138,16 +148,30 @@ class Copy:
             file = self.coming.result()
             if self._owner.over:
                 raise VideoFetchError("broken off")
+            with self._ending:
+                if self._late:
+                    file = self.fetch()
+                self.taken = True
         except BaseException:
             self._end()
             raise
-        self.taken = True
         return file
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
+
+    def fetch(self) -> Path:
+        """Bring it now. Raises what `fetch` raises."""
+        return self.stack.enter_context(fetch(self._address, stopped=lambda: self._owner.over))
+
+    def put_off(self) -> None:
+        """Delete it if it has come and nobody has taken it yet: who takes it brings it again."""
+        with self._ending:
+            if self.coming.done() and not self.taken and self.coming.exception() is None:
+                self.stack.close()
+                self._late = True
 
     def discard(self, _: Future[Path]) -> None:
         """Delete it, where nobody has taken it."""
