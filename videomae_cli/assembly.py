@@ -146,11 +146,13 @@ def make_embedder(
 
 def settings_of(command: str, model: Classifier | Embedder, spec: SamplingSpec) -> Settings:
     """All that decides what `command` says of a file."""
+    preprocessor = model.preprocessor.for_protocol(spec.protocol)
     values = {
         "model": model.name,
         "revision": model.revision,
         **model.settings,
-        "preprocessing": asdict(model.preprocessor.config),
+        "resize": preprocessor.resize,
+        "preprocessing": asdict(preprocessor.config),
         "sampling": asdict(spec),
     }
     return settings_for(command, values)
@@ -195,7 +197,7 @@ def calibration_on(found: Sequence[FoundVideo], asked: SamplingSpec, decoder: De
             return
         several = -(-count // len(chosen))
         spec = replace(with_hints(asked, hints), clips=several, crops=1, protocol="auto")
-        transform = preprocessor.frame_transform(crops=1)
+        transform = preprocessor.for_protocol(asked.protocol).frame_transform(crops=1)
         requests = (ClipRequest(video.path, sampling=spec, transform=transform) for video in chosen)
         for _, outcome in decoder.decode_all(requests):
             if isinstance(outcome, VideoMAEError):

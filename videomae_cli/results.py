@@ -61,6 +61,7 @@ class Source:
     duration: float
     width: int
     height: int
+    pixels: str = "display"
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ class Result:
             "duration": round(source.duration, 4) if source else None,
             "width": source.width if source else None,
             "height": source.height if source else None,
+            "pixels": source.pixels if source else None,
             "crops": source.crops if source else None,
             "warnings": list(self.warnings),
             "error": {"kind": self.error.kind, "message": printable(self.error.message)} if self.error else None,

@@ -41,6 +41,7 @@ RECORD = [
     "duration",
     "width",
     "height",
+    "pixels",
     "crops",
     "warnings",
     "error",
@@ -155,7 +156,7 @@ def test_views_are_merged_after_the_softmax(videomae: Run, checkpoint: Path, tmp
     assert len(record["frames"]) == 5
     assert sum(p["score"] for p in record["predictions"]) == pytest.approx(1.0, abs=1e-4)
     model = VideoMAEForVideoClassification.from_pretrained(checkpoint)
-    preprocessor = Preprocessor(PreprocessConfig.from_directory(checkpoint, 32))
+    preprocessor = Preprocessor(PreprocessConfig.from_directory(checkpoint, 32), resize="opencv")
     views = []
     with open_video(path) as reader:
         for clip in record["frames"]:

@@ -365,7 +365,7 @@ def _recording(codec: str = "libx264", sound: str = "aac", **settings: Any) -> R
     container, container_options = settings.pop("container", None), settings.pop("container_options", {})
 
     def make(path: Path) -> None:
-        silent = path.with_name(f"{path.name}-silent.mkv")
+        silent = path.with_name(f"{path.name}-silent{'.avi' if path.suffix == '.avi' else '.mkv'}")
         write_film(silent, codec=codec, **{"count": 50, "options": B, **settings})
         with av.open(str(silent)) as film, av.open(str(path), "w", container, options=container_options) as output:
             video = output.add_stream_from_template(film.streams.video[0])
@@ -373,8 +373,6 @@ def _recording(codec: str = "libx264", sound: str = "aac", **settings: Any) -> R
             audio.layout = "mono" if sound in ("adpcm_swf", "libopencore_amrnb") else "stereo"
             form, size = audio.codec_context.format.name, audio.codec_context.frame_size or 1024
             packets = [packet for packet in film.demux(video=0) if packet.size]
-            if output.format.name == "avi" and codec == "libx264":
-                packets.sort(key=lambda packet: packet.dts)
             done = 0.0
             for packet in packets:
                 packet.stream = video

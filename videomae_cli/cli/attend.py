@@ -11,6 +11,7 @@ import typer
 
 from videomae_cli.assembly import preprocessor_for
 from videomae_cli.cli import console, options, viewing
+from videomae_cli.cli.inputs import pick_resize
 from videomae_cli.errors import CheckpointError, OptionError
 from videomae_cli.video import Decoder
 
@@ -63,7 +64,8 @@ def attend(
     fps: options.Fps = None,
     start: options.Start = None,
     end: options.End = None,
-    resize: options.Resize = "antialias",
+    pixels: options.Pixels = None,
+    resize: options.Resize = None,
     timeout: options.Timeout = 120.0,
     device: options.Device = "auto",
     heads: options.Heads = None,
@@ -79,12 +81,14 @@ def attend(
     if output is None and frames_dir is None:
         raise OptionError("say where the picture goes: -o attention.mp4 (.gif, .webm, .png), or --frames-dir DIR")
     viewing.checked_scale(scale)
-    spec = viewing.spec_from(sampling=sampling, stride=stride, clips=clips, fps=fps, start=start, end=end)
+    spec = viewing.spec_from(
+        sampling=sampling, stride=stride, clips=clips, fps=fps, start=start, end=end, pixels=pixels
+    )
     video = viewing.one_video(path)
     viewing.check_outputs(output, frames_dir, overwrite=overwrite)
     with Decoder(timeout=timeout or None, debug=debug) as decoder:
         decoder.start()  # its process starts up while the model loads
-        net, preprocessor, source = _load(model, revision, device, resize, heads, wanted)
+        net, preprocessor, source = _load(model, revision, device, pick_resize(resize), heads, wanted)
         from videomae_cli.pictures.panels import comfortable_scale
 
         spec = viewing.fit_spec(spec, net.config, source.name)

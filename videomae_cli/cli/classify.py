@@ -12,7 +12,7 @@ from videomae_cli.assembly import ClassifierRequest, calibration_on, settings_fo
 from videomae_cli.cli import console, options
 from videomae_cli.cli.batch import Batch, Watch, check_progress
 from videomae_cli.cli.clustered import ClusterCommand, ClusterOptions
-from videomae_cli.cli.inputs import find_inputs, sampling_spec
+from videomae_cli.cli.inputs import find_inputs, pick_resize, sampling_spec
 from videomae_cli.cli.loading import load_classifier
 from videomae_cli.cli.planning import Plan, say_plan
 from videomae_cli.cli.reporting import FRAMES, open_report
@@ -53,7 +53,8 @@ def classify(
     fps: options.Fps = None,
     start: options.Start = None,
     end: options.End = None,
-    resize: options.Resize = "antialias",
+    pixels: options.Pixels = None,
+    resize: options.Resize = None,
     timeout: options.Timeout = 120.0,
     device: options.Device = "auto",
     engine: options.Engine = "torch",
@@ -86,7 +87,15 @@ def classify(
     file = Path(output) if output is not None else None
     chosen = pick_format(format, file) if on.kind is None else "parquet"
     spec = sampling_spec(
-        family=sampling, stride=stride, clips=clips, crops=crops, protocol=protocol, fps=fps, start=start, end=end
+        family=sampling,
+        stride=stride,
+        clips=clips,
+        crops=crops,
+        protocol=protocol,
+        fps=fps,
+        start=start,
+        end=end,
+        pixels=pixels,
     )
     check_progress(progress)
     check_engine(engine, dtype, compiled)
@@ -100,7 +109,7 @@ def classify(
         engine=engine,
         dtype=dtype,
         compiled=compiled,
-        resize=resize,
+        resize=pick_resize(resize, protocol),
         batch_size=batch_size,
         heads=heads,
         top_k=top_k,

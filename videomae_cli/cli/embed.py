@@ -12,7 +12,7 @@ from videomae_cli.assembly import EmbedderRequest, calibration_on, settings_of, 
 from videomae_cli.cli import console, options
 from videomae_cli.cli.batch import Batch, Watch, check_progress
 from videomae_cli.cli.clustered import ClusterCommand, ClusterOptions
-from videomae_cli.cli.inputs import find_inputs, sampling_spec
+from videomae_cli.cli.inputs import find_inputs, pick_resize, sampling_spec
 from videomae_cli.cli.loading import load_embedder
 from videomae_cli.cli.planning import Plan, say_plan
 from videomae_cli.cli.targets import open_vector_target
@@ -70,7 +70,8 @@ def embed(
     fps: options.Fps = None,
     start: options.Start = None,
     end: options.End = None,
-    resize: options.Resize = "antialias",
+    pixels: options.Pixels = None,
+    resize: options.Resize = None,
     timeout: options.Timeout = 120.0,
     device: options.Device = "auto",
     engine: options.Engine = "torch",
@@ -104,7 +105,15 @@ def embed(
     if storage not in ("float32", "float16"):
         raise OptionError(f"unknown storage {storage!r}: choose float32 or float16")
     spec = sampling_spec(
-        family=sampling, stride=stride, clips=clips, crops=crops, protocol=protocol, fps=fps, start=start, end=end
+        family=sampling,
+        stride=stride,
+        clips=clips,
+        crops=crops,
+        protocol=protocol,
+        fps=fps,
+        start=start,
+        end=end,
+        pixels=pixels,
     )
     part = Shard.parse(shard) if shard is not None else None
     inputs = find_inputs(paths, recursive=recursive, include=include, exclude=exclude, shard=part, addresses=True)
@@ -116,7 +125,7 @@ def embed(
         engine=engine,
         dtype=dtype,
         compiled=compiled,
-        resize=resize,
+        resize=pick_resize(resize, protocol),
         batch_size=batch_size,
         heads=heads,
         pool=pool,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from videomae_cli.assembly import EmbedderRequest, settings_of
@@ -38,7 +39,9 @@ def embed_like(settings: Mapping[str, Any], path: str, *, device: str = "auto") 
     ) as error:  # of the engine: int8 that was calibrated on another machine, or a format without units
         raise EmbeddingsError(f"can't make a vector as the table's were made: {error}") from None
     now = settings_of("embed", embedder, sampling)
+    # What an older table's sampling doesn't name was as it is by default.
     before = {name: value for name, value in settings.items() if name != "fingerprint"}
+    before["sampling"] = asdict(sampling)
     changed = now.differences({**before, "version": now.version})
     if changed:
         raise EmbeddingsError(f"{request.name} is not what made the table ({'; '.join(changed)}): make it again")

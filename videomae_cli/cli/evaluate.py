@@ -15,7 +15,7 @@ from videomae_cli import __version__
 from videomae_cli.assembly import ClassifierRequest, settings_of, with_hints
 from videomae_cli.cli import console, options
 from videomae_cli.cli.batch import Watch, check_progress
-from videomae_cli.cli.inputs import sampling_spec
+from videomae_cli.cli.inputs import pick_resize, sampling_spec
 from videomae_cli.cli.interrupts import terminable
 from videomae_cli.cli.loading import load_classifier
 from videomae_cli.cli.measured import check_places, show, write
@@ -72,7 +72,8 @@ def evaluate(
     fps: options.Fps = None,
     start: options.Start = None,
     end: options.End = None,
-    resize: options.Resize = "antialias",
+    pixels: options.Pixels = None,
+    resize: options.Resize = None,
     timeout: options.Timeout = 120.0,
     device: options.Device = "auto",
     engine: options.Engine = "torch",
@@ -102,7 +103,15 @@ def evaluate(
     if dtype == "int8":
         raise OptionError("--dtype int8 is calibrated on a job's clips: evaluate with float32 or bfloat16")
     spec = sampling_spec(
-        family=sampling, stride=stride, clips=clips, crops=crops, protocol=protocol, fps=fps, start=start, end=end
+        family=sampling,
+        stride=stride,
+        clips=clips,
+        crops=crops,
+        protocol=protocol,
+        fps=fps,
+        start=start,
+        end=end,
+        pixels=pixels,
     )
     check_places(output, report, overwrite)
     from videomae_cli.datasets import read_dataset
@@ -116,7 +125,7 @@ def evaluate(
         engine=engine,
         dtype=dtype,
         compiled=compiled,
-        resize=resize,
+        resize=pick_resize(resize, protocol),
         batch_size=batch_size,
         heads=heads,
         labels=read_labels(labels) if labels else None,
@@ -262,7 +271,8 @@ def _protocol(spec: SamplingSpec, views: Sequence[int]) -> str:
     clips = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     paper = ", the paper's protocol" if spec.protocol == "paper" else ""
     plural = "" if counts == [1] else "s"
-    return f"{spec.resolved_family}: {clips} clip{plural} x {crops} crop{'s' if crops > 1 else ''}{paper}"
+    pixels = ", stored pixels" if spec.resolved_pixels == "stored" and not paper else ""
+    return f"{spec.resolved_family}: {clips} clip{plural} x {crops} crop{'s' if crops > 1 else ''}{paper}{pixels}"
 
 
 def _chosen(dataset: Dataset, split: str | None) -> tuple[str, Sequence[Example]]:

@@ -114,6 +114,7 @@ def finetune(
         ),
     ] = None,
     fps: options.Fps = None,
+    pixels: options.Pixels = None,
     device: options.Device = "auto",
     dtype: options.TrainDtype = "auto",
     compiled: options.Compile = False,
@@ -144,7 +145,7 @@ def finetune(
         raise OptionError(f"--val is the part of the files that is held out: from 0 to below 1, not {val:g}")
     if resume and overwrite:
         raise OptionError("--resume goes on with a run, --overwrite replaces it: give one of them")
-    spec = SamplingSpec(family=sampling, stride=stride, clips=clips, fps=fps)
+    spec = SamplingSpec(family=sampling, stride=stride, clips=clips, fps=fps, pixels=pixels)
     from videomae_cli.cli.finetuning import FineTuneRequest, run_finetune
 
     run_finetune(

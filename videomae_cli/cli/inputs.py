@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from videomae_cli.cli import console
-from videomae_cli.errors import VideoNotFoundError
+from videomae_cli.errors import OptionError, VideoNotFoundError
 from videomae_cli.jobs import Shard
 from videomae_cli.video import Filter, FoundVideo, SamplingSpec, find_videos, parse_time
+from videomae_cli.video.preprocess import RESIZE_METHODS
 from videomae_cli.video.standard_input import kept_copy
 
 
@@ -57,6 +58,7 @@ def sampling_spec(
     fps: float | None,
     start: str | None,
     end: str | None,
+    pixels: str | None,
 ) -> SamplingSpec:
     """The options of how to sample. Raises OptionError."""
     return SamplingSpec(
@@ -68,4 +70,14 @@ def sampling_spec(
         fps=fps,
         start=parse_time(start) if start is not None else None,
         end=parse_time(end) if end is not None else None,
+        pixels=pixels,
     )
+
+
+def pick_resize(asked: str | None, protocol: str = "auto") -> str:
+    """How frames are resized: as asked for, else as the protocol has it. Raises OptionError."""
+    if asked not in (None, *RESIZE_METHODS):
+        raise OptionError(f"unknown resize method {asked!r}: choose {' or '.join(RESIZE_METHODS)}")
+    if protocol == "paper" and asked not in (None, "opencv"):
+        raise OptionError("the paper protocol fixes resize itself: leave out either it or resize")
+    return asked or ("opencv" if protocol == "paper" else "antialias")

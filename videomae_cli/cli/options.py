@@ -97,7 +97,11 @@ Clips = Annotated[
 ]
 Crops = Annotated[int | None, typer.Option(help="Crops a clip along its long side: 1 or 3. Default 1.")]
 Protocol = Annotated[
-    str, typer.Option(help="paper: the published test protocol of the checkpoint's data.", metavar="auto|paper")
+    str,
+    typer.Option(
+        help="paper: the published test protocol of the checkpoint's data, with the official code's pixels.",
+        metavar="auto|paper",
+    ),
 ]
 Fps = Annotated[
     float | None,
@@ -109,9 +113,19 @@ Start = Annotated[str | None, typer.Option(help="Leave out what comes before thi
 End = Annotated[str | None, typer.Option(help="Leave out what comes after this time.", metavar="SECONDS|HH:MM:SS")]
 Timeout = Annotated[float, typer.Option(help="Seconds that decoding one file may take; 0 for no limit.")]
 Resize = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="antialias: as the reference processor; opencv: as the official code.", metavar="antialias|opencv"
+        help="antialias: as the reference processor; opencv: as the official code. Default: antialias; of the paper's "
+        "protocol opencv.",
+        metavar="antialias|opencv",
+    ),
+]
+Pixels = Annotated[
+    str | None,
+    typer.Option(
+        help="display: stretched to squares where a file says that its pixels are none; stored: as they are, which every "
+        "published number was made with. Default: display; of the paper's protocol stored.",
+        metavar="display|stored",
     ),
 ]
 BatchSize = Annotated[

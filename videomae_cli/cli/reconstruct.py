@@ -10,6 +10,7 @@ import typer
 
 from videomae_cli.assembly import preprocessor_for
 from videomae_cli.cli import console, options, viewing
+from videomae_cli.cli.inputs import pick_resize
 from videomae_cli.errors import CheckpointError, DownloadError, ModelNotFoundError, OptionError
 from videomae_cli.video import Decoder
 
@@ -105,7 +106,8 @@ def reconstruct(
     fps: options.Fps = None,
     start: options.Start = None,
     end: options.End = None,
-    resize: options.Resize = "antialias",
+    pixels: options.Pixels = None,
+    resize: options.Resize = None,
     timeout: options.Timeout = 120.0,
     device: options.Device = "auto",
     heads: options.Heads = None,
@@ -120,12 +122,14 @@ def reconstruct(
     chosen = _panels(panels)
     wanted = _wanted(mask, mask_ratio, sweep=sweep, clips=clips, seed=seed, stats=stats, all_predicted=all_predicted)
     viewing.checked_scale(scale)
-    spec = viewing.spec_from(sampling=sampling, stride=stride, clips=clips, fps=fps, start=start, end=end)
+    spec = viewing.spec_from(
+        sampling=sampling, stride=stride, clips=clips, fps=fps, start=start, end=end, pixels=pixels
+    )
     video = viewing.one_video(path)
     viewing.check_outputs(output, frames_dir, overwrite=overwrite)
     with Decoder(timeout=timeout or None, debug=debug) as decoder:
         decoder.start()  # its process starts up while the model loads
-        net, preprocessor, source = _load(model, revision, device, resize, heads)
+        net, preprocessor, source = _load(model, revision, device, pick_resize(resize), heads)
         spec = viewing.fit_spec(spec, net.config, source.name)
         sampled = viewing.sample(video, spec, preprocessor, decoder)
     results = list(_results(net, sampled, wanted))
@@ -224,6 +228,7 @@ def _facts(results: list[Result], sampled: Sampled, wanted: Wanted) -> dict[str,
         "results": [r.as_dict(sampled) for r in results],
         "sampling": sampled.video.plan.description,
         "decoder": sampled.video.info.decoder,
+        "pixels": sampled.video.info.pixels,
         "warnings": list(sampled.video.warnings),
     }
 

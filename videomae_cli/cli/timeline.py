@@ -13,7 +13,7 @@ from videomae_cli.assembly import ClassifierRequest, calibration_on, settings_fo
 from videomae_cli.cli import console, options
 from videomae_cli.cli.batch import Batch, Watch, check_progress
 from videomae_cli.cli.finding import check_search, show_found
-from videomae_cli.cli.inputs import find_inputs
+from videomae_cli.cli.inputs import find_inputs, pick_resize
 from videomae_cli.cli.loading import load_classifier
 from videomae_cli.cli.reporting import FRAMES, open_report
 from videomae_cli.cli.timeline_targets import open_timeline_target, pick_format
@@ -113,7 +113,8 @@ def timeline(
     include: options.Include = None,
     exclude: options.Exclude = None,
     shard: options.ShardOf = None,
-    resize: options.Resize = "antialias",
+    pixels: options.Pixels = None,
+    resize: options.Resize = None,
     timeout: Annotated[
         float, typer.Option(help="Seconds that the decoder may be silent; 0 for no limit. A film may take any time.")
     ] = 120.0,
@@ -145,6 +146,7 @@ def timeline(
         min_duration=parse_length(min_duration, "--min-duration") if min_duration is not None else None,
         threshold=threshold,
     )
+    shape = SamplingSpec(pixels=pixels).resolved_pixels
     check_progress(progress)
     check_engine(engine, dtype, compiled)
     request = ClassifierRequest(
@@ -154,7 +156,7 @@ def timeline(
         engine=engine,
         dtype=dtype,
         compiled=compiled,
-        resize=resize,
+        resize=pick_resize(resize),
         batch_size=batch_size,
         heads=heads,
         top_k=top_k if top_k is not None and find is None else 5,
@@ -173,6 +175,7 @@ def timeline(
             "--end": end,
             "--shard": shard,
             "--report": report,
+            "--pixels": pixels,
         }
         _live(paths, camera, request, spec, rules, format, timeout, refused, debug)
         return
@@ -186,7 +189,7 @@ def timeline(
     watch = Watch(long_files=True)
     if search is not None:
         with decoder:
-            maker = _ready(request, spec, rules, everything, decoder)
+            maker = _ready(request, spec, rules, everything, decoder, shape)
             show_found(search, maker, found, decoder, watch, progress=progress, ok_on_errors=ok_on_errors)
         return
     target = open_timeline_target(chosen, output, resume=resume, overwrite=overwrite, videos=len(found))
@@ -200,7 +203,7 @@ def timeline(
             batch.run(settings_for("timeline", {"model": model}), lambda left, _: _failures(left, model))
             return
         decoder.start()  # its process starts up while the model loads
-        maker = _ready(request, spec, rules, everything, decoder)
+        maker = _ready(request, spec, rules, everything, decoder, shape)
         maker = replace(
             maker,
             classifier=watch.over(maker.classifier),
@@ -228,6 +231,7 @@ def timeline_settings(maker: TimelineMaker) -> Settings:
         **classifier.settings,
         "preprocessing": asdict(classifier.preprocessor.config),
         "windows": asdict(maker.windows),
+        "pixels": maker.pixels,
         "segments": asdict(maker.rules),
         "all_windows": maker.keep_windows,
     }
@@ -244,14 +248,15 @@ def _ready(
     rules: SegmentRules,
     found: Sequence[FoundVideo],
     decoder: Decoder,
+    pixels: str,
 ) -> TimelineMaker:
     from videomae_cli.pipeline import TimelineMaker
 
-    sampling = SamplingSpec(start=asked.start, end=asked.end)
+    sampling = SamplingSpec(start=asked.start, end=asked.end, pixels=pixels)
     classifier, hints = load_classifier(request, calibration_on(found, sampling, decoder))
     classifier.check_labels("timeline")
     spec = replace(asked, frames=hints.frames, stride=hints.stride or DEFAULT_STRIDE)
-    return TimelineMaker(classifier, spec, rules)
+    return TimelineMaker(classifier, spec, rules, pixels=pixels)
 
 
 def _live(

@@ -72,7 +72,14 @@ def read_checkpoint(name: str, revision: str | None, heads: int | None) -> tuple
 
 
 def spec_from(
-    *, sampling: str, stride: int | None, clips: int, fps: float | None, start: str | None, end: str | None
+    *,
+    sampling: str,
+    stride: int | None,
+    clips: int,
+    fps: float | None,
+    start: str | None,
+    end: str | None,
+    pixels: str | None,
 ) -> SamplingSpec:
     """The options as given; raises OptionError for what can't be."""
     return SamplingSpec(
@@ -83,6 +90,7 @@ def spec_from(
         fps=fps,
         start=parse_time(start) if start is not None else None,
         end=parse_time(end) if end is not None else None,
+        pixels=pixels,
     )
 
 

@@ -64,7 +64,7 @@ class Passed:
 
 def clip_request(preprocessor: Preprocessor, sampling: SamplingSpec) -> ClipRequest:
     """What a model with this preprocessor wants of a file, of no path yet."""
-    transform = preprocessor.frame_transform(crops=sampling.resolved_crops)
+    transform = preprocessor.for_protocol(sampling.protocol).frame_transform(crops=sampling.resolved_crops)
     return ClipRequest("", sampling=sampling, transform=transform)
 
 

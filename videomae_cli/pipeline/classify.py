@@ -180,6 +180,7 @@ def source_of(video: DecodedVideo) -> Source:
         duration=info.duration,
         width=info.width,
         height=info.height,
+        pixels=info.pixels,
     )
 
 

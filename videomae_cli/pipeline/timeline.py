@@ -30,7 +30,7 @@ class TimelineMaker:
     """A classifier with all that is needed to use it on long files.
 
     rules: how scores become segments; keep_windows: all windows in the results, with the classifier's `top_k` labels;
-    thumbnails: so many frames of each file.
+    thumbnails: so many frames of each file; pixels: "display" or "stored".
     """
 
     classifier: Classifier
@@ -38,6 +38,7 @@ class TimelineMaker:
     rules: SegmentRules = field(default_factory=SegmentRules)
     keep_windows: bool = False
     thumbnails: int = 0
+    pixels: str = "display"
 
     def __call__(
         self, found: Iterable[FoundVideo], *, decoder: Decoder, moved: Moved | None = None
@@ -61,7 +62,7 @@ class TimelineMaker:
         last: Block | None = None
         grid: WindowGrid | None = None
         try:
-            with decoder.stream(PassRequest(path, self.windows, transform)) as stream:
+            with decoder.stream(PassRequest(path, self.windows, transform, pixels=self.pixels)) as stream:
                 grid, info = stream.head.grid, stream.head.info
                 assert grid is not None
                 assembler = WindowAssembler(grid)
@@ -137,6 +138,7 @@ class TimelineMaker:
             duration=info.duration,
             width=info.width,
             height=info.height,
+            pixels=info.pixels,
         )
 
     def _segment(self, stretch: Stretch) -> Segment:

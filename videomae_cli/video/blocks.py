@@ -39,7 +39,7 @@ _NONE = np.zeros((0, 0, 0, 3), np.uint8)
 class PassRequest:
     """One file and what is wanted of it: the frames of windows, or, without `windows`, every frame from start to end.
 
-    Without `transform`, frames come as decoded. transform: one crop a frame.
+    Without `transform`, frames come as decoded. transform: one crop a frame; pixels: as `open_video` takes it.
     """
 
     path: str | os.PathLike[str]
@@ -47,6 +47,7 @@ class PassRequest:
     transform: FrameTransform | None = None
     start: float = 0.0
     end: float | None = None
+    pixels: str = "display"
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def open_pass(request: PassRequest) -> PassHead:
     stamp = file_stamp(request.path)
     path = os.fspath(request.path)
     check_regular_file(path)
-    reader = PassReader(path)
+    reader = PassReader(path, pixels=request.pixels)
     try:
         grid = request.windows.grid(fps=reader.fps, end=reader.end) if request.windows else None
         _check_times(grid, reader)

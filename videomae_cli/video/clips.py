@@ -60,7 +60,7 @@ def decode_clips(request: ClipRequest) -> DecodedVideo:
     """Decode one file in this process. Raises a VideoError or DependencyError."""
     started = time.monotonic()
     before = file_stamp(request.path)
-    with open_video(request.path) as reader:
+    with open_video(request.path, pixels=request.sampling.resolved_pixels) as reader:
         try:
             result = _decode(reader, request)
             counted_again = reader.num_frames != result.plan.num_frames

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +182,12 @@ class Preprocessor:
 
     config: PreprocessConfig
     resize: str = "antialias"
+
+    def for_protocol(self, protocol: str) -> Preprocessor:
+        """This one, or for "paper" the one that resizes as the official code does: OpenCV's bilinear, not antialiased."""
+        if protocol != "paper":
+            return self
+        return replace(self, config=replace(self.config, interpolation="bilinear"), resize="opencv")
 
     def frame_transform(self, crops: int = 1) -> FrameTransform:
         """The uint8 half, to be handed to the decoder. crops: 1 (centre) or 3 along the long side."""

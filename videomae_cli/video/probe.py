@@ -39,6 +39,8 @@ _PROBE_PACKETS = 120
 _END_TOLERANCE = 0.1
 # Where a seek lands on the keyframe that the container's index names, and packets carry their own times.
 _INDEXED_CONTAINERS = ("mov", "matroska")
+# Where the duration is the header's; of others ffmpeg makes one of what is there.
+_STATING = ("matroska", "mxf", "asf")
 # ffmpeg's AVFieldOrder: unknown, progressive.
 _PROGRESSIVE = (0, 1)
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
@@ -117,6 +119,9 @@ def probe_video(path: str, meanwhile: Callable[[int], None] | None = None) -> Pr
         if "mov" in container.format.name and not scan.damaged:
             # Frames before the start of an edit list are stored and counted, but not shown.
             declared = min(declared, len(index.times))
+        if scan.second_fields:
+            # Counted are fields.
+            declared = round(declared * len(index.times) / index.packets)
         return Probe(
             path=path,
             stream=stream.index,
@@ -126,7 +131,7 @@ def probe_video(path: str, meanwhile: Callable[[int], None] | None = None) -> Pr
             fps=_sane_rate(float(rate) if rate else 0.0, index),
             declared=declared if 0 < declared < 2**40 else 0,
             duration=(duration := _duration(container, stream)),
-            ends_stated=duration > 0 and "matroska" in container.format.name,
+            ends_stated=duration > 0 and any(name in container.format.name for name in _STATING),
             orientation=Orientation.of_frame(frame) if frame is not None else Orientation(),
             pixel_aspect=_pixel_aspect(stream.sample_aspect_ratio),
             start_time=float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0,
@@ -160,6 +165,7 @@ class _Scan:
         self._first_key: float | None = None
         self._last: Any = None
         self.damaged = False
+        self.second_fields = 0
         self.first_frame: Any = None
 
     def run(self, av: Any) -> None:
@@ -180,6 +186,7 @@ class _Scan:
             if kind == "damaged":
                 self.damaged = True
             self._last = packet
+            self.second_fields += kind == "second"
             if packet.is_discard or kind in ("hidden", "second"):
                 self._hidden += 1
                 continue

@@ -46,7 +46,7 @@ class VideoInfo:
 
     decoder: "opencv" or "pyav", and `reason` why not OpenCV; num_frames: how many decode; declared_frames: what the
     header says, 0 for nothing; fps: frames per second on average; duration, start_time: seconds; width, height: pixels
-    of the frames delivered, upright and square; mirrored, rotation: how stored frames were brought upright, left and
+    of the frames delivered, upright, and square where pixels is "display"; mirrored, rotation: how stored frames were brought upright, left and
     right exchanged first and then degrees counter-clockwise.
     """
 
@@ -63,6 +63,7 @@ class VideoInfo:
     start_time: float
     reason: str | None = None
     mirrored: bool = False
+    pixels: str = "display"
 
 
 class ReadAgainError(Exception):
@@ -72,7 +73,8 @@ class ReadAgainError(Exception):
 class VideoReader:
     """An open video. For one thread of one process. Use `open_video`."""
 
-    def __init__(self, path: str, *, decoder: str | None = None) -> None:
+    def __init__(self, path: str, *, decoder: str | None = None, pixels: str = "display") -> None:
+        self._pixels = pixels
         self._notes: list[str] = []
         self._capture: Capture | None = None
         self._twin_checks = _TWIN_CHECKS
@@ -146,6 +148,7 @@ class VideoReader:
             start_time=probe.start_time + self._times[0],
             reason=self._reason,
             mirrored=probe.orientation.mirrored,
+            pixels=self._pixels,
         )
 
     @property
@@ -311,7 +314,7 @@ class VideoReader:
             return
         self._twin_checks -= 1
         try:
-            with VideoReader(self._probe.path, decoder="pyav") as other:
+            with VideoReader(self._probe.path, decoder="pyav", pixels=self._pixels) as other:
                 if index >= other.num_frames:
                     return
                 truth = other._frame(index)
@@ -328,13 +331,13 @@ class VideoReader:
     def _frame_size(self) -> tuple[int, int]:
         """(width, height) of delivered frames."""
         width, height = self._probe.width, self._probe.height
-        if self._probe.pixel_aspect != 1:
+        if self._pixels == "display" and self._probe.pixel_aspect != 1:
             width = max(round(width * self._probe.pixel_aspect), 1)
         return self._probe.orientation.shown_size(width, height)
 
     def _upright(self, frame: Frame) -> Frame:
-        """Turn a stored frame, and stretch pixels that are not square, and a frame whose size changed on the way, to
-        the file's one size."""
+        """Turn a stored frame, and stretch pixels that are not square where they shall be, and a frame whose size changed
+        on the way, to the file's one size."""
         frame = self._probe.orientation.apply(frame)
         width, height = self._frame_size()
         if frame.shape[:2] == (height, width):
@@ -353,14 +356,13 @@ class VideoReader:
             return [f"{decoded} of {expected} frames decoded: the file is damaged or cut off"]
         if index.whole:
             return []
-        last = self._times[-1] - self._times[0]
-        # Where the end of the file is missing, even a few frames are; else only much less than announced means that.
-        if last < (
-            duration - _SPARE_FRAMES * self._typical_interval() if index.torn else 0.9 * duration - 1 - 1 / self.fps
-        ):
-            return [f"{decoded} of about {round(duration * self.fps)} frames decoded: the file is cut off"]
         if index.torn and not self._probe.ends_stated:
             return [f"{decoded} frames decoded: the file is cut off, and nothing tells how many it had"]
+        last = self._times[-1] - self._times[0]
+        # Where the end of the file is missing, even a few frames are; else only much less than announced means that.
+        spare = _SPARE_FRAMES * self._typical_interval() if index.torn else 0.1 * duration + 1 + 1 / self.fps
+        if last < duration - spare:
+            return [f"{decoded} of about {round(duration * self.fps)} frames decoded: the file is cut off"]
         return []
 
     def _typical_interval(self) -> float:
@@ -368,12 +370,13 @@ class VideoReader:
         return median((b - a for a, b in pairwise(self._times)) if len(self._times) > 1 else [1 / self.fps])
 
 
-def open_video(path: str | os.PathLike[str], *, decoder: str | None = None) -> VideoReader:
+def open_video(path: str | os.PathLike[str], *, decoder: str | None = None, pixels: str = "display") -> VideoReader:
     """Open a regular file that holds a video.
 
-    decoder: "opencv" or "pyav" to insist on one; otherwise OpenCV where it is right. Raises VideoNotFoundError,
+    decoder: "opencv" or "pyav" to insist on one; otherwise OpenCV where it is right. pixels: "display" stretches those that
+    are not square, "stored" leaves them. Raises VideoNotFoundError,
     NotAVideoError, DecodeError (no frame decodes) or DependencyError.
     """
     path = os.fspath(path)
     check_regular_file(path)
-    return VideoReader(path, decoder=decoder)
+    return VideoReader(path, decoder=decoder, pixels=pixels)

@@ -29,6 +29,7 @@ MAX_FPS, MAX_CLIPS, MAX_STRIDE = 1000.0, 1000, 1_000_000
 MAX_AUTO_CLIPS = 10
 PAPER_CLIPS = {"dense": 5, "segments": 2}
 PAPER_CROPS = 3
+PIXELS = ("display", "stored")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class SamplingSpec:
     """What is wanted; None means "as `protocol` says". Times in seconds, `fps` in frames per second.
 
     checkpoint_family, checkpoint_stride: how the checkpoint's training data was sampled; used by family "auto". seed: draw
-    the frames at random, as training does, instead of evenly.
+    the frames at random, as training does, instead of evenly. pixels: "display", stretched to squares where the file says
+    that its pixels are none, or "stored", as every published number was made; None becomes one of them.
     """
 
     frames: int = 16
@@ -51,6 +53,7 @@ class SamplingSpec:
     checkpoint_family: str | None = None
     checkpoint_stride: int | None = None
     seed: int | None = None
+    pixels: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("frames", "stride", "clips", "checkpoint_stride"):
@@ -69,8 +72,12 @@ class SamplingSpec:
             raise OptionError(f"the checkpoint names an unknown sampling family {self.checkpoint_family!r}")
         if self.protocol not in ("auto", "paper"):
             raise OptionError(f"unknown protocol {self.protocol!r}: choose auto or paper")
+        if self.pixels not in (None, *PIXELS):
+            raise OptionError(f"unknown pixels {self.pixels!r}: choose {' or '.join(PIXELS)}")
         self._check_times()
         self._check_paper()
+        if self.pixels is None:
+            object.__setattr__(self, "pixels", "stored" if self.protocol == "paper" else "display")
 
     def _check_times(self) -> None:
         for name in ("fps", "start", "end"):
@@ -86,11 +93,17 @@ class SamplingSpec:
         if self.protocol != "paper":
             return
         fixed = [name for name in ("stride", "clips", "crops", "fps") if getattr(self, name) is not None]
+        fixed += ["pixels"] if self.pixels == "display" else []
         if fixed:
             names = " and ".join(fixed)
             raise OptionError(f"the paper protocol fixes {names} itself: leave out either it or {names}")
         if self.resolved_family not in PAPER_CLIPS:
             raise OptionError(f"the paper has no {self.resolved_family!r} protocol: choose dense or segments")
+
+    @property
+    def resolved_pixels(self) -> str:
+        """Which pixels frames are made of."""
+        return self.pixels or "display"
 
     def within(self, start: float | None, end: float | None) -> SamplingSpec:
         """The same over a part of each file, in seconds; None leaves a bound as it is."""

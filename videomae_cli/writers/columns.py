@@ -38,6 +38,7 @@ COLUMNS = {
     "duration": "float",
     "width": "int",
     "height": "int",
+    "pixels": "text",
     "crops": "int",
     "warnings": "json",
 }

@@ -51,6 +51,7 @@ COLUMNS = {
     "duration": "float",
     "width": "int",
     "height": "int",
+    "pixels": "text",
     "crops": "int",
     "warnings": "texts",
 }
