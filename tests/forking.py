@@ -203,6 +203,12 @@ def _become(arguments: list[str], environment: dict[str, str], folder: str) -> C
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    # The server's own stand for other files: what they know of them (seekable, a terminal) is no longer so.
+    sys.stdin = open(0, encoding=sys.stdin.encoding, closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = (
+        open(number, "w", encoding=stream.encoding, errors=stream.errors, buffering=buffering, closefd=False)  # noqa: SIM115
+        for number, stream, buffering in ((1, sys.stdout, -1), (2, sys.stderr, 1))
+    )
     how, what, *rest = arguments
     sys.argv = [how, *rest]
     if how == "-m":

@@ -159,11 +159,11 @@ def test_text_keeps_a_name_on_one_line_and_markup_as_it_is() -> None:
     for record in RECORDS:
         writer.write(record)
     assert sink.getvalue().decode().splitlines() == [
-        'a?"b",=.mp4',
+        'a\\n"b",=.mp4',
         "   1  [red]run[/red]  0.7500",
-        "   2  滑雪, Ski         0.2500",
+        "   2  滑雪, Ski       0.2500",
         "      tiny, dense: 1 clip, 640x360 opencv",
-        "c\N{REPLACEMENT CHARACTER}.mp4",
+        "c\\xff.mp4",
         "      failed: no such file: 'c.mp4'",
     ]
 

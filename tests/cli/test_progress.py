@@ -39,7 +39,7 @@ def test_plain_lines_say_files_rate_time_and_failures(capsys: pytest.CaptureFixt
         "videomae: 11/40 files, 1 failed, a",
         "videomae: 12/40 files, 1 failed, b",
         "videomae: 13/40 files, 3.3 s a clip, 4 min left, 1 failed, a very long name of…",
-        "videomae: 14/40 files, 3.3 s a clip, 3 min left, 2 failed, c?.mp4",
+        "videomae: 14/40 files, 3.3 s a clip, 3 min left, 2 failed, c\\n.mp4",
     ]
 
 

@@ -13,19 +13,24 @@ def main() -> None:
     """The `videomae` command: `videomae_cli.cli.app`, and the process around it."""
     # Importing torch makes a million objects, none of them garbage: looking for some takes a fifth of its time.
     gc.set_threshold(200_000, 10, 10)
+    from videomae_cli.cli import streams
+
+    streams.prepare()
     from videomae_cli.cli.app import app
 
+    code = 0
     try:
         code = _run(app)
         sys.stdout.flush()
     except BrokenPipeError:
-        code = 1  # the reader (`| head`) has gone: what it wanted it has
+        code = code or 1  # the reader (`| head`) has gone: what it wanted it has
     except OSError as error:  # such as a full disk behind standard output
         from videomae_cli.cli import console
 
-        console.trace()
-        console.error(f"{error.filename or 'standard output'}: {error.strerror or error}")
-        code = 1
+        if code == 0:  # else that has been said
+            console.trace()
+            console.error(f"can't write {error.filename or 'to standard output'}: {error.strerror or error}")
+        code = code or 1
     except KeyboardInterrupt:  # before a command has begun
         code = 130
     if sys.getprofile() or sys.gettrace():

@@ -6,15 +6,15 @@ is asked for, and torch, cv2 and huggingface_hub inside their functions: help, v
 
 from __future__ import annotations
 
-import os
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from videomae_cli import __version__
-from videomae_cli.cli import console
+from videomae_cli.cli import console, streams
 from videomae_cli.cli.commands import stand_ins
 from videomae_cli.cli.interrupts import Terminated
 from videomae_cli.errors import OptionError, VideoMAEError
@@ -28,24 +28,39 @@ class Commands(TyperGroup):
         for command in stand_ins():
             self.add_command(command)
 
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        with _exit_codes():
+            return super().make_context(info_name, args, parent=parent, **extra)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _exit_codes():
             return super().invoke(ctx)
-        except VideoMAEError as error:
-            console.failure(error)
-            raise typer.Exit(2 if isinstance(error, OptionError) else 1) from None
-        except KeyboardInterrupt as interruption:
-            console.trace()
-            console.error(str(interruption) or "interrupted")
-            raise typer.Exit(143 if isinstance(interruption, Terminated) else 130) from None
-        except BrokenPipeError:
-            # The reader (`| head`) has gone: what it wanted it has. Python must not try to flush again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(1) from None
-        except MemoryError:
-            console.trace()
-            console.error("out of memory: try fewer --clips, a smaller model, or --batch-size 1")
-            raise typer.Exit(1) from None
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    try:
+        yield
+    except typer.TyperException as error:
+        # What is wrong with the arguments quotes them, and a file's name may look like an option.
+        told = error.format_message().partition(error.message)[0] if error.message else ""
+        error.message = "\n".join(console.wrapped(error.message or "", margin=len(f"Error: {told}")))
+        raise
+    except VideoMAEError as error:
+        console.failure(error)
+        raise typer.Exit(2 if isinstance(error, OptionError) else 1) from None
+    except KeyboardInterrupt as interruption:
+        console.trace()
+        console.error(str(interruption) or "interrupted")
+        raise typer.Exit(143 if isinstance(interruption, Terminated) else 130) from None
+    except BrokenPipeError:
+        # The reader (`| head`) has gone: what it wanted it has. Python must not try to flush again at exit.
+        streams.drop_stdout()
+        raise typer.Exit(1) from None
+    except MemoryError:
+        console.trace()
+        console.error("out of memory: try fewer --clips, a smaller model, or --batch-size 1")
+        raise typer.Exit(1) from None
 
 
 app = typer.Typer(
@@ -62,7 +77,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"videomae {__version__}")
+        streams.put(f"videomae {__version__}")
         raise typer.Exit
 
 

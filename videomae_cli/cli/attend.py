@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from videomae_cli.assembly import preprocessor_for
-from videomae_cli.cli import console, options, viewing
+from videomae_cli.cli import console, options, streams, viewing
 from videomae_cli.cli.inputs import pick_resize
 from videomae_cli.errors import CheckpointError, OptionError
 from videomae_cli.video import Decoder
@@ -100,7 +100,7 @@ def attend(
     saved = _save(found, sampled, source.name, output=output, frames_dir=frames_dir)
     for clip, maps in enumerate(found):
         number = f", clip {clip + 1}" if len(found) > 1 else ""
-        typer.echo(f"{viewing.plain(path)}{number}: {_title(maps)} ({source.name})")
+        streams.remark(f"{path}{number}: {_title(maps)} ({source.name})")
     console.note(saved)
 
 

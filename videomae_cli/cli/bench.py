@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import gc
-import json
 import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from textwrap import fill
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from videomae_cli.assembly import calibration_on, find_hints, preprocessor_for
-from videomae_cli.cli import console, options
+from videomae_cli.cli import console, options, streams
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import DependencyError, OptionError
 from videomae_cli.video import Decoder, SamplingSpec, find_videos
@@ -81,7 +80,7 @@ def bench(
     if as_json:
         found = [{key: value for key, value in asdict(one).items() if key != "seconds"} for one in settings]
         recommended = {"engine": best.engine, "dtype": best.dtype}
-        typer.echo(json.dumps({"schema_version": 1, **about, "settings": found, "recommended": recommended}))
+        streams.put_json({"schema_version": 1, **about, "settings": found, "recommended": recommended})
         return
     _show(about, settings, chosen)
 
@@ -213,20 +212,21 @@ def _best(settings: Sequence[Setting]) -> Setting:
 
 def _show(about: dict[str, Any], settings: Sequence[Setting], best: Fastest) -> None:
     real = f"{about['clips']} clips" if about["clips"] else "noise"
-    typer.echo(f"{about['model']} on {about['device']}, {about['batch_size']} at once, {real}")
-    typer.echo(f"{'engine':<10}{'dtype':<10}{'clips/s':>9}{'speed':>8}{'off by':>10}{'same label':>12}")
+    streams.put(f"{about['model']} on {about['device']}, {about['batch_size']} at once, {real}")
+    streams.put(f"{'engine':<10}{'dtype':<10}{'clips/s':>9}{'speed':>8}{'off by':>10}{'same label':>12}")
     for one in settings:
         if one.problem:
             first = f"{one.engine:<10}{one.dtype:<10}  "
-            typer.echo(fill(one.problem, 80, initial_indent=first, subsequent_indent=" " * len(first)))
+            for line in wrap(one.problem, 80, initial_indent=first, subsequent_indent=" " * len(first)):
+                streams.put(line)
             continue
         same = "" if one.agree is None else f"{one.agree:.0%}"
-        typer.echo(
+        streams.put(
             f"{one.engine:<10}{one.dtype:<10}{one.clips_per_s:>9.2f}{f'{one.speed:.2f}x':>8}{one.off:>10.1e}{same:>12}"
         )
-    typer.echo(f"recommended here: {' '.join(best.flags) or 'the defaults'}")
+    streams.put(f"recommended here: {' '.join(best.flags) or 'the defaults'}")
     small = next((one for one in settings if one.dtype == "int8" and one.speed), None)
     if small is not None and (small.speed or 0) > best.speed:
-        typer.echo(
+        streams.put(
             f"faster still, {small.speed:.2f}x: --engine openvino --dtype int8; look at its labels on your own videos"
         )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 import typer
 
-from videomae_cli.cli import console
+from videomae_cli.cli import console, streams
 from videomae_cli.errors import OptionError, VideoMAEError
 
 _COLUMNS = ("name", "hub_id", "revision", "megabytes", "licence", "state")
@@ -31,9 +29,19 @@ def list_cached(format: str) -> None:
         for model in cached_models()
     ]
     if format == "json":
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        streams.put_json(rows, indent=2)
     elif rows:
-        _print(rows)
+        from videomae_cli.cli.display import print_rows
+
+        told = (
+            {
+                **row,
+                "revision": ", ".join(revision[:12] for revision in row["revisions"]) or None,
+                "megabytes": f"{row['bytes'] / 1e6:.1f}",
+            }
+            for row in rows
+        )
+        print_rows(_COLUMNS, told)
         for row in rows:
             if row["state"] != "ready":
                 console.note(
@@ -61,24 +69,6 @@ def remove(names: list[str]) -> None:
             failed = True
             continue
         entry = find_entry(name)
-        typer.echo(f"removed {entry.hub_id if entry else name}: {freed / 1e6:.1f} MB")
+        streams.remark(f"removed {entry.hub_id if entry else name}: {freed / 1e6:.1f} MB")
     if failed:
         raise typer.Exit(1)
-
-
-def _print(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in _COLUMNS:
-        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "name")
-    for row in rows:
-        shown = row | {
-            "revision": ", ".join(revision[:12] for revision in row["revisions"]),
-            "megabytes": f"{row['bytes'] / 1e6:.1f}",
-        }
-        table.add_row(*(Text(str(shown[column] or "-")) for column in _COLUMNS))
-    # A pipe has no width to fit in: nothing is folded there.
-    Console(highlight=False, width=None if console.is_terminal(sys.stdout) else 200).print(table)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from videomae_cli.assembly import ClassifierRequest, EmbedderRequest, spread
-from videomae_cli.cli import console
+from videomae_cli.cli import console, streams
 from videomae_cli.cli.batch import named, say_summary
 from videomae_cli.cli.inputs import Inputs
 from videomae_cli.cli.interrupts import terminable
@@ -239,7 +239,7 @@ class ClusterCommand:
             lines += _time_lines(guess, trial, workers)
         lines.append(("output", f"{self.output}"))
         for name, text in lines:
-            typer.echo(f"{name:<9}{text}")
+            streams.put(f"{name:<9}{text}")
 
 
 @dataclass

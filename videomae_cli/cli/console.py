@@ -11,8 +11,10 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TextIO
 
 from videomae_cli.errors import ModelOfflineError, VideoMAEError
+from videomae_cli.visible import columns, visible
 
 
 @dataclass
@@ -46,8 +48,10 @@ def configure(*, debug: bool, quiet: bool) -> None:
     """Set how loud to be, and route the library's own log to stderr: warnings, or everything with `--debug`."""
     loudness.debug, loudness.quiet = debug, quiet
     log = logging.getLogger("videomae_cli")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines("videomae: %(levelname)s: %(message)s" if debug else "videomae: %(message)s"))
+    handler = _Lines()
+    handler.setFormatter(
+        logging.Formatter("videomae: %(levelname)s: %(message)s" if debug else "videomae: %(message)s")
+    )
     log.handlers[:] = [handler]
     log.propagate = False
     if not debug:
@@ -92,20 +96,58 @@ def in_options(text: str) -> str:
     return _OVERRIDE.sub(option, text)
 
 
-class _Lines(logging.Formatter):
-    """Warnings of the library in the words of the command line."""
+class _Lines(logging.Handler):
+    """Log records as lines like all others."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        return in_options(super().format(record))
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        for line in text.splitlines() if record.exc_info else [text]:
+            say(line)
 
 
 def say(text: str) -> None:
-    """A line on stderr, whatever bytes a file name put in it."""
-    text = in_options(text)
-    if loudness.print_line:
-        loudness.print_line(_one_line(text))
-    else:
-        print(_one_line(text), file=sys.stderr, flush=True)
+    """Print a line on stderr, whatever a file name put in it. On a terminal it is wrapped between words."""
+    for line in wrapped(in_options(text)):
+        if loudness.print_line:
+            loudness.print_line(line)
+        elif sys.stderr is not None:
+            print(line, file=sys.stderr, flush=True)
+
+
+# A quoted name or command that is too long for a line stays whole on its own: copied from there, it has no line end in it.
+_WORDS = re.compile(r"`[^`]*`\S*|'[^']*'\S*|\S+")
+
+
+def wrapped(text: str, *, margin: int = 0) -> list[str]:
+    """`text` made harmless (see `visible`), as lines that fit the terminal on stderr; one line where there is none.
+
+    margin: columns that something else takes in the first of them."""
+    line = visible(text)
+    width = terminal_width(sys.stderr) if is_terminal(sys.stderr) else None
+    if width is None or margin + columns(line) <= width:
+        return [line]
+    lines: list[str] = []
+    left = -1
+    for word in _WORDS.findall(line):
+        needed = columns(word)
+        if needed < left:
+            lines[-1] += f" {word}"
+            left -= needed + 1
+        else:
+            lines.append(word)
+            left = width - needed - (0 if len(lines) > 1 else margin)
+    return lines
+
+
+def terminal_width(stream: TextIO) -> int:
+    """Columns of the terminal behind `stream`: COLUMNS where it is set, 80 where nobody knows."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isascii() and given.isdigit() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError, AttributeError):
+        return 80
 
 
 @contextmanager
@@ -132,21 +174,15 @@ def note(text: str) -> None:
 def trace() -> None:
     """The traceback of the exception being handled, with `--debug` only."""
     if loudness.debug:
-        traceback.print_exc()
+        for line in traceback.format_exc().splitlines():
+            if sys.stderr is not None:
+                print(visible(line), file=sys.stderr)
 
 
 def is_terminal(stream: object) -> bool:
     """Whether a stream is a terminal that can be drawn on."""
     isatty = getattr(stream, "isatty", None)
     return bool(isatty and isatty()) and os.environ.get("TERM") != "dumb"
-
-
-def _one_line(text: str) -> str:
-    from videomae_cli.results import printable  # here: help says nothing on stderr, and needn't wait for it
-
-    encoding = sys.stderr.encoding or "utf-8"
-    text = printable(text).replace("\r", " ").replace("\n", " ")
-    return "".join(c if c.isprintable() else "?" for c in text).encode(encoding, "replace").decode(encoding)
 
 
 def duration(seconds: float) -> str:

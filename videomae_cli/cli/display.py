@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from videomae_cli.cli.console import is_terminal, loudness
-from videomae_cli.results import Record, path_of, printable
+from videomae_cli.cli.streams import written
+from videomae_cli.results import Record, path_of
+from videomae_cli.visible import FALLBACK, visible
 from videomae_cli.writers import TextWriter, describe
 from videomae_cli.writers.timelines import TimelineTextWriter, best_of, percent, span
 
@@ -23,15 +28,14 @@ class TerminalWriter(TextWriter):
     """The table for a terminal: rank, label, bar, score, and a line on how it was made."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__(sys.stdout.buffer)
+        super().__init__(io.BytesIO())  # it draws instead
         self.console = console
 
     def write(self, record: Record, seconds: float | None = None) -> None:
         if record["error"]:
             return  # the line on stderr says it
-        table = Table(
-            title=plain(path_of(record), "bold"), title_justify="left", box=None, pad_edge=False, show_header=False
-        )
+        self.console.print(plain(path_of(record), "bold"), soft_wrap=True)
+        table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(justify="right", style="dim")
         table.add_column(overflow="fold")
         table.add_column(width=BAR_WIDTH)
@@ -51,11 +55,12 @@ class TerminalTimelineWriter(TimelineTextWriter):
     """The same for timelines: from, to, label, bar, score."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__(sys.stdout.buffer)
+        super().__init__(io.BytesIO())  # it draws instead
         self.console = console
 
     def write(self, record: Record, seconds: float | None = None) -> None:
         if record["segments"]:
+            self.console.print(plain(path_of(record), "bold"), soft_wrap=True)
             self.console.print(self._table(record))
         if record["windows"]:
             self.console.print(plain("windows", "bold"))
@@ -66,9 +71,7 @@ class TerminalTimelineWriter(TimelineTextWriter):
             self.console.print()
 
     def _table(self, record: Record) -> Table:
-        table = Table(
-            title=plain(path_of(record), "bold"), title_justify="left", box=None, pad_edge=False, show_header=False
-        )
+        table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(justify="right", style="dim", no_wrap=True)
         table.add_column(overflow="fold")
         table.add_column(width=BAR_WIDTH)
@@ -80,9 +83,9 @@ class TerminalTimelineWriter(TimelineTextWriter):
         return table
 
 
-def ranked(title: str, lines: Sequence[tuple[str, float, str]]) -> Table:
+def ranked(lines: Sequence[tuple[str, float, str]]) -> Table:
     """A table of (rank, cosine, name), each with a bar from 0 to 1."""
-    table = Table(title=plain(title, "bold"), title_justify="left", box=None, pad_edge=False, show_header=False)
+    table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(justify="right", style="dim")
     table.add_column(width=BAR_WIDTH)
     table.add_column(justify="right")
@@ -93,9 +96,39 @@ def ranked(title: str, lines: Sequence[tuple[str, float, str]]) -> Table:
     return table
 
 
+def print_rows(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print rows under the names of their columns on standard output. Raises OutputError where it can't be written."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name == "name")
+    for row in rows:
+        table.add_row(*(plain("-" if row[name] in (None, "") else str(row[name]), "") for name in names))
+    with written():
+        # A pipe has no width to fit in: nothing is folded there.
+        out = Console(file=sys.stdout, highlight=False, width=None if is_terminal(sys.stdout) else 200)
+        out.print(table)
+        out.file.flush()
+
+
 def plain(text: str, style: str) -> Text:
-    """Text from outside: as it is, [brackets] too, without what would move the cursor."""
-    return Text("".join(c if c.isprintable() else "?" for c in printable(text)), style=style)
+    """Text from outside as the terminal can show it: [brackets] stay brackets, and what would act is written out."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    # Here, before tables are measured, rather than when it is written: an escape is wider than what it stands for.
+    return Text(visible(text).encode(encoding, FALLBACK).decode(encoding), style=style)
+
+
+def print_lines(console: Console) -> Callable[[str], None]:
+    """Prints lines over what `console` draws, where they were wrapped already, or should be by the terminal itself."""
+    return lambda line: console.print(plain(line, ""), soft_wrap=True)
+
+
+def spinner_name(console: Console) -> str:
+    """A spinner of rich's that the terminal can show."""
+    try:
+        "".join(Spinner("dots").frames).encode(console.encoding)
+    except (UnicodeEncodeError, LookupError):
+        return "line"
+    return "dots"
 
 
 def consoles() -> tuple[Console, Console]:
@@ -116,5 +149,5 @@ def waiting(text: str, console: Console) -> Iterator[None]:
     if not _wanted():
         yield
         return
-    with console.status(plain(text, "")):
+    with console.status(plain(text, ""), spinner=spinner_name(console)):
         yield

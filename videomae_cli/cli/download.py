@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from videomae_cli.cli import console, options
+from videomae_cli.cli import console, options, streams
 from videomae_cli.errors import OptionError, VideoMAEError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _fetch(name: str, revision: str | None, force: bool, to: Path | None, listen
 
     if name in bundled_names():
         console.note(f"{name} ships with videomae: nothing to download")
-        typer.echo(resolve(name).path)
+        streams.put(str(resolve(name).path))
         return
     hub_id, file = hub_source(name)
     before = listener.fetched
@@ -111,7 +111,7 @@ def _fetch(name: str, revision: str | None, force: bool, to: Path | None, listen
         console.note(f"{name} is already on this disk")
     if to is not None:
         export_snapshot(snapshot, hub_id, to)
-    typer.echo(to if to is not None else snapshot / file if file else snapshot)
+    streams.put(str(to if to is not None else snapshot / file if file else snapshot))
 
 
 def _folder_for(name: str, to: Path | None, count: int) -> Path | None:
@@ -128,7 +128,7 @@ def _verify(name: str, revision: str | None) -> None:
     wrong = verify_model(hub_source(name)[0], revision=revision)
     if wrong:
         raise CheckpointError(f"{name}: {'; '.join(wrong)}; `videomae download --force {name}` fetches it again")
-    typer.echo(f"{name}: ok")
+    streams.put(f"{name}: ok")
 
 
 def _cached_names() -> list[str]:
@@ -145,7 +145,9 @@ def _import(folder: Path, name: str | None) -> None:
 
     record = import_folder(folder, name)
     console.note(f"{record.hub_id}: licence {licence_text(record.licence)}")
-    typer.echo(resolve(record.hub_id, local_files_only=True).path if _loads_by_id(record.hub_id) else record.hub_id)
+    streams.put(
+        str(resolve(record.hub_id, local_files_only=True).path) if _loads_by_id(record.hub_id) else record.hub_id
+    )
 
 
 def _loads_by_id(hub_id: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import typer
 
 from videomae_cli import __version__
 from videomae_cli.assembly import ClassifierRequest, settings_of, with_hints
-from videomae_cli.cli import console, options
+from videomae_cli.cli import console, options, streams
 from videomae_cli.cli.batch import Watch, check_progress
 from videomae_cli.cli.inputs import pick_resize, sampling_spec
 from videomae_cli.cli.interrupts import terminable
@@ -136,10 +135,11 @@ def evaluate(
         job = _Job(data, chosen, dataset, examples, classifier, with_hints(spec, hints), decoder, progress)
         evaluation, scored, kept = job.run(ignore_unknown)
     write(evaluation, scored, kept, output, report)
-    if format == "json":
-        typer.echo(json.dumps(evaluation.as_dict()))
-    else:
-        show(evaluation)
+    with streams.written() if output is None and report is None else streams.dispensable():
+        if format == "json":
+            streams.put_json(evaluation.as_dict())
+        else:
+            show(evaluation)
     if evaluation.failures and not ok_on_errors:
         raise typer.Exit(1)
 

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from videomae_cli import filesystem
 from videomae_cli.assembly import settings_for
-from videomae_cli.cli import console
+from videomae_cli.cli import console, streams
 from videomae_cli.cli.batch import Batch, Watch, named
 from videomae_cli.cli.targets import single_output
 from videomae_cli.errors import OptionError, OutputError, VideoMAEError
 from videomae_cli.jobs import Settings, Tally
 from videomae_cli.results import Record, path_fields, path_of, printable
 from videomae_cli.video import Decoder, FoundVideo, PassRequest
+from videomae_cli.visible import FALLBACK, exact_json, visible
 from videomae_cli.writers import VectorLayout, is_special
+from videomae_cli.writers.cells import csv_row
 from videomae_cli.writers.clock import clock, short_clock
-from videomae_cli.writers.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -176,7 +174,7 @@ class PlacesTarget:
         with single_output(
             self.search.format, self.search.output, overwrite=self.search.overwrite, source=Path()
         ) as sink:
-            sink.write(_TEXTS[self.search.format](rows).encode("utf-8", "replace"))
+            sink.write(_told(rows, self.search.format, sink))
         where = f"in {console.counted(len(self.found), 'file')}"
         console.note(f"{console.counted(len(self._places), 'place')} {where}: {search_words(self.search, len(rows))}")
 
@@ -219,28 +217,18 @@ def _plain(text: str) -> str:
     return plain.encode("utf-8")[:_NAME_CHARACTERS].decode("utf-8", "ignore") or "clip"
 
 
-def _table(rows: Sequence[Record]) -> str:
-    return "".join(
-        f"{row['rank']:>4}  {row['score']:6.1%}  {short_clock(row['start'])} - {short_clock(row['end'])}  "
-        f"{one_line(row['path'])}\n"
-        for row in rows
-    )
-
-
-def _json(rows: Sequence[Record]) -> str:
-    return json.dumps(list(rows), ensure_ascii=False, indent=2) + "\n"
-
-
-def _jsonl(rows: Sequence[Record]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _csv(rows: Sequence[Record]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(_COLUMNS)
-    writer.writerows([row.get(name) for name in _COLUMNS] for row in rows)
-    return text.getvalue()
-
-
-_TEXTS = {"table": _table, "json": _json, "jsonl": _jsonl, "csv": _csv}
+def _told(rows: Sequence[Record], format: str, sink: BinaryIO) -> bytes:
+    """The places in a format, as bytes for `sink`."""
+    if format == "table":
+        lines = (
+            f"{row['rank']:>4}  {row['score']:6.1%}  {short_clock(row['start'])} - {short_clock(row['end'])}  "
+            f"{visible(path_of(row))}\n"
+            for row in rows
+        )
+        return "".join(lines).encode(streams.text_encoding(sink), FALLBACK)
+    if format == "csv":
+        cells = [_COLUMNS, *([row.get(name) for name in _COLUMNS] for row in rows)]
+        return "".join(csv_row(row, for_people=streams.is_shown(sink)) for row in cells).encode("utf-8", FALLBACK)
+    if format == "json":
+        return (exact_json(list(rows), indent=2) + "\n").encode()
+    return "".join(exact_json(row) + "\n" for row in rows).encode()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from videomae_cli.cli.console import counted, is_terminal, note
+from videomae_cli.cli.streams import text_encoding
 from videomae_cli.results import path_fields, printable
+from videomae_cli.visible import FALLBACK, exact_json, visible
 
 if TYPE_CHECKING:
     from videomae_cli.search.duplicates import Duplicate, Groups
@@ -84,20 +85,19 @@ def _named(row: Row) -> str:
 
 
 def _json(sink: BinaryIO, value: object, indent: int | None = None) -> None:
-    sink.write((json.dumps(value, ensure_ascii=False, indent=indent) + "\n").encode("utf-8", "replace"))
+    sink.write((exact_json(value, indent=indent) + "\n").encode())
 
 
 def _table(sink: BinaryIO, title: str, lines: Sequence[tuple[str, float, str]], *, drawn: bool) -> None:
     """A title, and for each line rank, cosine and name; on a terminal with a bar."""
     if drawn and is_terminal(sys.stdout):
-        from videomae_cli.cli.display import consoles, ranked
+        from videomae_cli.cli.display import consoles, plain, ranked
 
         console = consoles()[0]
-        console.print(ranked(title, lines))
+        console.print(plain(title, "bold"), soft_wrap=True)
+        console.print(ranked(lines))
         console.print()
         return
-    from videomae_cli.writers.text import one_line
-
-    text = [one_line(title)]
-    text += [f"{rank:>4}  {score:.4f}  {one_line(name)}" for rank, score, name in lines]
-    sink.write(("\n".join(text) + "\n").encode("utf-8", "replace"))
+    text = [visible(title)]
+    text += [f"{rank:>4}  {score:.4f}  {visible(name)}" for rank, score, name in lines]
+    sink.write(("\n".join(text) + "\n").encode(text_encoding(sink), FALLBACK))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videomae_cli.assembly import find_hints, preprocessor_for, with_hints
-from videomae_cli.cli import console
+from videomae_cli.cli import console, streams
 from videomae_cli.cli.learning_data import LearningData, read_learning_data
 from videomae_cli.cli.training import Terms, pick_dtype, quiet_unless, settings_of, train
 from videomae_cli.cli.transfers import bring
@@ -231,10 +231,8 @@ def _run_whole(request: FineTuneRequest, task: FineTune, run: Run, share: Share,
 
 def _say_result(output: Path, figures: Any) -> None:
     """The one line of data that the command prints."""
-    import typer
-
     about = figures.line if figures is not None else "nothing held out, so nothing measured"
-    typer.echo(f"{about}; videomae classify --model {shlex.quote(str(output))} uses it")
+    streams.remark(f"{about}; videomae classify --model {shlex.quote(str(output))} uses it")
 
 
 def _parameters(model: VideoMAEForVideoClassification) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videomae_cli.assembly import ClassifierRequest
-from videomae_cli.cli import console, transfers
+from videomae_cli.cli import console, streams, transfers
 from videomae_cli.cli.interrupts import terminable
 from videomae_cli.cli.loading import load_classifier
 from videomae_cli.errors import OptionError, OutputError, VideoFetchError
@@ -25,7 +23,6 @@ from videomae_cli.video.sources import check_address, shown
 from videomae_cli.video.windows import WindowSpec
 from videomae_cli.video.worker import WorkerProcess
 from videomae_cli.writers.clock import short_clock
-from videomae_cli.writers.text import one_line
 
 if TYPE_CHECKING:
     from videomae_cli.pipeline import Classifier
@@ -67,7 +64,7 @@ def watch_live(
     """
     if format not in (None, "table", "jsonl"):
         raise OptionError(f"a live source gives lines: table or jsonl, not {format}")
-    if sys.stdout is None:
+    if streams.is_closed():
         raise OutputError("standard output is closed: lines have nowhere to go")
     if isinstance(source, str):
         check_address(source)
@@ -143,31 +140,23 @@ def _follow(
         tally.dropped += item.dropped
         tally.last = item.end
         best = classifier.best(scores)
-        _print(_json(item, best) if format == "jsonl" else _line(item, [p for p in best if p.score >= threshold]))
-
-
-def _print(line: str) -> None:
-    try:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"can't write to standard output: {error.strerror or error}") from None
+        if format == "jsonl":
+            streams.put_json(_record(item, best))
+        else:
+            streams.put(_line(item, [p for p in best if p.score >= threshold]))
 
 
 def _line(window: LiveWindow, best: list[Prediction]) -> str:
-    labels = ", ".join(f"{one_line(p.label)} {p.score:.1%}" for p in best[:_SHOWN_LABELS]) or "-"
+    labels = ", ".join(f"{p.label} {p.score:.1%}" for p in best[:_SHOWN_LABELS]) or "-"
     lost = f"  ({window.dropped} frames dropped before)" if window.dropped else ""
     return f"{short_clock(window.start)} - {short_clock(window.end)}  {labels}{lost}"
 
 
-def _json(window: LiveWindow, best: tuple[Prediction, ...]) -> str:
-    record: dict[str, Any] = {
+def _record(window: LiveWindow, best: tuple[Prediction, ...]) -> dict[str, Any]:
+    return {
         "start": round(window.start, 4),
         "end": round(window.end, 4),
         "time": datetime.fromtimestamp(window.moment, UTC).isoformat(timespec="milliseconds"),
         "predictions": [p.as_dict() for p in best],
         "dropped": window.dropped,
     }
-    return json.dumps(record, ensure_ascii=False)

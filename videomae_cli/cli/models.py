@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from videomae_cli.cli import console, options
+from videomae_cli.cli import console, options, streams
 from videomae_cli.errors import OptionError
 
 if TYPE_CHECKING:
@@ -54,15 +52,17 @@ def models(
     if not words:
         rows = _rows()
         if format == "json":
-            typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+            streams.put_json(rows, indent=2)
         else:
-            _print_list(rows)
+            from videomae_cli.cli.display import print_rows
+
+            print_rows(_COLUMNS, rows)
         return
     from videomae_cli.model.describe import describe
 
     facts = _facts(describe(words[0], revision=revision, local_files_only=True))
     if format == "json":
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        streams.put_json(facts, indent=2)
     else:
         _print_facts(facts)
 
@@ -101,19 +101,6 @@ def _rows() -> list[dict[str, Any]]:
     return rows
 
 
-def _print_list(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in _COLUMNS:
-        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "name")
-    for row in rows:
-        table.add_row(*("-" if row[column] is None else str(row[column]) for column in _COLUMNS))
-    # A pipe has no width to fit in: nothing is folded there.
-    Console(highlight=False, width=None if console.is_terminal(sys.stdout) else 200).print(table)
-
-
 def _facts(found: ModelDescription) -> dict[str, Any]:
     return {
         "name": found.name,
@@ -146,4 +133,4 @@ def _print_facts(facts: dict[str, Any]) -> None:
     )
     for name, value in shown.items():
         if value is not None:
-            typer.echo(f"{name.replace('_', ' '):<16} {value}")
+            streams.put(f"{name.replace('_', ' '):<16} {value}")

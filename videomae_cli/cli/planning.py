@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
 from videomae_cli import filesystem
+from videomae_cli.cli import streams
 from videomae_cli.cli.console import duration
 from videomae_cli.results import Result
 from videomae_cli.video import FoundVideo
@@ -39,7 +38,7 @@ def say_plan(found: Sequence[FoundVideo], ready: Callable[[], Plan], output: Pat
     if output is not None:
         lines.append(("output", f"{output}" + (", which is there already" if filesystem.is_there(output) else "")))
     for name, text in lines:
-        typer.echo(f"{name:<8}{text}")
+        streams.put(f"{name:<8}{text}")
 
 
 def _tried(good: Sequence[FoundVideo], plan: Plan) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from videomae_cli.cli import console, options
+from videomae_cli.cli import console, options, streams
 from videomae_cli.cli.batch import check_progress
 from videomae_cli.cli.training import Terms, pick_dtype, quiet_unless, settings_of, train
 from videomae_cli.errors import OptionError
@@ -225,7 +225,7 @@ def _train(
             finish_masked(run, settings_of("pretrain", task.settings, loop))
             last = [event for event in run.events() if event["event"] == "epoch"][-1]
             loss = last.get("val_loss") or last["train_loss"]
-            typer.echo(f"loss {loss:.4f}; videomae finetune DATA --init {terms.output} uses it")
+            streams.remark(f"loss {loss:.4f}; videomae finetune DATA --init {terms.output} uses it")
 
 
 def _model(

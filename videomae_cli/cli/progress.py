@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 
 from videomae_cli.cli.console import duration, is_terminal, lines_through, loudness, say
-from videomae_cli.cli.display import plain
+from videomae_cli.cli.display import plain, print_lines, spinner_name
 from videomae_cli.cli.estimator import Estimator, speed
 from videomae_cli.writers.clock import clock
 
@@ -65,9 +65,9 @@ class BatchProgress:
         if not wanted or console is None or (self.total < 2 and not single):
             yield self
             return
-        columns = (SpinnerColumn(), BarColumn(bar_width=16), Words(lambda _: self.text()))
+        columns = (SpinnerColumn(spinner_name(console)), BarColumn(bar_width=16), Words(lambda _: self.text()))
         bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
-        with bar, lines_through(lambda line: console.print(plain(line, ""))):
+        with bar, lines_through(print_lines(console)):
             self._bar, self._task = bar, bar.add_task("", total=self.total, completed=self.done)
             yield self
 

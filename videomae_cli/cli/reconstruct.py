@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from videomae_cli.assembly import preprocessor_for
-from videomae_cli.cli import console, options, viewing
+from videomae_cli.cli import console, options, streams, viewing
 from videomae_cli.cli.inputs import pick_resize
 from videomae_cli.errors import CheckpointError, DownloadError, ModelNotFoundError, OptionError
 from videomae_cli.video import Decoder
@@ -142,10 +141,10 @@ def reconstruct(
     )
     if as_json:
         facts = _facts(results, sampled, wanted) | {"path": path, "model": source.name, "revision": source.revision}
-        typer.echo(json.dumps(facts | {"output": str(output) if output else None}, ensure_ascii=False))
+        streams.put_json(facts | {"output": str(output) if output else None})
     else:
         for line in _lines(results, path, source.name, wanted):
-            typer.echo(line)
+            (streams.remark if saved else streams.put)(line)
     if saved:
         console.note(saved)
     elif not as_json:
@@ -240,7 +239,7 @@ def _lines(results: list[Result], path: str, model: str, wanted: Wanted) -> list
         clip = f", clip {result.clip + 1}" if results[-1].clip else ""
         contrast = {"visible": ", contrast estimated from visible patches", "original": ", contrast of hidden patches"}
         lines.append(
-            f"{viewing.plain(path)}{clip}: {wanted.mask} mask, {result.made.hidden.float().mean():.0%} hidden, "
+            f"{path}{clip}: {wanted.mask} mask, {result.made.hidden.float().mean():.0%} hidden, "
             f"loss {made.loss:.4f}, PSNR {made.psnr:.2f} dB, SSIM {made.ssim:.3f}"
             f"{contrast.get(made.stats or '', '')} ({model})"
         )

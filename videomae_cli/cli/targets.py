@@ -6,13 +6,13 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from videomae_cli import filesystem
-from videomae_cli.cli import console
+from videomae_cli.cli import console, streams
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.jobs import Job, Settings, Tally
 from videomae_cli.results import Record, path_of, printable
@@ -194,6 +194,9 @@ class StreamTarget:
             else:
                 self._sink = standard_output(self._format)
                 self._writer = make_writer(self._format, self._sink)
+                self._writer.for_people = streams.is_shown(self._sink)
+                if self._format.endswith("table"):
+                    self._writer.encoding = streams.text_encoding(self._sink)
         return self
 
     def __exit__(
@@ -226,15 +229,8 @@ class StreamTarget:
             if self._sink is not None:
                 self._sink.flush()
 
-    @contextmanager
-    def _reported(self) -> Iterator[None]:
-        try:
-            yield
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            where = self._output or "to standard output"
-            raise OutputError(f"can't write {where}: {error.strerror or error}") from None
+    def _reported(self) -> AbstractContextManager[None]:
+        return streams.written(self._output or "to standard output")
 
 
 def open_target(format: str, output: Path | None, *, resume: bool, overwrite: bool) -> Target:
@@ -248,7 +244,7 @@ def open_target(format: str, output: Path | None, *, resume: bool, overwrite: bo
 
 def standard_output(format: str) -> BinaryIO:
     """Standard output for bytes. Raises OutputError where it is closed, OptionError for Parquet on a terminal."""
-    if sys.stdout is None:
+    if streams.is_closed():
         raise OutputError("standard output is closed: give a file with --output")
     if format == "parquet" and console.is_terminal(sys.stdout):
         raise OptionError("Parquet is nothing for a terminal: give a file with --output")
@@ -262,14 +258,10 @@ def single_output(format: str, output: Path | None, *, overwrite: bool, source: 
     Raises OutputError where it can't be written, or would take the place of what is there, `source` first of all.
     """
     if output is None:
-        sink = standard_output(format)
-        try:
+        with streams.written():
+            sink = standard_output(format)
             yield sink
             sink.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise OutputError(f"can't write to standard output: {error.strerror or error}") from None
         return
     if filesystem.is_there(output) and not is_special(output):
         if filesystem.same(output, source):

@@ -14,10 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from videomae_cli import __version__
-from videomae_cli.cli import console
+from videomae_cli.cli import console, streams
 from videomae_cli.cli.estimator import Estimator, speed
 from videomae_cli.errors import OptionError, TrainingError, VideoMAEError
 from videomae_cli.jobs import Settings
@@ -82,7 +80,7 @@ class TrainingProgress:
 
     @contextmanager
     def shown(self) -> Iterator[TrainingProgress]:
-        from videomae_cli.cli.display import consoles, plain
+        from videomae_cli.cli.display import consoles, print_lines, spinner_name
 
         loud = console.loudness
         if self.mode != "auto" or not console.is_terminal(sys.stderr) or loud.quiet or loud.debug:
@@ -93,9 +91,9 @@ class TrainingProgress:
         from videomae_cli.cli.progress import Words
 
         target = consoles()[1]
-        columns = (SpinnerColumn(), BarColumn(bar_width=10), Words(lambda _: self.text()))
+        columns = (SpinnerColumn(spinner_name(target)), BarColumn(bar_width=10), Words(lambda _: self.text()))
         bar = Progress(*columns, console=target, transient=True, redirect_stdout=False, redirect_stderr=False)
-        with bar, console.lines_through(lambda line: target.print(plain(line, ""))):
+        with bar, console.lines_through(print_lines(target)):
             self._bar, self._row = bar, bar.add_task("", total=self.task.steps)
             yield self
 
@@ -205,7 +203,7 @@ class Terms:
             finally:
                 task.close()
         if share.leads:
-            typer.echo(f"{self.output}: {console.counted(task.steps, 'step')} done")
+            streams.remark(f"{self.output}: {console.counted(task.steps, 'step')} done")
 
 
 def train(task: Task, run: Run, loop: Loop, *, share: Share, command: str, progress: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from videomae_cli.cli import console
 from videomae_cli.cli.estimator import Estimator
 from videomae_cli.hub import DownloadListener, ResolvedSource, resolve
+from videomae_cli.visible import visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
@@ -59,7 +60,7 @@ class _Shown(DownloadListener):
             self._progress = self._start()
         if file not in self._tasks:
             # What an earlier run left counts as done, not as speed.
-            self._tasks[file] = self._progress.add_task(file, total=total, completed=done)
+            self._tasks[file] = self._progress.add_task(visible(file), total=total, completed=done)
             self._estimators[self._tasks[file]] = Estimator()
         self._estimators[self._tasks[file]].moved(done)
         self._progress.update(self._tasks[file], completed=done)
@@ -80,12 +81,11 @@ class _Shown(DownloadListener):
             TransferSpeedColumn,
         )
 
+        from videomae_cli.cli.display import print_lines
         from videomae_cli.cli.progress import Words
 
         terminal = Console(stderr=True, highlight=False)
-        self._stack.enter_context(
-            console.lines_through(lambda text: terminal.print(text, markup=False, soft_wrap=True, highlight=False))
-        )
+        self._stack.enter_context(console.lines_through(print_lines(terminal)))
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),

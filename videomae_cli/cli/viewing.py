@@ -15,7 +15,6 @@ from videomae_cli.cli import console
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import OptionError, OutputError, VideoError
 from videomae_cli.hub import REGISTRY
-from videomae_cli.results import printable
 from videomae_cli.video import (
     ClipRequest,
     Decoder,
@@ -158,8 +157,3 @@ def fitting(task: str, bundled: str) -> str:
     """Names of checkpoints for a task, the bundled one first."""
     names = [entry.name for entry in REGISTRY if entry.task == task][:3]
     return f"{bundled} (bundled), {', '.join(names)}"
-
-
-def plain(path: str) -> str:
-    """A file's name for one line of output, whatever bytes are in it."""
-    return "".join(c if c.isprintable() else "?" for c in printable(path))

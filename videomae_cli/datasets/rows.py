@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from videomae_cli.video.discovery import VIDEO_SUFFIXES
+from videomae_cli.writers.cells import read_cell
 from videomae_cli.writers.parquet import load_pyarrow
 
 Row = Mapping[str, Any]
@@ -120,7 +121,7 @@ def _with_header(stream: TextIO, separator: str, labels_required: bool) -> Itera
     columns = {ours: header.index(theirs) for ours, theirs in _needed(header, labels_required).items()}
     for number, cells in enumerate(reader, 2):
         if any(cell.strip() for cell in cells):
-            yield f"row {number}", {ours: cells[at] for ours, at in columns.items() if at < len(cells)}
+            yield f"row {number}", {ours: read_cell(cells[at]) for ours, at in columns.items() if at < len(cells)}
 
 
 def _cells(cells: list[str], labels_required: bool) -> Row:

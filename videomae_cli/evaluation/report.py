@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from videomae_cli.evaluation.metrics import ClassFigures, Metrics, MultiLabelMetrics
 from videomae_cli.evaluation.regression import RegressionMetrics
+from videomae_cli.visible import visible
 
 SCHEMA_VERSION = 1
 _WORST, _PAIRS = 5, 5
@@ -177,5 +178,4 @@ def _clips(count: int) -> str:
 
 def _cell(text: str) -> str:
     """A name in a table of Markdown, whatever is in it."""
-    shown = "".join(c if c.isprintable() else "?" for c in text)
-    return re.sub(r"([\\|`*_<>\[\]&$~#!])", r"\\\1", shown)
+    return re.sub(r"([\\|`*_<>\[\]&$~#!])", r"\\\1", visible(text))

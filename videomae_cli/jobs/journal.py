@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 from videomae_cli.errors import OutputError
 from videomae_cli.results import Record, path_of
+from videomae_cli.visible import exact_json
 from videomae_cli.writers import VectorLayout
 
 SYNC_SECONDS = 1.0
@@ -81,7 +82,7 @@ class Journal:
             data = b"" if record["vectors"] is None else record["vectors"].tobytes()
             _write(self._vector_stream, data)
             record = {**record, "vectors": None, "checksum": zlib.crc32(data)}
-        _write(self._stream, (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+        _write(self._stream, (exact_json(record) + "\n").encode())
         if time.monotonic() - self._synced >= SYNC_SECONDS:
             self.sync()
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from videomae_cli.visible import visible
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -167,7 +169,7 @@ def _png(figure: Figure, axes: Sequence[Axes], *, tight: bool = False) -> bytes:
 
 def _short(name: str, number: int) -> str:
     """A name that fits, without what can't be drawn; the number of a class of which nothing can."""
-    shown = "".join(c if c.isprintable() and _drawable(c) else "?" for c in name)
+    shown = "".join(c if _drawable(c) else "?" for c in visible(name))
     if name and not any(c.isalnum() for c in shown):
         return f"class {number}"
     if len(shown) <= _NAME_LENGTH:

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from videomae_cli.visible import visible
+
 Frame = npt.NDArray[np.uint8]
 
 INK = (28, 28, 30)
@@ -52,7 +54,7 @@ def lettered(lines: list[str], *, width: int, size: int, colour: tuple[int, int,
     image = Image.new("RGB", (width, height * len(lines)), PAPER)
     draw = ImageDraw.Draw(image)
     for number, line in enumerate(lines):
-        text, fitting = _fitted(line, width, size)
+        text, fitting = _fitted(visible(line), width, size)
         draw.text((0, height * number + height / 2), text, fill=colour, font=_font(fitting), anchor="lm")
     return np.asarray(image)
 

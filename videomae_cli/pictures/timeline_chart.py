@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from videomae_cli.errors import DependencyError
+from videomae_cli.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,9 +85,9 @@ def _draw(axes: Axes, record: dict[str, Any], rows: dict[str, list[dict[str, Any
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    name = _printable(PurePath(record["path"]).name)
+    name = visible(PurePath(record["path"]).name)
     broken = f" — broken off: {record['error']['kind']}" if record["error"] else ""
-    title = f"{name} · {_printable(record['model'])}{broken}"
+    title = f"{name} · {visible(record['model'])}{broken}"
     axes.set_title(title if len(title) < 110 else title[:109] + "…", loc="left", fontsize=11, parse_math=False)
     if not rows:
         axes.text(0.5, 0.5, "no label reached the threshold", ha="center", va="center", transform=axes.transAxes)
@@ -105,9 +106,5 @@ def _clock(seconds: float, *, whole: bool) -> str:
 
 
 def _short(label: str) -> str:
-    text = _printable(label)
+    text = visible(label)
     return text if len(text) <= _LABEL_CHARACTERS else text[: _LABEL_CHARACTERS - 1] + "…"
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text.encode("utf-8", "replace").decode("utf-8"))

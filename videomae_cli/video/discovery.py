@@ -22,6 +22,7 @@ from videomae_cli.errors import (
     VideoMAEError,
     VideoNotFoundError,
 )
+from videomae_cli.visible import visible
 
 # Only used to pick files out of folders: a file named on the command line may be called anything.
 VIDEO_SUFFIXES = frozenset(
@@ -257,4 +258,4 @@ def video_error(error: StorageError) -> VideoError:
 
 def _quoted(path: str) -> str:
     """The path as one printable line, whatever bytes a file name holds."""
-    return "'" + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in path) + "'"
+    return f"'{visible(path)}'"

@@ -1,19 +1,20 @@
-"""CSV (RFC 4180, UTF-8): a row a file, the columns of `columns`, lists as JSON text."""
+"""CSV (RFC 4180, UTF-8): a row a file, the columns of `columns`, lists as JSON text, texts safe for spreadsheets (`cells`)."""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from videomae_cli.results import Record
+from videomae_cli.visible import exact_json
+from videomae_cli.writers.cells import csv_row, read_cell
 from videomae_cli.writers.columns import COLUMNS, to_record, to_row
 from videomae_cli.writers.formats import Writer
 
-_PARSE: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "text": str, "json": json.loads}
+_PARSE: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "text": read_cell, "json": json.loads}
 
 
 class CsvWriter(Writer):
@@ -23,20 +24,15 @@ class CsvWriter(Writer):
 
     def __init__(self, sink: BinaryIO) -> None:
         super().__init__(sink)
-        self._row(list(COLUMNS))
+        self.put(csv_row(COLUMNS))
 
     def write(self, record: Record, seconds: float | None = None) -> None:
         row = to_row(record)
-        self._row([_cell(row[name], kind) for name, kind in COLUMNS.items()])
-
-    def _row(self, cells: list[Any]) -> None:
-        text = io.StringIO(newline="")
-        csv.writer(text).writerow(cells)
-        self.put(text.getvalue())
+        self.put(csv_row((_cell(row[name], kind) for name, kind in COLUMNS.items()), for_people=self.for_people))
 
 
 def _cell(value: Any, kind: str) -> Any:
-    return json.dumps(value, ensure_ascii=False) if kind == "json" and value is not None else value
+    return exact_json(value) if kind == "json" and value is not None else value
 
 
 def read_csv(file: Path) -> Iterator[Record]:

@@ -13,7 +13,8 @@ from pathlib import Path, PurePath
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from videomae_cli.results import Record, path_of, printable
+from videomae_cli.results import Record, path_of
+from videomae_cli.visible import visible
 
 _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 _MIME = {
@@ -169,4 +170,4 @@ def _milliseconds(seconds: float) -> int:
 
 def xml_text(text: str) -> str:
     """Text without what XML can't hold."""
-    return "".join(c if c.isprintable() else " " for c in printable(text)).strip() or "-"
+    return "".join(c if visible(c) == c else " " for c in text).strip() or "-"

@@ -10,12 +10,17 @@ from typing import Any, BinaryIO, ClassVar
 
 from videomae_cli.errors import OptionError
 from videomae_cli.results import Record
+from videomae_cli.visible import FALLBACK
 
 
 class Writer:
     """Writes records to a binary sink that it neither opens nor closes."""
 
     format: ClassVar[str]
+    # Of text for people on a terminal, the terminal's; data are UTF-8.
+    encoding = "utf-8"
+    # Whether it is written to a terminal, where nothing reads it back.
+    for_people = False
 
     def __init__(self, sink: BinaryIO) -> None:
         self.sink = sink
@@ -28,8 +33,8 @@ class Writer:
         """Called once, after the last record."""
 
     def put(self, text: str) -> None:
-        """Write text as UTF-8; what UTF-8 can't hold becomes a question mark."""
-        self.sink.write(text.encode("utf-8", "replace"))
+        """Write text; what the encoding can't hold becomes an escape."""
+        self.sink.write(text.encode(self.encoding, FALLBACK))
 
 
 @dataclass(frozen=True)

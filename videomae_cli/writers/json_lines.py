@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from videomae_cli.results import Record
+from videomae_cli.visible import exact_json
 from videomae_cli.writers.formats import Writer
 
 
@@ -14,7 +13,7 @@ class JsonLinesWriter(Writer):
     format = "jsonl"
 
     def write(self, record: Record, seconds: float | None = None) -> None:
-        self.put(json.dumps(record, ensure_ascii=False) + "\n")
+        self.put(exact_json(record) + "\n")
 
 
 class JsonWriter(Writer):
@@ -24,7 +23,7 @@ class JsonWriter(Writer):
     _count = 0
 
     def write(self, record: Record, seconds: float | None = None) -> None:
-        self.put(("[\n" if self._count == 0 else ",\n") + json.dumps(record, ensure_ascii=False))
+        self.put(("[\n" if self._count == 0 else ",\n") + exact_json(record))
         self._count += 1
 
     def finish(self) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from videomae_cli.results import Record, printable
+from videomae_cli.results import Record
+from videomae_cli.visible import visible
 from videomae_cli.writers.clock import clock
 
 
@@ -38,7 +39,8 @@ def _cues(record: Record) -> Iterator[tuple[float, float, str, float]]:
 
 def _plain(label: str) -> str:
     """One line that is no arrow, no empty line and, for players that take SubRip for HTML, no tag."""
-    text = "".join(c if c.isprintable() else " " for c in printable(label)).strip() or "-"
+    # A cue is lines: a space reads better there than an escape.
+    text = "".join(c if visible(c) == c else " " for c in label).strip() or "-"
     return text.replace("-->", "→").replace("<", "‹").replace(">", "›")
 
 

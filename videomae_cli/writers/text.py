@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from videomae_cli.results import Record, path_of, printable
+from collections.abc import Sequence
+
+from videomae_cli.results import Record, path_of
+from videomae_cli.visible import columns, visible
 from videomae_cli.writers.formats import Writer
 
 
@@ -12,14 +15,14 @@ class TextWriter(Writer):
     format = "table"
 
     def write(self, record: Record, seconds: float | None = None) -> None:
-        lines = [one_line(path_of(record))]
+        lines = [visible(path_of(record))]
         if record["error"]:
-            lines.append(f"      failed: {one_line(record['error']['message'])}")
+            lines.append(f"      failed: {visible(record['error']['message'])}")
         else:
-            width = max((len(p["label"]) for p in record["predictions"]), default=0)
-            for rank, p in enumerate(record["predictions"], 1):
-                lines.append(f"{rank:>4}  {p['label']:<{width}}  {p['score']:.4f}")
-            lines += [f"      {one_line(name)}  {value:.6g}" for name, value in (record.get("values") or {}).items()]
+            labels = aligned([p["label"] for p in record["predictions"]])
+            for rank, (label, p) in enumerate(zip(labels, record["predictions"], strict=True), 1):
+                lines.append(f"{rank:>4}  {label}  {p['score']:.4f}")
+            lines += [f"      {visible(name)}  {value:.6g}" for name, value in (record.get("values") or {}).items()]
             lines.append(f"      {describe(record, seconds)}")
         self.put("\n".join(lines) + "\n")
 
@@ -31,9 +34,11 @@ def describe(record: Record, seconds: float | None = None) -> str:
         words += [record["sampling"], f"{record['width']}x{record['height']} {record['decoder']}"]
     if seconds is not None:
         words.append(f"{seconds:.1f} s")
-    return ", ".join(words)
+    return visible(", ".join(words))
 
 
-def one_line(text: str) -> str:
-    """Text with what can't be printed, line ends among it, as question marks."""
-    return "".join(c if c.isprintable() else "?" for c in printable(text))
+def aligned(labels: Sequence[str]) -> list[str]:
+    """Labels made harmless, and as wide as the widest of them on a terminal."""
+    shown = [visible(label) for label in labels]
+    width = max(map(columns, shown), default=0)
+    return [label + " " * (width - columns(label)) for label in shown]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from videomae_cli.results import Record, path_of
+from videomae_cli.visible import exact_json, visible
+from videomae_cli.writers.cells import csv_row
 from videomae_cli.writers.clock import short_clock
 from videomae_cli.writers.formats import Writer
-from videomae_cli.writers.text import describe, one_line
+from videomae_cli.writers.text import aligned, describe
 
 COLUMNS = (
     *("index", "path", "path_bytes", "status", "kind", "start", "end", "label", "label_id", "score", "predictions"),
@@ -26,14 +25,14 @@ class TimelineTextWriter(Writer):
     format = "timeline-table"
 
     def write(self, record: Record, seconds: float | None = None) -> None:
-        lines = [one_line(path_of(record))]
-        width = max((len(one_line(s["label"] or "-")) for s in record["segments"]), default=0)
-        lines += [f"  {span(s)}  {one_line(s['label'] or '-'):<{width}}  {percent(s)}" for s in record["segments"]]
+        lines = [visible(path_of(record))]
+        labels = aligned([s["label"] or "-" for s in record["segments"]])
+        lines += [f"  {span(s)}  {label}  {percent(s)}" for label, s in zip(labels, record["segments"], strict=True)]
         if record["windows"]:
             lines.append("  windows")
-            lines += [f"  {span(w)}  {one_line(best_of(w))}" for w in record["windows"]]
+            lines += [f"  {span(w)}  {visible(best_of(w))}" for w in record["windows"]]
         if record["error"]:
-            lines.append(f"  failed: {one_line(record['error']['message'])}")
+            lines.append(f"  failed: {visible(record['error']['message'])}")
         elif record["sampling"]:
             lines.append(f"  {describe(record, seconds)}")
         self.put("\n".join(lines) + "\n")
@@ -46,19 +45,14 @@ class TimelineCsvWriter(Writer):
 
     def __init__(self, sink: BinaryIO) -> None:
         super().__init__(sink)
-        self._row(COLUMNS)
+        self.put(csv_row(COLUMNS))
 
     def write(self, record: Record, seconds: float | None = None) -> None:
         error = record["error"] or {}
         common = {**record, "error_kind": error.get("kind"), "error_message": error.get("message")}
         for row in _rows(record):
             made = {"label": None, "label_id": None, "score": None, "predictions": None, **row}
-            self._row([{**common, **made}.get(name) for name in COLUMNS])
-
-    def _row(self, cells: Any) -> None:
-        text = io.StringIO(newline="")
-        csv.writer(text).writerow(cells)
-        self.put(text.getvalue())
+            self.put(csv_row([{**common, **made}.get(name) for name in COLUMNS], for_people=self.for_people))
 
 
 def _rows(record: Record) -> Iterator[Record]:
@@ -68,7 +62,7 @@ def _rows(record: Record) -> Iterator[Record]:
         yield {"kind": "segment", **segment}
     for window in record["windows"]:
         best = window["predictions"][0] if window["predictions"] else {}
-        told = {"predictions": json.dumps(window["predictions"], ensure_ascii=False)}
+        told = {"predictions": exact_json(window["predictions"])}
         yield {"kind": "window", "start": window["start"], "end": window["end"], **best, **told}
 
 

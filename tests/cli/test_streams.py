@@ -1,0 +1,154 @@
+"""Standard streams that are closed, full, without a reader or of a poor encoding, in real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from samples import Run
+
+from videomae_cli.cli import console
+
+pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+
+# What is wrong with a stream, as the child makes it so before Python's own objects are looked at.
+_BREAK = """
+import os, sys
+from videomae_cli.cli import main
+name, number = {stream!r}, {number}
+kind = {kind!r}
+if kind == "closed":
+    os.close(number)
+    setattr(sys, name, None)
+else:
+    if kind == "full":
+        opened = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reading, opened = os.pipe()
+        os.close(reading)
+    os.dup2(opened, number)
+    os.close(opened)
+sys.argv = ["videomae", *{arguments!r}]
+main()
+"""
+KINDS = ("closed", "full", "gone")
+
+
+def run_broken(
+    python: str, stream: str, kind: str, *arguments: str | Path, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    program = _BREAK.format(
+        stream=stream, number=1 if stream == "stdout" else 2, kind=kind, arguments=list(map(os.fspath, arguments))
+    )
+    return subprocess.run([python, "-c", program], capture_output=True, text=True, cwd=cwd, check=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_job_goes_on_when_stderr_can_not_be_said(
+    quick_python: str, video: Path, checkpoint: Path, tmp_path: Path, kind: str
+) -> None:
+    output = tmp_path / "out.jsonl"
+    files = ["none.mp4", video, "other.mp4"]
+    done = run_broken(quick_python, "stderr", kind, "classify", *files, "--model", checkpoint, "-o", output)
+    assert done.returncode == 1, "two files failed"
+    assert [json.loads(line)["status"] for line in output.read_text().splitlines()] == ["error", "ok", "error"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "arguments", [["no-such-command"], ["classify", "--no-such-option"], ["classify", "a", "-k", "0"]]
+)
+def test_usage_errors_keep_their_code_without_stderr(quick_python: str, kind: str, arguments: list[str]) -> None:
+    assert run_broken(quick_python, "stderr", kind, *arguments).returncode == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_output_that_is_a_file_needs_no_stdout(
+    quick_python: str, video: Path, checkpoint: Path, tmp_path: Path, kind: str
+) -> None:
+    classify = ["classify", video, "--model", checkpoint, "-o", tmp_path / "out.csv"]
+    reconstruct = ["reconstruct", video, "-o", tmp_path / "seen.png"]
+    for arguments, made in ((classify, "out.csv"), (reconstruct, "seen.png")):
+        done = run_broken(quick_python, "stdout", kind, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        assert (tmp_path / made).stat().st_size > 0
+
+
+DATA = [
+    ["--version"],
+    ["models"],
+    ["models", "--format", "json"],
+    ["models", "camera-motion"],
+    ["download", "camera-motion"],
+    ["classify", "VIDEO", "--format", "jsonl", "--model", "camera-motion"],
+    ["classify", "VIDEO", "--model", "camera-motion"],
+    ["timeline", "VIDEO", "--model", "camera-motion"],
+    ["reconstruct", "VIDEO", "--json"],
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("arguments", DATA, ids=" ".join)
+def test_data_that_can_not_be_written_is_an_honest_failure(
+    quick_python: str, video: Path, kind: str, arguments: list[str]
+) -> None:
+    done = run_broken(quick_python, "stdout", kind, *(str(video) if a == "VIDEO" else a for a in arguments))
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if "ships with" not in line and "no picture" not in line]
+    if kind == "gone":
+        assert not said, "as quiet as a program that SIGPIPE ends"
+    else:
+        assert len(said) == 1, done.stderr
+        assert ("closed" if kind == "closed" else "No space left") in said[0]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_text_falls_back_to_what_can_be_shown(
+    videomae: Run, checkpoint: Path, video: Path, tmp_path: Path, encoding: str
+) -> None:
+    odd = tmp_path / "滑雪…\u202e.mp4"
+    environment = {"PYTHONIOENCODING": encoding}
+    done = videomae("classify", odd, "no\x1b[2J", environment=environment, text=False)  # type: ignore[arg-type]
+    assert done.returncode == 1
+    said = bytes(done.stderr).decode(encoding)  # type: ignore[arg-type]
+    assert "Traceback" not in said
+    assert r"\u6ed1\u96ea" in said
+    assert r"\x1b[2J" in said
+    facts = videomae("models", checkpoint, environment=environment, text=False)
+    assert facts.returncode == 0
+    assert rb"\u6ed1\u96ea" in bytes(facts.stdout)  # type: ignore[arg-type]
+    exact = videomae("models", checkpoint, "--format", "json", environment=environment, text=False)
+    assert "滑雪" in json.loads(exact.stdout)["labels"]
+
+
+def test_usage_errors_quote_harmlessly(videomae: Run) -> None:
+    for arguments in (["--\x1b[2J"], ["classify", "--\x1b[2J\nx"], ["\x1b[2J"]):
+        done = videomae(*arguments)
+        assert done.returncode == 2
+        assert "\x1b" not in done.stderr
+        assert r"\x1b[2J" in done.stderr
+
+
+class Terminal:
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_errors_are_wrapped_between_words(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    text = "videomae: can't ask the hub about x: give a-long-hyphenated-path/that-stays-whole.mp4, or `videomae download x`"
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stderr", Terminal())
+        lines = console.wrapped(text)
+    assert " ".join(lines) == text
+    assert len(lines) > 1
+    assert all(len(line) <= width or " " not in line or line.startswith("`") for line in lines)
+    assert any("a-long-hyphenated-path/that-stays-whole.mp4," in line for line in lines)
+    assert any("`videomae download x`" in line for line in lines)
+    assert console.wrapped(text) == [text], "one line where there is no terminal"
