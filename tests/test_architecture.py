@@ -64,6 +64,8 @@ ALLOWED = {
     "cluster": {
         "visible",
         "errors",
+        "filesystem",
+        "filenames",
         "hub",
         "model",
         "storage",

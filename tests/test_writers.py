@@ -11,6 +11,7 @@ import stat
 import threading
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -183,3 +184,25 @@ def test_formats() -> None:
     for asked, out in (("xml", None), (None, Path("x.doc")), (None, Path("x"))):
         with pytest.raises(OptionError):
             pick_format(asked, out)
+
+
+def test_archives_of_one_job_are_equal_whenever_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import time
+
+    from videomae_cli.results import Embedding, VectorPlace
+    from videomae_cli.writers import VectorLayout, make_vector_writer
+
+    layout = VectorLayout(4, "float32", {"model": "tiny"}, None)
+    record = Embedding("a.mp4", "tiny", vectors=np.ones((1, 4), np.float32), places=(VectorPlace(0.0, 1.0),)).as_dict()
+    contents = []
+    for year in (2001, 2031):
+        date = time.struct_time((year, 5, 6, 7, 8, 10, 0, 126, 0))
+        monkeypatch.setattr(time, "localtime", lambda *_, date=date: date)
+        with (tmp_path / "out.npz").open("wb") as sink:
+            writer = make_vector_writer("npz", sink, layout, rows=1)
+            writer.write(record)
+            writer.finish()
+        contents.append((tmp_path / "out.npz").read_bytes())
+    assert contents[0] == contents[1]

@@ -287,6 +287,22 @@ def path_of(record: Record) -> str:
     return os.fsdecode(base64.b64decode(raw)) if raw else str(record["path"])
 
 
+def file_fields(name: str | None) -> dict[str, str | None]:
+    """`file`, the name of a result below its folder, and `file_bytes` (base64) only where it is not UTF-8."""
+    if name is None:
+        return {"file": None}
+    return {key.replace("path", "file"): value for key, value in path_fields(name).items()}
+
+
+def file_of(record: Record) -> str | None:
+    """The name of a record's file as the system has it, or None where it has none."""
+    raw, name = record.get("file_bytes"), record.get("file")
+    try:
+        return os.fsdecode(base64.b64decode(raw)) if raw else name if isinstance(name, str) else None
+    except (ValueError, TypeError):
+        return None
+
+
 def printable(text: str) -> str:
     """`text` with what is no UTF-8 shown as the replacement character: odd bytes, and halves of characters from JSON."""
     try:

@@ -21,8 +21,8 @@ from typer.testing import CliRunner, Result
 from videomae_cli.cli import timeline as timeline_module
 from videomae_cli.cli.app import app
 from videomae_cli.cli.finding import clip_name, match_label
-from videomae_cli.cli.timeline_targets import document_names
 from videomae_cli.errors import OptionError
+from videomae_cli.filenames import names_below
 from videomae_cli.video import Decoder
 from videomae_cli.writers.clock import clock
 from videomae_cli.writers.elan import eaf
@@ -354,7 +354,7 @@ def test_names_of_clips_and_documents() -> None:
     row = {"rank": 7, "label": "a/b: <c>", "path": "/x/.. ../" + "ü" * 99 + ".mp4", "start": 1.0, "end": 3662.25}
     assert clip_name(row) == "007_a-b-c_" + "ü" * 20 + "_0.00.01.00-1.01.02.25.mp4"
     assert clip_name({**row, "path": "/x/....mp4", "label": "滑雪"}) == "007_滑雪_clip_0.00.01.00-1.01.02.25.mp4"
-    assert document_names(["/a/b.mp4", "/a/c/b.mp4", "/a/c/b.avi"], ".srt") == {
+    assert names_below("out", ["/a/b.mp4", "/a/c/b.mp4", "/a/c/b.avi"], ".srt", instead=True) == {
         "/a/b.mp4": "b.srt",
         "/a/c/b.mp4": "c/b.mp4.srt",
         "/a/c/b.avi": "c/b.avi.srt",

@@ -96,6 +96,11 @@ class Batch:
         names = [video.path for video in self.found]
         tally = self.target.begin(settings, names, shard=str(self.shard) if self.shard else None, vectors=self.vectors)
         self._failed.update(tally.failed)
+        if tally.damaged:
+            lines = console.counted(tally.damaged, "kept result")
+            console.note(
+                f"{lines} changed or damaged, or without the file that belongs to it: done again from there on"
+            )
         if tally.done:
             console.note(f"{tally.done} of {len(names)} files are done already")
         report = self._begin_report()

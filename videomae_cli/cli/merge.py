@@ -11,6 +11,7 @@ import typer
 from videomae_cli import filesystem
 from videomae_cli.cli import console, options
 from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.filenames import partial_folder
 from videomae_cli.jobs import Joined, merge_records
 from videomae_cli.writers import (
     Writer,
@@ -113,7 +114,7 @@ def _check(outputs: list[Path]) -> None:
     for place, file in enumerate(outputs):
         if file in outputs[:place]:
             raise OptionError(f"{file} is given twice")
-        kept = file.with_name(file.name + ".partial")
+        kept = partial_folder(file)
         if filesystem.is_there(kept):
             raise OutputError(f"{file} is not complete: run its shard again with --resume ({kept} keeps what is done)")
 

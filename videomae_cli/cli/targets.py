@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,13 +14,18 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from videomae_cli import filesystem
 from videomae_cli.cli import console, streams
+from videomae_cli.cli.replaced import Replaced
 from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.filenames import names_below, partial_folder
 from videomae_cli.jobs import Job, Settings, Tally
-from videomae_cli.results import Record, path_of, printable
+from videomae_cli.results import Record, file_fields, file_of, path_of, printable
 from videomae_cli.writers import VectorLayout, Writer, is_special, make_writer, pick_vector_format, whole_file
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+# Says which file of a folder is whose.
+INDEX = "index.jsonl"
 
 
 class Target(Protocol):
@@ -114,28 +120,47 @@ class FileTarget:
 
     @property
     def kept(self) -> str | None:
-        return str(self._job.folder) if self._job.tally.done and not self._job.complete else None
+        job = self._job
+        return str(job.folder) if job.tally.done and not job.complete and job.is_kept else None
 
 
 class FolderTarget(FileTarget):
-    """A folder with an .npy a video, and `index.jsonl` that says which is whose, the output of a job.
+    """A folder with a file a video, and `index.jsonl` that says which is whose, the output of a job. Subclasses say what is in
+    the files.
 
-    Arrays are (D,) where a video has one vector, else (rows, D). Names follow those of the videos, below the folder that
-    all of them share.
+    Names follow those of the videos, below the folder that all of them share (`filenames.names_below`). What is there and isn't
+    of this job is never touched: a file in the place of a result is replaced only with `overwrite`, or where the job goes on.
+    What an earlier job made goes when this one is complete. A file that was removed is made again by `resume`.
+
+    ending: of the files; instead: of the videos' own, where that tells them apart.
     """
 
-    def __init__(self, folder: Path, *, resume: bool, overwrite: bool) -> None:
-        super().__init__(Job(folder / "index.jsonl", format="jsonl", resume=resume, overwrite=overwrite))
-        self._folder = folder
-        self._root = ""
+    def __init__(self, folder: Path, ending: str, *, instead: bool, resume: bool, overwrite: bool) -> None:
+        super().__init__(Job(folder / INDEX, format="jsonl", resume=resume, overwrite=overwrite))
+        self._folder, self._ending, self._instead, self._overwrite = folder, ending, instead, overwrite
+        self._names: dict[str, str] = {}
+        self._made = False
+
+    def content(self, record: Record) -> bytes | None:
+        """What the file of a record holds; None where it has none. What is only for the file is taken out of the record."""
+        raise NotImplementedError
 
     def __enter__(self) -> FolderTarget:
+        self._made = not filesystem.is_there(self._folder)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"can't make the folder {self._folder}: {error.strerror}") from None
         super().__enter__()
         return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if self._made:
+            with contextlib.suppress(OSError):
+                self._folder.rmdir()  # nothing was written
 
     def begin(
         self,
@@ -145,26 +170,60 @@ class FolderTarget(FileTarget):
         shard: str | None = None,
         vectors: VectorLayout | None = None,
     ) -> Tally:
-        # Path.resolve would follow links, Path.absolute would leave "..".
-        folders = {os.path.dirname(os.path.abspath(name)) for name in names}  # noqa: PTH100, PTH120
-        self._root = os.path.commonpath(folders) if names else ""
-        return self._job.begin(settings, names, shard=shard)
+        reserved = (INDEX, partial_folder(Path(INDEX)).name)
+        self._names = names_below(self._folder, names, self._ending, instead=self._instead, reserved=reserved)
+        if self._overwrite:
+            replaced = Replaced(self._job.folder, self._folder, self._ending)
+            replaced.keep(file_of(record) for record in self._job.earlier_records())
+        tally = self._job.begin(settings, names, shard=shard, counts=self._has_its_file)
+        if self._job.fresh and not self._overwrite:
+            there = next((name for name in self._names.values() if filesystem.is_named(self._folder / name)), None)
+            if there is not None:
+                raise OutputError(f"{printable(str(self._folder / there))} is there already: --overwrite replaces it")
+        return tally
 
     def append(self, record: Record, seconds: float | None = None) -> None:
-        import numpy as np
-
-        vectors = record.pop("vectors")
+        self._job.check_kept()
+        content = self.content(record)
         name = None
-        if vectors is not None:
-            name = os.path.relpath(path_of(record), self._root) + ".npy"
+        if content is not None:
+            name = self._names[path_of(record)]
             file = self._folder / name
             try:
                 file.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise OutputError(f"can't make the folder {file.parent}: {error.strerror}") from None
-            with whole_file(file) as sink:
-                np.save(sink, vectors[0] if len(vectors) == 1 else vectors, allow_pickle=False)
-        self._job.append({**record, "file": printable(name) if name else None})
+            with whole_file(file, scratch=self._job.folder) as sink:
+                sink.write(content)
+        self._job.append({**record, **file_fields(name)})
+
+    def finish(self) -> None:
+        self._job.finish()
+        Replaced(self._job.folder, self._folder, self._ending).remove_but(set(self._names.values()))
+
+    def _has_its_file(self, record: Record) -> bool:
+        """Whether the file of an earlier record is there, under the name that it has in this run."""
+        name = file_of(record)
+        if name is None:
+            return True
+        return name == self._names.get(path_of(record)) and filesystem.is_file(self._folder / name)
+
+
+class ArrayFolderTarget(FolderTarget):
+    """An .npy a video: (D,) where it has one vector, else (rows, D)."""
+
+    def __init__(self, folder: Path, *, resume: bool, overwrite: bool) -> None:
+        super().__init__(folder, ".npy", instead=False, resume=resume, overwrite=overwrite)
+
+    def content(self, record: Record) -> bytes | None:
+        import numpy as np
+
+        vectors = record.pop("vectors")
+        if vectors is None:
+            return None
+        content = io.BytesIO()
+        np.save(content, vectors[0] if len(vectors) == 1 else vectors, allow_pickle=False)
+        return content.getvalue()
 
 
 class StreamTarget:
@@ -278,7 +337,7 @@ def open_vector_target(format: str | None, output: str, *, resume: bool, overwri
     if output.endswith(("/", os.sep)) or filesystem.is_folder(path):
         if format is not None:
             raise OptionError(f"a folder holds .npy files: leave out --format, or name a file in {output}")
-        return FolderTarget(path, resume=resume, overwrite=overwrite)
+        return ArrayFolderTarget(path, resume=resume, overwrite=overwrite)
     if is_special(path):
         raise OptionError("embeddings need a file or a folder to be written to")
     chosen = pick_vector_format(format, path)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from videomae_cli import filesystem
-from videomae_cli.cli.targets import FileTarget, StreamTarget, Target, standard_output
+from videomae_cli.cli.targets import FileTarget, FolderTarget, StreamTarget, Target, standard_output
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.jobs import Job, Settings, Tally
-from videomae_cli.results import Record, path_of, printable
+from videomae_cli.results import Record, path_of
 from videomae_cli.writers import VectorLayout, is_special, whole_file
 
 if TYPE_CHECKING:
@@ -156,62 +155,14 @@ class DocumentTarget:
         """Everything is written already."""
 
 
-class DocumentFolderTarget(FileTarget):
-    """A folder with a document a video, and `index.jsonl` that says which is whose, the output of a job.
-
-    Names follow those of the videos, below the folder that all of them share: clip.srt, or clip.mp4.srt where another
-    video would have the same.
-    """
+class DocumentFolderTarget(FolderTarget):
+    """A document a video: clip.srt, or clip.mp4.srt where another video would have the same."""
 
     def __init__(self, folder: Path, format: str, *, resume: bool, overwrite: bool) -> None:
-        super().__init__(Job(folder / "index.jsonl", format="jsonl", resume=resume, overwrite=overwrite))
-        self._folder, self._format = folder, format
-        self._overwrite = resume or overwrite
-        self._names: dict[str, str] = {}
+        super().__init__(folder, _ENDINGS[format], instead=True, resume=resume, overwrite=overwrite)
+        self._format = format
 
-    def __enter__(self) -> DocumentFolderTarget:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"can't make the folder {self._folder}: {error.strerror}") from None
-        super().__enter__()
-        return self
-
-    def begin(
-        self,
-        settings: Settings,
-        names: Sequence[str],
-        *,
-        shard: str | None = None,
-        vectors: VectorLayout | None = None,
-    ) -> Tally:
-        tally = super().begin(settings, names, shard=shard)
-        self._names = document_names(names, _ENDINGS[self._format])
-        there = [name for name in self._names.values() if (self._folder / name).exists()]
-        if there and not self._overwrite:
-            raise OutputError(f"{self._folder / there[0]} is there already: --overwrite replaces it")
-        return tally
-
-    def append(self, record: Record, seconds: float | None = None) -> None:
-        name = None
-        if has_content(record):
-            name = self._names[path_of(record)]
-            file = self._folder / name
-            try:
-                file.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OutputError(f"can't make the folder {file.parent}: {error.strerror}") from None
-            with whole_file(file) as sink:
-                sink.write(render(self._format, record, file.parent))
-        super().append({**record, "file": printable(name) if name else None})
-
-
-def document_names(paths: Sequence[str], ending: str) -> dict[str, str]:
-    """For each video the name of its document below a folder, each once."""
-    # Path.resolve would follow links, Path.absolute would leave "..".
-    absolute = {path: os.path.abspath(path) for path in paths}  # noqa: PTH100
-    root = os.path.commonpath({os.path.dirname(path) for path in absolute.values()}) if paths else ""  # noqa: PTH120
-    below = {path: os.path.relpath(place, root) for path, place in absolute.items()}
-    short = {path: str(Path(place).with_suffix(ending)) for path, place in below.items()}
-    uses = Counter(short.values())
-    return {path: short[path] if uses[short[path]] == 1 else below[path] + ending for path in paths}
+    def content(self, record: Record) -> bytes | None:
+        if not has_content(record):
+            return None
+        return render(self._format, record, (self._folder / self._names[path_of(record)]).parent)

@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from videomae_cli.cluster.plan import Pieces, Plan
 from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.filenames import partial_folder
 from videomae_cli.jobs import CLUSTER_HEADER, Settings
 from videomae_cli.results import Record
 from videomae_cli.storage import is_address
@@ -236,7 +237,7 @@ def open_output(output: str, *, vectors: bool, format: str | None, resume: bool,
         return Output(location, file=None, format="parquet", resume=resume, overwrite=overwrite)
     file = Path(output)
     chosen = pick_vector_format(format, file) if vectors else pick_format(format, file)
-    location = os.path.abspath(file.with_name(file.name + ".partial"))  # noqa: PTH100
+    location = os.path.abspath(partial_folder(file))  # noqa: PTH100
     return Output(location, file=file, format=chosen, resume=resume, overwrite=overwrite)
 
 

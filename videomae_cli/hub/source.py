@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "checkpoints"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
+_CACHED = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
+_HUB_PAGE = re.compile(
+    r"(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://)(?:models/)?([\w.-]+/[\w.-]+)"
+    r"(?:@([\w./-]+)|/(?:tree|blob|resolve|commit)/([^/?#]+))?(?:[/?#].*)?",
+    re.IGNORECASE,
+)
+_PINNED = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)@([\w./-]+)")
 _FILE_KINDS = {".safetensors", ".bin", ".pth", ".pt"}
 
 Origin = Literal["bundled", "directory", "file", "hub"]
@@ -55,6 +62,12 @@ def resolve(
     if source in bundled_names():
         return ResolvedSource(BUNDLED_FOLDER / source, source, "bundled")
     path = Path(filesystem.home_expanded(source))
+    cached = _CACHED.fullmatch(path.name)
+    if cached and filesystem.is_folder(path / "snapshots") and not filesystem.is_file(path / "config.json"):
+        raise ModelNotFoundError(
+            f"{source!r} is a folder of the hub's cache, not a model: give {cached[1]}/{cached[2]}, "
+            "or one of the folders in its snapshots"
+        )
     if source and filesystem.is_folder(path):
         return ResolvedSource(path, source, "directory")
     if source and filesystem.is_file(path):
@@ -76,6 +89,7 @@ def hub_source(source: str) -> tuple[str, str | None]:
     entry = find_entry(source)
     if entry:
         return entry.hub_id, entry.file
+    _refuse_lookalikes(source)
     looks_like_path = source.startswith((".", "/", "~")) or Path(source).suffix in _FILE_KINDS
     if looks_like_path:
         raise ModelNotFoundError(f"no model at {source!r}: there is no such directory or file")
@@ -86,3 +100,22 @@ def hub_source(source: str) -> tuple[str, str | None]:
             f"unknown model {source!r}: no directory, no hub id (OWNER/NAME), no known name; {hint}"
         )
     return source, None
+
+
+def _refuse_lookalikes(source: str) -> None:
+    """Raises ModelNotFoundError, with the way on, for what is a model elsewhere but not here."""
+    for pattern, words in ((_HUB_PAGE, "is a page of the hub"), (_PINNED, "has the revision in the name")):
+        found = pattern.fullmatch(source)
+        if found:
+            revision = next((part for part in found.groups()[1:] if part and part != "main"), None)
+            how = f"{found[1]} and --revision {revision}" if revision else found[1]
+            raise ModelNotFoundError(f"{source!r} {words}: give {how}")
+    cached = _CACHED.fullmatch(Path(source).name)
+    if cached:
+        raise ModelNotFoundError(f"{source!r} is what the hub's cache calls a model: give {cached[1]}/{cached[2]}")
+    if "://" in source:
+        raise ModelNotFoundError(
+            f"{source!r} is an address, not a model: download it, and give the folder or OWNER/NAME"
+        )
+    if source.startswith("-"):
+        raise ModelNotFoundError(f"{source!r} looks like an option: of a folder that is called so write ./{source}")

@@ -2,6 +2,7 @@
 
     settings   what decides the results, its fingerprint, and how two of them differ
     journal    records on disk that survive a kill, a power cut and a full disk
+    folder     whose `OUTPUT.partial` is, its lock, and what may be removed
     job        new, gone on with, or complete: one output and the folder `OUTPUT.partial` beside it
     shards     a list split over machines, and their outputs joined again
 
@@ -14,8 +15,9 @@ Knows no video and no model: it is handed names and records.
 
 from __future__ import annotations
 
-from videomae_cli.jobs.job import CLUSTER_HEADER, Job, Tally
+from videomae_cli.jobs.folder import CLUSTER_HEADER, REPLACED
+from videomae_cli.jobs.job import Job, Tally
 from videomae_cli.jobs.settings import Settings
 from videomae_cli.jobs.shards import Joined, Shard, merge_records
 
-__all__ = ["CLUSTER_HEADER", "Job", "Joined", "Settings", "Shard", "Tally", "merge_records"]
+__all__ = ["CLUSTER_HEADER", "REPLACED", "Job", "Joined", "Settings", "Shard", "Tally", "merge_records"]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from filelock import FileLock, Timeout
-
+from videomae_cli import filesystem
 from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.filenames import partial_folder
+from videomae_cli.jobs.folder import HEADER, RECORDS, JobFolder
 from videomae_cli.jobs.journal import Journal
 from videomae_cli.jobs.settings import Settings
 from videomae_cli.results import Record, path_of
@@ -30,16 +31,18 @@ from videomae_cli.writers import (
     whole_file,
 )
 
-LAYOUT_VERSION = 1
-# Of a job on a cluster (`cluster.output`), which keeps other things in a folder of the same name.
-CLUSTER_HEADER = "_job.json"
+# 2: lines of the journal have checksums.
+LAYOUT_VERSION = 2
+LOOK_SECONDS = 1.0
 
 
 @dataclass
 class Tally:
-    """How many files a job has behind it, with how many views and vectors, and how many failed, by kind."""
+    """How many files a job has behind it, with how many views and vectors, and how many failed, by kind. damaged: how many
+    more were kept but don't count: a line that changed on the disk, or a file that was removed, and all that came after it."""
 
     done: int = 0
+    damaged: int = 0
     views: int = 0
     rows: int = 0
     failed: Counter[str] = field(default_factory=Counter)
@@ -49,8 +52,9 @@ class Tally:
         self.done += 1
         self.views += len(record.get("frames") or ()) * (record.get("crops") or 1)
         self.rows += len(record.get("rows") or ())
-        if record["error"]:
-            self.failed[record["error"]["kind"]] += 1
+        error = record.get("error")
+        if error:
+            self.failed[str(error.get("kind")) if isinstance(error, dict) else "error"] += 1
 
 
 class Job:
@@ -65,41 +69,39 @@ class Job:
             raise OptionError("--resume and --overwrite say opposite things: give one of them")
         self.output, self.format = output, format
         self._target = linked(output)
-        self.folder = self._target.with_name(self._target.name + ".partial")
+        self.folder = partial_folder(self._target)
+        self._kept_in = JobFolder(self.folder, output)
         self._resume, self._overwrite = resume, overwrite
-        self._header = self.folder / "job.json"
+        self._header = self.folder / HEADER
         self._layout: VectorLayout | None = None
-        self._journal = Journal(self.folder / "records.jsonl")
+        self._journal = Journal(self.folder / RECORDS)
         self.tally = Tally()
         self.complete = False
-        self._fresh = False
-        self._lock: FileLock | None = None
+        self.fresh = False
+        self._looked = 0.0
 
     def __enter__(self) -> Job:
         with self._reported():
-            if self._target.is_dir():
+            if filesystem.is_folder(self._target):
                 raise OutputError(f"{self.output} is a folder: give a file name to write to")
+            there = filesystem.look(self._target)
+            if there.kind == "unknown":
+                raise OutputError(f"can't write {self.output}: {there.reason}")
+            self._kept_in.check()
             if not self._resume and not self._overwrite:
                 self._refuse_to_lose()
-            if (self.folder / CLUSTER_HEADER).exists():
-                raise OutputError(
-                    f"{self.folder} keeps results of a run with --cluster: go on with that, or remove the folder"
-                )
-            self.folder.mkdir(exist_ok=True)
-            self._lock = FileLock(self.folder / "lock", timeout=0)
-            try:
-                self._lock.acquire()
-            except Timeout:
-                self._lock = None
-                raise OutputError(f"another process is writing {self.output}: wait for it or stop it first") from None
+            self._kept_in.enter()
         return self
 
     def _refuse_to_lose(self) -> None:
-        if self._target.exists():
+        if filesystem.is_there(self._target):
             raise OutputError(f"{self.output} is there already: --overwrite replaces it, --resume completes it")
-        if self._header.exists():
+        kept = self._journal.lines()
+        if filesystem.is_there(self._header) or kept:
+            without = "" if filesystem.is_there(self._header) else f" ({kept} of them; its {HEADER} is missing)"
             raise OutputError(
-                f"{self.folder} keeps results of an earlier run: --resume goes on from them, --overwrite starts again"
+                f"{self.folder} keeps results of an earlier run{without}: --resume goes on from them, "
+                "--overwrite starts again"
             )
 
     def begin(
@@ -109,28 +111,60 @@ class Job:
         *,
         shard: str | None = None,
         vectors: VectorLayout | None = None,
+        counts: Callable[[Record], bool] = lambda record: True,
     ) -> Tally:
         """Start, or find out what an earlier run has done: names[:tally.done] need not be done again.
 
-        vectors: of the records, where they have some.
+        vectors: of the records, where they have some; counts: whether a record of an earlier run still does (a file that
+        belongs to it may have been removed): from the first that doesn't, all is done again.
 
         Raises OutputError where that run had other settings or another list of files.
         """
         self._layout = vectors
-        self._journal = Journal(self.folder / "records.jsonl", vectors)
         header = {"layout_version": LAYOUT_VERSION, "shard": shard, "settings": settings.as_dict()}
         with self._reported():
-            if self._resume and self._header.exists():
-                self._compare(header, settings)
-                for record in self._journal.recover(names):
-                    self.tally.count(record)
-            elif self._resume and self._target.exists():
-                self._check_complete(settings, names, shard)
+            earlier = self._kept_in.header() if self._resume and filesystem.is_there(self._header) else None
+            self._journal = Journal(self.folder / RECORDS, vectors, checked=_has_checksums(earlier))
+
+            def same_job(record: Record) -> bool:
+                return record.get("fingerprint") == settings.fingerprint and counts(record)
+
+            if self._resume and filesystem.is_there(self._header):
+                self._compare(earlier, header, settings)
+                self._recover(names, same_job)
+            elif self._resume and not filesystem.is_there(self._target) and self._journal.lines():
+                # The header is lost, but each record says what it was made with.
+                first = self._journal.first()
+                if first is None or first.get("fingerprint") != settings.fingerprint:
+                    raise OutputError(
+                        f"can't go on: {self.folder} holds no {HEADER}, and no results with these settings; "
+                        "--overwrite starts again"
+                    )
+                self._recover(names, same_job)
+                self._write_header(header)
+            elif self._resume and filesystem.is_there(self._target):
+                self._check_complete(settings, names, shard, counts)
+                if not self.complete:
+                    self._reopen(header)
             else:
-                self._fresh = True
-                self._clear()
+                self.fresh = True
+                self._kept_in.clear()
                 self._write_header(header)
         return self.tally
+
+    def _recover(self, names: Sequence[str], counts: Callable[[Record], bool]) -> None:
+        for record in self._journal.recover(names, counts=counts):
+            self.tally.count(record)
+        self.tally.damaged = self._journal.damaged
+
+    def earlier_records(self) -> Iterator[Record]:
+        """What an earlier job with this output has made, whatever its settings: the complete one, then what was kept of one
+        that broke off. What can't be read is left out."""
+        if self.format == "jsonl" and filesystem.is_file(self._target):
+            with contextlib.suppress(OutputError):
+                yield from read_records(self._target, self.format)
+        with contextlib.suppress(OSError, OutputError):
+            yield from Journal(self.folder / RECORDS, checked=False).records()
 
     def records(self) -> Iterator[Record]:
         """Those of earlier runs, once it has begun."""
@@ -138,14 +172,33 @@ class Job:
 
     def append(self, record: Record) -> None:
         """Keep one more record, of the file that comes next in the list."""
+        self.check_kept()
         with self._reported():
             self._journal.append(record)
         self.tally.count(record)
+
+    def check_kept(self, *, at_once: bool = False) -> None:
+        """Raise OutputError where the folder of the results was removed or renamed meanwhile; looks once a second."""
+        now = time.monotonic()
+        if self.complete or not self._kept_in.is_locked or (now - self._looked < LOOK_SECONDS and not at_once):
+            return
+        self._looked = now
+        if not self.is_kept:
+            raise OutputError(
+                f"{self.folder} was removed or renamed while this job ran: its {self.tally.done} results are not kept there "
+                "any more; if it was renamed, give it its name back and --resume, else start again"
+            )
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the results so far are where a later run looks for them."""
+        return filesystem.is_there(self._header) and self._journal.is_there
 
     def finish(self) -> None:
         """Write the output, whole, and remove what was kept."""
         if self.complete:
             return
+        self.check_kept(at_once=True)
         with self._reported():
             self._journal.sync()
         try:
@@ -164,24 +217,23 @@ class Job:
         with contextlib.suppress(OSError):
             self._journal.sync()
         self._journal.close()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-            started_in_vain = self.tally.done == 0 and (self._fresh or not self._header.exists())
-            if self.complete or started_in_vain:
-                shutil.rmtree(self.folder, ignore_errors=True)
+        started_in_vain = self.tally.done == 0 and (self.fresh or not filesystem.is_there(self._header))
+        if started_in_vain and not self.fresh and self._journal.lines():
+            started_in_vain = False  # results without a header: not ours to throw away
+        self._kept_in.leave(remove=self.complete or started_in_vain)
 
     def _writer(self, sink: BinaryIO) -> Writer:
         if self._layout is not None:
             return make_vector_writer(self.format, sink, self._layout, rows=self.tally.rows)
         return make_writer(self.format, sink)
 
-    def _compare(self, header: dict[str, Any], settings: Settings) -> None:
-        try:
-            earlier = json.loads(self._header.read_bytes())
-            before = dict(earlier["settings"])
-        except (ValueError, KeyError, TypeError):
-            raise OutputError(f"{self._header} is damaged: --overwrite starts again") from None
+    def _compare(self, earlier: dict[str, Any] | None, header: dict[str, Any], settings: Settings) -> None:
+        if earlier is None:
+            raise OutputError(f"{self._header} is damaged: --overwrite starts again")
+        version = earlier.get("layout_version")
+        if not isinstance(version, int) or version > LAYOUT_VERSION:
+            raise OutputError(f"{self.folder} was made by a later version of videomae: go on with that")
+        before = earlier["settings"]
         differing = settings.differences(before)
         if earlier.get("shard") != header["shard"]:
             differing.append(f"shard was {earlier.get('shard')}, now {header['shard']}")
@@ -191,27 +243,36 @@ class Job:
                 "use those, or --overwrite to start again"
             )
 
-    def _check_complete(self, settings: Settings, names: Sequence[str], shard: str | None) -> None:
-        place = 0
+    def _check_complete(
+        self, settings: Settings, names: Sequence[str], shard: str | None, counts: Callable[[Record], bool]
+    ) -> None:
+        """Count the records of a complete output, up to the first that doesn't count any more."""
+        place, whole = 0, True
         stored = read_records(self._target, self.format)
         if self._layout is not None:
             stored = read_vector_records(self._target, vectors=False)
         for record in stored:
             if place >= len(names) or path_of(record) != names[place]:
                 raise OutputError(f"{self.output} is complete, but for another list of files: --overwrite starts again")
-            if record["fingerprint"] != settings.fingerprint or record["shard"] != shard:
+            if record.get("fingerprint") != settings.fingerprint or record.get("shard") != shard:
                 differing = "; ".join(settings.differences_from_record(record, shard))
                 raise OutputError(f"{self.output} was made with other settings ({differing}): --overwrite starts again")
-            self.tally.count(record)
+            whole = whole and counts(record)
+            if whole:
+                self.tally.count(record)
             place += 1
         if place < len(names):
             raise OutputError(f"{self.output} is complete, but for a shorter list of files: --overwrite starts again")
-        self.complete = True
+        self.complete = whole
 
-    def _clear(self) -> None:
-        for entry in self.folder.iterdir():
-            if entry.name != "lock":
-                entry.unlink()
+    def _reopen(self, header: dict[str, Any]) -> None:
+        """Keep the records of a complete output that still count, for the rest to be done again."""
+        self._kept_in.clear()
+        self._write_header(header)
+        for place, record in enumerate(read_records(self._target, self.format)):
+            if place == self.tally.done:
+                break
+            self._journal.append(record)
 
     def _write_header(self, header: dict[str, Any]) -> None:
         # The records first: a header says that there is something to go on from.
@@ -228,6 +289,10 @@ class Job:
             raise OutputError(f"can't write {self.output}: {error.strerror or error}{self._kept()}") from None
 
     def _kept(self) -> str:
-        if not self.tally.done:
+        if not self.tally.done or not self.is_kept:
             return ""
         return f"; {self.tally.done} results are kept in {self.folder}, and --resume goes on from them"
+
+
+def _has_checksums(header: dict[str, Any] | None) -> bool:
+    return header is None or header.get("layout_version") != 1

@@ -3,6 +3,9 @@
 Every line goes to the system at once, so a kill loses nothing that was written; it is forced to the disk about once a
 second, so a power cut loses about a second of work. A torn or damaged tail is cut off when the file is opened again.
 
+Each line ends with its checksum, so that a digit that changed on the disk is no result. Lines of earlier versions have none, and
+count for as long as their job's header says that it is of such a version.
+
 Vectors go to a file of their own, as they are in memory, and their record holds their checksum: a power cut can leave the
 line of a record on the disk and zeros where its vectors should be.
 """
@@ -11,9 +14,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -24,16 +28,19 @@ from videomae_cli.visible import exact_json
 from videomae_cli.writers import VectorLayout
 
 SYNC_SECONDS = 1.0
+_CHECKSUM = re.compile(rb', "line_checksum": "([0-9a-f]{8})"\}\n\Z')
 
 
 class Journal:
     """The records of a job so far, in order. For one process at a time.
 
-    vectors: what the vectors of its records have in common, where they have some.
+    vectors: what the vectors of its records have in common, where they have some; checked: whether lines without a
+    checksum are damaged.
     """
 
-    def __init__(self, file: Path, vectors: VectorLayout | None = None) -> None:
-        self._file, self._layout = file, vectors
+    def __init__(self, file: Path, vectors: VectorLayout | None = None, *, checked: bool = True) -> None:
+        self._file, self._layout, self._checked = file, vectors, checked
+        self.damaged = 0
         self._vector_file = file.with_name("vectors.bin")
         self._stream: BinaryIO | None = None
         self._vector_stream: BinaryIO | None = None
@@ -45,17 +52,22 @@ class Journal:
         if self._layout is not None:
             self._vector_file.touch()
 
-    def recover(self, names: Sequence[str]) -> Iterator[Record]:
-        """The whole records so far; what follows the last of them is cut off.
+    def recover(
+        self, names: Sequence[str], *, counts: Callable[[Record], bool] = lambda record: True
+    ) -> Iterator[Record]:
+        """The whole records so far; what follows the last of them is cut off, and `damaged` says how many lines that were.
 
-        names: the list of the job. Raises OutputError where a record is of another file than the list has at its place.
+        names: the list of the job; counts: whether a record still does: its file may have been removed. Raises OutputError where a record is of another file than the list has at its place.
         """
         good = done = 0
         good_vectors = 0
         with self._file.open("rb") as stream, self._vectors_to_read() as vectors:
             for line in stream:
-                record = _parse(line)
-                if record is None or (vectors is not None and not self._take(record, vectors)):
+                record = _parse(line, self._checked)
+                whole = record is not None and (vectors is None or self._take(record, vectors)) and counts(record)
+                if record is None or not whole:
+                    # The last line may be torn by a kill; what is whole behind a damaged one is done again, too.
+                    self.damaged = sum(1 for _ in stream) + (record is not None or line.endswith(b"\n"))
                     break
                 path = path_of(record)
                 if done >= len(names) or names[done] != path:
@@ -82,7 +94,7 @@ class Journal:
             data = b"" if record["vectors"] is None else record["vectors"].tobytes()
             _write(self._vector_stream, data)
             record = {**record, "vectors": None, "checksum": zlib.crc32(data)}
-        _write(self._stream, (exact_json(record) + "\n").encode())
+        _write(self._stream, _line(record))
         if time.monotonic() - self._synced >= SYNC_SECONDS:
             self.sync()
 
@@ -97,10 +109,35 @@ class Journal:
         """All records, from the start."""
         with self._file.open("rb") as stream, self._vectors_to_read() as vectors:
             for line in stream:
-                record = json.loads(line)
+                record = _parse(line, self._checked)
+                if record is None:
+                    raise OutputError(f"{self._file} was changed or damaged: --resume does what is lost again")
                 if vectors is not None and not self._take(record, vectors):
-                    raise OutputError(f"{self._vector_file} is damaged: --overwrite starts again")
+                    raise OutputError(f"{self._vector_file} was changed or damaged: --resume does what is lost again")
                 yield record
+
+    @property
+    def is_there(self) -> bool:
+        """Whether what is being written is still where a later run looks for it."""
+        if self._stream is None:
+            return self._file.exists()
+        try:
+            return os.path.samestat(os.fstat(self._stream.fileno()), self._file.stat())
+        except OSError:
+            return False
+
+    def first(self) -> Record | None:
+        """The first record, without vectors; None where it is damaged. Raises OSError where there is no file."""
+        with self._file.open("rb") as stream:
+            return _parse(stream.readline(), self._checked)
+
+    def lines(self) -> int:
+        """How many lines there are, whole or not; 0 where there is no file."""
+        try:
+            with self._file.open("rb") as stream:
+                return sum(1 for _ in stream)
+        except OSError:
+            return 0
 
     def close(self) -> None:
         """Release the file."""
@@ -142,12 +179,38 @@ def _cut(file: Path, length: int) -> None:
         os.truncate(file, length)
 
 
-def _parse(line: bytes) -> Record | None:
-    """The record of a line, or None where it is torn or damaged."""
+def _line(record: Record) -> bytes:
+    """A record as JSON, with the checksum of what is before it as its last entry."""
+    text = exact_json(record).encode()[:-1]
+    return text + b', "line_checksum": "%08x"}\n' % zlib.crc32(text)
+
+
+def _parse(line: bytes, checked: bool) -> Record | None:
+    """The record of a line, or None where it is torn, damaged, or none of a job."""
     if not line.endswith(b"\n"):
         return None
+    found = _CHECKSUM.search(line)
+    if found is None and checked:
+        return None
+    if found is not None:
+        if int(found[1], 16) != zlib.crc32(line[: found.start()]):
+            return None
+        line = line[: found.start()] + b"}"
     try:
         record = json.loads(line)
-    except ValueError:
+        return record if _is_record(record) else None
+    except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("path"), str) else None
+
+
+def _is_record(record: object) -> bool:
+    """Whether it has what jobs go by. Raises ValueError for a path that is damaged."""
+    if not isinstance(record, dict) or not isinstance(record.get("path"), str) or "error" not in record:
+        return False
+    error = record["error"]
+    if error is not None and not (isinstance(error, dict) and isinstance(error.get("kind"), str)):
+        return False
+    path_of(record)
+    return all(isinstance(record.get(name) or [], list) for name in ("frames", "rows")) and isinstance(
+        record.get("crops") or 1, int
+    )

@@ -13,6 +13,7 @@ import safetensors.torch
 from torch import Tensor
 
 from videomae_cli.errors import OutputError
+from videomae_cli.filenames import temporary_prefix
 
 
 def write_model(
@@ -44,7 +45,7 @@ def write_file(path: Path, data: bytes) -> None:
     """Write under a temporary name in the same folder, force it to disk, rename. Raises OutputError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=temporary_prefix(path.name), suffix=".part", dir=path.parent)
     except OSError as error:
         raise OutputError(f"{path} can't be written: {error.strerror or error}") from None
     temporary = Path(name)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import OutputError
+from videomae_cli.filenames import fitting
 from videomae_cli.pictures.encoding import CLOCK, H264, FilmEncoder, pick_encoder
 
 Image = npt.NDArray[np.uint8]
@@ -73,7 +74,7 @@ def _publish(temporary: Path, wanted: Path) -> Path:
     """Under the first name that is free."""
     number = 1
     while True:
-        name = wanted if number == 1 else wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
+        name = wanted if number == 1 else wanted.with_name(fitting(wanted.stem, f"-{number}{wanted.suffix}"))
         try:
             # Fails where the name is taken, even if another process took it just now.
             os.link(temporary, name)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from videomae_cli import filesystem
 from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.filenames import temporary_prefix
 
 FORMATS = ("gif", "mp4", "webm", "png")
 
@@ -41,7 +42,7 @@ def publish(output: Path, data: bytes) -> None:
         if filesystem.look(target).kind == "other":
             target.write_bytes(data)
             return
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        descriptor, name = tempfile.mkstemp(prefix=temporary_prefix(target.name), suffix=".part", dir=target.parent)
         temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from videomae_cli import filesystem
-from videomae_cli.results import path_of
+from videomae_cli.results import file_of, path_of
 from videomae_cli.search.npz import npz_settings, read_npz
 from videomae_cli.search.pieces import BLOCK, ROW_COLUMNS, Array, Piece, mapping, matrix, row_of, same_length, texts
 from videomae_cli.writers import shards_in
@@ -196,9 +196,10 @@ def _read_folder(folder: Path) -> Iterator[Piece]:
 
 
 def _array_of(folder: Path, record: dict[str, Any]) -> Path:
-    """The file that holds a record's vectors. Its name ends as the video's path does, which tells bytes that are no UTF-8."""
-    name = str(record["file"])
-    if record.get("path_bytes"):
+    """The file that holds a record's vectors. Indexes of earlier versions tell bytes that are no UTF-8 only in the path of the
+    video, which the name ends as."""
+    name = file_of(record) or ""
+    if record.get("path_bytes") and not record.get("file_bytes") and "~" not in name:
         name = "/".join(path_of(record).split("/")[-name.count("/") - 1 :]) + ".npy"
     return folder / name
 

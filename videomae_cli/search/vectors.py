@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from videomae_cli import filesystem
 from videomae_cli.errors import EmbeddingsError
+from videomae_cli.filenames import partial_folder
 from videomae_cli.search.pieces import Piece, Row, texts
 from videomae_cli.search.sources import DAMAGE, INDEX, Source, open_source
 
@@ -79,7 +80,7 @@ class EmbeddingTable:
     def _absent(self) -> str:
         folder = filesystem.is_folder(self.file)
         wanted = self.file / INDEX if folder else self.file
-        if filesystem.is_there(wanted.with_name(wanted.name + ".partial")):
+        if filesystem.is_there(partial_folder(wanted)):
             return f"{self.file} is not complete: run its videomae embed again with --resume"
         if folder:
             return f"{self.file} is a folder without {INDEX}: give an output of videomae embed"

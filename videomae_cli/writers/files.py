@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
+from videomae_cli.filenames import temporary_prefix
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def whole_file(output: Path, *, scratch: Path | None = None) -> Iterator[BinaryI
             return
         target = linked(output)
         descriptor, name = tempfile.mkstemp(
-            prefix=f".{target.name[:100]}.", suffix=".part", dir=scratch or target.parent
+            prefix=temporary_prefix(target.name), suffix=".part", dir=_scratch(scratch, target.parent)
         )
         temporary = Path(name)
         with open(descriptor, "wb") as sink:  # noqa: PTH123 - a descriptor, not a path
@@ -55,6 +56,11 @@ def whole_file(output: Path, *, scratch: Path | None = None) -> Iterator[BinaryI
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _scratch(scratch: Path | None, beside: Path) -> Path:
+    """The folder for a temporary file that can be renamed to be one in `beside`: a subfolder may be a link to another disk."""
+    return scratch if scratch is not None and scratch.stat().st_dev == beside.stat().st_dev else beside
 
 
 def is_special(output: Path) -> bool:

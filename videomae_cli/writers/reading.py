@@ -25,6 +25,8 @@ def read_records(file: Path, format: str | None = None) -> Iterator[Record]:
         raise OutputError(f"can't read {file}: {error.strerror}") from None
     except ValueError as error:
         raise OutputError(f"can't read {file}: {error}") from None
+    except RecursionError:
+        raise OutputError(f"can't read {file}: it is nested too deeply to be records of videomae") from None
 
 
 def _read_lines(file: Path) -> Iterator[Record]:

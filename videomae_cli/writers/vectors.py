@@ -163,7 +163,7 @@ class VectorNpzWriter(VectorWriter):
         super().__init__(sink, layout)
         self._total = rows
         self._archive = _Archive(sink, "w", zipfile.ZIP_STORED, allowZip64=True)
-        self._member = self._archive.open("embeddings.npy", "w", force_zip64=True)
+        self._member = self._archive.open(_member("embeddings", zipfile.ZIP_STORED), "w", force_zip64=True)
         header = {"descr": np.dtype(layout.storage).str, "fortran_order": False, "shape": (rows, layout.dimensions)}
         np.lib.format.write_array_header_1_0(self._member, header)
         # Packed: a million rows as lists of Python's numbers and strings would take half a gigabyte.
@@ -204,9 +204,7 @@ class VectorNpzWriter(VectorWriter):
     def _add_names(self, name: str, values: _Names) -> None:
         """Text of one width, as numpy has it, block by block: it takes four bytes a character."""
         dtype = np.dtype(f"<U{max(1, values.longest)}")
-        info = zipfile.ZipInfo(f"{name}.npy")
-        info.compress_type = zipfile.ZIP_DEFLATED
-        with self._archive.open(info, "w", force_zip64=True) as member:
+        with self._archive.open(_member(name), "w", force_zip64=True) as member:
             header = {"descr": dtype.str, "fortran_order": False, "shape": (len(values),)}
             np.lib.format.write_array_header_1_0(member, header)
             for block in values.blocks(_NAMES_AT_ONCE):
@@ -215,7 +213,15 @@ class VectorNpzWriter(VectorWriter):
     def _add(self, name: str, values: npt.NDArray[Any]) -> None:
         content = io.BytesIO()
         np.lib.format.write_array(content, values, allow_pickle=False)
-        self._archive.writestr(f"{name}.npy", content.getvalue(), compress_type=zipfile.ZIP_DEFLATED)
+        self._archive.writestr(_member(name), content.getvalue())
+
+
+def _member(name: str, compression: int = zipfile.ZIP_DEFLATED) -> zipfile.ZipInfo:
+    """An array of the archive, with the date that zip files begin with: outputs of one job are equal to the last bit."""
+    info = zipfile.ZipInfo(f"{name}.npy")
+    info.compress_type = compression
+    info.external_attr = 0o644 << 16
+    return info
 
 
 class _Archive(zipfile.ZipFile):

@@ -1,0 +1,55 @@
+"""Files of an earlier job in a folder that another one replaces: kept in a list until it is complete, then removed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from videomae_cli.jobs import REPLACED
+from videomae_cli.writers import whole_file
+
+
+class Replaced:
+    """The list is in `kept`, the folder of the job, and survives a kill as that does. Names are those that an index gives, which
+    may come from anywhere: only regular files below `folder` that end as results do are ever removed."""
+
+    def __init__(self, kept: Path, folder: Path, ending: str) -> None:
+        self._file, self._folder, self._ending = kept / REPLACED, folder, ending
+
+    def keep(self, names: Iterable[str | None]) -> None:
+        """Add to the list, which an overwriting job that broke off may have left."""
+        there = self._read() | {os.fsencode(name).hex() for name in names if name is not None}
+        if there:
+            with whole_file(self._file) as sink:
+                sink.write(json.dumps(sorted(there)).encode())
+
+    def remove_but(self, names: set[str]) -> None:
+        """Remove the files in the list, but for `names`, and the folders that are empty then."""
+        root = os.path.realpath(self._folder)
+        for text in self._read():
+            name = os.fsdecode(bytes.fromhex(text))
+            if name not in names and self._is_result(name, root):
+                with contextlib.suppress(OSError):
+                    (self._folder / name).unlink()
+                    for folder in (self._folder / name).parents[: len(Path(name).parts) - 1]:
+                        folder.rmdir()
+        with contextlib.suppress(OSError):
+            self._file.unlink()
+
+    def _read(self) -> set[str]:
+        try:
+            listed = json.loads(self._file.read_bytes())
+            return {text for text in listed if bytes.fromhex(text) is not None}
+        except (OSError, ValueError, TypeError, RecursionError):
+            return set()
+
+    def _is_result(self, name: str, root: str) -> bool:
+        parts = Path(name).parts
+        if not name.endswith(self._ending) or Path(name).is_absolute() or ".." in parts or "\0" in name:
+            return False
+        place = self._folder / name
+        inside = os.path.realpath(place.parent) == os.path.join(root, *parts[:-1])  # noqa: PTH118 - no link on the way
+        return inside and place.is_file() and not place.is_symlink()
