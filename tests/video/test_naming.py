@@ -303,3 +303,33 @@ def test_names_that_look_like_something_else_get_the_way_on(archive: Path, name:
     [video] = find_videos([name])
     assert video.error is not None
     assert re.search(said, str(video.error))
+
+
+def test_a_folder_with_a_model_in_the_place_of_videos_is_told(archive: Path) -> None:
+    (archive / "model").mkdir()
+    (archive / "model" / "config.json").write_text("{}")
+    [video] = find_videos(["model"])
+    assert "--model" in str(video.error)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.ts", b"export const a = 1;\n", "TypeScript"),
+        ("p.m3u8", b"#EXTM3U\n#EXT-X-VERSION:3\nseg0.ts\n", "playlist"),
+        ("p.mpd", b'<?xml version="1.0"?><MPD/>', "DASH"),
+        ("lfs.mp4", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        ("p.mp4", b"\xff\xd8\xff\xe0\0\x10JFIF", "picture"),
+        ("z.mp4", b"\x1f\x8b\x08\0\0\0", "unpack"),
+        ("z.mkv", b"PK\x03\x04", "unpack"),
+        ("d.avi", b"%PDF-1.7", "PDF"),
+        ("model.safetensors", (2).to_bytes(8, "little") + b"{}", "--model"),
+    ],
+)
+def test_files_that_are_something_else_say_what(name: str, content: bytes, said: str, archive: Path) -> None:
+    from videomae_cli.errors import NotAVideoError
+    from videomae_cli.video import open_video
+
+    (archive / name).write_bytes(content)
+    with pytest.raises(NotAVideoError, match=said):
+        open_video(name)

@@ -136,6 +136,8 @@ def hint_for(name: str, *, typed: bool = True) -> str | None:
         return f"options stand before or after names; of a file that is called so write ./{name}"
     if re.fullmatch(r"models--[\w.-]+--[\w.-]+", Path(name).name):
         return "it is a model's folder of the hub's cache: give OWNER/NAME behind --model, and a video here"
+    if filesystem.is_file(Path(name) / "config.json"):
+        return "it holds a model: give it behind --model"
     if re.fullmatch(r"[\w.-]+/[\w.-]+@[\w./-]+", name):
         return "if it is a model: --model OWNER/NAME --revision REV"
     return None

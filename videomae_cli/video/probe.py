@@ -18,6 +18,7 @@ from typing import Any
 
 from videomae_cli.errors import NotAVideoError
 from videomae_cli.video.bitstream import BitstreamCheck
+from videomae_cli.video.content import HEAD_BYTES, content_of
 from videomae_cli.video.native import load_av, native_path, open_media
 from videomae_cli.video.orientation import Orientation
 from videomae_cli.video.structure import is_whole
@@ -337,13 +338,29 @@ def _reason(path: str, error: Exception) -> str:
     """A word on what the file is instead."""
     try:
         with Path(path).open("rb") as file:
-            head = file.read(512)
+            head = file.read(HEAD_BYTES)
     except OSError as problem:
         return problem.strerror or "can't be read"
     if not head:
         return "the file is empty"
-    if head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")) or head[8:12] == b"WEBP":
-        return "it is a picture"
-    if not any(byte < 9 for byte in head):
-        return "it looks like text"
+    content = content_of(head)
+    if content is not None and content.family != "video":
+        return f"it is {content.words}" + (": unpack it first" if content.family == "archive" else "")
+    if content is None and not any(byte < 9 for byte in head):
+        return f"it looks like text{_kind_of_text(head, path)}"
+    if content is None and head[8:9] == b"{" and path.endswith(".safetensors"):
+        return "it is a model's weights: give them behind --model"
     return " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".") or "unknown format"
+
+
+def _kind_of_text(head: bytes, path: str) -> str:
+    """What of text is often called like a video, with the way on; empty where nothing is known of it."""
+    if head.lstrip().startswith(b"#EXTM3U"):
+        return ": a playlist; the videos are where it points to, save one of them with ffmpeg -i"
+    if b"<MPD" in head:
+        return ": a DASH manifest; the videos are where it points to, save one of them with ffmpeg -i"
+    if head.startswith(b"version https://git-lfs"):
+        return ": a pointer of Git LFS; git lfs pull brings the video"
+    if path.lower().endswith((".ts", ".mts")):
+        return ", TypeScript perhaps: --exclude leaves out names"
+    return ""
