@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -226,14 +227,14 @@ def test_a_model_without_memory_keeps_what_it_had(classifier: Classifier, film: 
 
 def test_independent_labels_may_overlap(classifier: Classifier, film: Path, decoder: Decoder) -> None:
     class Independent(Classifier):
-        multi_label = True  # type: ignore[assignment]
-
         def logits(self, views: npt.NDArray[np.uint8]) -> torch.Tensor:
             scores = super().logits(views).softmax(-1)
             scores[:, 0] = 0.8  # a label that always holds
             return scores.clamp(1e-6, 1 - 1e-6).logit()
 
-    both = Independent(classifier.model, classifier.preprocessor, "camera-motion", batch_size=8)
+    model = copy(classifier.model)
+    model.config = model.config.replace(problem_type="multi_label_classification")
+    both = Independent(model, classifier.preprocessor, "camera-motion", batch_size=8)
     result = timeline(TimelineMaker(both, WindowSpec()), film, decoder)
     assert result.multi_label
     first = result.segments[0]

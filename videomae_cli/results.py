@@ -136,7 +136,7 @@ class Result:
             "pixels": source.pixels if source else None,
             "crops": source.crops if source else None,
             "warnings": list(self.warnings),
-            "error": {"kind": self.error.kind, "message": printable(self.error.message)} if self.error else None,
+            "error": {"kind": self.error.kind, "message": as_utf8(self.error.message)} if self.error else None,
         }
 
 
@@ -278,7 +278,7 @@ def path_fields(path: str) -> dict[str, str]:
     try:
         return {"path": raw.decode("utf-8")}
     except UnicodeDecodeError:
-        return {"path": printable(path), "path_bytes": base64.b64encode(raw).decode("ascii")}
+        return {"path": as_utf8(path), "path_bytes": base64.b64encode(raw).decode("ascii")}
 
 
 def path_of(record: Record) -> str:
@@ -303,7 +303,7 @@ def file_of(record: Record) -> str | None:
         return None
 
 
-def printable(text: str) -> str:
+def as_utf8(text: str) -> str:
     """`text` with what is no UTF-8 shown as the replacement character: odd bytes, and halves of characters from JSON."""
     try:
         raw = text.encode("utf-8", "surrogateescape")

@@ -228,7 +228,7 @@ class _Job:
         import numpy as np
 
         from videomae_cli.evaluation import Evaluation, measure, measure_labels, measure_values
-        from videomae_cli.results import printable
+        from videomae_cli.results import as_utf8
 
         there = scored.there
         good = [example for example, ok in zip(kept, there, strict=True) if ok]
@@ -250,14 +250,14 @@ class _Job:
             version=__version__,
             settings=settings.as_dict(),
             fingerprint=settings.fingerprint,
-            data=printable(self.data),
+            data=as_utf8(self.data),
             split=self.split,
             protocol=_protocol(self.spec, counts),
             views=int(scored.views.sum()),
             labels=names,
             metrics=metrics,
             failures=tuple(
-                {"path": printable(kept[place].path), "kind": error.kind, "message": printable(str(error))}
+                {"path": as_utf8(kept[place].path), "kind": error.kind, "message": as_utf8(str(error))}
                 for place, error in sorted(scored.errors.items())
             ),
             ignored=len(self.examples) - len(kept),

@@ -17,7 +17,7 @@ from videomae_cli.cli.batch import Batch, Watch, named
 from videomae_cli.cli.targets import single_output
 from videomae_cli.errors import OptionError, OutputError, VideoMAEError
 from videomae_cli.jobs import Settings, Tally
-from videomae_cli.results import Record, path_fields, path_of, printable
+from videomae_cli.results import Record, as_utf8, path_fields, path_of
 from videomae_cli.video import Decoder, FoundVideo, PassRequest
 from videomae_cli.visible import FALLBACK, exact_json, visible
 from videomae_cli.writers import VectorLayout, is_special
@@ -191,7 +191,7 @@ class PlacesTarget:
         except VideoMAEError as error:
             console.error(named(path, f"can't be cut: {error}"))
             return None
-        return printable(str(file)) if file is not None else None
+        return as_utf8(str(file)) if file is not None else None
 
     def _frames(self, path: str, start: float, end: float) -> Iterator[tuple[float, Any]]:
         with self.decoder.stream(PassRequest(path, start=start, end=end)) as stream:
@@ -213,7 +213,7 @@ def clip_name(row: Record) -> str:
 
 
 def _plain(text: str) -> str:
-    plain = re.sub(r"[^\w.-]+|_+", "-", printable(text)).strip("-.")
+    plain = re.sub(r"[^\w.-]+|_+", "-", as_utf8(text)).strip("-.")
     return plain.encode("utf-8")[:_NAME_CHARACTERS].decode("utf-8", "ignore") or "clip"
 
 

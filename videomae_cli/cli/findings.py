@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from videomae_cli.cli.console import counted, is_terminal, note
 from videomae_cli.cli.streams import text_encoding
-from videomae_cli.results import path_fields, printable
+from videomae_cli.results import as_utf8, path_fields
 from videomae_cli.visible import FALLBACK, exact_json, visible
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def show_matches(
     ]
     if format == "jsonl":
         for result in results:
-            _json(sink, {"query": printable(query), **result})
+            _json(sink, {"query": as_utf8(query), **result})
     elif format == "json":
-        whole = {"query": printable(query), "model": table.model, "fingerprint": table.fingerprint}
+        whole = {"query": as_utf8(query), "model": table.model, "fingerprint": table.fingerprint}
         _json(sink, whole | {"results": results}, indent=2)
     else:
         lines = [(str(rank), match.score, _named(match.row)) for rank, match in enumerate(matches, 1)]
@@ -67,7 +67,7 @@ def _member(duplicate: Duplicate) -> dict[str, Any]:
     return {
         **path_fields(duplicate.row.path),
         "score": duplicate.score,
-        "nearest": printable(duplicate.nearest.path),
+        "nearest": as_utf8(duplicate.nearest.path),
         **_place(duplicate.row),
     }
 

@@ -12,7 +12,7 @@ from videomae_cli.cli import console, options
 from videomae_cli.cli.console import counted
 from videomae_cli.cli.targets import single_output
 from videomae_cli.errors import EmbeddingsError, OptionError
-from videomae_cli.results import path_of, printable
+from videomae_cli.results import as_utf8, path_of
 from videomae_cli.writers import is_special, read_records
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def map_(
         number = counted(len(rows), "clip" if any(row.clip is not None for row in rows) else "video")
         words = [number, layout.description, *([embeddings.model] if embeddings.model else [])]
         page = Map(
-            title=printable(table.name or str(table)),
+            title=as_utf8(table.name or str(table)),
             description=", ".join(words),
             rows=rows,
             points=layout.points,
@@ -129,5 +129,5 @@ def _labels(file: Path, paths: list[str]) -> list[str | None]:
         path = path_of(record)
         match record.get("predictions"):
             case [{"label": label}, *_]:
-                best[path] = best[os.path.abspath(path)] = printable(str(label))  # noqa: PTH100 - links stay links
+                best[path] = best[os.path.abspath(path)] = as_utf8(str(label))  # noqa: PTH100 - links stay links
     return [best.get(path) or best.get(os.path.abspath(path)) for path in paths]  # noqa: PTH100

@@ -81,7 +81,7 @@ def _predictions(evaluation: Evaluation, scored: Scored, kept: Sequence[Example]
     import numpy as np
 
     from videomae_cli.evaluation import Metrics, RegressionMetrics
-    from videomae_cli.results import path_fields, printable
+    from videomae_cli.results import as_utf8, path_fields
 
     lines = []
     for place, example in enumerate(kept):
@@ -91,7 +91,7 @@ def _predictions(evaluation: Evaluation, scored: Scored, kept: Sequence[Example]
             error = scored.errors[place]
             line |= {
                 "status": "error",
-                "error": {"kind": error.kind, "message": printable(str(error))},
+                "error": {"kind": error.kind, "message": as_utf8(str(error))},
                 "said": None,
                 "scores": None,
             }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from videomae_cli import __version__, filesystem
 from videomae_cli.errors import OptionError, OutputError
-from videomae_cli.results import Record, Result, printable
+from videomae_cli.results import Record, Result, as_utf8
 from videomae_cli.video import FoundVideo
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def open_report(
         raise OutputError(f"{report} is what is read: give another name with --report")
     from videomae_cli.report import ReportWriter, is_report
 
-    names = [printable(path) for path in paths[:3]] + (["..."] if len(paths) > 3 else [])
+    names = [as_utf8(path) for path in paths[:3]] + (["..."] if len(paths) > 3 else [])
     about = f"videomae {command} {__version__}"
     return ReportWriter(
         report, title=" ".join(names), about=about, overwrite=overwrite or (resume and is_report(report))

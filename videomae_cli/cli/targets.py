@@ -18,7 +18,7 @@ from videomae_cli.cli.replaced import Replaced
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.filenames import names_below, partial_folder
 from videomae_cli.jobs import Job, Settings, Tally
-from videomae_cli.results import Record, file_fields, file_of, path_of, printable
+from videomae_cli.results import Record, as_utf8, file_fields, file_of, path_of
 from videomae_cli.writers import VectorLayout, Writer, is_special, make_writer, pick_vector_format, whole_file
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class FolderTarget(FileTarget):
         if self._job.fresh and not self._overwrite:
             there = next((name for name in self._names.values() if filesystem.is_named(self._folder / name)), None)
             if there is not None:
-                raise OutputError(f"{printable(str(self._folder / there))} is there already: --overwrite replaces it")
+                raise OutputError(f"{as_utf8(str(self._folder / there))} is there already: --overwrite replaces it")
         return tally
 
     def append(self, record: Record, seconds: float | None = None) -> None:

@@ -12,7 +12,7 @@ from videomae_cli.cluster.clips import Group, from_table
 from videomae_cli.cluster.models import Description, ModelSpec, describe
 from videomae_cli.cluster.output import Form, piece_name
 from videomae_cli.jobs import Shard
-from videomae_cli.results import Stamp, printable
+from videomae_cli.results import Stamp, as_utf8
 from videomae_cli.writers import Folder
 
 
@@ -40,7 +40,7 @@ class PieceReport:
 
     def to_json(self) -> str:
         """As it travels; names as they can be shown."""
-        notes = [(printable(path), printable(text), bad) for path, text, bad in self.notes]
+        notes = [(as_utf8(path), as_utf8(text), bad) for path, text, bad in self.notes]
         return json.dumps([self.first, self.stop, self.views, dict(self.failed), notes])
 
     @classmethod

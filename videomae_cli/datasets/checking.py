@@ -11,7 +11,7 @@ from pathlib import Path
 from videomae_cli import filesystem
 from videomae_cli.datasets.examples import Dataset, Example
 from videomae_cli.errors import DatasetError, VideoMAEError
-from videomae_cli.results import printable
+from videomae_cli.results import as_utf8
 from videomae_cli.video import ClipRequest, Decoder, FrameTransform, SamplingSpec
 
 FEW = 5
@@ -167,9 +167,9 @@ def _digest(path: str, seen: dict[str, str]) -> str:
 
 def _why(path: str, why: str) -> str:
     """What is wrong with a file, which most messages name themselves."""
-    return printable(why if path in why else f"{path}: {why}")
+    return as_utf8(why if path in why else f"{path}: {why}")
 
 
 def _some(names: Iterable[str]) -> str:
-    names = [printable(name) for name in names]
+    names = [as_utf8(name) for name in names]
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

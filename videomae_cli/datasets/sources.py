@@ -12,7 +12,7 @@ from videomae_cli.datasets.grouping import with_groups
 from videomae_cli.datasets.tables import TABLES, named, read_table
 from videomae_cli.errors import DatasetError
 from videomae_cli.labels import read_labels
-from videomae_cli.results import printable
+from videomae_cli.results import as_utf8
 from videomae_cli.video import FoundVideo, discover, find_videos
 
 # How folders with a part of the data are called.
@@ -88,7 +88,7 @@ def _folder(root: Path, names: Sequence[str]) -> tuple[list[Example], tuple[str,
     if stray is not None:
         raise DatasetError(
             f"{str(root)!r} has folders of parts ({', '.join(sorted(p.name for p in parts))}) and videos in "
-            f"{printable(stray.name)!r} beside them: move these into a part, or elsewhere"
+            f"{as_utf8(stray.name)!r} beside them: move these into a part, or elsewhere"
         )
     return _classes(list(parts.items()), names)
 
@@ -121,8 +121,8 @@ def _classes(roots: Sequence[tuple[Path, str | None]], names: Sequence[str]) -> 
 
 
 def _label(folder: Path, names: Sequence[str]) -> str:
-    if printable(folder.name) != folder.name:
-        raise DatasetError(f"the name of the class folder {printable(str(folder))!r} is not UTF-8: rename it")
+    if as_utf8(folder.name) != folder.name:
+        raise DatasetError(f"the name of the class folder {as_utf8(str(folder))!r} is not UTF-8: rename it")
     return named(folder.name, names, f"the class folder {str(folder)!r}") if names else folder.name
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from videomae_cli.datasets.examples import SPLITS, Example
 from videomae_cli.datasets.rows import TABLES, Row, read_rows
 from videomae_cli.errors import DatasetError
-from videomae_cli.results import printable
+from videomae_cli.results import as_utf8
 
 __all__ = ["TABLES", "named", "read_table"]
 
@@ -102,8 +102,8 @@ def _labels(value: Any, names: Sequence[str], where: str) -> tuple[str, ...]:
         parts = [part.strip() for part in text.split(_SEPARATORS[0])]
     parts = [part for part in parts if part]
     for part in parts:
-        if printable(part) != part:
-            raise DatasetError(f"{where}: the label {printable(part)!r} is no text that can be written as UTF-8")
+        if as_utf8(part) != part:
+            raise DatasetError(f"{where}: the label {as_utf8(part)!r} is no text that can be written as UTF-8")
     return tuple(dict.fromkeys(named(part, names, where) for part in parts))
 
 

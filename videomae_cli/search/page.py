@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from videomae_cli.pages import Document, in_script, picture_script
-from videomae_cli.results import printable
+from videomae_cli.results import as_utf8
 from videomae_cli.search.pieces import Row
 from videomae_cli.search.vectors import Vectors
 
@@ -50,12 +50,12 @@ def folders(rows: Sequence[Row]) -> list[str]:
     shared = 0
     while parts and all(len(part) > shared + 1 and part[shared] == parts[0][shared] for part in parts):
         shared += 1
-    return [printable("/".join(name.split("/")[shared:])) or "." for name in names]
+    return [as_utf8("/".join(name.split("/")[shared:])) or "." for name in names]
 
 
 def _data(map: Map) -> dict[str, object]:
     """As the script reads it: columns rather than objects, folders once, four digits of place."""
-    split = [os.path.split(printable(row.path)) for row in map.rows]
+    split = [os.path.split(as_utf8(row.path)) for row in map.rows]
     places = {folder: number for number, folder in enumerate(dict.fromkeys(folder for folder, _ in split))}
     counts = Counter(map.groups or ())
     groups = sorted(counts, key=lambda name: (-counts[name], name))  # the largest first, as the legend has them
