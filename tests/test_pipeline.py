@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import av
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -181,18 +182,40 @@ def test_a_job_that_goes_on_gives_the_same_bits(classifier: Classifier, film: st
     """Batches lie as they would have without the break."""
     seen: list[torch.Tensor] = []
 
-    def outputs(found: list[FoundVideo], offset: int) -> list[torch.Tensor]:
+    def outputs(found: list[FoundVideo], starts: list[int | None]) -> list[torch.Tensor]:
         seen.clear()
         sampling = SamplingSpec(clips=2)
         requests = [ClipRequest(v.path, sampling=sampling, transform=transform) for v in found]
         with Decoder(isolate=False) as decoder:
             decoded = [(r.path, outcome) for r, outcome in decoder.decode_all(requests)]
-        return [p.outputs for p in Batches(classifier.logits, size=3, offset=offset)(decoded)]
+        return [p.outputs for p in Batches(classifier.logits, size=3, starts=starts)(decoded)]
 
     transform = classifier.preprocessor.frame_transform(crops=1)
-    whole = outputs([FoundVideo(film)] * 7, 0)
-    rest = outputs([FoundVideo(film)] * (7 - done), 2 * done)
+    whole = outputs([FoundVideo(film)] * 7, [])
+    rest = outputs([FoundVideo(film)] * (7 - done), [2 * done, *[None] * (6 - done), 0])
     assert all(torch.equal(a, b) for a, b in zip(whole[done:], rest, strict=True))
+
+
+@pytest.mark.parametrize("again", [[0], [2, 3], [0, 5], [6], [1, 4, 6]])
+def test_files_that_are_done_again_give_the_same_bits(classifier: Classifier, film: str, again: list[int]) -> None:
+    """Each has its own place in a batch of the same size, and the last batch is as short as it was."""
+    transform = classifier.preprocessor.frame_transform(crops=1)
+    request = ClipRequest(film, sampling=SamplingSpec(clips=2), transform=transform)
+    with Decoder(isolate=False) as decoder:
+        video = decoder.decode(request)
+    sizes: list[int] = []
+
+    def logits(views: npt.NDArray[np.uint8]) -> torch.Tensor:
+        sizes.append(len(views))
+        return classifier.logits(views)
+
+    whole = [p.outputs for p in Batches(logits, size=3)([(film, video)] * 7)]
+    assert sizes == [3, 3, 3, 3, 2]
+    sizes.clear()
+    starts: list[int | None] = [2 * place for place in again]
+    rest = [p.outputs for p in Batches(logits, size=3, starts=[*starts, 14])([(film, video)] * len(again))]
+    assert sizes == [min(3, 14 - first) for first in sorted({v // 3 * 3 for p in again for v in (2 * p, 2 * p + 1)})]
+    assert all(torch.equal(whole[place], output) for place, output in zip(again, rest, strict=True))
 
 
 def test_too_large_a_batch_is_halved_until_it_fits(classifier: Classifier, film: str) -> None:

@@ -10,9 +10,13 @@ from typing import ClassVar
 
 
 class VideoMAEError(Exception):
-    """Base of all errors this package raises on purpose. `str(error)` is one line, fit for a user."""
+    """Base of all errors this package raises on purpose. `str(error)` is one line, fit for a user.
+
+    retryable: whether the same file may fare better another time, without anybody having changed it.
+    """
 
     kind: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
 
 
 def _rebuilt(kind: type[VideoMAEError], arguments: tuple[object, ...], fields: dict[str, object]) -> VideoMAEError:
@@ -86,6 +90,7 @@ class ModelMemoryError(VideoMAEError):
     """The device has too little memory for the clips given to the model at once."""
 
     kind = "memory"
+    retryable = True
 
 
 # --- videos -----------------------------------------------------------------------------------
@@ -107,6 +112,7 @@ class VideoFetchError(VideoError):
     """A video in object storage that can't be brought here: no permission, no server, cut off on the way."""
 
     kind = "fetch"
+    retryable = True
 
 
 class NotAVideoError(VideoError):
@@ -125,12 +131,14 @@ class FileChangedError(VideoError):
     """The file was written to, replaced or removed while it was read."""
 
     kind = "changed"
+    retryable = True
 
 
 class DecodeTimeoutError(VideoError):
     """Decoding took longer than the time limit and was stopped."""
 
     kind = "timeout"
+    retryable = True
 
 
 class DecoderCrashError(VideoError):
@@ -142,11 +150,14 @@ class DecoderCrashError(VideoError):
 class DecoderKilledError(DecoderCrashError):
     """The process that decoded the file was killed by somebody else, such as a system out of memory."""
 
+    retryable = True
+
 
 class DecoderMemoryError(VideoError):
     """Decoding the file takes more memory than a decoder may have."""
 
     kind = "memory"
+    retryable = True
 
 
 # --- outputs and surroundings -----------------------------------------------------------------
@@ -177,6 +188,7 @@ class MachineError(VideoMAEError):
     """
 
     kind = "machine"
+    retryable = True
 
 
 class DependencyError(VideoMAEError):
@@ -207,3 +219,13 @@ class DatasetError(VideoMAEError):
     """Labelled data that can't be read, contradicts itself, or leaves nothing to learn from."""
 
     kind = "dataset"
+
+
+def failure_kinds() -> tuple[str, ...]:
+    """The kinds that the record of a file's failure may have, in alphabetical order."""
+    classes: list[type[VideoMAEError]] = [VideoError]
+    for one in classes:
+        classes += one.__subclasses__()
+    # Those of the model, of storage, and of the machine, which earlier versions recorded too.
+    classes += [ModelOutputError, ModelMemoryError, StorageError, ObjectNotFoundError, MachineError, DependencyError]
+    return tuple(sorted({one.kind for one in classes}))

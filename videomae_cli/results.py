@@ -36,15 +36,23 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a file has no result: a stable kind (`VideoMAEError.kind`) and a line for people."""
+    """Why a file has no result: a stable kind (`VideoMAEError.kind`) and a line for people.
+
+    retryable: whether the file may fare better another time (`VideoMAEError.retryable`).
+    """
 
     kind: str
     message: str
+    retryable: bool = False
 
     @classmethod
     def of(cls, error: VideoMAEError) -> Failure:
         """The record of an error."""
-        return cls(error.kind, str(error))
+        return cls(error.kind, str(error), error.retryable)
+
+    def as_dict(self) -> Record:
+        """As records have it."""
+        return {"kind": self.kind, "message": as_utf8(self.message), "retryable": self.retryable}
 
 
 @dataclass(frozen=True)
@@ -136,7 +144,7 @@ class Result:
             "pixels": source.pixels if source else None,
             "crops": source.crops if source else None,
             "warnings": list(self.warnings),
-            "error": {"kind": self.error.kind, "message": as_utf8(self.error.message)} if self.error else None,
+            "error": self.error.as_dict() if self.error else None,
         }
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from samples import Run, write_video
 
@@ -274,3 +276,57 @@ def test_wrong_options(videomae: Run, video: Path, options: list[str]) -> None:
     done = videomae("classify", video, "--model", "camera-motion", *options)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file's folder can't be removed there")
+@pytest.mark.parametrize("renamed", [True, False])
+def test_a_job_whose_results_are_gone_stops_while_its_decoder_hangs(
+    start: Start, archive: Path, checkpoint: Path, tmp_path: Path, renamed: bool
+) -> None:
+    out, kept_in = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
+    process = start(archive, checkpoint, out, "--workers", "1", "--timeout", "0", python=sys.executable)
+    wait_for(process, out, 2)
+    for child in psutil.Process(process.pid).children(recursive=True):
+        child.suspend()
+    if renamed:
+        kept_in.rename(tmp_path / "elsewhere")
+    else:
+        shutil.rmtree(kept_in)
+    try:
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert "out.jsonl.partial was removed or renamed while this job ran" in said
+    assert "are kept" not in said
+    assert not out.exists()
+    assert not kept_in.exists()
+
+
+def test_failures_are_done_again(videomae: Run, archive: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """Of the kinds asked for, in their place; every other record stays to the byte."""
+    folder, out = tmp_path / "clips", tmp_path / "out.jsonl"
+    folder.mkdir()
+    for name in ("01.mp4", "02.mp4", "03.mp4"):
+        shutil.copy(archive / name, folder / name)
+    (folder / "02.mp4").write_bytes(b"a letter")
+    (folder / "04.mp4").write_bytes(b"")
+    command = ["classify", folder, "--model", checkpoint, "-o", out, "--clips", "2", "--batch-size", "3"]
+    assert videomae(*command).returncode == 1
+    before = out.read_bytes().splitlines()
+    shutil.copy(archive / "02.mp4", folder / "02.mp4")
+    told = videomae(*command, "--resume", "--retry-errors", "not_a_video", "--dry-run")
+    assert "again   2 failed files (2 not_a_video)" in told.stdout
+    done = videomae(*command, "--resume", "--retry-errors", "timeout,not_a_video")
+    assert done.returncode == 1
+    assert "2 files done again" in done.stderr
+    after = out.read_bytes().splitlines()
+    assert [json.loads(line)["status"] for line in after] == ["ok", "ok", "ok", "error"]
+    assert [after[place] for place in (0, 2, 3)] == [before[place] for place in (0, 2, 3)]
+    for options, words in (
+        (["--retry-errors", "fetch"], "give --resume too"),
+        (["--resume", "--retry-errors", "fetsch"], "unknown kind of error 'fetsch'"),
+        (["--resume", "--retry-errors", "all", "--cluster", "ray"], "--retry-errors does not go with --cluster"),
+    ):
+        refused = videomae(*command, *options)
+        assert (refused.returncode, words in refused.stderr) == (2, True), refused.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -27,3 +28,24 @@ def test_a_message_names_only_what_the_command_takes(stand_in: object, monkeypat
         assert console.in_options("num_frames=32 settles it") == "`videomae convert` with --frames 32 settles it"
     if command.name == "finetune":
         assert "convert" in console.in_options("labels=FILE settles it")  # its --labels are those of the data
+
+
+@pytest.mark.parametrize("name", ["other.mp4", "other.dat", "other.mkv", "other.wav"])
+def test_a_video_as_a_model_is_called_one(name: str, video: Path, tmp_path: Path) -> None:
+    from videomae_cli.cli.transfers import bring
+    from videomae_cli.errors import ModelNotFoundError
+
+    heads = {".mkv": b"\x1aE\xdf\xa3", ".wav": b"RIFF\0\0\0\0WAVEfmt "}
+    file = tmp_path / name
+    file.write_bytes(heads.get(file.suffix) or video.read_bytes())
+    with pytest.raises(ModelNotFoundError, match=r"is (a video|sound) \(.*\), not a model: give a checkpoint"):
+        bring(str(file), None)
+
+
+def test_weights_that_begin_like_a_video_are_weights(tmp_path: Path) -> None:
+    """1823 bytes of header are the beginning of a DV film."""
+    from videomae_cli.cli.transfers import bring
+
+    file = tmp_path / "model.safetensors"
+    file.write_bytes((0x71F).to_bytes(8, "little") + b"{" + b" " * 0x71E)
+    assert bring(str(file), None).path == file

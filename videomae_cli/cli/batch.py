@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +14,7 @@ import typer
 from videomae_cli import filesystem
 from videomae_cli.cli import console
 from videomae_cli.cli.hints import faster_here
-from videomae_cli.cli.interrupts import terminable
+from videomae_cli.cli.interrupts import looked_after, terminable
 from videomae_cli.cli.reporting import SIDECAR, tell_report
 from videomae_cli.cli.targets import FileTarget, Target
 from videomae_cli.engines import Engine
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 # A job that takes longer is told what would be faster.
 LONG_SECONDS = 900.0
+# How soon a job notices that what it keeps is gone.
+LOOK_SECONDS = 2.0
 
 
 class Watch:
@@ -84,32 +87,36 @@ class Batch:
     def run(
         self,
         settings: Settings,
-        results: Callable[[Sequence[FoundVideo], int], Iterable[Result]],
+        results: Callable[[Sequence[FoundVideo], Sequence[int | None]], Iterable[Result]],
         *,
         engine: Engine | None = None,
     ) -> None:
         """Begin or go on, write every result, and end with a summary. Raises typer.Exit(1) if files failed.
 
-        results: from the files that are left, and the number of views that are behind them, to their results; engine: what
-        runs the model, where a faster one may be worth a hint.
+        results: from the files that are left, and where their views are in the job (`Tally.starts`), to their results;
+        engine: what runs the model, where a faster one may be worth a hint.
         """
         names = [video.path for video in self.found]
         tally = self.target.begin(settings, names, shard=str(self.shard) if self.shard else None, vectors=self.vectors)
         self._failed.update(tally.failed)
         if tally.damaged:
             lines = console.counted(tally.damaged, "kept result")
-            console.note(
-                f"{lines} changed or damaged, or without the file that belongs to it: done again from there on"
-            )
+            console.note(f"{lines} changed or damaged: done again from there on")
+        if tally.again:
+            files = console.counted(len(tally.again), "file")
+            console.note(f"{files} done again, which failed or whose result was removed")
         if tally.done:
             console.note(f"{tally.done} of {len(names)} files are done already")
         report = self._begin_report()
         try:
-            with terminable():
-                if tally.done < len(names):
-                    self._write(results(self.found[tally.done :], tally.views), settings, tally, engine)
+            with terminable(), looked_after(self._check_kept, seconds=LOOK_SECONDS):
+                if left := tally.left(len(names)):
+                    rest = [self.found[place] for place in left]
+                    self._write(results(rest, tally.starts(len(names))), left, settings, tally, engine)
                 # The page first: should it fail, the job keeps all it has for another try.
                 if report is not None:
+                    if tally.again:
+                        self._tell_again(report)
                     report.finish()
                 self.target.finish()
         except KeyboardInterrupt as error:
@@ -117,6 +124,19 @@ class Batch:
         except (MachineError, DependencyError) as error:
             raise type(error)(f"{error}{self._kept(len(names), '; ')}") from None
         self._summarise(len(names))
+
+    def _check_kept(self) -> None:
+        """Raise OutputError where the results so far are gone, also while one file takes long."""
+        if isinstance(self.target, FileTarget):
+            self.target.check_kept()
+
+    def _tell_again(self, report: ReportWriter) -> None:
+        """Tell the report all records in the order of the list, some of which are in the place of others now."""
+        assert isinstance(self.target, FileTarget), "only jobs do files again"
+        kept = self.target.sidecar(SIDECAR)
+        with contextlib.suppress(OSError):
+            kept.unlink()
+        report.begin(kept, self.target.records())
 
     def _begin_report(self) -> ReportWriter | None:
         """The report, with what earlier runs have done; None too where it is complete like the output."""
@@ -128,7 +148,14 @@ class Batch:
         self.report.begin(self.target.sidecar(SIDECAR), self.target.records())
         return self.report
 
-    def _write(self, results: Iterable[Result], settings: Settings, tally: Tally, engine: Engine | None) -> None:
+    def _write(
+        self,
+        results: Iterable[Result],
+        places: Sequence[int],
+        settings: Settings,
+        tally: Tally,
+        engine: Engine | None,
+    ) -> None:
         """Write all results, and report failures and warnings on stderr."""
         from videomae_cli.cli.display import consoles
         from videomae_cli.cli.progress import BatchProgress
@@ -141,15 +168,14 @@ class Batch:
         progress = BatchProgress(
             len(self.found), done=tally.done, failed=tally.failed.total(), watched=self.watch is not None
         )
-        first = tally.done  # the tally of a job counts on
         hint = faster_here(engine, settings.values.get("weights")) if engine is not None else None
         if self.watch is not None:
             self.watch.progress = progress
         with progress.shown(self.progress, bars, single=self.watch is not None and self.watch.long_files):
-            for place, result in enumerate(results, first):
+            for place, result in zip(places, results, strict=True):
                 self._report(result)
                 record = result.as_dict(self._stamp(place, settings))
-                if self.report is not None:
+                if self.report is not None and not tally.again:
                     tell_report(self.report, result, record)  # before the record, or a kill could lose its strip
                 self.target.append(record, result.seconds)
                 progress.advance(result.path, views=result.views, failed=result.error is not None)

@@ -16,6 +16,7 @@ from videomae_cli.cli.inputs import find_inputs, pick_resize, sampling_spec
 from videomae_cli.cli.loading import load_classifier
 from videomae_cli.cli.planning import Plan, say_plan
 from videomae_cli.cli.reporting import FRAMES, open_report
+from videomae_cli.cli.retrying import Retry, retried
 from videomae_cli.cli.targets import open_target
 from videomae_cli.engines import check_engine
 from videomae_cli.jobs import Shard
@@ -40,6 +41,7 @@ def classify(
     output: options.OutputOrFolder = None,
     report: options.Report = None,
     resume: options.Resume = False,
+    retry_errors: options.RetryErrors = None,
     overwrite: options.Overwrite = False,
     recursive: options.Recursive = True,
     include: options.Include = None,
@@ -98,6 +100,7 @@ def classify(
         pixels=pixels,
     )
     check_progress(progress)
+    retry = Retry(retry_errors, resume=resume)
     check_engine(engine, dtype, compiled)
     part = Shard.parse(shard) if shard is not None else None
     inputs = find_inputs(paths, recursive=recursive, include=include, exclude=exclude, shard=part, addresses=True)
@@ -133,14 +136,14 @@ def classify(
             dry_run=dry_run,
             progress=progress,
             debug=debug,
-            unfit={"--report": report is not None},
+            unfit={"--report": report is not None, "--retry-errors": retry_errors is not None},
         ).run()
         return
-    target = open_target(chosen, file, resume=resume, overwrite=overwrite)
+    target = open_target(chosen, file, resume=resume, overwrite=overwrite, retry=retry)
     decoder = Decoder(timeout=timeout or None, workers=workers or auto_workers(len(found)), debug=debug)
     if dry_run:
         with decoder:
-            say_plan(found, lambda: _plan(spec, request, everything, decoder), file)
+            say_plan(found, lambda: _plan(spec, request, everything, decoder), file, retried(target, retry))
         return
     page = open_report(report, file, "classify", paths, found, overwrite=overwrite, resume=resume)
     # The outputs first: one that can't be written is told before a model is loaded.
@@ -156,11 +159,11 @@ def classify(
         classifier = watch.over(classifier)
         batch.run(
             settings_of("classify", classifier, spec),
-            lambda left, views: classifier(
+            lambda left, starts: classifier(
                 left,
                 sampling=spec,
                 decoder=decoder,
-                offset=views,
+                starts=starts,
                 eager=not target.resumable,
                 thumbnails=FRAMES if writer is not None else 0,
             ),

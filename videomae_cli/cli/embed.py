@@ -15,6 +15,7 @@ from videomae_cli.cli.clustered import ClusterCommand, ClusterOptions
 from videomae_cli.cli.inputs import find_inputs, pick_resize, sampling_spec
 from videomae_cli.cli.loading import load_embedder
 from videomae_cli.cli.planning import Plan, say_plan
+from videomae_cli.cli.retrying import Retry, retried
 from videomae_cli.cli.targets import open_vector_target
 from videomae_cli.engines import check_engine
 from videomae_cli.errors import OptionError
@@ -57,6 +58,7 @@ def embed(
     storage: Annotated[str, typer.Option(help="How numbers are stored.", metavar="float32|float16")] = "float32",
     format: Format = None,
     resume: options.Resume = False,
+    retry_errors: options.RetryErrors = None,
     overwrite: options.Overwrite = False,
     recursive: options.Recursive = True,
     include: options.Include = None,
@@ -97,6 +99,7 @@ def embed(
     """
     console.configure(debug=debug, quiet=quiet)
     check_progress(progress)
+    retry = Retry(retry_errors, resume=resume)
     check_engine(engine, dtype, compiled)
     on = ClusterOptions(
         kind=cluster, address=address, num_workers=num_workers, gpus_per_worker=gpus_per_worker, shard_files=shard_files
@@ -152,13 +155,14 @@ def embed(
             dry_run=dry_run,
             progress=progress,
             debug=debug,
+            unfit={"--retry-errors": retry_errors is not None},
         ).run()
         return
-    target = open_vector_target(format, output, resume=resume, overwrite=overwrite)
+    target = open_vector_target(format, output, resume=resume, overwrite=overwrite, retry=retry)
     decoder = Decoder(timeout=timeout or None, workers=workers or auto_workers(len(found)), debug=debug)
     if dry_run:
         with decoder:
-            say_plan(found, lambda: _plan(spec, request, everything, decoder), Path(output))
+            say_plan(found, lambda: _plan(spec, request, everything, decoder), Path(output), retried(target, retry))
         return
     # The output first: one that can't be written is told before a model is loaded.
     with target, decoder:
@@ -171,7 +175,7 @@ def embed(
         embedder = watch.over(embedder)
         Batch(found, target, "embedded", part, progress, ok_on_errors, layout, watch).run(
             settings,
-            lambda left, views: embedder(left, sampling=spec, decoder=decoder, offset=views),
+            lambda left, starts: embedder(left, sampling=spec, decoder=decoder, starts=starts),
             engine=embedder.engine,
         )
 

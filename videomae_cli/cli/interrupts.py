@@ -1,12 +1,14 @@
-"""SIGTERM as an exception, beside Ctrl-C's: a scheduler's way to end a job loses no work either."""
+"""What breaks off a job whatever it waits for: SIGTERM as an exception, beside Ctrl-C's, and what is found wrong meanwhile."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from videomae_cli.errors import VideoMAEError
 
 
 class Terminated(KeyboardInterrupt):
@@ -28,3 +30,40 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def looked_after(check: Callable[[], None], *, seconds: float) -> Iterator[None]:
+    """Call `check` now and then while the block runs; what it raises is raised by the block, whatever that waits for.
+
+    To be used within `terminable`, whose signal wakes the main thread; in other threads nothing is checked.
+    """
+    main, ended = threading.main_thread(), threading.Event()
+    if threading.current_thread() is not main or main.ident is None:
+        yield
+        return
+    found: list[VideoMAEError] = []
+
+    def look() -> None:
+        while not found and not ended.wait(seconds):
+            try:
+                check()
+            except VideoMAEError as error:
+                found.append(error)
+                if hasattr(signal, "pthread_kill"):
+                    signal.pthread_kill(main.ident or 0, signal.SIGTERM)
+                else:  # Windows, where a wait ends first
+                    signal.raise_signal(signal.SIGTERM)
+
+    thread = threading.Thread(target=look, name="looking after the job", daemon=True)
+    thread.start()
+    try:
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+    except Terminated:
+        if not found:
+            raise
+        raise found[0] from None

@@ -164,6 +164,14 @@ Workers = Annotated[
     ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an output that an earlier run did not complete.")]
+RetryErrors = Annotated[
+    str | None,
+    typer.Option(
+        "--retry-errors",
+        help="With --resume: do files again that failed in this way, also of a complete output; all: every failure.",
+        metavar="KIND,...|all",
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an output, or what an earlier run kept of one, by a new one.")
 ]

@@ -27,8 +27,13 @@ class Plan:
     run: Callable[[Sequence[FoundVideo]], Iterable[Result]]
 
 
-def say_plan(found: Sequence[FoundVideo], ready: Callable[[], Plan], output: Path | None) -> None:
-    """Print files, clips, model and time. A few files spread over the list are really gone through for it."""
+def say_plan(
+    found: Sequence[FoundVideo],
+    ready: Callable[[], Plan],
+    output: Path | None,
+    again: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Print files, clips, model and time; and `again`, lines on what is done again. A few files spread over the list are really gone through for it."""
     good = [video for video in found if video.error is None]
     bad = Counter(video.error.kind for video in found if video.error)
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(bad.items()))
@@ -37,7 +42,7 @@ def say_plan(found: Sequence[FoundVideo], ready: Callable[[], Plan], output: Pat
         lines += _tried(good, ready())
     if output is not None:
         lines.append(("output", f"{output}" + (", which is there already" if filesystem.is_there(output) else "")))
-    for name, text in lines:
+    for name, text in [*lines, *again]:
         streams.put(f"{name:<8}{text}")
 
 

@@ -6,7 +6,8 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -72,8 +73,8 @@ class FileTarget:
     console: Console | None = None
     resumable = True
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, job: Job, retry: Container[Record] = ()) -> None:
+        self._job, self._retry = job, retry
 
     def __enter__(self) -> FileTarget:
         self._job.__enter__()
@@ -92,13 +93,25 @@ class FileTarget:
         shard: str | None = None,
         vectors: VectorLayout | None = None,
     ) -> Tally:
-        return self._job.begin(settings, names, shard=shard, vectors=vectors)
+        return self._job.begin(settings, names, shard=shard, vectors=vectors, counts=self._counts)
 
     def append(self, record: Record, seconds: float | None = None) -> None:
         self._job.append(record)
 
     def finish(self) -> None:
         self._job.finish()
+
+    def check_kept(self) -> None:
+        """Raise OutputError where the folder with the results so far was removed or renamed."""
+        self._job.check_kept(at_once=True)
+
+    def failures(self) -> Counter[str]:
+        """How many failures of an earlier run are to be done again, by kind, before it has begun."""
+        return self._job.failures(self._retry)
+
+    def _counts(self, record: Record) -> bool:
+        """Whether the record of an earlier run stays."""
+        return record not in self._retry
 
     def records(self) -> Iterator[Record]:
         """Those of earlier runs, once it has begun."""
@@ -135,8 +148,17 @@ class FolderTarget(FileTarget):
     ending: of the files; instead: of the videos' own, where that tells them apart.
     """
 
-    def __init__(self, folder: Path, ending: str, *, instead: bool, resume: bool, overwrite: bool) -> None:
-        super().__init__(Job(folder / INDEX, format="jsonl", resume=resume, overwrite=overwrite))
+    def __init__(
+        self,
+        folder: Path,
+        ending: str,
+        *,
+        instead: bool,
+        resume: bool,
+        overwrite: bool,
+        retry: Container[Record] = (),
+    ) -> None:
+        super().__init__(Job(folder / INDEX, format="jsonl", resume=resume, overwrite=overwrite), retry)
         self._folder, self._ending, self._instead, self._overwrite = folder, ending, instead, overwrite
         self._names: dict[str, str] = {}
         self._made = False
@@ -175,7 +197,7 @@ class FolderTarget(FileTarget):
         if self._overwrite:
             replaced = Replaced(self._job.folder, self._folder, self._ending)
             replaced.keep(file_of(record) for record in self._job.earlier_records())
-        tally = self._job.begin(settings, names, shard=shard, counts=self._has_its_file)
+        tally = self._job.begin(settings, names, shard=shard, counts=self._counts)
         if self._job.fresh and not self._overwrite:
             there = next((name for name in self._names.values() if filesystem.is_named(self._folder / name)), None)
             if there is not None:
@@ -186,9 +208,12 @@ class FolderTarget(FileTarget):
         self._job.check_kept()
         content = self.content(record)
         name = None
-        if content is not None:
+        file = self._folder / self._names[path_of(record)]
+        if content is None:
+            with contextlib.suppress(OSError):
+                file.unlink()  # of a record that this one replaces
+        else:
             name = self._names[path_of(record)]
-            file = self._folder / name
             try:
                 file.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -201,8 +226,10 @@ class FolderTarget(FileTarget):
         self._job.finish()
         Replaced(self._job.folder, self._folder, self._ending).remove_but(set(self._names.values()))
 
-    def _has_its_file(self, record: Record) -> bool:
-        """Whether the file of an earlier record is there, under the name that it has in this run."""
+    def _counts(self, record: Record) -> bool:
+        """Whether it stays: its file is there, under the name that it has in this run."""
+        if not super()._counts(record):
+            return False
         name = file_of(record)
         if name is None:
             return True
@@ -212,8 +239,8 @@ class FolderTarget(FileTarget):
 class ArrayFolderTarget(FolderTarget):
     """An .npy a video: (D,) where it has one vector, else (rows, D)."""
 
-    def __init__(self, folder: Path, *, resume: bool, overwrite: bool) -> None:
-        super().__init__(folder, ".npy", instead=False, resume=resume, overwrite=overwrite)
+    def __init__(self, folder: Path, *, resume: bool, overwrite: bool, retry: Container[Record] = ()) -> None:
+        super().__init__(folder, ".npy", instead=False, resume=resume, overwrite=overwrite, retry=retry)
 
     def content(self, record: Record) -> bytes | None:
         import numpy as np
@@ -292,13 +319,15 @@ class StreamTarget:
         return streams.written(self._output or "to standard output")
 
 
-def open_target(format: str, output: Path | None, *, resume: bool, overwrite: bool) -> Target:
+def open_target(
+    format: str, output: Path | None, *, resume: bool, overwrite: bool, retry: Container[Record] = ()
+) -> Target:
     """The target for `--output` and what goes with it. Raises OptionError where they don't fit together."""
     if output is None or is_special(output):
         if resume:
             raise OptionError("--resume needs an output that is a file: give it with --output")
         return StreamTarget(format, output)
-    return FileTarget(Job(output, format=format, resume=resume, overwrite=overwrite))
+    return FileTarget(Job(output, format=format, resume=resume, overwrite=overwrite), retry)
 
 
 def standard_output(format: str) -> BinaryIO:
@@ -331,14 +360,16 @@ def single_output(format: str, output: Path | None, *, overwrite: bool, source: 
         yield sink
 
 
-def open_vector_target(format: str | None, output: str, *, resume: bool, overwrite: bool) -> Target:
+def open_vector_target(
+    format: str | None, output: str, *, resume: bool, overwrite: bool, retry: Container[Record] = ()
+) -> FileTarget:
     """The target for embeddings: a folder where `output` ends in a slash or is one, else a file."""
     path = Path(output)
     if output.endswith(("/", os.sep)) or filesystem.is_folder(path):
         if format is not None:
             raise OptionError(f"a folder holds .npy files: leave out --format, or name a file in {output}")
-        return ArrayFolderTarget(path, resume=resume, overwrite=overwrite)
+        return ArrayFolderTarget(path, resume=resume, overwrite=overwrite, retry=retry)
     if is_special(path):
         raise OptionError("embeddings need a file or a folder to be written to")
     chosen = pick_vector_format(format, path)
-    return FileTarget(Job(path, format=chosen, resume=resume, overwrite=overwrite))
+    return FileTarget(Job(path, format=chosen, resume=resume, overwrite=overwrite), retry)

@@ -16,6 +16,7 @@ from videomae_cli.cli.finding import check_search, show_found
 from videomae_cli.cli.inputs import find_inputs, pick_resize
 from videomae_cli.cli.loading import load_classifier
 from videomae_cli.cli.reporting import FRAMES, open_report
+from videomae_cli.cli.retrying import Retry
 from videomae_cli.cli.timeline_targets import open_timeline_target, pick_format
 from videomae_cli.engines import check_engine
 from videomae_cli.errors import OptionError
@@ -108,6 +109,7 @@ def timeline(
     ] = None,
     report: options.Report = None,
     resume: options.Resume = False,
+    retry_errors: options.RetryErrors = None,
     overwrite: options.Overwrite = False,
     recursive: options.Recursive = True,
     include: options.Include = None,
@@ -148,6 +150,7 @@ def timeline(
     )
     shape = SamplingSpec(pixels=pixels).resolved_pixels
     check_progress(progress)
+    retry = Retry(retry_errors, resume=resume)
     check_engine(engine, dtype, compiled)
     request = ClassifierRequest(
         name=model,
@@ -175,6 +178,7 @@ def timeline(
             "--end": end,
             "--shard": shard,
             "--report": report,
+            "--resume": resume or None,
             "--pixels": pixels,
         }
         _live(paths, camera, request, spec, rules, format, timeout, refused, debug)
@@ -192,7 +196,7 @@ def timeline(
             maker = _ready(request, spec, rules, everything, decoder, shape)
             show_found(search, maker, found, decoder, watch, progress=progress, ok_on_errors=ok_on_errors)
         return
-    target = open_timeline_target(chosen, output, resume=resume, overwrite=overwrite, videos=len(found))
+    target = open_timeline_target(chosen, output, resume=resume, overwrite=overwrite, videos=len(found), retry=retry)
     written = Path(output) if output is not None else None
     page = open_report(report, written, "timeline", paths, found, overwrite=overwrite, resume=resume)
     # The outputs first: one that can't be written is told before a model is loaded.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -53,7 +53,15 @@ def is_folder(output: str) -> bool:
     return output.endswith(("/", os.sep)) or filesystem.is_folder(output)
 
 
-def open_timeline_target(format: str, output: str | None, *, resume: bool, overwrite: bool, videos: int) -> Target:
+def open_timeline_target(
+    format: str,
+    output: str | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    videos: int,
+    retry: Container[Record] = (),
+) -> Target:
     """The target for `--output` and what goes with it. Raises OptionError where they don't fit together."""
     path = Path(output) if output is not None else None
     if format in _TABLES:
@@ -63,9 +71,9 @@ def open_timeline_target(format: str, output: str | None, *, resume: bool, overw
             if resume:
                 raise OptionError("--resume needs an output that is a file: give it with --output")
             return StreamTarget(_TABLES[format], path)
-        return FileTarget(Job(path, format=_TABLES[format], resume=resume, overwrite=overwrite))
+        return FileTarget(Job(path, format=_TABLES[format], resume=resume, overwrite=overwrite), retry)
     if output is not None and path is not None and is_folder(output):
-        return DocumentFolderTarget(path, format, resume=resume, overwrite=overwrite)
+        return DocumentFolderTarget(path, format, resume=resume, overwrite=overwrite, retry=retry)
     if videos > 1:
         raise OptionError(f"{format} is of one video: for several give a folder, such as -o {format}/")
     if resume:
@@ -158,8 +166,10 @@ class DocumentTarget:
 class DocumentFolderTarget(FolderTarget):
     """A document a video: clip.srt, or clip.mp4.srt where another video would have the same."""
 
-    def __init__(self, folder: Path, format: str, *, resume: bool, overwrite: bool) -> None:
-        super().__init__(folder, _ENDINGS[format], instead=True, resume=resume, overwrite=overwrite)
+    def __init__(
+        self, folder: Path, format: str, *, resume: bool, overwrite: bool, retry: Container[Record] = ()
+    ) -> None:
+        super().__init__(folder, _ENDINGS[format], instead=True, resume=resume, overwrite=overwrite, retry=retry)
         self._format = format
 
     def content(self, record: Record) -> bytes | None:

@@ -5,15 +5,33 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videomae_cli import filesystem
 from videomae_cli.cli import console
 from videomae_cli.cli.estimator import Estimator
+from videomae_cli.errors import ModelNotFoundError
 from videomae_cli.hub import DownloadListener, ResolvedSource, resolve
+from videomae_cli.video.content import HEAD_BYTES, Content, content_of
 from videomae_cli.visible import visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
+
+
+# A number of bytes at the beginning of a file of weights may look like the beginning of a video.
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+
+
+def look_into(file: Path) -> Content | None:
+    """What kind of video or sound a file is; None for anything else."""
+    try:
+        with file.open("rb") as stream:
+            content = content_of(stream.read(HEAD_BYTES))
+    except OSError:
+        return None  # whoever loads it says what is wrong
+    return content if content is not None and content.family in ("video", "sound") else None
 
 
 @contextmanager
@@ -30,7 +48,12 @@ def bring(name: str, revision: str | None) -> ResolvedSource:
     Raises ModelNotFoundError or DownloadError.
     """
     with shown() as listener:
-        return resolve(name, revision=revision, listener=listener)
+        source = resolve(name, revision=revision, listener=listener)
+    if filesystem.is_file(source.path) and source.path.suffix not in WEIGHTS and (content := look_into(source.path)):
+        raise ModelNotFoundError(
+            f"{name!r} is {content.words}, not a model: give a checkpoint or a model's name, and videos without an option"
+        )
+    return source
 
 
 class _Shown(DownloadListener):

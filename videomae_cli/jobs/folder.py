@@ -18,8 +18,9 @@ from filelock import FileLock, Timeout
 from videomae_cli.errors import OutputError
 
 HEADER, RECORDS, VECTORS, LOCK, REPLACED = "job.json", "records.jsonl", "vectors.bin", "lock", "replaced.json"
+AGAIN, AGAIN_VECTORS = "again.jsonl", "again.bin"
 # The spool of a report; and hidden files that a kill left.
-_OWN = frozenset({HEADER, RECORDS, VECTORS, LOCK, REPLACED, "report.jsonl"})
+_OWN = frozenset({HEADER, RECORDS, VECTORS, AGAIN, AGAIN_VECTORS, LOCK, REPLACED, "report.jsonl"})
 _TEMPORARY = re.compile(r"\..*\.part", re.DOTALL)
 # Of a job on a cluster (`cluster.output`), which keeps other things in a folder of the same name.
 CLUSTER_HEADER = "_job.json"

@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -15,13 +15,15 @@ from typing import Any, BinaryIO
 from videomae_cli import filesystem
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.filenames import partial_folder
-from videomae_cli.jobs.folder import HEADER, RECORDS, JobFolder
+from videomae_cli.jobs.again import Replacements
+from videomae_cli.jobs.folder import AGAIN, HEADER, RECORDS, JobFolder
 from videomae_cli.jobs.journal import Journal
 from videomae_cli.jobs.settings import Settings
 from videomae_cli.results import Record, path_of
 from videomae_cli.writers import (
     VectorLayout,
     Writer,
+    holds_vectors,
     linked,
     make_vector_writer,
     make_writer,
@@ -31,17 +33,22 @@ from videomae_cli.writers import (
     whole_file,
 )
 
-# 2: lines of the journal have checksums.
-LAYOUT_VERSION = 2
+# 2: lines of the journal have checksums. 3: records that are done again stand in a file of their own.
+LAYOUT_VERSION = 3
 LOOK_SECONDS = 1.0
 
 
 @dataclass
 class Tally:
-    """How many files a job has behind it, with how many views and vectors, and how many failed, by kind. damaged: how many
-    more were kept but don't count: a line that changed on the disk, or a file that was removed, and all that came after it."""
+    """How many files a job has behind it, with how many views and vectors, and how many failed, by kind.
+
+    again: places in the list, below those that are left, of files that are to be done again, each with the views that are
+    before it, or None where it had none itself; views: of all below those that are left. damaged: how many more results were
+    kept but don't count: a line that changed on the disk, and all that came after it.
+    """
 
     done: int = 0
+    again: dict[int, int | None] = field(default_factory=dict)
     damaged: int = 0
     views: int = 0
     rows: int = 0
@@ -50,11 +57,28 @@ class Tally:
     def count(self, record: Record) -> None:
         """Add one record."""
         self.done += 1
-        self.views += len(record.get("frames") or ()) * (record.get("crops") or 1)
+        self.views += _views(record)
         self.rows += len(record.get("rows") or ())
         error = record.get("error")
         if error:
             self.failed[str(error.get("kind")) if isinstance(error, dict) else "error"] += 1
+
+    def count_again(self, place: int, record: Record) -> None:
+        """Add one that is to be done again."""
+        views = _views(record)
+        self.again[place] = self.views if views else None
+        self.views += views
+
+    def left(self, total: int) -> list[int]:
+        """The places that are to be done, in the order in which a job wants their records."""
+        return [*self.again, *range(self.done + len(self.again), total)]
+
+    def starts(self, total: int) -> list[int | None]:
+        """For each place in `left`, how many views of the job are before it; None: it follows the one before. In the end, how
+        many there are of all files that an earlier run has been through."""
+        tail = total - self.done - len(self.again)
+        whole = self.views if any(start is not None for start in self.again.values()) else 0
+        return [*self.again.values(), *[self.views, *[None] * (tail - 1)][:tail], whole]
 
 
 class Job:
@@ -75,6 +99,10 @@ class Job:
         self._header = self.folder / HEADER
         self._layout: VectorLayout | None = None
         self._journal = Journal(self.folder / RECORDS)
+        self._new = Replacements(self.folder / AGAIN, None)
+        # Whether the records that are kept are those of the output, which is replaced when all is done.
+        self._reopened = False
+        self._again_left = 0
         self.tally = Tally()
         self.complete = False
         self.fresh = False
@@ -113,10 +141,11 @@ class Job:
         vectors: VectorLayout | None = None,
         counts: Callable[[Record], bool] = lambda record: True,
     ) -> Tally:
-        """Start, or find out what an earlier run has done: names[:tally.done] need not be done again.
+        """Start, or find out what an earlier run has done: `Tally.left` says which of the names are still to be done.
 
         vectors: of the records, where they have some; counts: whether a record of an earlier run still does (a file that
-        belongs to it may have been removed): from the first that doesn't, all is done again.
+        belongs to it may have been removed): one that doesn't is done again, and the others stay as they are. Records are
+        wanted in the order of `Tally.left`.
 
         Raises OutputError where that run had other settings or another list of files.
         """
@@ -125,13 +154,16 @@ class Job:
         with self._reported():
             earlier = self._kept_in.header() if self._resume and filesystem.is_there(self._header) else None
             self._journal = Journal(self.folder / RECORDS, vectors, checked=_has_checksums(earlier))
-
-            def same_job(record: Record) -> bool:
-                return record.get("fingerprint") == settings.fingerprint and counts(record)
-
+            self._new = Replacements(self.folder / AGAIN, vectors)
             if self._resume and filesystem.is_there(self._header):
                 self._compare(earlier, header, settings)
-                self._recover(names, same_job)
+                self._new.recover()
+                self._new.journal.create()  # a folder of an earlier version has none
+                if earlier is not None and earlier.get("reopened"):
+                    self._reopened = True
+                    self._check_complete(settings, names, shard, counts)
+                else:
+                    self._recover(names, settings, counts)
             elif self._resume and not filesystem.is_there(self._target) and self._journal.lines():
                 # The header is lost, but each record says what it was made with.
                 first = self._journal.first()
@@ -140,22 +172,53 @@ class Job:
                         f"can't go on: {self.folder} holds no {HEADER}, and no results with these settings; "
                         "--overwrite starts again"
                     )
-                self._recover(names, same_job)
+                self._new.recover()
+                self._recover(names, settings, counts)
                 self._write_header(header)
             elif self._resume and filesystem.is_there(self._target):
                 self._check_complete(settings, names, shard, counts)
-                if not self.complete:
-                    self._reopen(header)
+                if self.tally.again:
+                    self._reopened = True
+                    self._kept_in.clear()
+                    self._write_header({**header, "reopened": True})
+                else:
+                    self.complete = True
             else:
                 self.fresh = True
                 self._kept_in.clear()
                 self._write_header(header)
+        self._again_left = len(self.tally.again)
         return self.tally
 
-    def _recover(self, names: Sequence[str], counts: Callable[[Record], bool]) -> None:
-        for record in self._journal.recover(names, counts=counts):
-            self.tally.count(record)
-        self.tally.damaged = self._journal.damaged
+    def _recover(self, names: Sequence[str], settings: Settings, counts: Callable[[Record], bool]) -> None:
+        ours = self._journal.recover(names, counts=lambda record: record.get("fingerprint") == settings.fingerprint)
+        for place, record in enumerate(ours):
+            self._count(place, record, counts)
+        self.tally.damaged = self._journal.damaged + self._new.journal.damaged
+
+    def _count(self, place: int, record: Record, counts: Callable[[Record], bool]) -> None:
+        now = self._new.of(record)
+        if counts(now):
+            self.tally.count(now)
+        else:
+            self.tally.count_again(place, now)
+
+    def failures(self, asked: Container[Record]) -> Counter[str]:
+        """How many of the failures that are kept, complete or not, are asked for, by kind. Changes nothing."""
+        found: dict[int, str | None] = {}
+        header = self._kept_in.header() if filesystem.is_there(self._header) else {}
+        sources = [Journal(self.folder / AGAIN, checked=False).records()]
+        if header and not header.get("reopened"):
+            sources.insert(0, Journal(self.folder / RECORDS, checked=False).records())
+        elif holds_vectors(self._target):
+            sources.insert(0, read_vector_records(self._target, vectors=False))
+        else:
+            sources.insert(0, read_records(self._target, self.format))
+        for source in sources:
+            with contextlib.suppress(OSError, OutputError):
+                for record in source:
+                    found[record["index"]] = record["error"]["kind"] if record in asked else None
+        return Counter(kind for kind in found.values() if kind is not None)
 
     def earlier_records(self) -> Iterator[Record]:
         """What an earlier job with this output has made, whatever its settings: the complete one, then what was kept of one
@@ -168,13 +231,25 @@ class Job:
 
     def records(self) -> Iterator[Record]:
         """Those of earlier runs, once it has begun."""
-        return read_records(self._target, self.format) if self.complete else self._journal.records()
+        return map(self._new.of, self._earlier()) if not self.complete else self._earlier()
+
+    def _earlier(self) -> Iterator[Record]:
+        """The records that earlier runs kept, before any was done again."""
+        if not self.complete and not self._reopened:
+            return self._journal.records()
+        if self._layout is not None:
+            return read_vector_records(self._target)
+        return read_records(self._target, self.format)
 
     def append(self, record: Record) -> None:
-        """Keep one more record, of the file that comes next in the list."""
+        """Keep one more record, of the file that comes next in `Tally.left`."""
         self.check_kept()
         with self._reported():
-            self._journal.append(record)
+            if self._again_left:
+                self._new.append(record)
+                self._again_left -= 1
+            else:
+                self._journal.append(record)
         self.tally.count(record)
 
     def check_kept(self, *, at_once: bool = False) -> None:
@@ -192,7 +267,7 @@ class Job:
     @property
     def is_kept(self) -> bool:
         """Whether the results so far are where a later run looks for them."""
-        return filesystem.is_there(self._header) and self._journal.is_there
+        return filesystem.is_there(self._header) and self._journal.is_there and self._new.journal.is_there
 
     def finish(self) -> None:
         """Write the output, whole, and remove what was kept."""
@@ -200,11 +275,11 @@ class Job:
             return
         self.check_kept(at_once=True)
         with self._reported():
-            self._journal.sync()
+            self._sync()
         try:
             with whole_file(self._target, scratch=self.folder) as sink:
                 writer = self._writer(sink)
-                for record in self._journal.records():
+                for record in self.records():
                     writer.write(record)
                 writer.finish()
         except OutputError as error:
@@ -215,12 +290,17 @@ class Job:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with contextlib.suppress(OSError):
-            self._journal.sync()
+            self._sync()
         self._journal.close()
+        self._new.journal.close()
         started_in_vain = self.tally.done == 0 and (self.fresh or not filesystem.is_there(self._header))
         if started_in_vain and not self.fresh and self._journal.lines():
             started_in_vain = False  # results without a header: not ours to throw away
         self._kept_in.leave(remove=self.complete or started_in_vain)
+
+    def _sync(self) -> None:
+        self._journal.sync()
+        self._new.journal.sync()
 
     def _writer(self, sink: BinaryIO) -> Writer:
         if self._layout is not None:
@@ -246,37 +326,30 @@ class Job:
     def _check_complete(
         self, settings: Settings, names: Sequence[str], shard: str | None, counts: Callable[[Record], bool]
     ) -> None:
-        """Count the records of a complete output, up to the first that doesn't count any more."""
-        place, whole = 0, True
+        """Count the records of a complete output."""
+        if not filesystem.is_there(self._target):
+            raise OutputError(
+                f"{self.output} is gone, of which {self.folder} completes a part: --overwrite starts again"
+            )
         stored = read_records(self._target, self.format)
         if self._layout is not None:
             stored = read_vector_records(self._target, vectors=False)
-        for record in stored:
+        for place, record in enumerate(stored):
             if place >= len(names) or path_of(record) != names[place]:
                 raise OutputError(f"{self.output} is complete, but for another list of files: --overwrite starts again")
-            if record.get("fingerprint") != settings.fingerprint or record.get("shard") != shard:
+            same = record.get("fingerprint") == settings.fingerprint and record.get("shard") == shard
+            # A failure that is done again takes nothing from the settings that it had.
+            if not same and (record.get("error") is None or counts(self._new.of(record))):
                 differing = "; ".join(settings.differences_from_record(record, shard))
                 raise OutputError(f"{self.output} was made with other settings ({differing}): --overwrite starts again")
-            whole = whole and counts(record)
-            if whole:
-                self.tally.count(record)
-            place += 1
-        if place < len(names):
+            self._count(place, record, counts)
+        if self.tally.done + len(self.tally.again) < len(names):
             raise OutputError(f"{self.output} is complete, but for a shorter list of files: --overwrite starts again")
-        self.complete = whole
-
-    def _reopen(self, header: dict[str, Any]) -> None:
-        """Keep the records of a complete output that still count, for the rest to be done again."""
-        self._kept_in.clear()
-        self._write_header(header)
-        for place, record in enumerate(read_records(self._target, self.format)):
-            if place == self.tally.done:
-                break
-            self._journal.append(record)
 
     def _write_header(self, header: dict[str, Any]) -> None:
         # The records first: a header says that there is something to go on from.
         self._journal.create()
+        self._new.journal.create()
         with whole_file(self._header) as sink:
             sink.write(json.dumps(header, indent=2).encode())
         sync_folder(self.folder.parent)
@@ -296,3 +369,7 @@ class Job:
 
 def _has_checksums(header: dict[str, Any] | None) -> bool:
     return header is None or header.get("layout_version") != 1
+
+
+def _views(record: Record) -> int:
+    return len(record.get("frames") or ()) * (record.get("crops") or 1)

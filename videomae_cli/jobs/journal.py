@@ -35,33 +35,35 @@ class Journal:
     """The records of a job so far, in order. For one process at a time.
 
     vectors: what the vectors of its records have in common, where they have some; checked: whether lines without a
-    checksum are damaged.
+    checksum are damaged. end: bytes that are good of the two files, so far.
     """
 
     def __init__(self, file: Path, vectors: VectorLayout | None = None, *, checked: bool = True) -> None:
-        self._file, self._layout, self._checked = file, vectors, checked
+        self.file, self._layout, self._checked = file, vectors, checked
         self.damaged = 0
-        self._vector_file = file.with_name("vectors.bin")
+        self.end = (0, 0)
+        self._vector_file = file.with_name("vectors.bin" if file.stem == "records" else f"{file.stem}.bin")
         self._stream: BinaryIO | None = None
         self._vector_stream: BinaryIO | None = None
         self._synced = 0.0
 
     def create(self) -> None:
         """Begin with nothing."""
-        self._file.touch()
+        self.file.touch()
         if self._layout is not None:
             self._vector_file.touch()
 
     def recover(
-        self, names: Sequence[str], *, counts: Callable[[Record], bool] = lambda record: True
+        self, names: Sequence[str] | None, *, counts: Callable[[Record], bool] = lambda record: True
     ) -> Iterator[Record]:
         """The whole records so far; what follows the last of them is cut off, and `damaged` says how many lines that were.
 
-        names: the list of the job; counts: whether a record still does: its file may have been removed. Raises OutputError where a record is of another file than the list has at its place.
+        names: the list of the job, None where records are in no order; counts: whether a record is of this job. Raises
+        OutputError where a record is of another file than the list has at its place.
         """
         good = done = 0
         good_vectors = 0
-        with self._file.open("rb") as stream, self._vectors_to_read() as vectors:
+        with self.file.open("rb") as stream, self._vectors_to_read() as vectors:
             for line in stream:
                 record = _parse(line, self._checked)
                 whole = record is not None and (vectors is None or self._take(record, vectors)) and counts(record)
@@ -70,7 +72,7 @@ class Journal:
                     self.damaged = sum(1 for _ in stream) + (record is not None or line.endswith(b"\n"))
                     break
                 path = path_of(record)
-                if done >= len(names) or names[done] != path:
+                if names is not None and (done >= len(names) or names[done] != path):
                     now = repr(names[done]) if done < len(names) else "nothing"
                     raise OutputError(
                         f"the list of files has changed: number {done + 1} was {path!r} and is {now} now; "
@@ -79,8 +81,9 @@ class Journal:
                 good += len(line)
                 good_vectors += record["vectors"].nbytes if record.get("vectors") is not None else 0
                 done += 1
+                self.end = good, good_vectors
                 yield record
-        _cut(self._file, good)
+        _cut(self.file, good)
         if self._layout is not None:
             _cut(self._vector_file, good_vectors)
 
@@ -88,13 +91,16 @@ class Journal:
         """Add one. Raises OSError: a full disk, say."""
         if self._stream is None:
             # Unbuffered: what an error leaves unwritten must not be tried again when the file is closed.
-            self._stream = self._file.open("ab", buffering=0)
+            self._stream = self.file.open("ab", buffering=0)
             self._vector_stream = self._vector_file.open("ab", buffering=0) if self._layout else None
+        data = b""
         if self._vector_stream is not None:
-            data = b"" if record["vectors"] is None else record["vectors"].tobytes()
+            data = record["vectors"].tobytes() if record["vectors"] is not None else b""
             _write(self._vector_stream, data)
             record = {**record, "vectors": None, "checksum": zlib.crc32(data)}
-        _write(self._stream, _line(record))
+        line = _line(record)
+        _write(self._stream, line)
+        self.end = self.end[0] + len(line), self.end[1] + len(data)
         if time.monotonic() - self._synced >= SYNC_SECONDS:
             self.sync()
 
@@ -105,13 +111,16 @@ class Journal:
                 os.fsync(stream.fileno())
         self._synced = time.monotonic()
 
-    def records(self) -> Iterator[Record]:
-        """All records, from the start."""
-        with self._file.open("rb") as stream, self._vectors_to_read() as vectors:
+    def records(self, begin: tuple[int, int] = (0, 0)) -> Iterator[Record]:
+        """All records, from the start or from where `end` was once."""
+        with self.file.open("rb") as stream, self._vectors_to_read() as vectors:
+            stream.seek(begin[0])
+            if vectors is not None:
+                vectors.seek(begin[1])
             for line in stream:
                 record = _parse(line, self._checked)
                 if record is None:
-                    raise OutputError(f"{self._file} was changed or damaged: --resume does what is lost again")
+                    raise OutputError(f"{self.file} was changed or damaged: --resume does what is lost again")
                 if vectors is not None and not self._take(record, vectors):
                     raise OutputError(f"{self._vector_file} was changed or damaged: --resume does what is lost again")
                 yield record
@@ -120,21 +129,21 @@ class Journal:
     def is_there(self) -> bool:
         """Whether what is being written is still where a later run looks for it."""
         if self._stream is None:
-            return self._file.exists()
+            return self.file.exists()
         try:
-            return os.path.samestat(os.fstat(self._stream.fileno()), self._file.stat())
+            return os.path.samestat(os.fstat(self._stream.fileno()), self.file.stat())
         except OSError:
             return False
 
     def first(self) -> Record | None:
         """The first record, without vectors; None where it is damaged. Raises OSError where there is no file."""
-        with self._file.open("rb") as stream:
+        with self.file.open("rb") as stream:
             return _parse(stream.readline(), self._checked)
 
     def lines(self) -> int:
         """How many lines there are, whole or not; 0 where there is no file."""
         try:
-            with self._file.open("rb") as stream:
+            with self.file.open("rb") as stream:
                 return sum(1 for _ in stream)
         except OSError:
             return 0
@@ -205,7 +214,13 @@ def _parse(line: bytes, checked: bool) -> Record | None:
 
 def _is_record(record: object) -> bool:
     """Whether it has what jobs go by. Raises ValueError for a path that is damaged."""
-    if not isinstance(record, dict) or not isinstance(record.get("path"), str) or "error" not in record:
+    if (
+        not isinstance(record, dict)
+        or not isinstance(record.get("path"), str)
+        or not isinstance(record.get("index"), int)
+    ):
+        return False
+    if "error" not in record:
         return False
     error = record["error"]
     if error is not None and not (isinstance(error, dict) and isinstance(error.get("kind"), str)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,6 +22,8 @@ from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo, P
 
 Views = npt.NDArray[np.uint8]
 Forward = Callable[[Views], torch.Tensor]
+# See `Batches`.
+Starts = Sequence[int | None]
 # A file with what became of it, and None each time that there is nothing more to have at once.
 Outcomes = Iterable[tuple[str, DecodedVideo | VideoMAEError] | None]
 
@@ -113,19 +115,22 @@ class Halving:
 class Batches:
     """Runs files through `forward`, (V, T, H, W, 3) uint8 -> (V, ...), `size` views at a time.
 
-    offset: views that were through before this run, of a job that goes on. The first batch is then filled up with
-    blanks, so that every view has the place in its batch that it would have had without the break: a batch of another
-    size rounds its sums differently, and the outputs are to be equal to the last bit.
+    starts: of a job that goes on, how many of its views are before each file's, or None where they follow the file before;
+    and one more, how many views an earlier run has been through. What lies between is filled up with blanks, so that every
+    view has the place in its batch that it would have had without the break: a batch of another size rounds its sums
+    differently, and the outputs are to be equal to the last bit.
 
     thumbnails: so many frames of each file are kept for people to look at.
     """
 
-    def __init__(self, forward: Forward, *, size: int, offset: int = 0, thumbnails: int = 0) -> None:
+    def __init__(self, forward: Forward, *, size: int, starts: Starts = (), thumbnails: int = 0) -> None:
         self._thumbnails = thumbnails
         self._forward = Halving(forward, size=size)
-        self._blanks = offset % size
-        self._next: list[tuple[Passed, Views]] = []
-        self._count = self._blanks
+        self._size = size
+        self._starts, self._through = iter(starts[:-1]), (starts[-1] if starts else None) or 0
+        # A part without a file is blank.
+        self._next: list[tuple[Passed | None, Views]] = []
+        self._count = self._position = 0
 
     def __call__(self, outcomes: Outcomes) -> Iterator[Passed]:
         """Each file with its outputs, in order, as soon as they are there. None among the outcomes: nothing more is
@@ -138,6 +143,7 @@ class Batches:
                     yield waiting.popleft()
                 continue
             path, outcome = item
+            start = next(self._starts, None)
             if isinstance(outcome, VideoMAEError):
                 waiting.append(Passed(path, error=outcome))
             else:
@@ -151,11 +157,36 @@ class Batches:
                     thumbnails=spread_thumbnails(outcome, self._thumbnails),
                 )
                 waiting.append(passed)
+                if start is not None:
+                    self._go_to(start, views)
                 self._add(passed, views)
             while waiting and waiting[0].through:
                 yield waiting.popleft()
+        self._fill(self._through)
         self._run()
         yield from waiting
+
+    def _go_to(self, start: int, views: Views) -> None:
+        """Leave the places before `start` free, which other files have."""
+        if start < self._position or self._forward.size != self._size:
+            return  # what is done again has other views now, or batches are smaller than they were
+        first = start - start % self._size
+        if self._position < first:
+            self._fill(first)
+            self._run()
+            self._position = first
+        self._blank(start - self._position, views)
+
+    def _fill(self, through: int) -> None:
+        """Make the batch that waits as long as it was, where the job has views for that."""
+        if self._next and self._forward.size == self._size:
+            self._blank(min(through - self._position, self._size - self._count), self._next[0][1])
+
+    def _blank(self, count: int, like: Views) -> None:
+        if count > 0:
+            self._next.append((None, np.zeros((count, *like.shape[1:]), np.uint8)))
+            self._count += count
+            self._position += count
 
     def _add(self, passed: Passed, views: Views) -> None:
         if self._next and self._next[0][1].shape[1:] != views.shape[1:]:
@@ -165,23 +196,22 @@ class Batches:
             part = views[first : first + self._forward.size - self._count]
             self._next.append((passed, part))
             self._count += len(part)
+            self._position += len(part)
             first += len(part)
             if self._count == self._forward.size:
                 self._run()
 
     def _run(self) -> None:
-        parts, blanks = self._next, self._blanks
-        self._next, self._count, self._blanks = [], 0, 0
+        parts, self._next, self._count = self._next, [], 0
         if not parts:
             return
         views = [part for _, part in parts]
-        if blanks:
-            views.insert(0, np.zeros((blanks, *views[0].shape[1:]), np.uint8))
         started = time.monotonic()
         output = self._forward(views[0] if len(views) == 1 else np.concatenate(views))
-        each = (time.monotonic() - started) / sum(len(part) for _, part in parts)
-        first = blanks
+        each = (time.monotonic() - started) / sum(len(part) for passed, part in parts if passed is not None)
+        first = 0
         for passed, part in parts:
             of_file = output if isinstance(output, VideoMAEError) else output[first : first + len(part)]
-            passed.take(of_file, len(part), each * len(part))
+            if passed is not None:
+                passed.take(of_file, len(part), each * len(part))
             first += len(part)

@@ -15,7 +15,7 @@ import torch
 from videomae_cli.engines import Engine, Logits, Network, TorchNetwork, engine_of
 from videomae_cli.errors import ModelOutputError, OptionError, VideoMAEError
 from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
-from videomae_cli.pipeline.batches import Batches, Outcomes, Passed, clip_request, decode_found
+from videomae_cli.pipeline.batches import Batches, Outcomes, Passed, Starts, clip_request, decode_found
 from videomae_cli.pipeline.devices import memory_reported
 from videomae_cli.results import Classification, Failure, Prediction, Source
 from videomae_cli.video import DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingSpec
@@ -50,23 +50,23 @@ class Classifier:
         *,
         sampling: SamplingSpec,
         decoder: Decoder,
-        offset: int = 0,
+        starts: Starts = (),
         eager: bool = False,
         thumbnails: int = 0,
     ) -> Iterator[Classification]:
         """One result a file, in order. What is wrong with a file is its result, never an exception.
 
-        offset: views that an earlier run of the same job has been through (`Batches`); eager: rather a batch that is
+        starts: of a job that goes on, where its views are in it (`Batches`); eager: rather a batch that is
         not full than a result that has to wait for the next file (its last bits then depend on the speed of decoding);
         thumbnails: so many frames of each file.
         """
         request = clip_request(self.preprocessor, sampling)
         outcomes = decode_found(found, request, decoder, ahead=2 * self.batch_size, eager=eager)
-        yield from self.results(outcomes, offset=offset, thumbnails=thumbnails)
+        yield from self.results(outcomes, starts=starts, thumbnails=thumbnails)
 
-    def results(self, outcomes: Outcomes, *, offset: int = 0, thumbnails: int = 0) -> Iterator[Classification]:
+    def results(self, outcomes: Outcomes, *, starts: Starts = (), thumbnails: int = 0) -> Iterator[Classification]:
         """The same for files that are decoded already, as `clip_request` says."""
-        batches = Batches(self.logits, size=self.batch_size, offset=offset, thumbnails=thumbnails)
+        batches = Batches(self.logits, size=self.batch_size, starts=starts, thumbnails=thumbnails)
         for passed in batches(outcomes):
             yield self._result(passed)
 

@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 from videomae_cli.engines import Engine, Features, Network, TorchNetwork, engine_of
 from videomae_cli.errors import ModelOutputError, OptionError, VideoMAEError
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel, weights_digest
-from videomae_cli.pipeline.batches import Batches, Outcomes, Passed, clip_request, decode_found
+from videomae_cli.pipeline.batches import Batches, Outcomes, Passed, Starts, clip_request, decode_found
 from videomae_cli.pipeline.classify import source_of
 from videomae_cli.pipeline.devices import memory_reported
 from videomae_cli.results import Embedding, Failure, VectorPlace
@@ -84,18 +84,18 @@ class Embedder:
         *,
         sampling: SamplingSpec,
         decoder: Decoder,
-        offset: int = 0,
+        starts: Starts = (),
         eager: bool = False,
     ) -> Iterator[Embedding]:
         """One result a file, in order; see `Classifier`."""
         self.pooling.check(self.model.config, crops=sampling.resolved_crops)
         request = clip_request(self.preprocessor, sampling)
         outcomes = decode_found(found, request, decoder, ahead=2 * self.batch_size, eager=eager)
-        yield from self.results(outcomes, offset=offset)
+        yield from self.results(outcomes, starts=starts)
 
-    def results(self, outcomes: Outcomes, *, offset: int = 0) -> Iterator[Embedding]:
+    def results(self, outcomes: Outcomes, *, starts: Starts = ()) -> Iterator[Embedding]:
         """The same for files that are decoded already; see `Classifier`."""
-        for passed in Batches(self.vectors, size=self.batch_size, offset=offset)(outcomes):
+        for passed in Batches(self.vectors, size=self.batch_size, starts=starts)(outcomes):
             yield self._result(passed)
 
     @property

@@ -20,6 +20,7 @@ from videomae_cli.pipeline.batches import Batches, Forward, Passed
 from videomae_cli.training.distributed import Share
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FrameTransform, SamplingSpec
 from videomae_cli.writers import whole_file
+from videomae_cli.writers.npz import write_arrays
 
 Array = npt.NDArray[np.float32]
 _SAVE_SECONDS = 60.0
@@ -81,7 +82,9 @@ class FeatureStore:
             return
         about = {"made_by": self.made_by, "examples": [[key, len(rows)] for key, rows in self._rows.items()]}
         with whole_file(self.file) as sink:
-            np.savez(sink, rows=np.concatenate(list(self._rows.values())), about=np.array(json.dumps(about)))
+            write_arrays(
+                sink, {"rows": np.concatenate(list(self._rows.values())), "about": np.array(json.dumps(about))}
+            )
 
 
 def features_of(

@@ -7,6 +7,7 @@
     timelines  tables of timelines: text, CSV    subtitles  srt, vtt      elan       .eaf          clock   times
     columns    the columns of a record, for     csv_file     CSV     parquet      Parquet
     reading    a written file -> its records again
+    npz        archives of arrays
     vectors    records of embeddings: Parquet, npz, JSON Lines, a row a vector; vector_reading  and back
 
 Writers take records (`Classification.as_dict`), never results, so that what was kept on disk can be written anew.

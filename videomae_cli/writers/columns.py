@@ -1,15 +1,19 @@
 """The columns of a record in CSV and Parquet: flat where a record nests one thing, as they are where it nests many.
 
-`error` becomes `error_kind` and `error_message`; the best prediction is repeated as `label`, `label_id` and `score`.
+`error` becomes `error_kind`, `error_message` and `error_retryable`; the best prediction is repeated as `label`, `label_id` and `score`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from videomae_cli.results import Record
 
-# name -> kind, in the order of the file. A kind is "int", "float", "text" or "json": lists, as JSON text in CSV.
+ERROR = ("error_kind", "error_message", "error_retryable")
+# Columns that files of earlier versions lack.
+LATER = frozenset({"error_retryable"})
+# name -> kind, in the order of the file. A kind is "int", "float", "bool", "text" or "json": lists, as JSON text in CSV.
 COLUMNS = {
     "schema_version": "int",
     "index": "int",
@@ -22,6 +26,7 @@ COLUMNS = {
     "value": "float",
     "error_kind": "text",
     "error_message": "text",
+    "error_retryable": "bool",
     "model": "text",
     "revision": "text",
     "fingerprint": "text",
@@ -54,6 +59,7 @@ def to_row(record: Record) -> dict[str, Any]:
         "score": best.get("score"),
         "error_kind": error.get("kind"),
         "error_message": error.get("message"),
+        "error_retryable": error.get("retryable"),
     }
     return {name: made[name] if name in made else record.get(name) for name in COLUMNS}
 
@@ -61,12 +67,25 @@ def to_row(record: Record) -> dict[str, Any]:
 def to_record(row: dict[str, Any]) -> Record:
     """The record that `to_row` was given."""
     path = {"path": row["path"]} | ({"path_bytes": row["path_bytes"]} if row["path_bytes"] else {})
-    error = {"kind": row["error_kind"], "message": row["error_message"]} if row["error_kind"] else None
-    skipped = {"path", "path_bytes", "label", "label_id", "score", "error_kind", "error_message"}
+    skipped = {"path", "path_bytes", "label", "label_id", "score", *ERROR}
     record: Record = {}
     for name in COLUMNS:
         if name == "path":
             record |= path
         elif name not in skipped:
             record[name] = dict(row[name]) if name == "values" and row[name] is not None else row[name]
-    return record | {"error": error}
+    return record | {"error": to_error(row)}
+
+
+def to_error(row: dict[str, Any]) -> dict[str, Any] | None:
+    """The `error` of a record, of its columns."""
+    if not row["error_kind"]:
+        return None
+    error = {"kind": row["error_kind"], "message": row["error_message"]}
+    retryable = row.get("error_retryable")
+    return error if retryable is None else {**error, "retryable": retryable}
+
+
+def are_ours(names: Sequence[str]) -> bool:
+    """Whether a table's columns are those of this package, of this version or of an earlier one."""
+    return list(names) in (list(COLUMNS), [name for name in COLUMNS if name not in LATER])

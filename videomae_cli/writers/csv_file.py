@@ -11,10 +11,16 @@ from typing import Any, BinaryIO
 from videomae_cli.results import Record
 from videomae_cli.visible import exact_json
 from videomae_cli.writers.cells import csv_row, read_cell
-from videomae_cli.writers.columns import COLUMNS, to_record, to_row
+from videomae_cli.writers.columns import COLUMNS, are_ours, to_record, to_row
 from videomae_cli.writers.formats import Writer
 
-_PARSE: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "text": read_cell, "json": json.loads}
+_PARSE: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "float": float,
+    "bool": json.loads,
+    "text": read_cell,
+    "json": json.loads,
+}
 
 
 class CsvWriter(Writer):
@@ -32,7 +38,7 @@ class CsvWriter(Writer):
 
 
 def _cell(value: Any, kind: str) -> Any:
-    return exact_json(value) if kind == "json" and value is not None else value
+    return exact_json(value) if kind in ("json", "bool") and value is not None else value
 
 
 def read_csv(file: Path) -> Iterator[Record]:
@@ -40,10 +46,10 @@ def read_csv(file: Path) -> Iterator[Record]:
     csv.field_size_limit(2**31 - 1)
     with file.open(encoding="utf-8", newline="") as stream:
         rows = csv.DictReader(stream)
-        if rows.fieldnames is None or list(rows.fieldnames) != list(COLUMNS):
+        if rows.fieldnames is None or not are_ours(rows.fieldnames):
             raise ValueError("its columns are not those of videomae")
         for row in rows:
             if None in row or None in row.values():
                 raise ValueError(f"line {rows.line_num} is cut off")
-            cells = {name: _PARSE[kind](row[name]) if row[name] != "" else None for name, kind in COLUMNS.items()}
+            cells = {name: _PARSE[COLUMNS[name]](text) if text != "" else None for name, text in row.items()}
             yield to_record(cells)

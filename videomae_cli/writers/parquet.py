@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from videomae_cli.errors import DependencyError, OutputError
 from videomae_cli.results import Record
-from videomae_cli.writers.columns import COLUMNS, to_record, to_row
+from videomae_cli.writers.columns import COLUMNS, are_ours, to_record, to_row
 from videomae_cli.writers.formats import Writer
 
 ROW_GROUP = 8192
@@ -53,7 +53,7 @@ def schema(pa: Any) -> Any:
         "timestamps": pa.list_(pa.list_(pa.float64())),
         "warnings": pa.list_(pa.string()),
     }
-    plain = {"int": pa.int64(), "float": pa.float64(), "text": pa.string()}
+    plain = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "text": pa.string()}
     return pa.schema([(name, lists[name] if kind == "json" else plain[kind]) for name, kind in COLUMNS.items()])
 
 
@@ -65,7 +65,7 @@ def read_parquet(file: Path) -> Iterator[Record]:
     except pa.ArrowException as error:
         raise ValueError(f"it is no Parquet file ({' '.join(str(error).split())})") from None
     with table:
-        if table.schema_arrow.names != list(COLUMNS):
+        if not are_ours(table.schema_arrow.names):
             raise ValueError("its columns are not those of videomae")
         for batch in table.iter_batches(batch_size=ROW_GROUP):
             for row in batch.to_pylist():

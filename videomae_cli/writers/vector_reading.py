@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from videomae_cli.errors import OutputError
 from videomae_cli.results import Record, path_fields
+from videomae_cli.writers.columns import ERROR, to_error
 from videomae_cli.writers.formats import VectorLayout, pick_vector_format
 from videomae_cli.writers.parquet import load_pyarrow
 from videomae_cli.writers.vectors import METADATA_KEY
@@ -86,9 +87,8 @@ def _parquet_rows(file: Path, vectors: bool) -> Iterator[Row]:
             embedding = _embedding_of(batch) if vectors else [None] * batch.num_rows
             rest = batch.drop_columns(["embedding"]) if vectors else batch
             for row, vector in zip(rest.to_pylist(), embedding, strict=True):
-                kind, message = row.pop("error_kind"), row.pop("error_message")
-                failure = {"kind": kind, "message": message} if kind else None
-                yield row | {"embedding": vector, "error": failure}
+                failure = to_error(row)
+                yield {name: row[name] for name in row if name not in ERROR} | {"embedding": vector, "error": failure}
 
 
 def _embedding_of(batch: Any) -> list[npt.NDArray[Any] | None]:
@@ -131,7 +131,7 @@ def _npz_rows(file: Path, vectors: bool) -> Iterator[Row]:
     for index, place in sorted(rows, key=lambda entry: entry[0]):
         if place is None:
             entry = failures[index]
-            error = {"kind": entry["kind"], "message": entry["message"]}
+            error = {name: entry[name] for name in ("kind", "message", "retryable") if name in entry}
             empty = dict.fromkeys(_PLACE)
             yield (
                 shared

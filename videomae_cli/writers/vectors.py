@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import zipfile
@@ -15,7 +14,9 @@ import numpy.typing as npt
 
 from videomae_cli.errors import OptionError
 from videomae_cli.results import SCHEMA_VERSION, Record, path_of
+from videomae_cli.writers.columns import ERROR
 from videomae_cli.writers.formats import VectorLayout, Writer
+from videomae_cli.writers.npz import Archive, member
 from videomae_cli.writers.parquet import load_pyarrow
 
 # Vectors that are in memory at most: 16 MB of 768 float32 values each.
@@ -39,6 +40,7 @@ COLUMNS = {
     "end": "float",
     "error_kind": "text",
     "error_message": "text",
+    "error_retryable": "bool",
     "model": "text",
     "revision": "text",
     "fingerprint": "text",
@@ -65,7 +67,7 @@ def rows_of(record: Record) -> Iterator[tuple[dict[str, Any], npt.NDArray[Any] |
     """The rows of a record as column values without the vector, and the vector; of a failure, one row without."""
     error = record["error"] or {}
     shared = {name: record.get(name) for name in COLUMNS if name not in _PLACE and name != "embedding"}
-    shared |= {"error_kind": error.get("kind"), "error_message": error.get("message")}
+    shared |= {f"error_{name}": error.get(name) for name in ("kind", "message", "retryable")}
     if record["vectors"] is None:
         yield shared | _NO_PLACE, None
         return
@@ -133,7 +135,13 @@ def schema(pa: Any, layout: VectorLayout) -> Any:
     vector = pa.list_(
         pa.field("element", pa.float16() if layout.storage == "float16" else pa.float32()), layout.dimensions
     )
-    kinds = {"int": pa.int64(), "float": pa.float64(), "text": pa.string(), "texts": pa.list_(pa.string())}
+    kinds = {
+        "int": pa.int64(),
+        "float": pa.float64(),
+        "bool": pa.bool_(),
+        "text": pa.string(),
+        "texts": pa.list_(pa.string()),
+    }
     kinds["vector"] = vector
     about = {METADATA_KEY: json.dumps(dict(layout.settings)).encode()}
     return pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()], metadata=about)
@@ -147,9 +155,8 @@ class VectorJsonLinesWriter(VectorWriter):
     def write(self, record: Record, seconds: float | None = None) -> None:
         for row, vector in rows_of(record):
             values = None if vector is None else [float(str(value)) for value in vector]
-            entry = {name: values if name == "embedding" else row[name] for name in COLUMNS if name != "error_message"}
+            entry = {name: values if name == "embedding" else row[name] for name in COLUMNS if name not in ERROR}
             entry["error"] = record["error"]
-            del entry["error_kind"]
             self.put(json.dumps(entry, ensure_ascii=False) + "\n")
 
 
@@ -162,8 +169,8 @@ class VectorNpzWriter(VectorWriter):
     def __init__(self, sink: BinaryIO, layout: VectorLayout, rows: int) -> None:
         super().__init__(sink, layout)
         self._total = rows
-        self._archive = _Archive(sink, "w", zipfile.ZIP_STORED, allowZip64=True)
-        self._member = self._archive.open(_member("embeddings", zipfile.ZIP_STORED), "w", force_zip64=True)
+        self._archive = Archive(sink)
+        self._member = self._archive.open(member("embeddings", zipfile.ZIP_STORED), "w", force_zip64=True)
         header = {"descr": np.dtype(layout.storage).str, "fortran_order": False, "shape": (rows, layout.dimensions)}
         np.lib.format.write_array_header_1_0(self._member, header)
         # Packed: a million rows as lists of Python's numbers and strings would take half a gigabyte.
@@ -191,44 +198,24 @@ class VectorNpzWriter(VectorWriter):
             raise OptionError(f"{count} vectors came where {self._total} were announced")
         self._add_names("paths", self._paths)
         for name, values in self._columns.items():
-            self._add(name, np.frombuffer(values, dtype=values.typecode))
+            self._archive.add(name, np.frombuffer(values, dtype=values.typecode))
         about = {
             "schema_version": SCHEMA_VERSION,
             "settings": dict(self.layout.settings),
             "shard": self.layout.shard,
             "failures": self._failures,
         }
-        self._add("metadata", np.array(json.dumps(about)))
+        self._archive.add("metadata", np.array(json.dumps(about)))
         self._archive.close()
 
     def _add_names(self, name: str, values: _Names) -> None:
         """Text of one width, as numpy has it, block by block: it takes four bytes a character."""
         dtype = np.dtype(f"<U{max(1, values.longest)}")
-        with self._archive.open(_member(name), "w", force_zip64=True) as member:
+        with self._archive.open(member(name), "w", force_zip64=True) as stream:
             header = {"descr": dtype.str, "fortran_order": False, "shape": (len(values),)}
-            np.lib.format.write_array_header_1_0(member, header)
+            np.lib.format.write_array_header_1_0(stream, header)
             for block in values.blocks(_NAMES_AT_ONCE):
-                member.write(np.array(block, dtype=dtype).tobytes())
-
-    def _add(self, name: str, values: npt.NDArray[Any]) -> None:
-        content = io.BytesIO()
-        np.lib.format.write_array(content, values, allow_pickle=False)
-        self._archive.writestr(_member(name), content.getvalue())
-
-
-def _member(name: str, compression: int = zipfile.ZIP_DEFLATED) -> zipfile.ZipInfo:
-    """An array of the archive, with the date that zip files begin with: outputs of one job are equal to the last bit."""
-    info = zipfile.ZipInfo(f"{name}.npy")
-    info.compress_type = compression
-    info.external_attr = 0o644 << 16
-    return info
-
-
-class _Archive(zipfile.ZipFile):
-    """One that is not finished is thrown away by `whole_file`: nothing is to be written to it, or said, at the end."""
-
-    def __del__(self) -> None:
-        pass
+                stream.write(np.array(block, dtype=dtype).tobytes())
 
 
 class _Names:
