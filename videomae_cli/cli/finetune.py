@@ -39,13 +39,20 @@ def finetune(
         str,
         typer.Option(
             help="head: the encoder stays, a linear classifier in seconds; full: all weights; lora: small matrices beside "
-            "those of the attention. auto: head for fewer than 10 clips a class, or a large model on a CPU, else full.",
+            "those of the attention. auto: head for fewer than 10 clips a class (50 of values), or a large model on a CPU, else full.",
             metavar="auto|head|full|lora",
         ),
     ] = "auto",
     labels: Annotated[
         Path | None,
         typer.Option(help="Names for labels that are numbers: one a line, JSON, or CSV.", metavar="FILE"),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Learn the numbers in this column of a table instead of classes. May be given several times.",
+            metavar="COLUMN",
+        ),
     ] = None,
     val: options.ValFraction = 0.2,
     check: options.CheckData = True,
@@ -130,10 +137,10 @@ def finetune(
     debug: options.Debug = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a classifier of your own classes.
+    """Train a classifier of your own classes, or a model of your own values.
 
     OUT is a checkpoint directory for every command here and for transformers, with metrics, curves and a confusion matrix
-    beside the weights. With several GPUs: torchrun --nproc-per-node N -m videomae_cli finetune ...
+    (of values, predicted over true) beside the weights. With several GPUs: torchrun --nproc-per-node N -m videomae_cli finetune ...
 
     Exit code 0 when trained, 1 if not, 2 for wrong options, 130 when interrupted (--resume goes on).
     """
@@ -156,6 +163,7 @@ def finetune(
             revision=revision,
             mode=mode,
             labels=labels,
+            targets=tuple(target or ()),
             val=val,
             check=check,
             recipe=recipe,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # From here on training all weights on a CPU takes hours even for little data.
 _LARGE_GFLOPS = 30.0
 _FEW_CLIPS_A_CLASS = 10
+# To values, which have no classes to count by.
+_FEW_CLIPS_OF_VALUES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,8 @@ def run_finetune(request: FineTuneRequest) -> None:
     with together(device) as share, quiet_unless(share.leads):
         dtype = pick_dtype(request.dtype, device)
         if request.data.endswith(".py"):
+            if request.targets:
+                raise OptionError("a task of your own reads its data itself: leave out --target")
             request.run_own_task("finetune", share, device, dtype)
             return
         with Decoder(timeout=request.timeout or None, workers=request.decoders, debug=request.debug) as decoder:
@@ -70,37 +74,29 @@ def _train(
 ) -> None:
     import torch
 
-    from videomae_cli.model import HEAD_SCALE, Overrides, clip_gflops, load_checkpoint, start_classifier
+    from videomae_cli.model import HEAD_SCALE, Overrides, clip_gflops, has_classifier, load_checkpoint, start_classifier
     from videomae_cli.pipeline import auto_batch_size
-    from videomae_cli.training import Run, own_section, recipe_for
+    from videomae_cli.training import Run, own_section
 
     source = bring(request.init, request.revision)
     checkpoint = load_checkpoint(source.path, overrides=Overrides(num_attention_heads=request.heads))
     before = checkpoint.config
-    mode = _mode(request, len(data.train), len(data.classes), clip_gflops(before), device.type)
+    mode = _mode(request, data, clip_gflops(before), device.type)
     spec = with_hints(request.sampling, find_hints(before.num_frames, before.extra, source.name))
-    recipe = None
-    if mode != "head":
-        recipe = recipe_for(
-            clips=len(data.train),
-            labels=data.classes,
-            world=share.world,
-            multi_label=data.dataset.multi_label,
-            asked=request.asked,
-            name=request.recipe,
-            family=spec.resolved_family,
-            width=before.hidden_size,
-        )
+    recipe = None if mode == "head" else _recipe(request, data, share, spec.resolved_family, before.hidden_size)
+    names, kind, spread = data.dataset.names, data.dataset.problem_type, data.of_task.spread
     torch.manual_seed(request.seed)
     model = start_classifier(
         checkpoint,
-        labels=data.classes,
-        multi_label=data.dataset.multi_label,
+        labels=names,
+        problem_type=kind,
         drop_path=recipe.drop_path if recipe else 0.0,
         head_scale=recipe.head_scale if recipe else HEAD_SCALE,
         keep_norm=recipe is None,
         extra=own_section(spec, {"init": source.name, "made_by": f"videomae finetune, mode {mode}"}),
     )
+    if spread is not None and has_classifier(checkpoint, names, kind):
+        spread.begin(model.classifier)  # it gives values as they are; what is trained, standardised ones
     console.note(f"mode {mode}, from {source.name}: {_parameters(model):.1f} M parameters")
     preprocessor = preprocessor_for(source.path, model.config, "antialias")
     start = Start(model, source.name, preprocessor, spec, auto_batch_size(model.config, device))
@@ -113,10 +109,29 @@ def _train(
             _run_whole(request, task, run, share, request.loop(device, dtype))
 
 
-def _mode(request: FineTuneRequest, clips: int, classes: int, gflops: float, device: str) -> str:
+def _recipe(request: FineTuneRequest, data: LearningData, share: Share, family: str, width: int) -> Recipe:
+    from videomae_cli.training import recipe_for
+
+    values = bool(data.dataset.outputs)
+    if values and request.asked["smoothing"]:
+        raise OptionError("--label-smoothing is for classes: leave it out where --target names values")
+    return recipe_for(
+        clips=len(data.train),
+        labels=data.dataset.names,
+        world=share.world,
+        multi_label=data.dataset.multi_label or values,
+        asked=request.asked,
+        name=request.recipe,
+        family=family,
+        width=width,
+    )
+
+
+def _mode(request: FineTuneRequest, data: LearningData, gflops: float, device: str) -> str:
     if request.mode != "auto":
         return request.mode
-    few = clips < _FEW_CLIPS_A_CLASS * classes
+    enough = _FEW_CLIPS_OF_VALUES if data.dataset.outputs else _FEW_CLIPS_A_CLASS * len(data.dataset.classes)
+    few = len(data.train) < enough
     return "head" if few or (device == "cpu" and gflops > _LARGE_GFLOPS) else "full"
 
 

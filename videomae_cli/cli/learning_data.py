@@ -23,10 +23,6 @@ class LearningData:
     val: tuple[Example, ...]
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        return self.dataset.classes
-
-    @property
     def of_task(self) -> Data:
         """As training has it."""
         from videomae_cli.training import Data
@@ -39,7 +35,7 @@ def read_learning_data(terms: Terms, decoder: Decoder, share: Share, *, labels: 
     from videomae_cli.cli.display import consoles
     from videomae_cli.cli.progress import BatchProgress
 
-    dataset = read_dataset(terms.data, labels=terms.labels, labels_required=labels)
+    dataset = read_dataset(terms.data, labels=terms.labels, labels_required=labels, targets=terms.targets)
     train, val, rule = split_dataset(dataset, fraction=terms.val, seed=terms.seed)
     shown = BatchProgress(len(train) + len(val))
     with shown.shown(terms.progress if share.leads else "none", consoles()[1]):

@@ -113,6 +113,7 @@ def pretrain(
         data=data,
         output=Path(output),
         labels=None,
+        targets=(),
         val=val,
         check=check,
         recipe=recipe,

@@ -107,7 +107,7 @@ class TrainingProgress:
         elif event["event"] == "epoch":
             self._evaluation = event["seconds"]
             self._apart += self._evaluation
-            for name in ("top1", "mAP", "val_loss"):
+            for name in ("top1", "mAP", "r2", "val_loss"):
                 if event.get(name) is not None:
                     self._figures[name] = event[name]
         if self._bar is not None:
@@ -122,7 +122,13 @@ class TrainingProgress:
             return "first batch"
         epochs = -(-self.task.steps // self.task.epoch)
         words = [f"epoch {min(self._step // self.task.epoch + 1, epochs)}/{epochs}"]
-        shown = {"loss": "loss {:.3f}", "val_loss": "held out {:.3f}", "top1": "top-1 {:.1%}", "mAP": "mAP {:.3f}"}
+        shown = {
+            "loss": "loss {:.3f}",
+            "val_loss": "held out {:.3f}",
+            "top1": "top-1 {:.1%}",
+            "mAP": "mAP {:.3f}",
+            "r2": "R² {:.3f}",
+        }
         words += [form.format(self._figures[name]) for name, form in shown.items() if name in self._figures]
         if (rate := self._steps.rate) is not None:
             words.append(speed(rate * self.task.clips, "clip"))
@@ -139,6 +145,7 @@ class Terms:
     data: str
     output: Path
     labels: Path | None
+    targets: tuple[str, ...]
     val: float
     check: bool
     recipe: str

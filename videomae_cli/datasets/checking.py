@@ -16,6 +16,8 @@ from videomae_cli.video import ClipRequest, Decoder, FrameTransform, SamplingSpe
 
 FEW = 5
 _NAMED = 3
+# A model's outputs are float32, of seven digits and down to 1e-38.
+_LEAST_SPREAD, _LEAST_SCALE = 1e-5, 1e-30
 # Enough to see that pictures come out, from the first part, the middle and the last.
 _TRIED = SamplingSpec(frames=3, family="uniform", clips=1, crops=1)
 _SMALL = FrameTransform(shortest_edge=16, size=(16, 16), crop=None, method="opencv")
@@ -43,6 +45,8 @@ class Report:
             each = f"{least}" if least == most else f"{least} to {most}"
             kind = "labels, several a clip" if self.dataset.multi_label else "classes"
             about = f", {len(self.dataset.classes)} {kind} ({each} train clips each)"
+        if self.dataset.outputs:
+            about = f", values of {_some(self._ranges())}"
         lines = [f"{len(self.train)} train clips, {len(self.val)} held out{about}; {self.rule}"]
         lines += self.dataset.notes
         if self.broken:
@@ -61,6 +65,14 @@ class Report:
         if self.val and unseen:
             lines.append(f"nothing held out of {_some(unseen)}")
         return lines
+
+    def _ranges(self) -> list[str]:
+        """Each output with the least and the largest of its training values."""
+        columns = zip(*(example.values for example in self.train), strict=True)
+        return [
+            f"{name} ({min(column):g} to {max(column):g})"
+            for name, column in zip(self.dataset.outputs, columns, strict=True)
+        ]
 
 
 def check_dataset(
@@ -102,6 +114,8 @@ def _check_enough(report: Report) -> None:
     if not report.train:
         first = f" ({_why(*report.broken[0])})" if report.broken else ""
         raise DatasetError(f"not one of the training files can be read{first}")
+    for number, name in enumerate(report.dataset.outputs):
+        _check_varies(name, [example.values[number] for example in report.train])
     classes = report.dataset.classes
     if not classes:
         return
@@ -111,6 +125,20 @@ def _check_enough(report: Report) -> None:
     missing = [label for label in classes if label not in there]
     if missing:
         raise DatasetError(f"no training clip that can be read is of {_some([repr(label) for label in missing])}")
+
+
+def _check_varies(name: str, values: Sequence[float]) -> None:
+    """Raises DatasetError where there is nothing to learn, or nothing that float32 could hold."""
+    least, most = min(values), max(values)
+    if least == most:
+        raise DatasetError(
+            f"all {len(values)} training clips have the value {least:g} in {name!r}: nothing can be learnt"
+        )
+    if most - least < max(_LEAST_SPREAD * max(abs(least), abs(most)), _LEAST_SCALE):
+        raise DatasetError(
+            f"the values in {name!r} ({least:.12g} to {most:.12g}) differ by less than a model's numbers can: take off "
+            "what they share, or use another unit"
+        )
 
 
 def _broken(

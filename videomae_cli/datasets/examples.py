@@ -18,7 +18,7 @@ SPLITS = ("train", "val", "test")
 class Example:
     """One clip. path: as the system names it; labels: one, of multi-label data several or none; split: "train", "val" or
     "test", None where the data doesn't say; group: clips of one group come from one source; start, end: seconds, where the
-    clip is a part of its file."""
+    clip is a part of its file; values: numbers to predict, one for each of the dataset's outputs."""
 
     path: str
     labels: tuple[str, ...]
@@ -26,27 +26,45 @@ class Example:
     group: str
     start: float | None = None
     end: float | None = None
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Dataset:
     """classes: in the order of their ids; multi_label: whether an example may have several, or none; notes: what was left
-    out while reading, a line each."""
+    out while reading, a line each; outputs: names of the values where there are these instead of classes."""
 
     examples: tuple[Example, ...]
     classes: tuple[str, ...]
     multi_label: bool
     notes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a model of this data gives: its classes, or its values."""
+        return self.outputs or self.classes
+
+    @property
+    def problem_type(self) -> str:
+        """The configuration's word for what a model of this data gives."""
+        if self.outputs:
+            return "regression"
+        return "multi_label_classification" if self.multi_label else "single_label_classification"
 
     def of(self, split: str) -> tuple[Example, ...]:
         """The examples that the data puts there."""
         return tuple(example for example in self.examples if example.split == split)
 
-    def targets(self, examples: Sequence[Example]) -> npt.NDArray[np.int64] | npt.NDArray[np.float32]:
-        """(N,) class ids, or (N, classes) with a 1 for every label of multi-label data.
+    def targets(
+        self, examples: Sequence[Example]
+    ) -> npt.NDArray[np.int64] | npt.NDArray[np.float32] | npt.NDArray[np.float64]:
+        """(N,) class ids, or (N, classes) with a 1 for every label of multi-label data, or (N, outputs) values.
 
         Raises DatasetError for a label that is no class of this data.
         """
+        if self.outputs:
+            return np.array([example.values for example in examples], dtype=np.float64)
         ids = {label: number for number, label in enumerate(self.classes)}
         foreign = next((label for example in examples for label in example.labels if label not in ids), None)
         if foreign is not None:
@@ -65,13 +83,16 @@ def make_dataset(
     order: Sequence[str] = (),
     multi_label: bool | None = None,
     notes: tuple[str, ...] = (),
+    outputs: tuple[str, ...] = (),
 ) -> Dataset:
     """With the classes that occur, those of `order` first and as there, the others in natural order after them.
-    multi_label: None finds out by whether one has several or none.
+    multi_label: None finds out by whether one has several or none. outputs: names of the values, where they have these.
 
     Raises DatasetError for several labels where one is wanted.
     """
     examples = tuple(examples)
+    if outputs:
+        return Dataset(examples, (), False, notes, outputs)
     several = [example for example in examples if len(example.labels) != 1]
     if multi_label is False and several:
         raise DatasetError(f"{several[0].path!r} has {len(several[0].labels)} labels, where each clip must have one")

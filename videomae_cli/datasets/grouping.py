@@ -120,7 +120,8 @@ def split_dataset(
     train = tuple(e for e in pool if e.group not in held_out)
     val = tuple(e for e in pool if e.group in held_out)
     together = "" if len(groups) == len(pool) else f", {len(groups)} sources kept whole"
-    return train, val, f"{fraction:.0%} of each class held out by seed {seed}{together}"
+    each = " of each class" if dataset.classes else ""
+    return train, val, f"{fraction:.0%}{each} held out by seed {seed}{together}"
 
 
 def _held_out(groups: Mapping[str, Sequence[Example]], fraction: float, seed: int) -> set[str]:

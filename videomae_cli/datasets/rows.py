@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,10 +25,55 @@ _NAMES = {
     "start": ("start", "start_time", "start_s"),
     "end": ("end", "end_time", "end_s", "stop"),
 }
+# Under these names a row has its values, beside our names for the other columns.
+_TARGET = "target {}"
 _NUMBERED = re.compile(r"^(.*\S)[ \t,]+(\d+(?:[|;]\d+)*)$")
 
 
-def read_rows(file: Path, *, labels_required: bool) -> Iterator[tuple[str, Row]]:
+@dataclass(frozen=True)
+class Wanted:
+    """What rows must have besides a path. targets: columns of values to predict, by their own names."""
+
+    label: bool = True
+    targets: tuple[str, ...] = ()
+
+    def columns(self, names: Iterable[str]) -> tuple[dict[str, str], str | None]:
+        """Our name for each column that is one of ours, to theirs; and the first column that is missing."""
+        names = list(names)
+        columns = _columns(names)
+        missing = [name for name in ("path", "label")[: 1 + self.label] if name not in columns]
+        for number, target in enumerate(self.targets):
+            alike = [name for name in names if str(name).strip().lower() == target.strip().lower()]
+            found = target if target in names else alike[0] if len(alike) == 1 else None
+            if found is None:
+                missing.append(target)
+            else:
+                columns[_TARGET.format(number)] = found
+        return columns, next(iter(missing), None)
+
+    def values(self, row: Row) -> list[Any]:
+        """The cells of the targets, in their order."""
+        return [row.get(_TARGET.format(number)) for number in range(len(self.targets))]
+
+
+def column_names(file: Path) -> tuple[str, ...]:
+    """The columns of a table, under our names where they have one; none of a list without a header, or of what can't be read."""
+    try:
+        if file.suffix.lower() == ".parquet":
+            _, parquet = load_pyarrow()
+            names = list(parquet.read_schema(file).names)
+        elif file.suffix.lower() in (".jsonl", ".ndjson"):
+            with file.open(encoding="utf-8-sig") as lines:
+                names = list(json.loads(next((line for line in lines if line.strip()), "{}")))
+        else:
+            with file.open(encoding="utf-8-sig", newline="") as stream:
+                names = _header(stream.readline(), TABLES[file.suffix.lower()])[1]
+    except (OSError, ValueError, RecursionError, TypeError, csv.Error):
+        return ()
+    return (*_columns(names), *(str(name) for name in names))
+
+
+def read_rows(file: Path, wanted: Wanted) -> Iterator[tuple[str, Row]]:
     """Each row with how a person finds it ("row 7", "line 7"). A list without a header has rows of path and label.
 
     Raises OSError, UnicodeDecodeError, csv.Error or ValueError where the file is not what its name says, and ValueError
@@ -35,12 +81,12 @@ def read_rows(file: Path, *, labels_required: bool) -> Iterator[tuple[str, Row]]
     """
     kind = file.suffix.lower()
     if kind == ".parquet":
-        yield from _parquet(file, labels_required)
+        yield from _parquet(file, wanted)
     elif kind in (".jsonl", ".ndjson"):
-        yield from _json_lines(file, labels_required)
+        yield from _json_lines(file, wanted)
     else:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            yield from _text(stream, TABLES[kind], labels_required)
+            yield from _text(stream, TABLES[kind], wanted)
 
 
 def _columns(names: Iterable[str]) -> dict[str, str]:
@@ -53,21 +99,20 @@ def _columns(names: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _needed(names: Iterable[str], labels_required: bool) -> dict[str, str]:
-    columns = _columns(names)
-    for name in ("path", "label") if labels_required else ("path",):
-        if name not in columns:
-            raise ValueError(f"it has no column {name} (its columns: {', '.join(map(str, names)) or 'none'})")
+def _needed(names: Iterable[str], wanted: Wanted) -> dict[str, str]:
+    columns, missing = wanted.columns(names)
+    if missing is not None:
+        raise ValueError(f"it has no column {missing} (its columns: {', '.join(map(str, names)) or 'none'})")
     return columns
 
 
-def _parquet(file: Path, labels_required: bool) -> Iterator[tuple[str, Row]]:
+def _parquet(file: Path, wanted: Wanted) -> Iterator[tuple[str, Row]]:
     pyarrow, parquet = load_pyarrow()
     number = 0
     try:
         with parquet.ParquetFile(file, pre_buffer=False) as table:
-            columns = _needed(table.schema_arrow.names, labels_required)
-            for batch in table.iter_batches(columns=list(columns.values())):
+            columns = _needed(table.schema_arrow.names, wanted)
+            for batch in table.iter_batches(columns=list(dict.fromkeys(columns.values()))):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"row {number}", {ours: row[theirs] for ours, theirs in columns.items()}
@@ -75,7 +120,7 @@ def _parquet(file: Path, labels_required: bool) -> Iterator[tuple[str, Row]]:
         raise ValueError(" ".join(str(error).split())) from None
 
 
-def _json_lines(file: Path, labels_required: bool) -> Iterator[tuple[str, Row]]:
+def _json_lines(file: Path, wanted: Wanted) -> Iterator[tuple[str, Row]]:
     with file.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -86,39 +131,48 @@ def _json_lines(file: Path, labels_required: bool) -> Iterator[tuple[str, Row]]:
                 raise ValueError(f"line {number} is no JSON") from None
             if not isinstance(content, dict):
                 raise ValueError(f"line {number} holds no object")
-            columns = _columns(content)
-            if "path" not in columns or (labels_required and "label" not in columns):
-                missing = "path" if "path" not in columns else "label"
+            columns, missing = wanted.columns(content)
+            if missing is not None:
                 raise ValueError(f"line {number} has no {missing} (it has: {', '.join(content) or 'nothing'})")
             yield f"line {number}", {ours: content[theirs] for ours, theirs in columns.items()}
 
 
-def _text(stream: TextIO, separator: str, labels_required: bool) -> Iterator[tuple[str, Row]]:
-    first = stream.readline()
-    stream.seek(0)
+def _header(first: str, separator: str) -> tuple[str, list[str]]:
+    """What separates the columns, and their names; no names where the first line is no header."""
     # Spreadsheets write semicolons where a comma is for decimals, and tabs whatever the suffix.
     for mark in dict.fromkeys([separator.strip(" ") or ",", ",", "\t", ";"]):
         header = next(csv.reader([first], delimiter=mark), [])
         if "path" in _columns(header):
-            yield from _with_header(stream, mark, labels_required)
-            return
+            return mark, header
+    return "", []
+
+
+def _text(stream: TextIO, separator: str, wanted: Wanted) -> Iterator[tuple[str, Row]]:
+    first = stream.readline()
+    stream.seek(0)
+    mark, header = _header(first, separator)
+    if header:
+        yield from _with_header(stream, mark, wanted)
+        return
     names = [name.strip() for name in next(csv.reader([first], delimiter=separator.strip(" ") or ","), [])]
     if len(names) > 1 and not any(name.isdigit() or _is_file(name) for name in names):
         raise ValueError(f"it has no column path (its columns: {', '.join(names)})")
+    if wanted.targets:
+        raise ValueError(f"it has no header, and so no column {wanted.targets[0]}: a first line names the columns")
     if separator.strip(" "):
         for number, cells in enumerate(csv.reader(stream, delimiter=separator), 1):
             if any(cell.strip() for cell in cells):
-                yield f"row {number}", _cells(cells, labels_required)
+                yield f"row {number}", _cells(cells, wanted.label)
         return
     for number, line in enumerate(stream, 1):
         if line.strip():
-            yield f"line {number}", _listed(line.strip(), labels_required)
+            yield f"line {number}", _listed(line.strip(), wanted.label)
 
 
-def _with_header(stream: TextIO, separator: str, labels_required: bool) -> Iterator[tuple[str, Row]]:
+def _with_header(stream: TextIO, separator: str, wanted: Wanted) -> Iterator[tuple[str, Row]]:
     reader = csv.reader(stream, delimiter=separator)
     header = next(reader)
-    columns = {ours: header.index(theirs) for ours, theirs in _needed(header, labels_required).items()}
+    columns = {ours: header.index(theirs) for ours, theirs in _needed(header, wanted).items()}
     for number, cells in enumerate(reader, 2):
         if any(cell.strip() for cell in cells):
             yield f"row {number}", {ours: read_cell(cells[at]) for ours, at in columns.items() if at < len(cells)}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from videomae_cli import filesystem
 from videomae_cli.datasets.examples import SPLITS, Dataset, Example, make_dataset
 from videomae_cli.datasets.grouping import with_groups
-from videomae_cli.datasets.tables import TABLES, named, read_table
-from videomae_cli.errors import DatasetError
+from videomae_cli.datasets.tables import TABLES, Wanted, column_names, named, read_table
+from videomae_cli.errors import DatasetError, OptionError
 from videomae_cli.labels import read_labels
 from videomae_cli.results import as_utf8
 from videomae_cli.video import FoundVideo, discover, find_videos
@@ -35,18 +36,22 @@ def read_dataset(
     labels: Path | None = None,
     labels_required: bool = True,
     multi_label: bool | None = None,
+    targets: Sequence[str] = (),
 ) -> Dataset:
     """A folder of class folders, perhaps below train, val and test; or a table.
 
     split: only what the data puts there; the classes stay those of all of it. labels: a file of names
     (`labels.read_labels`): labels that are numbers mean these, and classes are in their order. Without labels_required any
-    files, folders, patterns and lists do, as for all commands. Raises DatasetError, ConfigError for the file of names.
+    files, folders, patterns and lists do, as for all commands. targets: columns of a table with the numbers to predict,
+    instead of labels. Raises DatasetError, ConfigError for the file of names, OptionError for targets that make no sense.
     """
+    if targets:
+        return _with_values(source, tuple(targets), split, labels)
     names = read_labels(labels) if labels is not None else ()
     path = Path(source)
     notes: tuple[str, ...] = ()
     if path.suffix.lower() in TABLES and filesystem.is_file(path):
-        examples = read_table(path, names=names, labels_required=labels_required)
+        examples = read_table(path, names=names, wanted=Wanted(labels_required))
     elif filesystem.is_folder(path) and labels_required:
         examples, notes = _folder(path, names)
     elif not labels_required:
@@ -65,6 +70,29 @@ def read_dataset(
     return dataset if split is None else _part(dataset, split, source)
 
 
+def _with_values(source: str, targets: tuple[str, ...], split: str | None, labels: Path | None) -> Dataset:
+    path = Path(source)
+    if labels is not None:
+        raise OptionError("names of labels are for classes, target columns are for values: give one of them")
+    twice = next((name for number, name in enumerate(targets) if name in targets[:number]), None)
+    if twice is not None:
+        raise OptionError(f"the target column {twice!r} is given twice")
+    if bad := next((name for name in targets if not name.strip() or printable(name) != name), None):
+        raise OptionError(f"{printable(bad)!r} can't be the name of a target column")
+    if not filesystem.is_file(path) or path.suffix.lower() not in TABLES:
+        what = f"{source!r} is none" if filesystem.is_there(path) else f"there is no {source!r}"
+        raise DatasetError(f"a target column needs a table ({', '.join(sorted(TABLES))}) that has it, and {what}")
+    examples = with_groups(read_table(path, wanted=Wanted(label=False, targets=targets)))
+    dataset = make_dataset(examples, outputs=targets)
+    return dataset if split is None else _part(dataset, split, source)
+
+
+def table_columns(source: str) -> tuple[str, ...]:
+    """The columns of the table that a user gives as DATA; none where it is no table, or one without a header."""
+    path = Path(source)
+    return column_names(path) if path.suffix.lower() in TABLES and filesystem.is_file(path) else ()
+
+
 def _part(dataset: Dataset, split: str, source: str) -> Dataset:
     if split not in SPLITS:
         raise DatasetError(f"unknown split {split!r}: choose {', '.join(SPLITS)}")
@@ -72,7 +100,7 @@ def _part(dataset: Dataset, split: str, source: str) -> Dataset:
     if not examples:
         there = sorted({e.split for e in dataset.examples if e.split is not None}, key=SPLITS.index)
         raise DatasetError(f"{source!r} has no split {split!r}: it has {', '.join(there) or 'none'}")
-    return Dataset(examples, dataset.classes, dataset.multi_label, dataset.notes)
+    return replace(dataset, examples=examples)
 
 
 def _folder(root: Path, names: Sequence[str]) -> tuple[list[Example], tuple[str, ...]]:

@@ -3,7 +3,7 @@
 With a header: `path` (or video, video_path, file, filename, filepath) and `label` (or labels, class, category, target), and
 where they are there `split`, `group`, `start`, `end`. Without one, as the lists of the official VideoMAE code and others
 are: a path, a space or comma, and the number of the label. Relative paths begin at the table's folder. Several labels are a
-list, are separated by | or ;, or are in several rows of one clip.
+list, are separated by | or ;, or are in several rows of one clip. Columns of numbers to predict are read where they are named.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from pathlib import Path
 from typing import Any
 
 from videomae_cli.datasets.examples import SPLITS, Example
-from videomae_cli.datasets.rows import TABLES, Row, read_rows
+from videomae_cli.datasets.rows import TABLES, Row, Wanted, column_names, read_rows
+from videomae_cli.datasets.values import read_value
 from videomae_cli.errors import DatasetError
 from videomae_cli.results import as_utf8
 
-__all__ = ["TABLES", "named", "read_table"]
+__all__ = ["TABLES", "Wanted", "column_names", "named", "read_table"]
 
 _SPLITS = {"training": "train", "validation": "val", "valid": "val", "dev": "val", "validate": "val", "testing": "test"}
 _SEPARATORS = "|;"
 
 
-def read_table(file: Path, *, names: Sequence[str] = (), labels_required: bool = True) -> list[Example]:
+def read_table(file: Path, *, wanted: Wanted, names: Sequence[str] = ()) -> list[Example]:
     """Every row, those of one clip joined: several rows are several labels. names: what labels that are numbers mean.
 
     Raises DatasetError, naming the row.
     """
     joined: dict[tuple[Any, ...], Example] = {}
     try:
-        for where, row in read_rows(file, labels_required=labels_required):
-            example = _example(file, f"{file}, {where}", row, names, labels_required)
+        for where, row in read_rows(file, wanted):
+            example = _example(file, f"{file}, {where}", row, names, wanted)
             key = (os.path.abspath(example.path), example.start, example.end)  # noqa: PTH100 - follows no links
             before = joined.get(key)
             joined[key] = example if before is None else _both(before, example, f"{file}, {where}")
@@ -55,14 +56,18 @@ def _both(one: Example, other: Example, where: str) -> Example:
     for what, a, b in (("split", one.split, other.split), ("group", one.group, other.group)):
         if a and b and a != b:
             raise DatasetError(f"{where}: an earlier row puts this clip into {what} {a!r}, this one into {b!r}")
+    if one.values != other.values:
+        first, second = next((a, b) for a, b in zip(one.values, other.values, strict=True) if a != b)
+        raise DatasetError(f"{where}: an earlier row gives this clip the value {first:g}, this one {second:g}")
     labels = tuple(dict.fromkeys([*one.labels, *other.labels]))
-    return Example(one.path, labels, one.split or other.split, one.group or other.group, one.start, one.end)
+    group = one.group or other.group
+    return Example(one.path, labels, one.split or other.split, group, one.start, one.end, one.values)
 
 
-def _example(file: Path, where: str, row: Row, names: Sequence[str], labels_required: bool) -> Example:
+def _example(file: Path, where: str, row: Row, names: Sequence[str], wanted: Wanted) -> Example:
     path = _path(row, where)
-    labels = _labels(row.get("label"), names, where) if labels_required else ()
-    if labels_required and not labels and not isinstance(row.get("label"), (list, tuple)):
+    labels = _labels(row.get("label"), names, where) if wanted.label else ()
+    if wanted.label and not labels and not isinstance(row.get("label"), (list, tuple)):
         raise DatasetError(f"{where}: there is no label")
     split = _text(row.get("split")).lower()
     split = _SPLITS.get(split, split)
@@ -72,7 +77,17 @@ def _example(file: Path, where: str, row: Row, names: Sequence[str], labels_requ
     if end is not None and end <= (start or 0.0):
         raise DatasetError(f"{where}: its end ({end:g} s) is not after its start ({start or 0.0:g} s)")
     whole = os.path.join(os.fspath(file.parent), path)  # noqa: PTH118 - keeps a path as it is written
-    return Example(whole, labels, split or None, _text(row.get("group")), start, end)
+    return Example(whole, labels, split or None, _text(row.get("group")), start, end, _values(row, wanted, where))
+
+
+def _values(row: Row, wanted: Wanted, where: str) -> tuple[float, ...]:
+    found = []
+    for column, cell in zip(wanted.targets, wanted.values(row), strict=True):
+        try:
+            found.append(read_value(cell))
+        except ValueError as error:
+            raise DatasetError(f"{where}, column {printable(column)}: {error}") from None
+    return tuple(found)
 
 
 def _path(row: Row, where: str) -> str:

@@ -11,7 +11,7 @@ from videomae_cli.evaluation.metrics import (
     measure,
     measure_labels,
 )
-from videomae_cli.evaluation.regression import RegressionMetrics, measure_values
+from videomae_cli.evaluation.regression import RegressionMetrics, measure_outputs, measure_values
 from videomae_cli.evaluation.report import Evaluation, confused_pairs, headline, markdown, worst_classes
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "match_labels",
     "measure",
     "measure_labels",
+    "measure_outputs",
     "measure_values",
     "worst_classes",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,11 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RegressionMetrics:
-    """Figures of one value a clip, in the unit of the data. r2, pearson and spearman are None where values don't vary.
+    """Figures of the values of clips, in the unit of the data. r2, pearson and spearman are None where values don't vary.
 
     mae, mse: mean absolute and squared error; r2: explained variance, 1 minus the squared error over that of always
-    saying the mean of the truth; spearman: correlation of ranks, ties at their mean rank.
+    saying the mean of the truth; spearman: correlation of ranks, ties at their mean rank. outputs: where a clip has several
+    values, the figures of each; all others are then the means of theirs.
     """
 
     count: int
@@ -27,6 +29,7 @@ class RegressionMetrics:
     r2: float | None
     pearson: float | None
     spearman: float | None
+    outputs: tuple[RegressionMetrics, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers by name."""
@@ -38,6 +41,28 @@ class RegressionMetrics:
             "pearson": self.pearson,
             "spearman": self.spearman,
         }
+
+
+def measure_outputs(predicted: Values, truth: Values) -> RegressionMetrics:
+    """Predicted (N, outputs) against true (N, outputs) values: `measure_values` of each, and their means."""
+    each = tuple(measure_values(predicted[:, place], truth[:, place]) for place in range(truth.shape[1]))
+    if len(each) == 1:
+        return each[0]
+    return RegressionMetrics(
+        count=len(truth),
+        mae=float(np.mean([one.mae for one in each])),
+        mse=float(np.mean([one.mse for one in each])),
+        r2=_mean(one.r2 for one in each),
+        pearson=_mean(one.pearson for one in each),
+        spearman=_mean(one.spearman for one in each),
+        outputs=each,
+    )
+
+
+def _mean(figures: Iterable[float | None]) -> float | None:
+    """Of those that there are."""
+    there = [figure for figure in figures if figure is not None]
+    return float(np.mean(there)) if there else None
 
 
 def measure_values(predicted: Values, truth: Values) -> RegressionMetrics:

@@ -11,7 +11,7 @@ from videomae_cli.model.inference import Overrides
 from videomae_cli.model.loading import Checkpoint, load_checkpoint
 from videomae_cli.model.outputs import ClassifierOutput, EncoderOutput, PreTrainingOutput
 from videomae_cli.model.pretraining import VideoMAEForPreTraining
-from videomae_cli.model.starting import HEAD_SCALE, start_classifier
+from videomae_cli.model.starting import HEAD_SCALE, has_classifier, start_classifier
 from videomae_cli.model.videomae import VideoMAEForVideoClassification, VideoMAEModel
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "clip_gflops",
     "convert",
     "describe",
+    "has_classifier",
     "load_checkpoint",
     "load_encoder",
     "start_classifier",

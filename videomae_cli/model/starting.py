@@ -21,16 +21,17 @@ def start_classifier(
     checkpoint: Checkpoint,
     *,
     labels: Sequence[str],
-    multi_label: bool = False,
+    problem_type: str = "single_label_classification",
     drop_path: float = 0.0,
     head_scale: float = HEAD_SCALE,
     keep_norm: bool = True,
     extra: Mapping[str, Any] | None = None,
 ) -> VideoMAEForVideoClassification:
     """The checkpoint's encoder under mean pooling, `fc_norm` and a classifier of `labels`, in training mode and float32.
+    problem_type: what its outputs are, as a configuration has it.
 
     `fc_norm` is the checkpoint's, else its final norm, else new. The classifier is the checkpoint's where that has the
-    same labels in the same order, else new; head_scale: what a new one's first weights are multiplied with; keep_norm:
+    same labels in the same order, and values where values are wanted (see `has_classifier`), else new; head_scale: what a new one's first weights are multiplied with; keep_norm:
     False leaves `fc_norm` new rather than take the final norm, as the official code does. extra: what config.json says
     besides. Raises CheckpointError or ConfigError.
     """
@@ -38,7 +39,7 @@ def start_classifier(
     config = before.replace(
         use_mean_pooling=True,
         id2label=dict(enumerate(labels)),
-        problem_type="multi_label_classification" if multi_label else "single_label_classification",
+        problem_type=problem_type,
         drop_path_rate=drop_path,
         extra=dict(extra or {}),
     )
@@ -51,7 +52,7 @@ def start_classifier(
                 continue
             tensors.setdefault(name.replace("videomae.layernorm", "fc_norm"), tensor)
         elif name.startswith(("videomae.", "fc_norm.")) or (
-            name.startswith("classifier.") and list(before.id2label.values()) == list(labels)
+            name.startswith("classifier.") and has_classifier(checkpoint, labels, problem_type)
         ):
             tensors[name] = tensor
     _check(checkpoint.path, wanted, tensors)
@@ -62,6 +63,18 @@ def start_classifier(
         for name, tensor in tensors.items():
             wanted[name].copy_(tensor)
     return model.train()
+
+
+def has_classifier(checkpoint: Checkpoint, labels: Sequence[str], problem_type: str) -> bool:
+    """Whether the checkpoint has a classifier to go on from: of these labels in this order, and not of values for classes."""
+    before = checkpoint.config
+    # The model's own rule for a configuration that doesn't say: one output is a value.
+    values = before.problem_type == "regression" or (before.problem_type is None and before.num_labels == 1)
+    return (
+        "classifier.weight" in checkpoint.tensors
+        and list(before.id2label.values()) == list(labels)
+        and values == (problem_type == "regression")
+    )
 
 
 def _check(path: Path, wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:

@@ -27,6 +27,9 @@ _BLUE, _ORANGE, _GREY = "#2a6fbb", "#d9772b", "#8a8f98"
 
 # Up to so many classes each cell shows its number; of more classes than are named only every second, third, ... has room.
 _NUMBERED, _NAMED = 30, 80
+# What the metrics of a training are judged by, under its name there.
+_SCORES = {"top1": "top-1", "mAP": "mAP", "r2": "R²"}
+_MOST_OUTPUTS = 9
 _NAME_LENGTH = 28
 # For letters that matplotlib's own font lacks, where the system has one of these.
 _FONTS = (
@@ -50,7 +53,7 @@ def training_curves(events: Sequence[Event]) -> bytes:
     """Losses over steps, and the score on held-out clips, of the lines of a metrics.jsonl."""
     steps = [e for e in events if e.get("event") == "step"]
     epochs = [e for e in events if e.get("event") == "epoch"]
-    score = next((name for name in ("top1", "mAP") if any(e.get(name) is not None for e in epochs)), None)
+    score = next((name for name in _SCORES if any(e.get(name) is not None for e in epochs)), None)
     figure = _figure(8.0, 3.4)
     axes = figure.subplots(1, 2 if score else 1, squeeze=False, sharex=True)[0]
     left = axes[0]
@@ -61,9 +64,9 @@ def training_curves(events: Sequence[Event]) -> bytes:
     left.xaxis.get_major_locator().set_params(integer=True)
     if score:
         right = axes[1]
-        _curve(right, epochs, score, _ORANGE, {"top1": "top-1", "mAP": "mAP"}[score])
+        _curve(right, epochs, score, _ORANGE, _SCORES[score])
         _curve(right, epochs, "top5", _GREY, "top-5")
-        right.set(title="on held-out clips", xlabel="step", ylim=(0, 1.02))
+        right.set(title="on held-out clips", xlabel="step", ylim=(_least(epochs, score), 1.02))
         right.legend(frameon=False, loc="lower right")
     return _png(figure, axes)
 
@@ -71,7 +74,7 @@ def training_curves(events: Sequence[Event]) -> bytes:
 def penalty_curve(events: Sequence[Event]) -> bytes:
     """The loss over the strength of a probe's penalty, and the score on held-out clips where there are some."""
     tried = [e for e in events if e.get("event") == "probe"]
-    score = next((name for name in ("top1", "mAP") if any(e.get(name) is not None for e in tried)), None)
+    score = next((name for name in _SCORES if any(e.get(name) is not None for e in tried)), None)
     figure = _figure(8.0, 3.4)
     axes = figure.subplots(1, 2 if score else 1, squeeze=False)[0]
     _curve(axes[0], tried, "train_loss", _BLUE, "training", over="strength", marker="o")
@@ -80,7 +83,7 @@ def penalty_curve(events: Sequence[Event]) -> bytes:
     axes[0].legend(frameon=False)
     if score:
         _curve(axes[1], tried, score, _ORANGE, score, over="strength", marker="o")
-        axes[1].set(title={"top1": "top-1 on held-out clips", "mAP": "mAP on held-out clips"}[score], ylim=(0, 1.02))
+        axes[1].set(title=f"{_SCORES[score]} on held-out clips", ylim=(_least(tried, score), 1.02))
     for one in axes:
         one.set(xlabel="L2 penalty", xscale="log")
     return _png(figure, axes)
@@ -121,6 +124,26 @@ def confusion_chart(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> by
     return _png(figure, (), tight=True)
 
 
+def scatter_chart(truth: npt.NDArray[np.float64], predicted: npt.NDArray[np.float64], outputs: Sequence[str]) -> bytes:
+    """(N, outputs) predicted over true values, a panel an output, against the line on which they would be equal."""
+    shown = min(len(outputs), _MOST_OUTPUTS)
+    columns = min(shown, 3)
+    rows = -(-shown // columns)
+    figure = _figure(4.2 * columns + 0.4, 4.0 * rows + 0.2)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for place, axes in enumerate(panels):
+        if place >= shown:
+            axes.set_visible(False)
+            continue
+        x, y = truth[:, place], predicted[:, place]
+        ends = [float(x.min()), float(x.max())]
+        axes.plot(ends, ends, color=_GREY, lw=1, ls="--")
+        axes.scatter(x, y, s=14, color=_BLUE, alpha=0.6, linewidths=0)
+        axes.set(xlabel="true", ylabel="predicted")
+        axes.set_title(_short(outputs[place], place, "output"), fontfamily=_fonts(), parse_math=False)
+    return _png(figure, panels)
+
+
 def reliability_chart(bins: Sequence[tuple[float | None, float | None, int]], error: float) -> bytes:
     """(confidence, accuracy, examples) of each bin, against the line on which they would be equal."""
     figure = _figure(4.6, 4.4)
@@ -147,6 +170,14 @@ def _curve(
     return bool(there)
 
 
+def _least(events: Sequence[Event], score: str) -> float:
+    """Where the axis of a score begins: at 0, but for an R² below it, down to -1; what is worse than that is out of sight."""
+    if score != "r2":
+        return 0.0
+    least = min(float(e[score]) for e in events if e.get(score) is not None)
+    return max(-1.0, min(0.0, least - 0.02))
+
+
 def _figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """Inches."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache on stderr
@@ -167,11 +198,11 @@ def _png(figure: Figure, axes: Sequence[Axes], *, tight: bool = False) -> bytes:
     return out.getvalue()
 
 
-def _short(name: str, number: int) -> str:
+def _short(name: str, number: int, kind: str = "class") -> str:
     """A name that fits, without what can't be drawn; the number of a class of which nothing can."""
     shown = "".join(c if _drawable(c) else "?" for c in visible(name))
     if name and not any(c.isalnum() for c in shown):
-        return f"class {number}"
+        return f"{kind} {number}"
     if len(shown) <= _NAME_LENGTH:
         return shown
     half = _NAME_LENGTH // 2

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videomae_cli.evaluation import Metrics
+from videomae_cli.evaluation import Metrics, RegressionMetrics
 from videomae_cli.jobs import Settings
-from videomae_cli.pictures.charts import confusion_chart, penalty_curve, training_curves
+from videomae_cli.pictures.charts import confusion_chart, penalty_curve, scatter_chart, training_curves
 from videomae_cli.training.classification import Data
 from videomae_cli.training.figures import Figures
 from videomae_cli.training.run import Run
@@ -18,12 +18,14 @@ _MOST_CLASSES = 50
 
 
 def finish(run: Run, figures: Figures | None, data: Data, settings: Settings) -> None:
-    """curves.png, confusion.png and README.md into the folder of a run. Raises OutputError."""
+    """curves.png, confusion.png (of values scatter.png) and README.md into the folder of a run. Raises OutputError."""
     events = list(run.events())
     probe = any(event.get("event") == "probe" for event in events)
     _write(run.folder / "curves.png", penalty_curve(events) if probe else training_curves(events))
     if figures is not None and isinstance(figures.metrics, Metrics):
         _write(run.folder / "confusion.png", confusion_chart(figures.metrics.confusion, data.dataset.classes))
+    if figures is not None and figures.truth is not None and figures.predicted is not None:
+        _write(run.folder / "scatter.png", scatter_chart(figures.truth, figures.predicted, data.dataset.outputs))
     _write(
         run.folder / "README.md", classifier_card(run.folder.name, figures, data, settings).encode("utf-8", "replace")
     )
@@ -50,9 +52,10 @@ def finish_masked(run: Run, settings: Settings) -> None:
 
 
 def classifier_card(name: str, figures: Figures | None, data: Data, settings: Settings) -> str:
-    """The card of a classifier, with a header that the hub understands."""
+    """The card of a classifier, or of a model of values, with a header that the hub understands."""
     values = settings.values
-    classes = data.dataset.classes
+    names, regression = data.dataset.names, bool(data.dataset.outputs)
+    kind = ("value" if len(names) == 1 else "values") if regression else "classes"
     lines = [
         "---",
         "pipeline_tag: video-classification",
@@ -61,18 +64,18 @@ def classifier_card(name: str, figures: Figures | None, data: Data, settings: Se
         "",
         f"# {name}",
         "",
-        f"{len(classes)} classes, trained by `videomae finetune` ({settings.version}) from {values['init']} on "
+        f"{len(names)} {kind}{' a clip' if regression else ''}, trained by `videomae finetune` ({settings.version}) from {values['init']} on "
         f"{_clips(values['data']['train_clips'])}; {_clips(values['data']['val_clips'])} held out.",
         "",
         f"    videomae classify clip.mp4 --model {name}",
         "",
         "Weights made from others inherit their licence: the official VideoMAE checkpoints are CC-BY-NC-4.0.",
         "",
-        *_measured(figures),
-        "## Classes",
+        *_measured(figures, data.dataset.outputs),
+        f"## {kind.capitalize()}",
         "",
-        ", ".join(classes[:_MOST_CLASSES])
-        + (f" and {len(classes) - _MOST_CLASSES} more" if len(classes) > _MOST_CLASSES else ""),
+        ", ".join(names[:_MOST_CLASSES])
+        + (f" and {len(names) - _MOST_CLASSES} more" if len(names) > _MOST_CLASSES else ""),
         "",
         "All settings: `training.json`; every step: `metrics.jsonl`.",
         "",
@@ -82,7 +85,7 @@ def classifier_card(name: str, figures: Figures | None, data: Data, settings: Se
     return "\n".join(lines)
 
 
-def _measured(figures: Figures | None) -> list[str]:
+def _measured(figures: Figures | None, outputs: Sequence[str]) -> list[str]:
     if figures is None:
         return ["Nothing was held out, so nothing was measured.", ""]
     about: dict[str, Any] = figures.metrics.as_dict()
@@ -95,8 +98,21 @@ def _measured(figures: Figures | None) -> list[str]:
     )
     failed = [f"{figures.failed} held-out files could not be read.", ""] if figures.failed else []
     picture = ["![what is taken for what](confusion.png)", ""] if isinstance(figures.metrics, Metrics) else []
+    if isinstance(figures.metrics, RegressionMetrics):
+        picture = [*_outputs(figures.metrics, outputs), "![predicted over true values](scatter.png)", ""]
     head = [f"## Held out: {figures.line}", "", chosen, "", "| | |", "|---|---|"]
     return [*head, *rows, "", *failed, *picture]
+
+
+def _outputs(metrics: RegressionMetrics, outputs: Sequence[str]) -> list[str]:
+    """A table of each output's figures, where there are several."""
+    if not metrics.outputs:
+        return []
+    rows = [
+        f"| {name} | {one.mae:.4g} | {one.mse:.4g} | {'-' if one.r2 is None else f'{one.r2:.4g}'} |"
+        for name, one in zip(outputs, metrics.outputs, strict=True)
+    ]
+    return ["| value | mean absolute error | mean squared error | R² |", "|---|---|---|---|", *rows, ""]
 
 
 def _write(path: Path, content: bytes) -> None:

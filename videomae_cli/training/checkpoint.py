@@ -31,9 +31,11 @@ def own_section(sampling: SamplingSpec, about: Mapping[str, Any]) -> dict[str, A
 
 
 def digest(examples: Iterable[Example]) -> str:
-    """16 hexadecimal digits of which clips there are, with their labels and in which order."""
+    """16 hexadecimal digits of which clips there are, with their labels or values and in which order."""
     hashed = hashlib.sha256()
     for example in examples:
-        line = [example.path.encode("utf-8", "surrogateescape").hex(), example.labels, example.start, example.end]
+        path = example.path.encode("utf-8", "surrogateescape").hex()
+        line: list[Any] = [path, example.labels, example.start, example.end]
+        line += [example.values] if example.values else []
         hashed.update(json.dumps(line).encode() + b"\n")
     return hashed.hexdigest()[:16]

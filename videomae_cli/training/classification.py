@@ -1,9 +1,11 @@
-"""Fine-tuning as a task: every weight of a classifier, on random clips of labelled files."""
+"""Fine-tuning as a task: every weight of a classifier, on random clips of files with labels or values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from videomae_cli.training.optim import adamw, cosine_rate, parameter_groups
 from videomae_cli.training.recipe import Recipe
 from videomae_cli.training.scoring import score
 from videomae_cli.training.task import Task
+from videomae_cli.training.values import Spread, spread_of
 from videomae_cli.video import AugmentTransform, Decoder, Preprocessor, SamplingSpec
 
 
@@ -37,11 +40,22 @@ class Data:
     val: Sequence[Example]
 
     @property
+    def task(self) -> str:
+        """What is learnt, in a word."""
+        return "regression" if self.dataset.outputs else "classification"
+
+    @cached_property
+    def spread(self) -> Spread | None:
+        """That of the training values; None where there are classes."""
+        return spread_of(self.dataset.targets(self.train).astype("float64")) if self.dataset.outputs else None
+
+    @property
     def described(self) -> dict[str, Any]:
         """What of it decides the result."""
+        values = {"values": list(self.dataset.outputs)}
+        classes = {"classes": list(self.dataset.classes), "multi_label": self.dataset.multi_label}
         return {
-            "classes": list(self.dataset.classes),
-            "multi_label": self.dataset.multi_label,
+            **(values if self.dataset.outputs else classes),
             "train_clips": len(self.train),
             "val_clips": len(self.val),
             "train_digest": digest(self.train),
@@ -50,7 +64,8 @@ class Data:
 
 
 class FineTune(Task):
-    """model: a classifier with the dataset's classes, trained whole, or what of it asks for a gradient.
+    """model: a classifier with the dataset's classes, trained whole, or what of it asks for a gradient. Where the data has
+    values it gives them standardised (`start_classifier` makes it so); what is saved and measured has the data's unit.
 
     sampling: of the checkpoint, one clip of a file; merged: makes the classifier to be saved of the one that is trained, where
     they differ (LoRA).
@@ -106,12 +121,12 @@ class FineTune(Task):
         self.clips = recipe.batch * recipe.accumulate * self._share.world
         self.epoch = self._feed.steps
         self.steps = self.epoch * recipe.epochs
-        self.score_name = "mAP" if data.dataset.multi_label else "top-1"
+        self.score_name = "R²" if data.spread else "mAP" if data.dataset.multi_label else "top-1"
 
     @property
     def settings(self) -> Mapping[str, Any]:
         return {
-            "task": "classification",
+            "task": self.data.task,
             "init": self._init,
             "weights": self._weights,
             "data": self.data.described,
@@ -143,10 +158,17 @@ class FineTune(Task):
         device = self.model.device
         clips = self.preprocessor.to_pixel_values(batch.frames, device)
         truth = self._targets[torch.from_numpy(batch.places)].to(device)
-        targets = one_hot(truth, self.model.config.num_labels)
+        spread = self.data.spread
+        targets = (
+            spread.standardise(truth.cpu()).float().to(device)
+            if spread
+            else one_hot(truth, self.model.config.num_labels)
+        )
         rng = np.random.default_rng([self._seed, step, self._share.rank, int(batch.places[0])])
         clips, targets = self._mixing(erase(clips, self.recipe.erase, rng), targets, rng)
         logits = self.model(clips, return_dict=True).logits.float()
+        if spread:
+            return nn.functional.mse_loss(logits, targets), {}
         if self.data.dataset.multi_label:
             return nn.functional.binary_cross_entropy_with_logits(logits, targets), {}
         loss = soft_cross_entropy(logits, smoothed(targets, self.recipe.smoothing))
@@ -158,7 +180,9 @@ class FineTune(Task):
         return None if self.recipe.ema is None else min(self.recipe.ema, (1 + done) / (10 + done))
 
     def evaluate(self, module: nn.Module) -> Mapping[str, Any] | None:
-        figures = self._figures(self._finished(module), self._share)
+        model = self._finished(module)
+        with self._in_units(model):
+            figures = self._figures(model, self._share)
         return figures.event if figures is not None else None
 
     def measure(self, folder: Path) -> Figures | None:
@@ -179,10 +203,16 @@ class FineTune(Task):
             batch=self._eval_batch,
         )
         scored = score(classifier, self.data.val, view=view, share=share)
-        return figures_of(scored, self.data.dataset, self.data.val)
+        return figures_of(scored, self.data.dataset, self.data.val, spread=self.data.spread)
 
     def export(self, module: nn.Module, folder: Path) -> None:
-        save_checkpoint(self._finished(module), self.preprocessor, folder)
+        model = self._finished(module)
+        with self._in_units(model):
+            save_checkpoint(model, self.preprocessor, folder)
+
+    def _in_units(self, model: VideoMAEForVideoClassification) -> AbstractContextManager[None]:
+        """While it is open the model gives values in the unit of the data."""
+        return self.data.spread.in_units(model.classifier) if self.data.spread else nullcontext()
 
     def close(self) -> None:
         self._decoder.close()

@@ -1,4 +1,4 @@
-"""What the metrics say of held-out examples, from probabilities: the same figures as `videomae evaluate`."""
+"""What the metrics say of held-out examples, from probabilities or values: the same figures as `videomae evaluate`."""
 
 from __future__ import annotations
 
@@ -6,34 +6,59 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from videomae_cli.datasets import Dataset, Example
 from videomae_cli.errors import TrainingError
-from videomae_cli.evaluation import Metrics, MultiLabelMetrics, measure, measure_labels
+from videomae_cli.evaluation import (
+    Metrics,
+    MultiLabelMetrics,
+    RegressionMetrics,
+    measure,
+    measure_labels,
+    measure_outputs,
+)
 from videomae_cli.training.scoring import Scored
+from videomae_cli.training.values import Spread
 
 
 @dataclass(frozen=True)
 class Figures:
-    """metrics: of the examples that could be read; failed: how many could not."""
+    """metrics: of the examples that could be read; failed: how many could not; loss: what training goes down on;
+    predicted, truth: (N, outputs) values where the model gives these."""
 
-    metrics: Metrics | MultiLabelMetrics
+    metrics: Metrics | MultiLabelMetrics | RegressionMetrics
     failed: int
+    loss: float
+    predicted: npt.NDArray[np.float64] | None = None
+    truth: npt.NDArray[np.float64] | None = None
 
     @property
     def score(self) -> float:
-        """What the best checkpoint has the most of."""
-        return self.metrics.top1 if isinstance(self.metrics, Metrics) else self.metrics.mean_ap
+        """What the best checkpoint has the most of: of values the negative loss, since R² is not always there."""
+        match self.metrics:
+            case Metrics():
+                return self.metrics.top1
+            case MultiLabelMetrics():
+                return self.metrics.mean_ap
+            case RegressionMetrics():
+                return -self.loss
 
     @property
     def event(self) -> dict[str, Any]:
         """For metrics.jsonl."""
         m = self.metrics
+        values: dict[str, float | None]
         if isinstance(m, Metrics):
             values = {"top1": m.top1, "top5": m.top5, "mean_class_accuracy": m.mean_class}
-        else:
+        elif isinstance(m, MultiLabelMetrics):
             values = {"mAP": m.mean_ap, "micro_f1": m.micro_f1}
-        values = {**values, "val_loss": m.nll, "score": self.score}
-        return {**{name: float(f"{value:.6g}") for name, value in values.items()}, "failed": self.failed}
+        else:
+            values = {"r2": m.r2, "mae": m.mae, "mse": m.mse, "pearson": m.pearson, "spearman": m.spearman}
+        values = {**values, "val_loss": self.loss, "score": self.score}
+        rounded = {name: None if value is None else float(f"{value:.6g}") for name, value in values.items()}
+        return {**rounded, "failed": self.failed}
 
     @property
     def line(self) -> str:
@@ -43,16 +68,28 @@ class Figures:
         if isinstance(m, Metrics):
             low, high = m.interval
             return f"top-1 {m.top1:.1%} on {clips} (95 % interval {low:.0%} to {high:.0%})"
-        return f"mAP {m.mean_ap:.3f} on {clips}"
+        if isinstance(m, MultiLabelMetrics):
+            return f"mAP {m.mean_ap:.3f} on {clips}"
+        share = "" if m.r2 is None else f"R² {m.r2:.3f}, "
+        return f"{share}mean absolute error {m.mae:.4g} on {clips}" + (", means of all values" if m.outputs else "")
 
 
-def figures_of(scored: Scored, dataset: Dataset, examples: Sequence[Example]) -> Figures:
-    """Raises TrainingError where not one example has scores."""
+def figures_of(
+    scored: Scored, dataset: Dataset, examples: Sequence[Example], *, spread: Spread | None = None
+) -> Figures:
+    """spread: of the training values, where the data has values. Raises TrainingError where not one example has scores."""
     there = scored.there
     if not there.any():
         raise TrainingError("not one held-out clip could be read, or scored with numbers")
     targets = dataset.targets([example for example, good in zip(examples, there, strict=True) if good])
     scores = scored.scores[there]
+    metrics: Metrics | MultiLabelMetrics
+    if spread is not None:
+        truth = targets.astype("float64")
+        loss = float((((scores - truth) / spread.deviation.numpy()) ** 2).mean())
+        return Figures(measure_outputs(scores, truth), scored.failed, loss, scores, truth)
     if dataset.multi_label:
-        return Figures(measure_labels(scores, targets.astype("float32")), scored.failed)
-    return Figures(measure(scores, targets.astype("int64")), scored.failed)
+        metrics = measure_labels(scores, targets.astype("float32"))
+    else:
+        metrics = measure(scores, targets.astype("int64"))
+    return Figures(metrics, scored.failed, metrics.nll)

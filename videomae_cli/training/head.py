@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from videomae_cli.training.figures import Figures, figures_of
 from videomae_cli.training.probe import Probe, Rows, best_probe, probabilities
 from videomae_cli.training.run import Run
 from videomae_cli.training.scoring import known_scores
+from videomae_cli.training.values import RIDGE_STRENGTH, RIDGE_STRENGTHS, fit_ridge
 from videomae_cli.video import Preprocessor
 
 # (how far, error of a file or None, its path)
@@ -31,7 +33,7 @@ Told = Callable[[int, VideoMAEError | None, str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class HeadTraining:
-    """model: a classifier with the dataset's classes, of which only the last layer is trained; strength: of the penalty, None
+    """model: a classifier with the dataset's classes or values, of which only the last layer is trained; strength: of the penalty, None
     for the one that is best on the held-out clips."""
 
     model: VideoMAEForVideoClassification
@@ -47,7 +49,7 @@ class HeadTraining:
     def settings(self) -> Mapping[str, Any]:
         """What decides the result, as plain JSON values."""
         return {
-            "task": "classification, head only",
+            "task": f"{self.data.task}, head only",
             "init": self.init,
             "weights": weights_digest(self.model.videomae),
             "data": self.data.described,
@@ -103,11 +105,15 @@ class HeadTraining:
             event: dict[str, Any] = {"event": "probe", "strength": probe.strength, "train_loss": round(probe.loss, 6)}
             run.note({**event, **(self._figures(probe, val).event if held_out else {})})
 
+        how: dict[str, Any] = {}
+        if self.data.spread is not None:
+            ridge = partial(fit_ridge, spread=self.data.spread)
+            how = {"fitted": ridge, "strengths": RIDGE_STRENGTHS, "usual": RIDGE_STRENGTH}
         best, _ = best_probe(
             rows,
             classes,
             score=(lambda probe: self._figures(probe, val).score) if held_out and self.strength is None else None,
-            **({"strengths": (self.strength,)} if self.strength is not None else {}),
+            **(how | ({"strengths": (self.strength,)} if self.strength is not None else {})),
             told=note,
         )
         return best
@@ -120,10 +126,15 @@ class HeadTraining:
             head.bias.copy_(probe.bias)
 
     def _figures(self, probe: Probe, val: list[Array | None]) -> Figures:
-        """As classify has them: of each clip its probabilities, of a file their mean."""
+        """As classify has them: of each clip its probabilities or values, of a file their mean."""
         several = self.data.dataset.multi_label
         scores = np.full((len(val), self.model.config.num_labels), np.nan)
         for place, rows in enumerate(val):
-            if rows is not None:
-                scores[place] = probabilities(probe, torch.from_numpy(rows), several=several).mean(axis=0)
-        return figures_of(known_scores(scores), self.data.dataset, self.data.val)
+            if rows is None:
+                continue
+            features = torch.from_numpy(rows)
+            if self.data.spread is not None:
+                scores[place] = probe(features).double().mean(dim=0).numpy()
+            else:
+                scores[place] = probabilities(probe, features, several=several).mean(axis=0)
+        return figures_of(known_scores(scores), self.data.dataset, self.data.val, spread=self.data.spread)

@@ -24,31 +24,43 @@ _ITERATIONS = 500
 
 @dataclass(frozen=True)
 class Probe:
-    """weight (classes, D) and bias (classes,) on raw features; strength: of the penalty; loss: on the training rows."""
+    """weight (outputs, D) and bias (outputs,) on raw features; strength: of the penalty; loss: on the training rows."""
 
     weight: Tensor
     bias: Tensor
     strength: float
     loss: float
 
+    def __call__(self, features: Tensor) -> Tensor:
+        """Features (N, D) to logits, or values, (N, outputs)."""
+        return features @ self.weight.T + self.bias
+
 
 @dataclass(frozen=True)
 class Rows:
-    """features (N, D) float32; targets (N,) class numbers or (N, classes) floats."""
+    """features (N, D) float32; targets (N,) class numbers or (N, outputs) floats."""
 
     features: Tensor
     targets: Tensor
 
 
-def fit(rows: Rows, classes: int, *, strength: float) -> Probe:
-    """One probe. Raises TrainingError for features that are no numbers."""
-    if not bool(torch.isfinite(rows.features).all()):
+def standardised(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Features (N, D) as float64 of mean 0 and deviation 1, with the (D,) mean and deviation that they had.
+
+    Raises TrainingError for features that are no numbers.
+    """
+    if not bool(torch.isfinite(features).all()):
         raise TrainingError("the model's features are no numbers: its weights are damaged")
     # In float64 the optimum is the same whatever the order of the rows or the number of threads, to many digits.
-    x = rows.features.double()
+    x = features.double()
     mean, std = x.mean(dim=0), x.std(dim=0, correction=0)
     std = torch.where(std > 1e-6 * std.max().clamp(min=1e-12), std, torch.ones_like(std))
-    x = (x - mean) / std
+    return (x - mean) / std, mean, std
+
+
+def fit(rows: Rows, classes: int, *, strength: float) -> Probe:
+    """One probe. Raises TrainingError for features that are no numbers."""
+    x, mean, std = standardised(rows.features)
     targets = one_hot(rows.targets, classes).double()
     several = rows.targets.ndim == 2
     weight = torch.zeros(classes, x.shape[1], dtype=torch.float64, requires_grad=True)
@@ -83,12 +95,17 @@ def best_probe(
     *,
     score: Callable[[Probe], float] | None,
     strengths: Sequence[float] = STRENGTHS,
+    usual: float = 1.0,
+    fitted: Callable[..., Probe] = fit,
     told: Callable[[Probe, float | None], None] = lambda probe, score: None,
 ) -> tuple[Probe, float | None]:
-    """The probe of the strength that scores best on held-out clips, the stronger of equals; without any, of strength 1."""
+    """The probe of the strength that scores best on held-out clips, the stronger of equals; without any, of the `usual`.
+
+    fitted: makes the probe of one strength, from the arguments of `fit`.
+    """
     best: tuple[Probe, float | None] | None = None
-    for strength in strengths if score is not None or len(strengths) == 1 else (1.0,):
-        probe = fit(rows, classes, strength=strength)
+    for strength in strengths if score is not None or len(strengths) == 1 else (usual,):
+        probe = fitted(rows, classes, strength=strength)
         value = score(probe) if score is not None else None
         told(probe, value)
         if best is None or value is None or best[1] is None or value >= best[1]:
@@ -99,6 +116,6 @@ def best_probe(
 
 def probabilities(probe: Probe, features: Tensor, *, several: bool) -> np.ndarray:
     """(N, classes) float64 of features (N, D)."""
-    logits = features @ probe.weight.T + probe.bias
+    logits = probe(features)
     scores = logits.sigmoid() if several else logits.softmax(dim=1)
     return np.asarray(scores.double().numpy())

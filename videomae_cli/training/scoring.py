@@ -1,4 +1,4 @@
-"""A classifier over labelled examples: probabilities, in order, and what failed."""
+"""A classifier over labelled examples: probabilities or values, in order, and what failed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Told = Callable[[str, int, VideoMAEError | None], None]
 
 @dataclass(frozen=True)
 class Scored:
-    """scores: (N, classes) float64, a row of NaN for a clip that failed; views: (N,) of each; errors: by place."""
+    """scores: (N, outputs) float64, a row of NaN for a clip that failed; views: (N,) of each; errors: by place."""
 
     scores: npt.NDArray[np.float64]
     views: npt.NDArray[np.int64]
@@ -45,7 +45,7 @@ def score(
     share: Share | None = None,
     told: Told = lambda path, views, error: None,
 ) -> Scored:
-    """Probabilities of every example, in order, the processes of `share` each doing their part: those of `classify`."""
+    """Probabilities, or values, of every example, in order, the processes of `share` each doing their part: those of `classify`."""
     share = share or Share()
     mine = list(range(share.rank, len(examples), share.world))
     rows: dict[int, tuple[int, list[float] | VideoMAEError]] = {}
