@@ -185,7 +185,11 @@ def test_evaluate_measures_values_against_numbers(films: list[Path], tmp_path: P
         ("named", ["1", "fast", "2"], "has the label 'fast', where the model gives a number"),
         ("named", ["1", "nan", "2"], "has the label 'nan', where the model gives a number"),
         ("named", ["1", "inf", "2"], "has the label 'inf', where the model gives a number"),
-        ("two outputs", ["1", "2", "3"], "gives 2 values a clip: evaluate measures one"),
+        (
+            "two outputs",
+            ["1", "2", "3"],
+            "gives 2 values a clip: give a table with a column for each (--target speed --target height)",
+        ),
     ],
 )
 def test_evaluate_says_what_it_cannot_measure(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from videomae_cli.evaluation import Evaluation, Metrics, MultiLabelMetrics, RegressionMetrics
     from videomae_cli.pipeline import Classifier
     from videomae_cli.training.scoring import Scored
-
-# A value beyond this is a mistake, and its square would leave the range of numbers.
-_LARGEST = 1e100
 
 
 def evaluate(
@@ -58,6 +54,14 @@ def evaluate(
     labels: options.Labels = None,
     data_labels: Annotated[
         Path | None, typer.Option(help="Names for labels of the data that are numbers.", metavar="FILE")
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of a regression model: the column of a table with the true values, one option for each output in the model's "
+            "order. Default: columns named as the outputs, else labels that are numbers.",
+            metavar="COLUMN",
+        ),
     ] = None,
     ignore_unknown: Annotated[
         bool, typer.Option("--ignore-unknown", help="Leave out clips with labels that the model does not have.")
@@ -88,7 +92,7 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled clips: top-1, top-5, every class, what is taken for what, calibration.
 
-    A regression model is measured against labels that are numbers: errors, R², correlation, rank correlation.
+    A regression model is measured against columns of numbers, or labels that are: errors, R², correlation, rank correlation.
     Scores are those of `videomae classify` with the same options; --protocol paper gives the number of a paper's table.
     Exit code 0 if every clip was scored, 1 if one was not, 2 for wrong options.
     """
@@ -113,9 +117,12 @@ def evaluate(
         pixels=pixels,
     )
     check_places(output, report, overwrite)
-    from videomae_cli.datasets import read_dataset
+    from videomae_cli.datasets import read_dataset, table_columns
 
-    dataset = read_dataset(data, labels=data_labels)
+    columns = table_columns(data)
+    # Whether there must be labels the model tells, where the table has none.
+    labelled = "label" in columns or not columns
+    dataset = read_dataset(data, labels=data_labels, labels_required=labelled, targets=target or ())
     chosen, examples = _chosen(dataset, split)
     request = ClassifierRequest(
         name=model,
@@ -132,6 +139,13 @@ def evaluate(
     with Decoder(timeout=timeout or None, workers=workers or auto_workers(len(examples)), debug=debug) as decoder:
         decoder.start()
         classifier, hints = load_classifier(request)
+        if classifier.regression:
+            dataset = _values(classifier, dataset, data, columns)
+            chosen, examples = _chosen(dataset, split)
+        elif target:
+            raise OptionError(f"{classifier.name} gives classes, not values: leave out --target")
+        elif not labelled:
+            raise DatasetError(f"can't read {data}: it has no column label (its columns: {', '.join(columns)})")
         job = _Job(data, chosen, dataset, examples, classifier, with_hints(spec, hints), decoder, progress)
         evaluation, scored, kept = job.run(ignore_unknown)
     write(evaluation, scored, kept, output, report)
@@ -165,16 +179,18 @@ class _Job:
 
         config = self.classifier.model.config
         names = tuple(config.id2label[number] for number in range(config.num_labels))
+        if self.classifier.regression:
+            names = self.classifier.output_names
         # Of the clips that are asked for: another split may have classes of its own.
         there = {label for example in self.examples for label in example.labels}
         wanted = [label for label in self.dataset.classes if label in there]
-        values = self._values() if self.classifier.regression else None
-        ids = match_labels(wanted, names, ignore_unknown=ignore_unknown) if values is None else dict.fromkeys(wanted, 0)
+        ids = match_labels(wanted, names, ignore_unknown=ignore_unknown)
         kept = [e for e in self.examples if all(label in ids for label in e.labels)]
         if not kept:
             more = ", ..." if len(wanted) > 3 else ""
             raise DatasetError(f"the model has not one of the data's labels ({', '.join(wanted[:3])}{more})")
-        if not self.classifier.multi_label and (several := next((e for e in kept if len(e.labels) != 1), None)):
+        classes = not (self.classifier.multi_label or self.classifier.regression)
+        if classes and (several := next((e for e in kept if len(e.labels) != 1), None)):
             raise DatasetError(
                 f"{several.path!r} has {len(several.labels)} labels, and the model says one: use a multi-label model"
             )
@@ -197,25 +213,7 @@ class _Job:
             scored = score(watch.over(self.classifier), kept, view=view, told=told)
         if not scored.there.any():
             raise DatasetError(f"none of {console.counted(len(kept), 'clip')} could be scored")
-        return self._evaluation(scored, kept, ids, names, values), scored, kept
-
-    def _values(self) -> dict[str, float]:
-        """The number that each label of the data is. Raises DatasetError where one is none, or the model gives several."""
-        outputs = self.classifier.model.config.num_labels
-        if outputs != 1:
-            raise DatasetError(f"{self.classifier.name} gives {outputs} values a clip: evaluate measures one")
-        found: dict[str, float] = {}
-        for example in self.examples:
-            if len(example.labels) != 1:
-                raise DatasetError(f"{example.path!r} has {len(example.labels)} labels, where a value is wanted")
-            label = example.labels[0]
-            try:
-                found[label] = float(label)
-            except ValueError:
-                found[label] = math.nan
-            if not abs(found[label]) <= _LARGEST:
-                raise DatasetError(f"{example.path!r} has the label {label!r}, where the model gives a number")
-        return found
+        return self._evaluation(scored, kept, ids, names), scored, kept
 
     def _evaluation(
         self,
@@ -223,24 +221,23 @@ class _Job:
         kept: Sequence[Example],
         ids: Mapping[str, int],
         names: tuple[str, ...],
-        values: Mapping[str, float] | None,
     ) -> Evaluation:
         import numpy as np
 
-        from videomae_cli.evaluation import Evaluation, measure, measure_labels, measure_values
+        from videomae_cli.evaluation import Evaluation, measure, measure_labels, measure_outputs
         from videomae_cli.results import as_utf8
 
         there = scored.there
         good = [example for example, ok in zip(kept, there, strict=True) if ok]
         several = self.classifier.multi_label
         metrics: Metrics | MultiLabelMetrics | RegressionMetrics
-        truth = np.zeros((len(good), len(names)), dtype=np.float32)
-        for row, example in enumerate(good):
-            truth[row, [ids[label] for label in example.labels]] = 1
         scores = scored.scores[there]
-        if values is not None:
-            metrics = measure_values(scores[:, 0], np.array([values[example.labels[0]] for example in good]))
+        if self.classifier.regression:
+            metrics = measure_outputs(scores, np.array([example.values for example in good]))
         else:
+            truth = np.zeros((len(good), len(names)), dtype=np.float32)
+            for row, example in enumerate(good):
+                truth[row, [ids[label] for label in example.labels]] = 1
             metrics = measure_labels(scores, truth) if several else measure(scores, truth.argmax(axis=1))
         settings = settings_of("evaluate", self.classifier, self.spec)
         counts = sorted(set(scored.views[there].tolist()))
@@ -262,6 +259,33 @@ class _Job:
             ),
             ignored=len(self.examples) - len(kept),
         )
+
+
+def _values(classifier: Classifier, dataset: Dataset, data: str, columns: Sequence[str]) -> Dataset:
+    """The data with a true value for each output of the model: of the columns asked for, of those named as the outputs,
+    or of labels that are numbers. Raises DatasetError."""
+    from videomae_cli.datasets import read_dataset, values_of_labels
+
+    names = classifier.output_names
+    said = " ".join(f"--target {name}" for name in names[:3]) + (" ..." if len(names) > 3 else "")
+    if not dataset.outputs and set(names) <= set(columns):
+        dataset = read_dataset(data, targets=names)
+    if dataset.outputs:
+        if len(dataset.outputs) != len(names):
+            raise DatasetError(
+                f"{classifier.name} gives {console.counted(len(names), 'value')} a clip ({', '.join(names[:3])}"
+                f"{', ...' if len(names) > 3 else ''}), and --target names {len(dataset.outputs)}"
+            )
+        return dataset
+    if len(names) > 1:
+        raise DatasetError(
+            f"{classifier.name} gives {len(names)} values a clip: give a table with a column for each ({said})"
+        )
+    if columns and "label" not in columns:
+        raise DatasetError(
+            f"{data} has no column {names[0]} (its columns: {', '.join(columns)}): --target COLUMN names that of the values"
+        )
+    return values_of_labels(dataset, names[0])
 
 
 def _protocol(spec: SamplingSpec, views: Sequence[int]) -> str:

@@ -55,8 +55,8 @@ def write(
             sink.write(document)
     if report is None:
         return
-    from videomae_cli.evaluation import Metrics, markdown
-    from videomae_cli.pictures.charts import confusion_chart, reliability_chart
+    from videomae_cli.evaluation import Metrics, RegressionMetrics, markdown
+    from videomae_cli.pictures.charts import confusion_chart, reliability_chart, scatter_chart
 
     try:
         report.mkdir(parents=True, exist_ok=True)
@@ -69,6 +69,11 @@ def write(
         names = [evaluation.labels[n] for n in there]
         files["confusion.png"] = confusion_chart(m.confusion[there][:, there], names)
         files["reliability.png"] = reliability_chart(m.calibration.bins, m.calibration.error)
+    if isinstance(m, RegressionMetrics):
+        import numpy as np
+
+        truth = np.array([example.values for example in kept])
+        files["scatter.png"] = scatter_chart(truth[scored.there], scored.scores[scored.there], evaluation.labels)
     pictures = [name for name in files if name.endswith(".png")]
     files["report.md"] = markdown(evaluation, pictures).encode("utf-8", "replace")
     for name, content in files.items():
@@ -86,7 +91,8 @@ def _predictions(evaluation: Evaluation, scored: Scored, kept: Sequence[Example]
     lines = []
     for place, example in enumerate(kept):
         line: dict[str, Any] = {**path_fields(example.path), "start": example.start, "end": example.end}
-        line["true"] = list(example.labels)
+        values = isinstance(evaluation.metrics, RegressionMetrics)
+        line["true"] = _by_name(example.values, evaluation.labels) if values else list(example.labels)
         if place in scored.errors:
             error = scored.errors[place]
             line |= {
@@ -97,8 +103,8 @@ def _predictions(evaluation: Evaluation, scored: Scored, kept: Sequence[Example]
             }
         else:
             row = scored.scores[place]
-            if isinstance(evaluation.metrics, RegressionMetrics):
-                line |= {"status": "ok", "error": None, "said": float(f"{row[0]:.7g}"), "scores": None}
+            if values:
+                line |= {"status": "ok", "error": None, "said": _by_name(row, evaluation.labels), "scores": None}
                 lines.append(json.dumps(line))
                 continue
             places = [int(row.argmax())] if isinstance(evaluation.metrics, Metrics) else np.flatnonzero(row >= 0.5)
@@ -106,6 +112,12 @@ def _predictions(evaluation: Evaluation, scored: Scored, kept: Sequence[Example]
             line |= {"status": "ok", "error": None, "said": said, "scores": [float(f"{value:.6g}") for value in row]}
         lines.append(json.dumps(line))
     return ("\n".join(lines) + "\n").encode()
+
+
+def _by_name(values: Sequence[float], names: Sequence[str]) -> float | dict[str, float]:
+    """One value as it is, several by their names."""
+    rounded = [float(f"{value:.7g}") for value in values]
+    return rounded[0] if len(rounded) == 1 else dict(zip(names, rounded, strict=True))
 
 
 def show(e: Evaluation) -> None:

@@ -70,7 +70,7 @@ def column_names(file: Path) -> tuple[str, ...]:
                 names = _header(stream.readline(), TABLES[file.suffix.lower()])[1]
     except (OSError, ValueError, RecursionError, TypeError, csv.Error):
         return ()
-    return (*_columns(names), *(str(name) for name in names))
+    return tuple(dict.fromkeys([*_columns(names), *(str(name) for name in names)]))
 
 
 def read_rows(file: Path, wanted: Wanted) -> Iterator[tuple[str, Row]]:

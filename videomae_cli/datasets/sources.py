@@ -77,8 +77,8 @@ def _with_values(source: str, targets: tuple[str, ...], split: str | None, label
     twice = next((name for number, name in enumerate(targets) if name in targets[:number]), None)
     if twice is not None:
         raise OptionError(f"the target column {twice!r} is given twice")
-    if bad := next((name for name in targets if not name.strip() or printable(name) != name), None):
-        raise OptionError(f"{printable(bad)!r} can't be the name of a target column")
+    if bad := next((name for name in targets if not name.strip() or as_utf8(name) != name), None):
+        raise OptionError(f"{as_utf8(bad)!r} can't be the name of a target column")
     if not filesystem.is_file(path) or path.suffix.lower() not in TABLES:
         what = f"{source!r} is none" if filesystem.is_there(path) else f"there is no {source!r}"
         raise DatasetError(f"a target column needs a table ({', '.join(sorted(TABLES))}) that has it, and {what}")

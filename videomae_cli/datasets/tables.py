@@ -86,7 +86,7 @@ def _values(row: Row, wanted: Wanted, where: str) -> tuple[float, ...]:
         try:
             found.append(read_value(cell))
         except ValueError as error:
-            raise DatasetError(f"{where}, column {printable(column)}: {error}") from None
+            raise DatasetError(f"{where}, column {as_utf8(column)}: {error}") from None
     return tuple(found)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from videomae_cli.datasets.examples import Dataset, Example
+from videomae_cli.datasets.examples import Dataset
 from videomae_cli.errors import DatasetError
 
 # The outputs of a model are float32: a value beyond this is a mistake, and has no room there.
@@ -35,10 +34,10 @@ def read_value(cell: Any) -> float:
     return value + 0.0
 
 
-def values_of_labels(dataset: Dataset, examples: Sequence[Example], output: str) -> tuple[Dataset, list[Example]]:
-    """Data whose labels are numbers, and of it these examples, with the numbers as values. Raises DatasetError."""
+def values_of_labels(dataset: Dataset, output: str) -> Dataset:
+    """Data whose labels are numbers, with these as values. Raises DatasetError."""
     changed = []
-    for example in examples:
+    for example in dataset.examples:
         if len(example.labels) != 1:
             raise DatasetError(f"{example.path!r} has {len(example.labels)} labels, where a value is wanted")
         try:
@@ -47,5 +46,5 @@ def values_of_labels(dataset: Dataset, examples: Sequence[Example], output: str)
             raise DatasetError(
                 f"{example.path!r} has the label {example.labels[0]!r}, where the model gives a number"
             ) from None
-        changed.append(replace(example, values=(value,)))
-    return replace(dataset, classes=(), multi_label=False, outputs=(output,)), changed
+        changed.append(replace(example, labels=(), values=(value,)))
+    return replace(dataset, examples=tuple(changed), classes=(), multi_label=False, outputs=(output,))

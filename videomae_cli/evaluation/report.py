@@ -73,6 +73,9 @@ class Evaluation:
             "metrics": {**m.as_dict(), **({} if self.top1_of_all is None else {"top1_of_all": self.top1_of_all})},
             "classes": rows,
         }
+        if isinstance(m, RegressionMetrics):
+            whole["labels"] = list(self.labels)
+            whole["outputs"] = [{"output": name, **one.as_dict()} for name, one in outputs(self)]
         if isinstance(m, Metrics):
             whole["labels"] = list(self.labels)
             whole["confusion"] = m.confusion.tolist()
@@ -97,17 +100,33 @@ def headline(e: Evaluation) -> list[tuple[str, str]]:
             lines.insert(1, ("top-1, failed as wrong", f"{e.top1_of_all:.1%}"))
         return lines
     if isinstance(m, RegressionMetrics):
-        shares = (("R²", m.r2), ("correlation", m.pearson), ("rank correlation", m.spearman))
-        return [
-            ("mean absolute error", f"{m.mae:.6g}"),
-            ("mean squared error", f"{m.mse:.6g}"),
-            *((name, "-" if share is None else f"{share:.3f}") for name, share in shares),
-        ]
+        if not m.outputs:
+            return _of_values(m)
+        # Errors of different units have no mean worth reading.
+        share = "-" if m.r2 is None else f"{m.r2:.3f}"
+        each = [(name, ", ".join(f"{what} {value}" for what, value in _of_values(one))) for name, one in outputs(e)]
+        return [("R², mean of all values", share), *((visible(name), figures) for name, figures in each)]
     return [
         ("mAP", f"{m.mean_ap:.3f}"),
         ("F1, micro", f"{m.micro_f1:.3f}"),
         ("F1, macro", f"{m.macro_f1:.3f}"),
         ("all labels right", f"{m.exact:.1%}"),
+    ]
+
+
+def outputs(e: Evaluation) -> list[tuple[str, RegressionMetrics]]:
+    """Each output of a model of values with its figures; none of a classifier."""
+    if not isinstance(e.metrics, RegressionMetrics):
+        return []
+    return list(zip(e.labels, e.metrics.outputs or (e.metrics,), strict=True))
+
+
+def _of_values(m: RegressionMetrics) -> list[tuple[str, str]]:
+    shares = (("R²", m.r2), ("correlation", m.pearson), ("rank correlation", m.spearman))
+    return [
+        ("mean absolute error", f"{m.mae:.6g}"),
+        ("mean squared error", f"{m.mse:.6g}"),
+        *((name, "-" if share is None else f"{share:.3f}") for name, share in shares),
     ]
 
 
@@ -138,7 +157,7 @@ def markdown(e: Evaluation, pictures: Sequence[str] = ()) -> str:
         "",
         "| | |",
         "|---|---|",
-        *[f"| {name} | {value} |" for name, value in headline(e)],
+        *[f"| {_cell(name)} | {value} |" for name, value in headline(e)],
         "",
     ]
     if e.ignored:

@@ -149,12 +149,16 @@ class Classifier:
         assert self.network is not None, "made where none was given"
         return self.network
 
-    def values(self, outputs: torch.Tensor) -> tuple[tuple[str, float], ...]:
-        """The (outputs,) values by name; outputs that share a name get their number too."""
-        names = [self.model.config.id2label[number] for number in range(len(outputs))]
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What the values are called; outputs that share a name get their number too."""
+        names = [self.model.config.id2label[number] for number in range(self.model.config.num_labels)]
         often = Counter(names)
-        single = [name if often[name] == 1 else f"{name} {number}" for number, name in enumerate(names)]
-        return tuple(zip(single, outputs.tolist(), strict=True))
+        return tuple(name if often[name] == 1 else f"{name} {number}" for number, name in enumerate(names))
+
+    def values(self, outputs: torch.Tensor) -> tuple[tuple[str, float], ...]:
+        """The (outputs,) values by name."""
+        return tuple(zip(self.output_names, outputs.tolist(), strict=True))
 
     def best(self, scores: torch.Tensor) -> tuple[Prediction, ...]:
         """The `top_k` labels of (labels,) scores, best first."""

@@ -5,6 +5,7 @@
     masked          pre-training                                          recipe     the published numbers, scaled
     feed            files -> random clips                                 mixing     mixup, cutmix, soft targets
     features        examples through a model, once                       probe      logistic regression
+    values          numbers instead of classes: spread, ridge
     scoring         held-out examples -> probabilities                    figures    -> what the metrics say
     optim           groups of weights, rates over time                    distributed  several processes
     run             the folder of a run                                   state      what a resumed run needs
