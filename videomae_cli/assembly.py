@@ -173,6 +173,17 @@ def preprocessor_for(path: Path, config: VideoMAEConfig, resize: str) -> Preproc
             "such a model can be described and converted, not run on videos"
         )
     processing = PreprocessConfig.from_directory(folder, config.image_hw)
+    _check_frames(processing, config, folder)
+    return Preprocessor(processing, resize=resize)
+
+
+def check_processors(contents: Mapping[str, dict[str, Any]], config: VideoMAEConfig, path: Path) -> None:
+    """Judge processor files that go beside this configuration as loading will. Raises ConfigError naming the source."""
+    folder = path if path.is_dir() else path.parent
+    _check_frames(PreprocessConfig.from_files(contents, folder, config.image_hw), config, folder)
+
+
+def _check_frames(processing: PreprocessConfig, config: VideoMAEConfig, folder: Path) -> None:
     made = processing.crop or processing.size
     if made and made != tuple(config.image_hw):
         (height, width), (rows, columns) = made, config.image_hw
@@ -180,7 +191,6 @@ def preprocessor_for(path: Path, config: VideoMAEConfig, resize: str) -> Preproc
             f"{folder}: its processor makes frames of {height}x{width}, but its model reads {rows}x{columns}; "
             "make its preprocessor_config.json say what config.json says"
         )
-    return Preprocessor(processing, resize=resize)
 
 
 def with_hints(asked: SamplingSpec, hints: SamplingHints) -> SamplingSpec:

@@ -74,10 +74,12 @@ def spoilt(folder: Path, **changes: Any) -> str:
 def test_an_adapter_that_can_not_be_merged_says_how_to(tmp_path: Path) -> None:
     make(VideoMAEForVideoClassification).save_pretrained(tmp_path / "base")
     adapter(tmp_path, "base")
-    for base in ("../gone", "MCG-NJU/videomae-not-here", None, 7, "", ".", "a\0b", "x" * 5000):
+    for base in ("../gone", "MCG-NJU/videomae-not-here", ".", "a\0b", "x" * 5000):
         message = spoilt(tmp_path, base_model_name_or_path=base)
         assert "isn't on this disk" in message
         assert "merge_and_unload()" in message
+    for base in (None, 7, ""):
+        assert "names no base model" in spoilt(tmp_path, base_model_name_or_path=base)
     assert "of the kind 'IA3'" in spoilt(tmp_path, peft_type="IA3")
     assert "of the kind use_dora" in spoilt(tmp_path, use_dora=True)
     for alpha in ("6", None, [1], 10**400):

@@ -113,6 +113,21 @@ def test_preprocessing_is_taken_over_or_imagenets(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "second" / "preprocessor_config.json").read_text()) == json.loads(own)
 
 
+def test_another_image_size_goes_into_the_preprocessing_too(tmp_path: Path) -> None:
+    _, source, options = _source("official finetuned", tmp_path / "source")
+    convert(source, tmp_path / "a", **options)
+    convert(tmp_path / "a", tmp_path / "b", image_size=64)
+    written = json.loads((tmp_path / "b" / "preprocessor_config.json").read_text())
+    assert (written["size"], written["crop_size"]) == ({"shortest_edge": 64}, {"height": 64, "width": 64})
+
+
+def test_heads_that_are_in_doubt_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sizes = {"hidden_size": 384, "num_hidden_layers": 1, "intermediate_size": 32, "num_attention_heads": 16}
+    make(VideoMAEForVideoClassification, **sizes).save_pretrained(tmp_path / "a")
+    convert(tmp_path / "a", tmp_path / "b")
+    assert ["16 attention heads" in record.getMessage() for record in caplog.records] == [True]
+
+
 def test_a_model_is_not_overwritten_unasked(tmp_path: Path) -> None:
     model, source, options = _source("official finetuned", tmp_path / "source")
     other = make(VideoMAEForVideoClassification, qkv_bias=False)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from reference import tiny_config
 
 from videomae_cli.errors import CheckpointError, ConfigError, VideoMAEError
-from videomae_cli.model import VideoMAEForVideoClassification
+from videomae_cli.model import Overrides, VideoMAEForVideoClassification, describe, load_checkpoint, start_classifier
 
 
 @pytest.fixture
@@ -111,6 +112,11 @@ def test_a_file_that_is_no_checkpoint_says_so(tmp_path: Path, what: str, suffix:
         (b"", "is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "Git LFS pointer"),
         (b"<!DOCTYPE html><html></html>", "is a web page"),
+        (b"\xef\xbb\xbf\n<?xml version='1.0'?><Error/>", "is a web page"),
+        (b'{"error":"Repository not found"}', "is JSON text"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(64), "is an HDF5 file"),
+        (b"GGUF" + bytes(64), "is a GGUF file"),
+        (b"\x1f\x8b\x08" + bytes(64), "compressed with gzip"),
     ],
 )
 @pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
@@ -263,3 +269,98 @@ def test_an_index_of_shards_that_lies_says_so(directory: Path, index: dict[str, 
     (directory / "model.safetensors").rename(directory / "whole.safetensors")
     (directory / "model.safetensors.index.json").write_text(json.dumps(index))
     assert message in load(directory)
+
+
+# --- what training scripts and tools leave ------------------------------------------------------
+
+
+def test_safetensors_are_known_by_their_content(tmp_path: Path, directory: Path) -> None:
+    for name in ("pytorch_model.bin", "MODEL.SAFETENSORS", "weights.sft"):
+        (directory / "model.safetensors").rename(directory / name)
+        assert VideoMAEForVideoClassification.from_pretrained(directory / name).config.hidden_size == 32
+        (directory / name).rename(directory / "model.safetensors")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
+    assert "name it .bin" in load(tmp_path / "a.safetensors")
+
+
+LEFT: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "steps of a run": (lambda folder: folder.rename(folder.parent / "a" / "checkpoint-500"), "such as checkpoint-500: give"),
+    "weights alone": (lambda folder: (folder / "config.json").unlink(), "give model.safetensors itself"),
+    "distributed": (lambda folder: ((folder / "config.json").unlink(), (folder / ".metadata").touch()), "distributed checkpoint"),
+    "an adapter": (
+        lambda folder: ((folder / "config.json").unlink(), (folder / "model.safetensors").rename(folder / "adapter_model.bin")),
+        "needs its adapter_config.json",
+    ),
+    "a variant": (
+        lambda folder: (folder / "model.safetensors").rename(folder / "model.fp16.safetensors"),
+        "to read model.fp16.safetensors, give that file itself",
+    ),
+    "a pipe": (lambda folder: ((folder / "config.json").unlink(), os.mkfifo(folder / "config.json")), "config.json is no file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_folders_that_are_no_models_say_the_way_on(tmp_path: Path, directory: Path, what: str) -> None:
+    if what == "a pipe" and not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes with names here")
+    (tmp_path / "a").mkdir()
+    spoil, expected = LEFT[what]
+    spoil(directory)
+    assert expected in load(directory if directory.exists() else tmp_path / "a")
+
+
+@pytest.mark.parametrize("start", [b"\xef\xbb\xbf", b" \r\n"])
+def test_a_configuration_saved_by_an_editor_is_read(directory: Path, start: bytes) -> None:
+    path = directory / "config.json"
+    path.write_bytes(start + path.read_bytes())
+    VideoMAEForVideoClassification.from_pretrained(directory)
+
+
+def test_a_configuration_larger_than_its_weights_takes_no_memory(directory: Path) -> None:
+    path = directory / "config.json"
+    before = json.loads(path.read_text())
+    path.write_text(json.dumps({**before, "num_hidden_layers": 1024, "hidden_size": 1 << 20}))
+    assert "lacks the tensors of 102" in load(directory)
+    for change in ({"hidden_size": 1 << 14}, {"intermediate_size": 1 << 20}):
+        path.write_text(json.dumps({**before, **change}))
+        with pytest.raises(CheckpointError, match="its configuration needs"):
+            start_classifier(load_checkpoint(directory, overrides=Overrides()), labels=["a", "b"])
+        with pytest.raises(CheckpointError, match="its configuration needs"):
+            describe(directory)
+    with pytest.raises(ConfigError, match="more than any model has"):
+        tiny_config(image_size=8192, num_frames=2, hidden_size=4096)
+
+
+def _shards(directory: Path, count: int, absent: set[int], index: bool = True) -> None:
+    tensors = safetensors.torch.load_file(directory / "model.safetensors")
+    (directory / "model.safetensors").unlink()
+    names = [f"model-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
+    weight_map = {name: names[at % count] for at, name in enumerate(tensors)}
+    for number, file in enumerate(names, start=1):
+        if number not in absent:
+            part = {name: tensor for name, tensor in tensors.items() if weight_map[name] == file}
+            safetensors.torch.save_file(part, directory / file)
+    if index:
+        (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
+@pytest.mark.parametrize(
+    ("absent", "expected"),
+    [({2}, "lacks the shard model-00002-of-00003.safetensors of the 3"), ({1, 3}, "model-00001-of-00003.safetensors and 1 more")],
+)  # fmt: skip
+def test_shards_that_are_missing_are_counted(directory: Path, absent: set[int], expected: str) -> None:
+    _shards(directory, 3, absent)
+    assert expected in load(directory)
+
+
+def test_shards_without_their_index_and_single_shards_say_so(directory: Path) -> None:
+    _shards(directory, 3, set(), index=False)
+    assert "no index that says what is in which shard" in load(directory)
+    for number in (1, 2, 3):
+        assert "is one shard of several" in load(directory / f"model-0000{number}-of-00003.safetensors")
+
+
+def test_a_single_shard_that_is_the_whole_needs_no_index(directory: Path) -> None:
+    _shards(directory, 1, set(), index=False)
+    VideoMAEForVideoClassification.from_pretrained(directory)
+    VideoMAEForVideoClassification.from_pretrained(directory / "model-00001-of-00001.safetensors")

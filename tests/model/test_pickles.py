@@ -24,7 +24,7 @@ from official_layout import official_tensors
 from test_official import OPTIONS, make, outputs
 
 from videomae_cli.errors import CheckpointError, ConfigError
-from videomae_cli.model import VideoMAEForVideoClassification, describe
+from videomae_cli.model import VideoMAEForVideoClassification, convert, describe
 from videomae_cli.model.pickles import read_pickle
 
 
@@ -135,15 +135,59 @@ def test_averaged_weights_alone_are_read_and_named(tmp_path: Path, name: str, ca
     assert f"these are the averaged weights ({name})" in caplog.text
 
 
-def test_of_weights_and_averaged_weights_the_first_are_taken_which_is_said(
+def test_of_weights_and_averaged_weights_the_first_are_taken_which_describe_and_convert_say(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     averaged = {key: tensor * 0.5 for key, tensor in weights().items()}
     path = save({"model_ema": averaged, "model": weights()}, tmp_path / "a.pth")
     with caplog.at_level(logging.WARNING, logger="videomae_cli"):
         loaded = VideoMAEForVideoClassification.from_pretrained(path, **OPTIONS)
+        assert not caplog.records
+        convert(path, tmp_path / "out", **OPTIONS)
     assert torch.equal(outputs(loaded), outputs(model()))
-    assert "averaged weights, 'model_ema'; taking 'model'" in caplog.text
+    said = "holds 'model' and averaged weights, 'model_ema'; 'model' is taken"
+    assert [said in record.getMessage() for record in caplog.records] == [True]
+    assert said in str(describe(path, num_attention_heads=4).note)
+
+
+def test_two_sets_of_weights_are_not_chosen_between(tmp_path: Path) -> None:
+    assert "holds 2 sets of weights, 'a', 'b'" in refusal(save({"a": weights(), "b": weights()}, tmp_path / "a.pth"))
+
+
+# --- work that a small file asks for ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("views", ["one tensor", "overlapping", "parameters"])
+def test_many_names_for_the_same_bytes_are_refused(tmp_path: Path, views: str) -> None:
+    large = torch.zeros(1 << 18)
+    kinds: dict[str, Callable[[int], Any]] = {
+        "one tensor": lambda _: large,
+        "overlapping": lambda number: large[number:],
+        "parameters": lambda _: torch.nn.Parameter(large),
+    }
+    tensors = {f"blocks.{number}.norm1.weight": kinds[views](number) for number in range(100)}
+    for zipped in (True, False):
+        assert "100 tensors claim" in refusal(save({"model": tensors}, tmp_path / "a.pth", zipped))
+
+
+def test_weights_that_are_tied_or_lie_in_one_storage_are_read(tmp_path: Path) -> None:
+    tensors = weights()
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors.values()])
+    parts = flat.split([tensor.numel() for tensor in tensors.values()])
+    views = {name: part.view_as(tensors[name]) for name, part in zip(tensors, parts, strict=True)}
+    path = save({"model": views, "module": views}, tmp_path / "a.pth")
+    assert torch.equal(outputs(VideoMAEForVideoClassification.from_pretrained(path, **OPTIONS)), outputs(model()))
+
+
+@FORMATS
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_what_pytorch_alone_refuses_is_said_in_our_words(tmp_path: Path, protocol: int, zipped: bool) -> None:
+    torch.save(
+        {"model": weights()}, tmp_path / "a.pth", pickle_protocol=protocol, _use_new_zipfile_serialization=zipped
+    )
+    message = refusal(tmp_path / "a.pth")
+    assert "such as pickle_protocol=4" in message
+    assert "Weights only" not in message
 
 
 # --- what hides behind plain data ---------------------------------------------------------------
@@ -244,10 +288,10 @@ def test_a_pickle_written_by_hand_is_one_line(tmp_path: Path, what: str, bare: b
     else:
         hand_made(path, OPCODES[what])
     refusal(path)
-    test_a_good_file_is_read_after_all(tmp_path)
+    _expect_good_files_read(tmp_path)
 
 
-def test_a_good_file_is_read_after_all(tmp_path: Path) -> None:
+def _expect_good_files_read(tmp_path: Path) -> None:
     """No file leaves anything behind that changes how the next is read."""
     good = save({"model": {"a": torch.zeros(4)}, "args": argparse.Namespace(a=frozenset([1]))}, tmp_path / "good.pth")
     assert isinstance(read_pickle(good), dict)
@@ -312,14 +356,13 @@ PLACES = ["pos_embed", "blocks.0.attn.qkv.weight", "patch_embed.proj.weight", "h
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_tensor_that_torch_can_save_is_more_than_a_line(tmp_path: Path, kind: str) -> None:
     tensors = weights()
-    for place in PLACES:
-        for zipped in (True, False):
-            content = {"model": {**tensors, place: KINDS[kind]()}}
-            try:
-                path = save(content, tmp_path / "a.pth", zipped)
-            except (RuntimeError, NotImplementedError):
-                continue  # not every kind can be written in the old format
-            refusal(path)
+    for number, place in enumerate(PLACES):
+        content = {"model": {**tensors, place: KINDS[kind]()}}
+        try:
+            path = save(content, tmp_path / "a.pth", zipped=number % 3 != 2)
+        except (RuntimeError, NotImplementedError):
+            continue  # not every kind can be written in the old format
+        refusal(path)
 
 
 def test_a_tensor_larger_than_its_bytes_is_named_with_both(tmp_path: Path) -> None:
@@ -359,6 +402,13 @@ def test_a_compressed_archive_is_refused_unread(tmp_path: Path) -> None:
         archive.writestr(name, bytes(1 << 24) if name.endswith("data/0") else data, compress_type=zipfile.ZIP_DEFLATED)
 
     assert "a compressed archive, which torch.save never makes" in refusal(repack(tmp_path / "a.pth", deflate))
+
+
+def test_an_archive_of_very_many_members_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+        for number in range((1 << 16) + 1):
+            archive.writestr(f"a/{number}", b"")
+    assert "too many members" in refusal(tmp_path / "a.pth")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

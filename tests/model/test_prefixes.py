@@ -95,3 +95,21 @@ def test_weights_with_an_adapter_beside_them_say_how_to_merge(tmp_path: Path) ->
     torch.save(tensors, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=r"merge_and_unload\(\)"):
         load(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("names", ["official", "mmaction2's"])
+def test_models_of_mmaction2_are_read_with_their_head(tmp_path: Path, names: str) -> None:
+    model = make(VideoMAEForVideoClassification)
+    renamed = {}
+    for name, tensor in official_tensors(model).items():
+        new = f"cls_head.fc_cls{name[4:]}" if name.startswith("head.") else f"backbone.{name}"
+        if names != "official":
+            for ours, theirs in (
+                ("embed.proj.", "embed.projection."),
+                ("mlp.fc1.", "mlp.layers.0.0."),
+                ("mlp.fc2.", "mlp.layers.1."),
+            ):
+                new = new.replace(ours, theirs)
+        renamed[new] = tensor
+    torch.save({"meta": {"epoch": 1}, "state_dict": renamed}, tmp_path / "a.pth")
+    assert torch.equal(outputs(load(tmp_path / "a.pth")), outputs(model))

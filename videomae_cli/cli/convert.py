@@ -49,6 +49,7 @@ def convert(
         raise OptionError(f"unknown dtype {dtype!r}: choose {', '.join(_DTYPES)}")
     import torch
 
+    from videomae_cli.assembly import check_processors
     from videomae_cli.cli.transfers import bring
     from videomae_cli.labels import read_labels
     from videomae_cli.model.convert import convert as convert_checkpoint
@@ -65,5 +66,6 @@ def convert(
         labels=read_labels(labels) if labels else None,
         dtype="auto" if dtype == "auto" else getattr(torch, dtype),
         overwrite=overwrite,
+        check_processors=check_processors,
     )
     console.note(f"wrote {written.path}: {written.kind}, {written.architecture}")

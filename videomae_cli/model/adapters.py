@@ -44,6 +44,10 @@ def base_of(folder: Path) -> Path:
                 return found
         except (ModelNotFoundError, DownloadError, OSError):
             pass
+    if not isinstance(name, str) or not name:
+        raise CheckpointError(
+            f"{folder} is an adapter whose {_CONFIG} names no base model; save what peft's merge_and_unload() returns"
+        )
     raise CheckpointError(
         f"{folder} is an adapter for {shown(name)}, which isn't on this disk: `videomae download` it, or save what "
         "peft's merge_and_unload() returns"
@@ -82,7 +86,7 @@ def merge(base: RawTensors, folder: Path) -> RawTensors:
         merged[target] = _added(merged[target], pair, _scale(config, layer, pair), f"{file}: the layer {shown(layer)}")
     if "classifier.weight" in merged:  # on a pre-training checkpoint, whose decoder it doesn't use
         merged = {name: tensor for name, tensor in merged.items() if not name.startswith(_OF_DECODER)}
-    return RawTensors(merged, base.arguments)
+    return RawTensors(merged, base.arguments, base.note)
 
 
 def _name_in(tensors: Mapping[str, Tensor], name: str) -> str | None:

@@ -28,11 +28,22 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+_OTHER_FORMATS = {
+    b"\x89HDF\r\n": "an HDF5 file, as TensorFlow and Keras write them",
+    b"GGUF": "a GGUF file",
+    b"\x1f\x8b": "compressed with gzip",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+}
 # Where training scripts put the weights inside their own dictionary; their running average goes by many names.
 _WRAPPERS = ("model", "module", "state_dict")
-_AVERAGED = re.compile(r"(?:^|[_.])(?:ema|swa|averaged?)(?:[_.]|$)")
+_AVERAGED = re.compile(r"(?:^|[_.])(?:ema|swa|averaged?|teacher)(?:[_.]|$)")
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.(?:safetensors|bin)$")
 _DEEPEST_WRAPPER = 4
+# Weights that are tied or saved under two names share their bytes; no model shares more.
+_MOST_VIEWS = 4
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 logger = logging.getLogger(__name__)
@@ -40,10 +51,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RawTensors:
-    """Tensors by the names they have in the file, and the training arguments stored beside them, if any."""
+    """Tensors by the names they have in the file, and the training arguments stored beside them, if any; `note`: what was
+    chosen where the file offers more than one set of weights."""
 
     tensors: dict[str, Tensor]
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    note: str | None = None
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -54,14 +67,35 @@ def read_config(directory: Path) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises CheckpointError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():  # a pipe is waited for
+            raise CheckpointError(f"{path} is no file")
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise CheckpointError(f"{path.parent} has no {path.name}; it is not a model directory") from None
+        raise CheckpointError(
+            f"{path.parent} has no {path.name}; it is not a model directory{_way_on(path.parent)}"
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} can't be read as JSON: {first_line(error)}") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no JSON object")
     return content
+
+
+def _way_on(directory: Path) -> str:
+    """What to give instead of a folder that is no model directory, judging by what training scripts leave in folders."""
+    try:
+        within = sorted(directory.iterdir())
+    except OSError:
+        return ""
+    if any(path.name == ".metadata" or path.suffix == ".distcp" for path in within):
+        return ", but a distributed checkpoint: put it together with torch.distributed.checkpoint's dcp_to_torch_save"
+    models = [path for path in within if (path / "config.json").is_file()]
+    if models:
+        return f"; it holds {len(models)}, such as {models[0].name}: give one of them"
+    if any(path.name.startswith("adapter_model") for path in within):
+        return ": an adapter needs its adapter_config.json"
+    files = [path for path in within if path.suffix in _WEIGHT_SUFFIXES and path.is_file()]
+    return f"; give {files[0].name} itself, or the folder its config.json is in" if files else ""
 
 
 def find_weights(directory: Path) -> Path:
@@ -70,12 +104,18 @@ def find_weights(directory: Path) -> Path:
         if (directory / name).is_file():
             return directory / name
     shards = [path.name for path in sorted(directory.glob("*-of-*")) if _SHARD.search(path.name)]
+    if len(shards) == 1 and _SHARD.search(shards[0])[2] == "00001":  # type: ignore[index]
+        return directory / shards[0]
     if shards:
         raise CheckpointError(
             f"{directory} has the shard {shards[0]} but no index that says what is in which shard "
             f"({' or '.join(WEIGHT_FILES[1::2])}); fetch it too"
         )
-    raise CheckpointError(f"{directory} has no weights; expected {' or '.join(WEIGHT_FILES[::2])}")
+    other = next((path.name for path in sorted(directory.iterdir()) if path.suffix in _WEIGHT_SUFFIXES), None)
+    raise CheckpointError(
+        f"{directory} has no weights; expected {' or '.join(WEIGHT_FILES[::2])}"
+        + (f"; to read {other}, give that file itself" if other else "")
+    )
 
 
 def read_weights(path: Path) -> RawTensors:
@@ -90,8 +130,8 @@ def read_weights(path: Path) -> RawTensors:
 
 
 def _read_file(path: Path) -> RawTensors:
-    _check_file(path)
-    raw = RawTensors(_read_safetensors(path)) if path.suffix == ".safetensors" else _unwrap(read_pickle(path), path)
+    safe = _check_file(path)
+    raw = RawTensors(_read_safetensors(path)) if safe else _unwrap(read_pickle(path), path)
     for name, tensor in raw.tensors.items():
         _check_header(name, tensor, path)
     return raw
@@ -120,8 +160,9 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _check_file(path: Path) -> None:
-    """Say what's wrong with files that are often found in the place of weights."""
+def _check_file(path: Path) -> bool:
+    """Tell safetensors from PyTorch's own format, by content before the name. Raises CheckpointError that says what
+    another file is that is often found in the place of weights."""
     try:
         with path.open("rb") as file:
             head = file.read(64)
@@ -131,11 +172,23 @@ def _check_file(path: Path) -> None:
         raise CheckpointError(f"{path} is empty; download it again")
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path} is a Git LFS pointer, not the weights; fetch them with 'git lfs pull'")
-    # the length that safetensors begin with may read as "<" too, but has zero bytes
-    if head.lstrip()[:1] == b"<" and b"\0" not in head:
-        raise CheckpointError(f"{path} is a web page, not weights; download it again")
-    if path.suffix != ".safetensors" and not head.startswith((ZIP_START, PICKLE_START)):
+    # the length that safetensors begin with may read as "<" or "{" too, but has zero bytes
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text[:1] in (b"<", b"{") and b"\0" not in head:
+        kind = "a web page" if text[:1] == b"<" else "JSON text"
+        raise CheckpointError(f"{path} is {kind}, not weights; download it again")
+    for start, kind in _OTHER_FORMATS.items():
+        if head.startswith(start):
+            raise CheckpointError(f"{path} is {kind}; weights of PyTorch or safetensors are read")
+    if head[8:9] == b"{" and head[5:8] == b"\0\0\0":
+        return True
+    if path.suffix == ".safetensors":
+        if head.startswith(ZIP_START):  # torch.load goes by the name too
+            raise CheckpointError(f"{path} is a PyTorch file or another archive, not safetensors; name it .bin")
+        return True
+    if not head.startswith((ZIP_START, PICKLE_START)):
         raise CheckpointError(f"{path} is no PyTorch checkpoint, nor is it named .safetensors")
+    return False
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -164,44 +217,58 @@ def _unwrap(content: object, path: Path) -> RawTensors:
     """The dictionary of tensors in what a training script saved."""
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds {_kind(content)}, not a dictionary of tensors")
-    weights = _weights_in(content, path)
+    weights, note = _weights_in(content, path)
     tensors: dict[str, Tensor] = {}
     # The type's own methods throughout: a pickle can put others on its dictionaries and tensors.
     for name, tensor in dict.items(weights):
-        if type(name) is not str or not isinstance(tensor, Tensor):
+        if type(name) is not str:
+            raise CheckpointError(f"{path} holds {_kind(name)} where the name of a tensor was expected")
+        if not isinstance(tensor, Tensor):
             raise CheckpointError(f"{path} holds {_kind(tensor)} {shown(name)} where a tensor was expected")
         tensors[name] = Tensor.detach(tensor)
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors")
+    _check_views(tensors, path)
     arguments = dict.get(content, "args", dict.get(content, "hyper_parameters"))
     if isinstance(arguments, Arguments):
         arguments = vars(arguments)
-    return RawTensors(tensors, arguments if isinstance(arguments, dict) else {})
+    return RawTensors(tensors, arguments if isinstance(arguments, dict) else {}, note)
 
 
-def _weights_in(content: dict[Any, Any], path: Path, depth: int = 0) -> dict[Any, Any]:
-    """The weights among what a training script saved: under a usual name, else whatever is a dictionary of tensors,
-    else its averaged weights, with a warning."""
+def _check_views(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse many tensors that show the same few bytes: each is gone through and may be copied under its own name."""
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors.values()}
+    claimed, held = sum(tensor.nbytes for tensor in tensors.values()), sum(storages.values())
+    if claimed > _MOST_VIEWS * held:
+        raise CheckpointError(
+            f"{path}: its {len(tensors)} tensors claim {claimed} bytes but share {held}; save them as tensors of their own"
+        )
+
+
+def _weights_in(content: dict[Any, Any], path: Path, depth: int = 0) -> tuple[dict[Any, Any], str | None]:
+    """The weights among what a training script saved, and a note where there were others: under a usual name, else
+    whatever is a dictionary of tensors, else its averaged weights, with a warning."""
     inner = {name: value for name, value in dict.items(content) if type(name) is str and isinstance(value, dict)}
     counts = {name: sum(isinstance(part, Tensor) for part in dict.values(value)) for name, value in inner.items()}
     alone = not any(isinstance(value, Tensor) for value in dict.values(content))
     full = sorted((name for name in counts if counts[name] and alone), key=lambda name: -counts[name])
     averaged = [name for name in inner if _AVERAGED.search(name)]
     chosen = [name for name in _WRAPPERS if name in inner] or [name for name in full if name not in averaged]
-    if depth < _DEEPEST_WRAPPER and chosen:
-        if averaged:
-            logger.warning(
-                "%s holds %s and averaged weights, %s; taking %s",
-                path,
-                shown(chosen[0]),
-                shown(averaged[0]),
-                shown(chosen[0]),
+    if chosen and not set(_WRAPPERS) & inner.keys():
+        alike = [name for name in full if name not in averaged and counts[name] == counts[chosen[0]]]
+        if len(alike) > 1:
+            raise CheckpointError(
+                f"{path} holds {len(alike)} sets of weights, {shown(alike[0])}, {shown(alike[1])}; save the one that is meant alone"
             )
-        return _weights_in(inner[chosen[0]], path, depth + 1)
+    if depth < _DEEPEST_WRAPPER and chosen:
+        taken, note = _weights_in(inner[chosen[0]], path, depth + 1)
+        if averaged:
+            note = f"holds {shown(chosen[0])} and averaged weights, {shown(averaged[0])}; {shown(chosen[0])} is taken"
+        return taken, note
     if depth < _DEEPEST_WRAPPER and averaged:
         logger.warning("%s: these are the averaged weights (%s); the file holds no others", path, averaged[0])
         return _weights_in(inner[averaged[0]], path, depth + 1)
-    return dict(dict.items(content))
+    return dict(dict.items(content)), None
 
 
 def _kind(value: object) -> str:

@@ -30,6 +30,8 @@ _LARGEST = 1 << 20
 _LARGEST_FLOAT = 1e30
 _MOST_LAYERS = 1 << 10
 _MOST_TOKENS = 1 << 18
+# Numbers in the table of positions, which no checkpoint holds: a GiB of them.
+_MOST_POSITIONS = 1 << 28
 
 _POSITIVE = (
     "num_channels",
@@ -123,6 +125,9 @@ class VideoMAEConfig:
     def _check_divisible(self) -> None:
         if self.num_patches > _MOST_TOKENS:
             raise ConfigError(f"clips of this size have {self.num_patches} tokens; at most {_MOST_TOKENS} are allowed")
+        if self.num_patches * max(self.hidden_size, self.decoder_hidden_size) > _MOST_POSITIONS:
+            wide = max(self.hidden_size, self.decoder_hidden_size)
+            raise ConfigError(f"{self.num_patches} tokens of {wide} numbers are more than any model has")
         for side, image, patch in zip(("height", "width"), self.image_hw, self.patch_hw, strict=True):
             if image % patch:
                 raise ConfigError(f"the image {side} {image} is no multiple of the patch {side} {patch}")

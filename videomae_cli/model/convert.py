@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +14,7 @@ from videomae_cli.errors import OutputError
 from videomae_cli.hub import ResolvedSource, find_entry, resolve
 from videomae_cli.model.checkpoints import WEIGHT_FILES, read_json
 from videomae_cli.model.config import VideoMAEConfig
-from videomae_cli.model.describe import MODEL_CLASSES, ModelDescription, describe_resolved
+from videomae_cli.model.describe import MODEL_CLASSES, ModelDescription, describe_checkpoint
 from videomae_cli.model.inference import Overrides
 from videomae_cli.model.loading import Checkpoint, load_checkpoint
 from videomae_cli.model.pretraining import IMAGENET_MEAN, IMAGENET_STD
@@ -22,6 +24,8 @@ _PREPROCESSOR = "preprocessor_config.json"
 # The same under the names that newer repositories use.
 _PREPROCESSORS = (_PREPROCESSOR, "video_preprocessor_config.json", "processor_config.json")
 _BILINEAR = 2  # PIL's number, which is what the file stores
+
+logger = logging.getLogger(__name__)
 
 
 def convert(
@@ -37,11 +41,13 @@ def convert(
     labels: Sequence[str] | None = None,
     dtype: torch.dtype | Literal["auto"] = "auto",
     overwrite: bool = False,
+    check_processors: Callable[[Mapping[str, dict[str, Any]], VideoMAEConfig, Path], object] | None = None,
 ) -> ModelDescription:
     """Write `config.json`, `model.safetensors` and `preprocessor_config.json` of `source` into `directory`.
 
     The weights keep their type unless `dtype` names another. The other options are those of `from_pretrained`.
-    A directory that already holds a model is refused unless `overwrite`. Returns the description of what was
+    A directory that already holds a model is refused unless `overwrite`. check_processors: is given the preprocessing to
+    be written by file name, the configuration and the source's path, and raises where they don't go together. Returns the description of what was
     written. Raises OutputError beside what `from_pretrained` raises.
     """
     target = Path(directory)
@@ -55,13 +61,18 @@ def convert(
         labels=labels,
     )
     checkpoint = load_checkpoint(resolved.path, overrides=overrides)
+    if checkpoint.note:
+        logger.warning("%s %s", resolved.path, checkpoint.note)
+    preprocessors = _preprocessors(checkpoint.config, resolved, resized=image_size is not None)
+    if check_processors is not None:
+        check_processors(preprocessors, checkpoint.config, resolved.path)
     model = MODEL_CLASSES[checkpoint.kind].from_checkpoint(checkpoint, dtype=dtype)
     model.config = checkpoint.config.replace(extra=_extra(checkpoint, resolved))
-    preprocessors = _preprocessors(checkpoint.config, resolved)
     model.save_pretrained(target)
     for name, content in preprocessors.items():
         write_json(target / name, content)
-    return describe_resolved(ResolvedSource(target, str(target), "directory"), overrides=Overrides())
+    written = replace(checkpoint, path=target, config=model.config)
+    return describe_checkpoint(written, ResolvedSource(target, str(target), "directory"))
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
@@ -86,24 +97,24 @@ def _extra(checkpoint: Checkpoint, resolved: ResolvedSource) -> dict[str, Any]:
     return extra
 
 
-def _preprocessors(config: VideoMAEConfig, resolved: ResolvedSource) -> dict[str, dict[str, Any]]:
-    """The source's own preprocessing by file name, else that of the official code: ImageNet's statistics."""
+def _preprocessors(config: VideoMAEConfig, resolved: ResolvedSource, *, resized: bool) -> dict[str, dict[str, Any]]:
+    """The source's own preprocessing by file name, else that of the official code: ImageNet's statistics. resized: the
+    caller gave another image size, which the source's files can't know."""
+    height, width = config.image_hw
+    size = {"size": {"shortest_edge": min(height, width)}, "crop_size": {"height": height, "width": width}}
     folder = resolved.path if resolved.path.is_dir() else resolved.path.parent
     own = {name: read_json(folder / name) for name in _PREPROCESSORS if (folder / name).is_file()}
     if own:
-        return own
-    height, width = config.image_hw
+        return {name: {**content, **size} for name, content in own.items()} if resized else own
     official = {
         "image_processor_type": "VideoMAEImageProcessor",
         "do_resize": True,
-        "size": {"shortest_edge": min(height, width)},
         "resample": _BILINEAR,
         "do_center_crop": True,
-        "crop_size": {"height": height, "width": width},
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
         "image_mean": list(IMAGENET_MEAN),
         "image_std": list(IMAGENET_STD),
     }
-    return {_PREPROCESSOR: official}
+    return {_PREPROCESSOR: official | size}

@@ -15,8 +15,8 @@ from videomae_cli.model.adapters import base_of, is_adapter
 from videomae_cli.model.checkpoints import find_weights
 from videomae_cli.model.config import VideoMAEConfig
 from videomae_cli.model.inference import Overrides
-from videomae_cli.model.loading import Kind, load_checkpoint
-from videomae_cli.model.pretrained import PretrainedModel
+from videomae_cli.model.loading import Checkpoint, Kind, load_checkpoint
+from videomae_cli.model.pretrained import PretrainedModel, fit
 from videomae_cli.model.pretraining import VideoMAEForPreTraining
 from videomae_cli.model.videomae import VideoMAEForVideoClassification, VideoMAEModel
 
@@ -89,10 +89,16 @@ def describe(
 
 def describe_resolved(resolved: ResolvedSource, *, overrides: Overrides) -> ModelDescription:
     """The same for a source already found."""
-    checkpoint = load_checkpoint(resolved.path, overrides=overrides)
+    return describe_checkpoint(load_checkpoint(resolved.path, overrides=overrides), resolved)
+
+
+def describe_checkpoint(checkpoint: Checkpoint, resolved: ResolvedSource) -> ModelDescription:
+    """Describe a checkpoint that is read already, and where it lies. Raises CheckpointError where its weights don't fit
+    its configuration."""
     kind, config = checkpoint.kind, checkpoint.config
     with torch.device("meta"):
         model = MODEL_CLASSES[kind](config)
+    fit(model, checkpoint)
     entry = find_entry(resolved.name)
     ours = config.extra.get("videomae_cli")
     section: Mapping[str, Any] = ours if isinstance(ours, dict) else {}
@@ -100,6 +106,7 @@ def describe_resolved(resolved: ResolvedSource, *, overrides: Overrides) -> Mode
     if not isinstance(sampling, dict):
         sampling = {"family": entry.family, "protocol": entry.protocol} if entry else None
     folder = resolved.path if resolved.path.is_dir() else resolved.path.parent
+    heads = SMALL_HEADS if (config.hidden_size, config.num_attention_heads) == (384, 16) else None
     licence = section.get("license") or (entry.licence if entry else None) or _licence_of_card(folder)
     return ModelDescription(
         name=resolved.name,
@@ -114,7 +121,7 @@ def describe_resolved(resolved: ResolvedSource, *, overrides: Overrides) -> Mode
         labels=tuple(config.id2label.values()) if kind == "classification" else (),
         sampling=sampling,
         licence=str(licence) if licence else None,
-        note=SMALL_HEADS if (config.hidden_size, config.num_attention_heads) == (384, 16) else None,
+        note="; ".join(note for note in (checkpoint.note, heads) if note) or None,
     )
 
 

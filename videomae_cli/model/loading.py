@@ -36,12 +36,14 @@ _BIASES = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A configuration and the tensors that came with it, the encoder's under `videomae.`."""
+    """A configuration and the tensors that came with it, the encoder's under `videomae.`; `note`: which weights were taken
+    where the file offers several."""
 
     path: Path
     kind: Kind
     config: VideoMAEConfig
     tensors: dict[str, Tensor]
+    note: str | None = None
 
 
 def load_checkpoint(path: Path, *, overrides: Overrides) -> Checkpoint:
@@ -60,9 +62,10 @@ def load_checkpoint(path: Path, *, overrides: Overrides) -> Checkpoint:
         config, tensors = _understand(raw, content, overrides, path)
     except (CheckpointError, ConfigError) as error:
         raise type(error)(f"{path}: {error}") from None
+    _check_layers(config, tensors, path)
     if content is not None:
         _warn_small(config, overrides, path)
-    return Checkpoint(path, kind_of(tensors), config, tensors)
+    return Checkpoint(path, kind_of(tensors), config, tensors, raw.note)
 
 
 def _understand(
@@ -83,6 +86,20 @@ def _understand(
         content, outputs=outputs, where=path, named=overrides.labels is not None or outputs is None
     )
     return overrides.apply(config), tensors
+
+
+def _check_layers(config: VideoMAEConfig, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse a configuration of more layers than there are weights for, before any of them is made."""
+    for stem, wanted in (
+        ("videomae.encoder.layer.", config.num_hidden_layers),
+        ("decoder.decoder_layers.", config.decoder_num_hidden_layers),
+    ):
+        layers = {name[len(stem) :].partition(".")[0] for name in tensors if name.startswith(stem)}
+        if layers and len(layers) < wanted:
+            raise CheckpointError(
+                f"{path} lacks the tensors of {wanted - len(layers)} layers: "
+                f"its configuration says {wanted}, its weights have {len(layers)}"
+            )
 
 
 def kind_of(names: Mapping[str, object]) -> Kind:

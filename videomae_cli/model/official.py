@@ -60,6 +60,30 @@ _IN_BLOCK = {
 _LAYER_SCALE = {"gamma_1": "attn.proj", "gamma_2": "mlp.fc2"}
 
 
+# mmaction2's names for the same layers: its convolution, its feed-forward network and its head have their own.
+_MMACTION = (
+    (re.compile(r"(^|\.)patch_embed\.projection\."), r"\1patch_embed.proj."),
+    (re.compile(r"\.mlp\.layers\.0\.0\."), ".mlp.fc1."),
+    (re.compile(r"\.mlp\.layers\.1\."), ".mlp.fc2."),
+    (re.compile(r"^cls_head\.fc_cls\."), "head."),
+)
+
+
+def from_mmaction(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as mmaction2 names them under the official code's names; others as they are."""
+    if not has_anchor(tensors, "blocks.0.attn.qkv.weight"):
+        return dict(tensors)
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        official = name
+        for pattern, spelling in _MMACTION:
+            official = pattern.sub(spelling, official)
+        if official in renamed:
+            raise CheckpointError(f"the checkpoint holds the tensor {shown(official)} twice, once as {shown(name)}")
+        renamed[official] = tensor
+    return renamed
+
+
 def is_official(names: Mapping[str, object]) -> bool:
     """Whether these tensor names are the official code's, under whatever prefix."""
     return has_anchor(names, OFFICIAL_ANCHOR) or has_anchor(names, "blocks.0.attn.qkv.weight")
@@ -71,7 +95,7 @@ def to_hugging_face(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises CheckpointError for a tensor that has no place there, naming it.
     """
     result: dict[str, Tensor] = {}
-    for name, tensor in _fold_layer_scale(without_prefixes(tensors, OFFICIAL_ANCHOR)).items():
+    for name, tensor in _fold_layer_scale(without_prefixes(from_mmaction(tensors), OFFICIAL_ANCHOR)).items():
         result.update(_translate(name, tensor))
     return result
 

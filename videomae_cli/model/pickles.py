@@ -349,6 +349,13 @@ def read_pickle(path: Path) -> object:
             f"{path} wants to run code or make objects other than tensors ({error}), which is refused; "
             "if you trust it, load it yourself and torch.save its weights alone"
         ) from None
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} was saved in a way that PyTorch can't read safely, such as pickle_protocol=4; if you trust it, load it yourself and "
+            "torch.save its weights alone"
+            if "eights" in str(error) and "only" in str(error)
+            else f"{path} is damaged, cut short or no PyTorch checkpoint: {first_line(error)}"
+        ) from None
     except Exception as error:  # both readers raise many kinds on bytes that are no checkpoint; none of them is ours
         raise CheckpointError(f"{path} is damaged, cut short or no PyTorch checkpoint: {first_line(error)}") from None
 

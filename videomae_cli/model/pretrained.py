@@ -226,7 +226,8 @@ class PretrainedModel(nn.Module):
         # On the meta device nothing is allocated or initialised: the checkpoint's tensors are put in instead.
         with torch.device("meta"):
             model = cls(checkpoint.config)
-        tensors = _fit(model, checkpoint)
+        tensors = fit(model, checkpoint)
+        check_numbers(tensors, checkpoint.path)
         wanted = torch.float32 if dtype is None else _stored_dtype(tensors) if dtype == "auto" else dtype
         # Where nothing has to be converted or moved, the weights stay in the mapped file: processes share them. The
         # mapping is private, so training writes to memory of its own.
@@ -267,8 +268,9 @@ def _stored_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
     return max(set(types), key=types.count) if types else torch.float32
 
 
-def _fit(model: PretrainedModel, checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """The checkpoint's tensors under the model's names. Raises CheckpointError naming what doesn't fit."""
+def fit(model: PretrainedModel, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The checkpoint's tensors under the model's names, judged by names and shapes alone. Raises CheckpointError naming
+    what doesn't fit."""
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     tensors: dict[str, Tensor] = {}
     for name, tensor in checkpoint.tensors.items():
@@ -279,7 +281,8 @@ def _fit(model: PretrainedModel, checkpoint: Checkpoint) -> dict[str, Tensor]:
     missing = [name for name in expected if name not in tensors]
     if missing:
         hint = f" (it is a {checkpoint.kind} checkpoint, not one for {type(model).__name__})"
-        wrong_kind = all(not name.startswith("videomae.") for name in missing) and model.base_prefix
+        parts = {name.partition(".")[0] for name in missing}
+        wrong_kind = model.base_prefix and not parts & {name.partition(".")[0] for name in tensors}
         raise CheckpointError(f"{where} lacks {_named(missing)}{hint if wrong_kind else ''}")
     surplus = [name for name in tensors if name not in expected]
     if surplus:
@@ -288,7 +291,6 @@ def _fit(model: PretrainedModel, checkpoint: Checkpoint) -> dict[str, Tensor]:
         if tuple(tensors[name].shape) != shape:
             found = tuple(tensors[name].shape)
             raise CheckpointError(f"{where}: the tensor {name!r} has shape {found}; its configuration needs {shape}")
-    check_numbers(tensors, where)
     return tensors
 
 

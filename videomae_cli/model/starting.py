@@ -43,8 +43,9 @@ def start_classifier(
         drop_path_rate=drop_path,
         extra=dict(extra or {}),
     )
-    model = VideoMAEForVideoClassification(config)
-    wanted = model.state_dict()
+    # Shapes are compared on the meta device, before a configuration that doesn't fit its weights takes memory.
+    with torch.device("meta"):
+        shapes = VideoMAEForVideoClassification(config).state_dict()
     tensors: dict[str, Tensor] = {}
     for name, tensor in checkpoint.tensors.items():
         if name.startswith("videomae.layernorm."):
@@ -55,8 +56,10 @@ def start_classifier(
             name.startswith("classifier.") and has_classifier(checkpoint, labels, problem_type)
         ):
             tensors[name] = tensor
-    _check(checkpoint.path, wanted, tensors)
+    _check(checkpoint.path, shapes, tensors)
     check_numbers(tensors, checkpoint.path)
+    model = VideoMAEForVideoClassification(config)
+    wanted = model.state_dict()
     with torch.no_grad():
         if isinstance(model.classifier, torch.nn.Linear):
             model.classifier.weight.mul_(head_scale)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import reprlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,14 +63,26 @@ class PreprocessConfig:
         for name in _FILES:
             path = Path(directory) / name
             try:
-                content = json.loads(path.read_text(encoding="utf-8"))
+                if path.exists() and not path.is_file():  # a pipe is waited for
+                    raise ConfigError(f"{path} is no file")
+                content = json.loads(path.read_text(encoding="utf-8-sig"))
             except FileNotFoundError:
                 continue
             except (OSError, ValueError, RecursionError) as error:
                 raise ConfigError(f"can't read {path}: {error}") from None
             if not isinstance(content, dict):
                 raise ConfigError(f"{path} does not hold a JSON object")
-            settings = _settings(content)
+            if _settings(content) is not None:
+                return cls.from_files({name: content}, Path(directory), image_size)
+        return cls.from_dict({}, image_size)
+
+    @classmethod
+    def from_files(
+        cls, contents: Mapping[str, dict[str, Any]], directory: Path, image_size: int | tuple[int, int] = 224
+    ) -> PreprocessConfig:
+        """From the processor files of a checkpoint by their names; `directory` is named in errors."""
+        for name in _FILES:
+            path, settings = directory / name, _settings(contents.get(name, {}))
             if settings is not None:
                 try:
                     return cls.from_dict(settings, image_size)
