@@ -104,7 +104,10 @@ def test_an_avi_is_whole_when_its_outermost_chunks_are(film: Films, tmp_path: Pa
         (whole[:6], False),
         (whole + chunk[:-1], False),
         (whole + chunk[:5], False),
-        (whole[:4] + bytes(4) + whole[8:], False),
+        (whole[:4] + bytes(4) + whole[8:], True),
+        (whole[:4] + b"\xff" * 4 + whole[8:], True),
+        (whole[:4] + bytes(4) + whole[8:-9], False),
+        (whole[:4] + bytes(4) + whole[8 : len(whole) * 3 // 5], False),
         (b"not RIFF", False),
         (b"", False),
     ]:

@@ -167,4 +167,9 @@ def _shown_av1(data: bytes) -> bool:
     return False
 
 
-_SHOWN = {"vp8": _shown_vp8, "vp9": _shown_vp9, "av1": _shown_av1}
+def _shown_theora(data: bytes) -> bool:
+    """Whether a packet is no header: those come again where recordings were joined."""
+    return data[0] < 128
+
+
+_SHOWN = {"vp8": _shown_vp8, "vp9": _shown_vp9, "av1": _shown_av1, "theora": _shown_theora}

@@ -42,6 +42,8 @@ _END_TOLERANCE = 0.1
 _INDEXED_CONTAINERS = ("mov", "matroska")
 # Where the duration is the header's; of others ffmpeg makes one of what is there.
 _STATING = ("matroska", "mxf", "asf")
+# Each picture of an AVI has a head of so many bytes.
+_LEAST_AVI_BYTES = 8
 # ffmpeg's AVFieldOrder: unknown, progressive.
 _PROGRESSIVE = (0, 1)
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
@@ -117,9 +119,11 @@ def probe_video(path: str, meanwhile: Callable[[int], None] | None = None) -> Pr
         frame = scan.first_frame
         rate = stream.average_rate or stream.guessed_rate
         declared = int(stream.frames or 0)
-        if "mov" in container.format.name and not scan.damaged:
+        if "mov" in container.format.name and not scan.damaged and not index.torn:
             # Frames before the start of an edit list are stored and counted, but not shown.
             declared = min(declared, len(index.times))
+        if container.format.name == "avi" and declared * _LEAST_AVI_BYTES > container.size:
+            declared = 0  # what programs write that can't go back
         if scan.second_fields:
             # Counted are fields.
             declared = round(declared * len(index.times) / index.packets)
@@ -198,7 +202,8 @@ class _Scan:
             self._times.append(time)
             if packet.is_keyframe and self._first_key is None:
                 self._first_key = time
-            self._undecodable += self._first_key is None or time < self._first_key
+            # Pictures before the first key lean on what is gone. Programs that may not write times below 0 give them its time.
+            self._undecodable += self._first_key is None or (time, packet.is_keyframe) < (self._first_key, True)
             if packet.is_keyframe and kind != "refresh":
                 self._keys.append(time)
         if self._first_key is None:

@@ -363,7 +363,12 @@ class VideoReader:
         spare = _SPARE_FRAMES * self._typical_interval() if index.torn else 0.1 * duration + 1 + 1 / self.fps
         if last < duration - spare:
             return [f"{decoded} of about {round(duration * self.fps)} frames decoded: the file is cut off"]
-        return []
+        # The last pictures that are there may be shown behind others that are not: each is stored after those it needs.
+        return (
+            [f"{decoded} frames decoded: the file is cut off, and nothing tells whether these are all"]
+            if index.torn
+            else []
+        )
 
     def _typical_interval(self) -> float:
         """Seconds from one frame to the next, half of the time at most so many."""

@@ -1,7 +1,8 @@
 """Whether a container's outermost structure is all there: a file that was cut off ends inside an element.
 
 Lengths of films and counts of frames in headers may be anything; the sizes of the elements that a file is made of tell
-whether its end is missing. Reads a few bytes here and there, never a picture.
+whether its end is missing. Where only an index or tags behind the pictures are torn, nothing of them is lost. Reads a few
+bytes here and there, never a picture.
 """
 
 from __future__ import annotations
@@ -11,15 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from videomae_cli.video.transport import ends_torn
+from videomae_cli.video.transport import ends_in_pes, ends_torn
 
 _RIFF = struct.Struct("<4sI")
 # What programs write that can't go back to fill in the size.
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF)
 _TAIL = 1 << 18
-_SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
-_MXF_KEY = bytes.fromhex("060e2b34")
+_PACK = b"\0\0\1\xba"
+_SEGMENT, _CLUSTER, _EBML = 0x18538067, 0x1F43B675, 0x1A45DFA3
+# Cues, tags, chapters, attachments, the table of contents and what is left free.
+_BEHIND_CLUSTERS = (0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469, 0x114D9B74, 0xEC)
+_MXF_KEY, _MXF_PARTITION, _MXF_FOOTER = (bytes.fromhex(key) for key in ("060e2b34", "0d01020101", "0d0102010104"))
+_ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_INDEX, _ASF_DATA_HEAD = bytes.fromhex("90080033b1e5cf1189f400a0c90349cb"), 50
 
 
 def is_whole(path: str, format: str) -> bool | None:
@@ -49,12 +55,30 @@ def _riff(file: BinaryIO, length: int) -> bool | None:
             return False
         size = _RIFF.unpack(head)[1]
         if size in _UNKNOWN_SIZES:
-            return None
+            return _riff_chunks(file, end + 12, length)
         end += _RIFF.size + size
         if end > length:
             return False
         end += size % 2
     return end > 0
+
+
+def _riff_chunks(file: BinaryIO, end: int, length: int) -> bool | None:
+    """Whether the last chunk is there of a RIFF whose program did not live to write its size, or could not."""
+    while end < length:
+        file.seek(end)
+        head = file.read(12)
+        if len(head) < _RIFF.size:
+            return False
+        if not head[:4].isascii():
+            return None
+        size = _RIFF.unpack(head[:8])[1]
+        if head[:4] == b"LIST" and (size in _UNKNOWN_SIZES or head[8:] == b"movi"):
+            end += 12
+        else:
+            end += _RIFF.size + size + size % 2
+    # The byte that fills up the last one is often left out.
+    return end <= length + 1
 
 
 def _boxes(file: BinaryIO, length: int) -> bool | None:
@@ -71,7 +95,9 @@ def _boxes(file: BinaryIO, length: int) -> bool | None:
         if size < 8:
             return end > 0
         end += size
-    return end <= length
+        if end > length:
+            return head[4:8] not in (b"mdat", b"moof", b"moov")
+    return True
 
 
 def _vint(file: BinaryIO, marked: bool) -> int | None:
@@ -91,17 +117,25 @@ def _vint(file: BinaryIO, marked: bool) -> int | None:
 
 
 def _matroska(file: BinaryIO, length: int) -> bool | None:
-    """Matroska and WebM: whether the segment ends inside the file; of one of unknown size, whether its last element does."""
-    while file.tell() < length:
+    """Matroska and WebM: whether all clusters are there that the segment has room for."""
+    segment_end = length
+    while (position := file.tell()) < length:
         name, size = _vint(file, True), _vint(file, False)
+        if position >= segment_end and name != _EBML:
+            # Something else behind the segment does no harm.
+            return True
         if name is None or size is None:
             return False
-        if size == -1 and name not in (_SEGMENT, _CLUSTER):
+        if name == _EBML:
+            segment_end = length
+        if name == _SEGMENT and size >= 0:
+            segment_end = file.tell() + size
+        elif size == -1 and name not in (_SEGMENT, _CLUSTER):
             return None
         # What has no size ends where its last element does: go into it.
-        if file.seek(max(size, 0), 1) > length:
-            return False
-    return True
+        elif name != _SEGMENT and file.seek(max(size, 0), 1) > length:
+            return name in _BEHIND_CLUSTERS
+    return segment_end <= length
 
 
 def _flash(file: BinaryIO, length: int) -> bool | None:
@@ -124,13 +158,20 @@ def _flash(file: BinaryIO, length: int) -> bool | None:
 
 
 def _windows_media(file: BinaryIO, length: int) -> bool | None:
-    """ASF: whether the file is as long as its properties say, unless they were written before anybody knew."""
+    """ASF: whether the object that holds the packets is all there, or ends between two packets where it has no size."""
     head = file.read(1 << 16)
-    at = head.find(_ASF_PROPERTIES)
-    if at < 0 or len(head) < at + 92:
+    properties, data = head.find(_ASF_PROPERTIES), head.find(_ASF_DATA)
+    if properties < 0 or data < 0 or len(head) < data + 24:
         return None
-    size, flags = struct.unpack_from("<Q40xI", head, at + 40)
-    return None if flags & 1 or not size else size <= length
+    size, flags = int.from_bytes(head[data + 16 : data + 24], "little"), head[properties + 88]
+    if size > _ASF_DATA_HEAD and not flags & 1:
+        return data + size <= length
+    packet = int.from_bytes(head[properties + 92 : properties + 96], "little")
+    file.seek(max(length - _TAIL, 0))
+    if _ASF_INDEX in file.read():
+        return True
+    # A recording that was to go on may have ended there, or been cut off.
+    return False if packet and (length - data - _ASF_DATA_HEAD) % packet else None
 
 
 def _program_stream(file: BinaryIO, length: int) -> bool | None:
@@ -138,7 +179,7 @@ def _program_stream(file: BinaryIO, length: int) -> bool | None:
     start = max(length - _TAIL, 0)
     file.seek(start)
     tail = file.read()
-    position = tail.find(b"\0\0\1\xba")
+    position = tail.find(_PACK)
     while 0 <= position < len(tail):
         kind = tail[position + 3] if tail[position : position + 3] == b"\0\0\1" and position + 3 < len(tail) else 0
         if kind == 0xBA:
@@ -149,6 +190,8 @@ def _program_stream(file: BinaryIO, length: int) -> bool | None:
             position += 4
         elif kind > 0xBA:
             position += 6 + int.from_bytes(tail[position + 4 : position + 6], "big")
+        elif (following := tail.find(_PACK, position)) > 0 and not any(tail[position:following]):
+            position = following  # discs fill up their sectors
         else:
             # Padding behind the end does no harm; the start of a code does.
             return False if len(tail) - position < 4 and tail[position:] in (b"\0", b"\0\0", b"\0\0\1") else None
@@ -180,21 +223,26 @@ def _png(file: BinaryIO, length: int) -> bool | None:
 
 
 def _mxf(file: BinaryIO, length: int) -> bool | None:
-    """MXF: whether the last of its keys, lengths and values is all there."""
-    end = 0
+    """MXF: whether its footer is there, where the header says that it is, or behind all keys, lengths and values."""
+    end, footer = 0, False
     while end < length:
         file.seek(end)
-        head = file.read(25)
+        head = file.read(57)
         if not head.startswith(_MXF_KEY[: len(head)]):
             return None
         if len(head) < 17:
-            return False
+            return footer
         # Up to 127 the length is one byte; else that says how many bytes it has.
         width = head[16] & 127 if head[16] > 127 else 0
         if width > 8:
             return None
-        end += 17 + width + (int.from_bytes(head[17 : 17 + width], "big") if width else head[16])
-    return end == length
+        value = 17 + width
+        promised = int.from_bytes(head[value + 24 : value + 32], "big")
+        if not end and head.startswith(_MXF_PARTITION, 8) and promised:
+            return promised < length
+        footer = footer or head.startswith(_MXF_FOOTER, 8)
+        end += value + (int.from_bytes(head[17:value], "big") if width else head[16])
+    return True if footer else None if end == length else False
 
 
 def _tape(file: BinaryIO, length: int) -> bool | None:
@@ -205,8 +253,8 @@ def _tape(file: BinaryIO, length: int) -> bool | None:
 
 
 def _transport(file: BinaryIO, length: int) -> bool | None:
-    """MPEG-TS: whether the last packet is all there; where a recording was to end nothing says."""
-    return not ends_torn(file, length)
+    """MPEG-TS: whether the last packet is all there, and what it is a part of; where a recording was to end nothing says."""
+    return not (ends_torn(file, length) or ends_in_pes(file, length))
 
 
 _CHECKS: dict[str, Callable[[BinaryIO, int], bool | None]] = {

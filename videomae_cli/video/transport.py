@@ -17,6 +17,7 @@ _SYNC = 0x47
 # Plain, with a time stamp before (Blu-ray), with error correction behind: (size of a packet, place of the sync byte).
 _LAYOUTS = ((188, 0), (192, 4), (204, 0))
 _CHUNK_PACKETS = 1 << 15
+_PLAIN_SIZE, _TAIL_PACKETS, _NULL = 188, 4096, 0x1FFF
 
 
 def is_intact(path: str, pid: int) -> bool:
@@ -46,6 +47,59 @@ def ends_torn(file: BinaryIO, length: int) -> bool:
     """Whether the file ends inside a packet; False too where no packets are found at its beginning."""
     layout = _layout(file.read(204 * 8))
     return layout is not None and (length - layout[1]) % layout[0] not in (0, layout[0] - layout[1])
+
+
+def ends_in_pes(file: BinaryIO, length: int) -> bool:
+    """Whether the file ends between two packets, but inside the picture or sound (PES) that the last of them belongs to.
+
+    Nobody states the length of pictures. But each begins in a packet of its own, so that the last one of a picture is
+    filled up, but for one in 184 that needs no filling.
+    """
+    packets = _last_packets(file, length)
+    numbers = [(packet[1] & 0x1F) << 8 | packet[2] for packet in packets]
+    sections = set()  # tables, which are no pictures
+    for place in range(len(packets) - 1, -1, -1):
+        number = numbers[place]
+        if number == _NULL or number in sections or not packets[place][3] & 0x10:
+            continue
+        mine = [packet for packet, other in zip(packets, numbers, strict=True) if other == number and packet[3] & 0x10]
+        begun = next((back for back in range(len(mine) - 1, -1, -1) if mine[back][1] & 0x40), None)
+        head = _payload(mine[begun]) if begun is not None else b"\0\0\1"
+        if head[:3] != b"\0\0\1":
+            sections.add(number)
+            continue
+        stated = int.from_bytes(head[4:6], "big")
+        return stated > sum(len(_payload(packet)) for packet in mine[begun:]) - 6 if stated else not _filled(mine[-1])
+    return False
+
+
+def _last_packets(file: BinaryIO, length: int) -> list[bytes]:
+    """The last packets of a file, each from its sync byte on; the torn last one is left out."""
+    file.seek(0)
+    layout = _layout(file.read(204 * 8))
+    if layout is None:
+        return []
+    size, offset = layout
+    count = (length - offset + size - _PLAIN_SIZE) // size
+    first = max(0, count - _TAIL_PACKETS)
+    file.seek(offset + first * size)
+    data = file.read()
+    return [data[at : at + _PLAIN_SIZE] for at in range(0, (count - first) * size, size)]
+
+
+def _filled(packet: bytes) -> bool:
+    """Whether a packet has an adaptation field that is longer than what it says."""
+    if not packet[3] & 0x20:
+        return False
+    flags = packet[5] if packet[4] else 0
+    # Two clocks, a countdown; what others there may be has a length of its own.
+    needed = 1 + 6 * (flags >> 4 & 1) + 6 * (flags >> 3 & 1) + (flags >> 2 & 1)
+    return bool(flags & 3) or packet[4] != needed
+
+
+def _payload(packet: bytes) -> bytes:
+    """What a packet carries behind its head and its adaptation field."""
+    return packet[5 + packet[4] :] if packet[3] & 0x20 else packet[4:]
 
 
 def _layout(head: bytes) -> tuple[int, int] | None:
