@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from videomae_cli.errors import DependencyError, OptionError, OutputError
+from videomae_cli.files import write_file
 from videomae_cli.pictures import film as film_module
 from videomae_cli.pictures.film import write_film, write_image
-from videomae_cli.pictures.outputs import check_free, pick_format, publish
+from videomae_cli.pictures.outputs import check_free, pick_format
 
 Film = npt.NDArray[np.uint8]
 SECONDS = [0.16] * 7 + [0.32]
@@ -127,7 +128,7 @@ def test_without_an_encoder_the_error_names_a_way_out(tmp_path: Path, monkeypatc
 
 def test_an_output_is_complete_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "a.gif"
-    publish(target, b"whole")
+    write_file(target, b"whole")
     assert target.read_bytes() == b"whole"
     assert target.stat().st_mode & 0o444 == 0o444
 
@@ -136,7 +137,7 @@ def test_an_output_is_complete_or_not_there(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(Path, "replace", no_rename)
     with pytest.raises(OutputError, match=r"can't write .*a\.gif: No space left"):
-        publish(target, b"half")
+        write_file(target, b"half")
     assert target.read_bytes() == b"whole"
     assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
 
@@ -146,7 +147,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     real, link = tmp_path / "folder" / "real.gif", tmp_path / "link.gif"
     real.write_bytes(b"old")
     link.symlink_to(real)
-    publish(link, b"new")
+    write_file(link, b"new")
     assert link.is_symlink()
     assert real.read_bytes() == b"new"
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from videomae_cli import system
 from videomae_cli.errors import DecoderKilledError, DecoderMemoryError, MachineError, VideoMAEError
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder
 from videomae_cli.video import blocks as blocks_module
@@ -317,20 +318,8 @@ def test_processes_are_as_many_as_there_are_descriptors_for(
     assert affordable(8) == workers
 
 
-def test_memory_is_shared_between_processes_and_limited_by_the_container(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limit = tmp_path / "memory.max"
-    limit.write_text("8000000000\n", encoding="ascii")
-    monkeypatch.setattr(workforce_module, "_CONTAINER_LIMITS", (str(limit), str(tmp_path / "missing")))
-    monkeypatch.setattr(workforce_module.psutil, "virtual_memory", lambda: _Memory(64 * 10**9))
+def test_memory_is_shared_between_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system, "free_memory", lambda: 8 * 10**9)
     assert Allowance.of_machine(3) == Allowance(2 * 10**9, 6 * 10**9)
-    limit.write_text("max\n", encoding="ascii")
-    assert Allowance.of_machine(3) == Allowance(16 * 10**9, 48 * 10**9)
-    monkeypatch.setattr(workforce_module.psutil, "virtual_memory", lambda: _Memory(10**9))
+    monkeypatch.setattr(system, "free_memory", lambda: 10**9)
     assert Allowance.of_machine(16) == Allowance(2**30, 2**30)
-
-
-class _Memory:
-    def __init__(self, available: int) -> None:
-        self.available = available

@@ -11,8 +11,8 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TextIO
 
+from videomae_cli import system
 from videomae_cli.errors import ModelOfflineError, VideoMAEError
 from videomae_cli.visible import columns, visible
 
@@ -123,7 +123,7 @@ def wrapped(text: str, *, margin: int = 0) -> list[str]:
 
     margin: columns that something else takes in the first of them."""
     line = visible(text)
-    width = terminal_width(sys.stderr) if is_terminal(sys.stderr) else None
+    width = system.terminal_width(sys.stderr) if is_terminal(sys.stderr) else None
     if width is None or margin + columns(line) <= width:
         return [line]
     lines: list[str] = []
@@ -137,17 +137,6 @@ def wrapped(text: str, *, margin: int = 0) -> list[str]:
             lines.append(word)
             left = width - needed - (0 if len(lines) > 1 else margin)
     return lines
-
-
-def terminal_width(stream: TextIO) -> int:
-    """Columns of the terminal behind `stream`: COLUMNS where it is set, 80 where nobody knows."""
-    given = os.environ.get("COLUMNS", "")
-    if given.isascii() and given.isdigit() and int(given):
-        return int(given)
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or 80
-    except (OSError, ValueError, AttributeError):
-        return 80
 
 
 @contextmanager

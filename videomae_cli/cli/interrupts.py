@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from videomae_cli import system
 from videomae_cli.errors import VideoMAEError
 
 
@@ -25,11 +26,12 @@ def terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in system.terminating_signals()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -50,10 +52,7 @@ def looked_after(check: Callable[[], None], *, seconds: float) -> Iterator[None]
                 check()
             except VideoMAEError as error:
                 found.append(error)
-                if hasattr(signal, "pthread_kill"):
-                    signal.pthread_kill(main.ident or 0, signal.SIGTERM)
-                else:  # Windows, where a wait ends first
-                    signal.raise_signal(signal.SIGTERM)
+                system.wake_main_thread()
 
     thread = threading.Thread(target=look, name="looking after the job", daemon=True)
     thread.start()

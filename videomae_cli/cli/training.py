@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from videomae_cli import __version__
+from videomae_cli import __version__, system
 from videomae_cli.cli import console, streams
 from videomae_cli.cli.estimator import Estimator, speed
 from videomae_cli.errors import OptionError, TrainingError, VideoMAEError
@@ -51,7 +51,7 @@ class Stop:
             self.asked = True
             console.note("stopping after this step (once more to stop at once)")
 
-        before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, take) for number in (signal.SIGINT, *system.terminating_signals())}
         try:
             yield self
         finally:

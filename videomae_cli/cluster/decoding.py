@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from videomae_cli import system
 from videomae_cli.cluster.clips import Group, Outcome, to_table
 from videomae_cli.cluster.models import enter
 from videomae_cli.cluster.plan import Plan
@@ -17,8 +16,6 @@ from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo
 
 # Files of one object of the list: a task fetches one such object, or two.
 LIST_CHUNK = 8192
-# Of glibc's mallopt (malloc.h).
-_MMAP_THRESHOLD, _ARENA_MAX = -3, -8
 
 
 @dataclass(frozen=True)
@@ -53,12 +50,9 @@ def decode_tasks(batch: Any, *, work: DecodingWork) -> Iterator[Any]:
 
 @lru_cache(maxsize=1)
 def _return_memory() -> None:
-    """Have glibc return large arrays to the system as they are freed. By default what several threads allocate and free
-    stays with the process in pieces, more with every task, for as long as the job runs (`benchmarks/cluster.py memory`)."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # other systems' libraries have no such function
-        library = ctypes.CDLL(None)
-        library.mallopt(_MMAP_THRESHOLD, 2**20)
-        library.mallopt(_ARENA_MAX, 1)
+    """Have large arrays returned to the system as they are freed. By default what several threads allocate and free stays
+    with the process in pieces, more with every task, for as long as the job runs (`benchmarks/cluster.py memory`)."""
+    system.return_freed_memory()
 
 
 def groups(first: int, videos: Sequence[FoundVideo], work: DecodingWork) -> Iterator[Group]:

@@ -23,11 +23,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from filelock import FileLock, Timeout
-
 from videomae_cli.cluster.plan import Pieces, Plan
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.filenames import partial_folder
+from videomae_cli.files import FileLockedError, Lock, lock
 from videomae_cli.jobs import CLUSTER_HEADER, Settings
 from videomae_cli.results import Record
 from videomae_cli.storage import is_address
@@ -95,7 +94,7 @@ class Output:
         self.shown = str(file) if file is not None else location
         self.folder = Folder(location)
         self._file, self._format, self._resume, self._overwrite = file, format, resume, overwrite
-        self._lock: FileLock | None = None
+        self._lock: Lock | None = None
 
     def __enter__(self) -> Output:
         if self._file is not None and self._file.is_dir():
@@ -109,11 +108,9 @@ class Output:
             raise OutputError(f"{self.shown} is there already: --overwrite replaces it, --resume completes it")
         self.folder.make()
         if not self.folder.remote:
-            self._lock = FileLock(Path(self.folder.location) / "_lock", timeout=0)
             try:
-                self._lock.acquire()
-            except Timeout:
-                self._lock = None
+                self._lock = lock(Path(self.folder.location) / "_lock")
+            except FileLockedError:
                 raise OutputError(f"another process is writing {self.shown}: wait for it or stop it first") from None
         return self
 

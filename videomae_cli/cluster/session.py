@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from videomae_cli import system
 from videomae_cli.errors import ClusterError, DependencyError, OptionError
 
 # How long a cluster may take to take a connection.
@@ -111,7 +112,7 @@ def connect(address: str, *, debug: bool = False) -> Iterator[Cluster]:
         _knock(address)
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
-        with nullcontext() if debug else _silence():
+        with nullcontext() if debug else system.silenced(2):  # its C++ part writes there whatever its log level
             ray.init(
                 address=address,
                 log_to_driver=debug,
@@ -160,19 +161,6 @@ def nodes_of(described: Sequence[dict[str, Any]]) -> tuple[Node, ...]:
         for node in described
         if node["Alive"]
     )
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Nothing on standard error while the block runs: Ray's C++ part writes there past Python, whatever its log level."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _knock(address: str) -> None:

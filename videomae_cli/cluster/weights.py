@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from videomae_cli.engines.store import kept, store_folder
 from videomae_cli.errors import CheckpointError, ClusterError, OutputError
+from videomae_cli.files import FileLockedError, lock
 from videomae_cli.hub import ResolvedSource
 from videomae_cli.hub.layout import CONFIG_FILES, shards_of, weight_files
 
@@ -40,9 +39,9 @@ class Parcel:
         """The checkpoint on this machine, brought here if it is not. Raises OutputError where it can't be kept."""
         try:
             store_folder().mkdir(parents=True, exist_ok=True)
-            with FileLock(store_folder() / f"{self.key}.lock", timeout=_WAIT_SECONDS):
+            with lock(store_folder() / f"{self.key}.lock", wait=_WAIT_SECONDS):
                 folder = kept({"checkpoint": self.key}, self._write)
-        except Timeout:
+        except FileLockedError:
             raise ClusterError(f"another process has been fetching {self.name} here for too long") from None
         except OSError as error:
             raise OutputError(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import platform
 from functools import cache
-from pathlib import Path
+
+from videomae_cli import system
 
 # Formats shorter than float32 that a CPU may have units for. int8: VNNI, AMX, or Arm's dot products.
 SHORT_FORMATS = ("bfloat16", "float16", "int8")
@@ -45,7 +46,7 @@ def units() -> frozenset[str]:
 @cache
 def machine_name() -> str:
     """What tells this machine's speed from another's: the CPU's model, where the system says it, and its cores."""
-    return f"{_model()}, {os.cpu_count()} cores"
+    return f"{system.cpu_model()}, {system.usable_cpus()} cores"
 
 
 @cache
@@ -62,12 +63,3 @@ def _detected() -> frozenset[str]:
     there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     found = {name for name, question in asked.items() if there and getattr(torch.ops.mkldnn, question)()}
     return frozenset(found | {"int8"})  # 64-bit Arm: dot products of bytes since 2017
-
-
-def _model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, "") or platform.processor() or platform.machine()

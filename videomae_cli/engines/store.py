@@ -11,15 +11,20 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
+from videomae_cli.files import sync_file
 
 
 def store_folder() -> Path:
-    """VIDEOMAE_CACHE, or videomae in the user's cache folder."""
+    """VIDEOMAE_CACHE, or videomae in the user's cache folder. Raises OutputError where there is no home for one."""
     if given := os.environ.get("VIDEOMAE_CACHE"):
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "videomae"
+    folder = base or filesystem.home_expanded("~/.cache")
+    if folder.startswith("~"):  # no HOME, and nobody of this user's number in /etc/passwd: as in some containers
+        raise OutputError("this user has no home folder to keep converted models in: set VIDEOMAE_CACHE to a folder")
+    return Path(folder) / "videomae"
 
 
 def kept(what: Mapping[str, object], make: Callable[[Path], None]) -> Path:
@@ -42,7 +47,8 @@ def kept(what: Mapping[str, object], make: Callable[[Path], None]) -> Path:
     try:
         make(scratch)
         (scratch / "about.json").write_text(json.dumps(what, sort_keys=True, indent=2, default=str))
-        _sync(scratch)
+        for file in scratch.iterdir():
+            sync_file(file)
         with contextlib.suppress(FileExistsError, OSError):
             scratch.rename(place)
         if not place.is_dir():
@@ -54,9 +60,3 @@ def kept(what: Mapping[str, object], make: Callable[[Path], None]) -> Path:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return place
-
-
-def _sync(folder: Path) -> None:
-    for file in folder.iterdir():
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())

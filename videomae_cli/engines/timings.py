@@ -6,13 +6,14 @@ import hashlib
 import json
 import logging
 import math
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from videomae_cli.engines import cpu
 from videomae_cli.engines.precision import DTYPES, ENGINES
 from videomae_cli.engines.store import store_folder
+from videomae_cli.errors import OutputError
+from videomae_cli.files import write_file
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +41,12 @@ class Fastest:
 
 def keep_fastest(weights: str, found: Fastest) -> None:
     """Remember what was measured with these weights on this machine's CPU; a cache that can't be written forgets it."""
-    place = _place(weights)
     content = {"machine": cpu.machine_name(), "weights": weights, **asdict(found)}
     try:
+        place = _place(weights)
         place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=place.parent, suffix=".part", delete=False) as scratch:
-            json.dump(content, scratch, indent=2)
-        Path(scratch.name).replace(place)
-    except OSError as error:
+        write_file(place, json.dumps(content, indent=2).encode())
+    except (OSError, OutputError) as error:
         log.debug("what was measured is not kept: %s", error)
 
 
@@ -56,7 +55,7 @@ def fastest(weights: str) -> Fastest | None:
     try:
         content = json.loads(_place(weights).read_text(encoding="utf-8"))
         found = Fastest(str(content["engine"]), str(content["dtype"]), float(content["speed"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, OutputError, ValueError, KeyError, TypeError):
         return None
     known = found.engine in ENGINES and found.dtype in DTYPES and math.isfinite(found.speed) and found.speed > 0
     # Units that have been taken away since make what was measured untrue.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import re
 import threading
 import time
@@ -23,6 +22,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
 
 from videomae_cli.errors import DownloadError
+from videomae_cli.files import lock, sync
 from videomae_cli.hub import layout
 from videomae_cli.hub.failures import is_network, is_passing, no_hub
 from videomae_cli.hub.records import FileFacts, damage
@@ -265,7 +265,7 @@ def _get(url: str, location: str, partial: Path, facts: FileFacts, listener: Dow
             _await_growth(going, file, facts, listener)
         finally:
             file.given_up = True
-        os.fsync(file.fileno())
+        sync(cast(BinaryIO, file))
 
 
 def _await_growth(going: Future[None], file: _Sink, facts: FileFacts, listener: DownloadListener) -> None:
@@ -294,7 +294,7 @@ def _lock(folder: Path, etag: str) -> Iterator[None]:
     """The lock that huggingface_hub takes for the same file: two downloads of it wait for each other."""
     path = folder.parent / ".locks" / folder.name / f"{etag}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _hub_utils().WeakFileLock(path):
+    with lock(path, wait=-1):
         yield
 
 

@@ -13,9 +13,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from videomae_cli.errors import OutputError
+from videomae_cli.files import FileLockedError, Lock, lock
 
 HEADER, RECORDS, VECTORS, LOCK, REPLACED = "job.json", "records.jsonl", "vectors.bin", "lock", "replaced.json"
 AGAIN, AGAIN_VECTORS = "again.jsonl", "again.bin"
@@ -32,7 +31,7 @@ class JobFolder:
 
     def __init__(self, path: Path, output: Path) -> None:
         self.path, self._output = path, output
-        self._lock: FileLock | None = None
+        self._lock: Lock | None = None
 
     def check(self) -> None:
         """Raise OutputError where it holds anything that no job made."""
@@ -64,18 +63,17 @@ class JobFolder:
             with contextlib.suppress(FileNotFoundError):
                 file.touch()
                 before = file.stat()
-                lock = FileLock(file, timeout=0)
                 try:
-                    lock.acquire()
-                except Timeout:
+                    held = lock(file)
+                except FileLockedError:
                     words = f"another process is writing {self._output}: wait for it or stop it first"
                     raise OutputError(words) from None
                 # A process that ends removes the folder: a lock on a file that is gone keeps nobody out.
                 with contextlib.suppress(FileNotFoundError):
                     if os.path.samestat(before, file.stat()):
-                        self._lock = lock
+                        self._lock = held
                         return
-                lock.release()
+                held.release()
         raise OutputError(f"another process is writing {self._output}: wait for it or stop it first")
 
     @property
@@ -91,19 +89,17 @@ class JobFolder:
 
     def leave(self, *, remove: bool) -> None:
         """Release it. remove: what jobs keep in it, and the folder where nothing else is there."""
-        lock, self._lock = self._lock, None
-        if lock is None:
+        held, self._lock = self._lock, None
+        if held is None:
             return
         if remove:
             with contextlib.suppress(OSError):
                 self.clear()
                 (self.path / REPLACED).unlink(missing_ok=True)
-            if os.name == "nt":
-                lock.release()  # an open file can't be removed there
+        held.release(remove=remove)
+        if remove:
             with contextlib.suppress(OSError):
-                (self.path / LOCK).unlink(missing_ok=True)
                 self.path.rmdir()
-        lock.release()
 
     def header(self) -> dict[str, Any] | None:
         """What was written of the job, or None where that is damaged. Raises OSError where it isn't there."""

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from videomae_cli.errors import OutputError
+from videomae_cli.files import sync
 from videomae_cli.results import Record, path_of
 from videomae_cli.visible import exact_json
 from videomae_cli.writers import VectorLayout
@@ -108,7 +109,7 @@ class Journal:
         """Force what was written to the disk."""
         for stream in (self._vector_stream, self._stream):
             if stream is not None:
-                os.fsync(stream.fileno())
+                sync(stream)
         self._synced = time.monotonic()
 
     def records(self, begin: tuple[int, int] = (0, 0)) -> Iterator[Record]:

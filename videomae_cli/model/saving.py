@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import safetensors.torch
 from torch import Tensor
 
 from videomae_cli.errors import OutputError
-from videomae_cli.filenames import temporary_prefix
+from videomae_cli.files import write_file
 
 
 def write_model(
@@ -28,7 +26,7 @@ def write_model(
         described["torch_dtype"] = str(types.pop()).removeprefix("torch.")
     # Some readers refuse a file that doesn't say which framework's tensors it holds.
     data = safetensors.torch.save(content, metadata={"format": "pt"})
-    write_file(directory / "model.safetensors", data)
+    _write(directory / "model.safetensors", data)
     write_json(directory / "config.json", described)
 
 
@@ -37,35 +35,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     try:
         text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
     except (TypeError, ValueError) as error:
-        raise OutputError(f"{path} can't be written: {error}") from None
-    write_file(path, (text + "\n").encode("utf-8"))
+        raise OutputError(f"can't write {path}: {error}") from None
+    _write(path, (text + "\n").encode("utf-8"))
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write under a temporary name in the same folder, force it to disk, rename. Raises OutputError."""
+def _write(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=temporary_prefix(path.name), suffix=".part", dir=path.parent)
     except OSError as error:
-        raise OutputError(f"{path} can't be written: {error.strerror or error}") from None
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files for their owner alone; a model is as readable as any new file
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path} can't be written: {error.strerror or error}") from None
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        raise OutputError(f"can't write {path}: {error.strerror or error}") from None
+    write_file(path, data, through_link=False)  # a link here leads into a cache

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -12,8 +10,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from videomae_cli import files
 from videomae_cli.errors import OutputError
-from videomae_cli.filenames import fitting
 from videomae_cli.pictures.encoding import CLOCK, H264, FilmEncoder, pick_encoder
 
 Image = npt.NDArray[np.uint8]
@@ -29,15 +27,11 @@ def write_clip(wanted: Path, frames: Iterable[tuple[float, Image]], *, end: floa
     encoder = pick_encoder(H264, "mp4")
     temporary: Path | None = None
     try:
-        descriptor, name = tempfile.mkstemp(prefix=".clip.", suffix=".mp4", dir=wanted.parent)
-        os.close(descriptor)
-        temporary = Path(name)
+        sink, temporary = files.new_file(wanted.parent, ".clip.", ".mp4")
+        sink.close()
         if not _encode(temporary, frames, end, rate, encoder):
             return None
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp's 0600 is not what a user's other files have
-        return _publish(temporary, wanted)
+        return files.publish_new(temporary, wanted)
     except (OSError, av.FFmpegError) as error:
         raise OutputError(f"can't write {wanted}: {error.strerror or error}") from None
     finally:
@@ -68,21 +62,3 @@ def _encode(file: Path, frames: Iterable[tuple[float, Image]], end: float, rate:
             encoding.add(held[1], held[0], last)
             encoding.finish()
     return count
-
-
-def _publish(temporary: Path, wanted: Path) -> Path:
-    """Under the first name that is free."""
-    number = 1
-    while True:
-        name = wanted if number == 1 else wanted.with_name(fitting(wanted.stem, f"-{number}{wanted.suffix}"))
-        try:
-            # Fails where the name is taken, even if another process took it just now.
-            os.link(temporary, name)
-            return name
-        except FileExistsError:
-            number += 1
-        except OSError:
-            # A disk that knows no links.
-            if not name.exists():
-                return temporary.replace(name)
-            number += 1

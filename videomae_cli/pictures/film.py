@@ -15,8 +15,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from videomae_cli.errors import OptionError
+from videomae_cli.files import write_file
 from videomae_cli.pictures.encoding import CLOCK, H264, VP9, FilmEncoder, pick_encoder
-from videomae_cli.pictures.outputs import pick_format, publish
+from videomae_cli.pictures.outputs import pick_format
 from videomae_cli.pictures.palette import in_palette
 
 Film = npt.NDArray[np.uint8]
@@ -48,7 +49,7 @@ def write_film(output: Path, film: Film, seconds: Sequence[float]) -> Written:
         data, reduced = _gif(film, seconds)
     else:
         data = _encoded(film, seconds, chosen)
-    publish(output, data)
+    write_file(output, data)
     height, width = (round(side * reduced) for side in film.shape[1:3])
     return Written(len(data), width, height, reduced)
 
@@ -57,7 +58,7 @@ def write_image(output: Path, image: Film) -> Written:
     """Write one image (H, W, 3) uint8 RGB as PNG. Raises OutputError."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG", optimize=True)
-    publish(output, buffer.getvalue())
+    write_file(output, buffer.getvalue())
     return Written(buffer.tell(), image.shape[1], image.shape[0])
 
 

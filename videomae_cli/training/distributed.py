@@ -66,10 +66,15 @@ def together(device: torch.device) -> Iterator[Share]:
     if share.world == 1:
         yield share
         return
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if not (distributed.is_available() and distributed.is_backend_available(backend)):
+        raise TrainingError(
+            f"this PyTorch can't connect processes (it has no {backend}, as on Windows with CUDA): train in one, without torchrun"
+        )
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        distributed.init_process_group(backend)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
             f"the {share.world} processes can't find each other: {str(error).splitlines()[0]}"

@@ -15,10 +15,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from filelock import FileLock, Timeout
-
 from videomae_cli import filesystem
 from videomae_cli.errors import OutputError, TrainingError
+from videomae_cli.files import FileLockedError, Lock, lock, sync
 from videomae_cli.jobs import Settings
 from videomae_cli.training.state import load_state, save_state
 from videomae_cli.writers import whole_file
@@ -35,7 +34,7 @@ class Run:
     def __init__(self, folder: Path, *, resume: bool, overwrite: bool, writes: bool = True) -> None:
         self.folder, self._resume, self._overwrite, self._writes = folder, resume, overwrite, writes
         self._metrics: BinaryIO | None = None
-        self._lock = FileLock(folder / ".lock")
+        self._lock: Lock | None = None
 
     def __enter__(self) -> Run:
         if not self._writes:
@@ -51,8 +50,8 @@ class Run:
             )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except Timeout:
+            self._lock = lock(self.folder / ".lock")
+        except FileLockedError:
             raise OutputError(f"{self.folder} is in use by another process") from None
         except OSError as error:
             raise OutputError(f"can't write to {self.folder}: {error.strerror or error}") from None
@@ -62,9 +61,9 @@ class Run:
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
-        if self._lock.is_locked:
-            self._lock.release()
-            (self.folder / ".lock").unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.release(remove=True)
+            self._lock = None
 
     @property
     def settings_file(self) -> Path:
@@ -139,7 +138,7 @@ class Run:
         if not self._writes:
             return
         assert self._metrics is not None, "begun before"
-        os.fsync(self._metrics.fileno())
+        sync(self._metrics)
         save_state(self.state_file, {**state, "metrics_bytes": self._metrics.tell()})
 
     def _open_metrics(self, size: int) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Condition, Event
 
+from videomae_cli import system
 from videomae_cli.errors import (
     DecoderKilledError,
     DecoderMemoryError,
@@ -52,17 +53,13 @@ def check_timeout(timeout: float | None) -> None:
 
 def auto_workers(files: int) -> int:
     """Decoding processes where nobody says how many: one a core, no more than there are files."""
-    return max(1, min(_cores(), files, MAX_AUTO_WORKERS))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(system.usable_cpus(), files, MAX_AUTO_WORKERS))
 
 
 def _threads_each(workers: int) -> int | None:
     """Threads of each process. Where the processes take all cores together, one: threads that decode one file wait for
     each other, which costs processor time, most of it with small pictures (`benchmarks/workers.py`)."""
-    return 1 if workers >= _cores() else None
+    return 1 if workers >= system.usable_cpus() else None
 
 
 class Decoder:

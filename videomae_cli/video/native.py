@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
+from videomae_cli import files
 from videomae_cli.errors import DependencyError
 
 _state = {"debug": False}
@@ -71,8 +72,7 @@ def native_path(path: str) -> str:
     except UnicodeEncodeError:
         # Bytes that are no UTF-8 crash PyAV and mean nothing to OpenCV: they get a link with a plain name.
         link = Path(_link_folder().name) / (hashlib.sha256(os.fsencode(absolute)).hexdigest() + ".video")
-        if not link.is_symlink():
-            link.symlink_to(absolute)
+        files.stand_in(absolute, link)
         return str(link)
     return str(absolute)
 

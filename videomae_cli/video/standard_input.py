@@ -17,6 +17,7 @@ import threading
 from pathlib import Path
 from typing import BinaryIO
 
+from videomae_cli import system
 from videomae_cli.errors import NotAVideoError, OptionError, VideoFetchError
 from videomae_cli.video.content import Content
 from videomae_cli.video.discovery import FoundVideo
@@ -84,7 +85,7 @@ def _discard_at_the_end() -> None:
     atexit.register(discard, os.getpid())
     if threading.current_thread() is not threading.main_thread():
         return
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+    for number in system.closing_signals():
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda number, frame: sys.exit(128 + number))
             _handled.append(number)

@@ -19,8 +19,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-import psutil
-
+from videomae_cli import system
 from videomae_cli.errors import (
     DecoderCrashError,
     DecoderKilledError,
@@ -49,7 +48,6 @@ _REMEDIES = {
 }
 # How OpenCV, PyTorch and C++ say that memory was refused; Python and PyAV raise a MemoryError.
 _OUT_OF_MEMORY = ("Insufficient memory", "can't allocate memory", "not enough memory", "bad_alloc")
-_KILLED = (-getattr(signal, "SIGKILL", 9), -signal.SIGTERM)
 
 
 class WorkerProcess:
@@ -157,9 +155,11 @@ class WorkerProcess:
         if watch.verdict == "memory":
             assert watch.memory is not None
             return DecoderMemoryError(f"decoding {subject!r} takes more than the {_size(watch.memory)} it may have")
-        if code in _KILLED:
-            return DecoderKilledError(f"the decoder was killed on {subject!r} ({_cause(code)}), not by this program")
-        return DecoderCrashError(f"the decoder died on {subject!r} ({_cause(code)})")
+        if system.was_killed(code):
+            return DecoderKilledError(
+                f"the decoder was killed on {subject!r} ({system.exit_cause(code)}), not by this program"
+            )
+        return DecoderCrashError(f"the decoder died on {subject!r} ({system.exit_cause(code)})")
 
 
 class _Watch:
@@ -168,7 +168,6 @@ class _Watch:
     def __init__(self, process: subprocess.Popen[bytes], timeout: float | None, memory: int | None) -> None:
         self._process, self.timeout, self.memory = process, timeout, memory
         self.verdict: str | None = None
-        self._gauge = None if memory is None else _gauge(process.pid)
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -188,29 +187,15 @@ class _Watch:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return self._kill("time")
-            if self.memory is not None and self._resident() > self.memory:
+            if self.memory is not None and system.memory_of(self._process.pid) > self.memory:
                 return self._kill("memory")
             if self._over.wait(left if self.memory is None else min(_POLL_SECONDS, left or _POLL_SECONDS)):
                 return None
-
-    def _resident(self) -> int:
-        """The bytes of memory that the process has now; 0 for one that is gone."""
-        try:
-            return int(self._gauge.memory_info().rss) if self._gauge is not None else 0
-        except psutil.Error:
-            return 0
 
     def _kill(self, verdict: str) -> None:
         if not self._over.is_set():
             self.verdict = verdict
             self._process.kill()
-
-
-def _gauge(process_id: int) -> psutil.Process | None:
-    try:
-        return psutil.Process(process_id)
-    except psutil.Error:
-        return None
 
 
 def _size(count: int) -> str:
@@ -220,7 +205,7 @@ def _size(count: int) -> str:
 def serve(debug: bool, threads: int | None) -> None:
     """The process's main loop: call after call from stdin, until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _be_first_to_go()
+    system.be_first_killed()
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     # A library that prints must not write into the pipe.
     os.dup2(2, 1)
@@ -250,12 +235,6 @@ def serve(debug: bool, threads: int | None) -> None:
         arrived.acquire()
         function, argument = inbox.pop(0)
         _send(replies, _run(function, argument))
-
-
-def _be_first_to_go() -> None:
-    """Have a system that is out of memory end this process rather than the one that holds the results (Linux)."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def _load_everything() -> None:
@@ -333,12 +312,3 @@ def _read(pipe: IO[bytes], size: int) -> bytearray:
             raise EOFError
         done += got
     return data
-
-
-def _cause(code: int) -> str:
-    if code < 0:
-        try:
-            return signal.Signals(-code).name
-        except ValueError:
-            return f"signal {-code}"
-    return f"exit code {code}"

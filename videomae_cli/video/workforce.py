@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Condition
 from typing import TypeVar
 
-import psutil
-
+from videomae_cli import system
 from videomae_cli.errors import MachineError
 from videomae_cli.video.worker import WorkerProcess
 
@@ -27,8 +24,6 @@ _PAUSES = (0.5, 2.0)
 _DESCRIPTORS_EACH, _DESCRIPTORS_LEFT = 2, 16
 # Of the memory that is free, what decoders may take; and what a process with OpenCV and torch in it can't do without.
 _SHARE, _LEAST_BYTES = 0.75, 2**30
-# Limits of the container that this runs in, where it does, in the second and the first version of Linux's control groups.
-_CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 @dataclass(frozen=True)
@@ -41,18 +36,8 @@ class Allowance:
     @classmethod
     def of_machine(cls, workers: int) -> Allowance:
         """What this machine can spare now, for so many processes."""
-        spare = int(_SHARE * free_memory())
+        spare = int(_SHARE * system.free_memory())
         return cls(max(_LEAST_BYTES, spare // workers), max(_LEAST_BYTES, spare))
-
-
-def free_memory() -> int:
-    """The bytes of memory that are free on this machine, or in the container that this runs in if that is less."""
-    limits = [int(psutil.virtual_memory().available)]
-    for name in _CONTAINER_LIMITS:
-        # "max" where there is no limit.
-        with contextlib.suppress(OSError, ValueError):
-            limits.append(int(Path(name).read_text(encoding="ascii")))
-    return min(limits)
 
 
 def affordable(workers: int) -> int:
@@ -60,20 +45,8 @@ def affordable(workers: int) -> int:
 
     Raises its own limit first, as far as the system lets it.
     """
-    try:
-        import resource
-    except ImportError:  # Windows, which has no such limit
-        return workers
-    needed: int = psutil.Process().num_fds() + _DESCRIPTORS_LEFT + workers * _DESCRIPTORS_EACH
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if soft < needed:
-            return max(1, workers - -(-(needed - soft) // _DESCRIPTORS_EACH))
-    return workers
+    lacking = system.raise_open_files(_DESCRIPTORS_LEFT + workers * _DESCRIPTORS_EACH)
+    return max(1, workers - -(-lacking // _DESCRIPTORS_EACH))
 
 
 def patiently(call: Callable[[], Answer]) -> Answer:

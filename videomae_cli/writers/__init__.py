@@ -15,7 +15,7 @@ Writers take records (`Classification.as_dict`), never results, so that what was
 
 from __future__ import annotations
 
-from videomae_cli.writers.files import is_special, linked, sync_folder, whole_file
+from videomae_cli.files import is_special, linked, sync_folder, whole_file
 from videomae_cli.writers.folders import Folder
 from videomae_cli.writers.formats import (
     FORMATS,

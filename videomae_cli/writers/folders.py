@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from videomae_cli import storage
 from videomae_cli.errors import ObjectNotFoundError, OutputError, StorageError
-from videomae_cli.writers.files import whole_file
+from videomae_cli.files import whole_file
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,12 @@ class Folder:
             with whole_file(self._file(name)) as sink:
                 yield sink
             return
-        with self._reported("write", name), tempfile.NamedTemporaryFile(prefix="videomae-") as copy:
-            yield cast(BinaryIO, copy)
-            copy.flush()
-            storage.put(Path(copy.name), self._address(name))
+        # A folder for one file: Windows lets nobody open a temporary file a second time, by its name.
+        with self._reported("write", name), tempfile.TemporaryDirectory(prefix="videomae-") as folder:
+            copy = Path(folder) / "copy"
+            with copy.open("wb") as sink:
+                yield sink
+            storage.put(copy, self._address(name))
 
     def read(self, name: str) -> bytes:
         """All of a file."""

@@ -1,0 +1,204 @@
+"""Whole files, locks and links, also where the system lacks the function: the result is the same, or a line says otherwise."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pytest
+
+from videomae_cli import files
+from videomae_cli.errors import OutputError
+
+POSIX = os.name == "posix"
+
+
+def _fails(number: int) -> Callable[..., Any]:
+    def function(*arguments: Any, **options: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    return function
+
+
+@pytest.mark.skipif(not POSIX, reason="rights are of POSIX")
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_file_is_as_readable_as_any_new_one(mask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        files.write_file(tmp_path / "a", b"x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == mode
+
+
+def test_a_link_is_written_through_or_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    files.write_file(tmp_path / "link", b"new")
+    assert (tmp_path / "real").read_bytes() == b"new"
+    files.write_file(tmp_path / "link", b"other", through_link=False)
+    assert not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_disk_that_syncs_nothing_still_takes_files(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", _fails(number))
+    files.write_file(tmp_path / "a", b"x")
+    files.sync_file(tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_disk_that_breaks_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", _fails(errno.EIO))
+    with pytest.raises(OutputError, match="can't write"):
+        files.write_file(tmp_path / "a", b"x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_that_can_t_be_opened_are_not_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "open", _fails(errno.EACCES))  # as Windows says of any folder
+    files.sync_folder(tmp_path)
+
+
+@pytest.mark.parametrize(("refusals", "arrives"), [(2, True), (9, False)])
+def test_a_file_that_is_open_elsewhere_gets_a_moment(
+    refusals: int, arrives: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, pauses, rename = [refusals], list[float](), Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if left[0]:
+            left[0] -= 1
+            error = PermissionError(errno.EACCES, "it is used by another process")
+            error.winerror = 32  # type: ignore[attr-defined,unused-ignore]
+            raise error
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(files.time, "sleep", pauses.append)
+    if arrives:
+        files.write_file(tmp_path / "a", b"x")
+        assert (tmp_path / "a").read_bytes() == b"x"
+        assert len(pauses) == refusals
+    else:
+        with pytest.raises(OutputError, match="used by another process"):
+            files.write_file(tmp_path / "a", b"x")
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("links", ["there", "missing", "refused"])
+def test_a_new_file_takes_the_first_free_name(links: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if links == "missing":
+        monkeypatch.delattr(os, "link")
+    elif links == "refused":
+        monkeypatch.setattr(os, "link", _fails(errno.EPERM))
+    (tmp_path / "a.mp4").write_bytes(b"mine")
+    (tmp_path / "a-2.mp4").write_bytes(b"mine too")
+    (tmp_path / ".part").write_bytes(b"new")
+    assert files.publish_new(tmp_path / ".part", tmp_path / "a.mp4") == tmp_path / "a-3.mp4"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "a.mp4": b"mine",
+        "a-2.mp4": b"mine too",
+        "a-3.mp4": b"new",
+    }
+
+
+def test_a_name_that_was_claimed_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "link")
+    monkeypatch.setattr(Path, "replace", _fails(errno.EIO))
+    (tmp_path / ".part").write_bytes(b"new")
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        files.publish_new(tmp_path / ".part", tmp_path / "a.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == [".part"]
+
+
+@pytest.mark.parametrize("lacking", [(), ("symlink",), ("symlink", "link")])
+def test_a_file_can_be_read_under_another_name(
+    lacking: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in lacking:
+        monkeypatch.setattr(os, name, _fails(errno.EPERM))  # Windows' answer to who may make no links
+    file, name = tmp_path / "film", tmp_path / "plain"
+    file.write_bytes(b"first")
+    files.stand_in(file, name)
+    before = name.lstat()
+    files.stand_in(file, name)  # nothing is made a second time
+    assert (name.read_bytes(), name.lstat().st_ino) == (b"first", before.st_ino)
+    file.unlink()
+    file.write_bytes(b"another film")
+    files.stand_in(file, name)
+    assert name.read_bytes() == b"another film"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film", "plain"]
+
+
+def test_one_at_a_time_has_a_lock(tmp_path: Path) -> None:
+    first = files.lock(tmp_path / "lock")
+    assert first.exclusive
+    with pytest.raises(files.FileLockedError):
+        files.lock(tmp_path / "lock")
+    first.release(remove=True)
+    first.release()
+    assert not (tmp_path / "lock").exists()
+    with files.lock(tmp_path / "lock") as second:
+        assert second.exclusive
+
+
+def test_a_lock_that_is_let_go_leaves_that_of_the_next_alone(tmp_path: Path) -> None:
+    first = files.lock(tmp_path / "lock")
+    first.release(remove=True)
+    with files.lock(tmp_path / "lock"):
+        first.release(remove=False)
+        assert (tmp_path / "lock").exists()
+
+
+@pytest.mark.skipif(not POSIX, reason="flock is POSIX's")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_without_locks_a_line_says_that_nobody_is_kept_out(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import fcntl
+
+    monkeypatch.setattr(fcntl, "flock", _fails(number))
+    with caplog.at_level(logging.WARNING), files.lock(tmp_path / "lock") as lock:
+        assert not lock.exclusive
+    assert f"there are no file locks in {tmp_path}" in caplog.text
+
+
+def test_a_system_without_locks_says_so_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(filelock, "FileLock", filelock.SoftFileLock)  # what filelock does without fcntl
+    (tmp_path / "lock").touch()  # a kill left it
+    with caplog.at_level(logging.WARNING):
+        assert not files.lock(tmp_path / "lock").exclusive
+    assert "no file locks" in caplog.text
+
+
+@pytest.mark.skipif(not POSIX, reason="flock is POSIX's")
+def test_other_errors_of_a_lock_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    monkeypatch.setattr(fcntl, "flock", _fails(errno.EIO))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        files.lock(tmp_path / "lock")
+
+
+def test_without_a_home_a_line_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    from videomae_cli.engines import timings
+    from videomae_cli.engines.store import store_folder
+
+    for name in ("VIDEOMAE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what it does without HOME and without an entry
+    with pytest.raises(OutputError, match="set VIDEOMAE_CACHE to a folder"):
+        store_folder()
+    timings.keep_fastest("weights", timings.Fastest("torch", "float32", 1.0))
+    assert timings.fastest("weights") is None

@@ -1,0 +1,251 @@
+"""Files that are whole or not there, that last, and that one process at a time has: the only way that files are published.
+
+A temporary name in the same folder, synced, then renamed. A link stays a link, and what is no regular file (/dev/null, a named
+pipe) is written as it is. Where a system has no such function (links, locks, syncing of folders), another way is taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+from videomae_cli import filesystem
+from videomae_cli.errors import OutputError
+from videomae_cli.filenames import fitting, temporary_prefix
+
+log = logging.getLogger(__name__)
+
+# What a file system says that has no such function at all.
+_UNSUPPORTED = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+# Windows' words for a file that another program has open, a virus scanner say, and the seconds it gets to close it.
+_OPEN_ELSEWHERE, _PAUSES = frozenset({5, 32}), (0.05, 0.2, 0.75)
+
+
+@contextmanager
+def whole_file(output: Path, *, scratch: Path | None = None, through_link: bool = True) -> Iterator[BinaryIO]:
+    """A binary file that appears as `output` when the block ends well, and leaves nothing behind when it does not.
+
+    scratch: a folder on the same disk for the temporary file, where a kill may leave it; else beside the output.
+    through_link: write the file that a link names; False puts a file in the link's place.
+    Raises OutputError: a folder, no rights, a full disk.
+    """
+    temporary: Path | None = None
+    try:
+        if filesystem.is_folder(output):
+            raise OutputError(f"{output} is a folder: give a file name to write to")
+        if is_special(output):
+            with output.open("wb") as device:  # a rename would replace it by a file
+                yield device
+            return
+        target = linked(output) if through_link else output
+        sink, temporary = new_file(_scratch(scratch, target.parent), temporary_prefix(target.name), ".part")
+        with sink:
+            yield sink
+            sync(sink)
+        replace(temporary, target)
+        temporary = None
+        sync_folder(target.parent)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"can't write {output}: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_file(output: Path, data: bytes, *, through_link: bool = True) -> None:
+    """Write bytes as a whole file, or as they are to what is no regular file. Raises OutputError."""
+    with whole_file(output, through_link=through_link) as sink:
+        sink.write(data)
+
+
+def _scratch(scratch: Path | None, beside: Path) -> Path:
+    """The folder for a temporary file that can be renamed to be one in `beside`: a subfolder may be a link to another disk."""
+    return scratch if scratch is not None and scratch.stat().st_dev == beside.stat().st_dev else beside
+
+
+def is_special(output: Path) -> bool:
+    """Whether `output` is there and neither a file nor a folder: a device, a named pipe."""
+    return filesystem.look(output).kind == "other"
+
+
+def linked(output: Path) -> Path:
+    """What a link ends at: a rename over the link itself would leave the linked file as it was."""
+    return Path(os.path.realpath(output))
+
+
+def new_file(folder: Path, prefix: str, suffix: str) -> tuple[BinaryIO, Path]:
+    """An empty file of a name that was free, open for writing, as readable as the system makes any new file.
+
+    `tempfile` makes files for their owner alone, and to widen that one would have to change the mask of all threads.
+    """
+    while True:
+        place = folder / f"{prefix}{secrets.token_hex(4)}{suffix}"
+        with contextlib.suppress(FileExistsError):
+            return place.open("xb"), place
+
+
+def sync(stream: IO[Any]) -> None:
+    """Force what was written to the disk, where the file system can."""
+    stream.flush()
+    try:
+        os.fsync(stream.fileno())
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED | {errno.EINVAL}:
+            raise
+
+
+def sync_file(file: Path) -> None:
+    """Force a file that something else wrote to the disk: opened for writing, since Windows syncs no other."""
+    with file.open("r+b") as stream:
+        sync(stream)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the system can sync folders: Windows can't open them."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def replace(temporary: Path, target: Path) -> None:
+    """Rename over a file that may be there. On Windows one that somebody has open gets a moment to be closed."""
+    for pause in _PAUSES:
+        try:
+            temporary.replace(target)
+            return
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in _OPEN_ELSEWHERE:
+                raise
+            time.sleep(pause)
+    temporary.replace(target)
+
+
+def publish_new(temporary: Path, wanted: Path) -> Path:
+    """Rename a file to `wanted`, or with -2, -3, ... where that is taken, even if another process took it just now."""
+    number = 1
+    while True:
+        name = wanted if number == 1 else wanted.with_name(fitting(wanted.stem, f"-{number}{wanted.suffix}"))
+        try:
+            _rename_new(temporary, name)
+            return name
+        except FileExistsError:
+            number += 1
+
+
+def _rename_new(temporary: Path, name: Path) -> None:
+    """Raises FileExistsError where there is such a file, which a rename alone would replace."""
+    try:
+        os.link(temporary, name)
+    except FileExistsError:
+        raise
+    except (OSError, AttributeError, NotImplementedError):  # a disk or a system without links
+        name.open("xb").close()
+        try:
+            replace(temporary, name)
+        except BaseException:
+            name.unlink(missing_ok=True)
+            raise
+    else:
+        temporary.unlink()
+
+
+def stand_in(file: Path, name: Path) -> None:
+    """Let a file be read under another name too: a link of either kind, or a copy where neither can be made."""
+    if filesystem.same(file, name) or _is_copy(file, name):
+        return
+    for link in (os.symlink, os.link) if hasattr(os, "link") else (os.symlink,):
+        with contextlib.suppress(OSError, NotImplementedError):
+            name.unlink(missing_ok=True)
+            link(file, name)
+            return
+    temporary = name.with_name(f"{name.name}.{secrets.token_hex(4)}")
+    shutil.copy2(file, temporary)
+    replace(temporary, name)
+
+
+def _is_copy(file: Path, name: Path) -> bool:
+    try:
+        one, other = file.stat(), name.stat()
+    except OSError:
+        return False
+    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+
+
+class FileLockedError(Exception):
+    """Another process has the lock."""
+
+
+class Lock:
+    """A lock that this process holds until it releases it or ends. `exclusive` is False where the disk has no locks."""
+
+    def __init__(self, file: Path, held: Any) -> None:
+        self._file, self._held = file, held
+        self.exclusive = held is not None
+
+    def release(self, *, remove: bool = False) -> None:
+        """Let others have it; a second call does nothing. remove: its file too, first where the system removes open ones."""
+        removed = remove and self._remove()  # before another process can have it
+        held, self._held = self._held, None
+        if held is not None:
+            held.release()
+        if remove and not removed:
+            self._remove()
+
+    def _remove(self) -> bool:
+        try:
+            self._file.unlink(missing_ok=True)
+        except OSError:
+            return False
+        return True
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+
+def lock(file: Path, *, wait: float = 0.0) -> Lock:
+    """Lock a file, made where it isn't there; it stays locked until it is released or this process ends.
+
+    wait: seconds for another process to release it, -1 for as long as it takes. On a disk without locks, or a system
+    without them, nobody is kept out and a warning says so. Raises FileLockedError, and OSError where it can't be made.
+    """
+    from filelock import FileLock, SoftFileLock, Timeout
+
+    if issubclass(FileLock, SoftFileLock):  # filelock's own way out, which a kill leaves locked for good
+        return _unlocked(file)
+    try:
+        held = FileLock(file, fallback_to_soft=False)
+    except TypeError:  # before filelock 4
+        held = FileLock(file)
+    try:
+        held.acquire(timeout=wait)
+    except Timeout:
+        raise FileLockedError(str(file)) from None
+    except NotImplementedError:
+        return _unlocked(file)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED | {errno.ENOLCK}:
+            raise
+        return _unlocked(file)
+    return Lock(file, held)
+
+
+def _unlocked(file: Path) -> Lock:
+    log.warning("there are no file locks in %s: let no other process write there", file.parent)
+    return Lock(file, None)
