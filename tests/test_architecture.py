@@ -27,7 +27,7 @@ ALLOWED = {
     "video": {"files", "system", "visible", "filesystem", "filenames", "errors", "storage"},
     "reconstruction": {"errors", "model"},
     "attention": {"errors", "model"},
-    "pictures": {"files", "visible", "filesystem", "filenames", "errors"},
+    "pictures": {"files", "system", "visible", "filesystem", "filenames", "errors", "storage", "video"},
     "results": {"errors"},
     "writers": {"files", "visible", "filesystem", "filenames", "errors", "results", "storage"},
     "jobs": {"files", "visible", "filesystem", "filenames", "errors", "results", "writers"},
@@ -253,3 +253,21 @@ def test_every_command_is_there_with_its_own_help() -> None:
         assert command.params
         assert command.help
         assert len(entry.help) < 66, "cut off in 80 columns"
+
+
+def test_a_missing_decoder_is_found_where_it_is_used() -> None:
+    """Modules that import PyAV or OpenCV when they are imported themselves take commands along that need neither."""
+    found = {
+        (str(file.relative_to(PACKAGE)), name)
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        for name in _names(node)
+        if name.partition(".")[0] in ("av", "cv2")
+    }
+    assert not found
+
+
+def _names(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []

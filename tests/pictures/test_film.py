@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import av
@@ -10,9 +11,12 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from videomae_cli.cli.finding import check_search
+from videomae_cli.cli.viewing import check_outputs
 from videomae_cli.errors import DependencyError, OptionError, OutputError
 from videomae_cli.files import write_file
-from videomae_cli.pictures import film as film_module
+from videomae_cli.pictures.clip import write_clip
+from videomae_cli.pictures.encoding import ENCODERS
 from videomae_cli.pictures.film import write_film, write_image
 from videomae_cli.pictures.outputs import check_free, pick_format
 
@@ -120,7 +124,7 @@ def test_png_holds_the_image_itself(tmp_path: Path) -> None:
 
 
 def test_without_an_encoder_the_error_names_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(film_module, "H264", ("no_such_encoder",))
+    monkeypatch.setitem(ENCODERS, "mp4", ("no_such_encoder",))
     with pytest.raises(DependencyError, match=r"no encoder for mp4 \(no_such_encoder\): write a \.gif"):
         write_film(tmp_path / "a.mp4", coloured(), SECONDS)
     assert list(tmp_path.iterdir()) == []
@@ -170,3 +174,22 @@ def test_formats_go_by_the_name() -> None:
         OptionError, match=r"can't tell the format of 'a\.avi': end it in \.gif, \.mp4, \.webm or \.png"
     ):
         pick_format(Path("a.avi"))
+
+
+def test_without_pyav_a_gif_is_written_and_a_film_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    write_film(tmp_path / "a.gif", coloured(), SECONDS)
+    with Image.open(tmp_path / "a.gif") as image:
+        assert getattr(image, "n_frames", 1) == len(coloured())
+    for write in (
+        lambda: write_film(tmp_path / "a.mp4", coloured(), SECONDS),
+        lambda: write_film(tmp_path / "a.webm", coloured(), SECONDS),
+        lambda: write_clip(tmp_path / "b.mp4", [(0.0, coloured()[0])], end=1.0, rate=25.0),
+        # Said before a model is loaded, not after it has run.
+        lambda: check_outputs(tmp_path / "c.mp4", None, overwrite=False),
+        lambda: check_search("label", tmp_path / "cuts", top_k=1, format=None, output=None, overwrite=False),
+    ):
+        with pytest.raises(DependencyError, match=r"PyAV can't be loaded \(.*\): pip install .*av$"):
+            write()
+    check_outputs(tmp_path / "c.gif", None, overwrite=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.gif"]

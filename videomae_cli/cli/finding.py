@@ -56,7 +56,8 @@ def check_search(
     output: str | None,
     overwrite: bool,
 ) -> Search | None:
-    """The search that the options ask for, if they do. Raises OptionError where they don't fit together."""
+    """The search that the options ask for, if they do. Raises OptionError where they don't fit together, DependencyError
+    for clips where PyAV is missing."""
     if label is None:
         if cut is not None:
             raise OptionError("--cut writes what --find finds: say what with --find LABEL")
@@ -72,6 +73,10 @@ def check_search(
         raise OptionError(f"--find gives {', '.join(FORMATS)}, not {format}")
     if cut is not None and filesystem.is_there(cut) and not filesystem.is_folder(cut):
         raise OptionError(f"{cut} is no folder: --cut takes one, and makes it where it is not there")
+    if cut is not None:
+        from videomae_cli.pictures.encoding import pick_encoder
+
+        pick_encoder("mp4")
     return Search(label, top_k, cut, format, path, overwrite)
 
 

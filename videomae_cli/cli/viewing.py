@@ -133,12 +133,16 @@ def _on_screen(times: Sequence[float], fps: float) -> tuple[float, ...]:
 
 
 def check_outputs(output: Path | None, frames_dir: Path | None, *, overwrite: bool) -> None:
-    """Before anything is loaded: raises OptionError for an unknown ending, OutputError for what can't be written."""
+    """Before anything is loaded: raises OptionError for an unknown ending, OutputError for what can't be written,
+    DependencyError for a film where PyAV is missing."""
+    from videomae_cli.pictures.encoding import ENCODERS, pick_encoder
     from videomae_cli.pictures.outputs import check_free, pick_format
 
     if output is not None:
-        pick_format(output)
+        chosen = pick_format(output)
         check_free([output], overwrite=overwrite)
+        if chosen in ENCODERS:
+            pick_encoder(chosen)
     if frames_dir is not None:
         if frames_dir.exists() and not frames_dir.is_dir():
             raise OutputError(f"{frames_dir} is a file: give a folder for --frames-dir")

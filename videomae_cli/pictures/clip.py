@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import numpy.typing as npt
 
 from videomae_cli import files
 from videomae_cli.errors import OutputError
-from videomae_cli.pictures.encoding import CLOCK, H264, FilmEncoder, pick_encoder
+from videomae_cli.pictures.encoding import CLOCK, FilmEncoder, open_film, pick_encoder
+from videomae_cli.video.native import load_av
 
 Image = npt.NDArray[np.uint8]
 
@@ -24,7 +24,7 @@ def write_clip(wanted: Path, frames: Iterable[tuple[float, Image]], *, end: floa
     out, since H.264 as all players have it is in pairs. Returns the file, None for no frames. Raises OutputError,
     DependencyError, and what the frames raise.
     """
-    encoder = pick_encoder(H264, "mp4")
+    encoder = pick_encoder("mp4")
     temporary: Path | None = None
     try:
         sink, temporary = files.new_file(wanted.parent, ".clip.", ".mp4")
@@ -32,7 +32,7 @@ def write_clip(wanted: Path, frames: Iterable[tuple[float, Image]], *, end: floa
         if not _encode(temporary, frames, end, rate, encoder):
             return None
         return files.publish_new(temporary, wanted)
-    except (OSError, av.FFmpegError) as error:
+    except (OSError, load_av().FFmpegError) as error:
         raise OutputError(f"can't write {wanted}: {error.strerror or error}") from None
     finally:
         if temporary is not None:
@@ -44,7 +44,7 @@ def _encode(file: Path, frames: Iterable[tuple[float, Image]], end: float, rate:
     count, first = 0, 0.0
     held: tuple[int, Image] | None = None
     encoding: FilmEncoder | None = None
-    with av.open(str(file), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+    with open_film(file, "mp4") as container:
         for seconds, image in frames:
             height, width = (side - side % 2 for side in image.shape[:2])
             if encoding is None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
-from typing import cast
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-import av
 import numpy as np
 import numpy.typing as npt
-from av.container import OutputContainer
-from av.video.stream import VideoStream
 
 from videomae_cli.errors import DependencyError
+from videomae_cli.video.native import load_av
+
+if TYPE_CHECKING:
+    import av
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
 
 Image = npt.NDArray[np.uint8]
 
 # H.264 is what every browser and phone plays; PyAV's wheels carry libx264, some other builds of FFmpeg only Cisco's.
-H264 = ("libx264", "libopenh264")
-VP9 = ("libvpx-vp9",)
+ENCODERS = {"mp4": ("libx264", "libopenh264"), "webm": ("libvpx-vp9",)}
 CLOCK = 90_000  # ticks a second, MPEG's own; whole for every usual frame rate
 _BT709 = 1  # the number of these colour coordinates in H.273, tables 2 to 4
 _OPTIONS = {
@@ -32,8 +35,8 @@ class FilmEncoder:
     """Encodes into an open container. width, height: pixels, even; rate: frames a second, about."""
 
     def __init__(self, container: OutputContainer, encoder: str, *, width: int, height: int, rate: Fraction) -> None:
-        self._container = container
-        self._stream = cast(VideoStream, container.add_stream(encoder, rate=rate, options=_OPTIONS[encoder]))
+        self._container, self._av = container, load_av()
+        self._stream = cast("VideoStream", container.add_stream(encoder, rate=rate, options=_OPTIONS[encoder]))
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         context = self._stream.codec_context
         context.time_base = Fraction(1, CLOCK)
@@ -44,7 +47,7 @@ class FilmEncoder:
 
     def add(self, image: Image, start: int, duration: int) -> None:
         """The next image (H, W, 3) uint8 RGB, shown from `start` for so many ticks."""
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=1)
         frame.pts, frame.time_base = start, Fraction(1, CLOCK)
         self._durations[start] = duration
@@ -62,14 +65,20 @@ class FilmEncoder:
             self._container.mux(packet)
 
 
-def pick_encoder(
-    names: Sequence[str], chosen: str, available: Callable[[], set[str]] = lambda: av.codecs_available
-) -> str:
-    """The first of the encoders that is there. chosen: the format, for the message. Raises DependencyError."""
-    for name in names:
-        if name in available():
+def open_film(path: Path, format: str) -> OutputContainer:
+    """Open a file to write a film of a format ("mp4" or "webm") to. Raises DependencyError, or what PyAV raises."""
+    # faststart puts the index before the pictures, so that a browser plays before it has everything.
+    options = {"movflags": "+faststart"} if format == "mp4" else {}
+    return cast("OutputContainer", load_av().open(str(path), "w", format=format, options=options))
+
+
+def pick_encoder(format: str, available: Callable[[], set[str]] = lambda: load_av().codecs_available) -> str:
+    """Return the first encoder for a format that is there. Raises DependencyError, also where PyAV is missing."""
+    there = available()
+    for name in ENCODERS[format]:
+        if name in there:
             return name
     raise DependencyError(
-        f"the FFmpeg inside this PyAV has no encoder for {chosen} ({' or '.join(names)}): "
+        f"the FFmpeg inside this PyAV has no encoder for {format} ({' or '.join(ENCODERS[format])}): "
         "write a .gif, or install PyAV's own wheel (pip install --force-reinstall av)"
     )

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from videomae_cli.errors import OptionError
 from videomae_cli.files import write_file
-from videomae_cli.pictures.encoding import CLOCK, H264, VP9, FilmEncoder, pick_encoder
+from videomae_cli.pictures.encoding import CLOCK, FilmEncoder, open_film, pick_encoder
 from videomae_cli.pictures.outputs import pick_format
 from videomae_cli.pictures.palette import in_palette
 
@@ -94,13 +93,11 @@ def _resized(film: Film, share: float) -> Film:
 
 def _encoded(film: Film, seconds: Sequence[float], chosen: str) -> bytes:
     """H.264 in mp4 or VP9 in webm, 4:2:0 with 8 bits: of all they allow, what every decoder in hardware plays."""
-    encoder = pick_encoder(H264 if chosen == "mp4" else VP9, chosen)
-    # faststart puts the index before the pictures, so that a browser plays before it has everything.
-    container_options = {"movflags": "+faststart"} if chosen == "mp4" else {}
+    encoder = pick_encoder(chosen)
     # Not in memory: faststart reads back what it wrote. In the system's folder, since the output's may be full or a pipe's.
     with tempfile.TemporaryDirectory(prefix="videomae-") as folder:
         path = Path(folder) / f"film.{chosen}"
-        with av.open(str(path), "w", format=chosen, options=container_options) as container:
+        with open_film(path, chosen) as container:
             rate = Fraction(1 / float(np.median(seconds))).limit_denominator(1001)
             encoding = FilmEncoder(container, encoder, width=film.shape[2], height=film.shape[1], rate=rate)
             ticks = np.round(np.concatenate([[0.0], np.cumsum(seconds)]) * CLOCK).astype(int).tolist()
