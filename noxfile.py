@@ -58,7 +58,7 @@ def _wheel(session: nox.Session) -> str:
 
 
 def _try_out(session: nox.Session) -> None:
-    python = str(Path(session.virtualenv.bin) / "python")
+    python = session.virtualenv.location
     session.run("uv", "pip", "check", "--python", python, external=True)
     session.run("uv", "pip", "list", "--python", python, external=True)
     footage = Path(session.create_tmp()).resolve() / "footage"

@@ -112,6 +112,18 @@ def test_workflows_run_targets_and_sessions_that_exist() -> None:
                     assert f"def {session}(" in noxfile, session
 
 
+def test_make_runs_on_the_python_that_a_workflow_sets_up() -> None:
+    """Make takes the first on PATH by itself, and runners have one of their own."""
+    for workflow in _workflows().values():
+        for job in workflow["jobs"].values():
+            commands = " ".join(str(step.get("run")) for step in job["steps"])
+            if "make" in commands or ".ci/run" in commands or "matrix.command" in commands:
+                versions = [
+                    step["with"]["python-version"] for step in job["steps"] if "setup-python" in step.get("uses", "")
+                ]
+                assert [job["env"]["PYTHON"]] == [f"python{version}" for version in versions]
+
+
 def test_make_help_lists_every_target() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = set(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[0].split())
