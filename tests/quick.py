@@ -19,6 +19,7 @@ _TESTS = Path(__file__).parent
 _PROCESS_FIXTURES = frozenset({"quick_python", "videomae", "s3_server", "store"})
 _SLOW = frozenset(
     {"subprocess", "multiprocessing", "forking", "av", "torch", "ray", "moto", "chromium", "skvideo", "transformers"}
+    | {"sklearn"}  # the layouts' tests, whose UMAP is compiled when it is first used
 )
 
 
