@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from videomae_cli.cli.app import app
+from videomae_cli.cli.options import memory_bytes
 from videomae_cli.errors import OptionError
 from videomae_cli.video import SamplingSpec, WindowSpec, parse_time
 from videomae_cli.video.decoder import MAX_TIMEOUT, Decoder
@@ -164,3 +165,16 @@ def test_a_time_may_be_as_long_as_a_number() -> None:
     assert parse_time("1e300") == 1e300
     with pytest.raises(OptionError, match="is too long"):
         parse_time("1e308:00")
+
+
+@pytest.mark.parametrize(
+    ("size", "count"),
+    [("2GB", 2 * 10**9), ("500 mb", 500 * 10**6), ("1.5GiB", 3 * 2**29), (None, None)]
+    + [(size, 0) for size in ("2", "GB", "-1GB", "0GB", "1MB", "nanGB", "1e9GB", "2TB", "٢GB", "9999999GB")],
+)
+def test_memory_of_a_decoder(size: str | None, count: int | None) -> None:
+    if count == 0:
+        with pytest.raises(OptionError, match="--decoder-memory is a size such as 2GB"):
+            memory_bytes(size)
+    else:
+        assert memory_bytes(size) == count

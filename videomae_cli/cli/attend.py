@@ -67,6 +67,7 @@ def attend(
     pixels: options.Pixels = None,
     resize: options.Resize = None,
     timeout: options.Timeout = 120.0,
+    decoder_memory: options.DecoderMemory = None,
     device: options.Device = "auto",
     heads: options.Heads = None,
     debug: options.Debug = False,
@@ -86,7 +87,7 @@ def attend(
     )
     video = viewing.one_video(path)
     viewing.check_outputs(output, frames_dir, overwrite=overwrite)
-    with Decoder(timeout=timeout or None, debug=debug) as decoder:
+    with Decoder(timeout=timeout or None, memory=options.memory_bytes(decoder_memory), debug=debug) as decoder:
         decoder.start()  # its process starts up while the model loads
         net, preprocessor, source = _load(model, revision, device, pick_resize(resize), heads, wanted)
         from videomae_cli.pictures.panels import comfortable_scale

@@ -58,6 +58,7 @@ def classify(
     pixels: options.Pixels = None,
     resize: options.Resize = None,
     timeout: options.Timeout = 120.0,
+    decoder_memory: options.DecoderMemory = None,
     device: options.Device = "auto",
     engine: options.Engine = "torch",
     dtype: options.Dtype = "auto",
@@ -140,7 +141,12 @@ def classify(
         ).run()
         return
     target = open_target(chosen, file, resume=resume, overwrite=overwrite, retry=retry)
-    decoder = Decoder(timeout=timeout or None, workers=workers or auto_workers(len(found)), debug=debug)
+    decoder = Decoder(
+        timeout=timeout or None,
+        memory=options.memory_bytes(decoder_memory),
+        workers=workers or auto_workers(len(found)),
+        debug=debug,
+    )
     if dry_run:
         with decoder:
             say_plan(found, lambda: _plan(spec, request, everything, decoder), file, retried(target, retry))

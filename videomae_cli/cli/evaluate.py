@@ -78,6 +78,7 @@ def evaluate(
     pixels: options.Pixels = None,
     resize: options.Resize = None,
     timeout: options.Timeout = 120.0,
+    decoder_memory: options.DecoderMemory = None,
     device: options.Device = "auto",
     engine: options.Engine = "torch",
     dtype: options.Dtype = "auto",
@@ -136,7 +137,12 @@ def evaluate(
         heads=heads,
         labels=read_labels(labels) if labels else None,
     )
-    with Decoder(timeout=timeout or None, workers=workers or auto_workers(len(examples)), debug=debug) as decoder:
+    with Decoder(
+        timeout=timeout or None,
+        memory=options.memory_bytes(decoder_memory),
+        workers=workers or auto_workers(len(examples)),
+        debug=debug,
+    ) as decoder:
         decoder.start()
         classifier, hints = load_classifier(request)
         if classifier.regression:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from videomae_cli.errors import OptionError
 
 DEFAULT_MODEL = "MCG-NJU/videomae-base-finetuned-kinetics"
 
@@ -112,6 +115,14 @@ Fps = Annotated[
 Start = Annotated[str | None, typer.Option(help="Leave out what comes before this time.", metavar="SECONDS|HH:MM:SS")]
 End = Annotated[str | None, typer.Option(help="Leave out what comes after this time.", metavar="SECONDS|HH:MM:SS")]
 Timeout = Annotated[float, typer.Option(help="Seconds that decoding one file may take; 0 for no limit.")]
+DecoderMemory = Annotated[
+    str | None,
+    typer.Option(
+        help="Memory that the process decoding one file may take, as 2GB or 500MB; a file that needs more fails. Default: "
+        "what this machine can spare.",
+        metavar="SIZE",
+    ),
+]
 Resize = Annotated[
     str | None,
     typer.Option(
@@ -313,3 +324,18 @@ SetValues = Annotated[
 ]
 ResumeRun = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder, if there is one.")]
 OverwriteRun = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder by a new one.")]
+
+
+def memory_bytes(size: str | None) -> int | None:
+    """The bytes that a size such as "2GB", "500 MB" or "1.5GiB" stands for. Raises OptionError."""
+    if size is None:
+        return None
+    match = _SIZE.fullmatch(size.strip())
+    count = float(match[1]) * _UNITS[match[2].upper()] if match else 0.0
+    if not 2**28 <= count <= 2**50:
+        raise OptionError(f"--decoder-memory is a size such as 2GB or 500MB, from 256MiB on, not {size!r}")
+    return int(count)
+
+
+_UNITS = {"MB": 10**6, "GB": 10**9, "MIB": 2**20, "GIB": 2**30}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(MB|GB|MIB|GIB)", re.IGNORECASE | re.ASCII)

@@ -120,6 +120,7 @@ def timeline(
     timeout: Annotated[
         float, typer.Option(help="Seconds that the decoder may be silent; 0 for no limit. A film may take any time.")
     ] = 120.0,
+    decoder_memory: options.DecoderMemory = None,
     device: options.Device = "auto",
     engine: options.Engine = "torch",
     dtype: options.Dtype = "auto",
@@ -189,7 +190,7 @@ def timeline(
     part = Shard.parse(shard) if shard is not None else None
     inputs = find_inputs(paths, recursive=recursive, include=include, exclude=exclude, shard=part)
     everything, found = inputs.everything, inputs.found
-    decoder = Decoder(timeout=timeout or None, debug=debug)
+    decoder = Decoder(timeout=timeout or None, memory=options.memory_bytes(decoder_memory), debug=debug)
     watch = Watch(long_files=True)
     if search is not None:
         with decoder:
