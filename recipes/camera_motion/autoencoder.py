@@ -120,7 +120,7 @@ def loss_of(model: VideoMAEForPreTraining, clips: Tensor, mask: Tensor, asked: T
     tokens = torch.cat(
         [visible + select(positions, ~mask), model.mask_token.to(visible.dtype) + select(positions, asked)], dim=1
     )
-    pixels = model.decoder(tokens, tokens.shape[1]).float()
+    pixels = model.decoder(tokens, tokens.shape[1]).logits.float()
     target = model.target(clips)
     count = visible.shape[1]
     return F.mse_loss(pixels[:, count:], select(target, asked)), F.mse_loss(pixels[:, :count], select(target, ~mask))

@@ -21,7 +21,7 @@ from samples import Run, write_video
 
 # Asked of both before they were first run: chance is a third.
 ASKED = 2 / 3
-QUICK = ["--epochs", "10", "--batch-size", "9", "--lr", "1e-3", "--workers", "1", "--no-check"]
+QUICK = ["--epochs", "10", "--batch-size", "9", "--lr", "1e-3", "--workers", "1", "--no-check", "--views", "1"]
 ONE = ["--workers", "1"]
 SILENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -176,7 +176,21 @@ def wait_for_epoch(out: Path, number: int, process: subprocess.Popen[Any]) -> No
 def test_two_processes_train_as_one_with_their_batches_together(
     recordings: Path, quick_python: str, tmp_path: Path
 ) -> None:
-    plain = ["--augment-ops", "0", "--drop-path", "0", "--epochs", "2", "--lr", "1e-4", "--workers", "1", "--no-check"]
+    plain = [
+        "--views",
+        "1",
+        "--augment-ops",
+        "0",
+        "--drop-path",
+        "0",
+        "--epochs",
+        "2",
+        "--lr",
+        "1e-4",
+        "--workers",
+        "1",
+        "--no-check",
+    ]
     common = [recordings, "--init", "camera-motion", "--mode", "full", *plain]
     one = command(*common, "-o", tmp_path / "one", "--batch-size", "6")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -231,6 +245,8 @@ def test_all_the_comforts_at_once(recordings: Path, videomae: Run, tmp_path: Pat
         "0.1",
         "--epochs",
         "2",
+        "--views",
+        "1",
         "--batch-size",
         "4",
         "--progress",

@@ -16,6 +16,7 @@ from videomae_cli.evaluation import (
     markdown,
     measure,
     measure_labels,
+    measure_values,
     worst_classes,
 )
 
@@ -174,3 +175,19 @@ def test_hostile_names_stay_names_in_the_page() -> None:
     widths = [len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in rows]
     assert set(widths) == {3, 4, 6}, "no name begins a cell of its own"
     assert len(rows) == 2 + len(headline(one)) + 1 + 2 + count + 2 + min(5, count) + 2 + 1
+
+
+def test_one_is_one_and_nothing_is_less_than_nothing() -> None:
+    one = evaluation([(0, 0)], ("a", "b"), ignored=1)
+    assert "1 clip of split" in markdown(one)
+    assert "Left out: 1 clip with labels" in markdown(one)
+    near = measure_values(np.array([1.0, 1.0, 2.0, 2.0]), np.array([1.0, 2.0, 1.0, 2.0]) + np.array([0, 0, 0, -1e-9]))
+    assert near.pearson is not None
+    assert -0.0005 < near.pearson < 0
+    shown = dict(headline(replace(one, metrics=near)))
+    assert shown["correlation"] == "0.000"
+    level = measure_values(np.array([1.0, 2.0, 1.0, 2.0]), np.array([2.0, 2.0, 1.0, 1.0]))
+    for figures in (near, level, measure(np.array([[1.0, 0.0]]), np.array([0]))):
+        assert "-0.0," not in json.dumps(figures.as_dict())
+    for text in (markdown(replace(one, metrics=near)), markdown(one)):
+        assert not re.search(r"-0(\.0+)?[ %|]|\b(nan|inf)\b", text)

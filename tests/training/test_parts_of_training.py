@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -178,3 +179,27 @@ def test_a_folder_with_other_things_is_not_replaced(tmp_path: Path) -> None:
         with pytest.raises(OutputError), Run(tmp_path, **options):
             pass
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_cards_count_as_people_do() -> None:
+    from videomae_cli.datasets import Dataset, Example
+    from videomae_cli.datasets.checking import Report
+    from videomae_cli.evaluation import measure
+    from videomae_cli.training.card import classifier_card
+    from videomae_cli.training.classification import Data
+    from videomae_cli.training.figures import Figures
+
+    examples = tuple(Example(f"{name}.mp4", (name,), None, name) for name in "ab")
+    dataset = Dataset(examples=examples, classes=("a", "b"), multi_label=False)
+    data = Data(dataset=dataset, train=examples[:1], val=examples[1:])
+    about = Settings("finetune", "1.0", {"init": "x", "data": {"train_clips": 1, "val_clips": 1}})
+    figures = Figures(measure(np.array([[1.0, 0.0]]), np.array([0])), failed=1)
+    card = classifier_card("x", figures, data, about)
+    assert "2 classes, trained by" in card
+    assert "1 clip; 1 clip held out" in card
+    assert "1 held-out file could not be read" in card
+    assert "on 1 held-out clip (" in card
+    assert not re.search(r"\b1 \w+s\b|-0\.0|\bnan\b", card)
+    assert Report(dataset, examples[:1], examples[1:], "as said").lines()[0] == (
+        "1 train clip, 1 held out, 2 classes (1 train clip each); as said"
+    )

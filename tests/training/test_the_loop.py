@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -110,3 +111,37 @@ def test_data_that_ends_early_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(TrainingError, match="the data ended at step 5 of 12"):
         train(Short(), tmp_path / "run")
+
+
+def test_a_held_out_loss_that_is_no_number_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from videomae_cli.datasets import Example
+    from videomae_cli.model import VideoMAEConfig, VideoMAEForPreTraining
+    from videomae_cli.training import PreTrain, masked, masked_recipe_for
+    from videomae_cli.video import Decoder, PreprocessConfig, Preprocessor, SamplingSpec
+
+    config = VideoMAEConfig(image_size=32, num_frames=4, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+    config = config.replace(decoder_hidden_size=8, decoder_num_hidden_layers=1, decoder_num_attention_heads=2)
+    losses = iter([0.0, math.nan, math.inf, math.nan])
+    monkeypatch.setattr(masked.PreTrain, "_loss", lambda *_: torch.tensor(next(losses)))
+    monkeypatch.setattr(masked, "DecodedVideo", SimpleNamespace)
+    monkeypatch.setattr(
+        Decoder, "decode_all", lambda self, wanted, **_: [(r, SimpleNamespace(views=lambda: None)) for r in wanted]
+    )
+    clips = [Example(f"{name}.mp4", (), None, name) for name in "abc"]
+    with Decoder(workers=1) as decoder:
+        task = PreTrain(
+            VideoMAEForPreTraining(config),
+            train=clips,
+            val=clips,
+            recipe=masked_recipe_for(clips=3, asked={}),
+            preprocessor=Preprocessor(PreprocessConfig(shortest_edge=32, crop=(32, 32))),
+            sampling=SamplingSpec(frames=4, clips=1),
+            decoder=decoder,
+        )
+        figures = task.evaluate(task.module)
+        assert figures == {"val_loss": 0.0, "score": 0.0, "failed": 2}
+        assert math.copysign(1, figures["score"]) == 1
+        task._val = clips[:1]
+        assert task.evaluate(task.module) is None

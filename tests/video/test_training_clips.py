@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 from itertools import pairwise
 from typing import Any
 
@@ -23,6 +24,8 @@ from videomae_cli.video.augment import (
     fixed_crops,
     strength,
 )
+from videomae_cli.video.preprocess import resize_frame
+from videomae_cli.video.sampling import drawn_segments, drawn_steps, drawn_window
 
 SIZE = (24, 32)
 FPS = 10.0
@@ -74,13 +77,98 @@ def test_drawn_clips_lie_in_the_window(
     assert plan.window == (inside[0], inside[-1] + 1)
 
 
-@given(num_frames=counts, frames=lengths, stride=st.integers(1, 6), seed=seeds)
-@settings(max_examples=100, deadline=None)
-def test_drawn_dense_clips_have_equal_strides(num_frames: int, frames: int, stride: int, seed: int) -> None:
-    (clip,) = drawn(seed, num_frames=num_frames, frames=frames, family="dense", stride=stride, clips=1).clips
-    if (frames - 1) * stride < num_frames:
-        assert all(b - a == stride for a, b in pairwise(clip))
-    else:  # short: from the first frame on, then the last one again
+# Of the official loaders (MCG-NJU/VideoMAE 14ef8d8, run with 16 frames): frames in the file -> the clip drawn first.
+WINDOWS = {
+    1: [0] * 16,
+    3: [2] * 16,
+    10: [0] + [9] * 15,
+    24: [0, 4, 9, 14, 19] + [23] * 11,
+    63: [0, 4, 9, 13, 18, 22, 27, 31, 36, 40, 45, 49, 54, 58, 62, 62],
+    64: [0, 4, 8, 12, 17, 21, 25, 29, 34, 38, 42, 46, 51, 55, 59, 63],
+    65: [0, 4, 8, 12, 17, 21, 25, 29, 34, 38, 42, 46, 51, 55, 59, 63],
+}
+STEPS = {
+    1: [0] * 16,
+    17: [0, 4, 8] + [12] * 13,
+    24: [0, 4, 8, 12, 16] + [20] * 11,
+    63: list(range(0, 64, 4)),
+    64: list(range(0, 64, 4)),
+}
+SEGMENTS = {
+    15: ([0] * 16, [0] * 16),
+    31: (list(range(16)), list(range(16))),
+    47: (list(range(0, 32, 2)), list(range(1, 32, 2))),
+    300: (list(range(0, 288, 18)), list(range(17, 288, 18))),
+}
+
+
+class Least(random.Random):
+    """Draws the least of all that could be drawn, or with `top` the greatest."""
+
+    top = False
+
+    def randrange(self, stop: int) -> int:  # type: ignore[override]
+        return stop - 1 if self.top else 0
+
+
+class Greatest(Least):
+    top = True
+
+
+def test_clips_of_fine_tuning_are_the_official_ones() -> None:
+    for count, clip in WINDOWS.items():
+        assert drawn_window(Least(), count, 16, 4, exact=True) == clip, count
+    for top in (Greatest(), Least()):
+        (first, *_, last) = drawn_window(top, 300, 16, 4, exact=True)
+        assert (first, last) == ((235, 298) if top.top else (0, 63))
+        plain = drawn_window(top, 300, 16, 4)
+        assert plain == drawn_window(top, 300, 16, 4, exact=True), "default differs in short files only"
+
+
+def test_clips_of_pre_training_are_the_official_ones() -> None:
+    for count, clip in STEPS.items():
+        assert drawn_steps(Least(), count, 16, 4, exact=True) == clip, count
+    assert drawn_steps(Greatest(), 300, 16, 4) == list(range(236, 300, 4))
+    assert drawn_steps(Greatest(), 65, 16, 4) == list(range(1, 65, 4))
+    # Where the clip would end with the last frame, the one before it is taken twice.
+    assert drawn_steps(Greatest(), 20, 16, 1) == [*range(4, 19), 18]
+
+
+def test_segments_are_the_official_ones() -> None:
+    for count, (least, greatest) in SEGMENTS.items():
+        assert drawn_segments(Least(), count, 16, exact=True) == least, count
+        assert drawn_segments(Greatest(), count, 16, exact=True) == greatest, count
+        if count >= 16:
+            assert drawn_segments(Greatest(), count, 16) == greatest, count
+
+
+def test_a_plan_draws_as_it_is_told() -> None:
+    def clip(num_frames: int, **more: Any) -> list[int]:
+        return list(drawn(0, num_frames=num_frames, clips=1, **more).clips[0])
+
+    assert clip(24, protocol="paper") == WINDOWS[24]
+    assert clip(24, protocol="paper", drawn="steps") == STEPS[24]
+    assert clip(15, protocol="paper", family="segments") == [0] * 16
+    # Without it a short file gets a smaller stride, and every segment something.
+    steps = {b - a for a, b in pairwise(clip(24))}
+    assert steps == {1}
+    assert len(set(clip(15, family="segments"))) == 15
+    with pytest.raises(OptionError, match="unknown way to draw clips 'wildly': choose window or steps"):
+        SamplingSpec(drawn="wildly")
+
+
+@given(
+    num_frames=counts, frames=lengths, stride=st.integers(1, 6), seed=seeds, way=st.sampled_from(["window", "steps"])
+)
+@settings(max_examples=150, deadline=None)
+def test_drawn_dense_clips_keep_their_stride(num_frames: int, frames: int, stride: int, seed: int, way: str) -> None:
+    wanted = {"num_frames": num_frames, "frames": frames, "family": "dense", "stride": stride, "clips": 1, "drawn": way}
+    (clip,) = drawn(seed, **wanted).clips
+    if num_frames > frames * stride:
+        assert {b - a for a, b in pairwise(clip[:-1])} <= ({stride} if way == "steps" else {stride, stride + 1})
+        assert clip[-1] - clip[0] <= frames * stride - 1
+        assert clip[-1] < num_frames - 1
+    elif num_frames < (frames - 1) * stride:  # short: from the first frame on, then the last one again
         kept = list(range(0, num_frames, stride))
         assert list(clip) == (kept + kept[-1:] * frames)[:frames]
 
@@ -90,22 +178,22 @@ def test_drawn_dense_clips_have_equal_strides(num_frames: int, frames: int, stri
 @example(num_frames=49, frames=24, seed=0)
 def test_of_each_segment_one_frame_is_drawn(num_frames: int, frames: int, seed: int) -> None:
     (clip,) = drawn(seed, num_frames=num_frames, frames=frames, family="segments", clips=1).clips
-    for x, index in enumerate(clip):
-        first, stop = num_frames * x // frames, num_frames * (x + 1) // frames
-        # One frame of slack: the edges are rounded.
-        assert first - 1 <= index < max(stop, first + 1) + 1
-    if num_frames >= frames:
-        assert len(set(clip)) == frames
+    length = num_frames // frames
+    if length:
+        assert [index // length for index in clip] == list(range(frames))
+    else:
+        assert set(clip) == set(range(num_frames))
 
 
 def test_every_frame_can_be_drawn() -> None:
-    for family, count, frames in [("dense", 20, 4), ("uniform", 20, 4), ("segments", 20, 4), ("segments", 49, 10)]:
+    # The last frame of a file is in no window of fine-tuning, and what is over after the last segment in none of them.
+    for family, count, frames, reach in [("dense", 20, 4, 19), ("uniform", 20, 4, 20), ("segments", 49, 10, 40)]:
         found = {
             index
             for seed in range(300)
             for index in drawn(seed, num_frames=count, frames=frames, family=family, stride=2, clips=1).indices
         }
-        assert found == set(range(count)), family
+        assert found == set(range(reach)), family
 
 
 def test_drawn_uniform_clips_keep_to_their_parts() -> None:
@@ -235,6 +323,27 @@ def test_frames_that_are_alike_stay_alike(seed: int) -> None:
     clip = [transform(picture()) for _ in range(4)]
     assert all(np.array_equal(image, clip[0]) for image in clip)
     assert np.array_equal(full(seed)(picture()), clip[0])
+
+
+@pytest.mark.parametrize(("size", "small"), [((480, 640), (320, 427)), ((700, 400), (560, 320)), ((320, 999), None)])
+def test_large_frames_are_first_as_small_as_the_published_films(
+    size: tuple[int, int], small: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def noted(image: Image.Image, name: str, amount: float) -> Image.Image:
+        seen.append(image.size[::-1])
+        return image
+
+    monkeypatch.setattr("videomae_cli.video.augment.changed", noted)
+    for seed in range(4):
+        full(seed, views=2)(picture(*size))
+    assert set(seen) == {small or size}
+    # Pre-training cuts whole frames: its crops are parts of the short side, and are resized with a filter.
+    whole = AugmentTransform(SIZE, 3, scale=None)
+    top, left, rows, columns = whole._cut(*size)
+    cut = np.ascontiguousarray(picture(*size)[top : top + rows, left : left + columns])
+    assert np.array_equal(whole(picture(*size))[0], resize_frame(cut, SIZE, "antialias", "bilinear"))
 
 
 def test_other_frames_are_changed_alike() -> None:

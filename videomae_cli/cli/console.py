@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from videomae_cli import system
 from videomae_cli.errors import ModelOfflineError, VideoMAEError
 from videomae_cli.visible import columns, visible
+from videomae_cli.visible import counted as counted
 
 
 @dataclass
@@ -185,8 +186,3 @@ def duration(seconds: float) -> str:
     if days < 4:
         return f"{hours} h {whole // 60 % 60} min"
     return f"{days} d {hours % 24} h"
-
-
-def counted(number: int, noun: str) -> str:
-    """1 file, 2 files, 30,000 files."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

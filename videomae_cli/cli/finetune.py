@@ -152,7 +152,8 @@ def finetune(
         raise OptionError(f"--val is the part of the files that is held out: from 0 to below 1, not {val:g}")
     if resume and overwrite:
         raise OptionError("--resume goes on with a run, --overwrite replaces it: give one of them")
-    spec = SamplingSpec(family=sampling, stride=stride, clips=clips, fps=fps, pixels=pixels)
+    stored = "stored" if recipe != "default" else None  # as the official loader has them
+    spec = SamplingSpec(family=sampling, stride=stride, clips=clips, fps=fps, pixels=pixels or stored)
     from videomae_cli.cli.finetuning import FineTuneRequest, run_finetune
 
     run_finetune(

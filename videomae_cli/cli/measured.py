@@ -116,7 +116,7 @@ def _predictions(evaluation: Evaluation, scored: Scored, kept: Sequence[Example]
 
 def _by_name(values: Sequence[float], names: Sequence[str]) -> float | dict[str, float]:
     """One value as it is, several by their names."""
-    rounded = [float(f"{value:.7g}") for value in values]
+    rounded = [float(f"{value:z.7g}") for value in values]
     return rounded[0] if len(rounded) == 1 else dict(zip(names, rounded, strict=True))
 
 

@@ -135,7 +135,7 @@ Pixels = Annotated[
     str | None,
     typer.Option(
         help="display: stretched to squares where a file says that its pixels are none; stored: as they are, which every "
-        "published number was made with. Default: display; of the paper's protocol stored.",
+        "published number was made with. Default: display; of the paper's protocol and recipes stored.",
         metavar="display|stored",
     ),
 ]

@@ -109,6 +109,7 @@ def pretrain(
         raise OptionError(f"--val is the part of the files that is held out: from 0 to below 1, not {val:g}")
     if resume and overwrite:
         raise OptionError("--resume goes on with a run, --overwrite replaces it: give one of them")
+    stored = "stored" if recipe != "default" else None  # as the official loader has them
     terms = Terms(
         data=data,
         output=Path(output),
@@ -119,7 +120,7 @@ def pretrain(
         recipe=recipe,
         patience=patience,
         seed=seed,
-        sampling=SamplingSpec(family=sampling, stride=stride, clips=1, fps=fps, pixels=pixels),
+        sampling=SamplingSpec(family=sampling, stride=stride, clips=1, fps=fps, pixels=pixels or stored),
         device=device,
         dtype=dtype,
         compiled=compiled,
@@ -225,7 +226,7 @@ def _train(
         if share.leads:
             finish_masked(run, settings_of("pretrain", task.settings, loop))
             last = [event for event in run.events() if event["event"] == "epoch"][-1]
-            loss = last.get("val_loss") or last["train_loss"]
+            loss = last["train_loss"] if last.get("val_loss") is None else last["val_loss"]
             streams.remark(f"loss {loss:.4f}; videomae finetune DATA --init {terms.output} uses it")
 
 

@@ -13,6 +13,7 @@ from videomae_cli.datasets.examples import Dataset, Example
 from videomae_cli.errors import DatasetError, VideoMAEError
 from videomae_cli.results import as_utf8
 from videomae_cli.video import ClipRequest, Decoder, FrameTransform, SamplingSpec
+from videomae_cli.visible import counted
 
 FEW = 5
 _NAMED = 3
@@ -43,11 +44,13 @@ class Report:
         if self.dataset.classes:
             least, most = min(classes.values(), default=0), max(classes.values(), default=0)
             each = f"{least}" if least == most else f"{least} to {most}"
-            kind = "labels, several a clip" if self.dataset.multi_label else "classes"
-            about = f", {len(self.dataset.classes)} {kind} ({each} train clips each)"
+            kinds = counted(len(self.dataset.classes), "class", "classes")
+            if self.dataset.multi_label:
+                kinds = f"{counted(len(self.dataset.classes), 'label')}, several a clip"
+            about = f", {kinds} ({each} train {'clip' if most == 1 else 'clips'} each)"
         if self.dataset.outputs:
             about = f", values of {_some(self._ranges())}"
-        lines = [f"{len(self.train)} train clips, {len(self.val)} held out{about}; {self.rule}"]
+        lines = [f"{counted(len(self.train), 'train clip')}, {len(self.val)} held out{about}; {self.rule}"]
         lines += self.dataset.notes
         if self.broken:
             shown = "; ".join(_why(path, why) for path, why in self.broken[:_NAMED])

@@ -90,7 +90,7 @@ def correlation(a: Values, b: Values) -> float | None:
         return None
     # Scaled first: products of tiny or huge values would leave the range of numbers.
     x, y = (values / np.abs(values).max() for values in (a - a.mean(), b - b.mean()))
-    return float(np.clip((x @ y) / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
+    return float(np.clip((x @ y) / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0)) + 0.0  # never -0.0
 
 
 def ranks(values: Values) -> Values:

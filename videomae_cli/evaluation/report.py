@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from videomae_cli.evaluation.metrics import ClassFigures, Metrics, MultiLabelMetrics
 from videomae_cli.evaluation.regression import RegressionMetrics
-from videomae_cli.visible import visible
+from videomae_cli.visible import counted, visible
 
 SCHEMA_VERSION = 1
 _WORST, _PAIRS = 5, 5
@@ -103,7 +103,7 @@ def headline(e: Evaluation) -> list[tuple[str, str]]:
         if not m.outputs:
             return _of_values(m)
         # Errors of different units have no mean worth reading.
-        share = "-" if m.r2 is None else f"{m.r2:.3f}"
+        share = "-" if m.r2 is None else f"{m.r2:z.3f}"
         each = [(name, ", ".join(f"{what} {value}" for what, value in _of_values(one))) for name, one in outputs(e)]
         return [("R², mean of all values", share), *((visible(name), figures) for name, figures in each)]
     return [
@@ -126,7 +126,7 @@ def _of_values(m: RegressionMetrics) -> list[tuple[str, str]]:
     return [
         ("mean absolute error", f"{m.mae:.6g}"),
         ("mean squared error", f"{m.mse:.6g}"),
-        *((name, "-" if share is None else f"{share:.3f}") for name, share in shares),
+        *((name, "-" if share is None else f"{share:z.3f}") for name, share in shares),
     ]
 
 
@@ -153,7 +153,7 @@ def markdown(e: Evaluation, pictures: Sequence[str] = ()) -> str:
     lines = [
         f"# {_cell(e.model)} on {_cell(e.data)}",
         "",
-        f"{_clips(e.metrics.count)} of split *{e.split}*, {e.protocol}. videomae {e.version}, settings {e.fingerprint}.",
+        f"{counted(e.metrics.count, 'clip')} of split *{e.split}*, {e.protocol}. videomae {e.version}, settings {e.fingerprint}.",
         "",
         "| | |",
         "|---|---|",
@@ -161,7 +161,7 @@ def markdown(e: Evaluation, pictures: Sequence[str] = ()) -> str:
         "",
     ]
     if e.ignored:
-        lines += [f"Left out: {_clips(e.ignored)} with labels that the model does not have.", ""]
+        lines += [f"Left out: {counted(e.ignored, 'clip')} with labels that the model does not have.", ""]
     lines += [line for name in pictures for line in (f"![{name.removesuffix('.png')}]({name})", "")]
     m = e.metrics
     extra = ["average precision"] if isinstance(m, MultiLabelMetrics) else []
@@ -189,10 +189,6 @@ def _precision(m: Metrics | MultiLabelMetrics | RegressionMetrics, number: int) 
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
-
-
-def _clips(count: int) -> str:
-    return f"{count} clip" if count == 1 else f"{count} clips"
 
 
 def _cell(text: str) -> str:

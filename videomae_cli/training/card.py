@@ -12,6 +12,7 @@ from videomae_cli.pictures.charts import confusion_chart, penalty_curve, scatter
 from videomae_cli.training.classification import Data
 from videomae_cli.training.figures import Figures
 from videomae_cli.training.run import Run
+from videomae_cli.visible import counted
 from videomae_cli.writers import whole_file
 
 _MOST_CLASSES = 50
@@ -38,8 +39,8 @@ def finish_masked(run: Run, settings: Settings) -> None:
     about = [
         f"# {run.folder.name}",
         "",
-        f"A masked autoencoder trained by `videomae pretrain` ({settings.version}) on {values['data']['train_clips']} "
-        f"clips, from {values['init'] or 'random weights'}; masks: {values['recipe']['mask']}, "
+        f"A masked autoencoder trained by `videomae pretrain` ({settings.version}) on "
+        f"{counted(values['data']['train_clips'], 'clip')}, from {values['init'] or 'random weights'}; masks: {values['recipe']['mask']}, "
         f"{values['recipe']['mask_ratio']:.0%} hidden. All settings: `training.json`.",
         "",
         f"    videomae finetune DATA --init {run.folder.name} -o my-model/",
@@ -55,7 +56,7 @@ def classifier_card(name: str, figures: Figures | None, data: Data, settings: Se
     """The card of a classifier, or of a model of values, with a header that the hub understands."""
     values = settings.values
     names, regression = data.dataset.names, bool(data.dataset.outputs)
-    kind = ("value" if len(names) == 1 else "values") if regression else "classes"
+    kind = ("value", "values") if regression else ("class", "classes")
     lines = [
         "---",
         "pipeline_tag: video-classification",
@@ -64,15 +65,15 @@ def classifier_card(name: str, figures: Figures | None, data: Data, settings: Se
         "",
         f"# {name}",
         "",
-        f"{len(names)} {kind}{' a clip' if regression else ''}, trained by `videomae finetune` ({settings.version}) from {values['init']} on "
-        f"{_clips(values['data']['train_clips'])}; {_clips(values['data']['val_clips'])} held out.",
+        f"{counted(len(names), *kind)}{' a clip' if regression else ''}, trained by `videomae finetune` ({settings.version}) from {values['init']} on "
+        f"{counted(values['data']['train_clips'], 'clip')}; {counted(values['data']['val_clips'], 'clip')} held out.",
         "",
         f"    videomae classify clip.mp4 --model {name}",
         "",
         "Weights made from others inherit their licence: the official VideoMAE checkpoints are CC-BY-NC-4.0.",
         "",
         *_measured(figures, data.dataset.outputs),
-        f"## {kind.capitalize()}",
+        f"## {kind[len(names) != 1].capitalize()}",
         "",
         ", ".join(names[:_MOST_CLASSES])
         + (f" and {len(names) - _MOST_CLASSES} more" if len(names) > _MOST_CLASSES else ""),
@@ -90,13 +91,13 @@ def _measured(figures: Figures | None, outputs: Sequence[str]) -> list[str]:
         return ["Nothing was held out, so nothing was measured.", ""]
     about: dict[str, Any] = figures.metrics.as_dict()
     rows: Sequence[str] = [
-        f"| {name.replace('_', ' ')} | {value:.4g} |" for name, value in about.items() if isinstance(value, float)
+        f"| {name.replace('_', ' ')} | {value:z.4g} |" for name, value in about.items() if isinstance(value, float)
     ]
     chosen = (
         "One clip a file, on the clips that the best epoch (or penalty) was chosen by: on new footage the figures may "
         "be lower. `videomae evaluate` measures others."
     )
-    failed = [f"{figures.failed} held-out files could not be read.", ""] if figures.failed else []
+    failed = [f"{counted(figures.failed, 'held-out file')} could not be read.", ""] if figures.failed else []
     picture = ["![what is taken for what](confusion.png)", ""] if isinstance(figures.metrics, Metrics) else []
     if isinstance(figures.metrics, RegressionMetrics):
         picture = [*_outputs(figures.metrics, outputs), "![predicted over true values](scatter.png)", ""]
@@ -118,7 +119,3 @@ def _outputs(metrics: RegressionMetrics, outputs: Sequence[str]) -> list[str]:
 def _write(path: Path, content: bytes) -> None:
     with whole_file(path) as sink:
         sink.write(content)
-
-
-def _clips(count: int) -> str:
-    return f"{count} clip" if count == 1 else f"{count} clips"

@@ -109,6 +109,7 @@ class FineTune(Task):
                 views=recipe.views,
             ),
             batch=recipe.batch,
+            exact=recipe.name != "default",
             accumulate=recipe.accumulate,
             repeats=recipe.repeats,
             seed=seed,

@@ -29,8 +29,9 @@ class ClipBatch:
 class Feed:
     """Random clips of `examples`, each file once an epoch (`repeats` times), in a new order every epoch.
 
-    batch: files of this process at once, each with the views that `augment` makes of its clip; accumulate: batches to a step. An epoch has whole steps only: the files that are
-    over at its end are others each time. A file that fails is told once and another of its batch stands in.
+    batch: files of this process at once, each with the views that `augment` makes of its clip; accumulate: batches to a step;
+    drawn: how, see `SamplingSpec`; exact: from short files too as published. An epoch has whole steps only: the files that
+    are over at its end are others each time. A file that fails is told once and another of its batch stands in.
     """
 
     examples: Sequence[Example]
@@ -38,6 +39,8 @@ class Feed:
     sampling: SamplingSpec
     augment: AugmentTransform
     batch: int
+    drawn: str = "window"
+    exact: bool = False
     accumulate: int = 1
     repeats: int = 1
     seed: int = 0
@@ -90,7 +93,9 @@ class Feed:
     def _request(self, place: int, epoch: int, slot: int) -> ClipRequest:
         example = self.examples[place]
         seed = int(np.random.default_rng([self.seed, epoch, slot]).integers(2**62))
-        spec = replace(self.sampling.within(example.start, example.end), clips=1, crops=1, seed=seed)
+        spec = self.sampling.within(example.start, example.end)
+        protocol = "paper" if self.exact else spec.protocol
+        spec = replace(spec, clips=1, crops=1, seed=seed, drawn=self.drawn, protocol=protocol)
         return ClipRequest(example.path, sampling=spec, transform=replace(self.augment, seed=seed))
 
     def _kept(self, request: ClipRequest, outcome: DecodedVideo | VideoMAEError) -> Frames | None:

@@ -21,6 +21,7 @@ from videomae_cli.evaluation import (
 )
 from videomae_cli.training.scoring import Scored
 from videomae_cli.training.values import Spread
+from videomae_cli.visible import counted
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Figures:
     def line(self) -> str:
         """For people."""
         m = self.metrics
-        clips = f"{m.count} held-out clip{'s' if m.count != 1 else ''}"
+        clips = counted(m.count, "held-out clip")
         if isinstance(m, Metrics):
             low, high = m.interval
             return f"top-1 {m.top1:.1%} on {clips} (95 % interval {low:.0%} to {high:.0%})"

@@ -89,6 +89,8 @@ class PreTrain(Task):
                 flip=recipe.flip,
             ),
             batch=recipe.batch,
+            drawn="steps",
+            exact=recipe.name != "default",
             accumulate=recipe.accumulate,
             repeats=recipe.repeats,
             seed=seed,
@@ -151,11 +153,11 @@ class PreTrain(Task):
                     float(self._loss(module, outcome.views(), seed)) if isinstance(outcome, DecodedVideo) else None
                 )
         every = [loss for part in self._share.gather(losses) for loss in part]
-        good = [loss for loss in every if loss is not None]
+        good = [loss for loss in every if loss is not None and math.isfinite(loss)]
         if not good:
             return None
         mean = float(np.mean(good))
-        return {"val_loss": round(mean, 6), "score": -mean, "failed": len(every) - len(good)}
+        return {"val_loss": round(mean, 6), "score": 0.0 - mean, "failed": len(every) - len(good)}
 
     def export(self, module: nn.Module, folder: Path) -> None:
         assert isinstance(module, VideoMAEForPreTraining)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from videomae_cli.errors import OptionError
+from videomae_cli.visible import counted
 
 RECIPES = ("default", "paper", "paper-kinetics", "paper-ssv2", "paper-ucf101")
 # Rates are published for so many clips to a step; they grow with the step in a line.
@@ -145,12 +146,11 @@ class Recipe(_Numbers):
 
     def lines(self) -> list[str]:
         """The numbers in use, for people."""
-        views = f"{self.views} views" if self.views > 1 else "1 view"
         changes = f"RandAugment {self.operations} at {self.magnitude:g}" if self.operations else "no RandAugment"
         mixing = f"mixup {self.mixup:g}, cutmix {self.cutmix:g}" if self.mixup or self.cutmix else "no mixing"
         return [
             f"{self._rates}, layer decay {self.layer_decay:g}",
-            f"{views} of a clip, from {self.scale:.0%} of the area, {'mirrored' if self.flip else 'not mirrored'}, {changes}, "
+            f"{counted(self.views, 'view')} of a clip, from {self.scale:.0%} of the area, {'mirrored' if self.flip else 'not mirrored'}, {changes}, "
             f"erasing {self.erase:g}, {mixing}, smoothing {self.smoothing:g}, drop path {self.drop_path:g}, "
             f"head dropout {self.head_dropout:g}",
         ]

@@ -30,6 +30,7 @@ MAX_AUTO_CLIPS = 10
 PAPER_CLIPS = {"dense": 5, "segments": 2}
 PAPER_CROPS = 3
 PIXELS = ("display", "stored")
+DRAWN = ("window", "steps")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class SamplingSpec:
     """What is wanted; None means "as `protocol` says". Times in seconds, `fps` in frames per second.
 
     checkpoint_family, checkpoint_stride: how the checkpoint's training data was sampled; used by family "auto". seed: draw
-    the frames at random, as training does, instead of evenly. pixels: "display", stretched to squares where the file says
+    the frames at random, as training does, instead of evenly; protocol "paper" then draws from short files too as published,
+    and fixes nothing else. drawn: how a dense clip is drawn: "window", spread over `frames` times `stride` frames, as
+    fine-tuning does, or "steps", every `stride`-th frame, as pre-training does. pixels: "display", stretched to squares where the file says
     that its pixels are none, or "stored", as every published number was made; None becomes one of them.
     """
 
@@ -54,6 +57,7 @@ class SamplingSpec:
     checkpoint_stride: int | None = None
     seed: int | None = None
     pixels: str | None = None
+    drawn: str = "window"
 
     def __post_init__(self) -> None:
         for name in ("frames", "stride", "clips", "checkpoint_stride"):
@@ -74,6 +78,8 @@ class SamplingSpec:
             raise OptionError(f"unknown protocol {self.protocol!r}: choose auto or paper")
         if self.pixels not in (None, *PIXELS):
             raise OptionError(f"unknown pixels {self.pixels!r}: choose {' or '.join(PIXELS)}")
+        if self.drawn not in DRAWN:
+            raise OptionError(f"unknown way to draw clips {self.drawn!r}: choose {' or '.join(DRAWN)}")
         self._check_times()
         self._check_paper()
         if self.pixels is None:
@@ -90,7 +96,7 @@ class SamplingSpec:
             raise OptionError(f"end ({self.end:g} s) must be after start ({self.start or 0.0:g} s)")
 
     def _check_paper(self) -> None:
-        if self.protocol != "paper":
+        if self.protocol != "paper" or self.seed is not None:
             return
         fixed = [name for name in ("stride", "clips", "crops", "fps") if getattr(self, name) is not None]
         fixed += ["pixels"] if self.pixels == "display" else []
@@ -161,7 +167,8 @@ def plan_clips(
     if spec.seed is None:
         positions = _POSITIONS[family](len(pool), spec.frames, stride or 1, count)
     else:
-        positions = _drawn(random.Random(spec.seed), family, len(pool), spec.frames, stride or 1, count)
+        chance = random.Random(spec.seed)
+        positions = [_draw(chance, spec, family, k, len(pool), stride or 1, count) for k in range(count)]
     clips = tuple(tuple(pool[position] for position in clip) for clip in positions)
     description = _describe(spec, family, stride, count, len(pool), seconds)
     warnings = _warnings(spec, clips, stop - first, seconds, fps)
@@ -203,24 +210,75 @@ def segments_positions(count: int, frames: int, stride: int, clips: int) -> list
     return [[int(shift + tick * x) for x in range(frames)] for shift in shifts]
 
 
-def _drawn(chance: random.Random, family: str, count: int, frames: int, stride: int, clips: int) -> list[list[int]]:
-    """As in training: a dense clip begins anywhere, and of each segment any frame is taken (TSN, section 3.1)."""
-    result = []
-    for k in range(clips):
-        span = (frames - 1) * stride + 1
-        if family == "dense":
-            if count <= span:
-                result += dense_positions(count, frames, stride, 1)
-                continue
-            first = chance.randrange(count - span + 1)
-            result.append(list(range(first, first + span, stride)))
-            continue
-        first, stop = (0, count) if family == "segments" else (count * k // clips, count * (k + 1) // clips)
-        tick = max(stop - first, 1) / frames
-        edges = [first + int(tick * x) for x in range(frames + 1)]
-        picked = (a + chance.randrange(max(b - a, 1)) for a, b in pairwise(edges))
-        result.append([min(position, count - 1) for position in picked])
-    return result
+def _draw(
+    chance: random.Random, spec: SamplingSpec, family: str, k: int, count: int, stride: int, clips: int
+) -> list[int]:
+    """Positions of clip `k`, drawn as in training: a dense one lies anywhere, of each segment any frame is taken (TSN, section
+    3.1), and of the equal parts of a uniform one as well."""
+    frames, exact = spec.frames, spec.protocol == "paper"
+    if family == "dense":
+        draw = drawn_steps if spec.drawn == "steps" else drawn_window
+        return draw(chance, count, frames, stride, exact=exact)
+    if family == "segments":
+        return drawn_segments(chance, count, frames, exact=exact)
+    first, stop = count * k // clips, count * (k + 1) // clips
+    return [min(first + position, count - 1) for position in _of_each_part(chance, max(stop - first, 1), frames)]
+
+
+def drawn_window(chance: random.Random, count: int, frames: int, stride: int, *, exact: bool = False) -> list[int]:
+    """Fine-tuning on Kinetics: `frames` positions spread over a window of `frames` times `stride`, 0, 4, 8, 12, 17, ..., 63.
+
+    A window never ends with the file's last frame. From a shorter file every `stride`-th position, and the last one again;
+    exact: spread over all of it as many as that are, and then the last one (official `kinetics.py`).
+    """
+    window = frames * stride
+    if count > window:
+        first = chance.randrange(count - window)
+        return [first + min(window * t // max(frames - 1, 1), window - 1) for t in range(frames)]
+    if not exact:
+        return _fitted(chance, count, frames, stride)
+    some = count // stride
+    spread = [min(count * t // max(some - 1, 1), count - 1) for t in range(some)]
+    return spread + [count - 1] * (frames - some)
+
+
+def drawn_steps(chance: random.Random, count: int, frames: int, stride: int, *, exact: bool = False) -> list[int]:
+    """Pre-training: every `stride`-th position from anywhere where `frames` times `stride` fit in, but not the file's last.
+
+    From a shorter file as `drawn_window`; exact: from the first position on, and the last one again (official `kinetics.py`).
+    """
+    room = count - frames * stride
+    if room < 0 and not exact:
+        return _fitted(chance, count, frames, stride)
+    first = chance.randrange(room + 1) if room >= 0 else 0
+    last = first + max(0, (count - 2 - first) // stride) * stride
+    return [min(first + t * stride, last) for t in range(frames)]
+
+
+def _fitted(chance: random.Random, count: int, frames: int, stride: int) -> list[int]:
+    """Every `stride`-th position from anywhere where the clip fits in, else from the first on with the last one repeated."""
+    span = (frames - 1) * stride + 1
+    if count <= span:
+        return dense_positions(count, frames, stride, 1)[0]
+    first = chance.randrange(count - span + 1)
+    return list(range(first, first + span, stride))
+
+
+def drawn_segments(chance: random.Random, count: int, frames: int, *, exact: bool = False) -> list[int]:
+    """Something-Something: one position of each of `frames` segments of count // frames; what is over at the end isn't drawn.
+
+    From a file with fewer positions some are taken again; exact: the first one only (official `ssv2.py`).
+    """
+    if count >= frames:
+        length = count // frames
+        return [length * x + chance.randrange(length) for x in range(frames)]
+    return [0] * frames if exact else _of_each_part(chance, count, frames)
+
+
+def _of_each_part(chance: random.Random, count: int, frames: int) -> list[int]:
+    """One position of each of `frames` parts that cover all positions."""
+    edges = [count * x // frames for x in range(frames + 1)]
+    return [a + chance.randrange(max(b - a, 1)) for a, b in pairwise(edges)]
 
 
 _POSITIONS = {"dense": dense_positions, "uniform": uniform_positions, "segments": segments_positions}
@@ -302,7 +360,7 @@ def _stride(spec: SamplingSpec, count: int) -> int:
 
 
 def _clip_count(spec: SamplingSpec, family: str, seconds: float) -> int:
-    if spec.protocol == "paper":
+    if spec.protocol == "paper" and spec.seed is None:
         return PAPER_CLIPS[family]
     return spec.clips or max(1, min(MAX_AUTO_CLIPS, int(seconds / SECONDS_PER_CLIP + 0.5)))
 
