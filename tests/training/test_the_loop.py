@@ -142,6 +142,7 @@ def test_a_held_out_loss_that_is_no_number_is_a_failure(monkeypatch: pytest.Monk
         )
         figures = task.evaluate(task.module)
         assert figures == {"val_loss": 0.0, "score": 0.0, "failed": 2}
+        assert figures is not None
         assert math.copysign(1, figures["score"]) == 1
         task._val = clips[:1]
         assert task.evaluate(task.module) is None
