@@ -193,7 +193,7 @@ def test_cards_count_as_people_do() -> None:
     dataset = Dataset(examples=examples, classes=("a", "b"), multi_label=False)
     data = Data(dataset=dataset, train=examples[:1], val=examples[1:])
     about = Settings("finetune", "1.0", {"init": "x", "data": {"train_clips": 1, "val_clips": 1}})
-    figures = Figures(measure(np.array([[1.0, 0.0]]), np.array([0])), failed=1)
+    figures = Figures(measure(np.array([[1.0, 0.0]]), np.array([0])), failed=1, loss=0.5)
     card = classifier_card("x", figures, data, about)
     assert "2 classes, trained by" in card
     assert "1 clip; 1 clip held out" in card
