@@ -110,7 +110,7 @@ class ForkServer:
         )
 
     def __enter__(self) -> ForkServer:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not self._address.exists():
             assert self._process.poll() is None, "the server does not start"
             assert time.monotonic() < deadline, "the server does not start"
@@ -123,7 +123,7 @@ class ForkServer:
         assert self._process.stdin is not None
         ended = self._process.poll()
         self._process.stdin.close()  # it ends with that
-        self._process.wait(20)
+        self._process.wait(300)
         shutil.rmtree(self._folder)
         assert ended is None, f"the server ended with {ended}"
 

@@ -26,8 +26,9 @@ class _Sink:
 
 
 @contextmanager
-def served(film: Path, *, loops: int, speed: float = 1.0) -> Iterator[str]:
-    """The address of a stream of `film`, `loops` times over, `speed` times as fast as the clock."""
+def served(film: Path, *, loops: int, speed: float = 1.0, sent: threading.Event | None = None) -> Iterator[str]:
+    """The address of a stream of `film`, `loops` times over, `speed` times as fast as the clock. sent: set after the last
+    of it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -38,6 +39,9 @@ def served(film: Path, *, loops: int, speed: float = 1.0) -> Iterator[str]:
                 _send(film, _Sink(self.wfile), loops, speed)
             except (OSError, av.FFmpegError, RuntimeError):
                 return  # whoever watched has gone
+            finally:
+                if sent is not None:
+                    sent.set()
 
         def log_message(self, format: str, *args: object) -> None:
             """Silent."""

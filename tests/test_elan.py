@@ -21,6 +21,27 @@ def media_of(path: str, folder: Path | None) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
+    "labels",
+    [
+        ["a", "a"],
+        ["a scores", "a"],
+        ["a", "a scores"],
+        ["a (2)", "a", "a"],
+        ["a (1)", "a", "a (1) scores", "a"],
+        ["\0", "-"],
+    ],
+)
+def test_every_tier_has_a_name_of_its_own(labels: list[str]) -> None:
+    segments = [
+        {"start": 0.0, "end": 1.0, "label": label, "label_id": number, "score": 0.5}
+        for number, label in enumerate(labels)
+    ]
+    root = ET.fromstring(eaf({"path": "a.mp4", "multi_label": True, "segments": segments}))
+    names = [tier.get("TIER_ID") for tier in root.iter("TIER")]
+    assert len(set(names)) == len(names) == 2 * len(labels)
+
+
+@pytest.mark.parametrize(
     "name", ["a.mp4", "two words.mp4", "take #3 50%20 100%.mp4", "größe 滑雪.mp4", "a&b <c> 'd'.mp4"]
 )
 @pytest.mark.parametrize("place", [".", "ann", "ann/deep", "films", "films/ann"])

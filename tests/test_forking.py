@@ -62,7 +62,7 @@ def test_signals_go_to_the_child_and_a_kill_takes_it_along(quick_python: str) ->
 import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
     for number, code in ((signal.SIGTERM, 9), (signal.SIGKILL, -9)):
         process = subprocess.Popen([quick_python, "-c", program], stdout=subprocess.PIPE, text=True)
@@ -72,12 +72,12 @@ time.sleep(60)
         process.send_signal(number)
         assert process.communicate()[0] == ""  # comes to an end as the child closes its end
         assert process.returncode == code
-        assert time.monotonic() - began < 50
+        assert time.monotonic() - began < 500
 
 
 def test_the_server_outlives_whoever_is_killed_while_asking(quick_python: str) -> None:
     for number in range(30):
-        process = subprocess.Popen([quick_python, "-c", "import time; time.sleep(60)"])
+        process = subprocess.Popen([quick_python, "-c", "import time; time.sleep(600)"])
         time.sleep(number * 0.002)
         process.kill()
         process.wait()

@@ -7,8 +7,9 @@ import re
 import unicodedata
 
 import pytest
+from markdown_it import MarkdownIt
 
-from videomae_cli.visible import FALLBACK, columns, exact_json, visible
+from videomae_cli.visible import FALLBACK, columns, exact_json, in_markdown, visible
 
 HOSTILE = [
     "\x1b[2J\x1b]0;owned\x07",
@@ -43,6 +44,67 @@ def test_nothing_acts_or_hides(text: str) -> None:
     assert re.search(r"\\[xuUnrt]", shown), "it is written out, not dropped"
     assert visible(shown) == shown
     shown.encode("utf-8")
+
+
+def test_accents_do_not_grow_over_other_lines() -> None:
+    shown = visible("e" + "\u0301" * 10_000)
+    assert shown.startswith("e" + "\u0301" * 8 + r"\u0301")
+    assert shown.count("\u0301") == 8
+    assert visible(shown) == shown
+    for text in ("Việt Nam", unicodedata.normalize("NFD", "Việt Nam"), "हिन्दी", "שָׁלוֹם", "ཨོཾ་མ་ཎི"):
+        assert visible(text) == text
+
+
+MARKUP = [
+    "a|b",
+    "`code`",
+    "**bold** _it_ ~~gone~~",
+    "[x](javascript:alert(1))",
+    "![x](http://x)",
+    "<img src=x onerror=alert(1)>",
+    "<!-- x -->",
+    "http://x.example",
+    "www.x.example",
+    "# title",
+    "- item",
+    "+ item",
+    "1. item",
+    "2) item",
+    "=====",
+    "---",
+    "    code",
+    "a\n\n# b",
+    "&lt;",
+    "$x$",
+    "\\",
+    "> quote",
+]
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_markdown_shows_it_and_does_nothing_else(text: str) -> None:
+    reader = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    for before, after, shape in (
+        ("", "", "paragraph"),
+        ("# ", "", "heading"),
+        ("| a | b |\n|---|---|\n| ", " | 2 |", "table"),
+    ):
+        tokens = reader.parse(f"{before}{in_markdown(text)}{after}\n")
+        assert tokens[0].type == f"{shape}_open"
+        assert {token.type.partition("_")[0] for token in tokens} <= {
+            "inline",
+            shape,
+            "thead",
+            "tbody",
+            "tr",
+            "th",
+            "td",
+        }
+        inline = [token for token in tokens if token.type == "inline"]
+        assert len(inline) == (4 if shape == "table" else 1)
+        cell = inline[2 if shape == "table" else 0]
+        assert {child.type for child in cell.children or []} <= {"text", "text_special"}
+        assert "".join(child.content for child in cell.children or []) == visible(text).strip()
 
 
 @pytest.mark.parametrize("text", FINE)

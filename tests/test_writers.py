@@ -138,7 +138,7 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
     reader.start()
     with whole_file(pipe) as sink:
         sink.write(b"through")
-    reader.join(timeout=30)
+    reader.join(timeout=300)
     assert read == ["through"]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 import unicodedata
 
 # Letters and marks to Unicode, but drawn as nothing: text could be hidden in them, and two names look like one.
 _BLANK = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2800, 0x3164, 0xFFA0}
 _BLANK |= {*range(0xFE00, 0xFE0E), *range(0xE0100, 0xE01F0)}  # FE0E and FE0F choose between a text and a picture: shown
+# Accents on one letter, at most: more grow over the lines above and below. Living scripts need up to four.
+_MOST_ACCENTS = 8
+# What Markdown, or GitHub's, takes for markup, for an address, or, where a line begins, for a list or a rule.
+_MARKDOWN = re.compile(r"[\\|`*_<>\[\]&$~#!]|(?<=www)\.|:(?=//)|^[-+=]|(?<=[0-9])[.)](?= |$)", re.IGNORECASE)
 # What our own texts use beyond ASCII, for terminals that don't have it.
 _ALIKE = {
     "…": "...",
@@ -36,7 +41,12 @@ def visible(text: str) -> str:
     Controls, line ends, bidirectional marks, invisible and unassigned characters, and bytes of a name that are no UTF-8
     (`\\xff`). Backslashes stay single, so that Windows paths can be read: it can't be read back, nor does it need to be.
     """
-    return text if text.isascii() and text.isprintable() else text.translate(_VISIBLE)
+    return text if text.isascii() and text.isprintable() else _unstacked(text.translate(_VISIBLE))
+
+
+def in_markdown(text: str) -> str:
+    """`text` as Markdown that shows it and does nothing else, in a heading, a table's cell or at a line's beginning."""
+    return _MARKDOWN.sub(r"\\\g<0>", visible(text).strip())
 
 
 def exact_json(value: object, *, indent: int | None = None) -> str:
@@ -53,6 +63,15 @@ def columns(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _unstacked(text: str) -> str:
+    """Write out the accents that a letter has too many of."""
+    shown, accents = list[str](), 0
+    for character in text:
+        accents = accents + 1 if unicodedata.category(character) in ("Mn", "Me") else 0
+        shown.append(character if accents <= _MOST_ACCENTS else character.encode("unicode_escape").decode("ascii"))
+    return "".join(shown)
 
 
 def _acts_or_hides(character: str) -> bool:

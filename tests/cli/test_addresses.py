@@ -113,6 +113,6 @@ def test_ctrl_c_leaves_no_copies(checkpoint: Path, store: ObjectStore, bucket: s
     process.stdout.readline()  # it is at work
     process.send_signal(signal.SIGINT)
     process.stdout.read()
-    assert process.wait(timeout=60) == 130
+    assert process.wait(timeout=300) == 130
     assert "Traceback" not in process.stderr.read()
     assert list(scratch.iterdir()) == []

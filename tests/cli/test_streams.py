@@ -18,12 +18,13 @@ pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /d
 _BREAK = """
 import os, sys
 from videomae_cli.cli import main
-name, number = {stream!r}, {number}
 kind = {kind!r}
-if kind == "closed":
-    os.close(number)
-    setattr(sys, name, None)
-else:
+for name in {streams!r}:
+    number = ("stdin", "stdout", "stderr").index(name)
+    if kind == "closed":
+        os.close(number)
+        setattr(sys, name, None)
+        continue
     if kind == "full":
         opened = os.open("/dev/full", os.O_WRONLY)
     else:
@@ -40,9 +41,8 @@ KINDS = ("closed", "full", "gone")
 def run_broken(
     python: str, stream: str, kind: str, *arguments: str | Path, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    program = _BREAK.format(
-        stream=stream, number=1 if stream == "stdout" else 2, kind=kind, arguments=list(map(os.fspath, arguments))
-    )
+    """stream: "stdout", "stderr", or both with a blank between."""
+    program = _BREAK.format(streams=stream.split(), kind=kind, arguments=list(map(os.fspath, arguments)))
     return subprocess.run([python, "-c", program], capture_output=True, text=True, cwd=cwd, check=False)
 
 
@@ -78,6 +78,62 @@ def test_an_output_that_is_a_file_needs_no_stdout(
         assert (tmp_path / made).stat().st_size > 0
 
 
+@pytest.fixture(scope="module")
+def made(videomae: Run, video: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What other commands read: labelled clips, their vectors, and the two halves of a job."""
+    folder = tmp_path_factory.mktemp("made")
+    for number, label in enumerate(["walking", "walking", "滑雪", "滑雪"]):
+        (folder / "data" / label).mkdir(parents=True, exist_ok=True)
+        (folder / "data" / label / f"{number}.mp4").symlink_to(video)
+    data = folder / "data"
+    for words in (
+        ["embed", data, "-o", folder / "table.parquet"],
+        ["classify", data, "--shard", "1/2", "-o", folder / "1.jsonl"],
+        ["classify", data, "--shard", "2/2", "-o", folder / "2.jsonl"],
+    ):
+        done = videomae(*words, "--model", checkpoint)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+# Commands whose output is a file or a folder, and what must be there afterwards. MADE and OUT are folders.
+FILES = {
+    "embed VIDEO -m MODEL -o OUT/e.parquet": "e.parquet",
+    "embed VIDEO -m MODEL -o OUT/e/": "e/clip.mp4.npy",
+    "timeline VIDEO -m MODEL -o OUT/t.srt": "t.srt",
+    "timeline VIDEO -m MODEL --find walking --cut OUT/cut -o OUT/found.csv": "found.csv",
+    "classify VIDEO -m MODEL -o OUT/c.csv --report OUT/r.html": "r.html",
+    "similar VIDEO MADE/table.parquet -o OUT/s.json": "s.json",
+    "map MADE/table.parquet -o OUT/m.html": "m.html",
+    "merge MADE/1.jsonl MADE/2.jsonl -o OUT/whole.jsonl": "whole.jsonl",
+    "evaluate MADE/data -m MODEL -o OUT/e.json --report OUT/report": "report/report.md",
+    "finetune MADE/data --init MODEL --mode head --val 0.5 -o OUT/tuned": "tuned/README.md",
+    "pretrain MADE/data --init camera-motion-mae --epochs 1 --batch-size 2 -o OUT/trained": "trained/README.md",
+    "attend VIDEO -m MODEL -o OUT/a.png": "a.png",
+    "convert MODEL OUT/converted": "converted/model.safetensors",
+}
+
+
+def filled(line: str, **places: Path) -> list[str]:
+    """The words of a command, with its places."""
+    for name, place in places.items():
+        line = line.replace(name, str(place))
+    return line.split()
+
+
+@pytest.mark.parametrize("kind", ["closed", "full"])
+@pytest.mark.parametrize("line", FILES)
+def test_every_output_is_written_though_nothing_can_be_said(
+    quick_python: str, video: Path, checkpoint: Path, made: Path, tmp_path: Path, kind: str, line: str
+) -> None:
+    words = filled(line, VIDEO=video, MODEL=checkpoint, MADE=made, OUT=tmp_path)
+    done = run_broken(quick_python, "stdout stderr", kind, *words, cwd=tmp_path)
+    there = sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*"))
+    assert FILES[line] in there
+    assert done.returncode == 0
+    assert not any(".part" in name for name in there)
+
+
 DATA = [
     ["--version"],
     ["models"],
@@ -88,15 +144,23 @@ DATA = [
     ["classify", "VIDEO", "--model", "camera-motion"],
     ["timeline", "VIDEO", "--model", "camera-motion"],
     ["reconstruct", "VIDEO", "--json"],
+    ["timeline", "VIDEO", "--model", "camera-motion", "--find", "static", "--format", "csv"],
+    ["similar", "VIDEO", "TABLE"],
+    ["evaluate", "DATA", "--model", "CHECKPOINT"],
+    ["bench", "CHECKPOINT", "--rounds", "1"],
+    ["bench", "CHECKPOINT", "--rounds", "1", "--json"],
+    ["--help"],
+    ["embed", "--help"],
 ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("arguments", DATA, ids=" ".join)
 def test_data_that_can_not_be_written_is_an_honest_failure(
-    quick_python: str, video: Path, kind: str, arguments: list[str]
+    quick_python: str, video: Path, checkpoint: Path, made: Path, kind: str, arguments: list[str]
 ) -> None:
-    done = run_broken(quick_python, "stdout", kind, *(str(video) if a == "VIDEO" else a for a in arguments))
+    places = {"VIDEO": video, "CHECKPOINT": checkpoint, "TABLE": made / "table.parquet", "DATA": made / "data"}
+    done = run_broken(quick_python, "stdout", kind, *(places.get(word, word) for word in arguments))
     assert done.returncode == 1
     said = [line for line in done.stderr.splitlines() if "ships with" not in line and "no picture" not in line]
     if kind == "gone":
@@ -123,6 +187,18 @@ def test_text_falls_back_to_what_can_be_shown(
     assert rb"\u6ed1\u96ea" in bytes(facts.stdout)  # type: ignore[arg-type]
     exact = videomae("models", checkpoint, "--format", "json", environment=environment, text=False)
     assert "滑雪" in json.loads(exact.stdout)["labels"]
+
+
+def test_a_piped_table_is_in_the_encoding_asked_for(
+    videomae: Run, video: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    for encoding, letters in (("ascii", r"Stra\xdfe"), ("latin-1", "Straße"), ("utf-8", "Straße")):
+        environment = {"PYTHONIOENCODING": encoding}
+        words = ["classify", video, "--model", checkpoint]
+        done = videomae(*words, environment=environment, text=False)
+        assert letters in done.stdout.decode(encoding)  # type: ignore[attr-defined]
+    done = videomae(*words, "--format", "jsonl", environment={"PYTHONIOENCODING": "ascii"}, text=False)
+    assert "Straße" in done.stdout.decode()  # type: ignore[attr-defined]
 
 
 def test_usage_errors_quote_harmlessly(videomae: Run) -> None:

@@ -132,6 +132,7 @@ HOSTILE = {
         {"start": 0.0, "end": 2.0, "label": "a --> b\n\n2\n</c><b>&", "label_id": 0, "score": 0.9},
         {"start": 1.0, "end": 3661.5, "label": "\x00\x0b滑雪", "label_id": 1, "score": 0.5},
         {"start": 3.0, "end": 4.0, "label": "滑雪", "label_id": 2, "score": 0.5},
+        {"start": 3.5, "end": 4.0, "label": "{\\an8}x\\N{y:i}", "label_id": 3, "score": 0.5},
         {"start": 4.0, "end": 5.0, "label": None, "label_id": None, "score": None},
     ],
 }
@@ -139,16 +140,22 @@ HOSTILE = {
 
 def test_labels_that_are_markup_stay_text(tmp_path: Path) -> None:
     cues = list(srt.parse(as_srt(HOSTILE)))
-    assert len(cues) == 3
+    assert len(cues) == 4
+    assert cues[3].content == "(⧵an8)x⧵N(y:i) 50%"
     assert cues[0].content == "a → b  2 ‹/c›‹b›& 90%"
     assert cues[1].end.total_seconds() == 3661.5
     (tmp_path / "h.vtt").write_text(as_vtt(HOSTILE), encoding="utf-8")
     captions = webvtt.read(str(tmp_path / "h.vtt"))
-    assert [caption.raw_text for caption in captions] == ["a → b  2 ‹/c›‹b›&amp; 90%", "滑雪 50%", "滑雪 50%"]
+    assert [caption.raw_text for caption in captions] == [
+        "a → b  2 ‹/c›‹b›&amp; 90%",
+        "滑雪 50%",
+        "滑雪 50%",
+        "(⧵an8)x⧵N(y:i) 50%",
+    ]
     (tmp_path / "h.eaf").write_text(eaf(HOSTILE), encoding="utf-8")
     document = pympi.Elan.Eaf(str(tmp_path / "h.eaf"))
     # Each label a tier of its own, since they overlap, and no two of a name.
-    assert len([name for name in document.get_tier_names() if not name.endswith("scores")]) == 3
+    assert len([name for name in document.get_tier_names() if not name.endswith("scores")]) == 4
     assert document.get_annotation_data_for_tier("滑雪 (2)") == [(3000, 4000, "滑雪")]
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -14,13 +15,17 @@ from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+import torch
 from motions import write_motions
 from streaming import served, serving
 from typer.testing import CliRunner
 
 from videomae_cli.cli.app import app
 from videomae_cli.errors import VideoNotFoundError
+from videomae_cli.pipeline import Classifier
 from videomae_cli.video.sources import _Clock, _Pace, check_address, shown
 
 SCENES = (("pan left", 4.0), ("zoom in", 4.0))
@@ -50,9 +55,16 @@ def test_lines_come_as_windows_complete(film: Path) -> None:
     assert tail.startswith(f"videomae: '{address}' has ended: {len(windows)} windows in 0:00:1")
 
 
-def test_frames_are_dropped_rather_than_falling_behind(film: Path) -> None:
-    """A stream much faster than any model: a window of a quarter of a second, 150 times as fast as it plays."""
-    with served(film, loops=20, speed=150.0) as address:
+def test_frames_are_dropped_rather_than_falling_behind(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that has its first window only when the whole stream has been sent."""
+    sent, logits = threading.Event(), Classifier.logits
+
+    def slow(self: Classifier, views: npt.NDArray[np.uint8]) -> torch.Tensor:
+        assert sent.wait(300), "a stream that is not read does not end"
+        return logits(self, views)
+
+    monkeypatch.setattr(Classifier, "logits", slow)
+    with served(film, loops=20, speed=150.0, sent=sent) as address:
         options = ("--model", "camera-motion", "--window", "0.25s", "--hop", "0.25s", "--format", "jsonl")
         done = CliRunner().invoke(app, ["timeline", address, *options])
     assert done.exit_code == 0, done.stderr
@@ -106,7 +118,7 @@ def test_ctrl_c_ends_it_with_a_summary(watching: subprocess.Popen[str]) -> None:
     assert watching.stdout is not None
     assert "%" in watching.stdout.readline()
     watching.send_signal(signal.SIGINT)
-    _, said = watching.communicate(timeout=60)
+    _, said = watching.communicate(timeout=300)
     assert watching.returncode == 130
     last = said.splitlines()[-1]
     assert last.startswith("videomae: interrupted: ")

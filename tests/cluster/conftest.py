@@ -16,7 +16,7 @@ def videomae() -> Run:
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         process = start(*arguments)
-        out, errors = process.communicate(timeout=240)
+        out, errors = process.communicate(timeout=300)
         return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 
     return run

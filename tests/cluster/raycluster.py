@@ -69,7 +69,7 @@ def pids(*words: str) -> list[int]:
     return found
 
 
-def kill_one(*words: str, seconds: float = 60.0) -> bool:
+def kill_one(*words: str, seconds: float = 300.0) -> bool:
     """kill -9 the first process with such a title that there is, waiting for one."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -81,7 +81,7 @@ def kill_one(*words: str, seconds: float = 60.0) -> bool:
     return False
 
 
-def wait_for_pieces(process: subprocess.Popen[str], folder: Path, count: int, seconds: float = 90.0) -> int:
+def wait_for_pieces(process: subprocess.Popen[str], folder: Path, count: int, seconds: float = 300.0) -> int:
     """Until a running job has left so many pieces, or is over: how many there are."""
     deadline = time.monotonic() + seconds
     while True:

@@ -64,7 +64,7 @@ def process(*arguments: object, env: dict[str, str], program: str | None = None)
         capture_output=True,
         text=True,
         env=env,
-        timeout=240,
+        timeout=300,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)

@@ -85,7 +85,7 @@ def start(hub: LocalHub, home: Path) -> subprocess.Popen[str]:
     )
 
 
-def until(condition: object, seconds: float = 120) -> None:
+def until(condition: object, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end
@@ -99,7 +99,7 @@ def test_interrupted_and_taken_up_again(hub: LocalHub, tmp_path: Path, signal_nu
     partial = tmp_path / "hub" / f"models--{HUB_ID.replace('/', '--')}" / "blobs" / f"{sha256(WEIGHTS)}.incomplete"
     until(lambda: partial.exists() and partial.stat().st_size == 2_097_152)
     running.send_signal(signal_number)
-    _, err = running.communicate(timeout=120)
+    _, err = running.communicate(timeout=300)
     if signal_number == signal.SIGINT:
         assert running.returncode == 130
         assert err.splitlines()[-1] == "videomae: interrupted"
@@ -117,7 +117,7 @@ def test_two_at_once_fetch_once(hub: LocalHub, tmp_path: Path) -> None:
     first = start(hub, tmp_path)
     until(lambda: hub.asked("GET", "/storage/"))
     second = start(hub, tmp_path)
-    results = [running.communicate(timeout=240) for running in (first, second)]
+    results = [running.communicate(timeout=300) for running in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), results
     assert results[0][0] == results[1][0]
     assert len(hub.asked("GET", "/storage/")) == 1
@@ -142,7 +142,7 @@ def test_a_terminal_sees_rate_and_time_left(hub: LocalHub, tmp_path: Path) -> No
             break
         seen += data
     os.close(outer)
-    assert running.wait(timeout=120) == 0
+    assert running.wait(timeout=300) == 0
     text = seen.decode()
     assert "licence cc-by-nc-4.0" in text
     assert "3.5/3.5 MB" in text

@@ -6,18 +6,22 @@ import itertools
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from sklearn.linear_model import LogisticRegression
 
 from videomae_cli.errors import OptionError, OutputError, TrainingError
 from videomae_cli.jobs import Settings
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification
 from videomae_cli.training import Run, cosine_rate, parameter_groups, recipe_for
+from videomae_cli.training.card import classifier_card
 from videomae_cli.training.mixing import Mixing, one_hot, smoothed, soft_cross_entropy
 from videomae_cli.training.optim import layer_of
 from videomae_cli.training.probe import Rows, best_probe, fit, probabilities
@@ -203,3 +207,21 @@ def test_cards_count_as_people_do() -> None:
     assert Report(dataset, examples[:1], examples[1:], "as said").lines()[0] == (
         "1 train clip, 1 held out, 2 classes (1 train clip each); as said"
     )
+
+
+def test_a_card_shows_names_and_does_nothing_with_them() -> None:
+    classes = ["a|b", "<script>x</script>", "[x](javascript:y)", "line\n\n# head", "\x1b[2J", "half \ud83d"]
+    data: Any = SimpleNamespace(dataset=SimpleNamespace(classes=classes))
+    values = {"init": "hub/<b>\n---", "data": {"train_clips": 2, "val_clips": 0}}
+    settings: Any = SimpleNamespace(version="1", values=values)
+    card = classifier_card("my\n---\n<i>model", None, data, settings)
+    card.encode()
+    assert card.startswith("---\npipeline_tag: video-classification\ntags: [videomae]\n---\n\n# ")
+    assert card.count("\n---\n") == 1, "no name ends or begins a header"
+    tokens = MarkdownIt("commonmark").parse(card.split("\n\n", 1)[1])
+    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1", "h2"]
+    inside = [child for token in tokens for child in token.children or []]
+    assert not [child for child in inside if child.type in ("html_inline", "link_open")]
+    text = "".join(child.content for child in inside)
+    for name in ("a|b", "<script>x</script>", "[x](javascript:y)", r"line\n\n# head", r"\x1b[2J", r"half \ud83d"):
+        assert name in text

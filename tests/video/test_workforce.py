@@ -184,10 +184,10 @@ def test_a_slow_start_is_not_the_file_s(
     copies: list[ClipRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = tmp_path / "slow-python"
-    slow.write_text(f'#!/bin/sh\nsleep 4\nexec "{worker_module.INTERPRETER}" "$@"\n', encoding="utf-8")
+    slow.write_text(f'#!/bin/sh\nsleep 9\nexec "{worker_module.INTERPRETER}" "$@"\n', encoding="utf-8")
     slow.chmod(0o755)
     monkeypatch.setattr(worker_module, "INTERPRETER", str(slow))
-    with Decoder(timeout=3.5) as decoder:
+    with Decoder(timeout=8) as decoder:
         assert isinstance(outcomes(decoder, copies[:1])[0], DecodedVideo)
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from videomae_cli.cli.console import duration, is_terminal, lines_through, loudness, say
 from videomae_cli.cli.display import plain, print_lines, spinner_name
 from videomae_cli.cli.estimator import Estimator, speed
+from videomae_cli.visible import columns
 from videomae_cli.writers.clock import clock
 
 PLAIN_SECONDS = 10.0
@@ -110,8 +111,7 @@ class BatchProgress:
         if self.failed:
             words.append(f"{self.failed} failed")
         if self._name:
-            short = self._name if len(self._name) <= NAME_WIDTH else f"{self._name[: NAME_WIDTH - 1]}…"
-            words.append(plain(short, "").plain)
+            words.append(_short(plain(self._name, "").plain))
         return ", ".join(words)
 
     def _pace_words(self) -> list[str]:
@@ -158,6 +158,14 @@ class BatchProgress:
             if self._lines and self._now() - self._said >= PLAIN_SECONDS:
                 self._said = self._now()
                 say(f"videomae: {self.text()}")
+
+
+def _short(name: str) -> str:
+    """A name in at most NAME_WIDTH columns."""
+    if columns(name) <= NAME_WIDTH:
+        return name
+    kept = [end for end in range(min(len(name), NAME_WIDTH)) if columns(name[:end]) < NAME_WIDTH]
+    return plain(f"{name[: kept[-1]]}…", "").plain
 
 
 class _ModelState:

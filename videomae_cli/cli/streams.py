@@ -59,8 +59,9 @@ def put_json(value: object, *, indent: int | None = None) -> None:
 
 def text_encoding(sink: object) -> str:
     """The encoding of text for people in `sink`: the terminal's on a terminal; UTF-8 in a file or a pipe, so that no
-    label is lost there, whatever the locale."""
-    return (sys.stdout.encoding or "utf-8") if is_shown(sink) else "utf-8"
+    label is lost there, whatever the locale, unless PYTHONIOENCODING asks for another one."""
+    asked = bool(os.environ.get("PYTHONIOENCODING")) and sink is getattr(sys.stdout, "buffer", None)
+    return (sys.stdout.encoding or "utf-8") if asked or is_shown(sink) else "utf-8"
 
 
 def is_shown(sink: object) -> bool:

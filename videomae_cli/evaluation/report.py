@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from videomae_cli.evaluation.metrics import ClassFigures, Metrics, MultiLabelMetrics
 from videomae_cli.evaluation.regression import RegressionMetrics
-from videomae_cli.visible import counted, visible
+from videomae_cli.visible import counted, in_markdown, visible
 
 SCHEMA_VERSION = 1
 _WORST, _PAIRS = 5, 5
@@ -151,7 +150,7 @@ def confused_pairs(e: Evaluation) -> list[tuple[str, str, int]]:
 def markdown(e: Evaluation, pictures: Sequence[str] = ()) -> str:
     """The page: figures, every class, mistakes, failures."""
     lines = [
-        f"# {_cell(e.model)} on {_cell(e.data)}",
+        f"# {in_markdown(e.model)} on {in_markdown(e.data)}",
         "",
         f"{counted(e.metrics.count, 'clip')} of split *{e.split}*, {e.protocol}. videomae {e.version}, settings {e.fingerprint}.",
         "",
@@ -172,14 +171,14 @@ def markdown(e: Evaluation, pictures: Sequence[str] = ()) -> str:
         if f.support:
             more = [m.average_precision[number]] if isinstance(m, MultiLabelMetrics) else []
             shares = [f.recall, f.precision, f.f1, *more]
-            lines.append(f"| {_cell(e.labels[number])} | {f.support} | {' | '.join(map(_share, shares))} |")
+            lines.append(f"| {in_markdown(e.labels[number])} | {f.support} | {' | '.join(map(_share, shares))} |")
     pairs = confused_pairs(e)
     if pairs:
         lines += ["", "## Most frequent mistakes", "", "| true | said | clips |", "|---|---|---|"]
-        lines += [f"| {_cell(true)} | {_cell(said)} | {count} |" for true, said, count in pairs]
+        lines += [f"| {in_markdown(true)} | {in_markdown(said)} | {count} |" for true, said, count in pairs]
     if e.failures:
         lines += ["", "## Failed", "", "| clip | reason |", "|---|---|"]
-        lines += [f"| {_cell(f['path'])} | {_cell(f['message'])} |" for f in e.failures]
+        lines += [f"| {in_markdown(f['path'])} | {in_markdown(f['message'])} |" for f in e.failures]
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ from videomae_cli.pictures.charts import confusion_chart, penalty_curve, scatter
 from videomae_cli.training.classification import Data
 from videomae_cli.training.figures import Figures
 from videomae_cli.training.run import Run
-from videomae_cli.visible import counted
+from videomae_cli.visible import counted, in_markdown, visible
 from videomae_cli.writers import whole_file
 
 _MOST_CLASSES = 50
@@ -28,7 +28,7 @@ def finish(run: Run, figures: Figures | None, data: Data, settings: Settings) ->
     if figures is not None and figures.truth is not None and figures.predicted is not None:
         _write(run.folder / "scatter.png", scatter_chart(figures.truth, figures.predicted, data.dataset.outputs))
     _write(
-        run.folder / "README.md", classifier_card(run.folder.name, figures, data, settings).encode("utf-8", "replace")
+        run.folder / "README.md", classifier_card(run.folder.name, figures, data, settings).encode()
     )
 
 
@@ -37,19 +37,19 @@ def finish_masked(run: Run, settings: Settings) -> None:
     _write(run.folder / "curves.png", training_curves(list(run.events())))
     values = settings.values
     about = [
-        f"# {run.folder.name}",
+        f"# {in_markdown(run.folder.name)}",
         "",
         f"A masked autoencoder trained by `videomae pretrain` ({settings.version}) on "
-        f"{counted(values['data']['train_clips'], 'clip')}, from {values['init'] or 'random weights'}; masks: {values['recipe']['mask']}, "
+        f"{counted(values['data']['train_clips'], 'clip')}, from {in_markdown(values['init'] or 'random weights')}; masks: {values['recipe']['mask']}, "
         f"{values['recipe']['mask_ratio']:.0%} hidden. All settings: `training.json`.",
         "",
-        f"    videomae finetune DATA --init {run.folder.name} -o my-model/",
-        f"    videomae reconstruct clip.mp4 --model {run.folder.name} -o preview.gif",
+        f"    videomae finetune DATA --init {visible(run.folder.name)} -o my-model/",
+        f"    videomae reconstruct clip.mp4 --model {visible(run.folder.name)} -o preview.gif",
         "",
         "![losses](curves.png)",
         "",
     ]
-    _write(run.folder / "README.md", "\n".join(about).encode("utf-8", "replace"))
+    _write(run.folder / "README.md", "\n".join(about).encode())
 
 
 def classifier_card(name: str, figures: Figures | None, data: Data, settings: Settings) -> str:
@@ -63,19 +63,19 @@ def classifier_card(name: str, figures: Figures | None, data: Data, settings: Se
         "tags: [videomae]",
         "---",
         "",
-        f"# {name}",
+        f"# {in_markdown(name)}",
         "",
-        f"{counted(len(names), *kind)}{' a clip' if regression else ''}, trained by `videomae finetune` ({settings.version}) from {values['init']} on "
+        f"{counted(len(names), *kind)}{' a clip' if regression else ''}, trained by `videomae finetune` ({settings.version}) from {in_markdown(values['init'])} on "
         f"{counted(values['data']['train_clips'], 'clip')}; {counted(values['data']['val_clips'], 'clip')} held out.",
         "",
-        f"    videomae classify clip.mp4 --model {name}",
+        f"    videomae classify clip.mp4 --model {visible(name)}",
         "",
         "Weights made from others inherit their licence: the official VideoMAE checkpoints are CC-BY-NC-4.0.",
         "",
         *_measured(figures, data.dataset.outputs),
         f"## {kind[len(names) != 1].capitalize()}",
         "",
-        ", ".join(names[:_MOST_CLASSES])
+        ", ".join(map(in_markdown, names[:_MOST_CLASSES]))
         + (f" and {len(names) - _MOST_CLASSES} more" if len(names) > _MOST_CLASSES else ""),
         "",
         "All settings: `training.json`; every step: `metrics.jsonl`.",

@@ -2,7 +2,8 @@ r"""Cells of CSV that a spreadsheet takes for text, and that read back exactly.
 
 A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@` as a formula, whoever put it into a label or a file's name.
 Such a text gets an apostrophe in front, the spreadsheets' own mark for text. One that begins with apostrophes and then so
-gets one more, so that `read_cell` knows which to take away. Numbers stay numbers, negative ones too.
+gets one more, so that `read_cell` knows which to take away. So do signs behind a semicolon, a tab or a line end, at which
+some spreadsheets begin a cell. Numbers stay numbers, negative ones too, and JSON stays JSON (`json_cell`).
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from videomae_cli.visible import visible
+from videomae_cli.visible import exact_json, visible
 
-# Spreadsheets overlook blanks in front, and take the wide forms of the signs for the signs.
-_FORMULA = r"(?:[\t\r\n]|\s*[=+\-@＝＋－＠])"
-_TO_MARK = re.compile(rf"'*{_FORMULA}")
-_MARKED = re.compile(rf"'(?='*{_FORMULA})")
+# Spreadsheets overlook blanks in front, and take the wide forms of the signs for the signs. A cell begins at the text's own
+# beginning and, where semicolons or tabs part cells (quotes in the middle of one are none then), behind these too.
+_SIGN = r"[^\S\t\r\n]*[=+\-@＝＋－＠]"
+_TO_MARK = re.compile(rf"^(?='*[\t\r\n])|(^|[;\t\r\n])(?='*{_SIGN})")
+_MARKED = re.compile(rf"^'(?='*[\t\r\n])|(^|[;\t\r\n])'(?='*{_SIGN})")
 
 
 def csv_row(cells: Iterable[Any], *, for_people: bool = False) -> str:
@@ -32,10 +34,15 @@ def csv_row(cells: Iterable[Any], *, for_people: bool = False) -> str:
     return text.getvalue()
 
 
+def json_cell(value: Any) -> str:
+    """JSON text for a cell, which any reader of JSON reads exactly: no semicolon in it begins another cell."""
+    return exact_json(value).replace(";", r"\u003b")
+
+
 def read_cell(text: str) -> str:
     """The text that `csv_row` was given, from what a CSV reader makes of its cell."""
-    return text[1:] if _MARKED.match(text) else text
+    return _MARKED.sub(r"\1", text)
 
 
 def _safe(text: str) -> str:
-    return f"'{text}" if _TO_MARK.match(text) else text
+    return _TO_MARK.sub(r"\1'", text)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from videomae_cli.results import Record
-from videomae_cli.visible import exact_json
-from videomae_cli.writers.cells import csv_row, read_cell
+from videomae_cli.writers.cells import csv_row, json_cell, read_cell
 from videomae_cli.writers.columns import COLUMNS, are_ours, to_record, to_row
 from videomae_cli.writers.formats import Writer
 
@@ -38,7 +37,7 @@ class CsvWriter(Writer):
 
 
 def _cell(value: Any, kind: str) -> Any:
-    return exact_json(value) if kind in ("json", "bool") and value is not None else value
+    return json_cell(value) if kind in ("json", "bool") and value is not None else value
 
 
 def read_csv(file: Path) -> Iterator[Record]:

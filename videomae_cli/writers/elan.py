@@ -120,8 +120,11 @@ def _tiers(named: Sequence[Record], *, separate: bool) -> list[tuple[str, str, l
     result = []
     used: set[str] = set()
     for label_id, segments in sorted(tiers.items()):
-        name = xml_text(segments[0]["label"])
-        name = f"{name} ({label_id})" if name in used else name
+        name = label = xml_text(segments[0]["label"])
+        attempt = 0
+        while used & {name, f"{name} scores"}:
+            name = f"{label} ({label_id})" + "'" * attempt
+            attempt += 1
         used |= {name, f"{name} scores"}
         result.append((name, f"{name} scores", segments))
     return result

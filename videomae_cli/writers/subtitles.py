@@ -12,6 +12,9 @@ from videomae_cli.results import Record
 from videomae_cli.visible import visible
 from videomae_cli.writers.clock import clock
 
+# What opens and closes a tag, and what a line break in ASS begins with ("\\N"), as signs that look alike.
+_HARMLESS = str.maketrans("<>{}\\", "‹›()⧵")
+
 
 def srt(record: Record) -> str:
     """SubRip: numbered cues, times with a comma."""
@@ -38,10 +41,10 @@ def _cues(record: Record) -> Iterator[tuple[float, float, str, float]]:
 
 
 def _plain(label: str) -> str:
-    """One line that is no arrow, no empty line and, for players that take SubRip for HTML, no tag."""
+    """One line that is no arrow, no empty line and, for players that take SubRip for HTML or for ASS ("{\\an8}"), no tag."""
     # A cue is lines: a space reads better there than an escape.
     text = "".join(c if visible(c) == c else " " for c in label).strip() or "-"
-    return text.replace("-->", "→").replace("<", "‹").replace(">", "›")
+    return text.replace("-->", "→").translate(_HARMLESS)
 
 
 def _escaped(label: str) -> str:

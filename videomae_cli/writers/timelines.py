@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from videomae_cli.results import Record, path_of
-from videomae_cli.visible import exact_json, visible
-from videomae_cli.writers.cells import csv_row
+from videomae_cli.visible import visible
+from videomae_cli.writers.cells import csv_row, json_cell
 from videomae_cli.writers.clock import short_clock
 from videomae_cli.writers.formats import Writer
 from videomae_cli.writers.text import aligned, describe
@@ -62,7 +62,7 @@ def _rows(record: Record) -> Iterator[Record]:
         yield {"kind": "segment", **segment}
     for window in record["windows"]:
         best = window["predictions"][0] if window["predictions"] else {}
-        told = {"predictions": exact_json(window["predictions"])}
+        told = {"predictions": json_cell(window["predictions"])}
         yield {"kind": "window", "start": window["start"], "end": window["end"], **best, **told}
 
 
