@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import re
+import struct
 import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import pytest
-from samples import Run
+from samples import Run, make_checkpoint
 
 from videomae_cli.cli import console
 
@@ -187,6 +193,70 @@ def test_text_falls_back_to_what_can_be_shown(
     assert rb"\u6ed1\u96ea" in bytes(facts.stdout)  # type: ignore[arg-type]
     exact = videomae("models", checkpoint, "--format", "json", environment=environment, text=False)
     assert "滑雪" in json.loads(exact.stdout)["labels"]
+
+
+def on_terminal(columns: int, *words: str | Path, **environment: str) -> tuple[int, bytes]:
+    """Exit code and output of a command on a pseudo-terminal."""
+    terminal, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+    command = [sys.executable, "-m", "videomae_cli", *map(os.fspath, words)]
+    settings = {**kept, "TERM": "xterm-256color", "OMP_NUM_THREADS": "1", **environment}
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=settings)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # Linux: the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(terminal)
+    return process.wait(), shown
+
+
+HOSTILE = {
+    0: "\x1b[2J\x1b]8;;http://x\x07link",
+    1: "\u202eturned\u200b\U000e0041",
+    2: "a\nb\r\x85",
+    3: "滑雪…" + "\u0301" * 99,
+    4: "L" * 10_000,
+    5: "\x1b]52;c;eA==\x07\x9b31m",
+}
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("hostile") / "tiny", id2label=HOSTILE)
+
+
+@pytest.mark.parametrize(
+    ("columns", "environment", "encoding"),
+    [
+        (80, {"PYTHONIOENCODING": "ascii"}, "ascii"),
+        (40, {"PYTHONIOENCODING": "cp437", "NO_COLOR": "1"}, "cp437"),
+        (200, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "ascii"),
+        (40, {"PYTHONIOENCODING": "cp1252", "TERM": "dumb"}, "cp1252"),
+    ],
+)
+def test_a_terminal_is_shown_what_it_can_show(
+    video: Path, hostile: Path, tmp_path: Path, columns: int, environment: dict[str, str], encoding: str
+) -> None:
+    (tmp_path / "a\x1b[2J\u6ed1.mp4").symlink_to(video)
+    words = ["classify", tmp_path, tmp_path / "a-file-that-is-not-there.mp4", "--top-k", "6", "--model", hostile]
+    code, shown = on_terminal(columns, *words, **environment)
+    text = shown.decode(encoding)
+    assert code == 1
+    assert "Traceback" not in text
+    assert r"a\x1b[2J\u6ed1.mp4" in text
+    assert not re.search(r"\x1b\[2J|\x1b\]|\x07|\x9b31m", text)
+    if "NO_COLOR" in environment:
+        assert not re.search(r"\x1b\[[0-9;]*3[0-9]", text)
+    if environment.get("TERM") == "dumb":
+        assert "\x1b" not in text
+    assert f"{tmp_path / 'a-file-that-is-not-there.mp4'}'" in text, "in one piece"
 
 
 def test_a_piped_table_is_in_the_encoding_asked_for(
