@@ -32,6 +32,8 @@ RECORD = [
     "version",
     "shard",
     "predictions",
+    "value",
+    "values",
     "frames",
     "timestamps",
     "sampling",
