@@ -156,7 +156,7 @@ def markdown(e: Evaluation, pictures: Sequence[str] = ()) -> str:
         "",
         "| | |",
         "|---|---|",
-        *[f"| {_cell(name)} | {value} |" for name, value in headline(e)],
+        *[f"| {in_markdown(name)} | {value} |" for name, value in headline(e)],
         "",
     ]
     if e.ignored:
@@ -188,8 +188,3 @@ def _precision(m: Metrics | MultiLabelMetrics | RegressionMetrics, number: int) 
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
-
-
-def _cell(text: str) -> str:
-    """A name in a table of Markdown, whatever is in it."""
-    return re.sub(r"([\\|`*_<>\[\]&$~#!])", r"\\\1", visible(text))

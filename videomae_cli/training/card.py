@@ -27,9 +27,7 @@ def finish(run: Run, figures: Figures | None, data: Data, settings: Settings) ->
         _write(run.folder / "confusion.png", confusion_chart(figures.metrics.confusion, data.dataset.classes))
     if figures is not None and figures.truth is not None and figures.predicted is not None:
         _write(run.folder / "scatter.png", scatter_chart(figures.truth, figures.predicted, data.dataset.outputs))
-    _write(
-        run.folder / "README.md", classifier_card(run.folder.name, figures, data, settings).encode()
-    )
+    _write(run.folder / "README.md", classifier_card(run.folder.name, figures, data, settings).encode())
 
 
 def finish_masked(run: Run, settings: Settings) -> None:
