@@ -211,7 +211,7 @@ def test_cards_count_as_people_do() -> None:
 
 def test_a_card_shows_names_and_does_nothing_with_them() -> None:
     classes = ["a|b", "<script>x</script>", "[x](javascript:y)", "line\n\n# head", "\x1b[2J", "half \ud83d"]
-    data: Any = SimpleNamespace(dataset=SimpleNamespace(classes=classes))
+    data: Any = SimpleNamespace(dataset=SimpleNamespace(classes=classes, names=classes, outputs=()))
     values = {"init": "hub/<b>\n---", "data": {"train_clips": 2, "val_clips": 0}}
     settings: Any = SimpleNamespace(version="1", values=values)
     card = classifier_card("my\n---\n<i>model", None, data, settings)
