@@ -124,7 +124,7 @@ def test_two_at_once_fetch_once(hub: LocalHub, tmp_path: Path) -> None:
     assert weights_in(tmp_path) == [WEIGHTS]
 
 
-def test_a_terminal_sees_rate_and_time_left(hub: LocalHub, tmp_path: Path) -> None:
+def test_a_terminal_sees_the_rate_and_no_guess_of_the_time_left(hub: LocalHub, tmp_path: Path) -> None:
     hub.fail("/storage/", stall_after=2_300_000, stall=1.5)
     outer, inner = pty.openpty()
     env = environment(hub, tmp_path, TERM="xterm", COLUMNS="100", LINES="24", NO_COLOR="1")
@@ -147,7 +147,7 @@ def test_a_terminal_sees_rate_and_time_left(hub: LocalHub, tmp_path: Path) -> No
     assert "licence cc-by-nc-4.0" in text
     assert "3.5/3.5 MB" in text
     assert "MB/s" in text
-    assert "0:00:0" in text
+    assert " ? " in text, "no estimate of the time left before it means something"
 
 
 def test_a_hub_id_works_in_any_command_and_then_without_a_network(hub: LocalHub, tmp_path: Path) -> None:

@@ -252,7 +252,9 @@ def test_a_tensor_of_the_wrong_shape_is_named_with_both_shapes(tmp_path: Path) -
 def test_a_config_that_does_not_fit_the_weights_is_named(tmp_path: Path) -> None:
     model = classifier()
     write_directory(tmp_path, model, num_hidden_layers=4)
-    with pytest.raises(CheckpointError, match=r"lacks the tensors 'videomae\.encoder\.layer\.3\..* and \d+ more"):
+    with pytest.raises(
+        CheckpointError, match=r"lacks the tensors of 1 layer: its configuration says 4, its weights have 3"
+    ):
         VideoMAEForVideoClassification.from_pretrained(tmp_path)
     write_directory(tmp_path, model, num_hidden_layers=2)
     with pytest.raises(CheckpointError, match=r"holds the tensors 'videomae\.encoder\.layer\.2\."):

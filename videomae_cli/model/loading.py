@@ -23,6 +23,7 @@ from videomae_cli.model.inference import Overrides, infer_config
 from videomae_cli.model.messages import shown
 from videomae_cli.model.official import is_official, to_hugging_face
 from videomae_cli.model.prefixes import HUGGING_FACE_ANCHOR, has_anchor, without_prefixes
+from videomae_cli.visible import counted
 
 Kind = Literal["encoder", "classification", "pretraining"]
 
@@ -97,7 +98,7 @@ def _check_layers(config: VideoMAEConfig, tensors: Mapping[str, Tensor], path: P
         layers = {name[len(stem) :].partition(".")[0] for name in tensors if name.startswith(stem)}
         if layers and len(layers) < wanted:
             raise CheckpointError(
-                f"{path} lacks the tensors of {wanted - len(layers)} layers: "
+                f"{path} lacks the tensors of {counted(wanted - len(layers), 'layer')}: "
                 f"its configuration says {wanted}, its weights have {len(layers)}"
             )
 

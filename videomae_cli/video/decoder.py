@@ -6,7 +6,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +40,8 @@ Outcome = DecodedVideo | VideoMAEError
 AHEAD_BYTES = 512 * 2**20
 # Each process takes some 200 MB with torch and OpenCV in it.
 MAX_AUTO_WORKERS = 16
+# What is broken off gets so long to clear away after itself.
+_ENDING_SECONDS = 5.0
 MAX_WORKERS, MAX_TIMEOUT = 1024, 1_000_000
 
 
@@ -96,6 +98,7 @@ class Decoder:
             for _ in range(self._count if isolate else 0)
         ]
         self._workforce = Workforce(self._all)
+        self._ending: list[Future[Outcome]] = []
         self._closed = Event()
         if not isolate and debug:
             set_debug(True)
@@ -196,6 +199,7 @@ class Decoder:
             room.give_up()
             copies.close()
             executor.shutdown(wait=False, cancel_futures=True)
+            self._ending += [future for _, future in waiting if not future.done()]
 
     def _when_room(self, request: ClipRequest, number: int, room: _Room, copy: Copy | None) -> Outcome:
         room.wait(number)
@@ -205,8 +209,9 @@ class Decoder:
 
     @staticmethod
     def _next(waiting: deque[tuple[ClipRequest, Future[Outcome]]], room: _Room) -> tuple[ClipRequest, Outcome]:
-        request, future = waiting.popleft()
+        request, future = waiting[0]
         outcome = future.result()
+        waiting.popleft()
         room.free(_size(outcome))
         return request, outcome
 
@@ -226,6 +231,9 @@ class Decoder:
         self._closed = Event()  # what is asked for from now on is not meant
         for worker in self._all:
             worker.close()
+        # Whoever decoded deletes the copy of its file: a process that ends before would leave it.
+        wait(self._ending, timeout=_ENDING_SECONDS)
+        self._ending.clear()
 
     def __enter__(self) -> Decoder:
         return self
@@ -237,7 +245,11 @@ class Decoder:
         try:
             if copy is None:
                 return self.decode(request)
-            with copy as file:
+            with ExitStack() as stack:
+                try:
+                    file = stack.enter_context(copy)
+                except DependencyError as error:
+                    return error  # of a kind of address, not of decoding
                 return self._decode_copy(request, file)
         except (MachineError, DependencyError):
             raise  # no file is to blame, and the next one would fare no better

@@ -7,7 +7,7 @@ What is decoded is the copy; what results and errors speak of is the address.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from videomae_cli.video.standard_input import kept_copy
 
 # Transfers at once, more than there are decoders: they wait for answers most of the time, where files are small.
 _MORE_TRANSFERS = 2
+_ENDING_SECONDS = 5.0
 
 
 def is_elsewhere(path: str) -> bool:
@@ -129,6 +130,11 @@ class Copies:
         for copy in left:
             if not copy.taken:
                 copy.coming.add_done_callback(copy.discard)
+        # Transfers break off at their next piece. A process that ends before would leave their files.
+        wait([copy.coming for copy in left], timeout=_ENDING_SECONDS)
+        for copy in left:
+            if not copy.taken and copy.coming.done():
+                copy.discard(copy.coming)
 
 
 class Copy:
