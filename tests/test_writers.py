@@ -18,6 +18,7 @@ import pytest
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.results import Classification, Failure, Prediction, Source, Stamp, path_of
 from videomae_cli.writers import FORMATS, TextWriter, make_writer, pick_format, read_records, whole_file
+from videomae_cli.writers.columns import to_record, to_row
 
 SOURCE = Source(
     decoder="opencv",
@@ -206,3 +207,8 @@ def test_archives_of_one_job_are_equal_whenever_they_are_written(
             writer.finish()
         contents.append((tmp_path / "out.npz").read_bytes())
     assert contents[0] == contents[1]
+
+
+def test_a_row_makes_the_record_it_was_made_from_with_its_keys_in_their_order() -> None:
+    record = Classification("a.mp4", "m", predictions=(Prediction("walking", 0, 0.5),)).as_dict()
+    assert list(to_record(to_row(record))) == list(record)

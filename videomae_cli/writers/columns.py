@@ -67,13 +67,15 @@ def to_row(record: Record) -> dict[str, Any]:
 def to_record(row: dict[str, Any]) -> Record:
     """The record that `to_row` was given."""
     path = {"path": row["path"]} | ({"path_bytes": row["path_bytes"]} if row["path_bytes"] else {})
-    skipped = {"path", "path_bytes", "label", "label_id", "score", *ERROR}
+    skipped = {"path", "path_bytes", "label", "label_id", "score", "value", *ERROR}
     record: Record = {}
     for name in COLUMNS:
         if name == "path":
             record |= path
         elif name not in skipped:
             record[name] = dict(row[name]) if name == "values" and row[name] is not None else row[name]
+        if name == "predictions":
+            record["value"] = row["value"]  # where records have it; its column stands before
     return record | {"error": to_error(row)}
 
 
