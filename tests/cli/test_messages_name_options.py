@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from videomae_cli.cli import console
+from videomae_cli.cli.batch import named
 from videomae_cli.cli.commands import stand_ins
 
 
@@ -49,3 +50,10 @@ def test_weights_that_begin_like_a_video_are_weights(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes((0x71F).to_bytes(8, "little") + b"{" + b" " * 0x71E)
     assert bring(str(file), None).path == file
+
+
+@pytest.mark.parametrize("path", ["a.mp4", "a\x1b[31m.mp4", "it's\n.mp4", "a\udcff.mp4"])
+def test_a_message_names_its_file_once(path: str) -> None:
+    for message in (f"no such file: {path!r}", f"no such file: {path}"):
+        assert named(path, message) == message
+    assert named(path, "it is damaged") == f"{path}: it is damaged"

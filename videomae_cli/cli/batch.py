@@ -230,5 +230,5 @@ def check_progress(mode: str) -> None:
 
 
 def named(path: str, message: str) -> str:
-    """`message` with the file it is about, unless it names it already."""
-    return message if path in message else f"{path}: {message}"
+    """`message` with the file it is about, unless it names it already, as it is or as Python quotes it."""
+    return message if path in message or repr(path)[1:-1] in message else f"{path}: {message}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from videomae_cli.cli import console
+from videomae_cli.cli.batch import named
 from videomae_cli.cli.display import consoles
 from videomae_cli.cli.progress import BatchProgress
-from videomae_cli.errors import VideoMAEError
 from videomae_cli.search.pieces import Row
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, SamplingSpec, auto_workers
 
@@ -31,7 +31,7 @@ def make_thumbnails(rows: Sequence[Row], wanted: int, *, timeout: float = 60.0) 
             if isinstance(outcome, DecodedVideo):
                 pictures[place] = small_jpeg(outcome.frames[0, 0], size=SIZE, quality=QUALITY)
             else:
-                reasons.append(_reason(rows[place].path, outcome))
+                reasons.append(named(rows[place].path, str(outcome)))
             progress.advance(rows[place].path, views=1, failed=not isinstance(outcome, DecodedVideo))
     if reasons:
         console.note(f"no picture of {len(reasons)} of {len(chosen)} files, such as {reasons[0]}")
@@ -52,8 +52,3 @@ def _middle(row: Row) -> SamplingSpec:
     return SamplingSpec(
         frames=1, family="segments", clips=1, crops=1, start=None if whole else start, end=None if whole else end
     )
-
-
-def _reason(path: str, error: VideoMAEError) -> str:
-    message = str(error)
-    return message if path in message else f"{path}: {message}"
