@@ -202,3 +202,13 @@ def test_without_a_home_a_line_names_the_setting(monkeypatch: pytest.MonkeyPatch
         store_folder()
     timings.keep_fastest("weights", timings.Fastest("torch", "float32", 1.0))
     assert timings.fastest("weights") is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no groups")
+def test_a_lock_of_a_group_is_one_that_the_group_may_take(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        with files.lock(tmp_path / "lock", mode=0o664):
+            assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o664
+    finally:
+        os.umask(before)

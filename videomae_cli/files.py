@@ -219,10 +219,10 @@ class Lock:
         self.release()
 
 
-def lock(file: Path, *, wait: float = 0.0) -> Lock:
+def lock(file: Path, *, wait: float = 0.0, mode: int = 0o644) -> Lock:
     """Lock a file, made where it isn't there; it stays locked until it is released or this process ends.
 
-    wait: seconds for another process to release it, -1 for as long as it takes. On a disk without locks, or a system
+    wait: seconds for another process to release it, -1 for as long as it takes; mode: of a file that is made. On a disk without locks, or a system
     without them, nobody is kept out and a warning says so. Raises FileLockedError, and OSError where it can't be made.
     """
     from filelock import FileLock, SoftFileLock, Timeout
@@ -230,9 +230,9 @@ def lock(file: Path, *, wait: float = 0.0) -> Lock:
     if issubclass(FileLock, SoftFileLock):  # filelock's own way out, which a kill leaves locked for good
         return _unlocked(file)
     try:
-        held = FileLock(file, fallback_to_soft=False)
+        held = FileLock(file, mode=mode, fallback_to_soft=False)
     except TypeError:  # before filelock 4
-        held = FileLock(file)
+        held = FileLock(file, mode=mode)
     try:
         held.acquire(timeout=wait)
     except Timeout:

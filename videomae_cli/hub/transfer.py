@@ -294,7 +294,7 @@ def _lock(folder: Path, etag: str) -> Iterator[None]:
     """The lock that huggingface_hub takes for the same file: two downloads of it wait for each other."""
     path = folder.parent / ".locks" / folder.name / f"{etag}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with lock(path, wait=-1):
+    with lock(path, wait=-1, mode=0o664):  # as huggingface_hub makes it: a cache may be a group's
         yield
 
 
