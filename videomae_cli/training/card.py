@@ -108,7 +108,7 @@ def _outputs(metrics: RegressionMetrics, outputs: Sequence[str]) -> list[str]:
     if not metrics.outputs:
         return []
     rows = [
-        f"| {name} | {one.mae:.4g} | {one.mse:.4g} | {'-' if one.r2 is None else f'{one.r2:.4g}'} |"
+        f"| {in_markdown(name)} | {one.mae:.4g} | {one.mse:.4g} | {'-' if one.r2 is None else f'{one.r2:.4g}'} |"
         for name, one in zip(outputs, metrics.outputs, strict=True)
     ]
     return ["| value | mean absolute error | mean squared error | R² |", "|---|---|---|---|", *rows, ""]
