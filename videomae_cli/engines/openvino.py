@@ -57,7 +57,12 @@ class OpenVINONetwork:
     def __call__(self, pixel_values: Tensor) -> Tensor:
         given = pixel_values.detach().to("cpu", torch.float32).contiguous().numpy()
         # Its own copy: the next call writes to the same memory.
-        return torch.from_numpy(self._request.infer([given])[0].copy())
+        output = self._request.infer([given])[0]
+        if len(output) != len(given):
+            raise DependencyError(
+                "OpenVINO computes nothing on this CPU, or under this ONEDNN_MAX_CPU_ISA: choose --engine torch"
+            )
+        return torch.from_numpy(output.copy())
 
 
 def model_file(part: Logits | Features, engine: Engine, *, digest: str, calibration: Calibration | None = None) -> Path:
