@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import uuid
@@ -23,6 +24,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# Files whose tests take half a minute or more together.
+_LONG = frozenset(
+    {"test_on_ray.py", "test_finetune.py", "test_batch.py", "test_streams.py", "test_engine_options.py"}
+    | {"test_layout.py", "test_bundled_mae.py", "test_classify.py"}
+)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--quick`: what `make check` runs."""
@@ -36,7 +43,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--quick`, leave out single tests that ask for processes."""
+    """Files that take long come first, so that none of them is still running when all others are done.
+
+    With `--quick`, leave out single tests that ask for processes.
+    """
+    items.sort(key=lambda item: item.path.name not in _LONG)
     if config.getoption("--quick"):
         slow = [item for item in items if asks_for_processes(item)]
         items[:] = [item for item in items if not asks_for_processes(item)]
@@ -57,6 +68,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if os.environ.get("VIDEOMAE_NO_SKIPS") and report.skipped:
         report.outcome = "failed"
         report.longrepr = f"skipped where nothing may be: {report.longrepr}"
+
+
+@pytest.fixture(autouse=True)
+def _package_log() -> Iterator[None]:
+    """A command that a test runs in this process leaves the package's log to the next test as it was."""
+    log = logging.getLogger("videomae_cli")
+    handlers, propagate, level = log.handlers[:], log.propagate, log.level
+    yield
+    log.handlers[:], log.propagate = handlers, propagate
+    log.setLevel(level)
 
 
 @pytest.fixture(scope="session")
