@@ -133,6 +133,69 @@ def test_nothing_that_is_there_is_lost(tmp_path: Path) -> None:
         opened(f"{tmp_path}/out/", resume=True, overwrite=True)
 
 
+def test_what_is_there_and_isnt_the_jobs_is_never_touched(tmp_path: Path) -> None:
+    mine = [
+        "notes.txt",
+        "part-of-my-thesis.parquet",
+        "_partial/notes.txt",
+        "_partial/1-2.parquet",
+        "sub/0000000000-0000000002.parquet",
+    ]
+
+    def complete(**options: Any) -> None:
+        with opened(f"{tmp_path}/out/", **options) as output:
+            output.begin(SETTINGS, NAMES, PLAN, shard=None)
+            for number in range(2):
+                files = PLAN.shard_files(number)
+                write_shard(
+                    output.folder, LABELS, PLAN.shard_name(number), [piece(output.folder, files.start, files.stop)]
+                )
+            (tmp_path / "out/_partial/.0000000000-0000000001.parquet.0123abcd.part").write_bytes(
+                b"of one that was killed"
+            )
+            output.finish(LABELS, PLAN)
+
+    complete()
+    assert not (tmp_path / "out" / PARTIAL).exists()
+    for name in mine:
+        (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "out" / name).write_text("mine")
+    complete(overwrite=True)
+    ours = [CLUSTER_HEADER, *(PLAN.shard_name(number) for number in range(2))]
+    there = sorted(str(file.relative_to(tmp_path / "out")) for file in (tmp_path / "out").rglob("*") if file.is_file())
+    assert there == sorted([*mine, *ours])
+    assert all((tmp_path / "out" / name).read_text() == "mine" for name in mine)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".notes", "sub/notes.txt"])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_users_folder_in_the_place_of_a_jobs_is_refused(name: str, begun: bool, tmp_path: Path) -> None:
+    file = tmp_path / "labels.jsonl"
+    if begun:
+        with opened(file) as output:
+            output.begin(SETTINGS, NAMES, PLAN, shard=None)
+            piece(output.folder, 0, 2)
+    (tmp_path / "labels.jsonl.partial" / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "labels.jsonl.partial" / name).write_text("mine")
+    for options in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(OutputError, match="holds other files"), opened(file, **options):
+            pass
+    assert (tmp_path / "labels.jsonl.partial" / name).read_text() == "mine"
+
+
+def test_a_shard_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    with opened(f"{tmp_path}/out/") as output:
+        output.begin(SETTINGS, NAMES, PLAN, shard=None)
+        for number in range(2):
+            files = PLAN.shard_files(number)
+            write_shard(output.folder, LABELS, PLAN.shard_name(number), [piece(output.folder, files.start, files.stop)])
+        output.finish(LABELS, PLAN)
+    (tmp_path / "out" / PLAN.shard_name(0)).unlink()
+    with opened(f"{tmp_path}/out/", resume=True) as output:
+        plan, past = output.begin(SETTINGS, NAMES, PLAN, shard=None)
+        assert tasks_left(plan, past.shards, past.pieces) == [0, 1]
+
+
 def test_jobs_of_one_machine_and_of_a_cluster_are_not_taken_for_each_other(tmp_path: Path) -> None:
     file = tmp_path / "labels.jsonl"
     with opened(file) as output:

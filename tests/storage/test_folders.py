@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import tempfile
 from pathlib import Path
 
@@ -60,10 +61,13 @@ def test_all_that_a_job_does_with_it(folder: Folder) -> None:
     assert file.exists() != folder.remote
     folder.remove("b.parquet")
     folder.remove("b.parquet")
-    folder.remove_all("_partial")
-    folder.remove_all("_partial")
+    with folder.writing("_partial/notes.txt") as sink:
+        sink.write(b"mine")
+    for kept in (["notes.txt"], []):
+        folder.remove_own(re.compile(r"x\.bin"), "_partial")
+        assert folder.names("_partial") == kept
+        folder.remove("_partial/notes.txt")
     assert folder.names() == ["a b%.parquet"]
-    assert folder.names("_partial") == []
 
 
 def break_off(folder: Folder, name: str) -> None:

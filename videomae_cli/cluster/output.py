@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +46,10 @@ from videomae_cli.writers.parquet import count_rows
 
 LAYOUT_VERSION = 1
 PARTIAL = "_partial"
+_SHARD = re.compile(r"part-[0-9]{5,}-of-[0-9]{5,}\.parquet")
+_PIECE = re.compile(r"[0-9]{10,}-[0-9]{10,}\.parquet")
+_LOCK = "_lock"
+_OWN = re.compile(rf"{_SHARD.pattern}|{CLUSTER_HEADER}")
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class Output:
             raise OutputError(f"{self._file} is a folder: end it in / for a folder of shards")
         names = self.folder.names()
         ours = CLUSTER_HEADER in names
-        if names and not ours:
+        if (names and not ours) or (self._file is not None and self._holds_foreign()):
             raise OutputError(f"{self.folder.location} holds other files: give a new folder")
         there = ours or (self._file is not None and self._file.exists())
         if there and not self._resume and not self._overwrite:
@@ -109,7 +113,7 @@ class Output:
         self.folder.make()
         if not self.folder.remote:
             try:
-                self._lock = lock(Path(self.folder.location) / "_lock")
+                self._lock = lock(Path(self.folder.location) / _LOCK)
             except FileLockedError:
                 raise OutputError(f"another process is writing {self.shown}: wait for it or stop it first") from None
         return self
@@ -122,10 +126,23 @@ class Output:
             self._lock = None
             place = Path(self.folder.location)
             with contextlib.suppress(OSError):
-                (place / "_lock").unlink()
+                (place / _LOCK).unlink()
                 if set(self.folder.names()) <= {CLUSTER_HEADER} and not self.folder.names(PARTIAL):
                     (place / CLUSTER_HEADER).unlink(missing_ok=True)  # begun in vain
                     place.rmdir()
+
+    def _holds_foreign(self) -> bool:
+        """Whether the folder of a job, which goes when its file is complete, holds anything that no job made."""
+        place = Path(self.folder.location)
+        if not os.path.lexists(place):
+            return False
+        if not place.is_dir():
+            return True
+        known = re.compile(rf"\.?({_OWN.pattern}|{_LOCK})(\.[0-9a-f]{{8,}}\.part)?")
+        return any(
+            not known.fullmatch(entry.name) if entry.is_file(follow_symlinks=False) else entry.name != PARTIAL
+            for entry in os.scandir(place)
+        )
 
     def begin(self, settings: Settings, names: Iterable[str], plan: Plan, *, shard: str | None) -> tuple[Plan, Past]:
         """Start, or find out what is there. The plan is then that of the earlier run: it decides where pieces begin.
@@ -138,10 +155,8 @@ class Output:
             return plan, self._past(plan)
         if self._resume and self._file is not None and self._file.exists():
             raise OutputError(f"{self.shown} is complete: --overwrite makes it again")
-        for name in self.folder.names():
-            if name == CLUSTER_HEADER or (name.startswith("part-") and name.endswith(".parquet")):
-                self.folder.remove(name)
-        self.folder.remove_all(PARTIAL)
+        self.folder.remove_own(_OWN)
+        self.folder.remove_own(_PIECE, PARTIAL)
         header = {
             "layout_version": LAYOUT_VERSION,
             "list": digest,
@@ -168,7 +183,7 @@ class Output:
 
     def finish(self, form: Form, plan: Plan) -> None:
         """Remove what was only needed on the way; where one file was asked for, make it of the shards."""
-        self.folder.remove_all(PARTIAL)
+        self.folder.remove_own(_PIECE, PARTIAL)
         if self._file is None:
             return
         rows = 0
@@ -182,7 +197,8 @@ class Output:
                     for record in form.read(path):
                         writer.write(record)
             writer.finish()
-        shutil.rmtree(self.folder.location, ignore_errors=True)
+        self.folder.remove_own(_SHARD)
+        self.folder.remove(CLUSTER_HEADER)  # last: a folder without it is taken for somebody else's
 
     def _compare(self, settings: Settings, digest: str, plan: Plan, shard: str | None) -> Plan:
         try:

@@ -14,16 +14,16 @@ missing: who knows what the object was for makes that the error of a video, a li
 from __future__ import annotations
 
 from videomae_cli.storage.addresses import Address, is_address, without_options
-from videomae_cli.storage.listing import Entry, files_below, matching
+from videomae_cli.storage.listing import Entry, files_below, matching, names_in
 from videomae_cli.storage.manifests import PARQUET_MAGIC, manifest_names
-from videomae_cli.storage.objects import delete, delete_below, local_copy, look, make_folder, opened, put, read_bytes
+from videomae_cli.storage.objects import delete, delete_empty, local_copy, look, make_folder, opened, put, read_bytes
 
 __all__ = [
     "PARQUET_MAGIC",
     "Address",
     "Entry",
     "delete",
-    "delete_below",
+    "delete_empty",
     "files_below",
     "is_address",
     "local_copy",
@@ -31,6 +31,7 @@ __all__ = [
     "make_folder",
     "manifest_names",
     "matching",
+    "names_in",
     "opened",
     "put",
     "read_bytes",

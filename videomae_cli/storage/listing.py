@@ -46,6 +46,16 @@ def files_below(
     ]
 
 
+def names_in(folder: str) -> list[str]:
+    """The names of the files directly in a folder, hidden ones too, sorted; none where it is not there. Raises StorageError or
+    DependencyError."""
+    try:
+        listed = _listed(Address.parse(folder), recursive=False)
+    except ObjectNotFoundError:
+        return []
+    return sorted(parts[0] for parts, is_folder in listed if not is_folder)
+
+
 def matching(pattern: str) -> list[Entry]:
     """Files and folders that a pattern of `* ? [` and `**` matches, sorted; none is no error.
 

@@ -144,9 +144,13 @@ def delete(address: str) -> None:
         store.filesystem.delete_file(store.path(place))
 
 
-def delete_below(folder: str) -> None:
-    """Delete a folder with all that is in it; one that is not there is no error. Raises StorageError or DependencyError."""
+def delete_empty(folder: str) -> None:
+    """Delete a folder that holds nothing; any other stays, and one that is not there is no error. Raises StorageError or
+    DependencyError."""
     place = Address.parse(folder)
     store = store_of(place)
     with suppress(ObjectNotFoundError), reported(place):
-        store.filesystem.delete_dir(store.path(place))
+        from pyarrow import fs
+
+        if not store.filesystem.get_file_info(fs.FileSelector(store.path(place))):
+            store.filesystem.delete_dir(store.path(place))

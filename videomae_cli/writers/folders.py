@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from videomae_cli import storage
-from videomae_cli.errors import ObjectNotFoundError, OutputError, StorageError
+from videomae_cli.errors import OutputError, StorageError
 from videomae_cli.files import whole_file
+
+# What a file is called while it is written, on a disk and in object storage.
+_UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{8,}\.part", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -41,16 +44,15 @@ class Folder:
     def names(self, subfolder: str = "") -> list[str]:
         """The files directly in it or in a folder of it, sorted; none where that is not there. Hidden ones, such as those
         that are being written, are passed over."""
+        return [name for name in self._all_names(subfolder) if not name.startswith(".")]
+
+    def _all_names(self, subfolder: str) -> list[str]:
         with self._reported("list", subfolder):
-            if not self.remote:
-                folder = self._file(subfolder)
-                entries = list(folder.iterdir()) if folder.is_dir() else []
-                return sorted(entry.name for entry in entries if entry.is_file() and not entry.name.startswith("."))
-            try:
-                found = storage.files_below(self._address(subfolder), recursive=False)
-            except ObjectNotFoundError:
-                return []
-            return [storage.without_options(address).rpartition("/")[2] for address in found]
+            if self.remote:
+                return storage.names_in(self._address(subfolder))
+            folder = self._file(subfolder)
+            entries = list(folder.iterdir()) if folder.is_dir() else []
+            return sorted(entry.name for entry in entries if entry.is_file())
 
     def exists(self, name: str) -> bool:
         """Whether there is a file of this name."""
@@ -110,14 +112,21 @@ class Folder:
             else:
                 self._file(name).unlink(missing_ok=True)
 
-    def remove_all(self, subfolder: str) -> None:
-        """Remove a folder of it with all that is in it; one that is not there is no error."""
-        assert subfolder, "a part of it, never the whole"
+    def remove_own(self, own: re.Pattern[str], subfolder: str = "") -> None:
+        """Remove the files whose names `own` matches, or that were to have such a name, and a subfolder that is empty then.
+        Everything else stays as it is."""
+        for name in self._all_names(subfolder):
+            unfinished = _UNFINISHED.fullmatch(name)
+            if own.fullmatch(unfinished[1] if unfinished else name):
+                self.remove(f"{subfolder}/{name}" if subfolder else name)
+        if not subfolder:
+            return
         with self._reported("remove", subfolder):
             if self.remote:
-                storage.delete_below(self._address(subfolder))
-            elif self._file(subfolder).is_dir():
-                shutil.rmtree(self._file(subfolder))
+                storage.delete_empty(self._address(subfolder))
+            else:
+                with suppress(OSError):
+                    self._file(subfolder).rmdir()
 
     @property
     def _root(self) -> Path:
