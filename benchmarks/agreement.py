@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from videomae_cli.assembly import find_hints, preprocessor_for, with_hints
+from videomae_cli.assembly import find_hints, preprocessor_for
 from videomae_cli.engines import Engine, Logits, calibration_clips, make_network
 from videomae_cli.hub import resolve
 from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
@@ -51,7 +51,7 @@ def main() -> None:
     source = resolve(arguments.model)
     config = VideoMAEForVideoClassification.from_pretrained(source.path).config
     preprocessor = preprocessor_for(source.path, config, "antialias")
-    spec = with_hints(SamplingSpec(clips=arguments.clips), find_hints(config.num_frames, config.extra, source.name))
+    spec = SamplingSpec(clips=arguments.clips).for_model(find_hints(config.num_frames, config.extra, source.name))
     clips = []
     with Decoder(isolate=False) as decoder:
         for path in arguments.videos or footage():

@@ -75,7 +75,7 @@ def measure(clips: Path, name: str, family: str) -> Sequence[dict]:
     """Each clip by both, in this process."""
     import paper
 
-    from videomae_cli.assembly import ClassifierRequest, make_classifier, with_hints
+    from videomae_cli.assembly import ClassifierRequest, make_classifier
     from videomae_cli.datasets import read_dataset
     from videomae_cli.hub import resolve
     from videomae_cli.pipeline.batches import clip_request
@@ -83,8 +83,8 @@ def measure(clips: Path, name: str, family: str) -> Sequence[dict]:
     from videomae_cli.video.clips import decode_clips
 
     request = ClassifierRequest(name=name, device="cpu", top_k=10_000)
-    classifier, hints = make_classifier(resolve(name), request, request.pick_engine())
-    spec = with_hints(SamplingSpec(protocol="paper", family=family), hints)
+    classifier = make_classifier(resolve(name), request, request.pick_engine())
+    spec = classifier.fit(SamplingSpec(protocol="paper", family=family))
     plain = replace(spec, protocol="auto", pixels="display", clips=len(_views(family)) // 3, crops=3)
     config = classifier.preprocessor.config
     views_of = paper.kinetics_views if family == "dense" else paper.something_views

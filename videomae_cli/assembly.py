@@ -15,7 +15,15 @@ from videomae_cli import __version__
 from videomae_cli.errors import CheckpointError, ConfigError, VideoMAEError
 from videomae_cli.hub import ResolvedSource, find_entry
 from videomae_cli.jobs import Settings
-from videomae_cli.video import ClipRequest, Decoder, FoundVideo, PreprocessConfig, Preprocessor, SamplingSpec
+from videomae_cli.video import (
+    ClipRequest,
+    Decoder,
+    FoundVideo,
+    PreprocessConfig,
+    Preprocessor,
+    SamplingHints,
+    SamplingSpec,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,15 +31,6 @@ if TYPE_CHECKING:
     from videomae_cli.engines import Engine
     from videomae_cli.model import VideoMAEConfig
     from videomae_cli.pipeline import Classifier, Embedder
-
-
-@dataclass(frozen=True)
-class SamplingHints:
-    """How the checkpoint's training data was sampled; None where nothing tells."""
-
-    frames: int
-    family: str | None
-    stride: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +80,8 @@ Calibrate = Callable[[Preprocessor, SamplingHints, int], Iterable["Tensor"]]
 
 def make_classifier(
     source: ResolvedSource, request: ClassifierRequest, engine: Engine, calibrate: Calibrate | None = None
-) -> tuple[Classifier, SamplingHints]:
-    """Raises CheckpointError, ConfigError, DependencyError or OptionError."""
+) -> Classifier:
+    """Load a model with labels. Raises CheckpointError, ConfigError, DependencyError or OptionError."""
     from videomae_cli.engines import Logits, calibration_clips, make_network
     from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
     from videomae_cli.pipeline import Classifier, auto_batch_size
@@ -99,7 +98,7 @@ def make_classifier(
     hints = find_hints(config.num_frames, config.extra, source.name)
     size = request.batch_size or auto_batch_size(config, engine.device)
     clips = (lambda: calibrate(preprocessor, hints, calibration_clips(config))) if calibrate else None
-    classifier = Classifier(
+    return Classifier(
         model=model,
         preprocessor=preprocessor,
         name=source.name,
@@ -108,14 +107,14 @@ def make_classifier(
         batch_size=size,
         network=make_network(Logits(model), engine, digest=weights, size=size, calibration=clips),
         weights=weights,
+        hints=hints,
     )
-    return classifier, hints
 
 
 def make_embedder(
     source: ResolvedSource, request: EmbedderRequest, engine: Engine, calibrate: Calibrate | None = None
-) -> tuple[Embedder, SamplingHints]:
-    """Raises CheckpointError, ConfigError, DependencyError or OptionError."""
+) -> Embedder:
+    """Load an encoder of any kind of checkpoint. Raises CheckpointError, ConfigError, DependencyError or OptionError."""
     from videomae_cli.engines import Features, calibration_clips, make_network
     from videomae_cli.model import load_encoder, weights_digest
     from videomae_cli.pipeline import Embedder, Pooling, auto_batch_size
@@ -130,7 +129,7 @@ def make_embedder(
     size = request.batch_size or auto_batch_size(config, engine.device)
     clips = (lambda: calibrate(preprocessor, hints, calibration_clips(config))) if calibrate else None
     part = Features(model, pooling.pool, pooling.layer)
-    embedder = Embedder(
+    return Embedder(
         model=model,
         preprocessor=preprocessor,
         name=source.name,
@@ -140,8 +139,8 @@ def make_embedder(
         batch_size=size,
         network=make_network(part, engine, digest=weights, size=size, calibration=clips),
         weights=weights,
+        hints=hints,
     )
-    return embedder, hints
 
 
 def settings_of(command: str, model: Classifier | Embedder, spec: SamplingSpec) -> Settings:
@@ -193,11 +192,6 @@ def _check_frames(processing: PreprocessConfig, config: VideoMAEConfig, folder: 
         )
 
 
-def with_hints(asked: SamplingSpec, hints: SamplingHints) -> SamplingSpec:
-    """The sampling asked for as this model needs it."""
-    return replace(asked, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)
-
-
 def calibration_on(found: Sequence[FoundVideo], asked: SamplingSpec, decoder: Decoder) -> Calibrate:
     """Clips of the job's own files, spread over the list: one of each, of few files more."""
 
@@ -206,7 +200,7 @@ def calibration_on(found: Sequence[FoundVideo], asked: SamplingSpec, decoder: De
         if not chosen:
             return
         several = -(-count // len(chosen))
-        spec = replace(with_hints(asked, hints), clips=several, crops=1, protocol="auto")
+        spec = replace(asked.for_model(hints), clips=several, crops=1, protocol="auto")
         transform = preprocessor.for_protocol(asked.protocol).frame_transform(crops=1)
         requests = (ClipRequest(video.path, sampling=spec, transform=transform) for video in chosen)
         for _, outcome in decoder.decode_all(requests):
@@ -234,4 +228,4 @@ def find_hints(frames: int, extra: Mapping[str, Any], name: str) -> SamplingHint
             raise CheckpointError(f"{name}: its config.json names a sampling that makes no sense: {sampling!r}")
         return SamplingHints(frames, family, stride)
     entry = find_entry(name)
-    return SamplingHints(frames, entry.family if entry else None, None)
+    return SamplingHints(frames, entry.family if entry else None)

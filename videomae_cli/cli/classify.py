@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from videomae_cli.assembly import ClassifierRequest, calibration_on, settings_for, settings_of, with_hints
+from videomae_cli.assembly import ClassifierRequest, calibration_on, settings_for, settings_of
 from videomae_cli.cli import console, options
 from videomae_cli.cli.batch import Batch, Watch, check_progress
 from videomae_cli.cli.clustered import ClusterCommand, ClusterOptions
@@ -190,5 +190,5 @@ def _ready(
     asked: SamplingSpec, request: ClassifierRequest, found: Sequence[FoundVideo], decoder: Decoder
 ) -> tuple[Classifier, SamplingSpec]:
     """The model, loaded, and the sampling asked for as this model needs it."""
-    classifier, hints = load_classifier(request, calibration_on(found, asked, decoder))
-    return classifier, with_hints(asked, hints)
+    classifier = load_classifier(request, calibration_on(found, asked, decoder))
+    return classifier, classifier.fit(asked)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from videomae_cli.assembly import EmbedderRequest, calibration_on, settings_of, with_hints
+from videomae_cli.assembly import EmbedderRequest, calibration_on, settings_of
 from videomae_cli.cli import console, options
 from videomae_cli.cli.batch import Batch, Watch, check_progress
 from videomae_cli.cli.clustered import ClusterCommand, ClusterOptions
@@ -189,8 +189,8 @@ def embed(
 def _ready(
     asked: SamplingSpec, request: EmbedderRequest, found: Sequence[FoundVideo], decoder: Decoder
 ) -> tuple[Embedder, SamplingSpec]:
-    embedder, hints = load_embedder(request, calibration_on(found, asked, decoder))
-    spec = with_hints(asked, hints)
+    embedder = load_embedder(request, calibration_on(found, asked, decoder))
+    spec = embedder.fit(asked)
     embedder.pooling.check(embedder.model.config, crops=spec.resolved_crops)
     return embedder, spec
 

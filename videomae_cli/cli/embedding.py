@@ -33,7 +33,7 @@ def embed_like(settings: Mapping[str, Any], path: str, *, device: str = "auto") 
     except (KeyError, TypeError, OptionError) as error:
         raise EmbeddingsError(f"another version of videomae made the table ({error}): make it again") from None
     try:
-        embedder, _ = load_embedder(request)
+        embedder = load_embedder(request)
     except (
         OptionError
     ) as error:  # of the engine: int8 that was calibrated on another machine, or a format without units

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from videomae_cli import __version__
-from videomae_cli.assembly import ClassifierRequest, settings_of, with_hints
+from videomae_cli.assembly import ClassifierRequest, settings_of
 from videomae_cli.cli import console, options, streams
 from videomae_cli.cli.batch import Watch, check_progress
 from videomae_cli.cli.inputs import pick_resize, sampling_spec
@@ -144,7 +144,7 @@ def evaluate(
         debug=debug,
     ) as decoder:
         decoder.start()
-        classifier, hints = load_classifier(request)
+        classifier = load_classifier(request)
         if classifier.regression:
             dataset = _values(classifier, dataset, data, columns)
             chosen, examples = _chosen(dataset, split)
@@ -152,7 +152,7 @@ def evaluate(
             raise OptionError(f"{classifier.name} gives classes, not values: leave out --target")
         elif not labelled:
             raise DatasetError(f"can't read {data}: it has no column label (its columns: {', '.join(columns)})")
-        job = _Job(data, chosen, dataset, examples, classifier, with_hints(spec, hints), decoder, progress)
+        job = _Job(data, chosen, dataset, examples, classifier, classifier.fit(spec), decoder, progress)
         evaluation, scored, kept = job.run(ignore_unknown)
     write(evaluation, scored, kept, output, report)
     with streams.written() if output is None and report is None else streams.dispensable():

@@ -18,7 +18,6 @@ from videomae_cli.segments import INDEPENDENT_THRESHOLD, SegmentRules
 from videomae_cli.video.decoder import check_timeout
 from videomae_cli.video.live import LiveEnd, LiveHead, LiveRequest, LiveWindow, next_window, open_live
 from videomae_cli.video.recordings import UnseekableError, copied
-from videomae_cli.video.sampling import DEFAULT_STRIDE
 from videomae_cli.video.sources import check_address, shown
 from videomae_cli.video.windows import WindowSpec
 from videomae_cli.video.worker import WorkerProcess
@@ -68,9 +67,9 @@ def watch_live(
         raise OutputError("standard output is closed: lines have nowhere to go")
     if isinstance(source, str):
         check_address(source)
-    classifier, hints = load_classifier(request)
+    classifier = load_classifier(request)
     classifier.check_labels("timeline")
-    spec = replace(asked, frames=hints.frames, stride=hints.stride or DEFAULT_STRIDE)
+    spec = classifier.fit_windows(asked)
     limit = timeout or None
     check_timeout(limit)
     wanted = LiveRequest(source, spec, classifier.preprocessor.frame_transform(crops=1), limit)

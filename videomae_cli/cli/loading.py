@@ -9,7 +9,6 @@ from videomae_cli.assembly import (
     ClassifierRequest,
     EmbedderRequest,
     ModelRequest,
-    SamplingHints,
     make_classifier,
     make_embedder,
 )
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from videomae_cli.pipeline import Classifier, Embedder
 
 
-def load_classifier(request: ClassifierRequest, calibrate: Calibrate | None = None) -> tuple[Classifier, SamplingHints]:
+def load_classifier(request: ClassifierRequest, calibrate: Calibrate | None = None) -> Classifier:
     """Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError."""
     from videomae_cli.cli.display import consoles, waiting
 
@@ -31,7 +30,7 @@ def load_classifier(request: ClassifierRequest, calibrate: Calibrate | None = No
         return make_classifier(source, request, engine, calibrate)
 
 
-def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) -> tuple[Embedder, SamplingHints]:
+def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) -> Embedder:
     """Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError."""
     from videomae_cli.cli.display import consoles, waiting
     from videomae_cli.pipeline import Pooling

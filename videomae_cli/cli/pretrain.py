@@ -236,7 +236,7 @@ def _model(
     """The model, as it sees frames, how clips are sampled, and what it starts from."""
     import torch
 
-    from videomae_cli.assembly import find_hints, preprocessor_for, with_hints
+    from videomae_cli.assembly import find_hints, preprocessor_for
     from videomae_cli.cli.transfers import bring
     from videomae_cli.model import VideoMAEForPreTraining
     from videomae_cli.training import SSV2_STRIDE, own_section
@@ -248,11 +248,11 @@ def _model(
         # The weights lie in the mapped file: training needs its own.
         for parameter in model.parameters():
             parameter.data = parameter.data.clone()
-        sampling = with_hints(terms.sampling, find_hints(model.config.num_frames, model.config.extra, source.name))
+        sampling = terms.sampling.for_model(find_hints(model.config.num_frames, model.config.extra, source.name))
         return model, preprocessor_for(source.path, model.config, "antialias"), sampling, source.name
     config = _config(size, shape)
     # Without a checkpoint that says otherwise, as the published ones: dense, every 4th frame.
-    sampling = with_hints(terms.sampling, find_hints(config.num_frames, {}, ""))
+    sampling = terms.sampling.for_model(find_hints(config.num_frames, {}, ""))
     if terms.recipe == "paper-ssv2" and terms.sampling.stride is None:
         sampling = replace(sampling, checkpoint_stride=SSV2_STRIDE)
     config = config.replace(extra=own_section(sampling, {"made_by": "videomae pretrain"}))

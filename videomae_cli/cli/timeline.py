@@ -32,7 +32,6 @@ from videomae_cli.video import (
     parse_length,
     parse_time,
 )
-from videomae_cli.video.sampling import DEFAULT_STRIDE
 
 if TYPE_CHECKING:
     from videomae_cli.pipeline import TimelineMaker
@@ -258,10 +257,9 @@ def _ready(
     from videomae_cli.pipeline import TimelineMaker
 
     sampling = SamplingSpec(start=asked.start, end=asked.end, pixels=pixels)
-    classifier, hints = load_classifier(request, calibration_on(found, sampling, decoder))
+    classifier = load_classifier(request, calibration_on(found, sampling, decoder))
     classifier.check_labels("timeline")
-    spec = replace(asked, frames=hints.frames, stride=hints.stride or DEFAULT_STRIDE)
-    return TimelineMaker(classifier, spec, rules, pixels=pixels)
+    return TimelineMaker(classifier, classifier.fit_windows(asked), rules, pixels=pixels)
 
 
 def _live(

@@ -95,8 +95,7 @@ def spec_from(
 
 def fit_spec(spec: SamplingSpec, config: VideoMAEConfig, name: str) -> SamplingSpec:
     """The sampling asked for as this checkpoint needs it."""
-    hints = find_hints(config.num_frames, config.extra, name)
-    return replace(spec, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)
+    return spec.for_model(find_hints(config.num_frames, config.extra, name))
 
 
 def sample(path: str, spec: SamplingSpec, preprocessor: Preprocessor, decoder: Decoder, *, scale: int = 1) -> Sampled:

@@ -21,7 +21,6 @@ from videomae_cli.assembly import (
     make_classifier,
     make_embedder,
     settings_of,
-    with_hints,
 )
 from videomae_cli.cluster.weights import Parcel
 from videomae_cli.errors import CheckpointError, ClusterError, ConfigError, VideoMAEError
@@ -63,13 +62,13 @@ class ModelSpec:
             calibrate = calibration_on(self.sample, self.sampling, decoder)
             try:
                 if isinstance(self.request, ClassifierRequest):
-                    model, hints = make_classifier(source, self.request, engine, calibrate)
+                    model = make_classifier(source, self.request, engine, calibrate)
                 else:
-                    model, hints = make_embedder(source, self.request, engine, calibrate)
+                    model = make_embedder(source, self.request, engine, calibrate)
             except (CheckpointError, ConfigError) as error:
                 # Of the checkpoint that was named, not of the copy of it here.
                 raise type(error)(str(error).replace(str(source.path), self.parcel.origin)) from None
-        spec = with_hints(self.sampling, hints)
+        spec = model.fit(self.sampling)
         if not isinstance(self.request, ClassifierRequest):
             model.pooling.check(model.model.config, crops=spec.resolved_crops)  # type: ignore[union-attr]
         return model, spec

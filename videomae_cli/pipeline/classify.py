@@ -18,7 +18,7 @@ from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
 from videomae_cli.pipeline.batches import Batches, Outcomes, Passed, Starts, clip_request, decode_found
 from videomae_cli.pipeline.devices import memory_reported
 from videomae_cli.results import Classification, Failure, Prediction, Source
-from videomae_cli.video import DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingSpec
+from videomae_cli.video import DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingHints, SamplingSpec, WindowSpec
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Classifier:
     """A model with all that is needed to use it on files. name and revision go into the records.
 
     model: in evaluation mode, on its device; batch_size: views through the model at once; network: what gives its logits,
-    where that is not PyTorch with the model as it is.
+    where that is not PyTorch with the model as it is; hints: how its training data was sampled.
     """
 
     model: VideoMAEForVideoClassification
@@ -39,8 +39,11 @@ class Classifier:
     batch_size: int = 8
     network: Network | None = None
     weights: str | None = None
+    hints: SamplingHints | None = None
 
     def __post_init__(self) -> None:
+        if self.hints is None:
+            object.__setattr__(self, "hints", SamplingHints(self.model.config.num_frames))
         if self.network is None:
             object.__setattr__(self, "network", TorchNetwork(Logits(self.model), engine_of(self.model)))
 
@@ -120,6 +123,16 @@ class Classifier:
                 f"{self.name} is a regression model, whose outputs are values: {use} needs labels. "
                 "`videomae classify` gives the values, with --start and --end those of a stretch"
             )
+
+    def fit(self, asked: SamplingSpec) -> SamplingSpec:
+        """Say how this model needs the sampling asked for."""
+        assert self.hints is not None, "made where none was given"
+        return asked.for_model(self.hints)
+
+    def fit_windows(self, asked: WindowSpec) -> WindowSpec:
+        """Say how this model needs the windows asked for."""
+        assert self.hints is not None, "made where none was given"
+        return asked.for_model(self.hints)
 
     @property
     def engine(self) -> Engine:

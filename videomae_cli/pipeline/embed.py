@@ -19,7 +19,7 @@ from videomae_cli.pipeline.batches import Batches, Outcomes, Passed, Starts, cli
 from videomae_cli.pipeline.classify import source_of
 from videomae_cli.pipeline.devices import memory_reported
 from videomae_cli.results import Embedding, Failure, VectorPlace
-from videomae_cli.video import DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingSpec
+from videomae_cli.video import DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingHints, SamplingSpec
 
 POOLS = ("mean", "time", "tokens")
 STORED = {"float32": np.float32, "float16": np.float16}
@@ -58,7 +58,7 @@ class Embedder:
 
     model: in evaluation mode, on its device. Of a classifier, the part before the labels, its `fc_norm` included; of any
     other checkpoint, the encoder with its final norm. storage: "float32" or "float16", of the vectors. network: what gives
-    its tokens, where that is not PyTorch with the model as it is.
+    its tokens, where that is not PyTorch with the model as it is; hints: how its training data was sampled.
     """
 
     model: VideoMAEModel | VideoMAEForVideoClassification
@@ -70,8 +70,11 @@ class Embedder:
     batch_size: int = 8
     network: Network | None = None
     weights: str | None = None
+    hints: SamplingHints | None = None
 
     def __post_init__(self) -> None:
+        if self.hints is None:
+            object.__setattr__(self, "hints", SamplingHints(self.model.config.num_frames))
         if self.storage not in STORED:
             raise OptionError(f"unknown storage {self.storage!r}: choose {', '.join(STORED)}")
         if self.network is None:
@@ -97,6 +100,11 @@ class Embedder:
         """The same for files that are decoded already; see `Classifier`."""
         for passed in Batches(self.vectors, size=self.batch_size, starts=starts)(outcomes):
             yield self._result(passed)
+
+    def fit(self, asked: SamplingSpec) -> SamplingSpec:
+        """Say how this model needs the sampling asked for."""
+        assert self.hints is not None, "made where none was given"
+        return asked.for_model(self.hints)
 
     @property
     def engine(self) -> Engine:

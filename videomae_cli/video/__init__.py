@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from videomae_cli.video.naming import find_videos
     from videomae_cli.video.preprocess import FrameTransform, PreprocessConfig, Preprocessor
     from videomae_cli.video.reader import VideoInfo, VideoReader, open_video
-    from videomae_cli.video.sampling import SamplingPlan, SamplingSpec, parse_time, plan_clips
+    from videomae_cli.video.sampling import SamplingHints, SamplingPlan, SamplingSpec, parse_time, plan_clips
     from videomae_cli.video.stream import BlockStream
     from videomae_cli.video.windows import WindowGrid, WindowSpec, parse_length
 
@@ -53,6 +53,7 @@ __all__ = [
     "PassRequest",
     "PreprocessConfig",
     "Preprocessor",
+    "SamplingHints",
     "SamplingPlan",
     "SamplingSpec",
     "VideoInfo",
@@ -81,6 +82,7 @@ _HOME = {
     "PassRequest": "blocks",
     "PreprocessConfig": "preprocess",
     "Preprocessor": "preprocess",
+    "SamplingHints": "sampling",
     "SamplingPlan": "sampling",
     "SamplingSpec": "sampling",
     "VideoInfo": "reader",

@@ -34,6 +34,15 @@ DRAWN = ("window", "steps")
 
 
 @dataclass(frozen=True)
+class SamplingHints:
+    """How a checkpoint's training data was sampled. family, stride: None where nothing tells."""
+
+    frames: int
+    family: str | None = None
+    stride: int | None = None
+
+
+@dataclass(frozen=True)
 class SamplingSpec:
     """What is wanted; None means "as `protocol` says". Times in seconds, `fps` in frames per second.
 
@@ -114,6 +123,10 @@ class SamplingSpec:
     def within(self, start: float | None, end: float | None) -> SamplingSpec:
         """The same over a part of each file, in seconds; None leaves a bound as it is."""
         return replace(self, start=self.start if start is None else start, end=self.end if end is None else end)
+
+    def for_model(self, hints: SamplingHints) -> SamplingSpec:
+        """Say how a model needs what is asked for here: its number of frames, and how it was trained."""
+        return replace(self, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)
 
     @property
     def resolved_family(self) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from videomae_cli.errors import OptionError, VideoError
+from videomae_cli.video.sampling import DEFAULT_STRIDE, SamplingHints
 
 # Containers store times in ticks, often of a millisecond: so much earlier a frame may come than its moment.
 GRACE = 5e-4
@@ -50,6 +51,10 @@ class WindowSpec:
                 raise OptionError(f"{name} must be a number of seconds, 0 or more, not {value:g}")
         if self.end is not None and self.end <= (self.start or 0.0):
             raise OptionError(f"end ({self.end:g} s) must be after start ({self.start or 0.0:g} s)")
+
+    def for_model(self, hints: SamplingHints) -> WindowSpec:
+        """Say how a model needs what is asked for here: its number of frames, at the stride it was trained with."""
+        return replace(self, frames=hints.frames, stride=hints.stride or DEFAULT_STRIDE)
 
     def grid(self, *, fps: float, end: float | None) -> WindowGrid:
         """The windows in a file. fps: its frames a second; end: where it ends, None where that is not known yet.
