@@ -11,6 +11,7 @@ What is about starting, importing, being killed or limited is tested with fresh 
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gc
 import importlib
@@ -47,8 +48,17 @@ EARLY = (
     "PYTORCH",
     "MPL",
 )
+# Python reads this one while it starts too; the streams of a child are made by it all the same.
+ENCODING = "PYTHONIOENCODING"
 # Slow to import, and these start no thread and look at no variable but those above. Optimizers import torch's compiler.
-IMPORTED = ("torch", "torch._dynamo", "torch.utils.checkpoint", "safetensors.torch", "matplotlib.figure")
+# Not huggingface_hub, cv2 and typer's pages of help, which look at their variables once.
+IMPORTED = (
+    *("torch", "torch._dynamo", "torch.utils.checkpoint", "safetensors.torch", "matplotlib.figure"),
+    *("av", "psutil", "pydantic", "rich.live", "rich.markup", "rich.progress", "rich.table", "typer"),
+    *("videomae_cli.cli.classify", "videomae_cli.cli.embed", "videomae_cli.cli.finetune", "videomae_cli.cli.timeline"),
+    *("videomae_cli.pipeline.classify", "videomae_cli.video.worker"),
+)
+NEVER_IMPORTED = ("cv2", "huggingface_hub", "openvino", "pyarrow", "ray", "transformers", "typer.rich_utils")
 
 # No site-packages and few imports: it starts in some 20 ms. It closes its streams once the child has them, so that
 # whoever reads them sees when the child closes them. Killed, it takes the child along: the server sees that it is gone.
@@ -57,7 +67,7 @@ import os, sys
 def fresh():
     os.execv({executable!r}, [{executable!r}, *sys.argv[1:]])
 environment = dict(os.environ)
-early = {{name: value for name, value in environment.items() if name.startswith({early!r})}}
+early = {{name: value for name, value in environment.items() if name.startswith({early!r}) and name != {encoding!r}}}
 if early != {expected!r} or sys.argv[1:2] not in (["-m"], ["-c"]):
     fresh()
 import json, signal, socket
@@ -98,8 +108,9 @@ class ForkServer:
         self._folder = Path(tempfile.mkdtemp(prefix="fork-"))
         self.python = self._folder / "python"
         self._address = self._folder / "socket"
-        early = {name: value for name, value in os.environ.items() if name.startswith(EARLY)}
-        program = _PYTHON.format(executable=sys.executable, early=EARLY, expected=early, address=str(self._address))
+        early = {name: value for name, value in os.environ.items() if name.startswith(EARLY) and name != ENCODING}
+        places = {"executable": sys.executable, "address": str(self._address)}
+        program = _PYTHON.format(early=EARLY, encoding=ENCODING, expected=early, **places)
         self.python.write_text(program, encoding="utf-8")
         self.python.chmod(0o755)
         self._process = subprocess.Popen(
@@ -134,6 +145,7 @@ def serve(address: str, python: str) -> Callable[[], object]:
     sys.executable = python  # for what the children start
     for name in IMPORTED:
         importlib.import_module(name)
+    assert not sys.modules.keys() & set(NEVER_IMPORTED), "its variables would not be those of the child"
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a process with threads must not fork"
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page
@@ -204,11 +216,12 @@ def _become(arguments: list[str], environment: dict[str, str], folder: str) -> C
     os.environ.clear()
     os.environ.update(environment)
     # The server's own stand for other files: what they know of them (seekable, a terminal) is no longer so.
-    sys.stdin = open(0, encoding=sys.stdin.encoding, closefd=False)  # noqa: SIM115
-    sys.stdout, sys.stderr = (
-        open(number, "w", encoding=stream.encoding, errors=stream.errors, buffering=buffering, closefd=False)  # noqa: SIM115
-        for number, stream, buffering in ((1, sys.stdout, -1), (2, sys.stderr, 1))
-    )
+    encoding, _, errors = environment.get(ENCODING, "").partition(":")
+    errors = errors or ("strict" if encoding else sys.stdout.errors)
+    encoding = codecs.lookup(encoding or sys.stdin.encoding).name
+    sys.stdin = open(0, encoding=encoding, errors=errors, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding=encoding, errors=errors, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding=encoding, errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
     how, what, *rest = arguments
     sys.argv = [how, *rest]
     if how == "-m":

@@ -39,7 +39,7 @@ def test_it_has_what_a_process_has(quick_python: str, tmp_path: Path, module: bo
     assert (done.returncode, done.stderr) == (expected.returncode, expected.stderr) == (7, "aside\n")
     ours, theirs = json.loads(done.stdout), json.loads(expected.stdout)
     assert ours[:4] == theirs[:4]
-    assert (ours[4], theirs[4]) == (["torch"], []), "torch is there already, nothing of the package"
+    assert (ours[4], theirs[4]) == (["torch", "videomae_cli"], []), "what is slow to import is there already"
     assert ours[5] == theirs[5] == "__main__"
     assert theirs[6] == os.getpid() != ours[6]
 
@@ -49,6 +49,18 @@ def test_what_python_reads_while_it_starts_means_a_fresh_python(quick_python: st
     environment = {**os.environ, "PYTHONUTF8": "1"}
     done = subprocess.run([quick_python, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout == "False 1\n"
+
+
+@pytest.mark.parametrize("encoding", ["", "ascii", "latin-1:replace", ":surrogateescape", "utf-16"])
+def test_streams_have_the_encoding_asked_for(quick_python: str, encoding: str) -> None:
+    program = "import sys; print(*((s.encoding, s.errors) for s in (sys.stdin, sys.stdout, sys.stderr)), 'torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    ours, theirs = (
+        subprocess.run([python, "-c", program], capture_output=True, env=environment, check=True).stdout
+        for python in (quick_python, sys.executable)
+    )
+    said = encoding.partition(":")[0] or "utf-8"
+    assert ours.decode(said) == theirs.decode(said).replace("False", "True")
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGTERM])

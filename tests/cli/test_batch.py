@@ -252,7 +252,7 @@ def test_a_file_that_changes_while_it_is_read_is_told(videomae: Run, checkpoint:
         [
             sys.executable,
             "-c",
-            "import sys\nwhile True:\n    with open(sys.argv[1], 'ab') as file: file.write(bytes(9))",
+            "import sys, time\nwhile not time.sleep(0.001):\n    with open(sys.argv[1], 'ab') as file: file.write(bytes(9))",
             str(film),
         ]
     )

@@ -195,12 +195,12 @@ def test_text_falls_back_to_what_can_be_shown(
     assert "滑雪" in json.loads(exact.stdout)["labels"]
 
 
-def on_terminal(columns: int, *words: str | Path, **environment: str) -> tuple[int, bytes]:
+def on_terminal(python: str, columns: int, *words: str | Path, **environment: str) -> tuple[int, bytes]:
     """Exit code and output of a command on a pseudo-terminal."""
     terminal, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
-    command = [sys.executable, "-m", "videomae_cli", *map(os.fspath, words)]
+    command = [python, "-m", "videomae_cli", *map(os.fspath, words)]
     settings = {**kept, "TERM": "xterm-256color", "OMP_NUM_THREADS": "1", **environment}
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=settings)
     os.close(theirs)
@@ -242,11 +242,17 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_terminal_is_shown_what_it_can_show(
-    video: Path, hostile: Path, tmp_path: Path, columns: int, environment: dict[str, str], encoding: str
+    quick_python: str,
+    video: Path,
+    hostile: Path,
+    tmp_path: Path,
+    columns: int,
+    environment: dict[str, str],
+    encoding: str,
 ) -> None:
     (tmp_path / "a\x1b[2J\u6ed1.mp4").symlink_to(video)
     words = ["classify", tmp_path, tmp_path / "a-file-that-is-not-there.mp4", "--top-k", "6", "--model", hostile]
-    code, shown = on_terminal(columns, *words, **environment)
+    code, shown = on_terminal(quick_python, columns, *words, **environment)
     text = shown.decode(encoding)
     assert code == 1
     assert "Traceback" not in text

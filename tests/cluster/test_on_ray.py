@@ -20,9 +20,10 @@ from samples import Run, make_checkpoint, write_video
 
 from videomae_cli.writers import read_records
 
-FILES = 60
-OPTIONS = ("--clips", "10", "--batch-size", "1")
-CLIP_BYTES = 16 * 128 * 128 * 3
+FILES = 30
+OPTIONS = ("--clips", "8", "--batch-size", "1")
+SIDE = 224
+CLIP_BYTES = 16 * SIDE * SIDE * 3
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +46,17 @@ def hub() -> Iterator[LocalHub]:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Frames of 128 x 128, so that clips take room."""
-    return make_checkpoint(tmp_path_factory.mktemp("model") / "tiny", image_size=128, patch_size=32)
+    """Large frames in few patches, so that clips take room and little time."""
+    return make_checkpoint(tmp_path_factory.mktemp("model") / "tiny", image_size=SIDE, patch_size=56)
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 films of which every 13th is none, one name that is not UTF-8, and one that is empty."""
+    """30 films of which every sixth is none, one name that is not UTF-8, and one that is empty."""
     folder = tmp_path_factory.mktemp("archive")
     films = [write_video(folder / f"{number:02}.mp4", count=60 + 10 * number).read_bytes() for number in range(4)]
     for number in range(4, FILES):
-        (folder / f"{number:02}.mp4").write_bytes(b"a letter" if number % 13 == 4 else films[number % 4])
+        (folder / f"{number:02}.mp4").write_bytes(b"a letter" if number % 6 == 4 else films[number % 4])
     (folder / "20.mp4").rename(os.fsdecode(os.fsencode(folder) + b"/2\xff.mp4"))
     (folder / "21.mp4").write_bytes(b"")
     return folder
@@ -81,7 +82,7 @@ def test_labels_are_those_of_one_machine_though_workers_are_killed(
     assert out.read_bytes() == alone.read_bytes(), "row for row, to the last bit"
     assert sorted(errors.splitlines()[:-1]) == sorted(done.stderr.splitlines()[:-1])
     assert errors.splitlines()[-1] == done.stderr.splitlines()[-1]
-    assert "54 of 60 files classified, 6 failed: 6 not_a_video" in errors
+    assert "24 of 30 files classified, 6 failed: 6 not_a_video" in errors
     assert not partial.exists()
     # Clips of many times the room that there is: decoding waited for the model, and nothing went to the disk.
     assert sum(len(entry["frames"]) for entry in read_records(out)) * CLIP_BYTES > 2.5 * 2 * STORE_BYTES
@@ -94,14 +95,14 @@ def test_vectors_of_an_interrupted_job_and_a_lost_machine(
     alone, out = tmp_path / "alone.parquet", tmp_path / "out"
     command = ("embed", archive, "--model", checkpoint, *OPTIONS)
     assert videomae(*command, "-o", alone).returncode == 1
-    shards = on_cluster(cluster, "-o", f"{out}/", "--shard-files", "15")
+    shards = on_cluster(cluster, "-o", f"{out}/", "--shard-files", "8")
     process = start(*command, *shards)
     wait_for_pieces(process, out, 4)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     last = errors.splitlines()[-1]
-    assert f"of 60 files are kept in {out}; --resume goes on from them" in last
+    assert f"of 30 files are kept in {out}; --resume goes on from them" in last
     kept = {path.name: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
     assert kept
 
@@ -116,7 +117,7 @@ def test_vectors_of_an_interrupted_job_and_a_lost_machine(
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1, errors
     assert "files are done already" in errors
-    assert "54 of 60 files embedded, 6 failed: 6 not_a_video" in errors
+    assert "24 of 30 files embedded, 6 failed: 6 not_a_video" in errors
 
     names = sorted(path.name for path in out.iterdir())
     assert names == ["_job.json", *(f"part-{number:05}-of-00004.parquet" for number in range(4))]
@@ -157,7 +158,7 @@ def test_a_model_of_the_hub_films_and_shards_in_object_storage(
 ) -> None:
     """One machine asks the hub, once; the others get what it got. Films are read from, and shards written to, a bucket."""
     hub.add("someone/model", {path.name: path.read_bytes() for path in checkpoint.iterdir()})
-    names = ("00.mp4", "01.mp4", "17.mp4")
+    names = ("00.mp4", "01.mp4", "16.mp4")
     bucket = store.bucket("films", {f"in/{name}": archive / name for name in names})
     manifest = tmp_path / "films.parquet"
     pq.write_table(pa.table({"path": [f"{bucket}/in/{name}" for name in (*names, "gone.mp4")]}), manifest)
@@ -198,11 +199,11 @@ def test_a_dry_run_tells_the_plan(cluster: Any, archive: Path, checkpoint: Path,
     )
     lines = dict(line.split(None, 1) for line in done.stdout.splitlines())
     assert (done.returncode, done.stderr) == (0, "")
-    assert lines["files"] == "60"
+    assert lines["files"] == "30"
     assert lines["cluster"] == "2 machines, 2 CPUs, no GPU"
     assert lines["tasks"].endswith(", 1 at once")
     assert lines["workers"].startswith(f"2 with {checkpoint}, on CPUs, 1 thread each")
-    assert lines["shards"] == "1 shard of at most 16,383 files"
+    assert lines["shards"] == "1 shard of at most 16,384 files"
     assert lines["time"].startswith("about ")
     assert not out.exists()
 
