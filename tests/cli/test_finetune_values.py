@@ -153,10 +153,36 @@ def test_all_weights_learn_two_values_and_transformers_reads_them(data: Path, in
     assert wrong["outputs"][0]["mean_absolute_error"] > 1000
 
 
+def test_low_rank_matrices_learn_values_and_are_merged(data: Path, init: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    changes = ("--augment-ops", 0, "--crop-scale", 1, "--views", 1, "--lr", "1e-2", "--batch-size", 7, "--warmup", 0)
+    lora = ("--mode", "lora", "--lora-rank", 2)
+    train(data, init, out, "--target", "brightness", "--target", "dark", *lora, "--epochs", 2, *changes)
+    made, before = (VideoMAEForVideoClassification.from_pretrained(folder) for folder in (out, init))
+    assert made.config.problem_type == "regression"
+    assert list(made.config.id2label.values()) == ["brightness", "dark"]
+    query, key = (f"videomae.encoder.layer.0.attention.attention.{name}.weight" for name in ("query", "key"))
+    assert set(before.state_dict()) == set(made.state_dict()), "nothing of the matrices is left"
+    assert 1 <= int(torch.linalg.matrix_rank(made.state_dict()[query] - before.state_dict()[query], rtol=1e-3)) <= 2
+    assert torch.equal(made.state_dict()[key], before.state_dict()[key])
+    # In the unit of each column, and what training measured is what evaluate finds.
+    assert all(1300 <= one["brightness"] <= 3100 and -0.021 <= one["dark"] <= -0.003 for one in values(data, out))
+    kept = json.loads((out / "training.json").read_text())["figures"]
+    found = json.loads(run("evaluate", data, "--model", out, "--format", "json", "--quiet").stdout)
+    assert found["metrics"]["mean_squared_error"] == pytest.approx(kept["mse"], rel=1e-3)
+    # Matrices go on from a model of the same values with its classifier.
+    going_on = ("--target", "brightness", "--target", "dark", *lora, "--epochs", 1, *changes[:-6], "--lr", "1e-9")
+    train(data, out, tmp_path / "on", *going_on, "--batch-size", 7)
+    for name in ("brightness", "dark"):
+        again, first = ([one[name] for one in values(data, folder)] for folder in (tmp_path / "on", out))
+        assert again == pytest.approx(first, rel=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["full", "lora"])
 def test_a_run_that_goes_on_ends_with_the_same_bits(
-    data: Path, init: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mode: str, data: Path, init: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ("--target", "dark", "--mode", "full", "--epochs", 2, "--batch-size", 4, "--views", 1, "--ema", "0.9")
+    options = ("--target", "dark", "--mode", mode, "--epochs", 2, "--batch-size", 4, "--views", 1, "--ema", "0.9")
     train(data, init, tmp_path / "whole", *options)
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_asked_to_stop", lambda self: self.done == 1)
@@ -171,6 +197,49 @@ def test_a_run_that_goes_on_ends_with_the_same_bits(
     train(data, tmp_path / "whole", tmp_path / "on", *options[:5], 1, "--lr", "1e-12", "--batch-size", 7, "--views", 1)
     after = values(data, tmp_path / "on")
     assert [one["dark"] for one in after] == pytest.approx([one["dark"] for one in before], rel=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["head", "full", "lora"])
+def test_one_label_is_there_or_not(mode: str, data: Path, init: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    table = data.parent / f"{mode}.jsonl"
+    split = ["val" if number % 3 == 1 else "train" for number in range(COUNT)]
+    rows = [
+        {"path": f"{number}.mp4", "label": ["bright"] if number > 4 else [], "split": split[number]}
+        for number in range(COUNT)
+    ]
+    table.write_text("\n".join(map(json.dumps, rows)))
+    more = () if mode == "head" else ("--epochs", 1, "--batch-size", 7, "--views", 1)
+    out = tmp_path / "model"
+    assert train(table, init, out, "--mode", mode, *more).stdout.startswith("mAP ")
+    theirs = transformers.VideoMAEForVideoClassification.from_pretrained(out)
+    assert (theirs.config.problem_type, theirs.config.num_labels) == ("multi_label_classification", 1)
+    films = [data.parent / f"{number}.mp4" for number in (0, 9)]
+    records = json.loads(run("classify", *films, "--model", out, "--format", "json", "--quiet").stdout)
+    dark, bright = (record["predictions"][0]["score"] for record in records)
+    assert 0 < dark < 1
+    assert 0 < bright < 1
+    assert [record["value"] for record in records] == [None, None]
+    if mode == "head":
+        assert dark < 0.5 < bright
+    found = json.loads(run("evaluate", table, "--model", out, "--format", "json", "--quiet").stdout)
+    assert found["clips"] == 3
+
+
+@pytest.mark.parametrize("mode", ["head", "full", "lora", "auto"])
+def test_nothing_to_tell_apart_is_one_line(mode: str, data: Path, init: Path, tmp_path: Path) -> None:
+    for name, cells, more, message in (
+        ("class", ["a", "a"], (), "there is one class only, 'a': a classifier needs two or more"),
+        ("label", ["a|b", "a|b"], (), "every training clip has 'a', 'b'"),
+        ("constant", ["5", "5"], ("--target", "label"), "all 2 training clips have the value 5 in 'label'"),
+        ("value", ["5"], ("--target", "label"), "the only training clip has the value 5 in 'label'"),
+    ):
+        table = data.parent / f"{name}.csv"
+        table.write_text("\n".join(["path,label", *(f"{number}.mp4,{cell}" for number, cell in enumerate(cells))]))
+        result = train(table, init, tmp_path / "model", "--mode", mode, "--val", 0, *more, code=1)
+        assert message in " ".join(result.stderr.split())
+        assert "Traceback" not in result.stderr
+        assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize(

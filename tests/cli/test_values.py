@@ -113,6 +113,32 @@ def test_records_hold_the_models_values_and_no_scores(
     assert "1.0000" not in text
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("name", ["one output", "two of one name"])
+def test_shards_of_values_join_to_the_whole(name: str, kind: str, films: list[Path], tmp_path: Path) -> None:
+    model = make_checkpoint(tmp_path / "model", **CHECKPOINTS[name])
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"a letter")
+    command = ("classify", *films, broken, "--model", model, "--clips", 2, "--ok-on-errors", "--quiet")
+    run(*command, "-o", tmp_path / "whole.jsonl")
+    parts = [tmp_path / f"{number}.{kind}" for number in (1, 2)]
+    for number, part in enumerate(parts, 1):
+        run(*command, "--shard", f"{number}/2", "-o", part)
+    for target in ("jsonl", "csv", "parquet"):
+        run("merge", *parts, "-o", tmp_path / f"all.{target}")
+        found = list(read_records(tmp_path / f"all.{target}"))
+        for record, whole in zip(found, read_records(tmp_path / "whole.jsonl"), strict=True):
+            assert list(record) == list(whole)
+            expected = whole["values"] and {
+                key: pytest.approx(value, rel=1e-5) for key, value in whole["values"].items()
+            }
+            assert (record["path"], record["values"]) == (whole["path"], expected)
+            assert record["value"] == (
+                next(iter(record["values"].values())) if len(whole["values"] or ()) == 1 else None
+            )
+            assert record["predictions"] == []
+
+
 def test_classifiers_have_no_values(films: list[Path], tmp_path: Path) -> None:
     for number, changes in enumerate(({}, {"id2label": {0: "only"}, "problem_type": "multi_label_classification"})):
         model = make_checkpoint(tmp_path / str(number), **changes)

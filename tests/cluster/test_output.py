@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from videomae_cli.cli.app import app
 from videomae_cli.cluster.output import PARTIAL, Form, open_output, piece_name, write_shard
 from videomae_cli.cluster.plan import Pieces, Plan, tasks_left
 from videomae_cli.errors import OptionError, OutputError
@@ -56,6 +58,38 @@ def test_pieces_become_shards_and_shards_one_file(tmp_path: Path) -> None:
         output.finish(Form(), PLAN)
     assert list(read_records(file)) == [record(place) for place in range(7)]
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("values", [(("speed", -0.25),), (("speed", 1e-30), ("x\ty", -7.0))], ids=["one", "two"])
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_values_are_kept_by_pieces_and_shards(suffix: str, values: Any, tmp_path: Path) -> None:
+    def measured(place: int) -> dict[str, Any]:
+        if place == 5:
+            return record(place)
+        found = tuple((name, value * (place + 1)) for name, value in values)
+        return Classification(NAMES[place], "m", values=found).as_dict(Stamp(place, "f", "0"))
+
+    folder, file = tmp_path / "out", tmp_path / f"values.{suffix}"
+    for output in (opened(f"{folder}/"), opened(file)):
+        with output:
+            output.begin(SETTINGS, NAMES, PLAN, shard=None)
+            for number in range(PLAN.shards):
+                files = PLAN.shard_files(number)
+                middle = files.start + 1
+                chain = [
+                    piece(output.folder, *stretch, make=measured)
+                    for stretch in ((files.start, middle), (middle, files.stop))
+                ]
+                write_shard(output.folder, LABELS, PLAN.shard_name(number), chain)
+            output.finish(LABELS, PLAN)
+    expected = [measured(place) for place in range(7)]
+    assert list(read_records(file)) == expected
+    shards = sorted(folder.glob("part-*.parquet"))
+    assert [entry for shard in shards for entry in read_records(shard)] == expected
+    # What `merge` makes of the folder.
+    joined = tmp_path / f"joined.{suffix}"
+    assert CliRunner().invoke(app, ["merge", str(folder), "-o", str(joined)]).exit_code == 0
+    assert list(read_records(joined)) == expected
 
 
 def test_a_folder_keeps_its_shards_and_what_made_them(tmp_path: Path) -> None:

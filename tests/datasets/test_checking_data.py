@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,6 +137,35 @@ def test_data_that_nothing_can_be_learnt_from(
     with pytest.raises(DatasetError, match=message) as caught:
         check(lay(tmp_path, clips, names), decoder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([["a", "b"], ["b", "a"]], "every training clip has 'a', 'b': add clips that lack a label, or have none"),
+        ([["a"], ["a"], []], None),  # there or not: one label is enough
+        ([["a", "b"], ["a"], ["a", "b"]], None),
+        ([["a"], [], ["a", "b"]], None),
+    ],
+)
+def test_several_labels_teach_where_clips_differ(labels: list[list[str]], message: str | None, tmp_path: Path) -> None:
+    rows = [json.dumps({"path": f"{number}.mp4", "label": of_one}) for number, of_one in enumerate(labels)]
+    (tmp_path / "d.jsonl").write_text("\n".join(rows))
+    data = read_dataset(str(tmp_path / "d.jsonl"))
+    assert data.multi_label
+    if message is None:
+        assert check_dataset(data, data.examples, [], "", decoder=None).train == data.examples
+    else:
+        with pytest.raises(DatasetError, match=re.escape(message)):
+            check_dataset(data, data.examples, [], "", decoder=None)
+
+
+def test_one_label_that_all_training_clips_have_teaches_nothing(tmp_path: Path) -> None:
+    rows = [{"path": f"{n}.mp4", "label": ["a"] if n else [], "split": "train" if n else "val"} for n in range(3)]
+    (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = read_dataset(str(tmp_path / "d.jsonl"))
+    with pytest.raises(DatasetError, match="every training clip has 'a'"):
+        check_dataset(data, data.of("train"), data.of("val"), "", decoder=None)
 
 
 def test_without_a_decoder_nothing_is_tried(tmp_path: Path, clips: Path) -> None:

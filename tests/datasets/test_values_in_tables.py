@@ -95,7 +95,11 @@ def test_a_split_keeps_sources_and_values_together(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [([3.0, 3.0], "have the value 3 in 'v': nothing can be learnt"), ([1e9, 1e9 + 1], "differ by less than")],
+    [
+        ([3.0, 3.0], "all 2 training clips have the value 3 in 'v': nothing can be learnt"),
+        ([3.0], "the only training clip has the value 3 in 'v': nothing can be learnt"),
+        ([1e9, 1e9 + 1], "differ by less than"),
+    ],
 )
 def test_values_that_do_not_vary_cannot_be_learnt(values: list[float], message: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,v\n" + "".join(f"{n}.mp4,{value}\n" for n, value in enumerate(values)))

@@ -124,7 +124,11 @@ def _check_enough(report: Report) -> None:
         return
     if len(classes) == 1 and not report.dataset.multi_label:
         raise DatasetError(f"there is one class only, {classes[0]!r}: a classifier needs two or more")
-    there = {label for example in report.train for label in example.labels}
+    there = Counter(label for example in report.train for label in example.labels)
+    if all(there[label] == len(report.train) for label in classes):
+        raise DatasetError(
+            f"every training clip has {_some([repr(label) for label in classes])}: add clips that lack a label, or have none"
+        )
     missing = [label for label in classes if label not in there]
     if missing:
         raise DatasetError(f"no training clip that can be read is of {_some([repr(label) for label in missing])}")
@@ -134,9 +138,8 @@ def _check_varies(name: str, values: Sequence[float]) -> None:
     """Raises DatasetError where there is nothing to learn, or nothing that float32 could hold."""
     least, most = min(values), max(values)
     if least == most:
-        raise DatasetError(
-            f"all {len(values)} training clips have the value {least:g} in {name!r}: nothing can be learnt"
-        )
+        clips = "the only training clip has" if len(values) == 1 else f"all {len(values)} training clips have"
+        raise DatasetError(f"{clips} the value {least:g} in {name!r}: nothing can be learnt")
     if most - least < max(_LEAST_SPREAD * max(abs(least), abs(most)), _LEAST_SCALE):
         raise DatasetError(
             f"the values in {name!r} ({least:.12g} to {most:.12g}) differ by less than a model's numbers can: take off "
