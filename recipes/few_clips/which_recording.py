@@ -10,9 +10,12 @@ frame is on both sides and there is a gap between them.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -41,8 +44,25 @@ def window(frames: Clip, rng: np.random.Generator, part: tuple[float, float]) ->
     return frames[start : min(start + FRAMES, stop), y : y + side, x : x + side]
 
 
-def cut(data: Path, target: Path, *, clips: dict[str, int] = CLIPS, seed: int = 0) -> int:
-    """Writes the clips of every recording in `data`'s two footage folders; how many."""
+def reduced(clip: Clip, side: int, aspect: Fraction) -> Clip:
+    """A clip (N, H, W, 3) with `side` rows, of pixels that are `aspect` as wide as high: about side / aspect columns, an even number."""
+    width = round(side / aspect / 2) * 2
+    return np.stack([cv2.resize(frame, (width, side), interpolation=cv2.INTER_AREA) for frame in clip]).astype(np.uint8)
+
+
+def cut(
+    data: Path,
+    target: Path,
+    *,
+    clips: dict[str, int] = CLIPS,
+    seed: int = 0,
+    side: int | None = None,
+    aspects: Sequence[Fraction] = (Fraction(1),),
+) -> int:
+    """Writes the clips of every recording in `data`'s two footage folders; how many.
+
+    side: rows of a clip, None for those of its window; aspects: of the clips' pixels, in turn, where there is a side.
+    """
     written = 0
     files = sorted([*(data / "train_footage").iterdir(), *(data / "held_out_footage").iterdir()], key=lambda f: f.name)
     for number, file in enumerate(files):
@@ -52,7 +72,10 @@ def cut(data: Path, target: Path, *, clips: dict[str, int] = CLIPS, seed: int = 
             folder.mkdir(parents=True, exist_ok=True)
             rng = np.random.default_rng([seed, number, part == "val"])
             for place in range(clips[part]):
-                write(folder / f"{file.stem}-{place:02}.mp4", window(frames, rng, span))
+                clip, aspect = window(frames, rng, span), aspects[place % len(aspects)]
+                if side is not None:
+                    clip = reduced(clip, side, aspect)
+                write(folder / f"{file.stem}-{place:02}.mp4", clip, aspect=aspect if aspect != 1 else None)
                 written += 1
     return written
 
