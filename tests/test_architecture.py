@@ -19,6 +19,7 @@ ALLOWED = {
     "system": set(),
     "filenames": set(),
     "files": {"filesystem", "filenames", "errors"},
+    "made": {"files", "filesystem", "errors"},
     "labels": {"visible", "errors"},
     "segments": {"errors"},
     "hub": {"files", "visible", "filesystem", "filenames", "errors"},
@@ -84,6 +85,7 @@ ALLOWED = {
         "__version__",
     },
     "cli": {
+        "made",
         "files",
         "system",
         "visible",

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 # What a file system says that has no such function at all.
 _UNSUPPORTED = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+_ATTEMPTS = 5
 # Windows' words for a file that another program has open, a virus scanner say, and the seconds it gets to close it.
 _OPEN_ELSEWHERE, _PAUSES = frozenset({5, 32}), (0.05, 0.2, 0.75)
 
@@ -244,6 +245,24 @@ def lock(file: Path, *, wait: float = 0.0, mode: int = 0o644) -> Lock:
             raise
         return _unlocked(file)
     return Lock(file, held)
+
+
+def lock_removed(file: Path) -> Lock:
+    """Lock a file that whoever releases the lock removes (`release(remove=True)`), in a folder that may be removed with it.
+
+    A lock on a file that is gone keeps nobody out: then another is made. Raises FileLockedError, and OSError as `lock` does.
+    """
+    for _ in range(_ATTEMPTS):
+        file.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            file.touch()
+            before = file.stat()
+            held = lock(file)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(before, file.stat()):
+                    return held
+            held.release()
+    raise FileLockedError(str(file))
 
 
 def _unlocked(file: Path) -> Lock:

@@ -78,6 +78,14 @@ def is_there(path: str | os.PathLike[str]) -> bool:
     return look(path).is_there
 
 
+def names_in(folder: str | os.PathLike[str]) -> list[str]:
+    """The names in a folder, sorted; none where it isn't there or can't be listed."""
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - Path("") is "."
+    except (OSError, ValueError):
+        return []
+
+
 def is_named(path: str | os.PathLike[str]) -> bool:
     """Whether a folder has an entry of this name, be it a link to nowhere."""
     try:

@@ -98,7 +98,7 @@ def attend(
             video, spec, preprocessor, decoder, scale=scale or comfortable_scale(*net.config.image_hw)
         )
     found = [_look(net, sampled, clip, wanted, chosen) for clip in range(len(sampled.pixel_values))]
-    saved = _save(found, sampled, source.name, output=output, frames_dir=frames_dir)
+    saved = _save(found, sampled, source.name, output=output, frames_dir=frames_dir, overwrite=overwrite)
     for clip, maps in enumerate(found):
         number = f", clip {clip + 1}" if len(found) > 1 else ""
         streams.remark(f"{path}{number}: {_title(maps)} ({source.name})")
@@ -177,7 +177,13 @@ def _title(maps: AttentionMaps) -> str:
 
 
 def _save(
-    found: list[AttentionMaps], sampled: Sampled, model: str, *, output: Path | None, frames_dir: Path | None
+    found: list[AttentionMaps],
+    sampled: Sampled,
+    model: str,
+    *,
+    output: Path | None,
+    frames_dir: Path | None,
+    overwrite: bool,
 ) -> str:
     import numpy as np
 
@@ -196,7 +202,7 @@ def _save(
         named = {
             f"clip{clip + 1}-{panel.name}": panel.frames for clip, scene in enumerate(scenes) for panel in scene.panels
         }
-        said.append(picturing.save_frames(frames_dir, named))
+        said.append(picturing.save_frames(frames_dir, named, overwrite=overwrite))
     if output is not None:
         said.append(picturing.save_scenes(output, scenes))
     return "; ".join(said)

@@ -154,7 +154,7 @@ def evaluate(
             raise DatasetError(f"can't read {data}: it has no column label (its columns: {', '.join(columns)})")
         job = _Job(data, chosen, dataset, examples, classifier, classifier.fit(spec), decoder, progress)
         evaluation, scored, kept = job.run(ignore_unknown)
-    write(evaluation, scored, kept, output, report)
+    write(evaluation, scored, kept, output, report, overwrite=overwrite)
     with streams.written() if output is None and report is None else streams.dispensable():
         if format == "json":
             streams.put_json(evaluation.as_dict())

@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 from videomae_cli import filesystem
 from videomae_cli.cli import console
 from videomae_cli.errors import OutputError
+from videomae_cli.made import MadeFiles
 
 if TYPE_CHECKING:
     from videomae_cli.datasets import Example
     from videomae_cli.evaluation import Evaluation
     from videomae_cli.training.scoring import Scored
+
+
+# What a report may hold; which pictures it has is the model's task to say.
+REPORT_FILES = ("report.json", "predictions.jsonl", "report.md", "confusion.png", "reliability.png", "scatter.png")
 
 
 def check_places(output: Path | None, report: Path | None, overwrite: bool) -> None:
@@ -31,11 +36,7 @@ def check_places(output: Path | None, report: Path | None, overwrite: bool) -> N
         return
     if filesystem.is_there(report) and not filesystem.is_folder(report):
         raise OutputError(f"{report} is a file: --report needs a folder")
-    try:
-        if filesystem.is_folder(report) and any(report.iterdir()) and not overwrite:
-            raise OutputError(f"{report} holds something already: --overwrite replaces a report in it")
-    except OSError as error:
-        raise OutputError(f"can't list {report}: {error.strerror}") from None
+    _made(report, overwrite).check_free(REPORT_FILES)
     above = next(folder for folder in (report, *report.absolute().parents) if filesystem.is_there(folder))
     if not filesystem.is_folder(above) or not os.access(above, os.W_OK):
         raise OutputError(
@@ -43,8 +44,25 @@ def check_places(output: Path | None, report: Path | None, overwrite: bool) -> N
         )
 
 
+def _made(report: Path, overwrite: bool) -> MadeFiles:
+    from videomae_cli.pictures.outputs import is_own_picture
+
+    return MadeFiles(
+        report,
+        lambda file: file.name in REPORT_FILES and is_own_picture(file),
+        f"{report} holds something already: --overwrite replaces a report in it",
+        overwrite=overwrite,
+    )
+
+
 def write(
-    evaluation: Evaluation, scored: Scored, kept: Sequence[Example], output: Path | None, report: Path | None
+    evaluation: Evaluation,
+    scored: Scored,
+    kept: Sequence[Example],
+    output: Path | None,
+    report: Path | None,
+    *,
+    overwrite: bool,
 ) -> None:
     """The document into output, and everything into the folder report. Raises OutputError."""
     from videomae_cli.writers import whole_file
@@ -58,10 +76,6 @@ def write(
     from videomae_cli.evaluation import Metrics, RegressionMetrics, markdown
     from videomae_cli.pictures.charts import confusion_chart, reliability_chart, scatter_chart
 
-    try:
-        report.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"can't make the folder {report}: {error.strerror}") from None
     files = {"report.json": document, "predictions.jsonl": _predictions(evaluation, scored, kept)}
     m = evaluation.metrics
     if isinstance(m, Metrics):
@@ -76,9 +90,9 @@ def write(
         files["scatter.png"] = scatter_chart(truth[scored.there], scored.scores[scored.there], evaluation.labels)
     pictures = [name for name in files if name.endswith(".png")]
     files["report.md"] = markdown(evaluation, pictures).encode("utf-8", "replace")
-    for name, content in files.items():
-        with whole_file(report / name) as sink:
-            sink.write(content)
+    with _made(report, overwrite) as made:
+        made.check_free(files)
+        made.fill(files)
 
 
 def _predictions(evaluation: Evaluation, scored: Scored, kept: Sequence[Example]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli.errors import OutputError
-from videomae_cli.pictures.film import write_film, write_image
-from videomae_cli.pictures.outputs import pick_format
+from videomae_cli.made import MadeFiles
+from videomae_cli.pictures.film import encode_image, write_film, write_image
+from videomae_cli.pictures.outputs import is_own_picture, pick_format
 from videomae_cli.pictures.panels import Panel, contact_sheet, side_by_side
 
 Film = npt.NDArray[np.uint8]
+_FRAME = re.compile(r"clip[0-9]+-.*[0-9]{2,}\.png")
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,25 @@ def save_scenes(output: Path, scenes: Sequence[Scene]) -> str:
     return f"{output}: {len(film)} frames of {written.width}x{written.height} pixels, {_amount(written.size)}{reduced}"
 
 
-def save_frames(folder: Path, named: Mapping[str, Film]) -> str:
+def frames_in(folder: Path, *, overwrite: bool) -> MadeFiles:
+    """The frames that `save_frames` makes in a folder."""
+    return MadeFiles(
+        folder,
+        lambda file: _FRAME.fullmatch(file.name) is not None and is_own_picture(file),
+        f"{folder} has frames in it already: give another folder, or --overwrite",
+        overwrite=overwrite,
+    )
+
+
+def save_frames(folder: Path, named: Mapping[str, Film], *, overwrite: bool) -> str:
     """Write each film's frames as NAME-00.png, NAME-01.png, ... into a folder, made if need be. Raises OutputError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"can't make the folder {folder}: {error.strerror or error}") from None
-    count = 0
-    for name, frames in named.items():
-        for number, frame in enumerate(frames):
-            write_image(folder / f"{name}-{number:02}.png", frame)
-            count += 1
-    return f"{folder}: {count} images"
+    with frames_in(folder, overwrite=overwrite) as made:
+        images = {
+            f"{name}-{number:02}.png": frame for name, frames in named.items() for number, frame in enumerate(frames)
+        }
+        made.check_free(images)
+        made.fill({name: encode_image(frame) for name, frame in images.items()})
+    return f"{folder}: {len(images)} images"
 
 
 def _same_size(pictures: Sequence[Film]) -> list[Film]:

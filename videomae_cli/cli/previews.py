@@ -42,6 +42,7 @@ def save(
     scale: int | None,
     output: Path | None,
     frames_dir: Path | None,
+    overwrite: bool,
 ) -> str:
     """Draw and write what was asked for; returns a line that says what was written, or nothing. Raises OutputError."""
     height, width = results[0].made.original.shape[2:]
@@ -55,7 +56,7 @@ def save(
             for r in results
             for name in panels
         }
-        said.append(picturing.save_frames(frames_dir, named))
+        said.append(picturing.save_frames(frames_dir, named, overwrite=overwrite))
     if output is not None:
         if len(wanted.ratios) > 1:
             scenes = [_sweep(results, sampled, wanted, model, panels, scale, grid=output.suffix.lower() != ".png")]

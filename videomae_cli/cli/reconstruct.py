@@ -138,7 +138,15 @@ def reconstruct(
     from videomae_cli.cli.previews import save
 
     saved = save(
-        results, sampled, wanted, source.name, panels=chosen, scale=scale, output=output, frames_dir=frames_dir
+        results,
+        sampled,
+        wanted,
+        source.name,
+        panels=chosen,
+        scale=scale,
+        output=output,
+        frames_dir=frames_dir,
+        overwrite=overwrite,
     )
     if as_json:
         facts = _facts(results, sampled, wanted) | {"path": path, "model": source.name, "revision": source.revision}

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from videomae_cli.jobs import REPLACED
+from videomae_cli.made import is_inside, remove_inside
 from videomae_cli.writers import whole_file
 
 
@@ -28,14 +29,10 @@ class Replaced:
 
     def remove_but(self, names: set[str]) -> None:
         """Remove the files in the list, but for `names`, and the folders that are empty then."""
-        root = os.path.realpath(self._folder)
         for text in self._read():
             name = os.fsdecode(bytes.fromhex(text))
-            if name not in names and self._is_result(name, root):
-                with contextlib.suppress(OSError):
-                    (self._folder / name).unlink()
-                    for folder in (self._folder / name).parents[: len(Path(name).parts) - 1]:
-                        folder.rmdir()
+            if name not in names and name.endswith(self._ending) and is_inside(self._folder, name):
+                remove_inside(self._folder, name)
         with contextlib.suppress(OSError):
             self._file.unlink()
 
@@ -45,11 +42,3 @@ class Replaced:
             return {text for text in listed if bytes.fromhex(text) is not None}
         except (OSError, ValueError, TypeError, RecursionError):
             return set()
-
-    def _is_result(self, name: str, root: str) -> bool:
-        parts = Path(name).parts
-        if not name.endswith(self._ending) or Path(name).is_absolute() or ".." in parts or "\0" in name:
-            return False
-        place = self._folder / name
-        inside = os.path.realpath(place.parent) == os.path.join(root, *parts[:-1])  # noqa: PTH118 - no link on the way
-        return inside and place.is_file() and not place.is_symlink()

@@ -143,10 +143,11 @@ def check_outputs(output: Path | None, frames_dir: Path | None, *, overwrite: bo
         if chosen in ENCODERS:
             pick_encoder(chosen)
     if frames_dir is not None:
-        if frames_dir.exists() and not frames_dir.is_dir():
+        if filesystem.is_there(frames_dir) and not filesystem.is_folder(frames_dir):
             raise OutputError(f"{frames_dir} is a file: give a folder for --frames-dir")
-        if not overwrite and any(frames_dir.glob("clip*.png")):
-            raise OutputError(f"{frames_dir} has frames in it already: give another folder, or --overwrite")
+        from videomae_cli.cli.picturing import frames_in
+
+        frames_in(frames_dir, overwrite=overwrite).check_free()
 
 
 def checked_scale(scale: int | None) -> int | None:

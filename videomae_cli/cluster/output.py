@@ -26,7 +26,7 @@ from typing import BinaryIO
 from videomae_cli.cluster.plan import Pieces, Plan
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.filenames import partial_folder
-from videomae_cli.files import FileLockedError, Lock, lock
+from videomae_cli.files import FileLockedError, Lock, lock_removed
 from videomae_cli.jobs import CLUSTER_HEADER, Settings
 from videomae_cli.results import Record
 from videomae_cli.storage import is_address
@@ -113,7 +113,7 @@ class Output:
         self.folder.make()
         if not self.folder.remote:
             try:
-                self._lock = lock(Path(self.folder.location) / _LOCK)
+                self._lock = lock_removed(Path(self.folder.location) / _LOCK)
             except FileLockedError:
                 raise OutputError(f"another process is writing {self.shown}: wait for it or stop it first") from None
         return self
@@ -121,15 +121,19 @@ class Output:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-            place = Path(self.folder.location)
+        if self._lock is None:
+            return
+        place = Path(self.folder.location)
+        begun_in_vain = False
+        with contextlib.suppress(OSError, OutputError):
+            begun_in_vain = set(self.folder.names()) <= {CLUSTER_HEADER, _LOCK} and not self.folder.names(PARTIAL)
+            if begun_in_vain:
+                self.folder.remove(CLUSTER_HEADER)
+        self._lock.release(remove=True)
+        self._lock = None
+        if begun_in_vain:
             with contextlib.suppress(OSError):
-                (place / _LOCK).unlink()
-                if set(self.folder.names()) <= {CLUSTER_HEADER} and not self.folder.names(PARTIAL):
-                    (place / CLUSTER_HEADER).unlink(missing_ok=True)  # begun in vain
-                    place.rmdir()
+                place.rmdir()
 
     def _holds_foreign(self) -> bool:
         """Whether the folder of a job, which goes when its file is complete, holds anything that no job made."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from videomae_cli.errors import OutputError
-from videomae_cli.files import FileLockedError, Lock, lock
+from videomae_cli.files import FileLockedError, Lock, lock_removed
 
 HEADER, RECORDS, VECTORS, LOCK, REPLACED = "job.json", "records.jsonl", "vectors.bin", "lock", "replaced.json"
 AGAIN, AGAIN_VECTORS = "again.jsonl", "again.bin"
@@ -23,7 +23,6 @@ _OWN = frozenset({HEADER, RECORDS, VECTORS, AGAIN, AGAIN_VECTORS, LOCK, REPLACED
 _TEMPORARY = re.compile(r"\..*\.part", re.DOTALL)
 # Of a job on a cluster (`cluster.output`), which keeps other things in a folder of the same name.
 CLUSTER_HEADER = "_job.json"
-_ATTEMPTS = 5
 
 
 class JobFolder:
@@ -57,24 +56,10 @@ class JobFolder:
 
     def enter(self) -> None:
         """Make it, where it isn't there, and lock it."""
-        for _ in range(_ATTEMPTS):
-            self.path.mkdir(exist_ok=True)
-            file = self.path / LOCK
-            with contextlib.suppress(FileNotFoundError):
-                file.touch()
-                before = file.stat()
-                try:
-                    held = lock(file)
-                except FileLockedError:
-                    words = f"another process is writing {self._output}: wait for it or stop it first"
-                    raise OutputError(words) from None
-                # A process that ends removes the folder: a lock on a file that is gone keeps nobody out.
-                with contextlib.suppress(FileNotFoundError):
-                    if os.path.samestat(before, file.stat()):
-                        self._lock = held
-                        return
-                held.release()
-        raise OutputError(f"another process is writing {self._output}: wait for it or stop it first")
+        try:
+            self._lock = lock_removed(self.path / LOCK)
+        except FileLockedError:
+            raise OutputError(f"another process is writing {self._output}: wait for it or stop it first") from None
 
     @property
     def is_locked(self) -> bool:

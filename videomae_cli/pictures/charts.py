@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from videomae_cli.pictures.outputs import SOURCE
 from videomae_cli.visible import visible
 
 if TYPE_CHECKING:
@@ -194,7 +195,9 @@ def _png(figure: Figure, axes: Sequence[Axes], *, tight: bool = False) -> bytes:
         one.set_axisbelow(True)
     out = io.BytesIO()
     box = "tight" if tight else None
-    figure.savefig(out, format="png", dpi=_DPI, bbox_inches=box, pad_inches=0.12, metadata={"Software": None})
+    figure.savefig(
+        out, format="png", dpi=_DPI, bbox_inches=box, pad_inches=0.12, metadata={"Software": None, "Source": SOURCE}
+    )
     return out.getvalue()
 
 

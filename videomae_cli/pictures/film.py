@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from videomae_cli.errors import OptionError
 from videomae_cli.files import write_file
 from videomae_cli.pictures.encoding import CLOCK, FilmEncoder, open_film, pick_encoder
-from videomae_cli.pictures.outputs import pick_format
+from videomae_cli.pictures.outputs import SOURCE, pick_format
 from videomae_cli.pictures.palette import in_palette
 
 Film = npt.NDArray[np.uint8]
@@ -55,10 +56,18 @@ def write_film(output: Path, film: Film, seconds: Sequence[float]) -> Written:
 
 def write_image(output: Path, image: Film) -> Written:
     """Write one image (H, W, 3) uint8 RGB as PNG. Raises OutputError."""
+    content = encode_image(image)
+    write_file(output, content)
+    return Written(len(content), image.shape[1], image.shape[0])
+
+
+def encode_image(image: Film) -> bytes:
+    """Encode one image (H, W, 3) uint8 RGB as PNG."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG", optimize=True)
-    write_file(output, buffer.getvalue())
-    return Written(buffer.tell(), image.shape[1], image.shape[0])
+    about = PngInfo()
+    about.add_text("Source", SOURCE)
+    Image.fromarray(image).save(buffer, format="PNG", optimize=True, pnginfo=about)
+    return buffer.getvalue()
 
 
 def _gif(film: Film, seconds: Sequence[float]) -> tuple[bytes, float]:

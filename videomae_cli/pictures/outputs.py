@@ -9,6 +9,18 @@ from videomae_cli import filesystem
 from videomae_cli.errors import OptionError, OutputError
 
 FORMATS = ("gif", "mp4", "webm", "png")
+# What a picture says of where it is from, no version and no date, and within how many bytes.
+SOURCE, _HEAD_BYTES = "videomae-cli", 1024
+
+
+def is_own_picture(file: Path) -> bool:
+    """Whether a file is a PNG that was written here: it says so before its pixels."""
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError:
+        return False
+    return head.startswith(b"\x89PNG") and b"Source\0" + SOURCE.encode() in head
 
 
 def pick_format(output: Path) -> str:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from videomae_cli import filesystem
 from videomae_cli.errors import OutputError, TrainingError
-from videomae_cli.files import FileLockedError, Lock, lock, sync
+from videomae_cli.files import FileLockedError, Lock, lock_removed, sync
 from videomae_cli.jobs import Settings
 from videomae_cli.training.state import load_state, save_state
 from videomae_cli.writers import whole_file
@@ -50,7 +50,7 @@ class Run:
             )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = lock(self.folder / ".lock")
+            self._lock = lock_removed(self.folder / ".lock")
         except FileLockedError:
             raise OutputError(f"{self.folder} is in use by another process") from None
         except OSError as error:
