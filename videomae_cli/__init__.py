@@ -1,7 +1,16 @@
-"""VideoMAE on the command line and as a library: labels, embeddings and reconstructions of video.
+"""Labels, vectors, timelines and reconstructions of video with VideoMAE, from Python and on the command line.
 
-Importing this package loads nothing heavy; `videomae_cli.model`, `videomae_cli.video` and `videomae_cli.pipeline` are
-the library, `videomae_cli.cli` the command.
+    import videomae_cli as videomae
+
+    model = videomae.load_classifier("camera-motion")
+    print(model.classify("clip.mp4").label)
+
+`dir(videomae_cli)` lists the public names; docs/python.md shows them at work. Names load on first use: importing the package
+imports no torch, no decoder, no numpy.
 """
 
+from videomae_cli.lazy import attach_stub
+
 __version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

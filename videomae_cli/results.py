@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import base64
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from videomae_cli.errors import VideoMAEError
@@ -38,17 +39,19 @@ class Prediction:
 class Failure:
     """Why a file has no result: a stable kind (`VideoMAEError.kind`) and a line for people.
 
-    retryable: whether the file may fare better another time (`VideoMAEError.retryable`).
+    retryable: whether the file may fare better another time (`VideoMAEError.retryable`); exception: the error itself, without
+    the frames of its traceback, for who wants to raise it; not part of any record.
     """
 
     kind: str
     message: str
     retryable: bool = False
+    exception: VideoMAEError | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, error: VideoMAEError) -> Failure:
         """The record of an error."""
-        return cls(error.kind, str(error), error.retryable)
+        return cls(error.kind, str(error), error.retryable, error.with_traceback(None))
 
     def as_dict(self) -> Record:
         """As records have it."""
@@ -106,6 +109,21 @@ class Result:
     def status(self) -> str:
         """ "ok" or "error"."""
         return "error" if self.error else "ok"
+
+    @property
+    def frames(self) -> tuple[tuple[int, ...], ...]:
+        """The frames that the model saw: `frames[c][t]` is the index in the file of frame t of clip c."""
+        return self.source.frames if self.source else ()
+
+    @property
+    def timestamps(self) -> tuple[tuple[float, ...], ...]:
+        """Seconds after the first frame of the file, for each of `frames`."""
+        return self.source.timestamps if self.source else ()
+
+    def raise_for_error(self) -> None:
+        """Raise the VideoMAEError that is the reason why there is no result; do nothing where there is one."""
+        if self.error is not None:
+            raise self.error.exception or VideoMAEError(self.error.message)
 
     def content(self) -> Record:
         """The fields of this kind of result."""
@@ -166,13 +184,34 @@ class Classification(Result):
 
     predictions: tuple[Prediction, ...] = ()
     thumbnails: tuple[Thumbnail, ...] = ()
-    values: tuple[tuple[str, float], ...] | None = None
+    values: Mapping[str, float] | None = None
+
+    @property
+    def label(self) -> str | None:
+        """The best label; None of a regression model, and where there is an error."""
+        return self.predictions[0].label if self.predictions else None
+
+    @property
+    def score(self) -> float | None:
+        """The score of the best label, from 0 to 1; None where there is no label."""
+        return self.predictions[0].score if self.predictions else None
+
+    @property
+    def value(self) -> float | None:
+        """The value that a regression model with a single output gives; None of every other model."""
+        return next(iter(self.values.values())) if self.values is not None and len(self.values) == 1 else None
 
     def content(self) -> Record:
-        # Seven digits are all that a float32 has.
-        values = {name: float(f"{value:.7g}") + 0.0 for name, value in self.values} if self.values is not None else None
-        only = next(iter(values.values())) if values is not None and len(values) == 1 else None
-        return {"predictions": [p.as_dict() for p in self.predictions], "value": only, "values": values}
+        return {
+            "predictions": [p.as_dict() for p in self.predictions],
+            "value": None if self.value is None else _float32(self.value),
+            "values": None if self.values is None else {name: _float32(value) for name, value in self.values.items()},
+        }
+
+
+def _float32(value: float) -> float:
+    """Round to the seven digits that a float32 has; zero has no sign."""
+    return float(f"{value:.7g}") + 0.0
 
 
 @dataclass(frozen=True)

@@ -190,9 +190,7 @@ def _ready(
     asked: SamplingSpec, request: EmbedderRequest, found: Sequence[FoundVideo], decoder: Decoder
 ) -> tuple[Embedder, SamplingSpec]:
     embedder = load_embedder(request, calibration_on(found, asked, decoder))
-    spec = embedder.fit(asked)
-    embedder.pooling.check(embedder.model.config, crops=spec.resolved_crops)
-    return embedder, spec
+    return embedder, embedder.fit(asked)
 
 
 def _plan(asked: SamplingSpec, request: EmbedderRequest, found: Sequence[FoundVideo], decoder: Decoder) -> Plan:

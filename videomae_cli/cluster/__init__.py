@@ -23,60 +23,6 @@ Only `run`, `session`, `survey` and what they send to workers import ray, when t
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from videomae_cli.lazy import attach_stub
 
-if TYPE_CHECKING:
-    from videomae_cli.cluster.models import Description, ModelSpec
-    from videomae_cli.cluster.output import Form, Output, open_output
-    from videomae_cli.cluster.plan import Plan, make_plan
-    from videomae_cli.cluster.run import ClusterJob, Listener
-    from videomae_cli.cluster.session import Cluster, Workers, connect
-    from videomae_cli.cluster.survey import Estimate, Trial, look_at_model, visit_nodes
-    from videomae_cli.cluster.weights import pack
-
-_HOME = {
-    "Cluster": "session",
-    "ClusterJob": "run",
-    "Description": "models",
-    "Estimate": "survey",
-    "Form": "output",
-    "Listener": "run",
-    "ModelSpec": "models",
-    "Output": "output",
-    "Plan": "plan",
-    "Workers": "session",
-    "connect": "session",
-    "look_at_model": "survey",
-    "make_plan": "plan",
-    "open_output": "output",
-    "pack": "weights",
-    "visit_nodes": "survey",
-    "Trial": "survey",
-}
-
-__all__ = [
-    "Cluster",
-    "ClusterJob",
-    "Description",
-    "Estimate",
-    "Form",
-    "Listener",
-    "ModelSpec",
-    "Output",
-    "Plan",
-    "Trial",
-    "Workers",
-    "connect",
-    "look_at_model",
-    "make_plan",
-    "open_output",
-    "pack",
-    "visit_nodes",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -68,10 +68,7 @@ class ModelSpec:
             except (CheckpointError, ConfigError) as error:
                 # Of the checkpoint that was named, not of the copy of it here.
                 raise type(error)(str(error).replace(str(source.path), self.parcel.origin)) from None
-        spec = model.fit(self.sampling)
-        if not isinstance(self.request, ClassifierRequest):
-            model.pooling.check(model.model.config, crops=spec.resolved_crops)  # type: ignore[union-attr]
-        return model, spec
+        return model, model.fit(self.sampling)
 
 
 @dataclass(frozen=True)

@@ -14,44 +14,6 @@ others are from it.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from videomae_cli.lazy import attach_stub
 
-if TYPE_CHECKING:
-    from videomae_cli.engines.int8 import calibration_clips
-    from videomae_cli.engines.networks import Features, Logits, Network, TorchNetwork, WatchedNetwork, make_network
-    from videomae_cli.engines.precision import Engine, check_engine, engine_of, pick_engine
-
-__all__ = [
-    "Engine",
-    "Features",
-    "Logits",
-    "Network",
-    "TorchNetwork",
-    "WatchedNetwork",
-    "calibration_clips",
-    "check_engine",
-    "engine_of",
-    "make_network",
-    "pick_engine",
-]
-
-_HOME = {
-    "Engine": "precision",
-    "Features": "networks",
-    "Logits": "networks",
-    "Network": "networks",
-    "TorchNetwork": "networks",
-    "WatchedNetwork": "networks",
-    "calibration_clips": "int8",
-    "check_engine": "precision",
-    "engine_of": "precision",
-    "make_network": "networks",
-    "pick_engine": "precision",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -169,9 +169,9 @@ class Classifier:
         often = Counter(names)
         return tuple(name if often[name] == 1 else f"{name} {number}" for number, name in enumerate(names))
 
-    def values(self, outputs: torch.Tensor) -> tuple[tuple[str, float], ...]:
-        """The (outputs,) values by name."""
-        return tuple(zip(self.output_names, outputs.tolist(), strict=True))
+    def values(self, outputs: torch.Tensor) -> dict[str, float]:
+        """Give the (outputs,) values their names."""
+        return dict(zip(self.output_names, outputs.tolist(), strict=True))
 
     def best(self, scores: torch.Tensor) -> tuple[Prediction, ...]:
         """The `top_k` labels of (labels,) scores, best first."""

@@ -102,8 +102,9 @@ class Embedder:
             yield self._result(passed)
 
     def fit(self, asked: SamplingSpec) -> SamplingSpec:
-        """Say how this model needs the sampling asked for."""
+        """Say how this model needs the sampling asked for. Raises OptionError where its pooling doesn't go with that."""
         assert self.hints is not None, "made where none was given"
+        self.pooling.check(self.model.config, crops=asked.resolved_crops)
         return asked.for_model(self.hints)
 
     @property

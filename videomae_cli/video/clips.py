@@ -74,6 +74,41 @@ def decode_clips(request: ClipRequest) -> DecodedVideo:
     return replace(result, seconds=time.monotonic() - started)
 
 
+def clips_of_frames(frames: Frame, request: ClipRequest, *, frame_rate: float) -> DecodedVideo:
+    """Take clips from frames that are decoded already, (T, H, W, 3) uint8, as from a file with these frames.
+
+    frame_rate: frames a second. Raises a VideoError where nothing lies between the start and the end asked for.
+    """
+    started = time.monotonic()
+    count, height, width = frames.shape[:3]
+    plan = plan_clips(request.sampling, num_frames=count, fps=frame_rate)
+    transform = request.transform or _as_one_crop
+    row = {index: position for position, index in enumerate(plan.indices)}
+    info = VideoInfo(
+        path=os.fspath(request.path),
+        decoder="frames",
+        num_frames=count,
+        declared_frames=count,
+        fps=frame_rate,
+        duration=count / frame_rate,
+        width=width,
+        height=height,
+        codec="rawvideo",
+        rotation=0,
+        start_time=0.0,
+        pixels=request.sampling.resolved_pixels,
+    )
+    return DecodedVideo(
+        info=info,
+        plan=plan,
+        frames=np.stack([transform(np.ascontiguousarray(frames[index])) for index in plan.indices]),
+        rows=tuple(tuple(row[index] for index in clip) for clip in plan.clips),
+        timestamps=tuple(tuple(index / frame_rate for index in clip) for clip in plan.clips),
+        warnings=plan.warnings,
+        seconds=time.monotonic() - started,
+    )
+
+
 def file_stamp(path: str | os.PathLike[str]) -> tuple[int, int] | None:
     """What changes when a file is written to; None for one that is gone."""
     try:

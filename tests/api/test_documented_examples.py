@@ -1,0 +1,55 @@
+"""Every example in docs/python.md and the README's own is run, on real footage and the bundled checkpoints."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from lessons import footage
+
+ROOT = Path(__file__).parent.parent.parent
+GUIDE = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.M | re.S)
+LIBRARY = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## As a library\n")[1]
+README = "\n".join(line[4:] for line in LIBRARY.splitlines() if line.startswith("    "))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the examples name."""
+    place = tmp_path_factory.mktemp("examples")
+    (place / "videos").mkdir()
+    shutil.copy(footage("carphone_pristine"), place / "clip.mp4")
+    shutil.copy(footage("bikes"), place / "film.mp4")
+    shutil.copy(footage("carphone_pristine"), place / "videos" / "a.mp4")
+    (place / "videos" / "broken.mp4").write_text("no video")
+    return place
+
+
+@pytest.mark.parametrize("number", range(len(GUIDE)))
+def test_every_block_of_the_guide_runs(
+    number: int, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    exec(compile(GUIDE[number], f"docs/python.md, block {number + 1}", "exec"), {"__name__": "example"})
+    printed = capsys.readouterr()
+    assert not printed.err
+    assert "None" not in printed.out.replace("broken.mp4: None", "")
+    assert printed.out or "print" not in GUIDE[number]
+
+
+def test_the_example_of_the_readme_runs(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    exec(README, {"__name__": "example"})
+    assert capsys.readouterr().out.strip()
+
+
+def test_the_guide_shows_every_public_function() -> None:
+    import videomae_cli
+
+    code = "\n".join(GUIDE)
+    functions = [name for name in dir(videomae_cli) if name[0].islower()]
+    assert [name for name in functions if f"videomae.{name}(" not in code] == []

@@ -1,0 +1,193 @@
+"""Models loaded from Python: the results of the commands, for names, folders, frames and tensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from samples import make_checkpoint, write_video
+from typer.testing import CliRunner
+
+import videomae_cli as videomae
+from videomae_cli.cli.app import app
+from videomae_cli.errors import CheckpointError, ModelInputError, OptionError, VideoError, VideoNotFoundError
+
+# What says of a record which job it is from.
+OF_THE_JOB = ("fingerprint", "version", "shard", "index")
+
+
+def records(*arguments: str | Path) -> list[dict[str, Any]]:
+    """What a command writes, without what is of its job."""
+    output = Path(str(arguments[-1]))
+    done = CliRunner().invoke(app, [*map(str, arguments[:-1]), "-o", str(output)])
+    assert done.exit_code in (0, 1), done.output
+    return [without_job(json.loads(line)) for line in output.read_text().splitlines()]
+
+
+def without_job(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in OF_THE_JOB}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips and a file that is none."""
+    folder = tmp_path_factory.mktemp("videos")
+    write_video(folder / "a.mp4")
+    write_video(folder / "b.mp4", count=70)
+    (folder / "c.mp4").write_text("no video")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Path) -> Iterator[videomae.VideoClassifier]:
+    with videomae.load_classifier(checkpoint) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def frames(video: Path) -> npt.NDArray[np.uint8]:
+    with videomae.open_video(str(video)) as reader:
+        return reader.read(range(reader.num_frames))
+
+
+def test_classify_all_gives_the_records_of_the_command(
+    model: videomae.VideoClassifier, checkpoint: Path, folder: Path, tmp_path: Path
+) -> None:
+    command = records("classify", folder, "--model", checkpoint, "--clips", 2, "--top-k", 2, tmp_path / "a.jsonl")
+    results = list(model.classify_all(str(folder), clips=2, top_k=2))
+    assert [without_job(result.as_dict()) for result in results] == command
+    assert [result.status for result in results] == ["ok", "ok", "error"]
+    assert [result.label is None for result in results] == [False, False, True]
+    with pytest.raises(VideoError, match=r"c\.mp4"):
+        results[2].raise_for_error()
+
+
+def test_timeline_gives_the_records_of_the_command(
+    model: videomae.VideoClassifier, checkpoint: Path, folder: Path, tmp_path: Path
+) -> None:
+    options = ("--window", "1s", "--hop", "500ms", "--windows", "--top-k", 2)
+    command = records("timeline", folder, "--model", checkpoint, *options, tmp_path / "t.jsonl")
+    results = list(model.timeline_all(folder, window=1.0, hop="500ms", windows=True, top_k=2))
+    assert [without_job(result.as_dict()) for result in results] == command
+    assert model.timeline(folder / "b.mp4", window=1, hop=0.5).segments == results[1].segments
+    with pytest.raises(VideoError):
+        model.timeline(folder / "c.mp4")
+
+
+def test_embed_gives_the_vectors_of_the_command(checkpoint: Path, folder: Path, tmp_path: Path) -> None:
+    command = records("embed", folder, "--model", checkpoint, "--pool", "time", "--normalize", tmp_path / "e.jsonl")
+    with videomae.load_embedder(checkpoint, pool="time", normalize=True) as embedder:
+        results = list(embedder.embed_all(folder))
+        one = embedder.embed(folder / "b.mp4")
+    assert one.vectors is not None
+    assert one.vectors.shape == (8, embedder.dimensions)
+    assert [place.t for place in one.places] == list(range(8))
+    kept = [row["embedding"] for row in command if row["path"].endswith("b.mp4")]
+    assert results[1].vectors is not None
+    assert np.array_equal(results[1].vectors, np.array(kept, np.float32).reshape(8, -1))
+    assert np.allclose(one.vectors, results[1].vectors, atol=1e-6)
+    assert results[2].error is not None
+
+
+def test_frames_are_a_file_of_these_frames(
+    model: videomae.VideoClassifier, video: Path, frames: npt.NDArray[np.uint8]
+) -> None:
+    file = model.classify(video, start=0.2)
+    for given in (frames, torch.from_numpy(frames), torch.from_numpy(frames).permute(0, 3, 1, 2)):
+        result = model.classify(given, start="0:00.2", frame_rate=25)
+        assert (result.frames, result.predictions) == (file.frames, file.predictions)
+        assert np.allclose(result.timestamps, file.timestamps)
+        assert result.path == "<frames>"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [np.zeros((16, 8, 8, 3), np.float32), np.zeros((8, 8, 3), np.uint8), np.zeros((0, 8, 8, 3), np.uint8), None, 7],
+    ids=["float", "a picture", "none", "None", "number"],
+)
+def test_other_things_are_refused_alone_and_cost_nothing_else_in_a_list(
+    model: videomae.VideoClassifier, video: Path, frames: npt.NDArray[np.uint8], given: Any
+) -> None:
+    with pytest.raises(ModelInputError, match="a video is a path or RGB frames"):
+        model.classify(given)
+    results = list(model.classify_all(iter([given, frames, video])))
+    assert [result.error.kind if result.error else None for result in results] == ["model_input", None, None]
+    assert [result.path for result in results] == ["<frames 0>", "<frames 1>", str(video)]
+    assert results[1].predictions == results[2].predictions
+
+
+def test_what_is_wrong_with_one_video_is_raised_as_what_it_is(
+    model: videomae.VideoClassifier, folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(VideoNotFoundError, match="no such file"):
+        model.classify(tmp_path / "missing.mp4")
+    with pytest.raises(VideoError, match="is a folder: give one video"):
+        model.classify(folder)
+
+
+def test_wrong_options_are_told_before_the_first_result(model: videomae.VideoClassifier, folder: Path) -> None:
+    with pytest.raises(OptionError, match="crops must be 1 or 3"):
+        model.classify_all(folder, crops=2)
+    with pytest.raises(TypeError, match="clip"):
+        model.classify_all(folder, clip=2)  # type: ignore[call-arg]
+    with pytest.raises(OptionError, match="frame_rate must be a positive number"):
+        model.classify(folder / "a.mp4", frame_rate=0)
+    with pytest.raises(OptionError, match="can't read the list"):
+        model.classify_all("@missing.txt")
+    with pytest.raises(OptionError, match="window"):
+        model.timeline_all(folder, window=0)
+
+
+def test_a_path_is_never_a_pattern_or_a_list(model: videomae.VideoClassifier, tmp_path: Path) -> None:
+    odd = write_video(tmp_path / "@clip[1].mp4")
+    write_video(tmp_path / "@clip1.mp4")
+    assert model.classify(odd).path == str(odd)
+    assert [found.path for found in videomae.find_videos([odd, str(tmp_path), odd])] == [
+        str(odd),
+        str(tmp_path / "@clip1.mp4"),
+    ]
+
+
+def test_a_decoder_runs_only_from_the_first_file_to_the_end_of_the_block(
+    checkpoint: Path, video: Path, frames: npt.NDArray[np.uint8]
+) -> None:
+    with videomae.load_classifier(checkpoint, labels=["a", "b", "c", "d"]) as model:
+        assert model.classify(frames).label in model.labels == ("a", "b", "c", "d")
+        assert model._closing is None
+        model.classify(video)
+        processes = model._decoder().processes
+        assert len(processes) == 1
+        model.classify(video)
+        assert model._decoder().processes == processes
+        decoder = model._open
+    assert decoder.processes == []
+    assert model.classify(video).label in model.labels, "a closed model opens another"
+    model.close()
+
+
+def test_models_of_values_have_values_and_no_labels(tmp_path: Path, frames: npt.NDArray[np.uint8]) -> None:
+    folder = make_checkpoint(tmp_path / "m", id2label={0: "speed"}, problem_type="regression")
+    model = videomae.load_classifier(folder, device="cpu")
+    result = model.classify(frames)
+    assert model.is_regression
+    assert (result.label, result.score, result.predictions) == (None, None, ())
+    assert result.values == {"speed": result.value}
+    with pytest.raises(OptionError, match="regression"):
+        model.timeline("any.mp4")
+
+
+def test_loading_says_what_is_wrong() -> None:
+    with pytest.raises(CheckpointError, match="decoder"):
+        videomae.load_classifier("camera-motion-mae")
+    with pytest.raises(OptionError, match="unknown pool"):
+        videomae.load_embedder("camera-motion", pool="max")
+    with pytest.raises(OptionError, match="unknown engine"):
+        videomae.load_classifier("camera-motion", engine="tensorflow")
+    with pytest.raises(TypeError, match="devise"):
+        videomae.load_classifier("camera-motion", devise="cpu")  # type: ignore[call-arg]

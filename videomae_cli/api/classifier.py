@@ -1,0 +1,187 @@
+"""A model with labels, or one that gives values: what a video shows, and what happens when in a long one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video, find_videos, one_video, sampling_spec, seconds
+from videomae_cli.api.loaded import LoadedModel, LoadOptions, LoadTerms
+from videomae_cli.assembly import ClassifierRequest, make_classifier
+from videomae_cli.labels import read_labels
+from videomae_cli.results import Classification, Timeline
+from videomae_cli.segments import SegmentRules
+from videomae_cli.video import FoundVideo, SamplingSpec, WindowSpec, parse_length
+
+if TYPE_CHECKING:
+    from videomae_cli.model import VideoMAEForVideoClassification
+    from videomae_cli.pipeline import Classifier, TimelineMaker
+
+
+class TimelineOptions(TypedDict, total=False):
+    """How a long video is gone through. All are optional, and mean what the options of `videomae timeline` mean.
+
+    window: how long the model looks at once, in seconds or as "2s" (as long as a clip); hop: from one window to the next (half
+    a window); start, end: the part of the video, in seconds or as "1:30"; smooth: scores are averaged over so long (0);
+    min_duration: no segment is shorter (a window); threshold: no label where none scores this (0; 0.5 where labels are
+    independent); windows: also keep all windows in the result, each with its `top_k` (5) best labels; pixels: "display" or
+    "stored".
+    """
+
+    window: float | str | None
+    hop: float | str | None
+    start: float | str | None
+    end: float | str | None
+    smooth: float | str
+    min_duration: float | str | None
+    threshold: float | None
+    windows: bool
+    top_k: int
+    pixels: str | None
+
+
+class VideoClassifier(LoadedModel[Classification]):
+    """A model with labels, or of values, ready for videos: what `load_classifier` returns.
+
+    Files are decoded in a process of their own, which starts with the first one; `close`, or the end of a `with` block, ends it.
+    """
+
+    _pipeline: Classifier
+
+    @property
+    def model(self) -> VideoMAEForVideoClassification:
+        """The PyTorch model: (B, T, C, H, W) float32 -> logits (B, labels)."""
+        return self._pipeline.model
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the outputs are called, in the order of their numbers."""
+        return self._pipeline.output_names
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the outputs are values instead of scores of labels."""
+        return self._pipeline.regression
+
+    def classify(self, video: Video, *, top_k: int = 5, **options: Unpack[SamplingOptions]) -> Classification:
+        """Say what one video shows: a file, an address in object storage, or RGB frames (T, H, W, 3) uint8.
+
+        The result has `label` and `score`, `predictions` (the `top_k` best labels), or `value` and `values` of a regression model;
+        `frames` and `timestamps` (seconds) that the model saw. options: `SamplingOptions`, such as clips=5, start="1:30".
+        Raises the VideoError, ModelOutputError or ModelMemoryError that is the reason why there is no result; OptionError;
+        ModelInputError for frames of another kind.
+        """
+        spec, rate = self._sampling(options)
+        return self._one(self._with(top_k), video, spec, rate)
+
+    def classify_all(
+        self,
+        videos: Video | Iterable[Video | FoundVideo],
+        *,
+        top_k: int = 5,
+        **options: Unpack[SamplingOptions],
+    ) -> Iterator[Classification]:
+        """Say what many videos show, one result a video, in order, while the next are decoded.
+
+        videos: a folder, a pattern, @LIST, a list of names or frames, or what `find_videos` lists. What is wrong with a video is
+        its result's `error` (`kind`, `message`), never an exception; `raise_for_error` makes it one. Raises OptionError at
+        once, and MachineError or DependencyError where this machine can't decode at all.
+        """
+        spec, rate = self._sampling(options)
+        return self._each(self._with(top_k), videos, spec, rate)
+
+    def timeline(self, video: str | os.PathLike[str], **options: Unpack[TimelineOptions]) -> Timeline:
+        """Say what happens when in a file of any length: `segments`, each with `start`, `end` (seconds), `label` and `score`.
+
+        The file is decoded once, with memory that does not grow with its length. options: `TimelineOptions`. Raises the VideoError
+        that is the reason why there is no result, or that broke it off half way (`timeline_all` gives what came before);
+        OptionError, also of a regression model, which has no labels.
+        """
+        maker = self._timeline_maker(**options)
+        (result,) = maker([FoundVideo(one_video(video))], decoder=self._decoder())
+        result.raise_for_error()
+        return result
+
+    def timeline_all(
+        self,
+        videos: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | FoundVideo],
+        **options: Unpack[TimelineOptions],
+    ) -> Iterator[Timeline]:
+        """Say what happens when in many files, one result a file, in order; see `classify_all` and `timeline`."""
+        maker = self._timeline_maker(**options)
+        found = find_videos(videos)
+
+        def results() -> Iterator[Timeline]:
+            with self._terms.decoder(1) as decoder:
+                yield from maker(found, decoder=decoder)
+
+        return results()
+
+    def _with(self, top_k: int) -> Classifier:
+        return replace(self._pipeline, top_k=top_k)
+
+    def _sampling(self, options: SamplingOptions) -> tuple[SamplingSpec, float]:
+        return self._pipeline.fit(sampling_spec(**options)), options.get("frame_rate", FRAME_RATE)
+
+    def _timeline_maker(
+        self,
+        *,
+        window: float | str | None = None,
+        hop: float | str | None = None,
+        start: float | str | None = None,
+        end: float | str | None = None,
+        smooth: float | str = 0.0,
+        min_duration: float | str | None = None,
+        threshold: float | None = None,
+        windows: bool = False,
+        top_k: int = 5,
+        pixels: str | None = None,
+    ) -> TimelineMaker:
+        """Check the options of a timeline. Raises OptionError."""
+        from videomae_cli.pipeline import TimelineMaker
+
+        self._pipeline.check_labels("timeline")
+        asked = WindowSpec(
+            window=_length(window, "window"), hop=_length(hop, "hop"), start=seconds(start), end=seconds(end)
+        )
+        rules = SegmentRules(
+            smooth=_length(smooth, "smooth") or 0.0,
+            min_duration=_length(min_duration, "min_duration"),
+            threshold=threshold,
+        )
+        return TimelineMaker(
+            self._with(top_k),
+            self._pipeline.fit_windows(asked),
+            rules,
+            keep_windows=windows,
+            pixels=SamplingSpec(pixels=pixels).resolved_pixels,
+        )
+
+
+def load_classifier(
+    model: str | os.PathLike[str],
+    *,
+    labels: Sequence[str] | os.PathLike[str] | None = None,
+    **options: Unpack[LoadOptions],
+) -> VideoClassifier:
+    """Load a model with labels, downloading it where it is not on this disk.
+
+    model: a bundled name ("camera-motion"), a known name ("base-kinetics"), a hub id or a path; labels: names for those that the
+    checkpoint lacks, or a file of them; options: `LoadOptions`, such as device="cuda". Raises ModelNotFoundError, DownloadError,
+    CheckpointError (also for one that has no labels), ConfigError, DependencyError or OptionError.
+    """
+    terms = LoadTerms(**options)
+    names = labels if labels is None or not isinstance(labels, str | os.PathLike) else read_labels(Path(labels))
+    request = ClassifierRequest(labels=None if names is None else tuple(names), **terms.request(model))
+    source, engine = terms.find(request)
+    with ExitStack() as stack:
+        return VideoClassifier(make_classifier(source, request, engine, terms.calibrate(stack)), terms)
+
+
+def _length(given: float | str | None, name: str) -> float | None:
+    """Read a length of time given in seconds or as text, such as "500ms". Raises OptionError."""
+    return parse_length(given, name) if isinstance(given, str) else given

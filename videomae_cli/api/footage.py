@@ -1,0 +1,193 @@
+"""What callers give for videos (names, folders, patterns, arrays, tensors), and which of their frames they want."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+
+from videomae_cli import filesystem
+from videomae_cli.errors import ModelInputError, OptionError, VideoError, VideoMAEError
+from videomae_cli.video import (
+    ClipRequest,
+    DecodedVideo,
+    Decoder,
+    Filter,
+    FoundVideo,
+    SamplingSpec,
+    discover,
+    parse_time,
+)
+from videomae_cli.video import find_videos as find_named
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+# One video: a path, an address in object storage, or frames that are decoded already.
+Video: TypeAlias = "str | os.PathLike[str] | npt.NDArray[np.uint8] | torch.Tensor"
+FRAMES = "<frames>"
+FRAME_RATE = 25.0
+# More files than there will ever be cores: as many are decoded at once as the machine can.
+MANY = 1 << 20
+
+
+class SamplingOptions(TypedDict, total=False):
+    """Which frames of a video the model sees. All are optional, and mean what the options of the commands mean.
+
+    clips: how many clips of a video, whose scores are averaged; crops: 1 or 3 of each clip; sampling: "auto" (as the model
+    was trained), "dense", "segments" or "uniform"; stride: from one frame of a dense clip to the next; protocol: "auto" or
+    "paper", the published test; fps: sample so many frames a second instead of counting the file's own; start, end: the part
+    of the video, in seconds or as "1:30"; pixels: "display" (square) or "stored"; frame_rate: of frames given as an array,
+    in frames a second (25).
+    """
+
+    clips: int | None
+    crops: int | None
+    sampling: str
+    stride: int | None
+    protocol: str
+    fps: float | None
+    start: float | str | None
+    end: float | str | None
+    pixels: str | None
+    frame_rate: float
+
+
+def sampling_spec(
+    *,
+    sampling: str = "auto",
+    stride: int | None = None,
+    clips: int | None = None,
+    crops: int | None = None,
+    protocol: str = "auto",
+    fps: float | None = None,
+    start: float | str | None = None,
+    end: float | str | None = None,
+    pixels: str | None = None,
+    frame_rate: float = FRAME_RATE,
+) -> SamplingSpec:
+    """Check options of sampling (`SamplingOptions`), for any model. Raises OptionError."""
+    if not 0 < frame_rate < float("inf"):
+        raise OptionError(f"frame_rate must be a positive number, not {frame_rate}")
+    return SamplingSpec(
+        family=sampling,
+        stride=stride,
+        clips=clips,
+        crops=crops,
+        protocol=protocol,
+        fps=fps,
+        start=seconds(start),
+        end=seconds(end),
+        pixels=pixels,
+    )
+
+
+def seconds(time: float | str | None) -> float | None:
+    """Read a time given in seconds or as text, such as "1:30". Raises OptionError."""
+    return parse_time(time) if isinstance(time, str) else time
+
+
+def find_videos(
+    videos: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | FoundVideo],
+    *,
+    recursive: bool = True,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> list[FoundVideo]:
+    """List the video files behind names, each once: `path`, and `error` where there is none.
+
+    A string is what a command takes: a file, a folder, a pattern, an address such as s3://bucket/clips/, or @LIST for the names in
+    a file. A `pathlib.Path` is a file or a folder, whatever characters are in it. include, exclude: shell patterns. Raises
+    OptionError where a list can't be read.
+    """
+    only = Filter(tuple(include), tuple(exclude))
+    found: dict[str, FoundVideo] = {}
+    items = [videos] if isinstance(videos, str | os.PathLike) else videos
+    for kind, group in groupby(items, key=lambda item: (isinstance(item, FoundVideo), isinstance(item, str))):
+        run: list[Any] = list(group)
+        if kind[1]:
+            run = find_named(run, recursive=recursive, only=only, addresses=True)
+        elif not kind[0]:
+            run = discover(run, recursive=recursive, only=only)
+        for video in run:
+            found.setdefault(video.path, video)
+    return list(found.values())
+
+
+def one_video(path: str | os.PathLike[str]) -> str:
+    """Check that a name stands for one file, or one object in a storage, and return it. Raises VideoError."""
+    if filesystem.is_folder(path):
+        raise VideoError(f"{os.fspath(path)} is a folder: give one video")
+    (video,) = discover([os.fspath(path)], addresses=isinstance(path, str)) or [FoundVideo(os.fspath(path))]
+    if video.error is not None:
+        raise video.error
+    return video.path
+
+
+def many_videos(videos: Any) -> tuple[Iterable[Any], int]:
+    """List what stands for files, and count it; leave frames, and videos that come one by one, as they are.
+
+    Returns the videos, and how many files they may be, for deciding how many to decode at once.
+    """
+    if is_named(videos):
+        videos = [videos]
+    elif getattr(videos, "ndim", None) == 4:
+        return [videos], 1
+    if isinstance(videos, list | tuple) and all(map(is_named, videos)):
+        found = find_videos(videos)
+        return found, len(found)
+    return videos, MANY
+
+
+def is_named(video: object) -> bool:
+    """Tell a video with a name from frames that are decoded already."""
+    return isinstance(video, str | os.PathLike | FoundVideo)
+
+
+def as_frames(video: Any) -> npt.NDArray[np.uint8]:
+    """Read an array or a tensor of frames, RGB: (T, H, W, 3) or (T, 3, H, W) uint8 -> (T, H, W, 3). Raises ModelInputError."""
+    import numpy as np
+
+    frames = np.asarray(video.detach().cpu() if hasattr(video, "detach") else video)
+    if frames.ndim == 4 and frames.shape[-1] != 3 and frames.shape[1] == 3:
+        frames = frames.transpose(0, 2, 3, 1)
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
+        raise ModelInputError(
+            "a video is a path or RGB frames, (T, H, W, 3) or (T, 3, H, W) of type uint8, "
+            f"not {type(video).__name__} of shape {frames.shape} and type {frames.dtype}"
+        )
+    return frames
+
+
+def decode_frames(video: Any, request: ClipRequest, *, name: str, frame_rate: float) -> DecodedVideo:
+    """Take the clips that `request` asks for from an array or a tensor. Raises ModelInputError or VideoError."""
+    from videomae_cli.video.clips import clips_of_frames
+
+    return clips_of_frames(as_frames(video), replace(request, path=name), frame_rate=frame_rate)
+
+
+def decode_each(
+    videos: Iterable[Any], request: ClipRequest, decoder: Decoder, *, ahead: int, frame_rate: float
+) -> Iterator[tuple[str, DecodedVideo | VideoMAEError] | None]:
+    """Decode videos of all kinds in order, each with its clips or its error: `pipeline.batches.Outcomes`.
+
+    A run of names is listed first (`find_videos`) and decoded ahead; arrays are taken as they come.
+    """
+    from videomae_cli.pipeline.batches import decode_found
+
+    numbered = enumerate(videos)
+    for named, group in groupby(numbered, key=lambda item: is_named(item[1])):
+        if named:
+            found = find_videos([video for _, video in group])
+            yield from decode_found(found, request, decoder, ahead=ahead)
+            continue
+        for number, video in group:
+            name = f"{FRAMES[:-1]} {number}>"
+            try:
+                yield name, decode_frames(video, request, name=name, frame_rate=frame_rate)
+            except VideoMAEError as error:
+                yield name, error

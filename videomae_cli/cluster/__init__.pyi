@@ -1,0 +1,17 @@
+from .models import Description as Description
+from .models import ModelSpec as ModelSpec
+from .output import Form as Form
+from .output import Output as Output
+from .output import open_output as open_output
+from .plan import Plan as Plan
+from .plan import make_plan as make_plan
+from .run import ClusterJob as ClusterJob
+from .run import Listener as Listener
+from .session import Cluster as Cluster
+from .session import Workers as Workers
+from .session import connect as connect
+from .survey import Estimate as Estimate
+from .survey import Trial as Trial
+from .survey import look_at_model as look_at_model
+from .survey import visit_nodes as visit_nodes
+from .weights import pack as pack

@@ -1,0 +1,34 @@
+"""Packages whose public names load on first use, so that importing the package imports nothing heavy."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+
+def attach_stub(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Make `__getattr__`, `__dir__` and `__all__` for a package from the stub beside its `__init__.py`.
+
+    The stub is what type checkers read: lines `from .module import Name as Name`, each name listed once. A name is imported
+    from its module when it is first asked for. (The contract of `lazy_loader.attach_stub`.)
+    """
+    stub = Path(file).with_suffix(".pyi")
+    homes = {
+        alias.name: f"{package}.{node.module}"
+        for node in ast.parse(stub.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+        for alias in node.names
+    }
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(homes[name]), name)
+        setattr(sys.modules[package], name, value)  # from now on it is found without this function
+        return value
+
+    return get, lambda: sorted(homes), sorted(homes)
