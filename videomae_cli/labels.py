@@ -1,13 +1,22 @@
-"""Label names from a file, for checkpoints that know only LABEL_0, LABEL_1, ..."""
+"""Names of labels: from a file, for checkpoints that know only LABEL_0, LABEL_1, ...; and the ones people and their data write
+(by name, loosely written ones too, or by number) among those of a checkpoint."""
 
 from __future__ import annotations
 
 import csv
+import difflib
 import json
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from videomae_cli.errors import ConfigError
+from videomae_cli.errors import ConfigError, DatasetError, OptionError
+
+_DIGITS = 9  # of a label that is a number: Python refuses to read thousands of them
+_SHOWN = 8  # names of a model none of which is like the one wanted
 
 
 def read_labels(path: Path, *, expected: int | None = None) -> tuple[str, ...]:
@@ -64,3 +73,72 @@ def _in_order(names: dict[int, str], path: Path) -> list[str]:
     if missing is not None:
         raise ConfigError(f"{path} must number its labels 0 to {len(names) - 1}: {missing} is missing")
     return [names[number] for number in range(len(names))]
+
+
+def match_labels(wanted: Iterable[str], labels: Sequence[str], *, ignore_unknown: bool = False) -> Mapping[str, int]:
+    """The id of every wanted label. A label is found by its name, else by its name without case, spaces and signs, else, where
+    every wanted label is a number, as an id. Raises DatasetError for one that is not there, naming what comes close, and,
+    ignore_unknown or not, for one that could be several."""
+    wanted = list(dict.fromkeys(wanted))
+    places = _places(wanted, labels)
+    for label, found in places.items():
+        if len(found) > 1:
+            raise DatasetError(_ambiguous(label, found, labels))
+        if not found and not ignore_unknown:
+            raise DatasetError(
+                f"{_unknown(label, labels, _are_ids(wanted, labels))}: --ignore-unknown leaves such clips out"
+            )
+    return {label: found[0] for label, found in places.items() if found}
+
+
+def match_label(wanted: str, labels: Sequence[str]) -> int:
+    """The id of one label that was typed, found as `match_labels` finds it. Raises OptionError."""
+    found = _places([wanted], labels)[wanted]
+    if len(found) > 1:
+        raise OptionError(f"{_ambiguous(wanted, found, labels)}: give its number")
+    if not found:
+        raise OptionError(f"{_unknown(wanted, labels, _are_ids([wanted], labels))}: `videomae models MODEL` lists them")
+    return found[0]
+
+
+def _places(wanted: Sequence[str], labels: Sequence[str]) -> dict[str, list[int]]:
+    """The ids that each wanted label may mean."""
+    exact: dict[str, list[int]] = defaultdict(list)
+    loose: dict[str, list[int]] = defaultdict(list)
+    for number, label in enumerate(labels):
+        exact[label].append(number)
+        loose[_loose(label)].append(number)
+    if _are_ids(wanted, labels):
+        return {label: [int(label)] if int(label) < len(labels) else [] for label in wanted}
+    return {label: exact.get(label) or (loose.get(_loose(label), []) if _loose(label) else []) for label in wanted}
+
+
+def _are_ids(wanted: Sequence[str], labels: Sequence[str]) -> bool:
+    return all(_is_number(label) for label in wanted) and not set(wanted) & set(labels)
+
+
+def _loose(label: str) -> str:
+    """Without case, spaces and signs; letters with accents as one, whichever way a file system writes them."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", label)).casefold()
+
+
+def _is_number(label: str) -> bool:
+    return label.isascii() and label.isdigit() and len(label) <= _DIGITS
+
+
+def _ambiguous(label: str, places: Sequence[int], labels: Sequence[str]) -> str:
+    several = ", ".join(f"{number} {labels[number]!r}" for number in places)
+    return f"the label {label!r} could be several of the model's: {several}"
+
+
+def _unknown(label: str, labels: Sequence[str], number: bool) -> str:
+    """That there is no such label, with what comes close to it, or else some of those that there are."""
+    said = f"the model has no label {label!r}"
+    if number:
+        return f"{said} (it has 0 to {len(labels) - 1})"
+    names = {name.casefold(): name for name in labels}
+    close = difflib.get_close_matches(label.casefold(), names, n=3, cutoff=0.6)
+    close += [name for name in names if label.strip() and label.strip().casefold() in name and name not in close]
+    if close:
+        return f"{said} (close: {', '.join(names[name] for name in close[:3])})"
+    return f"{said} (it has {', '.join(labels[:_SHOWN])}{f', ... {len(labels)} in all' * (len(labels) > _SHOWN)})"

@@ -119,8 +119,8 @@ def test_a_pre_training_checkpoint_has_attention_but_no_labels(
         (["-o", "a.mp4", "--method", "grad", "--per-head"], 2, "--layers and --per-head go with --method last"),
         (["-o", "a.mp4", "--per-head", "--layers", "2"], 2, "leave out --layers"),
         (["-o", "a.mp4", "--layers", "3"], 2, "layers must be 1 to 2 with this model, not 3"),
-        (["-o", "a.mp4", "--label", "walkng"], 2, "the checkpoint has no label 'walkng'; did you mean 'walking'?"),
-        (["-o", "a.mp4", "--label", "7"], 2, "the checkpoint has no label '7'"),
+        (["-o", "a.mp4", "--label", "walkng"], 2, "the model has no label 'walkng' (close: walking)"),
+        (["-o", "a.mp4", "--label", "7"], 2, "the model has no label '7' (it has 0 to 3)"),
     ],
 )
 def test_wrong_options_are_one_line(

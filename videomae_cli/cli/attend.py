@@ -13,13 +13,13 @@ from videomae_cli.assembly import preprocessor_for
 from videomae_cli.cli import console, options, streams, viewing
 from videomae_cli.cli.inputs import pick_resize
 from videomae_cli.errors import CheckpointError, OptionError
+from videomae_cli.labels import match_label
 from videomae_cli.video import Decoder
 
 if TYPE_CHECKING:
     from videomae_cli.attention import AttentionMaps
     from videomae_cli.cli.picturing import Scene
     from videomae_cli.cli.viewing import Sampled
-    from videomae_cli.model.config import VideoMAEConfig
     from videomae_cli.pictures.heat import Scale
 
 METHODS = ("last", "rollout", "grad")
@@ -93,7 +93,7 @@ def attend(
         from videomae_cli.pictures.panels import comfortable_scale
 
         spec = viewing.fit_spec(spec, net.config, source.name)
-        chosen = _label_id(net.config, wanted.label)
+        chosen = match_label(wanted.label, net.config.label_names) if wanted.label is not None else None
         sampled = viewing.sample(
             video, spec, preprocessor, decoder, scale=scale or comfortable_scale(*net.config.image_hw)
         )
@@ -139,24 +139,6 @@ def _load(name: str, revision: str | None, device: str, resize: str, heads: int 
         kind = VideoMAEForPreTraining if checkpoint.kind == "pretraining" else VideoMAEForVideoClassification
         net = kind.from_checkpoint(checkpoint, device=where)
     return net, preprocessor, source
-
-
-def _label_id(config: VideoMAEConfig, label: str | None) -> int | None:
-    """The number of a label given by name (however it is spelled in capitals) or number. Raises OptionError."""
-    if label is None:
-        return None
-    if label in config.label2id:
-        return config.label2id[label]
-    same = [number for number, name in config.id2label.items() if name.casefold() == label.casefold()]
-    if same:
-        return same[0]
-    if label.isdecimal() and int(label) in config.id2label:
-        return int(label)
-    import difflib
-
-    near = difflib.get_close_matches(label, list(config.id2label.values()), n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(repr(name) for name in near)}?" if near else "`videomae models MODEL` lists them"
-    raise OptionError(f"the checkpoint has no label {label!r}; {hint}")
 
 
 def _look(model: Any, sampled: Sampled, clip: int, wanted: Wanted, label_id: int | None) -> AttentionMaps:

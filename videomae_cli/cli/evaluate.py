@@ -179,12 +179,12 @@ class _Job:
         """Raises DatasetError where labels don't fit, VideoMAEError where not one clip can be scored."""
         from videomae_cli.cli.display import consoles
         from videomae_cli.cli.progress import BatchProgress
-        from videomae_cli.evaluation import match_labels
+        from videomae_cli.labels import match_labels
         from videomae_cli.training import View
         from videomae_cli.training.scoring import score
 
         config = self.classifier.model.config
-        names = tuple(config.id2label[number] for number in range(config.num_labels))
+        names = config.label_names
         if self.classifier.regression:
             names = self.classifier.output_names
         # Of the clips that are asked for: another split may have classes of its own.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ from videomae_cli.cli.batch import Batch, Watch, named
 from videomae_cli.cli.targets import single_output
 from videomae_cli.errors import OptionError, OutputError, VideoMAEError
 from videomae_cli.jobs import Settings, Tally
+from videomae_cli.labels import match_label
 from videomae_cli.results import Record, as_utf8, path_fields, path_of
 from videomae_cli.video import Decoder, FoundVideo, PassRequest
 from videomae_cli.visible import FALLBACK, exact_json, visible
@@ -80,23 +80,6 @@ def check_search(
     return Search(label, top_k, cut, format, path, overwrite)
 
 
-def match_label(wanted: str, labels: Mapping[int, str]) -> int:
-    """The number of a label as people write it: exactly, else without regard to case. Raises OptionError, with what is
-    close."""
-    for fold in (str, str.casefold):
-        for label_id, label in labels.items():
-            if fold(label.strip()) == fold(wanted.strip()):
-                return label_id
-    names = list(dict.fromkeys(labels.values()))
-    folded = {name.casefold(): name for name in names}
-    close = [folded[name] for name in difflib.get_close_matches(wanted.casefold(), folded, n=5, cutoff=0.6)]
-    close += [name for name in names if wanted.casefold() in name.casefold() and name not in close]
-    if close:
-        raise OptionError(f"the model has no label {wanted!r}: is it {' or '.join(repr(name) for name in close[:5])}?")
-    some = ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
-    raise OptionError(f"the model has no label {wanted!r}, and none like it: it has {some}")
-
-
 def show_found(
     search: Search,
     maker: TimelineMaker,
@@ -108,7 +91,7 @@ def show_found(
     ok_on_errors: bool,
 ) -> None:
     """Go through the files and tell the places. Raises OptionError for a label that the model has not."""
-    label_id = match_label(search.label, maker.classifier.model.config.id2label)
+    label_id = match_label(search.label, maker.classifier.model.config.label_names)
     maker = replace(maker, classifier=watch.over(maker.classifier))
     with PlacesTarget(search, label_id, decoder, found) as target:
         batch = Batch(found, target, "gone through", None, progress, ok_on_errors, watch=watch)

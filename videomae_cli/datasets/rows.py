@@ -10,21 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from videomae_cli.column_names import find_columns
 from videomae_cli.video.discovery import VIDEO_SUFFIXES
 from videomae_cli.writers.cells import read_cell
 from videomae_cli.writers.parquet import load_pyarrow
 
 Row = Mapping[str, Any]
 TABLES = {".csv": ",", ".tsv": "\t", ".txt": " ", ".parquet": "", ".jsonl": "", ".ndjson": ""}
-_NAMES = {
-    "path": ("path", "video_path", "video", "file", "filename", "file_name", "file_path", "filepath"),
-    "path_bytes": ("path_bytes",),
-    "label": ("label", "labels", "class", "classes", "category", "target"),
-    "split": ("split", "subset", "partition"),
-    "group": ("group", "source", "source_id"),
-    "start": ("start", "start_time", "start_s"),
-    "end": ("end", "end_time", "end_s", "stop"),
-}
 # Under these names a row has its values, beside our names for the other columns.
 _TARGET = "target {}"
 _NUMBERED = re.compile(r"^(.*\S)[ \t,]+(\d+(?:[|;]\d+)*)$")
@@ -40,7 +32,7 @@ class Wanted:
     def columns(self, names: Iterable[str]) -> tuple[dict[str, str], str | None]:
         """Our name for each column that is one of ours, to theirs; and the first column that is missing."""
         names = list(names)
-        columns = _columns(names)
+        columns = find_columns(names)
         missing = [name for name in ("path", "label")[: 1 + self.label] if name not in columns]
         for number, target in enumerate(self.targets):
             alike = [name for name in names if str(name).strip().lower() == target.strip().lower()]
@@ -70,7 +62,7 @@ def column_names(file: Path) -> tuple[str, ...]:
                 names = _header(stream.readline(), TABLES[file.suffix.lower()])[1]
     except (OSError, ValueError, RecursionError, TypeError, csv.Error):
         return ()
-    return tuple(dict.fromkeys([*_columns(names), *(str(name) for name in names)]))
+    return tuple(dict.fromkeys([*find_columns(names), *(str(name) for name in names)]))
 
 
 def read_rows(file: Path, wanted: Wanted) -> Iterator[tuple[str, Row]]:
@@ -87,16 +79,6 @@ def read_rows(file: Path, wanted: Wanted) -> Iterator[tuple[str, Row]]:
     else:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             yield from _text(stream, TABLES[kind], wanted)
-
-
-def _columns(names: Iterable[str]) -> dict[str, str]:
-    """Our name for each column that is one of ours, to theirs."""
-    lower = {str(name).strip().lower(): name for name in names}
-    return {
-        ours: lower[found]
-        for ours, known in _NAMES.items()
-        if (found := next((name for name in known if name in lower), None)) is not None
-    }
 
 
 def _needed(names: Iterable[str], wanted: Wanted) -> dict[str, str]:
@@ -142,7 +124,7 @@ def _header(first: str, separator: str) -> tuple[str, list[str]]:
     # Spreadsheets write semicolons where a comma is for decimals, and tabs whatever the suffix.
     for mark in dict.fromkeys([separator.strip(" ") or ",", ",", "\t", ";"]):
         header = next(csv.reader([first], delimiter=mark), [])
-        if "path" in _columns(header):
+        if "path" in find_columns(header):
             return mark, header
     return "", []
 

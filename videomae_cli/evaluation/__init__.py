@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from videomae_cli.evaluation.matching import match_labels
 from videomae_cli.evaluation.metrics import (
     Calibration,
     ClassFigures,
@@ -24,7 +23,6 @@ __all__ = [
     "confused_pairs",
     "headline",
     "markdown",
-    "match_labels",
     "measure",
     "measure_labels",
     "measure_outputs",

@@ -197,6 +197,11 @@ class VideoMAEConfig:
         return len(self.id2label)
 
     @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels in the order of their ids."""
+        return tuple(self.id2label[number] for number in range(self.num_labels))
+
+    @property
     def label2id(self) -> dict[str, int]:
         return {label: index for index, label in self.id2label.items()}
 

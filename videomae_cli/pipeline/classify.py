@@ -149,7 +149,7 @@ class Classifier:
             "resize": self.preprocessor.resize,
             "heads": self.model.config.num_attention_heads,
             **self._network.identity,
-            "labels": [self.model.config.id2label[i] for i in range(self.model.config.num_labels)],
+            "labels": list(self.model.config.label_names),
         }
 
     def logits(self, views: npt.NDArray[np.uint8]) -> torch.Tensor:
@@ -165,7 +165,7 @@ class Classifier:
     @property
     def output_names(self) -> tuple[str, ...]:
         """What the values are called; outputs that share a name get their number too."""
-        names = [self.model.config.id2label[number] for number in range(self.model.config.num_labels)]
+        names = self.model.config.label_names
         often = Counter(names)
         return tuple(name if often[name] == 1 else f"{name} {number}" for number, name in enumerate(names))
 

@@ -7,19 +7,18 @@ import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from videomae_cli.column_names import find_columns
 from videomae_cli.errors import DependencyError, OptionError
 
 # The first bytes of any such file.
 PARQUET_MAGIC = b"PAR1"
-_COLUMNS = ("path", "uri", "url", "file", "filename", "video", "video_path")
 _ROWS = 65536
 
 
 def manifest_names(source: BinaryIO) -> list[str]:
     """The names in a table (a seekable stream), each once, in its order; a row without a name is passed over, as an empty line in a list is.
 
-    The column is `path`, else the first there is of `uri`, `url`, `file`, `filename`, `video`, `video_path`, else the only one
-    with text. `path_bytes` (base64) counts instead of it where it has something: `results.path_fields`. Raises OptionError.
+    The column is the first there is of `column_names.COLUMN_NAMES["path"]`, else the only one with text. `path_bytes` (base64) counts instead of it where it has something: `results.path_fields`. Raises OptionError.
     """
     try:
         import pyarrow as pa
@@ -49,9 +48,8 @@ def _names(pa: Any, table: Any) -> Iterator[str]:
 def _column(pa: Any, schema: Any) -> str:
     """Which column has the names. Raises OptionError."""
     texts = [field.name for field in schema if _is_text(pa, field.type)]
-    for name in _COLUMNS:
-        if name in texts:
-            return name
+    if (named := find_columns(texts).get("path")) is not None:
+        return named
     if len(texts) == 1:
         return str(texts[0])
     raise OptionError(f"it has no column path (its columns: {', '.join(schema.names)}): name the one with the paths so")

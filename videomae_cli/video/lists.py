@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
 from videomae_cli import filesystem
+from videomae_cli.column_names import COLUMN_NAMES
 from videomae_cli.errors import OptionError
 from videomae_cli.storage import is_address
 from videomae_cli.video.content import HEAD_BYTES, content_of
@@ -32,10 +33,7 @@ _MARKS = (
 )
 _UNMARKED = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-_COLUMNS = frozenset(
-    {"path", "paths", "file", "files", "filename", "file_name", "filepath", "video", "videos", "video_path", "name"}
-    | {"label", "labels", "class", "category", "url", "uri", "split", "start", "end"}
-)
+_COLUMNS = frozenset({"paths", "files", "videos", "name"}.union(*COLUMN_NAMES.values()))
 # How a page or a program begins; a name of a file may begin with < as well, so more is looked at.
 _MARKUP = re.compile(r"\s*<(\?xml|!doctype|html|head|body|svg)\b", re.IGNORECASE)
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»"}

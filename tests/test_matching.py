@@ -6,8 +6,8 @@ import unicodedata
 
 import pytest
 
-from videomae_cli.errors import DatasetError
-from videomae_cli.evaluation import match_labels
+from videomae_cli.errors import DatasetError, OptionError
+from videomae_cli.labels import match_label, match_labels
 
 LABELS = ("pan left", "pan right", "Roll counter-clockwise", "Straße überqueren", "滑雪")
 
@@ -85,7 +85,7 @@ def test_an_unknown_name_is_told_with_what_comes_close() -> None:
     text = str(caught.value)
     assert text.startswith("the model has no label 'pan rigth' (close: pan right")
     assert "--ignore-unknown" in text
-    with pytest.raises(DatasetError, match="no label 'xylophone': --ignore-unknown"):
+    with pytest.raises(DatasetError, match=r"no label 'xylophone' \(it has pan left, .*滑雪\): --ignore-unknown"):
         match_labels(["xylophone"], LABELS)
 
 
@@ -93,3 +93,27 @@ def test_unknown_names_can_be_left_out() -> None:
     assert match_labels(["xylophone", "pan left"], LABELS, ignore_unknown=True) == {"pan left": 0}
     assert match_labels(["xylophone"], LABELS, ignore_unknown=True) == {}
     assert match_labels([], LABELS) == {}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "place"), [("pan_left", 0), ("PAN RIGHT", 1), ("2", 2), ("滑雪", 4), ("strasse überqueren", 3)]
+)
+def test_a_label_that_is_typed_is_found_in_the_same_way(wanted: str, place: int) -> None:
+    assert match_label(wanted, LABELS) == place
+
+
+@pytest.mark.parametrize(
+    ("wanted", "labels", "said"),
+    [
+        ("pan lft", LABELS, "no label 'pan lft' (close: pan left, pan right): `videomae models MODEL` lists them"),
+        ("clock", LABELS, "(close: Roll counter-clockwise)"),
+        ("7", LABELS, "(it has 0 to 4)"),
+        (" RUNNING", ("running", "Running"), "several of the model's: 0 'running', 1 'Running': give its number"),
+        ("x", tuple("abcdefghij"), "(it has a, b, c, d, e, f, g, h, ... 10 in all)"),
+        ("", LABELS, "no label '' (it has pan left,"),
+    ],
+)
+def test_a_typed_label_that_is_not_there_is_a_line(wanted: str, labels: tuple[str, ...], said: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        match_label(wanted, labels)
+    assert said in str(caught.value)
