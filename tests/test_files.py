@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,7 +97,12 @@ def test_a_file_that_is_open_elsewhere_gets_a_moment(
 
 
 @pytest.mark.parametrize("links", ["there", "missing", "refused"])
-def test_a_new_file_takes_the_first_free_name(links: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_new_file_takes_the_first_free_name(
+    links: str, alone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not alone:
+        monkeypatch.setattr(files, "_renamed_alone", lambda temporary, name: False)
     if links == "missing":
         monkeypatch.delattr(os, "link")
     elif links == "refused":
@@ -111,13 +118,108 @@ def test_a_new_file_takes_the_first_free_name(links: str, tmp_path: Path, monkey
     }
 
 
-def test_a_name_that_was_claimed_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_name_never_has_an_empty_file(alone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a disk without links, at the moment when the rename is made and fails."""
+    there: list[list[str]] = []
+
+    def rename(*arguments: Any) -> None:
+        there.append([path.name for path in tmp_path.iterdir() if not path.name.startswith(".")])
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
     monkeypatch.delattr(os, "link")
-    monkeypatch.setattr(Path, "replace", _fails(errno.EIO))
+    if alone:
+        monkeypatch.setattr(files, "_renamed_alone", rename)
+    else:
+        monkeypatch.setattr(files, "_renamed_alone", lambda temporary, name: False)
+        monkeypatch.setattr(Path, "replace", rename)
     (tmp_path / ".part").write_bytes(b"new")
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         files.publish_new(tmp_path / ".part", tmp_path / "a.mp4")
+    assert there == [[]]
     assert [path.name for path in tmp_path.iterdir()] == [".part"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="renameat2 is Linux's")
+def test_a_rename_that_replaces_nothing_is_one_step(tmp_path: Path) -> None:
+    (tmp_path / "new").write_bytes(b"new")
+    (tmp_path / "there").write_bytes(b"mine")
+    with pytest.raises(FileExistsError):
+        files._renamed_alone(tmp_path / "new", tmp_path / "there")
+    with pytest.raises(FileNotFoundError):
+        files._renamed_alone(tmp_path / "nothing", tmp_path / "free")
+    if files._renamed_alone(tmp_path / "new", tmp_path / "free"):  # else the disk has no such thing
+        assert [(path.name, path.read_bytes()) for path in sorted(tmp_path.iterdir())] == [
+            ("free", b"new"),
+            ("there", b"mine"),
+        ]
+
+
+def _writing(output: Path) -> subprocess.Popen[bytes]:
+    """A process that has begun to write a file, and ends it when its standard input ends."""
+    script = (
+        "import sys; from pathlib import Path; from videomae_cli import files\n"
+        f"with files.whole_file(Path({os.fspath(output)!r})) as sink:\n"
+        "    sink.write(b'late'); print(flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+@pytest.mark.skipif(not POSIX, reason="kills")
+def test_what_a_killed_process_left_goes_and_a_living_ones_stays(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    killed = _writing(out)
+    (left,) = tmp_path.iterdir()
+    killed.kill()
+    killed.communicate()
+    foreign = {
+        ".out.jsonl.0123abcd.part",
+        left.name.replace("jsonl", "csv"),
+        left.name + "x",
+        f"{left.name[:-13]}deadbeef.part",
+    }
+    for name in foreign:  # of another version, of another output, of nobody here, and a link
+        (tmp_path / name).write_bytes(b"mine") if "deadbeef" not in name else (tmp_path / name).symlink_to("mine")
+    running = _writing(out)
+    assert not left.exists()
+    files.write_file(out, b"whole")
+    assert out.read_bytes() == b"whole"
+    running.communicate()
+    assert (running.returncode, out.read_bytes()) == (0, b"late")
+    assert {path.name for path in tmp_path.iterdir()} == {*foreign, out.name}
+
+
+@pytest.mark.skipif(not POSIX, reason="locks of open files")
+def test_a_new_file_that_was_taken_for_a_leftover_gets_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process tidies up between the making of a file and its lock."""
+    holds, taken = files._holds, []
+
+    def late(stream: Any, place: Path) -> bool:
+        if not taken:
+            taken.append(place)
+            files.remove_leftovers(tmp_path, ".a.", files.PART)
+            assert not place.exists()
+        return holds(stream, place)
+
+    monkeypatch.setattr(files, "_holds", late)
+    files.write_file(tmp_path / "a", b"whole")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"whole")]
+
+
+@pytest.mark.skipif(not POSIX, reason="locks of open files")
+def test_where_there_are_no_locks_nothing_is_taken_for_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, place = files.new_file(tmp_path, ".a.", files.PART)
+    stream.close()
+    monkeypatch.setattr(files._fcntl, "flock", _fails(errno.ENOLCK))
+    files.write_file(tmp_path / "a", b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([place.name, "a"])
 
 
 @pytest.mark.parametrize("lacking", [(), ("symlink",), ("symlink", "link")])

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import logging
 import os
+import platform
+import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -23,6 +29,14 @@ from videomae_cli.errors import OutputError
 from videomae_cli.filenames import fitting, temporary_prefix
 
 log = logging.getLogger(__name__)
+
+# What the name of a file ends in while it is written.
+PART = ".part"
+# Windows lets nobody rename or remove a file that is open, and has no such locks.
+CLOSED_FIRST = os.name == "nt"
+_fcntl: Any = None if CLOSED_FIRST else import_module("fcntl")
+# From linux/fcntl.h and linux/fs.h: names are from the working folder on; a rename replaces nothing. From macOS's sys/stdio.h.
+_HERE, _NO_REPLACE, _EXCLUSIVE = -100, 1, 4
 
 # What a file system says that has no such function at all.
 _UNSUPPORTED = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
@@ -39,7 +53,6 @@ def whole_file(output: Path, *, scratch: Path | None = None, through_link: bool 
     through_link: write the file that a link names; False puts a file in the link's place.
     Raises OutputError: a folder, no rights, a full disk.
     """
-    temporary: Path | None = None
     try:
         if filesystem.is_folder(output):
             raise OutputError(f"{output} is a folder: give a file name to write to")
@@ -47,21 +60,32 @@ def whole_file(output: Path, *, scratch: Path | None = None, through_link: bool 
             with output.open("wb") as device:  # a rename would replace it by a file
                 yield device
             return
-        target = linked(output) if through_link else output
-        sink, temporary = new_file(_scratch(scratch, target.parent), temporary_prefix(target.name), ".part")
-        with sink:
+        with replacing(linked(output) if through_link else output, scratch=scratch) as sink:
             yield sink
-            sync(sink)
-        replace(temporary, target)
-        temporary = None
-        sync_folder(target.parent)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise OutputError(f"can't write {output}: {error.strerror or error}") from None
+
+
+@contextmanager
+def replacing(target: Path, *, scratch: Path | None = None) -> Iterator[BinaryIO]:
+    """The file of `whole_file`, where a caller has its own words for what goes wrong. Raises OSError."""
+    folder = _scratch(scratch, target.parent)
+    if folder != scratch:  # what is there is another's to tidy up
+        remove_leftovers(folder, temporary_prefix(target.name), PART)
+    sink, temporary = new_file(folder, temporary_prefix(target.name), PART)
+    try:
+        with sink:
+            yield sink
+            sync(sink)
+            if not CLOSED_FIRST:  # as long as it is open, nobody takes it for a leftover
+                replace(temporary, target)
+        if CLOSED_FIRST:
+            replace(temporary, target)
+        sync_folder(target.parent)
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_file(output: Path, data: bytes, *, through_link: bool = True) -> None:
@@ -88,12 +112,57 @@ def linked(output: Path) -> Path:
 def new_file(folder: Path, prefix: str, suffix: str) -> tuple[BinaryIO, Path]:
     """An empty file of a name that was free, open for writing, as readable as the system makes any new file.
 
-    `tempfile` makes files for their owner alone, and to widen that one would have to change the mask of all threads.
+    As long as it is open, `remove_leftovers` lets it be. `tempfile` makes files for their owner alone, and to widen that one
+    would have to change the mask of all threads.
     """
     while True:
-        place = folder / f"{prefix}{secrets.token_hex(4)}{suffix}"
+        place = folder / f"{prefix}{_machine()}{secrets.token_hex(4)}{suffix}"
         with contextlib.suppress(FileExistsError):
-            return place.open("xb"), place
+            stream = place.open("xb")
+            if _holds(stream, place):
+                return stream, place
+            stream.close()
+
+
+def remove_leftovers(folder: Path, prefix: str, suffix: str) -> None:
+    """Remove files that `new_file` made with these words on this machine and that no process has open any more.
+
+    Those of other machines stay, since not every disk tells one machine what another has locked; so do all where there are no
+    locks.
+    """
+    pattern = re.compile(re.escape(prefix) + _machine() + "[0-9a-f]{8}" + re.escape(suffix), re.DOTALL)
+    for name in filter(pattern.fullmatch, filesystem.names_in(folder)):
+        place = folder / name
+        with contextlib.suppress(OSError):
+            if _fcntl is None:
+                place.unlink()  # Windows refuses that while somebody has it open
+            elif stat.S_ISREG(place.lstat().st_mode):
+                with place.open("r+b") as stream:
+                    _fcntl.flock(stream, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+                    if os.path.samestat(os.fstat(stream.fileno()), place.lstat()):
+                        place.unlink()
+
+
+def _holds(stream: BinaryIO, place: Path) -> bool:
+    """Lock a new file. False where another process took it for a leftover in the moment before."""
+    if _fcntl is None:
+        return True
+    try:
+        _fcntl.flock(stream, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a disk without locks
+        return True
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), place.lstat())
+    except FileNotFoundError:
+        return False
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    """Four hexadecimal digits for this machine's name."""
+    return hashlib.sha256(platform.node().encode("utf-8", "surrogateescape")).hexdigest()[:4]
 
 
 def sync(stream: IO[Any]) -> None:
@@ -148,20 +217,50 @@ def publish_new(temporary: Path, wanted: Path) -> Path:
 
 
 def _rename_new(temporary: Path, name: Path) -> None:
-    """Raises FileExistsError where there is such a file, which a rename alone would replace."""
+    """Raises FileExistsError where there is such a file, which a rename alone would replace.
+
+    Never an empty or a partial file of that name. On a disk that has neither links nor such a rename, another program (no process
+    of ours) could take the name between the look and the rename.
+    """
     try:
         os.link(temporary, name)
     except FileExistsError:
         raise
     except (OSError, AttributeError, NotImplementedError):  # a disk or a system without links
-        name.open("xb").close()
-        try:
-            replace(temporary, name)
-        except BaseException:
-            name.unlink(missing_ok=True)
-            raise
+        if not _renamed_alone(temporary, name):
+            held = lock_removed(name.with_name(".videomae-names.lock"), wait=-1)
+            try:
+                if filesystem.is_named(name):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(name)) from None
+                replace(temporary, name)
+            finally:
+                held.release(remove=True)
     else:
         temporary.unlink()
+
+
+def _renamed_alone(temporary: Path, name: Path) -> bool:
+    """Rename in one step that fails where the name is taken: renameat2 of Linux, renamex_np of macOS, any rename of Windows.
+
+    False where the system or the disk has no such thing. Raises FileExistsError, OSError.
+    """
+    if CLOSED_FIRST:
+        temporary.rename(name)
+        return True
+    import ctypes
+
+    old, new = os.fsencode(temporary), os.fsencode(name)
+    library = ctypes.CDLL(None, use_errno=True)
+    if hasattr(library, "renameat2"):
+        failed = library.renameat2(_HERE, old, _HERE, new, _NO_REPLACE)
+    elif hasattr(library, "renamex_np"):
+        failed = library.renamex_np(old, new, _EXCLUSIVE)
+    else:
+        return False
+    number = ctypes.get_errno()
+    if failed and number not in _UNSUPPORTED | {errno.EINVAL, errno.EPERM}:
+        raise OSError(number, os.strerror(number), str(name))
+    return not failed
 
 
 def stand_in(file: Path, name: Path) -> None:
@@ -247,7 +346,7 @@ def lock(file: Path, *, wait: float = 0.0, mode: int = 0o644) -> Lock:
     return Lock(file, held)
 
 
-def lock_removed(file: Path) -> Lock:
+def lock_removed(file: Path, *, wait: float = 0.0) -> Lock:
     """Lock a file that whoever releases the lock removes (`release(remove=True)`), in a folder that may be removed with it.
 
     A lock on a file that is gone keeps nobody out: then another is made. Raises FileLockedError, and OSError as `lock` does.
@@ -257,7 +356,7 @@ def lock_removed(file: Path) -> Lock:
         with contextlib.suppress(FileNotFoundError):
             file.touch()
             before = file.stat()
-            held = lock(file)
+            held = lock(file, wait=wait)
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(before, file.stat()):
                     return held

@@ -188,6 +188,7 @@ class Output:
     def finish(self, form: Form, plan: Plan) -> None:
         """Remove what was only needed on the way; where one file was asked for, make it of the shards."""
         self.folder.remove_own(_PIECE, PARTIAL)
+        self.folder.remove_own(_OWN, whole=False)  # of workers that were killed
         if self._file is None:
             return
         rows = 0

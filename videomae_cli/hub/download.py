@@ -6,12 +6,12 @@ What is on this disk is used without asking the network anything.
 from __future__ import annotations
 
 import shutil
-import uuid
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from videomae_cli.errors import DownloadError, ModelNotFoundError, VideoMAEError
+from videomae_cli.files import replacing
 from videomae_cli.hub import layout
 from videomae_cli.hub.failures import explain, no_hub, no_space, not_here
 from videomae_cli.hub.records import FileFacts, Record, damage, read_record, write_record
@@ -126,9 +126,8 @@ def write_ref(hub_id: str, revision: str | None, commit: str) -> None:
         return
     path = layout.model_folder(hub_id) / "refs" / (revision or "main")
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
-    draft.write_text(commit, encoding="utf-8")
-    draft.replace(path)
+    with replacing(path) as sink:
+        sink.write(commit.encode())
 
 
 def _facts(sibling: Any) -> FileFacts:

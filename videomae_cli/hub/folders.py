@@ -6,10 +6,10 @@ import hashlib
 import os
 import re
 import shutil
-import uuid
 from pathlib import Path
 
 from videomae_cli.errors import CheckpointError, ModelNotFoundError, OptionError, OutputError
+from videomae_cli.files import replacing
 from videomae_cli.hub import layout
 from videomae_cli.hub.download import write_ref
 from videomae_cli.hub.failures import disk_failure
@@ -113,9 +113,5 @@ def _place(source: Path, model: Path, pointer: Path, facts: FileFacts) -> None:
 def _copy(source: Path, target: Path) -> None:
     """Whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.incomplete")
-    try:
-        shutil.copyfile(source, draft)
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
+    with source.open("rb") as content, replacing(target) as sink:
+        shutil.copyfileobj(content, sink, 1 << 20)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from videomae_cli.files import replacing
 
 PLAIN_RECORD = "videomae.json"
 _BLOCK = 8 * 1024 * 1024
@@ -46,9 +47,8 @@ class Record:
 def write_record(path: Path, record: Record) -> None:
     """Write it whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
-    draft.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
-    draft.replace(path)
+    with replacing(path) as sink:
+        sink.write((json.dumps(asdict(record), indent=2) + "\n").encode())
 
 
 def read_record(path: Path) -> Record | None:

@@ -15,6 +15,7 @@ from videomae_cli.pictures.encoding import CLOCK, FilmEncoder, open_film, pick_e
 from videomae_cli.video.native import load_av
 
 Image = npt.NDArray[np.uint8]
+_PREFIX = ".clip."
 
 
 def write_clip(wanted: Path, frames: Iterable[tuple[float, Image]], *, end: float, rate: float) -> Path | None:
@@ -27,10 +28,14 @@ def write_clip(wanted: Path, frames: Iterable[tuple[float, Image]], *, end: floa
     encoder = pick_encoder("mp4")
     temporary: Path | None = None
     try:
-        sink, temporary = files.new_file(wanted.parent, ".clip.", ".mp4")
-        sink.close()
-        if not _encode(temporary, frames, end, rate, encoder):
-            return None
+        files.remove_leftovers(wanted.parent, _PREFIX, files.PART)
+        sink, temporary = files.new_file(wanted.parent, _PREFIX, files.PART)
+        with sink:  # held open, so that nobody takes it for a leftover
+            if not _encode(temporary, frames, end, rate, encoder):
+                return None
+            files.sync(sink)
+            if not files.CLOSED_FIRST:
+                return files.publish_new(temporary, wanted)
         return files.publish_new(temporary, wanted)
     except (OSError, load_av().FFmpegError) as error:
         raise OutputError(f"can't write {wanted}: {error.strerror or error}") from None

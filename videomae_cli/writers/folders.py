@@ -112,12 +112,12 @@ class Folder:
             else:
                 self._file(name).unlink(missing_ok=True)
 
-    def remove_own(self, own: re.Pattern[str], subfolder: str = "") -> None:
+    def remove_own(self, own: re.Pattern[str], subfolder: str = "", *, whole: bool = True) -> None:
         """Remove the files whose names `own` matches, or that were to have such a name, and a subfolder that is empty then.
-        Everything else stays as it is."""
+        Everything else stays as it is. whole: False for those alone that were never finished."""
         for name in self._all_names(subfolder):
             unfinished = _UNFINISHED.fullmatch(name)
-            if own.fullmatch(unfinished[1] if unfinished else name):
+            if (unfinished or whole) and own.fullmatch(unfinished[1] if unfinished else name):
                 self.remove(f"{subfolder}/{name}" if subfolder else name)
         if not subfolder:
             return
