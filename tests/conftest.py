@@ -14,6 +14,8 @@ import pytest
 from forking import ForkServer
 from quick import asks_for_processes, forbid_processes, is_quick_module
 
+from videomae_cli.system import usable_cpus
+
 if TYPE_CHECKING:
     from objectstore import ObjectStore
 
@@ -34,6 +36,11 @@ _LONG = frozenset(
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--quick`: what `make check` runs."""
     parser.addoption("--quick", action="store_true", help="only tests that start no process and encode no film")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are CPUs: many tests wait for something that takes none."""
+    return usable_cpus() + 1
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
