@@ -74,7 +74,11 @@ class MadeFiles:
         """Write files, each whole or not at all, then remove what earlier runs made beside them. Raises OutputError."""
         for name, content in contents.items():
             write_file(self.folder / name, content)
-        for name in self.earlier() - contents.keys():
+        self.remove(self.earlier() - contents.keys())
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files of earlier runs, as `earlier` named them."""
+        for name in names:
             remove_inside(self.folder, name)
 
 

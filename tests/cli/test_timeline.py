@@ -346,6 +346,28 @@ def test_clips_overwrite_nothing(archive: Path, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([Path(first).name, Path(second).name])
 
 
+def test_clips_of_an_earlier_search_go_with_overwrite_and_nothing_else(archive: Path, tmp_path: Path) -> None:
+    clips, log = tmp_path / "clips", tmp_path / "places.jsonl"
+
+    def cut(label: str, *options: str) -> set[str]:
+        done = invoke("--find", label, archive / "b.mp4", "--cut", clips, "-o", log, "--overwrite", *options)
+        assert done.exit_code == 0, done.stderr
+        return {Path(json.loads(line)["clip"]).name for line in log.read_text().splitlines()}
+
+    other = cut("roll clockwise")
+    first = cut("zoom in", "--window", "1s", "--hop", "0.5s", "--min-duration", "0s")
+    assert {path.name for path in clips.iterdir()} == first | other
+    kept = min(first)
+    (clips / "notes.txt").write_text("mine")
+    (clips / "999_zoom-in_mine.mp4").write_bytes(b"mine")
+    (clips / f"link_{kept}").symlink_to(clips / kept)
+    second = cut("zoom in", "-k", "1")
+    assert len(second) == 1
+    assert "-2" not in min(second)
+    there = {path.name for path in clips.iterdir()}
+    assert there == second | other | {"notes.txt", "999_zoom-in_mine.mp4", f"link_{kept}"}
+
+
 def test_a_label_that_is_not_there_names_those_that_are_close(archive: Path) -> None:
     done = invoke("--find", "pan lft", archive)
     assert done.exit_code == 2

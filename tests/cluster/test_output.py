@@ -66,7 +66,7 @@ def test_values_are_kept_by_pieces_and_shards(suffix: str, values: Any, tmp_path
     def measured(place: int) -> dict[str, Any]:
         if place == 5:
             return record(place)
-        found = tuple((name, value * (place + 1)) for name, value in values)
+        found = {name: value * (place + 1) for name, value in values}
         return Classification(NAMES[place], "m", values=found).as_dict(Stamp(place, "f", "0"))
 
     folder, file = tmp_path / "out", tmp_path / f"values.{suffix}"
@@ -184,9 +184,8 @@ def test_what_is_there_and_isnt_the_jobs_is_never_touched(tmp_path: Path) -> Non
                 write_shard(
                     output.folder, LABELS, PLAN.shard_name(number), [piece(output.folder, files.start, files.stop)]
                 )
-            (tmp_path / "out/_partial/.0000000000-0000000001.parquet.0123abcd.part").write_bytes(
-                b"of one that was killed"
-            )
+            for name in ("_partial/.0000000000-0000000001.parquet", f".{PLAN.shard_name(1)}"):
+                (tmp_path / f"out/{name}.0123abcd.part").write_bytes(b"of one that was killed")
             output.finish(LABELS, PLAN)
 
     complete()

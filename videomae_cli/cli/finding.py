@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from videomae_cli.cli.targets import single_output
 from videomae_cli.errors import OptionError, OutputError, VideoMAEError
 from videomae_cli.jobs import Settings, Tally
 from videomae_cli.labels import match_label
+from videomae_cli.made import MadeFiles
 from videomae_cli.results import Record, as_utf8, path_fields, path_of
 from videomae_cli.video import Decoder, FoundVideo, PassRequest
 from videomae_cli.visible import FALLBACK, exact_json, visible
@@ -157,14 +159,32 @@ class PlacesTarget:
         best = sorted(self._places, key=lambda place: -place["score"])[: self.search.top_k]
         rows = [{"rank": rank, **place} for rank, place in enumerate(best, 1)]
         if self.search.cut is not None:
-            for row in rows:
-                row["clip"] = self._cut(self.search.cut, row)
+            self._cut_all(self.search.cut, rows)
         with single_output(
             self.search.format, self.search.output, overwrite=self.search.overwrite, source=Path()
         ) as sink:
             sink.write(_told(rows, self.search.format, sink))
         where = f"in {console.counted(len(self.found), 'file')}"
         console.note(f"{console.counted(len(self._places), 'place')} {where}: {search_words(self.search, len(rows))}")
+
+    def _cut_all(self, folder: Path, rows: Sequence[Record]) -> None:
+        """Cut places out and put the names of the clips in; with --overwrite in the place of those of an earlier search for the label."""
+        from videomae_cli.pictures.clip import is_clip
+
+        if not self.search.overwrite:
+            for row in rows:
+                row["clip"] = self._cut(folder, row)
+            return
+        with MadeFiles(folder, lambda file: is_clip(file, self._about), "", overwrite=True) as made:
+            earlier = made.earlier()
+            for row in rows:
+                row["clip"] = self._cut(folder, row)
+            made.remove(earlier - {Path(path_of({"path": row["clip"]})).name for row in rows if row["clip"]})
+
+    @property
+    def _about(self) -> str:
+        """What a clip's file says of itself."""
+        return f"videomae timeline --find {json.dumps(self.search.label.strip().casefold())}"
 
     def _cut(self, folder: Path, row: Record) -> str | None:
         """The name of the clip; None where it could not be cut."""
@@ -173,7 +193,14 @@ class PlacesTarget:
         path = path_of(row)
         try:
             frames = self._frames(path, row["start"], row["end"])
-            file = write_clip(folder / clip_name(row), frames, end=row["end"], rate=self._rates[path])
+            file = write_clip(
+                folder / clip_name(row),
+                frames,
+                end=row["end"],
+                rate=self._rates[path],
+                about=self._about,
+                replaces=self.search.overwrite,
+            )
         except OutputError:
             raise
         except VideoMAEError as error:

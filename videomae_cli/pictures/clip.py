@@ -16,12 +16,32 @@ from videomae_cli.video.native import load_av
 
 Image = npt.NDArray[np.uint8]
 _PREFIX = ".clip."
+# The index, with the comment, is at the beginning: some 20 bytes a frame.
+_HEAD_BYTES = 2 << 20
 
 
-def write_clip(wanted: Path, frames: Iterable[tuple[float, Image]], *, end: float, rate: float) -> Path | None:
+def is_clip(file: Path, about: str) -> bool:
+    """Whether a file is a clip that was written here, with these words about it."""
+    try:
+        with file.open("rb") as stream:
+            return about.encode() in stream.read(_HEAD_BYTES)
+    except OSError:
+        return False
+
+
+def write_clip(
+    wanted: Path,
+    frames: Iterable[tuple[float, Image]],
+    *,
+    end: float,
+    rate: float,
+    about: str = "",
+    replaces: bool = False,
+) -> Path | None:
     """Write frames (seconds, (H, W, 3) uint8 RGB), ascending, to `wanted`, or with -2, -3, ... where that name is taken.
 
-    end: seconds at which the last frame is over; rate: frames a second, about. An odd row or column at the edge is left
+    end: seconds at which the last frame is over; rate: frames a second, about. about: kept in the file, as its comment;
+    replaces: a clip of that name with the same words goes. An odd row or column at the edge is left
     out, since H.264 as all players have it is in pairs. Returns the file, None for no frames. Raises OutputError,
     DependencyError, and what the frames raise.
     """
@@ -31,12 +51,12 @@ def write_clip(wanted: Path, frames: Iterable[tuple[float, Image]], *, end: floa
         files.remove_leftovers(wanted.parent, _PREFIX, files.PART)
         sink, temporary = files.new_file(wanted.parent, _PREFIX, files.PART)
         with sink:  # held open, so that nobody takes it for a leftover
-            if not _encode(temporary, frames, end, rate, encoder):
+            if not _encode(temporary, frames, end, rate, encoder, about):
                 return None
             files.sync(sink)
             if not files.CLOSED_FIRST:
-                return files.publish_new(temporary, wanted)
-        return files.publish_new(temporary, wanted)
+                return _publish(temporary, wanted, about, replaces)
+        return _publish(temporary, wanted, about, replaces)
     except (OSError, load_av().FFmpegError) as error:
         raise OutputError(f"can't write {wanted}: {error.strerror or error}") from None
     finally:
@@ -44,18 +64,28 @@ def write_clip(wanted: Path, frames: Iterable[tuple[float, Image]], *, end: floa
             temporary.unlink(missing_ok=True)
 
 
-def _encode(file: Path, frames: Iterable[tuple[float, Image]], end: float, rate: float, encoder: str) -> int:
+def _publish(temporary: Path, wanted: Path, about: str, replaces: bool) -> Path:
+    if replaces and not wanted.is_symlink() and is_clip(wanted, about):
+        files.replace(temporary, wanted)
+        return wanted
+    return files.publish_new(temporary, wanted)
+
+
+def _encode(
+    file: Path, frames: Iterable[tuple[float, Image]], end: float, rate: float, encoder: str, about: str
+) -> int:
     """How many frames were written."""
     count, first = 0, 0.0
     held: tuple[int, Image] | None = None
     encoding: FilmEncoder | None = None
     with open_film(file, "mp4") as container:
+        container.metadata["comment"] = about
         for seconds, image in frames:
             height, width = (side - side % 2 for side in image.shape[:2])
             if encoding is None:
                 first = seconds
-                about = Fraction(rate).limit_denominator(1001)
-                encoding = FilmEncoder(container, encoder, width=width, height=height, rate=about)
+                near = Fraction(rate).limit_denominator(1001)
+                encoding = FilmEncoder(container, encoder, width=width, height=height, rate=near)
             tick = round((seconds - first) * CLOCK)
             # A frame's duration is known when the next one comes.
             if held is not None and tick > held[0]:
