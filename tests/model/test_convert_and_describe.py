@@ -135,8 +135,17 @@ def test_a_model_is_not_overwritten_unasked(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"already holds config\.json"):
         convert(source, tmp_path / "out", **options)
     assert torch.equal(outputs(VideoMAEForVideoClassification.from_pretrained(tmp_path / "out")), outputs(other))
+    stale = tmp_path / "out" / "video_preprocessor_config.json"
+    for name in (stale.name, "notes.txt"):
+        (tmp_path / "out" / name).write_text("{}")
     convert(source, tmp_path / "out", overwrite=True, **options)
     assert torch.equal(outputs(VideoMAEForVideoClassification.from_pretrained(tmp_path / "out")), outputs(model))
+    assert not stale.exists(), "the model before was preprocessed otherwise"
+    assert (tmp_path / "out" / "notes.txt").read_text() == "{}"
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "preprocessor_config.json").write_text("{}")
+    with pytest.raises(OutputError, match=r"already holds preprocessor_config\.json"):
+        convert(source, tmp_path / "half", **options)
     with pytest.raises(OutputError, match="is a file"):
         convert(source, source, **options)
 

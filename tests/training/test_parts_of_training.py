@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from videomae_cli.errors import OptionError, OutputError, TrainingError
 from videomae_cli.jobs import Settings
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification
+from videomae_cli.pictures.charts import training_curves
 from videomae_cli.training import Run, cosine_rate, parameter_groups, recipe_for
 from videomae_cli.training.card import classifier_card
 from videomae_cli.training.mixing import Mixing, one_hot, smoothed, soft_cross_entropy
@@ -177,12 +178,46 @@ def test_metrics_after_the_state_come_once(tmp_path: Path) -> None:
         run.begin(Settings("finetune", "1", {"a": 2}))
 
 
-def test_a_folder_with_other_things_is_not_replaced(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("mine")
-    for options in ({"resume": False, "overwrite": False}, {"resume": False, "overwrite": True}):
-        with pytest.raises(OutputError), Run(tmp_path, **options):
-            pass
-    assert (tmp_path / "thesis.txt").read_text() == "mine"
+@pytest.mark.parametrize("name", ["thesis.txt", "model.safetensors", "README.md"])
+def test_a_folder_with_other_things_is_not_replaced(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("mine")
+    for resume, overwrite in ((False, False), (False, True), (True, False)):
+        with pytest.raises(OutputError), Run(tmp_path, resume=resume, overwrite=overwrite) as run:
+            run.begin(Settings("finetune", "1", {"a": 1}))
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
+
+
+def test_what_the_run_before_made_goes_and_nothing_else(tmp_path: Path) -> None:
+    first, second = (Settings("finetune", "1", {"a": number}) for number in (1, 2))
+    chart = training_curves([{"event": "step", "step": 1, "epoch": 1.0, "loss": 1.0}])
+    made = (
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "README.md",
+        "features.npz",
+        "curves.png",
+        "last/config.json",
+    )
+    mine = {"notes.txt": b"mine", "scatter.png": b"no picture of a run", "last/notes.txt": b"mine"}
+    with Run(tmp_path, resume=False, overwrite=False) as run:
+        run.begin(first)
+        run.last.mkdir()
+        for name in made:
+            (tmp_path / name).write_bytes(chart)
+    for name, content in mine.items():
+        (tmp_path / name).write_bytes(content)
+    with Run(tmp_path, resume=True, overwrite=False) as run:
+        run.begin(first)
+        assert not run.adds("README.md"), "it may have been edited"
+        assert run.adds("confusion.png")
+        (tmp_path / "README.md").unlink()
+        assert run.adds("README.md"), "it was removed by hand"
+    for keeps in (("features.npz",), ()):
+        with Run(tmp_path, resume=False, overwrite=True) as run:
+            run.begin(second, keeps=keeps)
+        there = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
+        assert there == {*mine, *keeps, "training.json", "metrics.jsonl"}
 
 
 def test_cards_count_as_people_do() -> None:

@@ -162,11 +162,12 @@ def _run_head(request: FineTuneRequest, head: HeadTraining, run: Run, share: Sha
     from videomae_cli.cli.interrupts import terminable
     from videomae_cli.cli.progress import BatchProgress
     from videomae_cli.training.card import finish
+    from videomae_cli.training.run import FEATURES
 
     settings = settings_of("finetune", head.settings)
     if request.dry_run:
         return
-    run.begin(settings)
+    run.begin(settings, keeps=(FEATURES,))
     files = len(head.data.train) + len(head.data.val)
     shown = BatchProgress(files)
 

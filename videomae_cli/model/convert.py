@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
 from videomae_cli.hub import ResolvedSource, find_entry, resolve
 from videomae_cli.model.checkpoints import WEIGHT_FILES, read_json
@@ -46,7 +47,8 @@ def convert(
     """Write `config.json`, `model.safetensors` and `preprocessor_config.json` of `source` into `directory`.
 
     The weights keep their type unless `dtype` names another. The other options are those of `from_pretrained`.
-    A directory that already holds a model is refused unless `overwrite`. check_processors: is given the preprocessing to
+    A directory that already holds a file of a model is refused unless `overwrite`; then the preprocessing of the model before
+    goes too. check_processors: is given the preprocessing to
     be written by file name, the configuration and the source's path, and raises where they don't go together. Returns the description of what was
     written. Raises OutputError beside what `from_pretrained` raises.
     """
@@ -71,6 +73,8 @@ def convert(
     model.save_pretrained(target)
     for name, content in preprocessors.items():
         write_json(target / name, content)
+    for name in set(_PREPROCESSORS) - preprocessors.keys():
+        (target / name).unlink(missing_ok=True)  # of the model before: it would be taken for this one's
     written = replace(checkpoint, path=target, config=model.config)
     return describe_checkpoint(written, ResolvedSource(target, str(target), "directory"))
 
@@ -78,7 +82,7 @@ def convert(
 def _check_target(target: Path, overwrite: bool) -> None:
     if target.exists() and not target.is_dir():
         raise OutputError(f"{target} is a file; the converted checkpoint needs a directory")
-    there = [name for name in ("config.json", *WEIGHT_FILES) if (target / name).exists()]
+    there = [name for name in ("config.json", *WEIGHT_FILES, *_PREPROCESSORS) if filesystem.is_named(target / name)]
     if there and not overwrite:
         raise OutputError(f"{target} already holds {there[0]}; choose another directory or allow overwriting")
 

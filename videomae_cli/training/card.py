@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from videomae_cli.evaluation import Metrics, RegressionMetrics
+from videomae_cli.files import write_file
 from videomae_cli.jobs import Settings
 from videomae_cli.pictures.charts import confusion_chart, penalty_curve, scatter_chart, training_curves
 from videomae_cli.training.classification import Data
 from videomae_cli.training.figures import Figures
 from videomae_cli.training.run import Run
 from videomae_cli.visible import counted, in_markdown, visible
-from videomae_cli.writers import whole_file
 
 _MOST_CLASSES = 50
 
@@ -22,17 +21,17 @@ def finish(run: Run, figures: Figures | None, data: Data, settings: Settings) ->
     """curves.png, confusion.png (of values scatter.png) and README.md into the folder of a run. Raises OutputError."""
     events = list(run.events())
     probe = any(event.get("event") == "probe" for event in events)
-    _write(run.folder / "curves.png", penalty_curve(events) if probe else training_curves(events))
+    _write(run, "curves.png", penalty_curve(events) if probe else training_curves(events))
     if figures is not None and isinstance(figures.metrics, Metrics):
-        _write(run.folder / "confusion.png", confusion_chart(figures.metrics.confusion, data.dataset.classes))
+        _write(run, "confusion.png", confusion_chart(figures.metrics.confusion, data.dataset.classes))
     if figures is not None and figures.truth is not None and figures.predicted is not None:
-        _write(run.folder / "scatter.png", scatter_chart(figures.truth, figures.predicted, data.dataset.outputs))
-    _write(run.folder / "README.md", classifier_card(run.folder.name, figures, data, settings).encode())
+        _write(run, "scatter.png", scatter_chart(figures.truth, figures.predicted, data.dataset.outputs))
+    _write(run, "README.md", classifier_card(run.folder.name, figures, data, settings).encode())
 
 
 def finish_masked(run: Run, settings: Settings) -> None:
     """curves.png and README.md of a pre-training. Raises OutputError."""
-    _write(run.folder / "curves.png", training_curves(list(run.events())))
+    _write(run, "curves.png", training_curves(list(run.events())))
     values = settings.values
     about = [
         f"# {in_markdown(run.folder.name)}",
@@ -47,7 +46,7 @@ def finish_masked(run: Run, settings: Settings) -> None:
         "![losses](curves.png)",
         "",
     ]
-    _write(run.folder / "README.md", "\n".join(about).encode())
+    _write(run, "README.md", "\n".join(about).encode())
 
 
 def classifier_card(name: str, figures: Figures | None, data: Data, settings: Settings) -> str:
@@ -114,6 +113,6 @@ def _outputs(metrics: RegressionMetrics, outputs: Sequence[str]) -> list[str]:
     return ["| value | mean absolute error | mean squared error | R² |", "|---|---|---|---|", *rows, ""]
 
 
-def _write(path: Path, content: bytes) -> None:
-    with whole_file(path) as sink:
-        sink.write(content)
+def _write(run: Run, name: str, content: bytes) -> None:
+    if run.adds(name):
+        write_file(run.folder / name, content)

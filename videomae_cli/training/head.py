@@ -22,7 +22,7 @@ from videomae_cli.training.distributed import Share
 from videomae_cli.training.features import Array, FeatureStore, View, features_of, made_by
 from videomae_cli.training.figures import Figures, figures_of
 from videomae_cli.training.probe import Probe, Rows, best_probe, probabilities
-from videomae_cli.training.run import Run
+from videomae_cli.training.run import FEATURES, Run
 from videomae_cli.training.scoring import known_scores
 from videomae_cli.training.values import RIDGE_STRENGTH, RIDGE_STRENGTHS, fit_ridge
 from videomae_cli.video import Preprocessor
@@ -80,7 +80,7 @@ class HeadTraining:
                 return network(self.preprocessor.to_pixel_values(views, self.engine.device))
 
         same = {name: self.settings[name] for name in ("weights", "sampling", "preprocessing", "dtype")}
-        store = FeatureStore(run.folder / "features.npz", made_by(**same, resize=self.preprocessor.resize))
+        store = FeatureStore(run.folder / FEATURES, made_by(**same, resize=self.preprocessor.resize))
         examples = [*self.data.train, *self.data.val]
         found = features_of(examples, view=self.view, forward=forward, store=store, share=share, told=told)
         if share.leads:

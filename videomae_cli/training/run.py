@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,10 +20,27 @@ from videomae_cli import filesystem
 from videomae_cli.errors import OutputError, TrainingError
 from videomae_cli.files import FileLockedError, Lock, lock_removed, sync
 from videomae_cli.jobs import Settings
+from videomae_cli.pictures.outputs import is_own_picture
 from videomae_cli.training.state import load_state, save_state
 from videomae_cli.writers import whole_file
 
 SCHEMA_VERSION = 1
+FEATURES, CARD = "features.npz", "README.md"
+_MADE = frozenset(
+    {
+        "training.json",
+        "metrics.jsonl",
+        "state.pt",
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        FEATURES,
+        CARD,
+    }
+)
+_PICTURES = frozenset({"curves.png", "confusion.png", "scatter.png"})
+# What a run that was killed at once may leave in a folder.
+_BEGUN = re.compile(r"\.lock|\.training\.json\..*\.part")
 
 
 class Run:
@@ -35,19 +53,19 @@ class Run:
         self.folder, self._resume, self._overwrite, self._writes = folder, resume, overwrite, writes
         self._metrics: BinaryIO | None = None
         self._lock: Lock | None = None
+        self.fresh = True
 
     def __enter__(self) -> Run:
         if not self._writes:
             return self
         if filesystem.is_there(self.folder) and not filesystem.is_folder(self.folder):
             raise OutputError(f"{self.folder} is a file: give a folder with --output")
-        there = filesystem.is_folder(self.folder) and any(p.name != ".lock" for p in self.folder.iterdir())
+        there = any(not _BEGUN.fullmatch(name) for name in filesystem.names_in(self.folder))
         if there and not (self._resume or self._overwrite):
             raise OutputError(f"{self.folder} is there already: --resume goes on with it, --overwrite begins anew")
-        if there and not self.settings_file.exists() and not self._resume:
-            raise OutputError(
-                f"{self.folder} holds no training run: --overwrite replaces only those; give another name"
-            )
+        if there and not filesystem.is_there(self.settings_file):
+            does = "--resume goes on with" if self._resume else "--overwrite replaces"
+            raise OutputError(f"{self.folder} holds no training run: {does} only those; give another name")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = lock_removed(self.folder / ".lock")
@@ -78,9 +96,13 @@ class Run:
     def state_file(self) -> Path:
         return self.folder / "state.pt"
 
-    def begin(self, settings: Settings) -> dict[str, Any] | None:
-        """The state to go on with, or None at the beginning. Raises TrainingError where an earlier run had other settings."""
+    def begin(self, settings: Settings, *, keeps: Collection[str] = ()) -> dict[str, Any] | None:
+        """The state to go on with, or None at the beginning. Raises TrainingError where an earlier run had other settings.
+
+        keeps: files of the run before that the new one can use.
+        """
         earlier = self.recorded() if self._resume else None
+        self.fresh = earlier is None
         if earlier is not None:
             before = {name: value for name, value in earlier["settings"].items() if name != "fingerprint"}
             changed = settings.differences(before)
@@ -92,7 +114,7 @@ class Run:
         if not self._writes:
             return state
         if earlier is None:
-            self._clear()
+            self._clear(keeps)
             self.record(settings, {"ended": None})
         self._open_metrics(state["metrics_bytes"] if state else 0)
         return state
@@ -151,11 +173,17 @@ class Run:
         except OSError as error:
             raise OutputError(f"can't write {path}: {error.strerror or error}") from None
 
-    def _clear(self) -> None:
-        """A new run is not to be taken for the one before, however early it ends."""
-        for name in ("state.pt", "metrics.jsonl", "model.safetensors", "config.json", "training.json"):
-            for file in (self.folder / name, self.last / name):
-                file.unlink(missing_ok=True)
+    def adds(self, name: str) -> bool:
+        """Whether a file about the run is to be written: one that is there when it is gone on with may have been edited."""
+        return self.fresh or not filesystem.is_named(self.folder / name)
+
+    def _clear(self, keeps: Collection[str]) -> None:
+        """Remove what the run before made, and nothing else: a new one is not to be taken for it, however early it ends."""
+        for folder in (self.folder, self.last):
+            for name in filesystem.names_in(folder):
+                picture = name in _PICTURES and is_own_picture(folder / name)
+                if (name in _MADE or picture) and name not in keeps:
+                    (folder / name).unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
