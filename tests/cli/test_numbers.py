@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from videomae_cli.cli.app import app
@@ -178,3 +180,33 @@ def test_memory_of_a_decoder(size: str | None, count: int | None) -> None:
             memory_bytes(size)
     else:
         assert memory_bytes(size) == count
+
+
+def _decoding_commands() -> list[list[str]]:
+    """Commands that decode files, as far as their options tell: those with a time limit for it; and the pictures of a map."""
+    needs = {"map": ["x.npz", "-o", "x.html"], "finetune": ["x", "-o", "x"], "pretrain": ["x", "-o", "x"]}
+    group: Any = typer.main.get_command(app)
+    context = group.make_context("videomae", ["--version"], resilient_parsing=True)
+    commands = ((name, group.get_command(context, name)) for name in group.list_commands(context))
+    timed = [name for name, command in commands if any("--timeout" in option.opts for option in command.params)]
+    return [[name, *needs.get(name, ["x"])] for name in sorted({*timed, "map"})]
+
+
+@pytest.mark.parametrize("command", _decoding_commands(), ids=lambda command: command[0])
+def test_every_command_that_decodes_takes_a_limit_of_memory(command: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, [*command, "--decoder-memory", "1MB"])
+    assert done.exit_code == 2
+    assert "--decoder-memory is a size such as 2GB" in done.stderr, done.stderr
+
+
+def test_training_decodes_within_the_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: list[int | None] = []
+
+    def decoder(**options: Any) -> None:
+        given.append(options["memory"])
+        raise OptionError("seen")
+
+    monkeypatch.setattr("videomae_cli.cli.training.Decoder", decoder)
+    for command in ("finetune", "pretrain"):
+        CliRunner().invoke(app, [command, str(tmp_path), "-o", str(tmp_path / "out"), "--decoder-memory", "2GB"])
+    assert given == [2 * 10**9] * 2

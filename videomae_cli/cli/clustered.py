@@ -82,6 +82,7 @@ class ClusterCommand:
     resume: bool
     overwrite: bool
     timeout: float | None
+    memory: int | None
     tasks: int | None
     ok_on_errors: bool
     dry_run: bool
@@ -170,6 +171,7 @@ class ClusterCommand:
             output=output,
             workers=workers,
             timeout=self.timeout,
+            memory=self.memory,
             shard=part,
             tasks_at_once=self.tasks,
             bars=self._bars,

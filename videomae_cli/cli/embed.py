@@ -151,6 +151,7 @@ def embed(
             resume=resume,
             overwrite=overwrite,
             timeout=timeout or None,
+            memory=options.memory_bytes(decoder_memory),
             tasks=workers,
             ok_on_errors=ok_on_errors,
             dry_run=dry_run,

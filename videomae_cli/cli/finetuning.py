@@ -64,7 +64,7 @@ def run_finetune(request: FineTuneRequest) -> None:
                 raise OptionError("a task of your own reads its data itself: leave out --target")
             request.run_own_task("finetune", share, device, dtype)
             return
-        with Decoder(timeout=request.timeout or None, workers=request.decoders, debug=request.debug) as decoder:
+        with request.decoder() as decoder:
             data = read_learning_data(request, decoder, share)
             _train(request, data, decoder, share, device, dtype)
 

@@ -50,6 +50,7 @@ def map_(
     thumbnails: Annotated[
         int, typer.Option(min=0, help="Pictures on the page, at most; 0 for none.", metavar="N")
     ] = 1000,
+    decoder_memory: options.DecoderMemory = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there.")] = False,
     debug: options.Debug = False,
     quiet: options.Quiet = False,
@@ -59,6 +60,7 @@ def map_(
     Points can be searched, filtered and zoomed, and show their file and its picture.
     """
     console.configure(debug=debug, quiet=quiet)
+    memory = options.memory_bytes(decoder_memory)
     colour = _check(method, colour, labels)
     from videomae_cli.cli.display import consoles, waiting
     from videomae_cli.cli.thumbnails import make_thumbnails
@@ -72,7 +74,7 @@ def map_(
         groups = _groups(colour, labels, rows, table)
         with waiting("laying out the map", consoles()[1]):
             layout = lay_out(embeddings.blocks, len(rows), method)
-        pictures = make_thumbnails(rows, thumbnails)
+        pictures = make_thumbnails(rows, thumbnails, memory=memory)
         number = counted(len(rows), "clip" if any(row.clip is not None for row in rows) else "video")
         words = [number, layout.description, *([embeddings.model] if embeddings.model else [])]
         page = Map(

@@ -86,6 +86,7 @@ def pretrain(
     compiled: options.Compile = False,
     gradient_checkpointing: options.GradientCheckpointing = False,
     timeout: options.Timeout = 120.0,
+    decoder_memory: options.DecoderMemory = None,
     workers: options.Workers = None,
     set_values: options.SetValues = None,
     resume: options.ResumeRun = False,
@@ -127,6 +128,7 @@ def pretrain(
         gradient_checkpointing=gradient_checkpointing,
         heads=None,
         timeout=timeout,
+        memory=options.memory_bytes(decoder_memory),
         workers=workers,
         epochs=epochs,
         batch=batch_size,
@@ -174,7 +176,7 @@ def _pretrain(
         if terms.data.endswith(".py"):
             terms.run_own_task("pretrain", share, device, dtype)
             return
-        with Decoder(timeout=terms.timeout or None, workers=terms.decoders, debug=terms.debug) as decoder:
+        with terms.decoder() as decoder:
             _train(terms, asked, shape, size, start, decoder, share, terms.loop(device, dtype))
 
 

@@ -15,7 +15,9 @@ SIZE = 192
 QUALITY = 60
 
 
-def make_thumbnails(rows: Sequence[Row], wanted: int, *, timeout: float = 60.0) -> list[bytes | None]:
+def make_thumbnails(
+    rows: Sequence[Row], wanted: int, *, memory: int | None = None, timeout: float = 60.0
+) -> list[bytes | None]:
     """For each row a JPEG or None: of at most `wanted` rows, spread evenly, and only where the file can be read."""
     from videomae_cli.video.pictures import small_jpeg
 
@@ -26,7 +28,8 @@ def make_thumbnails(rows: Sequence[Row], wanted: int, *, timeout: float = 60.0) 
     requests = [ClipRequest(rows[place].path, _middle(rows[place])) for place in chosen]
     progress = BatchProgress(len(chosen))
     reasons: list[str] = []
-    with Decoder(timeout=timeout, workers=auto_workers(len(chosen))) as decoder, progress.shown("auto", consoles()[1]):
+    decoder = Decoder(timeout=timeout, memory=memory, workers=auto_workers(len(chosen)))
+    with decoder, progress.shown("auto", consoles()[1]):
         for place, (_, outcome) in zip(chosen, decoder.decode_all(requests), strict=True):
             if isinstance(outcome, DecodedVideo):
                 pictures[place] = small_jpeg(outcome.frames[0, 0], size=SIZE, quality=QUALITY)

@@ -19,7 +19,7 @@ from videomae_cli.cli import console, streams
 from videomae_cli.cli.estimator import Estimator, speed
 from videomae_cli.errors import OptionError, TrainingError, VideoMAEError
 from videomae_cli.jobs import Settings
-from videomae_cli.video import SamplingSpec, auto_workers
+from videomae_cli.video import Decoder, SamplingSpec, auto_workers
 
 if TYPE_CHECKING:
     import torch
@@ -158,6 +158,7 @@ class Terms:
     gradient_checkpointing: bool
     heads: int | None
     timeout: float
+    memory: int | None
     workers: int | None
     epochs: int | None
     batch: int | None
@@ -172,6 +173,10 @@ class Terms:
     def decoders(self) -> int:
         """Decoding processes of this training process."""
         return self.workers or auto_workers(MANY)
+
+    def decoder(self) -> Decoder:
+        """What decodes for this training process, to be entered."""
+        return Decoder(timeout=self.timeout or None, memory=self.memory, workers=self.decoders, debug=self.debug)
 
     def loop(self, device: torch.device, dtype: str) -> Loop:
         """How the trainer is to run. dtype: as `pick_dtype` has it."""

@@ -21,13 +21,14 @@ LIST_CHUNK = 8192
 @dataclass(frozen=True)
 class DecodingWork:
     """What every task is given. clips: what is wanted of a file; lists: the files, `LIST_CHUNK` an object; home: the
-    folder that names start from."""
+    folder that names start from; memory: bytes that decoding one file may take, None for what its machine can spare."""
 
     plan: Plan
     clips: ClipRequest
     lists: tuple[Any, ...]
     home: str
     timeout: float | None
+    memory: int | None = None
     debug: bool = False
 
 
@@ -57,7 +58,7 @@ def _return_memory() -> None:
 
 def groups(first: int, videos: Sequence[FoundVideo], work: DecodingWork) -> Iterator[Group]:
     """The files of a task, decoded, as many in a group as have `plan.group` views together."""
-    decoder = _decoder(work.timeout, work.debug)
+    decoder = _decoder(work.timeout, work.memory, work.debug)
     decoded = _outcomes(decoder, [replace(work.clips, path=video.path) for video in videos if video.error is None])
     files: list[tuple[str, Outcome]] = []
     views = 0
@@ -99,7 +100,7 @@ def _videos(work: DecodingWork, files: range) -> list[FoundVideo]:
 
 
 @lru_cache(maxsize=1)
-def _decoder(timeout: float | None, debug: bool) -> Decoder:
+def _decoder(timeout: float | None, memory: int | None, debug: bool) -> Decoder:
     # Kept from task to task: a process with OpenCV and torch in it takes seconds to start. One thread a file, since as
     # many tasks run here as there are cores. It ends with the process of Ray's that started it.
-    return Decoder(timeout=timeout, workers=1, threads=1, debug=debug)
+    return Decoder(timeout=timeout, memory=memory, workers=1, threads=1, debug=debug)

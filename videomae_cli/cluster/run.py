@@ -32,7 +32,7 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class ClusterJob:
-    """A job on a cluster that is connected. tasks_at_once: most files decoded at a time, None for a core each; bars: Ray's
+    """A job on a cluster that is connected. memory: bytes that decoding one may take; tasks_at_once: most files decoded at a time, None for a core each; bars: Ray's
     own progress, on a terminal."""
 
     found: Sequence[FoundVideo]
@@ -43,6 +43,7 @@ class ClusterJob:
     output: Output
     workers: Workers
     timeout: float | None
+    memory: int | None = None
     shard: Shard | None = None
     tasks_at_once: int | None = None
     bars: bool = False
@@ -88,6 +89,7 @@ class ClusterJob:
             lists=lists,
             home=self.model.home,
             timeout=self.timeout,
+            memory=self.memory,
             debug=self.debug,
         )
         inference = InferenceWork(
