@@ -27,6 +27,7 @@ from videomae_cli.video import (
     PassRequest,
     PreprocessConfig,
     Preprocessor,
+    SamplingHints,
     SamplingSpec,
     open_video,
 )
@@ -167,8 +168,10 @@ def test_what_the_paper_fixes() -> None:
     assert SamplingSpec(protocol="paper").resolved_pixels == "stored"
     assert SamplingSpec().resolved_pixels == "display"
     # Said or not, it is one thing: outputs can be gone on with.
-    assert SamplingSpec(pixels="display") == SamplingSpec()
-    assert SamplingSpec(protocol="paper", pixels="stored") == SamplingSpec(protocol="paper")
+    hints = SamplingHints(16)
+    for protocol, pixels in (("auto", "display"), ("paper", "stored")):
+        said, unsaid = SamplingSpec(protocol=protocol, pixels=pixels), SamplingSpec(protocol=protocol)
+        assert said.for_model(hints) == unsaid.for_model(hints)
     with pytest.raises(OptionError, match="paper protocol fixes pixels"):
         SamplingSpec(protocol="paper", pixels="display")
     with pytest.raises(OptionError, match="unknown pixels 'square'"):

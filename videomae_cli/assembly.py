@@ -24,6 +24,7 @@ from videomae_cli.video import (
     SamplingHints,
     SamplingSpec,
 )
+from videomae_cli.video.sampling import PIXELS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -223,9 +224,13 @@ def find_hints(frames: int, extra: Mapping[str, Any], name: str) -> SamplingHint
     section = extra.get("videomae_cli")
     sampling = section.get("sampling") if isinstance(section, dict) else None
     if isinstance(sampling, dict):
-        family, stride = sampling.get("family"), sampling.get("stride")
-        if not isinstance(family, str) or not (stride is None or isinstance(stride, int)):
+        family, stride, pixels = sampling.get("family"), sampling.get("stride"), sampling.get("pixels")
+        if (
+            not isinstance(family, str)
+            or not (stride is None or isinstance(stride, int))
+            or pixels not in (None, *PIXELS)
+        ):
             raise CheckpointError(f"{name}: its config.json names a sampling that makes no sense: {sampling!r}")
-        return SamplingHints(frames, family, stride)
+        return SamplingHints(frames, family, stride, pixels)
     entry = find_entry(name)
     return SamplingHints(frames, entry.family if entry else None)

@@ -85,7 +85,9 @@ def measured(run: Path, line: str) -> str:
     said = run / "training.json"
     if not said.exists() or json.loads(said.read_text()).get("ended") != "finished":
         with redirect_stdout(StringIO()):
-            app([*line.split(), "-o", str(run), "--resume"], standalone_mode=False)
+            code = app([*line.split(), "-o", str(run), "--resume"], standalone_mode=False)
+        if code:
+            raise SystemExit(code)
     events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     last = [event for event in events if event["event"] == "epoch"][-1]
     return (f"{last['top1']:.1%}, " if "top1" in last else "") + f"{last['val_loss']:.3f}"

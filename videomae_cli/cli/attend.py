@@ -58,6 +58,7 @@ def attend(
     scale: options.Scale = None,
     frames_dir: options.FramesDir = None,
     overwrite: options.ReplaceFiles = False,
+    as_json: options.Json = False,
     clips: options.FewClips = 1,
     sampling: options.Sampling = "auto",
     stride: options.Stride = None,
@@ -99,7 +100,9 @@ def attend(
         )
     found = [_look(net, sampled, clip, wanted, chosen) for clip in range(len(sampled.pixel_values))]
     saved = _save(found, sampled, source.name, output=output, frames_dir=frames_dir, overwrite=overwrite)
-    for clip, maps in enumerate(found):
+    if as_json:
+        streams.put_json(_facts(found, sampled) | viewing.facts_of(sampled, source, path, output))
+    for clip, maps in enumerate([] if as_json else found):
         number = f", clip {clip + 1}" if len(found) > 1 else ""
         streams.remark(f"{path}{number}: {_title(maps)} ({source.name})")
     console.note(saved)
@@ -146,6 +149,26 @@ def _look(model: Any, sampled: Sampled, clip: int, wanted: Wanted, label_id: int
 
     pixels = sampled.pixel_values[clip : clip + 1]
     return run(model, pixels, method=wanted.method, layers=wanted.layers, per_head=wanted.per_head, label_id=label_id)
+
+
+def _facts(found: list[AttentionMaps], sampled: Sampled) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "method": found[0].method,
+        "layers": found[0].layers,
+        "heads": list(found[0].heads) or None,
+        "results": [
+            {
+                "clip": clip,
+                "label": maps.label,
+                "label_id": maps.label_id,
+                "score": maps.score,
+                "value": maps.value,
+                **viewing.facts_of_clip(sampled, clip),
+            }
+            for clip, maps in enumerate(found)
+        ],
+    }
 
 
 def _title(maps: AttentionMaps) -> str:

@@ -13,7 +13,7 @@ from videomae_cli.cli import console, options
 from videomae_cli.cli.batch import Batch, Watch, check_progress
 from videomae_cli.cli.clustered import ClusterCommand, ClusterOptions
 from videomae_cli.cli.inputs import find_inputs, pick_resize, sampling_spec
-from videomae_cli.cli.loading import load_classifier
+from videomae_cli.cli.loading import fitted, load_classifier
 from videomae_cli.cli.planning import Plan, say_plan
 from videomae_cli.cli.reporting import FRAMES, open_report
 from videomae_cli.cli.retrying import Retry, retried
@@ -192,4 +192,4 @@ def _ready(
 ) -> tuple[Classifier, SamplingSpec]:
     """The model, loaded, and the sampling asked for as this model needs it."""
     classifier = load_classifier(request, calibration_on(found, asked, decoder))
-    return classifier, classifier.fit(asked)
+    return classifier, fitted(asked, classifier)

@@ -17,6 +17,7 @@ from videomae_cli.cli import console, streams
 from videomae_cli.cli.batch import named, say_summary
 from videomae_cli.cli.inputs import Inputs
 from videomae_cli.cli.interrupts import terminable
+from videomae_cli.cli.loading import say_pixels
 from videomae_cli.cli.progress import BatchProgress
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import OptionError, VideoMAEError
@@ -155,7 +156,7 @@ class ClusterCommand:
         with waiting("looking at the machines and the model", consoles()[1]):
             visit_nodes(cluster, spec.home, self._marks(output))
             expected, _ = look_at_model(spec, workers, waiting=lambda: _say_waiting(workers))
-        _say_slow(expected)
+        _say_noted(expected)
         part, found = self.inputs.part, self.inputs.found
         shard = str(part) if part else None
         form = Form(self._layout(expected, shard))
@@ -233,7 +234,7 @@ class ClusterCommand:
         sample = spread(found, _TRIED_FILES)
         visit_nodes(cluster, spec.home, [video.path for video in sample[:1] if "://" not in video.path])
         expected, trial = look_at_model(spec, workers, sample, lambda: _say_waiting(workers))
-        _say_slow(expected)
+        _say_noted(expected)
         plan = self._plan(expected, make_plan)
         lines += _plan_lines(plan, cluster, workers, expected, self.tasks)
         if trial is not None:
@@ -268,9 +269,12 @@ def _say_waiting(workers: Workers) -> None:
     console.note(f"waiting for the cluster to have {needs} free")
 
 
-def _say_slow(expected: Description) -> None:
+def _say_noted(expected: Description) -> None:
+    """What a model on this machine would have said when it was loaded."""
     if expected.slow:
         console.note(f"on a worker: {expected.slow}")
+    values = expected.settings.values
+    say_pixels(values["model"], expected.trained_on, values["sampling"]["pixels"])
 
 
 def _plan_lines(

@@ -13,7 +13,7 @@ from videomae_cli.cli import console, options
 from videomae_cli.cli.batch import Batch, Watch, check_progress
 from videomae_cli.cli.clustered import ClusterCommand, ClusterOptions
 from videomae_cli.cli.inputs import find_inputs, pick_resize, sampling_spec
-from videomae_cli.cli.loading import load_embedder
+from videomae_cli.cli.loading import fitted, load_embedder
 from videomae_cli.cli.planning import Plan, say_plan
 from videomae_cli.cli.retrying import Retry, retried
 from videomae_cli.cli.targets import open_vector_target
@@ -191,7 +191,7 @@ def _ready(
     asked: SamplingSpec, request: EmbedderRequest, found: Sequence[FoundVideo], decoder: Decoder
 ) -> tuple[Embedder, SamplingSpec]:
     embedder = load_embedder(request, calibration_on(found, asked, decoder))
-    return embedder, embedder.fit(asked)
+    return embedder, fitted(asked, embedder)
 
 
 def _plan(asked: SamplingSpec, request: EmbedderRequest, found: Sequence[FoundVideo], decoder: Decoder) -> Plan:

@@ -15,7 +15,7 @@ from videomae_cli.cli import console, options, streams
 from videomae_cli.cli.batch import Watch, check_progress
 from videomae_cli.cli.inputs import pick_resize, sampling_spec
 from videomae_cli.cli.interrupts import terminable
-from videomae_cli.cli.loading import load_classifier
+from videomae_cli.cli.loading import fitted, load_classifier
 from videomae_cli.cli.measured import check_places, show, write
 from videomae_cli.engines import check_engine
 from videomae_cli.errors import DatasetError, OptionError, VideoMAEError
@@ -152,7 +152,16 @@ def evaluate(
             raise OptionError(f"{classifier.name} gives classes, not values: leave out --target")
         elif not labelled:
             raise DatasetError(f"can't read {data}: it has no column label (its columns: {', '.join(columns)})")
-        job = _Job(data, chosen, dataset, examples, classifier, classifier.fit(spec), decoder, progress)
+        job = _Job(
+            data,
+            chosen,
+            dataset,
+            examples,
+            classifier,
+            fitted(spec, classifier),
+            decoder,
+            progress,
+        )
         evaluation, scored, kept = job.run(ignore_unknown)
     write(evaluation, scored, kept, output, report, overwrite=overwrite)
     with streams.written() if output is None and report is None else streams.dispensable():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from videomae_cli.assembly import find_hints, preprocessor_for
 from videomae_cli.cli import console, streams
 from videomae_cli.cli.learning_data import LearningData, read_learning_data
+from videomae_cli.cli.loading import hinted
 from videomae_cli.cli.training import Terms, pick_dtype, quiet_unless, settings_of, train
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import OptionError, VideoMAEError
@@ -82,7 +83,7 @@ def _train(
     checkpoint = load_checkpoint(source.path, overrides=Overrides(num_attention_heads=request.heads))
     before = checkpoint.config
     mode = _mode(request, data, clip_gflops(before), device.type)
-    spec = request.sampling.for_model(find_hints(before.num_frames, before.extra, source.name))
+    spec = hinted(request.sampling, find_hints(before.num_frames, before.extra, source.name), source.name)
     recipe = None if mode == "head" else _recipe(request, data, share, spec.resolved_family, before.hidden_size)
     names, kind, spread = data.dataset.names, data.dataset.problem_type, data.of_task.spread
     torch.manual_seed(request.seed)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from videomae_cli.assembly import ClassifierRequest
 from videomae_cli.cli import console, streams, transfers
 from videomae_cli.cli.interrupts import terminable
-from videomae_cli.cli.loading import load_classifier
+from videomae_cli.cli.loading import fitted, load_classifier
 from videomae_cli.errors import OptionError, OutputError, VideoFetchError
 from videomae_cli.segments import INDEPENDENT_THRESHOLD, SegmentRules
 from videomae_cli.video.decoder import check_timeout
 from videomae_cli.video.live import LiveEnd, LiveHead, LiveRequest, LiveWindow, next_window, open_live
 from videomae_cli.video.recordings import UnseekableError, copied
+from videomae_cli.video.sampling import SamplingSpec
 from videomae_cli.video.sources import check_address, shown
 from videomae_cli.video.windows import WindowSpec
 from videomae_cli.video.worker import WorkerProcess
@@ -52,12 +53,13 @@ def watch_live(
     source: str | int,
     request: ClassifierRequest,
     asked: WindowSpec,
+    shape: SamplingSpec,
     rules: SegmentRules,
     format: str | None,
     timeout: float,
     debug: bool,
 ) -> None:
-    """Print a line a window. Ends with the source; Ctrl-C ends it with what has come so far as the message.
+    """Print a line a window, of pixels as `shape` has them. Ends with the source; Ctrl-C ends it with what has come so far as the message.
 
     Raises VideoNotFoundError where there is no such source, DecodeError where it breaks off.
     """
@@ -72,7 +74,8 @@ def watch_live(
     spec = classifier.fit_windows(asked)
     limit = timeout or None
     check_timeout(limit)
-    wanted = LiveRequest(source, spec, classifier.preprocessor.frame_transform(crops=1), limit)
+    pixels = fitted(shape, classifier).resolved_pixels
+    wanted = LiveRequest(source, spec, classifier.preprocessor.frame_transform(crops=1), limit, pixels=pixels)
     worker = WorkerProcess(debug=debug)
     tally = Tally()
     try:

@@ -18,6 +18,7 @@ from videomae_cli.cli.transfers import bring
 if TYPE_CHECKING:
     from videomae_cli.engines import Engine
     from videomae_cli.pipeline import Classifier, Embedder
+    from videomae_cli.video import SamplingHints, SamplingSpec
 
 
 def load_classifier(request: ClassifierRequest, calibrate: Calibrate | None = None) -> Classifier:
@@ -40,6 +41,26 @@ def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) 
     source = bring(request.name, request.revision)
     with waiting(f"loading {request.name}", consoles()[1]):
         return make_embedder(source, request, engine, calibrate)
+
+
+def fitted(asked: SamplingSpec, model: Classifier | Embedder) -> SamplingSpec:
+    """The sampling asked for as a model needs it, with a line where an option gives it other pixels than it was trained on."""
+    spec = model.fit(asked)
+    say_pixels(model.name, model.hints.pixels if model.hints else None, spec.resolved_pixels)
+    return spec
+
+
+def hinted(asked: SamplingSpec, hints: SamplingHints, name: str) -> SamplingSpec:
+    """The same for a checkpoint that is not loaded to be used on many files. hints: what it says of its training."""
+    spec = asked.for_model(hints)
+    say_pixels(name, hints.pixels, spec.resolved_pixels)
+    return spec
+
+
+def say_pixels(name: str, trained: str | None, used: str) -> None:
+    """Say so where a model, which may not tell what it was trained on, gets other pixels than those."""
+    if trained not in (None, used):
+        console.note(f"{name} was trained on {trained} pixels, and gets {used} ones, as the options say")
 
 
 def _pick_engine(request: ModelRequest) -> Engine:

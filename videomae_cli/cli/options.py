@@ -135,7 +135,8 @@ Pixels = Annotated[
     str | None,
     typer.Option(
         help="display: stretched to squares where a file says that its pixels are none; stored: as they are, which every "
-        "published number was made with. Default: display; of the paper's protocol and recipes stored.",
+        "published number was made with. Default: as the model was trained, where it says so; else display, of the paper's "
+        "protocol and recipes stored.",
         metavar="display|stored",
     ),
 ]

@@ -239,6 +239,7 @@ def _model(
     import torch
 
     from videomae_cli.assembly import find_hints, preprocessor_for
+    from videomae_cli.cli.loading import hinted
     from videomae_cli.cli.transfers import bring
     from videomae_cli.model import VideoMAEForPreTraining
     from videomae_cli.training import SSV2_STRIDE, own_section
@@ -250,7 +251,10 @@ def _model(
         # The weights lie in the mapped file: training needs its own.
         for parameter in model.parameters():
             parameter.data = parameter.data.clone()
-        sampling = terms.sampling.for_model(find_hints(model.config.num_frames, model.config.extra, source.name))
+        hints = find_hints(model.config.num_frames, model.config.extra, source.name)
+        sampling = hinted(terms.sampling, hints, source.name)
+        about = {"init": source.name, "made_by": "videomae pretrain"}
+        model.config = model.config.replace(extra=own_section(sampling, about))
         return model, preprocessor_for(source.path, model.config, "antialias"), sampling, source.name
     config = _config(size, shape)
     # Without a checkpoint that says otherwise, as the published ones: dense, every 4th frame.

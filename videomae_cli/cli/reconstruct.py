@@ -52,8 +52,7 @@ class Result:
             "loss": self.made.loss,
             "psnr": self.made.psnr if self.made.psnr != float("inf") else None,
             "ssim": self.made.ssim,
-            "frames": list(sampled.video.plan.clips[self.clip]),
-            "timestamps": list(sampled.video.timestamps[self.clip]),
+            **viewing.facts_of_clip(sampled, self.clip),
         }
 
 
@@ -149,8 +148,7 @@ def reconstruct(
         overwrite=overwrite,
     )
     if as_json:
-        facts = _facts(results, sampled, wanted) | {"path": path, "model": source.name, "revision": source.revision}
-        streams.put_json(facts | {"output": str(output) if output else None})
+        streams.put_json(_facts(results, sampled, wanted) | viewing.facts_of(sampled, source, path, output))
     else:
         for line in _lines(results, path, source.name, wanted):
             (streams.remark if saved else streams.put)(line)
@@ -234,10 +232,6 @@ def _facts(results: list[Result], sampled: Sampled, wanted: Wanted) -> dict[str,
         "psnr": sum(finite) / len(finite) if finite else None,
         "ssim": sum(r.made.ssim for r in results) / count,
         "results": [r.as_dict(sampled) for r in results],
-        "sampling": sampled.video.plan.description,
-        "decoder": sampled.video.info.decoder,
-        "pixels": sampled.video.info.pixels,
-        "warnings": list(sampled.video.warnings),
     }
 
 

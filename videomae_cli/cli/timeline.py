@@ -14,7 +14,7 @@ from videomae_cli.cli import console, options
 from videomae_cli.cli.batch import Batch, Watch, check_progress
 from videomae_cli.cli.finding import check_search, show_found
 from videomae_cli.cli.inputs import find_inputs, pick_resize
-from videomae_cli.cli.loading import load_classifier
+from videomae_cli.cli.loading import fitted, load_classifier
 from videomae_cli.cli.reporting import FRAMES, open_report
 from videomae_cli.cli.retrying import Retry
 from videomae_cli.cli.timeline_targets import open_timeline_target, pick_format
@@ -148,7 +148,7 @@ def timeline(
         min_duration=parse_length(min_duration, "--min-duration") if min_duration is not None else None,
         threshold=threshold,
     )
-    shape = SamplingSpec(pixels=pixels).resolved_pixels
+    shape = SamplingSpec(pixels=pixels)  # checks itself
     check_progress(progress)
     retry = Retry(retry_errors, resume=resume)
     check_engine(engine, dtype, compiled)
@@ -179,9 +179,8 @@ def timeline(
             "--shard": shard,
             "--report": report,
             "--resume": resume or None,
-            "--pixels": pixels,
         }
-        _live(paths, camera, request, spec, rules, format, timeout, refused, debug)
+        _live(paths, camera, request, spec, shape, rules, format, timeout, refused, debug)
         return
     if not paths:
         raise OptionError("what is there to look at? Give files, or --camera 0")
@@ -193,7 +192,7 @@ def timeline(
     watch = Watch(long_files=True)
     if search is not None:
         with decoder:
-            maker = _ready(request, spec, rules, everything, decoder, shape)
+            maker = _ready(request, spec, shape, rules, everything, decoder)
             show_found(search, maker, found, decoder, watch, progress=progress, ok_on_errors=ok_on_errors)
         return
     target = open_timeline_target(chosen, output, resume=resume, overwrite=overwrite, videos=len(found), retry=retry)
@@ -207,7 +206,7 @@ def timeline(
             batch.run(settings_for("timeline", {"model": model}), lambda left, _: _failures(left, model))
             return
         decoder.start()  # its process starts up while the model loads
-        maker = _ready(request, spec, rules, everything, decoder, shape)
+        maker = _ready(request, spec, shape, rules, everything, decoder)
         maker = replace(
             maker,
             classifier=watch.over(maker.classifier),
@@ -249,16 +248,17 @@ def _failures(found: Sequence[FoundVideo], model: str) -> Iterable[Timeline]:
 def _ready(
     request: ClassifierRequest,
     asked: WindowSpec,
+    shape: SamplingSpec,
     rules: SegmentRules,
     found: Sequence[FoundVideo],
     decoder: Decoder,
-    pixels: str,
 ) -> TimelineMaker:
     from videomae_cli.pipeline import TimelineMaker
 
-    sampling = SamplingSpec(start=asked.start, end=asked.end, pixels=pixels)
+    sampling = shape.within(asked.start, asked.end)
     classifier = load_classifier(request, calibration_on(found, sampling, decoder))
     classifier.check_labels("timeline")
+    pixels = fitted(sampling, classifier).resolved_pixels
     return TimelineMaker(classifier, classifier.fit_windows(asked), rules, pixels=pixels)
 
 
@@ -267,6 +267,7 @@ def _live(
     camera: int | None,
     request: ClassifierRequest,
     spec: WindowSpec,
+    shape: SamplingSpec,
     rules: SegmentRules,
     format: str | None,
     timeout: float,
@@ -280,4 +281,6 @@ def _live(
         raise OptionError(f"{given[0]} does not go with a live source: its lines go to standard output")
     if (camera is not None and paths) or len(paths or ()) > 1:
         raise OptionError("one live source at a time: a camera or one address, and no files beside it")
-    watch_live(camera if camera is not None else (paths or [""])[0], request, spec, rules, format, timeout, debug)
+    watch_live(
+        camera if camera is not None else (paths or [""])[0], request, spec, shape, rules, format, timeout, debug
+    )

@@ -12,6 +12,7 @@ import numpy as np
 from videomae_cli import filesystem
 from videomae_cli.assembly import find_hints
 from videomae_cli.cli import console
+from videomae_cli.cli.loading import hinted
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import OptionError, OutputError, VideoError
 from videomae_cli.hub import REGISTRY
@@ -95,7 +96,7 @@ def spec_from(
 
 def fit_spec(spec: SamplingSpec, config: VideoMAEConfig, name: str) -> SamplingSpec:
     """The sampling asked for as this checkpoint needs it."""
-    return spec.for_model(find_hints(config.num_frames, config.extra, name))
+    return hinted(spec, find_hints(config.num_frames, config.extra, name), name)
 
 
 def sample(path: str, spec: SamplingSpec, preprocessor: Preprocessor, decoder: Decoder, *, scale: int = 1) -> Sampled:
@@ -119,6 +120,25 @@ def sample(path: str, spec: SamplingSpec, preprocessor: Preprocessor, decoder: D
         console.note(warning if path in warning else f"{path}: {warning}")
     seconds = tuple(_on_screen(times, video.info.fps) for times in video.timestamps)
     return Sampled(video, preprocessor.to_pixel_values(views), seconds, shown)
+
+
+def facts_of(sampled: Sampled, source: ResolvedSource, path: str, output: Path | None) -> dict[str, Any]:
+    """What `--json` says of the file, how it was read, the model and the picture."""
+    return {
+        "sampling": sampled.video.plan.description,
+        "decoder": sampled.video.info.decoder,
+        "pixels": sampled.video.info.pixels,
+        "warnings": list(sampled.video.warnings),
+        "path": path,
+        "model": source.name,
+        "revision": source.revision,
+        "output": str(output) if output else None,
+    }
+
+
+def facts_of_clip(sampled: Sampled, clip: int) -> dict[str, Any]:
+    """Where a clip lies in its file."""
+    return {"frames": list(sampled.video.plan.clips[clip]), "timestamps": list(sampled.video.timestamps[clip])}
 
 
 def _on_screen(times: Sequence[float], fps: float) -> tuple[float, ...]:

@@ -74,7 +74,8 @@ class ModelSpec:
 @dataclass(frozen=True)
 class Description:
     """A model as a worker has it. clips: what it wants of a file; batch: views at once; view_bytes: pixels of one view;
-    dimensions, vectors: of an embedding and how many a clip has, 0 for labels; slow: why the number format is slow there."""
+    dimensions, vectors: of an embedding and how many a clip has, 0 for labels; slow: why the number format is slow there;
+    trained_on: the pixels that the model was trained on, where it says so."""
 
     settings: Settings
     clips: ClipRequest
@@ -83,6 +84,7 @@ class Description:
     dimensions: int = 0
     vectors: int = 0
     slow: str | None = None
+    trained_on: str | None = None
 
     def check(self, other: Description) -> None:
         """Raise ClusterError where another machine would give other results."""
@@ -107,6 +109,7 @@ def describe(spec: ModelSpec, model: Classifier | Embedder, sampling: SamplingSp
         batch=model.batch_size,
         view_bytes=config.num_frames * height * width * 3,
         slow=model.engine.slow,
+        trained_on=model.hints.pixels if model.hints is not None else None,
     )
     if isinstance(model, Embedder):
         slots = config.grid[0]

@@ -27,7 +27,8 @@ def own_section(sampling: SamplingSpec, about: Mapping[str, Any]) -> dict[str, A
     """What config.json says for this package: how clips are sampled, and where the model comes from."""
     family = {"family": sampling.resolved_family}
     stride = sampling.stride or sampling.checkpoint_stride
-    return {"videomae_cli": {"sampling": {**family, **({"stride": stride} if stride else {})}, **about}}
+    said = {**family, **({"stride": stride} if stride else {}), "pixels": sampling.resolved_pixels}
+    return {"videomae_cli": {"sampling": said, **about}}
 
 
 def digest(examples: Iterable[Example]) -> str:

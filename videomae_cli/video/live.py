@@ -33,13 +33,14 @@ _WAIT_SECONDS = 0.5
 @dataclass(frozen=True)
 class LiveRequest:
     """source: an address, or the number of a camera; timeout: seconds that it may be silent, None for ever; copy: of a
-    recording that can't be read where it is."""
+    recording that can't be read where it is; pixels: "display" or "stored"."""
 
     source: str | int
     windows: WindowSpec
     transform: FrameTransform
     timeout: float | None
     copy: Path | None = None
+    pixels: str = "display"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class _Live:
         if isinstance(request.source, int):
             source = CameraSource(request.source)
         else:
-            source = AddressSource(request.source, request.timeout, request.copy)
+            source = AddressSource(request.source, request.timeout, request.copy, request.pixels)
         self.source, self._transform = source, request.transform
         self.grid = request.windows.grid(fps=source.fps, end=None)
         self._changed = threading.Condition()

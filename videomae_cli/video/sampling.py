@@ -40,6 +40,7 @@ class SamplingHints:
     frames: int
     family: str | None = None
     stride: int | None = None
+    pixels: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class SamplingSpec:
     the frames at random, as training does, instead of evenly; protocol "paper" then draws from short files too as published,
     and fixes nothing else. drawn: how a dense clip is drawn: "window", spread over `frames` times `stride` frames, as
     fine-tuning does, or "steps", every `stride`-th frame, as pre-training does. pixels: "display", stretched to squares where the file says
-    that its pixels are none, or "stored", as every published number was made; None becomes one of them.
+    that its pixels are none, or "stored", as every published number was made; None: as the checkpoint was trained
+    (`for_model`), "stored" with protocol "paper", else "display".
     """
 
     frames: int = 16
@@ -91,8 +93,6 @@ class SamplingSpec:
             raise OptionError(f"unknown way to draw clips {self.drawn!r}: choose {' or '.join(DRAWN)}")
         self._check_times()
         self._check_paper()
-        if self.pixels is None:
-            object.__setattr__(self, "pixels", "stored" if self.protocol == "paper" else "display")
 
     def _check_times(self) -> None:
         for name in ("fps", "start", "end"):
@@ -118,7 +118,7 @@ class SamplingSpec:
     @property
     def resolved_pixels(self) -> str:
         """Which pixels frames are made of."""
-        return self.pixels or "display"
+        return self.pixels or ("stored" if self.protocol == "paper" else "display")
 
     def within(self, start: float | None, end: float | None) -> SamplingSpec:
         """The same over a part of each file, in seconds; None leaves a bound as it is."""
@@ -126,7 +126,9 @@ class SamplingSpec:
 
     def for_model(self, hints: SamplingHints) -> SamplingSpec:
         """Say how a model needs what is asked for here: its number of frames, and how it was trained."""
-        return replace(self, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)
+        own = hints.pixels if self.protocol != "paper" else None
+        spec = replace(self, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)
+        return replace(spec, pixels=self.pixels or own or self.resolved_pixels)
 
     @property
     def resolved_family(self) -> str:

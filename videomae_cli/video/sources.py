@@ -60,7 +60,7 @@ class LiveSource(Protocol):
         """Seconds since the first, and what `picture` takes."""
 
     def picture(self, frame: Any) -> Frame:
-        """Upright RGB (H, W, 3) uint8, square pixels."""
+        """Upright RGB (H, W, 3) uint8."""
 
     def close(self) -> None: ...
 
@@ -68,11 +68,12 @@ class LiveSource(Protocol):
 class AddressSource:
     """A stream behind an address, through PyAV.
 
-    copy: where a recording lies that can't be read where it is. Raises UnseekableError for one that is not copied yet,
+    copy: where a recording lies that can't be read where it is; pixels: "display" stretches those that are not square,
+    "stored" leaves them. Raises UnseekableError for one that is not copied yet,
     VideoNotFoundError or NotAVideoError.
     """
 
-    def __init__(self, address: str, timeout: float | None, copy: Path | None = None) -> None:
+    def __init__(self, address: str, timeout: float | None, copy: Path | None = None, pixels: str = "display") -> None:
         check_address(address)
         self._av: Any = load_av()
         self._name = shown(address)
@@ -100,7 +101,7 @@ class AddressSource:
         self._stream.thread_type = "AUTO"
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps = float(rate) if rate and 0 < rate <= 1000 else 25.0
-        aspect = self._stream.sample_aspect_ratio or 1
+        aspect = self._stream.sample_aspect_ratio or 1 if pixels == "display" else 1
         self.height = self._context.height
         self.width = max(1, round(self._context.width * aspect)) if 0.2 <= aspect <= 5 else self._context.width
         self.live = not (self._container.duration or self._stream.duration or self._has_length())
