@@ -16,6 +16,7 @@ from streaming import serving
 from typer.testing import CliRunner, Result
 
 from recipes.camera_motion.windows import write
+from videomae_cli import load_classifier
 from videomae_cli.cli.app import app
 from videomae_cli.model import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification
 from videomae_cli.video import Decoder, SamplingHints, SamplingSpec
@@ -116,6 +117,15 @@ def test_streams_have_them_too(stored: dict[bool, Path], tmp_path: Path) -> None
         shown = AddressSource(address, 10.0)
         assert shown.picture(next(shown.frames())[1]).shape == (48, 96, 3)
         shown.close()
+
+
+def test_python_has_them_too(film: Path, stored: dict[bool, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("videomae_cli.api.loaded.Decoder", lambda **_: Decoder(isolate=False))
+    with load_classifier(stored[False]) as model:
+        for asked, expected in ((None, "stored"), ("display", "display")):
+            for result in (model.classify(film, pixels=asked), model.timeline(film, pixels=asked)):
+                assert result.source is not None
+                assert result.source.pixels == expected
 
 
 def test_one_of_displayed_pixels_says_so_of_the_papers_protocol(film: Path, tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ class VideoClassifier(LoadedModel[Classification]):
             self._pipeline.fit_windows(asked),
             rules,
             keep_windows=windows,
-            pixels=SamplingSpec(pixels=pixels).resolved_pixels,
+            pixels=self._pipeline.fit(SamplingSpec(pixels=pixels)).resolved_pixels,
         )
 
 
