@@ -111,6 +111,25 @@ def test_a_table_can_not_be_opened_again(tmp_path: Path) -> None:
         job.begin(SETTINGS, names(1))
 
 
+@pytest.mark.parametrize(
+    ("format", "words"),
+    [
+        ("table", "a text table can't be read back, only jsonl, json, csv and parquet: give such an output instead"),
+        ("timeline-table", "a text table can't be read back, only jsonl and json: give such an output instead"),
+        ("timeline-csv", "the CSV of a timeline can't be read back, only jsonl and json: give such an output instead"),
+    ],
+)
+def test_formats_that_can_t_be_opened_again_name_those_that_can(format: str, words: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.write_text("complete")
+    job = Job(out, format=format, resume=True)
+    with pytest.raises(OutputError, match=words), job:
+        job.begin(SETTINGS, names(COUNT))
+    with pytest.raises(OutputError, match=words), job:  # as --dry-run asks
+        job.failures(Retry("all", resume=True))
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out", "complete")]
+
+
 def test_other_settings_are_refused(tmp_path: Path) -> None:
     out = tmp_path / "a.jsonl"
     run(out, failing=lambda place: place == 2)

@@ -23,6 +23,7 @@ from videomae_cli.results import Record, path_of
 from videomae_cli.writers import (
     VectorLayout,
     Writer,
+    check_readable,
     holds_vectors,
     linked,
     make_vector_writer,
@@ -213,6 +214,8 @@ class Job:
         elif holds_vectors(self._target):
             sources.insert(0, read_vector_records(self._target, vectors=False))
         else:
+            if filesystem.is_there(self._target):
+                check_readable(self._target, self.format)
             sources.insert(0, read_records(self._target, self.format))
         for source in sources:
             with contextlib.suppress(OSError, OutputError):

@@ -27,7 +27,14 @@ from videomae_cli.writers.formats import (
     pick_format,
     pick_vector_format,
 )
-from videomae_cli.writers.reading import holds_vectors, read_layout, read_records, read_vector_records, shards_in
+from videomae_cli.writers.reading import (
+    check_readable,
+    holds_vectors,
+    read_layout,
+    read_records,
+    read_vector_records,
+    shards_in,
+)
 from videomae_cli.writers.text import TextWriter, describe
 
 __all__ = [
@@ -37,6 +44,7 @@ __all__ = [
     "TextWriter",
     "VectorLayout",
     "Writer",
+    "check_readable",
     "describe",
     "holds_vectors",
     "is_special",

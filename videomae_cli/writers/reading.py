@@ -14,8 +14,7 @@ from videomae_cli.writers.formats import VectorLayout, pick_format
 def read_records(file: Path, format: str | None = None) -> Iterator[Record]:
     """Raises OutputError where the file is not there, is damaged, or is not one of this package's outputs."""
     format = format or pick_format(None, file)
-    if format not in _READERS:
-        raise OutputError(f"{file}: a table can't be read back: use jsonl, json, csv or parquet")
+    check_readable(file, format)
     try:
         for record in _READERS[format](file):
             if not isinstance(record, dict) or not isinstance(record.get("path"), str) or "index" not in record:
@@ -27,6 +26,15 @@ def read_records(file: Path, format: str | None = None) -> Iterator[Record]:
         raise OutputError(f"can't read {file}: {error}") from None
     except RecursionError:
         raise OutputError(f"can't read {file}: it is nested too deeply to be records of videomae") from None
+
+
+def check_readable(file: Path, format: str) -> None:
+    """Raise OutputError for a format whose records can't be read back."""
+    if format in _READERS:
+        return
+    known = "jsonl and json" if format.startswith("timeline") else "jsonl, json, csv and parquet"
+    what = "the CSV of a timeline" if format == "timeline-csv" else "a text table"
+    raise OutputError(f"{file}: {what} can't be read back, only {known}: give such an output instead")
 
 
 def _read_lines(file: Path) -> Iterator[Record]:
