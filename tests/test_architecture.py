@@ -53,6 +53,12 @@ ALLOWED = {
     "evaluation": {"visible", "errors"},
     "training": {
         "lazy",
+        "made",
+        "labels",
+        "results",
+        "hub",
+        "assembly",
+        "__version__",
         "files",
         "visible",
         "errors",
@@ -110,6 +116,8 @@ ALLOWED = {
         "segments",
         "pipeline",
         "assembly",
+        "training",
+        "evaluation",
     },
     "cli": {
         "made",

@@ -219,6 +219,13 @@ def spread(found: Sequence[FoundVideo], count: int) -> list[FoundVideo]:
     return good[:: max(1, len(good) // count)][:count]
 
 
+def pixels_note(name: str, trained: str | None, used: str) -> str | None:
+    """Say so where a model, which may not tell what it was trained on, gets other pixels than those; else None."""
+    if trained in (None, used):
+        return None
+    return f"{name} was trained on {trained} pixels, and gets {used} ones, as the options say"
+
+
 def find_hints(frames: int, extra: Mapping[str, Any], name: str) -> SamplingHints:
     """How a checkpoint's training data was sampled. Our own section of config.json says it best; else the registry, by the model's name."""
     section = extra.get("videomae_cli")

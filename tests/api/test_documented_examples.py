@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from lessons import footage
+from samples import write_video
 
 ROOT = Path(__file__).parent.parent.parent
 GUIDE = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.M | re.S)
@@ -24,6 +25,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(footage("bikes"), place / "film.mp4")
     shutil.copy(footage("carphone_pristine"), place / "videos" / "a.mp4")
     (place / "videos" / "broken.mp4").write_text("no video")
+    for number, (part, label) in enumerate([("train", "a"), ("train", "b"), ("val", "a"), ("val", "b")]):
+        (place / "clips" / part / label).mkdir(parents=True)
+        write_video(place / "clips" / part / label / "clip.mp4", count=20 + number)
     return place
 
 

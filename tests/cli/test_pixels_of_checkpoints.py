@@ -28,8 +28,9 @@ COMMANDS = ("classify", "embed", "timeline", "attend", "reconstruct", "evaluate"
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoding in this process, which has imported everything already."""
-    for module in ("classify", "embed", "timeline", "attend", "reconstruct", "evaluate", "finetuning", "pretrain"):
-        monkeypatch.setattr(f"videomae_cli.cli.{module}.Decoder", lambda **_: Decoder(isolate=False))
+    commands = [f"cli.{name}" for name in ("classify", "embed", "timeline", "attend", "reconstruct", "evaluate")]
+    for module in (*commands, "training.terms"):
+        monkeypatch.setattr(f"videomae_cli.{module}.Decoder", lambda **_: Decoder(isolate=False))
 
 
 @pytest.fixture(scope="module")

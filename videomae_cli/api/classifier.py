@@ -50,22 +50,22 @@ class VideoClassifier(LoadedModel[Classification]):
     Files are decoded in a process of their own, which starts with the first one; `close`, or the end of a `with` block, ends it.
     """
 
-    _pipeline: Classifier
+    pipeline: Classifier
 
     @property
     def model(self) -> VideoMAEForVideoClassification:
         """The PyTorch model: (B, T, C, H, W) float32 -> logits (B, labels)."""
-        return self._pipeline.model
+        return self.pipeline.model
 
     @property
     def labels(self) -> tuple[str, ...]:
         """What the outputs are called, in the order of their numbers."""
-        return self._pipeline.output_names
+        return self.pipeline.output_names
 
     @property
     def is_regression(self) -> bool:
         """Whether the outputs are values instead of scores of labels."""
-        return self._pipeline.regression
+        return self.pipeline.regression
 
     def classify(self, video: Video, *, top_k: int = 5, **options: Unpack[SamplingOptions]) -> Classification:
         """Say what one video shows: a file, an address in object storage, or RGB frames (T, H, W, 3) uint8.
@@ -116,16 +116,16 @@ class VideoClassifier(LoadedModel[Classification]):
         found = find_videos(videos)
 
         def results() -> Iterator[Timeline]:
-            with self._terms.decoder(1) as decoder:
+            with self.terms.decoder(1) as decoder:
                 yield from maker(found, decoder=decoder)
 
         return results()
 
     def _with(self, top_k: int) -> Classifier:
-        return replace(self._pipeline, top_k=top_k)
+        return replace(self.pipeline, top_k=top_k)
 
     def _sampling(self, options: SamplingOptions) -> tuple[SamplingSpec, float]:
-        return self._pipeline.fit(sampling_spec(**options)), options.get("frame_rate", FRAME_RATE)
+        return self.pipeline.fit(sampling_spec(**options)), options.get("frame_rate", FRAME_RATE)
 
     def _timeline_maker(
         self,
@@ -144,7 +144,7 @@ class VideoClassifier(LoadedModel[Classification]):
         """Check the options of a timeline. Raises OptionError."""
         from videomae_cli.pipeline import TimelineMaker
 
-        self._pipeline.check_labels("timeline")
+        self.pipeline.check_labels("timeline")
         asked = WindowSpec(
             window=_length(window, "window"), hop=_length(hop, "hop"), start=seconds(start), end=seconds(end)
         )
@@ -155,10 +155,10 @@ class VideoClassifier(LoadedModel[Classification]):
         )
         return TimelineMaker(
             self._with(top_k),
-            self._pipeline.fit_windows(asked),
+            self.pipeline.fit_windows(asked),
             rules,
             keep_windows=windows,
-            pixels=self._pipeline.fit(SamplingSpec(pixels=pixels)).resolved_pixels,
+            pixels=self.pipeline.fit(SamplingSpec(pixels=pixels)).resolved_pixels,
         )
 
 

@@ -24,17 +24,17 @@ class VideoEmbedder(LoadedModel[Embedding]):
     Files are decoded in a process of their own, which starts with the first one; `close`, or the end of a `with` block, ends it.
     """
 
-    _pipeline: Embedder
+    pipeline: Embedder
 
     @property
     def model(self) -> VideoMAEModel | VideoMAEForVideoClassification:
         """The PyTorch model whose tokens are pooled."""
-        return self._pipeline.model
+        return self.pipeline.model
 
     @property
     def dimensions(self) -> int:
         """How many numbers a vector has."""
-        return self._pipeline.model.config.hidden_size
+        return self.pipeline.model.config.hidden_size
 
     def embed(self, video: Video, **options: Unpack[SamplingOptions]) -> Embedding:
         """Turn one video into `vectors`, (rows, D), each with the stretch it stands for in `places` (seconds).
@@ -44,7 +44,7 @@ class VideoEmbedder(LoadedModel[Embedding]):
         why there are no vectors; OptionError; ModelInputError for frames of another kind.
         """
         spec, rate = self._sampling(options)
-        return self._one(self._pipeline, video, spec, rate)
+        return self._one(self.pipeline, video, spec, rate)
 
     def embed_all(
         self, videos: Video | Iterable[Video | FoundVideo], **options: Unpack[SamplingOptions]
@@ -56,10 +56,10 @@ class VideoEmbedder(LoadedModel[Embedding]):
         machine can't decode at all.
         """
         spec, rate = self._sampling(options)
-        return self._each(self._pipeline, videos, spec, rate)
+        return self._each(self.pipeline, videos, spec, rate)
 
     def _sampling(self, options: SamplingOptions) -> tuple[SamplingSpec, float]:
-        return self._pipeline.fit(sampling_spec(**options)), options.get("frame_rate", FRAME_RATE)
+        return self.pipeline.fit(sampling_spec(**options)), options.get("frame_rate", FRAME_RATE)
 
 
 def load_embedder(

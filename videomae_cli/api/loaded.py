@@ -133,28 +133,29 @@ class LoadedModel(Generic[R]):
     """A model in memory, with the decoder of the videos it is asked about, which starts with the first one.
 
     A context manager: `close`, the end of the block or of the program ends the decoder's process; the model may still be used,
-    and opens another. A call for many videos has decoders of its own while it lasts.
+    and opens another. A call for many videos has decoders of its own while it lasts. pipeline: the model as commands use it;
+    terms: how it was loaded.
     """
 
     def __init__(self, model: PipelineModel[R], terms: LoadTerms) -> None:
-        self._pipeline: PipelineModel[R] = model
-        self._terms = terms
+        self.pipeline: PipelineModel[R] = model
+        self.terms = terms
         self._closing: weakref.finalize[Any, Any] | None = None
 
     @property
     def name(self) -> str:
         """The model as records call it: a bundled name, a hub id or a path."""
-        return self._pipeline.name
+        return self.pipeline.name
 
     @property
     def revision(self) -> str | None:
         """The commit on the hub that the model was taken from; None of any other model."""
-        return self._pipeline.revision
+        return self.pipeline.revision
 
     @property
     def device(self) -> str:
         """Where the model runs: "cpu", "cuda" or "mps"."""
-        return str(self._pipeline.engine.device)
+        return str(self.pipeline.engine.device)
 
     def close(self) -> None:
         """End the process that decodes, if there is one."""
@@ -171,7 +172,7 @@ class LoadedModel(Generic[R]):
     def _decoder(self) -> Decoder:
         """The decoder for single videos, opened when it is first needed."""
         if self._closing is None:
-            self._open = self._terms.decoder(1)
+            self._open = self.terms.decoder(1)
             self._closing = weakref.finalize(self, self._open.close)
         return self._open
 
@@ -195,7 +196,7 @@ class LoadedModel(Generic[R]):
         items, files = many_videos(videos)
 
         def results() -> Iterator[R]:
-            with self._terms.decoder(files) as decoder:
+            with self.terms.decoder(files) as decoder:
                 ahead = 2 * model.batch_size
                 yield from model.results(decode_each(items, request, decoder, ahead=ahead, frame_rate=frame_rate))
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from videomae_cli.cli import console, options
+from videomae_cli.cli import console, options, streams
 from videomae_cli.cli.batch import check_progress
-from videomae_cli.errors import OptionError
-from videomae_cli.video import SamplingSpec
-
-MODES = ("auto", "head", "full", "lora")
 
 DataPath = Annotated[
     str,
@@ -147,74 +144,72 @@ def finetune(
     """
     console.configure(debug=debug, quiet=quiet)
     check_progress(progress)
-    if mode not in MODES:
-        raise OptionError(f"unknown mode {mode!r}: choose {', '.join(MODES)}")
-    if not 0 <= val < 1:
-        raise OptionError(f"--val is the part of the files that is held out: from 0 to below 1, not {val:g}")
-    if resume and overwrite:
-        raise OptionError("--resume goes on with a run, --overwrite replaces it: give one of them")
-    stored = "stored" if recipe != "default" else None  # as the official loader has them
-    spec = SamplingSpec(family=sampling, stride=stride, clips=clips, fps=fps, pixels=pixels or stored)
-    from videomae_cli.cli.finetuning import FineTuneRequest, run_finetune
+    from videomae_cli.cli.training import TerminalListener, parse_settings, stopped
+    from videomae_cli.training import finetune as run
 
-    run_finetune(
-        FineTuneRequest(
-            data=data,
-            output=Path(output),
-            init=init,
-            revision=revision,
-            mode=mode,
-            labels=labels,
-            targets=tuple(target or ()),
-            val=val,
-            check=check,
-            recipe=recipe,
-            asked={
-                "epochs": epochs,
-                "batch": batch_size,
-                "accumulate": accumulate,
-                "lr": lr,
-                "min_lr": min_lr,
-                "warmup": warmup,
-                "weight_decay": weight_decay,
-                "betas": betas,
-                "clip_grad": clip_grad,
-                "layer_decay": layer_decay,
-                "drop_path": drop_path,
-                "head_dropout": head_dropout,
-                "head_scale": head_init_scale,
-                "smoothing": label_smoothing,
-                "mixup": mixup,
-                "cutmix": cutmix,
-                "operations": augment_ops,
-                "magnitude": augment_magnitude,
-                "erase": erase,
-                "scale": crop_scale,
-                "views": views,
-                "flip": flip,
-                "repeats": repeats,
-                "ema": ema,
-            },
-            lora_rank=lora_rank,
-            penalty=penalty,
-            patience=patience,
-            seed=seed,
-            epochs=epochs,
-            batch=batch_size,
-            sampling=spec,
-            device=device,
-            dtype=dtype,
-            compiled=compiled,
-            gradient_checkpointing=gradient_checkpointing,
-            heads=heads,
-            timeout=timeout,
-            memory=options.memory_bytes(decoder_memory),
-            workers=workers,
-            set_values=tuple(set_values or ()),
-            resume=resume,
-            overwrite=overwrite,
-            dry_run=dry_run,
-            progress=progress,
-            debug=debug,
-        )
+    trained = run(
+        data,
+        output=output,
+        init=init,
+        revision=revision,
+        mode=mode,
+        labels=labels,
+        target=target or (),
+        val=val,
+        check=check,
+        recipe=recipe,
+        epochs=epochs,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        lr=lr,
+        min_lr=min_lr,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        betas=betas,
+        clip_grad=clip_grad,
+        layer_decay=layer_decay,
+        drop_path=drop_path,
+        head_dropout=head_dropout,
+        head_init_scale=head_init_scale,
+        label_smoothing=label_smoothing,
+        mixup=mixup,
+        cutmix=cutmix,
+        augment_ops=augment_ops,
+        augment_magnitude=augment_magnitude,
+        erase=erase,
+        crop_scale=crop_scale,
+        views=views,
+        flip=flip,
+        repeats=repeats,
+        ema=ema,
+        lora_rank=lora_rank,
+        penalty=penalty,
+        patience=patience,
+        seed=seed,
+        sampling=sampling,
+        stride=stride,
+        clips=clips,
+        fps=fps,
+        pixels=pixels,
+        device=device,
+        dtype=dtype,
+        compile=compiled,
+        gradient_checkpointing=gradient_checkpointing,
+        heads=heads,
+        timeout=timeout or None,
+        memory=options.memory_bytes(decoder_memory),
+        workers=workers,
+        values=parse_settings(set_values),
+        resume=resume,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        debug=debug,
+        listener=TerminalListener(progress),
     )
+    if stopped(trained):
+        return
+    if data.endswith(".py"):
+        streams.remark(f"{output}: {console.counted(trained.steps, 'step')} done")
+        return
+    about = trained.figures.line if trained.figures is not None else "nothing held out, so nothing measured"
+    streams.remark(f"{about}; videomae classify --model {shlex.quote(output)} uses it")

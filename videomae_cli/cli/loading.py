@@ -11,6 +11,7 @@ from videomae_cli.assembly import (
     ModelRequest,
     make_classifier,
     make_embedder,
+    pixels_note,
 )
 from videomae_cli.cli import console
 from videomae_cli.cli.transfers import bring
@@ -59,8 +60,8 @@ def hinted(asked: SamplingSpec, hints: SamplingHints, name: str) -> SamplingSpec
 
 def say_pixels(name: str, trained: str | None, used: str) -> None:
     """Say so where a model, which may not tell what it was trained on, gets other pixels than those."""
-    if trained not in (None, used):
-        console.note(f"{name} was trained on {trained} pixels, and gets {used} ones, as the options say")
+    if note := pixels_note(name, trained, used):
+        console.note(note)
 
 
 def _pick_engine(request: ModelRequest) -> Engine:

@@ -1,8 +1,7 @@
-"""What `finetune` and `pretrain` share: processes, the folder of a run, the loop as a person sees it, and how it ends."""
+"""What `finetune` and `pretrain` show of a training on the terminal, and how signals end it."""
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import sys
 import threading
@@ -10,26 +9,27 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from videomae_cli import __version__, system
-from videomae_cli.cli import console, streams
+from videomae_cli import system
+from videomae_cli.cli import console
+from videomae_cli.cli.display import consoles
 from videomae_cli.cli.estimator import Estimator, speed
-from videomae_cli.errors import OptionError, TrainingError, VideoMAEError
-from videomae_cli.jobs import Settings
-from videomae_cli.video import Decoder, SamplingSpec, auto_workers
+from videomae_cli.cli.interrupts import terminable
+from videomae_cli.cli.progress import BatchProgress
+from videomae_cli.cli.transfers import bring
+from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.hub import ResolvedSource
+from videomae_cli.training import Trained, TrainingListener, launched
+from videomae_cli.training.listener import OnEvent, OnFile
 
 if TYPE_CHECKING:
-    import torch
     from rich.progress import Progress
 
-    from videomae_cli.training import Loop, Run, Share, Task, TaskOptions
+    from videomae_cli.training import Task
 
 PLAIN_SECONDS = 10.0
-# More files than there will ever be cores: as many decoders as the machine has.
-MANY = 1 << 20
 
 
 @dataclass
@@ -80,7 +80,7 @@ class TrainingProgress:
 
     @contextmanager
     def shown(self) -> Iterator[TrainingProgress]:
-        from videomae_cli.cli.display import consoles, print_lines, spinner_name
+        from videomae_cli.cli.display import print_lines, spinner_name
 
         loud = console.loudness
         if self.mode != "auto" or not console.is_terminal(sys.stderr) or loud.quiet or loud.debug:
@@ -138,162 +138,57 @@ class TrainingProgress:
         return ", ".join(words)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """What `finetune` and `pretrain` are told alike: the options of a command, as given."""
+class TerminalListener(TrainingListener):
+    """Shows on the terminal how a training goes; Ctrl-C and SIGTERM stop it after the step at hand. mode: of `--progress`."""
 
-    data: str
-    output: Path
-    labels: Path | None
-    targets: tuple[str, ...]
-    val: float
-    check: bool
-    recipe: str
-    patience: int | None
-    seed: int
-    sampling: SamplingSpec
-    device: str
-    dtype: str
-    compiled: bool
-    gradient_checkpointing: bool
-    heads: int | None
-    timeout: float
-    memory: int | None
-    workers: int | None
-    epochs: int | None
-    batch: int | None
-    set_values: tuple[str, ...]
-    resume: bool
-    overwrite: bool
-    dry_run: bool
-    progress: str
-    debug: bool
+    def __init__(self, mode: str) -> None:
+        self._mode = mode
+        self._stop = Stop()
 
-    @property
-    def decoders(self) -> int:
-        """Decoding processes of this training process."""
-        return self.workers or auto_workers(MANY)
+    def find_model(self, name: str, revision: str | None) -> ResolvedSource:
+        return bring(name, revision)
 
-    def decoder(self) -> Decoder:
-        """What decodes for this training process, to be entered."""
-        return Decoder(timeout=self.timeout or None, memory=self.memory, workers=self.decoders, debug=self.debug)
+    def note(self, line: str) -> None:
+        console.note(line)
 
-    def loop(self, device: torch.device, dtype: str) -> Loop:
-        """How the trainer is to run. dtype: as `pick_dtype` has it."""
-        from videomae_cli.training import Loop
+    def clip_failed(self, path: str, error: VideoMAEError, *, replaced: bool) -> None:
+        console.error(f"{path}: {error}{' (another clip stands in)' if replaced else ''}")
 
-        return Loop(
-            device=device,
-            dtype=dtype,
-            seed=self.seed,
-            patience=self.patience,
-            compiled=self.compiled,
-        )
+    def stopping(self) -> bool:
+        return self._stop.asked
 
-    def run_own_task(self, command: str, share: Share, device: torch.device, dtype: str) -> None:
-        """Train the task in the Python file that stands in the place of the data."""
-        from videomae_cli.training import Run, TaskOptions
+    @contextmanager
+    def process(self, *, leads: bool) -> Iterator[None]:
+        self._mode = self._mode if leads else "none"
+        with quiet_unless(leads):
+            yield
 
-        options = TaskOptions(
-            values=parse_settings(self.set_values),
-            seed=self.seed,
-            epochs=self.epochs,
-            batch=self.batch,
-            share=share,
-            workers=self.decoders,
-        )
-        task = own_task(self.data, options)
-        console.note(f"{self.data}: {console.counted(task.steps, 'step')}, evaluated every {task.epoch}")
-        if self.dry_run:
-            return
-        run = Run(self.output, resume=self.resume, overwrite=self.overwrite, writes=share.leads)
-        with run:
-            try:
-                train(task, run, self.loop(device, dtype), share=share, command=command, progress=self.progress)
-                if share.leads:
-                    task.finish(run.folder)
-            finally:
-                task.close()
-        if share.leads:
-            streams.remark(f"{self.output}: {console.counted(task.steps, 'step')} done")
+    @contextmanager
+    def files(self, count: int) -> Iterator[OnFile]:
+        shown = BatchProgress(count)
+        with shown.shown(self._mode, consoles()[1]):
+            yield lambda path, error: shown.advance(path, views=error is None, failed=error is not None)
+
+    @contextmanager
+    def features(self, count: int) -> Iterator[OnFile]:
+        shown = BatchProgress(count)
+        with terminable(), shown.shown(self._mode, consoles()[1]):
+            yield lambda path, error: shown.advance(path, views=1, failed=error is not None)
+
+    @contextmanager
+    def steps(self, task: Task) -> Iterator[OnEvent]:
+        shown = TrainingProgress(task, self._mode)
+        with self._stop.listening(), shown.shown():
+            yield shown
 
 
-def train(task: Task, run: Run, loop: Loop, *, share: Share, command: str, progress: str) -> str:
-    """Train, from where an earlier run was, to the end. Returns how it ended; "interrupted" has been told already.
-
-    Raises TrainingError, OutputError.
-    """
-    from videomae_cli.training import Trainer
-
-    settings = settings_of(command, task.settings, loop)
-    state = run.begin(settings)
-    if state is not None and share.leads:
-        console.note(f"going on at step {state['done']} of {task.steps}")
-    shown = TrainingProgress(task, progress if share.leads else "none")
-    with Stop().listening() as stop, shown.shown():
-        trainer = Trainer(task, run, loop, share=share, stop=lambda: stop.asked, told=shown)
-        ended = trainer(state)
-    if share.leads:
-        run.record(
-            settings, {"ended": ended, "step": trainer.done, "best": trainer.best, **_best(trainer.best_figures)}
-        )
-    if ended == "interrupted":
+def stopped(trained: Trained) -> bool:
+    """Tell whether nothing was trained, as nothing was to be. Raises KeyboardInterrupt where Ctrl-C ended it."""
+    if trained.ended == "interrupted":
         raise KeyboardInterrupt(
-            f"interrupted: step {trainer.done} of {task.steps} is kept in {run.folder}; --resume goes on from it"
+            f"interrupted: step {trained.step} of {trained.steps} is kept in {trained.folder}; --resume goes on from it"
         )
-    return ended
-
-
-def settings_of(command: str, values: Mapping[str, Any], loop: Loop | None = None) -> Settings:
-    """All that decides what comes out."""
-    how = {"dtype": loop.dtype, "device": loop.device.type, "patience": loop.patience} if loop is not None else {}
-    return Settings(command, __version__, {**values, **how})
-
-
-def _best(figures: Mapping[str, Any]) -> dict[str, Any]:
-    return {"figures": {name: value for name, value in figures.items() if name != "score"}} if figures else {}
-
-
-def pick_dtype(dtype: str, device: torch.device) -> str:
-    """float32, or bfloat16 where CUDA has it. Says so where this machine is slow at it. Raises OptionError."""
-    from videomae_cli.engines import pick_engine
-
-    if dtype not in ("auto", "float32", "bfloat16"):
-        raise OptionError(f"unknown dtype {dtype!r} for training: choose auto, float32 or bfloat16")
-    engine = pick_engine("torch", dtype, device)
-    if engine.slow:
-        console.note(engine.slow)
-    return engine.dtype if engine.dtype == "bfloat16" else "float32"
-
-
-def own_task(file: str, options: TaskOptions) -> Task:
-    """What `task(options)` in a Python file makes. Raises TrainingError where it can't be run, or makes none."""
-    from videomae_cli.training import Task
-
-    path = Path(file)
-    if not path.is_file():
-        raise TrainingError(f"{file} is not there: a task of your own is a Python file with a function task(options)")
-    where = str(Path.cwd())
-    if where not in sys.path:
-        sys.path.insert(0, where)  # so that it can import what is beside it, as `python -m` would
-    spec = importlib.util.spec_from_file_location(f"videomae_task_{path.stem}", path)
-    assert spec is not None, "it ends in .py"
-    assert spec.loader is not None, "it is a file"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-        made = module.task(options)
-    except VideoMAEError:
-        raise
-    except Exception as error:
-        console.trace()
-        raise TrainingError(f"{file}: {type(error).__name__}: {error} (--debug shows where)") from None
-    if not isinstance(made, Task):
-        raise TrainingError(
-            f"{file}: task(options) must return a videomae_cli.training.Task, not {type(made).__name__}"
-        )
-    return made
+    return trained.ended == "dry run" or not launched().leads
 
 
 def parse_settings(pairs: Sequence[str] | None) -> dict[str, str]:

@@ -7,7 +7,9 @@ from .distributed import launched as launched
 from .distributed import local_device as local_device
 from .distributed import together as together
 from .features import View as View
+from .finetuning import finetune as finetune
 from .head import HeadTraining as HeadTraining
+from .listener import TrainingListener as TrainingListener
 from .masked import PreTrain as PreTrain
 from .masked import check_masks as check_masks
 from .optim import adamw as adamw
@@ -21,5 +23,7 @@ from .recipe import recipe_for as recipe_for
 from .run import Run as Run
 from .task import Task as Task
 from .task import TaskOptions as TaskOptions
+from .terms import Trained as Trained
 from .trainer import Loop as Loop
 from .trainer import Trainer as Trainer
+from .unlabelled import pretrain as pretrain

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from videomae_cli.errors import TrainingError
 from videomae_cli.training.distributed import Share
+from videomae_cli.training.listener import TrainingListener
 from videomae_cli.training.run import Run
 from videomae_cli.training.task import Task
+from videomae_cli.training.terms import Trained, settings_of
 
 Event = Mapping[str, Any]
 _SMOOTHING = 0.98
@@ -285,3 +287,22 @@ def _memory_told(device: torch.device) -> Iterator[None]:
             f"{device} has too little memory: lower --batch-size and raise --accumulate by as much, or add "
             "--gradient-checkpointing"
         ) from None
+
+
+def train(task: Task, run: Run, loop: Loop, *, share: Share, command: str, listener: TrainingListener) -> Trained:
+    """Train, from where an earlier run was, to the end, or until the listener stops it: "interrupted".
+
+    Raises TrainingError, OutputError.
+    """
+    settings = settings_of(command, task.settings, loop)
+    state = run.begin(settings)
+    if state is not None:
+        listener.note(f"going on at step {state['done']} of {task.steps}")
+    with listener.steps(task) as on_event:
+        trainer = Trainer(task, run, loop, share=share, stop=listener.stopping, told=on_event)
+        ended = trainer(state)
+    if share.leads:
+        best = {name: value for name, value in trainer.best_figures.items() if name != "score"}
+        about = {"figures": best} if trainer.best_figures else {}
+        run.record(settings, {"ended": ended, "step": trainer.done, "best": trainer.best, **about})
+    return Trained(run.folder, ended, trainer.done, task.steps)

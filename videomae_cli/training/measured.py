@@ -1,4 +1,4 @@
-"""An evaluation as files and on the terminal, and whether the files may be written."""
+"""An evaluation as files, and whether they may be written."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videomae_cli import filesystem
-from videomae_cli.cli import console
 from videomae_cli.errors import OutputError
 from videomae_cli.made import MadeFiles
 
 if TYPE_CHECKING:
     from videomae_cli.datasets import Example
     from videomae_cli.evaluation import Evaluation
+    from videomae_cli.training.evaluating import Measured
     from videomae_cli.training.scoring import Scored
 
 
@@ -55,18 +55,11 @@ def _made(report: Path, overwrite: bool) -> MadeFiles:
     )
 
 
-def write(
-    evaluation: Evaluation,
-    scored: Scored,
-    kept: Sequence[Example],
-    output: Path | None,
-    report: Path | None,
-    *,
-    overwrite: bool,
-) -> None:
+def write(measured: Measured, output: Path | None, report: Path | None, *, overwrite: bool) -> None:
     """The document into output, and everything into the folder report. Raises OutputError."""
     from videomae_cli.writers import whole_file
 
+    evaluation, scored, kept = measured.evaluation, measured.scored, measured.kept
     document = (json.dumps(evaluation.as_dict(), indent=1) + "\n").encode()
     if output is not None:
         with whole_file(output) as sink:
@@ -132,30 +125,3 @@ def _by_name(values: Sequence[float], names: Sequence[str]) -> float | dict[str,
     """One value as it is, several by their names."""
     rounded = [float(f"{value:z.7g}") for value in values]
     return rounded[0] if len(rounded) == 1 else dict(zip(names, rounded, strict=True))
-
-
-def show(e: Evaluation) -> None:
-    """The table that a person reads."""
-    from rich.table import Table
-
-    from videomae_cli.cli.display import consoles, plain
-    from videomae_cli.evaluation import confused_pairs, headline, worst_classes
-
-    out = consoles()[0]
-    # soft_wrap: a path is not broken into lines where the output is not a terminal's.
-    title = f"{e.model} on {e.data}, split {e.split}: {console.counted(e.metrics.count, 'clip')}"
-    out.print(plain(title, "bold"), soft_wrap=True)
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column()
-    table.add_column(overflow="fold")
-    for name, value in headline(e):
-        table.add_row(plain(name, ""), plain(value, "bold" if name in ("top-1", "mAP", "mean absolute error") else ""))
-    worst = [f"{label} {recall:.0%} of {count}" for label, recall, count in worst_classes(e)]
-    pairs = [f"{true} as {said} ({count})" for true, said, count in confused_pairs(e)]
-    for name, lines in (("found least", worst), ("taken for another", pairs)):
-        for place, line in enumerate(lines):
-            table.add_row(plain("" if place else name, "dim"), plain(line, "dim"))
-    out.print(table)
-    left = f", {console.counted(e.ignored, 'clip')} with other labels left out" if e.ignored else ""
-    failed = f", {console.counted(len(e.failures), 'clip')} failed" if e.failures else ""
-    out.print(plain(f"{e.protocol}{failed}{left}", "dim"), soft_wrap=True)

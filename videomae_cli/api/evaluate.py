@@ -1,0 +1,52 @@
+"""How good a model is on labelled clips, from Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from videomae_cli.api.classifier import VideoClassifier, load_classifier
+from videomae_cli.api.footage import SamplingOptions, sampling_spec
+from videomae_cli.training.evaluating import EvaluationJob, LabelledData
+from videomae_cli.training.measured import check_places, write
+
+if TYPE_CHECKING:
+    from videomae_cli.evaluation import Evaluation
+    from videomae_cli.training.scoring import Told
+
+
+def evaluate(
+    data: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | VideoClassifier,
+    split: str | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    target: str | Sequence[str] = (),
+    ignore_unknown: bool = False,
+    report: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    on_clip: Told = lambda path, views, error: None,
+    **options: Unpack[SamplingOptions],
+) -> Evaluation:
+    """Measure a model on labelled clips, with the scores of `classify_all`; what `videomae evaluate` does.
+
+    data: a folder of class folders or a table of path and label; model: a loaded classifier, or the name of one; split: "test",
+    "val", "train" or "all"; labels: a file of names for labels that are numbers; target: columns of true values, for a model of
+    values; ignore_unknown: leave out clips with labels that the model lacks; report: a folder for report.md and its pictures;
+    overwrite: replace a report; on_clip: called with path, views and error of each clip; options: `SamplingOptions`, such as
+    protocol="paper". The result has `metrics` (`top1`, `top5`, ... or errors of values), `classes`, `failures` and `as_dict()`.
+    Raises DatasetError, OptionError, OutputError, and what `load_classifier` raises for a name.
+    """
+    spec = sampling_spec(**options)
+    place = None if report is None else Path(report)
+    check_places(None, place, overwrite)
+    targets = (target,) if isinstance(target, str) else target
+    read = LabelledData.read(data, split=split, labels=None if labels is None else Path(labels), targets=targets)
+    loaded = model if isinstance(model, VideoClassifier) else load_classifier(model)
+    job = EvaluationJob.plan(loaded.pipeline, read, spec, ignore_unknown=ignore_unknown)
+    with loaded.terms.decoder(len(job.kept)) as decoder:
+        measured = job.run(decoder, on_clip=on_clip)
+    write(measured, None, place, overwrite=overwrite)
+    return measured.evaluation

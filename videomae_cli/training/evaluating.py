@@ -1,0 +1,243 @@
+"""How good a classifier is on labelled clips: reading the data, matching its labels, scoring, measuring."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from videomae_cli import __version__
+from videomae_cli.assembly import settings_of
+from videomae_cli.datasets import Dataset, Example, read_dataset, table_columns, values_of_labels
+from videomae_cli.errors import DatasetError, OptionError
+from videomae_cli.evaluation import Evaluation, measure, measure_labels, measure_outputs
+from videomae_cli.labels import match_labels
+from videomae_cli.results import as_utf8
+from videomae_cli.training.features import View
+from videomae_cli.training.scoring import Scored, Told, score
+from videomae_cli.video import Decoder, SamplingSpec
+from videomae_cli.visible import counted
+
+if TYPE_CHECKING:
+    from videomae_cli.evaluation import Metrics, MultiLabelMetrics, RegressionMetrics
+    from videomae_cli.pipeline import Classifier
+
+SPLITS = ("test", "val", "train", "all")
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """Labelled clips to measure models on. columns: of the table, none of other data; split: as asked for."""
+
+    data: str
+    columns: Sequence[str]
+    dataset: Dataset
+    split: str | None = None
+    targets: tuple[str, ...] = ()
+
+    @classmethod
+    def read(
+        cls,
+        data: str | os.PathLike[str],
+        *,
+        split: str | None = None,
+        labels: Path | None = None,
+        targets: Sequence[str] = (),
+    ) -> LabelledData:
+        """Read a folder of class folders or a table. labels: names for labels that are numbers; targets: columns of values.
+
+        Raises DatasetError, also for a split that is not there, or OptionError.
+        """
+        check_split(split)
+        data = os.fspath(data)
+        columns = table_columns(data)
+        # Whether there must be labels the model tells, where the table has none.
+        labelled = "label" in columns or not columns
+        dataset = read_dataset(data, labels=labels, labels_required=labelled, targets=targets)
+        read = cls(data, columns, dataset, split, tuple(targets))
+        read.chosen()
+        return read
+
+    def chosen(self) -> tuple[str, Sequence[Example]]:
+        """Name the split that is measured, and its examples. Raises DatasetError for a split that is not there."""
+        return _chosen(self.dataset, self.split)
+
+    def for_model(self, classifier: Classifier) -> LabelledData:
+        """Read what is true as this model says it: labels, or values. Raises DatasetError or OptionError."""
+        if classifier.regression:
+            return replace(self, dataset=_values(classifier, self.dataset, self.data, self.columns))
+        if self.targets:
+            raise OptionError(f"{classifier.name} gives classes, not values: leave out --target")
+        if self.columns and "label" not in self.columns:
+            raise DatasetError(
+                f"can't read {self.data}: it has no column label (its columns: {', '.join(self.columns)})"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An evaluation, and what it was made of: the scores of each clip. kept: the clips, in the order of the scores."""
+
+    evaluation: Evaluation
+    scored: Scored
+    kept: Sequence[Example]
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """A classifier and the clips to measure it on. kept: those whose labels it has; ids: of these labels; names: of its outputs."""
+
+    classifier: Classifier
+    data: str
+    split: str
+    spec: SamplingSpec
+    kept: Sequence[Example]
+    ids: Mapping[str, int]
+    names: tuple[str, ...]
+    ignored: int = 0
+
+    @classmethod
+    def plan(
+        cls, classifier: Classifier, data: LabelledData, spec: SamplingSpec, *, ignore_unknown: bool = False
+    ) -> EvaluationJob:
+        """Match the labels of the data among those of the model. spec: the sampling as asked for, of no model yet.
+
+        Raises DatasetError where they don't fit, OptionError for options that don't fit the model.
+        """
+        data = data.for_model(classifier)
+        split, examples = data.chosen()
+        config = classifier.model.config
+        names = config.label_names
+        if classifier.regression:
+            names = classifier.output_names
+        # Of the clips that are asked for: another split may have classes of its own.
+        present = {label for example in examples for label in example.labels}
+        wanted = [label for label in data.dataset.classes if label in present]
+        ids = match_labels(wanted, names, ignore_unknown=ignore_unknown)
+        kept = [e for e in examples if all(label in ids for label in e.labels)]
+        if not kept:
+            more = ", ..." if len(wanted) > 3 else ""
+            raise DatasetError(f"the model has not one of the data's labels ({', '.join(wanted[:3])}{more})")
+        classes = not (classifier.multi_label or classifier.regression)
+        if classes and (several := next((e for e in kept if len(e.labels) != 1), None)):
+            raise DatasetError(
+                f"{several.path!r} has {len(several.labels)} labels, and the model says one: use a multi-label model"
+            )
+        return cls(classifier, data.data, split, classifier.fit(spec), kept, ids, names, len(examples) - len(kept))
+
+    def run(
+        self,
+        decoder: Decoder,
+        *,
+        scorer: Classifier | None = None,
+        on_clip: Told = lambda path, views, error: None,
+    ) -> Measured:
+        """Score every clip and measure. scorer: the classifier where its batches are watched; on_clip: called after each clip.
+
+        A clip that fails is among the `failures` of the evaluation. Raises DatasetError where not one can be scored.
+        """
+        view = View(
+            sampling=self.spec,
+            transform=self.classifier.preprocessor.frame_transform(crops=self.spec.resolved_crops),
+            decoder=decoder,
+            batch=self.classifier.batch_size,
+        )
+        scored = score(scorer or self.classifier, self.kept, view=view, told=on_clip)
+        if not scored.there.any():
+            raise DatasetError(f"none of {counted(len(self.kept), 'clip')} could be scored")
+        return Measured(self._evaluation(scored), scored, self.kept)
+
+    def _evaluation(self, scored: Scored) -> Evaluation:
+        there = scored.there
+        good = [example for example, ok in zip(self.kept, there, strict=True) if ok]
+        several = self.classifier.multi_label
+        metrics: Metrics | MultiLabelMetrics | RegressionMetrics
+        scores = scored.scores[there]
+        if self.classifier.regression:
+            metrics = measure_outputs(scores, np.array([example.values for example in good]))
+        else:
+            truth = np.zeros((len(good), len(self.names)), dtype=np.float32)
+            for row, example in enumerate(good):
+                truth[row, [self.ids[label] for label in example.labels]] = 1
+            metrics = measure_labels(scores, truth) if several else measure(scores, truth.argmax(axis=1))
+        settings = settings_of("evaluate", self.classifier, self.spec)
+        counts = sorted(set(scored.views[there].tolist()))
+        return Evaluation(
+            model=self.classifier.name,
+            revision=self.classifier.revision,
+            version=__version__,
+            settings=settings.as_dict(),
+            fingerprint=settings.fingerprint,
+            data=as_utf8(self.data),
+            split=self.split,
+            protocol=_protocol(self.spec, counts),
+            views=int(scored.views.sum()),
+            labels=self.names,
+            metrics=metrics,
+            failures=tuple(
+                {"path": as_utf8(self.kept[place].path), "kind": error.kind, "message": as_utf8(str(error))}
+                for place, error in sorted(scored.errors.items())
+            ),
+            ignored=self.ignored,
+        )
+
+
+def check_split(split: str | None) -> None:
+    """Raise OptionError for a split that no data has."""
+    if split is not None and split not in SPLITS:
+        raise OptionError(f"unknown split {split!r}: choose test, val, train or all")
+
+
+def _values(classifier: Classifier, dataset: Dataset, data: str, columns: Sequence[str]) -> Dataset:
+    """The data with a true value for each output of the model: of the columns asked for, of those named as the outputs,
+    or of labels that are numbers. Raises DatasetError."""
+    names = classifier.output_names
+    said = " ".join(f"--target {name}" for name in names[:3]) + (" ..." if len(names) > 3 else "")
+    if not dataset.outputs and set(names) <= set(columns):
+        dataset = read_dataset(data, targets=names)
+    if dataset.outputs:
+        if len(dataset.outputs) != len(names):
+            raise DatasetError(
+                f"{classifier.name} gives {counted(len(names), 'value')} a clip ({', '.join(names[:3])}"
+                f"{', ...' if len(names) > 3 else ''}), and --target names {len(dataset.outputs)}"
+            )
+        return dataset
+    if len(names) > 1:
+        raise DatasetError(
+            f"{classifier.name} gives {len(names)} values a clip: give a table with a column for each ({said})"
+        )
+    if columns and "label" not in columns:
+        raise DatasetError(
+            f"{data} has no column {names[0]} (its columns: {', '.join(columns)}): --target COLUMN names that of the values"
+        )
+    return values_of_labels(dataset, names[0])
+
+
+def _protocol(spec: SamplingSpec, views: Sequence[int]) -> str:
+    """The views of a clip, as papers write them."""
+    crops = spec.resolved_crops
+    counts = sorted({count // crops for count in views})
+    clips = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    paper = ", the paper's protocol" if spec.protocol == "paper" else ""
+    plural = "" if counts == [1] else "s"
+    pixels = ", stored pixels" if spec.resolved_pixels == "stored" and not paper else ""
+    return f"{spec.resolved_family}: {clips} clip{plural} x {crops} crop{'s' if crops > 1 else ''}{paper}{pixels}"
+
+
+def _chosen(dataset: Dataset, split: str | None) -> tuple[str, Sequence[Example]]:
+    """Which examples, and what they are called. Raises DatasetError for a split that is not there."""
+    given = [name for name in ("test", "val", "train") if dataset.of(name)]
+    if split is None:
+        split = next((name for name in ("test", "val") if name in given), "all")
+    if split == "all":
+        return "all", dataset.examples
+    if split not in given:
+        raise DatasetError(
+            f"the data has no split {split!r} (it has {', '.join(given) or 'none'}): --split all takes every clip"
+        )
+    return split, dataset.of(split)

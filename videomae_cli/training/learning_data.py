@@ -1,0 +1,42 @@
+"""Data to learn from: read, split, tried, and described in a few lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from videomae_cli.datasets import Dataset, Example, check_dataset, read_dataset, split_dataset
+from videomae_cli.training.classification import Data
+from videomae_cli.training.distributed import Share
+from videomae_cli.training.listener import TrainingListener
+from videomae_cli.training.terms import Terms
+from videomae_cli.video import Decoder
+
+
+@dataclass(frozen=True)
+class LearningData:
+    """What is trained on and what is held out."""
+
+    dataset: Dataset
+    train: tuple[Example, ...]
+    val: tuple[Example, ...]
+
+    @property
+    def of_task(self) -> Data:
+        """As training has it."""
+        return Data(dataset=self.dataset, train=self.train, val=self.val)
+
+
+def read_learning_data(
+    terms: Terms, decoder: Decoder, share: Share, listener: TrainingListener, *, labels: bool = True
+) -> LearningData:
+    """Read, split and try the data, and tell what will be used. Raises DatasetError."""
+    dataset = read_dataset(terms.data, labels=terms.labels, labels_required=labels, targets=terms.targets)
+    train, val, rule = split_dataset(dataset, fraction=terms.val, seed=terms.seed)
+    with listener.files(len(train) + len(val)) as on_file:
+        # One process tries the files; the others are told what it found.
+        trying = decoder if terms.check and share.leads else None
+        report = check_dataset(dataset, train, val, rule, decoder=trying, told=on_file)
+    report = share.gather(report)[0]
+    for line in report.lines():
+        listener.note(line)
+    return LearningData(report.dataset, report.train, report.val)

@@ -1,0 +1,75 @@
+"""A task of the user's own, in a Python file that stands in the place of the data."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+from pathlib import Path
+
+import torch
+
+from videomae_cli.errors import TrainingError, VideoMAEError
+from videomae_cli.training.distributed import Share
+from videomae_cli.training.listener import TrainingListener
+from videomae_cli.training.run import Run
+from videomae_cli.training.task import Task, TaskOptions
+from videomae_cli.training.terms import Terms, Trained
+from videomae_cli.training.trainer import train
+from videomae_cli.visible import counted
+
+log = logging.getLogger(__name__)
+
+
+def train_own_task(
+    terms: Terms, command: str, share: Share, device: torch.device, dtype: str, listener: TrainingListener
+) -> Trained:
+    """Train the task in the Python file that stands in the place of the data. Raises TrainingError, OutputError."""
+    options = TaskOptions(
+        values=dict(terms.values),
+        seed=terms.seed,
+        epochs=terms.asked.get("epochs"),
+        batch=terms.asked.get("batch"),
+        share=share,
+        workers=terms.decoders,
+    )
+    task = load_task(terms.data, options)
+    listener.note(f"{terms.data}: {counted(task.steps, 'step')}, evaluated every {task.epoch}")
+    if terms.dry_run:
+        return Trained(terms.output, "dry run", steps=task.steps)
+    with Run(terms.output, resume=terms.resume, overwrite=terms.overwrite, writes=share.leads) as run:
+        try:
+            ended = train(task, run, terms.loop(device, dtype), share=share, command=command, listener=listener)
+            if share.leads and ended.ended != "interrupted":
+                task.finish(run.folder)
+        finally:
+            task.close()
+    return ended
+
+
+def load_task(file: str, options: TaskOptions) -> Task:
+    """Make what `task(options)` in a Python file makes. Raises TrainingError where it can't be run, or makes none."""
+    path = Path(file)
+    if not path.is_file():
+        raise TrainingError(f"{file} is not there: a task of your own is a Python file with a function task(options)")
+    where = str(Path.cwd())
+    if where not in sys.path:
+        sys.path.insert(0, where)  # so that it can import what is beside it, as `python -m` would
+    spec = importlib.util.spec_from_file_location(f"videomae_task_{path.stem}", path)
+    assert spec is not None, "it ends in .py"
+    assert spec.loader is not None, "it is a file"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+        made = module.task(options)
+    except VideoMAEError:
+        raise
+    except Exception as error:
+        log.debug("%s failed", file, exc_info=True)
+        raise TrainingError(f"{file}: {type(error).__name__}: {error} (--debug shows where)") from None
+    if not isinstance(made, Task):
+        raise TrainingError(
+            f"{file}: task(options) must return a videomae_cli.training.Task, not {type(made).__name__}"
+        )
+    return made

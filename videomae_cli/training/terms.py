@@ -1,0 +1,202 @@
+"""What `finetune` and `pretrain` are told alike, and what comes out of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from videomae_cli import __version__
+from videomae_cli.assembly import pixels_note
+from videomae_cli.errors import OptionError
+from videomae_cli.jobs import Settings
+from videomae_cli.training.listener import TrainingListener
+from videomae_cli.video import Decoder, SamplingHints, SamplingSpec, auto_workers
+
+if TYPE_CHECKING:
+    import torch
+
+    from videomae_cli.training.figures import Figures
+    from videomae_cli.training.trainer import Loop
+
+# More files than there will ever be cores: as many decoders as the machine has.
+MANY = 1 << 20
+
+
+class TrainingOptions(TypedDict, total=False):
+    """How a training runs. All are optional, and mean what the options of the commands mean.
+
+    val: the part of the files that is held out; check: try every file first; recipe: "default", "paper" or "paper-ssv2"; patience:
+    evaluations without progress before it ends; seed; sampling, stride, fps, pixels: which frames; device: "auto", "cpu",
+    "cuda" or "mps"; dtype: "auto", "float32" or "bfloat16"; compile: by torch.compile; gradient_checkpointing: less memory, more
+    time; timeout: seconds that decoding a clip may take, None for no limit; memory: bytes that a process
+    that decodes may take; workers: files decoded at once; values: for a task
+    of your own; resume: go on with a run; overwrite: replace one; dry_run: only say what would be done; debug: let decoders write to
+    stderr. The numbers of the recipe, None for its own: epochs; batch_size: clips a step; accumulate: steps whose gradients are
+    added; lr, min_lr, warmup, weight_decay, betas, clip_grad; crop_scale: least part of a frame that a clip shows; flip: mirror
+    half of the clips; repeats: times that a clip is drawn for once that it is decoded.
+    """
+
+    val: float
+    check: bool
+    recipe: str
+    patience: int | None
+    seed: int
+    sampling: str
+    stride: int | None
+    fps: float | None
+    pixels: str | None
+    device: str
+    dtype: str
+    compile: bool
+    gradient_checkpointing: bool
+    timeout: float | None
+    memory: int | None
+    workers: int | None
+    values: Mapping[str, str]
+    resume: bool
+    overwrite: bool
+    dry_run: bool
+    debug: bool
+    epochs: int | None
+    batch_size: int | None
+    accumulate: int | None
+    lr: float | None
+    min_lr: float | None
+    warmup: float | None
+    weight_decay: float | None
+    betas: Any
+    clip_grad: float | None
+    crop_scale: float | None
+    flip: bool | None
+    repeats: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """The options of `finetune` and `pretrain`, checked. asked: the numbers of the recipe, None where nothing is said."""
+
+    data: str
+    output: Path
+    asked: Mapping[str, Any]
+    labels: Path | None = None
+    targets: tuple[str, ...] = ()
+    val: float = 0.2
+    check: bool = True
+    recipe: str = "default"
+    patience: int | None = None
+    seed: int = 0
+    sampling: SamplingSpec = field(default_factory=SamplingSpec)
+    device: str = "auto"
+    dtype: str = "auto"
+    compile: bool = False
+    gradient_checkpointing: bool = False
+    heads: int | None = None
+    timeout: float | None = 120.0
+    memory: int | None = None
+    workers: int | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
+    resume: bool = False
+    overwrite: bool = False
+    dry_run: bool = False
+    debug: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.val < 1:
+            raise OptionError(f"--val is the part of the files that is held out: from 0 to below 1, not {self.val:g}")
+        if self.resume and self.overwrite:
+            raise OptionError("--resume goes on with a run, --overwrite replaces it: give one of them")
+
+    @property
+    def decoders(self) -> int:
+        """Decoding processes of this training process."""
+        return self.workers or auto_workers(MANY)
+
+    def decoder(self) -> Decoder:
+        """Open the decoder of this training process. Raises OptionError."""
+        return Decoder(timeout=self.timeout, memory=self.memory, workers=self.decoders, debug=self.debug)
+
+    def sampling_for(self, hints: SamplingHints, name: str, listener: TrainingListener) -> SamplingSpec:
+        """Say how a checkpoint to start from needs the sampling asked for, and tell where its pixels were others."""
+        spec = self.sampling.for_model(hints)
+        if note := pixels_note(name, hints.pixels, spec.resolved_pixels):
+            listener.note(note)
+        return spec
+
+    def loop(self, device: torch.device, dtype: str) -> Loop:
+        """Say how the trainer is to run. dtype: as `pick_dtype` has it."""
+        from videomae_cli.training.trainer import Loop
+
+        return Loop(device=device, dtype=dtype, seed=self.seed, patience=self.patience, compiled=self.compile)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left: a checkpoint in `folder`, for `load_classifier`, `load_embedder` and the commands.
+
+    ended: "finished", "patience" or whatever else the trainer says; "interrupted" where it can be resumed; "dry run". step, steps: how
+    far it came; figures: of the held-out clips, None where there are none; loss: of a pre-training, on held-out clips if there are some.
+    """
+
+    folder: Path
+    ended: str
+    step: int = 0
+    steps: int = 0
+    figures: Figures | None = None
+    loss: float | None = None
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The figures of the held-out clips by name, such as `top1`; empty where nothing was held out."""
+        return self.figures.metrics.as_dict() if self.figures is not None else {}
+
+
+def split_options(
+    options: Mapping[str, Any], numbers: Mapping[str, str], *, clips: int | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split what a caller gives into the numbers of a recipe and the fields of `Terms`.
+
+    numbers: what the recipe calls each of its options. Raises OptionError.
+    """
+    rest = dict(options)
+    asked = {name: rest.pop(option, None) for option, name in numbers.items()}
+    # With a published recipe pixels are as the official loader has them.
+    stored = "stored" if rest.get("recipe", "default") != "default" else None
+    rest["sampling"] = SamplingSpec(
+        family=rest.pop("sampling", "auto"),
+        stride=rest.pop("stride", None),
+        clips=clips,
+        fps=rest.pop("fps", None),
+        pixels=rest.pop("pixels", None) or stored,
+    )
+    return asked, rest
+
+
+def text_path(path: str | os.PathLike[str]) -> str:
+    """Read a path that a caller gives."""
+    return os.fspath(path)
+
+
+def given_names(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Read one name or several."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def settings_of(command: str, values: Mapping[str, Any], loop: Loop | None = None) -> Settings:
+    """All that decides what comes out."""
+    how = {"dtype": loop.dtype, "device": loop.device.type, "patience": loop.patience} if loop is not None else {}
+    return Settings(command, __version__, {**values, **how})
+
+
+def pick_dtype(dtype: str, device: torch.device, listener: TrainingListener) -> str:
+    """Pick float32, or bfloat16 where CUDA has it, and tell where this machine is slow at it. Raises OptionError."""
+    from videomae_cli.engines import pick_engine
+
+    if dtype not in ("auto", "float32", "bfloat16"):
+        raise OptionError(f"unknown dtype {dtype!r} for training: choose auto, float32 or bfloat16")
+    engine = pick_engine("torch", dtype, device)
+    if engine.slow:
+        listener.note(engine.slow)
+    return engine.dtype if engine.dtype == "bfloat16" else "float32"
