@@ -6,6 +6,7 @@ from .api.evaluate import evaluate as evaluate
 from .api.footage import find_videos as find_videos
 from .errors import VideoMAEError as VideoMAEError
 from .evaluation import Evaluation as Evaluation
+from .hub.source import download as download
 from .results import Classification as Classification
 from .results import Embedding as Embedding
 from .results import Prediction as Prediction

@@ -98,20 +98,16 @@ def _each(names: list[str], work: Callable[[str], None]) -> None:
 
 
 def _fetch(name: str, revision: str | None, force: bool, to: Path | None, listener: DownloadListener) -> None:
-    from videomae_cli.hub import bundled_names, export_snapshot, fetch_snapshot, hub_source, resolve
+    from videomae_cli.hub import bundled_names
+    from videomae_cli.hub.source import download as bring
 
+    before = listener.fetched
+    path = bring(name, revision=revision, to=to, force=force, listener=listener)
     if name in bundled_names():
         console.note(f"{name} ships with videomae: nothing to download")
-        streams.put(str(resolve(name).path))
-        return
-    hub_id, file = hub_source(name)
-    before = listener.fetched
-    snapshot = fetch_snapshot(hub_id, revision=revision, file=file, force=force, listener=listener)
-    if listener.fetched == before:
+    elif listener.fetched == before:
         console.note(f"{name} is already on this disk")
-    if to is not None:
-        export_snapshot(snapshot, hub_id, to)
-    streams.put(str(to if to is not None else snapshot / file if file else snapshot))
+    streams.put(str(path))
 
 
 def _folder_for(name: str, to: Path | None, count: int) -> Path | None:

@@ -6,6 +6,7 @@ A name is looked up in this order: a bundled checkpoint, a path that exists, a s
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,33 @@ def resolve(
     if file:
         return ResolvedSource(folder / file, source, "hub", folder.name)
     return ResolvedSource(folder, hub_id, "hub", folder.name)
+
+
+def download(
+    model: str,
+    *,
+    revision: str | None = None,
+    to: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    listener: DownloadListener | None = None,
+) -> Path:
+    """Bring a model onto this disk, checked by size and hash, so that it works without a network; return where it is.
+
+    model: a known name or a hub id; a bundled one is here already; to: also write a plain folder, for a machine without a
+    network, and return that; force: ask the hub again, and fetch what is missing, damaged or newer; listener: hears how it goes.
+    Raises ModelNotFoundError, DownloadError or OutputError.
+    """
+    if model in bundled_names():
+        return BUNDLED_FOLDER / model
+    from videomae_cli.hub.download import fetch_snapshot
+    from videomae_cli.hub.folders import export_snapshot
+
+    hub_id, file = hub_source(model)
+    snapshot = fetch_snapshot(hub_id, revision=revision, file=file, force=force, listener=listener)
+    if to is not None:
+        export_snapshot(snapshot, hub_id, Path(to))
+        return Path(to)
+    return snapshot / file if file else snapshot
 
 
 def hub_source(source: str) -> tuple[str, str | None]:
