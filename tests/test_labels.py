@@ -37,7 +37,17 @@ def test_forms(tmp_path: Path, name: str, text: str) -> None:
         ("l.json", '{"0": "a", "2": "b", "3": "c"}', "1 is missing"),
         ("l.json", "[1, 2, 3]", "array of names"),
         ("l.csv", "0,a,b\n", "id,name"),
+        ("l.json", "[" * 100_000, "not JSON"),
+        ("l.json", '{"a": 1' + "0" * 5000 + "}", "not JSON"),
+        ("l.json", '{"a": true, "b": 1}', "array of names"),
+        ("l.json", '{"²": "a"}', "array of names"),
+        ("l.json", '{"1' + "0" * 5000 + '": "a"}', "array of names"),
+        ("l.csv", "²,a\n0,b\n³,c\n", "id,name"),
+        ("l.csv", "0,a\n1" + "0" * 5000 + ",b\n", "id,name"),
+        ("l.csv", '0,"' + "a" * 200_000 + '"\n', "no table"),
         ("none.txt", None, "can't read"),
+        ("none" * 100 + ".txt", None, "can't read"),
+        ("no\0ne.txt", None, "can't read"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, name: str, text: str | None, word: str) -> None:

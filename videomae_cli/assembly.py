@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videomae_cli import __version__
+from videomae_cli import __version__, filesystem
 from videomae_cli.errors import CheckpointError, ConfigError, VideoMAEError
 from videomae_cli.hub import ResolvedSource, find_entry
 from videomae_cli.jobs import Settings
@@ -165,7 +165,7 @@ def settings_for(command: str, values: Mapping[str, Any]) -> Settings:
 
 def preprocessor_for(path: Path, config: VideoMAEConfig, resize: str) -> Preprocessor:
     """As the checkpoint at `path` wants its frames. Raises ConfigError, also where the model doesn't read such frames."""
-    folder = path if path.is_dir() else path.parent
+    folder = path if filesystem.is_folder(path) else path.parent
     if config.num_channels != 3:
         kind = "channel" if config.num_channels == 1 else "channels"
         raise ConfigError(
@@ -179,7 +179,7 @@ def preprocessor_for(path: Path, config: VideoMAEConfig, resize: str) -> Preproc
 
 def check_processors(contents: Mapping[str, dict[str, Any]], config: VideoMAEConfig, path: Path) -> None:
     """Judge processor files that go beside this configuration as loading will. Raises ConfigError naming the source."""
-    folder = path if path.is_dir() else path.parent
+    folder = path if filesystem.is_folder(path) else path.parent
     _check_frames(PreprocessConfig.from_files(contents, folder, config.image_hw), config, folder)
 
 

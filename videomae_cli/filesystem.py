@@ -8,15 +8,22 @@ whatever is wrong with one path is the reason of that path alone. The names of o
 from __future__ import annotations
 
 import errno
+import fnmatch
 import os
+import select
 import stat
+import time
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import BinaryIO, Literal
 
 Kind = Literal["file", "folder", "other", "missing", "unknown"]
 
 # Errors that say no more than that there is nothing of this name.
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF})
+# Seconds that somebody has to begin to write to a named pipe.
+_WRITER_SECONDS = 10.0
+_CHUNK = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,71 @@ def is_named(path: str | os.PathLike[str]) -> bool:
     except (OSError, ValueError):
         return False
     return bool(os.fspath(path))
+
+
+def is_link(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is known to be a symbolic link."""
+    try:
+        return stat.S_ISLNK(os.lstat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def entries(folder: str | os.PathLike[str], pattern: str = "*") -> list[Path]:
+    """The paths in a folder whose names match, sorted; none where the folder can't be listed."""
+    return [Path(folder, name) for name in names_in(folder) if fnmatch.fnmatchcase(name, pattern)]
+
+
+def opened(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading. Raises OSError, also for a device or a pipe, which might never end or begin."""
+    place = look(path)
+    if place.kind == "other":
+        raise OSError(errno.EINVAL, "it is no file but a pipe or a device")
+    try:
+        return open(path, "rb")  # noqa: PTH123 - Path("") is "."
+    except ValueError as error:
+        raise OSError(errno.EINVAL, place.reason or str(error)) from None
+
+
+def contents(path: str | os.PathLike[str]) -> bytes:
+    """All that is in a file, or that comes through a pipe or from a terminal until it ends.
+
+    Raises OSError, also for a device that never ends, and for a pipe that nobody writes to.
+    """
+    place = look(path)
+    if place.kind != "other" or not hasattr(os, "O_NONBLOCK") or same(path, os.devnull):
+        with opened(path) if place.kind != "other" else open(path, "rb") as file:  # noqa: PTH123
+            return file.read()
+    # Who opens a pipe in the usual way waits for a writer, for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        if not pipe and not os.isatty(descriptor):
+            raise OSError(errno.EINVAL, "it is no file but a device")
+        return _through(descriptor, deadline=time.monotonic() + _WRITER_SECONDS if pipe else 0.0)
+    finally:
+        os.close(descriptor)
+
+
+def _through(descriptor: int, deadline: float) -> bytes:
+    """What comes until the end; nothing but the end before `deadline` means that nobody writes yet."""
+    parts: list[bytes] = []
+    begun = False
+    while True:
+        try:
+            part = os.read(descriptor, _CHUNK)
+        except BlockingIOError:  # somebody has it open for writing
+            begun = True
+            select.select([descriptor], [], [])
+            continue
+        if part:
+            parts.append(part)
+        elif begun or parts or deadline == 0.0:
+            return b"".join(parts)
+        elif time.monotonic() > deadline:
+            raise OSError(errno.EPIPE, "nothing writes to this pipe")
+        else:
+            time.sleep(0.05)
 
 
 def real(path: str | os.PathLike[str]) -> str:

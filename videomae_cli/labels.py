@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from videomae_cli import filesystem
 from videomae_cli.errors import ConfigError, DatasetError, OptionError
 
 _DIGITS = 9  # of a label that is a number: Python refuses to read thousands of them
@@ -23,7 +24,7 @@ def read_labels(path: Path, *, expected: int | None = None) -> tuple[str, ...]:
     """Names in the order of their ids: from .json (an array, or an object of id to name or name to id), .csv (id,name
     or names alone) or text (one a line). Raises ConfigError, also where there are not `expected` of them."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = filesystem.contents(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"can't read the labels in {path}: {reason}") from None
@@ -43,27 +44,29 @@ def read_labels(path: Path, *, expected: int | None = None) -> tuple[str, ...]:
 def _from_json(text: str, path: Path) -> list[str]:
     try:
         content: Any = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not JSON: {error}") from None
     if isinstance(content, list) and all(isinstance(item, str) for item in content):
         return content
     if isinstance(content, dict) and content:
-        if all(isinstance(value, int) for value in content.values()):
+        if all(isinstance(value, int) and not isinstance(value, bool) for value in content.values()):
             return _in_order({value: str(name) for name, value in content.items()}, path)
-        if all(str(key).isdigit() and isinstance(value, str) for key, value in content.items()):
+        if all(_is_number(key) and isinstance(value, str) for key, value in content.items()):
             return _in_order({int(key): value for key, value in content.items()}, path)
     raise ConfigError(f"{path} must be a JSON array of names, or an object of id to name or name to id")
 
 
 def _from_csv(text: str, path: Path) -> list[str]:
-    rows = [
-        [cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if any(cell.strip() for cell in row)
-    ]
+    try:
+        table = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())]
+    except csv.Error as error:
+        raise ConfigError(f"{path} is no table: {error}") from None
+    rows = [row for row in table if any(row)]
     if rows and all(len(row) == 1 for row in rows):
         return [row[0] for row in rows]
-    if rows and not rows[0][0].isdigit():
+    if rows and not _is_number(rows[0][0]):
         rows = rows[1:]  # a header such as id,name
-    if not rows or any(len(row) != 2 or not row[0].isdigit() for row in rows):
+    if not rows or any(len(row) != 2 or not _is_number(row[0]) for row in rows):
         raise ConfigError(f"{path} must have one name a line, or id,name")
     return _in_order({int(number): name for number, name in rows}, path)
 

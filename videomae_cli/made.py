@@ -89,7 +89,7 @@ def is_inside(folder: Path, name: str) -> bool:
         return False
     place = folder / name
     above = os.path.join(filesystem.real(folder), *parts[:-1])  # noqa: PTH118
-    return filesystem.real(place.parent) == above and filesystem.is_file(place) and not place.is_symlink()
+    return filesystem.real(place.parent) == above and filesystem.is_file(place) and not filesystem.is_link(place)
 
 
 def remove_inside(folder: Path, name: str) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hubserver import LocalHub
 from onhub import FILES, HUB_ID, NEEDED, WEIGHTS, Command
 
-from videomae_cli.errors import ModelNotFoundError
-from videomae_cli.hub import cached_models, remove_model, resolve
+from videomae_cli.errors import CheckpointError, ModelNotFoundError, VideoMAEError
+from videomae_cli.hub import cached_models, import_folder, remove_model, resolve
 
 
 def other_machine(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
@@ -205,3 +205,39 @@ def test_only_models_of_the_cache_can_be_removed(cache: Path, tmp_path: Path) ->
     for name in ("camera-motion", "../x", "a/../..", str(tmp_path), ""):
         with pytest.raises(ModelNotFoundError):
             remove_model(name)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        {"name": "config.json", "size": "5", "digest": None},
+        {"name": "config.json", "size": 5, "digest": 5},
+        {"name": "config.json", "size": 5, "digest": ["a"]},
+        {"name": "config.json", "size": 5.5, "digest": None},
+        {"name": "a\0b", "size": 5, "digest": None},
+        {"name": "a" * 300, "size": 5, "digest": None},
+        "config.json",
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("licence", [None, {"a": 1}], ids=["", "licence"])
+def test_a_record_of_nonsense_is_refused_or_none(tmp_path: Path, cache: Path, file: object, licence: object) -> None:
+    record = {"hub_id": HUB_ID, "revision": "f" * 40, "licence": licence, "files": [file]}
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "videomae.json").write_text(json.dumps(record))
+    with pytest.raises(VideoMAEError, match=r"config|holds|missing|model it is"):
+        import_folder(tmp_path / "plain", HUB_ID)
+    assert not cache.exists() or not any(cache.iterdir())
+
+
+@pytest.mark.parametrize("index", ["../outside.bin", "a\0b", "", "/dev/zero", "a" * 300, "nested"])
+def test_an_index_names_files_beside_it(tmp_path: Path, cache: Path, index: str) -> None:
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    (tmp_path / "outside.bin").write_bytes(b"secret")
+    (plain / "config.json").write_text("{}")
+    text = "[" * 100_000 if index == "nested" else json.dumps({"weight_map": {"a": index}})
+    (plain / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"elsewhere|missing|holds no"):
+        import_folder(plain, HUB_ID)
+    assert not cache.exists() or not any(cache.iterdir())

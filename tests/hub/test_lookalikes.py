@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,12 @@ def test_a_folder_of_the_cache_is_told(tmp_path: Path) -> None:
 def test_impossible_names_are_told(name: str) -> None:
     with pytest.raises(ModelNotFoundError):
         resolve(name, local_files_only=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+def test_what_is_here_and_can_be_no_model_is_told(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, said in (("pipe", "a pipe or a device"), ("loop", "Too many levels"), ("a" * 300, "too long")):
+        with pytest.raises(ModelNotFoundError, match=said):
+            resolve(str(tmp_path / name))

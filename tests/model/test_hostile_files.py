@@ -295,7 +295,7 @@ LEFT: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: (folder / "model.safetensors").rename(folder / "model.fp16.safetensors"),
         "to read model.fp16.safetensors, give that file itself",
     ),
-    "a pipe": (lambda folder: ((folder / "config.json").unlink(), os.mkfifo(folder / "config.json")), "config.json is no file"),
+    "a pipe": (lambda folder: ((folder / "config.json").unlink(), os.mkfifo(folder / "config.json")), "config.json can't be read: it is no file"),
 }  # fmt: skip
 
 

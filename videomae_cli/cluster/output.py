@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from videomae_cli import filesystem
 from videomae_cli.cluster.plan import Pieces, Plan
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.filenames import partial_folder
@@ -101,13 +102,13 @@ class Output:
         self._lock: Lock | None = None
 
     def __enter__(self) -> Output:
-        if self._file is not None and self._file.is_dir():
+        if self._file is not None and filesystem.is_folder(self._file):
             raise OutputError(f"{self._file} is a folder: end it in / for a folder of shards")
         names = self.folder.names()
         ours = CLUSTER_HEADER in names
         if (names and not ours) or (self._file is not None and self._holds_foreign()):
             raise OutputError(f"{self.folder.location} holds other files: give a new folder")
-        there = ours or (self._file is not None and self._file.exists())
+        there = ours or (self._file is not None and filesystem.is_there(self._file))
         if there and not self._resume and not self._overwrite:
             raise OutputError(f"{self.shown} is there already: --overwrite replaces it, --resume completes it")
         self.folder.make()
@@ -140,7 +141,7 @@ class Output:
         place = Path(self.folder.location)
         if not os.path.lexists(place):
             return False
-        if not place.is_dir():
+        if not filesystem.is_folder(place):
             return True
         known = re.compile(rf"\.?({_OWN.pattern}|{_LOCK})(\.[0-9a-f]{{8,}}\.part)?")
         return any(
@@ -157,7 +158,7 @@ class Output:
         if self._resume and CLUSTER_HEADER in self.folder.names():
             plan = self._compare(settings, digest, plan, shard)
             return plan, self._past(plan)
-        if self._resume and self._file is not None and self._file.exists():
+        if self._resume and self._file is not None and filesystem.is_there(self._file):
             raise OutputError(f"{self.shown} is complete: --overwrite makes it again")
         self.folder.remove_own(_OWN)
         self.folder.remove_own(_PIECE, PARTIAL)
@@ -248,7 +249,7 @@ def open_output(output: str, *, vectors: bool, format: str | None, resume: bool,
     Raises OptionError where format and name don't go together.
     """
     remote = is_address(output)
-    if remote or output.endswith(("/", os.sep)) or Path(output).is_dir():
+    if remote or output.endswith(("/", os.sep)) or filesystem.is_folder(Path(output)):
         if format not in (None, "parquet"):
             raise OptionError(f"a folder holds shards in Parquet: leave out --format {format}, or name a file")
         location = output.rstrip("/") if remote else os.path.abspath(output)  # noqa: PTH100 - links stay as named

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from videomae_cli import __version__
+from videomae_cli import __version__, filesystem
 from videomae_cli.cluster.decoding import DecodingWork, groups
 from videomae_cli.cluster.models import Description, ModelSpec, describe, enter, own_error
 from videomae_cli.cluster.plan import make_plan
@@ -76,7 +76,7 @@ def visit_nodes(cluster: Cluster, home: str, marks: Sequence[str]) -> None:
 
 
 def _visit(home: str, marks: Sequence[str]) -> tuple[str, str | None]:
-    if not Path(home).is_dir():
+    if not filesystem.is_folder(Path(home)):
         return __version__, home
     enter(home)
     return __version__, next((mark for mark in marks if not os.path.lexists(mark)), None)

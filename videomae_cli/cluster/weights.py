@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from videomae_cli import filesystem
 from videomae_cli.engines.store import kept, store_folder
 from videomae_cli.errors import CheckpointError, ClusterError, OutputError
 from videomae_cli.files import FileLockedError, lock
@@ -75,19 +76,19 @@ def pack(source: ResolvedSource) -> Parcel:
             files.append((path.name, tuple(chunks)))
     except OSError as error:
         raise CheckpointError(f"can't read the checkpoint {source.path}: {error.strerror or error}") from None
-    single = None if source.path.is_dir() else source.path.name
+    single = None if filesystem.is_folder(source.path) else source.path.name
     return Parcel(source.name, source.revision, str(source.path), digest.hexdigest()[:32], single, tuple(files))
 
 
 def _files(path: Path) -> list[Path]:
     """All files that loading a model directory or a weights file reads. What an index names elsewhere is not among them:
     who loads it says that it is refused."""
-    folder = path if path.is_dir() else path.parent
-    if path.is_dir():
+    folder = path if filesystem.is_folder(path) else path.parent
+    if filesystem.is_folder(path):
         names = weight_files(path)
     else:
         names = [path.name, *(shards_of(path) if path.name.endswith(".index.json") else [])]
     if not names:
         raise CheckpointError(f"{path} has no weights; expected model.safetensors or pytorch_model.bin")
     there = [folder / name for name in (*names, *CONFIG_FILES) if Path(name).name == name]
-    return [file for file in there if file.is_file()]
+    return [file for file in there if filesystem.is_file(file)]

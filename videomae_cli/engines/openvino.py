@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videomae_cli import filesystem
 from videomae_cli.engines import cpu
 from videomae_cli.engines.networks import Calibration, Features, Logits
 from videomae_cli.engines.precision import Engine
@@ -34,7 +35,7 @@ class OpenVINONetwork:
         openvino = load_openvino()
         file = model_file(part, engine, digest=digest, calibration=calibration)
         calibrated = file.with_name("calibration.txt")
-        self._calibrated = calibrated.read_text().strip() if calibrated.exists() else None
+        self._calibrated = calibrated.read_text().strip() if filesystem.is_there(calibrated) else None
         core = openvino.Core()
         there = formats()
         if engine.dtype not in there:

@@ -35,7 +35,7 @@ def kept(what: Mapping[str, object], make: Callable[[Path], None]) -> Path:
     """
     key = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:24]
     place = store_folder() / key
-    if place.is_dir():
+    if filesystem.is_folder(place):
         return place
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def kept(what: Mapping[str, object], make: Callable[[Path], None]) -> Path:
             sync_file(file)
         with contextlib.suppress(FileExistsError, OSError):
             scratch.rename(place)
-        if not place.is_dir():
+        if not filesystem.is_folder(place):
             raise OutputError(f"can't keep the converted model in {place.parent}: set VIDEOMAE_CACHE to a folder")
     except OSError as error:
         raise OutputError(

@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from videomae_cli import filesystem
 from videomae_cli.errors import DownloadError, ModelNotFoundError, VideoMAEError
 from videomae_cli.files import replacing
 from videomae_cli.hub import layout
@@ -63,7 +64,7 @@ def _fetch(hub_id: str, revision: str | None, file: str | None, force: bool, lis
     listener.asking(hub_id)
     record = _look_up(hub_id, revision, file)
     snapshot = layout.model_folder(hub_id) / "snapshots" / record.revision
-    if not layout.record_path(snapshot).parent.is_dir():
+    if not filesystem.is_folder(layout.record_path(snapshot).parent):
         listener.note(f"{hub_id}: licence {licence_text(record.licence)}")
     missing = [facts for facts in record.files if damage(snapshot / facts.name, facts, deep=force) is not None]
     _check_space(hub_id, missing)
@@ -145,7 +146,7 @@ def _check_space(hub_id: str, missing: list[FileFacts]) -> None:
     folder = layout.model_folder(hub_id)
     folder.mkdir(parents=True, exist_ok=True)
     needed = sum(facts.size or 0 for facts in missing)
-    partial = sum(path.stat().st_size for path in folder.glob("blobs/*.incomplete"))
+    partial = sum(filesystem.look(path).size for path in filesystem.entries(folder / "blobs", "*.incomplete"))
     if shutil.disk_usage(folder).free < needed - partial:
         raise no_space(hub_id, needed)
 

@@ -8,6 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
+from videomae_cli import filesystem
 from videomae_cli.errors import CheckpointError, ModelNotFoundError, OptionError, OutputError
 from videomae_cli.files import replacing
 from videomae_cli.hub import layout
@@ -26,11 +27,15 @@ def export_snapshot(snapshot: Path, hub_id: str, target: Path) -> None:
     """
     record = layout.record_of(snapshot, hub_id)
     there = read_record(target / PLAIN_RECORD)
-    if target.exists() and not target.is_dir():
+    if filesystem.is_there(target) and not filesystem.is_folder(target):
         raise OutputError(f"{target} is not a folder")
     if there is not None and there.hub_id != hub_id:
         raise OutputError(f"{target} holds {there.hub_id}: choose another folder")
-    if there is None and target.is_dir() and any(target.iterdir()):
+    try:
+        filled = there is None and filesystem.is_folder(target) and any(target.iterdir())
+    except OSError as error:
+        raise OutputError(f"can't list {target}: {error.strerror or error}") from None
+    if filled:
         raise OutputError(f"{target} is not empty and no download of ours: choose another folder")
     try:
         write_record(target / PLAIN_RECORD, record)
@@ -46,7 +51,7 @@ def import_folder(folder: Path, hub_id: str | None = None) -> Record:
 
     Raises OptionError, ModelNotFoundError, CheckpointError (incomplete, damaged) or DownloadError (disk full).
     """
-    if not folder.is_dir():
+    if not filesystem.is_folder(folder):
         raise ModelNotFoundError(f"no folder {str(folder)!r} to import")
     record = _identify(folder, hub_id)
     for facts in record.files:
@@ -80,17 +85,20 @@ def _identify(folder: Path, hub_id: str | None) -> Record:
         raise OptionError(f"{name!r} is not a hub id (OWNER/NAME)")
     if record is not None and layout.COMMIT.fullmatch(record.revision):
         return record
-    names = [file for file in layout.CONFIG_FILES if (folder / file).is_file()] + layout.weight_files(folder)
+    names = [file for file in layout.CONFIG_FILES if filesystem.is_file(folder / file)] + layout.weight_files(folder)
     if "config.json" not in names or not layout.weight_files(folder):
         raise CheckpointError(f"{folder} holds no config.json with model.safetensors or pytorch_model.bin")
-    missing = next((file for file in names if not (folder / file).is_file()), None)
-    if missing:
-        raise CheckpointError(f"{folder} is incomplete: its index names {missing}, which is missing")
+    missing = next((file for file in names if not filesystem.is_file(folder / file)), None)
+    if missing is not None:
+        raise CheckpointError(f"{folder} is incomplete: its index names {missing or 'nothing'}, which is missing")
     files = tuple(FileFacts(file, (folder / file).stat().st_size, _sha256(folder / file)) for file in names)
     # No commit is known: the content names it, so the same files are the same snapshot again.
     content = "".join(f"{facts.name}\0{facts.digest}\0" for facts in files)
     commit = hashlib.sha1(content.encode(), usedforsecurity=False).hexdigest()
-    return Record(name, commit, entry.licence if entry else None, files)
+    try:
+        return Record(name, commit, entry.licence if entry else None, files)
+    except ValueError as error:
+        raise CheckpointError(f"{folder} can't be imported: its index names a file elsewhere ({error})") from None
 
 
 def _sha256(path: Path) -> str:

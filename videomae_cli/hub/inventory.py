@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from videomae_cli import filesystem
 from videomae_cli.errors import DownloadError, ModelNotFoundError
 from videomae_cli.hub import layout
-from videomae_cli.hub.records import damage, read_record
+from videomae_cli.hub.records import damage, json_in, read_record
 from videomae_cli.hub.registry import REGISTRY, find_entry
 
 
@@ -29,7 +29,7 @@ class CachedModel:
 def cached_models() -> tuple[CachedModel, ...]:
     """The VideoMAE models in the cache, by hub id; other kinds of model are not listed."""
     folder = layout.cache_folder()
-    found = [_describe(path) for path in sorted(folder.glob("models--*--*"))] if folder.is_dir() else []
+    found = [_describe(path) for path in filesystem.entries(folder, "models--*--*")]
     return tuple(model for model in found if model is not None)
 
 
@@ -39,10 +39,12 @@ def verify_model(hub_id: str, *, revision: str | None = None) -> list[str]:
     Returns what is wrong, a line a file; empty where all is right. Raises ModelNotFoundError.
     """
     if revision is None:
-        snapshots = sorted(path for path in (layout.model_folder(hub_id) / "snapshots").glob("*") if path.is_dir())
+        snapshots = [
+            path for path in filesystem.entries(layout.model_folder(hub_id) / "snapshots") if filesystem.is_folder(path)
+        ]
     else:
         snapshots = [layout.model_folder(hub_id) / "snapshots" / (layout.cached_commit(hub_id, revision) or "none")]
-    if not any(path.is_dir() for path in snapshots):
+    if not any(filesystem.is_folder(path) for path in snapshots):
         raise ModelNotFoundError(f"{hub_id} is not on this disk: `videomae models --cached` lists what is")
     wrong = []
     for snapshot in snapshots:
@@ -62,7 +64,7 @@ def remove_model(name: str) -> int:
     entry = find_entry(name)
     hub_id = entry.hub_id if entry else name
     folder = layout.model_folder(hub_id)
-    if "/" not in hub_id or not folder.is_dir() or folder.parent != layout.cache_folder():
+    if "/" not in hub_id or not filesystem.is_folder(folder) or folder.parent != layout.cache_folder():
         raise ModelNotFoundError(f"{name} is not in the cache: `videomae models --cached` lists what is")
     size = _size(folder)
     try:
@@ -76,13 +78,13 @@ def remove_model(name: str) -> int:
 def _describe(folder: Path) -> CachedModel | None:
     _, owner, rest = folder.name.split("--", 2)
     hub_id = f"{owner}/{rest}"
-    snapshots = sorted(path for path in (folder / "snapshots").glob("*") if path.is_dir())
+    snapshots = [path for path in filesystem.entries(folder / "snapshots") if filesystem.is_folder(path)]
     records = [record for path in snapshots if (record := read_record(layout.record_path(path)))]
     entries = [entry for entry in REGISTRY if entry.hub_id.lower() == hub_id.lower()]
     if not (records or entries or any(_is_videomae(path) for path in snapshots)):
         return None
     files: list[str | None] = [entry.file for entry in entries if entry.file]
-    names = [e.name for e in entries if not e.file or any((path / e.file).is_file() for path in snapshots)]
+    names = [e.name for e in entries if not e.file or any(filesystem.is_file(path / e.file) for path in snapshots)]
     return CachedModel(
         hub_id=hub_id,
         name=", ".join(names) or None,
@@ -95,12 +97,9 @@ def _describe(folder: Path) -> CachedModel | None:
 
 
 def _is_videomae(snapshot: Path) -> bool:
-    try:
-        config = json.loads((snapshot / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
+    config = json_in(snapshot / "config.json")
     return isinstance(config, dict) and "videomae" in str(config.get("model_type", "")).lower()
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum(filesystem.look(path).size for path in folder.rglob("*") if not filesystem.is_link(path))

@@ -16,7 +16,8 @@ import re
 import zipfile
 from pathlib import Path
 
-from videomae_cli.hub.records import FileFacts, Record, damage, read_record
+from videomae_cli import filesystem
+from videomae_cli.hub.records import FileFacts, Record, damage, json_in, read_record
 
 CONFIG_FILES = (
     "config.json",
@@ -71,7 +72,7 @@ def cached_commit(hub_id: str, revision: str | None) -> str | None:
 def whole_snapshots(hub_id: str) -> list[Path]:
     """All snapshots of a model that can be used."""
     folder = model_folder(hub_id) / "snapshots"
-    return [path for path in sorted(folder.iterdir()) if is_whole(path)] if folder.is_dir() else []
+    return [path for path in filesystem.entries(folder) if is_whole(path)]
 
 
 def is_whole(snapshot: Path, file: str | None = None) -> bool:
@@ -109,25 +110,23 @@ def _announced_size(weights: Path) -> int:
         length = int.from_bytes(file.read(8), "little")
         if not 0 < length <= _LONGEST_HEADER:
             raise ValueError("no header")
-        header = json.loads(file.read(length))
+        text = file.read(length)
     try:
+        header = json.loads(text)
         ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
-    except (AttributeError, KeyError, IndexError, TypeError):
+    except (AttributeError, KeyError, IndexError, TypeError, RecursionError, OverflowError):
         raise ValueError("no header of tensors") from None
     return 8 + length + max(ends, default=0)
 
 
 def _holds_object(file: Path) -> bool:
-    try:
-        return isinstance(json.loads(file.read_text(encoding="utf-8")), dict)
-    except (OSError, ValueError):
-        return False
+    return isinstance(json_in(file), dict)
 
 
 def weight_files(snapshot: Path) -> list[str]:
     """The files that hold the weights: one, or all the shards of an index. Empty where there are none."""
     for single in ("model.safetensors", "pytorch_model.bin"):
-        if (snapshot / single).is_file():
+        if filesystem.is_file(snapshot / single):
             return [single]
         shards = shards_of(snapshot / f"{single}.index.json")
         if shards:
@@ -137,10 +136,9 @@ def weight_files(snapshot: Path) -> list[str]:
 
 def shards_of(index: Path) -> list[str]:
     """The shards that an index names; empty where it can't be read."""
-    try:
-        return sorted(set(map(str, json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return []
+    content = json_in(index)
+    weight_map = content.get("weight_map") if isinstance(content, dict) else None
+    return sorted(set(map(str, weight_map.values()))) if isinstance(weight_map, dict) else []
 
 
 def known_facts(snapshot: Path) -> tuple[FileFacts, ...]:
@@ -151,7 +149,7 @@ def known_facts(snapshot: Path) -> tuple[FileFacts, ...]:
     return tuple(
         FileFacts(path.relative_to(snapshot).as_posix(), None, _blob_digest(path))
         for path in sorted(snapshot.rglob("*"))
-        if path.is_symlink() or path.is_file()
+        if filesystem.is_link(path) or filesystem.is_file(path)
     )
 
 
@@ -162,5 +160,5 @@ def record_of(snapshot: Path, hub_id: str) -> Record:
 
 
 def _blob_digest(path: Path) -> str | None:
-    name = path.readlink().name if path.is_symlink() else ""
+    name = path.readlink().name if filesystem.is_link(path) else ""
     return name if _DIGEST.fullmatch(name) else None

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from videomae_cli import filesystem
 from videomae_cli.files import replacing
 
 PLAIN_RECORD = "videomae.json"
@@ -42,6 +43,11 @@ class Record:
         for name in (self.revision, *(part for file in self.files for part in file.name.split("/"))):
             if name in ("", ".", "..") or any(mark in name for mark in "/\\:\0"):
                 raise ValueError(f"not a plain name: {name!r}")
+        for file in self.files:
+            if not isinstance(file.size, int | None) or not isinstance(file.digest, str | None):
+                raise ValueError(f"no size and digest of {file.name!r}")
+        if not isinstance(self.licence, str | None):
+            raise ValueError("the licence is no text")
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -54,10 +60,19 @@ def write_record(path: Path, record: Record) -> None:
 def read_record(path: Path) -> Record | None:
     """The record in this file, or None where there is none that makes sense."""
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content = json_in(path)
         files = tuple(FileFacts(str(file["name"]), file["size"], file["digest"]) for file in content["files"])
         return Record(str(content["hub_id"]), str(content["revision"]), content["licence"], files)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def json_in(path: Path) -> Any:
+    """The JSON that a file holds; None where it can't be read as such."""
+    try:
+        with filesystem.opened(path) as file:
+            return json.loads(file.read())
+    except (OSError, ValueError, RecursionError):
         return None
 
 

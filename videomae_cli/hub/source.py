@@ -73,6 +73,7 @@ def resolve(
         return ResolvedSource(path, source, "directory")
     if source and filesystem.is_file(path):
         return ResolvedSource(path, source, "file")
+    _refuse_unreadable(source, filesystem.look(path))
     hub_id, file = hub_source(source)
     from videomae_cli.hub.download import fetch_snapshot
 
@@ -128,6 +129,14 @@ def hub_source(source: str) -> tuple[str, str | None]:
             f"unknown model {source!r}: no directory, no hub id (OWNER/NAME), no known name; {hint}"
         )
     return source, None
+
+
+def _refuse_unreadable(source: str, place: filesystem.Place) -> None:
+    """Raises ModelNotFoundError for what is on this disk and no model, or can't be looked at and is no hub id."""
+    if place.kind == "other":
+        raise ModelNotFoundError(f"{source!r} is a pipe or a device: give a model's folder, or a file of weights")
+    if place.kind == "unknown" and not _HUB_ID.fullmatch(source):
+        raise ModelNotFoundError(f"no model at {source!r}: {place.reason}")
 
 
 def _refuse_lookalikes(source: str) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
 
+from videomae_cli import filesystem
 from videomae_cli.errors import DownloadError
 from videomae_cli.files import lock, sync
 from videomae_cli.hub import layout
@@ -224,7 +225,7 @@ def _transfer(url: str, location: str, partial: Path, facts: FileFacts, listener
 
 
 def _length(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    return path.stat().st_size if filesystem.is_there(path) else 0
 
 
 def _get_patiently(url: str, location: str, partial: Path, facts: FileFacts, listener: DownloadListener) -> None:

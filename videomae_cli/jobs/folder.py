@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
 from videomae_cli.files import FileLockedError, Lock, lock_removed
 
@@ -36,7 +37,7 @@ class JobFolder:
         """Raise OutputError where it holds anything that no job made."""
         if not os.path.lexists(self.path):
             return
-        if not self.path.is_dir():
+        if not filesystem.is_folder(self.path):
             raise OutputError(
                 f"{self.path} is in the way, where results are kept until {self._output} is complete: move it"
             )

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
 from videomae_cli.files import sync
 from videomae_cli.results import Record, path_of
@@ -130,7 +131,7 @@ class Journal:
     def is_there(self) -> bool:
         """Whether what is being written is still where a later run looks for it."""
         if self._stream is None:
-            return self.file.exists()
+            return filesystem.is_there(self.file)
         try:
             return os.path.samestat(os.fstat(self._stream.fileno()), self.file.stat())
         except OSError:

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from videomae_cli import filesystem
 from videomae_cli.errors import CheckpointError, DownloadError, ModelNotFoundError
 from videomae_cli.hub import resolve
 from videomae_cli.model.checkpoints import WEIGHT_FILES, RawTensors, read_json, read_weights
@@ -27,7 +28,7 @@ _TRAINED_WHOLE = re.compile(r"(.+?)(?:\.modules_to_save(?:\.default)?|\.base_lay
 
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds an adapter and no model."""
-    return (folder / _CONFIG).is_file() and not any((folder / name).is_file() for name in WEIGHT_FILES)
+    return filesystem.is_file(folder / _CONFIG) and not any(filesystem.is_file(folder / name) for name in WEIGHT_FILES)
 
 
 def base_of(folder: Path) -> Path:
@@ -39,10 +40,10 @@ def base_of(folder: Path) -> Path:
     if isinstance(name, str) and name and "\0" not in name:
         try:
             path = folder / name
-            found = path if path.exists() else resolve(name, local_files_only=True).path
-            if found.resolve() != folder.resolve() and not is_adapter(found):
+            found = path if filesystem.is_there(path) else resolve(name, local_files_only=True).path
+            if not filesystem.same(found, folder) and not is_adapter(found):
                 return found
-        except (ModelNotFoundError, DownloadError, OSError):
+        except (ModelNotFoundError, DownloadError):
             pass
     if not isinstance(name, str) or not name:
         raise CheckpointError(
@@ -60,7 +61,7 @@ def merge(base: RawTensors, folder: Path) -> RawTensors:
     Raises CheckpointError for another kind of adapter, or one that doesn't fit.
     """
     config = read_json(folder / _CONFIG)
-    file = next((folder / name for name in _FILES if (folder / name).is_file()), None)
+    file = next((folder / name for name in _FILES if filesystem.is_file(folder / name)), None)
     if file is None:
         raise CheckpointError(f"{folder} is an adapter without weights; expected {' or '.join(_FILES)}")
     odd = next((key for key in ("use_dora", "fan_in_fan_out", "alora_invocation_tokens") if config.get(key)), None)

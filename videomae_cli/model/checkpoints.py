@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from videomae_cli import filesystem
 from videomae_cli.errors import CheckpointError
 from videomae_cli.model.messages import first_line, shown
 from videomae_cli.model.pickles import PICKLE_START, ZIP_START, Arguments, NumpyArray, Plain, read_pickle
@@ -67,14 +68,15 @@ def read_config(directory: Path) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises CheckpointError."""
     try:
-        if path.exists() and not path.is_file():  # a pipe is waited for
-            raise CheckpointError(f"{path} is no file")
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        with filesystem.opened(path) as file:
+            content = json.loads(file.read().decode("utf-8-sig"))
     except FileNotFoundError:
         raise CheckpointError(
             f"{path.parent} has no {path.name}; it is not a model directory{_way_on(path.parent)}"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} can't be read as JSON: {first_line(error)}") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no JSON object")
@@ -83,27 +85,24 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _way_on(directory: Path) -> str:
     """What to give instead of a folder that is no model directory, judging by what training scripts leave in folders."""
-    try:
-        within = sorted(directory.iterdir())
-    except OSError:
-        return ""
+    within = filesystem.entries(directory)
     if any(path.name == ".metadata" or path.suffix == ".distcp" for path in within):
         return ", but a distributed checkpoint: put it together with torch.distributed.checkpoint's dcp_to_torch_save"
-    models = [path for path in within if (path / "config.json").is_file()]
+    models = [path for path in within if filesystem.is_file(path / "config.json")]
     if models:
         return f"; it holds {len(models)}, such as {models[0].name}: give one of them"
     if any(path.name.startswith("adapter_model") for path in within):
         return ": an adapter needs its adapter_config.json"
-    files = [path for path in within if path.suffix in _WEIGHT_SUFFIXES and path.is_file()]
+    files = [path for path in within if path.suffix in _WEIGHT_SUFFIXES and filesystem.is_file(path)]
     return f"; give {files[0].name} itself, or the folder its config.json is in" if files else ""
 
 
 def find_weights(directory: Path) -> Path:
     """The file to read a model directory's weights from; safetensors before pickles. Raises CheckpointError."""
     for name in WEIGHT_FILES:
-        if (directory / name).is_file():
+        if filesystem.is_file(directory / name):
             return directory / name
-    shards = [path.name for path in sorted(directory.glob("*-of-*")) if _SHARD.search(path.name)]
+    shards = [path.name for path in filesystem.entries(directory, "*-of-*") if _SHARD.search(path.name)]
     if len(shards) == 1 and _SHARD.search(shards[0])[2] == "00001":  # type: ignore[index]
         return directory / shards[0]
     if shards:
@@ -111,7 +110,7 @@ def find_weights(directory: Path) -> Path:
             f"{directory} has the shard {shards[0]} but no index that says what is in which shard "
             f"({' or '.join(WEIGHT_FILES[1::2])}); fetch it too"
         )
-    other = next((path.name for path in sorted(directory.iterdir()) if path.suffix in _WEIGHT_SUFFIXES), None)
+    other = next((path.name for path in filesystem.entries(directory) if path.suffix in _WEIGHT_SUFFIXES), None)
     raise CheckpointError(
         f"{directory} has no weights; expected {' or '.join(WEIGHT_FILES[::2])}"
         + (f"; to read {other}, give that file itself" if other else "")
@@ -120,7 +119,7 @@ def find_weights(directory: Path) -> Path:
 
 def read_weights(path: Path) -> RawTensors:
     """All tensors of a weights file, an index of shards, or a model directory. Raises CheckpointError."""
-    if path.is_dir():
+    if filesystem.is_folder(path):
         path = find_weights(path)
     if path.name.endswith(".index.json"):
         return RawTensors(_read_shards(path))
@@ -145,7 +144,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
     for name in names:
         if Path(name).name != name or name.endswith(".index.json"):
             raise CheckpointError(f"{index} names {shown(name)}, which is no weights file beside it")
-    missing = [name for name in names if not (index.parent / name).is_file()]
+    missing = [name for name in names if not filesystem.is_file(index.parent / name)]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise CheckpointError(
@@ -164,7 +163,7 @@ def _check_file(path: Path) -> bool:
     """Tell safetensors from PyTorch's own format, by content before the name. Raises CheckpointError that says what
     another file is that is often found in the place of weights."""
     try:
-        with path.open("rb") as file:
+        with filesystem.opened(path) as file:
             head = file.read(64)
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror or error}") from None

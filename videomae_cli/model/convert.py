@@ -80,7 +80,7 @@ def convert(
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
-    if target.exists() and not target.is_dir():
+    if filesystem.is_there(target) and not filesystem.is_folder(target):
         raise OutputError(f"{target} is a file; the converted checkpoint needs a directory")
     there = [name for name in ("config.json", *WEIGHT_FILES, *_PREPROCESSORS) if filesystem.is_named(target / name)]
     if there and not overwrite:
@@ -106,8 +106,8 @@ def _preprocessors(config: VideoMAEConfig, resolved: ResolvedSource, *, resized:
     caller gave another image size, which the source's files can't know."""
     height, width = config.image_hw
     size = {"size": {"shortest_edge": min(height, width)}, "crop_size": {"height": height, "width": width}}
-    folder = resolved.path if resolved.path.is_dir() else resolved.path.parent
-    own = {name: read_json(folder / name) for name in _PREPROCESSORS if (folder / name).is_file()}
+    folder = resolved.path if filesystem.is_folder(resolved.path) else resolved.path.parent
+    own = {name: read_json(folder / name) for name in _PREPROCESSORS if filesystem.is_file(folder / name)}
     if own:
         return {name: {**content, **size} for name, content in own.items()} if resized else own
     official = {

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from videomae_cli import filesystem
 from videomae_cli.hub import ResolvedSource, find_entry, resolve
 from videomae_cli.model.adapters import base_of, is_adapter
 from videomae_cli.model.checkpoints import find_weights
@@ -105,7 +106,7 @@ def describe_checkpoint(checkpoint: Checkpoint, resolved: ResolvedSource) -> Mod
     sampling = section.get("sampling")
     if not isinstance(sampling, dict):
         sampling = {"family": entry.family, "protocol": entry.protocol} if entry else None
-    folder = resolved.path if resolved.path.is_dir() else resolved.path.parent
+    folder = resolved.path if filesystem.is_folder(resolved.path) else resolved.path.parent
     heads = SMALL_HEADS if (config.hidden_size, config.num_attention_heads) == (384, 16) else None
     licence = section.get("license") or (entry.licence if entry else None) or _licence_of_card(folder)
     return ModelDescription(
@@ -144,13 +145,14 @@ def clip_gflops(config: VideoMAEConfig) -> float:
 def _weights_name(path: Path) -> str:
     if is_adapter(path):
         return f"an adapter, merged into {base_of(path)}"
-    return find_weights(path).name if path.is_dir() else path.name
+    return find_weights(path).name if filesystem.is_folder(path) else path.name
 
 
 def _licence_of_card(folder: Path) -> str | None:
     """The licence in the front matter of a model card."""
     try:
-        text = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
+        with filesystem.opened(folder / "README.md") as file:
+            text = file.read().decode("utf-8", "replace")
     except OSError:
         return None
     if not text.startswith("---"):

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from videomae_cli import filesystem
 from videomae_cli.errors import CheckpointError, ConfigError
 from videomae_cli.model.adapters import base_of, is_adapter, merge
 from videomae_cli.model.checkpoints import RawTensors, read_config, read_weights
@@ -49,13 +50,15 @@ class Checkpoint:
 
 def load_checkpoint(path: Path, *, overrides: Overrides) -> Checkpoint:
     """Read a model directory or a single weights file in any known layout. Raises CheckpointError or ConfigError."""
-    if not path.exists():
+    if not filesystem.is_there(path):
         raise CheckpointError(f"{path} doesn't exist")
     adapter = is_adapter(path)
     weights = base_of(path) if adapter else path
     # The configuration of weights picked out of a model directory lies beside them.
-    folder = weights if weights.is_dir() else weights.parent
-    content = read_config(folder) if weights.is_dir() or (folder / "config.json").is_file() else None
+    folder = weights if filesystem.is_folder(weights) else weights.parent
+    content = (
+        read_config(folder) if filesystem.is_folder(weights) or filesystem.is_file(folder / "config.json") else None
+    )
     raw = read_weights(weights)
     if adapter:
         raw = merge(raw, path)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli import files
+from videomae_cli import files, filesystem
 from videomae_cli.errors import OutputError
 from videomae_cli.pictures.encoding import CLOCK, FilmEncoder, open_film, pick_encoder
 from videomae_cli.video.native import load_av
@@ -65,7 +65,7 @@ def write_clip(
 
 
 def _publish(temporary: Path, wanted: Path, about: str, replaces: bool) -> Path:
-    if replaces and not wanted.is_symlink() and is_clip(wanted, about):
+    if replaces and not filesystem.is_link(wanted) and is_clip(wanted, about):
         files.replace(temporary, wanted)
         return wanted
     return files.publish_new(temporary, wanted)

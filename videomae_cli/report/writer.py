@@ -68,7 +68,7 @@ class ReportWriter:
         """Keep the entries in a file from now on, and go on with those in it that belong to `records`, what earlier runs
         have done. A record without an entry there is shown without pictures; what is in the file beyond them is cut off."""
         with self._reported():
-            if not kept.exists():
+            if not filesystem.is_there(kept):
                 kept.touch()
             self._use(cast(BinaryIO, kept.open("r+b", buffering=0)))
             assert self._spool is not None

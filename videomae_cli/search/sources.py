@@ -49,9 +49,9 @@ def open_source(file: Path) -> Source:
     if filesystem.is_folder(file):
         if shards := shards_in(file):
             return Source(file, "shards", _parquet_settings(shards[0]))
-        (file / INDEX).open("rb").close()
+        filesystem.opened(file / INDEX).close()
         return Source(file, "folder")
-    with file.open("rb") as stream:
+    with filesystem.opened(file) as stream:
         head = stream.read(4)
     if head == b"PAR1":
         return Source(file, "parquet", _parquet_settings(file))
@@ -127,7 +127,7 @@ def _parquet_errors() -> Iterator[None]:
 
 
 def _records(file: Path) -> Iterator[dict[str, Any]]:
-    with file.open("rb") as stream:
+    with filesystem.opened(file) as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from videomae_cli import filesystem
 from videomae_cli.errors import MachineError, ObjectNotFoundError, StorageError
 from videomae_cli.storage.addresses import Address
 from videomae_cli.storage.failures import reported
@@ -41,7 +42,7 @@ def local_copy(address: str, *, stopped: Callable[[], bool] = lambda: False) -> 
     place = Address.parse(address)
     if place.scheme == "file":
         file = Path("/" + place.key)
-        if not file.is_file():
+        if not filesystem.is_file(file):
             raise ObjectNotFoundError(f"there is no {address!r}")
         yield file
         return

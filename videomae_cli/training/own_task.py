@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from videomae_cli import filesystem
 from videomae_cli.errors import TrainingError, VideoMAEError
 from videomae_cli.training.distributed import Share
 from videomae_cli.training.listener import TrainingListener
@@ -50,7 +51,7 @@ def train_own_task(
 def load_task(file: str, options: TaskOptions) -> Task:
     """Make what `task(options)` in a Python file makes. Raises TrainingError where it can't be run, or makes none."""
     path = Path(file)
-    if not path.is_file():
+    if not filesystem.is_file(path):
         raise TrainingError(f"{file} is not there: a task of your own is a Python file with a function task(options)")
     where = str(Path.cwd())
     if where not in sys.path:

@@ -110,7 +110,7 @@ class Run:
                 raise TrainingError(
                     f"{self.folder} was begun otherwise ({'; '.join(changed)}): --overwrite begins anew"
                 )
-        state = load_state(self.state_file) if earlier is not None and self.state_file.exists() else None
+        state = load_state(self.state_file) if earlier is not None and filesystem.is_there(self.state_file) else None
         if not self._writes:
             return state
         if earlier is None:

@@ -73,7 +73,9 @@ def _listed(argument: str, addresses: bool) -> list[str] | FoundVideo | None:
         raise OptionError("@ stands before the name of a list: @names.txt")
     try:
         if not (addresses and is_address(name)):
-            with Path(name).open("rb") as stream:
+            with (
+                filesystem.opened(name) if filesystem.is_file(name) else io.BytesIO(filesystem.contents(name)) as stream
+            ):
                 return _read(repr(name), stream)
         with local_copy(name) as copy, copy.open("rb") as stream:
             return _read(repr(name), stream)

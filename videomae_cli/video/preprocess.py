@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from videomae_cli import filesystem
 from videomae_cli.errors import ConfigError, OptionError
 from videomae_cli.video.strips import resize_window
 
@@ -63,13 +64,13 @@ class PreprocessConfig:
         for name in _FILES:
             path = Path(directory) / name
             try:
-                if path.exists() and not path.is_file():  # a pipe is waited for
-                    raise ConfigError(f"{path} is no file")
-                content = json.loads(path.read_text(encoding="utf-8-sig"))
+                with filesystem.opened(path) as file:
+                    content = json.loads(file.read().decode("utf-8-sig"))
             except FileNotFoundError:
                 continue
             except (OSError, ValueError, RecursionError) as error:
-                raise ConfigError(f"can't read {path}: {error}") from None
+                reason = getattr(error, "strerror", None) or error
+                raise ConfigError(f"can't read {path}: {reason}") from None
             if not isinstance(content, dict):
                 raise ConfigError(f"{path} does not hold a JSON object")
             if _settings(content) is not None:

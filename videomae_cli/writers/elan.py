@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from videomae_cli import filesystem
 from videomae_cli.results import Record, path_of
 from videomae_cli.visible import visible
 
@@ -73,7 +74,11 @@ def _header(root: ET.Element, record: Record, folder: Path | None) -> None:
         path = Path(name).absolute()
         media["MEDIA_URL"] = media_url(path)
         # Through links, ".." leads elsewhere than the names suggest; the video itself may well be one.
-        relative = relative_url(path.parent.resolve() / path.name, folder.resolve()) if folder is not None else None
+        relative = (
+            relative_url(Path(filesystem.real(path.parent)) / path.name, Path(filesystem.real(folder)))
+            if folder is not None
+            else None
+        )
         if relative is not None:
             media["RELATIVE_MEDIA_URL"] = relative
     ET.SubElement(header, "MEDIA_DESCRIPTOR", media)

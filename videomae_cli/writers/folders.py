@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from videomae_cli import storage
+from videomae_cli import filesystem, storage
 from videomae_cli.errors import OutputError, StorageError
 from videomae_cli.files import whole_file
 
@@ -51,13 +51,13 @@ class Folder:
             if self.remote:
                 return storage.names_in(self._address(subfolder))
             folder = self._file(subfolder)
-            entries = list(folder.iterdir()) if folder.is_dir() else []
+            entries = list(folder.iterdir()) if filesystem.is_folder(folder) else []
             return sorted(entry.name for entry in entries if entry.is_file())
 
     def exists(self, name: str) -> bool:
         """Whether there is a file of this name."""
         with self._reported("look for", name):
-            return storage.look(self._address(name)) == "file" if self.remote else self._file(name).is_file()
+            return storage.look(self._address(name)) == "file" if self.remote else filesystem.is_file(self._file(name))
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:

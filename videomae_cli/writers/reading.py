@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
 from videomae_cli.results import Record
 from videomae_cli.writers.formats import VectorLayout, pick_format
@@ -16,6 +17,7 @@ def read_records(file: Path, format: str | None = None) -> Iterator[Record]:
     format = format or pick_format(None, file)
     check_readable(file, format)
     try:
+        filesystem.opened(file).close()  # no pipe, which would be waited for
         for record in _READERS[format](file):
             if not isinstance(record, dict) or not isinstance(record.get("path"), str) or "index" not in record:
                 raise ValueError("it holds something else than records of videomae")
@@ -69,7 +71,7 @@ _READERS = {"jsonl": _read_lines, "json": _read_document, "csv": _read_csv, "par
 
 def shards_in(folder: Path) -> list[Path]:
     """The shards in a folder that a job on a cluster wrote, in their order."""
-    return sorted(folder.glob("part-*.parquet"))
+    return filesystem.entries(folder, "part-*.parquet")
 
 
 def read_vector_records(file: Path, *, vectors: bool = True) -> Iterator[Record]:

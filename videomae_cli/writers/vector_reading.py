@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
 from videomae_cli.results import Record, path_fields
 from videomae_cli.writers.columns import ERROR, to_error
@@ -37,6 +38,8 @@ def read_layout(file: Path) -> VectorLayout:
 def holds_vectors(file: Path) -> bool:
     """Whether a file is an output of `embed`, as far as its name and its beginning tell."""
     suffix = file.suffix.lower()
+    if filesystem.look(file).kind == "other":
+        return False  # a pipe would be waited for
     try:
         if suffix in (".parquet", ".pq"):
             _, pq = load_pyarrow()
