@@ -19,6 +19,7 @@ from videomae_cli.engines import (
     check_engine,
     cpu,
     make_network,
+    packages,
     pick_engine,
     timings,
 )
@@ -107,7 +108,7 @@ def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_shorter_numbers_stay_near(name: str, dtype: str, tolerance: float) -> None:
-    if name == "openvino" and dtype not in through_openvino.formats():
+    if name == "openvino" and dtype not in packages.formats():
         with pytest.raises(OptionError, match=f"this CPU has no units for {dtype}"):
             network(Logits(classifier()), name, dtype)
         return
@@ -169,7 +170,7 @@ def test_torch_weights_are_given_up_once_openvino_has_them() -> None:
 
 
 def test_the_makers_of_openvino_are_told_nothing() -> None:
-    through_openvino.load_openvino()
+    packages.load_openvino()
     assert sys.modules["openvino_telemetry"] is None
 
 
@@ -231,7 +232,7 @@ def test_units_are_taken_away_and_never_added(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_is_detected_is_what_the_engines_find() -> None:
     detected = cpu._detected()
-    said = through_openvino.load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    said = packages.load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     assert detected <= set(cpu.SHORT_FORMATS)
     if platform.machine() == "x86_64" and "ONEDNN_MAX_CPU_ISA" not in os.environ:
         assert ("bfloat16" in detected) == ("BF16" in said)

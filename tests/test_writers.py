@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.files import whole_file
 from videomae_cli.results import Classification, Failure, Prediction, Source, Stamp, path_of
-from videomae_cli.writers import FORMATS, TextWriter, make_writer, pick_format, read_records, whole_file
+from videomae_cli.writers import FORMATS, TextWriter, make_writer, pick_format, read_records
 from videomae_cli.writers.columns import to_record, to_row
 
 SOURCE = Source(

@@ -19,7 +19,8 @@ import polars as pl
 import pytest
 from samples import Run, write_video
 
-from videomae_cli.writers import VectorLayout, make_vector_writer, read_layout, read_vector_records, whole_file
+from videomae_cli.files import whole_file
+from videomae_cli.writers import VectorLayout, make_vector_writer, read_layout, read_vector_records
 
 README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from videomae_cli.files import whole_file
 from videomae_cli.results import path_fields
-from videomae_cli.writers import VectorLayout, make_vector_writer, whole_file
+from videomae_cli.writers import VectorLayout, make_vector_writer
 
 FORMATS = ("parquet", "npz", "jsonl")
 SETTINGS = {"model": "camera-motion", "revision": None, "fingerprint": "f" * 16, "version": "1", "pool": "mean"}

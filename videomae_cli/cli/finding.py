@@ -16,13 +16,14 @@ from videomae_cli.cli import console, streams
 from videomae_cli.cli.batch import Batch, Watch, named
 from videomae_cli.cli.targets import single_output
 from videomae_cli.errors import OptionError, OutputError, VideoMAEError
+from videomae_cli.files import is_special
 from videomae_cli.jobs import Settings, Tally
 from videomae_cli.labels import match_label
 from videomae_cli.made import MadeFiles
 from videomae_cli.results import Record, as_utf8, path_fields, path_of
 from videomae_cli.video import Decoder, FoundVideo, PassRequest
 from videomae_cli.visible import FALLBACK, exact_json, visible
-from videomae_cli.writers import VectorLayout, is_special
+from videomae_cli.writers import VectorLayout
 from videomae_cli.writers.cells import csv_row
 from videomae_cli.writers.clock import clock, short_clock
 

@@ -12,8 +12,9 @@ from videomae_cli.cli import console, options
 from videomae_cli.cli.console import counted
 from videomae_cli.cli.targets import single_output
 from videomae_cli.errors import EmbeddingsError, OptionError
+from videomae_cli.files import is_special
 from videomae_cli.results import as_utf8, path_of
-from videomae_cli.writers import is_special, read_records
+from videomae_cli.writers import read_records
 
 if TYPE_CHECKING:
     from videomae_cli.search.pieces import Row

@@ -12,6 +12,7 @@ from videomae_cli import filesystem
 from videomae_cli.cli import console, options
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.filenames import partial_folder
+from videomae_cli.files import whole_file
 from videomae_cli.jobs import Joined, merge_records
 from videomae_cli.writers import (
     Writer,
@@ -24,7 +25,6 @@ from videomae_cli.writers import (
     read_records,
     read_vector_records,
     shards_in,
-    whole_file,
 )
 
 SHOWN_GAPS = 5

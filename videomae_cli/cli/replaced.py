@@ -8,9 +8,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from videomae_cli.files import whole_file
 from videomae_cli.jobs import REPLACED
 from videomae_cli.made import is_inside, remove_inside
-from videomae_cli.writers import whole_file
 
 
 class Replaced:

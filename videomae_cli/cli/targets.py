@@ -18,9 +18,10 @@ from videomae_cli.cli import console, streams
 from videomae_cli.cli.replaced import Replaced
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.filenames import names_below, partial_folder
+from videomae_cli.files import is_special, whole_file
 from videomae_cli.jobs import Job, Settings, Tally
 from videomae_cli.results import Record, as_utf8, file_fields, file_of, path_of
-from videomae_cli.writers import VectorLayout, Writer, is_special, make_writer, pick_vector_format, whole_file
+from videomae_cli.writers import VectorLayout, Writer, make_writer, pick_vector_format
 
 if TYPE_CHECKING:
     from rich.console import Console

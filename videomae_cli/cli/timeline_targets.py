@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from videomae_cli import filesystem
 from videomae_cli.cli.targets import FileTarget, FolderTarget, StreamTarget, Target, standard_output
 from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.files import is_special, whole_file
 from videomae_cli.jobs import Job, Settings, Tally
 from videomae_cli.results import Record, path_of
-from videomae_cli.writers import VectorLayout, is_special, whole_file
+from videomae_cli.writers import VectorLayout
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -27,7 +27,7 @@ from videomae_cli import filesystem
 from videomae_cli.cluster.plan import Pieces, Plan
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.filenames import partial_folder
-from videomae_cli.files import FileLockedError, Lock, lock_removed
+from videomae_cli.files import FileLockedError, Lock, lock_removed, whole_file
 from videomae_cli.jobs import CLUSTER_HEADER, Settings
 from videomae_cli.results import Record
 from videomae_cli.storage import is_address
@@ -41,7 +41,6 @@ from videomae_cli.writers import (
     pick_vector_format,
     read_records,
     read_vector_records,
-    whole_file,
 )
 from videomae_cli.writers.parquet import count_rows
 

@@ -1,6 +1,8 @@
 """How a model is run: the same weights through PyTorch or OpenVINO, in the number format that was asked for.
 
-    networks    what of a model is run (`Logits`, `Features`), and running it with PyTorch (`TorchNetwork`)
+    parts       what of a model is run (`Logits`, `Features`)
+    networks    running it with PyTorch (`TorchNetwork`), or whatever the engine is (`make_network`)
+    packages    OpenVINO and NNCF themselves
     cpu         what this machine's CPU computes in quickly: the one place that asks
     precision   which number format: names, what "auto" means, what doesn't go together, what this machine lacks
     openvino    the same through OpenVINO, converted once and kept on disk (`OpenVINONetwork`)

@@ -1,10 +1,10 @@
 from .int8 import calibration_clips as calibration_clips
-from .networks import Features as Features
-from .networks import Logits as Logits
 from .networks import Network as Network
 from .networks import TorchNetwork as TorchNetwork
 from .networks import WatchedNetwork as WatchedNetwork
 from .networks import make_network as make_network
+from .parts import Features as Features
+from .parts import Logits as Logits
 from .precision import Engine as Engine
 from .precision import check_engine as check_engine
 from .precision import engine_of as engine_of

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from videomae_cli.engines.networks import Calibration
-from videomae_cli.engines.openvino import load_openvino
-from videomae_cli.errors import DependencyError, OptionError
+from videomae_cli.engines.packages import load_nncf, load_openvino
+from videomae_cli.engines.parts import Calibration
+from videomae_cli.errors import OptionError
 from videomae_cli.model import VideoMAEConfig
 
 # What decides the ranges of activations: clips, but of small models, whose clips have few tokens, more of them.
@@ -21,19 +20,6 @@ _CLIPS, _TOKENS = 16, 8192
 def calibration_clips(config: VideoMAEConfig) -> int:
     """How many clips a model should be calibrated on."""
     return max(_CLIPS, -(-_TOKENS // config.num_patches))
-
-
-def load_nncf() -> Any:
-    """The package, which is not to write about itself. Raises DependencyError."""
-    load_openvino()
-    try:
-        import nncf
-    except ImportError as error:
-        raise DependencyError(
-            f"--dtype int8 needs the package nncf: pip install 'videomae-cli[openvino]' ({error})"
-        ) from None
-    nncf.set_log_level(logging.ERROR)
-    return nncf
 
 
 def nncf_version() -> str:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from videomae_cli import filesystem
-from videomae_cli.engines import cpu
-from videomae_cli.engines.networks import Calibration, Features, Logits
-from videomae_cli.engines.precision import Engine
+from videomae_cli.engines.int8 import nncf_version, quantize
+from videomae_cli.engines.packages import formats, load_openvino
+from videomae_cli.engines.parts import Calibration, Features, Logits
 from videomae_cli.engines.store import kept
 from videomae_cli.errors import DependencyError, OptionError
+
+if TYPE_CHECKING:
+    from videomae_cli.engines.precision import Engine
 
 # Of what is kept on disk; a change of how models are converted makes another number, and older ones are not found.
 FORMAT = 1
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
-# OpenVINO's names for formats; what it says of int8 is true of every CPU.
-_NAMES = {"BF16": "bfloat16", "FP16": "float16"}
-_INSTALL = "pip install 'videomae-cli[openvino]'"
 
 
 class OpenVINONetwork:
@@ -78,29 +77,8 @@ def model_file(part: Logits | Features, engine: Engine, *, digest: str, calibrat
     }
     if engine.dtype != "int8":
         return kept(about, lambda folder: _convert(part, folder)) / "model.xml"
-    from videomae_cli.engines.int8 import nncf_version, quantize
-
     about |= {"dtype": "int8", "nncf": nncf_version()}
     return kept(about, lambda folder: quantize(_converted(part), calibration, folder)) / "model.xml"
-
-
-def load_openvino() -> Any:
-    """The package, without the part of it that reports its use to its makers. Raises DependencyError."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    try:
-        import openvino
-    except ImportError as error:
-        raise DependencyError(f"--engine openvino needs the package openvino: {_INSTALL} ({error})") from None
-    return openvino
-
-
-def formats() -> frozenset[str]:
-    """What OpenVINO can compute in here: "float32", "int8", and shorter floats that the CPU has units for.
-
-    Raises DependencyError.
-    """
-    said = load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return frozenset({"float32", "int8"} | ({_NAMES[one] for one in said if one in _NAMES} & cpu.units()))
 
 
 def _convert(part: Logits | Features, folder: Path) -> None:

@@ -96,7 +96,7 @@ def engine_of(model: VideoMAEModel | VideoMAEForVideoClassification) -> Engine:
 
 def _auto(name: str, device: torch.device) -> str:
     if name == "openvino":
-        from videomae_cli.engines.openvino import formats
+        from videomae_cli.engines.packages import formats
 
         return "bfloat16" if "bfloat16" in formats() else "float32"
     if device.type == "cuda":

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from videomae_cli import filesystem
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.filenames import partial_folder
+from videomae_cli.files import linked, sync_folder, whole_file
 from videomae_cli.jobs.again import Replacements
 from videomae_cli.jobs.folder import AGAIN, HEADER, RECORDS, JobFolder
 from videomae_cli.jobs.journal import Journal
@@ -25,13 +26,10 @@ from videomae_cli.writers import (
     Writer,
     check_readable,
     holds_vectors,
-    linked,
     make_vector_writer,
     make_writer,
     read_records,
     read_vector_records,
-    sync_folder,
-    whole_file,
 )
 
 # 2: lines of the journal have checksums. 3: records that are done again stand in a file of their own.

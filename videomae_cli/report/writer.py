@@ -11,11 +11,11 @@ from typing import BinaryIO, cast
 
 from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
+from videomae_cli.files import is_special, linked, whole_file
 from videomae_cli.pages import Document, in_script, picture_script
 from videomae_cli.report.entries import FACTS, Segments, facts_of, make_entry
 from videomae_cli.report.spool import Line, Spool
 from videomae_cli.results import Record
-from videomae_cli.writers import is_special, linked, whole_file
 
 _MARK = b'<meta name="generator" content="videomae report">'
 

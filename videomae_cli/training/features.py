@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from videomae_cli.datasets import Example
 from videomae_cli.errors import VideoMAEError
+from videomae_cli.files import whole_file
 from videomae_cli.pipeline.batches import Batches, Forward, Passed
 from videomae_cli.training.distributed import Share
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FrameTransform, SamplingSpec
-from videomae_cli.writers import whole_file
 from videomae_cli.writers.npz import write_arrays
 
 Array = npt.NDArray[np.float32]

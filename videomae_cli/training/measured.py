@@ -57,7 +57,7 @@ def _made(report: Path, overwrite: bool) -> MadeFiles:
 
 def write(measured: Measured, output: Path | None, report: Path | None, *, overwrite: bool) -> None:
     """The document into output, and everything into the folder report. Raises OutputError."""
-    from videomae_cli.writers import whole_file
+    from videomae_cli.files import whole_file
 
     evaluation, scored, kept = measured.evaluation, measured.scored, measured.kept
     document = (json.dumps(evaluation.as_dict(), indent=1) + "\n").encode()

@@ -18,11 +18,10 @@ from typing import Any, BinaryIO
 
 from videomae_cli import filesystem
 from videomae_cli.errors import OutputError, TrainingError
-from videomae_cli.files import FileLockedError, Lock, lock_removed, sync
+from videomae_cli.files import FileLockedError, Lock, lock_removed, sync, whole_file
 from videomae_cli.jobs import Settings
 from videomae_cli.pictures.outputs import is_own_picture
 from videomae_cli.training.state import load_state, save_state
-from videomae_cli.writers import whole_file
 
 SCHEMA_VERSION = 1
 FEATURES, CARD = "features.npz", "README.md"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from videomae_cli.errors import OutputError, TrainingError
-from videomae_cli.writers import whole_file
+from videomae_cli.files import whole_file
 
 VERSION = 1
 

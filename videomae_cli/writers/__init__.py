@@ -15,48 +15,6 @@ Writers take records (`Classification.as_dict`), never results, so that what was
 
 from __future__ import annotations
 
-from videomae_cli.files import is_special, linked, sync_folder, whole_file
-from videomae_cli.writers.folders import Folder
-from videomae_cli.writers.formats import (
-    FORMATS,
-    VECTOR_FORMATS,
-    VectorLayout,
-    Writer,
-    make_vector_writer,
-    make_writer,
-    pick_format,
-    pick_vector_format,
-)
-from videomae_cli.writers.reading import (
-    check_readable,
-    holds_vectors,
-    read_layout,
-    read_records,
-    read_vector_records,
-    shards_in,
-)
-from videomae_cli.writers.text import TextWriter, describe
+from videomae_cli.lazy import attach_stub
 
-__all__ = [
-    "FORMATS",
-    "VECTOR_FORMATS",
-    "Folder",
-    "TextWriter",
-    "VectorLayout",
-    "Writer",
-    "check_readable",
-    "describe",
-    "holds_vectors",
-    "is_special",
-    "linked",
-    "make_vector_writer",
-    "make_writer",
-    "pick_format",
-    "pick_vector_format",
-    "read_layout",
-    "read_records",
-    "read_vector_records",
-    "shards_in",
-    "sync_folder",
-    "whole_file",
-]
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

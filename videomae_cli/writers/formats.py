@@ -102,15 +102,6 @@ def pick_format(asked: str | None, output: Path | None) -> str:
 VECTOR_FORMATS = ("parquet", "npz", "jsonl")
 
 
-def make_vector_writer(format: str, sink: BinaryIO, layout: VectorLayout, *, rows: int = 0) -> Writer:
-    """The writer of a format for embeddings. rows: how many vectors will come; npz needs it."""
-    from videomae_cli.writers import vectors
-
-    if format == "npz":
-        return vectors.VectorNpzWriter(sink, layout, rows)
-    return (vectors.VectorParquetWriter if format == "parquet" else vectors.VectorJsonLinesWriter)(sink, layout)
-
-
 def pick_vector_format(asked: str | None, output: Path) -> str:
     """The format asked for, else the one that the output's name ends in. Raises OptionError."""
     suffixes = {suffix: format for suffix, format in _SUFFIXES.items() if format in VECTOR_FORMATS} | {".npz": "npz"}

@@ -241,3 +241,10 @@ class _Names:
                 names.append(self._bytes[start:end].decode("utf-8", "surrogatepass"))
                 start = end
             yield names
+
+
+def make_vector_writer(format: str, sink: BinaryIO, layout: VectorLayout, *, rows: int = 0) -> Writer:
+    """The writer of a format for embeddings. rows: how many vectors will come; npz needs it."""
+    if format == "npz":
+        return VectorNpzWriter(sink, layout, rows)
+    return (VectorParquetWriter if format == "parquet" else VectorJsonLinesWriter)(sink, layout)

@@ -1,0 +1,17 @@
+from .folders import Folder as Folder
+from .formats import FORMATS as FORMATS
+from .formats import VECTOR_FORMATS as VECTOR_FORMATS
+from .formats import VectorLayout as VectorLayout
+from .formats import Writer as Writer
+from .formats import make_writer as make_writer
+from .formats import pick_format as pick_format
+from .formats import pick_vector_format as pick_vector_format
+from .reading import check_readable as check_readable
+from .reading import holds_vectors as holds_vectors
+from .reading import read_layout as read_layout
+from .reading import read_records as read_records
+from .reading import read_vector_records as read_vector_records
+from .reading import shards_in as shards_in
+from .text import TextWriter as TextWriter
+from .text import describe as describe
+from .vectors import make_vector_writer as make_vector_writer
