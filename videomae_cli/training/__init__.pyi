@@ -10,6 +10,7 @@ from .features import View as View
 from .finetuning import finetune as finetune
 from .head import HeadTraining as HeadTraining
 from .listener import TrainingListener as TrainingListener
+from .loop import Loop as Loop
 from .masked import PreTrain as PreTrain
 from .masked import check_masks as check_masks
 from .optim import adamw as adamw
@@ -24,6 +25,5 @@ from .run import Run as Run
 from .task import Task as Task
 from .task import TaskOptions as TaskOptions
 from .terms import Trained as Trained
-from .trainer import Loop as Loop
 from .trainer import Trainer as Trainer
 from .unlabelled import pretrain as pretrain

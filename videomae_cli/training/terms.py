@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from videomae_cli.training.figures import Figures
-    from videomae_cli.training.trainer import Loop
+    from videomae_cli.training.loop import Loop
 
 # More files than there will ever be cores: as many decoders as the machine has.
 MANY = 1 << 20
@@ -127,7 +127,7 @@ class Terms:
 
     def loop(self, device: torch.device, dtype: str) -> Loop:
         """Say how the trainer is to run. dtype: as `pick_dtype` has it."""
-        from videomae_cli.training.trainer import Loop
+        from videomae_cli.training.loop import Loop
 
         return Loop(device=device, dtype=dtype, seed=self.seed, patience=self.patience, compiled=self.compile)
 

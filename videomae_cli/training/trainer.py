@@ -17,26 +17,13 @@ from torch import Tensor, nn
 from videomae_cli.errors import TrainingError
 from videomae_cli.training.distributed import Share
 from videomae_cli.training.listener import TrainingListener
+from videomae_cli.training.loop import Loop
 from videomae_cli.training.run import Run
 from videomae_cli.training.task import Task
 from videomae_cli.training.terms import Trained, settings_of
 
 Event = Mapping[str, Any]
 _SMOOTHING = 0.98
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loop:
-    """How a task is trained. dtype: "float32" or "bfloat16", of the products; patience: epochs without a better score
-    after which to stop; log_steps: steps to a line of metrics; save_seconds: the most that a kill costs."""
-
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    dtype: str = "float32"
-    seed: int = 0
-    patience: int | None = None
-    log_steps: int = 10
-    save_seconds: float = 120.0
-    compiled: bool = False
 
 
 class _Loss(nn.Module):
