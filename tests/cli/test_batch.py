@@ -326,7 +326,8 @@ def test_failures_are_done_again(videomae: Run, archive: Path, checkpoint: Path,
     for options, words in (
         (["--retry-errors", "fetch"], "give --resume too"),
         (["--resume", "--retry-errors", "fetsch"], "unknown kind of error 'fetsch'"),
-        (["--resume", "--retry-errors", "all", "--cluster", "ray"], "--retry-errors does not go with --cluster"),
+        (["--resume", "--retry-errors", "fetsch", "--cluster", "ray"], "unknown kind of error 'fetsch'"),
+        (["--retry-errors", "all", "--cluster", "ray"], "give --resume too"),
     ):
         refused = videomae(*command, *options)
         assert (refused.returncode, words in refused.stderr) == (2, True), refused.stderr

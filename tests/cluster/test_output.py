@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from videomae_cli.cli.app import app
-from videomae_cli.cluster.output import PARTIAL, Form, open_output, piece_name, write_shard
+from videomae_cli.cluster.output import PARTIAL, Form, open_output, piece_name, renew_shard, write_shard
 from videomae_cli.cluster.plan import Pieces, Plan, tasks_left
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.jobs import CLUSTER_HEADER, Job, Settings
@@ -284,3 +284,112 @@ def test_the_name_says_what_is_written(tmp_path: Path) -> None:
         opened(tmp_path / "labels")
     assert opened("s3://bucket/out/").folder.location == "s3://bucket/out"
     assert Pieces().chain(range(0)) == []
+
+
+def failing(*places: int, kind: str = "decode") -> Any:
+    """Records of which those at some places failed."""
+
+    def make(place: int) -> dict[str, Any]:
+        error = Failure(kind, "no") if place in places else None
+        found = () if error else (Prediction("walking", 3, place / 10),)
+        return Classification(NAMES[place], "m", predictions=found, error=error).as_dict(
+            Stamp(place, SETTINGS.fingerprint, "0")
+        )
+
+    return make
+
+
+def go_on(output: Any, make: Any, *, tasks: int = 99, shards: bool = True) -> list[int]:
+    """Do what is left as a cluster does, or some of it. Returns the tasks that were done."""
+    plan, past = output.begin(SETTINGS, NAMES, PLAN, shard=None, form=LABELS)
+    done = past.left(plan)[:tasks]
+    output.clear(plan, done, past.pieces)
+    for task in done:
+        files = plan.task_files(task)
+        past.pieces.add(*piece(output.folder, files.start, files.stop, make=make))
+    for number in range(plan.shards) if shards else ():
+        chain = past.chain(plan, number)
+        if number in past.shards or chain is None:
+            continue
+        name = plan.shard_name(number)
+        if number in past.again:
+            for _ in range(2):  # whoever made it died before it could say so
+                first = plan.shard_files(number).start
+                past.shards[number] = renew_shard(output.folder, LABELS, name, first, chain, past.kinds)
+        else:
+            past.shards[number] = write_shard(output.folder, LABELS, name, chain)
+    if len(past.shards) == plan.shards:
+        output.finish(LABELS, plan)
+    return done
+
+
+def what_is_there(place: Path) -> list[dict[str, Any]]:
+    if place.is_dir():
+        return [entry for number in range(PLAN.shards) for entry in read_records(place / PLAN.shard_name(number))]
+    return list(read_records(place))
+
+
+def changed(place: int) -> dict[str, Any]:
+    """As another batch would have it: what was fine must not become this."""
+    return {**failing()(place), "predictions": [{"label": "running", "label_id": 1, "score": 0.5}]}
+
+
+@pytest.mark.parametrize("name", ["out/", "labels.jsonl", "labels.csv", "labels.parquet"])
+def test_failures_are_done_again_and_nothing_else_changes(name: str, tmp_path: Path) -> None:
+    out = f"{tmp_path}/{name}"
+    with opened(out) as output:
+        go_on(output, failing(0, 5))
+    before = what_is_there(Path(out))
+    with opened(out, resume=True, retry=frozenset({"fetch"})) as output:
+        assert output.failures(LABELS) == Counter()
+        assert go_on(output, changed) == []
+    assert what_is_there(Path(out)) == before
+    for made in ([0], [2]):  # broken off after each task
+        with opened(out, resume=True, retry=frozenset({"decode"})) as output:
+            assert output.failures(LABELS) == Counter({"decode": 2})
+            assert go_on(output, changed, tasks=1, shards=False) == made
+        assert what_is_there(Path(out)) == before, "it stays until the new one is whole"
+    with opened(out, resume=True) as output:  # nobody needs to ask again
+        assert go_on(output, changed) == []
+    assert what_is_there(Path(out)) == [changed(place) if place in (0, 5) else failing()(place) for place in range(7)]
+    there = sorted(path.name for path in tmp_path.rglob("*"))
+    shards = [PLAN.shard_name(number) for number in range(2)]
+    assert there == (["_job.json", "out", *shards] if name == "out/" else [name])
+
+
+@pytest.mark.parametrize("name", ["out/", "labels.jsonl"])
+def test_what_fails_again_is_a_failure_still(name: str, tmp_path: Path) -> None:
+    out = f"{tmp_path}/{name}"
+    with opened(out) as output:
+        go_on(output, failing(0, 1, 5))
+    for kinds in ({"decode"}, {"all"}):
+        with opened(out, resume=True, retry=frozenset(kinds)) as output:
+            assert go_on(output, failing(1, 5)) == [0, 2]
+    assert what_is_there(Path(out)) == [failing(1, 5)(place) for place in range(7)]
+
+
+def test_pieces_of_failures_are_done_again_too(tmp_path: Path) -> None:
+    with opened(f"{tmp_path}/out/") as output:
+        go_on(output, failing(0, 5, kind="fetch"), tasks=3, shards=False)
+    with opened(f"{tmp_path}/out/", resume=True, retry=frozenset({"fetch", "timeout"})) as output:
+        assert go_on(output, failing()) == [0, 2, 3]
+    assert what_is_there(tmp_path / "out") == [failing()(place) for place in range(7)]
+
+
+def test_a_complete_file_of_another_job_is_not_opened_again(tmp_path: Path) -> None:
+    out = tmp_path / "labels.jsonl"
+    with opened(out) as output:
+        go_on(output, failing(0))
+    before = out.read_bytes()
+    other = Settings("classify", "0", {"model": "m", "revision": None, "top_k": 1})
+    for settings, names, words in (
+        (other, NAMES, "made with other settings"),
+        (SETTINGS, NAMES[::-1], "another list"),
+        (SETTINGS, [*NAMES, "more.mp4"], "a shorter list"),
+    ):
+        with (
+            pytest.raises(OutputError, match=words),
+            opened(out, resume=True, retry=frozenset({"decode"})) as output,
+        ):
+            output.begin(settings, names, PLAN, shard=None, form=LABELS)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(out.name, before)]

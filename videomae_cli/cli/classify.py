@@ -131,6 +131,7 @@ def classify(
             format=format,
             resume=resume,
             overwrite=overwrite,
+            retry=retry.kinds,
             timeout=timeout or None,
             memory=options.memory_bytes(decoder_memory),
             tasks=workers,
@@ -138,7 +139,7 @@ def classify(
             dry_run=dry_run,
             progress=progress,
             debug=debug,
-            unfit={"--report": report is not None, "--retry-errors": retry_errors is not None},
+            unfit={"--report": report is not None},
         ).run()
         return
     target = open_target(chosen, file, resume=resume, overwrite=overwrite, retry=retry)

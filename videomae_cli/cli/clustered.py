@@ -19,6 +19,7 @@ from videomae_cli.cli.inputs import Inputs
 from videomae_cli.cli.interrupts import terminable
 from videomae_cli.cli.loading import say_pixels
 from videomae_cli.cli.progress import BatchProgress
+from videomae_cli.cli.retrying import said_again
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import OptionError, VideoMAEError
 from videomae_cli.storage import is_address
@@ -82,6 +83,7 @@ class ClusterCommand:
     format: str | None
     resume: bool
     overwrite: bool
+    retry: frozenset[str]
     timeout: float | None
     memory: int | None
     tasks: int | None
@@ -103,13 +105,18 @@ class ClusterCommand:
             raise OptionError("a cluster needs a place to write to: --output DIR/ for shards, or a file")
         vectors = isinstance(self.request, EmbedderRequest)
         output = open_output(
-            self.output, vectors=vectors, format=self.format, resume=self.resume, overwrite=self.overwrite
+            self.output,
+            vectors=vectors,
+            format=self.format,
+            resume=self.resume,
+            overwrite=self.overwrite,
+            retry=self.retry,
         )
         with self._connected(connect) as cluster:
             workers = cluster.workers(self.options.num_workers, self._gpus)
             if self.dry_run:
                 spec = self._spec(workers)
-                self._say_plan(cluster, workers, spec)
+                self._say_plan(output, cluster, workers, spec)
                 return
             with output:
                 self._work(output, cluster, workers)
@@ -161,7 +168,7 @@ class ClusterCommand:
         shard = str(part) if part else None
         form = Form(self._layout(expected, shard))
         plan, past = output.begin(
-            expected.settings, (video.path for video in found), self._plan(expected, make_plan), shard=shard
+            expected.settings, (video.path for video in found), self._plan(expected, make_plan), shard=shard, form=form
         )
         job = ClusterJob(
             found=found,
@@ -224,8 +231,8 @@ class ClusterCommand:
         if failed.total() and not self.ok_on_errors:
             raise typer.Exit(1)
 
-    def _say_plan(self, cluster: Cluster, workers: Workers, spec: ModelSpec) -> None:
-        from videomae_cli.cluster import look_at_model, make_plan, visit_nodes
+    def _say_plan(self, output: Output, cluster: Cluster, workers: Workers, spec: ModelSpec) -> None:
+        from videomae_cli.cluster import Form, look_at_model, make_plan, visit_nodes
 
         found = self.inputs.found
         bad = Counter(video.error.kind for video in found if video.error)
@@ -241,6 +248,8 @@ class ClusterCommand:
             guess = trial.whole(len(found) - bad.total(), cluster, workers, self.tasks)
             lines += _time_lines(guess, trial, workers)
         lines.append(("output", f"{self.output}"))
+        if self.retry:
+            lines += said_again(output.failures(Form(self._layout(expected, None))))
         for name, text in lines:
             streams.put(f"{name:<9}{text}")
 

@@ -150,6 +150,7 @@ def embed(
             format=format,
             resume=resume,
             overwrite=overwrite,
+            retry=retry.kinds,
             timeout=timeout or None,
             memory=options.memory_bytes(decoder_memory),
             tasks=workers,
@@ -157,7 +158,6 @@ def embed(
             dry_run=dry_run,
             progress=progress,
             debug=debug,
-            unfit={"--retry-errors": retry_errors is not None},
         ).run()
         return
     target = open_vector_target(format, output, resume=resume, overwrite=overwrite, retry=retry)

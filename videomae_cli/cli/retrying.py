@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from videomae_cli.cli.console import counted
 from videomae_cli.cli.targets import FileTarget, Target
 from videomae_cli.errors import OptionError, failure_kinds
@@ -35,6 +37,10 @@ def retried(target: Target, retry: Retry) -> list[tuple[str, str]]:
     """Lines of `--dry-run` on how many failures an output holds that will be done again."""
     if not retry.kinds or not isinstance(target, FileTarget):
         return []
-    failed = target.failures()
+    return said_again(target.failures())
+
+
+def said_again(failed: Counter[str]) -> list[tuple[str, str]]:
+    """The line about failures that will be done again, by kind."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(failed.items()))
     return [("again", counted(failed.total(), "failed file") + (f" ({kinds})" if failed else ""))]

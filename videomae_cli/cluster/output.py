@@ -16,20 +16,21 @@ import hashlib
 import json
 import os
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from videomae_cli import filesystem
-from videomae_cli.cluster.plan import Pieces, Plan
+from videomae_cli.cluster.plan import Pieces, Plan, tasks_left
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.filenames import partial_folder
 from videomae_cli.files import FileLockedError, Lock, lock_removed, whole_file
 from videomae_cli.jobs import CLUSTER_HEADER, Settings
-from videomae_cli.results import Record
+from videomae_cli.results import Record, path_of
 from videomae_cli.storage import is_address
 from videomae_cli.writers import (
     Folder,
@@ -64,26 +65,37 @@ class Form:
             return make_vector_writer(format, sink, self.layout, rows=rows)
         return make_writer(format, sink)
 
-    def read(self, file: Path) -> Iterator[Record]:
-        """Of a Parquet file."""
-        return read_vector_records(file) if self.layout is not None else read_records(file, "parquet")
+    def read(self, file: Path, format: str = "parquet", *, vectors: bool = True) -> Iterator[Record]:
+        """The records of a file, in their order."""
+        if self.layout is not None:
+            return read_vector_records(file, vectors=vectors)
+        return read_records(file, format)
 
 
 @dataclass
 class Past:
-    """What there is of a job. shards: those that are whole, with the files in them that failed, by kind."""
+    """What there is of a job. shards: those that are whole, with the files in them that failed, by kind; again: those that are
+    made again for the failures of `kinds` in them, with the tasks that these are in."""
 
     shards: dict[int, Counter[str]] = field(default_factory=dict)
     pieces: Pieces = field(default_factory=Pieces)
+    again: dict[int, list[int]] = field(default_factory=dict)
+    kinds: frozenset[str] = frozenset()
+
+    def chain(self, plan: Plan, shard: int) -> list[tuple[int, int]] | None:
+        """The pieces that a shard is made of, with what of it is there already; None where some are missing."""
+        if shard not in self.again:
+            return self.pieces.chain(plan.shard_files(shard))
+        chains = [self.pieces.chain(plan.task_files(task)) for task in self.again[shard]]
+        return None if None in chains else [piece for chain in chains for piece in chain or ()]
+
+    def left(self, plan: Plan) -> list[int]:
+        """The tasks that still have to be done."""
+        return tasks_left(plan, self.shards, self.pieces, self.again)
 
     def done(self, plan: Plan) -> int:
         """Files that need not be done again."""
-        whole = sum(len(plan.shard_files(number)) for number in self.shards)
-        for number in range(plan.tasks):
-            files = plan.task_files(number)
-            if plan.shard_of(files.start) not in self.shards and self.pieces.chain(files) is not None:
-                whole += len(files)
-        return whole
+        return plan.files - sum(len(plan.task_files(task)) for task in self.left(plan))
 
 
 class Output:
@@ -92,12 +104,23 @@ class Output:
     Raises OutputError where something is there already, where another process writes, and where nothing can be written.
     """
 
-    def __init__(self, location: str, *, file: Path | None, format: str, resume: bool, overwrite: bool) -> None:
+    def __init__(
+        self,
+        location: str,
+        *,
+        file: Path | None,
+        format: str,
+        resume: bool,
+        overwrite: bool,
+        retry: frozenset[str] = frozenset(),
+    ) -> None:
         if resume and overwrite:
             raise OptionError("--resume and --overwrite say opposite things: give one of them")
         self.shown = str(file) if file is not None else location
         self.folder = Folder(location)
         self._file, self._format, self._resume, self._overwrite = file, format, resume, overwrite
+        self._retry = retry
+        self._header: dict[str, Any] = {}
         self._lock: Lock | None = None
 
     def __enter__(self) -> Output:
@@ -148,29 +171,91 @@ class Output:
             for entry in os.scandir(place)
         )
 
-    def begin(self, settings: Settings, names: Iterable[str], plan: Plan, *, shard: str | None) -> tuple[Plan, Past]:
+    def begin(
+        self, settings: Settings, names: Iterable[str], plan: Plan, *, shard: str | None, form: Form | None = None
+    ) -> tuple[Plan, Past]:
         """Start, or find out what is there. The plan is then that of the earlier run: it decides where pieces begin.
 
-        Raises OutputError where an earlier run had other settings or another list of files.
+        form: of the records, to find the failures that are done again. Raises OutputError where an earlier run had other
+        settings or another list of files.
         """
+        names = list(names)
         digest = _digest(names)
+        form = form or Form()
         if self._resume and CLUSTER_HEADER in self.folder.names():
             plan = self._compare(settings, digest, plan, shard)
-            return plan, self._past(plan)
-        if self._resume and self._file is not None and filesystem.is_there(self._file):
+            if self._header.get("reopened") and self._file is not None and filesystem.is_there(self._file):
+                self._restore(plan, form)
+            return plan, self._past(plan, form)
+        reopened = self._resume and self._file is not None and filesystem.is_there(self._file)
+        if reopened and not self._retry:
             raise OutputError(f"{self.shown} is complete: --overwrite makes it again")
+        if reopened:
+            self._check_complete(settings, names, shard, form)
         self.folder.remove_own(_OWN)
         self.folder.remove_own(_PIECE, PARTIAL)
-        header = {
+        self._header = {
             "layout_version": LAYOUT_VERSION,
             "list": digest,
             "shard": shard,
             "plan": plan.as_dict(),
             "settings": settings.as_dict(),
         }
-        with self.folder.writing(CLUSTER_HEADER) as sink:
-            sink.write(json.dumps(header, indent=2).encode())
+        if reopened:
+            self._header["reopened"] = True
+        self._write_header()
+        if reopened:
+            self._restore(plan, form)
+            return plan, self._past(plan, form)
         return plan, Past()
+
+    def _write_header(self) -> None:
+        with self.folder.writing(CLUSTER_HEADER) as sink:
+            sink.write(json.dumps(self._header, indent=2).encode())
+
+    def _check_complete(self, settings: Settings, names: Sequence[str], shard: str | None, form: Form) -> None:
+        """Raise OutputError where the complete file isn't of this list and these settings."""
+        assert self._file is not None
+        count = 0
+        for record in form.read(self._file, self._format, vectors=False):
+            if count >= len(names) or path_of(record) != names[count]:
+                raise OutputError(f"{self.shown} is complete, but for another list of files: --overwrite starts again")
+            same = record.get("fingerprint") == settings.fingerprint and record.get("shard") == shard
+            if not same and not _is_asked(record, self._retry):
+                differing = "; ".join(settings.differences_from_record(record, shard))
+                raise OutputError(f"{self.shown} was made with other settings ({differing}): --overwrite starts again")
+            count += 1
+        if count < len(names):
+            raise OutputError(f"{self.shown} is complete, but for a shorter list of files: --overwrite starts again")
+
+    def _restore(self, plan: Plan, form: Form) -> None:
+        """Make shards of the complete file, which stays until the new one is whole."""
+        assert self._file is not None
+        there = set(self.folder.names())
+        records = form.read(self._file, self._format)
+        for number in range(plan.shards):
+            own = islice(records, len(plan.shard_files(number)))
+            if plan.shard_name(number) in there:
+                deque(own, maxlen=0)
+                continue
+            with self.folder.writing(plan.shard_name(number)) as sink:
+                writer = form.writer("parquet", sink)
+                for record in own:
+                    writer.write(record)
+                writer.finish()
+
+    def failures(self, form: Form) -> Counter[str]:
+        """How many of the failures that are there are to be done again, by kind; changes nothing."""
+        there: Counter[str] = Counter()
+        names = self.folder.names()
+        shards = [name for name in names if _SHARD.fullmatch(name)] if CLUSTER_HEADER in names else []
+        for name in shards:
+            with self.folder.opened(name) as stream:
+                there += count_rows(stream).failed
+        if not shards and self._file is not None and filesystem.is_there(self._file):
+            records = form.read(self._file, self._format, vectors=False)
+            there.update(record["error"]["kind"] for record in records if record["error"])
+        return Counter({kind: count for kind, count in there.items() if _is_asked_kind(kind, self._retry)})
 
     def clear(self, plan: Plan, tasks: Sequence[int], pieces: Pieces) -> None:
         """Remove pieces of tasks that are done anew."""
@@ -187,6 +272,8 @@ class Output:
 
     def finish(self, form: Form, plan: Plan) -> None:
         """Remove what was only needed on the way; where one file was asked for, make it of the shards."""
+        if self._header.pop("again", None) is not None:
+            self._write_header()  # before the pieces go, of which shards might have to be made once more
         self.folder.remove_own(_PIECE, PARTIAL)
         self.folder.remove_own(_OWN, whole=False)  # of workers that were killed
         if self._file is None:
@@ -202,6 +289,8 @@ class Output:
                     for record in form.read(path):
                         writer.write(record)
             writer.finish()
+        self._header["reopened"] = True  # should this be the end, nothing needs to be done again
+        self._write_header()
         self.folder.remove_own(_SHARD)
         self.folder.remove(CLUSTER_HEADER)  # last: a folder without it is taken for somebody else's
 
@@ -210,6 +299,7 @@ class Output:
             earlier = json.loads(self.folder.read(CLUSTER_HEADER))
             before, stored = dict(earlier["settings"]), Plan.from_dict(earlier["plan"])
             same_list = earlier["list"] == digest
+            self._header = dict(earlier)
         except (ValueError, KeyError, TypeError):
             raise OutputError(f"{self.folder.location}/{CLUSTER_HEADER} is damaged: --overwrite starts again") from None
         differing = settings.differences(before)
@@ -227,8 +317,8 @@ class Output:
             )
         return stored
 
-    def _past(self, plan: Plan) -> Past:
-        past = Past()
+    def _past(self, plan: Plan, form: Form) -> Past:
+        past = Past(kinds=self._retry | frozenset(self._header.get("again") or ()))
         there = set(self.folder.names())
         for number in range(plan.shards):
             name = plan.shard_name(number)
@@ -239,24 +329,55 @@ class Output:
             first, _, stop = name.removesuffix(".parquet").partition("-")
             if name.endswith(".parquet") and first.isdigit() and stop.isdigit():
                 past.pieces.add(int(first), int(stop))
+        if past.kinds:
+            self._find_failures(past, plan, form)
         return past
 
+    def _find_failures(self, past: Past, plan: Plan, form: Form) -> None:
+        """Find what is to be done again: in shards, which stay until they are made anew, and in pieces."""
+        for number, failed in list(past.shards.items()):
+            if not any(_is_asked_kind(kind, past.kinds) for kind in failed):
+                continue
+            with self.folder.local(plan.shard_name(number)) as path:
+                places = enumerate(form.read(path, vectors=False), plan.shard_files(number).start)
+                tasks = {place // plan.task for place, record in places if _is_asked(record, past.kinds)}
+            past.again[number] = sorted(tasks)
+            del past.shards[number]
+        for task in range(plan.tasks) if self._retry else ():
+            for first, stop in past.pieces.within(plan.task_files(task)):
+                with self.folder.opened(piece_name(first, stop)) as stream:
+                    failed = count_rows(stream).failed
+                if any(_is_asked_kind(kind, self._retry) for kind in failed):
+                    self.clear(plan, [task], past.pieces)
+                    break
+        if past.again:
+            self._header["again"] = sorted(past.kinds)
+            self._write_header()
 
-def open_output(output: str, *, vectors: bool, format: str | None, resume: bool, overwrite: bool) -> Output:
+
+def open_output(
+    output: str,
+    *,
+    vectors: bool,
+    format: str | None,
+    resume: bool,
+    overwrite: bool,
+    retry: frozenset[str] = frozenset(),
+) -> Output:
     """Where `--output` says: a folder of shards (DIR/, an address, a folder that is there), or one file in the end.
 
-    Raises OptionError where format and name don't go together.
+    retry: the kinds of failures that are done again, "all" for any. Raises OptionError where format and name don't go together.
     """
     remote = is_address(output)
     if remote or output.endswith(("/", os.sep)) or filesystem.is_folder(Path(output)):
         if format not in (None, "parquet"):
             raise OptionError(f"a folder holds shards in Parquet: leave out --format {format}, or name a file")
         location = output.rstrip("/") if remote else os.path.abspath(output)  # noqa: PTH100 - links stay as named
-        return Output(location, file=None, format="parquet", resume=resume, overwrite=overwrite)
+        return Output(location, file=None, format="parquet", resume=resume, overwrite=overwrite, retry=retry)
     file = Path(output)
     chosen = pick_vector_format(format, file) if vectors else pick_format(format, file)
     location = os.path.abspath(partial_folder(file))  # noqa: PTH100
-    return Output(location, file=file, format=chosen, resume=resume, overwrite=overwrite)
+    return Output(location, file=file, format=chosen, resume=resume, overwrite=overwrite, retry=retry)
 
 
 def piece_name(first: int, stop: int) -> str:
@@ -284,6 +405,46 @@ def write_shard(folder: Folder, form: Form, name: str, chain: Sequence[tuple[int
         writer.finish()
     _remove(folder, chain)
     return failed
+
+
+def renew_shard(
+    folder: Folder, form: Form, name: str, first: int, chain: Sequence[tuple[int, int]], kinds: frozenset[str]
+) -> Counter[str]:
+    """Make a shard again, with records of pieces in the place of its failures of these kinds; others keep every bit.
+
+    For a worker, any of them, and as often as one dies: the pieces stay. first: the place in the list of the shard's first
+    file. Returns the files that failed, by kind.
+    """
+    failed: Counter[str] = Counter()
+    with folder.local(name) as before, folder.writing(name) as sink:
+        writer = form.writer("parquet", sink)
+        made = _records_of(folder, form, chain)
+        at, new = next(made, (-1, None))
+        for place, record in enumerate(form.read(before), first):
+            while new is not None and at < place:
+                at, new = next(made, (-1, None))
+            if new is not None and at == place and _is_asked(record, kinds):
+                record = new
+            writer.write(record)
+            if record["error"]:
+                failed[record["error"]["kind"]] += 1
+        writer.finish()
+    return failed
+
+
+def _records_of(folder: Folder, form: Form, chain: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Record]]:
+    for first, stop in chain:
+        with folder.local(piece_name(first, stop)) as path:
+            yield from enumerate(form.read(path), first)
+
+
+def _is_asked_kind(kind: str, kinds: frozenset[str]) -> bool:
+    return kind in kinds or "all" in kinds
+
+
+def _is_asked(record: Record, kinds: frozenset[str]) -> bool:
+    error = record.get("error")
+    return error is not None and _is_asked_kind(error["kind"], kinds)
 
 
 def _remove(folder: Folder, chain: Sequence[tuple[int, int]]) -> None:

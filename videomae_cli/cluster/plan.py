@@ -10,7 +10,7 @@ A plan depends on the list, the model and the batch, never on the machines: so d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -127,11 +127,15 @@ class Pieces:
             self._stops.pop(first, None)
 
 
-def tasks_left(plan: Plan, shards: Iterable[int], pieces: Pieces) -> list[int]:
-    """The tasks that still have to be done. shards: the output files that are there."""
-    there = set(shards)
-    return [
-        number
-        for number in range(plan.tasks)
-        if plan.shard_of(number * plan.task) not in there and pieces.chain(plan.task_files(number)) is None
-    ]
+def tasks_left(
+    plan: Plan, shards: Iterable[int], pieces: Pieces, again: Mapping[int, Sequence[int]] | None = None
+) -> list[int]:
+    """The tasks that still have to be done. shards: the output files that are there; again: of some that are made again, by
+    number, the only tasks that are."""
+    there, only = set(shards), again or {}
+
+    def wanted(number: int) -> bool:
+        shard = plan.shard_of(number * plan.task)
+        return shard not in there and number in only.get(shard, (number,))
+
+    return [number for number in range(plan.tasks) if wanted(number) and pieces.chain(plan.task_files(number)) is None]

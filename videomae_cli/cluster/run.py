@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from videomae_cli.cluster.decoding import DecodingWork, decode_tasks, put_lists
 from videomae_cli.cluster.inference import InferenceWork, InferenceWorker, PieceReport, reports
 from videomae_cli.cluster.models import Description, ModelSpec, own_error
-from videomae_cli.cluster.output import Form, Output, Past, write_shard
-from videomae_cli.cluster.plan import Plan, tasks_left
+from videomae_cli.cluster.output import Form, Output, Past, renew_shard, write_shard
+from videomae_cli.cluster.plan import Plan
 from videomae_cli.cluster.session import DECODING_CPUS, WAITING_CPUS, Workers
 from videomae_cli.errors import ClusterError
 from videomae_cli.jobs import Shard
@@ -58,7 +58,7 @@ class ClusterJob:
         lists = put_lists(self.found)
         try:
             for _ in range(_ROUNDS):
-                left = tasks_left(self.plan, past.shards, past.pieces)
+                left = past.left(self.plan)
                 if left:
                     self.output.clear(self.plan, left, past.pieces)
                     for report in self._through(left, lists):
@@ -159,7 +159,10 @@ class _Shards:
         self.past.pieces.add(*piece)
         self._counts[number] += report.stop - report.first
         self._collect(wait=False)
-        if self._counts[number] >= len(self.job.plan.shard_files(number)) and number not in self._writing.values():
+        plan = self.job.plan
+        tasks = self.past.again.get(number)
+        wanted = sum(len(plan.task_files(task)) for task in tasks) if tasks else len(plan.shard_files(number))
+        if self._counts[number] >= wanted and number not in self._writing.values():
             self._write(number)
         return True
 
@@ -174,14 +177,19 @@ class _Shards:
     def _write(self, number: int) -> None:
         import ray
 
-        job, files = self.job, self.job.plan.shard_files(number)
-        chain = self.past.pieces.chain(files)
+        job, past = self.job, self.past
+        chain = past.chain(job.plan, number)
         if chain is None:
             return
         while len(self._writing) >= _SHARDS_AT_ONCE:
             self._collect(wait=True)
-        task = ray.remote(num_cpus=WAITING_CPUS, scheduling_strategy="SPREAD")(write_shard)
-        ref = task.remote(job.output.folder, job.form, job.plan.shard_name(number), chain)
+        name = job.plan.shard_name(number)
+        spread = ray.remote(num_cpus=WAITING_CPUS, scheduling_strategy="SPREAD")
+        if number in past.again:
+            first = job.plan.shard_files(number).start
+            ref = spread(renew_shard).remote(job.output.folder, job.form, name, first, chain, past.kinds)
+        else:
+            ref = spread(write_shard).remote(job.output.folder, job.form, name, chain)
         self._writing[ref] = number
 
     def _collect(self, *, wait: bool) -> None:
