@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from videomae_cli import __version__
+from videomae_cli.cluster import session
 from videomae_cli.cluster.models import Description, own_error
 from videomae_cli.cluster.session import Cluster, Node, Workers, nodes_of
 from videomae_cli.cluster.survey import Trial, _visit
@@ -102,3 +104,17 @@ def test_an_estimate_adds_on_cores_and_takes_the_slower_beside_gpus() -> None:
     on_gpus = trial.whole(1000, cluster((5, 2), (5, 2)), Workers(4, 1.0, 1), None)
     assert (on_gpus.decoding, on_gpus.model, on_gpus.seconds) == (50.0, 50.0, 50.0)
     assert trial.whole(1000, cluster((10, 0)), Workers(1, 0.0, 10), 2).decoding == 250.0
+
+
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine under load Ray raises a plain Exception."""
+
+    def init(**options: object) -> None:
+        raise Exception("The current node timed out\nduring startup.")
+
+    stopped: list[bool] = []
+    ray = SimpleNamespace(init=init, shutdown=lambda: stopped.append(True))
+    monkeypatch.setattr(session, "load_ray", lambda debug: ray)
+    with pytest.raises(ClusterError, match=r"can't start Ray on this machine: The current node timed out during"):
+        session.connect("local").__enter__()
+    assert stopped

@@ -120,7 +120,7 @@ def connect(address: str, *, debug: bool = False) -> Iterator[Cluster]:
                 configure_logging=debug,
                 **options,
             )
-    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+    except Exception as error:  # a node that is slow to start raises a plain one
         ray.shutdown()
         raise ClusterError(_no_cluster(address, error)) from None
     try:
