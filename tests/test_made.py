@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from videomae_cli import files
 from videomae_cli.cli.picturing import frames_in, save_frames
 from videomae_cli.errors import OutputError
 from videomae_cli.pictures.charts import reliability_chart
@@ -90,6 +91,16 @@ def test_a_report_takes_its_own_pictures_with_it(tmp_path: Path) -> None:
     with _made(tmp_path, overwrite=True) as made:
         made.fill({"report.json": b"[]"})
     assert tree(tmp_path) == {"notes.txt": b"mine", "scatter.png": b"mine", "report.json": b"[]"}
+
+
+def test_what_a_killed_run_left_goes_with_whatever_name(tmp_path: Path) -> None:
+    stream, _ = files.new_file(tmp_path, ".clip9-original-00.png.", files.PART)
+    stream.close()
+    running, living = files.new_file(tmp_path, ".clip9-original-01.png.", files.PART)
+    with running:
+        save_frames(tmp_path, {"clip1-original": FILM[:1]}, overwrite=True)
+        there = {"clip1-original-00.png"} | {living.name}
+        assert {file.name for file in tmp_path.iterdir()} == there
 
 
 def test_one_process_at_a_time_fills_a_folder_and_none_in_vain(tmp_path: Path) -> None:

@@ -124,13 +124,16 @@ def new_file(folder: Path, prefix: str, suffix: str) -> tuple[BinaryIO, Path]:
             stream.close()
 
 
-def remove_leftovers(folder: Path, prefix: str, suffix: str) -> None:
+def remove_leftovers(folder: Path, prefix: str | None, suffix: str) -> None:
     """Remove files that `new_file` made with these words on this machine and that no process has open any more.
+
+    prefix: None for any hidden one.
 
     Those of other machines stay, since not every disk tells one machine what another has locked; so do all where there are no
     locks.
     """
-    pattern = re.compile(re.escape(prefix) + _machine() + "[0-9a-f]{8}" + re.escape(suffix), re.DOTALL)
+    begin = r"\..*" if prefix is None else re.escape(prefix)
+    pattern = re.compile(begin + _machine() + "[0-9a-f]{8}" + re.escape(suffix), re.DOTALL)
     for name in filter(pattern.fullmatch, filesystem.names_in(folder)):
         place = folder / name
         with contextlib.suppress(OSError):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
-from videomae_cli.files import FileLockedError, Lock, lock_removed, write_file
+from videomae_cli.files import PART, FileLockedError, Lock, lock_removed, remove_leftovers, write_file
 
 _LOCK = ".videomae.lock"
 
@@ -37,6 +37,7 @@ class MadeFiles:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = lock_removed(self.folder / _LOCK)
+            remove_leftovers(self.folder, None, PART)  # of names that this run may not have
         except FileLockedError:
             raise OutputError(f"another process is writing {self.folder}: wait for it or stop it first") from None
         except OSError as error:
