@@ -82,7 +82,7 @@ def test_the_folder_is_a_checkpoint_with_pictures_and_a_card(name: str, request:
     config = json.loads((run / "config.json").read_text())
     assert config["use_mean_pooling"] is True
     assert config["problem_type"] == "single_label_classification"
-    assert config["videomae_cli"]["sampling"] == {"family": "dense", "stride": 4}
+    assert config["videomae_cli"]["sampling"] == {"family": "dense", "stride": 4, "pixels": "stored"}
     assert not list(run.glob(".*"))
 
 
@@ -180,6 +180,8 @@ def test_two_processes_train_as_one_with_their_batches_together(
         "--views",
         "1",
         "--augment-ops",
+        "0",
+        "--erase",
         "0",
         "--drop-path",
         "0",

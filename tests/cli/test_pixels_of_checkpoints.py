@@ -163,12 +163,12 @@ def test_training_remembers_them_through_transformers(film: Path, tmp_path: Path
     (tmp_path / "data.csv").write_text("\n".join(["path,label", *rows]))
     common = ("--no-check", "--val", 0, "--device", "cpu", "--quiet")
     start = make_checkpoint(tmp_path / "start")
-    for given, expected in (((), "display"), (("--pixels", "stored"), "stored")):
+    for given, expected in (((), "stored"), (("--pixels", "display"), "display")):
         folder = tmp_path / expected
         run("finetune", tmp_path / "data.csv", "-o", folder, "--init", start, "--mode", "head", *common, *given)
         assert own_section(folder)["sampling"]["pixels"] == expected
     # What goes on from there goes on with them, unless it is told otherwise.
-    for given, expected in (((), "stored"), (("--pixels", "display"), "display")):
+    for given, expected in (((), "display"), (("--pixels", "stored"), "stored")):
         again = tmp_path / f"again-{expected}"
         run(
             "finetune",
@@ -176,7 +176,7 @@ def test_training_remembers_them_through_transformers(film: Path, tmp_path: Path
             "-o",
             again,
             "--init",
-            tmp_path / "stored",
+            tmp_path / "display",
             "--mode",
             "head",
             *common,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from videomae_cli.errors import OptionError, OutputError, TrainingError
 from videomae_cli.jobs import Settings
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification
 from videomae_cli.pictures.charts import training_curves
-from videomae_cli.training import Run, cosine_rate, parameter_groups, recipe_for
+from videomae_cli.training import Run, cosine_rate, masked_recipe_for, parameter_groups, recipe_for
 from videomae_cli.training.card import classifier_card
 from videomae_cli.training.mixing import Mixing, one_hot, smoothed, soft_cross_entropy
 from videomae_cli.training.optim import layer_of
@@ -134,10 +135,28 @@ def test_labels_with_a_side_are_not_mirrored(label: str) -> None:
     assert recipe_for(clips=50, labels=["bright", "leftover", "copyright"], asked={}).flip
 
 
+@pytest.mark.parametrize("width", [384, 768, 1024, 1280])
+@pytest.mark.parametrize("epochs", [None, 4, 5, 6, 12, 30])
+@pytest.mark.parametrize("clips", [8, 90, 5000, 200_000])
+def test_all_else_is_published(clips: int, epochs: int | None, width: int) -> None:
+    """Rates, clips of a step and the changes of few clips are what a measurement supports (docs/training.md)."""
+    asked = {"epochs": epochs, "batch": 8, "lr": 1e-4, "min_lr": 1e-6}
+    changes = {"mixup": 0.8, "cutmix": 1.0, "operations": 4, "magnitude": 7.0, "scale": 0.08}
+    ours, published = (
+        recipe_for(clips=clips, labels=["a", "b"], asked={**asked, **changes}, name=name, width=width)
+        for name in ("default", "paper")
+    )
+    assert replace(ours, name="paper") == published
+    ours, published = (
+        masked_recipe_for(clips=clips, asked=asked, name=name, width=width) for name in ("default", "paper")
+    )
+    assert replace(ours, name="paper") == published
+
+
 def test_little_data_is_changed_less_and_what_is_said_holds() -> None:
     few = recipe_for(clips=60, labels=["a"], asked={"mixup": 0.2, "epochs": 3})
     assert (few.mixup, few.cutmix, few.epochs, few.warmup) == (0.2, 0.0, 3, 0.6)
-    assert recipe_for(clips=60, labels=["a"], asked={}).epochs * (60 // 15) >= 400
+    assert (few.operations, few.magnitude, few.scale, few.erase) == (2, 5.0, 0.08, 0.25)
     assert recipe_for(clips=5000, labels=["a"], multi_label=True, asked={}).smoothing == 0
 
 

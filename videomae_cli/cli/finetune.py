@@ -83,12 +83,10 @@ def finetune(
         float | None,
         typer.Option(min=0, max=10, help="RandAugment: strength, 0 to 10. Default 7; 5 below 1,000 clips."),
     ] = None,
-    erase: Annotated[
-        float | None, typer.Option(help="How often a box is filled with noise. Default 0.25; 0 below 1,000 clips.")
-    ] = None,
+    erase: Annotated[float | None, typer.Option(help="How often a box is filled with noise. Default 0.25.")] = None,
     crop_scale: Annotated[
         float | None,
-        typer.Option(help="Least part of a frame's area that a clip shows. Default 0.08; 0.5 below 1,000 clips."),
+        typer.Option(help="Least part of a frame's area that a clip shows. Default 0.08."),
     ] = None,
     views: Annotated[
         int | None,

@@ -135,8 +135,8 @@ Pixels = Annotated[
     str | None,
     typer.Option(
         help="display: stretched to squares where a file says that its pixels are none; stored: as they are, which every "
-        "published number was made with. Default: as the model was trained, where it says so; else display, of the paper's "
-        "protocol and recipes stored.",
+        "published number was made with. Default: as the model was trained, where it says so; else stored in training and with "
+        "the paper's protocol, display elsewhere.",
         metavar="display|stored",
     ),
 ]
@@ -269,7 +269,9 @@ ValFraction = Annotated[
     float, typer.Option("--val", help="Part of the files that is held out, where the data doesn't say; 0 for none.")
 ]
 CheckData = Annotated[bool, typer.Option(help="Whether every file is tried before training begins.")]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Times through the data. Default: by the size of the data.")]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Times through the data. Default: as published for a model of this size.")
+]
 TrainBatch = Annotated[
     int | None, typer.Option("--batch-size", min=1, help="Clips at once, of each process. Default: at most 16.")
 ]

@@ -21,8 +21,6 @@ RECIPES = ("default", "paper", "paper-kinetics", "paper-ssv2", "paper-ucf101")
 RATE_CLIPS = 256
 # Below it mixed clips and strong changes cost more than they bring, since there are few steps to learn them in.
 FEW_CLIPS = 1000
-# Fewer than these make no fine-tuning, whatever the number of epochs that says.
-LEAST_STEPS = 1000
 # Clips that one process takes at once where nothing is said.
 AT_ONCE = 16
 SIZES = ("small", "base", "large", "huge")
@@ -216,7 +214,7 @@ def recipe_for(
         "head_dropout": script.head_dropout,
     }
     if name == "default":
-        values |= _on_own_data(script, clips, step, clips * said.get("repeats", 1) // step)
+        values |= _on_own_data(script, clips, step)
     values |= {
         "flip": script.flip and not any(_SIDED.search(label) for label in labels),
         # a soft mixture of several labels at once is no probability of each
@@ -225,17 +223,15 @@ def recipe_for(
         "batch": batch,
         "accumulate": accumulate,
     }
-    values.setdefault("warmup", _warmup(5.0, values["epochs"], name))
+    values.setdefault("warmup", _warmup(5.0, values["epochs"]))
     values.setdefault("min_lr", min(script.floor * linear, values["lr"]))
     return Recipe(name=name, **values)
 
 
-def _on_own_data(script: Published, clips: int, step: int, steps: int) -> dict[str, Any]:
-    """What `default` does otherwise than published: see the table in docs/training.md. steps: to an epoch."""
-    epochs = script.epochs if clips >= 100_000 else min(300, max(100, -(-LEAST_STEPS // max(1, steps))))
-    few = {"mixup": 0.0, "cutmix": 0.0, "operations": 2, "magnitude": 5.0, "erase": 0.0, "scale": 0.5}
+def _on_own_data(script: Published, clips: int, step: int) -> dict[str, Any]:
+    """What `default` does otherwise than published: see the table in docs/training.md."""
+    few = {"mixup": 0.0, "cutmix": 0.0, "operations": 2, "magnitude": 5.0}
     return {
-        "epochs": epochs,
         "lr": _by_root(script, step),
         **(few if clips < FEW_CLIPS else {}),
     }
@@ -255,7 +251,7 @@ def masked_recipe_for(
         rate = _by_root(script, step)
     values = {"epochs": script.epochs, "lr": rate, "mask_ratio": script.mask_ratio, **said}
     values |= {"batch": batch, "accumulate": accumulate}
-    values.setdefault("warmup", _warmup(40.0, values["epochs"], name))
+    values.setdefault("warmup", _warmup(40.0, values["epochs"]))
     values.setdefault("min_lr", min(script.floor * linear, values["lr"]))
     return MaskedRecipe(name=name, **values)
 
@@ -265,10 +261,8 @@ def _by_root(script: Published, step: int) -> float:
     return script.rate * script.batch / RATE_CLIPS * math.sqrt(min(step, script.batch) / script.batch)
 
 
-def _warmup(wanted: float, epochs: int, name: str) -> float:
+def _warmup(wanted: float, epochs: int) -> float:
     """Epochs of rising rate: as published where the run is longer than they are, else a fifth of it."""
-    if name == "default":
-        return min(wanted, epochs / 5)
     return wanted if epochs > wanted else epochs / 5
 
 

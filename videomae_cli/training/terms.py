@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -120,7 +120,8 @@ class Terms:
 
     def sampling_for(self, hints: SamplingHints, name: str, listener: TrainingListener) -> SamplingSpec:
         """Say how a checkpoint to start from needs the sampling asked for, and tell where its pixels were others."""
-        spec = self.sampling.for_model(hints)
+        usual = None if hints.pixels else "stored"  # as every published model was trained
+        spec = replace(self.sampling, pixels=self.sampling.pixels or usual).for_model(hints)
         if note := pixels_note(name, hints.pixels, spec.resolved_pixels):
             listener.note(note)
         return spec

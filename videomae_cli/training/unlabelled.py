@@ -195,7 +195,7 @@ def _model(request: PreTrainRequest, listener: TrainingListener) -> tuple[Any, P
         return model, preprocessor_for(source.path, model.config, "antialias"), sampling, source.name
     config = _config(request)
     # Without a checkpoint that says otherwise, as the published ones: dense, every 4th frame.
-    sampling = request.sampling.for_model(find_hints(config.num_frames, {}, ""))
+    sampling = request.sampling_for(find_hints(config.num_frames, {}, ""), "", listener)
     if request.recipe == "paper-ssv2" and request.sampling.stride is None:
         sampling = replace(sampling, checkpoint_stride=SSV2_STRIDE)
     config = config.replace(extra=own_section(sampling, {"made_by": "videomae pretrain"}))

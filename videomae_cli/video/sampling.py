@@ -48,8 +48,8 @@ class SamplingSpec:
     """What is wanted; None means "as `protocol` says". Times in seconds, `fps` in frames per second.
 
     checkpoint_family, checkpoint_stride: how the checkpoint's training data was sampled; used by family "auto". seed: draw
-    the frames at random, as training does, instead of evenly; protocol "paper" then draws from short files too as published,
-    and fixes nothing else. drawn: how a dense clip is drawn: "window", spread over `frames` times `stride` frames, as
+    the frames at random, as training does, instead of evenly; protocol "paper" then draws segments of short files too as
+    published, and fixes nothing else. drawn: how a dense clip is drawn: "window", spread over `frames` times `stride` frames, as
     fine-tuning does, or "steps", every `stride`-th frame, as pre-training does. pixels: "display", stretched to squares where the file says
     that its pixels are none, or "stored", as every published number was made; None: as the checkpoint was trained
     (`for_model`), "stored" with protocol "paper", else "display".
@@ -230,53 +230,40 @@ def _draw(
 ) -> list[int]:
     """Positions of clip `k`, drawn as in training: a dense one lies anywhere, of each segment any frame is taken (TSN, section
     3.1), and of the equal parts of a uniform one as well."""
-    frames, exact = spec.frames, spec.protocol == "paper"
+    frames = spec.frames
     if family == "dense":
         draw = drawn_steps if spec.drawn == "steps" else drawn_window
-        return draw(chance, count, frames, stride, exact=exact)
+        return draw(chance, count, frames, stride)
     if family == "segments":
-        return drawn_segments(chance, count, frames, exact=exact)
+        return drawn_segments(chance, count, frames, exact=spec.protocol == "paper")
     first, stop = count * k // clips, count * (k + 1) // clips
     return [min(first + position, count - 1) for position in _of_each_part(chance, max(stop - first, 1), frames)]
 
 
-def drawn_window(chance: random.Random, count: int, frames: int, stride: int, *, exact: bool = False) -> list[int]:
+def drawn_window(chance: random.Random, count: int, frames: int, stride: int) -> list[int]:
     """Fine-tuning on Kinetics: `frames` positions spread over a window of `frames` times `stride`, 0, 4, 8, 12, 17, ..., 63.
 
-    A window never ends with the file's last frame. From a shorter file every `stride`-th position, and the last one again;
-    exact: spread over all of it as many as that are, and then the last one (official `kinetics.py`).
+    A window never ends with the file's last frame. From a shorter file as many as are there at that stride, spread over all of
+    it, and then the last one again (official `kinetics.py`).
     """
     window = frames * stride
     if count > window:
         first = chance.randrange(count - window)
         return [first + min(window * t // max(frames - 1, 1), window - 1) for t in range(frames)]
-    if not exact:
-        return _fitted(chance, count, frames, stride)
     some = count // stride
     spread = [min(count * t // max(some - 1, 1), count - 1) for t in range(some)]
     return spread + [count - 1] * (frames - some)
 
 
-def drawn_steps(chance: random.Random, count: int, frames: int, stride: int, *, exact: bool = False) -> list[int]:
+def drawn_steps(chance: random.Random, count: int, frames: int, stride: int) -> list[int]:
     """Pre-training: every `stride`-th position from anywhere where `frames` times `stride` fit in, but not the file's last.
 
-    From a shorter file as `drawn_window`; exact: from the first position on, and the last one again (official `kinetics.py`).
+    From a shorter file: from the first position on, and the last one again (official `kinetics.py`).
     """
     room = count - frames * stride
-    if room < 0 and not exact:
-        return _fitted(chance, count, frames, stride)
     first = chance.randrange(room + 1) if room >= 0 else 0
     last = first + max(0, (count - 2 - first) // stride) * stride
     return [min(first + t * stride, last) for t in range(frames)]
-
-
-def _fitted(chance: random.Random, count: int, frames: int, stride: int) -> list[int]:
-    """Every `stride`-th position from anywhere where the clip fits in, else from the first on with the last one repeated."""
-    span = (frames - 1) * stride + 1
-    if count <= span:
-        return dense_positions(count, frames, stride, 1)[0]
-    first = chance.randrange(count - span + 1)
-    return list(range(first, first + span, stride))
 
 
 def drawn_segments(chance: random.Random, count: int, frames: int, *, exact: bool = False) -> list[int]:
@@ -368,7 +355,13 @@ def _nearest(clock: Sequence[float], moment: float, first: int, stop: int) -> in
 
 def _stride(spec: SamplingSpec, count: int) -> int:
     wanted = spec.stride or (spec.checkpoint_stride if spec.family == "auto" else None) or DEFAULT_STRIDE
-    if spec.stride is None and spec.protocol == "auto" and spec.family == "auto" and spec.frames > 1:
+    if (
+        spec.stride is None
+        and spec.seed is None
+        and spec.protocol == "auto"
+        and spec.family == "auto"
+        and spec.frames > 1
+    ):
         # A short file is better seen at a smaller stride than as a repeated last frame.
         return min(wanted, max(1, (count - 1) // (spec.frames - 1)))
     return wanted
