@@ -67,7 +67,10 @@ def test_results_come_in_order_whatever_fails(classifier: Classifier, film: str,
     assert [r.path for r in results] == [video.path for video in found]
     kinds = [r.error.kind if r.error else None for r in results]
     assert kinds == ["not_found", None, NotAVideoError.kind, "not_found", None, "not_found"]
-    assert results[1].predictions == results[4].predictions
+    # Another row of a batch: on some CPUs its sums are rounded in another way.
+    first, second = results[1].predictions, results[4].predictions
+    assert [p.label for p in first] == [p.label for p in second]
+    assert [p.score for p in first] == pytest.approx([p.score for p in second], abs=1e-6)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
