@@ -31,7 +31,7 @@ ALLOWED = {
     "video": {"column_names", "files", "system", "visible", "filesystem", "filenames", "errors", "storage", "lazy"},
     "reconstruction": {"errors", "model"},
     "attention": {"errors", "model"},
-    "pictures": {"files", "system", "visible", "filesystem", "filenames", "errors", "storage", "video"},
+    "pictures": {"made", "files", "system", "visible", "filesystem", "filenames", "errors", "storage", "video"},
     "results": {"errors"},
     "writers": {"lazy", "files", "visible", "filesystem", "filenames", "errors", "results", "storage"},
     "jobs": {"files", "visible", "filesystem", "filenames", "errors", "results", "writers"},
@@ -120,6 +120,8 @@ ALLOWED = {
         "assembly",
         "training",
         "evaluation",
+        "pictures",
+        "reconstruction",
     },
     "cli": {
         "made",

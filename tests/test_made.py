@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from videomae_cli import files
-from videomae_cli.cli.picturing import frames_in, save_frames
 from videomae_cli.errors import OutputError
 from videomae_cli.pictures.charts import reliability_chart
 from videomae_cli.pictures.film import encode_image
 from videomae_cli.pictures.outputs import is_own_picture
+from videomae_cli.pictures.scenes import frames_in, save_frames
 from videomae_cli.training.measured import REPORT_FILES, _made
 
 FILM = np.zeros((3, 4, 4, 3), np.uint8)

@@ -4,6 +4,8 @@ from .api.embedder import VideoEmbedder as VideoEmbedder
 from .api.embedder import load_embedder as load_embedder
 from .api.evaluate import evaluate as evaluate
 from .api.footage import find_videos as find_videos
+from .api.reconstruct import VideoReconstruction as VideoReconstruction
+from .api.reconstruct import reconstruct as reconstruct
 from .errors import VideoMAEError as VideoMAEError
 from .evaluation import Evaluation as Evaluation
 from .hub.source import download as download

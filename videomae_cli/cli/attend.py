@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from videomae_cli.api import viewing
 from videomae_cli.assembly import preprocessor_for
-from videomae_cli.cli import console, options, streams, viewing
+from videomae_cli.cli import console, options, streams
+from videomae_cli.cli.batch import named
 from videomae_cli.cli.inputs import pick_resize
+from videomae_cli.cli.loading import say_viewed_pixels
+from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import CheckpointError, OptionError
 from videomae_cli.labels import match_label
 from videomae_cli.video import Decoder
 
 if TYPE_CHECKING:
+    from videomae_cli.api.viewing import Sampled
     from videomae_cli.attention import AttentionMaps
-    from videomae_cli.cli.picturing import Scene
-    from videomae_cli.cli.viewing import Sampled
     from videomae_cli.pictures.heat import Scale
+    from videomae_cli.pictures.scenes import Scene
 
 METHODS = ("last", "rollout", "grad")
 
@@ -94,14 +98,21 @@ def attend(
         from videomae_cli.pictures.panels import comfortable_scale
 
         spec = viewing.fit_spec(spec, net.config, source.name)
+        say_viewed_pixels(net.config, source.name, spec)
         chosen = match_label(wanted.label, net.config.label_names) if wanted.label is not None else None
         sampled = viewing.sample(
-            video, spec, preprocessor, decoder, scale=scale or comfortable_scale(*net.config.image_hw)
+            video, spec, preprocessor, decoder.decode, scale=scale or comfortable_scale(*net.config.image_hw)
         )
+    for warning in sampled.video.warnings:
+        console.note(named(video, warning))
     found = [_look(net, sampled, clip, wanted, chosen) for clip in range(len(sampled.pixel_values))]
     saved = _save(found, sampled, source.name, output=output, frames_dir=frames_dir, overwrite=overwrite)
     if as_json:
-        streams.put_json(_facts(found, sampled) | viewing.facts_of(sampled, source, path, output))
+        streams.put_json(
+            _facts(found, sampled)
+            | viewing.facts_of(sampled, path, source.name, source.revision)
+            | {"output": str(output) if output else None}
+        )
     for clip, maps in enumerate([] if as_json else found):
         number = f", clip {clip + 1}" if len(found) > 1 else ""
         streams.remark(f"{path}{number}: {_title(maps)} ({source.name})")
@@ -129,7 +140,8 @@ def _load(name: str, revision: str | None, device: str, resize: str, heads: int 
 
     where = pick_device(device)  # before the download: a wrong --device shouldn't wait for it
     with waiting(f"loading {name}", consoles()[1]):
-        checkpoint, source = viewing.read_checkpoint(name, revision, heads)
+        source = bring(name, revision)
+        checkpoint = viewing.read_checkpoint(source, heads)
         if checkpoint.kind != "classification" and (wanted.method == "grad" or checkpoint.kind != "pretraining"):
             fits = viewing.fitting("classification", viewing.BUNDLED_CLASSIFIER)
             if checkpoint.kind == "pretraining":
@@ -192,7 +204,7 @@ def _save(
 ) -> str:
     import numpy as np
 
-    from videomae_cli.cli import picturing
+    from videomae_cli.pictures import scenes as drawn
     from videomae_cli.pictures.heat import Scale
 
     # In multiples of the average token, one scale for all clips, so that colours mean the same throughout.
@@ -207,17 +219,17 @@ def _save(
         named = {
             f"clip{clip + 1}-{panel.name}": panel.frames for clip, scene in enumerate(scenes) for panel in scene.panels
         }
-        said.append(picturing.save_frames(frames_dir, named, overwrite=overwrite))
+        said.append(drawn.save_frames(frames_dir, named, overwrite=overwrite))
     if output is not None:
-        said.append(picturing.save_scenes(output, scenes))
+        said.append(drawn.save_scenes(output, scenes))
     return "; ".join(said)
 
 
 def _scene(maps: AttentionMaps, heat: Any, sampled: Sampled, clip: int, model: str, scale: Scale) -> Scene:
-    from videomae_cli.cli.picturing import Scene, which_clip
     from videomae_cli.pictures.heat import legend, over_frames
     from videomae_cli.pictures.lettering import drawable
     from videomae_cli.pictures.panels import Panel
+    from videomae_cli.pictures.scenes import Scene, which_clip
 
     frames = sampled.shown[clip]
     panels = [Panel("original", frames, f"{len(frames)} frames", name="original")]

@@ -9,6 +9,7 @@ from videomae_cli.assembly import (
     ClassifierRequest,
     EmbedderRequest,
     ModelRequest,
+    find_hints,
     make_classifier,
     make_embedder,
     pixels_note,
@@ -18,8 +19,9 @@ from videomae_cli.cli.transfers import bring
 
 if TYPE_CHECKING:
     from videomae_cli.engines import Engine
+    from videomae_cli.model import VideoMAEConfig
     from videomae_cli.pipeline import Classifier, Embedder
-    from videomae_cli.video import SamplingHints, SamplingSpec
+    from videomae_cli.video import SamplingSpec
 
 
 def load_classifier(request: ClassifierRequest, calibrate: Calibrate | None = None) -> Classifier:
@@ -51,11 +53,9 @@ def fitted(asked: SamplingSpec, model: Classifier | Embedder) -> SamplingSpec:
     return spec
 
 
-def hinted(asked: SamplingSpec, hints: SamplingHints, name: str) -> SamplingSpec:
-    """The same for a checkpoint that is not loaded to be used on many files. hints: what it says of its training."""
-    spec = asked.for_model(hints)
-    say_pixels(name, hints.pixels, spec.resolved_pixels)
-    return spec
+def say_viewed_pixels(config: VideoMAEConfig, name: str, spec: SamplingSpec) -> None:
+    """The same for a checkpoint that one video is looked at with. spec: as the model needs it."""
+    say_pixels(name, find_hints(config.num_frames, config.extra, name).pixels, spec.resolved_pixels)
 
 
 def say_pixels(name: str, trained: str | None, used: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,10 @@ import numpy as np
 
 from videomae_cli import filesystem
 from videomae_cli.assembly import find_hints
-from videomae_cli.cli import console
-from videomae_cli.cli.loading import hinted
-from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import OptionError, OutputError, VideoError
 from videomae_cli.hub import REGISTRY
 from videomae_cli.video import (
     ClipRequest,
-    Decoder,
     Preprocessor,
     SamplingSpec,
     find_videos,
@@ -62,13 +58,12 @@ def one_video(path: str) -> str:
     return found[0].path
 
 
-def read_checkpoint(name: str, revision: str | None, heads: int | None) -> tuple[Checkpoint, ResolvedSource]:
-    """A checkpoint of any kind, its weights read. Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError."""
+def read_checkpoint(source: ResolvedSource, heads: int | None) -> Checkpoint:
+    """Read a checkpoint of any kind, with its weights. Raises CheckpointError, ConfigError."""
     from videomae_cli.model.inference import Overrides
     from videomae_cli.model.loading import load_checkpoint
 
-    source = bring(name, revision)
-    return load_checkpoint(source.path, overrides=Overrides(num_attention_heads=heads)), source
+    return load_checkpoint(source.path, overrides=Overrides(num_attention_heads=heads))
 
 
 def spec_from(
@@ -95,17 +90,24 @@ def spec_from(
 
 
 def fit_spec(spec: SamplingSpec, config: VideoMAEConfig, name: str) -> SamplingSpec:
-    """The sampling asked for as this checkpoint needs it."""
-    return hinted(spec, find_hints(config.num_frames, config.extra, name), name)
+    """Say how this checkpoint needs the sampling asked for."""
+    return spec.for_model(find_hints(config.num_frames, config.extra, name))
 
 
-def sample(path: str, spec: SamplingSpec, preprocessor: Preprocessor, decoder: Decoder, *, scale: int = 1) -> Sampled:
-    """Decode the clips; with a `scale`, the frames to look at are read from the file that many times as large.
+def sample(
+    path: str,
+    spec: SamplingSpec,
+    preprocessor: Preprocessor,
+    decode: Callable[[ClipRequest], DecodedVideo],
+    *,
+    scale: int = 1,
+) -> Sampled:
+    """Decode the clips by `decode`; with a `scale`, the frames to look at are read from the file that many times as large.
 
     Raises a VideoError.
     """
     transform = preprocessor.frame_transform(crops=1)
-    video = decoder.decode(ClipRequest(path, sampling=spec, transform=transform))
+    video = decode(ClipRequest(path, sampling=spec, transform=transform))
     views = video.views()
     shown = views
     if scale > 1:
@@ -115,24 +117,21 @@ def sample(path: str, spec: SamplingSpec, preprocessor: Preprocessor, decoder: D
             size=transform.size and (transform.size[0] * scale, transform.size[1] * scale),
             crop=transform.crop and (transform.crop[0] * scale, transform.crop[1] * scale),
         )
-        shown = decoder.decode(ClipRequest(path, sampling=spec, transform=larger)).views()
-    for warning in video.warnings:
-        console.note(warning if path in warning else f"{path}: {warning}")
+        shown = decode(ClipRequest(path, sampling=spec, transform=larger)).views()
     seconds = tuple(_on_screen(times, video.info.fps) for times in video.timestamps)
     return Sampled(video, preprocessor.to_pixel_values(views), seconds, shown)
 
 
-def facts_of(sampled: Sampled, source: ResolvedSource, path: str, output: Path | None) -> dict[str, Any]:
-    """What `--json` says of the file, how it was read, the model and the picture."""
+def facts_of(sampled: Sampled, path: str, model: str, revision: str | None) -> dict[str, Any]:
+    """Describe the file, how it was read, and the model, as `--json` does."""
     return {
         "sampling": sampled.video.plan.description,
         "decoder": sampled.video.info.decoder,
         "pixels": sampled.video.info.pixels,
         "warnings": list(sampled.video.warnings),
         "path": path,
-        "model": source.name,
-        "revision": source.revision,
-        "output": str(output) if output else None,
+        "model": model,
+        "revision": revision,
     }
 
 
@@ -165,7 +164,7 @@ def check_outputs(output: Path | None, frames_dir: Path | None, *, overwrite: bo
     if frames_dir is not None:
         if filesystem.is_there(frames_dir) and not filesystem.is_folder(frames_dir):
             raise OutputError(f"{frames_dir} is a file: give a folder for --frames-dir")
-        from videomae_cli.cli.picturing import frames_in
+        from videomae_cli.pictures.scenes import frames_in
 
         frames_in(frames_dir, overwrite=overwrite).check_free()
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli.cli import picturing
+from videomae_cli.pictures import scenes
 from videomae_cli.pictures.panels import Panel, comfortable_scale, enlarged
 
 if TYPE_CHECKING:
-    from videomae_cli.cli.reconstruct import Result, Wanted
-    from videomae_cli.cli.viewing import Sampled
+    from videomae_cli.api.reconstruct import MaskedClip, Masking
+    from videomae_cli.api.viewing import Sampled
     from videomae_cli.reconstruction import Reconstruction
 
 Film = npt.NDArray[np.uint8]
@@ -33,9 +33,9 @@ _STATS_NOTE = {
 
 
 def save(
-    results: Sequence[Result],
+    results: Sequence[MaskedClip],
     sampled: Sampled,
-    wanted: Wanted,
+    wanted: Masking,
     model: str,
     *,
     panels: Sequence[str],
@@ -56,41 +56,41 @@ def save(
             for r in results
             for name in panels
         }
-        said.append(picturing.save_frames(frames_dir, named, overwrite=overwrite))
+        said.append(scenes.save_frames(frames_dir, named, overwrite=overwrite))
     if output is not None:
         if len(wanted.ratios) > 1:
-            scenes = [_sweep(results, sampled, wanted, model, panels, scale, grid=output.suffix.lower() != ".png")]
+            made = [_sweep(results, sampled, wanted, model, panels, scale, grid=output.suffix.lower() != ".png")]
         else:
-            scenes = [_scene(result, sampled, wanted, model, panels, scale) for result in results]
-        said.append(picturing.save_scenes(output, scenes))
+            made = [_scene(result, sampled, wanted, model, panels, scale) for result in results]
+        said.append(scenes.save_scenes(output, made))
     return "; ".join(said)
 
 
 def _scene(
-    result: Result, sampled: Sampled, wanted: Wanted, model: str, names: Sequence[str], scale: int
-) -> picturing.Scene:
+    result: MaskedClip, sampled: Sampled, wanted: Masking, model: str, names: Sequence[str], scale: int
+) -> scenes.Scene:
     drawn = [_panel(result.made, name, wanted, scale) for name in names]
     made = result.made
     figures = f"Over hidden patches: PSNR {made.psnr:.1f} dB, SSIM {made.ssim:.2f}."
     caption = f"{model}, {wanted.mask} mask, seed {wanted.seed}. {figures} {_STATS_NOTE[made.stats]}".strip()
-    return picturing.Scene(
+    return scenes.Scene(
         drawn,
         sampled.video.timestamps[result.clip],
         sampled.seconds[result.clip],
-        picturing.which_clip(result.clip, sampled.video.timestamps) + caption,
+        scenes.which_clip(result.clip, sampled.video.timestamps) + caption,
     )
 
 
 def _sweep(
-    results: Sequence[Result],
+    results: Sequence[MaskedClip],
     sampled: Sampled,
-    wanted: Wanted,
+    wanted: Masking,
     model: str,
     names: Sequence[str],
     scale: int,
     *,
     grid: bool,
-) -> picturing.Scene:
+) -> scenes.Scene:
     """The ratios side by side: what was given above what was made of it, the original at the left."""
     lower = [name for name in names if name != "original"]
     panels: list[Panel] = []
@@ -108,10 +108,10 @@ def _sweep(
             panels.append(_panel(results[0].made, "original", wanted, scale))
         panels += [_swept(result, name, wanted, scale) for result in results for name in lower]
         columns, caption = 6, note
-    return picturing.Scene(panels, sampled.video.timestamps[0], sampled.seconds[0], caption, columns=columns)
+    return scenes.Scene(panels, sampled.video.timestamps[0], sampled.seconds[0], caption, columns=columns)
 
 
-def _swept(result: Result, name: str, wanted: Wanted, scale: int) -> Panel:
+def _swept(result: MaskedClip, name: str, wanted: Masking, scale: int) -> Panel:
     made = result.made
     panel = _panel(made, name, wanted, scale)
     if name == "given":
@@ -121,7 +121,7 @@ def _swept(result: Result, name: str, wanted: Wanted, scale: int) -> Panel:
     )
 
 
-def _panel(made: Reconstruction, name: str, wanted: Wanted, scale: int) -> Panel:
+def _panel(made: Reconstruction, name: str, wanted: Masking, scale: int) -> Panel:
     frames = enlarged(_frames(made, name), scale)
     shown = 1 - float(made.hidden.float().mean())
     count = len(made.original)

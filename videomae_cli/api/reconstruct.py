@@ -1,0 +1,265 @@
+"""What a pre-training model makes of what it does not see, from Python: figures, tensors and pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from videomae_cli.api import viewing
+from videomae_cli.api.footage import FRAME_RATE, FRAMES, SamplingOptions, Video, decode_frames, is_named, sampling_spec
+from videomae_cli.api.footage import one_video as one_name
+from videomae_cli.api.loaded import model_name
+from videomae_cli.assembly import preprocessor_for
+from videomae_cli.errors import CheckpointError, OptionError
+from videomae_cli.hub import ResolvedSource, resolve
+from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, Preprocessor, SamplingSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from videomae_cli.api.viewing import Sampled
+    from videomae_cli.model import VideoMAEForPreTraining
+    from videomae_cli.reconstruction import Reconstruction
+
+PANELS = ("original", "given", "reconstruction")
+MASKS = ("tube", "random", "frame", "causal")
+STATS = ("visible", "original")
+
+
+@dataclass(frozen=True)
+class Masking:
+    """How to mask, and how to make pixels of what the model predicts."""
+
+    mask: str
+    ratios: tuple[float, ...]
+    seed: int
+    stats: str
+    all_predicted: bool
+
+    def __post_init__(self) -> None:
+        if self.mask not in MASKS:
+            raise OptionError(f"unknown mask {self.mask!r}: choose {', '.join(MASKS)}")
+        if self.stats not in STATS:
+            raise OptionError(f"unknown stats {self.stats!r}: choose {' or '.join(STATS)}")
+        for ratio in self.ratios:
+            if not 0.0 < ratio < 1.0:
+                raise OptionError(f"the mask ratio is {ratio:g}; it must be more than 0 and less than 1")
+
+
+@dataclass(frozen=True)
+class MaskedClip:
+    """One clip under one mask."""
+
+    clip: int
+    ratio: float
+    made: Reconstruction
+
+    def as_dict(self, sampled: Sampled) -> dict[str, Any]:
+        """What `--json` says of it; an infinite PSNR, of equal pictures, is null."""
+        return {
+            "clip": self.clip,
+            "mask_ratio": self.ratio,
+            "hidden": round(float(self.made.hidden.float().mean()), 6),
+            "loss": self.made.loss,
+            "psnr": self.made.psnr if self.made.psnr != float("inf") else None,
+            "ssim": self.made.ssim,
+            **viewing.facts_of_clip(sampled, self.clip),
+        }
+
+
+@dataclass(frozen=True)
+class VideoReconstruction:
+    """One video's clips under each mask. clips: each with `made`: the frames as tensors, and the figures of that clip."""
+
+    path: str
+    model: str
+    revision: str | None
+    masking: Masking
+    sampled: Sampled
+    clips: tuple[MaskedClip, ...]
+
+    @property
+    def loss(self) -> float:
+        """The model's own loss over the hidden patches, the mean of all clips."""
+        return sum(clip.made.loss for clip in self.clips) / len(self.clips)
+
+    @property
+    def psnr(self) -> float | None:
+        """The signal-to-noise ratio over hidden pixels in dB, the mean of all clips; None where the pictures are equal."""
+        finite = [clip.made.psnr for clip in self.clips if clip.made.psnr != float("inf")]
+        return sum(finite) / len(finite) if finite else None
+
+    @property
+    def ssim(self) -> float:
+        """The structural similarity over hidden pixels, the mean of all clips."""
+        return sum(clip.made.ssim for clip in self.clips) / len(self.clips)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know about the file."""
+        return self.sampled.video.warnings
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures as the command's `--json` has them, without the picture's name."""
+        facts = viewing.facts_of(self.sampled, self.path, self.model, self.revision)
+        return {
+            "schema_version": 1,
+            "mask": self.masking.mask,
+            "seed": self.masking.seed,
+            "stats": self.clips[0].made.stats,
+            "all_predicted": self.masking.all_predicted,
+            "loss": self.loss,
+            "psnr": self.psnr,
+            "ssim": self.ssim,
+            "results": [clip.as_dict(self.sampled) for clip in self.clips],
+            **facts,
+        }
+
+    def save(
+        self,
+        output: str | os.PathLike[str] | None = None,
+        *,
+        frames_dir: str | os.PathLike[str] | None = None,
+        panels: Sequence[str] = PANELS,
+        scale: int | None = None,
+        overwrite: bool = False,
+    ) -> str:
+        """Draw the original, what the model was given and what it made of it; return a line that says what was written.
+
+        output: .gif, .mp4, .webm or .png (a contact sheet); frames_dir: a folder for single images; panels: which, in order; scale:
+        enlargement of the pixels, 1 to 16. Raises OptionError, OutputError, DependencyError.
+        """
+        from videomae_cli.api.previews import save
+
+        check_panels(panels)
+        viewing.checked_scale(scale)
+        file = None if output is None else Path(output)
+        folder = None if frames_dir is None else Path(frames_dir)
+        viewing.check_outputs(file, folder, overwrite=overwrite)
+        return save(
+            self.clips,
+            self.sampled,
+            self.masking,
+            self.model,
+            panels=panels,
+            scale=scale,
+            output=file,
+            frames_dir=folder,
+            overwrite=overwrite,
+        )
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """A pre-training model ready for videos."""
+
+    net: VideoMAEForPreTraining
+    preprocessor: Preprocessor
+    source: ResolvedSource
+
+    @classmethod
+    def load(cls, source: ResolvedSource, *, device: Any, resize: str, heads: int | None) -> Autoencoder:
+        """Read a pre-training checkpoint. Raises CheckpointError, also for one of another kind, or ConfigError."""
+        from videomae_cli.model import VideoMAEForPreTraining
+
+        checkpoint = viewing.read_checkpoint(source, heads)
+        if checkpoint.kind != "pretraining":
+            what = "labels" if checkpoint.kind == "classification" else "features"
+            raise CheckpointError(
+                f"{source.name} gives {what} and has no decoder to reconstruct with: choose a pre-training checkpoint, "
+                f"such as {viewing.fitting('pretraining', viewing.BUNDLED_MAE)}"
+            )
+        preprocessor = preprocessor_for(source.path, checkpoint.config, resize)
+        return cls(VideoMAEForPreTraining.from_checkpoint(checkpoint, device=device), preprocessor, source)
+
+    @property
+    def shifts_colours(self) -> bool:
+        """Whether it normalises otherwise than with ImageNet's statistics, which its loss takes for granted."""
+        from videomae_cli.model.pretraining import IMAGENET_MEAN, IMAGENET_STD
+
+        config = self.preprocessor.config
+        return (config.mean, config.std) != (IMAGENET_MEAN, IMAGENET_STD)
+
+    def fit(self, asked: SamplingSpec) -> SamplingSpec:
+        """Say how this model needs the sampling asked for."""
+        return viewing.fit_spec(asked, self.net.config, self.source.name)
+
+    def run(
+        self, path: str, spec: SamplingSpec, masking: Masking, decode: Callable[[ClipRequest], DecodedVideo]
+    ) -> VideoReconstruction:
+        """Decode one video's clips and reconstruct each under each mask. spec: fitted. Raises a VideoError or OptionError."""
+        sampled = viewing.sample(path, spec, self.preprocessor, decode)
+        clips = tuple(_masked(self.net, sampled, masking))
+        return VideoReconstruction(path, self.source.name, self.source.revision, masking, sampled, clips)
+
+
+def reconstruct(
+    video: Video,
+    *,
+    model: str | os.PathLike[str] = viewing.BUNDLED_MAE,
+    mask: str = "tube",
+    mask_ratio: float | Sequence[float] = 0.9,
+    seed: int = 0,
+    stats: str = "visible",
+    all_predicted: bool = False,
+    revision: str | None = None,
+    device: str = "auto",
+    resize: str = "antialias",
+    heads: int | None = None,
+    timeout: float | None = 120.0,
+    **options: Unpack[SamplingOptions],
+) -> VideoReconstruction:
+    """Hide most of a clip and see what a masked autoencoder makes of it; what `videomae reconstruct` does.
+
+    video: a file, an address in object storage, or RGB frames (T, H, W, 3) uint8; mask: "tube", "random", "frame" or "causal";
+    mask_ratio: how much is hidden, below 1, or several such numbers; seed: of the mask; stats: "visible" or "original": where mean and
+    contrast of hidden patches come from, for a model that doesn't predict them; all_predicted: the model's pixels at visible patches
+    too; options: `SamplingOptions`, with one clip unless clips= says more. The result has `loss`, `psnr` (dB), `ssim`, `clips` and
+    `save("preview.gif")`. Raises what loading raises, CheckpointError for a model without a decoder, VideoError, OptionError.
+    """
+    from videomae_cli.pipeline import pick_device
+
+    ratios = (mask_ratio,) if isinstance(mask_ratio, int | float) else tuple(mask_ratio)
+    masking = Masking(mask, ratios, seed, stats, all_predicted)
+    given: SamplingOptions = {"clips": 1, "crops": 1, **options}
+    asked = sampling_spec(**given)
+    if asked.resolved_crops != 1:
+        raise OptionError("a reconstruction shows the whole view: leave out crops")
+    if len(ratios) > 1 and asked.clips != 1:
+        raise OptionError("several mask ratios show one clip: leave out clips")
+    where = pick_device(device)
+    loaded = Autoencoder.load(resolve(model_name(model), revision=revision), device=where, resize=resize, heads=heads)
+    if not is_named(video):
+        rate = options.get("frame_rate", FRAME_RATE)
+        return loaded.run(
+            FRAMES, loaded.fit(asked), masking, partial(decode_frames, video, name=FRAMES, frame_rate=rate)
+        )
+    assert isinstance(video, str | os.PathLike), "frames have been seen to"
+    path = one_name(video)
+    with Decoder(timeout=timeout) as decoder:
+        return loaded.run(path, loaded.fit(asked), masking, decoder.decode)
+
+
+def check_panels(names: Sequence[str]) -> None:
+    """Raise OptionError for panels that are none, or no panel at all."""
+    for name in names:
+        if name not in PANELS:
+            raise OptionError(f"unknown panel {name!r}: choose of {', '.join(PANELS)}")
+    if not names:
+        raise OptionError(f"--panels names no panel: choose of {', '.join(PANELS)}")
+
+
+def _masked(model: VideoMAEForPreTraining, sampled: Sampled, wanted: Masking) -> Iterator[MaskedClip]:
+    from videomae_cli.reconstruction import make_mask
+    from videomae_cli.reconstruction import reconstruct as run
+
+    for clip in range(len(sampled.pixel_values)):
+        for ratio in wanted.ratios:
+            hidden = make_mask(model, wanted.mask, ratio, seed=wanted.seed)
+            pixels = sampled.pixel_values[clip : clip + 1]
+            stats: Any = wanted.stats
+            yield MaskedClip(clip, ratio, run(model, pixels, hidden, stats=stats, all_predicted=wanted.all_predicted))
