@@ -337,6 +337,24 @@ def test_two_at_once_keep_one(cache: Path) -> None:
     assert list(cache.iterdir()) == [place]
 
 
+def test_a_scanner_that_looks_into_a_new_folder_gets_a_moment(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows moves no folder while somebody has a file in it open."""
+    looking, move = iter([True, True, False]), Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if next(looking):
+            error = PermissionError(13, "it is used by another process")
+            error.winerror = 5  # type: ignore[attr-defined,unused-ignore]
+            raise error
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr("videomae_cli.files.time.sleep", lambda seconds: None)
+    place = kept({"a": 1}, lambda folder: (folder / "whole").touch())
+    assert list(cache.iterdir()) == [place]
+    assert (place / "whole").exists()
+
+
 def test_a_store_that_can_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "file"))

@@ -20,7 +20,7 @@ NAME_BYTES = 255
 # Shorter than what Linux (4096), macOS (1024) and Windows (260) take, by what a temporary name adds.
 _PATH_BYTES = 240 if os.name == "nt" else 1000
 _DIGEST = 10
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\.|$)", re.IGNORECASE)
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\.|$)", re.IGNORECASE)
 _REFUSED = re.compile(r'[<>:"|?*\x00-\x1f]')
 
 

@@ -46,6 +46,16 @@ def test_class_folders_are_searched_to_the_bottom(tmp_path: Path) -> None:
     assert not data.multi_label
 
 
+@pytest.mark.parametrize("source", ["data", "data/", "./data", "../here/data", "data/../data"])
+def test_parts_without_labels_are_splits_however_the_folder_is_spelled(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay(tmp_path / "here" / "data", "train/1.mp4", "val/deep/2.mp4")
+    monkeypatch.chdir(tmp_path / "here")
+    data = read_dataset(source, labels_required=False)
+    assert [(Path(e.path).name, e.split) for e in data.examples] == [("1.mp4", "train"), ("2.mp4", "val")]
+
+
 def test_parts_are_splits_and_what_holds_no_videos_does_not_matter(tmp_path: Path) -> None:
     lay(tmp_path, "train/a/1.mp4", "validation/a/2.mp4", "Test/b/3.mp4", "train/b/4.mp4", "annotations/list.csv")
     data = read_dataset(str(tmp_path))

@@ -145,7 +145,6 @@ def test_more_than_its_share_of_memory_is_given_where_nothing_is_beside_it(
     copies: list[ClipRequest], stand_in: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = stand_in(hungry)
-    monkeypatch.setattr(worker_module, "INTERPRETER", sys.executable)  # whose own memory is looked at
     monkeypatch.setattr(Allowance, "of_machine", classmethod(lambda cls, workers: cls(600 * MB, 4096 * MB)))
     with Decoder(workers=2) as decoder:
         assert all(isinstance(outcome, DecodedVideo) for outcome in outcomes(decoder, copies[:2]))
@@ -153,10 +152,10 @@ def test_more_than_its_share_of_memory_is_given_where_nothing_is_beside_it(
 
 
 def test_more_than_a_decoder_may_have_is_a_failure_of_kind_memory(
-    copies: list[ClipRequest], stand_in: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+    copies: list[ClipRequest], stand_in: Callable[..., list[str]]
 ) -> None:
+    """The memory of the process that decodes, not of what may have started it: the tests' program, or Windows' launcher."""
     stand_in(hungry)
-    monkeypatch.setattr(worker_module, "INTERPRETER", sys.executable)
     with Decoder(memory=600 * MB) as decoder:
         (outcome,) = outcomes(decoder, copies[:1])
     assert isinstance(outcome, DecoderMemoryError)

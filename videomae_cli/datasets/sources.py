@@ -181,9 +181,13 @@ def _unlabelled(source: str) -> list[Example]:
         raise DatasetError(str(found[0].error))
     root = Path(source)
     parts = _subfolders(root) if filesystem.is_folder(source) else []
-    split_of = {str(p) + os.sep: _PARTS.get(p.name.lower()) for p in parts}
-    whole = split_of if parts and all(split_of.values()) else {}
-    return [
-        Example(video.path, (), next((s for p, s in whole.items() if video.path.startswith(p)), None), "")
-        for video in found
-    ]
+    splits = {part.name: _PARTS.get(part.name.lower()) for part in parts}
+    if not (splits and all(splits.values())):
+        splits = {}
+    return [Example(video.path, (), splits.get(_part_of(video.path, root)), "") for video in found]
+
+
+def _part_of(path: str, root: Path) -> str:
+    """The name of the folder directly in `root` that a file is in. A path may be spelled otherwise than its root: ./data, data/."""
+    below = Path(path)
+    return below.relative_to(root).parts[0] if below.is_relative_to(root) else ""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
-from videomae_cli.files import sync_file
+from videomae_cli.files import replace, sync_file
 
 
 def store_folder() -> Path:
@@ -50,7 +50,7 @@ def kept(what: Mapping[str, object], make: Callable[[Path], None]) -> Path:
         for file in scratch.iterdir():
             sync_file(file)
         with contextlib.suppress(FileExistsError, OSError):
-            scratch.rename(place)
+            replace(scratch, place)
         if not filesystem.is_folder(place):
             raise OutputError(f"can't keep the converted model in {place.parent}: set VIDEOMAE_CACHE to a folder")
     except OSError as error:

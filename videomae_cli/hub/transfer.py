@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from videomae_cli import filesystem
 from videomae_cli.errors import DownloadError
-from videomae_cli.files import lock, sync
+from videomae_cli.files import lock, replace, sync
 from videomae_cli.hub import layout
 from videomae_cli.hub.failures import is_network, is_passing, no_hub
 from videomae_cli.hub.records import FileFacts, damage
@@ -186,7 +186,7 @@ def _receive(url: str, location: str, blob: Path, facts: FileFacts, hub_id: str,
         except _TooLongError:
             wrong = f"is longer than the {facts.size:,} bytes announced"
         if wrong is None:
-            partial.replace(blob)
+            replace(partial, blob)
             return
         log.debug("%s %s", facts.name, wrong)
         partial.unlink(missing_ok=True)

@@ -59,7 +59,8 @@ class WorkerProcess:
     def __init__(self, *, debug: bool = False, threads: int | None = None) -> None:
         self._debug, self._threads = debug, threads
         self._process: subprocess.Popen[bytes] | None = None
-        self._ready = False
+        # The number of the process that decodes, once it is ready: a launcher may stand in between, as in Windows' venvs.
+        self._decoder: int | None = None
 
     def start(self) -> None:
         """Begin to start the process, which loads what decoding needs; `call` waits until it has. Raises MachineError."""
@@ -79,7 +80,7 @@ class WorkerProcess:
             )
         except OSError as error:
             raise MachineError(f"can't start a decoding process: {_lacking(error)}") from None
-        self._ready = False
+        self._decoder = None
 
     @property
     def pid(self) -> int | None:
@@ -104,13 +105,12 @@ class WorkerProcess:
         process = self._process
         assert process is not None
         assert process.stdin is not None
-        watch = _Watch(process, _START_SECONDS, None)
+        watch = _Watch(process, timeout=_START_SECONDS)
         try:
-            if not self._ready:
+            if self._decoder is None:
                 with watch:
-                    self._receive(process)
-                self._ready = True
-            watch = _Watch(process, timeout, memory)
+                    self._decoder = self._receive(process)
+            watch = _Watch(process, timeout=timeout, memory=memory, decoder=self._decoder)
             with watch:
                 _send(process.stdin, (function, argument))
                 answer = self._receive(process)
@@ -145,7 +145,7 @@ class WorkerProcess:
 
     def _bury(self, process: subprocess.Popen[bytes], watch: _Watch, subject: str) -> VideoMAEError:
         """Clear away a process that is dead, and say why it is."""
-        started = self._ready
+        started = self._decoder is not None
         code = process.wait()
         self.close()
         if not started:
@@ -163,10 +163,20 @@ class WorkerProcess:
 
 
 class _Watch:
-    """Kills a process that takes too long or too much memory while the block runs; `verdict` says which it was."""
+    """Kills a process that takes too long or too much memory while the block runs; `verdict` says which it was.
 
-    def __init__(self, process: subprocess.Popen[bytes], timeout: float | None, memory: int | None) -> None:
-        self._process, self.timeout, self.memory = process, timeout, memory
+    decoder: the number of the process whose memory is looked at, where there is a limit.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        *,
+        timeout: float | None,
+        memory: int | None = None,
+        decoder: int | None = None,
+    ) -> None:
+        self._process, self.timeout, self.memory, self._decoder = process, timeout, memory, decoder or process.pid
         self.verdict: str | None = None
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -187,7 +197,7 @@ class _Watch:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return self._kill("time")
-            if self.memory is not None and system.memory_of(self._process.pid) > self.memory:
+            if self.memory is not None and system.memory_of(self._decoder) > self.memory:
                 return self._kill("memory")
             if self._over.wait(left if self.memory is None else min(_POLL_SECONDS, left or _POLL_SECONDS)):
                 return None
@@ -230,7 +240,7 @@ def serve(debug: bool, threads: int | None) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     _load_everything()
-    _send(replies, "ready")
+    _send(replies, os.getpid())  # ready
     while True:
         arrived.acquire()
         function, argument = inbox.pop(0)
