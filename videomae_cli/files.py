@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -32,9 +33,10 @@ log = logging.getLogger(__name__)
 
 # What the name of a file ends in while it is written.
 PART = ".part"
-# Windows lets nobody rename or remove a file that is open, and has no such locks.
+# Windows lets nobody rename or remove a file that is open.
 CLOSED_FIRST = os.name == "nt"
-_fcntl: Any = None if CLOSED_FIRST else import_module("fcntl")
+# POSIX's locks, which Windows and some other systems have not.
+_fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
 # From linux/fcntl.h and linux/fs.h: names are from the working folder on; a rename replaces nothing. From macOS's sys/stdio.h.
 _HERE, _NO_REPLACE, _EXCLUSIVE = -100, 1, 4
 
