@@ -144,7 +144,8 @@ def serve(address: str, python: str) -> Callable[[], object]:
     sys.path.pop(0)  # the folder of this file
     sys.executable = python  # for what the children start
     for name in IMPORTED:
-        importlib.import_module(name)
+        with contextlib.suppress(ImportError):  # packages that others bring along, or don't
+            importlib.import_module(name)
     assert not sys.modules.keys() & set(NEVER_IMPORTED), "its variables would not be those of the child"
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a process with threads must not fork"
     gc.collect()
