@@ -56,6 +56,12 @@ def test_parts_without_labels_are_splits_however_the_folder_is_spelled(
     assert [(Path(e.path).name, e.split) for e in data.examples] == [("1.mp4", "train"), ("2.mp4", "val")]
 
 
+def test_one_file_without_labels_is_of_no_split(tmp_path: Path) -> None:
+    lay(tmp_path, "train/1.mp4")
+    (example,) = read_dataset(str(tmp_path / "train" / "1.mp4"), labels_required=False).examples
+    assert (Path(example.path).name, example.split) == ("1.mp4", None)
+
+
 def test_parts_are_splits_and_what_holds_no_videos_does_not_matter(tmp_path: Path) -> None:
     lay(tmp_path, "train/a/1.mp4", "validation/a/2.mp4", "Test/b/3.mp4", "train/b/4.mp4", "annotations/list.csv")
     data = read_dataset(str(tmp_path))

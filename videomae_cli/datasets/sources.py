@@ -189,5 +189,6 @@ def _unlabelled(source: str) -> list[Example]:
 
 def _part_of(path: str, root: Path) -> str:
     """The name of the folder directly in `root` that a file is in. A path may be spelled otherwise than its root: ./data, data/."""
-    below = Path(path)
-    return below.relative_to(root).parts[0] if below.is_relative_to(root) else ""
+    file = Path(path)
+    below = file.relative_to(root).parts if file.is_relative_to(root) else ()
+    return below[0] if below else ""  # none where the one file was given
