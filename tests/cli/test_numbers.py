@@ -206,7 +206,7 @@ def test_training_decodes_within_the_limit(monkeypatch: pytest.MonkeyPatch, tmp_
         given.append(options["memory"])
         raise OptionError("seen")
 
-    monkeypatch.setattr("videomae_cli.cli.training.Decoder", decoder)
+    monkeypatch.setattr("videomae_cli.training.terms.Decoder", decoder)
     for command in ("finetune", "pretrain"):
         CliRunner().invoke(app, [command, str(tmp_path), "-o", str(tmp_path / "out"), "--decoder-memory", "2GB"])
     assert given == [2 * 10**9] * 2

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,31 @@ def test_a_cut_between_rename_and_tidying_up_is_gone_on_with(whole: bytes, tmp_p
     assert run(out, 12, resume=True).done == 12
     assert out.read_bytes() == whole
     assert not journal.parent.exists()
+
+
+KEPT = ("job.json", "records.jsonl", "again.jsonl", "lock")
+
+
+@pytest.mark.parametrize("left", [names for size in range(5) for names in combinations(KEPT, size)], ids="+".join)
+def test_a_kill_while_tidying_up_is_gone_on_with(whole: bytes, left: tuple[str, ...], tmp_path: Path) -> None:
+    """Whatever of the job's files was removed by then, in whatever order a folder lists them."""
+    out, folder = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
+    broken_off(out, 12, 11)
+    (folder / "records.jsonl").write_bytes(whole)
+    out.write_bytes(whole)
+    for name in {path.name for path in folder.iterdir()} - set(left):
+        (folder / name).unlink()
+    assert run(out, 12, resume=True).done == 12
+    assert out.read_bytes() == whole
+    assert not folder.exists()
+
+
+def test_a_job_that_lost_its_records_does_all_again(whole: bytes, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    broken_off(out, 12, 6)
+    (tmp_path / "out.jsonl.partial" / "records.jsonl").unlink()
+    run(out, 12, resume=True)
+    assert out.read_bytes() == whole
 
 
 def test_a_complete_output_is_left_alone(whole: bytes, tmp_path: Path) -> None:

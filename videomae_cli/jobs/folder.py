@@ -69,7 +69,8 @@ class JobFolder:
 
     def clear(self) -> None:
         """Remove what jobs keep in it, but for the lock and the list of what is to be replaced."""
-        for entry in list(os.scandir(self.path)):
+        # The header first: killed in the middle, what is left is no job that somebody could go on with.
+        for entry in sorted(os.scandir(self.path), key=lambda entry: entry.name != HEADER):
             if entry.name not in (LOCK, REPLACED) and self._is_ours(entry):
                 Path(entry.path).unlink()
 

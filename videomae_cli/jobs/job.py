@@ -154,9 +154,14 @@ class Job:
             earlier = self._kept_in.header() if self._resume and filesystem.is_there(self._header) else None
             self._journal = Journal(self.folder / RECORDS, vectors, checked=_has_checksums(earlier))
             self._new = Replacements(self.folder / AGAIN, vectors)
-            if self._resume and filesystem.is_there(self._header):
+            # A job that was killed while it cleared away what the complete output has.
+            cleared = filesystem.is_there(self._target) and not (
+                self._journal.is_there or (earlier or {}).get("reopened")
+            )
+            if self._resume and filesystem.is_there(self._header) and not cleared:
                 self._compare(earlier, header, settings)
                 self._new.recover()
+                self._journal.create()  # one that lost its records does all of them again
                 self._new.journal.create()  # a folder of an earlier version has none
                 if earlier is not None and earlier.get("reopened"):
                     self._reopened = True
