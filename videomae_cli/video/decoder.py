@@ -19,6 +19,7 @@ from videomae_cli.errors import (
     DependencyError,
     MachineError,
     OptionError,
+    VideoFetchError,
     VideoMAEError,
 )
 from videomae_cli.video.blocks import PassRequest
@@ -98,7 +99,10 @@ class Decoder:
             for _ in range(self._count if isolate else 0)
         ]
         self._workforce = Workforce(self._all)
-        self._ending: list[Future[Outcome]] = []
+        # What `decode_all` has begun and nobody has ended: the last two are told when this is closed before their caller is.
+        self._running: set[Future[Outcome]] = set()
+        self._rooms: set[_Room] = set()
+        self._copies: set[Copies] = set()
         self._closed = Event()
         if not isolate and debug:
             set_debug(True)
@@ -127,17 +131,22 @@ class Decoder:
         """Decode a file of this disk. subject: what messages call it."""
         if not self._isolate:
             return decode_clips(request)
+        closed = self._closed
         try:
-            return self._attempt_beside_others(request, subject)
+            return self._attempt_beside_others(request, subject, closed)
         except (MachineError, DecoderKilledError, DecoderMemoryError) as error:
+            if closed.is_set():
+                raise  # by `close`: nobody waits for it
             log.info("%s: %s; again, with nothing beside it", subject, error)
         with self._workforce.alone() as worker:
             return patiently(lambda: self._attempt(worker, request, subject, self._memory.alone))
 
-    def _attempt_beside_others(self, request: ClipRequest, subject: str) -> DecodedVideo:
+    def _attempt_beside_others(self, request: ClipRequest, subject: str, closed: Event) -> DecodedVideo:
         """By any process; with one less for good each time that the machine has not enough for all of them."""
         while True:
             with self._workforce.one() as worker:
+                if closed.is_set():
+                    raise VideoFetchError("broken off")
                 try:
                     return self._attempt(worker, request, subject, self._memory.each)
                 except MachineError as error:
@@ -180,13 +189,19 @@ class Decoder:
             return
         waiting: deque[tuple[ClipRequest, Future[Outcome]]] = deque()
         room = _Room(AHEAD_BYTES)
-        copies = Copies(self._count, stopped=self._closed.is_set)
+        closed = self._closed
+        copies = Copies(self._count, stopped=closed.is_set)
+        self._rooms.add(room)
+        self._copies.add(copies)
         executor = ThreadPoolExecutor(self._count, thread_name_prefix="decoder")
         try:
             for number, request in enumerate(requests):
                 path = os.fspath(request.path)
                 copy = copies.bring(path) if is_elsewhere(path) else None
-                waiting.append((request, executor.submit(self._when_room, request, number, room, copy)))
+                future = executor.submit(self._when_room, request, number, room, copy, closed)
+                self._running.add(future)
+                future.add_done_callback(self._running.discard)
+                waiting.append((request, future))
                 if len(waiting) >= self._count + ahead:
                     if not waiting[0][1].done():
                         yield None
@@ -199,10 +214,13 @@ class Decoder:
             room.give_up()
             copies.close()
             executor.shutdown(wait=False, cancel_futures=True)
-            self._ending += [future for _, future in waiting if not future.done()]
+            self._rooms.discard(room)
+            self._copies.discard(copies)
 
-    def _when_room(self, request: ClipRequest, number: int, room: _Room, copy: Copy | None) -> Outcome:
+    def _when_room(self, request: ClipRequest, number: int, room: _Room, copy: Copy | None, closed: Event) -> Outcome:
         room.wait(number)
+        if closed.is_set():
+            return VideoFetchError("broken off")
         outcome = self._outcome(request, copy)
         room.fill(_size(outcome))
         return outcome
@@ -231,9 +249,13 @@ class Decoder:
         self._closed = Event()  # what is asked for from now on is not meant
         for worker in self._all:
             worker.close()
+        # An exception on its way up keeps whoever goes through `decode_all` from ending that first.
+        for room in list(self._rooms):
+            room.give_up()
+        for copies in list(self._copies):
+            copies.close()
         # Whoever decoded deletes the copy of its file: a process that ends before would leave it.
-        wait(self._ending, timeout=_ENDING_SECONDS)
-        self._ending.clear()
+        wait(list(self._running), timeout=_ENDING_SECONDS)
 
     def __enter__(self) -> Decoder:
         return self
