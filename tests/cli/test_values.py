@@ -76,7 +76,7 @@ def run(*arguments: object, code: int = 0) -> Result:
 
 def truth(model: Path, film: Path, decoder: Decoder) -> list[float]:
     """The mean over views of what the model itself gives."""
-    classifier, _ = load_classifier(ClassifierRequest(name=str(model), device="cpu"))
+    classifier = load_classifier(ClassifierRequest(name=str(model), device="cpu"))
     sampling = SamplingSpec(clips=2)
     views: list[torch.Tensor] = []
     forward = classifier.logits
