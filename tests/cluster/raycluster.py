@@ -91,6 +91,12 @@ def wait_for_pieces(process: subprocess.Popen[str], folder: Path, count: int, se
         time.sleep(0.02)
 
 
+def without_waiting(errors: str) -> str:
+    """Leave out the line that a command says when the cluster takes its time to start a worker, as a busy machine's does."""
+    lines = errors.splitlines(keepends=True)
+    return "".join(line for line in lines if line.strip() != "videomae: waiting for the cluster to have a machine free")
+
+
 def spilled(cluster: Any) -> list[Path]:
     """The folders of machines whose object store was full, so that Ray wrote what had no room to the disk: Ray makes such
     a folder when it first needs one."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -235,17 +235,16 @@ def killed_block(token: int) -> Block:
 
 
 def _mark_of(request: PassRequest) -> Path:
-    return Path(tempfile.gettempdir()) / f"{os.getppid()}.{Path(request.path).name}.killed"
+    return Path(request.path).with_suffix(".killed")
 
 
-def test_a_film_whose_decoder_was_killed_begins_again(film: Films, stand_in: Callable[..., list[str]]) -> None:
+def test_a_film_whose_decoder_was_killed_begins_again(
+    film: Films, stand_in: Callable[..., list[str]], tmp_path: Path
+) -> None:
     stand_in(killed_block, of=blocks_module.next_block)
-    request = PassRequest(film("h264-gop250.mp4"))
-    try:
-        with Decoder(timeout=60) as decoder, decoder.stream(request) as stream:
-            blocks = list(stream)
-    finally:
-        (Path(tempfile.gettempdir()) / f"{os.getpid()}.h264-gop250.mp4.killed").unlink(missing_ok=True)
+    request = PassRequest(shutil.copy(film("h264-gop250.mp4"), tmp_path / "film.mp4"))
+    with Decoder(timeout=60) as decoder, decoder.stream(request) as stream:
+        blocks = list(stream)
     (again,) = [place for place, block in enumerate(blocks) if block.restarted]
     assert again > 0
     numbers = [number for block in blocks[again:] for number in block.numbers]
