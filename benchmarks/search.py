@@ -17,8 +17,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from videomae_cli.search.duplicates import find_duplicates
+from videomae_cli.search.embedding_table import EmbeddingTable
 from videomae_cli.search.nearest import nearest
-from videomae_cli.search.vectors import EmbeddingTable
 
 COPIES = 1000
 GROUP = 8192

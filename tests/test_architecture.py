@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -27,7 +28,7 @@ ALLOWED = {
     "segments": {"errors"},
     "hub": {"files", "visible", "filesystem", "filenames", "errors"},
     "model": {"files", "visible", "filesystem", "filenames", "errors", "hub", "labels"},
-    "storage": {"column_names", "filesystem", "filenames", "errors"},
+    "storage": {"column_names", "files", "filesystem", "filenames", "errors"},
     "video": {"column_names", "files", "system", "visible", "filesystem", "filenames", "errors", "storage", "lazy"},
     "reconstruction": {"errors", "model"},
     "attention": {"errors", "model"},
@@ -360,3 +361,23 @@ def test_no_module_needs_itself_to_be_imported() -> None:
         list(TopologicalSorter({name: _imported(file) - {name} for name, file in _FILES.items()}).static_order())
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_no_two_modules_have_one_name() -> None:
+    """A stem names one module in the whole package, so that a search for it finds it; a command's own file aside."""
+    from videomae_cli.cli.commands import COMMANDS
+
+    commands = {entry.module.rpartition(".")[2] for entry in COMMANDS}
+    homes = (PACKAGE / "cli", PACKAGE / "cli" / "commands")
+    modules = [file for file in MODULES if not file.stem.startswith("__")]
+    stems = Counter(file.stem for file in modules if not (file.parent in homes and file.stem in commands))
+    assert not {stem for stem, times in stems.items() if times > 1}
+
+
+def test_no_two_classes_have_one_name() -> None:
+    homes: dict[str, set[str]] = {}
+    for name, file in _FILES.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, set()).add(f"{name}:{node.lineno}")
+    assert not {name: places for name, places in homes.items() if len(places) > 1}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from videomae_cli.datasets.rows import Wanted, read_rows
+from videomae_cli.datasets.rows import WantedColumns, read_rows
 from videomae_cli.writers import make_writer
 from videomae_cli.writers.cells import csv_row, json_cell, read_cell
 from videomae_cli.writers.reading import read_records
@@ -117,6 +117,6 @@ def test_our_readers_read_exactly(text: str, tmp_path: Path) -> None:
         writer.finish()
     read = next(read_records(file))
     assert {name: read[name] for name in record} == record
-    assert next(read_rows(file, Wanted()))[1]["label"] == text
+    assert next(read_rows(file, WantedColumns()))[1]["label"] == text
     with file.open(newline="", encoding="utf-8") as stream:
         assert float(next(csv.DictReader(stream))["score"]) == -0.5

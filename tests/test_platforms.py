@@ -50,7 +50,7 @@ MODULES = {
 }
 MODULES |= {"psutil", "posix", "multiprocessing"}
 # Links of the Hugging Face cache, made and read as its own library does, with a copy where they can't be made.
-EXEMPT = {("hub/folders.py", "symlink_to"), ("hub/layout.py", "readlink")}
+EXEMPT = {("hub/model_folders.py", "symlink_to"), ("hub/cache.py", "readlink")}
 
 
 def _used(tree: ast.AST) -> set[str]:

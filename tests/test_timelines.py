@@ -18,13 +18,13 @@ from videomae_cli.errors import DecoderCrashError, ModelMemoryError, VideoNotFou
 from videomae_cli.hub import resolve
 from videomae_cli.model import VideoMAEForVideoClassification
 from videomae_cli.pipeline import Classifier, TimelineMaker
-from videomae_cli.pipeline.windows import WindowAssembler
+from videomae_cli.pipeline.window_clips import WindowAssembler
 from videomae_cli.results import Timeline
 from videomae_cli.segments import SegmentRules
 from videomae_cli.video import (
-    Block,
     Decoder,
     FoundVideo,
+    FrameBlock,
     PassRequest,
     PreprocessConfig,
     Preprocessor,
@@ -177,7 +177,7 @@ class BreakingStream:
     def __exit__(self, *exc: object) -> None:
         self._stream.close()
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> Iterator[FrameBlock]:
         for block in self._stream:
             half = [row for row, seconds in enumerate(block.times) if seconds < 15]
             times = tuple(block.times[row] for row in half)

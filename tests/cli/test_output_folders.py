@@ -168,7 +168,7 @@ def test_long_and_odd_names_come_through_and_are_found_again(kind: Open, tmp_pat
 
 
 def test_arrays_of_odd_names_are_found_by_the_index(tmp_path: Path) -> None:
-    from videomae_cli.search.sources import open_source
+    from videomae_cli.search.embedding_files import open_source
 
     names = [
         "/v/" + "n" * 251 + ".mp4",

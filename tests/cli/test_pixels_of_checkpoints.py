@@ -20,7 +20,7 @@ from videomae_cli import load_classifier
 from videomae_cli.cli.app import app
 from videomae_cli.model import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification
 from videomae_cli.video import Decoder, SamplingHints, SamplingSpec
-from videomae_cli.video.sources import AddressSource
+from videomae_cli.video.live_sources import AddressSource
 
 COMMANDS = ("classify", "embed", "timeline", "attend", "reconstruct", "evaluate")
 

@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from videomae_cli.cli.app import app
 from videomae_cli.errors import VideoNotFoundError
 from videomae_cli.pipeline import Classifier
-from videomae_cli.video.sources import _Clock, _Pace, check_address, shown
+from videomae_cli.video.live_sources import _Clock, _Pace, check_address, shown
 
 SCENES = (("pan left", 4.0), ("zoom in", 4.0))
 

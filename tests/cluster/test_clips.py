@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from samples import write_video
 
-from videomae_cli.cluster.clips import Group, from_table, to_table
+from videomae_cli.cluster.clip_rows import Group, from_table, to_table
 from videomae_cli.errors import NotAVideoError
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, SamplingSpec
 

@@ -14,15 +14,16 @@ from typer.testing import CliRunner
 
 from videomae_cli.cli.app import app
 from videomae_cli.cluster.output import PARTIAL, Form, open_output, piece_name, renew_shard, write_shard
-from videomae_cli.cluster.plan import Pieces, Plan, tasks_left
+from videomae_cli.cluster.plan import ClusterPlan, Pieces, tasks_left
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.jobs import CLUSTER_HEADER, Job, Settings
 from videomae_cli.results import Classification, Embedding, Failure, Prediction, Stamp, VectorPlace
-from videomae_cli.writers import Folder, VectorLayout, read_records, read_vector_records
+from videomae_cli.storage.folders import Folder
+from videomae_cli.writers import VectorLayout, read_records, read_vector_records
 
 SETTINGS = Settings("classify", "0", {"model": "m", "revision": None, "top_k": 5})
 LABELS = Form()
-PLAN = Plan(files=7, task=2, shard=4, batch=1, group=4)
+PLAN = ClusterPlan(files=7, task=2, shard=4, batch=1, group=4)
 NAMES = [f"{number}.mp4" for number in range(6)] + [os.fsdecode(b"\xff.mp4")]
 
 
@@ -111,7 +112,7 @@ def test_what_is_there_is_found_again_with_the_plan_it_was_made_by(tmp_path: Pat
         write_shard(output.folder, Form(), PLAN.shard_name(1), [piece(output.folder, 4, 7)])
         piece(output.folder, 0, 1)
         piece(output.folder, 2, 4)
-    other = Plan(files=7, task=1, shard=7, batch=8, group=8)
+    other = ClusterPlan(files=7, task=1, shard=7, batch=8, group=8)
     with opened(f"{tmp_path}/out/", resume=True) as output:
         plan, past = output.begin(SETTINGS, NAMES, other, shard=None)
         assert plan == PLAN

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videomae_cli.cluster.plan import Pieces, Plan, make_plan, tasks_left
+from videomae_cli.cluster.plan import ClusterPlan, Pieces, make_plan, tasks_left
 
 plans = st.builds(
     make_plan,
@@ -23,14 +23,14 @@ plans = st.builds(
 
 @settings(deadline=None)
 @given(plans)
-def test_tasks_and_shards_are_the_list_in_order(plan: Plan) -> None:
+def test_tasks_and_shards_are_the_list_in_order(plan: ClusterPlan) -> None:
     everything = list(range(plan.files))
     assert [place for number in range(plan.tasks) for place in plan.task_files(number)] == everything
     assert [place for number in range(plan.shards) for place in plan.shard_files(number)] == everything
     for number in range(plan.tasks):
         files = plan.task_files(number)
         assert {plan.shard_of(place) for place in files} == {plan.shard_of(files.start)}, "a task is in one shard"
-    assert Plan.from_dict(plan.as_dict()) == plan
+    assert ClusterPlan.from_dict(plan.as_dict()) == plan
     names = [plan.shard_name(number) for number in range(plan.shards)]
     assert names == sorted(names)
     assert plan.group % plan.batch == 0
@@ -38,7 +38,7 @@ def test_tasks_and_shards_are_the_list_in_order(plan: Plan) -> None:
 
 @settings(deadline=None)
 @given(plans, st.randoms())
-def test_what_is_cut_at_random_is_found_whole(plan: Plan, chance: random.Random) -> None:
+def test_what_is_cut_at_random_is_found_whole(plan: ClusterPlan, chance: random.Random) -> None:
     """As pieces are: stretches of a task; some of them done twice, cut elsewhere."""
     pieces = Pieces()
     for number in range(plan.tasks):
@@ -55,7 +55,7 @@ def test_what_is_cut_at_random_is_found_whole(plan: Plan, chance: random.Random)
 
 
 def test_a_gap_is_seen_and_a_shard_counts_for_its_tasks() -> None:
-    plan = Plan(files=10, task=2, shard=4, batch=1, group=4)
+    plan = ClusterPlan(files=10, task=2, shard=4, batch=1, group=4)
     pieces = Pieces([(4, 6), (6, 7)])
     assert tasks_left(plan, [0], pieces) == [3, 4]
     assert pieces.chain(range(4, 8)) is None
@@ -73,7 +73,7 @@ def test_pieces_that_lead_nowhere_are_not_taken() -> None:
 def test_a_plan_that_makes_no_sense_is_refused(change: dict[str, object]) -> None:
     values = {"files": 10, "task": 2, "shard": 4, "batch": 1, "group": 4} | change
     with pytest.raises((ValueError, TypeError)):
-        Plan.from_dict(values)
+        ClusterPlan.from_dict(values)
 
 
 def test_large_lists_have_neither_too_many_tasks_nor_too_many_shards() -> None:

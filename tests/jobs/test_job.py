@@ -14,11 +14,11 @@ import pytest
 from jobrecords import SETTINGS, names, record
 
 from videomae_cli.errors import OptionError, OutputError
-from videomae_cli.jobs import Job, Settings, Tally
+from videomae_cli.jobs import Job, JobTally, Settings
 from videomae_cli.jobs.journal import Journal
 
 
-def run(out: Path, count: int, *, stop: int | None = None, settings: Settings = SETTINGS, **options: bool) -> Tally:
+def run(out: Path, count: int, *, stop: int | None = None, settings: Settings = SETTINGS, **options: bool) -> JobTally:
     """A job over `count` files that breaks off before file number `stop`."""
     with Job(out, format="jsonl", **options) as job:
         tally = job.begin(settings, names(count))

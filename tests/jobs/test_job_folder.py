@@ -11,10 +11,10 @@ import pytest
 from jobrecords import SETTINGS, names, record
 
 from videomae_cli.errors import OutputError
-from videomae_cli.jobs import Job, Tally
+from videomae_cli.jobs import Job, JobTally
 
 
-def run(out: Path, count: int, *, stop: int | None = None, **options: bool) -> Tally:
+def run(out: Path, count: int, *, stop: int | None = None, **options: bool) -> JobTally:
     with Job(out, format="jsonl", **options) as job:
         tally = job.begin(SETTINGS, names(count))
         for place in range(tally.done, count):

@@ -12,7 +12,7 @@ from jobrecords import SETTINGS, names, record
 
 from videomae_cli.cli.retrying import Retry
 from videomae_cli.errors import DecoderCrashError, DecoderKilledError, OptionError, OutputError, failure_kinds
-from videomae_cli.jobs import Job, Settings, Tally
+from videomae_cli.jobs import Job, JobTally, Settings
 from videomae_cli.results import Embedding, Failure, Record, Stamp, VectorPlace
 from videomae_cli.writers import VectorLayout
 
@@ -37,7 +37,7 @@ def run(
     failing: Callable[[int], bool] = lambda place: False,
     stop: int | None = None,
     settings: Settings = SETTINGS,
-) -> Tally:
+) -> JobTally:
     """A job that goes on, or begins; `stop`: how many records it makes before it breaks off."""
     vectors = "vectors" in out.name
     retry = Retry(kinds, resume=True)

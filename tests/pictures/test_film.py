@@ -18,7 +18,7 @@ from videomae_cli.files import write_file
 from videomae_cli.pictures.clip import write_clip
 from videomae_cli.pictures.encoding import ENCODERS
 from videomae_cli.pictures.film import write_film, write_image
-from videomae_cli.pictures.outputs import check_free, pick_format
+from videomae_cli.pictures.picture_files import check_free, pick_format
 
 Film = npt.NDArray[np.uint8]
 SECONDS = [0.16] * 7 + [0.32]

@@ -22,9 +22,9 @@ from tables import FORMATS, bunches, write_table
 
 from videomae_cli.errors import EmbeddingsError
 from videomae_cli.results import path_of
-from videomae_cli.search import sources
+from videomae_cli.search import embedding_files
+from videomae_cli.search.embedding_table import EmbeddingTable, unit
 from videomae_cli.search.pieces import Row
-from videomae_cli.search.vectors import EmbeddingTable, unit
 from videomae_cli.writers import read_vector_records
 
 NAMES = ["a/[b] c.mp4", "<script>alert(1)</script>.mp4", "new\nline\t\"'.mp4", os.fsdecode(b"caf\xe9.mp4"), "滑雪.mp4"]
@@ -37,7 +37,7 @@ def read(file: Path) -> tuple[np.ndarray[Any, Any], list[Row]]:
 
 @pytest.mark.parametrize("storage", ["float32", "float16"])
 def test_all_formats_give_the_same_rows(tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "BLOCK", 2)
+    monkeypatch.setattr(embedding_files, "BLOCK", 2)
     vectors = bunches(5)
     tables = [write_table(tmp_path / f"v.{name}", vectors, NAMES, storage=storage) for name in FORMATS]
     for file in tables:  # for `videomae merge` too
@@ -242,7 +242,7 @@ def test_a_parquet_file_is_never_all_in_memory(tmp_path: Path) -> None:
     names = [f"{number // 1000}.mp4" for number in range(len(vectors))]
     file = write_table(tmp_path / "v.parquet", vectors, names, clips=True)
     program = (
-        "import sys, pathlib, pyarrow; from videomae_cli.search.vectors import EmbeddingTable;"
+        "import sys, pathlib, pyarrow; from videomae_cli.search.embedding_table import EmbeddingTable;"
         "blocks = EmbeddingTable(pathlib.Path(sys.argv[1])).blocks();"
         "print(sum(len(block.rows) for block in blocks), pyarrow.default_memory_pool().max_memory())"
     )

@@ -13,15 +13,15 @@ from sklearn.decomposition import PCA
 from tables import bunches
 
 from videomae_cli.errors import DependencyError
+from videomae_cli.search.embedding_table import VectorBlock, unit
 from videomae_cli.search.layout import lay_out
 from videomae_cli.search.pieces import Row
-from videomae_cli.search.vectors import Block, unit
 
 
-def source(vectors: npt.NDArray[Any], size: int = 7) -> Callable[[], list[Block]]:
+def source(vectors: npt.NDArray[Any], size: int = 7) -> Callable[[], list[VectorBlock]]:
     values = unit(vectors)
     return lambda: [
-        Block(values[start : start + size], [Row("")] * len(values[start : start + size]))
+        VectorBlock(values[start : start + size], [Row("")] * len(values[start : start + size]))
         for start in range(0, len(values), size)
     ]
 

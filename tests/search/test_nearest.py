@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import bunches
 
+from videomae_cli.search.embedding_table import VectorBlock, Vectors, unit
 from videomae_cli.search.nearest import find_path, nearest
 from videomae_cli.search.pieces import Row
-from videomae_cli.search.vectors import Block, Vectors, unit
 
 
-def blocks(vectors: Vectors, paths: list[str], size: int) -> list[Block]:
+def blocks(vectors: Vectors, paths: list[str], size: int) -> list[VectorBlock]:
     return [
-        Block(vectors[start : start + size], [Row(path) for path in paths[start : start + size]])
+        VectorBlock(vectors[start : start + size], [Row(path) for path in paths[start : start + size]])
         for start in range(0, len(paths), size)
     ]
 
@@ -63,9 +63,9 @@ def test_a_vector_is_at_one_from_itself_and_never_beyond() -> None:
 
 
 def test_memory_does_not_grow_with_the_table() -> None:
-    def table(count: int) -> Iterator[Block]:
+    def table(count: int) -> Iterator[VectorBlock]:
         for start in range(0, count, 1000):
-            yield Block(unit(bunches(1000, 16, seed=start)), [Row(f"{start}/{number}") for number in range(1000)])
+            yield VectorBlock(unit(bunches(1000, 16, seed=start)), [Row(f"{start}/{number}") for number in range(1000)])
 
     def peak(count: int) -> int:
         tracemalloc.start()

@@ -11,7 +11,7 @@ import pytest
 from objectstore import ObjectStore, closed_port
 
 from videomae_cli.errors import OutputError
-from videomae_cli.writers import Folder
+from videomae_cli.storage.folders import Folder
 
 
 @pytest.fixture(params=["disk", "file", "s3", "s3-options", "memory"])

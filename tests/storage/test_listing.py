@@ -198,7 +198,7 @@ def test_nothing_is_imported_before_an_address_is_used() -> None:
     program = """
 import sys
 from videomae_cli.storage import Address, is_address
-from videomae_cli.writers import Folder
+from videomae_cli.storage.folders import Folder
 assert is_address("s3://bucket/a") and not is_address("a.mp4")
 Folder("s3://bucket/a"), Address.parse("s3://b/a")
 print([name for name in ("pyarrow", "fsspec", "numpy") if name in sys.modules])

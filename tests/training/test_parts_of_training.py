@@ -24,9 +24,9 @@ from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification
 from videomae_cli.pictures.charts import training_curves
 from videomae_cli.training import Run, cosine_rate, masked_recipe_for, parameter_groups, recipe_for
 from videomae_cli.training.card import classifier_card
+from videomae_cli.training.linear_probe import Rows, best_probe, fit, probabilities
 from videomae_cli.training.mixing import Mixing, one_hot, smoothed, soft_cross_entropy
 from videomae_cli.training.optim import layer_of
-from videomae_cli.training.probe import Rows, best_probe, fit, probabilities
 from videomae_cli.training.state import load_state, save_state
 
 

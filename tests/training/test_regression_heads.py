@@ -8,8 +8,8 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import nn
 
-from videomae_cli.training.probe import Rows
-from videomae_cli.training.values import fit_ridge, spread_of
+from videomae_cli.training.linear_probe import Rows
+from videomae_cli.training.ridge import fit_ridge, spread_of
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.0, 1e4])

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pytest
 
 from videomae_cli.errors import DecoderCrashError, DecodeTimeoutError, FileChangedError, NotAVideoError, VideoError
-from videomae_cli.video import Block, Decoder, FrameTransform, PassRequest, WindowSpec, open_video
+from videomae_cli.video import Decoder, FrameBlock, FrameTransform, PassRequest, WindowSpec, open_video
 from videomae_cli.video import blocks as blocks_module
 from videomae_cli.video import onepass as onepass_module
 from videomae_cli.video.captures import OpenCVCapture
@@ -31,7 +31,7 @@ Frame = npt.NDArray[np.uint8]
 SMALL = FrameTransform(shortest_edge=32, size=None, crop=(32, 32))
 
 
-def all_of(request: PassRequest) -> tuple[list[int], list[float], list[Frame], Block]:
+def all_of(request: PassRequest) -> tuple[list[int], list[float], list[Frame], FrameBlock]:
     """Numbers, times and frames of every block, and the last block; decoded in this process."""
     numbers: list[int] = []
     times: list[float] = []
@@ -257,14 +257,14 @@ def test_no_video_is_an_error(tmp_path: Path, decoder: Decoder) -> None:
             decoder.stream(PassRequest(tmp_path / "no.mp4"))
 
 
-def slow_block(token: int) -> Block:
+def slow_block(token: int) -> FrameBlock:
     """Stands in for a decoder that hangs after its first block."""
     if blocks_module._passes[token].through:
         time.sleep(60)
     return blocks_module.next_block(token)
 
 
-def deadly_block(token: int) -> Block:
+def deadly_block(token: int) -> FrameBlock:
     """And for one that crashes."""
     if blocks_module._passes[token].through:
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -273,7 +273,7 @@ def deadly_block(token: int) -> Block:
 
 @pytest.mark.parametrize(("stand_in", "error"), [(slow_block, DecodeTimeoutError), (deadly_block, DecoderCrashError)])
 def test_what_came_before_a_break_is_kept(
-    film: Films, stand_in: Callable[[int], Block], error: type[VideoError], monkeypatch: pytest.MonkeyPatch
+    film: Films, stand_in: Callable[[int], FrameBlock], error: type[VideoError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = WorkerProcess.call
 
@@ -284,7 +284,7 @@ def test_what_came_before_a_break_is_kept(
 
     monkeypatch.setattr(WorkerProcess, "call", replaced)
     with Decoder(timeout=60) as decoder:
-        got: list[Block] = []
+        got: list[FrameBlock] = []
         with decoder.stream(PassRequest(film("h264-gop250.mp4"))) as stream, pytest.raises(error):
             got.extend(stream)
         assert got == [] or len(got[0].numbers) > 10

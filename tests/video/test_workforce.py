@@ -23,7 +23,7 @@ from videomae_cli.video import ClipRequest, DecodedVideo, Decoder
 from videomae_cli.video import blocks as blocks_module
 from videomae_cli.video import worker as worker_module
 from videomae_cli.video import workforce as workforce_module
-from videomae_cli.video.blocks import Block, PassRequest
+from videomae_cli.video.blocks import FrameBlock, PassRequest
 from videomae_cli.video.clips import decode_clips
 from videomae_cli.video.worker import WorkerProcess
 from videomae_cli.video.workforce import Allowance, Workforce, affordable, patiently
@@ -225,7 +225,7 @@ def test_where_not_one_can_be_started_the_job_stops(
             decoder.stream(PassRequest(film("h264.mp4")))
 
 
-def killed_block(token: int) -> Block:
+def killed_block(token: int) -> FrameBlock:
     """Stands in for a decoder that is killed in the middle of a film, once."""
     request = blocks_module._passes[token].request
     if blocks_module._passes[token].through and not _mark_of(request).exists():

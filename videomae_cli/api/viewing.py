@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import torch
 
     from videomae_cli.hub import ResolvedSource
+    from videomae_cli.model.checkpoint_loading import Checkpoint
     from videomae_cli.model.config import VideoMAEConfig
-    from videomae_cli.model.loading import Checkpoint
     from videomae_cli.video import DecodedVideo
 
 BUNDLED_MAE = "camera-motion-mae"
@@ -60,8 +60,8 @@ def one_video(path: str) -> str:
 
 def read_checkpoint(source: ResolvedSource, heads: int | None) -> Checkpoint:
     """Read a checkpoint of any kind, with its weights. Raises CheckpointError, ConfigError."""
-    from videomae_cli.model.inference import Overrides
-    from videomae_cli.model.loading import load_checkpoint
+    from videomae_cli.model.checkpoint_loading import load_checkpoint
+    from videomae_cli.model.inferred_config import Overrides
 
     return load_checkpoint(source.path, overrides=Overrides(num_attention_heads=heads))
 
@@ -154,7 +154,7 @@ def check_outputs(output: Path | None, frames_dir: Path | None, *, overwrite: bo
     """Before anything is loaded: raises OptionError for an unknown ending, OutputError for what can't be written,
     DependencyError for a film where PyAV is missing."""
     from videomae_cli.pictures.encoding import ENCODERS, pick_encoder
-    from videomae_cli.pictures.outputs import check_free, pick_format
+    from videomae_cli.pictures.picture_files import check_free, pick_format
 
     if output is not None:
         chosen = pick_format(output)

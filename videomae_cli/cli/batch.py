@@ -19,7 +19,7 @@ from videomae_cli.cli.reporting import SIDECAR, tell_report
 from videomae_cli.cli.targets import FileTarget, Target
 from videomae_cli.engines import Engine
 from videomae_cli.errors import DependencyError, MachineError, OptionError
-from videomae_cli.jobs import Settings, Shard, Tally
+from videomae_cli.jobs import JobTally, Settings, Shard
 from videomae_cli.results import Result, Stamp
 from videomae_cli.video import FoundVideo
 from videomae_cli.writers import VectorLayout
@@ -93,7 +93,7 @@ class Batch:
     ) -> None:
         """Begin or go on, write every result, and end with a summary. Raises typer.Exit(1) if files failed.
 
-        results: from the files that are left, and where their views are in the job (`Tally.starts`), to their results;
+        results: from the files that are left, and where their views are in the job (`JobTally.starts`), to their results;
         engine: what runs the model, where a faster one may be worth a hint.
         """
         names = [video.path for video in self.found]
@@ -153,7 +153,7 @@ class Batch:
         results: Iterable[Result],
         places: Sequence[int],
         settings: Settings,
-        tally: Tally,
+        tally: JobTally,
         engine: Engine | None,
     ) -> None:
         """Write all results, and report failures and warnings on stderr."""

@@ -28,7 +28,7 @@ from videomae_cli.video.decoder import check_timeout
 from videomae_cli.writers import VectorLayout
 
 if TYPE_CHECKING:
-    from videomae_cli.cluster import Cluster, Description, Estimate, ModelSpec, Output, Plan, Trial, Workers
+    from videomae_cli.cluster import Cluster, ClusterPlan, Description, Estimate, ModelSpec, Output, Trial, Workers
     from videomae_cli.cluster.inference import PieceReport
 
 KINDS = ("ray",)
@@ -209,7 +209,7 @@ class ClusterCommand:
         first = [video.path for video in spread(self.inputs.found, 1) if "://" not in video.path]
         return first + ([] if output.folder.remote else [output.folder.location])
 
-    def _plan(self, expected: Description, make_plan: Callable[..., Plan]) -> Plan:
+    def _plan(self, expected: Description, make_plan: Callable[..., ClusterPlan]) -> ClusterPlan:
         clips = self.sampling.clips or _CLIPS
         each = expected.vectors * expected.dimensions * 4 * clips if expected.dimensions else _RECORD_BYTES
         return make_plan(
@@ -226,7 +226,7 @@ class ClusterCommand:
         about = {**expected.settings.as_dict(), "fingerprint": expected.settings.fingerprint}
         return VectorLayout(expected.dimensions, self.request.storage, about, shard)
 
-    def _summarise(self, plan: Plan, failed: Counter[str], output: Output) -> None:
+    def _summarise(self, plan: ClusterPlan, failed: Counter[str], output: Output) -> None:
         say_summary(plan.files, failed, self.done_word, always=console.is_terminal(sys.stderr))
         if failed.total() and not self.ok_on_errors:
             raise typer.Exit(1)
@@ -267,7 +267,7 @@ class _Told:
         self.progress.advance_many(report.stop - report.first, views=report.views, failed=report.failed.total())
 
 
-def _kept(comma: str, done: int, plan: Plan, output: Output) -> str:
+def _kept(comma: str, done: int, plan: ClusterPlan, output: Output) -> str:
     if not done:
         return ""
     return f"{comma}{done} of {plan.files} files are kept in {output.kept}; --resume goes on from them"
@@ -287,7 +287,7 @@ def _say_noted(expected: Description) -> None:
 
 
 def _plan_lines(
-    plan: Plan, cluster: Cluster, workers: Workers, expected: Description, tasks: int | None
+    plan: ClusterPlan, cluster: Cluster, workers: Workers, expected: Description, tasks: int | None
 ) -> list[tuple[str, str]]:
     slots = min(cluster.cpus, tasks or cluster.cpus, plan.tasks)
     gpus = f", {cluster.gpus:g} GPUs" if cluster.gpus else ", no GPU"

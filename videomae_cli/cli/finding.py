@@ -17,7 +17,7 @@ from videomae_cli.cli.batch import Batch, Watch, named
 from videomae_cli.cli.targets import single_output
 from videomae_cli.errors import OptionError, OutputError, VideoMAEError
 from videomae_cli.files import is_special
-from videomae_cli.jobs import Settings, Tally
+from videomae_cli.jobs import JobTally, Settings
 from videomae_cli.labels import match_label
 from videomae_cli.made import MadeFiles
 from videomae_cli.results import Record, as_utf8, path_fields, path_of
@@ -145,8 +145,8 @@ class PlacesTarget:
         *,
         shard: str | None = None,
         vectors: VectorLayout | None = None,
-    ) -> Tally:
-        return Tally()
+    ) -> JobTally:
+        return JobTally()
 
     def append(self, record: Record, seconds: float | None = None) -> None:
         path = path_of(record)

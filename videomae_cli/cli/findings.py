@@ -13,9 +13,9 @@ from videomae_cli.visible import FALLBACK, exact_json, visible
 
 if TYPE_CHECKING:
     from videomae_cli.search.duplicates import Duplicate, Groups
+    from videomae_cli.search.embedding_table import EmbeddingTable
     from videomae_cli.search.nearest import Match
     from videomae_cli.search.pieces import Row
-    from videomae_cli.search.vectors import EmbeddingTable
 
 FORMATS = ("table", "json", "jsonl")
 

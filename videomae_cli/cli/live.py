@@ -16,10 +16,10 @@ from videomae_cli.cli.loading import fitted, load_classifier
 from videomae_cli.errors import OptionError, OutputError, VideoFetchError
 from videomae_cli.segments import INDEPENDENT_THRESHOLD, SegmentRules
 from videomae_cli.video.decoder import check_timeout
-from videomae_cli.video.live import LiveEnd, LiveHead, LiveRequest, LiveWindow, next_window, open_live
+from videomae_cli.video.live_sources import check_address, shown
+from videomae_cli.video.live_windows import LiveEnd, LiveHead, LiveRequest, LiveWindow, next_window, open_live
 from videomae_cli.video.recordings import UnseekableError, copied
 from videomae_cli.video.sampling import SamplingSpec
-from videomae_cli.video.sources import check_address, shown
 from videomae_cli.video.windows import WindowSpec
 from videomae_cli.video.worker import WorkerProcess
 from videomae_cli.writers.clock import short_clock

@@ -65,9 +65,9 @@ def map_(
     colour = _check(method, colour, labels)
     from videomae_cli.cli.display import consoles, waiting
     from videomae_cli.cli.thumbnails import make_thumbnails
+    from videomae_cli.search.embedding_table import EmbeddingTable
     from videomae_cli.search.layout import lay_out
     from videomae_cli.search.page import Map, write_page
-    from videomae_cli.search.vectors import EmbeddingTable
 
     with single_output("html", output, overwrite=overwrite, source=table) as sink:
         embeddings = EmbeddingTable(table)

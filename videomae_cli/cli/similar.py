@@ -16,8 +16,8 @@ from videomae_cli.writers import pick_format
 
 if TYPE_CHECKING:
     from videomae_cli.search.duplicates import Groups
+    from videomae_cli.search.embedding_table import EmbeddingTable, Vectors
     from videomae_cli.search.nearest import Match
-    from videomae_cli.search.vectors import EmbeddingTable, Vectors
 
 
 def similar(
@@ -56,7 +56,7 @@ def similar(
     console.configure(debug=debug, quiet=quiet)
     query, file = _arguments(arguments, duplicates)
     chosen = _format(format, output)
-    from videomae_cli.search.vectors import EmbeddingTable
+    from videomae_cli.search.embedding_table import EmbeddingTable
 
     with single_output(chosen, output, overwrite=overwrite, source=file) as sink:
         table = EmbeddingTable(file)
@@ -130,7 +130,7 @@ def _nearest(
 def _embedded(table: EmbeddingTable, query: str, device: str) -> Vectors:
     """The vectors of a video that is not in the table, made as the table's were: (Q, D)."""
     from videomae_cli.cli.embedding import embed_like
-    from videomae_cli.search.vectors import unit
+    from videomae_cli.search.embedding_table import unit
 
     if not table.settings:
         raise EmbeddingsError(

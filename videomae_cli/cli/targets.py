@@ -19,7 +19,7 @@ from videomae_cli.cli.replaced import Replaced
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.filenames import names_below, partial_folder
 from videomae_cli.files import is_special, whole_file
-from videomae_cli.jobs import Job, Settings, Tally
+from videomae_cli.jobs import Job, JobTally, Settings
 from videomae_cli.results import Record, as_utf8, file_fields, file_of, path_of
 from videomae_cli.writers import VectorLayout, Writer, make_writer, pick_vector_format
 
@@ -46,7 +46,7 @@ class Target(Protocol):
         *,
         shard: str | None = None,
         vectors: VectorLayout | None = None,
-    ) -> Tally:
+    ) -> JobTally:
         """What an earlier run has done. vectors: what those of the records have in common, if they have some."""
 
     def append(self, record: Record, seconds: float | None = None) -> None:
@@ -93,7 +93,7 @@ class FileTarget:
         *,
         shard: str | None = None,
         vectors: VectorLayout | None = None,
-    ) -> Tally:
+    ) -> JobTally:
         return self._job.begin(settings, names, shard=shard, vectors=vectors, counts=self._counts)
 
     def append(self, record: Record, seconds: float | None = None) -> None:
@@ -192,7 +192,7 @@ class FolderTarget(FileTarget):
         *,
         shard: str | None = None,
         vectors: VectorLayout | None = None,
-    ) -> Tally:
+    ) -> JobTally:
         reserved = (INDEX, partial_folder(Path(INDEX)).name)
         self._names = names_below(self._folder, names, self._ending, instead=self._instead, reserved=reserved)
         if self._overwrite:
@@ -299,8 +299,8 @@ class StreamTarget:
         *,
         shard: str | None = None,
         vectors: VectorLayout | None = None,
-    ) -> Tally:
-        return Tally()
+    ) -> JobTally:
+        return JobTally()
 
     def append(self, record: Record, seconds: float | None = None) -> None:
         assert self._writer is not None

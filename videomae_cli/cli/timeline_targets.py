@@ -12,7 +12,7 @@ from videomae_cli import filesystem
 from videomae_cli.cli.targets import FileTarget, FolderTarget, StreamTarget, Target, standard_output
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.files import is_special, whole_file
-from videomae_cli.jobs import Job, Settings, Tally
+from videomae_cli.jobs import Job, JobTally, Settings
 from videomae_cli.results import Record, path_of
 from videomae_cli.writers import VectorLayout
 
@@ -137,8 +137,8 @@ class DocumentTarget:
         *,
         shard: str | None = None,
         vectors: VectorLayout | None = None,
-    ) -> Tally:
-        return Tally()
+    ) -> JobTally:
+        return JobTally()
 
     def append(self, record: Record, seconds: float | None = None) -> None:
         if not has_content(record):

@@ -6,7 +6,7 @@
     session    connecting to Ray, starting it, and what its machines are
     weights    a checkpoint, carried to every machine once
     models     what a worker needs to make the model ready; describing it before the job begins
-    clips      decoded clips <-> bytes that travel
+    clip_rows  decoded clips <-> bytes that travel
     decoding   the tasks: our reader and decoder processes, as on one machine
     inference  the actors: our pipeline, and the pieces that they leave
     output     pieces, shards, what is there already, one file in the end

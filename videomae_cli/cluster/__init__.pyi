@@ -3,7 +3,7 @@ from .models import ModelSpec as ModelSpec
 from .output import Form as Form
 from .output import Output as Output
 from .output import open_output as open_output
-from .plan import Plan as Plan
+from .plan import ClusterPlan as ClusterPlan
 from .plan import make_plan as make_plan
 from .run import ClusterJob as ClusterJob
 from .run import Listener as Listener

@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 from videomae_cli import system
-from videomae_cli.cluster.clips import Group, Outcome, to_table
+from videomae_cli.cluster.clip_rows import Group, Outcome, to_table
 from videomae_cli.cluster.models import enter
-from videomae_cli.cluster.plan import Plan
+from videomae_cli.cluster.plan import ClusterPlan
 from videomae_cli.errors import DependencyError, MachineError
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo
 
@@ -23,7 +23,7 @@ class DecodingWork:
     """What every task is given. clips: what is wanted of a file; lists: the files, `LIST_CHUNK` an object; home: the
     folder that names start from; memory: bytes that decoding one file may take, None for what its machine can spare."""
 
-    plan: Plan
+    plan: ClusterPlan
     clips: ClipRequest
     lists: tuple[Any, ...]
     home: str

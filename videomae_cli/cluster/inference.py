@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from videomae_cli.cluster.clips import Group, from_table
+from videomae_cli.cluster.clip_rows import Group, from_table
 from videomae_cli.cluster.models import Description, ModelSpec, describe
 from videomae_cli.cluster.output import Form, piece_name
 from videomae_cli.jobs import Shard
 from videomae_cli.results import Stamp, as_utf8
-from videomae_cli.writers import Folder
+from videomae_cli.storage.folders import Folder
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class PieceReport:
 
 
 class InferenceWorker:
-    """A class for Ray Data's actor pool: tables of groups (`clips`) -> a table with a report for each.
+    """A class for Ray Data's actor pool: tables of groups (`clip_rows`) -> a table with a report for each.
 
     Raises what loading the model raises, ClusterError where this machine would give other results.
     """

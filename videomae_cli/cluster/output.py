@@ -25,15 +25,15 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from videomae_cli import filesystem
-from videomae_cli.cluster.plan import Pieces, Plan, tasks_left
+from videomae_cli.cluster.plan import ClusterPlan, Pieces, tasks_left
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.filenames import partial_folder
 from videomae_cli.files import FileLockedError, Lock, lock_removed, whole_file
 from videomae_cli.jobs import CLUSTER_HEADER, Settings
 from videomae_cli.results import Record, path_of
 from videomae_cli.storage import is_address
+from videomae_cli.storage.folders import Folder
 from videomae_cli.writers import (
-    Folder,
     VectorLayout,
     Writer,
     make_vector_writer,
@@ -82,18 +82,18 @@ class Past:
     again: dict[int, list[int]] = field(default_factory=dict)
     kinds: frozenset[str] = frozenset()
 
-    def chain(self, plan: Plan, shard: int) -> list[tuple[int, int]] | None:
+    def chain(self, plan: ClusterPlan, shard: int) -> list[tuple[int, int]] | None:
         """The pieces that a shard is made of, with what of it is there already; None where some are missing."""
         if shard not in self.again:
             return self.pieces.chain(plan.shard_files(shard))
         chains = [self.pieces.chain(plan.task_files(task)) for task in self.again[shard]]
         return None if None in chains else [piece for chain in chains for piece in chain or ()]
 
-    def left(self, plan: Plan) -> list[int]:
+    def left(self, plan: ClusterPlan) -> list[int]:
         """The tasks that still have to be done."""
         return tasks_left(plan, self.shards, self.pieces, self.again)
 
-    def done(self, plan: Plan) -> int:
+    def done(self, plan: ClusterPlan) -> int:
         """Files that need not be done again."""
         return plan.files - sum(len(plan.task_files(task)) for task in self.left(plan))
 
@@ -172,8 +172,14 @@ class Output:
         )
 
     def begin(
-        self, settings: Settings, names: Iterable[str], plan: Plan, *, shard: str | None, form: Form | None = None
-    ) -> tuple[Plan, Past]:
+        self,
+        settings: Settings,
+        names: Iterable[str],
+        plan: ClusterPlan,
+        *,
+        shard: str | None,
+        form: Form | None = None,
+    ) -> tuple[ClusterPlan, Past]:
         """Start, or find out what is there. The plan is then that of the earlier run: it decides where pieces begin.
 
         form: of the records, to find the failures that are done again. Raises OutputError where an earlier run had other
@@ -228,7 +234,7 @@ class Output:
         if count < len(names):
             raise OutputError(f"{self.shown} is complete, but for a shorter list of files: --overwrite starts again")
 
-    def _restore(self, plan: Plan, form: Form) -> None:
+    def _restore(self, plan: ClusterPlan, form: Form) -> None:
         """Make shards of the complete file, which stays until the new one is whole."""
         assert self._file is not None
         there = set(self.folder.names())
@@ -257,7 +263,7 @@ class Output:
             there.update(record["error"]["kind"] for record in records if record["error"])
         return Counter({kind: count for kind, count in there.items() if _is_asked_kind(kind, self._retry)})
 
-    def clear(self, plan: Plan, tasks: Sequence[int], pieces: Pieces) -> None:
+    def clear(self, plan: ClusterPlan, tasks: Sequence[int], pieces: Pieces) -> None:
         """Remove pieces of tasks that are done anew."""
         for number in tasks:
             files = plan.task_files(number)
@@ -270,7 +276,7 @@ class Output:
         """Where an interrupted job keeps what it has."""
         return self.folder.location
 
-    def finish(self, form: Form, plan: Plan) -> None:
+    def finish(self, form: Form, plan: ClusterPlan) -> None:
         """Remove what was only needed on the way; where one file was asked for, make it of the shards."""
         if self._header.pop("again", None) is not None:
             self._write_header()  # before the pieces go, of which shards might have to be made once more
@@ -294,10 +300,10 @@ class Output:
         self.folder.remove_own(_SHARD)
         self.folder.remove(CLUSTER_HEADER)  # last: a folder without it is taken for somebody else's
 
-    def _compare(self, settings: Settings, digest: str, plan: Plan, shard: str | None) -> Plan:
+    def _compare(self, settings: Settings, digest: str, plan: ClusterPlan, shard: str | None) -> ClusterPlan:
         try:
             earlier = json.loads(self.folder.read(CLUSTER_HEADER))
-            before, stored = dict(earlier["settings"]), Plan.from_dict(earlier["plan"])
+            before, stored = dict(earlier["settings"]), ClusterPlan.from_dict(earlier["plan"])
             same_list = earlier["list"] == digest
             self._header = dict(earlier)
         except (ValueError, KeyError, TypeError):
@@ -317,7 +323,7 @@ class Output:
             )
         return stored
 
-    def _past(self, plan: Plan, form: Form) -> Past:
+    def _past(self, plan: ClusterPlan, form: Form) -> Past:
         past = Past(kinds=self._retry | frozenset(self._header.get("again") or ()))
         there = set(self.folder.names())
         for number in range(plan.shards):
@@ -333,7 +339,7 @@ class Output:
             self._find_failures(past, plan, form)
         return past
 
-    def _find_failures(self, past: Past, plan: Plan, form: Form) -> None:
+    def _find_failures(self, past: Past, plan: ClusterPlan, form: Form) -> None:
         """Find what is to be done again: in shards, which stay until they are made anew, and in pieces."""
         for number, failed in list(past.shards.items()):
             if not any(_is_asked_kind(kind, past.kinds) for kind in failed):

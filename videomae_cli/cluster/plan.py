@@ -25,7 +25,7 @@ _SHARD_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
-class Plan:
+class ClusterPlan:
     """files: of the whole job; task, shard: files each; batch: views through the model at once; group: views that travel
     together, a multiple of it."""
 
@@ -66,7 +66,7 @@ class Plan:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Plan:
+    def from_dict(cls, values: Mapping[str, Any]) -> ClusterPlan:
         """The inverse. Raises KeyError, TypeError or ValueError for anything else."""
         plan = cls(**{name: int(values[name]) for name in ("files", "task", "shard", "batch", "group")})
         if plan.files < 0 or min(plan.task, plan.shard, plan.batch, plan.group) < 1 or plan.shard % plan.task:
@@ -74,7 +74,9 @@ class Plan:
         return plan
 
 
-def make_plan(files: int, *, batch: int, view_bytes: int, file_bytes: int, shard_files: int | None = None) -> Plan:
+def make_plan(
+    files: int, *, batch: int, view_bytes: int, file_bytes: int, shard_files: int | None = None
+) -> ClusterPlan:
     """The plan for a list. batch: views through the model at once; view_bytes: pixels of one; file_bytes: about what an
     output file holds of one video; shard_files: how many videos that should be, None for what is handy."""
     group = batch * max(1, _GROUP_BYTES // (batch * view_bytes))
@@ -84,7 +86,7 @@ def make_plan(files: int, *, batch: int, view_bytes: int, file_bytes: int, shard
     wanted = shard_files or max(1, min(_SHARD_FILES, _SHARD_BYTES // file_bytes))
     task = min(task, wanted)
     shard = wanted // task * task
-    return Plan(files, task, shard, batch, group)
+    return ClusterPlan(files, task, shard, batch, group)
 
 
 class Pieces:
@@ -128,7 +130,7 @@ class Pieces:
 
 
 def tasks_left(
-    plan: Plan, shards: Iterable[int], pieces: Pieces, again: Mapping[int, Sequence[int]] | None = None
+    plan: ClusterPlan, shards: Iterable[int], pieces: Pieces, again: Mapping[int, Sequence[int]] | None = None
 ) -> list[int]:
     """The tasks that still have to be done. shards: the output files that are there; again: of some that are made again, by
     number, the only tasks that are."""

@@ -11,7 +11,7 @@ from videomae_cli.cluster.decoding import DecodingWork, decode_tasks, put_lists
 from videomae_cli.cluster.inference import InferenceWork, InferenceWorker, PieceReport, reports
 from videomae_cli.cluster.models import Description, ModelSpec, own_error
 from videomae_cli.cluster.output import Form, Output, Past, renew_shard, write_shard
-from videomae_cli.cluster.plan import Plan
+from videomae_cli.cluster.plan import ClusterPlan
 from videomae_cli.cluster.session import DECODING_CPUS, WAITING_CPUS, Workers
 from videomae_cli.errors import ClusterError
 from videomae_cli.jobs import Shard
@@ -38,7 +38,7 @@ class ClusterJob:
     found: Sequence[FoundVideo]
     model: ModelSpec
     expected: Description
-    plan: Plan
+    plan: ClusterPlan
     form: Form
     output: Output
     workers: Workers

@@ -16,7 +16,7 @@ from videomae_cli.engines.store import kept, store_folder
 from videomae_cli.errors import CheckpointError, ClusterError, OutputError
 from videomae_cli.files import FileLockedError, lock
 from videomae_cli.hub import ResolvedSource
-from videomae_cli.hub.layout import CONFIG_FILES, shards_of, weight_files
+from videomae_cli.hub.cache import CONFIG_FILES, shards_of, weight_files
 
 # Bytes that travel as one object.
 _CHUNK = 256 * 2**20

@@ -23,7 +23,7 @@ _NUMBERED = re.compile(r"^(.*\S)[ \t,]+(\d+(?:[|;]\d+)*)$")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedColumns:
     """What rows must have besides a path. targets: columns of values to predict, by their own names."""
 
     label: bool = True
@@ -65,7 +65,7 @@ def column_names(file: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*find_columns(names), *(str(name) for name in names)]))
 
 
-def read_rows(file: Path, wanted: Wanted) -> Iterator[tuple[str, Row]]:
+def read_rows(file: Path, wanted: WantedColumns) -> Iterator[tuple[str, Row]]:
     """Each row with how a person finds it ("row 7", "line 7"). A list without a header has rows of path and label.
 
     Raises OSError, UnicodeDecodeError, csv.Error or ValueError where the file is not what its name says, and ValueError
@@ -81,14 +81,14 @@ def read_rows(file: Path, wanted: Wanted) -> Iterator[tuple[str, Row]]:
             yield from _text(stream, TABLES[kind], wanted)
 
 
-def _needed(names: Iterable[str], wanted: Wanted) -> dict[str, str]:
+def _needed(names: Iterable[str], wanted: WantedColumns) -> dict[str, str]:
     columns, missing = wanted.columns(names)
     if missing is not None:
         raise ValueError(f"it has no column {missing} (its columns: {', '.join(map(str, names)) or 'none'})")
     return columns
 
 
-def _parquet(file: Path, wanted: Wanted) -> Iterator[tuple[str, Row]]:
+def _parquet(file: Path, wanted: WantedColumns) -> Iterator[tuple[str, Row]]:
     pyarrow, parquet = load_pyarrow()
     number = 0
     try:
@@ -102,7 +102,7 @@ def _parquet(file: Path, wanted: Wanted) -> Iterator[tuple[str, Row]]:
         raise ValueError(" ".join(str(error).split())) from None
 
 
-def _json_lines(file: Path, wanted: Wanted) -> Iterator[tuple[str, Row]]:
+def _json_lines(file: Path, wanted: WantedColumns) -> Iterator[tuple[str, Row]]:
     with file.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -129,7 +129,7 @@ def _header(first: str, separator: str) -> tuple[str, list[str]]:
     return "", []
 
 
-def _text(stream: TextIO, separator: str, wanted: Wanted) -> Iterator[tuple[str, Row]]:
+def _text(stream: TextIO, separator: str, wanted: WantedColumns) -> Iterator[tuple[str, Row]]:
     first = stream.readline()
     stream.seek(0)
     mark, header = _header(first, separator)
@@ -151,7 +151,7 @@ def _text(stream: TextIO, separator: str, wanted: Wanted) -> Iterator[tuple[str,
             yield f"line {number}", _listed(line.strip(), wanted.label)
 
 
-def _with_header(stream: TextIO, separator: str, wanted: Wanted) -> Iterator[tuple[str, Row]]:
+def _with_header(stream: TextIO, separator: str, wanted: WantedColumns) -> Iterator[tuple[str, Row]]:
     reader = csv.reader(stream, delimiter=separator)
     header = next(reader)
     columns = {ours: header.index(theirs) for ours, theirs in _needed(header, wanted).items()}

@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from videomae_cli.datasets.examples import SPLITS, Example
-from videomae_cli.datasets.rows import TABLES, Row, Wanted, column_names, read_rows
+from videomae_cli.datasets.rows import TABLES, Row, WantedColumns, column_names, read_rows
 from videomae_cli.datasets.values import read_value
 from videomae_cli.errors import DatasetError
 from videomae_cli.results import as_utf8
 
-__all__ = ["TABLES", "Wanted", "column_names", "named", "read_table"]
+__all__ = ["TABLES", "WantedColumns", "column_names", "named", "read_table"]
 
 _SPLITS = {"training": "train", "validation": "val", "valid": "val", "dev": "val", "validate": "val", "testing": "test"}
 _SEPARATORS = "|;"
 
 
-def read_table(file: Path, *, wanted: Wanted, names: Sequence[str] = ()) -> list[Example]:
+def read_table(file: Path, *, wanted: WantedColumns, names: Sequence[str] = ()) -> list[Example]:
     """Every row, those of one clip joined: several rows are several labels. names: what labels that are numbers mean.
 
     Raises DatasetError, naming the row.
@@ -64,7 +64,7 @@ def _both(one: Example, other: Example, where: str) -> Example:
     return Example(one.path, labels, one.split or other.split, group, one.start, one.end, one.values)
 
 
-def _example(file: Path, where: str, row: Row, names: Sequence[str], wanted: Wanted) -> Example:
+def _example(file: Path, where: str, row: Row, names: Sequence[str], wanted: WantedColumns) -> Example:
     path = _path(row, where)
     labels = _labels(row.get("label"), names, where) if wanted.label else ()
     if wanted.label and not labels and not isinstance(row.get("label"), (list, tuple)):
@@ -80,7 +80,7 @@ def _example(file: Path, where: str, row: Row, names: Sequence[str], wanted: Wan
     return Example(whole, labels, split or None, _text(row.get("group")), start, end, _values(row, wanted, where))
 
 
-def _values(row: Row, wanted: Wanted, where: str) -> tuple[float, ...]:
+def _values(row: Row, wanted: WantedColumns, where: str) -> tuple[float, ...]:
     found = []
     for column, cell in zip(wanted.targets, wanted.values(row), strict=True):
         try:

@@ -13,8 +13,8 @@ from typing import Any
 from videomae_cli import filesystem
 from videomae_cli.errors import DownloadError, ModelNotFoundError, VideoMAEError
 from videomae_cli.files import replacing
-from videomae_cli.hub import layout
-from videomae_cli.hub.failures import explain, no_hub, no_space, not_here
+from videomae_cli.hub import cache
+from videomae_cli.hub.download_failures import explain, no_hub, no_space, not_here
 from videomae_cli.hub.records import FileFacts, Record, damage, read_record, write_record
 from videomae_cli.hub.registry import REGISTRY, RegistryEntry, find_entry
 from videomae_cli.hub.transfer import TRY_SECONDS, DownloadListener, fetch_file, huggingface_hub_quiet, patiently
@@ -42,11 +42,11 @@ def fetch_snapshot(
     """
     from huggingface_hub import constants
 
-    cached = None if force else layout.find_snapshot(hub_id, revision, file)
+    cached = None if force else cache.find_snapshot(hub_id, revision, file)
     if cached is not None:
         return cached
     if offline or constants.HF_HUB_OFFLINE:
-        revisions = tuple(path.name for path in layout.whole_snapshots(hub_id))
+        revisions = tuple(path.name for path in cache.whole_snapshots(hub_id))
         raise not_here(hub_id, offline=not offline, revisions=revisions)
     try:
         with huggingface_hub_quiet():
@@ -57,29 +57,29 @@ def fetch_snapshot(
 
 def is_cached(entry: RegistryEntry) -> bool:
     """Whether a checkpoint is in the cache, whole. Asks no network."""
-    return layout.find_snapshot(entry.hub_id, None, entry.file) is not None
+    return cache.find_snapshot(entry.hub_id, None, entry.file) is not None
 
 
 def _fetch(hub_id: str, revision: str | None, file: str | None, force: bool, listener: DownloadListener) -> Path:
     listener.asking(hub_id)
     record = _look_up(hub_id, revision, file)
-    snapshot = layout.model_folder(hub_id) / "snapshots" / record.revision
-    if not filesystem.is_folder(layout.record_path(snapshot).parent):
+    snapshot = cache.model_folder(hub_id) / "snapshots" / record.revision
+    if not filesystem.is_folder(cache.record_path(snapshot).parent):
         listener.note(f"{hub_id}: licence {licence_text(record.licence)}")
     missing = [facts for facts in record.files if damage(snapshot / facts.name, facts, deep=force) is not None]
     _check_space(hub_id, missing)
     for facts in missing:
         fetch_file(hub_id, record.revision, facts, listener, deep=force)
-    older = read_record(layout.record_path(snapshot))
+    older = read_record(cache.record_path(snapshot))
     if older:  # two files of one repository may be fetched one after the other
         names = {facts.name for facts in record.files}
         kept = tuple(facts for facts in older.files if facts.name not in names)
         record = Record(record.hub_id, record.revision, record.licence, kept + record.files)
-    write_record(layout.record_path(snapshot), record)
+    write_record(cache.record_path(snapshot), record)
     for facts in record.files:
-        if layout.is_cut_off(snapshot / facts.name):
+        if cache.is_cut_off(snapshot / facts.name):
             raise DownloadError(f"{facts.name} of {hub_id} is damaged on the hub: it ends before it says that it does")
-    if not layout.is_whole(snapshot, file):
+    if not cache.is_whole(snapshot, file):
         raise DownloadError(f"{hub_id} is incomplete on the hub: its index names weights that it does not hold")
     # Last of all: a branch never stands for a snapshot that is not whole.
     write_ref(hub_id, revision, record.revision)
@@ -93,7 +93,7 @@ def _look_up(hub_id: str, revision: str | None, file: str | None) -> Record:
     info = patiently(lambda: HfApi().model_info(hub_id, revision=revision, files_metadata=True, timeout=TRY_SECONDS))
     listing = {sibling.rfilename: sibling for sibling in info.siblings or []}
     names = [file] if file else wanted(list(listing))
-    if not layout.COMMIT.fullmatch(info.sha or "") or not names or any(name not in listing for name in names):
+    if not cache.COMMIT.fullmatch(info.sha or "") or not names or any(name not in listing for name in names):
         raise _nothing_usable(hub_id, file)
     entry = find_entry(hub_id)
     card: Any = info.card_data
@@ -104,7 +104,7 @@ def _look_up(hub_id: str, revision: str | None, file: str | None) -> Record:
 
 def wanted(names: list[str]) -> list[str]:
     """The files of a repository that a model needs: its configuration and one kind of weights. Empty without both."""
-    config = [name for name in names if name in layout.CONFIG_FILES]
+    config = [name for name in names if name in cache.CONFIG_FILES]
     for patterns in _WEIGHTS:
         # One file, or shards with an index: a repository may have both, and needs only the first.
         for group in (patterns[:1], patterns[1:]):
@@ -125,7 +125,7 @@ def write_ref(hub_id: str, revision: str | None, commit: str) -> None:
     """Note which commit a branch or tag is, whole or not at all. A commit's own name needs no note."""
     if revision == commit:
         return
-    path = layout.model_folder(hub_id) / "refs" / (revision or "main")
+    path = cache.model_folder(hub_id) / "refs" / (revision or "main")
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as sink:
         sink.write(commit.encode())
@@ -143,7 +143,7 @@ def _facts(sibling: Any) -> FileFacts:
 
 
 def _check_space(hub_id: str, missing: list[FileFacts]) -> None:
-    folder = layout.model_folder(hub_id)
+    folder = cache.model_folder(hub_id)
     folder.mkdir(parents=True, exist_ok=True)
     needed = sum(facts.size or 0 for facts in missing)
     partial = sum(filesystem.look(path).size for path in filesystem.entries(folder / "blobs", "*.incomplete"))

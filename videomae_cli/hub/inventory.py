@@ -8,7 +8,7 @@ from pathlib import Path
 
 from videomae_cli import filesystem
 from videomae_cli.errors import DownloadError, ModelNotFoundError
-from videomae_cli.hub import layout
+from videomae_cli.hub import cache
 from videomae_cli.hub.records import damage, json_in, read_record
 from videomae_cli.hub.registry import REGISTRY, find_entry
 
@@ -28,7 +28,7 @@ class CachedModel:
 
 def cached_models() -> tuple[CachedModel, ...]:
     """The VideoMAE models in the cache, by hub id; other kinds of model are not listed."""
-    folder = layout.cache_folder()
+    folder = cache.cache_folder()
     found = [_describe(path) for path in filesystem.entries(folder, "models--*--*")]
     return tuple(model for model in found if model is not None)
 
@@ -40,18 +40,18 @@ def verify_model(hub_id: str, *, revision: str | None = None) -> list[str]:
     """
     if revision is None:
         snapshots = [
-            path for path in filesystem.entries(layout.model_folder(hub_id) / "snapshots") if filesystem.is_folder(path)
+            path for path in filesystem.entries(cache.model_folder(hub_id) / "snapshots") if filesystem.is_folder(path)
         ]
     else:
-        snapshots = [layout.model_folder(hub_id) / "snapshots" / (layout.cached_commit(hub_id, revision) or "none")]
+        snapshots = [cache.model_folder(hub_id) / "snapshots" / (cache.cached_commit(hub_id, revision) or "none")]
     if not any(filesystem.is_folder(path) for path in snapshots):
         raise ModelNotFoundError(f"{hub_id} is not on this disk: `videomae models --cached` lists what is")
     wrong = []
     for snapshot in snapshots:
-        facts = layout.known_facts(snapshot)
+        facts = cache.known_facts(snapshot)
         checked = [(item.name, damage(snapshot / item.name, item, deep=True)) for item in facts]
         wrong += [f"{name} {what}" for name, what in checked if what is not None]
-        if not wrong and not layout.is_whole(snapshot) and not any(name.endswith(".pth") for name, _ in checked):
+        if not wrong and not cache.is_whole(snapshot) and not any(name.endswith(".pth") for name, _ in checked):
             wrong.append(f"snapshot {snapshot.name[:12]} has no complete weights: its download was cut")
     return wrong
 
@@ -63,8 +63,8 @@ def remove_model(name: str) -> int:
     """
     entry = find_entry(name)
     hub_id = entry.hub_id if entry else name
-    folder = layout.model_folder(hub_id)
-    if "/" not in hub_id or not filesystem.is_folder(folder) or folder.parent != layout.cache_folder():
+    folder = cache.model_folder(hub_id)
+    if "/" not in hub_id or not filesystem.is_folder(folder) or folder.parent != cache.cache_folder():
         raise ModelNotFoundError(f"{name} is not in the cache: `videomae models --cached` lists what is")
     size = _size(folder)
     try:
@@ -79,7 +79,7 @@ def _describe(folder: Path) -> CachedModel | None:
     _, owner, rest = folder.name.split("--", 2)
     hub_id = f"{owner}/{rest}"
     snapshots = [path for path in filesystem.entries(folder / "snapshots") if filesystem.is_folder(path)]
-    records = [record for path in snapshots if (record := read_record(layout.record_path(path)))]
+    records = [record for path in snapshots if (record := read_record(cache.record_path(path)))]
     entries = [entry for entry in REGISTRY if entry.hub_id.lower() == hub_id.lower()]
     if not (records or entries or any(_is_videomae(path) for path in snapshots)):
         return None
@@ -91,7 +91,7 @@ def _describe(folder: Path) -> CachedModel | None:
         revisions=tuple(path.name for path in snapshots),
         size=_size(folder),
         licence=next((record.licence for record in records if record.licence), entries[0].licence if entries else None),
-        whole=any(layout.is_whole(path, file) for path in snapshots for file in (files or [None])),
+        whole=any(cache.is_whole(path, file) for path in snapshots for file in (files or [None])),
         path=folder,
     )
 

@@ -100,7 +100,7 @@ def download(
     if model in bundled_names():
         return BUNDLED_FOLDER / model
     from videomae_cli.hub.download import fetch_snapshot
-    from videomae_cli.hub.folders import export_snapshot
+    from videomae_cli.hub.model_folders import export_snapshot
 
     hub_id, file = hub_source(model)
     snapshot = fetch_snapshot(hub_id, revision=revision, file=file, force=force, listener=listener)

@@ -24,8 +24,8 @@ from urllib.parse import urlsplit
 from videomae_cli import filesystem
 from videomae_cli.errors import DownloadError
 from videomae_cli.files import lock, replace, sync
-from videomae_cli.hub import layout
-from videomae_cli.hub.failures import is_network, is_passing, no_hub
+from videomae_cli.hub import cache
+from videomae_cli.hub.download_failures import is_network, is_passing, no_hub
 from videomae_cli.hub.records import FileFacts, damage
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def fetch_file(hub_id: str, commit: str, facts: FileFacts, listener: DownloadLis
     from huggingface_hub import hf_hub_download, hf_hub_url
     from huggingface_hub.file_download import get_hf_file_metadata
 
-    folder = layout.model_folder(hub_id)
+    folder = cache.model_folder(hub_id)
     pointer = folder / "snapshots" / commit / facts.name
     if damage(pointer, facts, deep=deep) is None:
         return

@@ -16,8 +16,8 @@ Knows no video and no model: it is handed names and records.
 from __future__ import annotations
 
 from videomae_cli.jobs.folder import CLUSTER_HEADER, REPLACED
-from videomae_cli.jobs.job import Job, Tally
+from videomae_cli.jobs.job import Job, JobTally
 from videomae_cli.jobs.settings import Settings
 from videomae_cli.jobs.shards import Joined, Shard, merge_records
 
-__all__ = ["CLUSTER_HEADER", "REPLACED", "Job", "Joined", "Settings", "Shard", "Tally", "merge_records"]
+__all__ = ["CLUSTER_HEADER", "REPLACED", "Job", "JobTally", "Joined", "Settings", "Shard", "merge_records"]

@@ -38,7 +38,7 @@ LOOK_SECONDS = 1.0
 
 
 @dataclass
-class Tally:
+class JobTally:
     """How many files a job has behind it, with how many views and vectors, and how many failed, by kind.
 
     again: places in the list, below those that are left, of files that are to be done again, each with the views that are
@@ -102,7 +102,7 @@ class Job:
         # Whether the records that are kept are those of the output, which is replaced when all is done.
         self._reopened = False
         self._again_left = 0
-        self.tally = Tally()
+        self.tally = JobTally()
         self.complete = False
         self.fresh = False
         self._looked = 0.0
@@ -139,12 +139,12 @@ class Job:
         shard: str | None = None,
         vectors: VectorLayout | None = None,
         counts: Callable[[Record], bool] = lambda record: True,
-    ) -> Tally:
-        """Start, or find out what an earlier run has done: `Tally.left` says which of the names are still to be done.
+    ) -> JobTally:
+        """Start, or find out what an earlier run has done: `JobTally.left` says which of the names are still to be done.
 
         vectors: of the records, where they have some; counts: whether a record of an earlier run still does (a file that
         belongs to it may have been removed): one that doesn't is done again, and the others stay as they are. Records are
-        wanted in the order of `Tally.left`.
+        wanted in the order of `JobTally.left`.
 
         Raises OutputError where that run had other settings or another list of files.
         """
@@ -248,7 +248,7 @@ class Job:
         return read_records(self._target, self.format)
 
     def append(self, record: Record) -> None:
-        """Keep one more record, of the file that comes next in `Tally.left`."""
+        """Keep one more record, of the file that comes next in `JobTally.left`."""
         self.check_kept()
         with self._reported():
             if self._again_left:

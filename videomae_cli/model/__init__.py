@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from videomae_cli.model.checkpoint_loading import Checkpoint, load_checkpoint
 from videomae_cli.model.config import VideoMAEConfig
 from videomae_cli.model.convert import convert
 from videomae_cli.model.describe import ModelDescription, clip_gflops, describe
 from videomae_cli.model.encoders import load_encoder
 from videomae_cli.model.identity import weights_digest
-from videomae_cli.model.inference import Overrides
-from videomae_cli.model.loading import Checkpoint, load_checkpoint
+from videomae_cli.model.inferred_config import Overrides
 from videomae_cli.model.outputs import ClassifierOutput, EncoderOutput, PreTrainingOutput
 from videomae_cli.model.pretraining import VideoMAEForPreTraining
 from videomae_cli.model.starting import HEAD_SCALE, has_classifier, start_classifier

@@ -13,11 +13,11 @@ import torch
 from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
 from videomae_cli.hub import ResolvedSource, find_entry, resolve
+from videomae_cli.model.checkpoint_loading import Checkpoint, load_checkpoint
 from videomae_cli.model.checkpoints import WEIGHT_FILES, read_json
 from videomae_cli.model.config import VideoMAEConfig
 from videomae_cli.model.describe import MODEL_CLASSES, ModelDescription, describe_checkpoint
-from videomae_cli.model.inference import Overrides
-from videomae_cli.model.loading import Checkpoint, load_checkpoint
+from videomae_cli.model.inferred_config import Overrides
 from videomae_cli.model.pretraining import IMAGENET_MEAN, IMAGENET_STD
 from videomae_cli.model.saving import write_json
 

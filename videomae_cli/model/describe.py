@@ -13,10 +13,10 @@ import torch
 from videomae_cli import filesystem
 from videomae_cli.hub import ResolvedSource, find_entry, resolve
 from videomae_cli.model.adapters import base_of, is_adapter
+from videomae_cli.model.checkpoint_loading import Checkpoint, Kind, load_checkpoint
 from videomae_cli.model.checkpoints import find_weights
 from videomae_cli.model.config import VideoMAEConfig
-from videomae_cli.model.inference import Overrides
-from videomae_cli.model.loading import Checkpoint, Kind, load_checkpoint
+from videomae_cli.model.inferred_config import Overrides
 from videomae_cli.model.pretrained import PretrainedModel, fit
 from videomae_cli.model.pretraining import VideoMAEForPreTraining
 from videomae_cli.model.videomae import VideoMAEForVideoClassification, VideoMAEModel

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from videomae_cli.hub import resolve
-from videomae_cli.model.inference import Overrides
-from videomae_cli.model.loading import load_checkpoint
+from videomae_cli.model.checkpoint_loading import load_checkpoint
+from videomae_cli.model.inferred_config import Overrides
 from videomae_cli.model.videomae import VideoMAEForVideoClassification, VideoMAEModel
 
 

@@ -17,7 +17,7 @@ Tensors = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
-class Output:
+class ModelOutput:
     """Named tensors that can also be read by position; subclasses name their parts in `ORDER`."""
 
     ORDER: ClassVar[tuple[str, ...]] = ()
@@ -64,7 +64,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class EncoderOutput(Output):
+class EncoderOutput(ModelOutput):
     """Tokens (B, N, D); `hidden_states` the L + 1 token tensors before and after each block, before any final norm;
     `attentions` L tensors (B, H, N, N) of attention probabilities. The last two only where asked for."""
 
@@ -76,7 +76,7 @@ class EncoderOutput(Output):
 
 
 @dataclass(frozen=True)
-class ClassifierOutput(Output):
+class ClassifierOutput(ModelOutput):
     """Logits (B, labels), the (B, D) vector they were computed from, and what the encoder returned."""
 
     ORDER: ClassVar[tuple[str, ...]] = ("loss", "logits", "hidden_states", "attentions")
@@ -90,7 +90,7 @@ class ClassifierOutput(Output):
 
 
 @dataclass(frozen=True)
-class DecoderOutput(Output):
+class DecoderOutput(ModelOutput):
     """Predicted pixels (B, predicted tokens, patch_dim); hidden states and attentions of the decoder's blocks, as those of
     the encoder, over all N tokens: the visible ones first, then the masked ones."""
 
@@ -102,7 +102,7 @@ class DecoderOutput(Output):
 
 
 @dataclass(frozen=True)
-class PreTrainingOutput(Output):
+class PreTrainingOutput(ModelOutput):
     """Predicted pixels (B, masked tokens, patch_dim), their loss, and what the encoder returned; `decoder_hidden_states`
     and `decoder_attentions` are those of `DecoderOutput`."""
 

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from videomae_cli.errors import CheckpointError, ConfigError
 from videomae_cli.hub import resolve
+from videomae_cli.model.checkpoint_loading import Checkpoint, check_numbers, load_checkpoint
 from videomae_cli.model.config import VideoMAEConfig
-from videomae_cli.model.inference import Overrides
+from videomae_cli.model.inferred_config import Overrides
 from videomae_cli.model.layers import Implementation, SelfAttention
-from videomae_cli.model.loading import Checkpoint, check_numbers, load_checkpoint
-from videomae_cli.model.outputs import Output
+from videomae_cli.model.outputs import ModelOutput
 from videomae_cli.model.saving import write_model
 
 Model = TypeVar("Model", bound="PretrainedModel")
-Out = TypeVar("Out", bound=Output)
+Out = TypeVar("Out", bound=ModelOutput)
 Returned: TypeAlias = Out | tuple[Any, ...]
 
 _NAMED_IN_ERRORS = 3

@@ -25,7 +25,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 _EPSILON = 1e-6
 
 
-class Decoder(nn.Module):
+class PixelDecoder(nn.Module):
     """Blocks of the decoder's width and a linear map to the pixels of a patch."""
 
     def __init__(self, config: VideoMAEConfig) -> None:
@@ -84,7 +84,7 @@ class VideoMAEForPreTraining(PretrainedModel):
         self.encoder_to_decoder = nn.Linear(config.hidden_size, config.decoder_hidden_size, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_hidden_size))
         self.decoder_positions = PositionTable(config.num_patches, config.decoder_hidden_size)
-        self.decoder = Decoder(config)
+        self.decoder = PixelDecoder(config)
         self._official_weights()
 
     def _official_weights(self) -> None:

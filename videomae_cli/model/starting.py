@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from videomae_cli.errors import CheckpointError
-from videomae_cli.model.loading import Checkpoint, check_numbers
+from videomae_cli.model.checkpoint_loading import Checkpoint, check_numbers
 from videomae_cli.model.videomae import VideoMAEForVideoClassification
 
 # Of a new classifier's usual initial weights: small, so that the first steps don't shake the encoder (BEiT's recipe).

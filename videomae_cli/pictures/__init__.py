@@ -7,5 +7,5 @@ palette    a film's colours down to the 256 of a GIF
 film       images and their times -> gif, mp4, webm, png; encoding  one image after the other
 clip       a stretch of a film, frame by frame -> an mp4
 timeline_chart  labels over time
-outputs    names and formats; files complete or not at all
+picture_files   names and formats; files complete or not at all
 """

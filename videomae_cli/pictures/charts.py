@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli.pictures.outputs import SOURCE
+from videomae_cli.pictures.picture_files import SOURCE
 from videomae_cli.visible import visible
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from PIL.PngImagePlugin import PngInfo
 from videomae_cli.errors import OptionError
 from videomae_cli.files import write_file
 from videomae_cli.pictures.encoding import CLOCK, FilmEncoder, open_film, pick_encoder
-from videomae_cli.pictures.outputs import SOURCE, pick_format
 from videomae_cli.pictures.palette import in_palette
+from videomae_cli.pictures.picture_files import SOURCE, pick_format
 
 Film = npt.NDArray[np.uint8]
 

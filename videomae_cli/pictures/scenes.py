@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from videomae_cli.made import MadeFiles
 from videomae_cli.pictures.film import encode_image, write_film, write_image
-from videomae_cli.pictures.outputs import is_own_picture, pick_format
 from videomae_cli.pictures.panels import Panel, contact_sheet, side_by_side
+from videomae_cli.pictures.picture_files import is_own_picture, pick_format
 
 Film = npt.NDArray[np.uint8]
 _FRAME = re.compile(r"clip[0-9]+-.*[0-9]{2,}\.png")

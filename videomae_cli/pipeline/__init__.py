@@ -3,7 +3,7 @@
     batches     views of many files through a model in full batches, and back to their files, in order
     classify    labels for files (`Classifier`)
     embed       vectors for files (`Embedder`)
-    timeline    what happens when, in files of any length (`TimelineMaker`); windows  their frames, as they come
+    timeline    what happens when, in files of any length (`TimelineMaker`); window_clips  their frames, as they come
     devices     where to run, and how many views at once
 
 Decoding runs ahead in its own processes while the model works (`video.Decoder.decode_all`).

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from videomae_cli.errors import ModelMemoryError, VideoMAEError
-from videomae_cli.pipeline.thumbnails import spread_thumbnails
+from videomae_cli.pipeline.seen_frames import spread_thumbnails
 from videomae_cli.results import Thumbnail
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingSpec
 

@@ -14,10 +14,10 @@ import torch
 from videomae_cli.errors import DependencyError, MachineError, ModelOutputError, VideoError, VideoMAEError
 from videomae_cli.pipeline.batches import Halving
 from videomae_cli.pipeline.classify import Classifier, view_scores
-from videomae_cli.pipeline.windows import WindowAssembler, WindowClip
+from videomae_cli.pipeline.window_clips import WindowAssembler, WindowClip
 from videomae_cli.results import Failure, Segment, Source, Thumbnail, Timeline, Window
 from videomae_cli.segments import NO_LABEL, SegmentRules, Stretch, find_segments
-from videomae_cli.video import Block, Decoder, FoundVideo, PassRequest, VideoInfo, WindowGrid, WindowSpec
+from videomae_cli.video import Decoder, FoundVideo, FrameBlock, PassRequest, VideoInfo, WindowGrid, WindowSpec
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +55,11 @@ class TimelineMaker:
 
     def _one(self, path: str, decoder: Decoder, moved: Moved) -> Timeline:
         began = time.monotonic()
-        scored = Scored(self.classifier, self.thumbnails)
+        scored = ScoredWindows(self.classifier, self.thumbnails)
         transform = self.classifier.preprocessor.frame_transform(crops=1)
         error: VideoMAEError | None = None
         info: VideoInfo | None = None
-        last: Block | None = None
+        last: FrameBlock | None = None
         grid: WindowGrid | None = None
         try:
             with decoder.stream(PassRequest(path, self.windows, transform, pixels=self.pixels)) as stream:
@@ -69,7 +69,7 @@ class TimelineMaker:
                 total = max((grid.end or info.duration) - grid.start, 0.0)
                 for block in stream:
                     if block.restarted:
-                        scored = Scored(self.classifier, self.thumbnails)
+                        scored = ScoredWindows(self.classifier, self.thumbnails)
                     for clip in assembler.add(block):
                         scored.add(clip)
                     if block.info is not None:
@@ -92,7 +92,7 @@ class TimelineMaker:
         return replace(result, source=self._source(info, grid, len(scored.spans)), seconds=time.monotonic() - began)
 
     def _result(
-        self, path: str, grid: WindowGrid, scored: Scored, last: Block | None, error: VideoMAEError | None
+        self, path: str, grid: WindowGrid, scored: ScoredWindows, last: FrameBlock | None, error: VideoMAEError | None
     ) -> Timeline:
         whole = grid.ending(last.end) if last is not None else grid
         end = scored.spans[-1][1] if error is not None or whole.end is None else whole.end
@@ -147,7 +147,7 @@ class TimelineMaker:
         label = self.classifier.model.config.id2label[stretch.label]
         return Segment(stretch.start, stretch.end, label, stretch.label, stretch.score)
 
-    def _windows(self, scored: Scored, scores: npt.NDArray[np.float32]) -> Iterator[Window]:
+    def _windows(self, scored: ScoredWindows, scores: npt.NDArray[np.float32]) -> Iterator[Window]:
         for (start, end), row in zip(scored.spans, scores, strict=True):
             yield Window(start, end, self.classifier.best(torch.from_numpy(row)))
 
@@ -157,7 +157,7 @@ class TimelineMaker:
 
 
 @dataclass
-class Scored:
+class ScoredWindows:
     """The windows of one file that the model has seen. spans: seconds; scores: (n, L) for each batch of them."""
 
     classifier: Classifier

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import DependencyError
-from videomae_cli.search.vectors import Block, Vectors
+from videomae_cli.search.embedding_table import VectorBlock, Vectors
 
 METHODS = ("auto", "pca", "umap")
 # UMAP looks at neighbours: of fewer vectors there is nothing to learn; of more, it takes very long on a few cores.
@@ -31,7 +31,7 @@ class Layout:
     description: str
 
 
-def lay_out(blocks: Callable[[], Iterable[Block]], count: int, method: str) -> Layout:
+def lay_out(blocks: Callable[[], Iterable[VectorBlock]], count: int, method: str) -> Layout:
     """Points for `count` vectors. auto: UMAP where it is installed and sensible, else PCA.
 
     Raises DependencyError where UMAP was asked for and is not there.
@@ -55,7 +55,7 @@ def has_umap() -> bool:
     return True
 
 
-def _pca(blocks: Callable[[], Iterable[Block]], count: int) -> Layout:
+def _pca(blocks: Callable[[], Iterable[VectorBlock]], count: int) -> Layout:
     """Two passes: mean and covariance, then the projection. Memory: (D, D), whatever the number of vectors."""
     total: npt.NDArray[np.float64] | float = 0.0
     squares: npt.NDArray[np.float64] | float = 0.0
@@ -77,7 +77,7 @@ def _pca(blocks: Callable[[], Iterable[Block]], count: int) -> Layout:
     return Layout(_fitted(points), f"PCA{kept}")
 
 
-def _umap(blocks: Callable[[], Iterable[Block]]) -> Layout:
+def _umap(blocks: Callable[[], Iterable[VectorBlock]]) -> Layout:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on threads, which one seed does not go with, and on numba
         try:

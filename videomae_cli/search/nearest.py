@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from videomae_cli.search.embedding_table import VectorBlock, Vectors
 from videomae_cli.search.pieces import Row
-from videomae_cli.search.vectors import Block, Vectors
 
 # Scores are told, and compared, to so many places: what differs beyond is the order of a sum, not the video.
 PLACES = 6
@@ -24,7 +24,9 @@ class Match:
     score: float
 
 
-def nearest(blocks: Iterable[Block], queries: Vectors, *, top_k: int, leave_out: Collection[str] = ()) -> list[Match]:
+def nearest(
+    blocks: Iterable[VectorBlock], queries: Vectors, *, top_k: int, leave_out: Collection[str] = ()
+) -> list[Match]:
     """The `top_k` files nearest to any of the queries, nearest first; among equals, the one that comes first.
 
     queries: (Q, D), of unit length; leave_out: paths. Of a file with many clips the best one counts.
@@ -64,7 +66,7 @@ class Found:
     alike: list[str] = field(default_factory=list)
 
 
-def find_path(blocks: Iterable[Block], path: str) -> Found:
+def find_path(blocks: Iterable[VectorBlock], path: str) -> Found:
     """The vectors of the file that `path` names: literally, or else as the same place on this disk."""
     exact, same, alike = Found(path), Found(), Found()
     place, name = os.path.abspath(path), os.path.basename(path)  # noqa: PTH100, PTH119 - strings, a million times

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli.search.vectors import Block, Vectors
+from videomae_cli.search.embedding_table import VectorBlock, Vectors
 
 EXACT_LIMIT = 200_000
 # Cells of the index that are looked through for a vector, and vectors that its cells are learned from, a cell.
@@ -38,7 +38,7 @@ class Pairs:
     scores: Vectors
 
 
-def exact_pairs(blocks: Iterable[Block], threshold: float) -> Iterator[Pairs]:
+def exact_pairs(blocks: Iterable[VectorBlock], threshold: float) -> Iterator[Pairs]:
     """Every pair, each once. In memory: all vectors, and the products of a block with `_CHUNK` of them."""
     seen: list[tuple[int, Vectors]] = []
     place = 0
@@ -58,7 +58,7 @@ def _between(first: Vectors, at: int, second: Vectors, from_: int, threshold: fl
     return Pairs(rows[once], columns[once], scores.ravel()[near[once]])
 
 
-def indexed_pairs(blocks: Callable[[], Iterable[Block]], count: int, threshold: float) -> Iterator[Pairs]:
+def indexed_pairs(blocks: Callable[[], Iterable[VectorBlock]], count: int, threshold: float) -> Iterator[Pairs]:
     """Nearly every pair, each once or twice: only the nearest cells of an inverted file are searched, so a pair that
     lies on both sides of a border can be missed. Scores are exact.
 
@@ -77,7 +77,7 @@ def indexed_pairs(blocks: Callable[[], Iterable[Block]], count: int, threshold: 
         place += len(block.rows)
 
 
-def _filled_index(blocks: Callable[[], Iterable[Block]], count: int) -> Any:
+def _filled_index(blocks: Callable[[], Iterable[VectorBlock]], count: int) -> Any:
     import faiss
 
     first = next(iter(blocks()))

@@ -4,6 +4,7 @@
     stores       an address -> the filesystem behind it, one a bucket
     listing      folders and patterns -> addresses
     objects      one object: a copy of it here, written, deleted
+    folders      a folder to write to, on a disk or in object storage
     manifests    a Parquet table of names, wherever it lies
     failures     what went wrong, in a line
 
@@ -14,14 +15,14 @@ missing: who knows what the object was for makes that the error of a video, a li
 from __future__ import annotations
 
 from videomae_cli.storage.addresses import Address, is_address, without_options
-from videomae_cli.storage.listing import Entry, files_below, matching, names_in
+from videomae_cli.storage.listing import ListingEntry, files_below, matching, names_in
 from videomae_cli.storage.manifests import PARQUET_MAGIC, manifest_names
 from videomae_cli.storage.objects import delete, delete_empty, local_copy, look, make_folder, opened, put, read_bytes
 
 __all__ = [
     "PARQUET_MAGIC",
     "Address",
-    "Entry",
+    "ListingEntry",
     "delete",
     "delete_empty",
     "files_below",

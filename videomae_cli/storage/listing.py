@@ -17,7 +17,7 @@ Parts = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListingEntry:
     """Something that a pattern matches."""
 
     address: str
@@ -56,7 +56,7 @@ def names_in(folder: str) -> list[str]:
     return sorted(parts[0] for parts, is_folder in listed if not is_folder)
 
 
-def matching(pattern: str) -> list[Entry]:
+def matching(pattern: str) -> list[ListingEntry]:
     """Files and folders that a pattern of `* ? [` and `**` matches, sorted; none is no error.
 
     What stands before the first of these signs is listed, not more. Raises StorageError or DependencyError.
@@ -74,7 +74,7 @@ def matching(pattern: str) -> list[Entry]:
         return []
     found = sorted(entry for entry in listed if _fits(entry[0], rest))
     return [
-        Entry(str(root.below("/".join(names))), folder)
+        ListingEntry(str(root.below("/".join(names))), folder)
         for names, folder in found
         if folder or not address.path.endswith("/")
     ]

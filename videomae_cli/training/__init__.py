@@ -4,11 +4,11 @@
     classification  all weights on labels                                 head       the last layer only, on features
     masked          pre-training                                          recipe     the published numbers, scaled
     feed            files -> random clips                                 mixing     mixup, cutmix, soft targets
-    features        examples through a model, once                       probe      logistic regression
-    values          numbers instead of classes: spread, ridge
+    features        examples through a model, once                       linear_probe  logistic regression
+    ridge           numbers instead of classes: spread, ridge
     scoring         held-out examples -> probabilities                    figures    -> what the metrics say
     optim           groups of weights, rates over time                    distributed  several processes
-    run             the folder of a run                                   state      what a resumed run needs
+    run_folder      the folder of a run                                   state      what a resumed run needs
     checkpoint      what is saved                                         card       what is said of it
 
 Names load on first use, so that importing this package imports no torch.

@@ -21,7 +21,7 @@ from .recipe import MaskedRecipe as MaskedRecipe
 from .recipe import Recipe as Recipe
 from .recipe import masked_recipe_for as masked_recipe_for
 from .recipe import recipe_for as recipe_for
-from .run import Run as Run
+from .run_folder import Run as Run
 from .task import Task as Task
 from .task import TaskOptions as TaskOptions
 from .terms import Trained as Trained

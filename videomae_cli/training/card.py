@@ -11,7 +11,7 @@ from videomae_cli.jobs import Settings
 from videomae_cli.pictures.charts import confusion_chart, penalty_curve, scatter_chart, training_curves
 from videomae_cli.training.classification import Data
 from videomae_cli.training.figures import Figures
-from videomae_cli.training.run import Run
+from videomae_cli.training.run_folder import Run
 from videomae_cli.visible import counted, in_markdown, visible
 
 _MOST_CLASSES = 50

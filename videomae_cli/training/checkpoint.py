@@ -10,7 +10,7 @@ from typing import Any
 
 from videomae_cli.datasets import Example
 from videomae_cli.model import VideoMAEForPreTraining, VideoMAEForVideoClassification
-from videomae_cli.training.run import write_json
+from videomae_cli.training.run_folder import write_json
 from videomae_cli.video import Preprocessor, SamplingSpec
 
 

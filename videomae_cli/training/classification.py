@@ -25,9 +25,9 @@ from videomae_cli.training.figures import Figures, figures_of
 from videomae_cli.training.mixing import Mixing, erase, one_hot, smoothed, soft_cross_entropy
 from videomae_cli.training.optim import adamw, cosine_rate, parameter_groups
 from videomae_cli.training.recipe import Recipe
+from videomae_cli.training.ridge import Spread, spread_of
 from videomae_cli.training.scoring import score
 from videomae_cli.training.task import Task
-from videomae_cli.training.values import Spread, spread_of
 from videomae_cli.video import AugmentTransform, Decoder, Preprocessor, SamplingSpec
 
 

@@ -18,7 +18,7 @@ from videomae_cli.evaluation import Evaluation, measure, measure_labels, measure
 from videomae_cli.labels import match_labels
 from videomae_cli.results import as_utf8
 from videomae_cli.training.features import View
-from videomae_cli.training.scoring import Scored, Told, score
+from videomae_cli.training.scoring import ScoredClips, Told, score
 from videomae_cli.video import Decoder, SamplingSpec
 from videomae_cli.visible import counted
 
@@ -84,7 +84,7 @@ class Measured:
     """An evaluation, and what it was made of: the scores of each clip. kept: the clips, in the order of the scores."""
 
     evaluation: Evaluation
-    scored: Scored
+    scored: ScoredClips
     kept: Sequence[Example]
 
 
@@ -152,7 +152,7 @@ class EvaluationJob:
             raise DatasetError(f"none of {counted(len(self.kept), 'clip')} could be scored")
         return Measured(self._evaluation(scored), scored, self.kept)
 
-    def _evaluation(self, scored: Scored) -> Evaluation:
+    def _evaluation(self, scored: ScoredClips) -> Evaluation:
         there = scored.there
         good = [example for example, ok in zip(self.kept, there, strict=True) if ok]
         several = self.classifier.multi_label

@@ -20,7 +20,7 @@ from videomae_cli.files import whole_file
 from videomae_cli.pipeline.batches import Batches, Forward, Passed
 from videomae_cli.training.distributed import Share
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FrameTransform, SamplingSpec
-from videomae_cli.writers.npz import write_arrays
+from videomae_cli.writers.npz_archive import write_arrays
 
 Array = npt.NDArray[np.float32]
 _SAVE_SECONDS = 60.0

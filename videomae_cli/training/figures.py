@@ -19,8 +19,8 @@ from videomae_cli.evaluation import (
     measure_labels,
     measure_outputs,
 )
-from videomae_cli.training.scoring import Scored
-from videomae_cli.training.values import Spread
+from videomae_cli.training.ridge import Spread
+from videomae_cli.training.scoring import ScoredClips
 from videomae_cli.visible import counted
 
 
@@ -76,7 +76,7 @@ class Figures:
 
 
 def figures_of(
-    scored: Scored, dataset: Dataset, examples: Sequence[Example], *, spread: Spread | None = None
+    scored: ScoredClips, dataset: Dataset, examples: Sequence[Example], *, spread: Spread | None = None
 ) -> Figures:
     """spread: of the training values, where the data has values. Raises TrainingError where not one example has scores."""
     there = scored.there

@@ -275,7 +275,7 @@ def _run_head(
     request: FineTuneRequest, head: HeadTraining, run: Run, share: Share, listener: TrainingListener
 ) -> Trained:
     from videomae_cli.training.card import finish
-    from videomae_cli.training.run import FEATURES
+    from videomae_cli.training.run_folder import FEATURES
 
     settings = settings_of("finetune", head.settings)
     if request.dry_run:

@@ -21,10 +21,10 @@ from videomae_cli.training.classification import Data
 from videomae_cli.training.distributed import Share
 from videomae_cli.training.features import Array, FeatureStore, View, features_of, made_by
 from videomae_cli.training.figures import Figures, figures_of
-from videomae_cli.training.probe import Probe, Rows, best_probe, probabilities
-from videomae_cli.training.run import FEATURES, Run
+from videomae_cli.training.linear_probe import LinearProbe, Rows, best_probe, probabilities
+from videomae_cli.training.ridge import RIDGE_STRENGTH, RIDGE_STRENGTHS, fit_ridge
+from videomae_cli.training.run_folder import FEATURES, Run
 from videomae_cli.training.scoring import known_scores
-from videomae_cli.training.values import RIDGE_STRENGTH, RIDGE_STRENGTHS, fit_ridge
 from videomae_cli.video import Preprocessor
 
 # (how far, error of a file or None, its path)
@@ -97,11 +97,11 @@ class HeadTraining:
         counts = torch.tensor([len(part) for part in parts])
         return Rows(torch.cat(parts), targets.repeat_interleave(counts, dim=0))
 
-    def _fit(self, run: Run, rows: Rows, val: list[Array | None]) -> Probe:
+    def _fit(self, run: Run, rows: Rows, val: list[Array | None]) -> LinearProbe:
         classes = self.model.config.num_labels
         held_out = any(part is not None for part in val)
 
-        def note(probe: Probe, value: float | None) -> None:
+        def note(probe: LinearProbe, value: float | None) -> None:
             event: dict[str, Any] = {"event": "probe", "strength": probe.strength, "train_loss": round(probe.loss, 6)}
             run.note({**event, **(self._figures(probe, val).event if held_out else {})})
 
@@ -118,14 +118,14 @@ class HeadTraining:
         )
         return best
 
-    def _put(self, probe: Probe) -> None:
+    def _put(self, probe: LinearProbe) -> None:
         head = self.model.classifier
         assert isinstance(head, nn.Linear), "there are classes"
         with torch.no_grad():
             head.weight.copy_(probe.weight)
             head.bias.copy_(probe.bias)
 
-    def _figures(self, probe: Probe, val: list[Array | None]) -> Figures:
+    def _figures(self, probe: LinearProbe, val: list[Array | None]) -> Figures:
         """As classify has them: of each clip its probabilities or values, of a file their mean."""
         several = self.data.dataset.multi_label
         scores = np.full((len(val), self.model.config.num_labels), np.nan)

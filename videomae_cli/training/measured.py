@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from videomae_cli.datasets import Example
     from videomae_cli.evaluation import Evaluation
     from videomae_cli.training.evaluating import Measured
-    from videomae_cli.training.scoring import Scored
+    from videomae_cli.training.scoring import ScoredClips
 
 
 # What a report may hold; which pictures it has is the model's task to say.
@@ -45,7 +45,7 @@ def check_places(output: Path | None, report: Path | None, overwrite: bool) -> N
 
 
 def _made(report: Path, overwrite: bool) -> MadeFiles:
-    from videomae_cli.pictures.outputs import is_own_picture
+    from videomae_cli.pictures.picture_files import is_own_picture
 
     return MadeFiles(
         report,
@@ -88,7 +88,7 @@ def write(measured: Measured, output: Path | None, report: Path | None, *, overw
         made.fill(files)
 
 
-def _predictions(evaluation: Evaluation, scored: Scored, kept: Sequence[Example]) -> bytes:
+def _predictions(evaluation: Evaluation, scored: ScoredClips, kept: Sequence[Example]) -> bytes:
     """A line a clip: what is true, what was said, every score by label id."""
     import numpy as np
 

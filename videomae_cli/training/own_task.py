@@ -13,7 +13,7 @@ from videomae_cli import filesystem
 from videomae_cli.errors import TrainingError, VideoMAEError
 from videomae_cli.training.distributed import Share
 from videomae_cli.training.listener import TrainingListener
-from videomae_cli.training.run import Run
+from videomae_cli.training.run_folder import Run
 from videomae_cli.training.task import Task, TaskOptions
 from videomae_cli.training.terms import Terms, Trained
 from videomae_cli.training.trainer import train

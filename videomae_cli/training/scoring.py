@@ -19,7 +19,7 @@ Told = Callable[[str, int, VideoMAEError | None], None]
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredClips:
     """scores: (N, outputs) float64, a row of NaN for a clip that failed; views: (N,) of each; errors: by place."""
 
     scores: npt.NDArray[np.float64]
@@ -44,7 +44,7 @@ def score(
     view: View,
     share: Share | None = None,
     told: Told = lambda path, views, error: None,
-) -> Scored:
+) -> ScoredClips:
     """Probabilities, or values, of every example, in order, the processes of `share` each doing their part: those of `classify`."""
     share = share or Share()
     mine = list(range(share.rank, len(examples), share.world))
@@ -70,9 +70,9 @@ def score(
                 errors[place] = made
             else:
                 scores[place] = made
-    return Scored(scores, views, errors)
+    return ScoredClips(scores, views, errors)
 
 
-def known_scores(scores: npt.NDArray[np.float64]) -> Scored:
+def known_scores(scores: npt.NDArray[np.float64]) -> ScoredClips:
     """Of scores that come from elsewhere, rows of NaN for clips without."""
-    return Scored(scores, np.ones(len(scores), dtype=np.int64), {})
+    return ScoredClips(scores, np.ones(len(scores), dtype=np.int64), {})

@@ -18,7 +18,7 @@ from videomae_cli.errors import TrainingError
 from videomae_cli.training.distributed import Share
 from videomae_cli.training.listener import TrainingListener
 from videomae_cli.training.loop import Loop
-from videomae_cli.training.run import Run
+from videomae_cli.training.run_folder import Run
 from videomae_cli.training.task import Task
 from videomae_cli.training.terms import Trained, settings_of
 

@@ -1,5 +1,5 @@
 from .augment import AugmentTransform as AugmentTransform
-from .blocks import Block as Block
+from .blocks import FrameBlock as FrameBlock
 from .blocks import PassRequest as PassRequest
 from .clips import ClipRequest as ClipRequest
 from .clips import DecodedVideo as DecodedVideo

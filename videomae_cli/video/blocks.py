@@ -61,7 +61,7 @@ class PassHead:
 
 
 @dataclass(frozen=True)
-class Block:
+class FrameBlock:
     """The next frames (n, h, w, 3) uint8 with their numbers in the file and their seconds.
 
     through: of the moments before it, all frames are here; restarted: what came in earlier blocks was wrong, and is
@@ -140,7 +140,7 @@ def _check_times(grid: WindowGrid | None, reader: PassReader) -> None:
         )
 
 
-def next_block(token: int) -> Block:
+def next_block(token: int) -> FrameBlock:
     """The next frames. Raises a VideoError; what came before stays good, unless a block says otherwise."""
     going = _passes[token]
     try:
@@ -148,7 +148,7 @@ def next_block(token: int) -> Block:
     except ReadAgainError:
         going.begin()
         going.restarted = True
-        block = Block((), (), _NONE, 0.0)
+        block = FrameBlock((), (), _NONE, 0.0)
     except Exception:
         close_pass(token)
         raise
@@ -166,7 +166,7 @@ def close_pass(token: int) -> None:
         going.reader.close()
 
 
-def _collect(going: _Pass) -> Block:
+def _collect(going: _Pass) -> FrameBlock:
     numbers: list[int] = []
     times: list[float] = []
     frames: list[Frame] = []
@@ -181,12 +181,12 @@ def _collect(going: _Pass) -> Block:
             times.append(seconds)
             size += frames[-1].nbytes
         if size >= BLOCK_BYTES or len(frames) >= BLOCK_FRAMES or time.monotonic() > until:
-            return Block(tuple(numbers), tuple(times), _stacked(frames), going.through)
+            return FrameBlock(tuple(numbers), tuple(times), _stacked(frames), going.through)
     if file_stamp(going.request.path) != going.stamp:
         path = os.fspath(going.request.path)
         raise FileChangedError(f"{path!r} changed while it was read: try again when it is whole")
     reader = going.reader
-    return Block(
+    return FrameBlock(
         tuple(numbers),
         tuple(times),
         _stacked(frames),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from videomae_cli.errors import DecoderKilledError
-from videomae_cli.video.blocks import Block, PassHead, PassRequest, close_pass, next_block, open_pass
+from videomae_cli.video.blocks import FrameBlock, PassHead, PassRequest, close_pass, next_block, open_pass
 from videomae_cli.video.fetching import said, speaking_of
 from videomae_cli.video.standard_input import kept_copy
 from videomae_cli.video.worker import WorkerProcess
@@ -51,7 +51,7 @@ class BlockStream:
             self._request = request = replace(request, path=self._copy)
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-        self._ready: queue.Queue[Block | BaseException] = queue.Queue(AHEAD)
+        self._ready: queue.Queue[FrameBlock | BaseException] = queue.Queue(AHEAD)
         try:
             self.head = self._open()
         except BaseException:
@@ -64,7 +64,7 @@ class BlockStream:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> Iterator[FrameBlock]:
         if self._worker is None:
             last = False
             while not last:
@@ -106,9 +106,9 @@ class BlockStream:
             return self._open()
         return head
 
-    def _next(self) -> Block:
+    def _next(self) -> FrameBlock:
         try:
-            block: Block = self._call(next_block, self.head.token, self._timeout)
+            block: FrameBlock = self._call(next_block, self.head.token, self._timeout)
         except DecoderKilledError:
             if self._killed or self._over.is_set():
                 raise
@@ -120,7 +120,7 @@ class BlockStream:
     def _run_ahead(self) -> None:
         last = False
         while not last and not self._over.is_set():
-            item: Block | BaseException
+            item: FrameBlock | BaseException
             try:
                 item = self._next()
             except BaseException as error:
@@ -147,7 +147,7 @@ class BlockStream:
 
     def _named(self, answer: Any) -> Any:
         """Likewise what a block has to tell."""
-        if self._copy is None or not isinstance(answer, Block) or not answer.warnings:
+        if self._copy is None or not isinstance(answer, FrameBlock) or not answer.warnings:
             return answer
         return replace(answer, warnings=tuple(said(text, self._subject, self._copy) for text in answer.warnings))
 

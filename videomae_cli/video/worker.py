@@ -257,7 +257,7 @@ def _load_everything() -> None:
         import torch  # noqa: F401
 
         import videomae_cli.video.blocks
-        import videomae_cli.video.live  # noqa: F401
+        import videomae_cli.video.live_windows  # noqa: F401
 
 
 def _run(function: Any, argument: Any) -> Any:

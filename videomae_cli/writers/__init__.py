@@ -2,12 +2,11 @@
 
     formats    the formats by name, and which one an output's name asks for
     files      whole files or none: temporary name, sync, rename
-    folders    folders to write to, on a disk or in object storage
     text       a table in plain text            json_lines   JSON Lines, and one JSON document
     timelines  tables of timelines: text, CSV    subtitles  srt, vtt      elan       .eaf          clock   times
     columns    the columns of a record, for     csv_file     CSV     parquet      Parquet
     reading    a written file -> its records again
-    npz        archives of arrays
+    npz_archive  archives of arrays
     vectors    records of embeddings: Parquet, npz, JSON Lines, a row a vector; vector_reading  and back
 
 Writers take records (`Classification.as_dict`), never results, so that what was kept on disk can be written anew.

@@ -1,4 +1,3 @@
-from .folders import Folder as Folder
 from .formats import FORMATS as FORMATS
 from .formats import VECTOR_FORMATS as VECTOR_FORMATS
 from .formats import VectorLayout as VectorLayout

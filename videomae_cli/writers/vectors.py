@@ -16,7 +16,7 @@ from videomae_cli.errors import OptionError
 from videomae_cli.results import SCHEMA_VERSION, Record, path_of
 from videomae_cli.writers.columns import ERROR
 from videomae_cli.writers.formats import VectorLayout, Writer
-from videomae_cli.writers.npz import Archive, member
+from videomae_cli.writers.npz_archive import Archive, member
 from videomae_cli.writers.parquet import load_pyarrow
 
 # Vectors that are in memory at most: 16 MB of 768 float32 values each.

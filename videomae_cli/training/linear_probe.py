@@ -23,7 +23,7 @@ _ITERATIONS = 500
 
 
 @dataclass(frozen=True)
-class Probe:
+class LinearProbe:
     """weight (outputs, D) and bias (outputs,) on raw features; strength: of the penalty; loss: on the training rows."""
 
     weight: Tensor
@@ -58,7 +58,7 @@ def standardised(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return (x - mean) / std, mean, std
 
 
-def fit(rows: Rows, classes: int, *, strength: float) -> Probe:
+def fit(rows: Rows, classes: int, *, strength: float) -> LinearProbe:
     """One probe. Raises TrainingError for features that are no numbers."""
     x, mean, std = standardised(rows.features)
     targets = one_hot(rows.targets, classes).double()
@@ -86,24 +86,24 @@ def fit(rows: Rows, classes: int, *, strength: float) -> Probe:
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         raw = weight / std
-        return Probe(raw.float(), (bias - raw @ mean).float(), strength, float(loss()))
+        return LinearProbe(raw.float(), (bias - raw @ mean).float(), strength, float(loss()))
 
 
 def best_probe(
     rows: Rows,
     classes: int,
     *,
-    score: Callable[[Probe], float] | None,
+    score: Callable[[LinearProbe], float] | None,
     strengths: Sequence[float] = STRENGTHS,
     usual: float = 1.0,
-    fitted: Callable[..., Probe] = fit,
-    told: Callable[[Probe, float | None], None] = lambda probe, score: None,
-) -> tuple[Probe, float | None]:
+    fitted: Callable[..., LinearProbe] = fit,
+    told: Callable[[LinearProbe, float | None], None] = lambda probe, score: None,
+) -> tuple[LinearProbe, float | None]:
     """The probe of the strength that scores best on held-out clips, the stronger of equals; without any, of the `usual`.
 
     fitted: makes the probe of one strength, from the arguments of `fit`.
     """
-    best: tuple[Probe, float | None] | None = None
+    best: tuple[LinearProbe, float | None] | None = None
     for strength in strengths if score is not None or len(strengths) == 1 else (usual,):
         probe = fitted(rows, classes, strength=strength)
         value = score(probe) if score is not None else None
@@ -114,7 +114,7 @@ def best_probe(
     return best
 
 
-def probabilities(probe: Probe, features: Tensor, *, several: bool) -> np.ndarray:
+def probabilities(probe: LinearProbe, features: Tensor, *, several: bool) -> np.ndarray:
     """(N, classes) float64 of features (N, D)."""
     logits = probe(features)
     scores = logits.sigmoid() if several else logits.softmax(dim=1)

@@ -20,7 +20,7 @@ from videomae_cli import filesystem
 from videomae_cli.errors import OutputError, TrainingError
 from videomae_cli.files import FileLockedError, Lock, lock_removed, sync, whole_file
 from videomae_cli.jobs import Settings
-from videomae_cli.pictures.outputs import is_own_picture
+from videomae_cli.pictures.picture_files import is_own_picture
 from videomae_cli.training.state import load_state, save_state
 
 SCHEMA_VERSION = 1

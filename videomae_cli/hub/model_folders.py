@@ -11,9 +11,9 @@ from pathlib import Path
 from videomae_cli import filesystem
 from videomae_cli.errors import CheckpointError, ModelNotFoundError, OptionError, OutputError
 from videomae_cli.files import replacing
-from videomae_cli.hub import layout
+from videomae_cli.hub import cache
 from videomae_cli.hub.download import write_ref
-from videomae_cli.hub.failures import disk_failure
+from videomae_cli.hub.download_failures import disk_failure
 from videomae_cli.hub.records import PLAIN_RECORD, FileFacts, Record, damage, digest, read_record, write_record
 from videomae_cli.hub.registry import find_entry
 
@@ -25,7 +25,7 @@ def export_snapshot(snapshot: Path, hub_id: str, target: Path) -> None:
 
     The files are complete under their names or not there; a second call copies only what is missing.
     """
-    record = layout.record_of(snapshot, hub_id)
+    record = cache.record_of(snapshot, hub_id)
     there = read_record(target / PLAIN_RECORD)
     if filesystem.is_there(target) and not filesystem.is_folder(target):
         raise OutputError(f"{target} is not a folder")
@@ -58,11 +58,11 @@ def import_folder(folder: Path, hub_id: str | None = None) -> Record:
         wrong = damage(folder / facts.name, facts, deep=True)
         if wrong is not None:
             raise CheckpointError(f"{folder / facts.name} {wrong}: copy the folder again")
-    snapshot = layout.model_folder(record.hub_id) / "snapshots" / record.revision
+    snapshot = cache.model_folder(record.hub_id) / "snapshots" / record.revision
     try:
         for facts in record.files:
-            _place(folder / facts.name, layout.model_folder(record.hub_id), snapshot / facts.name, facts)
-        write_record(layout.record_path(snapshot), record)
+            _place(folder / facts.name, cache.model_folder(record.hub_id), snapshot / facts.name, facts)
+        write_record(cache.record_path(snapshot), record)
         write_ref(record.hub_id, None, record.revision)
     except OSError as error:
         raise disk_failure(error, record.hub_id) from error
@@ -83,10 +83,10 @@ def _identify(folder: Path, hub_id: str | None) -> Record:
     name = record.hub_id if record else str(wanted)
     if not _HUB_ID.fullmatch(name) or "--" in name:
         raise OptionError(f"{name!r} is not a hub id (OWNER/NAME)")
-    if record is not None and layout.COMMIT.fullmatch(record.revision):
+    if record is not None and cache.COMMIT.fullmatch(record.revision):
         return record
-    names = [file for file in layout.CONFIG_FILES if filesystem.is_file(folder / file)] + layout.weight_files(folder)
-    if "config.json" not in names or not layout.weight_files(folder):
+    names = [file for file in cache.CONFIG_FILES if filesystem.is_file(folder / file)] + cache.weight_files(folder)
+    if "config.json" not in names or not cache.weight_files(folder):
         raise CheckpointError(f"{folder} holds no config.json with model.safetensors or pytorch_model.bin")
     missing = next((file for file in names if not filesystem.is_file(folder / file)), None)
     if missing is not None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from videomae_cli.training.probe import Probe, Rows, standardised
+from videomae_cli.training.linear_probe import LinearProbe, Rows, standardised
 
 # Penalties tried, weak to strong; (rows, D) features of unit variance are set against it, alike ones with all their number.
 RIDGE_STRENGTHS = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
@@ -64,7 +64,7 @@ def spread_of(values: npt.NDArray[np.float64]) -> Spread:
     return Spread(found.mean(dim=0), found.std(dim=0, correction=0))
 
 
-def fit_ridge(rows: Rows, outputs: int, *, strength: float, spread: Spread) -> Probe:
+def fit_ridge(rows: Rows, outputs: int, *, strength: float, spread: Spread) -> LinearProbe:
     """The probe with the least mean squared error of standardised values plus strength / rows * the squared weights.
 
     rows: with targets (N, outputs) in the unit of the data, as the probe gives them. Raises TrainingError for features that
@@ -81,4 +81,4 @@ def fit_ridge(rows: Rows, outputs: int, *, strength: float, spread: Spread) -> P
     errors = x @ weight.T + middle - targets
     raw = weight / deviation * spread.deviation[:, None]
     bias = middle * spread.deviation + spread.mean - raw @ mean
-    return Probe(raw.float(), bias.float(), strength, float(errors.square().mean()))
+    return LinearProbe(raw.float(), bias.float(), strength, float(errors.square().mean()))

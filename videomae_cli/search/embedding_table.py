@@ -13,14 +13,14 @@ import numpy.typing as npt
 from videomae_cli import filesystem
 from videomae_cli.errors import EmbeddingsError
 from videomae_cli.filenames import partial_folder
+from videomae_cli.search.embedding_files import DAMAGE, INDEX, EmbeddingFile, open_source
 from videomae_cli.search.pieces import Piece, Row, texts
-from videomae_cli.search.sources import DAMAGE, INDEX, Source, open_source
 
 Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Block:
+class VectorBlock:
     """Some rows of a table. vectors: (n, D) float32 of length 1, or of zeros where a vector is zero."""
 
     vectors: Vectors
@@ -53,7 +53,7 @@ class EmbeddingTable:
         """As `videomae embed` recorded them."""
         return self._source.settings
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[VectorBlock]:
         """From the first row to the last; blocks without a vector are left out."""
         self.failed = 0
         try:
@@ -61,13 +61,13 @@ class EmbeddingTable:
                 self._check(piece)
                 self.failed += piece.failed
                 if piece.rows:
-                    yield Block(self._unit(piece), piece.rows)
+                    yield VectorBlock(self._unit(piece), piece.rows)
         except OSError as error:
             raise self._unreadable(error) from None
         except DAMAGE as error:
             raise EmbeddingsError(f"can't read embeddings from {self.file}: {error}") from None
 
-    def _open(self) -> Source:
+    def _open(self) -> EmbeddingFile:
         try:
             return open_source(self.file)
         except FileNotFoundError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli.video import Block, WindowGrid
+from videomae_cli.video import FrameBlock, WindowGrid
 from videomae_cli.video.windows import GRACE
 
 Frame = npt.NDArray[np.uint8]
@@ -38,7 +38,7 @@ class WindowAssembler:
         self._frames: list[Frame] = []
         self._given = -math.inf  # the end of the last window
 
-    def add(self, block: Block) -> Iterator[WindowClip]:
+    def add(self, block: FrameBlock) -> Iterator[WindowClip]:
         """The windows that are complete with this block."""
         if block.restarted:
             self.__init__(self.grid)  # type: ignore[misc]
@@ -54,7 +54,7 @@ class WindowAssembler:
         else:
             self._forget(block.through)
 
-    def _complete(self, span: tuple[float, float], block: Block) -> bool:
+    def _complete(self, span: tuple[float, float], block: FrameBlock) -> bool:
         if block.last and span[1] > block.end + GRACE:
             return False  # the file ends earlier than its packets said
         ends_later = self.grid.end is None and span[1] > block.through

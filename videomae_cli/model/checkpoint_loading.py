@@ -20,7 +20,7 @@ from videomae_cli.errors import CheckpointError, ConfigError
 from videomae_cli.model.adapters import base_of, is_adapter, merge
 from videomae_cli.model.checkpoints import RawTensors, read_config, read_weights
 from videomae_cli.model.config import VideoMAEConfig
-from videomae_cli.model.inference import Overrides, infer_config
+from videomae_cli.model.inferred_config import Overrides, infer_config
 from videomae_cli.model.messages import shown
 from videomae_cli.model.official import is_official, to_hugging_face
 from videomae_cli.model.prefixes import HUGGING_FACE_ANCHOR, has_anchor, without_prefixes

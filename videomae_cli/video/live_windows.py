@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import DecodeError, VideoError
+from videomae_cli.video.live_sources import AddressSource, CameraSource, LiveSource, shown
 from videomae_cli.video.preprocess import FrameTransform
-from videomae_cli.video.sources import AddressSource, CameraSource, LiveSource, shown
 from videomae_cli.video.windows import GRACE, WindowGrid, WindowSpec
 
 Frame = npt.NDArray[np.uint8]

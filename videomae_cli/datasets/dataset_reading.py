@@ -10,7 +10,7 @@ from pathlib import Path
 from videomae_cli import filesystem
 from videomae_cli.datasets.examples import SPLITS, Dataset, Example, make_dataset
 from videomae_cli.datasets.grouping import with_groups
-from videomae_cli.datasets.tables import TABLES, Wanted, column_names, named, read_table
+from videomae_cli.datasets.tables import TABLES, WantedColumns, column_names, named, read_table
 from videomae_cli.errors import DatasetError, OptionError
 from videomae_cli.labels import read_labels
 from videomae_cli.results import as_utf8
@@ -51,7 +51,7 @@ def read_dataset(
     path = Path(source)
     notes: tuple[str, ...] = ()
     if path.suffix.lower() in TABLES and filesystem.is_file(path):
-        examples = read_table(path, names=names, wanted=Wanted(labels_required))
+        examples = read_table(path, names=names, wanted=WantedColumns(labels_required))
     elif filesystem.is_folder(path) and labels_required:
         examples, notes = _folder(path, names)
     elif not labels_required:
@@ -82,7 +82,7 @@ def _with_values(source: str, targets: tuple[str, ...], split: str | None, label
     if not filesystem.is_file(path) or path.suffix.lower() not in TABLES:
         what = f"{source!r} is none" if filesystem.is_there(path) else f"there is no {source!r}"
         raise DatasetError(f"a target column needs a table ({', '.join(sorted(TABLES))}) that has it, and {what}")
-    examples = with_groups(read_table(path, wanted=Wanted(label=False, targets=targets)))
+    examples = with_groups(read_table(path, wanted=WantedColumns(label=False, targets=targets)))
     dataset = make_dataset(examples, outputs=targets)
     return dataset if split is None else _part(dataset, split, source)
 

@@ -1,7 +1,7 @@
 """A file of embeddings, read piece by piece: Parquet, npz, JSON Lines, the folder that `embed -o DIR/` makes, or
 the one of Parquet shards that a cluster makes.
 
-Nothing is judged here: a reader raises one of `DAMAGE` where a file is not what it should be, and `vectors` makes that a
+Nothing is judged here: a reader raises one of `DAMAGE` where a file is not what it should be, and `embedding_table` makes that a
 sentence for people.
 """
 
@@ -32,7 +32,7 @@ INDEX = "index.jsonl"  # of a folder: what its .npy files are of
 
 
 @dataclass(frozen=True)
-class Source:
+class EmbeddingFile:
     """An opened format: the settings it was made with, and its pieces, as often as they are wanted."""
 
     file: Path
@@ -44,21 +44,21 @@ class Source:
         return _READERS[self.format](self.file)
 
 
-def open_source(file: Path) -> Source:
+def open_source(file: Path) -> EmbeddingFile:
     """By the first bytes, not by the name. Raises OSError or one of `DAMAGE`."""
     if filesystem.is_folder(file):
         if shards := shards_in(file):
-            return Source(file, "shards", _parquet_settings(shards[0]))
+            return EmbeddingFile(file, "shards", _parquet_settings(shards[0]))
         filesystem.opened(file / INDEX).close()
-        return Source(file, "folder")
+        return EmbeddingFile(file, "folder")
     with filesystem.opened(file) as stream:
         head = stream.read(4)
     if head == b"PAR1":
-        return Source(file, "parquet", _parquet_settings(file))
+        return EmbeddingFile(file, "parquet", _parquet_settings(file))
     if head[:2] == b"PK":
-        return Source(file, "npz", npz_settings(file))
+        return EmbeddingFile(file, "npz", npz_settings(file))
     if head[:1] == b"{":
-        return Source(file, "jsonl")
+        return EmbeddingFile(file, "jsonl")
     raise ValueError("it is none of Parquet, npz and JSON Lines")
 
 
