@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 
-# The first Python that is supported: PYTHON=... names another.
+# The first Python that the pinned packages have wheels for: PYTHON=... names another. `pip install .` runs on newer ones too.
 SUPPORTED := 3.11 3.12 3.13 3.14
 version = $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
 is_supported = case " $(SUPPORTED) " in *" $$($(call version,$(1))) "*) ;; *) false;; esac
@@ -27,9 +27,9 @@ help: ## list these targets
 ASKED := $(filter command environment,$(firstword $(origin PYTHON)))
 .PHONY: supported
 supported:
-	@test -n "$(PYTHON)" || { echo "videomae needs Python $(SUPPORTED), and none of them is on PATH: install one," \
+	@test -n "$(PYTHON)" || { echo "make needs Python $(SUPPORTED), and none of them is on PATH: install one," \
 	"or name it (make PYTHON=/path/to/python)" >&2; exit 1; }
-	@$(call is_supported,$(PYTHON)) || { is=$$($(call version,$(PYTHON))); echo "videomae needs Python $(SUPPORTED)," \
+	@$(call is_supported,$(PYTHON)) || { is=$$($(call version,$(PYTHON))); echo "make needs Python $(SUPPORTED)," \
 	"and $(PYTHON) is $${is:-no Python that starts}: name another one (make PYTHON=/path/to/python)" >&2; exit 1; }
 	@test ! -e $(BIN)/python -a ! -h $(BIN)/python || { has=$$($(call version,$(BIN)/python)); \
 	case "$(if $(ASKED),$$($(call version,$(PYTHON))),$(SUPPORTED))" in *"$${has:-none}"*) ;; *) false;; esac; } || { \

@@ -53,8 +53,26 @@ ENCODING = "PYTHONIOENCODING"
 # Slow to import, and these start no thread and look at no variable but those above. Optimizers import torch's compiler.
 # Not huggingface_hub, cv2 and typer's pages of help, which look at their variables once.
 IMPORTED = (
-    *("torch", "torch._dynamo", "torch.utils.checkpoint", "safetensors.torch", "matplotlib.figure"),
-    *("av", "psutil", "pydantic", "rich.live", "rich.markup", "rich.progress", "rich.table", "typer"),
+    *(
+        "importlib.metadata",
+        "torch",
+        "torch._dynamo",
+        "torch.utils.checkpoint",
+        "safetensors.torch",
+        "matplotlib.figure",
+    ),
+    *(
+        "av",
+        "psutil",
+        "pydantic.fields",
+        "pydantic.functional_validators",
+        "pydantic.type_adapter",
+        "rich.live",
+        "rich.markup",
+        "rich.progress",
+        "rich.table",
+        "typer",
+    ),
     *("videomae_cli.cli.classify", "videomae_cli.cli.embed", "videomae_cli.cli.finetune", "videomae_cli.cli.timeline"),
     *("videomae_cli.pipeline.classify", "videomae_cli.video.worker"),
 )
