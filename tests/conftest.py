@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Iterator
@@ -25,6 +26,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Hundreds of processes are started: compiling the package in every one of them would be much of their time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# A shell ignores these for what it runs in the background, nohup for what outlives the terminal, and processes inherit that: tests
+# that send them would wait for ever.
+for _name in ("SIGINT", "SIGHUP", "SIGQUIT", "SIGTERM"):
+    _number = getattr(signal, _name, None)  # Windows lacks two of them
+    if _number and signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _name == "SIGINT" else signal.SIG_DFL)
 
 # Files whose tests take half a minute or more together.
 _LONG = frozenset(

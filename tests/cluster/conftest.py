@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from raycluster import start
+from raycluster import PATIENCE, end_all, start
 from samples import Run
 
 
@@ -16,7 +17,14 @@ def videomae() -> Run:
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         process = start(*arguments)
-        out, errors = process.communicate(timeout=300)
+        out, errors = process.communicate(timeout=PATIENCE)
         return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def _nothing_goes_on() -> Iterator[None]:
+    """Ends the commands of a test that failed: they would take the cluster from the next one."""
+    yield
+    end_all()

@@ -23,7 +23,10 @@ ENVIRONMENT = {
     "RAY_worker_register_timeout_seconds": "180",
 }
 STORE_BYTES = 80 * 2**20
+# Seconds for what takes a few: two raylets and their workers, each of which imports torch, on a machine with other work.
+PATIENCE = 1200.0
 _TRIES = 3
+_started: list[subprocess.Popen[str]] = []
 
 
 @contextmanager
@@ -54,7 +57,15 @@ def start(*arguments: str | Path, environment: dict[str, str] | None = None) -> 
     """The real command in a real process."""
     command = [sys.executable, "-m", "videomae_cli", *map(os.fspath, arguments)]
     settings = {**os.environ, "HF_HUB_OFFLINE": "1", **(environment or {})}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings)
+    _started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings))
+    return _started[-1]
+
+
+def end_all() -> None:
+    """Kill and reap every command that `start` started and that still runs."""
+    while _started:
+        with _started.pop() as process:
+            process.kill()
 
 
 def pids(*words: str) -> list[int]:
@@ -69,7 +80,7 @@ def pids(*words: str) -> list[int]:
     return found
 
 
-def kill_one(*words: str, seconds: float = 300.0) -> bool:
+def kill_one(*words: str, seconds: float = PATIENCE) -> bool:
     """kill -9 the first process with such a title that there is, waiting for one."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -81,7 +92,7 @@ def kill_one(*words: str, seconds: float = 300.0) -> bool:
     return False
 
 
-def wait_for_pieces(process: subprocess.Popen[str], folder: Path, count: int, seconds: float = 300.0) -> int:
+def wait_for_pieces(process: subprocess.Popen[str], folder: Path, count: int, seconds: float = PATIENCE) -> int:
     """Until a running job has left so many pieces, or is over: how many there are."""
     deadline = time.monotonic() + seconds
     while True:
