@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from videomae_cli.errors import NotAVideoError, OptionError, VideoNotFoundError
+from videomae_cli.errors import ModelMemoryError, NotAVideoError, OptionError, VideoNotFoundError
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification
 from videomae_cli.pipeline import Classifier, auto_batch_size, merge_views, pick_device
-from videomae_cli.pipeline.batches import Batches
+from videomae_cli.pipeline.batches import Batches, Halving
 from videomae_cli.video import ClipRequest, Decoder, FoundVideo, PreprocessConfig, Preprocessor, SamplingSpec
 
 LABELS = {0: "walking", 1: "running", 2: "sitting"}
@@ -273,3 +273,18 @@ def _raise_once(error: Exception) -> Callable[..., None]:
             raise left.pop()
 
     return hook
+
+
+@pytest.mark.parametrize("bad", [(0,), (3,), (1, 2)])
+def test_a_view_that_fails_by_itself_fails_its_batch_with_its_own_error(bad: tuple[int, ...]) -> None:
+    """Of several that fail, the first one's: halves of which only one failed, and halves that both did."""
+    errors = {place: ModelMemoryError(f"view {place} is too large") for place in bad}
+
+    def forward(views: npt.NDArray[np.uint8]) -> torch.Tensor:
+        for place in views[:, 0, 0, 0, 0].tolist():
+            if place in errors:
+                raise errors[place]
+        return torch.from_numpy(views[:, 0, 0, 0].astype(np.float32))
+
+    views = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1, 1)
+    assert Halving(forward, size=4)(views) is errors[bad[0]]

@@ -28,6 +28,7 @@ from videomae_cli.video import (
     PassRequest,
     PreprocessConfig,
     Preprocessor,
+    WindowGrid,
     WindowSpec,
     open_video,
 )
@@ -101,6 +102,17 @@ def test_windows_show_the_frames_that_the_reader_gives(classifier: Classifier, f
     with open_video(film) as reader:
         for clip in clips:
             assert np.array_equal(clip.frames, reader.read(clip.numbers, transform)[:, 0])
+
+
+def test_only_frames_that_a_window_may_still_show_are_kept() -> None:
+    """Memory is a window's frames: with windows of a second at 10 frames a second ten, and the one that is on screen."""
+    assembler = WindowAssembler(WindowGrid(frames=2, window=1.0, hop=1.0))
+    kept = []
+    for number in range(60):
+        block = FrameBlock((number,), (number / 10,), np.zeros((1, 2, 2, 3), np.uint8), through=(number + 1) / 10)
+        list(assembler.add(block))
+        kept.append(len(assembler._frames))
+    assert set(kept[20:]) == {10}
 
 
 def test_the_model_gets_each_window_once_in_full_batches(

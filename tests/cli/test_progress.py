@@ -90,3 +90,13 @@ def test_a_terminal_gets_a_bar_that_fits_and_goes_away(monkeypatch: pytest.Monke
 )
 def test_durations(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_of_a_film_whose_length_nobody_knows_only_the_place_is_said() -> None:
+    bar = BatchProgress(2, now=Clock())
+    bar.within("videos/film.mp4", 61.0, 0.0)
+    assert "0:01:01" in bar.text()
+    assert " of " not in bar.text()
+    assert bar.seconds_left is None
+    bar.within("videos/film.mp4", 61.0, 122.0)
+    assert "0:01:01 of 0:02:02" in bar.text()

@@ -13,9 +13,11 @@ from typer.testing import CliRunner
 
 from videomae_cli.cli.app import app
 from videomae_cli.cli.commands import COMMANDS as COMMANDS_THERE
-from videomae_cli.results import Classification
+from videomae_cli.results import Classification, Timeline
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = PAGES[0].read_text(encoding="utf-8")
 COMMANDS = sorted(set(re.findall(r"^    (videomae .*)$", README, flags=re.MULTILINE)))
 
 
@@ -55,10 +57,45 @@ def test_the_table_lists_every_command() -> None:
     assert listed == {entry.name for entry in COMMANDS_THERE}
 
 
+def fields_of(section: str) -> set[str]:
+    """The names in the first column of a section's first table."""
+    text = re.split(r"^#+ ", README.split(f"\n## {section}\n")[1], maxsplit=1, flags=re.MULTILINE)[0]
+    table = re.search(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+    assert table
+    return set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", table.group(), flags=re.MULTILINE))))
+
+
 def test_the_output_table_lists_every_field() -> None:
-    listed = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", README, flags=re.MULTILINE))))
-    assert set(Classification("a", "b").as_dict()) <= listed
+    # path_bytes: only of a name that is not UTF-8
+    assert fields_of("Output") == {*Classification("a", "b").as_dict(), "path_bytes"}
 
 
-def test_the_readme_was_finished() -> None:
-    assert "@@" not in README
+def test_the_table_of_timelines_lists_every_field_that_is_theirs() -> None:
+    shared = fields_of("Output") - {"predictions", "frames", "timestamps"}
+    assert fields_of("Long videos") == set(Timeline("a", "b").as_dict()) - shared
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_between_our_pages_leads_somewhere(page: Path) -> None:
+    """The file is there, and so is the heading, by the anchor that GitHub gives it."""
+    lost = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        name, _, anchor = target.partition("#")
+        if re.match(r"[a-z]+:", target):
+            continue
+        file = page.parent / name if name else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            lost.append(target)
+    assert lost == []
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_has_a_gap_that_was_to_be_filled(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"@@|\b(?:TODO|FIXME|TBD|XXX)\b|\]\(\s*\)", text) == []
+    assert text.count("```") % 2 == 0, "a block of code has no end"

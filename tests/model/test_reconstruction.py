@@ -192,3 +192,11 @@ def test_a_ratio_that_hides_nothing_is_an_error_that_names_the_least() -> None:
         make_mask(pretrainer(), "frame", 0.4)
     with pytest.raises(OptionError, match="unknown mask 'tubes': choose tube, random, frame, causal"):
         make_mask(pretrainer(), "tubes", 0.4)
+
+
+@pytest.mark.parametrize("kind", ["frame", "causal"])
+def test_the_least_ratio_of_whole_slots_counts_slots_and_not_rows(kind: str) -> None:
+    model = pretrainer(num_frames=10, image_size=32)  # 5 slots of 2 rows of 2 patches
+    assert model.config.grid == (5, 2, 2)
+    with pytest.raises(OptionError, match=rf"a {kind} mask needs at least 0\.2 "):
+        make_mask(model, kind, 0.01)

@@ -32,7 +32,8 @@ def nearest(
     queries: (Q, D), of unit length; leave_out: paths. Of a file with many clips the best one counts.
     """
     best: dict[str, tuple[float, int, Row]] = {}
-    bar = -np.inf  # what a row must exceed to matter: the last score of a full list
+    # What a row must exceed to matter: the last score of a full list. A row that equals it comes later, and so ranks behind it.
+    bar = -np.inf
     place = 0
     for block in blocks:
         scores = cosines(block.vectors, queries)
