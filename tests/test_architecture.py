@@ -165,7 +165,7 @@ OUTSIDE = {
     "rich": {"cli"},
     "cv2": {"video"},
     "av": {"video", "pictures"},
-    "PIL": {"pictures", "video"},  # video: RandAugment is published in Pillow's operations
+    "PIL": {"pictures", "video"},  # video: animated WebP; RandAugment is published in Pillow's operations
     "matplotlib": {"pictures"},
     "huggingface_hub": {"hub", "cli"},
     "safetensors": {"model", "hub"},

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from videomae_cli.errors import VideoNotFoundError
-from videomae_cli.video import discover
+from videomae_cli.video import discover, open_video
+from videomae_cli.video.discovery import Filter
 
 
 def test_files_and_folders_in_the_order_given(tmp_path: Path) -> None:
@@ -45,3 +49,21 @@ def test_a_link_to_a_parent_folder_ends(tmp_path: Path) -> None:
 def test_messages_are_one_line_whatever_the_name() -> None:
     error = discover(["two\nlines\x1b[31m.mp4"])[0].error
     assert str(error) == r"no such file: 'two\nlines\x1b[31m.mp4'"
+
+
+def test_an_animated_webp_in_a_folder_is_a_video_and_a_picture_beside_it_is_none(tmp_path: Path) -> None:
+    """Downloaders lay a preview of that name beside each film."""
+    images = [Image.fromarray(np.full((8, 8, 3), 80 * number, np.uint8)) for number in range(3)]
+    images[0].save(
+        tmp_path / "moving.WEBP", save_all=True, append_images=images[1:], duration=[40, 60, 50], lossless=True
+    )
+    images[1].save(tmp_path / "preview.webp")
+    (tmp_path / "empty.webp").touch()
+    moving, preview, empty = (str(tmp_path / name) for name in ("moving.WEBP", "preview.webp", "empty.webp"))
+    assert [item.path for item in discover([tmp_path])] == [empty, moving]
+    assert [item.path for item in discover([preview])] == [preview]  # named: its error says what it is
+    assert [item.path for item in discover([tmp_path / "*.webp"], globs=True)] == [empty, preview]
+    assert [item.path for item in discover([tmp_path], only=Filter(include=("pre*",)))] == [preview]
+    with open_video(moving) as reader:
+        assert [int(frame.mean()) for frame in reader.read(range(3))] == [0, 80, 160]
+        assert reader.timestamps(range(3)) == [0.0, 0.04, 0.1]

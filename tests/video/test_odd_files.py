@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from videomae_cli.errors import DecodeError, NotAVideoError, VideoError, VideoNotFoundError
-from videomae_cli.video import SamplingSpec, discover, open_video, webp
+from videomae_cli.video import SamplingSpec, discover, open_video
 from videomae_cli.video.clips import ClipRequest, decode_clips
 from videomae_cli.video.discovery import check_regular_file
 
@@ -217,7 +217,7 @@ def test_a_picture_named_like_a_video(tmp_path: Path) -> None:
 
 def test_an_animated_webp_is_a_video(film: Films, tmp_path: Path) -> None:
     with open_video(film("animation.webp")) as reader:
-        assert (reader.info.decoder, reader.num_frames, reader.fps, reader.warnings) == ("opencv", 40, 25.0, ())
+        assert (reader.info.decoder, reader.num_frames, reader.fps, reader.warnings) == ("pillow", 40, 25.0, ())
         wanted = [39, 0, 17, 17, 16, 38]
         np.testing.assert_array_equal(reader.read(wanted), np.stack([films.numbered_frame(i) for i in wanted]))
     with open_video(film("uneven.webp")) as reader:
@@ -232,19 +232,14 @@ def test_an_animated_webp_is_a_video(film: Films, tmp_path: Path) -> None:
         open_video(stump)
 
 
-def test_an_animation_need_not_fit_in_memory(film: Films, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webp, "_KEPT_BYTES", 96 * 64 * 4 * 7)
+def test_an_animation_is_read_in_any_order(film: Films) -> None:
     with open_video(film("animation.webp")) as reader:
         wanted = [39, *range(0, 40, 3), 5, 39, 0]
         assert [films.read_number(frame) for frame in reader.read(wanted)] == wanted
 
 
-@pytest.mark.parametrize("kept", [1, 7, 100])
 @pytest.mark.parametrize("name", ["cut-off.webp", "overwritten.webp"])
-def test_a_damaged_animation_gives_the_frames_before(
-    film: Films, monkeypatch: pytest.MonkeyPatch, name: str, kept: int
-) -> None:
-    monkeypatch.setattr(webp, "_KEPT_BYTES", 96 * 64 * 4 * kept)
+def test_a_damaged_animation_gives_the_frames_before(film: Films, name: str) -> None:
     with open_video(film(name)) as reader:
         count = reader.num_frames
         assert count == {"cut-off.webp": 24, "overwritten.webp": 26}[name]

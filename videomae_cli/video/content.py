@@ -6,6 +6,7 @@ No decoder is asked: it takes a few hundred bytes, and what ffmpeg would make of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Family = Literal["video", "picture", "archive", "document", "sound"]
@@ -85,8 +86,17 @@ def content_of(head: bytes) -> Content | None:
     return _boxes(head) or _riff(head) or _transport(head) or _raw(head)
 
 
-def is_animated_webp(head: bytes) -> bool:
-    """Whether a WebP file says in its header that it holds more than one picture."""
+def is_animated(path: str) -> bool | None:
+    """Whether a WebP file says in its header that it holds more than one picture; None for any other file."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(21)
+    except (OSError, ValueError):
+        return None
+    return _is_animated(head) if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else None
+
+
+def _is_animated(head: bytes) -> bool:
     return head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)
 
 
@@ -105,7 +115,7 @@ def _riff(head: bytes) -> Content | None:
     if head[:4] not in (b"RIFF", b"RIFX"):
         return None
     if head[8:12] == b"WEBP":
-        moving = is_animated_webp(head)
+        moving = _is_animated(head)
         return Content("video" if moving else "picture", f"a {'video' if moving else 'picture'} (WebP)", ".webp")
     return _RIFF.get(head[8:12])
 

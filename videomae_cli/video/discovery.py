@@ -22,6 +22,7 @@ from videomae_cli.errors import (
     VideoMAEError,
     VideoNotFoundError,
 )
+from videomae_cli.video.content import is_animated
 from videomae_cli.visible import visible
 
 # Only used to pick files out of folders: a file named on the command line may be called anything.
@@ -32,7 +33,7 @@ VIDEO_SUFFIXES = frozenset(
         *(".m2t", ".m2ts", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ts", ".vob"),
         *(".amv", ".asf", ".avi", ".divx", ".dv", ".flv", ".rm", ".rmvb", ".wmv"),
         *(".264", ".265", ".h264", ".h265", ".hevc", ".m1v", ".m2v", ".mjpeg", ".mjpg", ".y4m"),
-        *(".apng", ".gif"),
+        *(".apng", ".gif", ".webp"),
     }
 )
 
@@ -66,7 +67,7 @@ class Filter:
             return False
         if self.include:
             return _matches(path, self.include)
-        return named or Path(path).suffix.lower() in VIDEO_SUFFIXES
+        return named or (Path(path).suffix.lower() in VIDEO_SUFFIXES and not _is_picture(path))
 
 
 def discover(
@@ -229,6 +230,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False  # a link to itself, say: as a file it gets its error
+
+
+def _is_picture(path: str) -> bool:
+    """Whether a WebP holds one picture, such as the preview that lies beside a film. No server is asked: there it counts as one."""
+    if Path(path).suffix.lower() != ".webp":
+        return False
+    return storage.is_address(path) or (filesystem.is_file(path) and is_animated(path) is False)
 
 
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:

@@ -22,12 +22,13 @@ import numpy.typing as npt
 
 from videomae_cli.errors import DecodeError, VideoError, VideoMAEError
 from videomae_cli.video.captures import Capture, OpeningAhead, PyAVCapture
+from videomae_cli.video.content import is_animated
 from videomae_cli.video.cursor import IndexedCursor, IndexMismatchError, WalkingCursor, straighten
 from videomae_cli.video.discovery import check_regular_file
 from videomae_cli.video.native import load_cv2
 from videomae_cli.video.probe import NoDecoderError, Probe, probe_video
 from videomae_cli.video.unprobed import probe_with_opencv
-from videomae_cli.video.webp import WebPCapture, is_animated_webp, probe_webp
+from videomae_cli.video.webp import WebPCapture, probe_webp
 
 Frame = npt.NDArray[np.uint8]
 Transform = Callable[[Frame], Frame]
@@ -44,7 +45,7 @@ _UNPROBED_NOTE = "decoded by OpenCV alone, which may show interlaced and HDR vid
 class VideoInfo:
     """What is known of an open file.
 
-    decoder: "opencv" or "pyav", and `reason` why not OpenCV; num_frames: how many decode; declared_frames: what the
+    decoder: "opencv", "pyav", or "pillow" of an animated WebP, and `reason` why not OpenCV; num_frames: how many decode; declared_frames: what the
     header says, 0 for nothing; fps: frames per second on average; duration, start_time: seconds; width, height: pixels
     of the frames delivered, upright, and square where pixels is "display"; mirrored, rotation: how stored frames were brought upright, left and
     right exchanged first and then degrees counter-clockwise.
@@ -80,7 +81,7 @@ class VideoReader:
         self._twin_checks = _TWIN_CHECKS
         self._reason: str | None = None
         self._unprobed: str | None = None
-        if is_animated_webp(path):
+        if is_animated(path):
             if decoder == "pyav":
                 raise DecodeError("PyAV does not decode animated WebP")
             self._probe = probe_webp(path)

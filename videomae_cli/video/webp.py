@@ -1,29 +1,25 @@
-"""Animated WebP: the times of its frames from the file's chunks, its pictures from OpenCV's image decoder.
+"""Animated WebP: the times of its frames from the file's chunks, its pictures from Pillow.
 
-ffmpeg, in OpenCV's VideoCapture and in PyAV alike, knows no animated WebP. OpenCV's image decoder does; it draws every
-frame onto the ones before, from the first one on, so that a few frames are kept rather than decoded again.
+ffmpeg, in OpenCV's VideoCapture and in PyAV alike, knows no animated WebP. Pillow does, but tells times only of frames that it
+has decoded, and refuses a file that is cut off: the chunks are read here.
 """
 
 from __future__ import annotations
 
+import io
 from array import array
-from bisect import bisect_left
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import DecodeError, NotAVideoError
-from videomae_cli.video.native import load_cv2
 from videomae_cli.video.orientation import Orientation
 from videomae_cli.video.probe import PacketIndex, Probe
 
-_ANIMATED = 2
-_KEPT_BYTES = 32 << 20
 _DEFAULT_RATE = 25.0
 
 
@@ -37,16 +33,6 @@ class WebPAnimation:
     durations: tuple[int, ...]
     end: int
     stated: int
-
-
-def is_animated_webp(path: str) -> bool:
-    """Whether the file says so in its first bytes. A WebP that is no animation is a picture."""
-    try:
-        with Path(path).open("rb") as file:
-            head = file.read(21)
-    except OSError:
-        return False
-    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) > 20 and bool(head[20] & _ANIMATED)
 
 
 def outline(data: bytes) -> WebPAnimation:
@@ -110,69 +96,55 @@ def probe_webp(path: str) -> Probe:
 
 
 class WebPCapture:
-    """A `captures.Capture` of an animation. Going forward costs nothing, so that it need not seek."""
+    """A `captures.Capture` of an animation, which Pillow decodes frame by frame, each onto the ones before."""
 
-    name = "opencv"
-    can_seek = False
+    name = "pillow"
+    can_seek = False  # going back means starting anew, which Pillow does by itself
 
     def __init__(self, probe: Probe) -> None:
-        self._cv2: Any = load_cv2()
+        from PIL import Image
+
         data = Path(probe.path).read_bytes()
         if not probe.index.whole:
             # The decoder takes nothing that is cut off: leave out what is only half there.
             end = outline(data).end
             data = data[:4] + (end - 8).to_bytes(4, "little") + data[8:end]
-        # OpenCV 4 wants one row, 5 takes that too.
-        self._data = np.frombuffer(data, np.uint8)[None]
+        try:
+            self._image = Image.open(io.BytesIO(data), formats=["WEBP"])
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise DecodeError(f"Pillow can't decode the animation {probe.path!r}: {error}") from None
         self._times = probe.index.times
+        self._count = len(self._times)
         self._position = -1
-        self._kept_from = 0
-        self._kept: list[npt.NDArray[np.uint8]] = []
-        self._most = max(_KEPT_BYTES // (probe.width * probe.height * 4), 1)
-        self._count = self._count_frames()
-        if not self._count:
-            raise DecodeError(f"OpenCV can't decode the animation {probe.path!r}")
+        if self.grab() is None:
+            raise DecodeError(f"Pillow can't decode the animation {probe.path!r}")
+        self._position = -1
 
     def restart(self, *, careful: bool = False) -> None:
         """Go before the first frame."""
         self._position = -1
 
     def grab(self) -> float | None:
-        """Go to the next frame and return its time; None at the end."""
+        """Decode the next frame and return its time; None at the end, and behind the first that does not decode."""
         if self._position + 1 >= self._count:
+            return None
+        try:
+            self._image.seek(self._position + 1)
+            self._image.load()
+        except (EOFError, OSError, ValueError):
+            self._count = self._position + 1
             return None
         self._position += 1
         return self._times[self._position]
 
     def retrieve(self) -> npt.NDArray[np.uint8] | None:
-        """The frame last grabbed, RGB (H, W, 3) uint8."""
-        frame = self._picture(self._position)
-        if frame is None:
-            return None
-        code = self._cv2.COLOR_BGRA2RGB if frame.shape[2] == 4 else self._cv2.COLOR_BGR2RGB
-        return np.asarray(self._cv2.cvtColor(frame, code), dtype=np.uint8)
+        """The frame last grabbed, RGB (H, W, 3) uint8, without its transparency."""
+        return np.asarray(self._image.convert("RGB"), dtype=np.uint8)
 
     def seek(self, seconds: float) -> float | None:
         """Never done."""
         return None
 
     def close(self) -> None:
-        """Free the frames."""
-        self._kept.clear()
-
-    def _picture(self, number: int) -> npt.NDArray[np.uint8] | None:
-        if not 0 <= number - self._kept_from < len(self._kept):
-            try:
-                self._kept = list(self._cv2.imdecodeanimation(self._data, number, self._most)[1].frames)
-            except self._cv2.error:
-                self._kept = []
-            self._kept_from = number
-        return self._kept[number - self._kept_from] if number - self._kept_from < len(self._kept) else None
-
-    def _count_frames(self) -> int:
-        """How many frames decode; none behind one that doesn't."""
-        stored = len(self._times)
-        self._picture(max(stored - self._most, 0))
-        if self._picture(stored - 1) is not None:
-            return stored
-        return bisect_left(range(stored), True, key=lambda number: self._picture(number) is None)
+        """Free the decoder."""
+        self._image.close()
