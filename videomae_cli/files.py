@@ -209,6 +209,13 @@ def replace(temporary: Path, target: Path) -> None:
     temporary.replace(target)
 
 
+def put_in_place(temporary: Path, target: Path) -> None:
+    """Rename a file that something else has written over `target`: on the disk before it has the name, as is the name then."""
+    sync_file(temporary)
+    replace(temporary, target)
+    sync_folder(target.parent)
+
+
 def publish_new(temporary: Path, wanted: Path) -> Path:
     """Rename a file to `wanted`, or with -2, -3, ... where that is taken, even if another process took it just now."""
     number = 1

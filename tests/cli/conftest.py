@@ -9,33 +9,15 @@ from pathlib import Path
 
 import pytest
 from lessons import cut_recordings
-from samples import Run, make_checkpoint, write_video
+from samples import Run, checkpoint, quick_decoding, video
 
-from videomae_cli.video import worker
-
-
-@pytest.fixture(scope="session")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One good clip."""
-    return write_video(tmp_path_factory.mktemp("video") / "clip.mp4")
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a tiny random classifier of four labels, one of them full of markup."""
-    return make_checkpoint(tmp_path_factory.mktemp("model") / "tiny")
+__all__ = ["checkpoint", "quick_decoding", "video"]
 
 
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Labelled clips of three recordings, split in time: 18 to train on, 9 held out."""
     return cut_recordings(tmp_path_factory.mktemp("recordings"))
-
-
-@pytest.fixture(autouse=True)
-def _quick_decoding(quick_python: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands inside the tests' own process decode in others, as all do: these start quickly too."""
-    monkeypatch.setattr(worker, "INTERPRETER", quick_python)
 
 
 @pytest.fixture(scope="session")

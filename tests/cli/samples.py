@@ -8,9 +8,11 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 import torch
 
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification
+from videomae_cli.video import worker
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -45,3 +47,24 @@ def make_checkpoint(folder: Path, **changes: object) -> Path:
         model.classifier.weight.normal_(std=1.0)
     model.save_pretrained(folder)
     return folder
+
+
+# Fixtures that several folders of tests import by name into their conftest.py.
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One good clip of 30 frames."""
+    return write_video(tmp_path_factory.mktemp("video") / "clip.mp4")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a tiny random classifier of four labels, one of them full of markup."""
+    return make_checkpoint(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def quick_decoding(quick_python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decode in processes that start quickly, from one that has imported what they need."""
+    monkeypatch.setattr(worker, "INTERPRETER", quick_python)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 from pathlib import Path
@@ -44,6 +45,32 @@ def test_only_what_is_needed_into_the_standard_cache(videomae: Command, hub: Loc
     report = scan_cache_dir(cache)
     assert not report.warnings
     assert [repo.repo_id for repo in report.repos] == [HUB_ID]
+
+
+def test_bytes_are_on_the_disk_before_they_have_their_name(
+    hub: LocalHub, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut leaves a file of the right name and size that is full of zeros. Every file of a download, and its note."""
+    safe: set[int] = set()
+    unsafe: list[str] = []
+    real_sync, real_replace = os.fsync, Path.replace
+
+    def sync(descriptor: int) -> None:
+        real_sync(descriptor)
+        safe.add(os.fstat(descriptor).st_ino)
+
+    def replace(source: Path, target: Path) -> Path:
+        if source.stat().st_ino not in safe:
+            unsafe.append(target.name)
+        safe.discard(target.parent.stat().st_ino)  # to be synced once more, for the name
+        return real_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "replace", replace)
+    folder = fetch_snapshot(HUB_ID)
+    assert unsafe == []
+    repository_folders = {path.resolve().parent for path in folder.iterdir()} | {repository(cache) / "refs"}
+    assert all(path.stat().st_ino in safe for path in repository_folders)
 
 
 def test_what_another_tool_downloaded_is_used(hub: LocalHub, cache: Path) -> None:

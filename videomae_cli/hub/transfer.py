@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from videomae_cli import filesystem
 from videomae_cli.errors import DownloadError
-from videomae_cli.files import lock, replace, sync
+from videomae_cli.files import lock, put_in_place
 from videomae_cli.hub import cache
 from videomae_cli.hub.download_failures import is_network, is_passing, no_hub
 from videomae_cli.hub.records import FileFacts, damage
@@ -186,7 +186,7 @@ def _receive(url: str, location: str, blob: Path, facts: FileFacts, hub_id: str,
         except _TooLongError:
             wrong = f"is longer than the {facts.size:,} bytes announced"
         if wrong is None:
-            replace(partial, blob)
+            put_in_place(partial, blob)
             return
         log.debug("%s %s", facts.name, wrong)
         partial.unlink(missing_ok=True)
@@ -266,7 +266,6 @@ def _get(url: str, location: str, partial: Path, facts: FileFacts, listener: Dow
             _await_growth(going, file, facts, listener)
         finally:
             file.given_up = True
-        sync(cast(BinaryIO, file))
 
 
 def _await_growth(going: Future[None], file: _Sink, facts: FileFacts, listener: DownloadListener) -> None:

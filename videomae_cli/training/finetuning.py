@@ -13,6 +13,7 @@ from videomae_cli.assembly import find_hints, preprocessor_for
 from videomae_cli.errors import OptionError, VideoMAEError
 from videomae_cli.training.listener import TrainingListener
 from videomae_cli.training.terms import (
+    RECIPE_NUMBERS,
     Terms,
     Trained,
     TrainingOptions,
@@ -36,17 +37,8 @@ _LARGE_GFLOPS = 30.0
 _FEW_CLIPS_A_CLASS = 10
 # To values, which have no classes to count by.
 _FEW_CLIPS_OF_VALUES = 50
-# The numbers of a recipe: what the options are called, and what the recipe calls them.
-NUMBERS = {
-    "epochs": "epochs",
-    "batch_size": "batch",
-    "accumulate": "accumulate",
-    "lr": "lr",
-    "min_lr": "min_lr",
-    "warmup": "warmup",
-    "weight_decay": "weight_decay",
-    "betas": "betas",
-    "clip_grad": "clip_grad",
+# What these options are called in a recipe.
+NUMBERS = RECIPE_NUMBERS | {
     "layer_decay": "layer_decay",
     "drop_path": "drop_path",
     "head_dropout": "head_dropout",
@@ -57,10 +49,7 @@ NUMBERS = {
     "augment_ops": "operations",
     "augment_magnitude": "magnitude",
     "erase": "erase",
-    "crop_scale": "scale",
     "views": "views",
-    "flip": "flip",
-    "repeats": "repeats",
     "ema": "ema",
 }
 

@@ -23,6 +23,21 @@ if TYPE_CHECKING:
 
 # More files than there will ever be cores: as many decoders as the machine has.
 MANY = 1 << 20
+# The numbers of every recipe: what the options are called, and what the recipe calls them.
+RECIPE_NUMBERS: dict[str, str] = {
+    "epochs": "epochs",
+    "batch_size": "batch",
+    "accumulate": "accumulate",
+    "lr": "lr",
+    "min_lr": "min_lr",
+    "warmup": "warmup",
+    "weight_decay": "weight_decay",
+    "betas": "betas",
+    "clip_grad": "clip_grad",
+    "crop_scale": "scale",
+    "flip": "flip",
+    "repeats": "repeats",
+}
 
 
 class TrainingOptions(TypedDict, total=False):

@@ -11,6 +11,7 @@ from videomae_cli.assembly import find_hints, preprocessor_for
 from videomae_cli.errors import OptionError
 from videomae_cli.training.listener import TrainingListener
 from videomae_cli.training.terms import (
+    RECIPE_NUMBERS,
     Terms,
     Trained,
     TrainingOptions,
@@ -34,22 +35,10 @@ SIZES = {
     "large": (1024, 24, 16, 512, 12, 8),
     "huge": (1280, 32, 16, 640, 12, 8),
 }
-# The numbers of a recipe: what the options are called, and what the recipe calls them.
-NUMBERS = {
-    "epochs": "epochs",
-    "batch_size": "batch",
-    "accumulate": "accumulate",
-    "lr": "lr",
-    "min_lr": "min_lr",
-    "warmup": "warmup",
-    "weight_decay": "weight_decay",
-    "betas": "betas",
-    "clip_grad": "clip_grad",
+# What these options are called in a recipe.
+NUMBERS = RECIPE_NUMBERS | {
     "mask": "mask",
     "mask_ratio": "mask_ratio",
-    "crop_scale": "scale",
-    "flip": "flip",
-    "repeats": "repeats",
 }
 
 

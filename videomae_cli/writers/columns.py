@@ -13,6 +13,28 @@ from videomae_cli.results import Record
 ERROR = ("error_kind", "error_message", "error_retryable")
 # Columns that files of earlier versions lack.
 LATER = frozenset({"error_retryable"})
+# What made a record, or why it failed; and what was read of its file.
+MADE = {
+    "error_kind": "text",
+    "error_message": "text",
+    "error_retryable": "bool",
+    "model": "text",
+    "revision": "text",
+    "fingerprint": "text",
+    "version": "text",
+    "shard": "text",
+}
+READ = {
+    "sampling": "text",
+    "decoder": "text",
+    "num_frames": "int",
+    "fps": "float",
+    "duration": "float",
+    "width": "int",
+    "height": "int",
+    "pixels": "text",
+    "crops": "int",
+}
 # name -> kind, in the order of the file. A kind is "int", "float", "bool", "text" or "json": lists, as JSON text in CSV.
 COLUMNS = {
     "schema_version": "int",
@@ -24,27 +46,12 @@ COLUMNS = {
     "label_id": "int",
     "score": "float",
     "value": "float",
-    "error_kind": "text",
-    "error_message": "text",
-    "error_retryable": "bool",
-    "model": "text",
-    "revision": "text",
-    "fingerprint": "text",
-    "version": "text",
-    "shard": "text",
+    **MADE,
     "predictions": "json",
     "values": "json",
     "frames": "json",
     "timestamps": "json",
-    "sampling": "text",
-    "decoder": "text",
-    "num_frames": "int",
-    "fps": "float",
-    "duration": "float",
-    "width": "int",
-    "height": "int",
-    "pixels": "text",
-    "crops": "int",
+    **READ,
     "warnings": "json",
 }
 

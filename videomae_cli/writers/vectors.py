@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from videomae_cli.errors import OptionError
 from videomae_cli.results import SCHEMA_VERSION, Record, path_of
-from videomae_cli.writers.columns import ERROR
+from videomae_cli.writers.columns import ERROR, MADE, READ
 from videomae_cli.writers.formats import VectorLayout, Writer
 from videomae_cli.writers.npz_archive import Archive, member
 from videomae_cli.writers.parquet import load_pyarrow
@@ -38,23 +38,8 @@ COLUMNS = {
     "w": "int",
     "start": "float",
     "end": "float",
-    "error_kind": "text",
-    "error_message": "text",
-    "error_retryable": "bool",
-    "model": "text",
-    "revision": "text",
-    "fingerprint": "text",
-    "version": "text",
-    "shard": "text",
-    "sampling": "text",
-    "decoder": "text",
-    "num_frames": "int",
-    "fps": "float",
-    "duration": "float",
-    "width": "int",
-    "height": "int",
-    "pixels": "text",
-    "crops": "int",
+    **MADE,
+    **READ,
     "warnings": "texts",
 }
 _PLACE = ("clip", "t", "h", "w", "start", "end")
