@@ -1,8 +1,9 @@
-"""Real small videos, tiny real checkpoints and the real command, in fresh processes as a user starts them."""
+"""Real small videos, tiny real checkpoints and the real command: on a cluster in fresh processes, as a user starts them."""
 
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,11 @@ from samples import Run
 
 
 @pytest.fixture(scope="session")
-def videomae() -> Run:
+def videomae(quick_python: str) -> Run:
     """Runs the real command, its output piped."""
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        process = start(*arguments)
+        process = start(*arguments, python=sys.executable if "--cluster" in arguments else quick_python)
         out, errors = process.communicate(timeout=PATIENCE)
         return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 

@@ -154,14 +154,14 @@ def test_batches_of_many_clips_differ_in_the_last_bits_only(
 ) -> None:
     """Where batches are filled differently: on one machine across all files, on a cluster within a task's."""
     alone, out = tmp_path / "alone.parquet", tmp_path / "out.npz"
-    command = ("embed", archive, "--model", checkpoint, "--clips", "2", "--per-clip")
+    command = ("embed", archive / "0*.mp4", "--model", checkpoint, "--clips", "2", "--per-clip")
     videomae(*command, "-o", alone)
     done = videomae(*command, "-o", out, *on_cluster(cluster, "--num-workers", "1"))
     assert done.returncode == 1
     vectors = np.stack([row for row in pq.read_table(alone)["embedding"].to_pylist() if row is not None])
     with np.load(out) as got:
         np.testing.assert_allclose(got["embeddings"], vectors, rtol=1e-5, atol=1e-6)
-        assert len(json.loads(str(got["metadata"]))["failures"]) == 6
+        assert len(json.loads(str(got["metadata"]))["failures"]) == 1
 
 
 def test_a_model_of_the_hub_films_and_shards_in_object_storage(
