@@ -88,3 +88,15 @@ def test_a_file_is_found_by_its_name_or_as_the_same_place(tmp_path: Path, monkey
     absent = find_path(table, "x.mp4")
     assert (absent.path, absent.vectors, absent.alike) == (None, [], ["a/x.mp4", "b/x.mp4"])
     assert find_path(table, "z.mp4").alike == []
+
+
+def test_only_files_of_the_very_name_are_alike_and_only_the_very_place_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = ["m/x.mp4", "m/x.mp4", "./m/x.mp4", "m/ax.mp4", "m/zx.mp4"]
+    table = blocks(unit(bunches(5, 4)), paths, 2)
+    for absent in ("a/x.mp4", "z/x.mp4"):
+        found = find_path(table, absent)
+        assert (found.path, found.vectors, found.alike) == (None, [], ["m/x.mp4", "./m/x.mp4"])
+    assert len(find_path(table, "".join(("m/", "x.mp4"))).vectors) == 2  # as it is spelled, and no other spelling
