@@ -1,11 +1,11 @@
-"""Frames for training, changed at random as published: RandAugment on the whole frame, then a crop, then a mirror.
+"""Changes training frames at random as published: RandAugment on the whole frame, then a crop, then a mirror.
 
-Frames of larger films are first made as small as the authors' were.
+Frames of larger films are first reduced to the size that the authors' films had.
 
 Runs where the frame is decoded, like `FrameTransform`. Everything follows from the seed alone and is the same for all
 frames of a clip, so that a resumed run sees the same clips. The order and the numbers are those of MCG-NJU/VideoMAE
 14ef8d8 (`kinetics.py`, `rand_augment.py` with "rand-m7-n4-mstd0.5-inc1", `transforms.py`); random erasing comes after
-the pixels are normalised, so it is training's (`training.mixing`).
+the pixels are normalised, so it is in `training.mixing`.
 """
 
 from __future__ import annotations
@@ -29,22 +29,23 @@ Box = tuple[int, int, int, int]
 
 GREY = (128, 128, 128)
 TOP_MAGNITUDE = 10.0
-# Pixels of the short side of the authors' Kinetics (DATASET.md); their other films are smaller. RandAugment takes ten times
-# as long on 1080 rows, and a crop that is resized without a filter shows what no published clip showed.
+# Pixels of the short side of the authors' Kinetics films (DATASET.md); their other films are smaller. On 1080 rows
+# RandAugment takes ten times as long, and a crop resized without a filter has aliasing that no published clip had.
 TOP_SIDE = 320
-# Of the short side: the sides that a crop of pre-training may have.
+# The sides that a pre-training crop may have, as fractions of the frame's short side.
 CROP_SIDES = (1.0, 0.875, 0.75, 0.66)
-# A side this near to the wanted size is that size, so that nothing need be resized (TSN's code).
+# Within this many pixels of the wanted size a side counts as that size, so that nothing need be resized (TSN's code).
 _NEAR = 3
 
 
 @dataclass(frozen=True)
 class AugmentTransform:
-    """One uint8 RGB frame (H, W, 3) -> the views of it (views, h, w, 3), each changed in its own way.
+    """Turns one uint8 RGB frame (H, W, 3) into its views (views, h, w, 3), each changed in its own way.
 
-    size: (h, w) in pixels; seed: of this clip; scale: the least and the greatest part of the frame's area that is cut out,
-    None for pre-training's crops of a few fixed sizes and places; ratio: width to height of the cut; flip: mirror half of
-    the views; operations, magnitude, deviation: of RandAugment, 0 operations for none; views: of each clip.
+    size: (h, w) in pixels; seed: this clip's; scale: the smallest and the largest fraction of the frame's area that is
+    cut out, None for pre-training's crops of a few fixed sizes and places; ratio: smallest and largest width to height
+    of the cut; flip: mirror half of the views; operations, magnitude, deviation: RandAugment's, 0 operations for none;
+    views: how many each clip has.
     """
 
     size: tuple[int, int]
@@ -63,7 +64,7 @@ class AugmentTransform:
         return np.stack([self._view(frame, number) for number in range(self.views)])
 
     def __getstate__(self) -> dict[str, object]:
-        """Its fields alone: what is made of them is made again where it arrives."""
+        """Pickle the fields alone: cached draws are drawn again from the seed where the object arrives."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def _view(self, frame: Frame, number: int) -> Frame:
@@ -76,14 +77,14 @@ class AugmentTransform:
                 picture = changed(picture, name, amount)
             frame = np.asarray(picture, dtype=np.uint8)
         top, left, height, width = self._cut(frame.shape[0], frame.shape[1], number)
-        # As the official code does: PIL, which filters, in pre-training, and plain bilinear in fine-tuning.
+        # As in the official code: pre-training resizes with PIL, which filters, and fine-tuning with plain bilinear.
         method = "antialias" if self.scale is None else "opencv"
         cut = np.ascontiguousarray(frame[top : top + height, left : left + width])
         image = cut if cut.shape[:2] == self.size else resize_frame(cut, self.size, method, "bilinear")
         return image[:, ::-1] if self._mirrored[number] else image
 
     def _cut(self, height: int, width: int, number: int = 0) -> Box:
-        """The part of a frame of this size that view `number` shows."""
+        """Draw the part of a frame of this size that view `number` shows."""
         rng = np.random.default_rng([self.seed, number, 1])
         if self.scale is None:
             boxes = fixed_crops(height, width, self.size)
@@ -103,8 +104,10 @@ class AugmentTransform:
 
     @cached_property
     def _chosen(self) -> list[list[tuple[str, float]]]:
-        """RandAugment's operations of every view, with their strengths: drawn with repetition, each left out half of the
-        time."""
+        """Draw RandAugment's operations for every view, with their strengths.
+
+        Operations are drawn with repetition, and each is left out half of the time.
+        """
         views = []
         for number in range(self.views):
             rng = np.random.default_rng([self.seed, number, 3])
@@ -118,22 +121,24 @@ class AugmentTransform:
 
 
 def _as_published(frame: Frame) -> Frame:
-    """The frame, its short side reduced to `TOP_SIDE` pixels where it has more."""
+    """Reduce the frame's short side to `TOP_SIDE` pixels where it has more."""
     height, width = frame.shape[:2]
     factor = TOP_SIDE / min(height, width)
     size = (round(height * factor), round(width * factor))
     return frame if factor >= 1 else resize_frame(frame, size, "antialias", "bilinear")
 
 
-def crop_shape(height: int, width: int, share: float, ratio: float) -> tuple[int, int] | None:
-    """(rows, columns) of a crop with this share of the area and this width to height, None where it doesn't fit."""
-    area = share * height * width
+def crop_shape(height: int, width: int, fraction: float, ratio: float) -> tuple[int, int] | None:
+    """Return (rows, columns) of a crop with this fraction of the area and this width to height, None where it doesn't
+    fit.
+    """
+    area = fraction * height * width
     rows, columns = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
     return (rows, columns) if 0 < rows <= height and 0 < columns <= width else None
 
 
 def central_crop(height: int, width: int, ratio: tuple[float, float]) -> Box:
-    """The largest box around the centre whose width to height lies within `ratio`."""
+    """Return the largest box around the centre whose width to height lies within `ratio`."""
     rows, columns = height, width
     if width / height < min(ratio):
         rows = max(1, round(width / min(ratio)))
@@ -143,21 +148,21 @@ def central_crop(height: int, width: int, ratio: tuple[float, float]) -> Box:
 
 
 def fixed_crops(height: int, width: int, size: tuple[int, int]) -> list[list[Box]]:
-    """The crops of pre-training (TSN, section 3.2): for each shape the 13 places where it may lie.
+    """List the crops of pre-training (TSN, section 3.2): for each shape the 13 places where it may lie.
 
-    A side is one of four parts of the frame's short side, and the two sides of a crop are equal or next to each other in
+    A side is one of four fractions of the frame's short side, and the two sides of a crop are equal or neighbours in
     that list. The places are the corners, the middles of the edges, the centre, and the centres of the four quarters.
     """
     short = min(height, width)
     sides = [int(short * part) for part in CROP_SIDES]
     rows, columns = ([min(s, short) if abs(side - s) < _NEAR else max(1, side) for side in sides] for s in size)
     shapes = [(r, c) for i, r in enumerate(rows) for j, c in enumerate(columns) if abs(i - j) <= 1]
-    # In quarters of the room that is left, (down, right).
+    # (down, right), in quarters of the room that is left around the crop.
     places = [(y, x) for y in (0, 2, 4) for x in (0, 2, 4)] + [(y, x) for y in (1, 3) for x in (1, 3)]
     return [[((height - r) // 4 * y, (width - c) // 4 * x, r, c) for y, x in places] for r, c in shapes]
 
 
-# RandAugment's, all equally likely. Magnitudes grow with the level ("inc1").
+# RandAugment's operations, all equally likely. Their strength grows with the level ("inc1").
 OPERATIONS = [
     "auto-contrast",
     "equalize",
@@ -178,8 +183,11 @@ OPERATIONS = [
 
 
 def strength(name: str, level: float, sign: float) -> float:
-    """What `level` (0 to 10) means for an operation: degrees, a shear, a share of the side, bits that are kept, a threshold,
-    levels that are added, or a factor of the enhancement; 0.0 where the operation has no strength."""
+    """Translate `level` (0 to 10) into the number an operation takes; 0.0 where the operation has no strength.
+
+    The unit is the operation's own: degrees for rotate, a shear, a fraction of the side for translate, bits to keep for
+    posterize, a threshold for solarize, levels to add for solarize-add, or a factor of the enhancement.
+    """
     part = level / TOP_MAGNITUDE
     match name:
         case "rotate":
@@ -200,11 +208,11 @@ def strength(name: str, level: float, sign: float) -> float:
 
 
 def changed(image: Image.Image, name: str, amount: float) -> Image.Image:
-    """The picture after one of `OPERATIONS` with this `strength`; grey comes in where it is moved away from an edge."""
+    """Apply one of `OPERATIONS` with this `strength`; where the picture moves away from an edge, grey fills the gap."""
     from PIL import Image, ImageEnhance, ImageOps
 
     def moved(a: float, b: float, x: float, c: float, d: float, y: float) -> Image.Image:
-        """Each pixel from where an affine map says."""
+        """Fetch each pixel from the place that an affine map gives."""
         return image.transform(
             image.size, Image.Transform.AFFINE, (a, b, x, c, d, y), Image.Resampling.BICUBIC, fillcolor=GREY
         )
@@ -219,9 +227,9 @@ def changed(image: Image.Image, name: str, amount: float) -> Image.Image:
         case "rotate":
             return image.rotate(amount, Image.Resampling.BICUBIC, fillcolor=GREY)
         case "posterize":
-            # Pillow's own posterize refuses to keep no bit at all, which is what level 10 is published to mean.
-            kept = 256 - 2 ** (8 - int(amount))
-            return image.point([v & kept for v in range(256)] * 3)
+            # Pillow's own posterize refuses to keep zero bits, which is what the published level 10 means.
+            mask = 256 - 2 ** (8 - int(amount))
+            return image.point([v & mask for v in range(256)] * 3)
         case "solarize":
             return ImageOps.solarize(image, int(amount))
         case "solarize-add":

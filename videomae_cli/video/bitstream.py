@@ -1,11 +1,11 @@
-"""Looks at the first bytes of a compressed picture where the container's word is not enough. Decodes nothing.
+"""Inspects the first bytes of a compressed picture where the container's word is not enough. Decodes nothing.
 
 - A key picture of H.264 may be a recovery point in the middle of a gradual refresh: decoding that starts there shows
-  rubbish for a while, so it is no place to seek to.
-- VP8, VP9 and AV1 store pictures that are never shown, in packets of their own or together with one that is.
-- Camcorders store H.264 pictures as two fields, each in a packet of its own: two packets, one picture.
-- A packet overwritten on disk still has its place in the index, but its first unit has an impossible length or kind, or
-  bytes that can't occur in a unit, or there is no picture in it. One wrong bit in a picture only a decoder can notice.
+garbage for a while, so it is no place to seek to. - VP8, VP9 and AV1 store pictures that are never shown, in packets of
+their own or together with one that is. - Camcorders store H.264 pictures as two fields, each in a packet of its own:
+two packets, one picture. - A packet overwritten on disk still has its place in the index, but its first unit has an
+impossible length or kind, or bytes that can't occur in a unit, or there is no picture in it. A single wrong bit in a
+picture only a decoder can notice.
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ from typing import Any
 
 from videomae_cli.video.h264 import Field, parse_field, parse_sps, slice_type
 
-# Where avcC and hvcC keep the size of the length before each unit.
+# Offset in the avcC and hvcC headers of the byte that says how many bytes each unit's length takes.
 _LENGTH_SIZE_AT = {"h264": 4, "hevc": 21}
-# What a unit's first bytes are looked at for: three zeros stand for something else (ITU-T H.264, 7.4.1).
+# How many of a unit's first bytes are searched for three zeros, which can't occur inside a unit (ITU-T H.264, 7.4.1).
 _HEAD, _IMPOSSIBLE = 48, b"\0\0\0"
-# What a picture starts with, and how far into a packet other headers reach.
+# The bytes a picture starts with, and how far into a packet other headers may push them.
 _PICTURE = {"mpeg1video": b"\0\0\1\0", "mpeg2video": b"\0\0\1\0", "mpeg4": b"\0\0\1\xb6"}
 _HEADERS = 4096
 
 
 class BitstreamCheck:
-    """Calls every packet "plain", "refresh" (key, but not all intra), "hidden", "second" (field of a picture whose first
-    was in the packet before) or "damaged"."""
+    """Classifies every packet as "plain", "refresh", "hidden", "second" or "damaged".
+
+    refresh: a key picture that is not all intra; hidden: never shown; second: the second field of a picture whose first
+    field was in the packet before.
+    """
 
     def __init__(self, context: Any) -> None:
         self._codec: str = context.codec.canonical_name
@@ -39,7 +42,7 @@ class BitstreamCheck:
         self._frame_number_bits: int | None = None
         self._field: Field | None = None
         if self._codec == "h264":
-            # In avcC the parameter sets have lengths of two bytes behind six others.
+            # In avcC the parameter sets come after six other bytes, each with a length of two bytes.
             sets = _prefixed_units(extradata[6:], 2) if prefixed else _started_units(extradata)
             self._learn(extradata[6:] if prefixed else extradata, sets)
 
@@ -52,7 +55,7 @@ class BitstreamCheck:
             length = int.from_bytes(head[:prefix], "big")
             if not 0 < length <= packet.size - prefix or head.find(_IMPOSSIBLE, prefix, prefix + length) >= 0:
                 return "damaged"
-            # The first bit is never set, and 0 is no kind of H.264 unit.
+            # The first bit of a unit is never set, and type 0 doesn't exist in H.264.
             if head[prefix] > 127 or (self._codec == "h264" and not head[prefix] & 31):
                 return "damaged"
         elif self._picture is not None and self._picture not in bytes(memoryview(packet)[:_HEADERS]):
@@ -61,7 +64,7 @@ class BitstreamCheck:
 
     @property
     def unpaired(self) -> bool:
-        """Whether the last packet is the first field of a picture whose second never came: decoders leave it out."""
+        """Return whether the last packet is a first field whose second never came: decoders leave such a picture out."""
         return self._field is not None
 
     def _h264_kind(self, packet: Any) -> str:
@@ -74,7 +77,7 @@ class BitstreamCheck:
         return "refresh" if packet.is_keyframe and not _starts_intra(data, units) else "plain"
 
     def _learn(self, data: bytes, units: Iterable[int]) -> None:
-        """Note whether pictures may be stored as fields, as the last parameter set says."""
+        """Note whether pictures may be stored as fields, according to the last parameter set."""
         for start in units:
             if data[start] & 31 == 7:
                 self._frame_number_bits = parse_sps(data[start + 1 : start + 257])
@@ -85,13 +88,13 @@ class BitstreamCheck:
         fields = [parse_field(data[start + 1 : start + 33], self._frame_number_bits) for start in slices]
         first, last = self._field, fields[-1] if fields else None
         second = first is not None and last is not None and first.is_completed_by(last) and len(set(fields)) == 1
-        # Two fields in one packet are a picture.
+        # Two fields in one packet make a whole picture.
         self._field = None if second or len(set(fields)) != 1 else last
         return second
 
 
 def _starts_intra(data: bytes, units: list[int]) -> bool:
-    """Whether the first slice is an I slice (or the picture an IDR, which only has those)."""
+    """Return whether the first slice is an I slice (or the picture an IDR, which has no others)."""
     for start in units:
         kind = data[start] & 31
         if kind == 5:
@@ -102,7 +105,7 @@ def _starts_intra(data: bytes, units: list[int]) -> bool:
 
 
 def _prefixed_units(data: bytes, prefix: int) -> Iterator[int]:
-    """Where the units of a packet start, each after its length."""
+    """Yield the offset of each unit of a packet whose units are prefixed by their length."""
     position = 0
     while position + prefix < len(data):
         yield position + prefix
@@ -110,7 +113,7 @@ def _prefixed_units(data: bytes, prefix: int) -> Iterator[int]:
 
 
 def _started_units(data: bytes) -> Iterator[int]:
-    """Where the units of a packet start, each after a start code."""
+    """Yield the offset of each unit of a packet whose units follow start codes."""
     position = data.find(b"\0\0\1")
     while 0 <= position < len(data) - 3:
         yield position + 3
@@ -122,7 +125,9 @@ def _shown_vp8(data: bytes) -> bool:
 
 
 def _shown_vp9(data: bytes) -> bool:
-    """Whether a frame of a packet is shown. Several in one, a superframe, have an index at the end (VP9, annex B)."""
+    """Return whether a packet shows a frame. Several frames in one, a superframe, have an index at the end (VP9, annex
+    B).
+    """
     marker = data[-1]
     count, width = (marker & 7) + 1, (marker >> 3 & 3) + 1
     index = 2 + count * width
@@ -138,13 +143,16 @@ def _shown_vp9(data: bytes) -> bool:
 
 
 def _shown_vp9_frame(first: int) -> bool:
-    """By the first byte: marker (2 bits), profile (2, of 3 one more), show_existing_frame, frame_type, show_frame."""
+    """Return whether a frame is shown, from the first byte of its header.
+
+    The byte holds: marker (2 bits), profile (2 bits, one more if it is 3), show_existing_frame, frame_type, show_frame.
+    """
     shift = 0 if first >> 4 & 3 == 3 else 1
     return bool(first >> (2 + shift) & 1 or first >> shift & 1)
 
 
 def _shown_av1(data: bytes) -> bool:
-    """Whether a frame of a packet is shown, by the first bits of its frame headers (AV1, 5.9.2)."""
+    """Return whether a packet shows a frame, by the first bits of its frame headers (AV1, 5.9.2)."""
     position = 0
     while position < len(data):
         header = data[position]
@@ -159,8 +167,8 @@ def _shown_av1(data: bytes) -> bool:
         if position >= len(data):
             break
         kind, first = header >> 3 & 15, data[position]
-        # A sequence of one still picture has shorter headers; in others the bits are show_existing_frame, frame_type
-        # (two), show_frame.
+        # A sequence of one still picture has shorter headers; in all others the bits are show_existing_frame,
+        # frame_type (two bits), show_frame.
         if (kind == 1 and first >> 3 & 1) or (kind in (3, 6) and first & 0b10010000):
             return True
         position += size
@@ -168,7 +176,7 @@ def _shown_av1(data: bytes) -> bool:
 
 
 def _shown_theora(data: bytes) -> bool:
-    """Whether a packet is no header: those come again where recordings were joined."""
+    """Return whether a packet is a picture, not a header: headers come again where recordings were joined."""
     return data[0] < 128
 
 

@@ -1,7 +1,8 @@
-"""A file gone through once (`onepass`), in blocks of frames, each when somebody asks for it: that sets the pace.
+"""Goes through a file once (`onepass`) in blocks of frames, each produced when the caller asks for it: the caller sets
+the pace.
 
-Runs in the decoding process (`worker`), which keeps the open file from call to call: `open_pass`, then `next_block` until
-it says that it was the last.
+Runs in the decoding process (`worker`), which keeps the file open from call to call: `open_pass`, then `next_block`
+until it returns the last block.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from videomae_cli.video.windows import WindowGrid, WindowSpec
 
 Frame = npt.NDArray[np.uint8]
 
-# A block ends when it is so large, has so many frames, or took so long: whoever waits for it must see that all is well.
+# A block ends when it is this large, has this many frames, or took this long: whoever waits for it has to see that
+# decoding still goes on.
 BLOCK_BYTES = 8 * 2**20
 BLOCK_FRAMES = 256
 BLOCK_SECONDS = 1.0
@@ -37,9 +39,10 @@ _NONE = np.zeros((0, 0, 0, 3), np.uint8)
 
 @dataclass(frozen=True)
 class PassRequest:
-    """One file and what is wanted of it: the frames of windows, or, without `windows`, every frame from start to end.
+    """Names one file and what is wanted of it: the frames of windows, or, without `windows`, every frame from start to
+    end.
 
-    Without `transform`, frames come as decoded. transform: one crop a frame; pixels: as `open_video` takes it.
+    Without `transform`, frames come as decoded. transform: makes one crop of each frame; pixels: as in `open_video`.
     """
 
     path: str | os.PathLike[str]
@@ -52,8 +55,11 @@ class PassRequest:
 
 @dataclass(frozen=True)
 class PassHead:
-    """What is known before the first frame is wanted. token: for `next_block`; grid: its `end` is None where only the
-    walk itself will tell; info: its count of frames and its duration are what the header says, there."""
+    """Describes an opened file before its first frame is wanted.
+
+    token: identifies the pass for `next_block`; grid: where the windows lie, its `end` is None where only the walk will
+    tell; info: its frame count and its duration are still the header's where nothing better is known.
+    """
 
     token: int
     grid: WindowGrid | None
@@ -62,10 +68,11 @@ class PassHead:
 
 @dataclass(frozen=True)
 class FrameBlock:
-    """The next frames (n, h, w, 3) uint8 with their numbers in the file and their seconds.
+    """The next frames (n, h, w, 3) uint8 with their numbers in the file and their times in seconds.
 
-    through: of the moments before it, all frames are here; restarted: what came in earlier blocks was wrong, and is
-    sent again from here on; the last one has an `info`, the `end` in seconds and what a user should know.
+    through: all frames for moments before this time (seconds) have been delivered; restarted: earlier blocks were
+    wrong, and everything is sent again from this one on. The last block alone has an `info`, with the file's `end` in
+    seconds and warnings for the user.
     """
 
     numbers: tuple[int, ...]
@@ -79,13 +86,13 @@ class FrameBlock:
 
     @property
     def last(self) -> bool:
-        """Whether no other comes."""
+        """Return whether this is the last block of the file."""
         return self.info is not None
 
 
 @dataclass
 class _Pass:
-    """A file that is being gone through."""
+    """The state of one open file between two blocks."""
 
     request: PassRequest
     reader: PassReader
@@ -96,7 +103,7 @@ class _Pass:
     steps: Iterator[Step] = field(default_factory=lambda: iter(()))
 
     def begin(self) -> None:
-        """From the first frame on."""
+        """Start, or start again, with the first frame."""
         end = self.request.end if self.request.end is not None else math.inf
         start = self.request.start
         if self.grid is not None:
@@ -110,7 +117,7 @@ _passes: dict[int, _Pass] = {}
 
 
 def open_pass(request: PassRequest) -> PassHead:
-    """Open a file; what was open before is closed. Raises a VideoError or DependencyError."""
+    """Open a file, closing the one that was open before. Raises a VideoError or DependencyError."""
     for token in list(_passes):
         close_pass(token)
     stamp = file_stamp(request.path)
@@ -123,15 +130,15 @@ def open_pass(request: PassRequest) -> PassHead:
     except VideoError:
         reader.close()
         raise
-    going = _Pass(request, reader, grid, stamp)
-    going.begin()
+    current = _Pass(request, reader, grid, stamp)
+    current.begin()
     token = next(_tokens)
-    _passes[token] = going
+    _passes[token] = current
     return PassHead(token, grid, reader.info)
 
 
 def _check_times(grid: WindowGrid | None, reader: PassReader) -> None:
-    """A file that claims years for a few pictures would keep a model busy for as long. Raises a VideoError."""
+    """Refuse a file that claims years for a few pictures: it would keep a model busy for as long. Raises a VideoError."""
     count = grid.count() if grid is not None else None
     if count is not None and count > _MOST_WINDOWS and count > _MOST_WINDOWS_A_FRAME * reader.num_frames:
         raise VideoError(
@@ -141,39 +148,39 @@ def _check_times(grid: WindowGrid | None, reader: PassReader) -> None:
 
 
 def next_block(token: int) -> FrameBlock:
-    """The next frames. Raises a VideoError; what came before stays good, unless a block says otherwise."""
-    going = _passes[token]
+    """Decode the next block. Raises a VideoError; earlier blocks stay good, unless one says that it `restarted`."""
+    current = _passes[token]
     try:
-        block = _collect(going)
+        block = _collect(current)
     except ReadAgainError:
-        going.begin()
-        going.restarted = True
+        current.begin()
+        current.restarted = True
         block = FrameBlock((), (), _NONE, 0.0)
     except Exception:
         close_pass(token)
         raise
-    if going.restarted:
-        block, going.restarted = replace(block, restarted=True), False
+    if current.restarted:
+        block, current.restarted = replace(block, restarted=True), False
     if block.last:
         close_pass(token)
     return block
 
 
 def close_pass(token: int) -> None:
-    """Free what a file took."""
-    going = _passes.pop(token, None)
-    if going is not None:
-        going.reader.close()
+    """Close the file of a pass and free its memory; a pass that is closed already is no error."""
+    current = _passes.pop(token, None)
+    if current is not None:
+        current.reader.close()
 
 
-def _collect(going: _Pass) -> FrameBlock:
+def _collect(current: _Pass) -> FrameBlock:
     numbers: list[int] = []
     times: list[float] = []
     frames: list[Frame] = []
     size, until = 0, time.monotonic() + BLOCK_SECONDS
-    transform = going.request.transform
-    for number, seconds, frame in going.steps:
-        going.through = seconds
+    transform = current.request.transform
+    for number, seconds, frame in current.steps:
+        current.through = seconds
         if frame is not None:
             # (1, h, w, 3) -> (h, w, 3)
             frames.append(transform(frame)[0] if transform is not None else frame)
@@ -181,11 +188,11 @@ def _collect(going: _Pass) -> FrameBlock:
             times.append(seconds)
             size += frames[-1].nbytes
         if size >= BLOCK_BYTES or len(frames) >= BLOCK_FRAMES or time.monotonic() > until:
-            return FrameBlock(tuple(numbers), tuple(times), _stacked(frames), going.through)
-    if file_stamp(going.request.path) != going.stamp:
-        path = os.fspath(going.request.path)
+            return FrameBlock(tuple(numbers), tuple(times), _stacked(frames), current.through)
+    if file_stamp(current.request.path) != current.stamp:
+        path = os.fspath(current.request.path)
         raise FileChangedError(f"{path!r} changed while it was read: try again when it is whole")
-    reader = going.reader
+    reader = current.reader
     return FrameBlock(
         tuple(numbers),
         tuple(times),

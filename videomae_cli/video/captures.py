@@ -1,4 +1,4 @@
-"""The two decoders behind one small interface: go forward one frame, look at it, jump, start over.
+"""Puts the two decoders behind one small interface: go forward one frame, look at it, jump, start over.
 
 Neither says which frame it is at; that is for the reader to know, from the times reported here. Times are seconds from
 the stream's start, as in `probe.PacketIndex`; nan where the decoder has none.
@@ -21,9 +21,9 @@ from videomae_cli.video.probe import Probe, open_container
 
 Frame = npt.NDArray[np.uint8]
 
-# Pictures are decoded at the same time, but each waits for parts of the one before: only six threads keep two cores busy.
-# Fixed, not by the number of cores, because memory depends on it, and what damaged pictures look like, which with every
-# thread varies more from run to run.
+# Pictures are decoded in parallel, but each waits for parts of the one before: only six threads keep two cores busy.
+# The number is fixed rather than that of the cores, because two things depend on it: memory, and how damaged pictures
+# come out, which varies from run to run the more threads there are.
 _THREADS, _CAREFUL_THREADS = 6, 2
 _most_threads = _THREADS
 _LARGE_PIXELS = 1920 * 1088
@@ -31,16 +31,16 @@ _ROWS = 64
 
 
 def limit_threads(most: int) -> None:
-    """From now on this process decodes with so many threads at most: others decode beside it."""
+    """Limit this process to `most` threads for decoding from now on, because others decode beside it."""
     global _most_threads
     _most_threads = most
 
 
 def decoder_threads(probe: Probe) -> int:
-    """How many threads decode this video."""
+    """Return how many threads should decode this video."""
     sound = probe.index.reliable and probe.index.whole
     if probe.avoid_opencv and probe.width * probe.height > _LARGE_PIXELS:
-        # High dynamic range: ten bits take twice the memory.
+        # High dynamic range: frames of ten bits take twice the memory.
         return 1
     return _threads_for(probe.width * probe.height) if sound else min(_CAREFUL_THREADS, _most_threads)
 
@@ -50,29 +50,29 @@ def _threads_for(pixels: int) -> int:
 
 
 class Capture(Protocol):
-    """An open decoder. For one thread of one process."""
+    """An open decoder, for one thread of one process."""
 
     name: str
     can_seek: bool
 
     def restart(self, *, careful: bool = False) -> None:
-        """Go before the first frame. careful: the file turned out to be damaged."""
+        """Go before the first frame. careful: the file turned out to be damaged, so use few threads."""
 
     def grab(self) -> float | None:
         """Decode the next frame and return its time; None if nothing came, which need not be the end."""
 
     def retrieve(self) -> Frame | None:
-        """The frame last grabbed, as stored: RGB (H, W, 3) uint8."""
+        """Return the frame last grabbed, as stored: RGB (H, W, 3) uint8."""
 
     def seek(self, seconds: float) -> float | None:
-        """Jump so that the frame at `seconds` or one before it comes next; the time of the frame consumed last."""
+        """Jump so that the frame at `seconds` or one before it comes next; return the time of the frame consumed last."""
 
     def close(self) -> None:
-        """Free the decoder."""
+        """Close the decoder and free its memory."""
 
 
 class OpenCVCapture:
-    """cv2.VideoCapture over its bundled ffmpeg."""
+    """Decodes with OpenCV's cv2.VideoCapture and its bundled ffmpeg."""
 
     name = "opencv"
 
@@ -83,12 +83,12 @@ class OpenCVCapture:
         self._ahead: list[float | None] = []
         self.restart()
         capture: Any = self._capture
-        # OpenCV refuses to seek in what it takes for a picture, and takes a negative count for one.
+        # OpenCV won't seek in what it takes for a picture, and it takes a negative frame count for one.
         self.can_seek = capture.get(self._cv2.CAP_PROP_FRAME_COUNT) > 1
         self._fps = float(capture.get(self._cv2.CAP_PROP_FPS))
 
     def restart(self, *, careful: bool = False) -> None:
-        # Opened anew: a rewind is reported as done even where it is not.
+        # Opened anew instead of rewound: OpenCV reports a rewind as done even where it is not.
         self.close()
         if careful:
             self.threads = min(self.threads, _CAREFUL_THREADS)
@@ -96,11 +96,11 @@ class OpenCVCapture:
         self._capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self.threads])
         if not self._capture.isOpened():
             raise DecodeError(f"OpenCV can't open {self._path!r}")
-        # It knows angles only, so that mirrored pictures would come turned.
+        # OpenCV knows rotations only, so that mirrored pictures would come out turned; `orientation` does it instead.
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
 
     def look_ahead(self) -> None:
-        """Decode the first frame, so that the first `grab` finds it done."""
+        """Decode the first frame now, so that the first `grab` returns at once."""
         self._ahead = [self.grab()]
 
     def grab(self) -> float | None:
@@ -118,7 +118,8 @@ class OpenCVCapture:
         if grey or frame.shape[0] * frame.shape[1] <= _LARGE_PIXELS:
             code = self._cv2.COLOR_GRAY2RGB if grey else self._cv2.COLOR_BGR2RGB
             return np.asarray(self._cv2.cvtColor(frame, code), dtype=np.uint8)
-        # No second frame of that size: in place, and some rows at a time because OpenCV copies what it overwrites.
+        # A second frame of that size would take too much memory: convert in place, some rows at a time because OpenCV
+        # copies what it overwrites.
         for top in range(0, len(frame), _ROWS):
             rows = frame[top : top + _ROWS]
             self._cv2.cvtColor(rows, self._cv2.COLOR_BGR2RGB, dst=rows)
@@ -131,7 +132,7 @@ class OpenCVCapture:
         return self._now()
 
     def property(self, number: int) -> float:
-        """What OpenCV says of the file. number: one of its CAP_PROP constants."""
+        """Return what OpenCV says of the file. number: one of its CAP_PROP constants."""
         return float(self._capture.get(number))
 
     def close(self) -> None:
@@ -145,19 +146,21 @@ class OpenCVCapture:
 
 
 class OpeningAhead:
-    """Opens OpenCV's decoder and decodes the first frame in a thread of its own, while `probe` reads the packets."""
+    """Opens OpenCV's decoder and decodes the first frame in a thread, while `probe` reads the packets."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._capture: OpenCVCapture | None = None
 
     def start(self, path: str, pixels: int) -> None:
-        """Begin, as if the file were sound. pixels: of one picture."""
+        """Begin to open the file, assuming that it is sound. pixels: of one picture."""
         self._thread = threading.Thread(target=self._open, args=(path, _threads_for(pixels)), daemon=True)
         self._thread.start()
 
     def take(self, probe: Probe) -> OpenCVCapture:
-        """The decoder, opened anew if the file turned out to be special, or if opening failed. Raises DecodeError."""
+        """Return the decoder, opened anew if the file turned out to be special, or if opening failed. Raises
+        DecodeError.
+        """
         threads = decoder_threads(probe)
         self._finish()
         capture, self._capture = self._capture, None
@@ -168,7 +171,7 @@ class OpeningAhead:
         return OpenCVCapture(probe.path, threads)
 
     def close(self) -> None:
-        """Free what nobody took."""
+        """Close the decoder if nobody took it."""
         self._finish()
         if self._capture is not None:
             self._capture.close()
@@ -180,7 +183,7 @@ class OpeningAhead:
             self._thread = None
 
     def _open(self, path: str, threads: int) -> None:
-        # What goes wrong here goes wrong again, and is reported, where the decoder is taken.
+        # An error here would come again where the decoder is taken, and is reported there.
         with contextlib.suppress(Exception):
             capture = OpenCVCapture(path, threads)
             capture.look_ahead()
@@ -188,7 +191,7 @@ class OpeningAhead:
 
 
 class PyAVCapture:
-    """PyAV, for what OpenCV can't decode or decodes wrongly."""
+    """Decodes with PyAV, where OpenCV can't decode or decodes wrongly."""
 
     name = "pyav"
     can_seek = True
@@ -213,7 +216,7 @@ class PyAVCapture:
         self._frames = self._decode()
 
     def grab(self) -> float | None:
-        # The last one must not be held while the next is decoded: at 4K it has 25 MB.
+        # Let go of the last frame before the next is decoded: at 4K it takes 25 MB.
         self._frame = None
         self._frame = frame = next(self._frames, None)
         if frame is None:
@@ -223,7 +226,7 @@ class PyAVCapture:
     def retrieve(self) -> Frame | None:
         if self._frame is None:
             return None
-        # A size that changes on the way is brought back to the first one, as OpenCV does.
+        # A size that changes within the file is scaled back to the first one, as OpenCV does.
         size = {"width": self._probe.width, "height": self._probe.height}
         try:
             return np.asarray(self._frame.to_ndarray(format="rgb24", **size), dtype=np.uint8)
@@ -255,7 +258,7 @@ class PyAVCapture:
             except self._av.EOFError:
                 break
             except (self._av.FFmpegError, IndexError):
-                # As in `probe`.
+                # A broken packet need not be the end: go on, as `probe` does.
                 errors += 1
                 if errors > 100:
                     break

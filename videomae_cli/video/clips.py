@@ -1,4 +1,4 @@
-"""One request -> the decoded clips of one file, in this process: open, plan, read."""
+"""Turns one request into the decoded clips of one file, in this process: open, plan, read."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from videomae_cli.video.reader import VideoInfo, VideoReader, open_video
 from videomae_cli.video.sampling import SamplingPlan, SamplingSpec, plan_clips
 
 Frame = npt.NDArray[np.uint8]
-# One decoded frame (H, W, 3) -> its crops (K, h, w, 3): `FrameTransform` or `AugmentTransform`.
+# A transform takes one decoded frame (H, W, 3) to its crops (K, h, w, 3): `FrameTransform` or `AugmentTransform`.
 Transform = Callable[[Frame], Frame]
 
 
 @dataclass(frozen=True)
 class ClipRequest:
-    """One file and what is wanted of it. Without `transform`, frames come as decoded: (1, H, W, 3)."""
+    """Names one file and the clips wanted of it. Without `transform`, frames come as decoded: (1, H, W, 3)."""
 
     path: str | os.PathLike[str]
     sampling: SamplingSpec = field(default_factory=SamplingSpec)
@@ -31,10 +31,10 @@ class ClipRequest:
 
 @dataclass(frozen=True)
 class DecodedVideo:
-    """The clips of one file.
+    """The decoded clips of one file, each frame stored once.
 
-    frames: (U, K, h, w, 3) uint8, each frame once, in K crops; rows[c][t]: the place in `frames` of frame t of clip c;
-    timestamps[c][t]: its seconds after the first frame of the file; seconds: how long decoding took.
+    frames: (U, K, h, w, 3) uint8, the U distinct frames in K crops; rows[c][t]: the index into `frames` of frame t of
+    clip c; timestamps[c][t]: its time in seconds after the first frame of the file; seconds: how long decoding took.
     """
 
     info: VideoInfo
@@ -46,18 +46,18 @@ class DecodedVideo:
     seconds: float
 
     def views(self) -> Frame:
-        """(V, T, h, w, 3) uint8 with V = clips * crops; view number clip * crops + crop."""
+        """Return (V, T, h, w, 3) uint8 with V = clips * crops; view number clip * crops + crop."""
         # (C, T, K, h, w, 3) -> (C, K, T, h, w, 3) -> (V, T, h, w, 3)
         clips = self.frames[np.asarray(self.rows)].transpose(0, 2, 1, 3, 4, 5)
         return np.ascontiguousarray(clips.reshape(-1, *clips.shape[2:]))
 
     def without_frames(self) -> DecodedVideo:
-        """All but the pixels."""
+        """Return everything but the pixels."""
         return replace(self, frames=self.frames[:0])
 
 
 def decode_clips(request: ClipRequest) -> DecodedVideo:
-    """Decode one file in this process. Raises a VideoError or DependencyError."""
+    """Decode the clips of one file in this process. Raises a VideoError or DependencyError."""
     started = time.monotonic()
     before = file_stamp(request.path)
     with open_video(request.path, pixels=request.sampling.resolved_pixels) as reader:
@@ -67,7 +67,7 @@ def decode_clips(request: ClipRequest) -> DecodedVideo:
         except DecodeError:
             counted_again = True
         if counted_again:
-            # Only while reading did it show that fewer frames decode than the file has packets: plan anew.
+            # Only reading has shown that fewer frames decode than the file has packets: plan again with the true count.
             result = _decode(reader, request)
     if file_stamp(request.path) != before:
         raise FileChangedError(f"{os.fspath(request.path)!r} changed while it was read: try again when it is whole")
@@ -75,7 +75,7 @@ def decode_clips(request: ClipRequest) -> DecodedVideo:
 
 
 def clips_of_frames(frames: Frame, request: ClipRequest, *, frame_rate: float) -> DecodedVideo:
-    """Take clips from frames that are decoded already, (T, H, W, 3) uint8, as from a file with these frames.
+    """Take clips from frames that are already decoded, (T, H, W, 3) uint8, as if they came from a file.
 
     frame_rate: frames a second. Raises a VideoError where nothing lies between the start and the end asked for.
     """
@@ -110,7 +110,7 @@ def clips_of_frames(frames: Frame, request: ClipRequest, *, frame_rate: float) -
 
 
 def file_stamp(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """What changes when a file is written to; None for one that is gone."""
+    """Return the size and the modification time, which change when a file is written to; None if it is gone."""
     try:
         status = Path(path).stat()
     except OSError:

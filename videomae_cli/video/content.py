@@ -1,6 +1,6 @@
-"""What bytes are, by how they begin: a video, a picture, an archive, text; for messages, and to tell names from films.
+"""Recognises bytes by how they begin: a video, a picture, an archive, text. For messages, and to tell names from films.
 
-No decoder is asked: it takes a few hundred bytes, and what ffmpeg would make of them is for the reader to find out.
+No decoder is asked: a few hundred bytes are enough, and what ffmpeg makes of them is for the reader to find out.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ HEAD_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What some bytes are. words: with an article, for messages; suffix: what a file of them is called."""
+    """Describes a kind of file. words: with an article, for messages; suffix: what such a file is usually called."""
 
     family: Family
     words: str
     suffix: str = ""
 
 
-# Beginnings that are enough to know what it is.
+# Signatures that are enough by themselves.
 _BEGINNINGS: tuple[tuple[bytes, Content], ...] = (
     (b"\x1aE\xdf\xa3", Content("video", "a video (Matroska or WebM)", ".mkv")),
     (b"FLV\x01", Content("video", "a video (FLV)", ".flv")),
@@ -61,7 +61,7 @@ _BEGINNINGS: tuple[tuple[bytes, Content], ...] = (
     (b"fLaC", Content("sound", "sound (FLAC)", ".flac")),
     (b"ID3", Content("sound", "sound (MP3)", ".mp3")),
 )
-# The first boxes that files of the MP4 family begin with: the type is not always first.
+# The first boxes of files of the MP4 family: the file type (ftyp) does not always come first.
 _BOXES = frozenset({b"ftyp", b"moov", b"moof", b"mdat", b"wide", b"skip", b"free", b"pnot", b"styp", b"sidx"})
 _STILL_BRANDS = frozenset({b"avif", b"heic", b"heix", b"mif1"})
 _SOUND_BRANDS = frozenset({b"M4A ", b"M4B "})
@@ -72,14 +72,13 @@ _RIFF = {
 }
 _MP4 = Content("video", "a video (MP4)", ".mp4")
 _TRANSPORT = Content("video", "a video (MPEG transport stream)", ".ts")
-# Units that a raw stream begins with: H.264's parameter sets, slices and delimiter; H.265's.
+# NAL unit types that a raw stream begins with: H.264's parameter sets, slices and delimiter; H.265's.
 _H264_UNITS = frozenset({7, 9, 5, 6, 8})
 _H265_UNITS = frozenset({32, 33, 34, 35, 39})
 
 
 def content_of(head: bytes) -> Content | None:
-    """What bytes that begin with `head` (`HEAD_BYTES` of them, if there are so many) are; None for text and what nobody
-    knows."""
+    """Recognise a file by its first bytes, `HEAD_BYTES` of them if it has so many; None for text and unknown formats."""
     for beginning, content in _BEGINNINGS:
         if head.startswith(beginning) and (beginning != b"BM" or _is_bitmap(head)):
             return content
@@ -87,7 +86,7 @@ def content_of(head: bytes) -> Content | None:
 
 
 def is_animated(path: str) -> bool | None:
-    """Whether a WebP file says in its header that it holds more than one picture; None for any other file."""
+    """Return whether a WebP file says in its header that it holds more than one picture; None for any other file."""
     try:
         with Path(path).open("rb") as file:
             head = file.read(21)
@@ -121,7 +120,9 @@ def _riff(head: bytes) -> Content | None:
 
 
 def _transport(head: bytes) -> Content | None:
-    """Packets of 188 bytes that begin with 0x47, in what camcorders and receivers put around them."""
+    """Recognise a transport stream: packets of 188 bytes that begin with 0x47, also as camcorders and receivers wrap
+    them.
+    """
     for size, lead in ((188, 0), (192, 4), (192, 0), (204, 0)):
         marks = head[lead::size]
         if len(marks) >= 3 and marks == b"G" * len(marks) and len(head) >= lead + 2 * size:
@@ -130,7 +131,7 @@ def _transport(head: bytes) -> Content | None:
 
 
 def _raw(head: bytes) -> Content | None:
-    """Pictures without a container: a start code, and a unit that such a stream begins with."""
+    """Recognise H.264 or H.265 without a container: a start code, and a unit that such a stream begins with."""
     start = next((len(code) for code in (b"\0\0\0\x01", b"\0\0\x01") if head.startswith(code)), 0)
     if not start or len(head) <= start:
         return None
@@ -143,5 +144,5 @@ def _raw(head: bytes) -> Content | None:
 
 
 def _is_bitmap(head: bytes) -> bool:
-    """ "BM" may begin a name, too."""
+    """Return whether a file that begins with "BM" has a bitmap's header: a list of names may begin so, too."""
     return len(head) >= 18 and head[6:10] == b"\0\0\0\0" and int.from_bytes(head[14:18], "little") in (12, 40, 108, 124)

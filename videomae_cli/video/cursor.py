@@ -1,8 +1,8 @@
-"""Brings a decoder to the frame with a given number, and knows for sure that it is there.
+"""Brings a decoder to the frame with a given number, and verifies that it is there.
 
-Two ways. `IndexedCursor` seeks and walks by the packet index and checks the time of every frame it passes; at the
-first one that is not as foreseen it raises `IndexMismatchError`. `WalkingCursor` trusts nothing and counts from the
-first frame.
+There are two ways. `IndexedCursor` seeks and walks by the packet index and checks the time of every frame it passes; at
+the first one that does not come as predicted it raises `IndexMismatchError`. `WalkingCursor` trusts nothing and counts
+from the first frame.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from videomae_cli.errors import DecodeError
 from videomae_cli.video.captures import Capture
 from videomae_cli.video.probe import PacketIndex
 
-# OpenCV's own seek steps this far back before it looks for a keyframe.
+# OpenCV's own seek steps back this many frames before it looks for a keyframe.
 _BACK_OFF = 16
-# Walking so many frames is as cheap as a seek.
+# Walking this many frames is as cheap as one seek.
 _SEEK_COST = 8
-# A seek that lands too late is tried again from earlier; after that walking is quicker.
+# A seek that lands too late is tried again from an earlier frame; after this many tries walking is quicker.
 _SEEK_TRIES = 3
 _TOLERANCE = 2e-4
 SPARE_READS = 64
-# Seconds that a clock must go back for a new start; less is the disorder of a damaged stretch.
+# Seconds that a clock must go back to count as a restart; less is the disorder of a damaged stretch.
 RESTART_SECONDS = 1.0
 UNTIMED_NOTE = "the file has no usable times: {fps:g} fps assumed"
 RESTART_NOTE = "the clock of the recording starts anew; time goes on from the frame before"
 
 
 class IndexMismatchError(Exception):
-    """The decoder does not do what the packets foretell: frame `number` came at `time`, or not at all (None)."""
+    """The decoder contradicts the packets: frame `number` came at `time`, or not at all (None)."""
 
     def __init__(self, number: int, time: float | None) -> None:
         super().__init__(f"frame {number} came at {time}")
@@ -39,7 +39,7 @@ class IndexMismatchError(Exception):
 
 
 class IndexedCursor:
-    """Frames by number through the index. `goto` leaves the decoder at the frame."""
+    """Goes to frames by number through the packet index. `goto` leaves the decoder at the frame."""
 
     def __init__(self, capture: Capture, index: PacketIndex) -> None:
         self._capture, self._index = capture, index
@@ -48,7 +48,7 @@ class IndexedCursor:
         self._seeks = capture.can_seek
 
     def goto(self, number: int) -> None:
-        """Grab frame `number`; afterwards `capture.retrieve()` gives it."""
+        """Grab frame `number`; afterwards `capture.retrieve()` returns it."""
         if number == self._position:
             return
         if number < self._position or self.seek_pays(number):
@@ -56,18 +56,18 @@ class IndexedCursor:
                 try:
                     return self._walk_to(number)
                 except IndexMismatchError:
-                    # The landing was not what it seemed: this decoder can't seek in this file.
+                    # It was not where it seemed to land: this decoder can't seek in this file.
                     self._seeks = False
             self._capture.restart()
             self._position = -1
         self._walk_to(number)
 
     def check_end(self) -> None:
-        """Make sure that the last frame of the index decodes and is the last."""
+        """Verify that the last frame of the index decodes and that none follows. Raises IndexMismatchError."""
         self.goto(len(self._times) - 1)
         if self._capture.grab() is not None:
             raise IndexMismatchError(len(self._times), math.nan)  # more frames than packets
-        # Past the end some decoders can't go back.
+        # Past the end some decoders can't seek back.
         self._capture.restart()
         self._position = -1
 
@@ -80,11 +80,11 @@ class IndexedCursor:
 
     @property
     def position(self) -> int:
-        """The frame grabbed last; -1 before the first."""
+        """Return the number of the frame grabbed last; -1 before the first."""
         return self._position
 
     def seek_pays(self, number: int) -> bool:
-        """Whether a seek is the quicker way to a frame further on."""
+        """Return whether a seek is the quicker way to a frame further on."""
         return self._seeks and self._last_key(number - _BACK_OFF) > self._position + _SEEK_COST
 
     def _last_key(self, number: int) -> int:
@@ -92,11 +92,13 @@ class IndexedCursor:
         return self._index.keys[slot] if slot >= 0 else -1
 
     def _seek(self, number: int) -> bool:
-        """Land before `number`, where decoding is clean; False if walking from the start is better."""
+        """Land before `number` at a frame from which decoding is clean; return False if walking from the start is
+        better.
+        """
         key = self._last_key(number)
         if not self._seeks or self._last_key(number - _BACK_OFF) <= 0:
             return False
-        # Where the landing place is not a known keyframe, one must lie between it and the frame.
+        # If not every keyframe is known, a keyframe that is known must lie between the landing and the frame.
         target, back = (number, 8) if self._index.seekable else (key, _BACK_OFF)
         for _ in range(_SEEK_TRIES):
             landed = self._locate(self._capture.seek(self._times[max(target, 0)]))
@@ -116,7 +118,10 @@ class IndexedCursor:
 
 
 class WalkingCursor:
-    """Frames by number by counting from the start. A read that fails is not the end: `packets` says how many to try."""
+    """Goes to frames by number, counting from the first.
+
+    A read that fails is not taken for the end: `packets` says how many frames the file should have.
+    """
 
     def __init__(self, capture: Capture, packets: int) -> None:
         self._capture, self._packets = capture, packets
@@ -124,7 +129,7 @@ class WalkingCursor:
         self._misses = 0
 
     def goto(self, number: int) -> None:
-        """Grab frame `number`; afterwards `capture.retrieve()` gives it."""
+        """Grab frame `number`; afterwards `capture.retrieve()` returns it. Raises DecodeError."""
         if number < self._position:
             self.restart()
         while self._position < number:
@@ -132,12 +137,12 @@ class WalkingCursor:
                 raise DecodeError(f"frame {number} could not be decoded")
 
     def restart(self) -> None:
-        """Go before the first frame."""
+        """Go back to before the first frame."""
         self._capture.restart(careful=True)
         self._position, self._misses = -1, 0
 
     def measure(self) -> array[float]:
-        """Decode everything and return the time of each frame (nan where unknown)."""
+        """Decode the whole file and return the time of each frame (nan where unknown)."""
         self.restart()
         times = array("d")
         while (time := self._next()) is not None:
@@ -155,7 +160,7 @@ class WalkingCursor:
 
 
 def straighten(times: array[float], index: PacketIndex, fps: float) -> tuple[array[float], str | None]:
-    """Times that never go back, for frames counted by walking, and a warning if they had to be made up.
+    """Return times that never go back, for frames counted by walking, and a warning if they had to be made up.
 
     Where a recording's clock restarts, time goes on from the frame before.
     """
@@ -167,7 +172,7 @@ def straighten(times: array[float], index: PacketIndex, fps: float) -> tuple[arr
     if index.reliable and len(index.times) == len(times):
         return index.times, None
     step = 1.0 / fps
-    # A decoder without times reports zeros; a clock that restarts goes back once or twice.
+    # A decoder without times reports zeros all the time; a clock that restarts goes back only once or twice.
     backward = sum(not times[i] < times[i + 1] for i in range(len(times) - 1))
     if not known or backward > max(3, len(times) // 20):
         return array("d", (i * step for i in range(len(times)))), UNTIMED_NOTE.format(fps=fps)

@@ -1,4 +1,4 @@
-"""Many files -> their clips, decoded ahead of the caller in processes that may hang or crash without harm."""
+"""Decodes many files into clips, ahead of the caller, in processes that may hang or crash without harm."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ log = logging.getLogger(__name__)
 Outcome = DecodedVideo | VideoMAEError
 
 
-# Decoded frames that may wait for the model: some two hundred clips of 16 frames of 224 x 224.
+# Bytes of decoded frames that may wait for the model: about two hundred clips of 16 frames of 224 x 224.
 AHEAD_BYTES = 512 * 2**20
-# Each process takes some 200 MB with torch and OpenCV in it.
+# Each process takes about 200 MB with torch and OpenCV in it.
 MAX_AUTO_WORKERS = 16
-# What is broken off gets so long to clear away after itself.
+# How long interrupted work may take to clean up after itself.
 _ENDING_SECONDS = 5.0
 MAX_WORKERS, MAX_TIMEOUT = 1024, 1_000_000
 
 
 def check_timeout(timeout: float | None) -> None:
-    """Raise OptionError for a time limit that is none, or longer than the system can wait."""
+    """Raise OptionError for a time limit that is not positive, or longer than the system can wait."""
     if timeout is not None and not 0 < timeout <= MAX_TIMEOUT:
         raise OptionError(
             f"timeout must be more than 0 and at most {MAX_TIMEOUT} seconds, not {timeout:g}; 0 is no limit"
@@ -55,27 +55,30 @@ def check_timeout(timeout: float | None) -> None:
 
 
 def auto_workers(files: int) -> int:
-    """Decoding processes where nobody says how many: one a core, no more than there are files."""
+    """Return the number of decoding processes where the user gives none: one a core, at most one a file."""
     return max(1, min(system.usable_cpus(), files, MAX_AUTO_WORKERS))
 
 
 def _threads_each(workers: int) -> int | None:
-    """Threads of each process. Where the processes take all cores together, one: threads that decode one file wait for
-    each other, which costs processor time, most of it with small pictures (`benchmarks/workers.py`)."""
+    """Return how many threads each process should use; None leaves that to the process.
+
+    Where the processes take all cores together, one: threads that decode one file wait for each other, which costs
+    processor time, most of it with small pictures (`benchmarks/workers.py`).
+    """
     return 1 if workers >= system.usable_cpus() else None
 
 
 class Decoder:
     """Decodes files in `workers` processes; each is reused from file to file and replaced when a file breaks it.
 
-    timeout: seconds a file may take, None for no limit; memory: bytes of a process that decodes, None for what this
-    machine can spare; threads: of each process, None for what is best where nothing else runs; isolate: False decodes in
-    this process, without limits; debug: let ffmpeg and OpenCV write to stderr. Of an address (`storage.is_address`) a copy
-    is decoded; the time limit does not count how long that takes to come.
+    timeout: seconds a file may take, None for no limit; memory: bytes that a decoding process may take, None for what
+    this machine can spare; threads: of each process, None for what is best where nothing else runs; isolate: False
+    decodes in this process, without limits; debug: let ffmpeg and OpenCV write to stderr. For an address
+    (`storage.is_address`) a copy is fetched and decoded; the time limit does not count the transfer.
 
-    What is not the file's fault does not become its error: where a process can't be started, is killed by somebody else or
-    takes more than its share of the memory, the file is decoded once more with nothing beside it. Where the machine still
-    lacks what decoding needs, MachineError is raised, also by `decode_all`.
+    What is not the file's fault does not become its error: where a process can't be started, is killed from outside or
+    takes more than its share of the memory, the file is decoded once more with nothing beside it. Where the machine
+    still lacks what decoding needs, MachineError is raised, also by `decode_all`.
     """
 
     def __init__(
@@ -99,7 +102,8 @@ class Decoder:
             for _ in range(self._count if isolate else 0)
         ]
         self._workforce = Workforce(self._all)
-        # What `decode_all` has begun and nobody has ended: the last two are told when this is closed before their caller is.
+        # What `decode_all` has begun and not yet ended: `close` ends these if it comes before the caller has finished
+        # with `decode_all`.
         self._running: set[Future[Outcome]] = set()
         self._rooms: set[_Room] = set()
         self._copies: set[Copies] = set()
@@ -108,13 +112,18 @@ class Decoder:
             set_debug(True)
 
     def start(self) -> None:
-        """Start now, while the caller does something else, such as loading a model; optional. The first process only:
-        more would take the caller's time on the same cores, and start when there is work for them."""
+        """Start the first process now, while the caller does something else, such as loading a model; optional.
+
+        Only the first: more would compete with the caller for the same cores, and they start when there is work for
+        them.
+        """
         for worker in self._all[:1]:
             worker.start()
 
     def decode(self, request: ClipRequest) -> DecodedVideo:
-        """Decode one file. Raises a VideoError, a MachineError, or a DependencyError if nothing can be decoded at all."""
+        """Decode the clips of one file. Raises a VideoError, a MachineError, or a DependencyError if nothing can be
+        decoded at all.
+        """
         path = os.fspath(request.path)
         if not is_elsewhere(path):
             return self._decode(request, path)
@@ -128,7 +137,7 @@ class Decoder:
         return named(video, address, copy)
 
     def _decode(self, request: ClipRequest, subject: str) -> DecodedVideo:
-        """Decode a file of this disk. subject: what messages call it."""
+        """Decode a file on this disk. subject: what messages call it."""
         if not self._isolate:
             return decode_clips(request)
         closed = self._closed
@@ -136,13 +145,13 @@ class Decoder:
             return self._attempt_beside_others(request, subject, closed)
         except (MachineError, DecoderKilledError, DecoderMemoryError) as error:
             if closed.is_set():
-                raise  # by `close`: nobody waits for it
+                raise  # `close` killed it: nobody waits for it any more
             log.info("%s: %s; again, with nothing beside it", subject, error)
         with self._workforce.alone() as worker:
             return patiently(lambda: self._attempt(worker, request, subject, self._memory.alone))
 
     def _attempt_beside_others(self, request: ClipRequest, subject: str, closed: Event) -> DecodedVideo:
-        """By any process; with one less for good each time that the machine has not enough for all of them."""
+        """Decode in any process that is free; each time the machine can't sustain all of them, give one up for good."""
         while True:
             with self._workforce.one() as worker:
                 if closed.is_set():
@@ -160,8 +169,11 @@ class Decoder:
         return result
 
     def stream(self, request: PassRequest) -> BlockStream:
-        """One file in one pass, block by block, of any length: a context manager. The time limit is a block's, not the
-        file's. Raises a VideoError, or a DependencyError if nothing can be decoded at all."""
+        """Open one file of any length for one pass, block by block: a context manager.
+
+        The time limit is for each block, not for the file. Raises a VideoError, or a DependencyError if nothing can be
+        decoded at all.
+        """
         if not self._isolate:
             return BlockStream(request, None, timeout=None, memory=None, done=lambda: None)
         borrowed = ExitStack()
@@ -170,10 +182,12 @@ class Decoder:
         return BlockStream(request, worker, timeout=self._timeout, memory=memory, done=borrowed.close)
 
     def decode_all(self, requests: Iterable[ClipRequest], *, ahead: int = 1) -> Iterator[tuple[ClipRequest, Outcome]]:
-        """Each request with its clips or its error, in order. While the caller works on one file, the next are decoded:
-        `ahead` more than there are workers, and only until `AHEAD_BYTES` of frames wait, so that memory stays flat.
+        """Yield each request with its clips or its error, in order, decoding the next files while the caller works on
+        one.
 
-        Raises MachineError or DependencyError where this machine can't decode at all."""
+        `ahead` more files than there are workers are decoded, and only until `AHEAD_BYTES` of frames wait, so that
+        memory stays flat. Raises MachineError or DependencyError where this machine can't decode at all.
+        """
         for item in self.decode_or_idle(requests, ahead=ahead):
             if item is not None:
                 yield item
@@ -181,7 +195,9 @@ class Decoder:
     def decode_or_idle(
         self, requests: Iterable[ClipRequest], *, ahead: int = 1
     ) -> Iterator[tuple[ClipRequest, Outcome] | None]:
-        """The same, with None each time the caller would have to wait: it may do something else first."""
+        """Yield what `decode_all` yields, and None whenever the caller would have to wait: it may do something else
+        first.
+        """
         if not self._isolate:
             for request in requests:
                 yield None
@@ -235,26 +251,27 @@ class Decoder:
 
     @property
     def workers(self) -> int:
-        """How many files may be decoded at once."""
+        """Return how many files may be decoded at once."""
         return self._count
 
     @property
     def processes(self) -> list[int]:
-        """The process numbers of the decoders that run."""
+        """Return the process ids of the decoders that run."""
         return [worker.pid for worker in self._all if worker.pid is not None]
 
     def close(self) -> None:
-        """End the processes, and break off what is being fetched."""
+        """End the decoding processes, and interrupt transfers."""
         self._closed.set()
-        self._closed = Event()  # what is asked for from now on is not meant
+        self._closed = Event()  # requests made from now on are not affected
         for worker in self._all:
             worker.close()
-        # An exception on its way up keeps whoever goes through `decode_all` from ending that first.
+        # While an exception travels up, its traceback keeps the generator of `decode_all` alive: it can't end these
+        # first.
         for room in list(self._rooms):
             room.give_up()
         for copies in list(self._copies):
             copies.close()
-        # Whoever decoded deletes the copy of its file: a process that ends before would leave it.
+        # The thread that decoded a copy deletes it: if this process ended before, the copy would stay.
         wait(list(self._running), timeout=_ENDING_SECONDS)
 
     def __enter__(self) -> Decoder:
@@ -271,7 +288,7 @@ class Decoder:
                 try:
                     file = stack.enter_context(copy)
                 except DependencyError as error:
-                    return error  # of a kind of address, not of decoding
+                    return error  # this kind of address can't be read here; others can
                 return self._decode_copy(request, file)
         except (MachineError, DependencyError):
             raise  # no file is to blame, and the next one would fare no better
@@ -280,14 +297,14 @@ class Decoder:
 
 
 class _Room:
-    """How many bytes of results wait to be taken, and who has to wait for that to get less."""
+    """Limits how many bytes of decoded results wait to be taken: the threads that decode wait while there are more."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._held, self._taken, self._over = limit, 0, 0, False
         self._changed = Condition()
 
     def wait(self, number: int) -> None:
-        """Until there is room. Request `number`, if it is the next to be taken, never waits: all others wait for it."""
+        """Wait until there is room. The request that is taken next (`number`) never waits: all others wait for it."""
         with self._changed:
             self._changed.wait_for(lambda: self._over or self._held < self._limit or number == self._taken)
 

@@ -1,4 +1,4 @@
-"""Paths and folders -> the video files behind them. Opens no video and knows no decoder.
+"""Expands paths and folders into the video files behind them. Opens no video and knows no decoder.
 
 A wrong path is a value, not an exception, so that one typing error among a thousand paths costs one record.
 """
@@ -25,7 +25,7 @@ from videomae_cli.errors import (
 from videomae_cli.video.content import is_animated
 from videomae_cli.visible import visible
 
-# Only used to pick files out of folders: a file named on the command line may be called anything.
+# Only picks files out of folders: a file named on the command line may be called anything.
 VIDEO_SUFFIXES = frozenset(
     {
         *(".3g2", ".3gp", ".f4v", ".m4v", ".mov", ".mp4", ".qt"),
@@ -40,7 +40,7 @@ VIDEO_SUFFIXES = frozenset(
 
 @dataclass(frozen=True, slots=True)  # slots: there may be millions
 class FoundVideo:
-    """One path to process, or one that can't be (`error` says why)."""
+    """A path to process, or one that can't be processed (`error` says why)."""
 
     path: str
     error: VideoMAEError | None = None
@@ -48,21 +48,21 @@ class FoundVideo:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which files to take: shell patterns against the whole path and against the name alone.
+    """Says which files to take, by shell patterns against the whole path and against the name alone.
 
     include: in folders these replace the list of video suffixes; anywhere else a file must match one of them too.
-    exclude: a file, or a folder with all that is in it, that matches one of these is left out.
+    exclude: leaves out a matching file, and a matching folder with everything in it.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
     def excludes(self, path: str) -> bool:
-        """Whether a file or a folder is left out."""
+        """Return whether a file or a folder is left out."""
         return bool(self.exclude) and _matches(path, self.exclude)
 
     def takes(self, path: str, *, named: bool) -> bool:
-        """Whether a file is taken. named: by the user, so that it may be called anything."""
+        """Return whether a file is taken. named: the user named the file, so any suffix will do."""
         if self.excludes(path):
             return False
         if self.include:
@@ -82,11 +82,11 @@ def discover(
     """Expand files and folders, in the order given; a file reached twice is listed once.
 
     A folder gives the files in it (and below it, if `recursive`) that have a video suffix, sorted by name; links are
-    followed, each real folder is entered once. Hidden files and folders inside a folder are passed over.
-    globs: a path that is not there and has * ? or [ in it is a pattern; ** goes through folders.
-    seen: what earlier calls have found, to be left out; added to.
-    addresses: s3://bucket/clips/ and the like (`storage.is_address`) are read; otherwise they are errors. No server is asked
-    about an address with a video suffix, nor, without `globs`, about any that does not end in a slash.
+    followed, each real folder is entered once. Hidden files and folders inside a folder are passed over. globs: a path
+    that doesn't exist and contains * ? or [ is a pattern; ** goes through folders. seen: the files that earlier calls
+    found; they are left out, and what this call finds is added. addresses: s3://bucket/clips/ and the like
+    (`storage.is_address`) are read; otherwise they are errors. No server is asked about an address with a video suffix,
+    nor, without `globs`, about any that does not end in a slash.
     """
     walker = _Walker(recursive, only or Filter(), addresses)
     found: list[FoundVideo] = []
@@ -107,7 +107,7 @@ def check_regular_file(path: str) -> None:
 
 
 class _Walker:
-    """Expands one path after the other into files, each with what identifies it: its path without links."""
+    """Expands one path after the other into files, each with its path without links, which identifies it."""
 
     def __init__(self, recursive: bool, only: Filter, addresses: bool) -> None:
         self._recursive, self._only, self._addresses = recursive, only, addresses
@@ -129,10 +129,10 @@ class _Walker:
         try:
             matches = sorted(glob.iglob(pattern, recursive=True))  # noqa: PTH207 - Path.glob has no absolute patterns
         except (OSError, ValueError, RecursionError):
-            matches = []  # no file can have a name that this matches: with a zero byte in it, or a thousand folders deep
+            matches = []  # no file can match: the pattern holds a zero byte, or is a thousand folders deep
         for path in matches:
             if filesystem.is_folder(path):
-                # ** has been through the folders already.
+                # A pattern with ** has listed the files of its folders already.
                 if "**" not in pattern:
                     yield from self._folder(path)
             elif self._only.takes(path, named=named):
@@ -176,7 +176,7 @@ class _Walker:
         for match in matches:
             if not match.folder:
                 found += [match.address] if self._takes(match.address, named=named) else []
-            elif "**" not in pattern:  # ** has been through the folders already
+            elif "**" not in pattern:  # ** has listed the files of its folders already
                 found += self._stored_below(match.address)
         return found
 
@@ -193,7 +193,7 @@ class _Walker:
         return self._only.takes(storage.without_options(address), named=named)
 
     def _folder(self, path: str) -> Iterator[tuple[FoundVideo, str]]:
-        # A folder given again is searched again, for the files to be found once each; only loops are cut.
+        # The same folder given twice is searched twice (`discover` drops the duplicates); this only cuts loops.
         self._entered = set()
         empty = True
         for item in self._walk(path, filesystem.real(path)):
@@ -216,20 +216,20 @@ class _Walker:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            # realpath costs a system call for each part of a path: only where there is a link.
-            there = filesystem.real(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)  # noqa: PTH118
+            # realpath costs a system call for each part of a path: only where real is a link.
+            resolved = filesystem.real(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)  # noqa: PTH118
             if _is_folder(entry):
                 if self._recursive and not self._only.excludes(entry.path):
-                    yield from self._walk(entry.path, there)
+                    yield from self._walk(entry.path, resolved)
             elif self._only.takes(entry.path, named=False):
-                yield FoundVideo(entry.path, _problem(entry.path)), there
+                yield FoundVideo(entry.path, _problem(entry.path)), resolved
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        return False  # a link to itself, say: as a file it gets its error
+        return False  # a link to itself, for example: it is taken for a file, and gets its error there
 
 
 def _is_picture(path: str) -> bool:
@@ -260,10 +260,10 @@ def _problem(path: str) -> VideoError | None:
 
 
 def video_error(error: StorageError) -> VideoError:
-    """What went wrong with a storage, as the error of one video."""
+    """Turn an error of a storage into the error of one video."""
     return (VideoNotFoundError if isinstance(error, ObjectNotFoundError) else VideoFetchError)(str(error))
 
 
 def _quoted(path: str) -> str:
-    """The path as one printable line, whatever bytes a file name holds."""
+    """Return the path in quotes as one printable line, whatever bytes the file name holds."""
     return f"'{visible(path)}'"

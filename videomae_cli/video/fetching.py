@@ -1,7 +1,7 @@
-"""Videos in object storage -> files on this disk for as long as a decoder needs them, brought ahead of it; and the one that came
-on standard input, which is on this disk already.
+"""Copies videos in object storage to this disk ahead of the decoder, for as long as it needs them.
 
-What is decoded is the copy; what results and errors speak of is the address.
+A video that came on standard input is on this disk already and is treated alike. What is decoded is the copy; results
+and errors name the address.
 """
 
 from __future__ import annotations
@@ -20,19 +20,24 @@ from videomae_cli.video.clips import DecodedVideo
 from videomae_cli.video.discovery import video_error
 from videomae_cli.video.standard_input import kept_copy
 
-# Transfers at once, more than there are decoders: they wait for answers most of the time, where files are small.
+# More transfers than decoders: where files are small, they wait for answers most of the time.
 _MORE_TRANSFERS = 2
 _ENDING_SECONDS = 5.0
 
 
 def is_elsewhere(path: str) -> bool:
-    """Whether what is decoded is not at `path` itself but a copy: an object of a storage, or standard input."""
+    """Return whether the decoder reads a copy instead of `path` itself: of an object in a storage, or of standard
+    input.
+    """
     return is_address(path) or kept_copy(path) is not None
 
 
 @contextmanager
 def fetch(address: str, *, stopped: Callable[[], bool] = lambda: False) -> Iterator[Path]:
-    """`storage.local_copy` of a video. Raises VideoNotFoundError, VideoFetchError, MachineError or DependencyError."""
+    """Provide a local copy of a video for the duration of the block (see `storage.local_copy`).
+
+    Raises VideoNotFoundError, VideoFetchError, MachineError or DependencyError.
+    """
     kept = kept_copy(address)
     if kept is not None:
         yield kept
@@ -47,7 +52,7 @@ def fetch(address: str, *, stopped: Callable[[], bool] = lambda: False) -> Itera
 
 @contextmanager
 def speaking_of(address: str, copy: Path) -> Iterator[None]:
-    """Errors raised in the block name the address in the place of the copy."""
+    """Make errors that are raised in the block name the address instead of the copy."""
     try:
         yield
     except VideoError as error:
@@ -56,20 +61,21 @@ def speaking_of(address: str, copy: Path) -> Iterator[None]:
 
 
 def named(video: DecodedVideo, address: str, copy: Path) -> DecodedVideo:
-    """What was decoded of the copy, as if it had been of the address."""
+    """Return the decoded video with the address in place of the copy's path."""
     warnings = tuple(said(warning, address, copy) for warning in video.warnings)
     return replace(video, info=replace(video.info, path=address), warnings=warnings)
 
 
 def said(text: str, address: str, copy: Path) -> str:
-    """A message about the copy, as if it were of the address."""
-    # A message quotes a path with the escapes of repr.
+    """Replace the copy's path in a message by the address."""
+    # A message may quote the path with repr's escapes.
     return text.replace(str(copy), address).replace(repr(str(copy))[1:-1], address)
 
 
 class Copies:
-    """Copies brought ahead of decoding, in the order asked for. No more lie on the disk than decoders and transfers
-    need: one each."""
+    """Brings copies ahead of decoding, in the order asked for. At most one per decoder and per transfer lies on the
+    disk.
+    """
 
     def __init__(self, workers: int, *, stopped: Callable[[], bool]) -> None:
         self._transfers = workers + _MORE_TRANSFERS
@@ -81,7 +87,7 @@ class Copies:
         self._outstanding: set[Copy] = set()
 
     def bring(self, address: str) -> Copy:
-        """Begin to bring one, as soon as those before it leave room."""
+        """Queue the transfer of one object; it begins when those before it leave room."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._transfers, thread_name_prefix="fetch")
         copy = Copy(self, address)
@@ -92,12 +98,14 @@ class Copies:
 
     def _bring(self, copy: Copy, number: int) -> Path:
         with self._changed:
-            # By number, not by how many there are: the next one to be decoded never waits for those behind it.
+            # Wait by the request's number, not by the count of copies: the next one to be decoded never waits for those
+            # behind it.
             self._changed.wait_for(lambda: self.over or number < self._used + self._most)
         try:
             return copy.fetch()
         except MachineError:
-            # No room for so many: one after the other from now on, and what came too early comes again.
+            # The disk has no room for so many: from now on one after the other, and those that came too early are
+            # fetched again.
             with self._changed:
                 self._most = 1
                 self._changed.wait_for(lambda: self.over or number <= self._used)
@@ -107,7 +115,7 @@ class Copies:
             return copy.fetch()
 
     def done_with(self, copy: Copy) -> None:
-        """One that has been decoded."""
+        """Note that a copy has been decoded, which makes room for another."""
         with self._changed:
             self._outstanding.discard(copy)
             self._used += 1
@@ -115,11 +123,11 @@ class Copies:
 
     @property
     def over(self) -> bool:
-        """Whether nobody wants any more of them."""
+        """Return whether no more copies are wanted."""
         return self._over or self._stopped()
 
     def close(self) -> None:
-        """Break off what is on its way, and delete what nobody has taken."""
+        """Interrupt the transfers under way, and delete the copies that nobody has taken."""
         if self._pool is None:
             return
         with self._changed:
@@ -130,7 +138,7 @@ class Copies:
         for copy in left:
             if not copy.taken:
                 copy.coming.add_done_callback(copy.discard)
-        # Transfers break off at their next piece. A process that ends before would leave their files.
+        # Transfers stop at their next piece. If this process ended before that, their files would stay.
         wait([copy.coming for copy in left], timeout=_ENDING_SECONDS)
         for copy in left:
             if not copy.taken and copy.coming.done():
@@ -138,7 +146,7 @@ class Copies:
 
 
 class Copy:
-    """One of them: a context manager that waits for it, and deletes it in the end."""
+    """A copy that is on its way: a context manager that waits for it, and deletes it in the end."""
 
     coming: Future[Path]
 
@@ -146,10 +154,10 @@ class Copy:
         self._owner, self._address = owner, address
         self.stack = ExitStack()
         self.taken = self._late = False
-        self._ending = Lock()  # by who decodes, or by who wants no more
+        self._ending = Lock()  # two threads may end it: the one that decodes, and the one that closes `Copies`
 
     def __enter__(self) -> Path:
-        """Raises what `fetch` raises."""
+        """Wait for the copy and return its path. Raises what `fetch` raises."""
         try:
             file = self.coming.result()
             if self._owner.over:
@@ -169,18 +177,18 @@ class Copy:
         self._end()
 
     def fetch(self) -> Path:
-        """Bring it now. Raises what `fetch` raises."""
+        """Fetch the copy now, in this thread. Raises what `fetch` raises."""
         return self.stack.enter_context(fetch(self._address, stopped=lambda: self._owner.over))
 
     def put_off(self) -> None:
-        """Delete it if it has come and nobody has taken it yet: who takes it brings it again."""
+        """Delete the copy if nobody has taken it yet: whoever takes it fetches it again."""
         with self._ending:
             if self.coming.done() and not self.taken and self.coming.exception() is None:
                 self.stack.close()
                 self._late = True
 
     def discard(self, _: Future[Path]) -> None:
-        """Delete it, where nobody has taken it."""
+        """Delete the copy, where nobody has taken it."""
         with self._ending:
             self.stack.close()
 

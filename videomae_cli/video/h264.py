@@ -1,30 +1,30 @@
-"""The few numbers of H.264's headers that tell what a packet holds: ITU-T H.264, 7.3.2.1.1 and 7.3.3.
+"""Parses the few numbers of H.264's headers that tell what a packet holds: ITU-T H.264, 7.3.2.1.1 and 7.3.3.
 
-Each function takes the bytes behind a unit's first one; what is too short or makes no sense reads as zeros.
+Each function takes the bytes after a unit's first one; what is too short or invalid reads as zeros.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Profiles whose parameter sets say how colours are stored.
+# Profiles whose parameter sets contain the chroma format and bit depths.
 _WITH_CHROMA = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a picture: the picture's number, and which of its two fields it is."""
+    """Identifies one field of a picture: the picture's number, and which of its two fields this is."""
 
     frame_number: int
     bottom: bool
 
     def is_completed_by(self, other: Field) -> bool:
-        """Whether the next field belongs to the same picture."""
+        """Return whether the next field belongs to the same picture."""
         return self.frame_number == other.frame_number and self.bottom != other.bottom
 
 
 class _Bits:
-    """Reads numbers from the bits of a unit, without the bytes that keep it from looking like a start code."""
+    """Reads numbers from the bits of a unit, skipping the bytes inserted so that it never looks like a start code."""
 
     def __init__(self, data: bytes) -> None:
         plain = data.replace(b"\0\0\3", b"\0\0")
@@ -32,13 +32,13 @@ class _Bits:
         self._position = 0
 
     def fixed(self, count: int) -> int:
-        """An unsigned number of `count` bits."""
+        """Read an unsigned number of `count` bits."""
         part = self._bits[self._position : self._position + count]
         self._position += count
         return int(part or "0", 2)
 
     def golomb(self) -> int:
-        """An unsigned Exp-Golomb number."""
+        """Read an unsigned Exp-Golomb number."""
         zeros = 0
         while self._bits[self._position : self._position + 1] == "0":
             self._position += 1
@@ -46,17 +46,17 @@ class _Bits:
         return self.fixed(zeros + 1) - 1 if zeros < 32 else 0
 
     def signed(self) -> int:
-        """A signed Exp-Golomb number."""
+        """Read a signed Exp-Golomb number."""
         code = self.golomb()
         return (code + 1) // 2 if code % 2 else -(code // 2)
 
 
 def parse_sps(data: bytes) -> int | None:
-    """How many bits a picture's number has where pictures may be stored as fields; None where they never are."""
+    """Return how many bits a picture's number has if pictures may be stored as fields; None if they never are."""
     bits = _Bits(data)
     profile = bits.fixed(8)
     bits.fixed(16)
-    bits.golomb()  # its own number
+    bits.golomb()  # seq_parameter_set_id
     if profile in _WITH_CHROMA:
         if bits.golomb() == 3 and bits.fixed(1):
             return None  # three planes coded apart: no camcorder does that
@@ -87,15 +87,15 @@ def _skip_scaling_lists(bits: _Bits) -> None:
 
 
 def parse_field(data: bytes, frame_number_bits: int) -> Field | None:
-    """Which field a slice belongs to; None for one of a whole picture."""
+    """Return which field a slice belongs to; None for a slice of a whole picture."""
     bits = _Bits(data)
-    bits.golomb(), bits.golomb(), bits.golomb()  # place, type, parameter set
+    bits.golomb(), bits.golomb(), bits.golomb()  # first_mb_in_slice, slice_type, pic_parameter_set_id
     number = bits.fixed(frame_number_bits)
     return Field(number, bool(bits.fixed(1))) if bits.fixed(1) else None
 
 
 def slice_type(data: bytes) -> int:
-    """The type of a slice: 2, 4, 7 and 9 are coded without other pictures."""
+    """Return the type of a slice: 2, 4, 7 and 9 are coded without other pictures."""
     bits = _Bits(data)
     bits.golomb()
     return bits.golomb()

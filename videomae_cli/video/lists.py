@@ -1,11 +1,12 @@
-"""A list of names, as somebody saved it -> the names in it.
+"""Reads the names out of a list, in whatever encoding and layout somebody saved it.
 
-A list is text, a name a line, in UTF-8 or whatever bytes the names are of; UTF-16 and UTF-32, as PowerShell and Notepad save
-it, are known by their mark or by their zero bytes. Or names that each end in a zero byte (`find -print0`), which are taken as
-they are. What else it may be (a table, JSON, an archive, a film) is refused in one line that says what to do.
+A list is text with one name a line, in UTF-8 or in whatever bytes the file names have; UTF-16 and UTF-32, as PowerShell
+and Notepad save it, are recognised by their mark or by their zero bytes. Or it is names that each end in a zero byte
+(`find -print0`), which are taken literally. Anything else (a table, JSON, an archive, a film) is refused in one line
+that says what to do.
 
-A line of text is the name of a file if there is a file of this name, whatever it looks like. Only if there is none, it is read
-as people write lists: blanks around it and quotes are left out, file:// and ~ are understood, # begins a comment.
+If a file has a line's exact name, the line means that file, whatever it looks like. Otherwise it is read as people
+write lists: blanks around it and quotes are left out, file:// and ~ are understood, # begins a comment.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from videomae_cli.errors import OptionError
 from videomae_cli.storage import is_address
 from videomae_cli.video.content import HEAD_BYTES, content_of
 
-# Longest first: the mark of UTF-32 begins with that of UTF-16.
+# Longest first: UTF-32's mark begins with UTF-16's.
 _MARKS = (
     (b"\xff\xfe\0\0", "utf-32-le", "UTF-32"),
     (b"\0\0\xfe\xff", "utf-32-be", "UTF-32"),
@@ -34,15 +35,15 @@ _MARKS = (
 _UNMARKED = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _COLUMNS = frozenset({"paths", "files", "videos", "name"}.union(*COLUMN_NAMES.values()))
-# How a page or a program begins; a name of a file may begin with < as well, so more is looked at.
+# How a page or a program begins: the name of a file may begin with < too, so more than that is compared.
 _MARKUP = re.compile(r"\s*<(\?xml|!doctype|html|head|body|svg)\b", re.IGNORECASE)
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»"}
 
 
 def names_in(content: bytes, *, exists: Callable[[str], bool] = filesystem.is_named) -> list[str]:
-    """The names in a list, in its order. exists: whether there is a file of a name.
+    """Return the names in a list, in its order. exists: tells whether a file has a name.
 
-    Raises OptionError, without the name of the list, where it holds something else than names.
+    Raises OptionError, without the name of the list, where it holds something other than names.
     """
     kind = content_of(content[:HEAD_BYTES])
     if kind is not None:
@@ -69,19 +70,19 @@ def _way_on(family: str) -> str:
 
 
 def _decoded(content: bytes) -> str | None:
-    """The text of a list; None where it is names that end in zero bytes."""
+    """Decode the text of a list; return None where it is names that end in zero bytes."""
     for mark, encoding, called in _MARKS:
         if content.startswith(mark):
             try:
                 return _from_bytes(content[len(mark) :], encoding)
             except UnicodeDecodeError:
                 if called == "UTF-32":
-                    continue  # UTF-16 that begins with a zero
+                    continue  # UTF-16 text that begins with a zero character
                 raise OptionError(f"it is marked as {called} but isn't: save it as UTF-8") from None
     if b"\0" not in content:
         return os.fsdecode(content)
     pieces = content.removesuffix(b"\0").split(b"\0")
-    # Zero bytes after every letter, or three of them: text whose letters take two or four bytes.
+    # Most pieces between zero bytes have at most one byte: text whose letters take two or four bytes.
     if sum(len(piece) <= 1 for piece in pieces) * 2 <= len(pieces):
         return None
     for encoding in _UNMARKED:
@@ -92,12 +93,12 @@ def _decoded(content: bytes) -> str | None:
         if not _CONTROL.search(text) and any(sign in text for sign in ".\n/\\"):
             return text
     if all(len(piece) == 1 for piece in pieces) and content.endswith(b"\0"):
-        return None  # files that are called a, b and c
+        return None  # files with names of one letter each, as a, b and c
     raise OptionError("it is neither text nor names that end in zero bytes: save it as UTF-8, a name a line")
 
 
 def _from_bytes(content: bytes, encoding: str) -> str:
-    # Behind a mark of UTF-8 names may still be of other bytes, as in lists that were joined.
+    # Even after UTF-8's mark some names may be in other encodings, as in lists that were joined.
     return content.decode(encoding, "surrogateescape" if encoding == "utf-8" else "strict")
 
 
@@ -110,18 +111,18 @@ def _zero_separated(content: bytes) -> list[str]:
 
 
 def _lines(text: str) -> list[str]:
-    """Lines as Unix, Windows and old Macs end them."""
+    """Split into lines as Unix, Windows and old Macs end them."""
     if "\n" not in text:
         return text.split("\r")
     lines = text.split("\n")
-    # Written on Windows, every line but perhaps the last ends in a carriage return; elsewhere it is a part of a name.
+    # If every line but the last ends in a carriage return, the list is from Windows; otherwise it is part of a name.
     if all(line.endswith("\r") for line in lines[:-1] if line):
         lines = [line.removesuffix("\r") for line in lines]
     return lines
 
 
 def _meant(line: str, exists: Callable[[str], bool]) -> str | None:
-    """The name that a line means; None for a comment, or nothing at all."""
+    """Return the name that a line means; None for a comment or an empty line."""
     if exists(line):
         return line
     plain = stripped = line.strip(" \t\r\ufeff\u200e\u200f\u202a\u202c\xa0")
@@ -140,20 +141,23 @@ def _meant(line: str, exists: Callable[[str], bool]) -> str | None:
         plain = _local(local[1])
     elif plain.startswith("~"):
         plain = filesystem.home_expanded(plain)
-    # A name that is nowhere is told as it was written, but for the blanks.
+    # A name that doesn't exist is reported as it was written, without the blanks around it.
     return plain if plain != stripped or exists(plain) or is_address(plain) else line.strip(" \t\ufeff")
 
 
 def _local(path: str) -> str:
-    """The path of a file:// address: /C:/x is a path of Windows."""
+    """Convert a file:// address to a path: on Windows /C:/x means C:/x."""
     path = os.fsdecode(unquote(path, errors="surrogateescape").encode("utf-8", "surrogateescape"))
     return path[1:] if re.match(r"/[A-Za-z]:", path) and os.name == "nt" else path
 
 
 def _without_roots(names: Sequence[str]) -> list[str]:
-    """The names without `.`, where find gave it with what is in it. Raises OptionError for a whole disk or folder.
+    """Return the names without `.`, where find listed it along with its content. Raises OptionError for a whole disk or
+    folder.
 
-    Whoever means one gives it as an argument: in a list it is an accident of an encoding, an empty variable or a cut."""
+    Whoever means a whole folder gives it as an argument: in a list it is an accident of an encoding, an empty variable
+    or a cut.
+    """
     below = any(name.startswith(("./", ".\\")) and len(name) > 2 for name in names)
     kept = []
     for name in names:
@@ -167,7 +171,7 @@ def _without_roots(names: Sequence[str]) -> list[str]:
 
 
 def _refuse_tables(text: str, lines: Sequence[str], exists: Callable[[str], bool]) -> None:
-    """Raises OptionError for what is text and no list of names."""
+    """Raise OptionError for text that is not a list of names: JSON, a web page, a table."""
     first = next((line.strip() for line in lines if line.strip()), "")
     if not first or exists(first):
         return

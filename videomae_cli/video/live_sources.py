@@ -1,6 +1,7 @@
-"""Sources that don't wait, opened and read frame by frame: cameras with OpenCV, addresses with PyAV.
+"""Opens sources that don't wait and reads them frame by frame: cameras with OpenCV, addresses with PyAV.
 
-Addresses: http(s), rtsp(s), rtmp(s), udp, tcp, rtp, and HLS over http(s), as PyAV's wheels have them; not srt.
+Addresses: http(s), rtsp(s), rtmp(s), udp, tcp, rtp, and HLS over http(s), as far as PyAV's wheels support them; not
+srt.
 """
 
 from __future__ import annotations
@@ -26,29 +27,33 @@ Frame = npt.NDArray[np.uint8]
 # Never "file": a playlist from outside must not name files of this machine.
 PROTOCOLS = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "tcp", "udp", "rtp")
 _INNER_PROTOCOLS = (*PROTOCOLS, "tls", "crypto", "httpproxy", "rtmpt", "ffrtmphttp", "ffrtmpcrypt", "data")
-# Containers whose index may lie behind the pictures (MP4 and its kin), and those that only name what is to be played.
+# Containers whose index may lie behind the pictures (MP4 and its relatives), and formats that only list what to play.
 _NEEDS_SEEKING = "mov"
 _PLAYLISTS = ("hls", "dash")
 _LAG_SECONDS = 1.0
-# A read that took so long had to wait for the source: whoever waits is not behind.
+# A read that takes at least this long had to wait for the source, so decoding keeps up with it.
 _WAITED_SECONDS = 0.02
 _CAMERA_RATE = 30.0
 
 
 def check_address(address: str) -> None:
-    """Raises VideoNotFoundError for an address of a kind that can't be read."""
+    """Raise VideoNotFoundError for an address of a kind that can't be read."""
     scheme = address.partition("://")[0].lower()
     if scheme not in PROTOCOLS:
         raise VideoNotFoundError(f"{shown(address)} is no address that can be read: {', '.join(PROTOCOLS)}")
 
 
 def shown(address: str) -> str:
-    """An address for people, without the password in it."""
+    """Return an address in quotes for people, without the password in it."""
     return repr(re.sub(r"(://[^/@:]*:)[^/@]*@", r"\1***@", address))
 
 
 class LiveSource(Protocol):
-    """fps; width, height: pixels; live: whether it does not wait; skipped: frames not decoded to keep up."""
+    """What cameras and addresses have in common: a live source of frames.
+
+    fps: frames a second; width, height: pixels; live: whether it does not wait; skipped: frames not decoded, to keep
+    up.
+    """
 
     fps: float
     width: int
@@ -57,20 +62,20 @@ class LiveSource(Protocol):
     skipped: int
 
     def frames(self) -> Iterator[tuple[float, Any]]:
-        """Seconds since the first, and what `picture` takes."""
+        """Yield seconds since the first frame, and what `picture` takes."""
 
     def picture(self, frame: Any) -> Frame:
-        """Upright RGB (H, W, 3) uint8."""
+        """Convert a frame to upright RGB (H, W, 3) uint8."""
 
     def close(self) -> None: ...
 
 
 class AddressSource:
-    """A stream behind an address, through PyAV.
+    """Reads a stream or a recording behind an address through PyAV.
 
-    copy: where a recording lies that can't be read where it is; pixels: "display" stretches those that are not square,
-    "stored" leaves them. Raises UnseekableError for one that is not copied yet,
-    VideoNotFoundError or NotAVideoError.
+    copy: local copy of a recording that can't be read where it is; pixels: "display" stretches those that are not
+    square, "stored" leaves them. Raises UnseekableError for a recording that is not copied yet, VideoNotFoundError or
+    NotAVideoError.
     """
 
     def __init__(self, address: str, timeout: float | None, copy: Path | None = None, pixels: str = "display") -> None:
@@ -81,7 +86,7 @@ class AddressSource:
         self._over_http = address.lower().startswith("http") and copy is None
         limits = None if timeout is None else (timeout, timeout)
         options = {"protocol_whitelist": ",".join(_INNER_PROTOCOLS), "rtsp_transport": "tcp"}
-        # An open file rather than its name: what it holds must not name other files of this machine.
+        # Hand over an open file, not its name: its content must not refer to other files of this machine.
         self._copy = copy.open("rb") if copy is not None else None
         try:
             self._container = open_media(self._copy or address, options=options, timeout=limits)
@@ -146,18 +151,20 @@ class AddressSource:
             self._copy.close()
 
     def _has_length(self) -> bool:
-        """Whether the server says how much it will send: then it is a recording, though it may not say how long."""
+        """Return whether the server says how much it will send: then it is a recording, though its duration may be
+        unknown.
+        """
         played = self._container.format.name not in _PLAYLISTS
         return self._copy is not None or (self._over_http and played and 0 < self._container.size <= MOST_BYTES)
 
     def _refuse_unseekable(self, timeout: float | None) -> None:
-        """Raises UnseekableError for a recording that has to be read here and there, which its server does not allow."""
+        """Raise UnseekableError for a recording that needs seeking on a server that doesn't allow it."""
         remote = look(self._address, timeout) if self._over_http else None
         if remote is not None and not remote.ranges and 0 < (remote.size or 0) <= MOST_BYTES:
             raise UnseekableError(f"{self._name} can't be read where it is")
 
     def _is_end(self, error: Exception) -> bool:
-        """FFmpeg 8 calls it an error when a server that never said how much it will send has sent it."""
+        """Return whether an error is a normal end: FFmpeg 8 reports one after an answer that announced no length."""
         of_unknown_size = self._over_http and self._container.size <= 0
         return of_unknown_size and getattr(error, "errno", None) == errno.EIO
 
@@ -169,7 +176,7 @@ class AddressSource:
 
 
 class CameraSource:
-    """A camera of this machine, through OpenCV. Its driver drops what is not read in time."""
+    """Reads a camera of this machine through OpenCV. Its driver drops what is not read in time."""
 
     live = True
     skipped = 0
@@ -204,7 +211,7 @@ class CameraSource:
 
 
 class _Clock:
-    """Times that begin at 0 and never go back, whatever the stream says: where its clock jumps, a frame lasts `step`."""
+    """Gives times that begin at 0 and never go back; where the stream's clock jumps, a frame lasts `step` seconds."""
 
     def __init__(self, step: float) -> None:
         self._step, self._shift = step, math.nan
@@ -212,7 +219,7 @@ class _Clock:
 
     def at(self, raw: float) -> float:
         now = raw + self._shift
-        # Also for the first frame, and for those without a time.
+        # This is also the way of the first frame, and of frames without a time (nan).
         if not self._last < now < self._last + 60:
             now = self._last + self._step
             self._shift = now - raw
@@ -221,14 +228,14 @@ class _Clock:
 
 
 class _Pace:
-    """Whether decoding keeps up with a source that goes by the clock."""
+    """Tells whether decoding keeps up with a source that goes by the clock."""
 
     def __init__(self) -> None:
         self._offset: float | None = None
         self._behind = False
 
     def behind(self, stream: float, waited: float) -> bool:
-        """stream: seconds by the source's clock; waited: how long it took to get there."""
+        """Return whether decoding is behind. stream: seconds by the source's clock; waited: seconds the read took."""
         offset = time.monotonic() - stream
         if self._offset is None or waited > _WAITED_SECONDS or offset < self._offset:
             self._offset, self._behind = offset, False

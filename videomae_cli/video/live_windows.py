@@ -1,9 +1,9 @@
-"""A source that does not wait: a camera or an address. Its newest complete window, whenever somebody asks for one.
+"""Reads a source that does not wait, a camera or an address, and hands out its newest complete window on demand.
 
 Runs in the decoding process (`worker`). A thread reads all the time and keeps the frames that windows show, resized; a
-window that nobody has fetched when the next one is complete is dropped, so that nobody falls behind. Where decoding itself
-is too slow for the source, only keyframes are decoded until it has caught up. A recording behind an address (one whose
-length is known) can wait, so nothing of it is dropped.
+window that nobody has fetched when the next one is complete is dropped, so that nobody falls behind. Where decoding
+itself is too slow for the source, only keyframes are decoded until it has caught up. A recording behind an address (one
+whose length is known) can wait, so nothing of it is dropped.
 """
 
 from __future__ import annotations
@@ -26,14 +26,17 @@ from videomae_cli.video.windows import GRACE, WindowGrid, WindowSpec
 
 Frame = npt.NDArray[np.uint8]
 
-# So long a call waits for a window before it says that there is none yet.
+# How long a call waits for a window before it answers that there is none yet.
 _WAIT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class LiveRequest:
-    """source: an address, or the number of a camera; timeout: seconds that it may be silent, None for ever; copy: of a
-    recording that can't be read where it is; pixels: "display" or "stored"."""
+    """Names a live source and the windows wanted of it.
+
+    source: an address, or the number of a camera; timeout: seconds that it may be silent, None for ever; copy: local
+    copy of a recording that can't be read where it is; pixels: "display" or "stored".
+    """
 
     source: str | int
     windows: WindowSpec
@@ -45,7 +48,9 @@ class LiveRequest:
 
 @dataclass(frozen=True)
 class LiveHead:
-    """An open source. token: for `next_window`; name: for people; live: whether it does not wait."""
+    """Describes an open source. token: identifies it for `next_window`; name: for people; live: whether it does not
+    wait.
+    """
 
     token: int
     name: str
@@ -58,8 +63,11 @@ class LiveHead:
 
 @dataclass(frozen=True)
 class LiveWindow:
-    """The newest window: seconds since the first frame, its frames (T, h, w, 3) uint8, when it was complete (seconds since
-    1970), and how many frames of the source were dropped between it and the one before."""
+    """The newest complete window of a live source.
+
+    start, end: seconds since the source's first frame; frames: (T, h, w, 3) uint8; moment: when it was complete
+    (seconds since 1970); dropped: how many frames of the source were dropped between it and the window before.
+    """
 
     start: float
     end: float
@@ -70,16 +78,16 @@ class LiveWindow:
 
 @dataclass(frozen=True)
 class LiveEnd:
-    """The source has ended; dropped: frames after the last window that were not decoded, to keep up."""
+    """Says that the source has ended. dropped: frames after the last window that were not decoded, to keep up."""
 
     dropped: int
 
 
 class _Live:
-    """A source that is being read, and its newest window."""
+    """A source that a thread reads, and its newest window."""
 
     def __init__(self, request: LiveRequest) -> None:
-        # What this loads takes seconds, in which a source that is open would be falling behind.
+        # Load what the transform needs first: it takes seconds, in which an open source would fall behind.
         request.transform(np.zeros((16, 16, 3), np.uint8))
         source: LiveSource
         if isinstance(request.source, int):
@@ -92,27 +100,27 @@ class _Live:
         self._newest: LiveWindow | None = None
         self._error: VideoError | None = None
         self._over = self._stopped = False
-        self._told, self._told_skipped = 0.0, 0  # the end of the window fetched last, and frames not decoded until then
+        self._told, self._told_skipped = 0.0, 0  # end of the window fetched last, and frames skipped until then
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
         self._thread.start()
 
     def next(self) -> LiveWindow | LiveEnd | None:
-        """The newest window, None if there is none yet. Raises the error that ended the source."""
+        """Return the newest window, None if there is none yet. Raises the error that ended the source."""
         with self._changed:
             self._changed.wait_for(lambda: self._newest is not None or self._over, _WAIT_SECONDS)
             if self._newest is not None:
                 window, self._newest = self._newest, None
-                self._told, self._told_skipped = window.end, self.source.skipped
+                self._fetched_end, self._fetched_skipped = window.end, self.source.skipped
                 self._changed.notify_all()
                 return window
             if not self._over:
                 return None
             if self._error is not None:
                 raise self._error
-            return LiveEnd(self.source.skipped - self._told_skipped)
+            return LiveEnd(self.source.skipped - self._fetched_skipped)
 
     def close(self) -> None:
-        """Stop reading. A source that does not even say that it has nothing ends with the process."""
+        """Stop reading. If a read never returns, it ends with the process."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -125,49 +133,49 @@ class _Live:
             self._read()
         except VideoError as error:
             self._error = error
-        except Exception as error:  # in a thread nobody else would hear of it
+        except Exception as error:  # nobody would hear of an error in this thread
             self._error = DecodeError(f"the decoder failed: {type(error).__name__}: {' '.join(str(error).split())}")
         with self._changed:
             self._over = True
             self._changed.notify_all()
 
     def _read(self) -> None:
-        """Frames -> windows: a frame is on screen until the next one comes, as in a file."""
+        """Turn frames into windows: a frame is on screen until the next one comes, as in a file."""
         spans, moments = self.grid.spans(), self.grid.all_moments()
         span, moment = next(spans), next(moments)
-        kept: deque[tuple[float, Frame]] = deque()
+        buffer: deque[tuple[float, Frame]] = deque()
         held: Any = None
         held_at = 0.0
         for seen, (now, frame) in enumerate(self.source.frames()):
             if self._stopped:
                 return
             if held is not None and moment < now - GRACE:
-                kept.append((held_at - GRACE, self._transform(self.source.picture(held))[0]))
+                buffer.append((held_at - GRACE, self._transform(self.source.picture(held))[0]))
                 while moment < now - GRACE:
                     moment = next(moments)
             held, held_at = frame, now
-            while span[1] <= now + GRACE and kept:
-                self._complete(span, kept, rate=seen / now)
+            while span[1] <= now + GRACE and buffer:
+                self._complete(span, buffer, rate=seen / now)
                 span = next(spans)
-                while len(kept) > 1 and kept[1][0] <= span[0]:
-                    kept.popleft()
+                while len(buffer) > 1 and buffer[1][0] <= span[0]:
+                    buffer.popleft()
         if held is not None and span[0] == 0.0:
-            # Shorter than a window: then one window is all of it.
-            kept.append((held_at - GRACE, self._transform(self.source.picture(held))[0]))
-            self._complete((0.0, held_at + 1 / self.source.fps), kept, rate=self.source.fps)
+            # The source is shorter than a window: then one window holds all of it.
+            buffer.append((held_at - GRACE, self._transform(self.source.picture(held))[0]))
+            self._complete((0.0, held_at + 1 / self.source.fps), buffer, rate=self.source.fps)
 
-    def _complete(self, span: tuple[float, float], kept: deque[tuple[float, Frame]], *, rate: float) -> None:
-        """The newest window is this one. rate: frames a second that were decoded."""
+    def _complete(self, span: tuple[float, float], buffer: deque[tuple[float, Frame]], *, rate: float) -> None:
+        """Publish a complete window as the newest. rate: frames that were decoded per second."""
         frames, row = [], 0
         for moment in self.grid.moments(span):
-            while row + 1 < len(kept) and kept[row + 1][0] <= moment:
+            while row + 1 < len(buffer) and buffer[row + 1][0] <= moment:
                 row += 1
-            frames.append(kept[row][1])
+            frames.append(buffer[row][1])
         with self._changed:
             if not self.source.live:
                 self._changed.wait_for(lambda: self._newest is None or self._stopped)
-            missed = max(0.0, span[0] - self._told) * rate if self._told else 0.0
-            dropped = round(missed) + self.source.skipped - self._told_skipped
+            missed = max(0.0, span[0] - self._fetched_end) * rate if self._fetched_end else 0.0
+            dropped = round(missed) + self.source.skipped - self._fetched_skipped
             self._newest = LiveWindow(span[0], span[1], np.stack(frames), time.time(), dropped)
             self._changed.notify_all()
 
@@ -177,7 +185,10 @@ _open: dict[int, _Live] = {}
 
 
 def open_live(request: LiveRequest) -> LiveHead:
-    """Begin to read. Raises VideoNotFoundError, NotAVideoError, or UnseekableError for a recording to be copied first."""
+    """Open a source and begin to read it.
+
+    Raises VideoNotFoundError, NotAVideoError, or UnseekableError for a recording to be copied first.
+    """
     live = _Live(request)
     token = next(_tokens)
     _open[token] = live
@@ -187,5 +198,5 @@ def open_live(request: LiveRequest) -> LiveHead:
 
 
 def next_window(token: int) -> LiveWindow | LiveEnd | None:
-    """The newest window, None if none is complete yet. Raises a VideoError where the source broke off."""
+    """Return the newest window, None if none is complete yet. Raises a VideoError where the source broke off."""
     return _open[token].next()

@@ -1,7 +1,8 @@
-"""What a user types for videos -> paths: names, `@LIST`, and `-` for standard input, which holds names or one video.
+"""Turns what a user types for videos into paths: names, patterns, `@LIST`, and `-` for standard input, which holds
+names or one video.
 
-A list is what `lists` reads, or a Parquet table with a column of names (`storage.manifest_names`), known by its first bytes. A
-name in a list is a name, whatever it looks like: no pattern, no option, no other list.
+A list is a text that `lists` reads, or a Parquet table with a column of names (`storage.manifest_names`), told apart by
+its first bytes. A name inside a list is always taken literally: it is never a pattern, an option or another list.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from videomae_cli.video.lists import names_in
 def find_videos(
     arguments: Iterable[str], *, recursive: bool = True, only: Filter | None = None, addresses: bool = False
 ) -> list[FoundVideo]:
-    """All files behind the arguments of a command, each once, in a stable order (`discovery.discover`).
+    """Find all files behind the arguments of a command, each once, in a stable order (`discovery.discover`).
 
-    addresses: objects in a storage too, and lists that lie there. Raises OptionError where a list can't be read.
+    addresses: also accept objects in a storage, and lists that lie there. Raises OptionError where a list can't be
+    read.
     """
     found: list[FoundVideo] = []
     seen: set[str] = set()
@@ -42,12 +44,15 @@ def find_videos(
 
 
 def split_names(content: bytes) -> list[str]:
-    """The names in a list (`lists.names_in`)."""
+    """Return the names in a list (see `lists.names_in`)."""
     return names_in(content)
 
 
 def _groups(arguments: Iterable[str], addresses: bool) -> Iterator[tuple[list[str] | FoundVideo, bool]]:
-    """Runs of names, and whether they were typed: in one call, so that order and duplicates are seen at once."""
+    """Yield runs of names, each with whether the user typed them.
+
+    Names typed in a row stay one group, so that `discover` sees their order and their duplicates in one call.
+    """
     typed: list[str] = []
     for argument in arguments:
         listed = _listed(argument, addresses)
@@ -63,7 +68,7 @@ def _groups(arguments: Iterable[str], addresses: bool) -> Iterator[tuple[list[st
 
 
 def _listed(argument: str, addresses: bool) -> list[str] | FoundVideo | None:
-    """The names or the one video that an argument stands for, or None where it is a name itself."""
+    """Return the names, or the one video, that an argument stands for; None where the argument is a name itself."""
     if argument == "-":
         return _from_standard_input()
     if not argument.startswith("@") or filesystem.is_named(argument):
@@ -87,20 +92,23 @@ def _listed(argument: str, addresses: bool) -> list[str] | FoundVideo | None:
 
 
 def _from_standard_input() -> list[str] | FoundVideo:
-    """Names, or the one video that comes in the place of names."""
+    """Return the names on standard input, or the one video that comes in their place."""
     if sys.stdin is None or sys.stdin.closed:
         raise OptionError("standard input is closed: there are no names to read for -")
     stream = sys.stdin.buffer
     head = stream.read(HEAD_BYTES)
     content = content_of(head)
     if content is not None and content.family in ("video", "sound", "picture"):
-        # Whether there is a film in it is for the reader to say, in the record of this one file.
+        # Whether it really holds a film is the reader's decision, reported in the record of this one file.
         return standard_input.keep(head, stream, content)
     return _read("on standard input", stream, head)
 
 
 def _read(name: str, stream: BinaryIO, head: bytes = b"") -> list[str]:
-    """The names in an open list, of either kind. name: of the list, for messages; head: what was read of it already."""
+    """Read the names in an open list, be it text or a Parquet table.
+
+    name: what messages call the list; head: the bytes of it that were read already.
+    """
     try:
         head = head or stream.read(HEAD_BYTES)
         if not head.startswith(PARQUET_MAGIC):
@@ -128,8 +136,10 @@ _HUB_PAGES = r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/\S+|hf://\S+"
 
 
 def hint_for(name: str, *, typed: bool = True) -> str | None:
-    """What a name that is no file looks like, with the way on; None where nothing comes to mind. typed: on the command
-    line, where options are."""
+    """Say what a name that is no file looks like and what to do about it; None where nothing comes to mind.
+
+    typed: the name was given on the command line, where options stand too.
+    """
     if re.fullmatch(_HUB_PAGES, name, re.IGNORECASE):
         return "it is an address of the hub: a model goes behind --model, as OWNER/NAME; a video is downloaded first"
     if re.fullmatch(_WATCH_PAGES, name, re.IGNORECASE):
@@ -146,7 +156,7 @@ def hint_for(name: str, *, typed: bool = True) -> str | None:
 
 
 def _with_hint(video: FoundVideo, *, typed: bool) -> FoundVideo:
-    """The same, where its error can say what the name looks like."""
+    """Return the video with a hint in its error where its name looks like something else (see `hint_for`)."""
     if not isinstance(video.error, VideoNotFoundError) or filesystem.is_file(video.path):
         return video
     hint = hint_for(video.path, typed=typed)

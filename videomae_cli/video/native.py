@@ -1,4 +1,6 @@
-"""Loads OpenCV and PyAV, silently and with errors that say what to install, and knows what their releases differ in."""
+"""Loads OpenCV and PyAV, silently and with errors that say what to install, and hides differences between their
+releases.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,16 @@ def set_debug(debug: bool) -> None:
 
 
 def load_cv2() -> ModuleType:
-    """OpenCV, its log and ffmpeg's switched off unless debugging."""
+    """Load OpenCV, with its log and ffmpeg's switched off unless debugging. Raises DependencyError."""
     if not _state["debug"]:
-        # Read by OpenCV when the first capture is made; too late after that.
+        # OpenCV reads these when the first capture is made; later changes have no effect.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     # A slide show has thousands of audio packets between two pictures; the default gives up after 4096.
     os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", "1000000")
     try:
         import cv2
-    except Exception as error:  # a build that doesn't fit this numpy, or this system, raises nearly anything
+    except Exception as error:  # a build that doesn't fit this numpy, or this system, may raise nearly anything
         raise DependencyError(_explain_opencv(error)) from None
     if not _state["debug"]:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -40,7 +42,7 @@ def load_cv2() -> ModuleType:
 
 
 def load_av() -> ModuleType:
-    """PyAV, its ffmpeg's log switched off unless debugging."""
+    """Load PyAV, with its ffmpeg's log switched off unless debugging. Raises DependencyError."""
     try:
         import av
     except Exception as error:  # as above
@@ -54,23 +56,24 @@ def load_av() -> ModuleType:
 
 
 def open_media(source: str | IO[bytes], *, options: dict[str, str], timeout: tuple[float, float] | None = None) -> Any:
-    """Open a file, by name or as an open one, or an address for reading with PyAV. Metadata in another encoding than UTF-8 is no error.
+    """Open a file, by name or as an open stream, or an address for reading with PyAV.
 
-    timeout: seconds for opening and for each read. Raises av.FFmpegError, ValueError or UnicodeError.
+    Metadata in another encoding than UTF-8 is no error. timeout: seconds for opening and for each read. Raises
+    av.FFmpegError, ValueError or UnicodeError.
     """
     av = load_av()
-    # PyAV 18 has to be told; 19 replaces such bytes by itself and doesn't know the argument.
-    told = {"metadata_errors": "replace"} if hasattr(av.container.InputContainer, "metadata_errors") else {}
-    return av.open(source, options=options, timeout=timeout, **told)
+    # PyAV 18 needs this argument; 19 replaces such bytes by itself and doesn't know it.
+    lenient = {"metadata_errors": "replace"} if hasattr(av.container.InputContainer, "metadata_errors") else {}
+    return av.open(source, options=options, timeout=timeout, **lenient)
 
 
 def native_path(path: str) -> str:
-    """What to hand to OpenCV and PyAV: absolute, so that no name looks like an address or an option."""
+    """Return an absolute path for OpenCV and PyAV, so that no name looks like an address or an option."""
     absolute = Path(path).absolute()
     try:
         str(absolute).encode("utf-8")
     except UnicodeEncodeError:
-        # Bytes that are no UTF-8 crash PyAV and mean nothing to OpenCV: they get a link with a plain name.
+        # Names that are not UTF-8 crash PyAV and mean nothing to OpenCV: such a file gets a link with a plain name.
         link = Path(_link_folder().name) / (hashlib.sha256(os.fsencode(absolute)).hexdigest() + ".video")
         files.stand_in(absolute, link)
         return str(link)

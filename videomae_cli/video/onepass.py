@@ -1,9 +1,9 @@
-"""One pass over a file of any length: each frame that is wanted, once, in the order of the file.
+"""Goes through a file of any length in one pass: each frame that is wanted, once, in the order of the file.
 
 The packets' times, where they can be trusted, say which frames are wanted, so that all others are decoded but never
-converted, and gaps that are worth it are jumped over. At the first frame that does not come as foretold, and in files
-whose packets tell nothing, the walk goes on from where it is, by the times that the decoder reports: other than
-`reader`, which would count the whole file first. Memory does not grow with the file, but for eight bytes a frame.
+converted, and large gaps are jumped over. At the first frame that does not come as predicted, and in files whose
+packets tell nothing, the walk goes on from where it is, by the times that the decoder reports; `reader` would count the
+whole file first. Memory does not grow with the file, but for eight bytes a frame.
 """
 
 from __future__ import annotations
@@ -34,22 +34,23 @@ Frame = npt.NDArray[np.uint8]
 Moments = Callable[[], Iterator[float]]
 Step = tuple[int, float, Frame | None]
 
-# Frames that are walked over without a word.
+# After walking this many unwanted frames, report progress.
 _STRIDE = 100
-# Of frames that are on screen for longer it is not known in time that they are wanted; the one before stands in.
+# Whether a frame is wanted shows only when the next one comes. One shown for longer than this may not have been
+# converted by then; the frame before stands in.
 _LONGEST_SECONDS = 2.0
 _LONGEST_GAP_SECONDS = 86400.0
 _MOST_NOTES = 5
 
 
 class PassReader(VideoReader):
-    """A file gone through once, from its first frame on. `walk` may be begun anew after a ReadAgainError."""
+    """Goes through a file once, from its first frame on. `walk` may be begun anew after a ReadAgainError."""
 
     _known: array[float] | None
     _indexed: IndexedCursor
 
     def _settle(self, capture: Capture) -> None:
-        """Grab the first frame: nothing else is settled before the walk."""
+        """Grab the first frame: everything else is settled during the walk."""
         index = self._probe.index
         self._known = index.times if index.reliable else None
         self._times = array("d")
@@ -72,14 +73,14 @@ class PassReader(VideoReader):
 
     @property
     def end(self) -> float | None:
-        """Seconds at which the file ends; None where only the walk will tell, and has not been there."""
+        """Return the seconds at which the file ends; None where only the walk will tell, and has not got there."""
         if self._known is None and not self._ended:
             return None
         return self._times[-1] - self._times[0] + 1 / self._probe.fps
 
     @property
     def info(self) -> VideoInfo:
-        """The file in figures; before the walk has been to the end of one without an index, as its header has them."""
+        """Return the file's figures; without an index they are the header's until the walk has reached the end."""
         info, probe = super().info, self._probe
         if self.end is not None:
             return info
@@ -88,13 +89,15 @@ class PassReader(VideoReader):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know: of frames that are missing only once the walk has been to the end."""
+        """Return what the user should know; missing frames are included only once the walk has reached the end."""
         return tuple(self._notes) if self.end is None else super().warnings
 
     def walk(self, moments: Moments | None, start: float, end: float) -> Iterator[Step]:
-        """(number, seconds, frame) of each frame on screen at one of the moments, or of all, from `start` to `end`.
+        """Yield (number, seconds, frame) of each frame on screen at one of the moments, or of all, from `start` to
+        `end`.
 
-        A frame of None is not wanted: it says how far the walk is. Raises ReadAgainError where all so far was wrong.
+        A frame that is not wanted comes as None: it says how far the walk is. Raises ReadAgainError where everything so
+        far was wrong.
         """
         if self._known is not None:
             try:
@@ -103,7 +106,7 @@ class PassReader(VideoReader):
                     yield number, self._times[number] - self._times[0], self._try_picture(number)
                 return
             except IndexMismatchError as mismatch:
-                # Up to here it was as foretold; the frame that is not may be at hand already.
+                # All frames before this one came as predicted; the one that doesn't may have been grabbed already.
                 self._times, self._known = self._times[: mismatch.number], None
                 raw = self._grab(self._open_capture) if mismatch.time is None else mismatch.time
                 if raw is None:
@@ -118,16 +121,16 @@ class PassReader(VideoReader):
         if moments is None:
             yield from range(bisect_left(times, start + base), bisect_left(times, end + base))
             return
-        number, told = 0, -1
+        number, yielded = 0, -1
         for moment in moments():
             while number + 1 < stop and times[number + 1] - times[0] - GRACE <= moment:
                 number += 1
-            if number != told:
+            if number != yielded:
                 yield number
-                told = number
+                yielded = number
 
     def _go_to(self, number: int) -> Iterator[Step]:
-        """Long ways in steps, so that nobody takes them for a decoder that hangs."""
+        """Go to a frame; a long way in steps, so that nobody takes them for a decoder that hangs."""
         cursor, times = self._indexed, self._times
         while number - cursor.position > _STRIDE and not cursor.seek_pays(number):
             cursor.goto(cursor.position + _STRIDE)
@@ -135,10 +138,14 @@ class PassReader(VideoReader):
         cursor.goto(number)
 
     def _by_counting(self, moments: Moments | None, start: float, end: float) -> Iterator[Step]:
-        """Whether a frame is wanted shows only when the next one is there: those that may be are converted."""
+        """Yield frames by the times that the decoder reports.
+
+        Whether a frame is wanted shows only when the next one has come: all that may be are converted.
+        """
         capture, upcoming = self._open_capture, moments() if moments is not None else None
         reached = self._times[-1] - self._times[0]
-        # Of the moments before, the frames are gone, and told; where every frame is wanted the next one always is.
+        # Frames before this point are gone, and were yielded already. Where every frame is wanted, it is always the
+        # next.
         moment = _next_from(upcoming, reached) if upcoming is not None else start
         while reached < end - GRACE and moment < math.inf:
             number, now = len(self._times) - 1, reached
@@ -156,7 +163,7 @@ class PassReader(VideoReader):
                 moment = _next_from(upcoming, reached)
 
     def _grab(self, capture: Capture) -> float | None:
-        """The next frame's time; a read that fails is not the end while packets are left."""
+        """Grab the next frame and return its time; a read that fails is not the end while packets are left."""
         while self._unread <= max(self._probe.index.packets - len(self._times), 0) + SPARE_READS:
             raw = capture.grab()
             if raw is not None:
@@ -165,7 +172,9 @@ class PassReader(VideoReader):
         return None
 
     def _note_time(self, raw: float) -> None:
-        """Add the time of the frame at hand: as reported where that can be, and never going back (`cursor.straighten`)."""
+        """Append the grabbed frame's time: as reported where that is possible, and never going back
+        (`cursor.straighten`).
+        """
         times, index, step = self._times, self._probe.index, 1 / self._probe.fps
         if index.counted and len(times) < len(index.times):
             times.append(index.times[len(times)])
@@ -177,15 +186,15 @@ class PassReader(VideoReader):
                 self._shift += self._raw - raw + step
                 self._notes += [RESTART_NOTE] if RESTART_NOTE not in self._notes else []
             if raw > self._raw + _LONGEST_GAP_SECONDS:
-                self._shift -= raw - self._raw - step  # no picture is shown for days: the clock is wrong
+                self._shift -= raw - self._raw - step  # no picture stays on screen for days: the clock is wrong
             now, last = raw + self._shift, times[-1] if times else -math.inf
             if now <= last and index.reliable and len(times) < len(index.times):
-                now = index.times[len(times)]  # what the decoder says can't be; the packet may know better
+                now = index.times[len(times)]  # the decoder's time can't be right; the packet's may be
             times.append(max(now, last))
         self._raw = raw
 
     def _try_picture(self, number: int) -> Frame | None:
-        """One frame that can't be converted is no reason to give up hours of others."""
+        """Return a frame, or None if it can't be converted: that is no reason to give up hours of others."""
         try:
             return self._picture(number)
         except DecodeError as error:
@@ -194,11 +203,11 @@ class PassReader(VideoReader):
             return None
 
     def _check_twin(self, index: int, frame: Frame) -> None:
-        # Where there is no index, looking a frame up means to count the whole file.
+        # Without an index, looking up one frame would mean counting the whole file.
         if self._probe.index.reliable:
             super()._check_twin(index, frame)
 
 
 def _next_from(moments: Iterator[float], reached: float) -> float:
-    """The next moment at which the frame that came at `reached`, or a later one, is on screen."""
+    """Return the next moment at which the frame that came at `reached`, or a later one, is on screen."""
     return next((moment for moment in moments if moment >= reached - GRACE), math.inf)

@@ -1,8 +1,9 @@
-"""How stored pictures are turned and mirrored before they are shown: the display matrix, as one of eight orientations.
+"""Says how stored pictures are turned and mirrored before they are shown: the display matrix, as one of eight
+orientations.
 
 Phones store what the sensor saw and write beside it where its axes point on the screen. The matrix is ITU-T H.264's and
-QuickTime's (`tkhd`), nine numbers in rows (a b u, c d v, x y w): one step to the right in the stored picture goes (a, b)
-on the screen, one step down (c, d), with y downwards. Both decoders deliver pictures as stored, and this is the one
+QuickTime's (`tkhd`), nine numbers in rows (a b u, c d v, x y w): one step to the right in the stored picture goes (a,
+b) on the screen, one step down (c, d), with y downwards. Both decoders deliver pictures as stored, and this is the one
 place where they are brought upright.
 """
 
@@ -21,7 +22,7 @@ _MATRIX = struct.Struct("=9i")
 
 @dataclass(frozen=True)
 class Orientation:
-    """Whether rows become columns, and then whether columns and rows are reversed."""
+    """Says whether rows become columns, and whether columns and rows are reversed after that."""
 
     transposed: bool = False
     reversed_x: bool = False
@@ -53,21 +54,21 @@ class Orientation:
 
     @property
     def mirrored(self) -> bool:
-        """Whether left and right are exchanged, besides any rotation."""
+        """Return whether left and right are exchanged, besides any rotation."""
         return self.transposed ^ self.reversed_x ^ self.reversed_y
 
     @property
     def rotation(self) -> int:
-        """Degrees counter-clockwise that the picture, mirrored first if it is, is turned by: 0, 90, 180 or 270."""
+        """Return the degrees counter-clockwise to turn the picture, after any mirroring: 0, 90, 180 or 270."""
         if self.transposed:
             return 270 if self.reversed_x else 90
         return 180 if self.reversed_y else 0
 
     def apply(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """(H, W, 3) as stored -> as shown, (W, H, 3) where rows become columns; contiguous."""
+        """Bring a picture (H, W, 3) upright, (W, H, 3) where rows become columns; contiguous."""
         shown = picture.swapaxes(0, 1) if self.transposed else picture
         return np.ascontiguousarray(shown[:: -1 if self.reversed_y else 1, :: -1 if self.reversed_x else 1])
 
     def shown_size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) on the screen of a picture stored with these."""
+        """Return (width, height) on the screen of a picture that is stored with this orientation."""
         return (height, width) if self.transposed else (width, height)

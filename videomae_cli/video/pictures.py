@@ -1,4 +1,4 @@
-"""A frame -> a small JPEG, to show what a video is."""
+"""Makes a small JPEG of a frame, to show what a video is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from videomae_cli.video.native import load_cv2
 
 
 def small_jpeg(frame: npt.NDArray[np.uint8], *, size: int, quality: int) -> bytes:
-    """(H, W, 3) uint8 RGB -> a JPEG whose long side has at most `size` pixels. quality: 1 to 100, as JPEG has it."""
+    """Encode a frame (H, W, 3) uint8 RGB as a JPEG whose long side has at most `size` pixels. quality: 1 to 100."""
     cv2 = load_cv2()
     height, width = frame.shape[:2]
     scale = min(1.0, size / max(height, width))

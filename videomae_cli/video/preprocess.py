@@ -1,9 +1,9 @@
-"""Pixels as the checkpoint's own processor prepares them: resize and crop on uint8 frames, then scale and normalise.
+"""Prepares pixels as the checkpoint's own processor does: resize and crop on uint8 frames, then scale and normalise.
 
-Two halves. `FrameTransform` takes one decoded frame to its crops and runs in the decoding process, so that large frames
-never travel; `Preprocessor.to_pixel_values` takes the stacked crops to the model's float tensor.
+There are two halves. `FrameTransform` takes one decoded frame to its crops and runs in the decoding process, so that
+large frames never travel; `Preprocessor.to_pixel_values` takes the stacked crops to the model's float tensor.
 
-Equal to transformers' VideoMAEImageProcessor within one level per pixel on downscales, two on upscales.
+Results equal transformers' VideoMAEImageProcessor within one level per pixel when shrinking, two when enlarging.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 Frame = npt.NDArray[np.uint8]
 
-# The hub's checkpoints use these; the 0.5 of transformers' class default was never trained with.
+# The hub's checkpoints use these; no checkpoint was trained with the 0.5 of transformers' class default.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# PIL's numbers, as `resample` in the processor's file has them -> torch's names.
+# PIL's numbers, as the processor's file has them under `resample`, and torch's names for them.
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}
-# Far beyond any model; what is larger is a mistake or an attack, and would only fail later, at each film.
+# Far beyond any model: larger numbers are a mistake or an attack, and would only fail later, at each film.
 _LARGEST_SIDE = 2048
 _LARGEST_NUMBER = 1e6
 _FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 _NESTED = ("video_processor", "image_processor", "feature_extractor")
 RESIZE_METHODS = ("antialias", "opencv")
-# A resized picture that takes more memory than this (50 MB) is not made: only what the crops show of it.
+# Above this size (50 MB) the resized picture is not made as a whole, only what the crops show of it.
 _LARGE_PIXELS = 2**24
 
 
@@ -46,8 +46,8 @@ _LARGE_PIXELS = 2**24
 class PreprocessConfig:
     """What a processor's configuration file says, its quirks resolved.
 
-    shortest_edge: resize so that the short side is this, keeping proportions (pixels), or None;
-    size: resize to exactly (height, width), or None; crop: (height, width) around the centre, or None.
+    shortest_edge: resize so that the short side has this many pixels, keeping proportions, or None; size: resize to
+    exactly (height, width), or None; crop: (height, width) around the centre, or None.
     """
 
     shortest_edge: int | None = 224
@@ -60,7 +60,7 @@ class PreprocessConfig:
 
     @classmethod
     def from_directory(cls, directory: Path | str, image_size: int | tuple[int, int] = 224) -> PreprocessConfig:
-        """Read a checkpoint directory; without any processor file, ImageNet statistics at the model's image size."""
+        """Read a checkpoint directory; without any processor file, use ImageNet statistics at the model's image size."""
         for name in _FILES:
             path = Path(directory) / name
             try:
@@ -81,7 +81,7 @@ class PreprocessConfig:
     def from_files(
         cls, contents: Mapping[str, dict[str, Any]], directory: Path, image_size: int | tuple[int, int] = 224
     ) -> PreprocessConfig:
-        """From the processor files of a checkpoint by their names; `directory` is named in errors."""
+        """Read the processor files of a checkpoint, given by their names. directory: named in errors."""
         for name in _FILES:
             path, settings = directory / name, _settings(contents.get(name, {}))
             if settings is not None:
@@ -93,7 +93,7 @@ class PreprocessConfig:
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any], image_size: int | tuple[int, int] = 224) -> PreprocessConfig:
-        """From a processor's JSON object; `image_size` (pixels, or height and width) fills in what it leaves out."""
+        """Read a processor's JSON object; `image_size` (pixels, or height and width) fills in what it leaves out."""
         settings = _settings(settings) or {}
         model_size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
         shortest_edge, size = _read_size(settings.get("size"), model_size)
@@ -121,7 +121,7 @@ class PreprocessConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As `preprocessor_config.json` has it, for this package and for transformers."""
+        """Return the content of `preprocessor_config.json`, for this package and for transformers."""
         height, width = self.size or (0, 0)
         size = {"height": height, "width": width} if self.size else {"shortest_edge": self.shortest_edge or 224}
         settings: dict[str, Any] = {
@@ -144,7 +144,7 @@ class PreprocessConfig:
 
 @dataclass(frozen=True)
 class FrameTransform:
-    """One uint8 RGB frame (H, W, 3) -> its crops (K, h, w, 3), K in 1, 3. Holds plain values: cheap to pickle.
+    """Takes one uint8 RGB frame (H, W, 3) to its crops (K, h, w, 3), K in 1, 3. Holds plain values: cheap to pickle.
 
     method: "antialias" filters as PIL does; "opencv" is the official code's cv2 bilinear, which does not.
     """
@@ -173,14 +173,14 @@ class FrameTransform:
         return np.stack([padded[_window(padded.shape, self.crop, k, self.crops)] for k in range(self.crops)])
 
     def _part(self, frame: Frame, target: tuple[int, int], k: int) -> Frame:
-        """Crop k of a frame that would be very large after the resize, most of it outside of the crop."""
+        """Make crop k of a frame that would be very large after the resize, most of it outside of the crop."""
         assert self.crop is not None
         window = _window(target, self.crop, k, self.crops)
         antialias, cubic = self.method == "antialias", self.interpolation == "bicubic"
         return _pad(resize_window(frame, target, window, antialias=antialias, cubic=cubic), self.crop)
 
     def target_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) after the resize and before the crop."""
+        """Return (height, width) after the resize and before the crop."""
         if self.size is not None:
             return self.size
         if self.shortest_edge is None:
@@ -192,25 +192,30 @@ class FrameTransform:
 
 @dataclass(frozen=True)
 class Preprocessor:
-    """Both halves for one checkpoint. `resize`: "antialias" (the processor's) or "opencv" (the official code's)."""
+    """Both halves for one checkpoint. resize: "antialias" (the processor's) or "opencv" (the official code's)."""
 
     config: PreprocessConfig
     resize: str = "antialias"
 
     def for_protocol(self, protocol: str) -> Preprocessor:
-        """This one, or for "paper" the one that resizes as the official code does: OpenCV's bilinear, not antialiased."""
+        """Return this preprocessor, for "paper" changed to resize as the official code does: OpenCV's bilinear, not
+        antialiased.
+        """
         if protocol != "paper":
             return self
         return replace(self, config=replace(self.config, interpolation="bilinear"), resize="opencv")
 
     def frame_transform(self, crops: int = 1) -> FrameTransform:
-        """The uint8 half, to be handed to the decoder. crops: 1 (centre) or 3 along the long side."""
+        """Return the uint8 half, to be handed to the decoder. crops: 1 (centre) or 3 along the long side."""
         c = self.config
         return FrameTransform(c.shortest_edge, c.size, c.crop, crops, self.resize, c.interpolation)
 
     def to_pixel_values(self, clips: Frame, device: torch.device | None = None) -> torch.Tensor:
-        """uint8 (V, T, H, W, 3) -> float32 (V, T, 3, H, W), rescaled and normalised, on the device: a quarter of the bytes
-        travels, and to CUDA from memory that it reads by itself."""
+        """Rescale and normalise uint8 (V, T, H, W, 3) to float32 (V, T, 3, H, W).
+
+        The arithmetic is done on `device`, so that a quarter of the bytes travels there; for CUDA they leave from
+        pinned memory.
+        """
         import torch
 
         source = torch.from_numpy(np.ascontiguousarray(clips))
@@ -229,7 +234,7 @@ class Preprocessor:
 
 
 def resize_frame(frame: Frame, size: tuple[int, int], method: str, interpolation: str) -> Frame:
-    """(H, W, 3) uint8 -> (h, w, 3) uint8."""
+    """Resize a frame (H, W, 3) uint8 to (h, w, 3) uint8."""
     if method == "opencv":
         import cv2
 
@@ -245,17 +250,18 @@ def resize_frame(frame: Frame, size: tuple[int, int], method: str, interpolation
 
 
 def _pad(frame: Frame, crop: tuple[int, int]) -> Frame:
-    """Black borders where the frame is smaller than the crop, as the processor adds them."""
+    """Add black borders where the frame is smaller than the crop, as the processor does."""
     missing = [max(crop[axis] - frame.shape[axis], 0) for axis in (0, 1)]
     if missing == [0, 0]:
         return frame
-    # The processor puts the odd pixel before, not after.
+    # With an odd number of missing pixels the processor puts the larger half before the picture.
     before = [(m + 1) // 2 for m in missing]
     return np.pad(frame, ((before[0], missing[0] - before[0]), (before[1], missing[1] - before[1]), (0, 0)))
 
 
 def _window(shape: tuple[int, ...], crop: tuple[int, int], k: int, crops: int) -> tuple[slice, slice]:
-    """Rows and columns of crop k of `crops`: the centre, or 3 spread along the long side at int(k * (long - crop) / 2).
+    """Return the rows and columns of crop k of `crops`: the centre, or 3 spread along the long side at int(k * (long -
+    crop) / 2).
 
     A side that is shorter than the crop is taken whole.
     """
@@ -269,7 +275,7 @@ def _window(shape: tuple[int, ...], crop: tuple[int, int], k: int, crops: int) -
 
 
 def _settings(content: dict[str, Any]) -> dict[str, Any] | None:
-    """The processor's own object: newer repositories nest it under the name of its part."""
+    """Return the processor's own object, which newer repositories nest under the name of its part; None without one."""
     for key in _NESTED:
         if isinstance(content.get(key), dict):
             return dict(content[key])
@@ -305,7 +311,7 @@ def _read_pair(value: Any, name: str) -> tuple[int, int] | None:
 def _read_triple(value: Any, default: tuple[float, float, float], name: str) -> tuple[float, float, float]:
     if value is None:
         return default
-    # what is divided by can't be zero; a mean may be anything
+    # A divisor can't be zero; a mean may be anything.
     read = _scale if name == "image_std" else _number
     values = [read(v, name) for v in value] if isinstance(value, (list, tuple)) else [read(value, name)] * 3
     if len(values) != 3:
@@ -329,7 +335,7 @@ def _positive(value: Any, name: str) -> int:
 
 
 def _number(value: Any, name: str) -> float:
-    # the comparison is false for NaN too
+    # The comparison is false for NaN, too.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST_NUMBER:
         raise ConfigError(f"the processor's {name} is {reprlib.repr(value)} where a number belongs")
     return float(value)

@@ -1,6 +1,6 @@
-"""What a file holds, found out without decoding it: streams, colours, and the time of every packet.
+"""Finds out what a file holds without decoding it: streams, colours, and the time of every packet.
 
-PyAV reads the packets once (some 5 ms a minute of video). Their presentation times, sorted, are the times OpenCV
+PyAV reads the packets once (about 5 ms per minute of video). Their presentation times, sorted, are the times OpenCV
 reports frame by frame on all but damaged or very odd files, so they serve as an index that the reader verifies as it
 goes. The header's number of frames is never believed.
 """
@@ -24,7 +24,7 @@ from videomae_cli.video.orientation import Orientation
 from videomae_cli.video.structure import is_whole
 from videomae_cli.video.transport import is_intact
 
-# Demuxers that open other files than the one given, devices, pictures, and text drawn as pictures.
+# Demuxers that open other files than the one given, or devices, or pictures, or text drawn as pictures.
 _REFUSED = frozenset(
     {
         *("concat", "dash", "hls", "imf", "rtp", "rtsp", "sap", "sdp", "webm_dash_manifest"),
@@ -36,33 +36,33 @@ _REFUSED = frozenset(
 )
 _MAX_READ_ERRORS = 100
 _PROBE_PACKETS = 120
-# Seconds that the last picture of a file that is whole may be shown.
+# Longest time in seconds that the last picture of an intact file may be shown.
 _END_TOLERANCE = 0.1
-# Where a seek lands on the keyframe that the container's index names, and packets carry their own times.
+# Containers where a seek lands on the keyframe that their index names, and where packets carry their own times.
 _INDEXED_CONTAINERS = ("mov", "matroska")
-# Where the duration is the header's; of others ffmpeg makes one of what is there.
+# Containers whose header states the duration; for others ffmpeg derives one from the packets that are there.
 _STATING = ("matroska", "mxf", "asf")
-# Each picture of an AVI has a head of so many bytes.
+# The header of each picture in an AVI takes at least this many bytes.
 _LEAST_AVI_BYTES = 8
-# ffmpeg's AVFieldOrder: unknown, progressive.
+# ffmpeg's AVFieldOrder values for "unknown" and "progressive".
 _PROGRESSIVE = (0, 1)
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 
 
 class NoDecoderError(NotAVideoError):
-    """The FFmpeg inside PyAV has no decoder for the stream; OpenCV brings another FFmpeg, which may."""
+    """The FFmpeg inside PyAV has no decoder for the stream; OpenCV brings its own FFmpeg, which may have one."""
 
 
 @dataclass(frozen=True)
 class PacketIndex:
-    """The presentation timeline. times: seconds from the stream's start, one per picture, ascending.
+    """The presentation timeline of a stream. times: seconds from the stream's start, one per picture, ascending.
 
-    keys: positions in `times` where decoding can start. reliable: the times are all there and distinct;
-    whole: the container shows that nothing is cut off, so that a header which promises more is wrong; torn: it shows that
-    something is; complete: nothing hints at frames that won't decode, so their number needs no check; packets: pictures
-    stored, whether shown or not; decodable: how many of `times` should decode, which leaves out those before the first
-    keyframe, where a recording began in between; seekable: a seek lands on a keyframe; counted: the container numbers
-    pictures, and the times that decoders make of that are guesses (AVI).
+    keys: positions in `times` where decoding can start; reliable: no time is missing or occurs twice; whole: the
+    container shows that nothing is cut off, so that a header which promises more is wrong; torn: it shows that
+    something is cut off; complete: nothing hints at frames that won't decode, so their number needs no check; packets:
+    pictures stored, whether shown or not; decodable: how many of `times` should decode, which leaves out pictures
+    before the first keyframe, where a recording was joined midway; seekable: a seek lands on a keyframe; counted: the
+    container only numbers its pictures, and the times that decoders derive from that are guesses (AVI).
     """
 
     times: array[float]
@@ -79,9 +79,12 @@ class PacketIndex:
 
 @dataclass(frozen=True)
 class Probe:
-    """The video stream that is decoded. width, height: pixels as stored; declared: the header's count of frames, or 0;
-    duration: seconds from the first picture to the end, by the header or by what is there, or 0; ends_stated: by the header;
-    avoid_opencv: why OpenCV can't be trusted with this stream, or None."""
+    """Describes the video stream that is decoded.
+
+    width, height: pixels as stored; declared: the header's count of frames, or 0; duration: seconds from the first
+    picture to the end, as the header or the packets have it, or 0; ends_stated: the header states the duration;
+    avoid_opencv: why OpenCV can't be trusted with this stream, or None.
+    """
 
     path: str
     stream: int
@@ -102,7 +105,7 @@ class Probe:
 def probe_video(path: str, meanwhile: Callable[[int], None] | None = None) -> Probe:
     """Read the packets of the first video stream. Raises NotAVideoError where there is none.
 
-    meanwhile: called, with the number of pixels of a picture, as soon as the header shows one for OpenCV to decode.
+    meanwhile: called with the number of pixels of a picture, as soon as the header shows one that OpenCV can decode.
     """
     av = load_av()
     with open_container(path) as container:
@@ -123,9 +126,9 @@ def probe_video(path: str, meanwhile: Callable[[int], None] | None = None) -> Pr
             # Frames before the start of an edit list are stored and counted, but not shown.
             declared = min(declared, len(index.times))
         if container.format.name == "avi" and declared * _LEAST_AVI_BYTES > container.size:
-            declared = 0  # what programs write that can't go back
+            declared = 0  # programs that write to a pipe can't fill in the count afterwards
         if scan.second_fields:
-            # Counted are fields.
+            # The header counts fields here.
             declared = round(declared * len(index.times) / index.packets)
         return Probe(
             path=path,
@@ -146,7 +149,7 @@ def probe_video(path: str, meanwhile: Callable[[int], None] | None = None) -> Pr
 
 
 def open_container(path: str) -> Any:
-    """Open a file with PyAV: as a plain file of a format that reads no other file."""
+    """Open a file with PyAV as a plain file, in a format that can't refer to other files. Raises NotAVideoError."""
     av = load_av()
     try:
         return open_media(
@@ -157,7 +160,7 @@ def open_container(path: str) -> Any:
 
 
 class _Scan:
-    """One pass over the packets; decodes just enough to see the first frame."""
+    """Goes through the packets once and decodes just enough to see the first frame."""
 
     def __init__(self, container: Any, stream: Any) -> None:
         self._container, self._stream = container, stream
@@ -202,7 +205,8 @@ class _Scan:
             self._times.append(time)
             if packet.is_keyframe and self._first_key is None:
                 self._first_key = time
-            # Pictures before the first key lean on what is gone. Programs that may not write times below 0 give them its time.
+            # Pictures before the first keyframe need others that are not there. Programs that can't write times below 0
+            # give them the keyframe's time.
             self._undecodable += self._first_key is None or (time, packet.is_keyframe) < (self._first_key, True)
             if packet.is_keyframe and kind != "refresh":
                 self._keys.append(time)
@@ -216,16 +220,16 @@ class _Scan:
         times = array("d", sorted(self._times))
         distinct = all(times[i] < times[i + 1] for i in range(len(times) - 1))
         timed = len(times) > 0 and not self._untimed and self._stream.start_time is not None
-        # A damaged stretch that a seek jumps over would shift all numbers behind it unseen.
+        # If a seek jumped over a damaged stretch, all frame numbers after it would be wrong, and nobody would notice.
         reliable = distinct and timed and not self.damaged
         name = self._container.format.name
         indexed = any(kind in name for kind in _INDEXED_CONTAINERS)
         declared = self._stream.frames
         structure = is_whole(self._container.name, name)
-        # A packet of fixed size that is too short is called corrupt.
+        # PyAV marks a packet as corrupt if the container gives its size and fewer bytes are there.
         torn = structure is False or (self._last is not None and self._last.is_corrupt)
         if "mov" in name and declared:
-            # What is missing behind the pictures is no loss.
+            # Something missing after the last picture is no loss.
             whole = declared == self._packets
             torn = torn and not whole
         elif structure is None and name != "avi":
@@ -257,7 +261,8 @@ class _Scan:
             except av.EOFError:
                 return
             except (av.FFmpegError, IndexError):
-                # A bad stretch: reading on may find more. An IndexError where damage seems to announce more streams.
+                # A bad stretch: reading on may find more. An IndexError comes where damage seems to announce more
+                # streams.
                 self.damaged = True
                 errors += 1
                 if errors > _MAX_READ_ERRORS:
@@ -310,7 +315,7 @@ def _why_not_opencv(container: Any, stream: Any, frame: Any) -> str | None:
 
 
 def _pixel_aspect(value: Fraction | None) -> Fraction:
-    # Beyond this the header is nonsense. PyAV 19 has a fraction of its own, and one over 0 for none.
+    # A value outside this range is nonsense. PyAV 19 has its own fraction type, with a zero denominator for "none".
     return Fraction(value.numerator, value.denominator) if value and Fraction(1, 5) <= value <= 5 else Fraction(1)
 
 
@@ -324,12 +329,12 @@ def _sane_rate(rate: float, index: PacketIndex) -> float:
 
 
 def _duration(container: Any, stream: Any) -> float:
-    """Seconds from the first picture to the end, as the header has it; 0 where it doesn't say."""
-    # Matroska: the container's duration is that of the longest stream, the tag that of this one.
+    """Return the seconds from the first picture to the end, as the header has it; 0 where it doesn't say."""
+    # Matroska: the container's duration is its longest stream's, the tag DURATION this stream's.
     fields = stream.metadata.get("DURATION", "").split(":")
     if len(fields) == 3 and all(field.replace(".", "", 1).isdigit() for field in fields):
         seconds = float(fields[0]) * 3600 + float(fields[1]) * 60 + float(fields[2])
-        # mkvmerge, which names itself in tags of its own, counts from the first picture, others from 0.
+        # mkvmerge, recognisable by tags of its own, counts from the first picture, other programs from 0.
         relative = any(key.startswith("_STATISTICS") for key in stream.metadata)
     elif stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
@@ -340,7 +345,7 @@ def _duration(container: Any, stream: Any) -> float:
 
 
 def _reason(path: str, error: Exception) -> str:
-    """A word on what the file is instead."""
+    """Say in a few words what the file is instead of a video."""
     try:
         with Path(path).open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -359,7 +364,7 @@ def _reason(path: str, error: Exception) -> str:
 
 
 def _kind_of_text(head: bytes, path: str) -> str:
-    """What of text is often called like a video, with the way on; empty where nothing is known of it."""
+    """Recognise text files that are often named like videos, and say what to do; empty for others."""
     if head.lstrip().startswith(b"#EXTM3U"):
         return ": a playlist; the videos are where it points to, save one of them with ffmpeg -i"
     if b"<MPD" in head:

@@ -1,10 +1,10 @@
-"""One video file -> exactly the frames asked for, in this process.
+"""Reads exactly the frames asked for from one video file, in this process.
 
-OpenCV decodes; its word about counts, positions and success is never trusted. `probe` reads the packets' times first;
-`cursor` goes to a frame through them and checks every step. Where the file doesn't do what its packets foretell, the
-reader walks from the first frame and counts. Where OpenCV can't decode, or is wrong, PyAV does.
+OpenCV decodes; what it says about counts, positions and success is never trusted. `probe` reads the packets' times
+first; `cursor` goes to a frame through them and checks every step. Where the file contradicts its packets, the reader
+walks from the first frame and counts. Where OpenCV can't decode, or is wrong, PyAV does.
 
-The truth is a full sequential decode by the same decoder: frame i is the i-th picture that comes out of it.
+Frame numbers are those of a full sequential decode by the same decoder: frame i is the i-th picture that comes out.
 """
 
 from __future__ import annotations
@@ -33,22 +33,23 @@ from videomae_cli.video.webp import WebPCapture, probe_webp
 Frame = npt.NDArray[np.uint8]
 Transform = Callable[[Frame], Frame]
 
-# Frames OpenCV repeats byte for byte are compared with PyAV's so often per file: still pictures are common.
+# When OpenCV returns the same frame twice, it is compared with PyAV's, at most this often per file: still pictures are
+# common.
 _TWIN_CHECKS = 2
 _TWIN_DIFFERENCE = 12.0
-# Ends as headers have them are rounded.
+# Durations in headers are rounded: fewer missing frames than this don't count as missing.
 _SPARE_FRAMES = 1.5
 _UNPROBED_NOTE = "decoded by OpenCV alone, which may show interlaced and HDR video wrongly ({why})"
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of an open file.
+    """What is known about an open video file.
 
     decoder: "opencv", "pyav", or "pillow" of an animated WebP, and `reason` why not OpenCV; num_frames: how many decode; declared_frames: what the
     header says, 0 for nothing; fps: frames per second on average; duration, start_time: seconds; width, height: pixels
-    of the frames delivered, upright, and square where pixels is "display"; mirrored, rotation: how stored frames were brought upright, left and
-    right exchanged first and then degrees counter-clockwise.
+    of the frames delivered, upright, and square where pixels is "display"; mirrored, rotation: how stored frames were
+    brought upright: left and right exchanged first, then turned by degrees counter-clockwise.
     """
 
     path: str
@@ -68,11 +69,11 @@ class VideoInfo:
 
 
 class ReadAgainError(Exception):
-    """The decoder or the numbering of frames had to be changed: what was read before may not fit what follows."""
+    """Asks for a second read: the decoder or the frame numbers have changed, and what was read before may not fit."""
 
 
 class VideoReader:
-    """An open video. For one thread of one process. Use `open_video`."""
+    """An open video, for one thread of one process. Use `open_video` to get one."""
 
     def __init__(self, path: str, *, decoder: str | None = None, pixels: str = "display") -> None:
         self._pixels = pixels
@@ -96,7 +97,7 @@ class VideoReader:
                 raise
             self._open_unprobed(path, error, ahead)
         except Exception as error:
-            # A PyAV that is missing, broken or of another mind than the known releases must not cost the file.
+            # If PyAV is missing, broken or behaves unlike the known releases, OpenCV may still read the file.
             if decoder == "pyav":
                 raise
             self._open_unprobed(path, error, ahead)
@@ -104,7 +105,7 @@ class VideoReader:
             ahead.close()
 
     def _open_unprobed(self, path: str, error: Exception, ahead: OpeningAhead) -> None:
-        """Go on with OpenCV alone, after PyAV's `error`, which is raised after all where OpenCV can't either."""
+        """Go on with OpenCV alone after PyAV's `error`, which is raised after all where OpenCV fails too."""
         ahead.close()
         self._twin_checks, self._reason = 0, None
         why = str(error) if isinstance(error, VideoMAEError) else f"{type(error).__name__}: {error}"
@@ -132,7 +133,7 @@ class VideoReader:
 
     @property
     def info(self) -> VideoInfo:
-        """The file in figures."""
+        """Return the file's figures: size, rate, duration and how it is decoded."""
         probe = self._probe
         width, height = self._frame_size()
         return VideoInfo(
@@ -154,33 +155,33 @@ class VideoReader:
 
     @property
     def num_frames(self) -> int:
-        """How many frames decode."""
+        """Return how many frames decode."""
         return len(self._times)
 
     @property
     def fps(self) -> float:
-        """Frames per second, on average."""
+        """Return the frames per second, on average."""
         return self._probe.fps
 
     @property
     def times(self) -> array[float]:
-        """Seconds of every frame; the first is at 0."""
+        """Return the time of every frame in seconds; the first is at 0."""
         return array("d", (time - self._times[0] for time in self._times))
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know about this file."""
+        """Return what a user should know about this file."""
         return (*((self._unprobed,) if self._unprobed else ()), *self._notes, *self._missing())
 
     def timestamps(self, indices: Sequence[int]) -> list[float]:
-        """Seconds of these frames after the first frame of the file."""
+        """Return the times of these frames, in seconds after the first frame of the file."""
         return [self._times[index] - self._times[0] for index in indices]
 
     def read(self, indices: Sequence[int], transform: Transform | None = None) -> Frame:
-        """The frames with these numbers, in this order, repeats allowed: (T, H, W, 3) uint8 RGB.
+        """Read the frames with these numbers, in this order, repeats allowed: (T, H, W, 3) uint8 RGB.
 
-        With `transform` each frame is handed over as soon as it is decoded, and its result stacked instead.
-        Raises IndexError for a number that no frame has, DecodeError if a frame turns out not to decode.
+        With `transform` each frame is handed over as soon as it is decoded, and its result is stacked instead. Raises
+        IndexError for a number that no frame has, DecodeError if a frame turns out not to decode.
         """
         wanted = sorted(set(indices))
         for index in wanted[:1] + wanted[-1:]:
@@ -194,17 +195,17 @@ class VideoReader:
     def iter_frames(
         self, indices: Sequence[int], transform: Transform | None = None
     ) -> Iterator[tuple[int, float, Frame]]:
-        """(number, seconds, frame) one after the other, for ascending numbers; holds one frame at a time."""
+        """Yield (number, seconds, frame) one after the other, for ascending numbers; holds one frame at a time."""
         if any(a >= b for a, b in pairwise(indices)):
             raise ValueError("indices must ascend")
         for index in indices:
             self._check_number(index)
-            # Evaluated in this order, as the times may change while reading.
+            # Read before looking up the time, since reading may change the times.
             result = [self._persist(partial(self._transformed, index, transform))]
             yield index, self._times[index] - self._times[0], result.pop()
 
     def close(self) -> None:
-        """Free the decoder."""
+        """Close the decoder and free its memory."""
         if self._capture is not None:
             self._capture.close()
             self._capture = None
@@ -221,7 +222,7 @@ class VideoReader:
         return self._capture
 
     def _start(self, open_capture: Callable[[Probe], Capture]) -> None:
-        """Open with a decoder and settle how many frames there are."""
+        """Open with a decoder and find out how many frames there are."""
         self.close()
         self._notes.clear()
         self._capture = open_capture(self._probe)
@@ -256,7 +257,7 @@ class VideoReader:
             self._notes.append(note)
 
     def _persist(self, read: Callable[[], Frame]) -> Frame:
-        """Read, and again after a change: from OpenCV to PyAV, and from the index to walking under either."""
+        """Read, and read again after each change: from OpenCV to PyAV, and from the index to counting under either."""
         for _ in range(3):
             try:
                 return read()
@@ -276,7 +277,7 @@ class VideoReader:
         return rows
 
     def _transformed(self, index: int, transform: Transform | None) -> Frame:
-        # By the time the next frame comes, this one is gone: a 4K frame has 25 MB.
+        # Keep no reference, so that this frame is freed before the next one comes: a 4K frame takes 25 MB.
         frame = self._frame(index)
         return frame if transform is None else transform(frame)
 
@@ -285,7 +286,7 @@ class VideoReader:
             raise IndexError(f"frame {index} of a video of {self.num_frames} frames")
 
     def _frame(self, index: int) -> Frame:
-        """A frame whose number was right when it was asked for; meanwhile fewer may be known to decode."""
+        """Return one frame, upright. Raises DecodeError where it has turned out meanwhile that fewer frames decode."""
         if index >= self.num_frames:
             raise DecodeError(f"frame {index} could not be decoded: only {self.num_frames} could")
         try:
@@ -296,7 +297,7 @@ class VideoReader:
         return self._picture(index)
 
     def _picture(self, index: int) -> Frame:
-        """The frame that was grabbed last; index: its number."""
+        """Return the frame that was grabbed last. index: its number."""
         frame = self._open_capture.retrieve()
         if frame is None:
             raise DecodeError(f"frame {index} of {self._probe.path!r} could not be converted to RGB")
@@ -304,8 +305,11 @@ class VideoReader:
         return self._upright(frame)
 
     def _check_twin(self, index: int, frame: Frame) -> None:
-        """OpenCV 4.13 and later leave the last picture in place, and say nothing, when they can't convert a frame
-        (interlaced, for one). So a picture that repeats is looked up with PyAV."""
+        """Compare a frame that OpenCV returned twice with PyAV's, and change to PyAV where they differ.
+
+        OpenCV 4.13 and later leave the last picture in place, and report success, when they can't convert a frame (an
+        interlaced one, for example).
+        """
         if self._open_capture.name != "opencv" or not self._twin_checks:
             return
         sample = frame[::5, ::7].copy()
@@ -330,15 +334,18 @@ class VideoReader:
         raise ReadAgainError
 
     def _frame_size(self) -> tuple[int, int]:
-        """(width, height) of delivered frames."""
+        """Return (width, height) of the frames that are delivered."""
         width, height = self._probe.width, self._probe.height
         if self._pixels == "display" and self._probe.pixel_aspect != 1:
             width = max(round(width * self._probe.pixel_aspect), 1)
         return self._probe.orientation.shown_size(width, height)
 
     def _upright(self, frame: Frame) -> Frame:
-        """Turn a stored frame, and stretch pixels that are not square where they shall be, and a frame whose size changed
-        on the way, to the file's one size."""
+        """Bring a stored frame upright and to the file's one size.
+
+        Pixels that are not square are stretched where `pixels` is "display", and a frame whose size changed within the
+        file is scaled back.
+        """
         frame = self._probe.orientation.apply(frame)
         width, height = self._frame_size()
         if frame.shape[:2] == (height, width):
@@ -349,7 +356,7 @@ class VideoReader:
         return np.asarray(cv2.resize(frame, (width, height), interpolation=method), dtype=np.uint8)
 
     def _missing(self) -> list[str]:
-        """A word on frames that the file should have but that don't decode."""
+        """Return a warning about frames that the file should have but that don't decode."""
         decoded, declared = self.num_frames, self._probe.declared
         index, duration = self._probe.index, self._probe.duration
         expected = index.decodable if index.whole else max(index.decodable, declared)
@@ -360,11 +367,11 @@ class VideoReader:
         if index.torn and not self._probe.ends_stated:
             return [f"{decoded} frames decoded: the file is cut off, and nothing tells how many it had"]
         last = self._times[-1] - self._times[0]
-        # Where the end of the file is missing, even a few frames are; else only much less than announced means that.
+        # If the end of the file is known to be missing, a few missing frames count; otherwise only a large gap does.
         spare = _SPARE_FRAMES * self._typical_interval() if index.torn else 0.1 * duration + 1 + 1 / self.fps
         if last < duration - spare:
             return [f"{decoded} of about {round(duration * self.fps)} frames decoded: the file is cut off"]
-        # The last pictures that are there may be shown behind others that are not: each is stored after those it needs.
+        # The last pictures on disk may be shown after others that are lost: each is stored after those it needs.
         return (
             [f"{decoded} frames decoded: the file is cut off, and nothing tells whether these are all"]
             if index.torn
@@ -372,16 +379,16 @@ class VideoReader:
         )
 
     def _typical_interval(self) -> float:
-        """Seconds from one frame to the next, half of the time at most so many."""
+        """Return the median time in seconds from one frame to the next."""
         return median((b - a for a, b in pairwise(self._times)) if len(self._times) > 1 else [1 / self.fps])
 
 
 def open_video(path: str | os.PathLike[str], *, decoder: str | None = None, pixels: str = "display") -> VideoReader:
     """Open a regular file that holds a video.
 
-    decoder: "opencv" or "pyav" to insist on one; otherwise OpenCV where it is right. pixels: "display" stretches those that
-    are not square, "stored" leaves them. Raises VideoNotFoundError,
-    NotAVideoError, DecodeError (no frame decodes) or DependencyError.
+    decoder: "opencv" or "pyav" to insist on one; otherwise OpenCV where it is right. pixels: "display" stretches pixels
+    that are not square, "stored" leaves them. Raises VideoNotFoundError, NotAVideoError, DecodeError (no frame decodes)
+    or DependencyError.
     """
     path = os.fspath(path)
     check_regular_file(path)

@@ -1,4 +1,4 @@
-"""Recordings behind http(s): whether they can be read where they are, and a copy of those that can't."""
+"""Finds out whether recordings behind http(s) can be read where they are, and copies those that can't."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ from typing import Any
 
 from videomae_cli.errors import MachineError, VideoFetchError, VideoMAEError
 
-# More than any recording has: cameras that stream for ever announce such lengths.
+# No recording is larger: cameras that stream for ever announce such lengths.
 MOST_BYTES = 10**12
 _CHUNK_BYTES = 2**20
 
 
 class UnseekableError(VideoMAEError):
-    """A recording that is not stored in the order in which it plays, on a server that sends only all of it at once."""
+    """Says that a recording can't be streamed: its index lies behind its pictures, on a server that only sends whole
+    files.
+    """
 
     kind = "unseekable"
 
 
 @dataclass(frozen=True)
 class Remote:
-    """What a server says of a file: its bytes, None if it does not say, and whether it sends parts of it."""
+    """Says what a server tells about a file: its size in bytes, None if unknown, and whether it sends ranges."""
 
     size: int | None
     ranges: bool
 
 
 def look(address: str, timeout: float | None) -> Remote | None:
-    """What the server at an http(s) address says; None where it gives no answer that helps."""
+    """Ask the server at an http(s) address about its file; None where it gives no useful answer."""
     try:
         with _opened(address, timeout, {"Range": "bytes=0-0"}) as answer:
             _, _, whole = answer.headers.get("Content-Range", "").rpartition("/")
@@ -52,7 +54,7 @@ def look(address: str, timeout: float | None) -> Remote | None:
 def copied(
     address: str, timeout: float | None, *, on_progress: Callable[[int, int], None] = lambda done, size: None
 ) -> Iterator[Path]:
-    """A copy of a recording in the folder for temporary files (TMPDIR), for as long as the block runs.
+    """Copy a recording into the folder for temporary files (TMPDIR), for as long as the block runs.
 
     timeout: seconds that the server may be silent. Raises VideoFetchError, or MachineError where there is no room.
     """
@@ -95,7 +97,7 @@ def _save(answer: Any, copy: Path, size: int, on_progress: Callable[[int, int], 
 
 
 def _opened(address: str, timeout: float | None, headers: dict[str, str]) -> Any:
-    """The answer to a GET request. Names and passwords in the address are sent as the header they stand for."""
+    """Send a GET request and return the answer. A name and password in the address become an Authorization header."""
     parts = urllib.parse.urlsplit(address)
     login, _, place = parts.netloc.rpartition("@")
     if login:
@@ -103,7 +105,7 @@ def _opened(address: str, timeout: float | None, headers: dict[str, str]) -> Any
             **headers,
             "Authorization": "Basic " + base64.b64encode(urllib.parse.unquote_to_bytes(login)).decode(),
         }
-    # What a browser does too: spaces and letters beyond ASCII are escaped, escapes are left as they are.
+    # As browsers do: spaces and letters beyond ASCII are escaped, existing escapes are left alone.
     path = urllib.parse.quote(parts.path, safe="/%:=&?~#+!$,;'@()*[]")
     query = urllib.parse.quote(parts.query, safe="/%:=&?~#+!$,;'@()*[]")
     request = urllib.request.Request(urllib.parse.urlunsplit((parts.scheme, place, path, query, "")), headers=headers)
@@ -113,7 +115,7 @@ def _opened(address: str, timeout: float | None, headers: dict[str, str]) -> Any
     return opener.open(request, timeout=timeout)
 
 
-# Not those for ftp, files and data: no redirection leads there.
+# Without the handlers for ftp, files and data, so that no redirection leads there.
 _HANDLERS = (
     urllib.request.ProxyHandler,
     urllib.request.HTTPHandler,

@@ -1,4 +1,4 @@
-"""Which frames to look at: pure maths from (frame count, times, what is wanted) to frame indices. No I/O.
+"""Decides which frames to look at: pure maths from (frame count, times, what is wanted) to frame indices. No I/O.
 
     file       0 . . . . . . . . . . . . . . . . . . . . . N-1
     dense      |x...x...x...x|              |x...x...x...x|      every `stride`-th frame, clips spread evenly
@@ -24,7 +24,7 @@ from videomae_cli.errors import OptionError, VideoError
 FAMILIES = ("dense", "uniform", "segments")
 DEFAULT_STRIDE = 4
 SECONDS_PER_CLIP = 10.0
-# What is beyond these is a slip of the keyboard, and would fill memory before anything is decoded.
+# Values above these are typing errors, and would fill the memory before anything is decoded.
 MAX_FPS, MAX_CLIPS, MAX_STRIDE = 1000.0, 1000, 1_000_000
 MAX_AUTO_CLIPS = 10
 PAPER_CLIPS = {"dense": 5, "segments": 2}
@@ -35,7 +35,10 @@ DRAWN = ("window", "steps")
 
 @dataclass(frozen=True)
 class SamplingHints:
-    """How a checkpoint's training data was sampled. family, stride: None where nothing tells."""
+    """Says how a checkpoint's training data was sampled. A field is None where the checkpoint doesn't tell.
+
+    frames: of one clip; family: one of `FAMILIES`; stride: in frames; pixels: one of `PIXELS`.
+    """
 
     frames: int
     family: str | None = None
@@ -45,14 +48,16 @@ class SamplingHints:
 
 @dataclass(frozen=True)
 class SamplingSpec:
-    """What is wanted; None means "as `protocol` says". Times in seconds, `fps` in frames per second.
+    """Says which clips and frames are wanted; None means "as `protocol` says". Times in seconds, `fps` in frames per
+    second.
 
-    checkpoint_family, checkpoint_stride: how the checkpoint's training data was sampled; used by family "auto". seed: draw
-    the frames at random, as training does, instead of evenly; protocol "paper" then draws segments of short files too as
-    published, and fixes nothing else. drawn: how a dense clip is drawn: "window", spread over `frames` times `stride` frames, as
-    fine-tuning does, or "steps", every `stride`-th frame, as pre-training does. pixels: "display", stretched to squares where the file says
-    that its pixels are none, or "stored", as every published number was made; None: as the checkpoint was trained
-    (`for_model`), "stored" with protocol "paper", else "display".
+    checkpoint_family, checkpoint_stride: how the checkpoint's training data was sampled; used by family "auto". seed:
+    draw the frames at random, as training does, instead of evenly; protocol "paper" then draws the segments of short
+    files as published, and fixes nothing else. drawn: how a dense clip is drawn: "window" spreads its frames over
+    `frames` times `stride` frames, as fine-tuning does; "steps" takes every `stride`-th frame, as pre-training does.
+    pixels: "display" stretches frames to square pixels where the file says that its own are not square; "stored" leaves
+    them, as every published number was made; None: as the checkpoint was trained (`for_model`), "stored" with protocol
+    "paper", else "display".
     """
 
     frames: int = 16
@@ -117,33 +122,38 @@ class SamplingSpec:
 
     @property
     def resolved_pixels(self) -> str:
-        """Which pixels frames are made of."""
+        """Return whether frames have "display" or "stored" pixels."""
         return self.pixels or ("stored" if self.protocol == "paper" else "display")
 
     def within(self, start: float | None, end: float | None) -> SamplingSpec:
-        """The same over a part of each file, in seconds; None leaves a bound as it is."""
+        """Return this spec limited to a part of each file, in seconds; None leaves a bound unchanged."""
         return replace(self, start=self.start if start is None else start, end=self.end if end is None else end)
 
     def for_model(self, hints: SamplingHints) -> SamplingSpec:
-        """Say how a model needs what is asked for here: its number of frames, and how it was trained."""
+        """Return this spec with the number of frames, the family, the stride and the pixels that the model was trained
+        with.
+        """
         own = hints.pixels if self.protocol != "paper" else None
         spec = replace(self, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)
         return replace(spec, pixels=self.pixels or own or self.resolved_pixels)
 
     @property
     def resolved_family(self) -> str:
-        """The family in use: as asked, else the checkpoint's, else dense."""
+        """Return the family in use: as asked, else the checkpoint's, else dense."""
         return self.family if self.family != "auto" else self.checkpoint_family or "dense"
 
     @property
     def resolved_crops(self) -> int:
-        """Crops per clip: as asked, else 3 for the paper's protocol, else 1."""
+        """Return the crops per clip: as asked, else 3 for the paper's protocol, else 1."""
         return self.crops or (PAPER_CROPS if self.protocol == "paper" else 1)
 
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """The frames to read: `clips[c][t]` is a frame index of the file. `description` says in words what was done."""
+    """The frames to read: `clips[c][t]` is a frame index of the file.
+
+    description: what was done, in words; window: the first frame and the one after the last between `start` and `end`.
+    """
 
     family: str
     stride: int | None
@@ -156,25 +166,25 @@ class SamplingPlan:
 
     @property
     def indices(self) -> list[int]:
-        """Every frame wanted, once, ascending."""
+        """Return the index of every frame wanted, once, ascending."""
         return sorted({index for clip in self.clips for index in clip})
 
 
 def plan_clips(
     spec: SamplingSpec, *, num_frames: int, fps: float, times: Sequence[float] | None = None
 ) -> SamplingPlan:
-    """The frames that `spec` asks for in a file of `num_frames` frames.
+    """Choose the frames that `spec` asks for in a file of `num_frames` frames.
 
-    times: seconds of each frame, ascending from 0; without them frame i is at i / fps. A VideoError is raised if
-    nothing lies between `spec.start` and `spec.end`.
+    times: seconds of each frame, ascending from 0; without them frame i is at i / fps. Raises VideoError if nothing
+    lies between `spec.start` and `spec.end`.
     """
     if num_frames < 1:
         raise VideoError("the video has no frames")
     clock = times if times is not None else _Clock(num_frames, fps)
     first, stop = _window(spec, clock)
     pool = range(first, stop) if spec.fps is None else _Resampled(clock, first, stop, spec.fps)
-    # The last frame lasts until the next one would come, so that 30 frames at 30 fps are a second. At the file's own rate:
-    # asking for fewer frames a second makes no film longer.
+    # The last frame lasts until the next one would come, so that 30 frames at 30 fps are one second. The file's own
+    # rate counts: asking for fewer frames a second makes no film longer.
     seconds = clock[stop - 1] - clock[first] + (1.0 / fps if fps > 0 else 0.0)
     family = spec.resolved_family
     stride = _stride(spec, len(pool)) if family == "dense" else None
@@ -191,8 +201,11 @@ def plan_clips(
 
 
 def dense_positions(count: int, frames: int, stride: int, clips: int) -> list[list[int]]:
-    """Kinetics: keep positions 0, stride, 2 stride, ...; repeat the last up to `frames`; clip k starts at
-    int(k * max((kept - frames) / (clips - 1), 0)) among those kept. A single clip sits in the middle."""
+    """Choose dense clips as the Kinetics test does: clips of every `stride`-th frame, spread evenly over the file.
+
+    Keep positions 0, stride, 2 stride, ...; repeat the last up to `frames`; clip k starts at int(k * max((kept -
+    frames) / (clips - 1), 0)) among those kept. A single clip sits in the middle.
+    """
     span = (frames - 1) * stride + 1
     if clips == 1 and count > span:
         # Centred on the file rather than on the kept positions: no side loses more frames than the other.
@@ -205,7 +218,9 @@ def dense_positions(count: int, frames: int, stride: int, clips: int) -> list[li
 
 
 def uniform_positions(count: int, frames: int, stride: int, clips: int) -> list[list[int]]:
-    """Cut into `clips` equal parts; in each, `frames` positions from its first to its last frame, equally spaced."""
+    """Cut the file into `clips` equal parts; in each, take `frames` positions from the first to the last, equally
+    spaced.
+    """
     result = []
     for k in range(clips):
         first = min(count * k // clips, count - 1)
@@ -215,10 +230,11 @@ def uniform_positions(count: int, frames: int, stride: int, clips: int) -> list[
 
 
 def segments_positions(count: int, frames: int, stride: int, clips: int) -> list[list[int]]:
-    """Something-Something: tick = count / frames; clip c takes int(tick * c / clips + tick * x) for each segment x.
+    """Choose clips as the Something-Something test does: each spans the whole file, shifted against the others.
 
-    With two clips these are the two halves of the published sorted union of int(tick * x) and int(tick / 2 + tick * x).
-    A single clip takes the middle of each segment, as the official validation does.
+    With tick = count / frames, clip c takes int(tick * c / clips + tick * x) for each segment x. With two clips these
+    are the two halves of the published sorted union of int(tick * x) and int(tick / 2 + tick * x). A single clip takes
+    the middle of each segment, as the official validation does.
     """
     tick = count / frames
     shifts = [tick / 2] if clips == 1 else [tick * c / clips for c in range(clips)]
@@ -228,8 +244,11 @@ def segments_positions(count: int, frames: int, stride: int, clips: int) -> list
 def _draw(
     chance: random.Random, spec: SamplingSpec, family: str, k: int, count: int, stride: int, clips: int
 ) -> list[int]:
-    """Positions of clip `k`, drawn as in training: a dense one lies anywhere, of each segment any frame is taken (TSN, section
-    3.1), and of the equal parts of a uniform one as well."""
+    """Draw the positions of clip `k` at random, as in training.
+
+    A dense clip may lie anywhere in the file; the others take any one frame of each segment (TSN, section 3.1): of the
+    whole file for family "segments", of the clip's own part for "uniform".
+    """
     frames = spec.frames
     if family == "dense":
         draw = drawn_steps if spec.drawn == "steps" else drawn_window
@@ -241,10 +260,11 @@ def _draw(
 
 
 def drawn_window(chance: random.Random, count: int, frames: int, stride: int) -> list[int]:
-    """Fine-tuning on Kinetics: `frames` positions spread over a window of `frames` times `stride`, 0, 4, 8, 12, 17, ..., 63.
+    """Draw a clip as fine-tuning on Kinetics does: `frames` positions spread over a window of `frames` times `stride`.
 
-    A window never ends with the file's last frame. From a shorter file as many as are there at that stride, spread over all of
-    it, and then the last one again (official `kinetics.py`).
+    With 16 frames and stride 4 these are 0, 4, 8, 12, 17, ..., 63 from the window's start. A window never ends with the
+    file's last frame. A shorter file gives as many positions as it has at that stride, spread over all of it, and then
+    its last one again (official `kinetics.py`).
     """
     window = frames * stride
     if count > window:
@@ -256,9 +276,10 @@ def drawn_window(chance: random.Random, count: int, frames: int, stride: int) ->
 
 
 def drawn_steps(chance: random.Random, count: int, frames: int, stride: int) -> list[int]:
-    """Pre-training: every `stride`-th position from anywhere where `frames` times `stride` fit in, but not the file's last.
+    """Draw a clip as pre-training does: every `stride`-th position, from a random start.
 
-    From a shorter file: from the first position on, and the last one again (official `kinetics.py`).
+    The start is anywhere where `frames` times `stride` frames fit in, the file's last frame excluded. A shorter file is
+    taken from its first position on, its last one repeated (official `kinetics.py`).
     """
     room = count - frames * stride
     first = chance.randrange(room + 1) if room >= 0 else 0
@@ -267,9 +288,10 @@ def drawn_steps(chance: random.Random, count: int, frames: int, stride: int) -> 
 
 
 def drawn_segments(chance: random.Random, count: int, frames: int, *, exact: bool = False) -> list[int]:
-    """Something-Something: one position of each of `frames` segments of count // frames; what is over at the end isn't drawn.
+    """Draw one position from each of `frames` segments of count // frames; the remainder at the end is never drawn.
 
-    From a file with fewer positions some are taken again; exact: the first one only (official `ssv2.py`).
+    In a file with fewer positions than `frames` some are taken twice; exact: only the first one is, as published
+    (official `ssv2.py`).
     """
     if count >= frames:
         length = count // frames
@@ -278,16 +300,16 @@ def drawn_segments(chance: random.Random, count: int, frames: int, *, exact: boo
 
 
 def _of_each_part(chance: random.Random, count: int, frames: int) -> list[int]:
-    """One position of each of `frames` parts that cover all positions."""
+    """Draw one position from each of `frames` parts that together cover all positions."""
     edges = [count * x // frames for x in range(frames + 1)]
-    return [a + chance.randrange(max(b - a, 1)) for a, b in pairwise(edges)]
+    return [start + chance.randrange(max(stop - start, 1)) for start, stop in pairwise(edges)]
 
 
 _POSITIONS = {"dense": dense_positions, "uniform": uniform_positions, "segments": segments_positions}
 
 
 def parse_time(text: str) -> float:
-    """Seconds from "90", "90.5", "1:30" or "00:01:30.5"."""
+    """Parse seconds from "90", "90.5", "1:30" or "00:01:30.5". Raises OptionError for anything else."""
     fields = text.strip().split(":")
     try:
         numbers = [float(field) for field in fields]
@@ -305,7 +327,7 @@ def parse_time(text: str) -> float:
 
 
 class _Clock(Sequence[float]):
-    """Frame times of a constant rate, without holding them."""
+    """Computes frame times of a constant rate, without holding them in memory."""
 
     def __init__(self, count: int, fps: float) -> None:
         self._count, self._fps = count, fps if fps > 0 else 25.0
@@ -320,7 +342,7 @@ class _Clock(Sequence[float]):
 
 
 def _window(spec: SamplingSpec, clock: Sequence[float]) -> tuple[int, int]:
-    # Half a millisecond of grace: containers store times in ticks, people write 1.033.
+    # Half a millisecond of tolerance: containers store times in ticks, people write 1.033.
     first = bisect_left(clock, spec.start - 5e-4) if spec.start else 0
     stop = bisect_left(clock, spec.end - 5e-4) if spec.end is not None else len(clock)
     if first >= len(clock):
@@ -331,7 +353,9 @@ def _window(spec: SamplingSpec, clock: Sequence[float]) -> tuple[int, int]:
 
 
 class _Resampled(Sequence[int]):
-    """The frame nearest in time to each tick of an `fps` clock that starts with frame `first`, without holding them."""
+    """Finds the frame nearest in time to each tick of an `fps` clock that starts with frame `first`, without holding
+    them.
+    """
 
     def __init__(self, clock: Sequence[float], first: int, stop: int, fps: float) -> None:
         self._clock, self._first, self._stop, self._fps = clock, first, stop, fps
@@ -362,7 +386,7 @@ def _stride(spec: SamplingSpec, count: int) -> int:
         and spec.family == "auto"
         and spec.frames > 1
     ):
-        # A short file is better seen at a smaller stride than as a repeated last frame.
+        # A short file is shown better by a smaller stride than by repeating its last frame.
         return min(wanted, max(1, (count - 1) // (spec.frames - 1)))
     return wanted
 
@@ -376,7 +400,9 @@ def _clip_count(spec: SamplingSpec, family: str, seconds: float) -> int:
 def _warnings(
     spec: SamplingSpec, clips: Sequence[Sequence[int]], frames: int, seconds: float, fps: float
 ) -> tuple[str, ...]:
-    """What the options make of this file, where that can hardly be meant."""
+    """Return warnings for options that make little sense with this file: clips of one frame, or frames shown
+    repeatedly.
+    """
     given = (
         f"fps {spec.fps:g}" if spec.fps is not None else f"stride {spec.stride}" if spec.stride is not None else None
     )

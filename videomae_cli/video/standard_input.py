@@ -1,7 +1,7 @@
-"""A video that comes on standard input -> a file of this disk for as long as the program runs.
+"""Saves a video that comes on standard input to a file on this disk, for as long as the program runs.
 
-Decoders go back and forth in a file, and run in processes of their own: neither can be had of a pipe. What results and errors
-speak of is `-`.
+Decoders move back and forth in a file, and run in processes of their own: a pipe allows neither. Results and errors
+name it `-`.
 """
 
 from __future__ import annotations
@@ -24,25 +24,26 @@ from videomae_cli.video.discovery import FoundVideo
 
 NAME = "-"
 CHUNK_BYTES = 2**20
-# What is left free on the disk of temporary files.
+# Bytes to leave free on the disk of temporary files.
 SPARE_BYTES = 256 * 2**20
-# More than two hours of the best that is on discs; VIDEOMAE_STDIN_BYTES says otherwise.
+# More than two hours at the highest rate of any video disc; VIDEOMAE_STDIN_BYTES changes it.
 LIMIT_BYTES = 64 * 2**30
 
-_kept: list[Path] = []
-_handled: list[int] = []
+_copies: list[Path] = []
+_caught_signals: list[int] = []
 
 
 def kept_copy(path: str) -> Path | None:
-    """The file that holds the video of standard input, where `path` means that and one came."""
-    return _kept[-1] if path == NAME and _kept else None
+    """Return the file that holds the video of standard input, if `path` means that and one came."""
+    return _copies[-1] if path == NAME and _copies else None
 
 
 def keep(head: bytes, stream: BinaryIO, content: Content) -> FoundVideo:
-    """Write what `head` began and `stream` goes on with to a temporary file. What can't be is the error of this one video.
+    """Save the video that begins with `head` and continues in `stream` to a temporary file.
 
-    Raises OptionError where standard input was given twice."""
-    if _kept:
+    What can't be saved is the error of this one video. Raises OptionError where standard input was given twice.
+    """
+    if _copies:
         raise OptionError("- was given twice: standard input can be read once")
     if content.family != "video":
         return FoundVideo(NAME, NotAVideoError(f"standard input holds {content.words}, not a video"))
@@ -50,7 +51,7 @@ def keep(head: bytes, stream: BinaryIO, content: Content) -> FoundVideo:
     try:
         limit = _limit(folder)
         descriptor, name = tempfile.mkstemp(prefix="videomae-", suffix=content.suffix, dir=folder)
-        _kept.append(Path(name))
+        _copies.append(Path(name))
         _discard_at_the_end()
         with open(descriptor, "wb") as sink:  # noqa: PTH123 - a descriptor, not a path
             _copy(head, stream, sink, limit)
@@ -69,30 +70,30 @@ def keep(head: bytes, stream: BinaryIO, content: Content) -> FoundVideo:
 
 
 def discard(process: int) -> None:
-    """Delete the file, in the process that made it: children that were forked leave it alone."""
+    """Delete the file, but only in the process that made it: forked children leave it alone."""
     if process != os.getpid():
         return
-    while _kept:
+    while _copies:
         with contextlib.suppress(OSError):
-            _kept.pop().unlink(missing_ok=True)
-    while _handled:
+            _copies.pop().unlink(missing_ok=True)
+    while _caught_signals:
         with contextlib.suppress(ValueError):  # not the main thread
-            signal.signal(_handled.pop(), signal.SIG_DFL)
+            signal.signal(_caught_signals.pop(), signal.SIG_DFL)
 
 
 def _discard_at_the_end() -> None:
-    """However the program ends, but for what no program is told of."""
+    """Delete the file however the program ends, by exit or by a signal that can be caught."""
     atexit.register(discard, os.getpid())
     if threading.current_thread() is not threading.main_thread():
         return
     for number in system.closing_signals():
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda number, frame: sys.exit(128 + number))
-            _handled.append(number)
+            _caught_signals.append(number)
 
 
 class _TooLargeError(Exception):
-    """More comes than may be kept."""
+    """More comes on standard input than may be saved."""
 
 
 def _limit(folder: str) -> int:

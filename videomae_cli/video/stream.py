@@ -1,4 +1,6 @@
-"""The blocks of one file, decoded ahead of the caller in another process, and what becomes of them where that breaks."""
+"""Delivers the blocks of one file, decoded ahead of the caller in another process, and recovers where that process is
+killed.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +20,19 @@ from videomae_cli.video.standard_input import kept_copy
 from videomae_cli.video.worker import WorkerProcess
 from videomae_cli.video.workforce import patiently
 
-# Blocks that may wait for the caller, besides the one that is being made.
+# Blocks that may wait for the caller, besides the one that is being decoded.
 AHEAD = 1
-# To open a file is to read its packets, all of them: of the slowest disk so many bytes a second are expected.
+# Opening a file means reading all its packets: even the slowest disk should deliver this many bytes a second.
 _OPEN_BYTES_A_SECOND = 10e6
 _POLL_SECONDS = 0.1
 
 
 class BlockStream:
-    """One file's blocks, in order. A context manager; iterate once.
+    """Iterates over one file's blocks, in order. A context manager; iterate once.
 
     Raises a VideoError where the file can't be opened, and from the iteration where the decoder breaks: every block
-    before that is good. A decoder that somebody else killed is given another try, from the first frame on: no file is to
-    blame for that.
+    before that is good. A decoder that was killed from outside is given another try, from the first frame on, because
+    the file is not to blame for that.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class BlockStream:
                 return
 
     def close(self) -> None:
-        """Free the decoder. What is being decoded for nobody is broken off, with its process."""
+        """Give the decoder back. A block that nobody waits for is interrupted by ending the process."""
         if self._over.is_set():
             return
         self._over.set()
@@ -142,11 +144,11 @@ class BlockStream:
             )
 
     def _speaking(self) -> AbstractContextManager[None]:
-        """Errors of a copy are of what it is a copy of."""
+        """Make errors about a copy name what it is a copy of."""
         return nullcontext() if self._copy is None else speaking_of(self._subject, self._copy)
 
     def _named(self, answer: Any) -> Any:
-        """Likewise what a block has to tell."""
+        """Make the warnings of a block name what was copied, too."""
         if self._copy is None or not isinstance(answer, FrameBlock) or not answer.warnings:
             return answer
         return replace(answer, warnings=tuple(said(text, self._subject, self._copy) for text in answer.warnings))

@@ -1,4 +1,4 @@
-"""Resizing of pictures that are hundreds of times as long as they are wide: only the part that a crop shows.
+"""Resizes pictures that are hundreds of times as long as they are wide: only the part that a crop shows.
 
 A picture of 32000 x 1 pixels whose short side becomes 224 would take 5 GB, of which a crop shows 150 kB. The arithmetic
 is that of the usual resize (`preprocess`), written as one matrix a side so that it can begin anywhere; results agree
@@ -19,23 +19,23 @@ Weights = npt.NDArray[np.float32]
 def resize_window(
     frame: Frame, size: tuple[int, int], window: tuple[slice, slice], *, antialias: bool, cubic: bool
 ) -> Frame:
-    """The part `window` (rows, columns) of a frame (H, W, 3) uint8 resized to `size` (h, w), without making the rest."""
+    """Compute the part `window` (rows, columns) of a frame (H, W, 3) uint8 resized to `size` (h, w), without the rest."""
     rows, columns = (
         _matrix(frame.shape[axis], size[axis], window[axis], antialias=antialias, cubic=cubic) for axis in (0, 1)
     )
     part = frame[rows[0], columns[0]].astype(np.float32)
-    # Columns first: they are what there is most of. (H', W', 3) -> (H', w', 3) -> (h', w', 3)
+    # Columns first, because most pixels lie along them. (H', W', 3) -> (H', w', 3) -> (h', w', 3)
     narrowed = np.einsum("xw,hwc->hxc", columns[1], part, optimize=True)
     if antialias:
-        narrowed = np.clip(np.rint(narrowed), 0, 255)  # as PyTorch and PIL keep it between the two
+        narrowed = np.clip(np.rint(narrowed), 0, 255)  # PyTorch and PIL round between the two passes, too
     resized = np.einsum("yh,hxc->yxc", rows[1], narrowed, optimize=True)
     return np.asarray(np.clip(np.rint(resized), 0, 255), dtype=np.uint8)
 
 
 def _matrix(old: int, new: int, wanted: slice, *, antialias: bool, cubic: bool) -> tuple[slice, Weights]:
-    """Which of `old` pixels the `wanted` ones of `new` are made of, and how much of each: (wanted, used)."""
+    """Return which of `old` pixels the `wanted` ones of `new` are made of, and their weights (wanted, used)."""
     scale = old / new
-    # Without antialiasing the filter is as wide as for an enlargement, and pixels between are passed over.
+    # Without antialiasing the filter is as narrow as when enlarging, and skips the pixels between.
     width = max(scale, 1.0) if antialias else 1.0
     reach = (2.0 if cubic else 1.0) * width if antialias else 2.0
     kernel = _cubic(-0.5 if antialias else -0.75) if cubic else _triangle
@@ -45,7 +45,7 @@ def _matrix(old: int, new: int, wanted: slice, *, antialias: bool, cubic: bool) 
     if antialias:
         weights = kernel((np.arange(first, last)[None] - centres[:, None]) / width)
     else:
-        # Beyond the border stands the last pixel again, as OpenCV has it.
+        # Beyond the border OpenCV repeats the last pixel.
         weights = np.zeros((len(centres), last - first))
         steps = np.floor(centres)[:, None] + np.arange(-1, 3)
         places = np.clip(steps, 0, old - 1).astype(int) - first
@@ -59,7 +59,7 @@ def _triangle(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _cubic(a: float) -> Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]:
-    """Cubic convolution (Keys 1981) with slope `a`."""
+    """Return the kernel of cubic convolution (Keys 1981) with slope `a`."""
 
     def kernel(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         x = np.abs(distance)

@@ -1,8 +1,8 @@
-"""Whether a container's outermost structure is all there: a file that was cut off ends inside an element.
+"""Tells whether a container's outermost structure is all there: a file that was cut off ends inside an element.
 
-Lengths of films and counts of frames in headers may be anything; the sizes of the elements that a file is made of tell
-whether its end is missing. Where only an index or tags behind the pictures are torn, nothing of them is lost. Reads a few
-bytes here and there, never a picture.
+Durations and frame counts in headers may be anything; the sizes of the elements that a file is made of tell whether its
+end is missing. Where only an index or tags behind the pictures are torn, no picture is lost. Reads a few bytes here and
+there, never a picture.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import BinaryIO
 from videomae_cli.video.transport import ends_in_pes, ends_torn
 
 _RIFF = struct.Struct("<4sI")
-# What programs write that can't go back to fill in the size.
+# Sizes written by programs that can't go back to fill them in.
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF)
 _TAIL = 1 << 18
 _PACK = b"\0\0\1\xba"
 _SEGMENT, _CLUSTER, _EBML = 0x18538067, 0x1F43B675, 0x1A45DFA3
-# Cues, tags, chapters, attachments, the table of contents and what is left free.
+# Cues, tags, chapters, attachments, the table of contents (SeekHead) and free space (Void).
 _BEHIND_CLUSTERS = (0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469, 0x114D9B74, 0xEC)
 _MXF_KEY, _MXF_PARTITION, _MXF_FOOTER = (bytes.fromhex(key) for key in ("060e2b34", "0d01020101", "0d0102010104"))
 _ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
@@ -29,7 +29,7 @@ _ASF_INDEX, _ASF_DATA_HEAD = bytes.fromhex("90080033b1e5cf1189f400a0c90349cb"), 
 
 
 def is_whole(path: str, format: str) -> bool | None:
-    """Whether the file ends where its container says, by ffmpeg's name of the format; None where nothing tells."""
+    """Return whether the file ends where its container says; None where nothing tells. format: ffmpeg's name of it."""
     check = next((check for name, check in _CHECKS.items() if name in format.split(",")), None)
     if check is None:
         return None
@@ -43,13 +43,13 @@ def is_whole(path: str, format: str) -> bool | None:
 
 
 def _riff(file: BinaryIO, length: int) -> bool | None:
-    """AVI: whether every RIFF chunk (of more than 1 GB there are several) ends inside the file."""
+    """AVI: return whether every RIFF chunk (files above 1 GB have several) ends inside the file."""
     end = 0
     while end < length:
         file.seek(end)
         head = file.read(_RIFF.size)
         if head[:4] != b"RIFF":
-            # Something else behind the last chunk does no harm.
+            # Other data after the last chunk does no harm.
             return end > 0
         if len(head) < _RIFF.size:
             return False
@@ -64,7 +64,7 @@ def _riff(file: BinaryIO, length: int) -> bool | None:
 
 
 def _riff_chunks(file: BinaryIO, end: int, length: int) -> bool | None:
-    """Whether the last chunk is there of a RIFF whose program did not live to write its size, or could not."""
+    """Return whether the last chunk of a RIFF is there, where its program didn't write the size, or could not."""
     while end < length:
         file.seek(end)
         head = file.read(12)
@@ -77,12 +77,12 @@ def _riff_chunks(file: BinaryIO, end: int, length: int) -> bool | None:
             end += 12
         else:
             end += _RIFF.size + size + size % 2
-    # The byte that fills up the last one is often left out.
+    # The padding byte of the last chunk is often left out.
     return end <= length + 1
 
 
 def _boxes(file: BinaryIO, length: int) -> bool | None:
-    """MP4 and MOV: whether the last box ends inside the file."""
+    """MP4 and MOV: return whether the last box ends inside the file."""
     end = 0
     while end + 8 <= length:
         file.seek(end)
@@ -91,7 +91,7 @@ def _boxes(file: BinaryIO, length: int) -> bool | None:
         if size == 1:
             size = int.from_bytes(head[8:16], "big")
         if size == 0:
-            return None  # up to the end, wherever that is
+            return None  # the box reaches to the end of the file, wherever that is
         if size < 8:
             return end > 0
         end += size
@@ -101,7 +101,7 @@ def _boxes(file: BinaryIO, length: int) -> bool | None:
 
 
 def _vint(file: BinaryIO, marked: bool) -> int | None:
-    """A number of Matroska's, with its marker (an element's id) or without (a size, -1 for unknown)."""
+    """Read one of Matroska's numbers, with its marker (an element's id) or without (a size, -1 for unknown)."""
     first = file.read(1)
     if not first or not first[0]:
         return None
@@ -117,12 +117,12 @@ def _vint(file: BinaryIO, marked: bool) -> int | None:
 
 
 def _matroska(file: BinaryIO, length: int) -> bool | None:
-    """Matroska and WebM: whether all clusters are there that the segment has room for."""
+    """Matroska and WebM: return whether all clusters are there that the segment has room for."""
     segment_end = length
     while (position := file.tell()) < length:
         name, size = _vint(file, True), _vint(file, False)
         if position >= segment_end and name != _EBML:
-            # Something else behind the segment does no harm.
+            # Other data after the segment does no harm.
             return True
         if name is None or size is None:
             return False
@@ -132,14 +132,14 @@ def _matroska(file: BinaryIO, length: int) -> bool | None:
             segment_end = file.tell() + size
         elif size == -1 and name not in (_SEGMENT, _CLUSTER):
             return None
-        # What has no size ends where its last element does: go into it.
+        # An element without a size ends where its last child does: go into it.
         elif name != _SEGMENT and file.seek(max(size, 0), 1) > length:
             return name in _BEHIND_CLUSTERS
     return segment_end <= length
 
 
 def _flash(file: BinaryIO, length: int) -> bool | None:
-    """FLV: whether the last tag is there, by its size, which is written behind it too."""
+    """FLV: return whether the last tag is there, by its size, which is repeated after it."""
     file.seek(max(length - 4, 0))
     size = int.from_bytes(file.read(4), "big")
     if 11 <= size <= length - 17:
@@ -158,7 +158,7 @@ def _flash(file: BinaryIO, length: int) -> bool | None:
 
 
 def _windows_media(file: BinaryIO, length: int) -> bool | None:
-    """ASF: whether the object that holds the packets is all there, or ends between two packets where it has no size."""
+    """ASF: return whether the object with the packets is complete, or ends between two packets where it has no size."""
     head = file.read(1 << 16)
     properties, data = head.find(_ASF_PROPERTIES), head.find(_ASF_DATA)
     if properties < 0 or data < 0 or len(head) < data + 24:
@@ -170,12 +170,12 @@ def _windows_media(file: BinaryIO, length: int) -> bool | None:
     file.seek(max(length - _TAIL, 0))
     if _ASF_INDEX in file.read():
         return True
-    # A recording that was to go on may have ended there, or been cut off.
+    # A recording that states no size may have ended here, or have been cut off.
     return False if packet and (length - data - _ASF_DATA_HEAD) % packet else None
 
 
 def _program_stream(file: BinaryIO, length: int) -> bool | None:
-    """MPEG-PS: whether the packets of the last packs end with the file."""
+    """MPEG-PS: return whether the packets of the last packs end with the file."""
     start = max(length - _TAIL, 0)
     file.seek(start)
     tail = file.read()
@@ -191,15 +191,15 @@ def _program_stream(file: BinaryIO, length: int) -> bool | None:
         elif kind > 0xBA:
             position += 6 + int.from_bytes(tail[position + 4 : position + 6], "big")
         elif (following := tail.find(_PACK, position)) > 0 and not any(tail[position:following]):
-            position = following  # discs fill up their sectors
+            position = following  # discs fill up their sectors with zeros
         else:
-            # Padding behind the end does no harm; the start of a code does.
+            # Padding after the end does no harm; half of a start code means that the file is cut off.
             return False if len(tail) - position < 4 and tail[position:] in (b"\0", b"\0\0", b"\0\0\1") else None
     return None if position < 0 else position == len(tail)
 
 
 def _ogg(file: BinaryIO, length: int) -> bool | None:
-    """Ogg: whether the last page is all there."""
+    """Ogg: return whether the last page is complete."""
     file.seek(max(length - _TAIL, 0))
     tail = file.read()
     page = tail.rfind(b"OggS")
@@ -210,20 +210,20 @@ def _ogg(file: BinaryIO, length: int) -> bool | None:
 
 
 def _gif(file: BinaryIO, length: int) -> bool | None:
-    """GIF: whether it ends in its trailer, or at least where a picture may end."""
+    """GIF: return whether it ends in its trailer; None where it ends where a picture may end."""
     file.seek(max(length - 1, 0))
     last = file.read(1)
     return True if last == b";" else None if last == b"\0" else False
 
 
 def _png(file: BinaryIO, length: int) -> bool | None:
-    """APNG: whether its last chunk is there."""
+    """APNG: return whether its last chunk is there."""
     file.seek(max(length - 1024, 0))
     return b"IEND" in file.read()
 
 
 def _mxf(file: BinaryIO, length: int) -> bool | None:
-    """MXF: whether its footer is there, where the header says that it is, or behind all keys, lengths and values."""
+    """MXF: return whether its footer is there, at the place the header names or after all keys, lengths and values."""
     end, footer = 0, False
     while end < length:
         file.seek(end)
@@ -232,7 +232,7 @@ def _mxf(file: BinaryIO, length: int) -> bool | None:
             return None
         if len(head) < 17:
             return footer
-        # Up to 127 the length is one byte; else that says how many bytes it has.
+        # Up to 127 the byte is the length itself; otherwise it says how many bytes the length takes.
         width = head[16] & 127 if head[16] > 127 else 0
         if width > 8:
             return None
@@ -246,14 +246,16 @@ def _mxf(file: BinaryIO, length: int) -> bool | None:
 
 
 def _tape(file: BinaryIO, length: int) -> bool | None:
-    """DV: whether the last picture is all there, each having a fixed size; where a recording was to end nothing says."""
+    """DV: return False if the last picture is torn, by its fixed size; otherwise None: nothing says where it should
+    end.
+    """
     head = file.read(4)
     size = 144_000 if len(head) == 4 and head[3] & 128 else 120_000
     return None if length % size == 0 else False
 
 
 def _transport(file: BinaryIO, length: int) -> bool | None:
-    """MPEG-TS: whether the last packet is all there, and what it is a part of; where a recording was to end nothing says."""
+    """MPEG-TS: return whether the last packet is complete, and the picture or sound that it belongs to."""
     return not (ends_torn(file, length) or ends_in_pes(file, length))
 
 

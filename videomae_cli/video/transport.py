@@ -1,7 +1,7 @@
-"""Whether an MPEG transport stream has lost anything: its packets are numbered, and nothing else tells.
+"""Tells whether an MPEG transport stream has lost packets, by their numbers: nothing else shows it.
 
-A seek that jumps over a hole lands on the right time, but the pictures behind the hole have other numbers than the
-intact file's.
+A seek that jumps over a gap lands on the right time, but the pictures behind the gap have other numbers than in the
+intact file.
 """
 
 from __future__ import annotations
@@ -14,27 +14,28 @@ import numpy as np
 import numpy.typing as npt
 
 _SYNC = 0x47
-# Plain, with a time stamp before (Blu-ray), with error correction behind: (size of a packet, place of the sync byte).
+# (size of a packet, offset of its sync byte): plain, with a time stamp before it (Blu-ray), with error correction after
+# it.
 _LAYOUTS = ((188, 0), (192, 4), (204, 0))
 _CHUNK_PACKETS = 1 << 15
 _PLAIN_SIZE, _TAIL_PACKETS, _NULL = 188, 4096, 0x1FFF
 
 
 def is_intact(path: str, pid: int) -> bool:
-    """Whether the packets with this id are all there, by their sync bytes and continuity counters."""
+    """Return whether the packets with this id are all there, by their sync bytes and continuity counters."""
     last = -1
     try:
         for packets in _packets(path):
             if not (packets[:, 0] == _SYNC).all():
                 return False
             numbers = (packets[:, 1].astype(np.uint16) & 0x1F) << 8 | packets[:, 2]
-            # Only packets with a payload count.
+            # Only packets with a payload advance the counter.
             wanted = packets[(numbers == pid) & (packets[:, 3] & 0x10 > 0), :4]
             if (wanted[:, 1] & 0x80).any():
                 return False
             counters = np.concatenate([[last] if last >= 0 else [], wanted[:, 3] & 0x0F]).astype(np.int64)
             steps = np.diff(counters) % 16
-            # A packet may be sent twice.
+            # The same packet may be sent twice.
             if not ((steps == 1) | (steps == 0)).all():
                 return False
             last = int(counters[-1]) if len(counters) else last
@@ -44,20 +45,20 @@ def is_intact(path: str, pid: int) -> bool:
 
 
 def ends_torn(file: BinaryIO, length: int) -> bool:
-    """Whether the file ends inside a packet; False too where no packets are found at its beginning."""
+    """Return whether the file ends inside a packet; also False where no packets are found at its beginning."""
     layout = _layout(file.read(204 * 8))
     return layout is not None and (length - layout[1]) % layout[0] not in (0, layout[0] - layout[1])
 
 
 def ends_in_pes(file: BinaryIO, length: int) -> bool:
-    """Whether the file ends between two packets, but inside the picture or sound (PES) that the last of them belongs to.
+    """Return whether the file ends inside the picture or sound (PES) that its last packet belongs to.
 
-    Nobody states the length of pictures. But each begins in a packet of its own, so that the last one of a picture is
-    filled up, but for one in 184 that needs no filling.
+    No header states the length of a picture. But each begins in a packet of its own, so that the last packet of a
+    picture is padded, but for one in 184 that happens to need no padding.
     """
     packets = _last_packets(file, length)
     numbers = [(packet[1] & 0x1F) << 8 | packet[2] for packet in packets]
-    sections = set()  # tables, which are no pictures
+    sections = set()  # ids of tables, which are no pictures
     for place in range(len(packets) - 1, -1, -1):
         number = numbers[place]
         if number == _NULL or number in sections or not packets[place][3] & 0x10:
@@ -74,7 +75,7 @@ def ends_in_pes(file: BinaryIO, length: int) -> bool:
 
 
 def _last_packets(file: BinaryIO, length: int) -> list[bytes]:
-    """The last packets of a file, each from its sync byte on; the torn last one is left out."""
+    """Return the last packets of a file, each from its sync byte on; a torn last one is left out."""
     file.seek(0)
     layout = _layout(file.read(204 * 8))
     if layout is None:
@@ -88,17 +89,17 @@ def _last_packets(file: BinaryIO, length: int) -> list[bytes]:
 
 
 def _filled(packet: bytes) -> bool:
-    """Whether a packet has an adaptation field that is longer than what it says."""
+    """Return whether a packet is padded: its adaptation field is longer than its content."""
     if not packet[3] & 0x20:
         return False
     flags = packet[5] if packet[4] else 0
-    # Two clocks, a countdown; what others there may be has a length of its own.
+    # Two clocks and a countdown; further fields state their own length.
     needed = 1 + 6 * (flags >> 4 & 1) + 6 * (flags >> 3 & 1) + (flags >> 2 & 1)
     return bool(flags & 3) or packet[4] != needed
 
 
 def _payload(packet: bytes) -> bytes:
-    """What a packet carries behind its head and its adaptation field."""
+    """Return what a packet carries after its header and its adaptation field."""
     return packet[5 + packet[4] :] if packet[3] & 0x20 else packet[4:]
 
 
@@ -110,7 +111,7 @@ def _layout(head: bytes) -> tuple[int, int] | None:
 
 
 def _packets(path: str) -> Iterator[npt.NDArray[np.uint8]]:
-    """Chunks of (n, size) bytes, each row from its sync byte on; the torn last packet is left out."""
+    """Yield chunks of (n, size) bytes, each row from its sync byte on; a torn last packet is left out."""
     with Path(path).open("rb") as file:
         layout = _layout(file.read(204 * 8))
         if layout is None:
@@ -119,6 +120,6 @@ def _packets(path: str) -> Iterator[npt.NDArray[np.uint8]]:
         file.seek(offset)
         while data := file.read(size * _CHUNK_PACKETS):
             rows = (len(data) + offset) // size
-            # The last row may lack the time stamp of the packet that doesn't follow.
+            # The last row may lack the time stamp that belongs to a next packet.
             whole = np.frombuffer(data + b"\0" * offset, np.uint8)[: rows * size]
             yield whole.reshape(rows, size)

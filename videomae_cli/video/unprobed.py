@@ -1,4 +1,4 @@
-"""What OpenCV alone says of a file that PyAV can't look into: PyAV is missing, broken, or of a release that isn't known.
+"""Describes a file by OpenCV alone, where PyAV can't look into it: PyAV is missing, broken, or of an unknown release.
 
 There is no index then, so the reader counts frames from the first. Interlaced and HDR pictures go unnoticed, hence the
 warning that the reader attaches to such a file.
@@ -16,8 +16,8 @@ from videomae_cli.video.native import load_cv2
 from videomae_cli.video.orientation import Orientation
 from videomae_cli.video.probe import PacketIndex, Probe
 
-# First bytes, after so many others, of formats that hold their pictures themselves. ffmpeg would also open lists of
-# other files (concat, HLS), which a file from outside must not make it do.
+# (offset, bytes there) of formats that contain their own pictures. ffmpeg would also open lists of other files (concat,
+# HLS), which a file from outside must not make it do.
 _SIGNATURES = (
     *((4, kind) for kind in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
     *((0, head) for head in (b"\x1aE\xdf\xa3", b"FLV\1", b"\x30\x26\xb2\x75", b"OggS", b"GIF8")),
@@ -82,5 +82,5 @@ def probe_with_opencv(path: str) -> Probe:
 
 def _holds_its_pictures(head: bytes) -> bool:
     if any(head[at : at + 1] == b"\x47" == head[at + step : at + step + 1] for at, step in ((0, 188), (4, 192))):
-        return True  # MPEG-TS, and as a Blu-ray or camcorder has it
+        return True  # MPEG-TS, plain and as Blu-rays and camcorders store it
     return any(head.startswith(signature, at) for at, signature in _SIGNATURES)

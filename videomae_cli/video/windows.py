@@ -1,9 +1,10 @@
-"""Where a long film's windows lie and which moments each of them shows: pure maths over seconds. No I/O, no frames.
+"""Says where a long film's windows lie and which moments each of them shows: pure maths over seconds. No I/O, no
+frames.
 
     time       0 . . . . . . . . . . . . . . . . . . . . . . . . . end
     windows    [ . . . . . . . . )                                     frames stand in the middle of equal parts
                        [ . . . . . . . . )                             the next window, a hop later
-                                              ...  [ . . . . . . . . ) the last one ends at the end
+                                               ...  [ . . . . . . . . ) the last one ends at the end
 
 Frame i is on screen from its own time until the next frame's. A window of the default length shows every `stride`-th
 frame, as a clip of `sampling` does.
@@ -20,9 +21,9 @@ from dataclasses import dataclass, replace
 from videomae_cli.errors import OptionError, VideoError
 from videomae_cli.video.sampling import DEFAULT_STRIDE, SamplingHints
 
-# Containers store times in ticks, often of a millisecond: so much earlier a frame may come than its moment.
+# Containers store times in ticks, often of a millisecond: a frame may come this many seconds before its moment.
 GRACE = 5e-4
-# Seconds of a window or a hop: less than any frame lasts.
+# Shortest window or hop in seconds: less than any frame lasts.
 SHORTEST = 1e-3
 _SAME = 1e-6
 _LENGTH = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|min|m|h|)")
@@ -31,7 +32,9 @@ _UNITS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True)
 class WindowSpec:
-    """What is wanted; seconds. window None: as long as `frames` frames at `stride`; hop None: half a window."""
+    """Says which windows are wanted, in seconds. window None: as long as `frames` frames at `stride`; hop None: half a
+    window.
+    """
 
     frames: int = 16
     stride: int = 4
@@ -53,11 +56,12 @@ class WindowSpec:
             raise OptionError(f"end ({self.end:g} s) must be after start ({self.start or 0.0:g} s)")
 
     def for_model(self, hints: SamplingHints) -> WindowSpec:
-        """Say how a model needs what is asked for here: its number of frames, at the stride it was trained with."""
+        """Return this spec with the model's number of frames, at the stride it was trained with."""
         return replace(self, frames=hints.frames, stride=hints.stride or DEFAULT_STRIDE)
 
     def grid(self, *, fps: float, end: float | None) -> WindowGrid:
-        """The windows in a file. fps: its frames a second; end: where it ends, None where that is not known yet.
+        """Lay out the windows in a file. fps: its frames a second; end: where it ends, None where that is not known
+        yet.
 
         Raises VideoError where `start` lies behind the end.
         """
@@ -71,7 +75,7 @@ class WindowSpec:
 
 @dataclass(frozen=True)
 class WindowGrid:
-    """The windows of one file; seconds after its first frame. end: None while it is not known."""
+    """The windows of one file, in seconds after its first frame. end: None while it is not known."""
 
     frames: int
     window: float
@@ -80,11 +84,11 @@ class WindowGrid:
     end: float | None = None
 
     def ending(self, end: float) -> WindowGrid:
-        """The same, now that the end is known."""
+        """Return this grid with the end, once that is known."""
         return replace(self, end=end if self.end is None else min(self.end, end))
 
     def spans(self) -> Iterator[tuple[float, float]]:
-        """(start, end) of every window, ascending; without an end they go on for ever."""
+        """Yield (start, end) of every window, ascending; without an end they go on for ever."""
         if self.end is not None and self.end - self.start <= self.window + _SAME:
             yield self.start, self.end
             return
@@ -98,7 +102,7 @@ class WindowGrid:
             yield self.end - self.window, self.end
 
     def count(self) -> int | None:
-        """How many windows there are; None without an end."""
+        """Return how many windows there are; None without an end."""
         if self.end is None:
             return None
         room = self.end - self.start - self.window
@@ -108,12 +112,12 @@ class WindowGrid:
         return k + 1 + (self.start + k * self.hop + self.window < self.end - _SAME)
 
     def moments(self, span: tuple[float, float]) -> list[float]:
-        """When the frames of a window are looked at: the middles of its equal parts."""
+        """Return the moments whose frames a window shows: the middles of its equal parts."""
         step = (span[1] - span[0]) / self.frames
         return [span[0] + (t + 0.5) * step for t in range(self.frames)]
 
     def all_moments(self) -> Iterator[float]:
-        """The moments of all windows, ascending; those that windows share come more than once."""
+        """Yield the moments of all windows, ascending; those that windows share come more than once."""
         heap: list[float] = []
         for span in self.spans():
             while heap and heap[0] < span[0]:
@@ -125,7 +129,7 @@ class WindowGrid:
 
 
 def parse_length(text: str, name: str) -> float:
-    """Seconds from "2s", "500ms", "1.5min" or "2". Raises OptionError."""
+    """Parse seconds from "2s", "500ms", "1.5min" or "2". Raises OptionError."""
     match = _LENGTH.fullmatch(text.strip().lower())
     if match is None:
         raise OptionError(f"{name} {text!r} is no length of time: write 2s, 500ms or 2")

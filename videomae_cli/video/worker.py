@@ -1,7 +1,8 @@
-"""The process that decodes, and the pipe to it. A decoder that hangs or crashes takes this process along, nothing else.
+"""Runs the process that decodes, and the pipe to it. A decoder that hangs or crashes takes this process along, nothing
+else.
 
-A fresh interpreter rather than a fork: ffmpeg's threads don't survive a fork, and nothing of the caller's main module
-runs twice. Messages are a pickle and its large arrays behind it, so that pixels are copied once.
+It is a fresh interpreter rather than a fork: ffmpeg's threads don't survive a fork, and nothing of the caller's main
+module runs twice. A message is a pickle followed by its large arrays, so that pixels are copied only once.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from videomae_cli.errors import (
 )
 
 _LENGTH = struct.Struct("<Q")
-# The program that decodes. The tests have one that need not import torch first.
+# The program that decodes. Tests replace it with one that doesn't import torch first.
 INTERPRETER = sys.executable
-# Importing torch on a loaded machine is slow; this only ends what would never start.
+# Importing torch on a loaded machine is slow; this limit only ends a process that would never start.
 _START_SECONDS = 300.0
 _BOOT = "import sys; sys.path[:] = {path!r}; from videomae_cli.video.worker import serve; serve({debug!r}, {threads!r})"
-# A decoder fills memory at some 2 GB/s: it is stopped before it has taken a tenth of that too much.
+# A decoder may fill memory at about 2 GB/s: at this interval it is stopped within 100 MB over its limit.
 _POLL_SECONDS = 0.05
-# What the system says where something of the machine has run out, and what helps.
+# Error numbers for resources of the machine that have run out, and what helps.
 _REMEDIES = {
     errno.EMFILE: "ulimit -n allows more",
     errno.ENFILE: "other programs have too many open",
@@ -46,24 +47,25 @@ _REMEDIES = {
     errno.ENOMEM: "other programs take the memory",
     errno.ENOSPC: "TMPDIR names another folder",
 }
-# How OpenCV, PyTorch and C++ say that memory was refused; Python and PyAV raise a MemoryError.
+# How OpenCV, PyTorch and C++ report that memory was refused; Python and PyAV raise a MemoryError.
 _OUT_OF_MEMORY = ("Insufficient memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
 
 class WorkerProcess:
     """One decoding process, started when first needed and again after it had to be killed. For one thread at a time.
 
-    threads: that it decodes a file with at most; None for as many as are good for a file that is alone.
+    threads: how many it may use to decode a file; None for as many as suit a file that is decoded alone.
     """
 
     def __init__(self, *, debug: bool = False, threads: int | None = None) -> None:
         self._debug, self._threads = debug, threads
         self._process: subprocess.Popen[bytes] | None = None
-        # The number of the process that decodes, once it is ready: a launcher may stand in between, as in Windows' venvs.
+        # The pid of the process that decodes, once it is ready: it may differ from that of a launcher in between, as in
+        # Windows' venvs.
         self._decoder: int | None = None
 
     def start(self) -> None:
-        """Begin to start the process, which loads what decoding needs; `call` waits until it has. Raises MachineError."""
+        """Begin to start the process, which loads what decoding needs; `call` waits for that. Raises MachineError."""
         if self._process is not None:
             return
         path = [entry or str(Path.cwd()) for entry in sys.path]
@@ -75,7 +77,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=None if self._debug else subprocess.DEVNULL,
-                # One frame is resized at a time; several workers must not fight over the cores.
+                # One frame is resized at a time; several workers must not compete for the cores.
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
         except OSError as error:
@@ -84,22 +86,23 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int | None:
-        """The number of the process, where one runs."""
+        """Return the id of the process, None while none runs."""
         return self._process.pid if self._process is not None else None
 
     def call(
         self, function: Any, argument: Any, *, timeout: float | None, subject: str, memory: int | None = None
     ) -> Any:
-        """`function(argument)` in the process. subject: the file, for messages; memory: bytes that the process may take.
+        """Run `function(argument)` in the process and return its result.
 
-        The time limit is the function's own: it begins when the process has loaded all it needs.
+        subject: the file, for messages; memory: bytes that the process may take. The time limit is the function's own:
+        it begins when the process has loaded all it needs.
 
         Raises what the function raises, DecodeTimeoutError after `timeout` seconds, DecoderMemoryError where it takes
         more memory, DecoderCrashError if the process dies, MachineError if it does not even start; in all these cases
         the next call starts a new one.
         """
         if self._process is not None and self._process.poll() is not None:
-            # It died between two files; neither is to blame.
+            # It died between two files, so neither file is to blame.
             self.close()
         self.start()
         process = self._process
@@ -117,7 +120,7 @@ class WorkerProcess:
         except (EOFError, OSError):
             raise self._bury(process, watch, subject) from None
         except BaseException:
-            # Interrupted half way: what comes next on the pipe belongs to nobody.
+            # Interrupted half way: the answer would still come through the pipe, and be taken for the next call's.
             self.close()
             raise
         if isinstance(answer, BaseException):
@@ -125,7 +128,7 @@ class WorkerProcess:
         return answer
 
     def close(self) -> None:
-        """End the process."""
+        """Kill the process and close its pipes."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -135,7 +138,7 @@ class WorkerProcess:
                     try:
                         pipe.close()
                     except OSError:
-                        # Unsent bytes for a process that is gone.
+                        # Unsent bytes for a process that is gone are of no use.
                         continue
 
     @staticmethod
@@ -144,7 +147,7 @@ class WorkerProcess:
         return _receive(process.stdout)
 
     def _bury(self, process: subprocess.Popen[bytes], watch: _Watch, subject: str) -> VideoMAEError:
-        """Clear away a process that is dead, and say why it is."""
+        """Clean up after a dead process, and return the error that says why it died."""
         started = self._decoder is not None
         code = process.wait()
         self.close()
@@ -165,7 +168,7 @@ class WorkerProcess:
 class _Watch:
     """Kills a process that takes too long or too much memory while the block runs; `verdict` says which it was.
 
-    decoder: the number of the process whose memory is looked at, where there is a limit.
+    decoder: the id of the process whose memory is watched, where there is a limit.
     """
 
     def __init__(
@@ -213,11 +216,11 @@ def _size(count: int) -> str:
 
 
 def serve(debug: bool, threads: int | None) -> None:
-    """The process's main loop: call after call from stdin, until it closes."""
+    """Answer calls from stdin one after the other, until it closes: the main loop of the decoding process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     system.be_first_killed()
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    # A library that prints must not write into the pipe.
+    # A library that prints must not write into the pipe, which is the old stdout: from now on that is stderr.
     os.dup2(2, 1)
     from videomae_cli.video.native import set_debug
 
@@ -230,7 +233,7 @@ def serve(debug: bool, threads: int | None) -> None:
     arrived = threading.Semaphore(0)
 
     def listen() -> None:
-        # Also notices that the caller is gone while this process loads, or while a decoder hangs.
+        # Reading in a thread also notices that the caller is gone while this process loads, or while a decoder hangs.
         while True:
             try:
                 inbox.append(_receive(requests))
@@ -248,7 +251,9 @@ def serve(debug: bool, threads: int | None) -> None:
 
 
 def _load_everything() -> None:
-    """Import what the first file would have to wait for. What fails here fails again, and is reported, with a file."""
+    """Import everything now, so that the first file need not wait. An error here comes again with a file, and is
+    reported there.
+    """
     from videomae_cli.video.native import load_av, load_cv2
 
     with contextlib.suppress(VideoMAEError, ImportError):
@@ -264,7 +269,7 @@ def _run(function: Any, argument: Any) -> Any:
     try:
         return function(argument)
     except VideoError as error:
-        # A decoder that can't open another file calls the one it was given no video.
+        # A decoder that has no descriptor left for a file calls it "not a video": find that out first.
         return _starved() or error
     except VideoMAEError as error:
         return error
@@ -280,7 +285,7 @@ def _run(function: Any, argument: Any) -> Any:
 
 
 def _starved() -> MachineError | None:
-    """Why not even a harmless file can be opened here, where that is so."""
+    """Return an error if not even a harmless file can be opened here; None if one can."""
     try:
         for descriptor in [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]:
             os.close(descriptor)
@@ -290,7 +295,7 @@ def _starved() -> MachineError | None:
 
 
 def _lacking(error: OSError) -> str:
-    """What the system says has run out, and what to do."""
+    """Say what has run out according to the system, and what to do."""
     remedy = _REMEDIES.get(error.errno or 0)
     return f"{error.strerror or error}" + (f" ({remedy})" if remedy else "")
 

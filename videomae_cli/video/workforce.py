@@ -1,4 +1,6 @@
-"""Which decoding process does the next file, how many of them this machine can afford, and what memory they may take."""
+"""Decides which decoding process does the next file, how many of them this machine can afford, and how much memory they
+may take.
+"""
 
 from __future__ import annotations
 
@@ -18,39 +20,39 @@ log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-# Seconds that a machine without a free descriptor or process gets to find one.
+# Seconds to wait before each new try, while the machine has no free file descriptor or process.
 _PAUSES = (0.5, 2.0)
-# Two pipes to each process, two more while it starts; and what the rest of the program needs for its files.
+# Each process takes two pipes, two more while it starts; the rest of the program needs descriptors for its files.
 _DESCRIPTORS_EACH, _DESCRIPTORS_LEFT = 2, 16
-# Of the memory that is free, what decoders may take; and what a process with OpenCV and torch in it can't do without.
-_SHARE, _LEAST_BYTES = 0.75, 2**30
+# The fraction of free memory that decoders may take together; and the least that a process with OpenCV and torch needs.
+_MEMORY_FRACTION, _LEAST_BYTES = 0.75, 2**30
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """Bytes of memory that a decoding process may take: each of several, and one that has the machine for itself."""
+    """Bytes of memory that a decoding process may take: `each` of several, or one that runs `alone`."""
 
     each: int
     alone: int
 
     @classmethod
     def of_machine(cls, workers: int) -> Allowance:
-        """What this machine can spare now, for so many processes."""
-        spare = int(_SHARE * system.free_memory())
+        """Return what this machine can spare now, for this number of processes."""
+        spare = int(_MEMORY_FRACTION * system.free_memory())
         return cls(max(_LEAST_BYTES, spare // workers), max(_LEAST_BYTES, spare))
 
 
 def affordable(workers: int) -> int:
-    """How many of `workers` processes this process has file descriptors for, at least one.
+    """Return how many of `workers` processes there are file descriptors for, at least one.
 
-    Raises its own limit first, as far as the system lets it.
+    Raises this process's own limit first, as far as the system lets it.
     """
     lacking = system.raise_open_files(_DESCRIPTORS_LEFT + workers * _DESCRIPTORS_EACH)
     return max(1, workers - -(-lacking // _DESCRIPTORS_EACH))
 
 
 def patiently(call: Callable[[], Answer]) -> Answer:
-    """What `call` answers, tried again twice while the machine lacks something for it. Raises what the last try raises."""
+    """Call a function, and again up to twice while the machine lacks something for it. Raises what the last try raises."""
     for pause in _PAUSES:
         try:
             return call()
@@ -71,10 +73,10 @@ class Workforce:
 
     @contextmanager
     def one(self) -> Iterator[WorkerProcess]:
-        """A process that nobody uses, as soon as there is one."""
+        """Lend a process as soon as one is idle, for as long as the block runs."""
         with self._changed:
             self._changed.wait_for(lambda: self._idle and not self._claimed)
-            # One that runs already, where there is such a one.
+            # Prefer a process that has been started already.
             worker = next((idle for idle in self._idle if idle.pid is not None), self._idle[0])
             self._idle.remove(worker)
         try:
@@ -83,7 +85,7 @@ class Workforce:
             self._give_back(worker)
 
     def dismiss(self, worker: WorkerProcess) -> bool:
-        """Do without a process that is lent, from now on; False for the last one, which stays."""
+        """Give up a process that is lent, for good; return False for the last one, which stays."""
         with self._changed:
             if self._count - len(self._dismissed) == 1:
                 return False
@@ -92,7 +94,7 @@ class Workforce:
 
     @contextmanager
     def alone(self) -> Iterator[WorkerProcess]:
-        """A process with nothing beside it: those that work are waited for, and all are ended."""
+        """Lend a process with nothing beside it: wait for those that work, and end all others."""
         with self._changed:
             self._changed.wait_for(lambda: not self._claimed)
             self._claimed = True
