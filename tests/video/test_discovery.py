@@ -64,6 +64,14 @@ def test_an_animated_webp_in_a_folder_is_a_video_and_a_picture_beside_it_is_none
     assert [item.path for item in discover([preview])] == [preview]  # named: its error says what it is
     assert [item.path for item in discover([tmp_path / "*.webp"], globs=True)] == [empty, preview]
     assert [item.path for item in discover([tmp_path], only=Filter(include=("pre*",)))] == [preview]
+    # Of an object nothing is read while folders are listed: it is taken where it is named.
+    (tmp_path / "film.mp4").touch()
+    below = f"{tmp_path.as_uri()}/"
+    assert [item.path for item in discover([below], addresses=True)] == [f"{below}film.mp4"]
+    assert [item.path for item in discover([f"{below}moving.WEBP"], addresses=True)] == [f"{below}moving.WEBP"]
+    assert [item.path for item in discover([below], addresses=True, only=Filter(include=("*.WEBP",)))] == [
+        f"{below}moving.WEBP"
+    ]
     with open_video(moving) as reader:
         assert [int(frame.mean()) for frame in reader.read(range(3))] == [0, 80, 160]
         assert reader.timestamps(range(3)) == [0.0, 0.04, 0.1]
