@@ -186,9 +186,9 @@ def test_a_missing_package_is_told_with_what_installs_it(
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_what_openvino_can_not_do_here_is_refused(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDEOMAE_CPU_UNITS", "")
-    with pytest.raises(OptionError, match=f"no units for {dtype}.*give --dtype float32"):
+    with pytest.raises(OptionError, match=f"no units for {dtype}.*give dtype=.float32"):
         pick_engine("openvino", dtype, CPU)
-    with pytest.raises(OptionError, match=f"no units for {dtype}.*give --dtype float32"):
+    with pytest.raises(OptionError, match=f"no units for {dtype}.*give dtype=.float32"):
         network(Logits(classifier()), "openvino", dtype)
     assert pick_engine("openvino", "auto", CPU).dtype == "float32"
 
@@ -289,7 +289,7 @@ def test_a_cache_that_can_not_be_written_forgets_what_was_measured(
     [
         ("tf", "auto", "unknown engine"),
         ("torch", "int4", "unknown dtype"),
-        ("torch", "int8", "needs --engine openvino"),
+        ("torch", "int8", 'needs engine="openvino"'),
     ],
 )
 def test_names_that_are_none_are_refused(name: str, dtype: str, words: str) -> None:
@@ -389,10 +389,10 @@ def test_what_can_not_be_compiled_is_told_before_the_first_clip(monkeypatch: pyt
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/nonexistent"))
     monkeypatch.setattr("torch._inductor.config.fx_graph_cache", False)
     torch._dynamo.reset()
-    with pytest.raises(OptionError, match=r"--compile does not work here .*leave it out"):
+    with pytest.raises(OptionError, match=r"compile=True does not work here .*leave it out"):
         make_network(Logits(classifier()), Engine("torch", "float32", CPU, compiled=True), digest="")
 
 
 def test_openvino_is_not_compiled_by_torch() -> None:
-    with pytest.raises(OptionError, match="--compile is for --engine torch"):
+    with pytest.raises(OptionError, match='compile=True is for engine="torch"'):
         pick_engine("openvino", "float32", CPU, compiled=True)

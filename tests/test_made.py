@@ -41,7 +41,7 @@ def test_frames_of_two_runs_are_never_mixed(tmp_path: Path) -> None:
     save_frames(folder, {"clip1-original": FILM, "clip2-original": FILM}, overwrite=False)
     before = tree(folder)
     for name in ("clip1-original", "clip1-attention"):  # names that are taken, and names beside them
-        with pytest.raises(OutputError, match="has frames in it already: give another folder, or --overwrite"):
+        with pytest.raises(OutputError, match="has frames in it already: give another folder, or overwrite=True"):
             save_frames(folder, {name: FILM}, overwrite=False)
     assert tree(folder) == before
     save_frames(folder, {"clip1-attention": FILM[:2] + 9}, overwrite=True)
@@ -58,7 +58,7 @@ def test_a_picture_of_that_name_that_no_command_made_is_replaced_only_when_asked
         save_frames(tmp_path, {"clip1-original": FILM[:1]}, overwrite=True)
         assert is_own_picture(tmp_path / "clip1-original-00.png")
     else:
-        with pytest.raises(OutputError, match="--overwrite"):
+        with pytest.raises(OutputError, match="overwrite=True"):
             save_frames(tmp_path, {"clip1-original": FILM[:1]}, overwrite=False)
         assert tree(tmp_path) == {"clip1-original-00.png": b"mine"}
 

@@ -84,8 +84,8 @@ def test_an_unknown_name_is_told_with_what_comes_close() -> None:
         match_labels(["pan left", "pan rigth"], LABELS)
     text = str(caught.value)
     assert text.startswith("the model has no label 'pan rigth' (close: pan right")
-    assert "--ignore-unknown" in text
-    with pytest.raises(DatasetError, match=r"no label 'xylophone' \(it has pan left, .*滑雪\): --ignore-unknown"):
+    assert "ignore_unknown=True" in text
+    with pytest.raises(DatasetError, match=r"no label 'xylophone' \(it has pan left, .*滑雪\): ignore_unknown=True"):
         match_labels(["xylophone"], LABELS)
 
 

@@ -129,7 +129,7 @@ def test_too_little_memory_is_an_error_of_that_file(
     classifier.model.register_forward_pre_hook(_raise_once(raised))
     results = run(replace(classifier, batch_size=1), [FoundVideo(film), FoundVideo(film)])
     assert results[0].error.kind == kind
-    assert "--device cpu" in results[0].error.message
+    assert 'device="cpu"' in results[0].error.message
     assert results[1].error is None
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from videomae_cli.errors import ModelMemoryError, OptionError
+from videomae_cli.errors import ModelMemoryError, OptionError, Wording
 from videomae_cli.model import VideoMAEForPreTraining, VideoMAEForVideoClassification
 
 METHODS = ("last", "rollout", "grad")
@@ -65,8 +65,8 @@ def attend(
         if not isinstance(error, torch.cuda.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
         raise ModelMemoryError(
-            f"{model.device} has too little memory for the attention of this model: "
-            "try --method last or rollout, a smaller model, or --device cpu"
+            f"{model.device} has too little memory for the attention of this model",
+            remedy=Wording("try {@method:last} or rollout, a smaller model, or {@device:cpu}"),
         ) from None
 
 
@@ -74,14 +74,16 @@ def _check(model: Model, method: str, layers: int, per_head: bool) -> None:
     if method not in METHODS:
         raise OptionError(f"unknown method {method!r}: choose {', '.join(METHODS)}")
     if per_head and method != "last":
-        raise OptionError(f"heads separately go with --method last; {method} mixes them from layer to layer")
+        raise OptionError(
+            Wording("heads separately go with {@method:last}; {method} mixes them from layer to layer", method=method)
+        )
     if per_head and layers > 1:
-        raise OptionError("heads separately are those of the last layer: leave --layers at 1")
+        raise OptionError("heads separately are those of the last layer", remedy=Wording("leave {@layers} at 1"))
     there = model.config.num_hidden_layers
     if not 1 <= layers <= there:
         raise OptionError(f"layers must be 1 to {there} with this model, not {layers}")
     if method == "grad" and not isinstance(model, VideoMAEForVideoClassification):
-        raise OptionError("--method grad asks about a label, and a pre-training checkpoint has none")
+        raise OptionError(Wording("{@method:grad} asks about a label, and a pre-training checkpoint has none"))
 
 
 def _layers(model: Model, pixel_values: Tensor) -> Iterator[Tensor]:

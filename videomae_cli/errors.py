@@ -1,22 +1,125 @@
 """Every error a user can cause, each with a stable `kind` and a message that says what is wrong and what to do.
 
 The core raises these; one place in `videomae_cli.cli` turns them into one line on stderr, and batch
-commands turn them into a record with `status: error`. Nothing here imports anything.
+commands turn them into a record with `status: error`. Nothing here imports another module of the package.
+
+An error is data: its `reason`, its `remedy`, its `subject`. Settings are named in them as `{@overwrite:True}` or `{@device:cpu}`,
+and said in the words of the process that reads the message: `overwrite=True` in Python, `--overwrite` on the terminal, whose
+table of flags `videomae_cli.cli` installs with `speaking`.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from string import Formatter
+from typing import Any, ClassVar
+
+Vocabulary = Mapping[str, str]
+"""The words for settings, by the setting's name. An empty one means Python's own: the names themselves."""
+
+_PYTHON = {"model": "the argument model", "debug": "the error's __context__", "debug_log": "the log at level DEBUG"}
+_vocabulary: Vocabulary = {}
+
+
+def vocabulary() -> Vocabulary:
+    """Return the words of this process, to be handed to a process that writes messages for it."""
+    return _vocabulary
+
+
+def speak(words: Vocabulary) -> None:
+    """Say settings in these words from now on, in the whole process."""
+    global _vocabulary
+    _vocabulary = words
+
+
+@contextmanager
+def speaking(words: Vocabulary) -> Iterator[None]:
+    """Say settings in these words inside the block, in all threads of the process."""
+    before = _vocabulary
+    speak(words)
+    try:
+        yield
+    finally:
+        speak(before)
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """One setting inside a template; its format is its value: `{@device:cpu}` is `device="cpu"` in Python."""
+
+    name: str
+
+    def __format__(self, value: str) -> str:
+        if _vocabulary:
+            word = _vocabulary[self.name]
+            return word if value in ("", "True") else f"{word} {value}"
+        word = _PYTHON.get(self.name, self.name)
+        if not value:
+            return word
+        bare = value in ("True", "False", "None") or value.replace(".", "", 1).isdigit()
+        return f"{word}={value}" if bare else f'{word}="{value}"'
+
+
+class _Template(Formatter):
+    """Formats `{@name}` as a setting and `{name}` as the value of that name."""
+
+    def get_value(self, key: int | str, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        name = str(key)
+        return _Setting(name[1:]) if name.startswith("@") else kwargs[name]
+
+
+@dataclass(frozen=True, init=False)
+class Wording:
+    """A template that names settings, and the values it quotes. `str()` says it in the words of this process."""
+
+    template: str
+    values: dict[str, object]
+
+    def __init__(self, template: str, /, **values: object) -> None:
+        object.__setattr__(self, "template", template)
+        object.__setattr__(self, "values", values)
+
+    def __str__(self) -> str:
+        return _Template().vformat(self.template, (), self.values)
+
+
+def say(template: str, /, **values: object) -> str:
+    """Fill in a template at once, in the words of this process: for text that is not an error."""
+    return str(Wording(template, **values))
 
 
 class VideoMAEError(Exception):
     """Base of all errors this package raises on purpose. `str(error)` is one line, fit for a user.
 
+    reason: what is wrong; remedy: what to do, empty where `reason` says it all; subject: the path, address or setting it is
+    about, empty where nobody named one; joined: what stands between reason and remedy.
     retryable: whether the same file may fare better another time, without anybody having changed it.
     """
 
     kind: ClassVar[str] = "error"
     retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        reason: str | Wording = "",
+        *more: object,
+        subject: str = "",
+        remedy: str | Wording = "",
+        joined: str = ": ",
+    ) -> None:
+        super().__init__(reason, *more)
+        self.subject, self.remedy, self.joined = subject, remedy, joined
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, in the words of this process, without the remedy."""
+        return str(self.args[0]) if self.args else ""
+
+    def __str__(self) -> str:
+        remedy = str(self.remedy)
+        return f"{self.reason}{self.joined}{remedy}" if remedy else self.reason
 
 
 def _rebuilt(kind: type[VideoMAEError], arguments: tuple[object, ...], fields: dict[str, object]) -> VideoMAEError:
@@ -66,8 +169,16 @@ class ModelOfflineError(ModelNotFoundError):
     hub_id: which one; revisions: of it that are on this disk.
     """
 
-    def __init__(self, reason: str, *, hub_id: str, revisions: tuple[str, ...] = ()) -> None:
-        super().__init__(reason)
+    def __init__(
+        self,
+        reason: str,
+        *,
+        hub_id: str,
+        revisions: tuple[str, ...] = (),
+        remedy: str | Wording = "",
+        joined: str = ": ",
+    ) -> None:
+        super().__init__(reason, subject=hub_id, remedy=remedy, joined=joined)
         self.hub_id, self.revisions = hub_id, revisions
 
     def __reduce__(self) -> tuple[object, ...]:

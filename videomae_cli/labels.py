@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from videomae_cli import filesystem
-from videomae_cli.errors import ConfigError, DatasetError, OptionError
+from videomae_cli.errors import ConfigError, DatasetError, OptionError, Wording
 
 _DIGITS = 9  # of a label that is a number: Python refuses to read thousands of them
 _SHOWN = 8  # names of a model none of which is like the one wanted
@@ -89,7 +89,8 @@ def match_labels(wanted: Iterable[str], labels: Sequence[str], *, ignore_unknown
             raise DatasetError(_ambiguous(label, found, labels))
         if not found and not ignore_unknown:
             raise DatasetError(
-                f"{_unknown(label, labels, _are_ids(wanted, labels))}: --ignore-unknown leaves such clips out"
+                _unknown(label, labels, _are_ids(wanted, labels)),
+                remedy=Wording("{@ignore_unknown:True} leaves such clips out"),
             )
     return {label: found[0] for label, found in places.items() if found}
 

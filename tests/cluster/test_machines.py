@@ -53,7 +53,7 @@ def test_what_is_not_there_is_told_and_what_may_come_is_waited_for() -> None:
     assert cluster((8, 0)).workers(4, 1.0).count == 4, "a cluster that grows by itself"
     with pytest.raises(ClusterError, match="no machine"):
         cluster((8, 0), local=True).workers(4, 1.0)
-    with pytest.raises(ClusterError, match="--num-workers 1 or less"):
+    with pytest.raises(ClusterError, match="num_workers=1 or less"):
         cluster((8, 1), local=True).workers(4, 1.0)
     for count, gpus in ((0, None), (None, -1.0), (None, 1.5)):
         with pytest.raises(OptionError):

@@ -151,14 +151,14 @@ def test_nothing_that_is_there_is_lost(tmp_path: Path) -> None:
         pass
     file = tmp_path / "labels.csv"
     file.write_text("mine")
-    with pytest.raises(OutputError, match="--overwrite replaces it"), opened(file):
+    with pytest.raises(OutputError, match="overwrite=True replaces it"), opened(file):
         pass
     with opened(f"{tmp_path}/out/") as output:
         output.begin(SETTINGS, NAMES, PLAN, shard=None)
         piece(output.folder, 0, 2)
         with pytest.raises(OutputError, match="another process"), opened(f"{tmp_path}/out/", resume=True):
             pass
-    with pytest.raises(OutputError, match="--resume completes it"), opened(f"{tmp_path}/out/"):
+    with pytest.raises(OutputError, match="resume=True completes it"), opened(f"{tmp_path}/out/"):
         pass
     with opened(f"{tmp_path}/out/", overwrite=True) as output:
         _, past = output.begin(SETTINGS, NAMES, PLAN, shard=None)
@@ -235,9 +235,9 @@ def test_jobs_of_one_machine_and_of_a_cluster_are_not_taken_for_each_other(tmp_p
     with opened(file) as output:
         output.begin(SETTINGS, NAMES, PLAN, shard=None)
         piece(output.folder, 0, 2)
-    with pytest.raises(OutputError, match="--cluster"), Job(file, format="jsonl", resume=True):
+    with pytest.raises(OutputError, match="with cluster"), Job(file, format="jsonl", resume=True):
         pass
-    with pytest.raises(OutputError, match="--cluster"), Job(file, format="jsonl", overwrite=True):
+    with pytest.raises(OutputError, match="with cluster"), Job(file, format="jsonl", overwrite=True):
         pass
     other = tmp_path / "other.jsonl"
     with Job(other, format="jsonl") as job:

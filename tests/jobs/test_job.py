@@ -127,7 +127,7 @@ def test_a_complete_output_of_another_list_is_not_taken_for_this(whole: bytes, c
 
 def test_nothing_is_overwritten_unless_asked(whole: bytes, tmp_path: Path) -> None:
     out = tmp_path / "whole.jsonl"
-    with pytest.raises(OutputError, match="--overwrite"):
+    with pytest.raises(OutputError, match="overwrite=True"):
         run(out, 3)
     assert out.read_bytes() == whole
     broken_off(tmp_path / "other.jsonl", 5, 2)
@@ -258,7 +258,7 @@ def test_a_full_disk_keeps_what_was_written(whole: bytes, tmp_path: Path, monkey
         real(journal, entry)
 
     monkeypatch.setattr(Journal, "append", append)
-    with pytest.raises(OutputError, match=r"No space left.*4 results are kept in .*--resume"):
+    with pytest.raises(OutputError, match=r"No space left.*4 results are kept in .*resume=True"):
         run(out, 12)
     monkeypatch.undo()
     run(out, 12, resume=True)

@@ -106,7 +106,7 @@ def test_the_best_label_is_asked_about_and_the_model_is_left_as_it_was() -> None
     ("options", "words"),
     [
         ({"method": "first"}, "unknown method 'first'"),
-        ({"method": "rollout", "per_head": True}, "heads separately go with --method last"),
+        ({"method": "rollout", "per_head": True}, 'heads separately go with method="last"'),
         ({"method": "last", "layers": 9}, "layers must be 1 to 3"),
         ({"method": "last", "layers": 2, "per_head": True}, "those of the last layer"),
     ],

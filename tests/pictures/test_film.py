@@ -159,7 +159,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     there = tmp_path / "a.gif"
     there.write_bytes(b"mine")
-    with pytest.raises(OutputError, match=r"is there already: give another name, or --overwrite"):
+    with pytest.raises(OutputError, match=r"is there already: give another name, or overwrite=True"):
         check_free([there], overwrite=False)
     check_free([there], overwrite=True)
     with pytest.raises(OutputError, match="is a folder"):

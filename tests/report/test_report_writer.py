@@ -93,7 +93,7 @@ def test_nothing_is_left_beside_the_page(tmp_path: Path) -> None:
 def test_what_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
     page = tmp_path / "r.html"
     page.write_text("mine")
-    with pytest.raises(OutputError, match="--overwrite replaces it"), ReportWriter(page, title="t", about="a"):
+    with pytest.raises(OutputError, match="overwrite=True replaces it"), ReportWriter(page, title="t", about="a"):
         pass
     assert page.read_text() == "mine"
     assert not is_report(page)

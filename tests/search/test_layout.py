@@ -77,5 +77,5 @@ def test_without_umap_auto_is_pca_and_umap_says_what_to_install(monkeypatch: pyt
 
     monkeypatch.setattr(builtins, "__import__", without_umap)
     assert lay_out(source(bunches(30)), 30, "auto").description.startswith("PCA")
-    with pytest.raises(DependencyError, match=r"pip install 'videomae-cli\[map\]', or --method pca"):
+    with pytest.raises(DependencyError, match=r"pip install 'videomae-cli\[map\]', or method=.pca"):
         lay_out(source(bunches(30)), 30, "umap")

@@ -172,7 +172,7 @@ def test_a_damaged_state_is_told(tmp_path: Path) -> None:
     whole = (tmp_path / "state.pt").read_bytes()
     for content in (whole[: len(whole) // 2], b"", b"text", whole.replace(b"module", b"modulo", 1)[:-40]):
         (tmp_path / "state.pt").write_bytes(content)
-        with pytest.raises(TrainingError, match="--overwrite begins anew"):
+        with pytest.raises(TrainingError, match="overwrite=True begins anew"):
             load_state(tmp_path / "state.pt")
 
 

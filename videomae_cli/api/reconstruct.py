@@ -14,7 +14,7 @@ from videomae_cli.api.footage import FRAME_RATE, FRAMES, SamplingOptions, Video,
 from videomae_cli.api.footage import one_video as one_name
 from videomae_cli.api.loaded import model_name
 from videomae_cli.assembly import preprocessor_for
-from videomae_cli.errors import CheckpointError, OptionError
+from videomae_cli.errors import CheckpointError, OptionError, Wording
 from videomae_cli.hub import ResolvedSource, resolve
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, Preprocessor, SamplingSpec
 
@@ -250,7 +250,7 @@ def check_panels(names: Sequence[str]) -> None:
         if name not in PANELS:
             raise OptionError(f"unknown panel {name!r}: choose of {', '.join(PANELS)}")
     if not names:
-        raise OptionError(f"--panels names no panel: choose of {', '.join(PANELS)}")
+        raise OptionError(Wording("{@panels} names no panel: choose of {panels}", panels=", ".join(PANELS)))
 
 
 def _masked(model: VideoMAEForPreTraining, sampled: Sampled, wanted: Masking) -> Iterator[MaskedClip]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from videomae_cli import filesystem
 from videomae_cli.assembly import find_hints
-from videomae_cli.errors import OptionError, OutputError, VideoError
+from videomae_cli.errors import OptionError, OutputError, VideoError, Wording
 from videomae_cli.hub import REGISTRY
 from videomae_cli.video import (
     ClipRequest,
@@ -163,7 +163,7 @@ def check_outputs(output: Path | None, frames_dir: Path | None, *, overwrite: bo
             pick_encoder(chosen)
     if frames_dir is not None:
         if filesystem.is_there(frames_dir) and not filesystem.is_folder(frames_dir):
-            raise OutputError(f"{frames_dir} is a file: give a folder for --frames-dir")
+            raise OutputError(f"{frames_dir} is a file", remedy=Wording("give a folder for {@frames_dir}"))
         from videomae_cli.pictures.scenes import frames_in
 
         frames_in(frames_dir, overwrite=overwrite).check_free()

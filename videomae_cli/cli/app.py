@@ -16,8 +16,9 @@ from typer.core import TyperGroup
 from videomae_cli import __version__
 from videomae_cli.cli import console, streams
 from videomae_cli.cli.commands import stand_ins
+from videomae_cli.cli.flags import FLAGS
 from videomae_cli.cli.interrupts import Terminated
-from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.errors import OptionError, VideoMAEError, speaking
 
 
 class Commands(TyperGroup):
@@ -29,11 +30,11 @@ class Commands(TyperGroup):
             self.add_command(command)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        with _exit_codes():
+        with speaking(FLAGS), _exit_codes():
             return super().make_context(info_name, args, parent=parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
-        with _exit_codes():
+        with speaking(FLAGS), _exit_codes():
             return super().invoke(ctx)
 
 

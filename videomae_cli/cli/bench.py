@@ -224,7 +224,7 @@ def _show(about: dict[str, Any], settings: Sequence[Setting], best: Fastest) -> 
         streams.put(
             f"{one.engine:<10}{one.dtype:<10}{one.clips_per_s:>9.2f}{f'{one.speed:.2f}x':>8}{one.off:>10.1e}{same:>12}"
         )
-    streams.put(f"recommended here: {' '.join(best.flags) or 'the defaults'}")
+    streams.put(f"recommended here: {best.asked or 'the defaults'}")
     small = next((one for one in settings if one.dtype == "int8" and one.speed), None)
     if small is not None and (small.speed or 0) > best.speed:
         streams.put(

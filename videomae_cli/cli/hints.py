@@ -22,7 +22,7 @@ def faster_here(engine: Engine, weights: object) -> str | None:
     if found is not None:
         if found.is_default:
             return None
-        return f"{' '.join(found.flags)} was {found.speed:.1f} times as fast here, with nearly the same numbers (videomae bench)"
+        return f"{found.asked} was {found.speed:.1f} times as fast here, with nearly the same numbers (videomae bench)"
     if "bfloat16" in cpu.units():
         return (
             "this CPU has units for bfloat16, which --engine openvino uses, with nearly the same numbers (videomae bench "

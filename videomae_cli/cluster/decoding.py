@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +11,7 @@ from videomae_cli import system
 from videomae_cli.cluster.clip_rows import Group, Outcome, to_table
 from videomae_cli.cluster.models import enter
 from videomae_cli.cluster.plan import ClusterPlan
-from videomae_cli.errors import DependencyError, MachineError
+from videomae_cli.errors import DependencyError, MachineError, Vocabulary, speak, vocabulary
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo
 
 # Files of one object of the list: a task fetches one such object, or two.
@@ -30,6 +30,7 @@ class DecodingWork:
     timeout: float | None
     memory: int | None = None
     debug: bool = False
+    words: Vocabulary = field(default_factory=vocabulary)
 
 
 def put_lists(found: Sequence[FoundVideo]) -> tuple[Any, ...]:
@@ -43,6 +44,7 @@ def decode_tasks(batch: Any, *, work: DecodingWork) -> Iterator[Any]:
     """A function of Ray Data: rows with the number of a `task` -> a table of one row for each group of its files."""
     _return_memory()
     enter(work.home)
+    speak(work.words)
     for number in batch.column("task").to_pylist():
         files = work.plan.task_files(number)
         for group in groups(files.start, _videos(work, files), work):

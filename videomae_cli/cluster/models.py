@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from videomae_cli.assembly import (
     settings_of,
 )
 from videomae_cli.cluster.weights import Parcel
-from videomae_cli.errors import CheckpointError, ClusterError, ConfigError, VideoMAEError
+from videomae_cli.errors import CheckpointError, ClusterError, ConfigError, VideoMAEError, Wording
 from videomae_cli.jobs import Settings
 from videomae_cli.video import Decoder, FoundVideo, SamplingSpec
 
@@ -48,12 +48,14 @@ class ModelSpec:
     sample: tuple[FoundVideo, ...]
     home: str
     threads: int
+    words: errors.Vocabulary = field(default_factory=errors.vocabulary)
 
     def ready(self) -> tuple[Classifier | Embedder, SamplingSpec]:
         """The model, loaded on this machine, and the sampling as it needs it. Raises what loading raises."""
         import torch
 
         enter(self.home)
+        errors.speak(self.words)
         torch.set_num_threads(self.threads)
         engine = self.request.pick_engine()
         source = self.parcel.unpack()
@@ -92,8 +94,8 @@ class Description:
         differing = other.settings.differences(before)
         if differing:
             raise ClusterError(
-                f"the machines of the cluster don't give the same results ({'; '.join(differing)}): name --device, "
-                "--engine and --dtype that all of them have"
+                f"the machines of the cluster don't give the same results ({'; '.join(differing)})",
+                remedy=Wording("name {@device}, {@engine} and {@dtype} that all of them have"),
             )
 
 

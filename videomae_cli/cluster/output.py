@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 
 from videomae_cli import filesystem
 from videomae_cli.cluster.plan import ClusterPlan, Pieces, tasks_left
-from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.errors import OptionError, OutputError, Wording
 from videomae_cli.filenames import partial_folder
 from videomae_cli.files import FileLockedError, Lock, lock_removed, whole_file
 from videomae_cli.jobs import CLUSTER_HEADER, Settings
@@ -115,7 +115,7 @@ class Output:
         retry: frozenset[str] = frozenset(),
     ) -> None:
         if resume and overwrite:
-            raise OptionError("--resume and --overwrite say opposite things: give one of them")
+            raise OptionError(Wording("{@resume:True} and {@overwrite:True} say opposite things: give one of them"))
         self.shown = str(file) if file is not None else location
         self.folder = Folder(location)
         self._file, self._format, self._resume, self._overwrite = file, format, resume, overwrite
@@ -132,7 +132,10 @@ class Output:
             raise OutputError(f"{self.folder.location} holds other files: give a new folder")
         there = ours or (self._file is not None and filesystem.is_there(self._file))
         if there and not self._resume and not self._overwrite:
-            raise OutputError(f"{self.shown} is there already: --overwrite replaces it, --resume completes it")
+            raise OutputError(
+                f"{self.shown} is there already",
+                remedy=Wording("{@overwrite:True} replaces it, {@resume:True} completes it"),
+            )
         self.folder.make()
         if not self.folder.remote:
             try:
@@ -195,7 +198,7 @@ class Output:
             return plan, self._past(plan, form)
         reopened = self._resume and self._file is not None and filesystem.is_there(self._file)
         if reopened and not self._retry:
-            raise OutputError(f"{self.shown} is complete: --overwrite makes it again")
+            raise OutputError(f"{self.shown} is complete", remedy=Wording("{@overwrite:True} makes it again"))
         if reopened:
             self._check_complete(settings, names, shard, form)
         self.folder.remove_own(_OWN)
@@ -225,14 +228,23 @@ class Output:
         count = 0
         for record in form.read(self._file, self._format, vectors=False):
             if count >= len(names) or path_of(record) != names[count]:
-                raise OutputError(f"{self.shown} is complete, but for another list of files: --overwrite starts again")
+                raise OutputError(
+                    f"{self.shown} is complete, but for another list of files",
+                    remedy=Wording("{@overwrite:True} starts again"),
+                )
             same = record.get("fingerprint") == settings.fingerprint and record.get("shard") == shard
             if not same and not _is_asked(record, self._retry):
                 differing = "; ".join(settings.differences_from_record(record, shard))
-                raise OutputError(f"{self.shown} was made with other settings ({differing}): --overwrite starts again")
+                raise OutputError(
+                    f"{self.shown} was made with other settings ({differing})",
+                    remedy=Wording("{@overwrite:True} starts again"),
+                )
             count += 1
         if count < len(names):
-            raise OutputError(f"{self.shown} is complete, but for a shorter list of files: --overwrite starts again")
+            raise OutputError(
+                f"{self.shown} is complete, but for a shorter list of files",
+                remedy=Wording("{@overwrite:True} starts again"),
+            )
 
     def _restore(self, plan: ClusterPlan, form: Form) -> None:
         """Make shards of the complete file, which stays until the new one is whole."""
@@ -307,19 +319,22 @@ class Output:
             same_list = earlier["list"] == digest
             self._header = dict(earlier)
         except (ValueError, KeyError, TypeError):
-            raise OutputError(f"{self.folder.location}/{CLUSTER_HEADER} is damaged: --overwrite starts again") from None
+            raise OutputError(
+                f"{self.folder.location}/{CLUSTER_HEADER} is damaged", remedy=Wording("{@overwrite:True} starts again")
+            ) from None
         differing = settings.differences(before)
         if earlier.get("shard") != shard:
             differing.append(f"shard was {earlier.get('shard')}, now {shard}")
         if differing:
             raise OutputError(
-                f"can't go on: {self.folder.location} holds results with other settings ({'; '.join(differing)}); "
-                "use those, or --overwrite to start again"
+                f"can't go on: {self.folder.location} holds results with other settings ({'; '.join(differing)})",
+                remedy=Wording("use those, or {@overwrite:True} to start again"),
+                joined="; ",
             )
         if not same_list:
             raise OutputError(
-                f"{self.folder.location} is of another list of files ({stored.files} files then, {plan.files} now): "
-                "--overwrite starts again"
+                f"{self.folder.location} is of another list of files ({stored.files} files then, {plan.files} now)",
+                remedy=Wording("{@overwrite:True} starts again"),
             )
         return stored
 
@@ -377,7 +392,10 @@ def open_output(
     remote = is_address(output)
     if remote or output.endswith(("/", os.sep)) or filesystem.is_folder(Path(output)):
         if format not in (None, "parquet"):
-            raise OptionError(f"a folder holds shards in Parquet: leave out --format {format}, or name a file")
+            raise OptionError(
+                "a folder holds shards in Parquet",
+                remedy=Wording("leave out {@format:{format}}, or name a file", format=format),
+            )
         location = output.rstrip("/") if remote else os.path.abspath(output)  # noqa: PTH100 - links stay as named
         return Output(location, file=None, format="parquet", resume=resume, overwrite=overwrite, retry=retry)
     file = Path(output)

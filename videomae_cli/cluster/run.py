@@ -13,7 +13,7 @@ from videomae_cli.cluster.models import Description, ModelSpec, own_error
 from videomae_cli.cluster.output import Form, Output, Past, renew_shard, write_shard
 from videomae_cli.cluster.plan import ClusterPlan
 from videomae_cli.cluster.session import DECODING_CPUS, WAITING_CPUS, Workers
-from videomae_cli.errors import ClusterError
+from videomae_cli.errors import ClusterError, Wording
 from videomae_cli.jobs import Shard
 from videomae_cli.video import FoundVideo
 
@@ -210,4 +210,8 @@ def _told(error: BaseException) -> BaseException:
     if own is not None:
         return own
     reason = " ".join(str(error).split())
-    return ClusterError(f"the cluster could not go on ({type(error).__name__}: {reason[:300]}); --debug shows more")
+    return ClusterError(
+        f"the cluster could not go on ({type(error).__name__}: {reason[:300]})",
+        remedy=Wording("{@debug} shows more"),
+        joined="; ",
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from videomae_cli import system
-from videomae_cli.errors import ClusterError, DependencyError, OptionError
+from videomae_cli.errors import ClusterError, DependencyError, OptionError, Wording, say
 
 # How long a cluster may take to take a connection.
 _KNOCK_SECONDS = 10.0
@@ -75,22 +75,28 @@ class Cluster:
         Raises OptionError for what no cluster has, ClusterError for what this one lacks.
         """
         if count is not None and count < 1:
-            raise OptionError(f"--num-workers must be at least 1, not {count}")
+            raise OptionError(Wording("{@num_workers} must be at least 1, not {count}", count=count))
         if gpus is not None and (gpus < 0 or (gpus > 1 and gpus != int(gpus))):
-            raise OptionError(f"--gpus-per-worker is a part of a GPU, such as 0.5, or a whole number, not {gpus:g}")
+            raise OptionError(
+                Wording(
+                    "{@gpus_per_worker} is a part of a GPU, such as 0.5, or a whole number, not {gpus:g}", gpus=gpus
+                )
+            )
         each = gpus if gpus is not None else float(self.gpus > 0)
         fitting = [int(node.gpus / each + 1e-6) for node in self.nodes] if each else [1 for node in self.at_work]
         # A cluster that grows by itself may have no machine with a GPU yet: whoever says how many workers waits for them.
         if each and not sum(fitting) and (self.local or count is None):
             raise ClusterError(
-                f"no machine of the cluster has {each:g} GPUs: give less with --gpus-per-worker, 0 for CPUs, or "
-                "--num-workers to wait for machines that have"
+                f"no machine of the cluster has {each:g} GPUs",
+                remedy=Wording(
+                    "give less with {@gpus_per_worker}, 0 for CPUs, or {@num_workers} to wait for machines that have"
+                ),
             )
         chosen = count or max(1, sum(fitting))
         if self.local and each and chosen > sum(fitting):
             raise ClusterError(
-                f"{chosen} workers with {each:g} GPUs each are more than {self.gpus:g} GPUs hold: "
-                f"give --num-workers {sum(fitting)} or less"
+                f"{chosen} workers with {each:g} GPUs each are more than {self.gpus:g} GPUs hold",
+                remedy=Wording("give {@num_workers:{fitting}} or less", fitting=sum(fitting)),
             )
         together = -(-chosen // max(1, len(self.at_work)))
         cores = min((node.cpus for node in self.at_work), default=1)
@@ -142,7 +148,9 @@ def load_ray(*, debug: bool = False) -> Any:
         import ray
         import ray.data
     except ImportError as error:
-        raise DependencyError(f"--cluster ray needs the package ray: {_INSTALL} ({error})") from None
+        raise DependencyError(
+            Wording("{@cluster:ray} needs the package ray: {install} ({error})", install=_INSTALL, error=error)
+        ) from None
     if not debug:
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -168,7 +176,9 @@ def _knock(address: str) -> None:
     place = address.removeprefix("ray://")
     host, _, port = place.rpartition(":")
     if not host or not port.isascii() or not port.isdigit():
-        raise OptionError(f"--address is auto, local, HOST:PORT or ray://HOST:PORT, not {address!r}")
+        raise OptionError(
+            Wording("{@address} is auto, local, HOST:PORT or ray://HOST:PORT, not {address!r}", address=address)
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
     except (OSError, OverflowError) as error:
@@ -180,5 +190,10 @@ def _no_cluster(address: str, error: Exception) -> str:
     if address == "local":
         return f"can't start Ray on this machine: {reason[:200]}"
     if address == "auto":
-        return "no Ray cluster was found from here: give its --address HOST:PORT, or --address local for this machine alone"
-    return f"can't reach a Ray cluster at {address}: is `ray start --head` running there, and this address right?"
+        return say(
+            "no Ray cluster was found from here: give its {@address:HOST:PORT}, or {@address:local} for this machine alone"
+        )
+    return say(
+        "can't reach a Ray cluster at {address}: is `ray start --head` running there, and this address right?",
+        address=address,
+    )

@@ -14,7 +14,7 @@ from videomae_cli.cluster.decoding import DecodingWork, groups
 from videomae_cli.cluster.models import Description, ModelSpec, describe, enter, own_error
 from videomae_cli.cluster.plan import make_plan
 from videomae_cli.cluster.session import WAITING_CPUS, Cluster, Workers
-from videomae_cli.errors import ClusterError, VideoMAEError
+from videomae_cli.errors import ClusterError, VideoMAEError, Wording
 from videomae_cli.video import FoundVideo
 
 _PATIENCE = 15.0
@@ -142,4 +142,8 @@ def answer(ref: Any, where: str) -> Any:
         text = " ".join(str(error).split())
         if "No module named 'videomae_cli" in text:
             raise ClusterError(f"{where} has no videomae-cli: install version {__version__} on all machines") from None
-        raise ClusterError(f"{where} failed ({type(error).__name__}: {text[-300:]}); --debug shows more") from None
+        raise ClusterError(
+            f"{where} failed ({type(error).__name__}: {text[-300:]})",
+            remedy=Wording("{@debug} shows more"),
+            joined="; ",
+        ) from None

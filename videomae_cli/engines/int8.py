@@ -10,7 +10,7 @@ from typing import Any
 
 from videomae_cli.engines.packages import load_nncf, load_openvino
 from videomae_cli.engines.parts import Calibration
-from videomae_cli.errors import OptionError
+from videomae_cli.errors import OptionError, Wording
 from videomae_cli.model import VideoMAEConfig
 
 # What decides the ranges of activations: clips, but of small models, whose clips have few tokens, more of them.
@@ -32,7 +32,9 @@ def quantize(model: Any, calibration: Calibration | None, folder: Path) -> None:
     nncf = load_nncf()
     clips = [] if calibration is None else [clip.numpy() for clip in calibration()]
     if not clips:
-        raise OptionError("--dtype int8 is calibrated on clips, and no file gave one: give videos that can be read")
+        raise OptionError(
+            Wording("{@dtype:int8} is calibrated on clips, and no file gave one: give videos that can be read")
+        )
     with redirect_stdout(io.StringIO()):  # it draws bars there, where only data may be
         small = nncf.quantize(
             model,

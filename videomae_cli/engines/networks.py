@@ -10,7 +10,7 @@ from torch import Tensor
 
 from videomae_cli.engines.parts import Calibration, Features, Logits
 from videomae_cli.engines.precision import Engine
-from videomae_cli.errors import OptionError
+from videomae_cli.errors import OptionError, Wording
 
 
 class Network(Protocol):
@@ -63,7 +63,9 @@ class CompiledNetwork:
             self._begin(clip)  # the size is half of what it was
         except Exception as error:  # a compiler that is not there, or fails: of many kinds, none of them ours
             reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise OptionError(f"--compile does not work here ({reason[0]}): leave it out") from error
+            raise OptionError(
+                Wording("{@compile:True} does not work here ({reason}): leave it out", reason=reason[0])
+            ) from error
 
     @property
     def identity(self) -> dict[str, str]:

@@ -14,7 +14,7 @@ from videomae_cli.engines.int8 import nncf_version, quantize
 from videomae_cli.engines.packages import formats, load_openvino
 from videomae_cli.engines.parts import Calibration, Features, Logits
 from videomae_cli.engines.store import kept
-from videomae_cli.errors import DependencyError, OptionError
+from videomae_cli.errors import DependencyError, OptionError, Wording, say
 
 if TYPE_CHECKING:
     from videomae_cli.engines.precision import Engine
@@ -39,7 +39,9 @@ class OpenVINONetwork:
         there = formats()
         if engine.dtype not in there:
             # It would quietly take another format.
-            raise OptionError(engine.slow or f"OpenVINO has no {engine.dtype} on this CPU: choose another --dtype")
+            raise OptionError(
+                engine.slow or say("OpenVINO has no {dtype} on this CPU: choose another {@dtype}", dtype=engine.dtype)
+            )
         # What int8 leaves over is in bfloat16 where the CPU has it.
         left_over = "bfloat16" if "bfloat16" in there else "float32"
         precision = _HINTS[left_over if engine.dtype == "int8" else engine.dtype]
@@ -60,7 +62,8 @@ class OpenVINONetwork:
         output = self._request.infer([given])[0]
         if len(output) != len(given):
             raise DependencyError(
-                "OpenVINO computes nothing on this CPU, or under this ONEDNN_MAX_CPU_ISA: choose --engine torch"
+                "OpenVINO computes nothing on this CPU, or under this ONEDNN_MAX_CPU_ISA",
+                remedy=Wording("choose {@engine:torch}"),
             )
         return torch.from_numpy(output.copy())
 

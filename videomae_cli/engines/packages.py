@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from videomae_cli.engines import cpu
-from videomae_cli.errors import DependencyError
+from videomae_cli.errors import DependencyError, Wording
 
 # OpenVINO's names for formats; what it says of int8 is true of every CPU.
 _NAMES = {"BF16": "bfloat16", "FP16": "float16"}
@@ -20,7 +20,9 @@ def load_openvino() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise DependencyError(f"--engine openvino needs the package openvino: {_INSTALL} ({error})") from None
+        raise DependencyError(
+            Wording("{@engine:openvino} needs the package openvino: {install} ({error})", install=_INSTALL, error=error)
+        ) from None
     return openvino
 
 
@@ -39,6 +41,8 @@ def load_nncf() -> Any:
     try:
         import nncf
     except ImportError as error:
-        raise DependencyError(f"--dtype int8 needs the package nncf: {_INSTALL} ({error})") from None
+        raise DependencyError(
+            Wording("{@dtype:int8} needs the package nncf: {install} ({error})", install=_INSTALL, error=error)
+        ) from None
     nncf.set_log_level(logging.ERROR)
     return nncf

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from videomae_cli.engines import cpu
-from videomae_cli.errors import OptionError
+from videomae_cli.errors import OptionError, Wording, say
 
 if TYPE_CHECKING:
     import torch
@@ -50,9 +50,9 @@ def check_engine(name: str, dtype: str, compiled: bool = False) -> None:
     if dtype not in DTYPES:
         raise OptionError(f"unknown dtype {dtype!r}: choose {', '.join(DTYPES)}")
     if name == "torch" and dtype == "int8":
-        raise OptionError("--dtype int8 needs --engine openvino")
+        raise OptionError(Wording("{@dtype:int8} needs {@engine:openvino}"))
     if name != "torch" and compiled:
-        raise OptionError("--compile is for --engine torch: OpenVINO always compiles")
+        raise OptionError(Wording("{@compile:True} is for {@engine:torch}: OpenVINO always compiles"))
 
 
 def pick_engine(name: str, dtype: str, device: torch.device, compiled: bool = False) -> Engine:
@@ -64,7 +64,9 @@ def pick_engine(name: str, dtype: str, device: torch.device, compiled: bool = Fa
     """
     check_engine(name, dtype, compiled)
     if name == "openvino" and device.type != "cpu":
-        raise OptionError(f"--engine openvino runs on the CPU, not on {device.type}: add --device cpu")
+        raise OptionError(
+            Wording("{@engine:openvino} runs on the CPU, not on {type}: add {@device:cpu}", type=device.type)
+        )
     if dtype == "auto":
         dtype = _auto(name, device)
     engine = Engine(name, dtype, device, compiled)
@@ -83,10 +85,15 @@ def missing_units(name: str, dtype: str, device: torch.device) -> str | None:
         return None
     problem = f"this CPU has no units for {dtype}"
     if name == "torch":
-        return f"{problem}: PyTorch emulates it, more slowly than float32; leave --dtype out"
+        return say("{problem}: PyTorch emulates it, more slowly than float32; leave {@dtype} out", problem=problem)
     if dtype == "int8":
-        return f"{problem}: it may be no faster than --dtype float32 (videomae bench --videos measures both)"
-    return f"{problem}, and OpenVINO would not use it: leave --dtype out, or give --dtype float32"
+        return say(
+            "{problem}: it may be no faster than {@dtype:float32} (videomae bench --videos measures both)",
+            problem=problem,
+        )
+    return say(
+        "{problem}, and OpenVINO would not use it: leave {@dtype} out, or give {@dtype:float32}", problem=problem
+    )
 
 
 def engine_of(model: VideoMAEModel | VideoMAEForVideoClassification) -> Engine:

@@ -12,7 +12,7 @@ from pathlib import Path
 from videomae_cli.engines import cpu
 from videomae_cli.engines.precision import DTYPES, ENGINES
 from videomae_cli.engines.store import store_folder
-from videomae_cli.errors import OutputError
+from videomae_cli.errors import OutputError, say
 from videomae_cli.files import write_file
 
 log = logging.getLogger(__name__)
@@ -32,11 +32,12 @@ class Fastest:
         return (self.engine, self.dtype) == ("torch", "float32")
 
     @property
-    def flags(self) -> list[str]:
-        """The options that ask for it."""
+    def asked(self) -> str:
+        """The settings that ask for it, in the words of this process; empty for the defaults."""
         if self.is_default:
-            return []
-        return [*(["--engine", self.engine] if self.engine != "torch" else []), "--dtype", self.dtype]
+            return ""
+        dtype = say("{@dtype:{name}}", name=self.dtype)
+        return dtype if self.engine == "torch" else say("{@engine:{name}} ", name=self.engine) + dtype
 
 
 def keep_fastest(weights: str, found: Fastest) -> None:

@@ -10,7 +10,7 @@ import logging
 import os
 from urllib.parse import urlsplit
 
-from videomae_cli.errors import DownloadError, ModelNotFoundError, ModelOfflineError, VideoMAEError
+from videomae_cli.errors import DownloadError, ModelNotFoundError, ModelOfflineError, VideoMAEError, Wording
 
 _HTTP_LIBRARIES = {"requests", "urllib3", "httpx", "httpx2", "httpcore", "httpcore2", "h11", "ssl", "socket"}
 log = logging.getLogger(__name__)
@@ -111,7 +111,9 @@ def _refused(error: Exception, status: int, hub_id: str, revision: str | None) -
     if isinstance(error, errors.RepositoryNotFoundError):
         return ModelNotFoundError(f"the hub has no model {hub_id}, or it is private: check the name, or set HF_TOKEN")
     if isinstance(error, errors.RevisionNotFoundError):
-        return ModelNotFoundError(f"{hub_id} has no revision {revision or 'main'!r}: check --revision")
+        return ModelNotFoundError(
+            f"{hub_id} has no revision {revision or 'main'!r}", remedy=Wording("check {@revision}")
+        )
     if isinstance(error, errors.EntryNotFoundError):
         return DownloadError(f"a file of {hub_id} is no longer on the hub: run the command again")
     if status in (401, 403):

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from videomae_cli import filesystem
-from videomae_cli.errors import CheckpointError, ModelNotFoundError, OptionError, OutputError
+from videomae_cli.errors import CheckpointError, ModelNotFoundError, OptionError, OutputError, Wording
 from videomae_cli.files import replacing
 from videomae_cli.hub import cache
 from videomae_cli.hub.download import write_ref
@@ -79,7 +79,10 @@ def _identify(folder: Path, hub_id: str | None) -> Record:
             raise OptionError(f"{folder} holds {record.hub_id}, not {wanted}")
         hub_id = record.hub_id
     if wanted is None and record is None:
-        raise OptionError(f"{folder} does not say which model it is: name it, as in --from-dir {folder} OWNER/NAME")
+        raise OptionError(
+            f"{folder} does not say which model it is",
+            remedy=Wording("name it, as in {@from_dir:{folder}} OWNER/NAME", folder=folder),
+        )
     name = record.hub_id if record else str(wanted)
     if not _HUB_ID.fullmatch(name) or "--" in name:
         raise OptionError(f"{name!r} is not a hub id (OWNER/NAME)")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from videomae_cli import filesystem
-from videomae_cli.errors import ModelNotFoundError
+from videomae_cli.errors import ModelNotFoundError, say
 from videomae_cli.hub.registry import find_entry, suggestions
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _refuse_lookalikes(source: str) -> None:
         found = pattern.fullmatch(source)
         if found:
             revision = next((part for part in found.groups()[1:] if part and part != "main"), None)
-            how = f"{found[1]} and --revision {revision}" if revision else found[1]
+            how = say("{found} and {@revision:{revision}}", found=found[1], revision=revision) if revision else found[1]
             raise ModelNotFoundError(f"{source!r} {words}: give {how}")
     cached = _CACHED.fullmatch(Path(source).name)
     if cached:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from videomae_cli.errors import OutputError
+from videomae_cli.errors import OutputError, Wording
 from videomae_cli.jobs.journal import Journal
 from videomae_cli.results import Record
 from videomae_cli.writers import VectorLayout
@@ -42,5 +42,7 @@ class Replacements:
             return record
         there = next(self.journal.records(begin), None)
         if there is None or there["index"] != record["index"]:
-            raise OutputError(f"{self.journal.file} was changed or damaged: --resume does what is lost again")
+            raise OutputError(
+                f"{self.journal.file} was changed or damaged", remedy=Wording("{@resume:True} does what is lost again")
+            )
         return there

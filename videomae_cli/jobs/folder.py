@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OutputError
+from videomae_cli.errors import OutputError, Wording
 from videomae_cli.files import FileLockedError, Lock, lock_removed
 
 HEADER, RECORDS, VECTORS, LOCK, REPLACED = "job.json", "records.jsonl", "vectors.bin", "lock", "replaced.json"
@@ -44,7 +44,10 @@ class JobFolder:
         entries = {entry.name: entry for entry in os.scandir(self.path)}
         if CLUSTER_HEADER in entries:
             raise OutputError(
-                f"{self.path} keeps results of a run with --cluster: go on with that, or remove the folder"
+                Wording(
+                    "{path} keeps results of a run with {@cluster}: go on with that, or remove the folder",
+                    path=self.path,
+                )
             )
         for name, entry in sorted(entries.items()):
             ours = name in _OWN or _TEMPORARY.fullmatch(name)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.errors import OptionError, OutputError, Wording, say
 from videomae_cli.filenames import partial_folder
 from videomae_cli.files import linked, sync_folder, whole_file
 from videomae_cli.jobs.again import Replacements
@@ -89,7 +89,7 @@ class Job:
 
     def __init__(self, output: Path, *, format: str, resume: bool = False, overwrite: bool = False) -> None:
         if resume and overwrite:
-            raise OptionError("--resume and --overwrite say opposite things: give one of them")
+            raise OptionError(Wording("{@resume:True} and {@overwrite:True} say opposite things: give one of them"))
         self.output, self.format = output, format
         self._target = linked(output)
         self.folder = partial_folder(self._target)
@@ -122,13 +122,16 @@ class Job:
 
     def _refuse_to_lose(self) -> None:
         if filesystem.is_there(self._target):
-            raise OutputError(f"{self.output} is there already: --overwrite replaces it, --resume completes it")
+            raise OutputError(
+                f"{self.output} is there already",
+                remedy=Wording("{@overwrite:True} replaces it, {@resume:True} completes it"),
+            )
         kept = self._journal.lines()
         if filesystem.is_there(self._header) or kept:
             without = "" if filesystem.is_there(self._header) else f" ({kept} of them; its {HEADER} is missing)"
             raise OutputError(
-                f"{self.folder} keeps results of an earlier run{without}: --resume goes on from them, "
-                "--overwrite starts again"
+                f"{self.folder} keeps results of an earlier run{without}",
+                remedy=Wording("{@resume:True} goes on from them, {@overwrite:True} starts again"),
             )
 
     def begin(
@@ -173,8 +176,9 @@ class Job:
                 first = self._journal.first()
                 if first is None or first.get("fingerprint") != settings.fingerprint:
                     raise OutputError(
-                        f"can't go on: {self.folder} holds no {HEADER}, and no results with these settings; "
-                        "--overwrite starts again"
+                        f"can't go on: {self.folder} holds no {HEADER}, and no results with these settings",
+                        remedy=Wording("{@overwrite:True} starts again"),
+                        joined="; ",
                     )
                 self._new.recover()
                 self._recover(names, settings, counts)
@@ -266,8 +270,9 @@ class Job:
         self._looked = now
         if not self.is_kept:
             raise OutputError(
-                f"{self.folder} was removed or renamed while this job ran: its {self.tally.done} results are not kept there "
-                "any more; if it was renamed, give it its name back and --resume, else start again"
+                f"{self.folder} was removed or renamed while this job ran: its {self.tally.done} results are not kept there any more",
+                remedy=Wording("if it was renamed, give it its name back and {@resume:True}, else start again"),
+                joined="; ",
             )
 
     @property
@@ -315,7 +320,7 @@ class Job:
 
     def _compare(self, earlier: dict[str, Any] | None, header: dict[str, Any], settings: Settings) -> None:
         if earlier is None:
-            raise OutputError(f"{self._header} is damaged: --overwrite starts again")
+            raise OutputError(f"{self._header} is damaged", remedy=Wording("{@overwrite:True} starts again"))
         version = earlier.get("layout_version")
         if not isinstance(version, int) or version > LAYOUT_VERSION:
             raise OutputError(f"{self.folder} was made by a later version of videomae: go on with that")
@@ -325,8 +330,9 @@ class Job:
             differing.append(f"shard was {earlier.get('shard')}, now {header['shard']}")
         if differing:
             raise OutputError(
-                f"can't go on: {self.folder} holds results with other settings ({'; '.join(differing)}); "
-                "use those, or --overwrite to start again"
+                f"can't go on: {self.folder} holds results with other settings ({'; '.join(differing)})",
+                remedy=Wording("use those, or {@overwrite:True} to start again"),
+                joined="; ",
             )
 
     def _check_complete(
@@ -335,22 +341,32 @@ class Job:
         """Count the records of a complete output."""
         if not filesystem.is_there(self._target):
             raise OutputError(
-                f"{self.output} is gone, of which {self.folder} completes a part: --overwrite starts again"
+                f"{self.output} is gone, of which {self.folder} completes a part",
+                remedy=Wording("{@overwrite:True} starts again"),
             )
         stored = read_records(self._target, self.format)
         if self._layout is not None:
             stored = read_vector_records(self._target, vectors=False)
         for place, record in enumerate(stored):
             if place >= len(names) or path_of(record) != names[place]:
-                raise OutputError(f"{self.output} is complete, but for another list of files: --overwrite starts again")
+                raise OutputError(
+                    f"{self.output} is complete, but for another list of files",
+                    remedy=Wording("{@overwrite:True} starts again"),
+                )
             same = record.get("fingerprint") == settings.fingerprint and record.get("shard") == shard
             # A failure that is done again takes nothing from the settings that it had.
             if not same and (record.get("error") is None or counts(self._new.of(record))):
                 differing = "; ".join(settings.differences_from_record(record, shard))
-                raise OutputError(f"{self.output} was made with other settings ({differing}): --overwrite starts again")
+                raise OutputError(
+                    f"{self.output} was made with other settings ({differing})",
+                    remedy=Wording("{@overwrite:True} starts again"),
+                )
             self._count(place, record, counts)
         if self.tally.done + len(self.tally.again) < len(names):
-            raise OutputError(f"{self.output} is complete, but for a shorter list of files: --overwrite starts again")
+            raise OutputError(
+                f"{self.output} is complete, but for a shorter list of files",
+                remedy=Wording("{@overwrite:True} starts again"),
+            )
 
     def _write_header(self, header: dict[str, Any]) -> None:
         # The records first: a header says that there is something to go on from.
@@ -370,7 +386,11 @@ class Job:
     def _kept(self) -> str:
         if not self.tally.done or not self.is_kept:
             return ""
-        return f"; {self.tally.done} results are kept in {self.folder}, and --resume goes on from them"
+        return say(
+            "; {done} results are kept in {folder}, and {@resume:True} goes on from them",
+            done=self.tally.done,
+            folder=self.folder,
+        )
 
 
 def _has_checksums(header: dict[str, Any] | None) -> bool:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OutputError
+from videomae_cli.errors import OutputError, Wording
 from videomae_cli.files import sync
 from videomae_cli.results import Record, path_of
 from videomae_cli.visible import exact_json
@@ -77,8 +77,9 @@ class Journal:
                 if names is not None and (done >= len(names) or names[done] != path):
                     now = repr(names[done]) if done < len(names) else "nothing"
                     raise OutputError(
-                        f"the list of files has changed: number {done + 1} was {path!r} and is {now} now; "
-                        "--overwrite starts again"
+                        f"the list of files has changed: number {done + 1} was {path!r} and is {now} now",
+                        remedy=Wording("{@overwrite:True} starts again"),
+                        joined="; ",
                     )
                 good += len(line)
                 good_vectors += record["vectors"].nbytes if record.get("vectors") is not None else 0
@@ -122,9 +123,14 @@ class Journal:
             for line in stream:
                 record = _parse(line, self._checked)
                 if record is None:
-                    raise OutputError(f"{self.file} was changed or damaged: --resume does what is lost again")
+                    raise OutputError(
+                        f"{self.file} was changed or damaged", remedy=Wording("{@resume:True} does what is lost again")
+                    )
                 if vectors is not None and not self._take(record, vectors):
-                    raise OutputError(f"{self._vector_file} was changed or damaged: --resume does what is lost again")
+                    raise OutputError(
+                        f"{self._vector_file} was changed or damaged",
+                        remedy=Wording("{@resume:True} does what is lost again"),
+                    )
                 yield record
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.errors import OptionError, OutputError, Wording
 
 FORMATS = ("gif", "mp4", "webm", "png")
 # What a picture says of where it is from, no version and no date, and within how many bytes.
@@ -39,4 +39,4 @@ def check_free(paths: Sequence[Path], *, overwrite: bool) -> None:
         if not filesystem.is_folder(path.parent):
             raise OutputError(f"can't write {path}: there is no folder {path.parent}")
         if filesystem.is_file(path) and not overwrite:
-            raise OutputError(f"{path} is there already: give another name, or --overwrite")
+            raise OutputError(f"{path} is there already", remedy=Wording("give another name, or {@overwrite:True}"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from videomae_cli.errors import say
 from videomae_cli.made import MadeFiles
 from videomae_cli.pictures.film import encode_image, write_film, write_image
 from videomae_cli.pictures.panels import Panel, contact_sheet, side_by_side
@@ -57,7 +58,7 @@ def frames_in(folder: Path, *, overwrite: bool) -> MadeFiles:
     return MadeFiles(
         folder,
         lambda file: _FRAME.fullmatch(file.name) is not None and is_own_picture(file),
-        f"{folder} has frames in it already: give another folder, or --overwrite",
+        say("{folder} has frames in it already: give another folder, or {@overwrite:True}", folder=folder),
         overwrite=overwrite,
     )
 

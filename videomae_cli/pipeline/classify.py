@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from videomae_cli.engines import Engine, Logits, Network, TorchNetwork, engine_of
-from videomae_cli.errors import ModelOutputError, OptionError, VideoMAEError
+from videomae_cli.errors import ModelOutputError, OptionError, VideoMAEError, Wording
 from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
 from videomae_cli.pipeline.batches import Batches, Outcomes, Passed, Starts, clip_request, decode_found
 from videomae_cli.pipeline.devices import memory_reported
@@ -120,8 +120,11 @@ class Classifier:
         """Raises OptionError where the model gives values: `use` names what needs labels."""
         if self.regression:
             raise OptionError(
-                f"{self.name} is a regression model, whose outputs are values: {use} needs labels. "
-                "`videomae classify` gives the values, with --start and --end those of a stretch"
+                f"{self.name} is a regression model, whose outputs are values",
+                remedy=Wording(
+                    "{use} needs labels. `videomae classify` gives the values, with {@start} and {@end} those of a stretch",
+                    use=use,
+                ),
             )
 
     def fit(self, asked: SamplingSpec) -> SamplingSpec:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from videomae_cli.errors import ModelMemoryError, OptionError
+from videomae_cli.errors import ModelMemoryError, OptionError, Wording
 from videomae_cli.model import VideoMAEConfig, clip_gflops
 
 # Work (thousand million operations) that keeps a device busy long enough for what a call costs beside them not to count.
@@ -23,7 +23,9 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(next(kind for kind, available in there.items() if available))
     if not there.get(name, False):
-        raise OptionError(f"device {name!r} is not available here: use --device cpu or --device auto")
+        raise OptionError(
+            f"device {name!r} is not available here", remedy=Wording("use {@device:cpu} or {@device:auto}")
+        )
     return torch.device(name)
 
 
@@ -53,5 +55,5 @@ def memory_reported(device: torch.device) -> Iterator[None]:
         if not isinstance(error, torch.cuda.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
         raise ModelMemoryError(
-            f"{device} has too little memory for even one clip: try a smaller model, or --device cpu"
+            f"{device} has too little memory for even one clip", remedy=Wording("try a smaller model, or {@device:cpu}")
         ) from None

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from videomae_cli.engines import Engine, Features, Network, TorchNetwork, engine_of
-from videomae_cli.errors import ModelOutputError, OptionError, VideoMAEError
+from videomae_cli.errors import ModelOutputError, OptionError, VideoMAEError, Wording, say
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel, weights_digest
 from videomae_cli.pipeline.batches import Batches, Outcomes, Passed, Starts, clip_request, decode_found
 from videomae_cli.pipeline.classify import source_of
@@ -49,7 +49,7 @@ class Pooling:
         if self.layer is not None and not 0 <= self.layer <= config.num_hidden_layers:
             raise OptionError(f"layer {self.layer} is not there: the model has 0 to {config.num_hidden_layers}")
         if self.pool == "tokens" and crops > 1:
-            raise OptionError("tokens of different crops show different places: give --crops 1")
+            raise OptionError("tokens of different crops show different places", remedy=Wording("give {@crops:1}"))
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Embedder:
         vectors, places = self._merged(passed.outputs, video)
         largest = float(vectors.abs().max())
         if not torch.isfinite(vectors).all() or (self.storage == "float16" and largest > LARGEST_FLOAT16):
-            hint = "too large for float16: use --storage float32" if np.isfinite(largest) else "no numbers"
+            hint = say("too large for float16: use {@storage:float32}") if np.isfinite(largest) else "no numbers"
             return self._failed(path, ModelOutputError(f"{self.name} gives values that are {hint}"), passed.views)
         return Embedding(
             path=path,

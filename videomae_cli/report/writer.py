@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import BinaryIO, cast
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OutputError
+from videomae_cli.errors import OutputError, Wording
 from videomae_cli.files import is_special, linked, whole_file
 from videomae_cli.pages import Document, in_script, picture_script
 from videomae_cli.report.entries import FACTS, Segments, facts_of, make_entry
@@ -48,7 +48,7 @@ class ReportWriter:
             if filesystem.is_folder(self.output):
                 raise OutputError(f"{self.output} is a folder: give a file name to write to")
             if filesystem.is_there(self.output) and not is_special(self.output) and not self._overwrite:
-                raise OutputError(f"{self.output} is there already: --overwrite replaces it")
+                raise OutputError(f"{self.output} is there already", remedy=Wording("{@overwrite:True} replaces it"))
             # Told now, and not after hours of work: a folder that isn't there or can't be written.
             self._use(self._temporary())
         return self

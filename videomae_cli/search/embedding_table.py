@@ -116,8 +116,8 @@ class EmbeddingTable:
 
     def _slots(self) -> EmbeddingsError:
         return EmbeddingsError(
-            f"{self.file} holds a vector for every token or time slot: make one for each file or clip, "
-            "with videomae embed --pool mean"
+            f"{self.file} holds a vector for every token or time slot",
+            remedy="make one for each file or clip, with videomae embed --pool mean",
         )
 
     def _unit(self, piece: Piece) -> Vectors:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli.errors import DependencyError
+from videomae_cli.errors import DependencyError, Wording
 from videomae_cli.search.embedding_table import VectorBlock, Vectors
 
 METHODS = ("auto", "pca", "umap")
@@ -84,7 +84,8 @@ def _umap(blocks: Callable[[], Iterable[VectorBlock]]) -> Layout:
             from umap import UMAP
         except ImportError as error:
             raise DependencyError(
-                f"UMAP needs the package umap-learn: pip install 'videomae-cli[map]', or --method pca ({error})"
+                "UMAP needs the package umap-learn",
+                remedy=Wording("pip install 'videomae-cli[map]', or {@method:pca} ({error})", error=error),
             ) from None
         vectors = np.concatenate([block.vectors for block in blocks()])
         # On vectors of length 1, Euclidean neighbours are cosine neighbours, and zero vectors have some too.

@@ -13,7 +13,7 @@ import numpy as np
 from videomae_cli import __version__
 from videomae_cli.assembly import settings_of
 from videomae_cli.datasets import Dataset, Example, read_dataset, table_columns, values_of_labels
-from videomae_cli.errors import DatasetError, OptionError
+from videomae_cli.errors import DatasetError, OptionError, Wording, say
 from videomae_cli.evaluation import Evaluation, measure, measure_labels, measure_outputs
 from videomae_cli.labels import match_labels
 from videomae_cli.results import as_utf8
@@ -71,7 +71,7 @@ class LabelledData:
         if classifier.regression:
             return replace(self, dataset=_values(classifier, self.dataset, self.data, self.columns))
         if self.targets:
-            raise OptionError(f"{classifier.name} gives classes, not values: leave out --target")
+            raise OptionError(f"{classifier.name} gives classes, not values", remedy=Wording("leave out {@target}"))
         if self.columns and "label" not in self.columns:
             raise DatasetError(
                 f"can't read {self.data}: it has no column label (its columns: {', '.join(self.columns)})"
@@ -197,14 +197,20 @@ def _values(classifier: Classifier, dataset: Dataset, data: str, columns: Sequen
     """The data with a true value for each output of the model: of the columns asked for, of those named as the outputs,
     or of labels that are numbers. Raises DatasetError."""
     names = classifier.output_names
-    said = " ".join(f"--target {name}" for name in names[:3]) + (" ..." if len(names) > 3 else "")
+    said = " ".join(say("{@target:{name}}", name=name) for name in names[:3]) + (" ..." if len(names) > 3 else "")
     if not dataset.outputs and set(names) <= set(columns):
         dataset = read_dataset(data, targets=names)
     if dataset.outputs:
         if len(dataset.outputs) != len(names):
             raise DatasetError(
-                f"{classifier.name} gives {counted(len(names), 'value')} a clip ({', '.join(names[:3])}"
-                f"{', ...' if len(names) > 3 else ''}), and --target names {len(dataset.outputs)}"
+                Wording(
+                    "{name} gives {value} a clip ({names}{rest}), and {@target} names {outputs}",
+                    name=classifier.name,
+                    value=counted(len(names), "value"),
+                    names=", ".join(names[:3]),
+                    rest=", ..." if len(names) > 3 else "",
+                    outputs=len(dataset.outputs),
+                )
             )
         return dataset
     if len(names) > 1:
@@ -213,7 +219,8 @@ def _values(classifier: Classifier, dataset: Dataset, data: str, columns: Sequen
         )
     if columns and "label" not in columns:
         raise DatasetError(
-            f"{data} has no column {names[0]} (its columns: {', '.join(columns)}): --target COLUMN names that of the values"
+            f"{data} has no column {names[0]} (its columns: {', '.join(columns)})",
+            remedy=Wording("{@target} COLUMN names that of the values"),
         )
     return values_of_labels(dataset, names[0])
 
@@ -238,6 +245,7 @@ def _chosen(dataset: Dataset, split: str | None) -> tuple[str, Sequence[Example]
         return "all", dataset.examples
     if split not in given:
         raise DatasetError(
-            f"the data has no split {split!r} (it has {', '.join(given) or 'none'}): --split all takes every clip"
+            f"the data has no split {split!r} (it has {', '.join(given) or 'none'})",
+            remedy=Wording("{@split:all} takes every clip"),
         )
     return split, dataset.of(split)

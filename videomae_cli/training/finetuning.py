@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from videomae_cli.assembly import find_hints, preprocessor_for
-from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.errors import OptionError, VideoMAEError, Wording, say
 from videomae_cli.training.listener import TrainingListener
 from videomae_cli.training.terms import (
     RECIPE_NUMBERS,
@@ -157,7 +157,7 @@ def _finetune(request: FineTuneRequest, listener: TrainingListener) -> Trained:
             from videomae_cli.training.own_task import train_own_task
 
             if request.targets:
-                raise OptionError("a task of your own reads its data itself: leave out --target")
+                raise OptionError("a task of your own reads its data itself", remedy=Wording("leave out {@target}"))
             return train_own_task(request, "finetune", share, device, dtype, listener)
         from videomae_cli.training.learning_data import read_learning_data
 
@@ -216,7 +216,7 @@ def _recipe(request: FineTuneRequest, data: LearningData, share: Share, family: 
 
     values = bool(data.dataset.outputs)
     if values and request.asked["smoothing"]:
-        raise OptionError("--label-smoothing is for classes: leave it out where --target names values")
+        raise OptionError(Wording("{@label_smoothing} is for classes: leave it out where {@target} names values"))
     return recipe_for(
         clips=len(data.train),
         labels=data.dataset.names,
@@ -245,7 +245,10 @@ def _head(request: FineTuneRequest, start: Start, data: LearningData, decoder: D
     recipe_only += [f"recipe {request.recipe}"] if request.recipe != "default" else []
     if recipe_only:
         raise OptionError(
-            f"--mode head trains no encoder: leave out {', '.join(sorted(recipe_only))}, or say --mode full"
+            Wording(
+                "{@mode:head} trains no encoder: leave out {options}, or say {@mode:full}",
+                options=", ".join(sorted(recipe_only)),
+            )
         )
     transform = start.preprocessor.frame_transform(crops=1)
     return HeadTraining(
@@ -281,7 +284,9 @@ def _run_head(
             figures = head(run, settings, share=share, told=told)
     except KeyboardInterrupt as error:
         raise type(error)(
-            f"interrupted: features so far are kept in {run.folder}; --resume goes on from them"
+            say(
+                "interrupted: features so far are kept in {folder}; {@resume:True} goes on from them", folder=run.folder
+            )
         ) from None
     if share.leads:
         run.record(settings, {"ended": "finished", "figures": figures.event if figures else None})

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from videomae_cli.datasets import Example
-from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.errors import OptionError, VideoMAEError, Wording
 from videomae_cli.model import VideoMAEForPreTraining, weights_digest
 from videomae_cli.model.masking import MASKS
 from videomae_cli.training.checkpoint import digest, save_checkpoint
@@ -39,7 +39,14 @@ def check_masks(grid: tuple[int, int, int], recipe: MaskedRecipe) -> None:
         raise OptionError(f"a {recipe.mask} mask can't hide a part of the one that there is of {unit}: choose another")
     least = math.ceil(1e4 / count) / 1e4
     raise OptionError(
-        f"--mask-ratio {recipe.mask_ratio:g} hides none of the {count} {unit} of a {recipe.mask} mask: give at least {least:g}"
+        Wording(
+            "{@mask_ratio:{ratio:g}} hides none of the {count} {unit} of a {mask} mask: give at least {least:g}",
+            ratio=recipe.mask_ratio,
+            count=count,
+            unit=unit,
+            mask=recipe.mask,
+            least=least,
+        )
     )
 
 

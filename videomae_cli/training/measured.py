@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OutputError
+from videomae_cli.errors import OutputError, Wording, say
 from videomae_cli.made import MadeFiles
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ def check_places(output: Path | None, report: Path | None, overwrite: bool) -> N
         if not filesystem.is_folder(output.parent):
             raise OutputError(f"can't write {output}: there is no folder {output.parent}")
         if filesystem.is_file(output) and not overwrite:
-            raise OutputError(f"{output} is there already: --overwrite replaces it")
+            raise OutputError(f"{output} is there already", remedy=Wording("{@overwrite:True} replaces it"))
     if report is None:
         return
     if filesystem.is_there(report) and not filesystem.is_folder(report):
-        raise OutputError(f"{report} is a file: --report needs a folder")
+        raise OutputError(f"{report} is a file", remedy=Wording("{@report} needs a folder"))
     _made(report, overwrite).check_free(REPORT_FILES)
     above = next(folder for folder in (report, *report.absolute().parents) if filesystem.is_there(folder))
     if not filesystem.is_folder(above) or not os.access(above, os.W_OK):
@@ -50,7 +50,7 @@ def _made(report: Path, overwrite: bool) -> MadeFiles:
     return MadeFiles(
         report,
         lambda file: file.name in REPORT_FILES and is_own_picture(file),
-        f"{report} holds something already: --overwrite replaces a report in it",
+        say("{report} holds something already: {@overwrite:True} replaces a report in it", report=report),
         overwrite=overwrite,
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from videomae_cli import filesystem
-from videomae_cli.errors import TrainingError, VideoMAEError
+from videomae_cli.errors import TrainingError, VideoMAEError, Wording
 from videomae_cli.training.distributed import Share
 from videomae_cli.training.listener import TrainingListener
 from videomae_cli.training.run_folder import Run
@@ -68,7 +68,9 @@ def load_task(file: str, options: TaskOptions) -> Task:
         raise
     except Exception as error:
         log.debug("%s failed", file, exc_info=True)
-        raise TrainingError(f"{file}: {type(error).__name__}: {error} (--debug shows where)") from None
+        raise TrainingError(
+            f"{file}: {type(error).__name__}: {error}", remedy=Wording("({@debug} shows where)"), joined=" "
+        ) from None
     if not isinstance(made, Task):
         raise TrainingError(
             f"{file}: task(options) must return a videomae_cli.training.Task, not {type(made).__name__}"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OutputError, TrainingError
+from videomae_cli.errors import OutputError, TrainingError, Wording, say
 from videomae_cli.files import FileLockedError, Lock, lock_removed, sync, whole_file
 from videomae_cli.jobs import Settings
 from videomae_cli.pictures.picture_files import is_own_picture
@@ -58,12 +58,15 @@ class Run:
         if not self._writes:
             return self
         if filesystem.is_there(self.folder) and not filesystem.is_folder(self.folder):
-            raise OutputError(f"{self.folder} is a file: give a folder with --output")
+            raise OutputError(f"{self.folder} is a file", remedy=Wording("give a folder with {@output}"))
         there = any(not _BEGUN.fullmatch(name) for name in filesystem.names_in(self.folder))
         if there and not (self._resume or self._overwrite):
-            raise OutputError(f"{self.folder} is there already: --resume goes on with it, --overwrite begins anew")
+            raise OutputError(
+                f"{self.folder} is there already",
+                remedy=Wording("{@resume:True} goes on with it, {@overwrite:True} begins anew"),
+            )
         if there and not filesystem.is_there(self.settings_file):
-            does = "--resume goes on with" if self._resume else "--overwrite replaces"
+            does = say("{@resume:True} goes on with") if self._resume else say("{@overwrite:True} replaces")
             raise OutputError(f"{self.folder} holds no training run: {does} only those; give another name")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +110,8 @@ class Run:
             changed = settings.differences(before)
             if changed:
                 raise TrainingError(
-                    f"{self.folder} was begun otherwise ({'; '.join(changed)}): --overwrite begins anew"
+                    f"{self.folder} was begun otherwise ({'; '.join(changed)})",
+                    remedy=Wording("{@overwrite:True} begins anew"),
                 )
         state = load_state(self.state_file) if earlier is not None and filesystem.is_there(self.state_file) else None
         if not self._writes:
@@ -125,9 +129,13 @@ class Run:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise TrainingError(f"{self.settings_file} can't be read ({error}): --overwrite begins anew") from None
+            raise TrainingError(
+                f"{self.settings_file} can't be read ({error})", remedy=Wording("{@overwrite:True} begins anew")
+            ) from None
         if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
-            raise TrainingError(f"{self.settings_file} is no record of a training run: --overwrite begins anew")
+            raise TrainingError(
+                f"{self.settings_file} is no record of a training run", remedy=Wording("{@overwrite:True} begins anew")
+            )
         return content
 
     def record(self, settings: Settings, outcome: Mapping[str, Any]) -> None:

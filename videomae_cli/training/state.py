@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from videomae_cli.errors import OutputError, TrainingError
+from videomae_cli.errors import OutputError, TrainingError, Wording
 from videomae_cli.files import whole_file
 
 VERSION = 1
@@ -30,7 +30,11 @@ def load_state(file: Path) -> dict[str, Any]:
         Exception
     ) as error:  # of a damaged file, whatever torch's reader stumbles over: IndexError, AssertionError, ...
         reason = (str(error) or type(error).__name__).splitlines()[0][:100]
-        raise TrainingError(f"{file} can't be read ({reason}): --overwrite begins anew") from None
+        raise TrainingError(
+            f"{file} can't be read ({reason})", remedy=Wording("{@overwrite:True} begins anew")
+        ) from None
     if not isinstance(state, dict) or state.get("version") != VERSION:
-        raise TrainingError(f"{file} was written by another version of videomae: --overwrite begins anew")
+        raise TrainingError(
+            f"{file} was written by another version of videomae", remedy=Wording("{@overwrite:True} begins anew")
+        )
     return state

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from videomae_cli import __version__
 from videomae_cli.assembly import pixels_note
-from videomae_cli.errors import OptionError
+from videomae_cli.errors import OptionError, Wording
 from videomae_cli.jobs import Settings
 from videomae_cli.training.listener import TrainingListener
 from videomae_cli.video import Decoder, SamplingHints, SamplingSpec, auto_workers
@@ -120,9 +120,15 @@ class Terms:
 
     def __post_init__(self) -> None:
         if not 0 <= self.val < 1:
-            raise OptionError(f"--val is the part of the files that is held out: from 0 to below 1, not {self.val:g}")
+            raise OptionError(
+                Wording(
+                    "{@val} is the part of the files that is held out: from 0 to below 1, not {val:g}", val=self.val
+                )
+            )
         if self.resume and self.overwrite:
-            raise OptionError("--resume goes on with a run, --overwrite replaces it: give one of them")
+            raise OptionError(
+                Wording("{@resume:True} goes on with a run, {@overwrite:True} replaces it: give one of them")
+            )
 
     @property
     def decoders(self) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from videomae_cli.errors import TrainingError
+from videomae_cli.errors import TrainingError, Wording
 from videomae_cli.training.distributed import Share
 from videomae_cli.training.listener import TrainingListener
 from videomae_cli.training.loop import Loop
@@ -210,7 +210,8 @@ class Trainer:
         if self.share.agree(bool(self._bad)):
             kept = "the best checkpoint so far is kept" if self.best is not None else "nothing is kept"
             raise TrainingError(
-                f"the loss is no number any more at step {self.done}: try a lower --lr, or --dtype float32 ({kept})"
+                f"the loss is no number any more at step {self.done}",
+                remedy=Wording("try a lower {@lr}, or {@dtype:float32} ({kept})", kept=kept),
             )
 
     def _save(self) -> None:
@@ -245,7 +246,8 @@ class Trainer:
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             problem = str(error).splitlines()[0][:100]
             raise TrainingError(
-                f"{self.run.state_file} doesn't fit this run ({problem}): --overwrite begins anew"
+                f"{self.run.state_file} doesn't fit this run ({problem})",
+                remedy=Wording("{@overwrite:True} begins anew"),
             ) from None
 
 
@@ -271,8 +273,10 @@ def _memory_told(device: torch.device) -> Iterator[None]:
         if not isinstance(error, torch.cuda.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
         raise TrainingError(
-            f"{device} has too little memory: lower --batch-size and raise --accumulate by as much, or add "
-            "--gradient-checkpointing"
+            f"{device} has too little memory",
+            remedy=Wording(
+                "lower {@batch_size} and raise {@accumulate} by as much, or add {@gradient_checkpointing:True}"
+            ),
         ) from None
 
 

@@ -17,7 +17,7 @@ from itertools import count
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli.errors import FileChangedError, VideoError
+from videomae_cli.errors import FileChangedError, VideoError, Wording
 from videomae_cli.video.clips import file_stamp
 from videomae_cli.video.discovery import check_regular_file
 from videomae_cli.video.onepass import PassReader, Step
@@ -142,8 +142,8 @@ def _check_times(grid: WindowGrid | None, reader: PassReader) -> None:
     count = grid.count() if grid is not None else None
     if count is not None and count > _MOST_WINDOWS and count > _MOST_WINDOWS_A_FRAME * reader.num_frames:
         raise VideoError(
-            f"its {reader.num_frames} frames are said to last {reader.info.duration / 3600:,.0f} hours, which makes {count:,} windows: "
-            "take a longer --hop, or a part of it with --start and --end"
+            f"its {reader.num_frames} frames are said to last {reader.info.duration / 3600:,.0f} hours, which makes {count:,} windows",
+            remedy=Wording("take a longer {@hop}, or a part of it with {@start} and {@end}"),
         )
 
 

@@ -56,7 +56,7 @@ def speaking_of(address: str, copy: Path) -> Iterator[None]:
     try:
         yield
     except VideoError as error:
-        error.args = (said(str(error), address, copy),)
+        error.args = (said(error.reason, address, copy),)
         raise
 
 

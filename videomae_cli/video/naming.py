@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OptionError, StorageError, VideoNotFoundError
+from videomae_cli.errors import OptionError, StorageError, VideoNotFoundError, say
 from videomae_cli.storage import PARQUET_MAGIC, is_address, local_copy, manifest_names
 from videomae_cli.video import standard_input
 from videomae_cli.video.content import HEAD_BYTES, content_of
@@ -141,17 +141,19 @@ def hint_for(name: str, *, typed: bool = True) -> str | None:
     typed: the name was given on the command line, where options stand too.
     """
     if re.fullmatch(_HUB_PAGES, name, re.IGNORECASE):
-        return "it is an address of the hub: a model goes behind --model, as OWNER/NAME; a video is downloaded first"
+        return say(
+            "it is an address of the hub: a model goes behind {@model}, as OWNER/NAME; a video is downloaded first"
+        )
     if re.fullmatch(_WATCH_PAGES, name, re.IGNORECASE):
         return "it is the page of a video, not a file: download it first, with yt-dlp for example"
     if typed and name.startswith("-"):
         return f"options stand before or after names; of a file that is called so write ./{name}"
     if re.fullmatch(r"models--[\w.-]+--[\w.-]+", Path(name).name):
-        return "it is a model's folder of the hub's cache: give OWNER/NAME behind --model, and a video here"
+        return say("it is a model's folder of the hub's cache: give OWNER/NAME behind {@model}, and a video here")
     if filesystem.is_file(Path(name) / "config.json"):
-        return "it holds a model: give it behind --model"
+        return say("it holds a model: give it behind {@model}")
     if re.fullmatch(r"[\w.-]+/[\w.-]+@[\w./-]+", name):
-        return "if it is a model: --model OWNER/NAME --revision REV"
+        return say("if it is a model: {@model:OWNER/NAME} {@revision:REV}")
     return None
 
 

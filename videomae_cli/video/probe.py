@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from videomae_cli.errors import NotAVideoError
+from videomae_cli.errors import NotAVideoError, say
 from videomae_cli.video.bitstream import BitstreamCheck
 from videomae_cli.video.content import HEAD_BYTES, content_of
 from videomae_cli.video.native import load_av, native_path, open_media
@@ -359,7 +359,7 @@ def _reason(path: str, error: Exception) -> str:
     if content is None and not any(byte < 9 for byte in head):
         return f"it looks like text{_kind_of_text(head, path)}"
     if content is None and head[8:9] == b"{" and path.endswith(".safetensors"):
-        return "it is a model's weights: give them behind --model"
+        return say("it is a model's weights: give them behind {@model}")
     return " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".") or "unknown format"
 
 
@@ -372,5 +372,5 @@ def _kind_of_text(head: bytes, path: str) -> str:
     if head.startswith(b"version https://git-lfs"):
         return ": a pointer of Git LFS; git lfs pull brings the video"
     if path.lower().endswith((".ts", ".mts")):
-        return ", TypeScript perhaps: --exclude leaves out names"
+        return say(", TypeScript perhaps: {@exclude} leaves out names")
     return ""

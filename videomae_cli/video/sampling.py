@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from videomae_cli.errors import OptionError, VideoError
+from videomae_cli.errors import OptionError, VideoError, say
 
 FAMILIES = ("dense", "uniform", "segments")
 DEFAULT_STRIDE = 4
@@ -409,11 +409,15 @@ def _warnings(
     if given is None or frames < 2:
         return ()
     if max(len(set(clip)) for clip in clips) == 1:
-        remedy = "a higher --fps" if spec.fps is not None else "a smaller --stride"
+        remedy = say("a higher {@fps}") if spec.fps is not None else say("a smaller {@stride}")
         return (f"at {given} a clip is one frame {spec.frames} times, of {frames} in {seconds:.1f} s: give {remedy}",)
     if spec.fps is not None and 0 < 2 * fps < spec.fps:
         return (
-            f"at {given} frames of this file, which has {fps:g} a second, are shown several times: give a lower --fps",
+            say(
+                "at {given} frames of this file, which has {fps:g} a second, are shown several times: give a lower {@fps}",
+                given=given,
+                fps=fps,
+            ),
         )
     return ()
 

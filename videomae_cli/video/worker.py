@@ -29,6 +29,10 @@ from videomae_cli.errors import (
     MachineError,
     VideoError,
     VideoMAEError,
+    Vocabulary,
+    Wording,
+    speak,
+    vocabulary,
 )
 
 _LENGTH = struct.Struct("<Q")
@@ -36,7 +40,7 @@ _LENGTH = struct.Struct("<Q")
 INTERPRETER = sys.executable
 # Importing torch on a loaded machine is slow; this limit only ends a process that would never start.
 _START_SECONDS = 300.0
-_BOOT = "import sys; sys.path[:] = {path!r}; from videomae_cli.video.worker import serve; serve({debug!r}, {threads!r})"
+_BOOT = "import sys; sys.path[:] = {path!r}; from videomae_cli.video.worker import serve; serve({debug!r}, {threads!r}, {words!r})"
 # A decoder may fill memory at about 2 GB/s: at this interval it is stopped within 100 MB over its limit.
 _POLL_SECONDS = 0.05
 # Error numbers for resources of the machine that have run out, and what helps.
@@ -70,7 +74,7 @@ class WorkerProcess:
             return
         path = [entry or str(Path.cwd()) for entry in sys.path]
         package_home = str(Path(__file__).resolve().parents[2])
-        boot = _BOOT.format(path=[package_home, *path], debug=self._debug, threads=self._threads)
+        boot = _BOOT.format(path=[package_home, *path], debug=self._debug, threads=self._threads, words=vocabulary())
         try:
             self._process = subprocess.Popen(
                 [INTERPRETER, "-c", boot],
@@ -152,7 +156,11 @@ class WorkerProcess:
         code = process.wait()
         self.close()
         if not started:
-            return MachineError(f"the decoding process does not start (exit code {code}); --debug shows why")
+            return MachineError(
+                f"the decoding process does not start (exit code {code})",
+                remedy=Wording("{@debug_log} shows why"),
+                joined="; ",
+            )
         if watch.verdict == "time":
             return DecodeTimeoutError(f"decoding {subject!r} took longer than {watch.timeout:g} s and was stopped")
         if watch.verdict == "memory":
@@ -215,8 +223,12 @@ def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
-def serve(debug: bool, threads: int | None) -> None:
-    """Answer calls from stdin one after the other, until it closes: the main loop of the decoding process."""
+def serve(debug: bool, threads: int | None, words: Vocabulary) -> None:
+    """Answer calls from stdin one after the other, until it closes: the main loop of the decoding process.
+
+    words: for the settings that messages name, as the caller has them.
+    """
+    speak(words)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     system.be_first_killed()
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
-from videomae_cli.errors import OptionError
+from videomae_cli.errors import OptionError, Wording
 from videomae_cli.results import Record
 from videomae_cli.visible import FALLBACK
 
@@ -95,7 +95,10 @@ def pick_format(asked: str | None, output: Path | None) -> str:
     suffix = output.suffix.lower()
     if suffix not in _SUFFIXES:
         known = ", ".join(dict.fromkeys(_SUFFIXES))
-        raise OptionError(f"can't tell the format of {output.name!r}: end it in one of {known}, or give --format")
+        raise OptionError(
+            f"can't tell the format of {output.name!r}",
+            remedy=Wording("end it in one of {known}, or give {@format}", known=known),
+        )
     return _SUFFIXES[suffix]
 
 
@@ -112,5 +115,8 @@ def pick_vector_format(asked: str | None, output: Path) -> str:
     suffix = output.suffix.lower()
     if suffix not in suffixes:
         known = ", ".join(dict.fromkeys(suffixes))
-        raise OptionError(f"can't tell the format of {output.name!r}: end it in one of {known}, or give --format")
+        raise OptionError(
+            f"can't tell the format of {output.name!r}",
+            remedy=Wording("end it in one of {known}, or give {@format}", known=known),
+        )
     return suffixes[suffix]

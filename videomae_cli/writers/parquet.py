@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from videomae_cli.errors import DependencyError, OutputError
+from videomae_cli.errors import DependencyError, OutputError, Wording
 from videomae_cli.results import Record
 from videomae_cli.writers.columns import COLUMNS, are_ours, to_record, to_row
 from videomae_cli.writers.formats import Writer
@@ -87,7 +87,11 @@ def count_rows(stream: BinaryIO) -> Counts:
         with pq.ParquetFile(stream, pre_buffer=False) as table:
             kinds = Counter(table.read(columns=["error_kind"]).column("error_kind").to_pylist())
     except (pa.ArrowException, OSError, KeyError) as error:
-        raise OutputError(f"a shard is damaged: {' '.join(str(error).split())}; --overwrite starts again") from None
+        raise OutputError(
+            f"a shard is damaged: {' '.join(str(error).split())}",
+            remedy=Wording("{@overwrite:True} starts again"),
+            joined="; ",
+        ) from None
     good = kinds.pop(None, 0)
     return Counts(good, kinds)
 
