@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from videomae_cli.cli.flags import FLAGS
+from videomae_cli.errors import speaking
+
 if TYPE_CHECKING:
     from videomae_cli.engines import Engine
 
@@ -22,7 +25,9 @@ def faster_here(engine: Engine, weights: object) -> str | None:
     if found is not None:
         if found.is_default:
             return None
-        return f"{found.asked} was {found.speed:.1f} times as fast here, with nearly the same numbers (videomae bench)"
+        with speaking(FLAGS):
+            asked = found.asked
+        return f"{asked} was {found.speed:.1f} times as fast here, with nearly the same numbers (videomae bench)"
     if "bfloat16" in cpu.units():
         return (
             "this CPU has units for bfloat16, which --engine openvino uses, with nearly the same numbers (videomae bench "
