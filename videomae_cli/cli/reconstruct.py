@@ -13,7 +13,7 @@ from videomae_cli.cli.batch import named
 from videomae_cli.cli.inputs import pick_resize
 from videomae_cli.cli.loading import say_viewed_pixels
 from videomae_cli.cli.transfers import bring
-from videomae_cli.errors import DownloadError, ModelNotFoundError, OptionError
+from videomae_cli.errors import OptionError
 from videomae_cli.video import Decoder
 
 SWEEP = (0.5, 0.75, 0.9, 0.95)
@@ -120,12 +120,7 @@ def _load(name: str, revision: str | None, device: str, resize: str, heads: int 
 
     where = pick_device(device)  # before the download: a wrong --device shouldn't wait for it
     with waiting(f"loading {name}", consoles()[1]):
-        try:
-            source = bring(name, revision)
-        except (ModelNotFoundError, DownloadError) as error:  # names a checkpoint that is here, but for another command
-            raise type(error)(
-                str(error).replace("`--model camera-motion`", f"`--model {viewing.BUNDLED_MAE}`")
-            ) from None
+        source = bring(name, revision)
         loaded = Autoencoder.load(source, device=where, resize=resize, heads=heads)
     if loaded.shifts_colours:
         console.note(f"{source.name} does not normalise with ImageNet's statistics: colours come out shifted")
