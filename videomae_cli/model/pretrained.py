@@ -285,6 +285,12 @@ def fit(model: PretrainedModel, checkpoint: Checkpoint) -> dict[str, Tensor]:
         wrong_kind = model.base_prefix and not parts & {name.partition(".")[0] for name in tensors}
         raise CheckpointError(f"{where} lacks {_named(missing)}{hint if wrong_kind else ''}")
     surplus = [name for name in tensors if name not in expected]
+    if any(name.startswith("decoder.") for name in surplus):
+        raise CheckpointError(
+            f"{where} is a pre-training checkpoint: it reconstructs what is hidden and knows no labels",
+            subject=str(where),
+            remedy="choose a fine-tuned checkpoint, such as camera-motion, or finetune this one",
+        )
     if surplus:
         raise CheckpointError(f"{where} holds {_named(surplus)}, for which its configuration has no place")
     for name, shape in expected.items():
