@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
 import torch
 import transformers
@@ -19,6 +18,8 @@ from videomae_cli.model import VideoMAEForPreTraining, VideoMAEForVideoClassific
 
 def adapter(folder: Path, base: str, **options: Any) -> Any:
     """PEFT's model on the base in `folder`, random where training would have changed it, saved beside it."""
+    import peft  # takes seconds, and every worker of pytest imports this file
+
     config = peft.LoraConfig(**{"r": 4, "lora_alpha": 6, "target_modules": ["query", "value", "dense"], **options})
     reference = transformers.VideoMAEForVideoClassification.from_pretrained(folder / base)
     model = peft.get_peft_model(reference, config)
