@@ -31,7 +31,7 @@ METHODS = ("last", "rollout", "grad")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to look at."""
+    """The maps of attention that the options ask for."""
 
     method: str
     layers: int

@@ -56,7 +56,7 @@ class LazyCommand(TyperCommand):
         return command.make_context(info_name, args, parent=parent, **extra)
 
     def load(self) -> TyperCommand:
-        """The command itself."""
+        """Import the command's module and return the command."""
         module = import_module(f"videomae_cli.cli.{self._entry.module}")
         alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         alone.command(self._entry.name)(getattr(module, self._entry.function))

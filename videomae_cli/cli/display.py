@@ -52,7 +52,7 @@ class TerminalWriter(TextWriter):
 
 
 class TerminalTimelineWriter(TimelineTextWriter):
-    """The same for timelines: from, to, label, bar, score."""
+    """Draw timelines as tables: from, to, label, bar, score."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(io.BytesIO())  # it draws instead

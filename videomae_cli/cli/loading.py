@@ -54,7 +54,10 @@ def fitted(asked: SamplingSpec, model: Classifier | Embedder) -> SamplingSpec:
 
 
 def say_viewed_pixels(config: VideoMAEConfig, name: str, spec: SamplingSpec) -> None:
-    """The same for a checkpoint that one video is looked at with. spec: as the model needs it."""
+    """Say so where a checkpoint that looks at one video gets other pixels than it was trained on.
+
+    spec: the sampling with all that the model decides filled in.
+    """
     say_pixels(name, find_hints(config.num_frames, config.extra, name).pixels, spec.resolved_pixels)
 
 

@@ -50,10 +50,10 @@ class Target(Protocol):
         """What an earlier run has done. vectors: what those of the records have in common, if they have some."""
 
     def append(self, record: Record, seconds: float | None = None) -> None:
-        """One more record."""
+        """Add one record to the output."""
 
     def finish(self) -> None:
-        """After the last."""
+        """Complete the output after the last record."""
 
     @property
     def resumable(self) -> bool:

@@ -161,7 +161,7 @@ class DocumentTarget:
             file.write(document)
 
     def finish(self) -> None:
-        """Everything is written already."""
+        """Do nothing: every document was written when its record came."""
 
 
 class DocumentFolderTarget(FolderTarget):

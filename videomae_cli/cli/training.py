@@ -192,7 +192,7 @@ def stopped(trained: Trained) -> bool:
 
 
 def parse_settings(pairs: Sequence[str] | None) -> dict[str, str]:
-    """NAME=VALUE pairs. Raises OptionError."""
+    """Read the NAME=VALUE pairs of `--set`. Raises OptionError."""
     values = {}
     for pair in pairs or ():
         name, sign, value = pair.partition("=")
@@ -204,7 +204,7 @@ def parse_settings(pairs: Sequence[str] | None) -> dict[str, str]:
 
 @contextmanager
 def quiet_unless(leads: bool) -> Iterator[None]:
-    """Of several processes only the first talks; errors of the others are told all the same."""
+    """Silence all processes of a distributed run but the first; errors of the others are still shown."""
     before = console.loudness.quiet
     console.loudness.quiet = before or not leads
     try:
