@@ -374,6 +374,18 @@ def test_no_two_modules_have_one_name() -> None:
     assert not {stem for stem, times in stems.items() if times > 1}
 
 
+def test_docstrings_begin_with_what_the_caller_gets() -> None:
+    """Five words at least, and none that needs the line before it: not "The inverse.", "As JSON has it." or "Of all files."."""
+    odd = []
+    for name, file in _FILES.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
+                words = text.splitlines()[0].split()
+                if len(words) < 5 or words[0] in {"Of", "As", "By"} or words[:2] == ["The", "same"]:
+                    odd.append(f"{name}: {text.splitlines()[0]}")
+    assert not odd
+
+
 def test_no_two_classes_have_one_name() -> None:
     homes: dict[str, set[str]] = {}
     for name, file in _FILES.items():

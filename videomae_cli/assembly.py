@@ -58,7 +58,10 @@ class ModelRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierRequest(ModelRequest):
-    """The same of a model with labels, and how they are told. labels: names for those that the checkpoint lacks."""
+    """What to load a classifier from, and how its labels are given.
+
+    top_k: labels a file, best first; labels: names for classes that the checkpoint does not name.
+    """
 
     top_k: int = 5
     labels: tuple[str, ...] | None = None
@@ -66,7 +69,7 @@ class ClassifierRequest(ModelRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedderRequest(ModelRequest):
-    """The same of an encoder, and what is made of its tokens."""
+    """What to load an encoder from, and how its tokens become vectors."""
 
     pool: str = "mean"
     layer: int | None = None
@@ -164,7 +167,7 @@ def settings_for(command: str, values: Mapping[str, Any]) -> Settings:
 
 
 def preprocessor_for(path: Path, config: VideoMAEConfig, resize: str) -> Preprocessor:
-    """As the checkpoint at `path` wants its frames. Raises ConfigError, also where the model doesn't read such frames."""
+    """Return the preprocessor that the checkpoint at `path` asks for. Raises ConfigError, also where the model can't read RGB frames."""
     folder = path if filesystem.is_folder(path) else path.parent
     if config.num_channels != 3:
         kind = "channel" if config.num_channels == 1 else "channels"

@@ -110,7 +110,7 @@ def _part(stem: str, ending: str, limit: int, windows: bool) -> str:
 
 
 def _apart(names: Mapping[str, str], below: Mapping[str, str], ending: str, limit: int) -> dict[str, str]:
-    """The same, with another name for each of those that some disk takes for one file, or one of them for a folder."""
+    """Rename those that some disk would take for one file, or for a folder that another name needs."""
     uses = Counter(map(_folded, names.values()))
     folders = {_folded(str(folder)) for name in set(names.values()) for folder in Path(name).parents}
     alone = {key for key, count in uses.items() if count == 1 and key not in folders}
@@ -136,7 +136,7 @@ def _marked(stem: str, ending: str, whole: bytes, limit: int) -> str:
 
 
 def _cut(text: str, room: int) -> str:
-    """As many whole characters as `room` bytes hold; a character with the accents that follow it stays whole."""
+    """Cut `text` to the whole characters that fit into `room` bytes; a character keeps the accents that follow it."""
     size = count = 0
     for count, character in enumerate(text):  # noqa: B007
         size += len(os.fsencode(character))

@@ -31,7 +31,7 @@ class Prediction:
     score: float
 
     def as_dict(self) -> Record:
-        """As records have it."""
+        """Return the prediction as records hold it."""
         return {"label": self.label, "label_id": self.label_id, "score": round(self.score, 6)}
 
 
@@ -54,7 +54,7 @@ class Failure:
         return cls(error.kind, str(error), error.retryable, error.with_traceback(None))
 
     def as_dict(self) -> Record:
-        """As records have it."""
+        """Return the failure as records hold it."""
         return {"kind": self.kind, "message": as_utf8(self.message), "retryable": self.retryable}
 
 
@@ -107,7 +107,7 @@ class Result:
 
     @property
     def status(self) -> str:
-        """ "ok" or "error"."""
+        """The word for how it went: "ok" or "error"."""
         return "error" if self.error else "ok"
 
     @property

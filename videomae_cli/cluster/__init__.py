@@ -1,4 +1,4 @@
-"""The same jobs on many machines, by Ray Data: no scheduler of our own, and no second reader, preprocessing or model.
+"""Run the jobs of one machine on many, by Ray Data: no scheduler of our own, and no second reader, preprocessing or model.
 
     names of files -> CPU tasks that decode -> actors that each hold a model -> pieces -> Parquet shards
 

@@ -39,13 +39,13 @@ class PieceReport:
     notes: tuple[tuple[str, str, bool], ...] = ()
 
     def to_json(self) -> str:
-        """As it travels; names as they can be shown."""
+        """Encode the report as JSON; bytes of names that are not UTF-8 are replaced."""
         notes = [(as_utf8(path), as_utf8(text), bad) for path, text, bad in self.notes]
         return json.dumps([self.first, self.stop, self.views, dict(self.failed), notes])
 
     @classmethod
     def from_json(cls, text: str) -> PieceReport:
-        """The inverse."""
+        """Decode a report that `to_json` encoded."""
         first, stop, views, failed, notes = json.loads(text)
         return cls(first, stop, views, Counter(failed), tuple((path, words, bad) for path, words, bad in notes))
 

@@ -37,7 +37,7 @@ class ClusterPlan:
 
     @property
     def tasks(self) -> int:
-        """How many tasks decode."""
+        """The number of tasks that decode."""
         return -(-self.files // self.task)
 
     @property
@@ -62,12 +62,12 @@ class ClusterPlan:
         return f"part-{number:05}-of-{self.shards:05}.parquet"
 
     def as_dict(self) -> dict[str, int]:
-        """As JSON has it."""
+        """Return the plan as plain numbers, for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ClusterPlan:
-        """The inverse. Raises KeyError, TypeError or ValueError for anything else."""
+        """Rebuild a plan from what `as_dict` returned. Raises KeyError, TypeError or ValueError for anything else."""
         plan = cls(**{name: int(values[name]) for name in ("files", "task", "shard", "batch", "group")})
         if plan.files < 0 or min(plan.task, plan.shard, plan.batch, plan.group) < 1 or plan.shard % plan.task:
             raise ValueError("a plan that makes no sense")
@@ -98,7 +98,7 @@ class Pieces:
             self.add(first, stop)
 
     def add(self, first: int, stop: int) -> None:
-        """One more."""
+        """Note a piece that covers the files from `first` up to `stop`."""
         self._stops.setdefault(first, set()).add(stop)
 
     def chain(self, places: range) -> list[tuple[int, int]] | None:

@@ -146,7 +146,7 @@ class _Shards:
 
     @property
     def complete(self) -> bool:
-        """Whether all are there."""
+        """Whether every shard has been written."""
         return len(self.past.shards) == self.job.plan.shards
 
     def take(self, report: PieceReport) -> bool:

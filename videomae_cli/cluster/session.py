@@ -56,7 +56,7 @@ class Cluster:
 
     @property
     def cpus(self) -> int:
-        """Of all machines: how many files may be decoded at once."""
+        """The cores of all machines together: how many files may be decoded at once."""
         return sum(node.cpus for node in self.nodes)
 
     @property
@@ -66,7 +66,7 @@ class Cluster:
 
     @property
     def gpus(self) -> float:
-        """Of all machines."""
+        """The GPUs of all machines together."""
         return sum(node.gpus for node in self.nodes)
 
     def workers(self, count: int | None, gpus: float | None) -> Workers:

@@ -31,7 +31,7 @@ class Trial:
     model_seconds: float
 
     def whole(self, files: int, cluster: Cluster, workers: Workers, tasks_at_once: int | None) -> Estimate:
-        """Of all files: on GPUs decoding and model run beside each other, on CPUs they share the cores."""
+        """Estimate the time for all files: with GPUs, decoding and the model overlap; on CPUs they share the cores."""
         clips = round(self.clips / self.files * files)
         slots = max(1, min(cluster.cpus, tasks_at_once or cluster.cpus))
         decoding = self.decode_seconds * files / slots

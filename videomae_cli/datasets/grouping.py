@@ -41,7 +41,7 @@ _LONGEST_NAME = 255
 
 
 def with_groups(examples: Sequence[Example]) -> list[Example]:
-    """The same with a group for each that has none, by the rule above."""
+    """Return the examples with a group for each that has none, by the rule in the module's docstring."""
     named = [example if example.group else replace(example, group=source_of(example.path)) for example in examples]
     files: dict[str, set[str]] = defaultdict(set)
     labels: dict[str, set[str]] = defaultdict(set)

@@ -23,7 +23,7 @@ def calibration_clips(config: VideoMAEConfig) -> int:
 
 
 def nncf_version() -> str:
-    """Of the installed package. Raises DependencyError."""
+    """Return the version of the installed nncf. Raises DependencyError."""
     return str(load_nncf().__version__)
 
 

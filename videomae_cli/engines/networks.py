@@ -43,8 +43,11 @@ class TorchNetwork:
 
 
 class CompiledNetwork:
-    """The same through torch.compile, for `size` clips at once: fewer are filled up, since another number of them would be
-    compiled anew. Compiles at once, and raises OptionError where that does not work."""
+    """Run the model through torch.compile, for `size` clips at once.
+
+    Smaller batches are padded, since another batch size would be compiled anew. Compiles at once, and raises OptionError
+    where that does not work.
+    """
 
     def __init__(self, part: Logits | Features, engine: Engine, size: int) -> None:
         self.engine, self._size = engine, size

@@ -65,7 +65,7 @@ def fastest(weights: str) -> Fastest | None:
 
 
 def _place(weights: str) -> Path:
-    """By everything that speed hangs on: the machine, its threads, and the model."""
+    """Return the file of timings for this machine, its number of threads, and the model: all that speed depends on."""
     import torch
 
     what = [cpu.machine_name(), sorted(cpu.units()), torch.get_num_threads(), weights]

@@ -24,7 +24,7 @@ _LEAST = float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Of one class: None where there is nothing to divide by. support: examples that are of it."""
+    """Figures of one class, None where the denominator is zero. support: number of examples of this class."""
 
     precision: float | None
     recall: float | None
@@ -43,8 +43,11 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Of single labels. interval: 95 % of top1; mean_class: recall averaged over the classes that there are examples of;
-    confusion[t][p]: how often an example of class t was taken for p."""
+    """Metrics where every example has one label.
+
+    interval: 95 % confidence interval of top1; mean_class: recall averaged over the classes that have examples;
+    confusion[t][p]: number of examples of class t that were predicted as p.
+    """
 
     count: int
     top1: float
@@ -73,8 +76,11 @@ class Metrics:
 
 @dataclass(frozen=True)
 class MultiLabelMetrics:
-    """Of several labels at once. mean_ap: over the classes that there are examples of; f1 at a threshold of 0.5; exact: share
-    of examples with all labels right; hamming: share of single labels that are wrong. average_precision: a class each."""
+    """Metrics where an example may have several labels.
+
+    mean_ap: mean over the classes that have examples; f1 at a threshold of 0.5; exact: share of examples with all labels
+    right; hamming: share of single labels that are wrong; average_precision: one number for each class.
+    """
 
     count: int
     mean_ap: float

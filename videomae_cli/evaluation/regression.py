@@ -32,7 +32,7 @@ class RegressionMetrics:
     outputs: tuple[RegressionMetrics, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """The numbers by name."""
+        """Return the numbers by the names that JSON uses."""
         return {
             "count": self.count,
             "mean_absolute_error": self.mae,
@@ -60,7 +60,7 @@ def measure_outputs(predicted: Values, truth: Values) -> RegressionMetrics:
 
 
 def _mean(figures: Iterable[float | None]) -> float | None:
-    """Of those that there are."""
+    """Average the figures that are not None; None where all are."""
     there = [figure for figure in figures if figure is not None]
     return float(np.mean(there)) if there else None
 

@@ -55,7 +55,7 @@ class DownloadListener:
         """The hub is asked about a model, which may take a while."""
 
     def note(self, text: str) -> None:
-        """A line worth telling."""
+        """Receive a line that a user should read."""
 
     def progress(self, file: str, done: int, total: int | None) -> None:
         """`done` of `total` bytes of a file are on this disk."""

@@ -54,7 +54,7 @@ class JobTally:
     failed: Counter[str] = field(default_factory=Counter)
 
     def count(self, record: Record) -> None:
-        """Add one record."""
+        """Add one record to the counts."""
         self.done += 1
         self.views += _views(record)
         self.rows += len(record.get("rows") or ())

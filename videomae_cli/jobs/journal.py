@@ -50,7 +50,7 @@ class Journal:
         self._synced = 0.0
 
     def create(self) -> None:
-        """Begin with nothing."""
+        """Create the journal's files, without records."""
         self.file.touch()
         if self._layout is not None:
             self._vector_file.touch()
@@ -157,7 +157,7 @@ class Journal:
             return 0
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the journal's open files."""
         for stream in (self._vector_stream, self._stream):
             if stream is not None:
                 stream.close()

@@ -24,7 +24,7 @@ class Settings:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the settings as plain values, for JSON."""
         return {"command": self.command, "version": self.version, **self.values}
 
     def differences(self, earlier: Mapping[str, Any]) -> list[str]:
@@ -37,7 +37,7 @@ class Settings:
         return words
 
     def differences_from_record(self, record: Mapping[str, Any], shard: str | None) -> list[str]:
-        """The same for a finished output, of whose settings a record names only some."""
+        """Say what differs from a finished output, whose records name only some of its settings."""
         now = {"version": self.version, **self.values, "shard": shard}
         told = ("model", "revision", "version", "shard")
         words = [_change(name, record.get(name), now.get(name)) for name in told if record.get(name) != now.get(name)]

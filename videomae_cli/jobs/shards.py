@@ -27,7 +27,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """From "I/N". Raises OptionError."""
+        """Read a shard written as "I/N". Raises OptionError."""
         number, slash, count = text.partition("/")
         if not slash or not (number.isascii() and number.isdigit()) or not (count.isascii() and count.isdigit()):
             raise OptionError(f"a shard is I/N, such as 2/8, not {text!r}")

@@ -59,7 +59,7 @@ class XIELU(nn.Module):
         self.register_buffer("eps", torch.tensor(eps, dtype=torch.bfloat16))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape and type as `x`."""
+        """Apply xIELU to every element; shape and dtype of `x` are kept."""
         right = functional.softplus(self.alpha_p).to(x.dtype)
         left = (self.beta + functional.softplus(self.alpha_n)).to(x.dtype)
         beta, eps = self.beta.to(x.dtype), self.eps.to(x.dtype)

@@ -180,7 +180,7 @@ class VideoMAEConfig:
 
     @property
     def num_patches(self) -> int:
-        """Tokens in a clip."""
+        """The number of tokens of a clip."""
         return math.prod(self.grid)
 
     @property

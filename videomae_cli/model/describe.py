@@ -89,7 +89,7 @@ def describe(
 
 
 def describe_resolved(resolved: ResolvedSource, *, overrides: Overrides) -> ModelDescription:
-    """The same for a source already found."""
+    """Describe a model whose files have been found already."""
     return describe_checkpoint(load_checkpoint(resolved.path, overrides=overrides), resolved)
 
 

@@ -66,7 +66,7 @@ class PixelDecoder(nn.Module):
 
 
 class VideoMAEForPreTraining(PretrainedModel):
-    """The masked autoencoder.
+    """The masked autoencoder: an encoder of visible tokens, and a decoder that predicts the masked ones.
 
     The loss is the mean squared error over the pixels of the masked tokens. With `norm_pix_loss` a target patch is
     normalised by its own mean and deviation, for each channel.
@@ -88,8 +88,8 @@ class VideoMAEForPreTraining(PretrainedModel):
         self._official_weights()
 
     def _official_weights(self) -> None:
-        """As published for pre-training: linear weights from Xavier's uniform distribution, biases zero, norms one;
-        the mask token from a normal of standard deviation `initializer_range`, cut off at one of them."""
+        """Initialise as published for pre-training: linear weights from Xavier's uniform distribution, biases zero, norms
+        one; the mask token from a normal of standard deviation `initializer_range`, cut off at one of them."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)

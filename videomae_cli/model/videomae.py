@@ -39,7 +39,7 @@ class Embeddings(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The stack of blocks."""
+    """The stack of Transformer blocks."""
 
     def __init__(self, config: VideoMAEConfig) -> None:
         super().__init__()
@@ -263,7 +263,7 @@ class VideoMAEForVideoClassification(PretrainedModel):
         return "multi_label_classification"
 
     def prune_heads(self, heads: Mapping[int, Sequence[int]]) -> None:
-        """See `VideoMAEModel.prune_heads`."""
+        """Remove attention heads, as `VideoMAEModel.prune_heads` does."""
         self.videomae.prune_heads(heads)
         self.config = self.videomae.config
 

@@ -180,7 +180,7 @@ def _least(events: Sequence[Event], score: str) -> float:
 
 
 def _figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
-    """Inches."""
+    """Create a figure of `width` by `height` inches."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache on stderr
     from matplotlib.figure import Figure
 

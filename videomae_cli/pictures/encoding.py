@@ -54,7 +54,7 @@ class FilmEncoder:
         self._mux(frame)
 
     def finish(self) -> None:
-        """After the last."""
+        """Flush the encoder after the last frame."""
         self._mux(None)
 
     def _mux(self, frame: av.VideoFrame | None) -> None:

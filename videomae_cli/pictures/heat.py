@@ -38,7 +38,7 @@ class Scale:
         return cls(min(low, 0.8), max(top, 1.25))
 
     def place(self, values: Map | float) -> Map:
-        """Values to [0, 1]."""
+        """Map values to [0, 1], by the square root of their place on the scale."""
         share = (np.asarray(values, np.float32) - self.low) / (self.top - self.low)
         return np.asarray(np.sqrt(np.clip(share, 0, 1)), np.float32)
 

@@ -68,7 +68,7 @@ class Classifier:
         yield from self.results(outcomes, starts=starts, thumbnails=thumbnails)
 
     def results(self, outcomes: Outcomes, *, starts: Starts = (), thumbnails: int = 0) -> Iterator[Classification]:
-        """The same for files that are decoded already, as `clip_request` says."""
+        """Classify files that have been decoded already by the requests that `clip_request` makes."""
         batches = Batches(self.logits, size=self.batch_size, starts=starts, thumbnails=thumbnails)
         for passed in batches(outcomes):
             yield self._result(passed)
@@ -139,7 +139,7 @@ class Classifier:
 
     @property
     def engine(self) -> Engine:
-        """What runs the model."""
+        """The engine that runs the model."""
         assert self.network is not None, "made where none was given"
         return self.network.engine
 

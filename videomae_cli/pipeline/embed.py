@@ -97,7 +97,7 @@ class Embedder:
         yield from self.results(outcomes, starts=starts)
 
     def results(self, outcomes: Outcomes, *, starts: Starts = ()) -> Iterator[Embedding]:
-        """The same for files that are decoded already; see `Classifier`."""
+        """Embed files that have been decoded already; see `Classifier.results`."""
         for passed in Batches(self.vectors, size=self.batch_size, starts=starts)(outcomes):
             yield self._result(passed)
 
@@ -109,7 +109,7 @@ class Embedder:
 
     @property
     def engine(self) -> Engine:
-        """What runs the model."""
+        """The engine that runs the model."""
         assert self.network is not None, "made where none was given"
         return self.network.engine
 

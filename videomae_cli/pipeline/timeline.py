@@ -195,14 +195,14 @@ class ScoredWindows:
         self.spans += [(clip.start, clip.end) for clip in waiting]
 
     def try_run(self) -> None:
-        """The same where something is wrong already: what can still be known is kept."""
+        """Run the remaining windows after an error, keep what they give, and log their errors."""
         try:
             self.run()
         except VideoMAEError as error:
             log.debug("the rest of the windows failed too", exc_info=error)
 
     def _keep_picture(self, clip: WindowClip) -> None:
-        """Of every so many windows the middle frame; with a long film the distances double."""
+        """Keep the middle frame of every n-th window; n doubles whenever the buffer is full, so memory stays bounded."""
         if not self.thumbnails:
             return
         if self._seen % self._every == 0:
@@ -214,10 +214,10 @@ class ScoredWindows:
         self._seen += 1
 
     def spread_thumbnails(self) -> tuple[Thumbnail, ...]:
-        """As many as were asked for, evenly."""
+        """Return `thumbnails` of the frames kept, evenly spread over the film."""
         rows = np.unique(np.linspace(0, len(self._pictures) - 1, self.thumbnails).round().astype(int))
         return tuple(self._pictures[row] for row in rows) if self._pictures else ()
 
 
 def _nowhere(path: str, at: float, total: float) -> None:
-    """Nobody wants to know how far a file is."""
+    """Ignore the progress within a file."""

@@ -26,14 +26,14 @@ class Line:
     strip: bytes | None = field(default=None, repr=False)
 
     def encoded(self) -> bytes:
-        """As it is on the disk."""
+        """Encode the line as it is stored on the disk."""
         strip = base64.b64encode(self.strip).decode("ascii") if self.strip is not None else None
         text = json.dumps({"facts": self.facts, "entry": self.entry, "strip": strip}, ensure_ascii=False)
         return (text + "\n").encode("utf-8", "replace")
 
     @classmethod
     def parsed(cls, line: bytes) -> Line | None:
-        """The inverse; None for what is torn or damaged."""
+        """Decode a line that `encoded` made; None for one that is torn or damaged."""
         try:
             value = json.loads(line)
             strip = base64.b64decode(value["strip"]) if value["strip"] is not None else None
@@ -67,7 +67,7 @@ class Spool:
             self._file.truncate(kept)
 
     def append(self, line: Line) -> None:
-        """Add one."""
+        """Add one entry at the end of the file."""
         self._file.seek(0, os.SEEK_END)
         data = line.encoded()
         written = 0
@@ -82,11 +82,11 @@ class Spool:
                     yield line
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file, which deletes it."""
         self._file.close()
 
     def _reader(self) -> BinaryIO:
-        """With a buffer of its own: lines are long, and an unbuffered file reads them byte by byte."""
+        """Open the file with a buffer of its own: lines are long, and an unbuffered file reads them byte by byte."""
         reader = open(os.dup(self._file.fileno()), "rb")  # noqa: PTH123, SIM115 - a descriptor
         reader.seek(0)
         return reader

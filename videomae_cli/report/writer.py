@@ -88,7 +88,7 @@ class ReportWriter:
             self._spool.append(Line(facts_of(record), make_entry(record, segments, duration), strip))
 
     def finish(self) -> None:
-        """Write the page."""
+        """Write the page under its final name."""
         assert self._spool is not None, "a context manager"
         with whole_file(self.output) as sink:
             self._write(self._spool, sink)

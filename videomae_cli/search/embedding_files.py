@@ -45,7 +45,7 @@ class EmbeddingFile:
 
 
 def open_source(file: Path) -> EmbeddingFile:
-    """By the first bytes, not by the name. Raises OSError or one of `DAMAGE`."""
+    """Open embeddings of any format, recognised by the first bytes and not by the name. Raises OSError or one of `DAMAGE`."""
     if filesystem.is_folder(file):
         if shards := shards_in(file):
             return EmbeddingFile(file, "shards", _parquet_settings(shards[0]))

@@ -50,11 +50,11 @@ class EmbeddingTable:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """As `videomae embed` recorded them."""
+        """The settings that `videomae embed` recorded."""
         return self._source.settings
 
     def blocks(self) -> Iterator[VectorBlock]:
-        """From the first row to the last; blocks without a vector are left out."""
+        """Yield the vectors block by block, first row to last; blocks without a vector are left out."""
         self.failed = 0
         try:
             for piece in self._source.pieces():

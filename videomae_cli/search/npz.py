@@ -83,7 +83,7 @@ class _Npy:
 
 
 def _values(column: Array) -> list[Any]:
-    """As Python has them; -1, which stands for what does not apply, is None."""
+    """Return a column as Python values; -1, which stands for what does not apply, becomes None."""
     if column.dtype.kind in "iu":
         return [None if value < 0 else value for value in column.tolist()]
     values: list[Any] = column.tolist()

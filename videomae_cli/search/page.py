@@ -54,7 +54,7 @@ def folders(rows: Sequence[Row]) -> list[str]:
 
 
 def _data(map: Map) -> dict[str, object]:
-    """As the script reads it: columns rather than objects, folders once, four digits of place."""
+    """Return what the page's script reads: columns rather than objects, each folder once, places with four digits."""
     split = [os.path.split(as_utf8(row.path)) for row in map.rows]
     places = {folder: number for number, folder in enumerate(dict.fromkeys(folder for folder, _ in split))}
     counts = Counter(map.groups or ())

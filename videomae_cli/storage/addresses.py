@@ -51,17 +51,17 @@ class Address:
 
     @property
     def canonical(self) -> Address:
-        """The same for every way to write it."""
+        """The address in the one spelling that stands for all ways to write it."""
         return replace(self, scheme=_ALIASES.get(self.scheme, self.scheme))
 
     @property
     def key(self) -> str:
-        """The path as the filesystem has it."""
+        """The path in the form that the filesystem takes."""
         return unquote(self.path) if self.scheme == "file" else self.path
 
     @property
     def settings(self) -> dict[str, str]:
-        """The options by name."""
+        """The options of the address, by name."""
         return dict(parse_qsl(self.options, keep_blank_values=True))
 
     def at(self, path: str) -> Address:

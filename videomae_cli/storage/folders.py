@@ -79,7 +79,7 @@ class Folder:
             storage.put(copy, self._address(name))
 
     def read(self, name: str) -> bytes:
-        """All of a file."""
+        """Return the whole content of a file."""
         with self._reported("read", name):
             return storage.read_bytes(self._address(name)) if self.remote else self._file(name).read_bytes()
 

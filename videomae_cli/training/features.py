@@ -77,7 +77,7 @@ class FeatureStore:
         self._rows[_key(example)] = rows
 
     def save(self) -> None:
-        """Raises OutputError."""
+        """Write the cached features to `file`, if there are any. Raises OutputError."""
         if not self._rows:
             return
         about = {"made_by": self.made_by, "examples": [[key, len(rows)] for key, rows in self._rows.items()]}

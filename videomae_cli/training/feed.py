@@ -50,7 +50,7 @@ class Feed:
 
     @property
     def steps(self) -> int:
-        """Of an epoch."""
+        """The number of optimizer steps in an epoch."""
         a_step = self.batch * self.accumulate * self.share.world
         return max(1, len(self.examples) * self.repeats // a_step)
 

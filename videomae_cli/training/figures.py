@@ -48,7 +48,7 @@ class Figures:
 
     @property
     def event(self) -> dict[str, Any]:
-        """For metrics.jsonl."""
+        """Return the numbers that metrics.jsonl records."""
         m = self.metrics
         values: dict[str, float | None]
         if isinstance(m, Metrics):
@@ -63,7 +63,7 @@ class Figures:
 
     @property
     def line(self) -> str:
-        """For people."""
+        """Say the main numbers in one line for people."""
         m = self.metrics
         clips = counted(m.count, "held-out clip")
         if isinstance(m, Metrics):

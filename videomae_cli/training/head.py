@@ -126,7 +126,7 @@ class HeadTraining:
             head.bias.copy_(probe.bias)
 
     def _figures(self, probe: LinearProbe, val: list[Array | None]) -> Figures:
-        """As classify has them: of each clip its probabilities or values, of a file their mean."""
+        """Score the held-out files as `classify` does: probabilities or values for each clip, averaged over a file's clips."""
         several = self.data.dataset.multi_label
         scores = np.full((len(val), self.model.config.num_labels), np.nan)
         for place, rows in enumerate(val):

@@ -22,7 +22,7 @@ class LearningData:
 
     @property
     def of_task(self) -> Data:
-        """As training has it."""
+        """Return the part that training needs."""
         return Data(dataset=self.dataset, train=self.train, val=self.val)
 
 

@@ -99,7 +99,7 @@ class _Numbers:
 
     @property
     def _rates(self) -> str:
-        """The optimizer, for people."""
+        """Describe the optimizer in words for people."""
         clipped = f"at most {self.clip_grad:g}" if self.clip_grad else "not bounded"
         return (
             f"AdamW with betas {_listed(self.betas)}, rate from 0 in {self.warmup:g} {'epoch' if self.warmup == 1 else 'epochs'} to {self.lr:.3g} and down to "
@@ -107,15 +107,18 @@ class _Numbers:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the hyperparameters as plain values, for JSON."""
         return {**asdict(self), "betas": list(self.betas)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(_Numbers):
-    """Of a fine-tuning. ema: how much of the averaged weights a step leaves, None for no average; operations, magnitude: of
-    RandAugment; erase: how often a box is filled with noise; views: of each clip drawn, changed each in its own way; scale:
-    least part of a frame's area that a clip shows; head_scale: of a new classifier's first weights."""
+    """The hyperparameters of a fine-tuning.
+
+    ema: decay of the averaged weights, None for no average; operations, magnitude: of RandAugment; erase: probability that a
+    box is filled with noise; views: number of differently augmented views of each clip drawn; scale: smallest part of a
+    frame's area that a crop shows; head_scale: factor of a new classifier's initial weights.
+    """
 
     layer_decay: float = 0.75
     drop_path: float = 0.1
@@ -156,8 +159,10 @@ class Recipe(_Numbers):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedRecipe(_Numbers):
-    """Of a pre-training. scale: least part of a frame's area that is shown, None for the published crops of a few fixed sizes
-    and places."""
+    """The hyperparameters of a pre-training.
+
+    scale: smallest part of a frame's area that a crop shows, None for the published crops of a few fixed sizes and places.
+    """
 
     betas: tuple[float, float] = (0.9, 0.95)
     mask: str = "tube"

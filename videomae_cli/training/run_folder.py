@@ -139,7 +139,7 @@ class Run:
         return content
 
     def record(self, settings: Settings, outcome: Mapping[str, Any]) -> None:
-        """Writes `training.json`. Raises OutputError."""
+        """Write `training.json` with the settings and the outcome. Raises OutputError."""
         about = {
             "schema_version": SCHEMA_VERSION,
             "settings": {**settings.as_dict(), "fingerprint": settings.fingerprint},

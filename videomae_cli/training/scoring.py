@@ -74,5 +74,5 @@ def score(
 
 
 def known_scores(scores: npt.NDArray[np.float64]) -> ScoredClips:
-    """Of scores that come from elsewhere, rows of NaN for clips without."""
+    """Wrap scores that were computed elsewhere; a row of NaN stands for an example without any."""
     return ScoredClips(scores, np.ones(len(scores), dtype=np.int64), {})

@@ -30,7 +30,7 @@ class Orientation:
 
     @classmethod
     def from_matrix(cls, matrix: Sequence[int]) -> Orientation:
-        """Read a display matrix.
+        """Read the orientation from a display matrix.
 
         Each stored axis goes to the nearest direction of the screen, whatever its length: a few degrees, some shear and
         any scale change nothing. Where that decides nothing, because an axis has no length, lies just between two

@@ -142,9 +142,9 @@ class WebPCapture:
         return np.asarray(self._image.convert("RGB"), dtype=np.uint8)
 
     def seek(self, seconds: float) -> float | None:
-        """Never done."""
+        """Return None: an animation is always read from its start."""
         return None
 
     def close(self) -> None:
-        """Free the decoder."""
+        """Close the file and its decoder."""
         self._image.close()

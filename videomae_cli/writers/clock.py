@@ -12,5 +12,5 @@ def clock(seconds: float, *, mark: str = ".", digits: int = 3, hours: int = 2) -
 
 
 def short_clock(seconds: float) -> str:
-    """h:mm:ss.ff, for tables."""
+    """Format seconds as h:mm:ss.ff, for tables."""
     return clock(seconds, digits=2, hours=1)

@@ -48,7 +48,7 @@ class VectorLayout:
 
     @property
     def bytes_each(self) -> int:
-        """Of one vector."""
+        """The size of one vector in bytes."""
         return self.dimensions * (2 if self.storage == "float16" else 4)
 
 

@@ -21,7 +21,7 @@ class Archive(zipfile.ZipFile):
         pass
 
     def add(self, name: str, values: npt.NDArray[Any], compression: int = zipfile.ZIP_DEFLATED) -> None:
-        """Add a small array."""
+        """Add an array that fits in memory."""
         content = io.BytesIO()
         np.lib.format.write_array(content, values, allow_pickle=False)
         self.writestr(member(name, compression), content.getvalue())

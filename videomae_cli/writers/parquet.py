@@ -74,14 +74,14 @@ def read_parquet(file: Path) -> Iterator[Record]:
 
 @dataclass(frozen=True)
 class Counts:
-    """Of a Parquet file of ours. good: rows that hold a result; failed: files that hold none, by kind of error."""
+    """What one of our Parquet files holds. good: rows with a result; failed: files without one, by kind of error."""
 
     good: int
     failed: Counter[str]
 
 
 def count_rows(stream: BinaryIO) -> Counts:
-    """Of labels or of vectors; only the one column is read. Raises OutputError where it is no such file."""
+    """Count the results of a file of labels or vectors, reading one column only. Raises OutputError where it is no such file."""
     pa, pq = load_pyarrow()
     try:
         with pq.ParquetFile(stream, pre_buffer=False) as table:

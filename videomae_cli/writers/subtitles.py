@@ -26,7 +26,7 @@ def srt(record: Record) -> str:
 
 
 def vtt(record: Record) -> str:
-    """WebVTT."""
+    """Write the segments of a record as WebVTT."""
     cues = [
         f"{clock(start)} --> {clock(end)}\n{_escaped(_plain(label))} {score:.0%}\n"
         for start, end, label, score in _cues(record)
