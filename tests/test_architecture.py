@@ -123,6 +123,7 @@ ALLOWED = {
         "evaluation",
         "pictures",
         "reconstruction",
+        "attention",
     },
     "cli": {
         "made",

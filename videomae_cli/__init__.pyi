@@ -1,3 +1,5 @@
+from .api.attend import VideoAttention as VideoAttention
+from .api.attend import attend as attend
 from .api.classifier import VideoClassifier as VideoClassifier
 from .api.classifier import load_classifier as load_classifier
 from .api.embedder import VideoEmbedder as VideoEmbedder

@@ -1,0 +1,227 @@
+"""Where a model looks, from Python: maps of attention as tensors, figures and pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from videomae_cli.api import viewing
+from videomae_cli.api.footage import FRAME_RATE, FRAMES, SamplingOptions, Video, decode_frames, is_named, sampling_spec
+from videomae_cli.api.footage import one_video as one_name
+from videomae_cli.api.loaded import model_name
+from videomae_cli.assembly import preprocessor_for
+from videomae_cli.errors import CheckpointError, OptionError, Wording
+from videomae_cli.hub import ResolvedSource, resolve
+from videomae_cli.labels import match_label
+from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, Preprocessor, SamplingSpec
+
+if TYPE_CHECKING:
+    from videomae_cli.api.viewing import Sampled
+    from videomae_cli.attention import AttentionMaps, Model
+
+METHODS = ("last", "rollout", "grad")
+
+
+@dataclass(frozen=True)
+class AttentionQuery:
+    """Which maps of attention to compute. method: one of `METHODS`, None for the one that the rest asks for.
+
+    Raises OptionError for what doesn't go together.
+    """
+
+    method: str | None = None
+    layers: int = 1
+    per_head: bool = False
+    label: str | int | None = None
+
+    def __post_init__(self) -> None:
+        last = self.per_head or self.layers > 1
+        method = self.method or ("last" if last else "grad" if self.label is not None else "rollout")
+        object.__setattr__(self, "method", method)
+        if method not in METHODS:
+            raise OptionError(f"unknown method {method!r}: choose {', '.join(METHODS)}")
+        if self.label is not None and method != "grad":
+            raise OptionError(
+                Wording("{@label} goes with {@method:grad}; {method} is the same whatever the label", method=method)
+            )
+        if last and method != "last":
+            raise OptionError(
+                Wording(
+                    "{@layers} and {@per_head} go with {@method:last}; {method} takes all layers together",
+                    method=method,
+                )
+            )
+        if self.per_head and self.layers > 1:
+            raise OptionError(
+                Wording("{@per_head} shows the heads of the last layer"), remedy=Wording("leave out {@layers}")
+            )
+
+
+@dataclass(frozen=True)
+class VideoAttention:
+    """One video's maps of attention: `maps[c]` are those of clip c, `sampled` holds the frames they lie over."""
+
+    path: str
+    model: str
+    revision: str | None
+    sampled: Sampled
+    maps: tuple[AttentionMaps, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know about the file."""
+        return self.sampled.video.warnings
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the facts as the command's `--json` has them, without the picture's name."""
+        first = self.maps[0]
+        return {
+            "schema_version": 1,
+            "method": first.method,
+            "layers": first.layers,
+            "heads": list(first.heads) or None,
+            "results": [
+                {
+                    "clip": clip,
+                    "label": maps.label,
+                    "label_id": maps.label_id,
+                    "score": maps.score,
+                    "value": maps.value,
+                    **viewing.facts_of_clip(self.sampled, clip),
+                }
+                for clip, maps in enumerate(self.maps)
+            ],
+            **viewing.facts_of(self.sampled, self.path, self.model, self.revision),
+        }
+
+    def save(
+        self,
+        output: str | os.PathLike[str] | None = None,
+        *,
+        frames_dir: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+    ) -> str:
+        """Draw the maps as heat over the frames; return a line that says what was written.
+
+        output: .gif, .mp4, .webm or .png (a contact sheet); frames_dir: a folder for single images. Raises OptionError,
+        OutputError, DependencyError.
+        """
+        from videomae_cli.api.attention_scenes import save
+
+        file = None if output is None else Path(output)
+        folder = None if frames_dir is None else Path(frames_dir)
+        viewing.check_outputs(file, folder, overwrite=overwrite)
+        return save(self.maps, self.sampled, self.model, output=file, frames_dir=folder, overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class AttentiveModel:
+    """A model whose attention can be asked for, ready for videos."""
+
+    net: Model
+    preprocessor: Preprocessor
+    source: ResolvedSource
+    query: AttentionQuery
+    label_id: int | None
+
+    @classmethod
+    def load(
+        cls, source: ResolvedSource, query: AttentionQuery, *, device: Any, resize: str, heads: int | None
+    ) -> AttentiveModel:
+        """Read a checkpoint with labels or from pre-training. Raises CheckpointError, ConfigError, or OptionError for a
+        label that it doesn't know."""
+        from videomae_cli.model import VideoMAEForPreTraining, VideoMAEForVideoClassification
+
+        checkpoint = viewing.read_checkpoint(source, heads)
+        if checkpoint.kind != "classification" and (query.method == "grad" or checkpoint.kind != "pretraining"):
+            fits = viewing.fitting("classification", viewing.BUNDLED_CLASSIFIER)
+            if checkpoint.kind == "pretraining":
+                raise CheckpointError(
+                    Wording("{name} comes from pre-training and has no labels for {@method:grad}", name=source.name),
+                    remedy=Wording("use {@method:last} or rollout, or a checkpoint with labels, such as {it}", it=fits),
+                )
+            raise CheckpointError(f"{source.name} gives features, not labels: choose {fits}")
+        preprocessor = preprocessor_for(source.path, checkpoint.config, resize)
+        kind = VideoMAEForPreTraining if checkpoint.kind == "pretraining" else VideoMAEForVideoClassification
+        net = kind.from_checkpoint(checkpoint, device=device)
+        chosen = match_label(str(query.label), net.config.label_names) if query.label is not None else None
+        return cls(net, preprocessor, source, query, chosen)
+
+    def fit(self, asked: SamplingSpec) -> SamplingSpec:
+        """Say how this model needs the sampling asked for."""
+        return viewing.fit_spec(asked, self.net.config, self.source.name)
+
+    def run(
+        self, path: str, spec: SamplingSpec, decode: Callable[[ClipRequest], DecodedVideo], *, scale: int | None
+    ) -> VideoAttention:
+        """Decode one video's clips and compute the maps of each. spec: fitted. Raises a VideoError, ModelMemoryError."""
+        from videomae_cli.attention import attend as run
+        from videomae_cli.pictures.panels import comfortable_scale
+
+        larger = scale or comfortable_scale(*self.net.config.image_hw)
+        sampled = viewing.sample(path, spec, self.preprocessor, decode, scale=larger)
+        query = self.query
+        assert query.method is not None, "the query has chosen one"
+        maps = tuple(
+            run(
+                self.net,
+                sampled.pixel_values[clip : clip + 1],
+                method=query.method,
+                layers=query.layers,
+                per_head=query.per_head,
+                label_id=self.label_id,
+            )
+            for clip in range(len(sampled.pixel_values))
+        )
+        return VideoAttention(path, self.source.name, self.source.revision, sampled, maps)
+
+
+def attend(
+    video: Video,
+    *,
+    model: str | os.PathLike[str] = viewing.BUNDLED_CLASSIFIER,
+    method: str | None = None,
+    label: str | int | None = None,
+    layers: int = 1,
+    per_head: bool = False,
+    scale: int | None = None,
+    revision: str | None = None,
+    device: str = "auto",
+    resize: str = "antialias",
+    heads: int | None = None,
+    timeout: float | None = 120.0,
+    **options: Unpack[SamplingOptions],
+) -> VideoAttention:
+    """Find where a model looks; what `videomae attend` does.
+
+    video: a file, an address in object storage, or RGB frames (T, H, W, 3) uint8; method: "last" (attention of the last layers),
+    "rollout" (followed through all layers) or "grad" (weighted by what speaks for a label), None for grad with a label and rollout
+    without; label: the one that grad asks about, by name or number, None for the best; layers: how many from the top, of "last";
+    per_head: a map for each head of the last layer; scale: enlargement of the frames in pictures, 1 to 16; options:
+    `SamplingOptions`, with one clip unless clips= says more. The result has `maps` (tensors, each clip's summing to 1) and
+    `save("attention.gif")`. Raises what loading raises, CheckpointError for a model without labels where they are needed,
+    VideoError, OptionError.
+    """
+    from videomae_cli.pipeline import pick_device
+
+    query = AttentionQuery(method, layers, per_head, label)
+    viewing.checked_scale(scale)
+    given: SamplingOptions = {"clips": 1, "crops": 1, **options}
+    asked = sampling_spec(**given)
+    if asked.resolved_crops != 1:
+        raise OptionError("attention is shown over the whole view: leave out crops")
+    where = pick_device(device)
+    source = resolve(model_name(model), revision=revision)
+    loaded = AttentiveModel.load(source, query, device=where, resize=resize, heads=heads)
+    if not is_named(video):
+        rate = options.get("frame_rate", FRAME_RATE)
+        decode = partial(decode_frames, video, name=FRAMES, frame_rate=rate)
+        return loaded.run(FRAMES, loaded.fit(asked), decode, scale=scale)
+    assert isinstance(video, str | os.PathLike), "frames have been seen to"
+    path = one_name(video)
+    with Decoder(timeout=timeout) as decoder:
+        return loaded.run(path, loaded.fit(asked), decoder.decode, scale=scale)

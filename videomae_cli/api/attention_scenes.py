@@ -1,0 +1,84 @@
+"""Maps of attention -> panels -> files: what `videomae attend` draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from videomae_cli.pictures import scenes
+from videomae_cli.pictures.heat import Scale, legend, over_frames
+from videomae_cli.pictures.lettering import drawable
+from videomae_cli.pictures.panels import Panel
+
+if TYPE_CHECKING:
+    from videomae_cli.api.viewing import Sampled
+    from videomae_cli.attention import AttentionMaps
+
+
+def title(maps: AttentionMaps) -> str:
+    """Say in a few words what a clip's maps show."""
+    if maps.method == "grad":
+        told = f"of value {maps.value:.6g}" if maps.value is not None else f"scored {maps.score:.1%}"
+        return f"attention for {maps.label!r}, {told}"
+    if maps.method == "rollout":
+        return f"attention rollout over {maps.layers} layers"
+    which = "the last layer" if maps.layers == 1 else f"the last {maps.layers} layers"
+    return f"attention of {which}" + (f", {len(maps.heads)} heads" if maps.heads else "")
+
+
+def save(
+    found: Sequence[AttentionMaps],
+    sampled: Sampled,
+    model: str,
+    *,
+    output: Path | None,
+    frames_dir: Path | None,
+    overwrite: bool,
+) -> str:
+    """Draw and write what was asked for; returns a line that says what was written. Raises OutputError."""
+    # In multiples of the average token, one scale for all clips, so that colours mean the same throughout.
+    heats = [(maps.maps * maps.maps[0].numel()).numpy() for maps in found]
+    scale = Scale.of(np.stack(heats))
+    drawn = [
+        _scene(maps, heat, sampled, clip, model, scale)
+        for clip, (maps, heat) in enumerate(zip(found, heats, strict=True))
+    ]
+    said = []
+    if frames_dir is not None:
+        named = {
+            f"clip{clip + 1}-{panel.name}": panel.frames for clip, scene in enumerate(drawn) for panel in scene.panels
+        }
+        said.append(scenes.save_frames(frames_dir, named, overwrite=overwrite))
+    if output is not None:
+        said.append(scenes.save_scenes(output, drawn))
+    return "; ".join(said)
+
+
+def _scene(maps: AttentionMaps, heat: Any, sampled: Sampled, clip: int, model: str, scale: Scale) -> scenes.Scene:
+    frames = sampled.shown[clip]
+    panels = [Panel("original", frames, f"{len(frames)} frames", name="original")]
+    said = title(maps)
+    if maps.label is not None and not drawable(maps.label):
+        said = said.replace(repr(maps.label), f"label {maps.label_id}")  # the font lacks its script
+    for number, one in enumerate(heat):
+        name = f"head{maps.heads[number]}" if maps.heads else "attention"
+        heading = f"head {maps.heads[number]}" if maps.heads else "attention"
+        subtitle = "" if maps.heads else said.removeprefix("attention ")
+        panels.append(Panel(heading, over_frames(frames, one, scale), subtitle, name=name))
+    return scenes.Scene(
+        panels,
+        sampled.video.timestamps[clip],
+        sampled.seconds[clip],
+        f"{scenes.which_clip(clip, sampled.video.timestamps)}{model}, {said}. Colours: a patch's share of it, in multiples of the average patch's.",
+        columns=_columns(len(panels)) if maps.heads else None,
+        foot=partial(legend, scale=scale, size=14),
+    )
+
+
+def _columns(count: int) -> int:
+    """Panels in a row: as square a grid as leaves the last row well filled, a little wider than high."""
+    return min(range(1, count + 1), key=lambda n: (abs(n - 1.4 * -(-count // n)) + 0.3 * (-count % n), n))
