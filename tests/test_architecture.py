@@ -394,3 +394,17 @@ def test_no_two_classes_have_one_name() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, set()).add(f"{name}:{node.lineno}")
     assert not {name: places for name, places in homes.items() if len(places) > 1}
+
+
+def test_context_managers_are_entered_by_with_and_targets_are_asked_not_told_apart() -> None:
+    """`__enter__` called by hand skips an exit sooner or later; a batch that asks for its target's class knows too much."""
+    found = []
+    for name, file in _FILES.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and (called := ast.unparse(node)).startswith(("isinstance(", "issubclass(")):
+                asked = called.endswith("Target)")
+            else:
+                asked = isinstance(node, ast.Attribute) and node.attr in ("__enter__", "__exit__")
+            if asked:
+                found.append(f"{name}:{node.lineno}: {ast.unparse(node)}")
+    assert not found

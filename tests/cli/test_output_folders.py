@@ -33,7 +33,7 @@ KINDS = pytest.mark.parametrize("kind", [arrays, subtitles])
 
 def run(target: FolderTarget, names: list[str], *, stop: int | None = None, settings: Settings = FAKE) -> int:
     """How many files it began with."""
-    with target:
+    with target.opened():
         tally = target.begin(settings, names)
         began = tally.done
         for place in tally.left(len(names)):
@@ -195,6 +195,6 @@ def test_a_kill_leaves_nothing_beside_the_results(kind: Open, tmp_path: Path) ->
 
 @KINDS
 def test_a_folder_that_was_made_in_vain_goes(kind: Open, tmp_path: Path) -> None:
-    with kind(tmp_path / "out"):
+    with kind(tmp_path / "out").opened():
         pass
     assert not (tmp_path / "out").exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -11,12 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from videomae_cli import filesystem
 from videomae_cli.cli import console
 from videomae_cli.cli.hints import faster_here
 from videomae_cli.cli.interrupts import looked_after, terminable
-from videomae_cli.cli.reporting import SIDECAR, tell_report
-from videomae_cli.cli.targets import FileTarget, Target
+from videomae_cli.cli.reporting import tell_report
+from videomae_cli.cli.targets import Target
 from videomae_cli.engines import Engine
 from videomae_cli.errors import DependencyError, MachineError, OptionError
 from videomae_cli.jobs import JobTally, Settings, Shard
@@ -107,16 +105,16 @@ class Batch:
             console.note(f"{files} done again, which failed or whose result was removed")
         if tally.done:
             console.note(f"{tally.done} of {len(names)} files are done already")
-        report = self._begin_report()
+        report = self.target.begin_report(self.report) if self.report is not None else None
         try:
-            with terminable(), looked_after(self._check_kept, seconds=LOOK_SECONDS):
+            with terminable(), looked_after(self.target.check_kept, seconds=LOOK_SECONDS):
                 if left := tally.left(len(names)):
                     rest = [self.found[place] for place in left]
                     self._write(results(rest, tally.starts(len(names))), left, settings, tally, engine)
                 # The page first: should it fail, the job keeps all it has for another try.
                 if report is not None:
                     if tally.again:
-                        self._tell_again(report)
+                        self.target.retell(report)
                     report.finish()
                 self.target.finish()
         except KeyboardInterrupt as error:
@@ -124,29 +122,6 @@ class Batch:
         except (MachineError, DependencyError) as error:
             raise type(error)(f"{error}{self._kept(len(names), '; ')}") from None
         self._summarise(len(names))
-
-    def _check_kept(self) -> None:
-        """Raise OutputError where the results so far are gone, also while one file takes long."""
-        if isinstance(self.target, FileTarget):
-            self.target.check_kept()
-
-    def _tell_again(self, report: ReportWriter) -> None:
-        """Tell the report all records in the order of the list, some of which are in the place of others now."""
-        assert isinstance(self.target, FileTarget), "only jobs do files again"
-        kept = self.target.sidecar(SIDECAR)
-        with contextlib.suppress(OSError):
-            kept.unlink()
-        report.begin(kept, self.target.records())
-
-    def _begin_report(self) -> ReportWriter | None:
-        """The report, with what earlier runs have done; None too where it is complete like the output."""
-        if self.report is None or not isinstance(self.target, FileTarget):
-            return self.report
-        if self.target.complete and filesystem.is_there(self.report.output):
-            self.report.drop()
-            return None
-        self.report.begin(self.target.sidecar(SIDECAR), self.target.records())
-        return self.report
 
     def _write(
         self,
@@ -163,7 +138,7 @@ class Batch:
         # A table and the bar share one console, which takes the bar away while it prints. Lines of data that go to the
         # same terminal past it would be written into the bar: then there is none.
         bars = self.target.console
-        if bars is None and (isinstance(self.target, FileTarget) or not console.is_terminal(sys.stdout)):
+        if bars is None and (self.target.resumable or not console.is_terminal(sys.stdout)):
             bars = consoles()[1]
         progress = BatchProgress(
             len(self.found), done=tally.done, failed=tally.failed.total(), watched=self.watch is not None
@@ -200,7 +175,7 @@ class Batch:
             console.note(named(result.path, warning))
 
     def _summarise(self, total: int) -> None:
-        always = console.is_terminal(sys.stderr) and isinstance(self.target, FileTarget)
+        always = console.is_terminal(sys.stderr) and self.target.resumable
         say_summary(total, self._failed, self.done_word, always=always)
         if self._failed.total() and not self.ok_on_errors:
             raise typer.Exit(1)
@@ -209,7 +184,6 @@ class Batch:
         """What is kept of a job that stops in the middle, as the end of a message; nothing where nothing is."""
         if self.target.kept is None:
             return ""
-        assert isinstance(self.target, FileTarget)
         return f"{before}{self.target.done} of {total} files are kept in {self.target.kept}; --resume goes on from them"
 
 

@@ -155,7 +155,7 @@ def classify(
         return
     page = open_report(report, file, "classify", paths, found, overwrite=overwrite, resume=resume)
     # The outputs first: one that can't be written is told before a model is loaded.
-    with target, page as writer, decoder:
+    with target.opened(), page as writer, decoder:
         watch = Watch()
         batch = Batch(found, target, "classified", part, progress, ok_on_errors, watch=watch, report=writer)
         if inputs.hopeless:

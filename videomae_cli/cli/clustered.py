@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,13 +133,10 @@ class ClusterCommand:
         from videomae_cli.cli.display import consoles, waiting
 
         address = self.options.address or "auto"
-        begun = connect(address, debug=self.debug)
-        with waiting("starting Ray" if address == "local" else "connecting to the cluster", consoles()[1]):
-            cluster = begun.__enter__()
-        try:
+        with ExitStack() as session:
+            with waiting("starting Ray" if address == "local" else "connecting to the cluster", consoles()[1]):
+                cluster = session.enter_context(connect(address, debug=self.debug))
             yield cluster
-        finally:
-            begun.__exit__(None, None, None)
 
     def _spec(self, workers: Workers) -> ModelSpec:
         from videomae_cli.cluster import ModelSpec, pack

@@ -172,7 +172,7 @@ def embed(
             say_plan(found, lambda: _plan(spec, request, everything, decoder), Path(output), retried(target, retry))
         return
     # The output first: one that can't be written is told before a model is loaded.
-    with target, decoder:
+    with target.opened(), decoder:
         decoder.start()  # its process starts up while the model loads
         embedder, spec = _ready(spec, request, everything, decoder)
         settings = settings_of("embed", embedder, spec)

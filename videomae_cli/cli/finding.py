@@ -5,31 +5,27 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from videomae_cli import filesystem
 from videomae_cli.assembly import settings_for
 from videomae_cli.cli import console, streams
 from videomae_cli.cli.batch import Batch, Watch, named
-from videomae_cli.cli.targets import single_output
+from videomae_cli.cli.targets import Target, single_output
 from videomae_cli.errors import OptionError, OutputError, VideoMAEError
 from videomae_cli.files import is_special
-from videomae_cli.jobs import JobTally, Settings
 from videomae_cli.labels import match_label
 from videomae_cli.made import MadeFiles
 from videomae_cli.results import Record, as_utf8, path_fields, path_of
 from videomae_cli.video import Decoder, FoundVideo, PassRequest
 from videomae_cli.visible import FALLBACK, exact_json, visible
-from videomae_cli.writers import VectorLayout
 from videomae_cli.writers.cells import csv_row
 from videomae_cli.writers.clock import clock, short_clock
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from videomae_cli.pipeline import TimelineMaker
 
 FORMATS = ("table", "json", "jsonl", "csv")
@@ -96,7 +92,8 @@ def show_found(
     """Go through the files and tell the places. Raises OptionError for a label that the model has not."""
     label_id = match_label(search.label, maker.classifier.model.config.label_names)
     maker = replace(maker, classifier=watch.over(maker.classifier))
-    with PlacesTarget(search, label_id, decoder, found) as target:
+    target = PlacesTarget(search, label_id, decoder, found)
+    with target.opened():
         batch = Batch(found, target, "gone through", None, progress, ok_on_errors, watch=watch)
         batch.run(
             settings_for("timeline", {"model": maker.classifier.name}),
@@ -106,20 +103,18 @@ def show_found(
 
 
 @dataclass
-class PlacesTarget:
+class PlacesTarget(Target):
     """Keeps the segments of one label, and tells the best of them after the last file."""
 
     search: Search
     label_id: int
     decoder: Decoder
     found: Sequence[FoundVideo]
-    kept: str | None = None
-    resumable: bool = False
-    console: Console | None = None
     _places: list[Record] = field(default_factory=list)
     _rates: dict[str, float] = field(default_factory=dict)
 
-    def __enter__(self) -> PlacesTarget:
+    @contextmanager
+    def opened(self) -> Iterator[None]:
         output = self.search.output
         if output is not None and filesystem.is_there(output) and not is_special(output):
             if any(video.error is None and filesystem.same(output, video.path) for video in self.found):
@@ -131,22 +126,7 @@ class PlacesTarget:
                 self.search.cut.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise OutputError(f"can't make the folder {self.search.cut}: {error.strerror}") from None
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return
-
-    def begin(
-        self,
-        settings: Settings,
-        names: Sequence[str],
-        *,
-        shard: str | None = None,
-        vectors: VectorLayout | None = None,
-    ) -> JobTally:
-        return JobTally()
+        yield
 
     def append(self, record: Record, seconds: float | None = None) -> None:
         path = path_of(record)

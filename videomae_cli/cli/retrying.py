@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from videomae_cli.cli.console import counted
-from videomae_cli.cli.targets import FileTarget, Target
+from videomae_cli.cli.targets import Target
 from videomae_cli.errors import OptionError, failure_kinds
 
 ALL = "all"
@@ -35,7 +35,7 @@ class Retry:
 
 def retried(target: Target, retry: Retry) -> list[tuple[str, str]]:
     """Lines of `--dry-run` on how many failures an output holds that will be done again."""
-    if not retry.kinds or not isinstance(target, FileTarget):
+    if not retry.kinds or not target.resumable:
         return []
     return said_again(target.failures())
 

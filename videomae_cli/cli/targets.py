@@ -6,16 +6,17 @@ import contextlib
 import io
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO
 
 from videomae_cli import filesystem
 from videomae_cli.cli import console, streams
 from videomae_cli.cli.replaced import Replaced
+from videomae_cli.cli.reporting import SIDECAR
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.filenames import names_below, partial_folder
 from videomae_cli.files import is_special, whole_file
@@ -26,18 +27,26 @@ from videomae_cli.writers import VectorLayout, Writer, make_writer, pick_vector_
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from videomae_cli.report import ReportWriter
+
 # Says which file of a folder is whose.
 INDEX = "index.jsonl"
 
 
-class Target(Protocol):
-    """A context manager: `begin`, `append` for each file in order, `finish`."""
+class Target(ABC):
+    """Takes the records of a batch while it is open: `begin`, `append` for each file in order, `finish`.
 
-    def __enter__(self) -> Target: ...
+    Nothing of an earlier run is known and nothing is kept for a later one, where a subclass doesn't say otherwise.
+    resumable: whether a later run may go on with the output; console: what results are drawn on, if they are.
+    """
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    resumable = False
+    console: Console | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Keep the target open while the block runs. Raises OutputError where it can't be written."""
+        yield
 
     def begin(
         self,
@@ -47,44 +56,54 @@ class Target(Protocol):
         shard: str | None = None,
         vectors: VectorLayout | None = None,
     ) -> JobTally:
-        """What an earlier run has done. vectors: what those of the records have in common, if they have some."""
+        """Return what an earlier run has done. vectors: what those of the records have in common, if they have some."""
+        return JobTally()
 
+    @abstractmethod
     def append(self, record: Record, seconds: float | None = None) -> None:
         """Add one record to the output."""
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027  most targets write at once
         """Complete the output after the last record."""
 
     @property
-    def resumable(self) -> bool:
-        """Whether a later run may go on with it."""
+    def done(self) -> int:
+        """Files whose results are kept, of this run and of earlier ones."""
+        return 0
 
     @property
     def kept(self) -> str | None:
         """Where an interrupted job keeps its results, if it has some and does."""
+        return None
 
-    @property
-    def console(self) -> Console | None:
-        """The console that results are drawn on, if they are."""
+    def check_kept(self) -> None:  # noqa: B027  a stream keeps nothing
+        """Raise OutputError where the folder with the results so far was removed or renamed."""
+
+    def failures(self) -> Counter[str]:
+        """How many failures of an earlier run are to be done again, by kind, before it has begun."""
+        return Counter()
+
+    def begin_report(self, report: ReportWriter) -> ReportWriter | None:
+        """Return the report, told what earlier runs have done; None where it is complete like the output."""
+        return report
+
+    def retell(self, report: ReportWriter) -> None:
+        """Tell the report all records in the order of the list, some of which are in the place of others now."""
+        raise AssertionError("only jobs do files again")
 
 
-class FileTarget:
+class FileTarget(Target):
     """A job: complete or not at all, and gone on with after any break."""
 
-    console: Console | None = None
     resumable = True
 
     def __init__(self, job: Job, retry: Container[Record] = ()) -> None:
         self._job, self._retry = job, retry
 
-    def __enter__(self) -> FileTarget:
-        self._job.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._job.__exit__(kind, error, trace)
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        with self._job:
+            yield
 
     def begin(
         self,
@@ -102,40 +121,37 @@ class FileTarget:
     def finish(self) -> None:
         self._job.finish()
 
-    def check_kept(self) -> None:
-        """Raise OutputError where the folder with the results so far was removed or renamed."""
-        self._job.check_kept(at_once=True)
-
-    def failures(self) -> Counter[str]:
-        """How many failures of an earlier run are to be done again, by kind, before it has begun."""
-        return self._job.failures(self._retry)
-
-    def _counts(self, record: Record) -> bool:
-        """Whether the record of an earlier run stays."""
-        return record not in self._retry
-
-    def records(self) -> Iterator[Record]:
-        """Those of earlier runs, once it has begun."""
-        return self._job.records()
-
-    def sidecar(self, name: str) -> Path:
-        """A file that is kept beside the results, for a later run to go on with, until they are complete."""
-        return self._job.folder / name
-
-    @property
-    def complete(self) -> bool:
-        """Whether an earlier run has done everything."""
-        return self._job.complete
-
     @property
     def done(self) -> int:
-        """Files that are through, in this run and before."""
         return self._job.tally.done
 
     @property
     def kept(self) -> str | None:
         job = self._job
         return str(job.folder) if job.tally.done and not job.complete and job.is_kept else None
+
+    def check_kept(self) -> None:
+        self._job.check_kept(at_once=True)
+
+    def failures(self) -> Counter[str]:
+        return self._job.failures(self._retry)
+
+    def _counts(self, record: Record) -> bool:
+        """Whether the record of an earlier run stays."""
+        return record not in self._retry
+
+    def begin_report(self, report: ReportWriter) -> ReportWriter | None:
+        if self._job.complete and filesystem.is_there(report.output):
+            report.drop()
+            return None
+        report.begin(self._job.folder / SIDECAR, self._job.records())
+        return report
+
+    def retell(self, report: ReportWriter) -> None:
+        told = self._job.folder / SIDECAR
+        with contextlib.suppress(OSError):
+            told.unlink()
+        report.begin(told, self._job.records())
 
 
 class FolderTarget(FileTarget):
@@ -162,28 +178,25 @@ class FolderTarget(FileTarget):
         super().__init__(Job(folder / INDEX, format="jsonl", resume=resume, overwrite=overwrite), retry)
         self._folder, self._ending, self._instead, self._overwrite = folder, ending, instead, overwrite
         self._names: dict[str, str] = {}
-        self._made = False
 
     def content(self, record: Record) -> bytes | None:
         """What the file of a record holds; None where it has none. What is only for the file is taken out of the record."""
         raise NotImplementedError
 
-    def __enter__(self) -> FolderTarget:
-        self._made = not filesystem.is_there(self._folder)
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        made = not filesystem.is_there(self._folder)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"can't make the folder {self._folder}: {error.strerror}") from None
-        super().__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        super().__exit__(kind, error, trace)
-        if self._made:
-            with contextlib.suppress(OSError):
-                self._folder.rmdir()  # nothing was written
+        try:
+            with super().opened():
+                yield
+        finally:
+            if made:
+                with contextlib.suppress(OSError):
+                    self._folder.rmdir()  # nothing was written
 
     def begin(
         self,
@@ -254,53 +267,41 @@ class ArrayFolderTarget(FolderTarget):
         return content.getvalue()
 
 
-class StreamTarget:
+class StreamTarget(Target):
     """Standard output, a device or a pipe: records are written as they come, and nothing is kept."""
-
-    kept: str | None = None
-    resumable = False
 
     def __init__(self, format: str, output: Path | None) -> None:
         self._format, self._output = format, output
-        self._stack = contextlib.ExitStack()
         self._sink: BinaryIO | None = None
         self._writer: Writer | None = None
-        self.console: Console | None = None
 
-    def __enter__(self) -> StreamTarget:
-        with self._reported():
-            if self._output is not None:
-                self._sink = self._stack.enter_context(self._output.open("wb"))
-                self._writer = make_writer(self._format, self._sink)
-            elif self._format.endswith("table") and console.is_terminal(sys.stdout):
-                from videomae_cli.cli.display import TerminalTimelineWriter, TerminalWriter, consoles
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        stack = contextlib.ExitStack()
+        try:
+            with self._reported():
+                self._open(stack)
+            yield
+        finally:
+            with self._reported():
+                stack.close()
 
-                self.console = consoles()[0]
-                drawn = TerminalTimelineWriter if self._format == "timeline-table" else TerminalWriter
-                self._writer = drawn(self.console)
-            else:
-                self._sink = standard_output(self._format)
-                self._writer = make_writer(self._format, self._sink)
-                self._writer.for_people = streams.is_shown(self._sink)
-                if self._format.endswith("table"):
-                    self._writer.encoding = streams.text_encoding(self._sink)
-        return self
+    def _open(self, stack: contextlib.ExitStack) -> None:
+        if self._output is not None:
+            self._sink = stack.enter_context(self._output.open("wb"))
+            self._writer = make_writer(self._format, self._sink)
+        elif self._format.endswith("table") and console.is_terminal(sys.stdout):
+            from videomae_cli.cli.display import TerminalTimelineWriter, TerminalWriter, consoles
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._reported():
-            self._stack.close()
-
-    def begin(
-        self,
-        settings: Settings,
-        names: Sequence[str],
-        *,
-        shard: str | None = None,
-        vectors: VectorLayout | None = None,
-    ) -> JobTally:
-        return JobTally()
+            self.console = consoles()[0]
+            drawn = TerminalTimelineWriter if self._format == "timeline-table" else TerminalWriter
+            self._writer = drawn(self.console)
+        else:
+            self._sink = standard_output(self._format)
+            self._writer = make_writer(self._format, self._sink)
+            self._writer.for_people = streams.is_shown(self._sink)
+            if self._format.endswith("table"):
+                self._writer.encoding = streams.text_encoding(self._sink)
 
     def append(self, record: Record, seconds: float | None = None) -> None:
         assert self._writer is not None

@@ -199,7 +199,7 @@ def timeline(
     written = Path(output) if output is not None else None
     page = open_report(report, written, "timeline", paths, found, overwrite=overwrite, resume=resume)
     # The outputs first: one that can't be written is told before a model is loaded.
-    with target, page as writer, decoder:
+    with target.opened(), page as writer, decoder:
         batch = Batch(found, target, "gone through", part, progress, ok_on_errors, watch=watch, report=writer)
         if inputs.hopeless:
             # Nothing to look at, so nobody waits for a model; the records are written all the same.

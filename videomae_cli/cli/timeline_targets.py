@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING
 
 from videomae_cli import filesystem
 from videomae_cli.cli.targets import FileTarget, FolderTarget, StreamTarget, Target, standard_output
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.files import is_special, whole_file
-from videomae_cli.jobs import Job, JobTally, Settings
+from videomae_cli.jobs import Job
 from videomae_cli.results import Record, path_of
-from videomae_cli.writers import VectorLayout
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 _TABLES = {"table": "timeline-table", "json": "json", "jsonl": "jsonl", "csv": "timeline-csv"}
 _ENDINGS = {"srt": ".srt", "vtt": ".vtt", "elan": ".eaf", "png": ".png"}
@@ -103,17 +98,14 @@ def has_content(record: Record) -> bool:
     return bool(record["segments"]) or not record["error"]
 
 
-class DocumentTarget:
+class DocumentTarget(Target):
     """One document, in a file or to standard output; whole or not at all."""
-
-    kept: str | None = None
-    console: Console | None = None
-    resumable = False
 
     def __init__(self, output: Path | None, format: str, *, overwrite: bool) -> None:
         self._output, self._format, self._overwrite = output, format, overwrite
 
-    def __enter__(self) -> DocumentTarget:
+    @contextmanager
+    def opened(self) -> Iterator[None]:
         output = self._output
         if output is None:
             if self._format == "png":
@@ -123,22 +115,7 @@ class DocumentTarget:
             raise OutputError(f"can't write {output}: there is no folder {output.parent}")
         elif filesystem.is_there(output) and not is_special(output) and not self._overwrite:
             raise OutputError(f"{output} is there already: --overwrite replaces it")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return
-
-    def begin(
-        self,
-        settings: Settings,
-        names: Sequence[str],
-        *,
-        shard: str | None = None,
-        vectors: VectorLayout | None = None,
-    ) -> JobTally:
-        return JobTally()
+        yield
 
     def append(self, record: Record, seconds: float | None = None) -> None:
         if not has_content(record):
@@ -159,9 +136,6 @@ class DocumentTarget:
             raise OutputError(f"{self._output} is what is read: give another name with --output")
         with whole_file(self._output) as file:
             file.write(document)
-
-    def finish(self) -> None:
-        """Do nothing: every document was written when its record came."""
 
 
 class DocumentFolderTarget(FolderTarget):
