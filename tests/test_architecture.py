@@ -121,6 +121,7 @@ ALLOWED = {
         "assembly",
         "training",
         "evaluation",
+        "search",
         "pictures",
         "reconstruction",
         "attention",

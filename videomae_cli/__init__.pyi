@@ -8,6 +8,8 @@ from .api.evaluate import evaluate as evaluate
 from .api.footage import find_videos as find_videos
 from .api.reconstruct import VideoReconstruction as VideoReconstruction
 from .api.reconstruct import reconstruct as reconstruct
+from .api.similar import find_duplicates as find_duplicates
+from .api.similar import similar as similar
 from .errors import VideoMAEError as VideoMAEError
 from .evaluation import Evaluation as Evaluation
 from .hub.source import download as download

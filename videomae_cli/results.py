@@ -357,3 +357,8 @@ def as_utf8(text: str) -> str:
     except UnicodeEncodeError:
         raw = text.encode("utf-8", "replace")
     return raw.decode("utf-8", "replace")
+
+
+def named(path: str, message: str) -> str:
+    """`message` with the file it is about, unless it names it already, as it is or as Python quotes it."""
+    return message if path in message or repr(path)[1:-1] in message else f"{path}: {message}"

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from lessons import footage
 from samples import write_video
+from typer.testing import CliRunner
+
+from videomae_cli.cli.app import app
 
 ROOT = Path(__file__).parent.parent.parent
 GUIDE = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.M | re.S)
@@ -25,6 +28,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(footage("bikes"), place / "film.mp4")
     shutil.copy(footage("carphone_pristine"), place / "videos" / "a.mp4")
     (place / "videos" / "broken.mp4").write_text("no video")
+    made = ["embed", str(place / "videos"), "-m", "camera-motion", "-o", str(place / "embeddings.parquet"), "-q"]
+    assert CliRunner().invoke(app, [*made, "--ok-on-errors"]).exit_code == 0
     for number, (part, label) in enumerate([("train", "a"), ("train", "b"), ("val", "a"), ("val", "b")]):
         (place / "clips" / part / label).mkdir(parents=True)
         write_video(place / "clips" / part / label / "clip.mp4", count=20 + number)

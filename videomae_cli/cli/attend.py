@@ -9,11 +9,11 @@ import typer
 from videomae_cli.api import viewing
 from videomae_cli.api.attend import AttentionQuery, AttentiveModel, VideoAttention
 from videomae_cli.cli import console, options, streams
-from videomae_cli.cli.batch import named
 from videomae_cli.cli.inputs import pick_resize
 from videomae_cli.cli.loading import say_viewed_pixels
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import OptionError
+from videomae_cli.results import named
 from videomae_cli.video import Decoder
 
 

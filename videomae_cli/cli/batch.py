@@ -18,7 +18,7 @@ from videomae_cli.cli.targets import Target
 from videomae_cli.engines import Engine
 from videomae_cli.errors import DependencyError, MachineError, OptionError
 from videomae_cli.jobs import JobTally, Settings, Shard
-from videomae_cli.results import Result, Stamp
+from videomae_cli.results import Result, Stamp, named
 from videomae_cli.video import FoundVideo
 from videomae_cli.writers import VectorLayout
 
@@ -201,8 +201,3 @@ def check_progress(mode: str) -> None:
     """Raise OptionError for a mode that is none."""
     if mode not in ("auto", "plain", "none"):
         raise OptionError(f"unknown progress {mode!r}: choose auto, plain or none")
-
-
-def named(path: str, message: str) -> str:
-    """`message` with the file it is about, unless it names it already, as it is or as Python quotes it."""
-    return message if path in message or repr(path)[1:-1] in message else f"{path}: {message}"

@@ -14,7 +14,7 @@ import typer
 
 from videomae_cli.assembly import ClassifierRequest, EmbedderRequest, spread
 from videomae_cli.cli import console, streams
-from videomae_cli.cli.batch import named, say_summary
+from videomae_cli.cli.batch import say_summary
 from videomae_cli.cli.inputs import Inputs
 from videomae_cli.cli.interrupts import terminable
 from videomae_cli.cli.loading import say_pixels
@@ -22,6 +22,7 @@ from videomae_cli.cli.progress import BatchProgress
 from videomae_cli.cli.retrying import said_again
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.results import named
 from videomae_cli.storage import is_address
 from videomae_cli.video import SamplingSpec
 from videomae_cli.video.decoder import check_timeout

@@ -9,13 +9,14 @@ import typer
 
 from videomae_cli.assembly import ClassifierRequest
 from videomae_cli.cli import console, options, streams
-from videomae_cli.cli.batch import Watch, check_progress, named
+from videomae_cli.cli.batch import Watch, check_progress
 from videomae_cli.cli.inputs import pick_resize, sampling_spec
 from videomae_cli.cli.interrupts import terminable
 from videomae_cli.cli.loading import load_classifier, say_pixels
 from videomae_cli.engines import check_engine
 from videomae_cli.errors import OptionError, VideoMAEError
 from videomae_cli.labels import read_labels
+from videomae_cli.results import named
 from videomae_cli.video import Decoder, auto_workers
 
 if TYPE_CHECKING:

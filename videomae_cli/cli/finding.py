@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from videomae_cli import filesystem
 from videomae_cli.assembly import settings_for
 from videomae_cli.cli import console, streams
-from videomae_cli.cli.batch import Batch, Watch, named
+from videomae_cli.cli.batch import Batch, Watch
 from videomae_cli.cli.targets import Target, single_output
 from videomae_cli.errors import OptionError, OutputError, VideoMAEError
 from videomae_cli.files import is_special
 from videomae_cli.labels import match_label
 from videomae_cli.made import MadeFiles
-from videomae_cli.results import Record, as_utf8, path_fields, path_of
+from videomae_cli.results import Record, as_utf8, named, path_fields, path_of
 from videomae_cli.video import Decoder, FoundVideo, PassRequest
 from videomae_cli.visible import FALLBACK, exact_json, visible
 from videomae_cli.writers.cells import csv_row

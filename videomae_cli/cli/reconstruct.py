@@ -9,11 +9,11 @@ import typer
 from videomae_cli.api import viewing
 from videomae_cli.api.reconstruct import PANELS, Autoencoder, Masking, VideoReconstruction, check_panels
 from videomae_cli.cli import console, options, streams
-from videomae_cli.cli.batch import named
 from videomae_cli.cli.inputs import pick_resize
 from videomae_cli.cli.loading import say_viewed_pixels
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import OptionError
+from videomae_cli.results import named
 from videomae_cli.video import Decoder
 
 SWEEP = (0.5, 0.75, 0.9, 0.95)

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from videomae_cli import filesystem
 from videomae_cli.cli import console, options
 from videomae_cli.cli.findings import FORMATS, show_groups, show_matches
 from videomae_cli.cli.targets import single_output
-from videomae_cli.errors import EmbeddingsError, OptionError
+from videomae_cli.errors import OptionError
 from videomae_cli.writers import pick_format
 
 if TYPE_CHECKING:
     from videomae_cli.search.duplicates import Groups
-    from videomae_cli.search.embedding_table import EmbeddingTable, Vectors
-    from videomae_cli.search.nearest import Match
+    from videomae_cli.search.embedding_table import EmbeddingTable
 
 
 def similar(
@@ -56,6 +54,8 @@ def similar(
     console.configure(debug=debug, quiet=quiet)
     query, file = _arguments(arguments, duplicates)
     chosen = _format(format, output)
+    from videomae_cli.api.similar import nearest_files
+    from videomae_cli.cli.loading import load_embedder
     from videomae_cli.search.embedding_table import EmbeddingTable
 
     with single_output(chosen, output, overwrite=overwrite, source=file) as sink:
@@ -65,7 +65,9 @@ def similar(
             found = _duplicates(table, duplicates)
             show_groups(found, table, duplicates, sink, format=chosen, drawn=output is None)
         else:
-            matches, name = _nearest(table, query, top_k, include_self=include_self, device=device)
+            matches, name = nearest_files(
+                table, query, top_k, include_self=include_self, device=device, load=load_embedder
+            )
             show_matches(matches, name, table, sink, format=chosen, drawn=output is None)
 
 
@@ -101,45 +103,3 @@ def _duplicates(table: EmbeddingTable, threshold: float) -> Groups:
     if not found.exact:
         console.note(f"{found.vectors} vectors were compared by an index, which may miss a pair")
     return found
-
-
-def _nearest(
-    table: EmbeddingTable, query: str, top_k: int, *, include_self: bool, device: str
-) -> tuple[list[Match], str]:
-    """The matches, and the query's name as the table has it."""
-    import numpy as np
-
-    from videomae_cli.search.nearest import find_path, nearest
-
-    found = find_path(table.blocks(), query)
-    if found.path is not None:
-        queries, name = np.stack(found.vectors), found.path
-    elif filesystem.is_folder(query):
-        raise EmbeddingsError(f"{query} is a folder: give one video, or the name of one in {table.file}")
-    elif filesystem.is_there(query):
-        queries, name = _embedded(table, query, device), query
-    else:
-        hint = f": did you mean {found.alike[0]}?" if found.alike else ""
-        raise EmbeddingsError(f"{query} is neither a file nor a name in {table.file}{hint}")
-    if not queries.any():
-        raise EmbeddingsError(f"the vector of {name} is zero: nothing is near it or far from it")
-    leave_out = () if include_self or found.path is None else (name,)
-    return nearest(table.blocks(), queries, top_k=top_k, leave_out=leave_out), name
-
-
-def _embedded(table: EmbeddingTable, query: str, device: str) -> Vectors:
-    """The vectors of a video that is not in the table, made as the table's were: (Q, D)."""
-    from videomae_cli.cli.embedding import embed_like
-    from videomae_cli.search.embedding_table import unit
-
-    if not table.settings:
-        raise EmbeddingsError(
-            f"{query} is not in {table.file}, which does not say how its vectors were made: "
-            "add the video to it, or make it with videomae embed as .parquet or .npz"
-        )
-    vectors = embed_like(table.settings, query, device=device)
-    if vectors.shape[1] != table.dimensions:
-        raise EmbeddingsError(
-            f"{table.file} holds vectors of {table.dimensions} values, its model makes {vectors.shape[1]}"
-        )
-    return unit(vectors)

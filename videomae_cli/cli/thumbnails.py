@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from videomae_cli.cli import console
-from videomae_cli.cli.batch import named
 from videomae_cli.cli.display import consoles
 from videomae_cli.cli.progress import BatchProgress
+from videomae_cli.results import named
 from videomae_cli.search.pieces import Row
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, SamplingSpec, auto_workers
 

@@ -1,0 +1,148 @@
+"""Videos that are alike, from Python: the nearest to one, and groups of near-duplicates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from videomae_cli import filesystem
+from videomae_cli.assembly import EmbedderRequest, make_embedder, settings_of
+from videomae_cli.errors import EmbeddingsError, OptionError, VideoError
+from videomae_cli.hub import resolve
+from videomae_cli.results import named
+from videomae_cli.search import duplicates
+from videomae_cli.search.embedding_table import EmbeddingTable, Vectors, unit
+from videomae_cli.search.nearest import Match, find_path, nearest
+from videomae_cli.video import Decoder, SamplingSpec, discover
+
+if TYPE_CHECKING:
+    from videomae_cli.pipeline import Embedder
+    from videomae_cli.search.duplicates import Groups
+
+LoadEmbedder = Callable[[EmbedderRequest], "Embedder"]
+_OPTIONS = ("revision", "resize", "heads", "pool", "layer", "normalize", "per_clip", "storage", "engine", "dtype")
+
+
+def similar(
+    query: str | os.PathLike[str] | npt.NDArray[np.floating[Any]],
+    table: str | os.PathLike[str],
+    *,
+    top_k: int = 10,
+    include_self: bool = False,
+    device: str = "auto",
+) -> list[Match]:
+    """Find the files of a table whose embeddings are nearest to a video's, nearest first; what `videomae similar` does.
+
+    query: a name in the table, a video, which is embedded as the table's were, or its vectors (D,) or (Q, D); table: what
+    `videomae embed` wrote: .parquet, .npz, .jsonl or a folder; top_k: how many files; include_self: the query too, where it is in
+    the table. A match has `row.path` and `score`, the cosine. Raises EmbeddingsError, VideoError, and what loading raises.
+    """
+    if top_k < 1:
+        raise OptionError(f"top_k must be at least 1, not {top_k}")
+    opened = EmbeddingTable(Path(table))
+    if not isinstance(query, np.ndarray):
+        matches, _ = nearest_files(opened, os.fspath(query), top_k, include_self=include_self, device=device)
+        return matches
+    vectors = np.atleast_2d(np.asarray(query, np.float32))
+    if vectors.ndim != 2 or vectors.shape[1] != opened.dimensions:
+        raise EmbeddingsError(f"{table} holds vectors of {opened.dimensions} values, not {query.shape[-1:] or 'one'}")
+    if not np.isfinite(vectors).all() or not vectors.any():
+        raise EmbeddingsError("the query is zero or not finite: nothing is near it or far from it")
+    return nearest(opened.blocks(), unit(vectors), top_k=top_k)
+
+
+def find_duplicates(table: str | os.PathLike[str], threshold: float = 0.98) -> Groups:
+    """Group the files of a table that are nearly the same; what `videomae similar --duplicates` does.
+
+    table: as for `similar`; threshold: the least cosine, above 0 and at most 1, that joins two files. The result has `groups`, the
+    largest first, and `exact`: False where an index compared them, which may miss a pair. Raises EmbeddingsError, OptionError.
+    """
+    if not 0 < threshold <= 1:
+        raise OptionError(f"the threshold is a cosine above 0 and at most 1, not {threshold:g}")
+    return duplicates.find_duplicates(EmbeddingTable(Path(table)), threshold)
+
+
+def nearest_files(
+    table: EmbeddingTable,
+    query: str,
+    top_k: int,
+    *,
+    include_self: bool,
+    device: str,
+    load: LoadEmbedder | None = None,
+) -> tuple[list[Match], str]:
+    """Return the matches, and the query's name as the table has it. load: how a model is loaded, if one is needed.
+
+    Raises EmbeddingsError, VideoError, and what loading raises.
+    """
+    found = find_path(table.blocks(), query)
+    if found.path is not None:
+        queries, name = np.stack(found.vectors), found.path
+    elif filesystem.is_folder(query):
+        raise EmbeddingsError(f"{query} is a folder: give one video, or the name of one in {table.file}")
+    elif filesystem.is_there(query):
+        queries, name = _embedded(table, query, device, load or _load), query
+    else:
+        hint = f": did you mean {found.alike[0]}?" if found.alike else ""
+        raise EmbeddingsError(f"{query} is neither a file nor a name in {table.file}{hint}")
+    if not queries.any():
+        raise EmbeddingsError(f"the vector of {name} is zero: nothing is near it or far from it")
+    leave_out = () if include_self or found.path is None else (name,)
+    return nearest(table.blocks(), queries, top_k=top_k, leave_out=leave_out), name
+
+
+def _load(request: EmbedderRequest) -> Embedder:
+    engine = request.pick_engine()  # before the download: wrong options shouldn't wait for it
+    return make_embedder(resolve(request.name, revision=request.revision), request, engine)
+
+
+def _embedded(table: EmbeddingTable, query: str, device: str, load: LoadEmbedder) -> Vectors:
+    """Embed a video that is not in the table as the table's were: (Q, D)."""
+    if not table.settings:
+        raise EmbeddingsError(
+            f"{query} is not in {table.file}, which does not say how its vectors were made: "
+            "add the video to it, or make it with videomae embed as .parquet or .npz"
+        )
+    vectors = _embed_like(table.settings, query, device, load)
+    if vectors.shape[1] != table.dimensions:
+        raise EmbeddingsError(
+            f"{table.file} holds vectors of {table.dimensions} values, its model makes {vectors.shape[1]}"
+        )
+    return unit(vectors)
+
+
+def _embed_like(settings: Mapping[str, Any], path: str, device: str, load: LoadEmbedder) -> npt.NDArray[np.float32]:
+    """Embed a file as an output with these settings was: (Q, D), one vector, or one for each clip.
+
+    Raises EmbeddingsError where the settings don't say enough, or their model is not what it was; VideoError where the
+    file has no vector.
+    """
+    try:
+        sampling = SamplingSpec(**settings["sampling"])
+        given = {name: settings[name] for name in _OPTIONS}
+        request = EmbedderRequest(name=settings["model"], device=device, compiled="compile" in settings, **given)
+    except (KeyError, TypeError, OptionError) as error:
+        raise EmbeddingsError(f"another version of videomae made the table ({error}): make it again") from None
+    try:
+        embedder = load(request)
+    except OptionError as error:  # int8 that was calibrated on another machine, or a format this CPU has no units for
+        raise EmbeddingsError(f"can't make a vector as the table's were made: {error}") from None
+    now = settings_of("embed", embedder, sampling)
+    # What an older table's sampling doesn't name was as it is by default.
+    before = {name: value for name, value in settings.items() if name != "fingerprint"}
+    before["sampling"] = asdict(sampling)
+    changed = now.differences({**before, "version": now.version})
+    if changed:
+        raise EmbeddingsError(f"{request.name} is not what made the table ({'; '.join(changed)}): make it again")
+    with Decoder() as decoder:
+        (result,) = embedder(discover([path]), sampling=sampling, decoder=decoder)
+    if result.vectors is None:
+        assert result.error is not None
+        raise VideoError(named(path, result.error.message))
+    return result.vectors.astype(np.float32)
