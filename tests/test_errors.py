@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import videomae_cli
 from videomae_cli import errors
 from videomae_cli.cli.commands import stand_ins
 from videomae_cli.cli.flags import FLAGS
@@ -124,10 +123,3 @@ def test_a_decoder_process_speaks_as_its_caller_does() -> None:
         assert str(caught.value) == "--fps: overwrite=True"
     finally:
         worker.close()
-
-
-def test_a_classifier_of_a_checkpoint_without_labels_says_what_to_use() -> None:
-    with pytest.raises(
-        errors.CheckpointError, match="knows no labels: choose a fine-tuned checkpoint, such as camera-motion"
-    ):
-        videomae_cli.load_classifier("camera-motion-mae")

@@ -249,6 +249,19 @@ def test_a_tensor_of_the_wrong_shape_is_named_with_both_shapes(tmp_path: Path) -
         VideoMAEForVideoClassification.from_pretrained(tmp_path)
 
 
+def test_a_decoder_that_is_too_much_is_a_wrong_kind_only_where_nothing_else_fits(tmp_path: Path) -> None:
+    autoencoder = VideoMAEForPreTraining(tiny_config())
+    autoencoder.save_pretrained(tmp_path / "whole")
+    config = json.loads((tmp_path / "whole/config.json").read_text())
+    (tmp_path / "whole/config.json").write_text(json.dumps({**config, "decoder_num_hidden_layers": 1}))
+    with pytest.raises(CheckpointError, match=r"holds the tensors 'decoder\.decoder_layers\.1\..* has no place"):
+        VideoMAEForPreTraining.from_pretrained(tmp_path / "whole")
+    model = classifier()
+    write_directory(tmp_path / "both", model, {**autoencoder.state_dict(), **model.state_dict()})
+    with pytest.raises(CheckpointError, match=r"has no place"):
+        VideoMAEForVideoClassification.from_pretrained(tmp_path / "both")
+
+
 def test_a_config_that_does_not_fit_the_weights_is_named(tmp_path: Path) -> None:
     model = classifier()
     write_directory(tmp_path, model, num_hidden_layers=4)

@@ -285,7 +285,9 @@ def fit(model: PretrainedModel, checkpoint: Checkpoint) -> dict[str, Tensor]:
         wrong_kind = model.base_prefix and not parts & {name.partition(".")[0] for name in tensors}
         raise CheckpointError(f"{where} lacks {_named(missing)}{hint if wrong_kind else ''}")
     surplus = [name for name in tensors if name not in expected]
-    if any(name.startswith("decoder.") for name in surplus):
+    # An autoencoder has a decoder of its own, and weights with a classifier know labels: to both something else happened.
+    in_model, in_file = ({name.partition(".")[0] for name in names} for names in (expected, tensors))
+    if "decoder" in in_file - in_model and not in_file & {"classifier", "fc_norm"}:
         raise CheckpointError(
             f"{where} is a pre-training checkpoint: it reconstructs what is hidden and knows no labels",
             subject=str(where),
