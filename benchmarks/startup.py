@@ -1,4 +1,4 @@
-"""What `videomae --help` costs beside importing typer and rich, in turns, in one run.
+"""What `videomae --help` and each `COMMAND --help` cost beside importing typer and rich, in turns, in one run.
 
 python benchmarks/startup.py [--repeats 20]
 """
@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 
-COMMANDS = {
+from videomae_cli.cli.commands import COMMANDS
+
+PROCESSES = {
     "import typer, rich": ["-c", "import typer, rich"],
     "videomae --help": ["-m", "videomae_cli", "--help"],
     "videomae --version": ["-m", "videomae_cli", "--version"],
-    "videomae classify --help": ["-m", "videomae_cli", "classify", "--help"],
+    **{f"{entry.name} --help": ["-m", "videomae_cli", entry.name, "--help"] for entry in COMMANDS},
     "import torch": ["-c", "import torch"],
 }
 
@@ -24,9 +26,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20)
     repeats = parser.parse_args().repeats
-    times: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    times: dict[str, list[float]] = {name: [] for name in PROCESSES}
     for repeat in range(repeats + 1):
-        for name, arguments in COMMANDS.items():
+        for name, arguments in PROCESSES.items():
             started = time.perf_counter()
             subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
             if repeat:  # the first reads files from the disk

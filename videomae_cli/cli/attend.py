@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from videomae_cli.api import viewing
-from videomae_cli.api.attend import AttentionQuery, AttentiveModel, VideoAttention
 from videomae_cli.cli import console, options, streams
-from videomae_cli.cli.inputs import pick_resize
-from videomae_cli.cli.loading import say_viewed_pixels
-from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import OptionError
 from videomae_cli.results import named
-from videomae_cli.video import Decoder
+
+if TYPE_CHECKING:
+    from videomae_cli.api.attend import AttentionQuery, AttentiveModel, VideoAttention
 
 
 def attend(
@@ -61,6 +58,12 @@ def attend(
     Takes checkpoints with labels and from pre-training; --method grad needs labels.
     """
     console.configure(debug=debug, quiet=quiet)
+    from videomae_cli.api import viewing
+    from videomae_cli.api.attend import AttentionQuery
+    from videomae_cli.cli.inputs import pick_resize
+    from videomae_cli.cli.loading import say_viewed_pixels
+    from videomae_cli.video import Decoder
+
     query = AttentionQuery(method, layers, per_head, label)
     if output is None and frames_dir is None:
         raise OptionError("say where the picture goes: -o attention.mp4 (.gif, .webm, .png), or --frames-dir DIR")
@@ -89,7 +92,9 @@ def attend(
 def _load(
     name: str, revision: str | None, device: str, resize: str, heads: int | None, query: AttentionQuery
 ) -> AttentiveModel:
+    from videomae_cli.api.attend import AttentiveModel
     from videomae_cli.cli.display import consoles, waiting
+    from videomae_cli.cli.transfers import bring
     from videomae_cli.pipeline import pick_device
 
     where = pick_device(device)  # before the download: a wrong --device shouldn't wait for it

@@ -12,11 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from videomae_cli.assembly import calibration_on, find_hints, preprocessor_for
 from videomae_cli.cli import console, options, streams
-from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import DependencyError, OptionError
-from videomae_cli.video import Decoder, SamplingSpec, find_videos
 
 if TYPE_CHECKING:
     import torch
@@ -96,6 +93,7 @@ def _measure(
 ) -> Iterator[Any]:
     """The digest of the weights, what is measured, and then every setting, measured."""
     from videomae_cli.cli.display import consoles, waiting
+    from videomae_cli.cli.transfers import bring
     from videomae_cli.engines import pick_engine
     from videomae_cli.model import load_encoder, weights_digest
     from videomae_cli.pipeline import auto_batch_size, pick_device
@@ -174,7 +172,9 @@ def _clips(path: Any, name: str, config: Any, videos: Sequence[str], size: int) 
     """(V, T, C, H, W): of the videos, or one batch of noise."""
     import torch
 
+    from videomae_cli.assembly import calibration_on, find_hints, preprocessor_for
     from videomae_cli.engines import calibration_clips
+    from videomae_cli.video import Decoder, SamplingSpec, find_videos
 
     if not videos:
         shape = (config.num_frames, config.num_channels, *config.image_hw)

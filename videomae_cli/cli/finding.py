@@ -14,7 +14,8 @@ from videomae_cli import filesystem
 from videomae_cli.assembly import settings_for
 from videomae_cli.cli import console, streams
 from videomae_cli.cli.batch import Batch, Watch
-from videomae_cli.cli.targets import Target, single_output
+from videomae_cli.cli.single_output import single_output
+from videomae_cli.cli.targets import Target
 from videomae_cli.errors import OptionError, OutputError, VideoMAEError
 from videomae_cli.files import is_special
 from videomae_cli.labels import match_label

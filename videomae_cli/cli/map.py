@@ -10,11 +10,10 @@ import typer
 
 from videomae_cli.cli import console, options
 from videomae_cli.cli.console import counted
-from videomae_cli.cli.targets import single_output
+from videomae_cli.cli.single_output import single_output
 from videomae_cli.errors import EmbeddingsError, OptionError
 from videomae_cli.files import is_special
 from videomae_cli.results import as_utf8, path_of
-from videomae_cli.writers import read_records
 
 if TYPE_CHECKING:
     from videomae_cli.search.pieces import Row
@@ -127,6 +126,8 @@ def _groups(colour: str, labels: Path | None, rows: list[Row], table: Path) -> l
 
 def _labels(file: Path, paths: list[str]) -> list[str | None]:
     """For each path the best label that `videomae classify` gave it, under this name or another of the same place."""
+    from videomae_cli.writers import read_records
+
     best: dict[str, str] = {}
     for record in read_records(file):
         path = path_of(record)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -13,19 +13,10 @@ from videomae_cli.cli import console, options
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.filenames import partial_folder
 from videomae_cli.files import whole_file
-from videomae_cli.jobs import Joined, merge_records
-from videomae_cli.writers import (
-    Writer,
-    holds_vectors,
-    make_vector_writer,
-    make_writer,
-    pick_format,
-    pick_vector_format,
-    read_layout,
-    read_records,
-    read_vector_records,
-    shards_in,
-)
+
+if TYPE_CHECKING:
+    from videomae_cli.jobs import Joined
+    from videomae_cli.writers import Writer
 
 SHOWN_GAPS = 5
 
@@ -51,18 +42,22 @@ def merge(
     Says what is missing. Exit code 0 if nothing is, 1 if something is or the outputs don't belong together.
     """
     console.configure(debug=debug, quiet=quiet)
+    from videomae_cli import writers
+    from videomae_cli.jobs import Joined, merge_records
+
     outputs = [file for given in outputs for file in _files(given)]
-    vectors = any(holds_vectors(file) for file in outputs)
-    chosen = pick_vector_format(format, output) if vectors else pick_format(format, output)
+    vectors = any(writers.holds_vectors(file) for file in outputs)
+    pick = writers.pick_vector_format if vectors else writers.pick_format
+    chosen = pick(format, output)
     if filesystem.is_there(output) and not overwrite:
         raise OutputError(f"{output} is there already: --overwrite replaces it")
     _check(outputs)
     joined = Joined()
-    read = read_vector_records if vectors else read_records
+    read = writers.read_vector_records if vectors else writers.read_records
     records = merge_records([(file, read(file)) for file in outputs], joined)
     try:
         with whole_file(output) as sink:
-            writer = _vector_writer(chosen, sink, outputs) if vectors else make_writer(chosen, sink)
+            writer = _vector_writer(chosen, sink, outputs) if vectors else writers.make_writer(chosen, sink)
             for record in records:
                 writer.write(record)
             writer.finish()
@@ -84,6 +79,8 @@ class _IncompleteError(Exception):
 
 
 def _vector_writer(format: str, sink: BinaryIO, outputs: list[Path]) -> Writer:
+    from videomae_cli.writers import make_vector_writer, read_layout, read_vector_records
+
     layouts = []
     for file in outputs:
         try:
@@ -102,6 +99,8 @@ def _files(output: Path) -> list[Path]:
     """A file, or those in the folder of a job on a cluster."""
     if not filesystem.is_folder(output):
         return [output]
+    from videomae_cli.writers import shards_in
+
     if filesystem.is_there(output / "_partial"):
         raise OutputError(f"{output} is not complete: run its job again with --resume")
     shards = shards_in(output)

@@ -9,7 +9,7 @@ import typer
 
 from videomae_cli.cli import console, options
 from videomae_cli.cli.findings import FORMATS, show_groups, show_matches
-from videomae_cli.cli.targets import single_output
+from videomae_cli.cli.single_output import single_output
 from videomae_cli.errors import OptionError
 from videomae_cli.writers import pick_format
 

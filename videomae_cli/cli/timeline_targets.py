@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from videomae_cli import filesystem
-from videomae_cli.cli.targets import FileTarget, FolderTarget, StreamTarget, Target, standard_output
+from videomae_cli.cli.single_output import standard_output
+from videomae_cli.cli.targets import FileTarget, FolderTarget, StreamTarget, Target
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.files import is_special, whole_file
 from videomae_cli.jobs import Job
