@@ -1,7 +1,7 @@
-"""Views of many files through a model in full batches, and back to their files, in the order of the files.
+"""Runs views of many files through a model in full batches, and returns them to their files, in the order of the files.
 
-A batch is filled across files; a file's views may lie in several batches. What is wrong with a file, or with the batch
-it is in, is its outcome and never an exception.
+A batch is filled across files; a file's views may lie in several batches. An error of a file, or of the batch it is in,
+becomes the outcome of that file and is never raised.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ Views = npt.NDArray[np.uint8]
 Forward = Callable[[Views], torch.Tensor]
 # See `Batches`.
 Starts = Sequence[int | None]
-# A file with what became of it, and None each time that there is nothing more to have at once.
+# A file with its decoded clips or its error; None whenever no further file is ready.
 Outcomes = Iterable[tuple[str, DecodedVideo | VideoMAEError] | None]
 
 
 @dataclass
 class Passed:
-    """A file on its way through. outputs: (V, ...) of all its views, once they are through and nothing went wrong.
+    """A file on its way through the model. outputs: (V, ...) of all its views, once all have been computed without an
+    error.
 
-    waiting: views still on their way; seconds: its share of the model's time; thumbnails: where they were asked for.
+    waiting: views still to be computed; seconds: its part of the model's time; thumbnails: where they were asked for.
     """
 
     path: str
@@ -46,7 +47,7 @@ class Passed:
     _parts: list[torch.Tensor] = field(default_factory=list)
 
     def take(self, part: torch.Tensor | VideoMAEError, count: int, seconds: float) -> None:
-        """The next `count` views are through, or failed."""
+        """Take the outputs of the next `count` views, or their error."""
         self.waiting -= count
         self.seconds += seconds
         if isinstance(part, VideoMAEError):
@@ -60,12 +61,12 @@ class Passed:
 
     @property
     def through(self) -> bool:
-        """Whether nothing of it is still on its way."""
+        """Return whether all views of the file have been computed."""
         return self.waiting == 0
 
 
 def clip_request(preprocessor: Preprocessor, sampling: SamplingSpec) -> ClipRequest:
-    """What a model with this preprocessor wants of a file, of no path yet."""
+    """Return the request that a model with this preprocessor makes of any file; the path is left empty."""
     transform = preprocessor.for_protocol(sampling.protocol).frame_transform(crops=sampling.resolved_crops)
     return ClipRequest("", sampling=sampling, transform=transform)
 
@@ -73,9 +74,10 @@ def clip_request(preprocessor: Preprocessor, sampling: SamplingSpec) -> ClipRequ
 def decode_found(
     found: Iterable[FoundVideo], request: ClipRequest, decoder: Decoder, *, ahead: int, eager: bool = False
 ) -> Iterator[tuple[str, DecodedVideo | VideoMAEError] | None]:
-    """Every file decoded as `request` (of any path) says, in order, those with an error in their place.
+    """Yield every file, decoded as `request` says (its path is ignored), in order; a file with an error keeps its
+    place.
 
-    eager: None each time that decoding makes the caller wait.
+    eager: yield None whenever decoding makes the caller wait.
     """
     videos = list(found)
     requests = (replace(request, path=video.path) for video in videos if video.error is None)
@@ -91,14 +93,16 @@ def decode_found(
 
 
 class Halving:
-    """Runs views through `forward`, (V, T, H, W, 3) uint8 -> (V, ...): `size` of them at a time is for the caller to see to,
-    and gets less where the device turns out to have too little memory."""
+    """Runs views (V, T, H, W, 3) uint8 through `forward` -> (V, ...), in halves where the device has too little memory.
+
+    size: how many views the caller should pass at once; it shrinks when memory runs out.
+    """
 
     def __init__(self, forward: Forward, *, size: int) -> None:
         self._forward, self.size = forward, size
 
     def __call__(self, views: Views) -> torch.Tensor | VideoMAEError:
-        """All views at once, or in halves for as long as the device has too little memory."""
+        """Compute all views at once, or in ever smaller halves while the device has too little memory."""
         try:
             return self._forward(views)
         except ModelMemoryError as error:
@@ -115,12 +119,12 @@ class Halving:
 class Batches:
     """Runs files through `forward`, (V, T, H, W, 3) uint8 -> (V, ...), `size` views at a time.
 
-    starts: of a job that goes on, how many of its views are before each file's, or None where they follow the file before;
-    and one more, how many views an earlier run has been through. What lies between is filled up with blanks, so that every
-    view has the place in its batch that it would have had without the break: a batch of another size rounds its sums
-    differently, and the outputs are to be equal to the last bit.
+    starts: for a resumed job, how many of the job's views come before each file's, or None for a file that directly
+    follows the one before; one last entry says how many views an earlier run has computed. Gaps are filled with blank
+    views, so that every view has the place in its batch that it would have had without the interruption: a batch of
+    another size rounds its sums differently, and the outputs must be equal to the last bit.
 
-    thumbnails: so many frames of each file are kept for people to look at.
+    thumbnails: number of frames of each file to keep for people to look at.
     """
 
     def __init__(self, forward: Forward, *, size: int, starts: Starts = (), thumbnails: int = 0) -> None:
@@ -128,13 +132,15 @@ class Batches:
         self._forward = Halving(forward, size=size)
         self._size = size
         self._starts, self._through = iter(starts[:-1]), (starts[-1] if starts else None) or 0
-        # A part without a file is blank.
+        # A part without a file is a stretch of blank views.
         self._next: list[tuple[Passed | None, Views]] = []
         self._count = self._position = 0
 
     def __call__(self, outcomes: Outcomes) -> Iterator[Passed]:
-        """Each file with its outputs, in order, as soon as they are there. None among the outcomes: nothing more is
-        ready, so what there is of a batch runs at once."""
+        """Yield each file with its outputs, in order, as soon as they are computed.
+
+        None among the outcomes means that no further file is ready, so an unfinished batch runs at once.
+        """
         waiting: deque[Passed] = deque()
         for item in outcomes:
             if item is None:
@@ -148,7 +154,7 @@ class Batches:
                 waiting.append(Passed(path, error=outcome))
             else:
                 views = outcome.views()
-                # The frames are in the views now, and would otherwise stay in memory with the record.
+                # The views hold copies of the frames, which would otherwise stay in memory with the record.
                 passed = Passed(
                     path,
                     video=outcome.without_frames(),
@@ -167,9 +173,9 @@ class Batches:
         yield from waiting
 
     def _go_to(self, start: int, views: Views) -> None:
-        """Leave the places before `start` free, which other files have."""
+        """Move to place `start` of the job: the places before it belong to other files."""
         if start < self._position or self._forward.size != self._size:
-            return  # what is done again has other views now, or batches are smaller than they were
+            return  # a file done again has other views now, or batches have become smaller
         first = start - start % self._size
         if self._position < first:
             self._fill(first)
@@ -178,7 +184,7 @@ class Batches:
         self._blank(start - self._position, views)
 
     def _fill(self, through: int) -> None:
-        """Make the batch that waits as long as it was, where the job has views for that."""
+        """Fill the last batch with blank views to the length it had in the uninterrupted job."""
         if self._next and self._forward.size == self._size:
             self._blank(min(through - self._position, self._size - self._count), self._next[0][1])
 

@@ -1,4 +1,4 @@
-"""Labels for files: the views of one file merged into one ranking."""
+"""Classifies files: the views of one file are merged into one ranking of labels."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model with all that is needed to use it on files. name and revision go into the records.
+    """A model with everything needed to use it on files. name and revision go into the records.
 
-    model: in evaluation mode, on its device; batch_size: views through the model at once; network: what gives its logits,
-    where that is not PyTorch with the model as it is; hints: how its training data was sampled.
+    model: in evaluation mode, on its device; batch_size: views through the model at once; network: computes its logits,
+    where that is not PyTorch with the model itself; hints: how its training data was sampled.
     """
 
     model: VideoMAEForVideoClassification
@@ -57,11 +57,11 @@ class Classifier:
         eager: bool = False,
         thumbnails: int = 0,
     ) -> Iterator[Classification]:
-        """One result a file, in order. What is wrong with a file is its result, never an exception.
+        """Yield one result per file, in order. A file's error is its result, and is never raised.
 
-        starts: of a job that goes on, where its views are in it (`Batches`); eager: rather a batch that is
-        not full than a result that has to wait for the next file (its last bits then depend on the speed of decoding);
-        thumbnails: so many frames of each file.
+        starts: for a resumed job, where its views lie in the job (see `Batches`); eager: run an unfinished batch rather
+        than make a result wait for the next file (its last bits then depend on the speed of decoding); thumbnails:
+        number of frames of each file to keep.
         """
         request = clip_request(self.preprocessor, sampling)
         outcomes = decode_found(found, request, decoder, ahead=2 * self.batch_size, eager=eager)
@@ -79,7 +79,7 @@ class Classifier:
             assert passed.error is not None
             return self._failed(path, passed.error, passed.views)
         if not torch.isfinite(passed.outputs).all():
-            # JSON could not even hold them.
+            # JSON has no way to write NaN or infinity.
             problem = f"{self.name} gives scores that are no numbers: its weights are damaged"
             return self._failed(path, ModelOutputError(problem), passed.views)
         scores = merge_views(passed.outputs, problem_type=self.problem_type)
@@ -103,21 +103,23 @@ class Classifier:
 
     @property
     def multi_label(self) -> bool:
-        """Whether labels are independent of each other: sigmoid scores instead of softmax."""
+        """Return whether labels are independent of each other: sigmoid scores instead of softmax."""
         return self.problem_type == "multi_label_classification"
 
     @property
     def regression(self) -> bool:
-        """Whether outputs are values, not scores of labels."""
+        """Return whether the outputs are values, not scores of labels."""
         return self.problem_type == "regression"
 
     @property
     def problem_type(self) -> str:
-        """What the outputs are: the configuration's word, else one output is a value and several are classes."""
+        """Return the kind of outputs, as the configuration says; without that, one output is a value and several are
+        classes.
+        """
         return self.model.problem_type()
 
     def check_labels(self, use: str) -> None:
-        """Raises OptionError where the model gives values: `use` names what needs labels."""
+        """Raise OptionError where the model gives values. use: what needs labels, for the message."""
         if self.regression:
             raise OptionError(
                 f"{self.name} is a regression model, whose outputs are values",
@@ -128,12 +130,12 @@ class Classifier:
             )
 
     def fit(self, asked: SamplingSpec) -> SamplingSpec:
-        """Say how this model needs the sampling asked for."""
+        """Adapt the sampling asked for to this model: its number of frames, and how it was trained."""
         assert self.hints is not None, "made where none was given"
         return asked.for_model(self.hints)
 
     def fit_windows(self, asked: WindowSpec) -> WindowSpec:
-        """Say how this model needs the windows asked for."""
+        """Adapt the windows asked for to this model: its number of frames, and its stride."""
         assert self.hints is not None, "made where none was given"
         return asked.for_model(self.hints)
 
@@ -145,7 +147,7 @@ class Classifier:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What of this decides the results, as plain values: for `jobs.Settings`."""
+        """Return everything about this classifier that affects results, as plain values for `jobs.Settings`."""
         return {
             "weights": self.weights or weights_digest(self.model),
             "top_k": self.top_k,
@@ -156,7 +158,9 @@ class Classifier:
         }
 
     def logits(self, views: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """(V, T, H, W, 3) uint8 -> (V, labels) float32 on the CPU, all views at once. Raises ModelMemoryError."""
+        """Compute the logits (V, labels) float32, on the CPU, of views (V, T, H, W, 3) uint8 in one batch. Raises
+        ModelMemoryError.
+        """
         with memory_reported(self._network.engine.device):
             return self._network(self.preprocessor.to_pixel_values(views, self._network.engine.device))
 
@@ -167,17 +171,17 @@ class Classifier:
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """What the values are called; outputs that share a name get their number too."""
+        """Return the names of the values; outputs that share a name get their number appended."""
         names = self.model.config.label_names
         often = Counter(names)
         return tuple(name if often[name] == 1 else f"{name} {number}" for number, name in enumerate(names))
 
     def values(self, outputs: torch.Tensor) -> dict[str, float]:
-        """Give the (outputs,) values their names."""
+        """Pair the values (outputs,) with their names."""
         return dict(zip(self.output_names, outputs.tolist(), strict=True))
 
     def best(self, scores: torch.Tensor) -> tuple[Prediction, ...]:
-        """The `top_k` labels of (labels,) scores, best first."""
+        """Return the `top_k` labels of scores (labels,), best first."""
         values, ids = scores.topk(min(self.top_k, len(scores)))
         labels = self.model.config.id2label
         return tuple(
@@ -187,7 +191,7 @@ class Classifier:
 
 
 def source_of(video: DecodedVideo) -> Source:
-    """What was read of a file, for its record."""
+    """Describe what was read of a file, for its record."""
     info, plan = video.info, video.plan
     return Source(
         decoder=info.decoder,
@@ -205,12 +209,12 @@ def source_of(video: DecodedVideo) -> Source:
 
 
 def view_scores(logits: torch.Tensor, *, problem_type: str) -> torch.Tensor:
-    """(V, labels) logits to scores: by softmax for classes, by sigmoid for several at once; values stay as they are."""
+    """Turn logits (V, labels) into scores: softmax for classes, sigmoid for independent labels; values stay unchanged."""
     if problem_type == "regression":
         return logits
     return logits.sigmoid() if problem_type == "multi_label_classification" else logits.softmax(dim=-1)
 
 
 def merge_views(logits: torch.Tensor, *, problem_type: str) -> torch.Tensor:
-    """(V, labels) logits -> (labels,) scores: those of each view, then their mean, as published."""
+    """Merge logits (V, labels) into scores (labels,): the mean of each view's scores, as published."""
     return view_scores(logits, problem_type=problem_type).mean(dim=0)

@@ -1,4 +1,4 @@
-"""Where a model runs, and how many views it takes at once."""
+"""Chooses where a model runs, and how many views it takes at once."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ import torch
 from videomae_cli.errors import ModelMemoryError, OptionError, Wording
 from videomae_cli.model import VideoMAEConfig, clip_gflops
 
-# Work (thousand million operations) that keeps a device busy long enough for what a call costs beside them not to count.
+# Billions of operations (GFLOP) that keep a device busy long enough for the overhead of a call not to matter.
 _BATCH_GFLOPS = {"cpu": 50, "cuda": 12000, "mps": 2000}
 _MAX_BATCH = {"cpu": 32, "cuda": 256, "mps": 64}
-# Of a CUDA device's memory, what a batch may take by the estimate below; where that is wrong, batches are halved.
+# The fraction of a CUDA device's memory that a batch may take by the estimate below; where it is wrong, batches are
+# halved.
 _SHARE = 0.4
 
 
 def pick_device(name: str) -> torch.device:
-    """The device for "auto" (CUDA, then Apple's MPS, then the CPU) or a named one. Raises OptionError if it is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    """Return the device for "auto" (CUDA, then Apple's MPS, then the CPU) or a named one. Raises OptionError if it is
+    missing.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(kind for kind, available in there.items() if available))
-    if not there.get(name, False):
+        return torch.device(next(kind for kind, available in present.items() if available))
+    if not present.get(name, False):
         raise OptionError(
             f"device {name!r} is not available here", remedy=Wording("use {@device:cpu} or {@device:auto}")
         )
@@ -30,28 +33,29 @@ def pick_device(name: str) -> torch.device:
 
 
 def auto_batch_size(config: VideoMAEConfig, device: torch.device) -> int:
-    """Views at once where nobody says: one of a large model on a CPU, many of a small one."""
+    """Return the views per batch where the user gives none: one for a large model on a CPU, many for a small one."""
     fitting = int(_BATCH_GFLOPS[device.type] / clip_gflops(config))
     if device.type == "cuda":
-        # Of the whole memory, not of what is free just now: the same job has the same batches, and so the same last bits.
+        # The total memory counts, not what is free just now: the same job then has the same batches, and so the same
+        # last bits.
         memory = torch.cuda.get_device_properties(device).total_memory
         fitting = min(fitting, int(_SHARE * memory / clip_bytes(config)))
     return max(1, min(_MAX_BATCH[device.type], fitting))
 
 
 def clip_bytes(config: VideoMAEConfig) -> int:
-    """About what a clip needs on its way through the model, in float32: its pixels twice, and what is alive in a block."""
+    """Estimate the bytes a clip needs inside the model in float32: its pixels twice, and one block's activations."""
     tokens = config.num_patches * (6 * config.hidden_size + 2 * config.intermediate_size)
     return 4 * (2 * config.num_patches * config.patch_dim + tokens)
 
 
 @contextmanager
 def memory_reported(device: torch.device) -> Iterator[None]:
-    """Running out of memory as a ModelMemoryError; all other errors of torch as they are."""
+    """Turn an out-of-memory error into a ModelMemoryError; let all other errors through."""
     try:
         yield
     except RuntimeError as error:
-        # On the CPU torch raises a plain RuntimeError, told only by its words.
+        # On the CPU torch raises a plain RuntimeError, recognisable only by its message.
         if not isinstance(error, torch.cuda.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
         raise ModelMemoryError(

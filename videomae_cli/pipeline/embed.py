@@ -1,4 +1,4 @@
-"""Vectors for files: the encoder's tokens, pooled as asked, each with what it stands for."""
+"""Embeds files: the encoder's tokens, pooled as asked, each vector with the part of the file it stands for."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ LARGEST_FLOAT16 = 65504.0
 
 @dataclass(frozen=True)
 class Pooling:
-    """What is made of the tokens of a view.
+    """Says how the tokens of a view become vectors.
 
-    pool: "mean" one vector of all tokens, "time" one a tubelet slot, "tokens" all of them; layer: the tokens after block
-    number `layer` (0: before the first), without any norm, instead of the last with the checkpoint's own; normalize: to
-    length 1; per_clip: for "mean", a vector a clip instead of one a file.
+    pool: "mean" gives one vector for all tokens, "time" one for each tubelet slot, "tokens" all of them; layer: take
+    the tokens after block number `layer` (0: before the first), without any norm, instead of the last ones after the
+    checkpoint's own norm; normalize: scale vectors to length 1; per_clip: for "mean", one vector a clip instead of one
+    a file.
     """
 
     pool: str = "mean"
@@ -45,7 +46,7 @@ class Pooling:
             raise OptionError(f"unknown pool {self.pool!r}: choose {', '.join(POOLS)}")
 
     def check(self, config: VideoMAEConfig, *, crops: int) -> None:
-        """Raise OptionError for what the model does not have or what would mix different places."""
+        """Raise OptionError for a layer that the model lacks, or a pooling that would mix different places."""
         if self.layer is not None and not 0 <= self.layer <= config.num_hidden_layers:
             raise OptionError(f"layer {self.layer} is not there: the model has 0 to {config.num_hidden_layers}")
         if self.pool == "tokens" and crops > 1:
@@ -54,11 +55,12 @@ class Pooling:
 
 @dataclass(frozen=True)
 class Embedder:
-    """An encoder with all that is needed to use it on files. name and revision go into the records.
+    """An encoder with everything needed to use it on files. name and revision go into the records.
 
-    model: in evaluation mode, on its device. Of a classifier, the part before the labels, its `fc_norm` included; of any
-    other checkpoint, the encoder with its final norm. storage: "float32" or "float16", of the vectors. network: what gives
-    its tokens, where that is not PyTorch with the model as it is; hints: how its training data was sampled.
+    model: in evaluation mode, on its device: of a classifier, the part before the labels, its `fc_norm` included; of
+    any other checkpoint, the encoder with its final norm. storage: number format of the vectors, "float32" or
+    "float16"; network: computes its tokens, where that is not PyTorch with the model itself; hints: how its training
+    data was sampled.
     """
 
     model: VideoMAEModel | VideoMAEForVideoClassification
@@ -90,7 +92,7 @@ class Embedder:
         starts: Starts = (),
         eager: bool = False,
     ) -> Iterator[Embedding]:
-        """One result a file, in order; see `Classifier`."""
+        """Yield one result per file, in order; see `Classifier`."""
         self.pooling.check(self.model.config, crops=sampling.resolved_crops)
         request = clip_request(self.preprocessor, sampling)
         outcomes = decode_found(found, request, decoder, ahead=2 * self.batch_size, eager=eager)
@@ -102,7 +104,7 @@ class Embedder:
             yield self._result(passed)
 
     def fit(self, asked: SamplingSpec) -> SamplingSpec:
-        """Say how this model needs the sampling asked for. Raises OptionError where its pooling doesn't go with that."""
+        """Adapt the sampling asked for to this model. Raises OptionError where its pooling doesn't go with that."""
         assert self.hints is not None, "made where none was given"
         self.pooling.check(self.model.config, crops=asked.resolved_crops)
         return asked.for_model(self.hints)
@@ -115,7 +117,7 @@ class Embedder:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What of this decides the results, as plain values: for `jobs.Settings`."""
+        """Return everything about this embedder that affects results, as plain values for `jobs.Settings`."""
         p = self.pooling
         return {
             "weights": self.weights or weights_digest(self.model),
@@ -131,7 +133,9 @@ class Embedder:
         }
 
     def vectors(self, views: npt.NDArray[np.uint8]) -> Tensor:
-        """(V, T, H, W, 3) uint8 -> (V, R, D) float32 on the CPU, all views at once. Raises ModelMemoryError."""
+        """Compute the vectors (V, R, D) float32, on the CPU, of views (V, T, H, W, 3) uint8 in one batch. Raises
+        ModelMemoryError.
+        """
         assert self.network is not None, "made where none was given"
         with memory_reported(self.network.engine.device):
             return self.network(self.preprocessor.to_pixel_values(views, self.network.engine.device))
@@ -159,7 +163,7 @@ class Embedder:
         )
 
     def _merged(self, outputs: Tensor, video: DecodedVideo) -> tuple[Tensor, tuple[VectorPlace, ...]]:
-        """(V, R, D) of all views -> (rows, D) and what each row stands for."""
+        """Merge the vectors (V, R, D) of all views into (rows, D), and say what each row stands for."""
         # (C * K, R, D) -> (C, R, D): crops show the same moment.
         clips = outputs.reshape(-1, video.plan.crops, *outputs.shape[1:]).mean(dim=1)
         if self.pooling.pool == "mean" and not self.pooling.per_clip:

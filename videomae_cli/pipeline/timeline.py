@@ -1,4 +1,4 @@
-"""What happens when in long videos: windows through a classifier, and their scores made segments."""
+"""Finds what happens when in long videos: windows go through a classifier, and their scores become segments."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from videomae_cli.video import Decoder, FoundVideo, FrameBlock, PassRequest, Vid
 
 log = logging.getLogger(__name__)
 
-# How far: seconds of the film behind, and in all (0: not known).
+# Called with the path, the seconds of the film that have been done, and its length (0: unknown).
 Moved = Callable[[str, float, float], None]
 
 
 @dataclass(frozen=True)
 class TimelineMaker:
-    """A classifier with all that is needed to use it on long files.
+    """A classifier with everything needed to use it on long files.
 
-    rules: how scores become segments; keep_windows: all windows in the results, with the classifier's `top_k` labels;
-    thumbnails: so many frames of each file; pixels: "display" or "stored".
+    rules: how scores become segments; keep_windows: include all windows in the results, with the classifier's `top_k`
+    labels; thumbnails: number of frames of each file to keep; pixels: "display" or "stored".
     """
 
     classifier: Classifier
@@ -43,10 +43,11 @@ class TimelineMaker:
     def __call__(
         self, found: Iterable[FoundVideo], *, decoder: Decoder, moved: Moved | None = None
     ) -> Iterator[Timeline]:
-        """One result a file, in order. What is wrong with a file is its result, never an exception; where the decoder
-        breaks half way, the result has both the error and the segments until there. moved: told how far a file is.
+        """Yield one result per file, in order. A file's error is its result, and is never raised.
 
-        Raises MachineError or DependencyError where this machine can't decode at all."""
+        Where the decoder breaks half way, the result has both the error and the segments until there. moved: called
+        with the progress within a file. Raises MachineError or DependencyError where this machine can't decode at all.
+        """
         for video in found:
             if video.error is not None:
                 yield self._failed(video.path, video.error)
@@ -77,7 +78,7 @@ class TimelineMaker:
                     moved(path, min(max(block.through - grid.start, 0.0), total), total)
             scored.run()
         except (MachineError, DependencyError):
-            raise  # no file is to blame
+            raise  # the machine is at fault, not the file
         except VideoMAEError as problem:
             log.debug("%s failed", path, exc_info=problem)
             error = problem
@@ -158,7 +159,7 @@ class TimelineMaker:
 
 @dataclass
 class ScoredWindows:
-    """The windows of one file that the model has seen. spans: seconds; scores: (n, L) for each batch of them."""
+    """The windows of one file that the model has scored. spans: seconds; scores: (n, L) for each batch of them."""
 
     classifier: Classifier
     thumbnails: int
@@ -173,14 +174,14 @@ class ScoredWindows:
         self._forward = Halving(self.classifier.logits, size=self.classifier.batch_size)
 
     def add(self, clip: WindowClip) -> None:
-        """One more window. Raises a VideoMAEError where the model fails."""
+        """Add one more window, and run a batch when it is full. Raises a VideoMAEError where the model fails."""
         self._waiting.append(clip)
         self._keep_picture(clip)
         if len(self._waiting) >= self._forward.size:
             self.run()
 
     def run(self) -> None:
-        """See to the windows that wait for a batch to be full."""
+        """Run the windows that still wait for their batch to fill up."""
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
