@@ -1,4 +1,6 @@
-"""Some of the frames that a model saw, kept for people to look at. Only what is asked for: frames are most of the memory."""
+"""Keeps some of the frames that a model saw, for people to look at. Only the few asked for: frames take most of the
+memory.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,9 @@ from videomae_cli.video import DecodedVideo
 
 
 def spread_thumbnails(video: DecodedVideo, count: int) -> tuple[Thumbnail, ...]:
-    """`count` of all frames in all clips (fewer where there are fewer), evenly, in the order of their times; each once.
+    """Choose `count` of all frames in all clips (or all, if fewer), evenly spread over time, each once.
 
-    Of several crops the middle one. The images are copies, so that the other frames can go.
+    Of several crops the middle one is taken. The images are copies, so that the other frames can be freed.
     """
     times = {
         row: time

@@ -1,4 +1,4 @@
-"""Blocks of a file's frames -> the clips of its windows: frames that windows share are there once."""
+"""Assembles the clips of a file's windows from blocks of its frames; frames that windows share are stored once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Frame = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class WindowClip:
-    """One window: seconds, its frames (T, h, w, 3) uint8, and their numbers in the file."""
+    """One window of a file: seconds, its frames (T, h, w, 3) uint8, and their numbers in the file."""
 
     start: float
     end: float
@@ -27,19 +27,19 @@ class WindowClip:
 
 
 class WindowAssembler:
-    """Takes blocks in order and gives windows as they become complete. Holds the frames of about one window."""
+    """Takes blocks in order and yields windows as they become complete. Holds the frames of about one window."""
 
     def __init__(self, grid: WindowGrid) -> None:
         self.grid = grid
         self._spans = grid.spans()
         self._next = next(self._spans, None)
-        self._shown: list[float] = []  # since when each frame is on screen
+        self._shown: list[float] = []  # the time from which each frame is on screen
         self._numbers: list[int] = []
         self._frames: list[Frame] = []
-        self._given = -math.inf  # the end of the last window
+        self._yielded_end = -math.inf  # end of the window yielded last
 
     def add(self, block: FrameBlock) -> Iterator[WindowClip]:
-        """The windows that are complete with this block."""
+        """Add a block, and yield the windows that are complete with it."""
         if block.restarted:
             self.__init__(self.grid)  # type: ignore[misc]
         self._shown += [time - GRACE for time in block.times]
@@ -47,7 +47,7 @@ class WindowAssembler:
         self._frames += list(block.frames)
         while self._next is not None and self._complete(self._next, block):
             yield self._clip(self._next)
-            self._given = self._next[1]
+            self._yielded_end = self._next[1]
             self._next = next(self._spans, None)
         if block.last:
             yield from self._rest(self.grid.ending(block.end))
@@ -56,14 +56,14 @@ class WindowAssembler:
 
     def _complete(self, span: tuple[float, float], block: FrameBlock) -> bool:
         if block.last and span[1] > block.end + GRACE:
-            return False  # the file ends earlier than its packets said
+            return False  # the file ends earlier than its packets promised
         ends_later = self.grid.end is None and span[1] > block.through
         return not ends_later and self.grid.moments(span)[-1] <= block.through
 
     def _rest(self, grid: WindowGrid) -> Iterator[WindowClip]:
-        """The last window, where the end was not known in time: from the frames there are."""
+        """Yield the last window, where the end was not known in time, from the frames that are there."""
         self._next = None
-        if self._frames and grid.end is not None and grid.end > self._given + GRACE and grid.end > grid.start:
+        if self._frames and grid.end is not None and grid.end > self._yielded_end + GRACE and grid.end > grid.start:
             yield self._clip((max(grid.start, grid.end - grid.window), grid.end))
 
     def _clip(self, span: tuple[float, float]) -> WindowClip:
@@ -72,7 +72,7 @@ class WindowAssembler:
         return WindowClip(span[0], span[1], frames, tuple(self._numbers[row] for row in rows))
 
     def _forget(self, through: float) -> None:
-        """Frames that no window to come shows: neither the next one nor one that ends here."""
+        """Drop the frames that no further window shows: neither the next one nor one that ends here."""
         first = min(self._next[0] if self._next is not None else through, through - self.grid.window)
         row = bisect_right(self._shown, first) - 1
         if row > 0:

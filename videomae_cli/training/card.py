@@ -1,4 +1,4 @@
-"""What is said of a trained model, beside the weights: pictures, figures and a card."""
+"""Writes what describes a trained model beside its weights: pictures, figures and a card."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ _MOST_CLASSES = 50
 
 
 def finish(run: Run, figures: Figures | None, data: Data, settings: Settings) -> None:
-    """curves.png, confusion.png (of values scatter.png) and README.md into the folder of a run. Raises OutputError."""
+    """Write curves.png, confusion.png (for values scatter.png) and README.md into the folder of a run. Raises
+    OutputError.
+    """
     events = list(run.events())
     probe = any(event.get("event") == "probe" for event in events)
     _write(run, "curves.png", penalty_curve(events) if probe else training_curves(events))
@@ -30,7 +32,7 @@ def finish(run: Run, figures: Figures | None, data: Data, settings: Settings) ->
 
 
 def finish_masked(run: Run, settings: Settings) -> None:
-    """curves.png and README.md of a pre-training. Raises OutputError."""
+    """Write curves.png and README.md of a pre-training. Raises OutputError."""
     _write(run, "curves.png", training_curves(list(run.events())))
     values = settings.values
     about = [
@@ -50,7 +52,7 @@ def finish_masked(run: Run, settings: Settings) -> None:
 
 
 def classifier_card(name: str, figures: Figures | None, data: Data, settings: Settings) -> str:
-    """The card of a classifier, or of a model of values, with a header that the hub understands."""
+    """Return the card of a classifier, or of a model of values, with a header that the hub understands."""
     values = settings.values
     names, regression = data.dataset.names, bool(data.dataset.outputs)
     kind = ("value", "values") if regression else ("class", "classes")
@@ -103,7 +105,7 @@ def _measured(figures: Figures | None, outputs: Sequence[str]) -> list[str]:
 
 
 def _outputs(metrics: RegressionMetrics, outputs: Sequence[str]) -> list[str]:
-    """A table of each output's figures, where there are several."""
+    """Return a table of each output's figures, where there are several."""
     if not metrics.outputs:
         return []
     rows = [

@@ -1,4 +1,4 @@
-"""A trained model as a directory that every command here, and transformers, reads."""
+"""Saves a trained model as a directory that every command here, and transformers, can read."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from videomae_cli.video import Preprocessor, SamplingSpec
 def save_checkpoint(
     model: VideoMAEForVideoClassification | VideoMAEForPreTraining, preprocessor: Preprocessor, folder: Path
 ) -> None:
-    """config.json, model.safetensors and preprocessor_config.json. Raises OutputError."""
+    """Write config.json, model.safetensors and preprocessor_config.json. Raises OutputError."""
     write = folder / "preprocessor_config.json"
     model.save_pretrained(folder)
     write_json(write, preprocessor.config.to_dict())
 
 
 def own_section(sampling: SamplingSpec, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What config.json says for this package: how clips are sampled, and where the model comes from."""
+    """Return this package's section of config.json: how clips are sampled, and where the model comes from."""
     family = {"family": sampling.resolved_family}
     stride = sampling.stride or sampling.checkpoint_stride
     said = {**family, **({"stride": stride} if stride else {}), "pixels": sampling.resolved_pixels}
@@ -32,7 +32,7 @@ def own_section(sampling: SamplingSpec, about: Mapping[str, Any]) -> dict[str, A
 
 
 def digest(examples: Iterable[Example]) -> str:
-    """16 hexadecimal digits of which clips there are, with their labels or values and in which order."""
+    """Hash which clips there are, with their labels or values, in their order, to 16 hexadecimal digits."""
     hashed = hashlib.sha256()
     for example in examples:
         path = example.path.encode("utf-8", "surrogateescape").hex()

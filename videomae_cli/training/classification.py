@@ -1,4 +1,4 @@
-"""Fine-tuning as a task: every weight of a classifier, on random clips of files with labels or values."""
+"""Fine-tunes as a task: every weight of a classifier, on random clips of files with labels or values."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from videomae_cli.video import AugmentTransform, Decoder, Preprocessor, Sampling
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What is trained on and what is held out, of one dataset."""
+    """The training clips and the held-out clips of one dataset."""
 
     dataset: Dataset
     train: Sequence[Example]
@@ -41,17 +41,17 @@ class Data:
 
     @property
     def task(self) -> str:
-        """What is learnt, in a word."""
+        """Return what is learnt: "regression" or "classification"."""
         return "regression" if self.dataset.outputs else "classification"
 
     @cached_property
     def spread(self) -> Spread | None:
-        """That of the training values; None where there are classes."""
+        """Return mean and deviation of the training values; None where there are classes."""
         return spread_of(self.dataset.targets(self.train).astype("float64")) if self.dataset.outputs else None
 
     @property
     def described(self) -> dict[str, Any]:
-        """What of it decides the result."""
+        """Return everything about the data that affects the result, as plain values."""
         values = {"values": list(self.dataset.outputs)}
         classes = {"classes": list(self.dataset.classes), "multi_label": self.dataset.multi_label}
         return {
@@ -64,11 +64,11 @@ class Data:
 
 
 class FineTune(Task):
-    """model: a classifier with the dataset's classes, trained whole, or what of it asks for a gradient. Where the data has
-    values it gives them standardised (`start_classifier` makes it so); what is saved and measured has the data's unit.
+    """Fine-tunes a classifier with the dataset's classes: all weights, or those that require a gradient.
 
-    sampling: of the checkpoint, one clip of a file; merged: makes the classifier to be saved of the one that is trained, where
-    they differ (LoRA).
+    Where the data has values, the model gives them standardised (`start_classifier` makes it so); what is saved and
+    measured is in the data's unit. sampling: the checkpoint's, one clip of a file; merged: turns the trained model into
+    the one to save, where they differ (LoRA).
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class FineTune(Task):
         return loss, {"train_top1": right}
 
     def average_decay(self, done: int) -> float | None:
-        # The first steps are far from where it ends: an average over all of them would lag behind.
+        # Early steps are far from the final weights: an average with the full decay would lag behind them for long.
         return None if self.recipe.ema is None else min(self.recipe.ema, (1 + done) / (10 + done))
 
     def evaluate(self, module: nn.Module) -> Mapping[str, Any] | None:
@@ -187,7 +187,9 @@ class FineTune(Task):
         return figures.event if figures is not None else None
 
     def measure(self, folder: Path) -> Figures | None:
-        """Figures of the checkpoint in `folder`, as it is saved; None where nothing is held out. This process alone does it."""
+        """Return the figures of the saved checkpoint in `folder`; None where nothing is held out. Runs in this process
+        alone.
+        """
         device = self.model.device
         return self._figures(VideoMAEForVideoClassification.from_pretrained(folder, device=device), Share())
 
@@ -212,7 +214,7 @@ class FineTune(Task):
             save_checkpoint(model, self.preprocessor, folder)
 
     def _in_units(self, model: VideoMAEForVideoClassification) -> AbstractContextManager[None]:
-        """While it is open the model gives values in the unit of the data."""
+        """Make the model give values in the unit of the data while the block runs."""
         return self.data.spread.in_units(model.classifier) if self.data.spread else nullcontext()
 
     def close(self) -> None:
@@ -224,10 +226,10 @@ class FineTune(Task):
         return model.eval()
 
 
-def _dropped(share: float) -> Callable[[nn.Module, tuple[Tensor]], tuple[Tensor]]:
-    """A hook that leaves out a share of what reaches the classifier, in training only."""
+def _dropped(probability: float) -> Callable[[nn.Module, tuple[Tensor]], tuple[Tensor]]:
+    """Return a hook that applies dropout to what reaches the classifier, in training only. probability: of dropping."""
 
     def drop(module: nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:
-        return (nn.functional.dropout(given[0], share, training=module.training),)
+        return (nn.functional.dropout(given[0], probability, training=module.training),)
 
     return drop

@@ -1,4 +1,4 @@
-"""One process or several that train together: who this one is, and what they tell each other. `torchrun` starts them."""
+"""Connects the processes that train together: which one this is, and how they exchange data. `torchrun` starts them."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Share:
-    """This process is number `rank` of `world`."""
+    """Identifies this process: number `rank` of `world` processes that train together."""
 
     rank: int = 0
     world: int = 1
 
     @property
     def leads(self) -> bool:
-        """Whether this is the one that writes and talks."""
+        """Return whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def gather(self, item: Item) -> list[Item]:
-        """What every process has, in the order of their numbers."""
+        """Collect the item of every process, in the order of their ranks."""
         if self.world == 1:
             return [item]
         items: list[Item | None] = [None] * self.world
@@ -37,12 +37,14 @@ class Share:
         return [item for item in items if item is not None]
 
     def agree(self, wish: bool) -> bool:
-        """Whether any process wishes it: all get the same answer at the same step."""
+        """Return whether any process wishes it: all processes get the same answer at the same step."""
         return any(self.gather(wish)) if self.world > 1 else wish
 
 
 def launched() -> Share:
-    """Who this process is by what `torchrun` put into its environment. Raises TrainingError for what makes no sense."""
+    """Return the rank and world size that `torchrun` put into the environment. Raises TrainingError for invalid
+    numbers.
+    """
     try:
         share = Share(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     except ValueError:
@@ -53,7 +55,7 @@ def launched() -> Share:
 
 
 def local_device(device: torch.device) -> torch.device:
-    """The device of this process: with several CUDA devices, the one of its number on this machine."""
+    """Return the device of this process: with several CUDA devices, the one of its local rank."""
     if device.type == "cuda" and launched().world > 1:
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return device
@@ -61,7 +63,9 @@ def local_device(device: torch.device) -> torch.device:
 
 @contextmanager
 def together(device: torch.device) -> Iterator[Share]:
-    """Joins the processes that `torchrun` started; one alone joins nothing. Raises TrainingError."""
+    """Join the processes that `torchrun` started for the duration of the block; a single process joins nothing. Raises
+    TrainingError.
+    """
     share = launched()
     if share.world == 1:
         yield share

@@ -1,4 +1,6 @@
-"""How good a classifier is on labelled clips: reading the data, matching its labels, scoring, measuring."""
+"""Measures how good a classifier is on labelled clips: reads the data, matches its labels, scores, and computes
+figures.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ SPLITS = ("test", "val", "train", "all")
 
 @dataclass(frozen=True)
 class LabelledData:
-    """Labelled clips to measure models on. columns: of the table, none of other data; split: as asked for."""
+    """Labelled clips to measure models on. columns: the table's, empty for other data; split: as asked for."""
 
     data: str
     columns: Sequence[str]
@@ -55,7 +57,7 @@ class LabelledData:
         check_split(split)
         data = os.fspath(data)
         columns = table_columns(data)
-        # Whether there must be labels the model tells, where the table has none.
+        # If the table has no label column, only the model can tell whether labels are needed.
         labelled = "label" in columns or not columns
         dataset = read_dataset(data, labels=labels, labels_required=labelled, targets=targets)
         read = cls(data, columns, dataset, split, tuple(targets))
@@ -63,11 +65,13 @@ class LabelledData:
         return read
 
     def chosen(self) -> tuple[str, Sequence[Example]]:
-        """Name the split that is measured, and its examples. Raises DatasetError for a split that is not there."""
+        """Return the name of the split that is measured, and its examples. Raises DatasetError for a split that is
+        missing.
+        """
         return _chosen(self.dataset, self.split)
 
     def for_model(self, classifier: Classifier) -> LabelledData:
-        """Read what is true as this model says it: labels, or values. Raises DatasetError or OptionError."""
+        """Return the data with the truth in this model's terms: labels, or values. Raises DatasetError or OptionError."""
         if classifier.regression:
             return replace(self, dataset=_values(classifier, self.dataset, self.data, self.columns))
         if self.targets:
@@ -81,7 +85,7 @@ class LabelledData:
 
 @dataclass(frozen=True)
 class Measured:
-    """An evaluation, and what it was made of: the scores of each clip. kept: the clips, in the order of the scores."""
+    """An evaluation with the scores of each clip. kept: the clips, in the order of the scores."""
 
     evaluation: Evaluation
     scored: ScoredClips
@@ -90,7 +94,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """A classifier and the clips to measure it on. kept: those whose labels it has; ids: of these labels; names: of its outputs."""
+    """A classifier and the clips to measure it on.
+
+    kept: the clips whose labels the model has; ids: the model's ids of these labels; names: of the model's outputs.
+    """
 
     classifier: Classifier
     data: str
@@ -105,7 +112,8 @@ class EvaluationJob:
     def plan(
         cls, classifier: Classifier, data: LabelledData, spec: SamplingSpec, *, ignore_unknown: bool = False
     ) -> EvaluationJob:
-        """Match the labels of the data among those of the model. spec: the sampling as asked for, of no model yet.
+        """Match the labels of the data to those of the model. spec: the sampling as asked for, not yet adapted to a
+        model.
 
         Raises DatasetError where they don't fit, OptionError for options that don't fit the model.
         """
@@ -115,7 +123,7 @@ class EvaluationJob:
         names = config.label_names
         if classifier.regression:
             names = classifier.output_names
-        # Of the clips that are asked for: another split may have classes of its own.
+        # Only labels of the chosen clips count: another split may have classes of its own.
         present = {label for example in examples for label in example.labels}
         wanted = [label for label in data.dataset.classes if label in present]
         ids = match_labels(wanted, names, ignore_unknown=ignore_unknown)
@@ -148,16 +156,16 @@ class EvaluationJob:
             batch=self.classifier.batch_size,
         )
         scored = score(scorer or self.classifier, self.kept, view=view, told=on_clip)
-        if not scored.there.any():
+        if not scored.valid.any():
             raise DatasetError(f"none of {counted(len(self.kept), 'clip')} could be scored")
         return Measured(self._evaluation(scored), scored, self.kept)
 
     def _evaluation(self, scored: ScoredClips) -> Evaluation:
-        there = scored.there
-        good = [example for example, ok in zip(self.kept, there, strict=True) if ok]
+        valid = scored.valid
+        good = [example for example, ok in zip(self.kept, valid, strict=True) if ok]
         several = self.classifier.multi_label
         metrics: Metrics | MultiLabelMetrics | RegressionMetrics
-        scores = scored.scores[there]
+        scores = scored.scores[valid]
         if self.classifier.regression:
             metrics = measure_outputs(scores, np.array([example.values for example in good]))
         else:
@@ -166,7 +174,7 @@ class EvaluationJob:
                 truth[row, [self.ids[label] for label in example.labels]] = 1
             metrics = measure_labels(scores, truth) if several else measure(scores, truth.argmax(axis=1))
         settings = settings_of("evaluate", self.classifier, self.spec)
-        counts = sorted(set(scored.views[there].tolist()))
+        counts = sorted(set(scored.views[valid].tolist()))
         return Evaluation(
             model=self.classifier.name,
             revision=self.classifier.revision,
@@ -194,8 +202,11 @@ def check_split(split: str | None) -> None:
 
 
 def _values(classifier: Classifier, dataset: Dataset, data: str, columns: Sequence[str]) -> Dataset:
-    """The data with a true value for each output of the model: of the columns asked for, of those named as the outputs,
-    or of labels that are numbers. Raises DatasetError."""
+    """Return the data with a true value for each output of the model.
+
+    The values come from the columns asked for, from columns named like the outputs, or from labels that are numbers.
+    Raises DatasetError.
+    """
     names = classifier.output_names
     said = " ".join(say("{@target:{name}}", name=name) for name in names[:3]) + (" ..." if len(names) > 3 else "")
     if not dataset.outputs and set(names) <= set(columns):
@@ -226,7 +237,7 @@ def _values(classifier: Classifier, dataset: Dataset, data: str, columns: Sequen
 
 
 def _protocol(spec: SamplingSpec, views: Sequence[int]) -> str:
-    """The views of a clip, as papers write them."""
+    """Describe the views of a clip, as papers write them."""
     crops = spec.resolved_crops
     counts = sorted({count // crops for count in views})
     clips = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
@@ -237,7 +248,7 @@ def _protocol(spec: SamplingSpec, views: Sequence[int]) -> str:
 
 
 def _chosen(dataset: Dataset, split: str | None) -> tuple[str, Sequence[Example]]:
-    """Which examples, and what they are called. Raises DatasetError for a split that is not there."""
+    """Choose the examples to measure, and name their split. Raises DatasetError for a split that is missing."""
     given = [name for name in ("test", "val", "train") if dataset.of(name)]
     if split is None:
         split = next((name for name in ("test", "val") if name in given), "all")

@@ -1,4 +1,6 @@
-"""Features of examples, computed once: kept in a file beside the run, so that another probe takes seconds."""
+"""Computes the features of examples once, and caches them in a file beside the run, so that another probe takes
+seconds.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ _SAVE_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """How examples become clips for a model: sampling and transform, decoded by `decoder`, `batch` views at once."""
+    """Says how examples become clips for a model: sampling and transform, decoded by `decoder`, `batch` views at once."""
 
     sampling: SamplingSpec
     transform: FrameTransform
@@ -36,7 +38,7 @@ class View:
     batch: int
 
     def through(self, forward: Forward, examples: Sequence[Example]) -> Iterator[Passed]:
-        """Each example with what `forward` makes of its views, (V, ...), or its error, in order."""
+        """Yield each example with the outputs (V, ...) of `forward` on its views, or its error, in order."""
         return Batches(forward, size=self.batch)(self._outcomes(examples))
 
     def _outcomes(self, examples: Sequence[Example]) -> Iterator[tuple[str, DecodedVideo | VideoMAEError]]:
@@ -50,7 +52,11 @@ class View:
 
 @dataclass
 class FeatureStore:
-    """(clips, D) of each example, by what it is and what made it; kept in `file`. made_by: all that decides a feature."""
+    """Caches one (clips, D) feature array per example in `file`, keyed by the example and by everything that determines
+    its features.
+
+    made_by: the digest of everything that determines a feature (see `made_by`); a file with another one is ignored.
+    """
 
     file: Path
     made_by: str
@@ -58,19 +64,19 @@ class FeatureStore:
 
     def __post_init__(self) -> None:
         try:
-            with np.load(self.file, allow_pickle=False) as kept:
-                about = json.loads(str(kept["about"]))
+            with np.load(self.file, allow_pickle=False) as cached:
+                about = json.loads(str(cached["about"]))
                 if about["made_by"] != self.made_by:
                     return
-                rows, first = kept["rows"].astype(np.float32), 0
+                rows, first = cached["rows"].astype(np.float32), 0
                 for key, count in about["examples"]:
                     self._rows[key] = rows[first : first + count]
                     first += count
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
-            self._rows = {}  # none, or damaged: they are computed again
+            self._rows = {}  # missing or damaged: features are computed again
 
     def get(self, example: Example) -> Array | None:
-        """None where it is not there, or the file has changed since."""
+        """Return the cached features; None where there are none, or the file has changed since."""
         return self._rows.get(_key(example))
 
     def put(self, example: Example, rows: Array) -> None:
@@ -94,9 +100,13 @@ def features_of(
     forward: Forward,
     store: FeatureStore,
     share: Share,
-    told: Callable[[int, VideoMAEError | None, str], None] = lambda done, error, path: None,
+    on_progress: Callable[[int, VideoMAEError | None, str], None] = lambda done, error, path: None,
 ) -> list[Array | None]:
-    """(clips, D) of each example, None for one that failed. forward: (V, T, H, W, 3) uint8 -> (V, 1, D)."""
+    """Compute the features (clips, D) of each example, None for one that failed. forward: (V, T, H, W, 3) uint8 -> (V,
+    1, D).
+
+    on_progress: called after each example with the number done, its error or None, and its path.
+    """
     found = [store.get(example) for example in examples]
     missing = [place for place, rows in enumerate(found) if rows is None]
     mine = missing[share.rank :: share.world]
@@ -105,7 +115,7 @@ def features_of(
     try:
         for place, passed in zip(mine, view.through(forward, [examples[p] for p in mine]), strict=True):
             done += share.world
-            told(min(done, len(examples)), passed.error, passed.path)
+            on_progress(min(done, len(examples)), passed.error, passed.path)
             if passed.outputs is None:
                 continue
             made[place] = passed.outputs[:, 0].float().numpy()
@@ -125,7 +135,7 @@ def features_of(
 
 
 def made_by(**decides: Any) -> str:
-    """One line of all that decides a feature."""
+    """Hash everything that determines a feature into one hexadecimal digest."""
     text = json.dumps(decides, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Labelled files -> batches of clips, drawn and changed at random by a seed: batch i is the same wherever a run begins."""
+"""Draws batches of random clips from labelled files by a seed: batch i is the same wherever a run begins."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ Frames = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """frames: (B, T, h, w, 3) uint8, the views of a clip one after the other; places: (B,) of the examples that they are of."""
+    """One batch of clips for a step of training.
+
+    frames: (B, T, h, w, 3) uint8, the views of a clip one after the other; places: (B,) index of the example that each
+    view shows.
+    """
 
     frames: Frames
     places: npt.NDArray[np.int64]
@@ -27,11 +31,12 @@ class ClipBatch:
 
 @dataclass
 class Feed:
-    """Random clips of `examples`, each file once an epoch (`repeats` times), in a new order every epoch.
+    """Yields random clips of `examples`, each file `repeats` times an epoch, in a new order every epoch.
 
-    batch: files of this process at once, each with the views that `augment` makes of its clip; accumulate: batches to a step;
-    drawn: how, see `SamplingSpec`; exact: from short files too as published. An epoch has whole steps only: the files that
-    are over at its end are others each time. A file that fails is told once and another of its batch stands in.
+    batch: files of this process at once, each with the views that `augment` makes of its clip; accumulate: batches per
+    step; drawn: how frames are drawn, see `SamplingSpec`; exact: draw from short files as published, too. An epoch has
+    whole steps only: the files left over at its end differ from epoch to epoch. A file that fails is reported once, and
+    another of its batch replaces it.
     """
 
     examples: Sequence[Example]
@@ -46,7 +51,7 @@ class Feed:
     seed: int = 0
     share: Share = field(default_factory=Share)
     warn: Callable[[str, VideoMAEError], None] = lambda path, error: None
-    _told: set[str] = field(default_factory=set)
+    _reported: set[str] = field(default_factory=set)
 
     @property
     def steps(self) -> int:
@@ -55,7 +60,7 @@ class Feed:
         return max(1, len(self.examples) * self.repeats // a_step)
 
     def __call__(self, first: int) -> Iterator[ClipBatch]:
-        """This process's batches, from its batch number `first` on, without an end."""
+        """Yield this process's batches, from its batch number `first` on, without an end."""
         wanted = self._requests(first)
         ahead: list[int] = []
 
@@ -64,7 +69,7 @@ class Feed:
                 ahead.append(place)
                 yield request
 
-        # Far enough ahead that decoding goes on while a batch is trained on; `Decoder` bounds the memory.
+        # Decode far enough ahead to go on while a batch is trained on; `Decoder` limits the memory.
         decoded = self.decoder.decode_all(requests(), ahead=2 * self.batch)
         while True:
             got = [self._kept(*next(decoded)) for _ in range(self.batch)]
@@ -77,8 +82,8 @@ class Feed:
             yield ClipBatch(np.concatenate(frames), np.repeat(np.array(of, dtype=np.int64), len(frames[0])))
 
     def _requests(self, first: int) -> Iterator[tuple[int, ClipRequest]]:
-        """(place of the example, its request) of every clip from batch `first` on."""
-        batches = self.steps * self.accumulate  # of this process, in an epoch
+        """Yield (index of the example, its request) for every clip from batch `first` on."""
+        batches = self.steps * self.accumulate  # of this process, in one epoch
         number = first
         while True:
             epoch, within = divmod(number, batches)
@@ -101,8 +106,8 @@ class Feed:
     def _kept(self, request: ClipRequest, outcome: DecodedVideo | VideoMAEError) -> Frames | None:
         if isinstance(outcome, VideoMAEError):
             path = os.fspath(request.path)
-            if path not in self._told:
-                self._told.add(path)
+            if path not in self._reported:
+                self._reported.add(path)
                 self.warn(path, outcome)
             return None
         frames: Frames = outcome.views()

@@ -1,4 +1,4 @@
-"""What the metrics say of held-out examples, from probabilities or values: the same figures as `videomae evaluate`."""
+"""Computes the figures of held-out examples from probabilities or values: the same as `videomae evaluate` gives."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ from videomae_cli.visible import counted
 
 @dataclass(frozen=True)
 class Figures:
-    """metrics: of the examples that could be read; failed: how many could not; loss: what training goes down on;
-    predicted, truth: (N, outputs) values where the model gives these."""
+    """Figures of the held-out examples.
+
+    metrics: of the examples that could be read; failed: how many could not; loss: what training minimises; predicted,
+    truth: (N, outputs) values where the model gives values.
+    """
 
     metrics: Metrics | MultiLabelMetrics | RegressionMetrics
     failed: int
@@ -37,7 +40,9 @@ class Figures:
 
     @property
     def score(self) -> float:
-        """What the best checkpoint has the most of: of values the negative loss, since R² is not always there."""
+        """Return the number that the best checkpoint maximises; for values the negative loss, since R² may be
+        undefined.
+        """
         match self.metrics:
             case Metrics():
                 return self.metrics.top1
@@ -78,12 +83,15 @@ class Figures:
 def figures_of(
     scored: ScoredClips, dataset: Dataset, examples: Sequence[Example], *, spread: Spread | None = None
 ) -> Figures:
-    """spread: of the training values, where the data has values. Raises TrainingError where not one example has scores."""
-    there = scored.there
-    if not there.any():
+    """Compute the figures of scored clips. Raises TrainingError where not one example has scores.
+
+    spread: of the training values, where the data has values.
+    """
+    valid = scored.valid
+    if not valid.any():
         raise TrainingError("not one held-out clip could be read, or scored with numbers")
-    targets = dataset.targets([example for example, good in zip(examples, there, strict=True) if good])
-    scores = scored.scores[there]
+    targets = dataset.targets([example for example, good in zip(examples, valid, strict=True) if good])
+    scores = scored.scores[valid]
     metrics: Metrics | MultiLabelMetrics
     if spread is not None:
         truth = targets.astype("float64")

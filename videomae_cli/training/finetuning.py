@@ -1,4 +1,4 @@
-"""A classifier of your own classes, or a model of your own values: data, start, recipe, run."""
+"""Trains a classifier of your own classes, or a model of your own values: data, start, recipe, run."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from videomae_cli.training.learning_data import LearningData
 
 MODES = ("auto", "head", "full", "lora")
-# From here on training all weights on a CPU takes hours even for little data.
+# From this size on, training all weights on a CPU takes hours even for little data.
 _LARGE_GFLOPS = 30.0
 _FEW_CLIPS_A_CLASS = 10
-# To values, which have no classes to count by.
+# The threshold for values, where there are no classes to count clips by.
 _FEW_CLIPS_OF_VALUES = 50
-# What these options are called in a recipe.
+# The names of these options, and what a recipe calls them.
 NUMBERS = RECIPE_NUMBERS | {
     "layer_decay": "layer_decay",
     "drop_path": "drop_path",
@@ -57,10 +57,11 @@ NUMBERS = RECIPE_NUMBERS | {
 class FineTuneOptions(TrainingOptions, total=False):
     """How a fine-tuning runs. All are optional, and mean what the options of `videomae finetune` mean.
 
-    Besides those of `TrainingOptions`: clips of a file (of held-out files only, but for mode "head"); heads: attention heads, where
-    the checkpoint doesn't say. Numbers of the recipe: layer_decay: the rate of a layer as a part of that above; drop_path:
-    stochastic depth; head_dropout; head_init_scale; label_smoothing; mixup, cutmix: their alphas; augment_ops, augment_magnitude: of
-    RandAugment; erase: how often a box is filled with noise; views of each clip drawn; ema: save an average of the weights.
+    Besides those of `TrainingOptions`: clips: number per file (of held-out files only, except for mode "head"); heads:
+    attention heads, where the checkpoint doesn't say. Numbers of the recipe: layer_decay: a layer's rate as a fraction
+    of the next one's; drop_path: stochastic depth; head_dropout; head_init_scale; label_smoothing; mixup, cutmix: their
+    alphas; augment_ops, augment_magnitude: RandAugment's; erase: probability that a box is filled with noise; views: of
+    each clip drawn; ema: decay of an average of the weights, which is saved instead.
     """
 
     clips: int | None
@@ -81,7 +82,7 @@ class FineTuneOptions(TrainingOptions, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneRequest(Terms):
-    """The options of `finetune`, checked."""
+    """The checked options of `finetune`, besides those in `Terms`."""
 
     init: str
     revision: str | None = None
@@ -97,7 +98,7 @@ class FineTuneRequest(Terms):
 
 @dataclass(frozen=True)
 class Start:
-    """What training starts from. batch: views at once where nothing is trained."""
+    """Everything that training starts from. batch: views per batch in evaluation."""
 
     model: VideoMAEForVideoClassification
     name: str
@@ -199,7 +200,8 @@ def _train(
         extra=own_section(spec, {"init": source.name, "made_by": f"videomae finetune, mode {mode}"}),
     )
     if spread is not None and has_classifier(checkpoint, names, kind):
-        spread.begin(model.classifier)  # it gives values as they are; what is trained, standardised ones
+        # the checkpoint's classifier gives values as they are; training needs standardised ones
+        spread.begin(model.classifier)
     listener.note(f"mode {mode}, from {source.name}: {_parameters(model):.1f} M parameters")
     preprocessor = preprocessor_for(source.path, model.config, "antialias")
     start = Start(model, source.name, preprocessor, spec, auto_batch_size(model.config, device))

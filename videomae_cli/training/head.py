@@ -1,4 +1,4 @@
-"""A new head on an encoder that stays as it is: features once, then a linear probe."""
+"""Trains a new head on a frozen encoder: features are computed once, then a linear probe is fitted."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ from videomae_cli.training.run_folder import FEATURES, Run
 from videomae_cli.training.scoring import known_scores
 from videomae_cli.video import Preprocessor
 
-# (how far, error of a file or None, its path)
+# (examples done, error of the file or None, its path)
 Told = Callable[[int, VideoMAEError | None, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadTraining:
-    """model: a classifier with the dataset's classes or values, of which only the last layer is trained; strength: of the penalty, None
-    for the one that is best on the held-out clips."""
+    """Trains only the last layer of a classifier with the dataset's classes or values.
+
+    strength: of the penalty, None to choose the one that is best on the held-out clips.
+    """
 
     model: VideoMAEForVideoClassification
     data: Data
@@ -47,7 +49,7 @@ class HeadTraining:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What decides the result, as plain JSON values."""
+        """Return everything that affects the result, as plain JSON values."""
         return {
             "task": f"{self.data.task}, head only",
             "init": self.init,
@@ -61,7 +63,7 @@ class HeadTraining:
         }
 
     def __call__(self, run: Run, settings: Settings, *, share: Share, told: Told) -> Figures | None:
-        """Trains and saves; figures of the held-out clips, if there are some. Raises TrainingError."""
+        """Train and save; return the figures of the held-out clips, if there are some. Raises TrainingError."""
         found = self._features(run, share, told)
         if not share.leads:
             return None
@@ -82,17 +84,17 @@ class HeadTraining:
         same = {name: self.settings[name] for name in ("weights", "sampling", "preprocessing", "dtype")}
         store = FeatureStore(run.folder / FEATURES, made_by(**same, resize=self.preprocessor.resize))
         examples = [*self.data.train, *self.data.val]
-        found = features_of(examples, view=self.view, forward=forward, store=store, share=share, told=told)
+        found = features_of(examples, view=self.view, forward=forward, store=store, share=share, on_progress=told)
         if share.leads:
             store.save()
         return found
 
     def _rows(self, found: list[Array | None]) -> Rows:
-        """Every clip of every training file is a row."""
-        there = [place for place, rows in enumerate(found) if rows is not None]
-        if not there:
+        """Stack the clips of all training files that could be read, one row per clip."""
+        valid = [place for place, rows in enumerate(found) if rows is not None]
+        if not valid:
             raise TrainingError("not one training file could be read: look at the data")
-        targets = torch.from_numpy(self.data.dataset.targets([self.data.train[place] for place in there]))
+        targets = torch.from_numpy(self.data.dataset.targets([self.data.train[place] for place in valid]))
         parts = [torch.from_numpy(rows) for rows in found if rows is not None]
         counts = torch.tensor([len(part) for part in parts])
         return Rows(torch.cat(parts), targets.repeat_interleave(counts, dim=0))

@@ -1,4 +1,4 @@
-"""Data to learn from: read, split, tried, and described in a few lines."""
+"""Reads the data to learn from, splits it, tries every file, and describes it in a few lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from videomae_cli.video import Decoder
 
 @dataclass(frozen=True)
 class LearningData:
-    """What is trained on and what is held out."""
+    """A dataset, split into training clips and held-out clips."""
 
     dataset: Dataset
     train: tuple[Example, ...]
@@ -33,7 +33,7 @@ def read_learning_data(
     dataset = read_dataset(terms.data, labels=terms.labels, labels_required=labels, targets=terms.targets)
     train, val, rule = split_dataset(dataset, fraction=terms.val, seed=terms.seed)
     with listener.files(len(train) + len(val)) as on_file:
-        # One process tries the files; the others are told what it found.
+        # One process tries the files; the others receive its report.
         trying = decoder if terms.check and share.leads else None
         report = check_dataset(dataset, train, val, rule, decoder=trying, told=on_file)
     report = share.gather(report)[0]

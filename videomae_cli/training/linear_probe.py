@@ -1,7 +1,7 @@
-"""A linear classifier on features that don't change: seconds of work, and the same result every time.
+"""Fits a linear classifier on fixed features: seconds of work, and the same result every time.
 
-Multinomial logistic regression (for several labels at once: one logistic regression a label) with an L2 penalty, by L-BFGS
-to convergence. Features are standardised first; the saved weights take that back in, so that they work on raw features.
+Multinomial logistic regression (for independent labels: one logistic regression per label) with an L2 penalty, by
+L-BFGS to convergence. Features are standardised first; the saved weights undo that, so that they work on raw features.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from torch.nn import functional
 from videomae_cli.errors import TrainingError
 from videomae_cli.training.mixing import one_hot
 
-# Penalties tried, in units of 1 / training rows, weak to strong.
+# Penalties to try, in units of 1 / training rows, weak to strong.
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 _ITERATIONS = 500
 
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """weight (outputs, D) and bias (outputs,) on raw features; strength: of the penalty; loss: on the training rows."""
+    """A fitted probe: weight (outputs, D) and bias (outputs,) for raw features.
+
+    strength: of the penalty; loss: on the training rows.
+    """
 
     weight: Tensor
     bias: Tensor
@@ -32,26 +35,26 @@ class LinearProbe:
     loss: float
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Features (N, D) to logits, or values, (N, outputs)."""
+        """Map features (N, D) to logits, or values, (N, outputs)."""
         return features @ self.weight.T + self.bias
 
 
 @dataclass(frozen=True)
 class Rows:
-    """features (N, D) float32; targets (N,) class numbers or (N, outputs) floats."""
+    """Training rows: features (N, D) float32; targets (N,) class numbers or (N, outputs) floats."""
 
     features: Tensor
     targets: Tensor
 
 
 def standardised(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Features (N, D) as float64 of mean 0 and deviation 1, with the (D,) mean and deviation that they had.
+    """Standardise features (N, D) to float64 of mean 0 and deviation 1; also return their (D,) mean and deviation.
 
-    Raises TrainingError for features that are no numbers.
+    Raises TrainingError for features that are not finite.
     """
     if not bool(torch.isfinite(features).all()):
         raise TrainingError("the model's features are no numbers: its weights are damaged")
-    # In float64 the optimum is the same whatever the order of the rows or the number of threads, to many digits.
+    # In float64 the optimum agrees to many digits, whatever the order of the rows or the number of threads.
     x = features.double()
     mean, std = x.mean(dim=0), x.std(dim=0, correction=0)
     std = torch.where(std > 1e-6 * std.max().clamp(min=1e-12), std, torch.ones_like(std))
@@ -59,7 +62,7 @@ def standardised(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def fit(rows: Rows, classes: int, *, strength: float) -> LinearProbe:
-    """One probe. Raises TrainingError for features that are no numbers."""
+    """Fit one probe with a penalty of this strength. Raises TrainingError for features that are not finite."""
     x, mean, std = standardised(rows.features)
     targets = one_hot(rows.targets, classes).double()
     several = rows.targets.ndim == 2
@@ -99,9 +102,10 @@ def best_probe(
     fitted: Callable[..., LinearProbe] = fit,
     told: Callable[[LinearProbe, float | None], None] = lambda probe, score: None,
 ) -> tuple[LinearProbe, float | None]:
-    """The probe of the strength that scores best on held-out clips, the stronger of equals; without any, of the `usual`.
+    """Return the probe whose strength scores best on held-out clips, the stronger of equals; without any, the `usual`
+    one.
 
-    fitted: makes the probe of one strength, from the arguments of `fit`.
+    fitted: fits the probe of one strength, from the arguments of `fit`.
     """
     best: tuple[LinearProbe, float | None] | None = None
     for strength in strengths if score is not None or len(strengths) == 1 else (usual,):
@@ -115,7 +119,7 @@ def best_probe(
 
 
 def probabilities(probe: LinearProbe, features: Tensor, *, several: bool) -> np.ndarray:
-    """(N, classes) float64 of features (N, D)."""
+    """Compute probabilities (N, classes) float64 of features (N, D)."""
     logits = probe(features)
     scores = logits.sigmoid() if several else logits.softmax(dim=1)
     return np.asarray(scores.double().numpy())

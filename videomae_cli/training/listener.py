@@ -1,4 +1,4 @@
-"""How a training tells its caller what it does: a listener, whose methods a command or a notebook overrides."""
+"""Tells the caller of a training what it does: a listener, whose methods a command or a notebook overrides."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from videomae_cli.hub import ResolvedSource, resolve
 if TYPE_CHECKING:
     from videomae_cli.training.task import Task
 
-# (path, error or None): one more file is through.
+# Called with (path, error or None) after each file.
 OnFile = Callable[[str, VideoMAEError | None], None]
-# An event of the trainer: "tick", "step" or "epoch", with its figures.
+# Called with an event of the trainer, "tick", "step" or "epoch", and its figures.
 OnEvent = Callable[[Mapping[str, Any]], None]
 
 
 class TrainingListener:
-    """Hears how a training goes, and may stop it. Every method does nothing: override what is of interest.
+    """Hears how a training goes, and may stop it. Every method does nothing: override those of interest.
 
-    Methods that are context managers stand around a stage of the work, and yield what is told of it meanwhile.
+    Methods that are context managers enclose a stage of the work, and yield the function that is called during it.
     """
 
     def find_model(self, name: str, revision: str | None) -> ResolvedSource:
@@ -29,31 +29,31 @@ class TrainingListener:
         return resolve(name, revision=revision)
 
     def note(self, line: str) -> None:
-        """One line about what will be done."""
+        """Receive one line about what will be done."""
 
     def clip_failed(self, path: str, error: VideoMAEError, *, replaced: bool) -> None:
-        """A clip could not be read. replaced: another stands in for it."""
+        """Hear that a clip could not be read. replaced: another clip takes its place."""
 
     def stopping(self) -> bool:
-        """Whether to stop after the step at hand, with all that is needed to resume."""
+        """Return whether to stop after the current step, saving all that is needed to resume."""
         return False
 
     @contextmanager
     def process(self, *, leads: bool) -> Iterator[None]:
-        """Around all of it. leads: whether this is the process of several that talks."""
+        """Enclose the whole training. leads: whether this process is the one that prints."""
         yield
 
     @contextmanager
     def files(self, count: int) -> Iterator[OnFile]:
-        """Around trying `count` files before anything is trained."""
+        """Enclose trying `count` files before anything is trained."""
         yield lambda path, error: None
 
     @contextmanager
     def features(self, count: int) -> Iterator[OnFile]:
-        """Around computing the features of `count` files, where only the last layer is trained."""
+        """Enclose computing the features of `count` files, where only the last layer is trained."""
         yield lambda path, error: None
 
     @contextmanager
     def steps(self, task: Task) -> Iterator[OnEvent]:
-        """Around the steps of a task."""
+        """Enclose the steps of a task."""
         yield lambda event: None

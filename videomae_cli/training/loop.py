@@ -1,4 +1,4 @@
-"""How a task is trained, whatever it is."""
+"""Holds the settings of the training loop, whatever the task."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import torch
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """How a task is trained. dtype: "float32" or "bfloat16", of the products; patience: epochs without a better score
-    after which to stop; log_steps: steps to a line of metrics; save_seconds: the most that a kill costs."""
+    """Settings of the training loop.
+
+    dtype: "float32" or "bfloat16", of matrix products; patience: epochs without a better score after which to stop;
+    log_steps: steps between two lines of metrics; save_seconds: at most this much work is lost if the run is killed.
+    """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: str = "float32"

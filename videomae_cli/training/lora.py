@@ -1,4 +1,4 @@
-"""Low-rank matrices beside those of the attention (Hu et al. 2021), through the `peft` package; merged when saved."""
+"""Trains low-rank matrices beside those of the attention (Hu et al. 2021), through `peft`; they are merged when saved."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ _TARGETS = r".*\.(query|value|attention\.output\.dense)"
 def add_lora(
     model: VideoMAEForVideoClassification, *, rank: int, alpha: int | None = None
 ) -> Callable[[nn.Module], VideoMAEForVideoClassification]:
-    """Puts matrices of `rank` beside queries, values and output projections, in place, and takes the gradient of all else
-    away but for `fc_norm` and the classifier. Returns what makes a plain model of a trained one. Raises DependencyError."""
+    """Add matrices of `rank` beside queries, values and output projections, in place; freeze all else but `fc_norm` and
+    the classifier.
+
+    Returns the function that turns the trained model into a plain one. Raises DependencyError.
+    """
     try:
         from peft import LoraConfig, inject_adapter_in_model
         from peft.tuners.lora import LoraLayer

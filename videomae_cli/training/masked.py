@@ -1,4 +1,4 @@
-"""Masked pre-training as a task: most of a clip is hidden, and the model learns to fill it in (Tong et al. 2022)."""
+"""Pre-trains as a task: most of a clip is hidden, and the model learns to fill it in (Tong et al. 2022)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from videomae_cli.video import AugmentTransform, ClipRequest, DecodedVideo, Deco
 
 
 def check_masks(grid: tuple[int, int, int], recipe: MaskedRecipe) -> None:
-    """Raises OptionError for masks that hide nothing of a model with this (time, height, width) grid of tokens."""
+    """Raise OptionError for masks that hide nothing of a model with this (time, height, width) grid of tokens."""
     if recipe.mask not in MASKS:
         raise OptionError(f"unknown mask {recipe.mask!r}: choose {', '.join(MASKS)}")
     slots, height, width = grid
@@ -51,7 +51,9 @@ def check_masks(grid: tuple[int, int, int], recipe: MaskedRecipe) -> None:
 
 
 class PreTrain(Task):
-    """model: trained whole, on random clips of `train`; val: the same masks every time, its loss tells how far it is."""
+    """Trains the whole model on random clips of `train`; clips of `val` get the same masks every time, for a comparable
+    loss.
+    """
 
     score_name = "loss"
 

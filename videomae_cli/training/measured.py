@@ -1,4 +1,4 @@
-"""An evaluation as files, and whether they may be written."""
+"""Writes an evaluation to files, after checking that they may be written."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from videomae_cli.training.scoring import ScoredClips
 
 
-# What a report may hold; which pictures it has is the model's task to say.
+# Files a report may hold; the task of the model decides which pictures it has.
 REPORT_FILES = ("report.json", "predictions.jsonl", "report.md", "confusion.png", "reliability.png", "scatter.png")
 
 
 def check_places(output: Path | None, report: Path | None, overwrite: bool) -> None:
-    """Before hours of work: nothing is replaced unasked, and what is asked can be written. Raises OutputError."""
+    """Check before hours of work that outputs can be written and nothing is replaced unasked. Raises OutputError."""
     if output is not None:
         if filesystem.is_folder(output):
             raise OutputError(f"{output} is a folder: give a file name to write to")
@@ -56,7 +56,7 @@ def _made(report: Path, overwrite: bool) -> MadeFiles:
 
 
 def write(measured: Measured, output: Path | None, report: Path | None, *, overwrite: bool) -> None:
-    """The document into output, and everything into the folder report. Raises OutputError."""
+    """Write the document to `output`, and everything into the folder `report`. Raises OutputError."""
     from videomae_cli.files import whole_file
 
     evaluation, scored, kept = measured.evaluation, measured.scored, measured.kept
@@ -80,7 +80,7 @@ def write(measured: Measured, output: Path | None, report: Path | None, *, overw
         import numpy as np
 
         truth = np.array([example.values for example in kept])
-        files["scatter.png"] = scatter_chart(truth[scored.there], scored.scores[scored.there], evaluation.labels)
+        files["scatter.png"] = scatter_chart(truth[scored.valid], scored.scores[scored.valid], evaluation.labels)
     pictures = [name for name in files if name.endswith(".png")]
     files["report.md"] = markdown(evaluation, pictures).encode("utf-8", "replace")
     with _made(report, overwrite) as made:
@@ -89,7 +89,7 @@ def write(measured: Measured, output: Path | None, report: Path | None, *, overw
 
 
 def _predictions(evaluation: Evaluation, scored: ScoredClips, kept: Sequence[Example]) -> bytes:
-    """A line a clip: what is true, what was said, every score by label id."""
+    """Return a JSON line per clip: what is true, what was predicted, every score by label id."""
     import numpy as np
 
     from videomae_cli.evaluation import Metrics, RegressionMetrics
@@ -122,6 +122,6 @@ def _predictions(evaluation: Evaluation, scored: ScoredClips, kept: Sequence[Exa
 
 
 def _by_name(values: Sequence[float], names: Sequence[str]) -> float | dict[str, float]:
-    """One value as it is, several by their names."""
+    """Return a single value as it is, several keyed by their names."""
     rounded = [float(f"{value:z.7g}") for value in values]
     return rounded[0] if len(rounded) == 1 else dict(zip(names, rounded, strict=True))

@@ -1,5 +1,7 @@
-"""Changes to normalised clips: boxes of noise (Zhong et al. 2020), and two clips in one by mixup (Zhang et al. 2018) and cutmix
-(Yun et al. 2019), with targets that say how much of each."""
+"""Changes normalised clips: boxes of noise (Zhong et al. 2020), mixup (Zhang et al. 2018) and cutmix (Yun et al. 2019).
+
+Mixup and cutmix put two clips into one, with targets that say how much of each.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +13,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# Of the picture's area, and height to width, of the boxes that random erasing fills.
+# Ranges of the boxes that random erasing fills: fraction of the picture's area, and height to width.
 ERASED = (0.02, 1 / 3)
 ERASED_RATIO = (0.3, 1 / 0.3)
 
 
 def erase(clips: Tensor, probability: float, rng: np.random.Generator) -> Tensor:
-    """Normalised clips (B, T, C, H, W), in this share of them a box at one place in all frames, filled with standard normal
-    noise that is new in every frame."""
+    """Fill a box with standard normal noise in some of the normalised clips (B, T, C, H, W).
+
+    probability: that a clip gets a box. It is at one place in all frames, its noise is new in every frame.
+    """
     height, width = clips.shape[-2:]
     clips = clips.clone() if probability else clips
     for place in range(len(clips)):
-        # Drawn for every clip, so that one being spared changes nothing for the next.
+        # Seeds are drawn for every clip, so that skipping one changes nothing for the next.
         own = np.random.default_rng(rng.integers(2**62))
         if own.random() >= probability:
             continue
@@ -36,24 +40,27 @@ def erase(clips: Tensor, probability: float, rng: np.random.Generator) -> Tensor
 
 
 def _erased_box(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int] | None:
-    """(top, left, rows, columns) of a box smaller than the picture both ways; None where 100 draws find none."""
+    """Return (top, left, rows, columns) of a box smaller than the picture both ways; None where 100 draws find none."""
     for _ in range(100):
-        share, ratio = rng.uniform(*ERASED), math.exp(rng.uniform(*np.log(ERASED_RATIO)))
-        rows, columns = erased_shape(height, width, share, ratio)
+        fraction, ratio = rng.uniform(*ERASED), math.exp(rng.uniform(*np.log(ERASED_RATIO)))
+        rows, columns = erased_shape(height, width, fraction, ratio)
         if rows < height and columns < width:
             return int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1)), rows, columns
     return None
 
 
-def erased_shape(height: int, width: int, share: float, ratio: float) -> tuple[int, int]:
-    """(rows, columns) of a box with this share of the picture and this height to width."""
-    area = share * height * width
+def erased_shape(height: int, width: int, fraction: float, ratio: float) -> tuple[int, int]:
+    """Return (rows, columns) of a box with this fraction of the picture's area and this height to width."""
+    area = fraction * height * width
     return round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
 
 
 @dataclass(frozen=True)
 class Mixing:
-    """alpha of each one's beta distribution; 0 leaves it out. With both, either is as likely as the other."""
+    """Mixes the clips of a batch; mixup, cutmix: alpha of each one's beta distribution, 0 to leave it out.
+
+    With both, either is as likely as the other.
+    """
 
     mixup: float = 0.8
     cutmix: float = 1.0
@@ -63,8 +70,10 @@ class Mixing:
         return self.mixup > 0 or self.cutmix > 0
 
     def __call__(self, clips: Tensor, targets: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Clips (B, T, C, H, W) and targets (B, classes), each with those of the batch in reverse order mixed in. The box of
-        cutmix is the same in all frames."""
+        """Mix clips (B, T, C, H, W) and targets (B, classes) with those of the same batch in reverse order.
+
+        The box of cutmix is the same in all frames.
+        """
         if not self.on or len(clips) < 2:
             return clips, targets
         cut = self.cutmix > 0 and (self.mixup == 0 or rng.random() < 0.5)
@@ -76,7 +85,7 @@ class Mixing:
             height, width = clips.shape[-2:]
             rows, columns = _box(rng, height, kept), _box(rng, width, kept)
             clips[..., rows, columns] = other[..., rows, columns]
-            # what the box really took, after the edges cut it
+            # the fraction that really stays, since edges may have cut off part of the box
             kept = 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
         else:
             clips = clips * kept + other * (1 - kept)
@@ -84,22 +93,22 @@ class Mixing:
 
 
 def _box(rng: np.random.Generator, size: int, kept: float) -> slice:
-    """One side of a box that takes 1 - kept of the area, around a random centre, cut off at the edges."""
+    """Return one side of a box that takes 1 - kept of the area, around a random centre, cut off at the edges."""
     half = int(size * (1 - kept) ** 0.5) // 2
     centre = int(rng.integers(0, size))
     return slice(max(0, centre - half), min(size, centre + half))
 
 
 def smoothed(targets: Tensor, smoothing: float) -> Tensor:
-    """(B, classes) that sum to 1, `smoothing` of each spread over all classes."""
+    """Spread a part `smoothing` of targets (B, classes) that sum to 1 over all classes."""
     return targets * (1 - smoothing) + smoothing / targets.shape[1]
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """(B,) class numbers to (B, classes) float32; several labels at once, (B, classes), as they are."""
+    """Convert class numbers (B,) to (B, classes) float32; several labels at once, (B, classes), stay as they are."""
     return labels.float() if labels.ndim == 2 else functional.one_hot(labels, classes).float()
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy of logits (B, classes) with targets that sum to 1."""
+    """Compute the cross entropy of logits (B, classes) with targets that sum to 1."""
     return -(targets * torch.log_softmax(logits.float(), dim=-1)).sum(dim=-1).mean()

@@ -1,4 +1,4 @@
-"""Weights into groups, and rates over time: pure functions of names and numbers."""
+"""Sorts weights into groups, and computes rates over time: pure functions of names and numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ Named = Iterable[tuple[str, nn.Parameter]]
 
 
 def layer_of(name: str, layers: int) -> int:
-    """0 for the patch embedding, 1 to `layers` for the blocks, `layers` + 1 for what comes after (BEiT, section 3.2)."""
+    """Return 0 for the patch embedding, 1 to `layers` for the blocks, `layers` + 1 for what follows (BEiT, section
+    3.2).
+    """
     if _EMBEDDINGS.match(name):
         return 0
     found = _LAYER.match(name)
@@ -26,8 +28,11 @@ def layer_of(name: str, layers: int) -> int:
 def parameter_groups(
     named: Named, *, lr: float, weight_decay: float, layer_decay: float = 1.0, layers: int = 0
 ) -> list[dict[str, object]]:
-    """Groups for an optimizer. The rate of a layer is `layer_decay` times that of the one above it; biases, norms and
-    tokens of one vector have no weight decay."""
+    """Group parameters for an optimizer, with a rate per layer and no weight decay on biases, norms and single-vector
+    tokens.
+
+    A layer's rate is `layer_decay` times that of the layer above it.
+    """
     groups: dict[tuple[int, bool], dict[str, object]] = {}
     for name, parameter in named:
         if not parameter.requires_grad:
@@ -45,13 +50,16 @@ def parameter_groups(
 
 
 def adamw(groups: list[dict[str, object]], *, betas: tuple[float, float]) -> torch.optim.AdamW:
-    """AdamW over such groups, in its quick form: the same numbers on every device that has it."""
+    """Make an AdamW over such groups, in its fused form."""
     return torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=True)
 
 
 def cosine_rate(step: int, *, steps: int, warmup: int, floor: float) -> float:
-    """The part of its peak that a rate has in step number `step`: from 0 in a line to the peak in the last of `warmup` steps,
-    then down half a cosine towards `floor` (`cosine_scheduler` in the official utils.py)."""
+    """Return the fraction of its peak that a rate has at step number `step`.
+
+    It rises linearly from 0 to the peak at the last of `warmup` steps, then falls along half a cosine towards `floor`
+    (`cosine_scheduler` in the official utils.py).
+    """
     if step < warmup:
         return step / max(1, warmup - 1)
     at = (step - warmup) / max(1, steps - warmup)

@@ -1,4 +1,4 @@
-"""A task of the user's own, in a Python file that stands in the place of the data."""
+"""Loads and trains a task of the user's own, from a Python file given in place of the data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def train_own_task(
     terms: Terms, command: str, share: Share, device: torch.device, dtype: str, listener: TrainingListener
 ) -> Trained:
-    """Train the task in the Python file that stands in the place of the data. Raises TrainingError, OutputError."""
+    """Train the task in the Python file given in place of the data. Raises TrainingError, OutputError."""
     options = TaskOptions(
         values=dict(terms.values),
         seed=terms.seed,
@@ -49,7 +49,9 @@ def train_own_task(
 
 
 def load_task(file: str, options: TaskOptions) -> Task:
-    """Make what `task(options)` in a Python file makes. Raises TrainingError where it can't be run, or makes none."""
+    """Load a Python file and return the task that its `task(options)` makes. Raises TrainingError if it fails or makes
+    none.
+    """
     path = Path(file)
     if not filesystem.is_file(path):
         raise TrainingError(f"{file} is not there: a task of your own is a Python file with a function task(options)")

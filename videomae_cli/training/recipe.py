@@ -1,8 +1,8 @@
-"""The numbers of a training: the published ones, what small data does better with, or what the user says. No torch.
+"""Chooses the numbers of a training: the published ones, what suits small data better, or what the user says. No torch.
 
 Published means the official scripts and the defaults of the programs they call (MCG-NJU/VideoMAE 14ef8d8: `scripts/`,
-`run_class_finetuning.py`, `run_mae_pretraining.py`, `optim_factory.py`, `utils.py`). docs/training.md has them as a table,
-and what `default` changes, with the commands that measured it.
+`run_class_finetuning.py`, `run_mae_pretraining.py`, `optim_factory.py`, `utils.py`). docs/training.md has them as a
+table, and what `default` changes, with the commands that measured it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from videomae_cli.errors import OptionError
 from videomae_cli.visible import counted
 
 RECIPES = ("default", "paper", "paper-kinetics", "paper-ssv2", "paper-ucf101")
-# Rates are published for so many clips to a step; they grow with the step in a line.
+# Rates are published for this many clips per step; they grow linearly with the clips.
 RATE_CLIPS = 256
-# Below it mixed clips and strong changes cost more than they bring, since there are few steps to learn them in.
+# Below this many clips, mixing and strong augmentation cost more than they gain: there are too few steps to learn from
+# them.
 FEW_CLIPS = 1000
-# Clips that one process takes at once where nothing is said.
+# Clips that one process takes at once by default.
 AT_ONCE = 16
 SIZES = ("small", "base", "large", "huge")
 _SIDED = re.compile(r"\b(left|right|clockwise|anti-?clockwise)\b|counter-?clockwise", re.IGNORECASE)
@@ -29,7 +30,9 @@ _SIDED = re.compile(r"\b(left|right|clockwise|anti-?clockwise)\b|counter-?clockw
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """The numbers in which the official scripts differ. rate, floor: for each 256 clips of a step; batch: clips to a step, of all GPUs."""
+    """The numbers in which the official scripts differ. rate, floor: per 256 clips of a step; batch: clips per step, of
+    all GPUs.
+    """
 
     rate: float
     epochs: int
@@ -42,7 +45,7 @@ class Published:
     mask_ratio: float = 0.9
 
 
-# Where two scripts differ in the pre-training they start from, the one of the longer pre-training.
+# Where two scripts differ only in the pre-training they start from, the one of the longer pre-training is taken.
 FINE_TUNING = {
     ("kinetics", "small"): Published(rate=5e-4, epochs=150),
     ("kinetics", "base"): Published(rate=5e-4, epochs=75),
@@ -54,7 +57,7 @@ FINE_TUNING = {
         rate=5e-4, epochs=100, batch=128, floor=1e-5, layer_decay=0.7, drop_path=0.2, head_dropout=0.5
     ),
 }
-# SSv2's clips are dense here too, every second frame.
+# In pre-training, SSv2's clips are dense too: every second frame.
 PRETRAINING = {
     ("kinetics", "small"): Published(rate=1.5e-4, floor=1e-5, epochs=800, batch=1024),
     ("kinetics", "base"): Published(rate=1.5e-4, floor=1e-5, epochs=800, batch=2048),
@@ -68,9 +71,11 @@ SSV2_STRIDE = 2
 
 @dataclass(frozen=True, kw_only=True)
 class _Numbers:
-    """What both kinds of training have: lr, min_lr: of the top layer, at the peak and at the end; warmup: epochs in which the
-    rate rises; clip_grad: the most that the norm of the gradient may be, 0 for no bound; repeats: times that a file is
-    drawn in an epoch, each time anew."""
+    """What both kinds of training have in common.
+
+    lr, min_lr: the top layer's rate, at the peak and at the end; warmup: epochs in which the rate rises; clip_grad:
+    upper bound of the gradient's norm, 0 for no bound; repeats: how often a file is drawn in an epoch, each time anew.
+    """
 
     name: str = "default"
     epochs: int
@@ -94,7 +99,7 @@ class _Numbers:
 
     @property
     def floor(self) -> float:
-        """The part of its peak that the rate has at the end."""
+        """Return the rate at the end as a fraction of its peak."""
         return self.min_lr / self.lr
 
     @property
@@ -146,7 +151,7 @@ class Recipe(_Numbers):
         _check(self, ("mixup", "cutmix", "operations", "head_scale"), lambda v: 0 <= v < 1000, "from 0 to below 1000")
 
     def lines(self) -> list[str]:
-        """The numbers in use, for people."""
+        """Describe the numbers in use, for people."""
         changes = f"RandAugment {self.operations} at {self.magnitude:g}" if self.operations else "no RandAugment"
         mixing = f"mixup {self.mixup:g}, cutmix {self.cutmix:g}" if self.mixup or self.cutmix else "no mixing"
         return [
@@ -176,14 +181,16 @@ class MaskedRecipe(_Numbers):
         _check(self, ("scale",), lambda v: 0 < v <= 1, "more than 0 and at most 1")
 
     def lines(self) -> list[str]:
-        """The numbers in use, for people."""
+        """Describe the numbers in use, for people."""
         crops = f"crops from {self.scale:.0%} of the area" if self.scale else "crops of 66 to 100% of the short side"
         return [f"{self._rates}; {crops}, {'mirrored' if self.flip else 'not mirrored'}"]
 
 
 def _batches(clips: int, world: int, said: Mapping[str, Any], target: int | None) -> tuple[int, int]:
-    """(clips at once of each process, batches to a step). target: clips to a step, where the data has so many; without one a
-    step is small enough for four of them to an epoch."""
+    """Return (clips per process at once, batches per step). target: clips per step, where the data has that many.
+
+    Without a target, a step is small enough for an epoch to have four of them.
+    """
     total = min(target, clips) if target else clips // 4
     batch = said.get("batch") or max(1, min(AT_ONCE, total // world))
     filled = max(1, round(total / (batch * world))) if target and "batch" not in said else 1
@@ -201,7 +208,8 @@ def recipe_for(
     family: str = "dense",
     width: int = 768,
 ) -> Recipe:
-    """For `clips` training clips on `world` processes; asked: what the user says instead, None for what they don't.
+    """Choose the recipe for `clips` training clips on `world` processes; asked: the user's own numbers, None where not
+    given.
 
     name: one of `RECIPES`; family: how the frames of a clip are sampled, which tells Something-Something from Kinetics;
     width: of the model, which tells its size. Labels that tell left from right keep clips from being mirrored.
@@ -222,7 +230,7 @@ def recipe_for(
         values |= _on_own_data(script, clips, step)
     values |= {
         "flip": script.flip and not any(_SIDED.search(label) for label in labels),
-        # a soft mixture of several labels at once is no probability of each
+        # mixing several independent labels would not give a probability for each
         **({"mixup": 0.0, "cutmix": 0.0, "smoothing": 0.0} if multi_label else {}),
         **said,
         "batch": batch,
@@ -234,7 +242,7 @@ def recipe_for(
 
 
 def _on_own_data(script: Published, clips: int, step: int) -> dict[str, Any]:
-    """What `default` does otherwise than published: see the table in docs/training.md."""
+    """Return where `default` differs from the published numbers: see the table in docs/training.md."""
     few = {"mixup": 0.0, "cutmix": 0.0, "operations": 2, "magnitude": 5.0}
     return {
         "lr": _by_root(script, step),
@@ -245,7 +253,7 @@ def _on_own_data(script: Published, clips: int, step: int) -> dict[str, Any]:
 def masked_recipe_for(
     *, clips: int, world: int = 1, asked: Mapping[str, Any], name: str = "default", width: int = 768
 ) -> MaskedRecipe:
-    """The numbers of a pre-training, from the same arguments as `recipe_for`."""
+    """Choose the numbers of a pre-training, from the same arguments as `recipe_for`."""
     said = {key: value for key, value in asked.items() if value is not None}
     script = published(PRETRAINING, name, width=width)
     batch, accumulate = _batches(clips, world, said, script.batch if name != "default" else None)
@@ -262,20 +270,22 @@ def masked_recipe_for(
 
 
 def _by_root(script: Published, step: int) -> float:
-    """The rate of the published step, smaller by the square root for a smaller step, as AdamW's noise is (Malladi et al. 2022)."""
+    """Scale the published rate by the square root of the step's size, as AdamW's noise grows (Malladi et al. 2022)."""
     return script.rate * script.batch / RATE_CLIPS * math.sqrt(min(step, script.batch) / script.batch)
 
 
 def _warmup(wanted: float, epochs: int) -> float:
-    """Epochs of rising rate: as published where the run is longer than they are, else a fifth of it."""
+    """Return the epochs of rising rate: as published where the run is longer than that, else a fifth of it."""
     return wanted if epochs > wanted else epochs / 5
 
 
 def published(
     scripts: Mapping[tuple[str, str], Published], name: str, *, family: str = "dense", width: int = 768
 ) -> Published:
-    """The official script for a model of this width. Without one of its size: for Something-Something Kinetics' without
-    mirrors, else the one of base. Raises OptionError for a recipe that there isn't."""
+    """Return the official script for a model of this width. Raises OptionError for an unknown recipe.
+
+    Where none has its size: for Something-Something the one of Kinetics without mirroring, else the one for base.
+    """
     if name not in RECIPES:
         raise OptionError(f"unknown recipe {name!r}: choose {', '.join(RECIPES)}")
     data = name.partition("-")[2] or ("ssv2" if family == "segments" else "kinetics")

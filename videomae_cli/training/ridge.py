@@ -1,7 +1,8 @@
-"""Values instead of classes: their spread over the training clips, and a linear model of features by ridge regression.
+"""Fits values instead of classes: their spread over the training clips, and a linear model of features by ridge
+regression.
 
-What is trained gives standardised values, (value - mean) / deviation, so that rates and penalties mean the same in every unit.
-What is saved gives values in the unit of the data: the spread goes into the weights of its classifier.
+The trained model gives standardised values, (value - mean) / deviation, so that rates and penalties mean the same in
+every unit. The saved one gives values in the unit of the data: the spread goes into the weights of its classifier.
 """
 
 from __future__ import annotations
@@ -17,25 +18,26 @@ from torch import Tensor, nn
 
 from videomae_cli.training.linear_probe import LinearProbe, Rows, standardised
 
-# Penalties tried, weak to strong; (rows, D) features of unit variance are set against it, alike ones with all their number.
+# Penalties to try, weak to strong. Each is added to the eigenvalues of X'X of (rows, D) standardised features, which
+# grow with the rows.
 RIDGE_STRENGTHS = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
-# Where nothing is held out to choose by.
+# The penalty used where nothing is held out to choose by.
 RIDGE_STRENGTH = 100.0
 
 
 @dataclass(frozen=True)
 class Spread:
-    """mean, deviation (outputs,) float64 of the training values."""
+    """The mean and the deviation (outputs,) float64 of the training values."""
 
     mean: Tensor
     deviation: Tensor
 
     def standardise(self, values: Tensor) -> Tensor:
-        """(N, outputs) values of the data to float64 in units of the spread."""
+        """Convert values (N, outputs) of the data to standardised float64."""
         return (values.double() - self.mean) / self.deviation
 
     def begin(self, classifier: nn.Module) -> None:
-        """Turn a classifier that gives values of the data into one that gives them standardised, in place."""
+        """Turn a classifier that gives values of the data into one that gives standardised values, in place."""
         assert isinstance(classifier, nn.Linear), "there are outputs"
         with torch.no_grad():
             weight, bias = classifier.weight, classifier.bias
@@ -44,7 +46,7 @@ class Spread:
 
     @contextmanager
     def in_units(self, classifier: nn.Module) -> Iterator[None]:
-        """While the block runs the classifier gives values of the data; afterwards it is what it was, to the bit."""
+        """Make the classifier give values of the data while the block runs; afterwards restore its weights to the bit."""
         assert isinstance(classifier, nn.Linear), "there are outputs"
         with torch.no_grad():
             kept = classifier.weight.clone(), classifier.bias.clone()
@@ -59,24 +61,26 @@ class Spread:
 
 
 def spread_of(values: npt.NDArray[np.float64]) -> Spread:
-    """The spread of (N, outputs) values, none of which is the same everywhere."""
+    """Compute the spread of values (N, outputs); every output must vary."""
     found = torch.from_numpy(np.asarray(values, dtype=np.float64))
     return Spread(found.mean(dim=0), found.std(dim=0, correction=0))
 
 
 def fit_ridge(rows: Rows, outputs: int, *, strength: float, spread: Spread) -> LinearProbe:
-    """The probe with the least mean squared error of standardised values plus strength / rows * the squared weights.
+    """Fit the probe with the least mean squared error of standardised values plus strength / rows * the squared
+    weights.
 
-    rows: with targets (N, outputs) in the unit of the data, as the probe gives them. Raises TrainingError for features that
-    are no numbers.
+    rows: with targets (N, outputs) in the unit of the data, as the probe gives them. Raises TrainingError for features
+    that are not finite.
     """
     x, mean, deviation = standardised(rows.features)
     targets = spread.standardise(rows.targets.reshape(-1, outputs))
     middle = targets.mean(dim=0)
-    # (X'X + strength) w = X'y by the eigenvectors of X'X, which also holds without a penalty where features depend on each other.
+    # Solve (X'X + strength) w = X'y by the eigenvectors of X'X, which also works without a penalty where features are
+    # linearly dependent.
     sizes, directions = torch.linalg.eigh(x.T @ x)
-    there = sizes > sizes[-1].clamp(min=0) * 1e-12
-    inverse = torch.where(there, 1 / torch.where(there, sizes + strength, 1.0), 0.0)
+    nonzero = sizes > sizes[-1].clamp(min=0) * 1e-12
+    inverse = torch.where(nonzero, 1 / torch.where(nonzero, sizes + strength, 1.0), 0.0)
     weight = (directions @ (inverse[:, None] * (directions.T @ (x.T @ (targets - middle))))).T
     errors = x @ weight.T + middle - targets
     raw = weight / deviation * spread.deviation[:, None]

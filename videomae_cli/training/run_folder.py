@@ -38,12 +38,13 @@ _MADE = frozenset(
     }
 )
 _PICTURES = frozenset({"curves.png", "confusion.png", "scatter.png"})
-# What a run that was killed at once may leave in a folder.
+# Files that a run killed right after its start may leave in a folder.
 _BEGUN = re.compile(r"\.lock|\.training\.json\..*\.part")
 
 
 class Run:
-    """A context manager; one process at a time has a folder. `writes` is False in all processes but the first.
+    """The folder of a run, as a context manager; one process at a time has it. writes: False in all processes but the
+    first.
 
     Raises OutputError where the folder can't be used: it holds something already, or another process has it.
     """
@@ -91,7 +92,7 @@ class Run:
 
     @property
     def last(self) -> Path:
-        """The checkpoint of the last epoch."""
+        """Return the folder of the last epoch's checkpoint."""
         return self.folder / "last"
 
     @property
@@ -99,9 +100,10 @@ class Run:
         return self.folder / "state.pt"
 
     def begin(self, settings: Settings, *, keeps: Collection[str] = ()) -> dict[str, Any] | None:
-        """The state to go on with, or None at the beginning. Raises TrainingError where an earlier run had other settings.
+        """Return the state to resume from, or None for a new run. Raises TrainingError where an earlier run had other
+        settings.
 
-        keeps: files of the run before that the new one can use.
+        keeps: files of the earlier run that the new one can use.
         """
         earlier = self.recorded() if self._resume else None
         self.fresh = earlier is None
@@ -123,7 +125,7 @@ class Run:
         return state
 
     def recorded(self) -> dict[str, Any] | None:
-        """What `training.json` says; None where there is none. Raises TrainingError."""
+        """Return what `training.json` says; None where there is none. Raises TrainingError."""
         try:
             content = json.loads(self.settings_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -147,7 +149,7 @@ class Run:
         write_json(self.settings_file, {**about, **outcome})
 
     def note(self, event: Mapping[str, Any]) -> None:
-        """One more line of metrics. Raises OutputError."""
+        """Append one line of metrics. Raises OutputError."""
         if self._metrics is None:
             return
         try:
@@ -157,13 +159,13 @@ class Run:
             raise OutputError(f"can't write {self.folder / 'metrics.jsonl'}: {error.strerror or error}") from None
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """The lines of metrics so far."""
+        """Yield the events of metrics.jsonl so far."""
         with (self.folder / "metrics.jsonl").open(encoding="utf-8") as lines:
             for line in lines:
                 yield json.loads(line)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Keeps a state, and how far the metrics are with it. Raises OutputError."""
+        """Save a state, with the length of the metrics at this point. Raises OutputError."""
         if not self._writes:
             return
         assert self._metrics is not None, "begun before"
@@ -171,7 +173,7 @@ class Run:
         save_state(self.state_file, {**state, "metrics_bytes": self._metrics.tell()})
 
     def _open_metrics(self, size: int) -> None:
-        """Without what came after the state: it will come again."""
+        """Open the metrics, cut back to where the state was saved: what came later will come again."""
         path = self.folder / "metrics.jsonl"
         try:
             self._metrics = path.open("ab")
@@ -181,11 +183,15 @@ class Run:
             raise OutputError(f"can't write {path}: {error.strerror or error}") from None
 
     def adds(self, name: str) -> bool:
-        """Whether a file about the run is to be written: one that is there when it is gone on with may have been edited."""
+        """Return whether to write a file that describes the run: in a resumed run, one that exists may have been
+        edited.
+        """
         return self.fresh or not filesystem.is_named(self.folder / name)
 
     def _clear(self, keeps: Collection[str]) -> None:
-        """Remove what the run before made, and nothing else: a new one is not to be taken for it, however early it ends."""
+        """Remove what the earlier run made, and nothing else, so that it can't be mistaken for the new run, however
+        early that ends.
+        """
         for folder in (self.folder, self.last):
             for name in filesystem.names_in(folder):
                 picture = name in _PICTURES and is_own_picture(folder / name)
@@ -194,6 +200,6 @@ class Run:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """A JSON file, whole or not there. Raises OutputError."""
+    """Write a JSON file, whole or not at all. Raises OutputError."""
     with whole_file(path) as sink:
         sink.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

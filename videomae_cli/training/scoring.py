@@ -1,4 +1,4 @@
-"""A classifier over labelled examples: probabilities or values, in order, and what failed."""
+"""Scores labelled examples with a classifier: probabilities or values, in order, and the errors."""
 
 from __future__ import annotations
 
@@ -14,27 +14,30 @@ from videomae_cli.pipeline import Classifier, merge_views
 from videomae_cli.training.distributed import Share
 from videomae_cli.training.features import View
 
-# (path, views, error or None) of each example as it is through
+# Called with (path, views, error or None) after each example.
 Told = Callable[[str, int, VideoMAEError | None], None]
 
 
 @dataclass(frozen=True)
 class ScoredClips:
-    """scores: (N, outputs) float64, a row of NaN for a clip that failed; views: (N,) of each; errors: by place."""
+    """The scores of clips: (N, outputs) float64, a row of NaN for a clip that failed.
+
+    views: (N,) number of views of each; errors: keyed by the clip's index.
+    """
 
     scores: npt.NDArray[np.float64]
     views: npt.NDArray[np.int64]
     errors: dict[int, VideoMAEError]
 
     @property
-    def there(self) -> npt.NDArray[np.bool_]:
-        """(N,) whether a row has scores."""
+    def valid(self) -> npt.NDArray[np.bool_]:
+        """Return (N,) whether each clip has scores."""
         return np.asarray(~np.isnan(self.scores).any(axis=1))
 
     @property
     def failed(self) -> int:
-        """How many clips have none."""
-        return int((~self.there).sum())
+        """Return how many clips have no scores."""
+        return int((~self.valid).sum())
 
 
 def score(
@@ -45,7 +48,9 @@ def score(
     share: Share | None = None,
     told: Told = lambda path, views, error: None,
 ) -> ScoredClips:
-    """Probabilities, or values, of every example, in order, the processes of `share` each doing their part: those of `classify`."""
+    """Score every example as `classify` does: probabilities or values, in order. The processes of `share` divide the
+    work.
+    """
     share = share or Share()
     mine = list(range(share.rank, len(examples), share.world))
     rows: dict[int, tuple[int, list[float] | VideoMAEError]] = {}

@@ -1,4 +1,6 @@
-"""All that a run needs to go on as if nothing had happened, in one file: whole or the one before."""
+"""Saves everything that a run needs to go on as if it had not stopped, in one file: complete, or still the previous
+one.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,16 @@ VERSION = 1
 
 
 def save_state(file: Path, state: dict[str, Any]) -> None:
-    """Raises OutputError: a full disk leaves the state before."""
+    """Save a state to a file. Raises OutputError: a full disk leaves the previous state."""
     try:
         with whole_file(file) as sink:
             torch.save({"version": VERSION, **state}, sink)
-    except RuntimeError as error:  # torch's own writer has another name for a full disk
+    except RuntimeError as error:  # torch's own writer reports a full disk by a RuntimeError
         raise OutputError(f"can't write {file}: {str(error).splitlines()[0]}") from None
 
 
 def load_state(file: Path) -> dict[str, Any]:
-    """Raises TrainingError for a file that is damaged or of another version. Runs no code from it."""
+    """Load a state, running no code from the file. Raises TrainingError if it is damaged or of another version."""
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (

@@ -20,10 +20,10 @@ from videomae_cli.training.distributed import Share
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """What the command line says to a task of one's own.
+    """The command line's options for a task of one's own.
 
-    values: `--set NAME=VALUE`; seed, epochs and batch: where given; share: which process this is; workers: processes that
-    may be used for data.
+    values: from `--set NAME=VALUE`; seed, epochs and batch: where given; share: which process this is; workers:
+    processes that may be used for data.
     """
 
     values: Mapping[str, str]
@@ -35,11 +35,13 @@ class TaskOptions:
 
 
 class Task(ABC):
-    """Made new for every start: equal arguments make an equal task, and the trainer puts a saved state into it.
+    """What is trained: modules, batches and a loss. Equal arguments must make an equal task: a resumed run makes it
+    anew.
 
-    module: everything with weights that are trained, heads that only training has among them; steps: optimizer steps of the
-    whole run; epoch: steps from one evaluation to the next; clips: in a step, of all processes together; accumulate: batches
-    to a step; clip_norm: the most that the norm of the gradient may be, None for no bound.
+    The trainer then loads the saved state into it. module: everything with weights that are trained, including heads
+    that only training has; steps: optimizer steps of the whole run; epoch: steps from one evaluation to the next;
+    clips: per step, of all processes together; accumulate: batches per step; clip_norm: upper bound of the gradient's
+    norm, None for no bound.
     """
 
     module: nn.Module
@@ -53,50 +55,57 @@ class Task(ABC):
     @property
     @abstractmethod
     def settings(self) -> Mapping[str, Any]:
-        """What decides the result, as plain JSON values: kept beside the weights, and compared when a run goes on."""
+        """Return everything that affects the result, as plain JSON values: saved beside the weights, and compared when
+        resuming.
+        """
 
     def begin(self) -> None:
-        """Before the first step of a new run, and not where one goes on: other weights to start from."""
+        """Prepare a new run before its first step, by loading other weights for example; not called when resuming."""
         return None
 
     @abstractmethod
     def optimizers(self) -> list[optim.Optimizer]:
-        """Made once, before a saved state is put into them. Each group's `lr` is its peak."""
+        """Make the optimizers, once, before a saved state is loaded into them. Each group's `lr` is its peak."""
 
     @abstractmethod
     def rate(self, step: int) -> float:
-        """The part of its peak that the learning rate has in step number `step`, from 0."""
+        """Return the fraction of its peak that the learning rate has at step number `step`, from 0."""
 
     @abstractmethod
     def batches(self, first: int) -> Iterator[Any]:
-        """This process's batches from number `first` on, without an end or to the end of the run; batch i is the same
-        wherever a run is taken up. `accumulate` of them make a step."""
+        """Yield this process's batches from number `first` on, endlessly or to the end of the run.
+
+        Batch i must be the same wherever a run is resumed. `accumulate` of them make a step.
+        """
 
     @abstractmethod
     def loss(self, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss to go down on, a scalar, and what else is worth a line in the metrics (scalars)."""
+        """Return the scalar loss to minimise, and further scalars worth logging."""
 
     def clipped(self) -> Iterator[nn.Parameter]:
-        """The weights whose gradient `clip_norm` is for."""
+        """Return the weights whose gradient `clip_norm` bounds."""
         return self.module.parameters()
 
     def average_decay(self, done: int) -> float | None:
-        """How much of the averaged weights stays after step number `done`, from 1; None for no average at all."""
+        """Return the fraction of the averaged weights that stays after step number `done`, from 1; None for no average."""
         return None
 
     def evaluate(self, module: nn.Module) -> Mapping[str, Any] | None:
-        """Figures of `module` (the averaged weights where there are some) at the end of an epoch; None if there are none.
-        `score` among them is what the best checkpoint has the most of."""
+        """Return figures of `module` (the averaged weights if there are any) at the end of an epoch; None if there are
+        none.
+
+        The best checkpoint is the one with the highest `score` among them.
+        """
         return None
 
     @abstractmethod
     def export(self, module: nn.Module, folder: Path) -> None:
-        """A checkpoint directory, each of its files whole or not there. Raises OutputError."""
+        """Write a checkpoint directory, each of its files whole or not at all. Raises OutputError."""
 
     def finish(self, folder: Path) -> None:
-        """When all is done: pictures, a card. folder: of the run, with the best checkpoint in it."""
+        """Add pictures or a card when all is done. folder: the run's, with the best checkpoint in it."""
         return None
 
     def close(self) -> None:
-        """Give back what batches and evaluation hold."""
+        """Release what batches and evaluation hold."""
         return None

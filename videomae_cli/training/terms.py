@@ -1,4 +1,4 @@
-"""What `finetune` and `pretrain` are told alike, and what comes out of them."""
+"""Holds the options that `finetune` and `pretrain` share, and the result of both."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from videomae_cli.training.figures import Figures
     from videomae_cli.training.loop import Loop
 
-# More files than there will ever be cores: as many decoders as the machine has.
+# More than any machine has cores: one decoder per core.
 MANY = 1 << 20
-# The numbers of every recipe: what the options are called, and what the recipe calls them.
+# The numbers of every recipe: the option's name, and what the recipe calls it.
 RECIPE_NUMBERS: dict[str, str] = {
     "epochs": "epochs",
     "batch_size": "batch",
@@ -91,7 +91,7 @@ class TrainingOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """The options of `finetune` and `pretrain`, checked. asked: the numbers of the recipe, None where nothing is said."""
+    """The checked options of `finetune` and `pretrain`. asked: the numbers of the recipe, None where not given."""
 
     data: str
     output: Path
@@ -132,7 +132,7 @@ class Terms:
 
     @property
     def decoders(self) -> int:
-        """Decoding processes of this training process."""
+        """Return the number of decoding processes for this training process."""
         return self.workers or auto_workers(MANY)
 
     def decoder(self) -> Decoder:
@@ -140,15 +140,15 @@ class Terms:
         return Decoder(timeout=self.timeout, memory=self.memory, workers=self.decoders, debug=self.debug)
 
     def sampling_for(self, hints: SamplingHints, name: str, listener: TrainingListener) -> SamplingSpec:
-        """Say how a checkpoint to start from needs the sampling asked for, and tell where its pixels were others."""
-        usual = None if hints.pixels else "stored"  # as every published model was trained
+        """Adapt the sampling asked for to the checkpoint to start from, and note where its pixels were others."""
+        usual = None if hints.pixels else "stored"  # Every published model was trained on stored pixels.
         spec = replace(self.sampling, pixels=self.sampling.pixels or usual).for_model(hints)
         if note := pixels_note(name, hints.pixels, spec.resolved_pixels):
             listener.note(note)
         return spec
 
     def loop(self, device: torch.device, dtype: str) -> Loop:
-        """Say how the trainer is to run. dtype: as `pick_dtype` has it."""
+        """Return the settings of the training loop. dtype: as `pick_dtype` returns it."""
         from videomae_cli.training.loop import Loop
 
         return Loop(device=device, dtype=dtype, seed=self.seed, patience=self.patience, compiled=self.compile)
@@ -156,10 +156,11 @@ class Terms:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training left: a checkpoint in `folder`, for `load_classifier`, `load_embedder` and the commands.
+    """The result of a training: a checkpoint in `folder`, for `load_classifier`, `load_embedder` and the commands.
 
-    ended: "finished", "patience" or whatever else the trainer says; "interrupted" where it can be resumed; "dry run". step, steps: how
-    far it came; figures: of the held-out clips, None where there are none; loss: of a pre-training, on held-out clips if there are some.
+    ended: "finished", "stopped early" where the score improved no more; "interrupted" where it can be resumed; "dry run".
+    step, steps: how far it came; figures: of the held-out clips, None where there are none; loss: of a pre-training, on
+    held-out clips if there are some.
     """
 
     folder: Path
@@ -171,7 +172,7 @@ class Trained:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The figures of the held-out clips by name, such as `top1`; empty where nothing was held out."""
+        """Return the figures of the held-out clips by name, such as `top1`; empty where nothing was held out."""
         return self.figures.metrics.as_dict() if self.figures is not None else {}
 
 
@@ -184,7 +185,7 @@ def split_options(
     """
     rest = dict(options)
     asked = {name: rest.pop(option, None) for option, name in numbers.items()}
-    # With a published recipe pixels are as the official loader has them.
+    # A published recipe implies stored pixels, as the official loader has them.
     stored = "stored" if rest.get("recipe", "default") != "default" else None
     rest["sampling"] = SamplingSpec(
         family=rest.pop("sampling", "auto"),
@@ -197,17 +198,17 @@ def split_options(
 
 
 def text_path(path: str | os.PathLike[str]) -> str:
-    """Read a path that a caller gives."""
+    """Return a path that a caller gives as text."""
     return os.fspath(path)
 
 
 def given_names(names: str | Sequence[str]) -> tuple[str, ...]:
-    """Read one name or several."""
+    """Return one name or several as a tuple."""
     return (names,) if isinstance(names, str) else tuple(names)
 
 
 def settings_of(command: str, values: Mapping[str, Any], loop: Loop | None = None) -> Settings:
-    """All that decides what comes out."""
+    """Collect all settings that decide what comes out."""
     how = {"dtype": loop.dtype, "device": loop.device.type, "patience": loop.patience} if loop is not None else {}
     return Settings(command, __version__, {**values, **how})
 

@@ -1,4 +1,4 @@
-"""The loop of every training here: steps, epochs, states. What is trained is the task's business."""
+"""Runs the loop of every training here: steps, epochs, states. What is trained is up to the task."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class _Loss(nn.Module):
 
 @dataclass
 class Trainer:
-    """Trains `task` into `run`. stop: asked after each step; True ends the run there, to be gone on with.
+    """Trains `task` into `run`. stop: asked after each step; True interrupts the run there, so that it can be resumed.
 
-    told: gets every event: {"event": "step"}, {"event": "epoch"} and {"event": "saved"}, the first two as metrics.jsonl has
-    them, and at every single step {"event": "tick"}.
+    told: called with every event: {"event": "step"}, {"event": "epoch"} and {"event": "saved"}, the first two as
+    metrics.jsonl has them, and at every single step {"event": "tick"}.
     """
 
     task: Task
@@ -68,7 +68,7 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def __call__(self, state: dict[str, Any] | None) -> str:
-        """Trains to the end; "finished", "stopped early" or "interrupted". state: of an earlier run.
+        """Train to the end and return "finished", "stopped early" or "interrupted". state: of an earlier run.
 
         Raises TrainingError; what was saved before stays.
         """
@@ -97,7 +97,7 @@ class Trainer:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The weights that count: the average where there is one."""
+        """Return the weights to evaluate: the average where there is one."""
         return self.average or self.task.module
 
     def _wrapped(self) -> Callable[[Any, int], tuple[Tensor, dict[str, Tensor]]]:
@@ -108,8 +108,8 @@ class Trainer:
         return torch.compile(loss) if self.loop.compiled else loss
 
     def _step(self, loss: Callable[[Any, int], tuple[Tensor, dict[str, Tensor]]], batches: list[Any]) -> None:
-        """One step of the optimizers."""
-        # Whatever is drawn in a step hangs on its number alone, so that a run that goes on draws the same.
+        """Take one step of the optimizers."""
+        # All random draws in a step depend on its number alone, so that a resumed run draws the same.
         torch.manual_seed(_mixed(self.loop.seed, self.done, self.share.rank))
         rate = self.task.rate(self.done)
         for optimizer, peaks in zip(self.optimizers, self._peaks, strict=True):
@@ -124,7 +124,8 @@ class Trainer:
                         value, figures = loss(batch, self.done)
                     (value / len(batches) if len(batches) > 1 else value).backward()  # type: ignore[no-untyped-call]
                 self._note(value.detach(), figures, len(batches))
-            # After the processes have met: what is no number in one of them is none in all. Without a bound nothing changes.
+            # The gradient's norm is that of all processes together, so all see a value that is not finite. An infinite
+            # bound changes nothing.
             bound = math.inf if self.task.clip_norm is None else self.task.clip_norm
             norm = torch.nn.utils.clip_grad_norm_(self.task.clipped(), bound)
             self._bad |= ~torch.isfinite(norm)
@@ -134,7 +135,7 @@ class Trainer:
         self._follow()
 
     def _apart(self, loss: Any, *, last: bool) -> Any:
-        """Gradients travel between processes with the last batch of a step only."""
+        """Exchange gradients between processes only with the last batch of a step."""
         if isinstance(loss, nn.parallel.DistributedDataParallel) and not last:
             return loss.no_sync()
         return _nothing()
@@ -143,7 +144,7 @@ class Trainer:
         self._bad |= ~torch.isfinite(value)
         now = {"loss": value, **{name: figure.detach() for name, figure in figures.items()}}
         if self.done % self.loop.log_steps and self.loop.device.type != "cpu":
-            return  # reading a number off a GPU makes it wait
+            return  # reading a number from a GPU makes the program wait for it
         weight = (1 - _SMOOTHING) / parts
         for name, figure in now.items():
             number = float(figure)
@@ -151,7 +152,7 @@ class Trainer:
             self._means[name] = before + weight * (number - before) if math.isfinite(number) else before
 
     def _follow(self) -> None:
-        """The averaged weights after the trained ones."""
+        """Move the averaged weights towards the trained ones."""
         if self.average is None:
             return
         decay = self.task.average_decay(self.done)
@@ -161,7 +162,9 @@ class Trainer:
                 mean.lerp_(now, 1 - decay)
 
     def _asked_to_stop(self) -> bool:
-        """All processes stop after the same step; asking all at every step would take longer than a step."""
+        """Return whether to stop, the same in all processes; asking all of them at every step would take longer than a
+        step.
+        """
         if self.share.world > 1 and self.done % self.loop.log_steps:
             return False
         return self.share.agree(self.stop())
@@ -180,7 +183,7 @@ class Trainer:
             self._save()
 
     def _end_epoch(self) -> None:
-        """Evaluate, keep the best, and see whether it still gets better."""
+        """Evaluate, save the best checkpoint, and check whether the score still improves."""
         began = time.monotonic()
         self.evaluated.eval()
         figures = self.task.evaluate(self.evaluated)
@@ -206,7 +209,7 @@ class Trainer:
         self.told(event)
 
     def _check(self) -> None:
-        """Nothing is kept of a run whose loss is no number any more. Raises TrainingError."""
+        """Stop a run whose loss is not finite any more, before anything of it is saved. Raises TrainingError."""
         if self.share.agree(bool(self._bad)):
             kept = "the best checkpoint so far is kept" if self.best is not None else "nothing is kept"
             raise TrainingError(
@@ -252,7 +255,7 @@ class Trainer:
 
 
 def _mixed(*numbers: int) -> int:
-    """A seed of 63 bits out of several numbers, near ones far apart."""
+    """Mix several numbers into a seed of 63 bits, so that similar numbers give very different seeds."""
     mixed = 0x9E3779B97F4A7C15
     for number in numbers:
         mixed = (mixed ^ (number + 0x9E3779B97F4A7C15 + (mixed << 6) + (mixed >> 2))) * 0xBF58476D1CE4E5B9 % 2**64
@@ -269,7 +272,7 @@ def _memory_told(device: torch.device) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # On the CPU torch raises a plain RuntimeError, told only by its words.
+        # On the CPU torch raises a plain RuntimeError, recognisable only by its message.
         if not isinstance(error, torch.cuda.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
         raise TrainingError(
@@ -281,7 +284,7 @@ def _memory_told(device: torch.device) -> Iterator[None]:
 
 
 def train(task: Task, run: Run, loop: Loop, *, share: Share, command: str, listener: TrainingListener) -> Trained:
-    """Train, from where an earlier run was, to the end, or until the listener stops it: "interrupted".
+    """Train, from where an earlier run was, to the end, or until the listener stops it ("interrupted").
 
     Raises TrainingError, OutputError.
     """

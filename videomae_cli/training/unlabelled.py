@@ -1,4 +1,4 @@
-"""An encoder from videos without labels, by filling in what is hidden: the model, the data, the run."""
+"""Trains an encoder on videos without labels, by filling in what is hidden: the model, the data, the run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from videomae_cli.model import VideoMAEConfig
     from videomae_cli.training import Loop, Share
 
-# width, layers, heads, and the decoder's width, layers, heads, as published; tiny is ours, for small data
+# Encoder width, layers, heads, and the decoder's, as published; "tiny" is our own, for small data.
 SIZES = {
     "tiny": (192, 12, 3, 96, 2, 3),
     "small": (384, 12, 6, 192, 4, 3),
@@ -35,7 +35,7 @@ SIZES = {
     "large": (1024, 24, 16, 512, 12, 8),
     "huge": (1280, 32, 16, 640, 12, 8),
 }
-# What these options are called in a recipe.
+# The names of these options, and what a recipe calls them.
 NUMBERS = RECIPE_NUMBERS | {
     "mask": "mask",
     "mask_ratio": "mask_ratio",
@@ -44,7 +44,9 @@ NUMBERS = RECIPE_NUMBERS | {
 
 @dataclass(frozen=True, kw_only=True)
 class PreTrainRequest(Terms):
-    """The options of `pretrain`, checked. size, image_size, patch_size, frames, norm_pix: of a new model."""
+    """The checked options of `pretrain`, besides those in `Terms`. size, image_size, patch_size, frames, norm_pix: for
+    a new model.
+    """
 
     init: str | None = None
     revision: str | None = None
@@ -106,7 +108,7 @@ def _pretrain(request: PreTrainRequest, listener: TrainingListener) -> Trained:
     from videomae_cli.pipeline import pick_device
     from videomae_cli.training import local_device, masked_recipe_for, together
 
-    # Whatever is wrong is told before the data is read.
+    # Report wrong options before the data is read.
     masked_recipe_for(clips=1, asked=request.asked, name=request.recipe)
     device = local_device(pick_device(request.device))
     with together(device) as share, listener.process(leads=share.leads):
@@ -164,7 +166,7 @@ def _train(request: PreTrainRequest, decoder: Decoder, share: Share, loop: Loop,
 
 
 def _model(request: PreTrainRequest, listener: TrainingListener) -> tuple[Any, Preprocessor, SamplingSpec, str | None]:
-    """The model, as it sees frames, how clips are sampled, and what it starts from."""
+    """Return the model, its preprocessor, how clips are sampled, and the name of the checkpoint it starts from."""
     import torch
 
     from videomae_cli.model import VideoMAEForPreTraining
@@ -174,7 +176,7 @@ def _model(request: PreTrainRequest, listener: TrainingListener) -> tuple[Any, P
     if request.init is not None:
         source = listener.find_model(request.init, request.revision)
         model = VideoMAEForPreTraining.from_pretrained(source.path)
-        # The weights lie in the mapped file: training needs its own.
+        # Loaded weights lie in a read-only mapped file: training needs its own copy.
         for parameter in model.parameters():
             parameter.data = parameter.data.clone()
         hints = find_hints(model.config.num_frames, model.config.extra, source.name)
@@ -183,7 +185,7 @@ def _model(request: PreTrainRequest, listener: TrainingListener) -> tuple[Any, P
         model.config = model.config.replace(extra=own_section(sampling, about))
         return model, preprocessor_for(source.path, model.config, "antialias"), sampling, source.name
     config = _config(request)
-    # Without a checkpoint that says otherwise, as the published ones: dense, every 4th frame.
+    # Without a checkpoint that says otherwise, sample as the published ones: dense, every 4th frame.
     sampling = request.sampling_for(find_hints(config.num_frames, {}, ""), "", listener)
     if request.recipe == "paper-ssv2" and request.sampling.stride is None:
         sampling = replace(sampling, checkpoint_stride=SSV2_STRIDE)
