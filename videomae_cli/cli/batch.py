@@ -16,7 +16,7 @@ from videomae_cli.cli.interrupts import looked_after, terminable
 from videomae_cli.cli.reporting import tell_report
 from videomae_cli.cli.targets import Target
 from videomae_cli.engines import Engine
-from videomae_cli.errors import DependencyError, MachineError, OptionError
+from videomae_cli.errors import DependencyError, MachineError
 from videomae_cli.jobs import JobTally, Settings, Shard
 from videomae_cli.results import Result, Stamp, named
 from videomae_cli.video import FoundVideo
@@ -195,9 +195,3 @@ def say_summary(total: int, failed: Counter[str], done_word: str, *, always: boo
         console.note(f"{total - count} of {total} files {done_word}, {count} failed: {kinds}")
     elif total > 1 and always:
         console.note(f"{total} files {done_word}")
-
-
-def check_progress(mode: str) -> None:
-    """Raise OptionError for a mode that is none."""
-    if mode not in ("auto", "plain", "none"):
-        raise OptionError(f"unknown progress {mode!r}: choose auto, plain or none")

@@ -18,8 +18,9 @@ from videomae_cli.cli.batch import say_summary
 from videomae_cli.cli.inputs import Inputs
 from videomae_cli.cli.interrupts import terminable
 from videomae_cli.cli.loading import say_pixels
+from videomae_cli.cli.option_groups import BatchOptions, ClusterOptions, JobOptions, RunOptions
 from videomae_cli.cli.progress import BatchProgress
-from videomae_cli.cli.retrying import said_again
+from videomae_cli.cli.retrying import Retry, said_again
 from videomae_cli.cli.transfers import bring
 from videomae_cli.errors import OptionError, VideoMAEError
 from videomae_cli.results import named
@@ -39,69 +40,52 @@ _CALIBRATED_FILES = 64
 _RECORD_BYTES, _CLIPS = 4096, 4
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClusterOptions:
-    """The options of the cluster, as given. kind: "ray", or None for this machine alone."""
-
-    kind: str | None
-    address: str | None = None
-    num_workers: int | None = None
-    gpus_per_worker: float | None = None
-    shard_files: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.kind is None:
-            given = {
-                "--address": self.address,
-                "--num-workers": self.num_workers,
-                "--gpus-per-worker": self.gpus_per_worker,
-                "--shard-files": self.shard_files,
-            }
-            for name, value in given.items():
-                if value is not None:
-                    raise OptionError(f"{name} is of a cluster: give --cluster ray too")
-        elif self.kind not in KINDS:
-            raise OptionError(f"unknown cluster {self.kind!r}: choose {' or '.join(KINDS)}")
-
-    def check_output(self, output: str | None) -> None:
-        """Raise OptionError where one machine is to write what only a cluster writes."""
-        if self.kind is None and output is not None and is_address(output):
-            raise OptionError(f"one machine writes to its disk, not to {output}: give a file, or --cluster ray too")
+def check_cluster(asked: ClusterOptions, output: str | None) -> None:
+    """Raise OptionError for a cluster that is none, and where one machine is asked to do what only a cluster does."""
+    if asked.kind is not None:
+        if asked.kind not in KINDS:
+            raise OptionError(f"unknown cluster {asked.kind!r}: choose {' or '.join(KINDS)}")
+        return
+    given = {
+        "--address": asked.address,
+        "--num-workers": asked.num_workers,
+        "--gpus-per-worker": asked.gpus_per_worker,
+        "--shard-files": asked.shard_files,
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise OptionError(f"{name} is of a cluster: give --cluster ray too")
+    if output is not None and is_address(output):
+        raise OptionError(f"one machine writes to its disk, not to {output}: give a file, or --cluster ray too")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterCommand:
     """A command as it was given. name: "classify" or "embed"; done_word: "classified"; unfit: options that don't go with a
-    cluster, and whether they were given; tasks: files decoded at once, at most."""
+    cluster, and whether they were given."""
 
     name: str
     done_word: str
-    options: ClusterOptions
     request: ClassifierRequest | EmbedderRequest
     sampling: SamplingSpec
     inputs: Inputs
     output: str | None
     format: str | None
-    resume: bool
-    overwrite: bool
-    retry: frozenset[str]
-    timeout: float | None
-    memory: int | None
-    tasks: int | None
-    ok_on_errors: bool
-    dry_run: bool
-    progress: str
-    debug: bool
+    job: JobOptions
+    retry: Retry
+    run: RunOptions
+    batch: BatchOptions
     unfit: dict[str, bool] = field(default_factory=dict)
 
-    def run(self) -> None:
+    def start(self) -> None:
         """Do it, and say how it went. Raises typer.Exit(1) if files failed."""
         from videomae_cli.cluster import connect, open_output
 
         for name, given in self.unfit.items():
             if given:
                 raise OptionError(f"{name} does not go with --cluster")
-        check_timeout(self.timeout)
+        check_timeout(self.run.decoding.seconds)
+        memory = self.run.decoding.memory
         if self.output is None:
             raise OptionError("a cluster needs a place to write to: --output DIR/ for shards, or a file")
         vectors = isinstance(self.request, EmbedderRequest)
@@ -109,34 +93,34 @@ class ClusterCommand:
             self.output,
             vectors=vectors,
             format=self.format,
-            resume=self.resume,
-            overwrite=self.overwrite,
-            retry=self.retry,
+            resume=self.job.resume,
+            overwrite=self.job.overwrite,
+            retry=self.retry.kinds,
         )
         with self._connected(connect) as cluster:
-            workers = cluster.workers(self.options.num_workers, self._gpus)
-            if self.dry_run:
+            workers = cluster.workers(self.batch.cluster.num_workers, self._gpus)
+            if self.batch.dry_run:
                 spec = self._spec(workers)
                 self._say_plan(output, cluster, workers, spec)
                 return
             with output:
-                self._work(output, cluster, workers)
+                self._work(output, cluster, workers, memory)
 
     @property
     def _gpus(self) -> float | None:
         """GPUs a worker, as asked for: none for a model that is to run elsewhere."""
-        if self.options.gpus_per_worker is None and self.request.device in ("cpu", "mps"):
+        if self.batch.cluster.gpus_per_worker is None and self.request.device in ("cpu", "mps"):
             return 0.0
-        return self.options.gpus_per_worker
+        return self.batch.cluster.gpus_per_worker
 
     @contextmanager
     def _connected(self, connect: Callable[..., Any]) -> Iterator[Cluster]:
         from videomae_cli.cli.display import consoles, waiting
 
-        address = self.options.address or "auto"
+        address = self.batch.cluster.address or "auto"
         with ExitStack() as session:
             with waiting("starting Ray" if address == "local" else "connecting to the cluster", consoles()[1]):
-                cluster = session.enter_context(connect(address, debug=self.debug))
+                cluster = session.enter_context(connect(address, debug=self.batch.terminal.debug))
             yield cluster
 
     def _spec(self, workers: Workers) -> ModelSpec:
@@ -153,7 +137,7 @@ class ClusterCommand:
             self.name, request, pack(source), self.sampling, tuple(sample), str(Path.cwd()), workers.threads
         )
 
-    def _work(self, output: Output, cluster: Cluster, workers: Workers) -> None:
+    def _work(self, output: Output, cluster: Cluster, workers: Workers, memory: int | None) -> None:
         from videomae_cli.cli.display import consoles, waiting
         from videomae_cli.cluster import ClusterJob, Form, look_at_model, make_plan, visit_nodes
 
@@ -176,19 +160,22 @@ class ClusterCommand:
             form=form,
             output=output,
             workers=workers,
-            timeout=self.timeout,
-            memory=self.memory,
+            timeout=self.run.decoding.seconds,
+            memory=memory,
             shard=part,
-            tasks_at_once=self.tasks,
+            tasks_at_once=self.run.workers,
             bars=self._bars,
-            debug=self.debug,
+            debug=self.batch.terminal.debug,
         )
         done = past.done(plan)
         if done:
             console.note(f"{done} of {plan.files} files are done already")
         told = _Told(BatchProgress(plan.files, done=done))
         try:
-            with terminable(), told.progress.shown("none" if self._bars else self.progress, consoles()[1]):
+            with (
+                terminable(),
+                told.progress.shown("none" if self._bars else self.batch.terminal.progress, consoles()[1]),
+            ):
                 failed = job.run(past, told)
         except KeyboardInterrupt as error:
             raise type(error)("interrupted" + _kept(": ", past.done(plan), plan, output)) from None
@@ -199,7 +186,7 @@ class ClusterCommand:
     @property
     def _bars(self) -> bool:
         """Whether Ray draws its own: it does on standard output that is a terminal, on standard error."""
-        loud = not console.loudness.quiet and self.progress == "auto"
+        loud = not console.loudness.quiet and self.batch.terminal.progress == "auto"
         return loud and console.is_terminal(sys.stdout) and console.is_terminal(sys.stderr)
 
     def _marks(self, output: Output) -> list[str]:
@@ -215,7 +202,7 @@ class ClusterCommand:
             batch=expected.batch,
             view_bytes=expected.view_bytes,
             file_bytes=max(1, each),
-            shard_files=self.options.shard_files,
+            shard_files=self.batch.cluster.shard_files,
         )
 
     def _layout(self, expected: Description, shard: str | None) -> VectorLayout | None:
@@ -226,7 +213,7 @@ class ClusterCommand:
 
     def _summarise(self, plan: ClusterPlan, failed: Counter[str], output: Output) -> None:
         say_summary(plan.files, failed, self.done_word, always=console.is_terminal(sys.stderr))
-        if failed.total() and not self.ok_on_errors:
+        if failed.total() and not self.batch.ok_on_errors:
             raise typer.Exit(1)
 
     def _say_plan(self, output: Output, cluster: Cluster, workers: Workers, spec: ModelSpec) -> None:
@@ -241,12 +228,12 @@ class ClusterCommand:
         expected, trial = look_at_model(spec, workers, sample, lambda: _say_waiting(workers))
         _say_noted(expected)
         plan = self._plan(expected, make_plan)
-        lines += _plan_lines(plan, cluster, workers, expected, self.tasks)
+        lines += _plan_lines(plan, cluster, workers, expected, self.run.workers)
         if trial is not None:
-            guess = trial.whole(len(found) - bad.total(), cluster, workers, self.tasks)
+            guess = trial.whole(len(found) - bad.total(), cluster, workers, self.run.workers)
             lines += _time_lines(guess, trial, workers)
         lines.append(("output", f"{self.output}"))
-        if self.retry:
+        if self.retry.kinds:
             lines += said_again(output.failures(Form(self._layout(expected, None))))
         for name, text in lines:
             streams.put(f"{name:<9}{text}")

@@ -9,21 +9,22 @@ import typer
 
 from videomae_cli.assembly import ClassifierRequest
 from videomae_cli.cli import console, options, streams
-from videomae_cli.cli.batch import Watch, check_progress
-from videomae_cli.cli.inputs import pick_resize, sampling_spec
+from videomae_cli.cli.batch import Watch
+from videomae_cli.cli.inputs import decoding, model_request, sampling_spec
 from videomae_cli.cli.interrupts import terminable
 from videomae_cli.cli.loading import load_classifier, say_pixels
-from videomae_cli.engines import check_engine
+from videomae_cli.cli.option_groups import ConsoleOptions, ModelOptions, RunOptions, takes_groups
 from videomae_cli.errors import OptionError, VideoMAEError
 from videomae_cli.labels import read_labels
 from videomae_cli.results import named
-from videomae_cli.video import Decoder, auto_workers
+from videomae_cli.video import Decoder
 
 if TYPE_CHECKING:
     from videomae_cli.evaluation import Evaluation
     from videomae_cli.training.evaluating import EvaluationJob, Measured
 
 
+@takes_groups
 def evaluate(
     data: Annotated[
         str,
@@ -32,8 +33,8 @@ def evaluate(
             metavar="DATA",
         ),
     ],
-    model: options.Model = options.DEFAULT_MODEL,
-    revision: options.Revision = None,
+    *,
+    model: ModelOptions,
     split: Annotated[
         str | None,
         typer.Option(
@@ -62,29 +63,9 @@ def evaluate(
         bool, typer.Option("--ignore-unknown", help="Leave out clips with labels that the model does not have.")
     ] = False,
     overwrite: options.ReplaceFiles = False,
-    sampling: options.Sampling = "auto",
-    stride: options.Stride = None,
-    clips: options.Clips = None,
-    crops: options.Crops = None,
-    protocol: options.Protocol = "auto",
-    fps: options.Fps = None,
-    start: options.Start = None,
-    end: options.End = None,
-    pixels: options.Pixels = None,
-    resize: options.Resize = None,
-    timeout: options.Timeout = 120.0,
-    decoder_memory: options.DecoderMemory = None,
-    device: options.Device = "auto",
-    engine: options.Engine = "torch",
-    dtype: options.Dtype = "auto",
-    compiled: options.Compile = False,
-    batch_size: options.BatchSize = None,
-    workers: options.Workers = None,
-    heads: options.Heads = None,
+    run: RunOptions,
     ok_on_errors: options.OkOnErrors = False,
-    progress: options.ProgressMode = "auto",
-    debug: options.Debug = False,
-    quiet: options.Quiet = False,
+    terminal: ConsoleOptions,
 ) -> None:
     """Measure a model on labelled clips: top-1, top-5, every class, what is taken for what, calibration.
 
@@ -92,53 +73,26 @@ def evaluate(
     Scores are those of `videomae classify` with the same options; --protocol paper gives the number of a paper's table.
     Exit code 0 if every clip was scored, 1 if one was not, 2 for wrong options.
     """
-    console.configure(debug=debug, quiet=quiet)
-    check_progress(progress)
-    check_engine(engine, dtype, compiled)
+    terminal.configure()
+    run.engine.check()
     if format not in ("table", "json"):
         raise OptionError(f"unknown format {format!r}: choose table or json")
-    if dtype == "int8":
+    if run.engine.dtype == "int8":
         raise OptionError("--dtype int8 is calibrated on a job's clips: evaluate with float32 or bfloat16")
-    spec = sampling_spec(
-        family=sampling,
-        stride=stride,
-        clips=clips,
-        crops=crops,
-        protocol=protocol,
-        fps=fps,
-        start=start,
-        end=end,
-        pixels=pixels,
-    )
+    spec = sampling_spec(run.sampling)
     from videomae_cli.training.evaluating import EvaluationJob, LabelledData, check_split
     from videomae_cli.training.measured import check_places, write
 
     check_split(split)
     check_places(output, report, overwrite)
     labelled = LabelledData.read(data, split=split, labels=data_labels, targets=target or ())
-    request = ClassifierRequest(
-        name=model,
-        revision=revision,
-        device=device,
-        engine=engine,
-        dtype=dtype,
-        compiled=compiled,
-        resize=pick_resize(resize, protocol),
-        batch_size=batch_size,
-        heads=heads,
-        labels=read_labels(labels) if labels else None,
-    )
-    with Decoder(
-        timeout=timeout or None,
-        memory=options.memory_bytes(decoder_memory),
-        workers=workers or auto_workers(len(labelled.chosen()[1])),
-        debug=debug,
-    ) as decoder:
+    request = model_request(ClassifierRequest, model, run, labels=read_labels(labels) if labels else None)
+    with Decoder(**decoding(run, len(labelled.chosen()[1])), debug=terminal.debug) as decoder:
         decoder.start()
         classifier = load_classifier(request)
         job = EvaluationJob.plan(classifier, labelled, spec, ignore_unknown=ignore_unknown)
         say_pixels(classifier.name, classifier.hints.pixels if classifier.hints else None, job.spec.resolved_pixels)
-        measured = _run(job, decoder, progress)
+        measured = _run(job, decoder, terminal.progress)
     write(measured, output, report, overwrite=overwrite)
     evaluation = measured.evaluation
     with streams.written() if output is None and report is None else streams.dispensable():

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
+from videomae_cli.assembly import ModelRequest
 from videomae_cli.cli import console
+from videomae_cli.cli.option_groups import ClipOptions, FileOptions, ModelOptions, RunOptions
 from videomae_cli.errors import OptionError, VideoNotFoundError
 from videomae_cli.jobs import Shard
-from videomae_cli.video import Filter, FoundVideo, SamplingSpec, find_videos, parse_time
+from videomae_cli.video import Filter, FoundVideo, SamplingSpec, auto_workers, find_videos, parse_time
 from videomae_cli.video.preprocess import RESIZE_METHODS
 from videomae_cli.video.standard_input import kept_copy
+
+Request = TypeVar("Request", bound=ModelRequest)
 
 
 @dataclass(frozen=True)
@@ -27,20 +32,15 @@ class Inputs:
         return self.part is None and all(video.error for video in self.found)
 
 
-def find_inputs(
-    paths: Sequence[str],
-    *,
-    recursive: bool,
-    include: Sequence[str] | None,
-    exclude: Sequence[str] | None,
-    shard: Shard | None,
-    addresses: bool = False,
-) -> Inputs:
-    """addresses: whether files of object storage are taken too.
+def find_inputs(paths: Sequence[str], files: FileOptions, *, addresses: bool = False) -> Inputs:
+    """Find the files of a job, and of them those of this run.
 
-    Raises VideoNotFoundError where there is nothing to do at all: an empty list, or everything excluded."""
-    only = Filter(tuple(include or ()), tuple(exclude or ()))
-    found = find_videos(paths, recursive=recursive, only=only, addresses=addresses)
+    addresses: whether files of object storage are taken too. Raises OptionError, and VideoNotFoundError where there is nothing
+    to do at all: an empty list, or everything excluded.
+    """
+    shard = Shard.parse(files.shard) if files.shard is not None else None
+    only = Filter(tuple(files.include or ()), tuple(files.exclude or ()))
+    found = find_videos(paths, recursive=files.recursive, only=only, addresses=addresses)
     if any(video.error is None and kept_copy(video.path) is not None for video in found):
         console.note("standard input holds a video: it is in a temporary file while this runs, and - in the results")
     if not found and shard is None:
@@ -48,29 +48,39 @@ def find_inputs(
     return Inputs(found, shard.of(found) if shard else found, shard)
 
 
-def sampling_spec(
-    *,
-    family: str,
-    stride: int | None,
-    clips: int | None,
-    crops: int | None,
-    protocol: str,
-    fps: float | None,
-    start: str | None,
-    end: str | None,
-    pixels: str | None,
-) -> SamplingSpec:
-    """The options of how to sample. Raises OptionError."""
+def sampling_spec(asked: ClipOptions) -> SamplingSpec:
+    """What the options of how to sample ask for. Raises OptionError."""
     return SamplingSpec(
-        family=family,
-        stride=stride,
-        clips=clips,
-        crops=crops,
-        protocol=protocol,
-        fps=fps,
-        start=parse_time(start) if start is not None else None,
-        end=parse_time(end) if end is not None else None,
-        pixels=pixels,
+        family=asked.sampling,
+        stride=asked.stride,
+        clips=asked.clips,
+        crops=asked.crops,
+        protocol=asked.protocol,
+        fps=asked.fps,
+        start=parse_time(asked.start) if asked.start is not None else None,
+        end=parse_time(asked.end) if asked.end is not None else None,
+        pixels=asked.pixels,
+    )
+
+
+def decoding(run: RunOptions, files: int) -> dict[str, Any]:
+    """The limits and the number of processes that a Decoder for so many files is made with. Raises OptionError."""
+    return {
+        "timeout": run.decoding.seconds,
+        "memory": run.decoding.memory,
+        "workers": run.workers or auto_workers(files),
+    }
+
+
+def model_request(kind: type[Request], model: ModelOptions, run: RunOptions, **own: Any) -> Request:
+    """What is asked of a model, with what only this `kind` of request has in `own`. Raises OptionError."""
+    return kind(
+        name=model.model,
+        revision=model.revision,
+        **asdict(run.engine),
+        resize=pick_resize(run.resize, run.sampling.protocol),
+        heads=run.heads,
+        **own,
     )
 
 

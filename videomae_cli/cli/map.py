@@ -51,7 +51,7 @@ def map_(
         int, typer.Option(min=0, help="Pictures on the page, at most; 0 for none.", metavar="N")
     ] = 1000,
     decoder_memory: options.DecoderMemory = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there.")] = False,
+    overwrite: options.ReplaceFile = False,
     debug: options.Debug = False,
     quiet: options.Quiet = False,
 ) -> None:

@@ -30,7 +30,7 @@ def merge(
     format: Annotated[
         str | None, typer.Option(help="Default: as FILE's name ends.", metavar="table|json|jsonl|csv|parquet|npz")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there.")] = False,
+    overwrite: options.ReplaceFile = False,
     allow_gaps: Annotated[
         bool, typer.Option("--allow-gaps", help="Write what there is although files or shards are missing.")
     ] = False,

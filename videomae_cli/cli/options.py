@@ -238,6 +238,8 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only say what would be done, and how long it may take; writes nothing.")
 ]
 
+ReplaceFile = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there.")]
+
 # What `reconstruct` and `attend` draw.
 Picture = Annotated[
     Path | None,

@@ -42,7 +42,7 @@ def similar(
         str | None, typer.Option(help="Default: as FILE's name ends, else table.", metavar="table|json|jsonl")
     ] = None,
     output: options.Output = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there.")] = False,
+    overwrite: options.ReplaceFile = False,
     device: options.Device = "auto",
     debug: options.Debug = False,
     quiet: options.Quiet = False,
