@@ -72,6 +72,9 @@ def _try_out(session: nox.Session) -> None:
     if not isinstance(said, str) or '"pan right"' not in said or '"status": "ok"' not in said:
         session.error(f"bikes.mp4 from 7.5 to 9.6 s is a pan to the right, but: {said}")
     session.log(said.strip())
+    # Its pages of help and its refusals come by way of Typer's own names.
+    for arguments, code in ((["--help"], 0), (["classify", "--help"], 0), (["classify", "--nonsense"], 2), ([], 2)):
+        session.run("videomae", *arguments, success_codes=[code], silent=True)
     session.install("pytest", "pytest-xdist", "hypothesis")
     # -P and the folder: the package under test is the one installed.
     with session.chdir(footage):

@@ -310,6 +310,16 @@ for name in [entry.name for entry in COMMANDS if entry.name not in {_HEAVY_HELP}
     subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
 
+def test_without_a_command_the_help_is_shown_as_it_is() -> None:
+    from typer.testing import CliRunner
+
+    from videomae_cli.cli.app import app
+
+    bare, asked = (CliRunner().invoke(app, arguments) for arguments in ([], ["--help"]))
+    assert (bare.exit_code, asked.exit_code) == (2, 0)
+    assert bare.output.strip() == asked.output.strip()
+
+
 def test_every_command_is_there_with_its_own_help() -> None:
     from videomae_cli.cli.commands import COMMANDS, stand_ins
 
