@@ -114,7 +114,8 @@ def fail(words: str) -> None:
     raise OptionError(say("{@fps}"), subject=words, remedy=Wording("{@overwrite:True}"))
 
 
-def test_a_decoder_process_speaks_as_its_caller_does() -> None:
+def test_a_decoder_process_speaks_as_its_caller_does(quick_python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("videomae_cli.video.worker.INTERPRETER", quick_python)
     worker = WorkerProcess()
     try:
         with speaking(FLAGS), pytest.raises(OptionError) as caught:
