@@ -33,6 +33,9 @@ for _name in ("SIGINT", "SIGHUP", "SIGQUIT", "SIGTERM"):
     if _number and signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _name == "SIGINT" else signal.SIG_DFL)
 
+_LOG = logging.getLogger("videomae_cli")
+_LOG_AT_FIRST = (_LOG.handlers[:], _LOG.propagate, _LOG.level)
+
 # Files whose tests take half a minute or more together.
 _LONG = frozenset(
     {"test_on_ray.py", "test_finetune.py", "test_batch.py", "test_streams.py", "test_engine_options.py"}
@@ -86,12 +89,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture(autouse=True)
 def _package_log() -> Iterator[None]:
-    """A command that a test runs in this process leaves the package's log to the next test as it was."""
-    log = logging.getLogger("videomae_cli")
-    handlers, propagate, level = log.handlers[:], log.propagate, log.level
+    """A command that a test, or a fixture of a module, runs in this process leaves the package's log to the next as it was."""
     yield
-    log.handlers[:], log.propagate = handlers, propagate
-    log.setLevel(level)
+    _LOG.handlers[:], _LOG.propagate = _LOG_AT_FIRST[0], _LOG_AT_FIRST[1]
+    _LOG.setLevel(_LOG_AT_FIRST[2])
 
 
 @pytest.fixture(scope="session")
