@@ -54,6 +54,13 @@ def test_equal_to_a_sort_of_all(seed: int, count: int, files: int, top_k: int, s
     assert [(match.row.path, match.score) for match in found] == expected
 
 
+def test_of_equals_the_one_whose_vector_comes_first_is_kept() -> None:
+    """Where the list is full: a file that was seen before, but farther away, ranks by its nearer vector."""
+    vectors = unit(np.array([[1.0, 1.0], [1.0, 0.0], [1.0, 0.0]]))
+    (best,) = nearest(blocks(vectors, ["a", "b", "a"], 3), vectors[1:2], top_k=1)
+    assert (best.row.path, best.score) == ("b", 1.0)
+
+
 def test_a_vector_is_at_one_from_itself_and_never_beyond() -> None:
     vectors = unit(bunches(500, 768))
     paths = [str(number) for number in range(500)]

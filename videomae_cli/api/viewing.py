@@ -18,7 +18,6 @@ from videomae_cli.video import (
     Preprocessor,
     SamplingSpec,
     find_videos,
-    parse_time,
 )
 
 if TYPE_CHECKING:
@@ -64,29 +63,6 @@ def read_checkpoint(source: ResolvedSource, heads: int | None) -> Checkpoint:
     from videomae_cli.model.inferred_config import Overrides
 
     return load_checkpoint(source.path, overrides=Overrides(num_attention_heads=heads))
-
-
-def spec_from(
-    *,
-    sampling: str,
-    stride: int | None,
-    clips: int,
-    fps: float | None,
-    start: str | None,
-    end: str | None,
-    pixels: str | None,
-) -> SamplingSpec:
-    """The options as given; raises OptionError for what can't be."""
-    return SamplingSpec(
-        family=sampling,
-        stride=stride,
-        clips=clips,
-        crops=1,
-        fps=fps,
-        start=parse_time(start) if start is not None else None,
-        end=parse_time(end) if end is not None else None,
-        pixels=pixels,
-    )
 
 
 def fit_spec(spec: SamplingSpec, config: VideoMAEConfig, name: str) -> SamplingSpec:

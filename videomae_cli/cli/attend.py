@@ -60,6 +60,7 @@ def attend(
     console.configure(debug=debug, quiet=quiet)
     from videomae_cli.api import viewing
     from videomae_cli.api.attend import AttentionQuery
+    from videomae_cli.api.footage import sampling_spec
     from videomae_cli.cli.inputs import pick_resize
     from videomae_cli.cli.loading import say_viewed_pixels
     from videomae_cli.video import Decoder
@@ -68,8 +69,8 @@ def attend(
     if output is None and frames_dir is None:
         raise OptionError("say where the picture goes: -o attention.mp4 (.gif, .webm, .png), or --frames-dir DIR")
     viewing.checked_scale(scale)
-    spec = viewing.spec_from(
-        sampling=sampling, stride=stride, clips=clips, fps=fps, start=start, end=end, pixels=pixels
+    spec = sampling_spec(
+        sampling=sampling, stride=stride, clips=clips, crops=1, fps=fps, start=start, end=end, pixels=pixels
     )
     video = viewing.one_video(path)
     viewing.check_outputs(output, frames_dir, overwrite=overwrite)

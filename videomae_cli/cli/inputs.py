@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from videomae_cli.api import footage
 from videomae_cli.assembly import ModelRequest
 from videomae_cli.cli import console
 from videomae_cli.cli.option_groups import ClipOptions, FileOptions, ModelOptions, RunOptions
 from videomae_cli.errors import OptionError, VideoNotFoundError
 from videomae_cli.jobs import Shard
-from videomae_cli.video import Filter, FoundVideo, SamplingSpec, auto_workers, find_videos, parse_time
+from videomae_cli.video import Filter, FoundVideo, SamplingSpec, auto_workers, find_videos
 from videomae_cli.video.preprocess import RESIZE_METHODS
 from videomae_cli.video.standard_input import kept_copy
 
@@ -49,18 +50,8 @@ def find_inputs(paths: Sequence[str], files: FileOptions, *, addresses: bool = F
 
 
 def sampling_spec(asked: ClipOptions) -> SamplingSpec:
-    """What the options of how to sample ask for. Raises OptionError."""
-    return SamplingSpec(
-        family=asked.sampling,
-        stride=asked.stride,
-        clips=asked.clips,
-        crops=asked.crops,
-        protocol=asked.protocol,
-        fps=asked.fps,
-        start=parse_time(asked.start) if asked.start is not None else None,
-        end=parse_time(asked.end) if asked.end is not None else None,
-        pixels=asked.pixels,
-    )
+    """Return the sampling that the options ask for. Raises OptionError."""
+    return footage.sampling_spec(**asdict(asked))
 
 
 def decoding(run: RunOptions, files: int) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from functools import wraps
 from typing import Any, get_type_hints
 
 from videomae_cli.cli import console, options
-from videomae_cli.engines import check_engine
 from videomae_cli.errors import OptionError
 
 
@@ -34,6 +33,8 @@ class EngineOptions:
 
     def check(self) -> None:
         """Raise OptionError for an engine or a number format that is none, and for what goes together nowhere."""
+        from videomae_cli.engines import check_engine
+
         check_engine(self.engine, self.dtype, self.compiled)
 
 

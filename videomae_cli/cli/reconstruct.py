@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from videomae_cli.api import viewing
+from videomae_cli.api.footage import sampling_spec
 from videomae_cli.api.reconstruct import PANELS, Autoencoder, Masking, VideoReconstruction, check_panels
 from videomae_cli.cli import console, options, streams
 from videomae_cli.cli.inputs import pick_resize
@@ -87,8 +88,8 @@ def reconstruct(
         raise OptionError("--sweep shows one clip: leave out --clips")
     masking = Masking(mask, SWEEP if sweep else (mask_ratio,), seed, stats, all_predicted)
     viewing.checked_scale(scale)
-    spec = viewing.spec_from(
-        sampling=sampling, stride=stride, clips=clips, fps=fps, start=start, end=end, pixels=pixels
+    spec = sampling_spec(
+        sampling=sampling, stride=stride, clips=clips, crops=1, fps=fps, start=start, end=end, pixels=pixels
     )
     video = viewing.one_video(path)
     viewing.check_outputs(output, frames_dir, overwrite=overwrite)

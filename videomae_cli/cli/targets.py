@@ -180,9 +180,9 @@ class FolderTarget(FileTarget):
         self._folder, self._ending, self._instead, self._overwrite = folder, ending, instead, overwrite
         self._names: dict[str, str] = {}
 
+    @abstractmethod
     def content(self, record: Record) -> bytes | None:
         """What the file of a record holds; None where it has none. What is only for the file is taken out of the record."""
-        raise NotImplementedError
 
     @contextmanager
     def opened(self) -> Iterator[None]:

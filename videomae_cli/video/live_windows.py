@@ -100,10 +100,8 @@ class _Live:
         self._newest: LiveWindow | None = None
         self._error: VideoError | None = None
         self._over = self._stopped = False
-        self._fetched_end, self._fetched_skipped = (
-            0.0,
-            0,
-        )  # end of the window fetched last, and frames skipped until then
+        # The end of the window fetched last, and the frames skipped until then.
+        self._fetched_end, self._fetched_skipped = 0.0, 0
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
         self._thread.start()
 
