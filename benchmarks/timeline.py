@@ -136,7 +136,7 @@ def boundaries(films: int) -> None:
 
     from recipes.camera_motion.motion import LABELS
     from videomae_cli.assembly import ClassifierRequest
-    from videomae_cli.cli.loading import load_classifier
+    from videomae_cli.cli.run.loading import load_classifier
     from videomae_cli.pipeline import TimelineMaker
     from videomae_cli.video import Decoder, FoundVideo, WindowSpec
 

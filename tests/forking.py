@@ -73,7 +73,12 @@ IMPORTED = (
         "rich.table",
         "typer",
     ),
-    *("videomae_cli.cli.classify", "videomae_cli.cli.embed", "videomae_cli.cli.finetune", "videomae_cli.cli.timeline"),
+    *(
+        "videomae_cli.cli.commands.classify",
+        "videomae_cli.cli.commands.embed",
+        "videomae_cli.cli.commands.finetune",
+        "videomae_cli.cli.commands.timeline",
+    ),
     *("videomae_cli.pipeline.classify", "videomae_cli.video.worker"),
 )
 NEVER_IMPORTED = ("cv2", "huggingface_hub", "openvino", "pyarrow", "ray", "transformers", "typer.rich_utils")

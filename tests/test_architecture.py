@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -196,6 +197,8 @@ OUTSIDE = {
         "cli",
     },
 }
+# The rooms of the command line, lowest first: a module uses its own room and those before it.
+ROOMS = ["terminal", "options", "outputs", "run", "commands"]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -227,6 +230,25 @@ def test_imports_go_downward(file: Path) -> None:
         else:
             users = OUTSIDE.get(name.split(".")[0])
             assert users is None or here in users, f"{here} must not import {name}"
+
+
+def test_contributing_lists_the_parts_in_the_order_of_imports() -> None:
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^    (\S+) {2,}\S", text.partition("## The layout")[2].partition("\n## ")[0], re.MULTILINE)
+    assert len(listed) <= 40
+    assert [name.split("/")[1] for name in listed if name.startswith("cli/")] == [*ROOMS, "app"]
+    parts = [name.rstrip("/") for name in listed if not name.startswith("cli/")]
+    assert sorted(parts) == sorted({part(file) for file in MODULES if not part(file).startswith("__")} - {"cli"})
+    for place, name in enumerate(parts):
+        assert ALLOWED[name] - {"__version__"} <= set(parts[:place]), f"{name} imports what is listed after it"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_of_the_command_line_use_those_below(room: str) -> None:
+    above = ROOMS[ROOMS.index(room) + 1 :]
+    for file in (PACKAGE / "cli" / room).rglob("*.py"):
+        used = {name.split(".")[2] for name in imports(file) if name.startswith("videomae_cli.cli.")}
+        assert not used & {*above, "app"}, f"{file.name} is in {room}"
 
 
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
@@ -280,7 +302,7 @@ sys.argv = ["videomae", *{arguments!r}]
 try:
     app(prog_name="videomae")
 except SystemExit:
-    print("THERE", [name for name in sys.modules if name in ("numpy", "videomae_cli.video", "videomae_cli.cli.batch")])
+    print("THERE", [name for name in sys.modules if name in ("numpy", "videomae_cli.video", "videomae_cli.cli.run.batch")])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "THERE []"
@@ -303,7 +325,7 @@ for name in [entry.name for entry in COMMANDS if entry.name not in {_HEAVY_HELP}
         app(prog_name="videomae")
     assert told.getvalue().count("Usage: videomae " + name + " ") == 1, told.getvalue()
     parts = {{"videomae_cli." + part for part in ("jobs", "video", "model", "engines", "hub", "assembly", "api", "storage")}}
-    heavy = {{"numpy", "torch", "cv2", "av", "PIL", "pyarrow", "huggingface_hub", "fsspec", "videomae_cli.cli.batch"}}
+    heavy = {{"numpy", "torch", "cv2", "av", "PIL", "pyarrow", "huggingface_hub", "fsspec", "videomae_cli.cli.run.batch"}}
     heavy = sorted((heavy | parts) & set(sys.modules))
     assert not heavy, (name, heavy)
 """
@@ -323,7 +345,7 @@ def test_without_a_command_the_help_is_shown_as_it_is() -> None:
 def test_every_command_is_there_with_its_own_help() -> None:
     from videomae_cli.cli.commands import COMMANDS, stand_ins
 
-    files = {file.stem for file in (PACKAGE / "cli").glob("*.py")}
+    files = {file.stem for file in (PACKAGE / "cli" / "commands").glob("*.py")}
     for entry, stand_in in zip(COMMANDS, stand_ins(), strict=True):
         assert entry.module in files
         command = stand_in.load()
@@ -402,9 +424,10 @@ def test_no_two_modules_have_one_name() -> None:
     from videomae_cli.cli.commands import COMMANDS
 
     commands = {entry.module.rpartition(".")[2] for entry in COMMANDS}
-    homes = (PACKAGE / "cli", PACKAGE / "cli" / "commands")
     modules = [file for file in MODULES if not file.stem.startswith("__")]
-    stems = Counter(file.stem for file in modules if not (file.parent in homes and file.stem in commands))
+    stems = Counter(
+        file.stem for file in modules if not (file.parent == PACKAGE / "cli" / "commands" and file.stem in commands)
+    )
     assert not {stem for stem, times in stems.items() if times > 1}
 
 

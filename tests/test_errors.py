@@ -9,7 +9,7 @@ import pytest
 
 from videomae_cli import errors
 from videomae_cli.cli.commands import stand_ins
-from videomae_cli.cli.flags import FLAGS
+from videomae_cli.cli.options.flags import FLAGS
 from videomae_cli.errors import ModelOfflineError, OptionError, OutputError, VideoMAEError, Wording, say, speaking
 from videomae_cli.video.worker import WorkerProcess
 

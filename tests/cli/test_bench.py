@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from samples import Run
 
-from videomae_cli.cli.bench import Setting, _best
+from videomae_cli.cli.commands.bench import Setting, _best
 from videomae_cli.engines import cpu
 
 

@@ -13,11 +13,11 @@ import torch
 from samples import Run, write_video
 from typer.testing import CliRunner
 
-from videomae_cli.cli import bench
 from videomae_cli.cli.app import app
-from videomae_cli.cli.bench import Setting
-from videomae_cli.cli.hints import faster_here
-from videomae_cli.cli.progress import BatchProgress
+from videomae_cli.cli.commands import bench
+from videomae_cli.cli.commands.bench import Setting
+from videomae_cli.cli.run.hints import faster_here
+from videomae_cli.cli.terminal.progress import BatchProgress
 from videomae_cli.engines import Engine, cpu, timings
 
 

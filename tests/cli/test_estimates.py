@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from videomae_cli.cli import console, planning, progress, transfers
-from videomae_cli.cli import estimator as estimators
-from videomae_cli.cli.estimator import Estimator, speed
-from videomae_cli.cli.progress import BatchProgress
-from videomae_cli.cli.training import TrainingProgress
+from videomae_cli.cli.run import dry_run as planning
+from videomae_cli.cli.run.training_progress import TrainingProgress
+from videomae_cli.cli.terminal import console, progress, transfers
+from videomae_cli.cli.terminal import estimator as estimators
+from videomae_cli.cli.terminal.estimator import Estimator, speed
+from videomae_cli.cli.terminal.progress import BatchProgress
 
 
 class Clock:

@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 
 from recipes.camera_motion.windows import Recording, windows, write
 from videomae_cli.cli.app import app
-from videomae_cli.cli.console import loudness
+from videomae_cli.cli.terminal.console import loudness
 from videomae_cli.video import Decoder
 
 LABELS = ("walking", "[bold]running[/bold]", "Straße überqueren", "滑雪")
@@ -49,7 +49,7 @@ def decoder() -> Iterator[Decoder]:
 @pytest.fixture(autouse=True)
 def _one_decoder(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its process takes longer to start than all the rest of such a small command."""
-    monkeypatch.setattr("videomae_cli.cli.evaluate.Decoder", lambda **_: nullcontext(decoder))
+    monkeypatch.setattr("videomae_cli.cli.commands.evaluate.Decoder", lambda **_: nullcontext(decoder))
 
 
 @pytest.fixture(scope="session")

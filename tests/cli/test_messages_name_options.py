@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from videomae_cli.cli import console
-from videomae_cli.cli.batch import named
 from videomae_cli.cli.commands import stand_ins
+from videomae_cli.cli.run.batch import named
+from videomae_cli.cli.terminal import console
 
 
 @pytest.mark.parametrize("stand_in", stand_ins(), ids=lambda stand_in: str(stand_in.name))
@@ -33,7 +33,7 @@ def test_a_message_names_only_what_the_command_takes(stand_in: object, monkeypat
 
 @pytest.mark.parametrize("name", ["other.mp4", "other.dat", "other.mkv", "other.wav"])
 def test_a_video_as_a_model_is_called_one(name: str, video: Path, tmp_path: Path) -> None:
-    from videomae_cli.cli.transfers import bring
+    from videomae_cli.cli.terminal.transfers import bring
     from videomae_cli.errors import ModelNotFoundError
 
     heads = {".mkv": b"\x1aE\xdf\xa3", ".wav": b"RIFF\0\0\0\0WAVEfmt "}
@@ -45,7 +45,7 @@ def test_a_video_as_a_model_is_called_one(name: str, video: Path, tmp_path: Path
 
 def test_weights_that_begin_like_a_video_are_weights(tmp_path: Path) -> None:
     """1823 bytes of header are the beginning of a DV film."""
-    from videomae_cli.cli.transfers import bring
+    from videomae_cli.cli.terminal.transfers import bring
 
     file = tmp_path / "model.safetensors"
     file.write_bytes((0x71F).to_bytes(8, "little") + b"{" + b" " * 0x71E)

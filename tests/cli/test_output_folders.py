@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from jobs_in_folders import FAKE, fake_record
 
-from videomae_cli.cli.targets import ArrayFolderTarget, FolderTarget
-from videomae_cli.cli.timeline_targets import DocumentFolderTarget
+from videomae_cli.cli.outputs.targets import ArrayFolderTarget, FolderTarget
+from videomae_cli.cli.outputs.timeline_targets import DocumentFolderTarget
 from videomae_cli.errors import OutputError
 from videomae_cli.jobs import Settings
 

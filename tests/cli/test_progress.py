@@ -7,9 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from videomae_cli.cli import console, progress
-from videomae_cli.cli.console import duration
-from videomae_cli.cli.progress import BatchProgress
+from videomae_cli.cli.terminal import console, progress
+from videomae_cli.cli.terminal.console import duration
+from videomae_cli.cli.terminal.progress import BatchProgress
 
 
 class Clock:

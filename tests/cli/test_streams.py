@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from samples import Run, make_checkpoint
 
-from videomae_cli.cli import console
+from videomae_cli.cli.terminal import console
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 

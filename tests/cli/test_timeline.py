@@ -18,9 +18,9 @@ from PIL import Image
 from samples import Run
 from typer.testing import CliRunner, Result
 
-from videomae_cli.cli import timeline as timeline_module
 from videomae_cli.cli.app import app
-from videomae_cli.cli.finding import clip_name
+from videomae_cli.cli.commands import timeline as timeline_module
+from videomae_cli.cli.outputs.found_places import clip_name
 from videomae_cli.filenames import names_below
 from videomae_cli.video import Decoder
 from videomae_cli.writers.clock import clock

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from videomae_cli.assembly import ClassifierRequest
 from videomae_cli.cli.app import app
-from videomae_cli.cli.loading import load_classifier
+from videomae_cli.cli.run.loading import load_classifier
 from videomae_cli.video import Decoder, FoundVideo, SamplingSpec
 from videomae_cli.writers import read_records
 

@@ -12,7 +12,7 @@ import pytest
 from hubserver import LocalHub
 from onhub import CONFIG, FILES, HUB_ID, WEIGHTS, Command, weights
 
-from videomae_cli.cli import console
+from videomae_cli.cli.terminal import console
 from videomae_cli.errors import DownloadError, ModelOfflineError
 from videomae_cli.hub import cached_models, fetch_snapshot, transfer
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from videomae_cli.cli.flags import FLAGS
+from videomae_cli.cli.options.flags import FLAGS
 from videomae_cli.errors import ModelNotFoundError, speaking
 from videomae_cli.hub import hub_source, resolve
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jobrecords import SETTINGS, names, record
 
-from videomae_cli.cli.retrying import Retry
+from videomae_cli.cli.run.retrying import Retry
 from videomae_cli.errors import DecoderCrashError, DecoderKilledError, OptionError, OutputError, failure_kinds
 from videomae_cli.jobs import Job, JobTally, Settings
 from videomae_cli.results import Embedding, Failure, Record, Stamp, VectorPlace

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from videomae_cli.api.viewing import check_outputs
-from videomae_cli.cli.finding import check_search
+from videomae_cli.cli.outputs.found_places import check_search
 from videomae_cli.errors import DependencyError, OptionError, OutputError
 from videomae_cli.files import write_file
 from videomae_cli.pictures.clip import write_clip

@@ -13,7 +13,7 @@ def main() -> None:
     """The `videomae` command: `videomae_cli.cli.app`, and the process around it."""
     # Importing torch makes a million objects, none of them garbage: looking for some takes a fifth of its time.
     gc.set_threshold(200_000, 10, 10)
-    from videomae_cli.cli import streams
+    from videomae_cli.cli.terminal import streams
 
     streams.prepare()
     from videomae_cli.cli.app import app
@@ -25,7 +25,7 @@ def main() -> None:
     except BrokenPipeError:
         code = code or 1  # the reader (`| head`) has gone: what it wanted it has
     except OSError as error:  # such as a full disk behind standard output
-        from videomae_cli.cli import console
+        from videomae_cli.cli.terminal import console
 
         if code == 0:  # else that has been said
             console.trace()

@@ -14,10 +14,10 @@ import typer
 from typer.core import TyperGroup
 
 from videomae_cli import __version__
-from videomae_cli.cli import console, streams
 from videomae_cli.cli.commands import stand_ins
-from videomae_cli.cli.flags import FLAGS
-from videomae_cli.cli.interrupts import Terminated
+from videomae_cli.cli.options.flags import FLAGS
+from videomae_cli.cli.run.interrupts import Terminated
+from videomae_cli.cli.terminal import console, streams
 from videomae_cli.errors import OptionError, VideoMAEError, speaking
 
 

@@ -1,0 +1,70 @@
+"""The commands and what each does in a line. Their modules are imported when one of them is asked for, so that
+`videomae --help` costs what its own text costs (benchmarks/startup.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand
+
+from videomae_cli.cli.terminal import console
+
+
+class Entry(NamedTuple):
+    """name: as typed; help: its line in the list of commands; module, function: where it is, in `videomae_cli.cli`."""
+
+    name: str
+    help: str
+    module: str
+    function: str
+
+
+# In the order of `videomae --help`, where a line has room for some 65 characters.
+COMMANDS = [
+    Entry("classify", "Say what each video shows.", "classify", "classify"),
+    Entry("timeline", "Say what happens when, in long videos and live streams.", "timeline", "timeline"),
+    Entry("embed", "Turn each video into a vector, for search and training.", "embed", "embed"),
+    Entry("similar", "Find the videos most like one, or near-duplicates.", "similar", "similar"),
+    Entry("map", "Draw what is alike close together, as one page.", "map", "map_"),
+    Entry("reconstruct", "Show what a model makes of what it does not see.", "reconstruct", "reconstruct"),
+    Entry("attend", "Show where a model looks, as heat over the frames.", "attend", "attend"),
+    Entry("finetune", "Train a classifier of your own classes.", "finetune", "finetune"),
+    Entry("evaluate", "Measure a model on labelled clips.", "evaluate", "evaluate"),
+    Entry("pretrain", "Train an encoder on videos without labels.", "pretrain", "pretrain"),
+    Entry("merge", "Join the outputs of a job that was split with --shard.", "merge", "merge"),
+    Entry("bench", "Measure clips a second per engine, and say which to use.", "bench", "bench"),
+    Entry("models", "List or describe checkpoints, or remove cached ones.", "models", "models"),
+    Entry("download", "Download models, so that they work without a network.", "download", "download"),
+    Entry("convert", "Write a checkpoint as a Hugging Face directory.", "convert", "convert"),
+]
+
+
+class LazyCommand(TyperCommand):
+    """Stands in for a command in lists and suggestions, and becomes it where it is run."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__(entry.name, help=entry.help)
+        self._entry = entry
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """The context of the command itself: its options and its function."""
+        command = self.load()
+        console.set_options(self._entry.name, (flag for parameter in command.params for flag in parameter.opts))
+        return command.make_context(info_name, args, parent=parent, **extra)
+
+    def load(self) -> TyperCommand:
+        """Import the command's module and return the command."""
+        module = import_module(f"{__name__}.{self._entry.module}")
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        alone.command(self._entry.name)(getattr(module, self._entry.function))
+        command = typer.main.get_command(alone)
+        assert isinstance(command, TyperCommand)
+        return command
+
+
+def stand_ins() -> Sequence[LazyCommand]:
+    """All commands, none of them imported."""
+    return [LazyCommand(entry) for entry in COMMANDS]

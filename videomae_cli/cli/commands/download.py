@@ -1,0 +1,153 @@
+"""`videomae download`: weights into the Hugging Face cache, once; checked, and carried to machines without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from videomae_cli.cli import options
+from videomae_cli.cli.terminal import console, streams
+from videomae_cli.errors import OptionError, VideoMAEError
+
+if TYPE_CHECKING:
+    from videomae_cli.hub import DownloadListener
+
+
+def download(
+    models: Annotated[list[str] | None, typer.Argument(help="Known short names or hub ids.", metavar="MODEL")] = None,
+    all: Annotated[
+        str | None,
+        typer.Option(help="All known checkpoints of this family.", metavar="kinetics|ssv2|pretrained|v2"),
+    ] = None,
+    revision: options.Revision = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write a plain folder, for a machine without a network: DIR itself for one model, a folder each "
+            "in DIR for several.",
+            metavar="DIR",
+        ),
+    ] = None,
+    from_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Import a plain folder into the cache, so that its hub id works without a network. A folder that "
+            "--to did not write needs its name as MODEL.",
+            metavar="DIR",
+        ),
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read what is on this disk and compare sizes and hashes; without MODEL, all."),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Ask the hub again: fetch what is missing, damaged or newer.")
+    ] = False,
+    debug: options.Debug = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Download models, so that they work without a network from then on.
+
+    Only the files a model needs are fetched, into Hugging Face's cache, and checked by size and SHA-256. A download
+    that was cut goes on where it stopped. Prints the folder of each model on standard output.
+    """
+    console.configure(debug=debug, quiet=quiet)
+    names = _names(models or [], all)
+    if from_dir is not None:
+        if to is not None or verify or all or len(names) > 1:
+            raise OptionError(
+                "--from-dir imports one folder: give it at most one MODEL, and no --to, --all or --verify"
+            )
+        _import(from_dir, names[0] if names else None)
+    elif verify:
+        if to is not None or force:
+            raise OptionError("--verify only looks at what is on this disk: leave out --to and --force")
+        _each(names or _cached_names(), lambda name: _verify(name, revision))
+    elif not names:
+        raise OptionError("name a MODEL, or --all of a family; `videomae models` lists the known ones")
+    else:
+        from videomae_cli.cli.terminal.transfers import shown
+
+        with shown() as listener:
+            _each(names, lambda name: _fetch(name, revision, force, _folder_for(name, to, len(names)), listener))
+
+
+def _names(models: list[str], family: str | None) -> list[str]:
+    from videomae_cli.hub import FAMILIES
+
+    if family is None:
+        return list(dict.fromkeys(models))
+    if family not in FAMILIES:
+        raise OptionError(f"unknown family {family!r}: choose {', '.join(FAMILIES)}")
+    return list(dict.fromkeys([*models, *(entry.name for entry in FAMILIES[family])]))
+
+
+def _each(names: list[str], work: Callable[[str], None]) -> None:
+    """Do it for every name; what fails costs a line and the exit code, not the others."""
+    failed = False
+    for name in names:
+        try:
+            work(name)
+        except VideoMAEError as error:
+            console.failure(error)
+            failed = True
+    if failed:
+        raise typer.Exit(1)
+
+
+def _fetch(name: str, revision: str | None, force: bool, to: Path | None, listener: DownloadListener) -> None:
+    from videomae_cli.hub import bundled_names
+    from videomae_cli.hub.source import download as bring
+
+    before = listener.fetched
+    path = bring(name, revision=revision, to=to, force=force, listener=listener)
+    if name in bundled_names():
+        console.note(f"{name} ships with videomae: nothing to download")
+    elif listener.fetched == before:
+        console.note(f"{name} is already on this disk")
+    streams.put(str(path))
+
+
+def _folder_for(name: str, to: Path | None, count: int) -> Path | None:
+    return to / name.rpartition("/")[2] if to is not None and count > 1 else to
+
+
+def _verify(name: str, revision: str | None) -> None:
+    from videomae_cli.errors import CheckpointError
+    from videomae_cli.hub import bundled_names, hub_source, verify_model
+
+    if name in bundled_names():
+        console.note(f"{name} ships with videomae: loading it checks it")
+        return
+    wrong = verify_model(hub_source(name)[0], revision=revision)
+    if wrong:
+        raise CheckpointError(f"{name}: {'; '.join(wrong)}; `videomae download --force {name}` fetches it again")
+    streams.put(f"{name}: ok")
+
+
+def _cached_names() -> list[str]:
+    from videomae_cli.hub import cached_models
+
+    names = [model.hub_id for model in cached_models()]
+    if not names:
+        console.note("no VideoMAE model is in the cache")
+    return names
+
+
+def _import(folder: Path, name: str | None) -> None:
+    from videomae_cli.hub import import_folder, licence_text, resolve
+
+    record = import_folder(folder, name)
+    console.note(f"{record.hub_id}: licence {licence_text(record.licence)}")
+    streams.put(
+        str(resolve(record.hub_id, local_files_only=True).path) if _loads_by_id(record.hub_id) else record.hub_id
+    )
+
+
+def _loads_by_id(hub_id: str) -> bool:
+    from videomae_cli.hub import REGISTRY
+
+    return not any(entry.file for entry in REGISTRY if entry.hub_id == hub_id)

@@ -1,0 +1,150 @@
+"""`videomae evaluate`: how good a model is on labelled clips, with the views of its protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from videomae_cli.assembly import ClassifierRequest
+from videomae_cli.cli import options
+from videomae_cli.cli.options.groups import ConsoleOptions, ModelOptions, RunOptions, takes_groups
+from videomae_cli.cli.run.batch import Watch
+from videomae_cli.cli.run.inputs import decoding, model_request, sampling_spec
+from videomae_cli.cli.run.interrupts import terminable
+from videomae_cli.cli.run.loading import load_classifier, say_pixels
+from videomae_cli.cli.terminal import console, streams
+from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.labels import read_labels
+from videomae_cli.results import named
+from videomae_cli.video import Decoder
+
+if TYPE_CHECKING:
+    from videomae_cli.evaluation import Evaluation
+    from videomae_cli.training.evaluating import EvaluationJob, Measured
+
+
+@takes_groups
+def evaluate(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of class folders (or of train/, val/, test/ with class folders), or a table of path and label.",
+            metavar="DATA",
+        ),
+    ],
+    *,
+    model: ModelOptions,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Which clips. Default: test where the data has some, else val, else all.", metavar="test|val|train|all"
+        ),
+    ] = None,
+    output: options.Output = None,
+    format: Annotated[str, typer.Option(help="What is printed.", metavar="table|json")] = "table",
+    report: Annotated[
+        Path | None,
+        typer.Option(help="A folder for report.md, report.json, predictions.jsonl and pictures.", metavar="DIR"),
+    ] = None,
+    labels: options.Labels = None,
+    data_labels: Annotated[
+        Path | None, typer.Option(help="Names for labels of the data that are numbers.", metavar="FILE")
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of a regression model: the column of a table with the true values, one option for each output in the model's "
+            "order. Default: columns named as the outputs, else labels that are numbers.",
+            metavar="COLUMN",
+        ),
+    ] = None,
+    ignore_unknown: Annotated[
+        bool, typer.Option("--ignore-unknown", help="Leave out clips with labels that the model does not have.")
+    ] = False,
+    overwrite: options.ReplaceFiles = False,
+    run: RunOptions,
+    ok_on_errors: options.OkOnErrors = False,
+    terminal: ConsoleOptions,
+) -> None:
+    """Measure a model on labelled clips: top-1, top-5, every class, what is taken for what, calibration.
+
+    A regression model is measured against columns of numbers, or labels that are: errors, R², correlation, rank correlation.
+    Scores are those of `videomae classify` with the same options; --protocol paper gives the number of a paper's table.
+    Exit code 0 if every clip was scored, 1 if one was not, 2 for wrong options.
+    """
+    terminal.configure()
+    run.engine.check()
+    if format not in ("table", "json"):
+        raise OptionError(f"unknown format {format!r}: choose table or json")
+    if run.engine.dtype == "int8":
+        raise OptionError("--dtype int8 is calibrated on a job's clips: evaluate with float32 or bfloat16")
+    spec = sampling_spec(run.sampling)
+    from videomae_cli.training.evaluating import EvaluationJob, LabelledData, check_split
+    from videomae_cli.training.measured import check_places, write
+
+    check_split(split)
+    check_places(output, report, overwrite)
+    labelled = LabelledData.read(data, split=split, labels=data_labels, targets=target or ())
+    request = model_request(ClassifierRequest, model, run, labels=read_labels(labels) if labels else None)
+    with Decoder(**decoding(run, len(labelled.chosen()[1])), debug=terminal.debug) as decoder:
+        decoder.start()
+        classifier = load_classifier(request)
+        job = EvaluationJob.plan(classifier, labelled, spec, ignore_unknown=ignore_unknown)
+        say_pixels(classifier.name, classifier.hints.pixels if classifier.hints else None, job.spec.resolved_pixels)
+        measured = _run(job, decoder, terminal.progress)
+    write(measured, output, report, overwrite=overwrite)
+    evaluation = measured.evaluation
+    with streams.written() if output is None and report is None else streams.dispensable():
+        if format == "json":
+            streams.put_json(evaluation.as_dict())
+        else:
+            _show(evaluation)
+    if evaluation.failures and not ok_on_errors:
+        raise typer.Exit(1)
+
+
+def _run(job: EvaluationJob, decoder: Decoder, progress: str) -> Measured:
+    """Score and measure, with a bar and a line a failure."""
+    from videomae_cli.cli.terminal.display import consoles
+    from videomae_cli.cli.terminal.progress import BatchProgress
+
+    shown = BatchProgress(len(job.kept), watched=True)
+    watch = Watch()
+    watch.progress = shown
+
+    def told(path: str, views: int, error: VideoMAEError | None) -> None:
+        if error is not None:
+            console.error(named(path, str(error)))
+        shown.advance(path, views=views, failed=error is not None)
+
+    with terminable(), shown.shown(progress, consoles()[1]):
+        return job.run(decoder, scorer=watch.over(job.classifier), on_clip=told)
+
+
+def _show(e: Evaluation) -> None:
+    """The table that a person reads."""
+    from rich.table import Table
+
+    from videomae_cli.cli.terminal.display import consoles, plain
+    from videomae_cli.evaluation import confused_pairs, headline, worst_classes
+
+    out = consoles()[0]
+    # soft_wrap: a path is not broken into lines where the output is not a terminal's.
+    title = f"{e.model} on {e.data}, split {e.split}: {console.counted(e.metrics.count, 'clip')}"
+    out.print(plain(title, "bold"), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in headline(e):
+        table.add_row(plain(name, ""), plain(value, "bold" if name in ("top-1", "mAP", "mean absolute error") else ""))
+    worst = [f"{label} {recall:.0%} of {count}" for label, recall, count in worst_classes(e)]
+    pairs = [f"{true} as {said} ({count})" for true, said, count in confused_pairs(e)]
+    for name, lines in (("found least", worst), ("taken for another", pairs)):
+        for place, line in enumerate(lines):
+            table.add_row(plain("" if place else name, "dim"), plain(line, "dim"))
+    out.print(table)
+    left = f", {console.counted(e.ignored, 'clip')} with other labels left out" if e.ignored else ""
+    failed = f", {console.counted(len(e.failures), 'clip')} failed" if e.failures else ""
+    out.print(plain(f"{e.protocol}{failed}{left}", "dim"), soft_wrap=True)

@@ -1,0 +1,150 @@
+"""`videomae finetune`: your own classes from a folder or a table."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from videomae_cli.cli import options
+from videomae_cli.cli.options.groups import takes_groups
+from videomae_cli.cli.options.training_groups import (
+    DeviceOptions,
+    DrawOptions,
+    OptimizerOptions,
+    RunFolderOptions,
+)
+from videomae_cli.cli.terminal import console, streams
+
+DataPath = Annotated[
+    str,
+    typer.Argument(
+        help="A folder of class folders (or of train/ and val/ with class folders), a CSV, TSV, Parquet or JSON Lines table "
+        "of path and label, or a Python file with a task of your own.",
+        metavar="DATA",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartOptions:
+    """Where to start, what of it to train, and what the labels are called."""
+
+    init: Annotated[
+        str,
+        typer.Option(
+            help="Where to start: a bundled name (camera-motion-mae), a hub id, or a directory.",
+            metavar="NAME|HUB_ID|DIR",
+        ),
+    ] = options.DEFAULT_MODEL
+    revision: options.Revision = None
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="head: the encoder stays, a linear classifier in seconds; full: all weights; lora: small matrices beside "
+            "those of the attention. auto: head for fewer than 10 clips a class (50 of values), or a large model on a CPU, else full.",
+            metavar="auto|head|full|lora",
+        ),
+    ] = "auto"
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Names for labels that are numbers: one a line, JSON, or CSV.", metavar="FILE"),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeOptions:
+    """What keeps a model from learning its clips by heart, and what of it is trained and saved."""
+
+    layer_decay: Annotated[
+        float | None, typer.Option(help="The rate of a layer as a part of that of the one above. Default 0.75.")
+    ] = None
+    drop_path: Annotated[float | None, typer.Option(help="Stochastic depth of the last block. Default 0.1.")] = None
+    head_dropout: Annotated[float | None, typer.Option(help="Dropout before the classifier. Default 0.")] = None
+    head_init_scale: Annotated[
+        float | None, typer.Option(help="What a new classifier's first weights are multiplied with. Default 0.001.")
+    ] = None
+    label_smoothing: Annotated[float | None, typer.Option(help="Default 0.1.")] = None
+    mixup: Annotated[float | None, typer.Option(help="Alpha of mixup. Default 0.8; 0 below 1,000 clips.")] = None
+    cutmix: Annotated[float | None, typer.Option(help="Alpha of cutmix. Default 1; 0 below 1,000 clips.")] = None
+    augment_ops: Annotated[
+        int | None, typer.Option(min=0, help="RandAugment: operations. Default 4; 2 below 1,000 clips.")
+    ] = None
+    augment_magnitude: Annotated[
+        float | None,
+        typer.Option(min=0, max=10, help="RandAugment: strength, 0 to 10. Default 7; 5 below 1,000 clips."),
+    ] = None
+    erase: Annotated[float | None, typer.Option(help="How often a box is filled with noise. Default 0.25.")] = None
+    crop_scale: Annotated[
+        float | None,
+        typer.Option(help="Least part of a frame's area that a clip shows. Default 0.08."),
+    ] = None
+    views: Annotated[
+        int | None,
+        typer.Option(min=1, help="Views of each clip drawn, each changed anew. Default 2."),
+    ] = None
+    flip: Annotated[
+        bool | None,
+        typer.Option(help="Mirror half of the clips. Default: unless a label says left, right or clockwise."),
+    ] = None
+    repeats: options.Repeats = None
+    ema: Annotated[
+        float | None,
+        typer.Option(help="Save an average of the weights, of which a step leaves this much, such as 0.999."),
+    ] = None
+    lora_rank: Annotated[int, typer.Option(min=1, help="Rank of the matrices of --mode lora.")] = 16
+    penalty: Annotated[
+        float | None, typer.Option(min=0, help="L2 penalty of --mode head. Default: the best of six on held-out clips.")
+    ] = None
+
+
+@takes_groups
+def finetune(
+    data: DataPath,
+    output: options.RunFolder,
+    *,
+    start: StartOptions,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Learn the numbers in this column of a table instead of classes. May be given several times.",
+            metavar="COLUMN",
+        ),
+    ] = None,
+    optimizer: OptimizerOptions,
+    change: ChangeOptions,
+    draw: DrawOptions,
+    clips: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Clips a file: of --mode head all, of others held-out files only. Default as classify."
+        ),
+    ] = None,
+    device: DeviceOptions,
+    heads: options.Heads = None,
+    run: RunFolderOptions,
+) -> None:
+    """Train a classifier of your own classes, or a model of your own values.
+
+    OUT is a checkpoint directory for every command here and for transformers, with metrics, curves and a confusion matrix
+    (of values, predicted over true) beside the weights. With several GPUs: torchrun --nproc-per-node N -m videomae_cli finetune ...
+
+    Exit code 0 when trained, 1 if not, 2 for wrong options, 130 when interrupted (--resume goes on).
+    """
+    run.terminal.configure()
+    from videomae_cli.cli.run.training_arguments import training_arguments
+    from videomae_cli.cli.run.training_progress import stopped
+    from videomae_cli.training import finetune as train
+
+    given = training_arguments(start, optimizer, change, draw, device, run)
+    trained = train(data, output=output, target=target or (), clips=clips, heads=heads, **given)
+    if stopped(trained):
+        return
+    if data.endswith(".py"):
+        streams.remark(f"{output}: {console.counted(trained.steps, 'step')} done")
+        return
+    about = trained.figures.line if trained.figures is not None else "nothing held out, so nothing measured"
+    streams.remark(f"{about}; videomae classify --model {shlex.quote(output)} uses it")

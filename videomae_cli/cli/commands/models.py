@@ -1,0 +1,137 @@
+"""`videomae models`: which checkpoints there are, and what one of them is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from videomae_cli.cli import options
+from videomae_cli.cli.terminal import console, streams
+from videomae_cli.errors import OptionError
+
+if TYPE_CHECKING:
+    from videomae_cli.model.describe import ModelDescription
+
+# What sets the checkpoints in the package apart from each other.
+_BUNDLED: dict[str, dict[str, Any]] = {
+    "camera-motion": {"task": "classification", "data": "rendered camera motion", "labels": 9},
+    "camera-motion-mae": {"task": "pretraining", "data": "footage and rendered camera motion", "labels": None},
+}
+_COLUMNS = ("name", "size", "data", "labels", "licence", "on_disk")
+
+
+def models(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Describe this one: a name, a hub id on this disk, a directory. Or the word `remove` and the models "
+            "to take out of the cache.",
+            metavar="MODEL | remove MODEL",
+        ),
+    ] = None,
+    cached: Annotated[bool, typer.Option("--cached", help="List the VideoMAE models in the cache.")] = False,
+    revision: options.Revision = None,
+    format: Annotated[str, typer.Option(help="table, or json.", metavar="table|json")] = "table",
+    debug: options.Debug = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """List the known checkpoints or those in the cache, describe one, or remove some."""
+    console.configure(debug=debug, quiet=quiet)
+    if format not in ("table", "json"):
+        raise OptionError(f"unknown format {format!r}: choose table or json")
+    from videomae_cli.cli.outputs.cached_models import list_cached, remove
+
+    if words and words[0] == "remove":
+        remove(words[1:])
+        return
+    if words and (len(words) > 1 or cached):
+        raise OptionError("name one model, without --cached; to take several out of the cache: models remove MODEL...")
+    if cached:
+        list_cached(format)
+        return
+    if not words:
+        rows = _rows()
+        if format == "json":
+            streams.put_json(rows, indent=2)
+        else:
+            from videomae_cli.cli.terminal.display import print_rows
+
+            print_rows(_COLUMNS, rows)
+        return
+    from videomae_cli.model.describe import describe
+
+    facts = _facts(describe(words[0], revision=revision, local_files_only=True))
+    if format == "json":
+        streams.put_json(facts, indent=2)
+    else:
+        _print_facts(facts)
+
+
+def _rows() -> list[dict[str, Any]]:
+    from videomae_cli.hub import REGISTRY, bundled_names, is_cached
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "hub_id": None,
+            "size": "tiny",
+            "parameters": None,
+            **_BUNDLED[name],
+            "licence": "Apache-2.0",
+            "protocol": None,
+            "on_disk": "bundled",
+        }
+        for name in bundled_names()
+    ]
+    for entry in REGISTRY:
+        rows.append(
+            {
+                "name": entry.name,
+                "hub_id": entry.hub_id,
+                "size": entry.size,
+                "parameters": entry.parameters,
+                "task": entry.task,
+                "data": entry.data,
+                "labels": entry.labels,
+                "licence": entry.licence,
+                "protocol": entry.protocol,
+                "on_disk": "yes" if is_cached(entry) else "no",
+            }
+        )
+    return rows
+
+
+def _facts(found: ModelDescription) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "origin": found.origin,
+        "path": str(found.path),
+        "revision": found.revision,
+        "kind": found.kind,
+        "architecture": found.architecture,
+        "parameters": found.parameters,
+        "gflops_per_clip": float(f"{found.gflops:.4g}"),
+        "weights": found.weights,
+        "sampling": dict(found.sampling) if found.sampling else None,
+        "licence": found.licence,
+        "labels": list(found.labels),
+        "note": found.note,
+    }
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    labels = facts["labels"]
+    shown = dict(facts)
+    shown["parameters"] = f"{facts['parameters'] / 1e6:.1f} million"
+    shown["sampling"] = (
+        ", ".join(f"{k} {v}" for k, v in (facts["sampling"] or {}).items() if v is not None)
+        or "unknown: dense is assumed"
+    )
+    shown["licence"] = facts["licence"] or "unknown"
+    shown["labels"] = (
+        f"{len(labels)}: {', '.join(labels[:12])}{', ...' if len(labels) > 12 else ''}" if labels else "none"
+    )
+    for name, value in shown.items():
+        if value is not None:
+            streams.put(f"{name.replace('_', ' '):<16} {value}")

@@ -1,0 +1,97 @@
+"""`videomae pretrain`: an encoder from videos without labels, by filling in what is hidden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from videomae_cli.cli import options
+from videomae_cli.cli.options.groups import takes_groups
+from videomae_cli.cli.options.training_groups import (
+    DeviceOptions,
+    DrawOptions,
+    OptimizerOptions,
+    RunFolderOptions,
+)
+from videomae_cli.cli.terminal import console, streams
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewModelOptions:
+    """Where to start, or what a new model is like, and what it is to fill in."""
+
+    init: Annotated[
+        str | None,
+        typer.Option(help="Go on from a pre-training checkpoint instead of from nothing.", metavar="NAME|HUB_ID|DIR"),
+    ] = None
+    revision: options.Revision = None
+    size: Annotated[str, typer.Option(help="Of a new model.", metavar="tiny|small|base|large|huge")] = "small"
+    image_size: Annotated[int, typer.Option(min=8, help="Pixels a side, of a new model.")] = 224
+    patch_size: Annotated[int, typer.Option(min=2, help="Pixels a side of a patch, of a new model.")] = 16
+    frames: Annotated[int, typer.Option(min=2, help="Frames a clip, of a new model.")] = 16
+    norm_pix: Annotated[
+        bool, typer.Option(help="Predict patches normalised by their own mean and deviation, as published.")
+    ] = True
+    mask: Annotated[str, typer.Option(help="What is hidden.", metavar="tube|random|frame|causal")] = "tube"
+    mask_ratio: Annotated[float | None, typer.Option(help="How much of it. Default 0.9.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongOptimizerOptions(OptimizerOptions):
+    """How long is trained, where that is ten times as long as to fine-tune."""
+
+    val: options.ValFraction = 0.05
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Times through the data. Default 800 (large, huge: 1600).")
+    ] = None
+    warmup: Annotated[
+        float | None, typer.Option(min=0, help="Epochs of rising rate. Default 40, or a fifth of all.")
+    ] = None
+
+
+@takes_groups
+def pretrain(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of videos, a pattern, @LIST, a table with a column path, or a Python file with a task of your own.",
+            metavar="DATA",
+        ),
+    ],
+    output: options.RunFolder,
+    *,
+    start: NewModelOptions,
+    optimizer: LongOptimizerOptions,
+    crop_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Least part of a frame's area that a clip shows. Default: the published crops of 66 to 100 % of the short side."
+        ),
+    ] = None,
+    flip: Annotated[bool, typer.Option(help="Mirror half of the clips.")] = False,
+    repeats: options.Repeats = None,
+    draw: DrawOptions,
+    device: DeviceOptions,
+    run: RunFolderOptions,
+) -> None:
+    """Train an encoder on videos without labels: most of each clip is hidden, and the model learns to fill it in.
+
+    OUT is a checkpoint for finetune, embed and reconstruct, and for transformers.
+
+    Exit code 0 when trained, 1 if not, 2 for wrong options, 130 when interrupted (--resume goes on).
+    """
+    run.terminal.configure()
+    from videomae_cli.cli.run.training_arguments import training_arguments
+    from videomae_cli.cli.run.training_progress import stopped
+    from videomae_cli.training import pretrain as train
+
+    given = training_arguments(start, optimizer, draw, device, run)
+    trained = train(data, output=output, crop_scale=crop_scale, flip=flip, repeats=repeats, **given)
+    if stopped(trained):
+        return
+    if trained.loss is not None:
+        streams.remark(f"loss {trained.loss:.4f}; videomae finetune DATA --init {output} uses it")
+    else:
+        streams.remark(f"{output}: {console.counted(trained.steps, 'step')} done")

@@ -1,0 +1,1 @@
+"""Where the results of commands go, and in which form."""

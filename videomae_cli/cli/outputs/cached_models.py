@@ -1,0 +1,74 @@
+"""What `videomae models` shows and does of the cache: `--cached` and `remove`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from videomae_cli.cli.terminal import console, streams
+from videomae_cli.errors import OptionError, VideoMAEError
+
+_COLUMNS = ("name", "hub_id", "revision", "megabytes", "licence", "state")
+
+
+def list_cached(format: str) -> None:
+    """The VideoMAE models in the Hugging Face cache, on standard output."""
+    from videomae_cli.hub import cached_models
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": model.name,
+            "hub_id": model.hub_id,
+            "revisions": list(model.revisions),
+            "bytes": model.size,
+            "licence": model.licence,
+            "state": "ready" if model.whole else "incomplete",
+            "path": str(model.path),
+        }
+        for model in cached_models()
+    ]
+    if format == "json":
+        streams.put_json(rows, indent=2)
+    elif rows:
+        from videomae_cli.cli.terminal.display import print_rows
+
+        told = (
+            {
+                **row,
+                "revision": ", ".join(revision[:12] for revision in row["revisions"]) or None,
+                "megabytes": f"{row['bytes'] / 1e6:.1f}",
+            }
+            for row in rows
+        )
+        print_rows(_COLUMNS, told)
+        for row in rows:
+            if row["state"] != "ready":
+                console.note(
+                    f"{row['hub_id']} is incomplete: `videomae download {row['hub_id']}` brings what is missing, "
+                    f"`videomae models remove {row['hub_id']}` removes it"
+                )
+    else:
+        console.note("no VideoMAE model is in the cache: `videomae download` brings one")
+
+
+def remove(names: list[str]) -> None:
+    """Take models out of the cache; what fails costs a line and the exit code, not the others."""
+    from videomae_cli.hub import bundled_names, find_entry, remove_model
+
+    if not names:
+        raise OptionError("name what to remove; `videomae models --cached` lists what is there")
+    failed = False
+    for name in names:
+        try:
+            if name in bundled_names():
+                raise OptionError(f"{name} ships with videomae and can't be removed")
+            freed = remove_model(name)
+        except VideoMAEError as error:
+            console.failure(error)
+            failed = True
+            continue
+        entry = find_entry(name)
+        streams.remark(f"removed {entry.hub_id if entry else name}: {freed / 1e6:.1f} MB")
+    if failed:
+        raise typer.Exit(1)

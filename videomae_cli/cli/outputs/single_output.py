@@ -1,0 +1,44 @@
+"""Where a command writes what it found at once: a whole file or none, or standard output."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from videomae_cli import filesystem
+from videomae_cli.cli.terminal import console, streams
+from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.files import is_special, whole_file
+
+
+def standard_output(format: str) -> BinaryIO:
+    """Standard output for bytes. Raises OutputError where it is closed, OptionError for Parquet on a terminal."""
+    if streams.is_closed():
+        raise OutputError("standard output is closed: give a file with --output")
+    if format == "parquet" and console.is_terminal(sys.stdout):
+        raise OptionError("Parquet is nothing for a terminal: give a file with --output")
+    return sys.stdout.buffer
+
+
+@contextmanager
+def single_output(format: str, output: Path | None, *, overwrite: bool, source: Path) -> Iterator[BinaryIO]:
+    """Where a command writes all it found at once: a whole file or none, or standard output.
+
+    Raises OutputError where it can't be written, or would take the place of what is there, `source` first of all.
+    """
+    if output is None:
+        with streams.written():
+            sink = standard_output(format)
+            yield sink
+            sink.flush()
+        return
+    if filesystem.is_there(output) and not is_special(output):
+        if filesystem.same(output, source):
+            raise OutputError(f"{output} is what is read: give another name with --output")
+        if not overwrite:
+            raise OutputError(f"{output} is there already: --overwrite replaces it")
+    with whole_file(output) as sink:
+        yield sink

@@ -1,0 +1,348 @@
+"""Where the results of a batch go: a file kept safe by a job, or a stream that takes them as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from videomae_cli import filesystem
+from videomae_cli.cli.outputs.replaced import Replaced
+from videomae_cli.cli.outputs.reporting import SIDECAR
+from videomae_cli.cli.outputs.single_output import standard_output
+from videomae_cli.cli.terminal import console, streams
+from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.filenames import names_below, partial_folder
+from videomae_cli.files import is_special, whole_file
+from videomae_cli.jobs import Job, JobTally, Settings
+from videomae_cli.results import Record, as_utf8, file_fields, file_of, path_of
+from videomae_cli.writers import VectorLayout, Writer, make_writer, pick_vector_format
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from videomae_cli.report import ReportWriter
+
+# Says which file of a folder is whose.
+INDEX = "index.jsonl"
+
+
+class Target(ABC):
+    """Takes the records of a batch while it is open: `begin`, `append` for each file in order, `finish`.
+
+    Nothing of an earlier run is known and nothing is kept for a later one, where a subclass doesn't say otherwise.
+    resumable: whether a later run may go on with the output; console: what results are drawn on, if they are.
+    """
+
+    resumable = False
+    console: Console | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Keep the target open while the block runs. Raises OutputError where it can't be written."""
+        yield
+
+    def begin(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        *,
+        shard: str | None = None,
+        vectors: VectorLayout | None = None,
+    ) -> JobTally:
+        """Return what an earlier run has done. vectors: what those of the records have in common, if they have some."""
+        return JobTally()
+
+    @abstractmethod
+    def append(self, record: Record, seconds: float | None = None) -> None:
+        """Add one record to the output."""
+
+    def finish(self) -> None:  # noqa: B027  most targets write at once
+        """Complete the output after the last record."""
+
+    @property
+    def done(self) -> int:
+        """Files whose results are kept, of this run and of earlier ones."""
+        return 0
+
+    @property
+    def kept(self) -> str | None:
+        """Where an interrupted job keeps its results, if it has some and does."""
+        return None
+
+    def check_kept(self) -> None:  # noqa: B027  a stream keeps nothing
+        """Raise OutputError where the folder with the results so far was removed or renamed."""
+
+    def failures(self) -> Counter[str]:
+        """How many failures of an earlier run are to be done again, by kind, before it has begun."""
+        return Counter()
+
+    def begin_report(self, report: ReportWriter) -> ReportWriter | None:
+        """Return the report, told what earlier runs have done; None where it is complete like the output."""
+        return report
+
+    def retell(self, report: ReportWriter) -> None:
+        """Tell the report all records in the order of the list, some of which are in the place of others now."""
+        raise AssertionError("only jobs do files again")
+
+
+class FileTarget(Target):
+    """A job: complete or not at all, and gone on with after any break."""
+
+    resumable = True
+
+    def __init__(self, job: Job, retry: Container[Record] = ()) -> None:
+        self._job, self._retry = job, retry
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        with self._job:
+            yield
+
+    def begin(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        *,
+        shard: str | None = None,
+        vectors: VectorLayout | None = None,
+    ) -> JobTally:
+        return self._job.begin(settings, names, shard=shard, vectors=vectors, counts=self._counts)
+
+    def append(self, record: Record, seconds: float | None = None) -> None:
+        self._job.append(record)
+
+    def finish(self) -> None:
+        self._job.finish()
+
+    @property
+    def done(self) -> int:
+        return self._job.tally.done
+
+    @property
+    def kept(self) -> str | None:
+        job = self._job
+        return str(job.folder) if job.tally.done and not job.complete and job.is_kept else None
+
+    def check_kept(self) -> None:
+        self._job.check_kept(at_once=True)
+
+    def failures(self) -> Counter[str]:
+        return self._job.failures(self._retry)
+
+    def _counts(self, record: Record) -> bool:
+        """Whether the record of an earlier run stays."""
+        return record not in self._retry
+
+    def begin_report(self, report: ReportWriter) -> ReportWriter | None:
+        if self._job.complete and filesystem.is_there(report.output):
+            report.drop()
+            return None
+        report.begin(self._job.folder / SIDECAR, self._job.records())
+        return report
+
+    def retell(self, report: ReportWriter) -> None:
+        told = self._job.folder / SIDECAR
+        with contextlib.suppress(OSError):
+            told.unlink()
+        report.begin(told, self._job.records())
+
+
+class FolderTarget(FileTarget):
+    """A folder with a file a video, and `index.jsonl` that says which is whose, the output of a job. Subclasses say what is in
+    the files.
+
+    Names follow those of the videos, below the folder that all of them share (`filenames.names_below`). What is there and isn't
+    of this job is never touched: a file in the place of a result is replaced only with `overwrite`, or where the job goes on.
+    What an earlier job made goes when this one is complete. A file that was removed is made again by `resume`.
+
+    ending: of the files; instead: of the videos' own, where that tells them apart.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        ending: str,
+        *,
+        instead: bool,
+        resume: bool,
+        overwrite: bool,
+        retry: Container[Record] = (),
+    ) -> None:
+        super().__init__(Job(folder / INDEX, format="jsonl", resume=resume, overwrite=overwrite), retry)
+        self._folder, self._ending, self._instead, self._overwrite = folder, ending, instead, overwrite
+        self._names: dict[str, str] = {}
+
+    @abstractmethod
+    def content(self, record: Record) -> bytes | None:
+        """What the file of a record holds; None where it has none. What is only for the file is taken out of the record."""
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        made = not filesystem.is_there(self._folder)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"can't make the folder {self._folder}: {error.strerror}") from None
+        try:
+            with super().opened():
+                yield
+        finally:
+            if made:
+                with contextlib.suppress(OSError):
+                    self._folder.rmdir()  # nothing was written
+
+    def begin(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        *,
+        shard: str | None = None,
+        vectors: VectorLayout | None = None,
+    ) -> JobTally:
+        reserved = (INDEX, partial_folder(Path(INDEX)).name)
+        self._names = names_below(self._folder, names, self._ending, instead=self._instead, reserved=reserved)
+        if self._overwrite:
+            replaced = Replaced(self._job.folder, self._folder, self._ending)
+            replaced.keep(file_of(record) for record in self._job.earlier_records())
+        tally = self._job.begin(settings, names, shard=shard, counts=self._counts)
+        if self._job.fresh and not self._overwrite:
+            there = next((name for name in self._names.values() if filesystem.is_named(self._folder / name)), None)
+            if there is not None:
+                raise OutputError(f"{as_utf8(str(self._folder / there))} is there already: --overwrite replaces it")
+        return tally
+
+    def append(self, record: Record, seconds: float | None = None) -> None:
+        self._job.check_kept()
+        content = self.content(record)
+        name = None
+        file = self._folder / self._names[path_of(record)]
+        if content is None:
+            with contextlib.suppress(OSError):
+                file.unlink()  # of a record that this one replaces
+        else:
+            name = self._names[path_of(record)]
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"can't make the folder {file.parent}: {error.strerror}") from None
+            with whole_file(file, scratch=self._job.folder) as sink:
+                sink.write(content)
+        self._job.append({**record, **file_fields(name)})
+
+    def finish(self) -> None:
+        self._job.finish()
+        Replaced(self._job.folder, self._folder, self._ending).remove_but(set(self._names.values()))
+
+    def _counts(self, record: Record) -> bool:
+        """Whether it stays: its file is there, under the name that it has in this run."""
+        if not super()._counts(record):
+            return False
+        name = file_of(record)
+        if name is None:
+            return True
+        return name == self._names.get(path_of(record)) and filesystem.is_file(self._folder / name)
+
+
+class ArrayFolderTarget(FolderTarget):
+    """An .npy a video: (D,) where it has one vector, else (rows, D)."""
+
+    def __init__(self, folder: Path, *, resume: bool, overwrite: bool, retry: Container[Record] = ()) -> None:
+        super().__init__(folder, ".npy", instead=False, resume=resume, overwrite=overwrite, retry=retry)
+
+    def content(self, record: Record) -> bytes | None:
+        import numpy as np
+
+        vectors = record.pop("vectors")
+        if vectors is None:
+            return None
+        content = io.BytesIO()
+        np.save(content, vectors[0] if len(vectors) == 1 else vectors, allow_pickle=False)
+        return content.getvalue()
+
+
+class StreamTarget(Target):
+    """Standard output, a device or a pipe: records are written as they come, and nothing is kept."""
+
+    def __init__(self, format: str, output: Path | None) -> None:
+        self._format, self._output = format, output
+        self._sink: BinaryIO | None = None
+        self._writer: Writer | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        stack = contextlib.ExitStack()
+        try:
+            with self._reported():
+                self._open(stack)
+            yield
+        finally:
+            with self._reported():
+                stack.close()
+
+    def _open(self, stack: contextlib.ExitStack) -> None:
+        if self._output is not None:
+            self._sink = stack.enter_context(self._output.open("wb"))
+            self._writer = make_writer(self._format, self._sink)
+        elif self._format.endswith("table") and console.is_terminal(sys.stdout):
+            from videomae_cli.cli.terminal.display import TerminalTimelineWriter, TerminalWriter, consoles
+
+            self.console = consoles()[0]
+            drawn = TerminalTimelineWriter if self._format == "timeline-table" else TerminalWriter
+            self._writer = drawn(self.console)
+        else:
+            self._sink = standard_output(self._format)
+            self._writer = make_writer(self._format, self._sink)
+            self._writer.for_people = streams.is_shown(self._sink)
+            if self._format.endswith("table"):
+                self._writer.encoding = streams.text_encoding(self._sink)
+
+    def append(self, record: Record, seconds: float | None = None) -> None:
+        assert self._writer is not None
+        with self._reported():
+            self._writer.write(record, seconds)
+            if self._sink is not None:
+                self._sink.flush()
+
+    def finish(self) -> None:
+        assert self._writer is not None
+        with self._reported():
+            self._writer.finish()
+            if self._sink is not None:
+                self._sink.flush()
+
+    def _reported(self) -> AbstractContextManager[None]:
+        return streams.written(self._output or "to standard output")
+
+
+def open_target(
+    format: str, output: Path | None, *, resume: bool, overwrite: bool, retry: Container[Record] = ()
+) -> Target:
+    """The target for `--output` and what goes with it. Raises OptionError where they don't fit together."""
+    if output is None or is_special(output):
+        if resume:
+            raise OptionError("--resume needs an output that is a file: give it with --output")
+        return StreamTarget(format, output)
+    return FileTarget(Job(output, format=format, resume=resume, overwrite=overwrite), retry)
+
+
+def open_vector_target(
+    format: str | None, output: str, *, resume: bool, overwrite: bool, retry: Container[Record] = ()
+) -> FileTarget:
+    """The target for embeddings: a folder where `output` ends in a slash or is one, else a file."""
+    path = Path(output)
+    if output.endswith(("/", os.sep)) or filesystem.is_folder(path):
+        if format is not None:
+            raise OptionError(f"a folder holds .npy files: leave out --format, or name a file in {output}")
+        return ArrayFolderTarget(path, resume=resume, overwrite=overwrite, retry=retry)
+    if is_special(path):
+        raise OptionError("embeddings need a file or a folder to be written to")
+    chosen = pick_vector_format(format, path)
+    return FileTarget(Job(path, format=chosen, resume=resume, overwrite=overwrite), retry)

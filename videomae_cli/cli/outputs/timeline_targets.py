@@ -1,0 +1,154 @@
+"""Where timelines go: tables like any batch, and documents that are of one video each: subtitles, ELAN, a chart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from videomae_cli import filesystem
+from videomae_cli.cli.outputs.single_output import standard_output
+from videomae_cli.cli.outputs.targets import FileTarget, FolderTarget, StreamTarget, Target
+from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.files import is_special, whole_file
+from videomae_cli.jobs import Job
+from videomae_cli.results import Record, path_of
+
+_TABLES = {"table": "timeline-table", "json": "json", "jsonl": "jsonl", "csv": "timeline-csv"}
+_ENDINGS = {"srt": ".srt", "vtt": ".vtt", "elan": ".eaf", "png": ".png"}
+FORMATS = (*_TABLES, *_ENDINGS)
+_SUFFIXES: Mapping[str, str] = {
+    ".txt": "table",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    **{ending: format for format, ending in _ENDINGS.items()},
+}
+
+
+def pick_format(asked: str | None, output: str | None) -> str:
+    """The format asked for, else the one that the output's name ends in, else a table. Raises OptionError."""
+    if asked is not None:
+        if asked not in FORMATS:
+            raise OptionError(f"unknown format {asked!r}: choose {', '.join(FORMATS)}")
+        return asked
+    if output is None:
+        return "table"
+    suffix = Path(output).suffix.lower()
+    if is_folder(output):
+        raise OptionError(f"a folder takes a document a video: say which with --format {', '.join(_ENDINGS)}")
+    if suffix not in _SUFFIXES:
+        known = ", ".join(_SUFFIXES)
+        raise OptionError(f"can't tell the format of {Path(output).name!r}: end it in one of {known}, or give --format")
+    return _SUFFIXES[suffix]
+
+
+def is_folder(output: str) -> bool:
+    """Whether an output means a folder: it is one, or ends in a slash."""
+    return output.endswith(("/", os.sep)) or filesystem.is_folder(output)
+
+
+def open_timeline_target(
+    format: str,
+    output: str | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    videos: int,
+    retry: Container[Record] = (),
+) -> Target:
+    """The target for `--output` and what goes with it. Raises OptionError where they don't fit together."""
+    path = Path(output) if output is not None else None
+    if format in _TABLES:
+        if output is not None and is_folder(output):
+            raise OptionError(f"{format} is one file for all videos: give a file name, not the folder {output}")
+        if path is None or is_special(path):
+            if resume:
+                raise OptionError("--resume needs an output that is a file: give it with --output")
+            return StreamTarget(_TABLES[format], path)
+        return FileTarget(Job(path, format=_TABLES[format], resume=resume, overwrite=overwrite), retry)
+    if output is not None and path is not None and is_folder(output):
+        return DocumentFolderTarget(path, format, resume=resume, overwrite=overwrite, retry=retry)
+    if videos > 1:
+        raise OptionError(f"{format} is of one video: for several give a folder, such as -o {format}/")
+    if resume:
+        raise OptionError("there is nothing to resume in a single document: leave out --resume")
+    return DocumentTarget(path, format, overwrite=overwrite)
+
+
+def render(format: str, record: Record, folder: Path | None = None) -> bytes:
+    """A record as a document of its own, which will lie in `folder`."""
+    if format == "png":
+        from videomae_cli.pictures.timeline_chart import timeline_chart
+
+        return timeline_chart(record)
+    if format == "elan":
+        from videomae_cli.writers.elan import eaf
+
+        return eaf(record, folder).encode("utf-8")
+    from videomae_cli.writers import subtitles
+
+    text = subtitles.srt(record) if format == "srt" else subtitles.vtt(record)
+    return text.encode("utf-8")
+
+
+def has_content(record: Record) -> bool:
+    """Whether there is something to write: of a file that failed at once there is not."""
+    return bool(record["segments"]) or not record["error"]
+
+
+class DocumentTarget(Target):
+    """One document, in a file or to standard output; whole or not at all."""
+
+    def __init__(self, output: Path | None, format: str, *, overwrite: bool) -> None:
+        self._output, self._format, self._overwrite = output, format, overwrite
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        output = self._output
+        if output is None:
+            if self._format == "png":
+                raise OptionError("a chart is nothing for standard output: give a file with --output")
+            standard_output(self._format)
+        elif not filesystem.is_folder(output.parent):
+            raise OutputError(f"can't write {output}: there is no folder {output.parent}")
+        elif filesystem.is_there(output) and not is_special(output) and not self._overwrite:
+            raise OutputError(f"{output} is there already: --overwrite replaces it")
+        yield
+
+    def append(self, record: Record, seconds: float | None = None) -> None:
+        if not has_content(record):
+            return
+        place = None if self._output is None or is_special(self._output) else self._output.parent
+        document = render(self._format, record, place)
+        if self._output is None:
+            sink = standard_output(self._format)
+            try:
+                sink.write(document)
+                sink.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise OutputError(f"can't write to standard output: {error.strerror or error}") from None
+            return
+        if filesystem.same(self._output, path_of(record)):
+            raise OutputError(f"{self._output} is what is read: give another name with --output")
+        with whole_file(self._output) as file:
+            file.write(document)
+
+
+class DocumentFolderTarget(FolderTarget):
+    """A document a video: clip.srt, or clip.mp4.srt where another video would have the same."""
+
+    def __init__(
+        self, folder: Path, format: str, *, resume: bool, overwrite: bool, retry: Container[Record] = ()
+    ) -> None:
+        super().__init__(folder, _ENDINGS[format], instead=True, resume=resume, overwrite=overwrite, retry=retry)
+        self._format = format
+
+    def content(self, record: Record) -> bytes | None:
+        if not has_content(record):
+            return None
+        return render(self._format, record, (self._folder / self._names[path_of(record)]).parent)

@@ -1,0 +1,197 @@
+"""What every command that takes videos does around its model: find files, go through them, report, and keep the results."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from videomae_cli.cli.outputs.reporting import tell_report
+from videomae_cli.cli.outputs.targets import Target
+from videomae_cli.cli.run.hints import faster_here
+from videomae_cli.cli.run.interrupts import looked_after, terminable
+from videomae_cli.cli.terminal import console
+from videomae_cli.engines import Engine
+from videomae_cli.errors import DependencyError, MachineError
+from videomae_cli.jobs import JobTally, Settings, Shard
+from videomae_cli.results import Result, Stamp, named
+from videomae_cli.video import FoundVideo
+from videomae_cli.writers import VectorLayout
+
+if TYPE_CHECKING:
+    from videomae_cli.cli.terminal.progress import BatchProgress
+    from videomae_cli.pipeline import Classifier, Embedder
+    from videomae_cli.report import ReportWriter
+
+    Model = TypeVar("Model", Classifier, Embedder)
+
+# A job that takes longer is told what would be faster.
+LONG_SECONDS = 900.0
+# How soon a job notices that what it keeps is gone.
+LOOK_SECONDS = 2.0
+
+
+class Watch:
+    """Tells the progress of a batch what the model does, and how far the file is that is being done.
+
+    long_files: whether a single file is long enough to be shown how far it is.
+    """
+
+    def __init__(self, *, long_files: bool = False) -> None:
+        self.long_files = long_files
+        self.progress: BatchProgress | None = None
+
+    def over(self, model: Model) -> Model:
+        """The model as it is, but for its batches being told."""
+        from videomae_cli.engines import WatchedNetwork
+
+        assert model.network is not None, "made where none was given"
+        return replace(model, network=WatchedNetwork(model.network, begun=self._begun, ended=self._ended))
+
+    def _begun(self) -> None:
+        if self.progress is not None:
+            self.progress.batch_begun()
+
+    def _ended(self, clips: int) -> None:
+        if self.progress is not None:
+            self.progress.batch_ended(clips)
+
+    def moved(self, path: str, at: float, total: float) -> None:
+        """at, total: seconds of the film; a total of 0 is not known."""
+        if self.progress is not None:
+            self.progress.within(path, at, total)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch: its files (those of its shard), where results go, and how to talk about it. done_word: "classified";
+    watch: what tells of the model's batches; report: a page for people, where one was asked for."""
+
+    found: Sequence[FoundVideo]
+    target: Target
+    done_word: str
+    shard: Shard | None = None
+    progress: str = "auto"
+    ok_on_errors: bool = False
+    vectors: VectorLayout | None = None
+    watch: Watch | None = None
+    report: ReportWriter | None = None
+    _failed: Counter[str] = field(default_factory=Counter)
+
+    def run(
+        self,
+        settings: Settings,
+        results: Callable[[Sequence[FoundVideo], Sequence[int | None]], Iterable[Result]],
+        *,
+        engine: Engine | None = None,
+    ) -> None:
+        """Begin or go on, write every result, and end with a summary. Raises typer.Exit(1) if files failed.
+
+        results: from the files that are left, and where their views are in the job (`JobTally.starts`), to their results;
+        engine: what runs the model, where a faster one may be worth a hint.
+        """
+        names = [video.path for video in self.found]
+        tally = self.target.begin(settings, names, shard=str(self.shard) if self.shard else None, vectors=self.vectors)
+        self._failed.update(tally.failed)
+        if tally.damaged:
+            lines = console.counted(tally.damaged, "kept result")
+            console.note(f"{lines} changed or damaged: done again from there on")
+        if tally.again:
+            files = console.counted(len(tally.again), "file")
+            console.note(f"{files} done again, which failed or whose result was removed")
+        if tally.done:
+            console.note(f"{tally.done} of {len(names)} files are done already")
+        report = self.target.begin_report(self.report) if self.report is not None else None
+        try:
+            with terminable(), looked_after(self.target.check_kept, seconds=LOOK_SECONDS):
+                if left := tally.left(len(names)):
+                    rest = [self.found[place] for place in left]
+                    self._write(results(rest, tally.starts(len(names))), left, settings, tally, engine)
+                # The page first: should it fail, the job keeps all it has for another try.
+                if report is not None:
+                    if tally.again:
+                        self.target.retell(report)
+                    report.finish()
+                self.target.finish()
+        except KeyboardInterrupt as error:
+            raise type(error)("interrupted" + self._kept(len(names), ": ")) from None
+        except (MachineError, DependencyError) as error:
+            raise type(error)(f"{error}{self._kept(len(names), '; ')}") from None
+        self._summarise(len(names))
+
+    def _write(
+        self,
+        results: Iterable[Result],
+        places: Sequence[int],
+        settings: Settings,
+        tally: JobTally,
+        engine: Engine | None,
+    ) -> None:
+        """Write all results, and report failures and warnings on stderr."""
+        from videomae_cli.cli.terminal.display import consoles
+        from videomae_cli.cli.terminal.progress import BatchProgress
+
+        # A table and the bar share one console, which takes the bar away while it prints. Lines of data that go to the
+        # same terminal past it would be written into the bar: then there is none.
+        bars = self.target.console
+        if bars is None and (self.target.resumable or not console.is_terminal(sys.stdout)):
+            bars = consoles()[1]
+        progress = BatchProgress(
+            len(self.found), done=tally.done, failed=tally.failed.total(), watched=self.watch is not None
+        )
+        hint = faster_here(engine, settings.values.get("weights")) if engine is not None else None
+        if self.watch is not None:
+            self.watch.progress = progress
+        with progress.shown(self.progress, bars, single=self.watch is not None and self.watch.long_files):
+            for place, result in zip(places, results, strict=True):
+                self._report(result)
+                record = result.as_dict(self._stamp(place, settings))
+                if self.report is not None and not tally.again:
+                    tell_report(self.report, result, record)  # before the record, or a kill could lose its strip
+                self.target.append(record, result.seconds)
+                progress.advance(result.path, views=result.views, failed=result.error is not None)
+                if hint and (left := progress.seconds_left or 0.0) > LONG_SECONDS:
+                    console.note(f"about {console.duration(left)} to go; {hint}")
+                    hint = None
+
+    def _stamp(self, place: int, settings: Settings) -> Stamp:
+        shard = self.shard or Shard()
+        return Stamp(
+            index=shard.index(place),
+            fingerprint=settings.fingerprint,
+            version=settings.version,
+            shard=str(shard) if self.shard else None,
+        )
+
+    def _report(self, result: Result) -> None:
+        if result.error:
+            self._failed[result.error.kind] += 1
+            console.error(named(result.path, result.error.message))
+        for warning in result.warnings:
+            console.note(named(result.path, warning))
+
+    def _summarise(self, total: int) -> None:
+        always = console.is_terminal(sys.stderr) and self.target.resumable
+        say_summary(total, self._failed, self.done_word, always=always)
+        if self._failed.total() and not self.ok_on_errors:
+            raise typer.Exit(1)
+
+    def _kept(self, total: int, before: str) -> str:
+        """What is kept of a job that stops in the middle, as the end of a message; nothing where nothing is."""
+        if self.target.kept is None:
+            return ""
+        return f"{before}{self.target.done} of {total} files are kept in {self.target.kept}; --resume goes on from them"
+
+
+def say_summary(total: int, failed: Counter[str], done_word: str, *, always: bool) -> None:
+    """The last line of a batch: how many files, and what became of those that failed. always: also where none did."""
+    count = failed.total()
+    if count and total > 1:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(failed.items()))
+        console.note(f"{total - count} of {total} files {done_word}, {count} failed: {kinds}")
+    elif total > 1 and always:
+        console.note(f"{total} files {done_word}")

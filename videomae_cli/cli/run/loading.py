@@ -1,0 +1,75 @@
+"""A model's name on the command line -> a `Classifier` or an `Embedder` ready to use, and what the user sees meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from videomae_cli.assembly import (
+    Calibrate,
+    ClassifierRequest,
+    EmbedderRequest,
+    ModelRequest,
+    find_hints,
+    make_classifier,
+    make_embedder,
+    pixels_note,
+)
+from videomae_cli.cli.terminal import console
+from videomae_cli.cli.terminal.transfers import bring
+
+if TYPE_CHECKING:
+    from videomae_cli.engines import Engine
+    from videomae_cli.model import VideoMAEConfig
+    from videomae_cli.pipeline import Classifier, Embedder
+    from videomae_cli.video import SamplingSpec
+
+
+def load_classifier(request: ClassifierRequest, calibrate: Calibrate | None = None) -> Classifier:
+    """Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError."""
+    from videomae_cli.cli.terminal.display import consoles, waiting
+
+    engine = _pick_engine(request)  # before the download: wrong options shouldn't wait for it
+    source = bring(request.name, request.revision)
+    with waiting(f"loading {request.name}", consoles()[1]):
+        return make_classifier(source, request, engine, calibrate)
+
+
+def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) -> Embedder:
+    """Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError."""
+    from videomae_cli.cli.terminal.display import consoles, waiting
+    from videomae_cli.pipeline import Pooling
+
+    Pooling(request.pool, request.layer, request.normalize, request.per_clip)  # checks itself, like the engine
+    engine = _pick_engine(request)
+    source = bring(request.name, request.revision)
+    with waiting(f"loading {request.name}", consoles()[1]):
+        return make_embedder(source, request, engine, calibrate)
+
+
+def fitted(asked: SamplingSpec, model: Classifier | Embedder) -> SamplingSpec:
+    """The sampling asked for as a model needs it, with a line where an option gives it other pixels than it was trained on."""
+    spec = model.fit(asked)
+    say_pixels(model.name, model.hints.pixels if model.hints else None, spec.resolved_pixels)
+    return spec
+
+
+def say_viewed_pixels(config: VideoMAEConfig, name: str, spec: SamplingSpec) -> None:
+    """Say so where a checkpoint that looks at one video gets other pixels than it was trained on.
+
+    spec: the sampling with all that the model decides filled in.
+    """
+    say_pixels(name, find_hints(config.num_frames, config.extra, name).pixels, spec.resolved_pixels)
+
+
+def say_pixels(name: str, trained: str | None, used: str) -> None:
+    """Say so where a model, which may not tell what it was trained on, gets other pixels than those."""
+    if note := pixels_note(name, trained, used):
+        console.note(note)
+
+
+def _pick_engine(request: ModelRequest) -> Engine:
+    """What runs the model, with a line where this machine does it slowly."""
+    engine = request.pick_engine()
+    if engine.slow:
+        console.note(engine.slow)
+    return engine

@@ -1,0 +1,202 @@
+"""What `finetune` and `pretrain` show of a training on the terminal, and how signals end it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from videomae_cli import system
+from videomae_cli.cli.run.interrupts import terminable
+from videomae_cli.cli.terminal import console
+from videomae_cli.cli.terminal.display import consoles
+from videomae_cli.cli.terminal.estimator import Estimator, speed
+from videomae_cli.cli.terminal.progress import BatchProgress
+from videomae_cli.cli.terminal.transfers import bring
+from videomae_cli.errors import VideoMAEError
+from videomae_cli.hub import ResolvedSource
+from videomae_cli.training import Trained, TrainingListener, launched
+from videomae_cli.training.listener import OnEvent, OnFile
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from videomae_cli.training import Task
+
+PLAIN_SECONDS = 10.0
+
+
+@dataclass
+class Stop:
+    """Ctrl-C or SIGTERM: the step is finished and kept first; the second time it ends at once."""
+
+    asked: bool = False
+
+    @contextmanager
+    def listening(self) -> Iterator[Stop]:
+        """Signals, while the block runs."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+
+        def take(number: int, frame: FrameType | None) -> None:
+            if self.asked:
+                raise KeyboardInterrupt
+            self.asked = True
+            console.note("stopping after this step (once more to stop at once)")
+
+        before = {number: signal.signal(number, take) for number in (signal.SIGINT, *system.terminating_signals())}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@dataclass
+class TrainingProgress:
+    """How far training is: a bar on a terminal, lines for a log, or nothing."""
+
+    task: Task
+    mode: str
+    _bar: Progress | None = None
+    _row: Any = None
+    now: Callable[[], float] = time.monotonic
+    _figures: dict[str, float] = field(default_factory=dict)
+    _step: int = 0
+    _apart: float = 0.0
+    _evaluation: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._said = self.now()
+        # Its clock stands still while held-out clips are scored.
+        self._steps = Estimator(lambda: self.now() - self._apart)
+
+    @contextmanager
+    def shown(self) -> Iterator[TrainingProgress]:
+        from videomae_cli.cli.terminal.display import print_lines, spinner_name
+
+        loud = console.loudness
+        if self.mode != "auto" or not console.is_terminal(sys.stderr) or loud.quiet or loud.debug:
+            yield self
+            return
+        from rich.progress import BarColumn, Progress, SpinnerColumn
+
+        from videomae_cli.cli.terminal.progress import Words
+
+        target = consoles()[1]
+        columns = (SpinnerColumn(spinner_name(target)), BarColumn(bar_width=10), Words(lambda _: self.text()))
+        bar = Progress(*columns, console=target, transient=True, redirect_stdout=False, redirect_stderr=False)
+        with bar, console.lines_through(print_lines(target)):
+            self._bar, self._row = bar, bar.add_task("", total=self.task.steps)
+            yield self
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """An event of the trainer."""
+        if event["event"] == "tick":
+            self._step = event["step"]
+            self._steps.moved(self._step)
+        elif event["event"] == "step":
+            self._figures["loss"] = event["loss"]
+        elif event["event"] == "epoch":
+            self._evaluation = event["seconds"]
+            self._apart += self._evaluation
+            for name in ("top1", "mAP", "r2", "val_loss"):
+                if event.get(name) is not None:
+                    self._figures[name] = event[name]
+        if self._bar is not None:
+            self._bar.update(self._row, completed=self._step)
+        elif self.mode == "plain" and (event["event"] == "epoch" or self.now() - self._said >= PLAIN_SECONDS):
+            self._said = self.now()
+            console.say(f"videomae: {self.text()}")
+
+    def text(self) -> str:
+        """epoch 3/100, loss 0.532, top-1 81.0%, 35 clips/s, 4 min left"""
+        if not self._step:
+            return "first batch"
+        epochs = -(-self.task.steps // self.task.epoch)
+        words = [f"epoch {min(self._step // self.task.epoch + 1, epochs)}/{epochs}"]
+        shown = {
+            "loss": "loss {:.3f}",
+            "val_loss": "held out {:.3f}",
+            "top1": "top-1 {:.1%}",
+            "mAP": "mAP {:.3f}",
+            "r2": "R² {:.3f}",
+        }
+        words += [form.format(self._figures[name]) for name, form in shown.items() if name in self._figures]
+        if (rate := self._steps.rate) is not None:
+            words.append(speed(rate * self.task.clips, "clip"))
+        if (left := self._steps.left(self.task.steps - self._step)) is not None:
+            evaluations = epochs - self._step // self.task.epoch
+            words.append(f"{console.duration(left + evaluations * self._evaluation)} left")
+        return ", ".join(words)
+
+
+class TerminalListener(TrainingListener):
+    """Shows on the terminal how a training goes; Ctrl-C and SIGTERM stop it after the step at hand. mode: of `--progress`."""
+
+    def __init__(self, mode: str) -> None:
+        self._mode = mode
+        self._stop = Stop()
+
+    def find_model(self, name: str, revision: str | None) -> ResolvedSource:
+        return bring(name, revision)
+
+    def note(self, line: str) -> None:
+        console.note(line)
+
+    def clip_failed(self, path: str, error: VideoMAEError, *, replaced: bool) -> None:
+        console.error(f"{path}: {error}{' (another clip stands in)' if replaced else ''}")
+
+    def stopping(self) -> bool:
+        return self._stop.asked
+
+    @contextmanager
+    def process(self, *, leads: bool) -> Iterator[None]:
+        self._mode = self._mode if leads else "none"
+        with quiet_unless(leads):
+            yield
+
+    @contextmanager
+    def files(self, count: int) -> Iterator[OnFile]:
+        shown = BatchProgress(count)
+        with shown.shown(self._mode, consoles()[1]):
+            yield lambda path, error: shown.advance(path, views=error is None, failed=error is not None)
+
+    @contextmanager
+    def features(self, count: int) -> Iterator[OnFile]:
+        shown = BatchProgress(count)
+        with terminable(), shown.shown(self._mode, consoles()[1]):
+            yield lambda path, error: shown.advance(path, views=1, failed=error is not None)
+
+    @contextmanager
+    def steps(self, task: Task) -> Iterator[OnEvent]:
+        shown = TrainingProgress(task, self._mode)
+        with self._stop.listening(), shown.shown():
+            yield shown
+
+
+def stopped(trained: Trained) -> bool:
+    """Tell whether nothing was trained, as nothing was to be. Raises KeyboardInterrupt where Ctrl-C ended it."""
+    if trained.ended == "interrupted":
+        raise KeyboardInterrupt(
+            f"interrupted: step {trained.step} of {trained.steps} is kept in {trained.folder}; --resume goes on from it"
+        )
+    return trained.ended == "dry run" or not launched().leads
+
+
+@contextmanager
+def quiet_unless(leads: bool) -> Iterator[None]:
+    """Silence all processes of a distributed run but the first; errors of the others are still shown."""
+    before = console.loudness.quiet
+    console.loudness.quiet = before or not leads
+    try:
+        yield
+    finally:
+        console.loudness.quiet = before

@@ -1,0 +1,153 @@
+"""What a person at a terminal sees: tables with bars, and progress while a job runs."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from videomae_cli.cli.terminal.console import is_terminal, loudness
+from videomae_cli.cli.terminal.streams import written
+from videomae_cli.results import Record, path_of
+from videomae_cli.visible import FALLBACK, visible
+from videomae_cli.writers import TextWriter, describe
+from videomae_cli.writers.timelines import TimelineTextWriter, best_of, percent, span
+
+BAR_WIDTH = 24
+
+
+class TerminalWriter(TextWriter):
+    """The table for a terminal: rank, label, bar, score, and a line on how it was made."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(io.BytesIO())  # it draws instead
+        self.console = console
+
+    def write(self, record: Record, seconds: float | None = None) -> None:
+        if record["error"]:
+            return  # the line on stderr says it
+        self.console.print(plain(path_of(record), "bold"), soft_wrap=True)
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(justify="right", style="dim")
+        table.add_column(overflow="fold")
+        table.add_column(width=BAR_WIDTH)
+        table.add_column(justify="right")
+        for rank, p in enumerate(record["predictions"], 1):
+            # Labels come from a checkpoint: as Text, so that [brackets] in them stay brackets.
+            bar = ProgressBar(total=1.0, completed=p["score"], width=BAR_WIDTH)
+            table.add_row(str(rank), plain(p["label"], "bold" if rank == 1 else ""), bar, f"{p['score']:.1%}")
+        for name, value in (record.get("values") or {}).items():
+            table.add_row("", plain(name, "bold"), "", f"{value:.6g}")
+        self.console.print(table)
+        self.console.print(plain(describe(record, seconds), "dim"))
+        self.console.print()
+
+
+class TerminalTimelineWriter(TimelineTextWriter):
+    """Draw timelines as tables: from, to, label, bar, score."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(io.BytesIO())  # it draws instead
+        self.console = console
+
+    def write(self, record: Record, seconds: float | None = None) -> None:
+        if record["segments"]:
+            self.console.print(plain(path_of(record), "bold"), soft_wrap=True)
+            self.console.print(self._table(record))
+        if record["windows"]:
+            self.console.print(plain("windows", "bold"))
+            for window in record["windows"]:
+                self.console.print(plain(f"{span(window)}  {best_of(window)}", ""))
+        if record["sampling"]:
+            self.console.print(plain(describe(record, seconds), "dim"))
+            self.console.print()
+
+    def _table(self, record: Record) -> Table:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(justify="right", style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        table.add_column(width=BAR_WIDTH)
+        table.add_column(justify="right")
+        for segment in record["segments"]:
+            score = segment["score"]
+            bar = "" if score is None else ProgressBar(total=1.0, completed=score, width=BAR_WIDTH)
+            table.add_row(span(segment), plain(segment["label"] or "-", "bold"), bar, percent(segment).strip())
+        return table
+
+
+def ranked(lines: Sequence[tuple[str, float, str]]) -> Table:
+    """A table of (rank, cosine, name), each with a bar from 0 to 1."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(justify="right", style="dim")
+    table.add_column(width=BAR_WIDTH)
+    table.add_column(justify="right")
+    table.add_column(overflow="fold")
+    for rank, score, name in lines:
+        bar = ProgressBar(total=1.0, completed=max(score, 0.0), width=BAR_WIDTH)
+        table.add_row(rank, bar, f"{score:.4f}", plain(name, "bold" if rank == "1" else ""))
+    return table
+
+
+def print_rows(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print rows under the names of their columns on standard output. Raises OutputError where it can't be written."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name == "name")
+    for row in rows:
+        table.add_row(*(plain("-" if row[name] in (None, "") else str(row[name]), "") for name in names))
+    with written():
+        # A pipe has no width to fit in: nothing is folded there.
+        out = Console(file=sys.stdout, highlight=False, width=None if is_terminal(sys.stdout) else 200)
+        out.print(table)
+        out.file.flush()
+
+
+def plain(text: str, style: str) -> Text:
+    """Text from outside as the terminal can show it: [brackets] stay brackets, and what would act is written out."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    # Here, before tables are measured, rather than when it is written: an escape is wider than what it stands for.
+    return Text(visible(text).encode(encoding, FALLBACK).decode(encoding), style=style)
+
+
+def print_lines(console: Console) -> Callable[[str], None]:
+    """Prints lines over what `console` draws, where they were wrapped already, or should be by the terminal itself."""
+    return lambda line: console.print(plain(line, ""), soft_wrap=True)
+
+
+def spinner_name(console: Console) -> str:
+    """A spinner of rich's that the terminal can show."""
+    try:
+        "".join(Spinner("dots").frames).encode(console.encoding)
+    except (UnicodeEncodeError, LookupError):
+        return "line"
+    return "dots"
+
+
+def consoles() -> tuple[Console, Console]:
+    """For data and for progress. On a terminal they are one, or the bar would be drawn into the tables."""
+    data = Console(file=sys.stdout, highlight=False, soft_wrap=False)
+    if is_terminal(sys.stdout):
+        return data, data
+    return data, Console(file=sys.stderr, highlight=False)
+
+
+def _wanted() -> bool:
+    return is_terminal(sys.stderr) and not loudness.quiet and not loudness.debug
+
+
+@contextmanager
+def waiting(text: str, console: Console) -> Iterator[None]:
+    """A spinner while something without a measure goes on."""
+    if not _wanted():
+        yield
+        return
+    with console.status(plain(text, ""), spinner=spinner_name(console)):
+        yield

@@ -1,0 +1,78 @@
+"""How fast work goes and how long the rest may take: the one estimator behind every time left that a command shows.
+
+    start-up   batch          batch          batch          now
+    ...........|..............|..............|..............|
+               first mark                    latest mark
+               `--------- measured ----------'
+
+The first mark is the end of the first batch, so that imports, loading, compilation and the first batch itself are left out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+from videomae_cli.cli.terminal.console import duration
+
+# Nothing is said before so many batches are through, the first of them included, and so much time lies between them.
+LEAST_BATCHES = 3
+LEAST_SECONDS = 10.0
+# The rate is that of the last minute, or of the last batches where they take longer.
+WINDOW_SECONDS = 60.0
+# What ends within so short a time ends together: the files of one batch, one after the other.
+_TOGETHER_SECONDS = 0.25
+
+
+class Estimator:
+    """Measures units of work a second over a window. now: a clock, in seconds.
+
+    Other threads may ask while one tells: marks are replaced as a whole.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._marks: tuple[tuple[float, float], ...] = ()  # (seconds, units that were through then)
+        self._latest = 0.0
+
+    def moved(self, done: float) -> None:
+        """Note that `done` units are through, counted from anywhere."""
+        moment, marks = self._now(), self._marks
+        self._latest = moment
+        if marks and moment - marks[-1][0] < _TOGETHER_SECONDS:
+            self._marks = (*marks[:-1], (marks[-1][0], done))
+            return
+        marks = (*marks, (moment, done))
+        while len(marks) > LEAST_BATCHES and marks[1][0] <= moment - WINDOW_SECONDS:
+            marks = marks[1:]
+        self._marks = marks
+
+    @property
+    def rate(self) -> float | None:
+        """Units a second; None while nothing tells."""
+        return self._measured()[0]
+
+    def left(self, units: float) -> float | None:
+        """Seconds that `units` more may take from now on; None while nothing tells."""
+        rate, under_way = self._measured()
+        return None if rate is None else max(0.0, units / rate - under_way)
+
+    def _measured(self) -> tuple[float | None, float]:
+        """The rate, and for how many seconds the next batch has been worked on."""
+        marks = self._marks
+        if len(marks) < LEAST_BATCHES or marks[-1][0] - marks[0][0] < LEAST_SECONDS:
+            return None, 0.0
+        (began, before), (ended, after) = marks[0], marks[-1]
+        idle = max(0.0, self._now() - self._latest)
+        # What takes much longer than anything before has stopped, or become slow: that counts too.
+        stalled = idle > 2 * max(later - earlier for (earlier, _), (later, _) in pairwise(marks))
+        elapsed = ended - began + (idle if stalled else 0.0)
+        return ((after - before) / elapsed if after > before else None), (0.0 if stalled else idle)
+
+
+def speed(rate: float, unit: str) -> str:
+    """A rate as people say it: "12.3 clips/s", and "23 s a clip" where it is less than one a second."""
+    if rate >= 1:
+        return f"{rate:.3g} {unit}s/s"
+    return f"{duration(1 / rate)} a {unit}" if rate <= 0.1 else f"{1 / rate:.2g} s a {unit}"

@@ -1,0 +1,210 @@
+"""How far a batch is: a bar on a terminal, lines for a log, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID
+from rich.text import Text
+
+from videomae_cli.cli.terminal.console import duration, is_terminal, lines_through, loudness, say
+from videomae_cli.cli.terminal.display import plain, print_lines, spinner_name
+from videomae_cli.cli.terminal.estimator import Estimator, speed
+from videomae_cli.visible import columns
+from videomae_cli.writers.clock import clock
+
+PLAIN_SECONDS = 10.0
+NAME_WIDTH = 20
+# A model that has waited for so long for its next batch waits for the decoder.
+WAITING_SECONDS = 5.0
+
+
+class BatchProgress:
+    """Counts files and clips of this run, and says so now and then.
+
+    done: files an earlier run has behind it; watched: whether every batch of the model is told (`batch_begun`,
+    `batch_ended`), for the rate and for what is waited for; now: a clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        *,
+        done: int = 0,
+        failed: int = 0,
+        watched: bool = False,
+        now: Callable[[], float] = monotonic,
+    ) -> None:
+        self.total, self.done, self.failed, self.views = total, done, failed, 0
+        self._first, self._now = done, now
+        self._clips, self._films = Estimator(now), Estimator(now)
+        self._through = 0  # clips that the model has behind it, those of files that are not finished included
+        self._model = _ModelState(now()) if watched else None
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._lines = False
+        self._said, self._saying = now(), threading.Lock()
+        self._name = ""
+        self._share = 0.0
+        self._place = ""
+
+    @contextmanager
+    def shown(self, mode: str, console: Console | None, *, single: bool = False) -> Iterator[BatchProgress]:
+        """Show it while the block runs. console: where a bar may be drawn, None where it would get into data; single:
+        of one file too."""
+        if mode == "plain":
+            self._lines = True
+            with every(PLAIN_SECONDS, self._say_if_due):
+                yield self
+            return
+        wanted = mode == "auto" and is_terminal(sys.stderr) and not loudness.quiet and not loudness.debug
+        if not wanted or console is None or (self.total < 2 and not single):
+            yield self
+            return
+        columns = (SpinnerColumn(spinner_name(console)), BarColumn(bar_width=16), Words(lambda _: self.text()))
+        bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+        with bar, lines_through(print_lines(console)):
+            self._bar, self._task = bar, bar.add_task("", total=self.total, completed=self.done)
+            yield self
+
+    def advance(self, path: str, *, views: int, failed: bool) -> None:
+        """One more file is through."""
+        self._name = path.replace("\\", "/").rsplit("/", 1)[-1]
+        self._share, self._place = 0.0, ""
+        self._count(1, views, int(failed))
+
+    def advance_many(self, files: int, *, views: int, failed: int) -> None:
+        """Some more files are through, of which nobody knows which was the last."""
+        self._name = ""
+        self._count(files, views, failed)
+
+    def within(self, path: str, at: float, total: float) -> None:
+        """So many seconds of so many of the file that is being done are through."""
+        self._name = path.replace("\\", "/").rsplit("/", 1)[-1]
+        self._share = min(at / total, 1.0) if total > 0 else 0.0
+        behind, whole = (clock(seconds, digits=0, hours=1) for seconds in (at, total))
+        self._place = f"{behind} of {whole}" if total > 0 else behind
+        if self._share:
+            self._films.moved(self.done + self._share)
+        self._show()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest may take; None while nothing tells."""
+        if (left := self._films.left(self.total - self.done - self._share)) is not None:
+            return left
+        if not self.views:  # files that fail at once say nothing about the others
+            return None
+        each = self.views / (self.done - self._first)
+        return self._clips.left(max(0.0, each * (self.total - self.done) - (self._through - self.views)))
+
+    def text(self) -> str:
+        """12/61 files, 3.1 clips/s, 4 min left, 1 failed, clip.mp4"""
+        words = [f"{self.done}/{self.total} files"] if self.total > 1 else []
+        words += [self._place] if self._place else []
+        words += self._pace_words()
+        if self.failed:
+            words.append(f"{self.failed} failed")
+        if self._name:
+            words.append(_short(plain(self._name, "").plain))
+        return ", ".join(words)
+
+    def _pace_words(self) -> list[str]:
+        words = []
+        if self._model is not None and self.done < self.total:
+            words += self._model.words(self._now())
+        if (rate := self._clips.rate) is not None:
+            words.append(speed(rate, "clip"))
+        if (left := self.seconds_left) is not None:
+            words.append(f"{duration(left)} left")
+        return words
+
+    def _count(self, files: int, views: int, failed: int) -> None:
+        self.done += files
+        self.views += views
+        self.failed += failed
+        if self._model is None:
+            self._through = self.views
+            if views:
+                self._clips.moved(self._through)
+        self._show()
+
+    def batch_begun(self) -> None:
+        """The model has got a batch."""
+        assert self._model is not None, "it is watched"
+        self._model.running, self._model.since = True, self._now()
+
+    def batch_ended(self, clips: int) -> None:
+        """The model has a batch of so many clips behind it."""
+        assert self._model is not None, "it is watched"
+        self._through += clips
+        self._clips.moved(self._through)
+        self._model.running, self._model.since = False, self._now()
+        self._model.batches += 1
+        self._show()
+
+    def _show(self) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done + self._share)
+        self._say_if_due()
+
+    def _say_if_due(self) -> None:
+        with self._saying:
+            if self._lines and self._now() - self._said >= PLAIN_SECONDS:
+                self._said = self._now()
+                say(f"videomae: {self.text()}")
+
+
+def _short(name: str) -> str:
+    """A name in at most NAME_WIDTH columns."""
+    if columns(name) <= NAME_WIDTH:
+        return name
+    kept = [end for end in range(min(len(name), NAME_WIDTH)) if columns(name[:end]) < NAME_WIDTH]
+    return plain(f"{name[: kept[-1]]}…", "").plain
+
+
+class _ModelState:
+    """What the model is doing. since: when that began."""
+
+    def __init__(self, since: float) -> None:
+        self.since, self.running, self.batches = since, False, 0
+
+    def words(self, now: float) -> list[str]:
+        """What is waited for, where it takes long enough to be worth a word."""
+        if self.running:
+            return [] if self.batches else ["first batch"]
+        return ["decoding"] if not self.batches or now - self.since >= WAITING_SECONDS else []
+
+
+class Words(ProgressColumn):
+    """Text of a bar, made anew at every refresh: what is said of time is true while nothing happens, too."""
+
+    def __init__(self, text: Callable[[Task], str]) -> None:
+        self._words = text
+        super().__init__()
+
+    def render(self, task: Task) -> Text:
+        return Text(self._words(task))
+
+
+@contextmanager
+def every(seconds: float, call: Callable[[], None]) -> Iterator[None]:
+    """Call something now and then from another thread while the block runs, for lines that come while nothing happens."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(seconds):
+            call()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
