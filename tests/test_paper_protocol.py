@@ -52,7 +52,7 @@ VIEWS: dict[str, Callable[..., paper.Frames]] = {"dense": paper.kinetics_views, 
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoding in this process, which has imported everything already."""
     for command in ("classify", "evaluate", "timeline"):
-        monkeypatch.setattr(f"videomae_cli.cli.{command}.Decoder", lambda **_: Decoder(isolate=False))
+        monkeypatch.setattr(f"videomae_cli.cli.commands.{command}.Decoder", lambda **_: Decoder(isolate=False))
 
 
 @pytest.fixture(scope="module")
