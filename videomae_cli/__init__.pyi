@@ -5,6 +5,7 @@ from .api.classifier import load_classifier as load_classifier
 from .api.embedder import VideoEmbedder as VideoEmbedder
 from .api.embedder import load_embedder as load_embedder
 from .api.evaluate import evaluate as evaluate
+from .api.footage import demo_clip as demo_clip
 from .api.footage import find_videos as find_videos
 from .api.reconstruct import VideoReconstruction as VideoReconstruction
 from .api.reconstruct import reconstruct as reconstruct

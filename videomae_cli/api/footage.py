@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from videomae_cli import filesystem
@@ -33,6 +34,11 @@ FRAMES = "<frames>"
 FRAME_RATE = 25.0
 # More files than there will ever be cores: as many are decoded at once as the machine can.
 MANY = 1 << 20
+
+
+def demo_clip() -> Path:
+    """Return the 12 s film that ships with the package: the camera pans right, zooms in and tilts down, 4 s each."""
+    return Path(__file__).parent.parent / "footage" / "tour.mp4"
 
 
 class SamplingOptions(TypedDict, total=False):

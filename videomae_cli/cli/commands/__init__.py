@@ -24,6 +24,7 @@ class Entry(NamedTuple):
 
 # In the order of `videomae --help`, where a line has room for some 65 characters.
 COMMANDS = [
+    Entry("demo", "See what it does, on a film that ships with it.", "demo", "demo"),
     Entry("classify", "Say what each video shows.", "classify", "classify"),
     Entry("timeline", "Say what happens when, in long videos and live streams.", "timeline", "timeline"),
     Entry("embed", "Turn each video into a vector, for search and training.", "embed", "embed"),

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -42,7 +41,7 @@ class TerminalWriter(TextWriter):
         table.add_column(justify="right")
         for rank, p in enumerate(record["predictions"], 1):
             # Labels come from a checkpoint: as Text, so that [brackets] in them stay brackets.
-            bar = ProgressBar(total=1.0, completed=p["score"], width=BAR_WIDTH)
+            bar = score_bar(p["score"])
             table.add_row(str(rank), plain(p["label"], "bold" if rank == 1 else ""), bar, f"{p['score']:.1%}")
         for name, value in (record.get("values") or {}).items():
             table.add_row("", plain(name, "bold"), "", f"{value:.6g}")
@@ -78,7 +77,7 @@ class TerminalTimelineWriter(TimelineTextWriter):
         table.add_column(justify="right")
         for segment in record["segments"]:
             score = segment["score"]
-            bar = "" if score is None else ProgressBar(total=1.0, completed=score, width=BAR_WIDTH)
+            bar = "" if score is None else score_bar(score)
             table.add_row(span(segment), plain(segment["label"] or "-", "bold"), bar, percent(segment).strip())
         return table
 
@@ -91,9 +90,28 @@ def ranked(lines: Sequence[tuple[str, float, str]]) -> Table:
     table.add_column(justify="right")
     table.add_column(overflow="fold")
     for rank, score, name in lines:
-        bar = ProgressBar(total=1.0, completed=max(score, 0.0), width=BAR_WIDTH)
+        bar = score_bar(score)
         table.add_row(rank, bar, f"{score:.4f}", plain(name, "bold" if rank == "1" else ""))
     return table
+
+
+def score_bar(score: float) -> Text:
+    """A bar of BAR_WIDTH characters for a score of 1, in halves of one.
+
+    What is left of it stays empty: any colour for it would be the strongest thing on either a light or a dark background.
+    """
+    halves = round(max(0.0, min(1.0, score)) * 2 * BAR_WIDTH) or (score > 0)
+    whole, half = ("\u2501", "\u2578") if _can_show("\u2501\u2578") else ("-", "")
+    return Text(whole * (halves // 2) + half * (halves % 2), style="color(197)")
+
+
+def _can_show(text: str) -> bool:
+    """Whether standard output has these characters."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def print_rows(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
