@@ -168,7 +168,7 @@ def test_long_and_odd_names_come_through_and_are_found_again(kind: Open, tmp_pat
 
 
 def test_arrays_of_odd_names_are_found_by_the_index(tmp_path: Path) -> None:
-    from videomae_cli.search.embedding_files import open_source
+    from videomae_cli.writers.vector_reading import open_embeddings
 
     names = [
         "/v/" + "n" * 251 + ".mp4",
@@ -176,7 +176,7 @@ def test_arrays_of_odd_names_are_found_by_the_index(tmp_path: Path) -> None:
         "/v/" + os.fsdecode(b"\xe9") + ".mp4",
     ]
     run(arrays(tmp_path / "out"), names)
-    pieces = list(open_source(tmp_path / "out").pieces())
+    pieces = list(open_embeddings(tmp_path / "out").batches())
     assert [len(piece.rows) for piece in pieces] == [3]
     assert np.array_equal(pieces[0].vectors[:, 0], [0, 1, 2])
 

@@ -30,7 +30,7 @@ def write_table(
     """A row a vector; failures: files after them that have none. clips: rows of one path are clips of it."""
     values = np.asarray(vectors, np.float32).astype(storage)
     names = list(paths) if paths is not None else [f"archive/{number:05}.mp4" for number in range(len(values))]
-    settings = {**SETTINGS, **changes}
+    settings = {**SETTINGS, "dimensions": values.shape[1], "storage": storage, **changes}
     records = []
     for name in dict.fromkeys(names):
         rows = [number for number, other in enumerate(names) if other == name]

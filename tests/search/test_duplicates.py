@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import bunches, write_table
 
-from videomae_cli.search import embedding_files, pairs
+from videomae_cli.search import pairs
 from videomae_cli.search.duplicates import Groups, find_duplicates
 from videomae_cli.search.embedding_table import EmbeddingTable, Vectors, unit
+from videomae_cli.writers import vector_reading
 
 
 def brute_force(vectors: Vectors, paths: list[str], threshold: float) -> dict[frozenset[str], dict[str, float]]:
@@ -57,7 +58,7 @@ def test_equal_to_all_pairs(
     if np.abs(scores - threshold).min() < 1e-5:
         return  # on the border one sum says yes, another no
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embedding_files, "BLOCK", 7)
+        patch.setattr(vector_reading, "BLOCK", 7)
         patch.setattr(pairs, "_CHUNK", 3)
         file = write_table(tmp_path_factory.mktemp("t") / "v.jsonl", vectors, paths, clips=True)
         found = find_duplicates(EmbeddingTable(file), threshold)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import subprocess
@@ -20,12 +21,10 @@ import pyarrow.parquet as pq
 import pytest
 from tables import FORMATS, bunches, write_table
 
-from videomae_cli.errors import EmbeddingsError
+from videomae_cli.errors import EmbeddingsError, OutputError
 from videomae_cli.results import path_of
-from videomae_cli.search import embedding_files
-from videomae_cli.search.embedding_table import EmbeddingTable, unit
-from videomae_cli.search.pieces import Row
-from videomae_cli.writers import read_vector_records
+from videomae_cli.search.embedding_table import EmbeddingTable, Row, unit
+from videomae_cli.writers import read_layout, read_vector_records, vector_reading
 
 NAMES = ["a/[b] c.mp4", "<script>alert(1)</script>.mp4", "new\nline\t\"'.mp4", os.fsdecode(b"caf\xe9.mp4"), "滑雪.mp4"]
 
@@ -37,7 +36,7 @@ def read(file: Path) -> tuple[np.ndarray[Any, Any], list[Row]]:
 
 @pytest.mark.parametrize("storage", ["float32", "float16"])
 def test_all_formats_give_the_same_rows(tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding_files, "BLOCK", 2)
+    monkeypatch.setattr(vector_reading, "BLOCK", 2)
     vectors = bunches(5)
     tables = [write_table(tmp_path / f"v.{name}", vectors, NAMES, storage=storage) for name in FORMATS]
     for file in tables:  # for `videomae merge` too
@@ -208,6 +207,59 @@ def test_what_holds_no_embeddings_is_one_clear_line(kind: str, tmp_path: Path) -
         list(EmbeddingTable(file).blocks())
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_merge_and_resume_read_is_one_clear_line_too(format: str, tmp_path: Path) -> None:
+    """The same readers, told by the name: all that is foreign, and then every cut and many flipped bytes of a sound file."""
+    file = tmp_path / f"v.{format}"
+    for make, _ in FOREIGN.values():
+        make(tmp_path / "v.npz")  # numpy.savez gives other names this ending
+        (tmp_path / "v.npz").rename(file)
+        assert one_line(file)
+    content = write_table(file, bunches(20, 4), failures=["x.mp4"]).read_bytes()
+    assert not one_line(file)
+    random = np.random.default_rng(2)
+    for place in random.integers(4, len(content), 60):
+        for damaged in content[:place], content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]:
+            file.write_bytes(damaged)
+            one_line(file)
+
+
+def one_line(file: Path) -> str:
+    """What reading a file for another job says, or nothing where it can be read."""
+    said = ""
+    try:
+        list(read_vector_records(file))
+        read_layout(file)
+    except OutputError as error:
+        said = str(error)
+    assert not said or (str(file) in said and "\n" not in said)
+    return said
+
+
+@pytest.mark.parametrize("storage", [np.dtype("<U8"), np.dtype("<f4")])
+def test_an_array_is_never_larger_than_its_file(storage: np.dtype[Any], tmp_path: Path) -> None:
+    """A header of 64 bytes may speak of any size: no memory is asked for before the bytes are there."""
+    for shape in [(2**40,), (2**62, 4), (2, 2**62), (2**40, 2**40, 2**40), (0, 2**40), ()]:
+        head = io.BytesIO()
+        np.lib.format.write_array_header_1_0(head, {"descr": storage.str, "fortran_order": False, "shape": shape})
+        for name in ["embeddings", "paths", "metadata", "index"]:
+            members = {"embeddings": npy(np.ones((1, 2))), "paths": npy(np.array(["a"])), name: head.getvalue()}
+            zipped(tmp_path / "v.npz", **members)
+            with pytest.raises(EmbeddingsError):
+                read(tmp_path / "v.npz")
+            assert one_line(tmp_path / "v.npz")
+        (tmp_path / "index.jsonl").write_text('{"path": "a", "file": "a.npy"}\n')
+        (tmp_path / "a.npy").write_bytes(head.getvalue())
+        with pytest.raises(EmbeddingsError):
+            read(tmp_path)
+
+
+def npy(values: np.ndarray[Any, Any]) -> bytes:
+    content = io.BytesIO()
+    np.save(content, values)
+    return content.getvalue()
 
 
 @pytest.mark.parametrize("name", FORMATS)

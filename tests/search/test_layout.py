@@ -13,9 +13,8 @@ from sklearn.decomposition import PCA
 from tables import bunches
 
 from videomae_cli.errors import DependencyError
-from videomae_cli.search.embedding_table import VectorBlock, unit
+from videomae_cli.search.embedding_table import Row, VectorBlock, unit
 from videomae_cli.search.layout import lay_out
-from videomae_cli.search.pieces import Row
 
 
 def source(vectors: npt.NDArray[Any], size: int = 7) -> Callable[[], list[VectorBlock]]:

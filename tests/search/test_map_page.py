@@ -14,8 +14,8 @@ import pytest
 from chromium import Browser, find_chromium
 
 from videomae_cli.pages import in_script
+from videomae_cli.search.embedding_table import Row
 from videomae_cli.search.page import MAX_GROUPS, Map, folders, write_page
-from videomae_cli.search.pieces import Row
 from videomae_cli.video.pictures import small_jpeg
 
 needs_browser = pytest.mark.skipif(find_chromium() is None, reason="no chromium: apt-get install chromium")

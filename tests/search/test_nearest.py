@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import bunches
 
-from videomae_cli.search.embedding_table import VectorBlock, Vectors, unit
+from videomae_cli.search.embedding_table import Row, VectorBlock, Vectors, unit
 from videomae_cli.search.nearest import find_path, nearest
-from videomae_cli.search.pieces import Row
 
 
 def blocks(vectors: Vectors, paths: list[str], size: int) -> list[VectorBlock]:

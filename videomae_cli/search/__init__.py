@@ -1,7 +1,6 @@
 """What embeddings are good for: nearest files, near-duplicates, a map. Knows no model, no video and no command line.
 
-    embedding_table  a file of embeddings -> unit vectors in blocks, checked (`EmbeddingTable`)
-    embedding_files  the formats behind it                    pieces   what their readers hand on       npz   one of them
+    embedding_table  a file of embeddings -> unit vectors in blocks, checked (`EmbeddingTable`); `writers.vector_reading` reads it
     nearest     the files most like a vector: exact, in one pass
     duplicates  groups of files that are nearly the same      pairs    who is near whom: exact, or by an index
     layout      vectors -> points in the plane: PCA, or UMAP where it is installed

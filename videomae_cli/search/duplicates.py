@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli.search.embedding_table import EmbeddingTable
+from videomae_cli.search.embedding_table import EmbeddingTable, Row
 from videomae_cli.search.nearest import PLACES
 from videomae_cli.search.pairs import EXACT_LIMIT, Pairs, exact_pairs, has_index, indexed_pairs
-from videomae_cli.search.pieces import Row
 
 # Pairs that are joined one by one before it is looked again which are joined already.
 _SLICE = 1 << 16

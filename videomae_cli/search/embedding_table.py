@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,24 @@ import numpy.typing as npt
 from videomae_cli import filesystem
 from videomae_cli.errors import EmbeddingsError
 from videomae_cli.filenames import partial_folder
-from videomae_cli.search.embedding_files import DAMAGE, INDEX, EmbeddingFile, open_source
-from videomae_cli.search.pieces import Piece, Row, texts
+from videomae_cli.results import path_of
+from videomae_cli.writers.vector_reading import DAMAGE, INDEX, EmbeddingFile, open_embeddings
 
 Vectors = npt.NDArray[np.float32]
+_NUMBERS = ("index", "clip", "start", "end")  # as `Row` has them after the path
+# All that is read of a row: the other columns of a wide table would take most of the time.
+_COLUMNS = ("path", "path_bytes", "embedding", "model", "fingerprint", "t", *_NUMBERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one vector is of. index: the file's place in the job's list; clip, start, end (seconds): None where unknown."""
+
+    path: str
+    index: int | None = None
+    clip: int | None = None
+    start: float | None = None
+    end: float | None = None
 
 
 @dataclass(frozen=True)
@@ -37,8 +52,8 @@ class EmbeddingTable:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._source = self._open()
-        self.model = self._same("model", None, texts([self.settings.get("model")]))
-        self.fingerprint = self._same("fingerprint", None, texts([self.settings.get("fingerprint")]))
+        self.model = self._same("model", None, _texts([self.settings.get("model")]))
+        self.fingerprint = self._same("fingerprint", None, _texts([self.settings.get("fingerprint")]))
         self.dimensions = 0
         self.failed = 0
         if self.settings.get("pool") in ("tokens", "time"):
@@ -57,11 +72,13 @@ class EmbeddingTable:
         """Yield the vectors block by block, first row to last; blocks without a vector are left out."""
         self.failed = 0
         try:
-            for piece in self._source.pieces():
-                self._check(piece)
-                self.failed += piece.failed
-                if piece.rows:
-                    yield VectorBlock(self._unit(piece), piece.rows)
+            for batch in self._source.batches(_COLUMNS):
+                records = [record for record, present in zip(batch.rows, batch.present, strict=True) if present]
+                self.failed += len(batch.rows) - len(records)
+                if records:
+                    self._check(records, batch.vectors.shape[1])
+                    rows = [_row(record) for record in records]
+                    yield VectorBlock(self._unit(batch.vectors, rows), rows)
         except OSError as error:
             raise self._unreadable(error) from None
         except DAMAGE as error:
@@ -69,7 +86,7 @@ class EmbeddingTable:
 
     def _open(self) -> EmbeddingFile:
         try:
-            return open_source(self.file)
+            return open_embeddings(self.file)
         except FileNotFoundError:
             raise EmbeddingsError(self._absent()) from None
         except OSError as error:
@@ -89,20 +106,19 @@ class EmbeddingTable:
     def _unreadable(self, error: OSError) -> EmbeddingsError:
         return EmbeddingsError(f"can't read {error.filename or self.file}: {error.strerror or error}")
 
-    def _check(self, piece: Piece) -> None:
-        if piece.slots:
+    def _check(self, records: list[dict[str, Any]], dimensions: int) -> None:
+        if any(record.get("t") is not None for record in records):
             raise self._slots()
-        if not piece.rows:
-            return
-        dimensions = piece.vectors.shape[1]
         if dimensions == 0 or dimensions != (self.dimensions or dimensions):
             raise EmbeddingsError(
                 f"{self.file} holds vectors of {self.dimensions or 'no'} and {dimensions} values: "
                 "they can't be compared"
             )
         self.dimensions = dimensions
-        self.model = self._same("model", self.model, piece.models)
-        self.fingerprint = self._same("fingerprint", self.fingerprint, piece.fingerprints)
+        self.model = self._same("model", self.model, _texts(record.get("model") for record in records))
+        self.fingerprint = self._same(
+            "fingerprint", self.fingerprint, _texts(record.get("fingerprint") for record in records)
+        )
 
     def _same(self, what: str, before: str | None, now: frozenset[str]) -> str | None:
         """The one value that all rows have. Vectors of two models mean different things."""
@@ -120,12 +136,46 @@ class EmbeddingTable:
             remedy="make one for each file or clip, with videomae embed --pool mean",
         )
 
-    def _unit(self, piece: Piece) -> Vectors:
+    def _unit(self, vectors: npt.NDArray[Any], rows: list[Row]) -> Vectors:
         try:
-            return unit(piece.vectors)
+            return unit(vectors)
         except NotFiniteError as error:
-            name = piece.rows[error.row].path
+            name = rows[error.row].path
             raise EmbeddingsError(f"{self.file}: the vector of {name} holds values that are no numbers") from None
+
+
+def _row(record: Mapping[str, Any]) -> Row:
+    """The row of a record, whoever wrote it: what is not of its column's kind is dropped. Raises ValueError without a path."""
+    if record.get("path") is None:
+        raise ValueError("it has a row without a path")
+    index, clip, start, end = (_number(record.get(name)) for name in _NUMBERS)
+    return Row(
+        path=_storable(path_of(dict(record))),
+        index=None if index is None else int(index),
+        clip=None if clip is None else int(clip),
+        start=start,
+        end=end,
+    )
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return value
+
+
+def _texts(values: Iterable[Any]) -> frozenset[str]:
+    """The different texts among some values."""
+    return frozenset(_storable(value) for value in values if isinstance(value, str) and value)
+
+
+def _storable(text: str) -> str:
+    """JSON may hold halves of characters, which no file name and no output can."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode("utf-8")
+    return text
 
 
 class NotFiniteError(ValueError):

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli.search.embedding_table import VectorBlock, Vectors
-from videomae_cli.search.pieces import Row
+from videomae_cli.search.embedding_table import Row, VectorBlock, Vectors
 
 # Scores are told, and compared, to so many places: what differs beyond is the order of a sum, not the video.
 PLACES = 6

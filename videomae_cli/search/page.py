@@ -10,8 +10,7 @@ from typing import BinaryIO
 
 from videomae_cli.pages import Document, in_script, picture_script
 from videomae_cli.results import as_utf8
-from videomae_cli.search.embedding_table import Vectors
-from videomae_cli.search.pieces import Row
+from videomae_cli.search.embedding_table import Row, Vectors
 
 # Colours that people can still tell apart; where there are more groups, the last of these is all others, in grey.
 MAX_GROUPS = 12

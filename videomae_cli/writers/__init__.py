@@ -7,7 +7,8 @@
     columns    the columns of a record, for     csv_file     CSV     parquet      Parquet
     reading    a written file -> its records again
     npz_archive  archives of arrays
-    vectors    records of embeddings: Parquet, npz, JSON Lines, a row a vector; vector_reading  and back
+    vectors    records of embeddings: Parquet, npz, JSON Lines, a row a vector
+    vector_reading  files of embeddings of any format, also of other tools -> batches of rows, and the records they were
 
 Writers take records (`Classification.as_dict`), never results, so that what was kept on disk can be written anew.
 """

@@ -6,11 +6,11 @@ from .formats import make_writer as make_writer
 from .formats import pick_format as pick_format
 from .formats import pick_vector_format as pick_vector_format
 from .reading import check_readable as check_readable
-from .reading import holds_vectors as holds_vectors
-from .reading import read_layout as read_layout
 from .reading import read_records as read_records
-from .reading import read_vector_records as read_vector_records
-from .reading import shards_in as shards_in
 from .text import TextWriter as TextWriter
 from .text import describe as describe
+from .vector_reading import holds_vectors as holds_vectors
+from .vector_reading import read_layout as read_layout
+from .vector_reading import read_vector_records as read_vector_records
+from .vector_reading import shards_in as shards_in
 from .vectors import make_vector_writer as make_vector_writer

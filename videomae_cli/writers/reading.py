@@ -9,7 +9,7 @@ from pathlib import Path
 from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
 from videomae_cli.results import Record
-from videomae_cli.writers.formats import VectorLayout, pick_format
+from videomae_cli.writers.formats import pick_format
 
 
 def read_records(file: Path, format: str | None = None) -> Iterator[Record]:
@@ -67,30 +67,3 @@ def _read_parquet(file: Path) -> Iterator[Record]:
 
 
 _READERS = {"jsonl": _read_lines, "json": _read_document, "csv": _read_csv, "parquet": _read_parquet}
-
-
-def shards_in(folder: Path) -> list[Path]:
-    """The shards in a folder that a job on a cluster wrote, in their order."""
-    return filesystem.entries(folder, "part-*.parquet")
-
-
-def read_vector_records(file: Path, *, vectors: bool = True) -> Iterator[Record]:
-    """The records of an output of `embed`, one a file, with `rows` and `vectors` (R, D). vectors: False leaves these
-    out (None). Raises OutputError."""
-    from videomae_cli.writers import vector_reading
-
-    return vector_reading.read_vector_records(file, vectors=vectors)
-
-
-def holds_vectors(file: Path) -> bool:
-    """Whether a file is an output of `embed`, as far as its name and its beginning tell."""
-    from videomae_cli.writers import vector_reading
-
-    return vector_reading.holds_vectors(file)
-
-
-def read_layout(file: Path) -> VectorLayout:
-    """What the vectors of an output of `embed` have in common. Raises OutputError where it is none."""
-    from videomae_cli.writers import vector_reading
-
-    return vector_reading.read_layout(file)

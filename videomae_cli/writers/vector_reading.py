@@ -1,38 +1,144 @@
-"""A file of embeddings -> its records again, one a file, in the order of the job: to join outputs, or to check one."""
+"""Reads files of embeddings, whoever wrote them: Parquet, npz, JSON Lines, the folder that `embed -o DIR/` makes, and the one of
+Parquet shards that a cluster makes.
+
+Every format becomes batches of rows in the order of the file, so that memory stays flat. `read_vector_records` turns them back
+into the records of a job (resume, merge); `search.embedding_table` compares their vectors. Files come from other tools too, and
+from bad disks: a reader raises OSError or one of `DAMAGE`, and its callers make that one line for people.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+import os
 import zipfile
-from collections.abc import Iterator
-from itertools import groupby
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from heapq import merge
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
-from videomae_cli.results import Record, path_fields
+from videomae_cli.results import Record, file_of, path_fields, path_of
 from videomae_cli.writers.columns import ERROR, to_error
 from videomae_cli.writers.formats import VectorLayout, pick_vector_format
 from videomae_cli.writers.parquet import load_pyarrow
-from videomae_cli.writers.vectors import METADATA_KEY
+from videomae_cli.writers.vectors import METADATA_KEY, PLACE
 
-_PLACE = ("clip", "t", "h", "w", "start", "end")
+Array = npt.NDArray[Any]
 Row = dict[str, Any]
+
+# What damaged files make the readers raise. RuntimeError: members of a zip file with a password or of an unknown method.
+DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+INDEX = "index.jsonl"  # of a folder: what its .npy files are of
+# Rows that are in memory at once: 12 MB of 768 float32 values. Fewer where many files are read side by side, to join them.
+BLOCK = 4096
+_JOINED_BLOCK = 512
+# Wider than any VideoMAE by far: a number beyond it is damage, and must not become an allocation.
+MAX_DIMENSIONS = 65536
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """Some rows of a file. rows: the columns of each, without its vector; present: which of them have a vector; vectors: (n, D),
+    of any real type, of those n."""
+
+    rows: list[Row]
+    present: list[bool]
+    vectors: Array
+
+    def pairs(self) -> Iterator[tuple[Row, Array | None]]:
+        """Yield each row with its vector (D,), or None."""
+        vectors = iter(self.vectors)
+        return ((row, next(vectors) if there else None) for row, there in zip(self.rows, self.present, strict=True))
+
+
+@dataclass(frozen=True)
+class EmbeddingFile:
+    """A file or folder of a known format, and the settings it was made with, as far as it says."""
+
+    file: Path
+    format: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def batches(
+        self, columns: Collection[str] | None = None, *, vectors: bool = True, size: int | None = None
+    ) -> Iterator[RowBatch]:
+        """Read all rows, `size` at a time (default: `BLOCK`). columns: those wanted, where leaving others out saves time;
+        vectors: False reads none. Raises OSError or one of `DAMAGE`."""
+        return _READERS[self.format](self.file, size or BLOCK, columns, vectors)
+
+
+def open_embeddings(file: Path) -> EmbeddingFile:
+    """Open embeddings of any format, recognised by the first bytes and not by the name. Raises OSError or one of `DAMAGE`."""
+    if filesystem.is_folder(file):
+        if shards := shards_in(file):
+            return EmbeddingFile(file, "shards", _about(shards[0], "parquet")[0])
+        filesystem.opened(file / INDEX).close()
+        return EmbeddingFile(file, "folder")
+    with filesystem.opened(file) as stream:
+        head = stream.read(4)
+    format = "parquet" if head == b"PAR1" else "npz" if head[:2] == b"PK" else "jsonl" if head[:1] == b"{" else None
+    if format is None:
+        raise ValueError("it is none of Parquet, npz and JSON Lines")
+    return EmbeddingFile(file, format, _about(file, format)[0])
+
+
+def shards_in(folder: Path) -> list[Path]:
+    """The shards in a folder that a job on a cluster wrote, in their order."""
+    return filesystem.entries(folder, "part-*.parquet")
+
+
+def _about(file: Path, format: str) -> tuple[dict[str, Any], str | None]:
+    """The settings that a file was made with, empty where it names none, and the shard of a job."""
+    if format == "npz":
+        with zipfile.ZipFile(file) as archive:
+            about = _metadata(archive)
+        return _object(about.get("settings")), about.get("shard")
+    if format == "parquet":
+        _, parquet = load_pyarrow()
+        with _parquet_errors(), parquet.ParquetFile(file) as table:
+            stored = (table.schema_arrow.metadata or {}).get(METADATA_KEY)
+        return _object(json.loads(stored)) if stored else {}, None
+    return {}, None
+
+
+# --- Back to the records of a job -------------------------------------------------------------
 
 
 def read_layout(file: Path) -> VectorLayout:
-    """What the vectors of a file have in common. Raises OutputError where it is no output of `embed`."""
+    """Tell what the vectors of a file have in common. Raises OutputError where it is no output of `embed`."""
+    format = pick_vector_format(None, file)
     try:
-        settings, shard = _about(file)
-        return VectorLayout(settings["dimensions"], settings["storage"], settings, shard)
+        filesystem.opened(file).close()  # no pipe, which would be waited for
+        settings, shard = _about(file, format)
+        if format == "jsonl":
+            settings, shard = _layout_of_lines(file)
+        dimensions, storage = settings["dimensions"], settings["storage"]
+        if dimensions not in range(1, MAX_DIMENSIONS + 1) or storage not in ("float16", "float32"):
+            raise ValueError(f"vectors of {dimensions} values of {storage}")
+        return VectorLayout(dimensions, storage, settings, shard)
     except OSError as error:
         raise OutputError(f"can't read {file}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise OutputError(f"{file} is no output of videomae embed ({error})") from None
+
+
+def _layout_of_lines(file: Path) -> tuple[dict[str, Any], str | None]:
+    for batch in EmbeddingFile(file, "jsonl").batches(size=1):
+        for row, vector in batch.pairs():
+            if vector is not None:
+                settings = {name: row[name] for name in ("model", "revision", "fingerprint", "version")}
+                return settings | {"dimensions": len(vector), "storage": "float32"}, row["shard"]
+    raise ValueError("it holds no vector")
 
 
 def holds_vectors(file: Path) -> bool:
@@ -42,130 +148,302 @@ def holds_vectors(file: Path) -> bool:
         return False  # a pipe would be waited for
     try:
         if suffix in (".parquet", ".pq"):
-            _, pq = load_pyarrow()
-            return "embedding" in pq.read_schema(file).names
+            _, parquet = load_pyarrow()
+            return "embedding" in parquet.read_schema(file).names
         if suffix in (".jsonl", ".ndjson"):
             with file.open("rb") as stream:
                 return "embedding" in json.loads(stream.readline() or b"{}")
-    except (OSError, ValueError, TypeError):
+    except (OSError, *DAMAGE):
         return False  # whoever reads it says what is wrong with it
     return suffix == ".npz"
 
 
 def read_vector_records(file: Path, *, vectors: bool = True) -> Iterator[Record]:
-    """The records, with `rows` and `vectors` (R, D). vectors: False leaves these out (None). Raises OutputError."""
-    readers = {"parquet": _parquet_rows, "jsonl": _json_rows, "npz": _npz_rows}
-    rows = readers[pick_vector_format(None, file)](file, vectors)
+    """Read the records of an output of `embed`, one a video, with `rows` and `vectors` (R, D). vectors: False leaves these
+    out (None). Raises OutputError."""
+    source = EmbeddingFile(file, pick_vector_format(None, file))
     try:
-        for _, group in groupby(rows, key=lambda row: row["index"]):
+        filesystem.opened(file).close()  # no pipe, which would be waited for
+        pairs = (pair for batch in source.batches(vectors=vectors, size=_JOINED_BLOCK) for pair in batch.pairs())
+        for _, group in groupby(pairs, key=lambda pair: pair[0]["index"]):
             yield _record(list(group))
     except OSError as error:
         raise OutputError(f"can't read {file}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise OutputError(f"can't read {file}: {error}") from None
 
 
-def _record(rows: list[Row]) -> Record:
-    first = rows[0]
-    vectors = [row["embedding"] for row in rows if row["embedding"] is not None]
-    record = {name: value for name, value in first.items() if name not in (*_PLACE, "embedding")}
-    if not first.get("path_bytes"):
-        record.pop("path_bytes", None)
+def _record(pairs: list[tuple[Row, Array | None]]) -> Record:
+    first = pairs[0][0]
+    vectors = [vector for _, vector in pairs if vector is not None]
+    record = {name: value for name, value in first.items() if name not in (*PLACE, *ERROR, "path_bytes")}
     failed = first["status"] != "ok"
     return record | {
-        "rows": [] if failed else [{name: row[name] for name in _PLACE} for row in rows],
+        **path_fields(path_of(first)),
+        "error": first["error"] if "error" in first else to_error(first),
+        "rows": [] if failed else [{name: row[name] for name in PLACE} for row, _ in pairs],
         "vectors": np.stack(vectors) if vectors else None,
     }
 
 
-def _parquet_rows(file: Path, vectors: bool) -> Iterator[Row]:
-    pa, pq = load_pyarrow()
+# --- Parquet ----------------------------------------------------------------------------------
+
+
+def _read_parquet(file: Path, size: int, columns: Collection[str] | None, vectors: bool) -> Iterator[RowBatch]:
+    _, parquet = load_pyarrow()
+    # Without pre_buffer a row group at a time is in memory, else in the end all of them.
+    with _parquet_errors(), parquet.ParquetFile(file, pre_buffer=False) as table:
+        names = table.schema_arrow.names
+        if "path" not in names or "embedding" not in names:
+            raise ValueError("it has no columns path and embedding")
+        wanted = [name for name in names if columns is None or name in columns]
+        for batch in table.iter_batches(size, columns=wanted if vectors else [n for n in wanted if n != "embedding"]):
+            if not vectors:
+                yield RowBatch(batch.to_pylist(), [False] * batch.num_rows, _NONE)
+                continue
+            column = batch.column("embedding")
+            valid = column.is_valid()
+            rows = batch.drop_columns(["embedding"]).to_pylist()
+            yield RowBatch(rows, valid.to_pylist(), _parquet_vectors(column.filter(valid)))
+
+
+def _read_shards(folder: Path, size: int, columns: Collection[str] | None, vectors: bool) -> Iterator[RowBatch]:
+    for file in shards_in(folder):
+        yield from _read_parquet(file, size, columns, vectors)
+
+
+def _parquet_vectors(column: Any) -> Array:
+    """(n, D) from lists of one length, by their type or by themselves, as other tools write them."""
+    if hasattr(column, "value_lengths"):
+        _same_length(column.value_lengths().to_pylist())
+    elif not hasattr(column.type, "list_size"):
+        raise ValueError("its embeddings are no lists of numbers")
+    return _matrix(np.asarray(column.flatten().to_numpy(zero_copy_only=False)), len(column))
+
+
+@contextmanager
+def _parquet_errors() -> Iterator[None]:
+    """Turn what pyarrow says of a damaged file into a ValueError of one line: its own exceptions, and OSErrors that no system made."""
+    pa, _ = load_pyarrow()
     try:
-        table = pq.ParquetFile(file, pre_buffer=False)  # or all row groups are in memory in the end
-    except pa.ArrowException as error:
-        raise ValueError(" ".join(str(error).split())) from None
-    with table:
-        names = [name for name in table.schema_arrow.names if vectors or name != "embedding"]
-        for batch in table.iter_batches(batch_size=1024, columns=names):
-            embedding = _embedding_of(batch) if vectors else [None] * batch.num_rows
-            rest = batch.drop_columns(["embedding"]) if vectors else batch
-            for row, vector in zip(rest.to_pylist(), embedding, strict=True):
-                failure = to_error(row)
-                yield {name: row[name] for name in row if name not in ERROR} | {"embedding": vector, "error": failure}
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
+            raise
+        raise ValueError(f"it is damaged ({' '.join(str(error).split())})") from None
 
 
-def _embedding_of(batch: Any) -> list[npt.NDArray[Any] | None]:
-    column = batch.column("embedding")
-    flat = column.values.to_numpy(zero_copy_only=False)
-    size = column.type.list_size
-    table = flat[column.offset * size : (column.offset + len(column)) * size].reshape(len(column), size)
-    return [None if null else vector for null, vector in zip(column.is_null().to_pylist(), table, strict=True)]
+# --- JSON Lines, and a folder of .npy files with such lines beside them -------------------------
 
 
-def _json_rows(file: Path, vectors: bool) -> Iterator[Row]:
-    with file.open("rb") as stream:
+def _json_rows(file: Path) -> Iterator[tuple[int, Row]]:
+    """The objects of a file, with the numbers of their lines."""
+    with filesystem.opened(file) as stream:
         for number, line in enumerate(stream, 1):
-            if not line.endswith(b"\n"):
-                raise ValueError(f"line {number} is cut off")
-            row = json.loads(line)
-            values = row["embedding"]
-            row["embedding"] = np.asarray(values, np.float32) if vectors and values is not None else None
-            yield row
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                raise ValueError(f"line {number} is damaged or cut off") from None
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number} is no record")
+            yield number, row
 
 
-def _npz_rows(file: Path, vectors: bool) -> Iterator[Row]:
-    with np.load(file, allow_pickle=False) as content:
-        about = json.loads(str(content["metadata"]))
-        columns = {name: content[name].tolist() for name in ("index", *_PLACE)}
-        paths = content["paths"].tolist()
-        table = content["embeddings"] if vectors else None
-    settings = about["settings"]
-    shared = {
-        "schema_version": about["schema_version"],
-        "model": settings["model"],
-        "revision": settings["revision"],
-        "fingerprint": settings["fingerprint"],
-        "version": settings["version"],
-        "shard": about["shard"],
-    }
-    failures = {entry["index"]: entry for entry in about["failures"]}
-    rows: list[tuple[int, int | None]] = [(index, row) for row, index in enumerate(columns["index"])]
-    rows += [(index, None) for index in failures]
-    for index, place in sorted(rows, key=lambda entry: entry[0]):
-        if place is None:
-            entry = failures[index]
-            error = {name: entry[name] for name in ("kind", "message", "retryable") if name in entry}
-            empty = dict.fromkeys(_PLACE)
-            yield (
-                shared
-                | empty
-                | {"index": index, "path": entry["path"], "status": "error", "embedding": None, "error": error}
+def _read_lines(file: Path, size: int, columns: Collection[str] | None, vectors: bool) -> Iterator[RowBatch]:
+    def pairs() -> Iterator[tuple[Row, Array | None]]:
+        for number, row in _json_rows(file):
+            values = row.pop("embedding", 0)
+            if "path" not in row or not isinstance(values, (list, NoneType)):
+                raise ValueError(f"line {number} has no path and embedding")
+            yield row, _numbers(values) if vectors and values is not None else None
+
+    return _batched(pairs(), size)
+
+
+def _numbers(values: list[Any]) -> Array:
+    numbers = np.array(values)
+    if numbers.dtype.kind not in "fiu":
+        raise ValueError("its embeddings are no lists of numbers")
+    with np.errstate(over="ignore"):  # what becomes infinite is told with its name
+        return numbers.astype(np.float32)
+
+
+def _read_folder(folder: Path, size: int, columns: Collection[str] | None, vectors: bool) -> Iterator[RowBatch]:
+    def pairs() -> Iterator[tuple[Row, Array | None]]:
+        for _, row in _json_rows(folder / INDEX):
+            if "path" not in row or "file" not in row:
+                raise ValueError(f"its {INDEX} is not that of a folder of embeddings")
+            if row["file"] is None:
+                yield row, None
+                continue
+            array = _array(folder / _array_name(row))
+            places = row.get("rows") or [{}]
+            if len(places) != len(array):
+                raise ValueError(f"{row['file']} does not have the {len(places)} vectors of {INDEX}")
+            yield from ((row | _object(place), vector) for place, vector in zip(places, array, strict=True))
+
+    return _batched(pairs(), size)
+
+
+def _array(file: Path) -> Array:
+    """(R, D): all vectors of one video."""
+    with filesystem.opened(file) as stream:
+        array = _Npy(stream, os.fstat(stream.fileno()).st_size)
+        return np.atleast_2d(array.read(array.rows))
+
+
+def _array_name(row: Row) -> str:
+    """The name of the file that holds a row's vectors, below its folder. Indexes of earlier versions tell bytes that are no UTF-8
+    only in the path of the video, which the name ends as."""
+    name = file_of(row) or ""
+    if row.get("path_bytes") and not row.get("file_bytes") and "~" not in name:
+        name = "/".join(path_of(row).split("/")[-name.count("/") - 1 :]) + ".npy"
+    return name
+
+
+# --- npz --------------------------------------------------------------------------------------
+
+
+def _read_npz(file: Path, size: int, columns: Collection[str] | None, vectors: bool) -> Iterator[RowBatch]:
+    """Read some rows of every array at a time: numpy itself would read each as a whole."""
+    with zipfile.ZipFile(file) as archive:
+        names = ("embeddings", "paths", "index", *PLACE)
+        arrays = {name: _member(archive, name) for name in names if f"{name}.npy" in archive.namelist()}
+        if "embeddings" not in arrays or "paths" not in arrays:
+            raise ValueError("it has no arrays embeddings and paths")
+        table = arrays.pop("embeddings")
+        if len(table.shape) != 2 or table.dtype.kind not in "fiu" or table.shape[1] > MAX_DIMENSIONS:
+            raise ValueError(f"its embeddings are {table.shape} {table.dtype}, not (N, D) numbers")
+        if any(array.shape != table.shape[:1] for array in arrays.values()):
+            raise ValueError("its arrays are not of one length")
+        about = _metadata(archive)
+        settings = _object(about.get("settings"))
+        shared = {name: settings.get(name) for name in ("model", "revision", "fingerprint", "version")}
+        shared |= {"schema_version": about.get("schema_version"), "shard": about.get("shard")}
+        failures = _npz_failures(about, shared)
+        for _ in range(0, table.rows, size):
+            values = {name: _values(array.read(size)) for name, array in arrays.items()}
+            values["path"] = [str(path) for path in values.pop("paths")]
+            whole = shared | {"status": "ok", "error": None}
+            rows = [whole | dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+            # Failures stand apart: each comes back to its place among the rows.
+            earlier = [row for row in failures if row["index"] < rows[-1].get("index", -1)]
+            failures = failures[len(earlier) :]
+            rows = list(merge(rows, earlier, key=_index)) if earlier else rows
+            yield RowBatch(
+                rows, [vectors and row["error"] is None for row in rows], table.read(size) if vectors else _NONE
             )
-            continue
-        values = {name: None if columns[name][place] == -1 else columns[name][place] for name in _PLACE}
-        vector = table[place] if table is not None else None
-        yield (
-            shared
-            | values
-            | {"index": index, **path_fields(paths[place]), "status": "ok", "embedding": vector, "error": None}
-        )
+    if failures:
+        yield RowBatch(failures, [False] * len(failures), _NONE)
 
 
-def _about(file: Path) -> tuple[dict[str, Any], str | None]:
-    format = pick_vector_format(None, file)
-    if format == "npz":
-        with np.load(file, allow_pickle=False) as content:
-            about = json.loads(str(content["metadata"]))
-        return about["settings"], about["shard"]
-    if format == "parquet":
-        pa, pq = load_pyarrow()
-        try:
-            metadata = pq.read_schema(file).metadata or {}
-        except pa.ArrowException as error:
-            raise ValueError(" ".join(str(error).split())) from None
-        return json.loads(metadata[METADATA_KEY]), None
-    for row in _json_rows(file, vectors=True):
-        if row["embedding"] is not None:
-            settings = {name: row[name] for name in ("model", "revision", "fingerprint", "version")}
-            return settings | {"dimensions": len(row["embedding"]), "storage": "float32"}, row["shard"]
-    raise ValueError("it holds no vector")
+def _index(row: Row) -> int:
+    index: int = row["index"]
+    return index
+
+
+def _npz_failures(about: Mapping[str, Any], shared: Row) -> list[Row]:
+    """The rows of the videos that have no vector, in the order of the job."""
+    rows = {}
+    for entry in about.get("failures", ()):
+        error = {name: entry[name] for name in ("kind", "message", "retryable") if name in entry}
+        told = {"index": entry["index"], "path": entry["path"], "status": "error", "error": error}
+        rows[entry["index"]] = shared | dict.fromkeys(PLACE) | told
+    return [rows[index] for index in sorted(rows)]
+
+
+def _metadata(archive: zipfile.ZipFile) -> dict[str, Any]:
+    if "metadata.npy" not in archive.namelist():
+        return {}
+    return _object(json.loads(str(_member(archive, "metadata").read(1)[0])))
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> _Npy:
+    return _Npy(archive.open(f"{name}.npy"), archive.getinfo(f"{name}.npy").file_size)
+
+
+def _values(column: Array) -> list[Any]:
+    """A column as Python values; -1 and NaN, which stand for what does not apply, become None."""
+    values: list[Any] = column.tolist()
+    if column.dtype.kind in "iu":
+        return [None if value < 0 else value for value in values]
+    return [None if value != value else value for value in values]
+
+
+class _Npy:
+    """An array in numpy's format (NEP 1), read from its first row to its last. rows: how many it has; a single value is one.
+
+    size: of the stream, in bytes; an array that says it has more is cut off, and is not made room for.
+    """
+
+    def __init__(self, stream: IO[bytes], size: int) -> None:
+        self._stream, self._size = stream, size
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        self.shape, columnwise, self.dtype = read(stream)
+        if self.dtype.hasobject or min(self.shape, default=0) < 0:
+            raise ValueError("it holds an array of something else than numbers and texts")
+        if columnwise and len(self.shape) > 1:
+            raise ValueError("its embeddings are stored column by column: save np.ascontiguousarray of them")
+        self.rows = self._left = self.shape[0] if self.shape else 1
+
+    def read(self, count: int) -> Array:
+        """The next rows, `count` at most; none after the last."""
+        rows = min(count, self._left)
+        self._left -= rows
+        shape = (rows, *self.shape[1:])
+        size = math.prod(shape) * self.dtype.itemsize
+        content = self._stream.read(size) if 0 < size <= self._size else b""
+        if len(content) != size:
+            raise ValueError("it is cut off")
+        return np.frombuffer(content, self.dtype).reshape(shape) if size else np.zeros(shape, self.dtype)
+
+
+# --- Any format -------------------------------------------------------------------------------
+
+_NONE: Array = np.zeros((0, 0), np.float32)
+
+
+def _batched(pairs: Iterator[tuple[Row, Array | None]], size: int) -> Iterator[RowBatch]:
+    while block := list(islice(pairs, size)):
+        vectors = [vector for _, vector in block if vector is not None]
+        _same_length([len(vector) for vector in vectors])
+        table = _matrix(np.stack(vectors), len(vectors)) if vectors else _NONE
+        yield RowBatch([row for row, _ in block], [vector is not None for _, vector in block], table)
+
+
+def _matrix(vectors: Array, count: int) -> Array:
+    """`vectors`, flat or not, as (count, D). Raises ValueError where they are no numbers, or too many."""
+    if vectors.dtype.kind not in "fiu":
+        raise ValueError("its embeddings are no lists of numbers")
+    if count == 0:
+        return _NONE
+    values = vectors.reshape(count, len(vectors) // count) if vectors.ndim == 1 else vectors
+    if values.ndim != 2:
+        raise ValueError("its embeddings are no lists of numbers")
+    if values.shape[1] > MAX_DIMENSIONS:
+        raise ValueError(f"its embeddings have {values.shape[1]} values: no model makes so many")
+    return values
+
+
+def _same_length(lengths: Iterable[int]) -> None:
+    """Raise ValueError where vectors are of more than one length."""
+    several = sorted(set(lengths))
+    if len(several) > 1:
+        raise ValueError(f"its vectors have {several[0]} and {several[1]} values: they can't be compared")
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """A JSON object as it is, anything else as an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+_READERS = {
+    "parquet": _read_parquet,
+    "npz": _read_npz,
+    "jsonl": _read_lines,
+    "folder": _read_folder,
+    "shards": _read_shards,
+}

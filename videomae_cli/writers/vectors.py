@@ -42,16 +42,16 @@ COLUMNS = {
     **READ,
     "warnings": "texts",
 }
-_PLACE = ("clip", "t", "h", "w", "start", "end")
+PLACE = ("clip", "t", "h", "w", "start", "end")
 _SECONDS = ("start", "end")
 _NAMES_AT_ONCE = 16384
-_NO_PLACE = dict.fromkeys(_PLACE)
+_NO_PLACE = dict.fromkeys(PLACE)
 
 
 def rows_of(record: Record) -> Iterator[tuple[dict[str, Any], npt.NDArray[Any] | None]]:
     """The rows of a record as column values without the vector, and the vector; of a failure, one row without."""
     error = record["error"] or {}
-    shared = {name: record.get(name) for name in COLUMNS if name not in _PLACE and name != "embedding"}
+    shared = {name: record.get(name) for name in COLUMNS if name not in PLACE and name != "embedding"}
     shared |= {f"error_{name}": error.get(name) for name in ("kind", "message", "retryable")}
     if record["vectors"] is None:
         yield shared | _NO_PLACE, None
@@ -160,7 +160,7 @@ class VectorNpzWriter(VectorWriter):
         np.lib.format.write_array_header_1_0(self._member, header)
         # Packed: a million rows as lists of Python's numbers and strings would take half a gigabyte.
         self._paths = _Names()
-        self._columns = {name: array("d" if name in _SECONDS else "q") for name in ("index", *_PLACE)}
+        self._columns = {name: array("d" if name in _SECONDS else "q") for name in ("index", *PLACE)}
         self._failures: list[dict[str, Any]] = []
 
     def write(self, record: Record, seconds: float | None = None) -> None:
@@ -171,7 +171,7 @@ class VectorNpzWriter(VectorWriter):
         for place in record["rows"]:
             self._paths.append(path_of(record))  # as Python opens it: an array of text has no path_bytes
             self._columns["index"].append(record["index"])
-            for name in _PLACE:
+            for name in PLACE:
                 absent = math.nan if name in _SECONDS else -1  # does not apply
                 column: array[Any] = self._columns[name]
                 column.append(absent if place[name] is None else place[name])

@@ -17,7 +17,7 @@ from videomae_cli.files import is_special
 from videomae_cli.results import as_utf8, path_of
 
 if TYPE_CHECKING:
-    from videomae_cli.search.pieces import Row
+    from videomae_cli.search.embedding_table import Row
 
 METHODS = ("auto", "pca", "umap")
 COLOURS = ("auto", "folder", "label", "none")

@@ -13,9 +13,8 @@ from videomae_cli.visible import FALLBACK, exact_json, visible
 
 if TYPE_CHECKING:
     from videomae_cli.search.duplicates import Duplicate, Groups
-    from videomae_cli.search.embedding_table import EmbeddingTable
+    from videomae_cli.search.embedding_table import EmbeddingTable, Row
     from videomae_cli.search.nearest import Match
-    from videomae_cli.search.pieces import Row
 
 FORMATS = ("table", "json", "jsonl")
 

@@ -8,7 +8,7 @@ from videomae_cli.cli.terminal import console
 from videomae_cli.cli.terminal.display import consoles
 from videomae_cli.cli.terminal.progress import BatchProgress
 from videomae_cli.results import named
-from videomae_cli.search.pieces import Row
+from videomae_cli.search.embedding_table import Row
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, SamplingSpec, auto_workers
 
 SIZE = 192
