@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -314,3 +315,49 @@ def test_a_lock_of_a_group_is_one_that_the_group_may_take(tmp_path: Path) -> Non
             assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o664
     finally:
         os.umask(before)
+
+
+def test_a_folder_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of every file, then the folders that name them, then the name of the whole and the folder that holds it."""
+    steps: list[str] = []
+    names: dict[int, str] = {}
+    real_sync, real_replace = os.fsync, Path.replace
+
+    def sync(descriptor: int) -> None:
+        real_sync(descriptor)
+        steps.append(names[os.fstat(descriptor).st_ino])
+
+    def replace(source: Path, target: Path) -> Path:
+        steps.append("rename")
+        return real_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "replace", replace)
+    names[tmp_path.stat().st_ino] = "parent"
+    with files.whole_folder(tmp_path / "model") as folder:
+        (folder / "inner").mkdir()
+        for name in ("weights", "inner/config"):
+            (folder / name).write_text("x")
+        names |= {(folder / name).stat().st_ino: name for name in (".", "weights", "inner", "inner/config")}
+    assert steps == (
+        ["inner/config", "inner", "weights", ".", "rename", "parent"]
+        if POSIX
+        else ["inner/config", "weights", "rename"]
+    )
+    assert sorted(path.name for path in (tmp_path / "model").rglob("*")) == ["config", "inner", "weights"]
+
+
+def test_a_folder_that_breaks_off_or_comes_second_leaves_nothing(tmp_path: Path) -> None:
+    with contextlib.suppress(KeyError), files.whole_folder(tmp_path / "cache" / "model") as folder:
+        (folder / "weights").write_text("half")
+        raise KeyError
+    assert list((tmp_path / "cache").iterdir()) == []
+    for text in ("first", "second"):
+        with files.whole_folder(tmp_path / "cache" / "model") as folder:
+            (folder / "weights").write_text(text)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["model"]
+    assert (tmp_path / "cache" / "model" / "weights").read_text() == "first"
+    (tmp_path / "cache" / "taken").write_text("a file")
+    with pytest.raises(OSError, match=r"."), files.whole_folder(tmp_path / "cache" / "taken") as folder:
+        (folder / "weights").write_text("x")
+    assert (tmp_path / "cache" / "taken").read_text() == "a file"

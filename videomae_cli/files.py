@@ -85,9 +85,34 @@ def replacing(target: Path, *, scratch: Path | None = None) -> Iterator[BinaryIO
                 replace(temporary, target)
         if CLOSED_FIRST:
             replace(temporary, target)
-        sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(place: Path) -> Iterator[Path]:
+    """An empty folder that gets the name `place` when the block ends well, and is gone when it does not.
+
+    Where another process has published one of this name in the meantime, that one stays. Raises OSError.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    scratch = place.with_name(f"{place.name}-{_machine()}{secrets.token_hex(4)}{PART}")
+    scratch.mkdir()
+    try:
+        yield scratch
+        # A power cut may lose whatever was not synced, and keep what was done after it. So what comes last is what all may see:
+        # the bytes of the files, their names (bottom up, each folder after what is in it), and only then the name of the whole.
+        for folder, _, names in os.walk(scratch, topdown=False):
+            for name in names:
+                sync_file(Path(folder, name))
+            sync_folder(Path(folder))
+        try:
+            replace(scratch, place)
+        except OSError:
+            if not filesystem.is_folder(place):
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_file(output: Path, data: bytes, *, through_link: bool = True) -> None:
@@ -197,23 +222,22 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace(temporary: Path, target: Path) -> None:
-    """Rename over a file that may be there. On Windows one that somebody has open gets a moment to be closed."""
-    for pause in _PAUSES:
+    """Rename over a file that may be there, so that it lasts. On Windows one that somebody has open gets a moment to be closed."""
+    for pause in (*_PAUSES, None):
         try:
             temporary.replace(target)
-            return
+            break
         except PermissionError as error:
-            if getattr(error, "winerror", None) not in _OPEN_ELSEWHERE:
+            if pause is None or getattr(error, "winerror", None) not in _OPEN_ELSEWHERE:
                 raise
             time.sleep(pause)
-    temporary.replace(target)
+    sync_folder(target.parent)
 
 
 def put_in_place(temporary: Path, target: Path) -> None:
     """Rename a file that something else has written over `target`: on the disk before it has the name, as is the name then."""
     sync_file(temporary)
     replace(temporary, target)
-    sync_folder(target.parent)
 
 
 def publish_new(temporary: Path, wanted: Path) -> Path:
@@ -223,6 +247,7 @@ def publish_new(temporary: Path, wanted: Path) -> Path:
         name = wanted if number == 1 else wanted.with_name(fitting(wanted.stem, f"-{number}{wanted.suffix}"))
         try:
             _rename_new(temporary, name)
+            sync_folder(name.parent)
             return name
         except FileExistsError:
             number += 1

@@ -1,19 +1,16 @@
-"""Where converted models are kept, so that they are converted once: a folder each, complete or not there."""
+"""Keeps converted models on this disk, so that each is converted once: a folder each, complete or not there."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
-from videomae_cli.files import replace, sync_file
+from videomae_cli.files import whole_folder
 
 
 def store_folder() -> Path:
@@ -28,35 +25,20 @@ def store_folder() -> Path:
 
 
 def kept(what: Mapping[str, object], make: Callable[[Path], None]) -> Path:
-    """The folder that holds what the values in `what` describe; made by `make`, in an empty folder, where it is not there.
+    """Find the folder of what the values in `what` describe, or let `make` fill an empty one that then becomes it.
 
-    Two processes may make the same at once: the first that is done stays. Raises OutputError where nothing can be
-    written there.
+    Two processes may make the same at once: the first that is done stays. Raises OutputError where nothing can be written.
     """
     key = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:24]
     place = store_folder() / key
     if filesystem.is_folder(place):
         return place
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f"{key}-", suffix=".part", dir=place.parent))
+        with whole_folder(place) as folder:
+            make(folder)
+            (folder / "about.json").write_text(json.dumps(what, sort_keys=True, indent=2, default=str))
     except OSError as error:
         raise OutputError(
             f"can't keep the converted model in {place.parent} ({error.strerror or error}): set VIDEOMAE_CACHE to a folder"
         ) from None
-    try:
-        make(scratch)
-        (scratch / "about.json").write_text(json.dumps(what, sort_keys=True, indent=2, default=str))
-        for file in scratch.iterdir():
-            sync_file(file)
-        with contextlib.suppress(FileExistsError, OSError):
-            replace(scratch, place)
-        if not filesystem.is_folder(place):
-            raise OutputError(f"can't keep the converted model in {place.parent}: set VIDEOMAE_CACHE to a folder")
-    except OSError as error:
-        raise OutputError(
-            f"can't keep the converted model in {place.parent} ({error.strerror or error}): set VIDEOMAE_CACHE to a folder"
-        ) from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return place
