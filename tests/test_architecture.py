@@ -309,7 +309,7 @@ except SystemExit:
 
 
 # Their modules still bring the job and the reader along: take each out when its imports have moved to where they are used.
-_HEAVY_HELP = ["classify", "timeline", "embed", "reconstruct", "evaluate"]
+_HEAVY_HELP = ["classify", "timeline", "embed", "evaluate"]
 
 
 def test_help_of_a_command_imports_options_only() -> None:

@@ -6,7 +6,7 @@ import ast
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import typer
@@ -100,34 +100,41 @@ def test_two_options_of_one_name_are_refused() -> None:
         takes_groups(draw)
 
 
-def test_no_option_is_declared_twice() -> None:
-    """Two options of one name may differ in what they mean or take, and then in help or metavar; else they are one."""
+def test_every_flag_is_declared_once() -> None:
+    """In the whole program: what a flag means in one command alone is given where that command uses the declaration."""
     places = defaultdict(list)
     for file in CLI.glob("**/*.py"):
-        for name, declared in _declared(ast.parse(file.read_text(encoding="utf-8"))):
-            said = {word.arg: ast.unparse(word.value) for word in declared.keywords}
-            places[name, said.get("help"), said.get("metavar")].append(f"{file.name}:{declared.lineno}")
-    assert len(places) > 100
-    assert {option: where for option, where in places.items() if len(where) > 1} == {}
+        for flag, declared in _declared(ast.parse(file.read_text(encoding="utf-8"))):
+            places[flag].append(f"{file.name}:{declared.lineno}")
+    assert {flag: where for flag, where in places.items() if len(where) > 1} == {}
+    parameters = [parameter for stand_in in commands.stand_ins() for parameter in stand_in.load().params]
+    flags = {_first_long(parameter.opts) for parameter in parameters if parameter.param_type_name == "option"}
+    assert set(places) == flags | {"--version"}
 
 
 def _declared(tree: ast.Module) -> list[tuple[str, ast.Call]]:
-    """Each `typer.Option(...)` of a module, with its flag, or the name of what it annotates."""
+    """Each declaration of an option in a module, with its flag: as written, or else the name of what it annotates."""
     found = []
     for node in ast.walk(tree):
-        name = (
-            node.arg
-            if isinstance(node, ast.arg)
-            else ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
-            if isinstance(node, ast.Assign | ast.AnnAssign)
-            else None
-        )
-        inside = node.value if isinstance(node, ast.Assign) else getattr(node, "annotation", None)
-        for call in ast.walk(inside) if name and inside else ():
-            if isinstance(call, ast.Call) and ast.unparse(call.func) == "typer.Option":
-                flags = [a.value for a in call.args if isinstance(a, ast.Constant) and str(a.value).startswith("--")]
-                found.append((flags[0] if flags else "--" + name.lower().replace("_", "-"), call))
+        match node:
+            case ast.Assign(targets=[ast.Name(name)], value=inside):
+                pass
+            case (
+                ast.AnnAssign(target=ast.Name(name), annotation=inside)
+                | ast.arg(arg=name, annotation=ast.AST() as inside)
+            ):
+                pass
+            case _:
+                continue
+        for call in ast.walk(inside):
+            if isinstance(call, ast.Call) and ast.unparse(call).startswith(("typer.Option(", "partial(typer.Option")):
+                written = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
+                found.append((_first_long(written) or "--" + name.lower().replace("_", "-"), call))
     return found
+
+
+def _first_long(flags: list[Any]) -> str:
+    return next((str(flag).partition("/")[0] for flag in flags if str(flag).startswith("--")), "")
 
 
 @pytest.mark.parametrize("entry", commands.COMMANDS, ids=lambda entry: str(entry.name))

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from videomae_cli.cli import options
-from videomae_cli.cli.terminal import console, streams
+from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
+from videomae_cli.cli.terminal import streams
 from videomae_cli.errors import DependencyError, OptionError
 
 if TYPE_CHECKING:
@@ -43,10 +44,12 @@ class Setting:
     seconds: list[float] = field(default_factory=list)
 
 
+@takes_groups
 def bench(
     model: Annotated[
         str, typer.Argument(help="A checkpoint, as --model takes it elsewhere.", metavar="MODEL")
     ] = options.DEFAULT_MODEL,
+    *,
     videos: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,15 +61,14 @@ def bench(
     device: options.Device = "auto",
     revision: options.Revision = None,
     heads: options.Heads = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
-    debug: options.Debug = False,
-    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    loudness: LoudnessOptions,
 ) -> None:
     """Measure clips a second per engine and number format, and say which to use here.
 
     Only the model is measured: decoding runs beside it. Without --videos its input is noise.
     """
-    console.configure(debug=debug, quiet=quiet)
+    loudness.configure()
     from videomae_cli.engines.timings import Fastest, keep_fastest
 
     measured = _measure(model, revision, device, heads, videos or [], rounds, batch_size)

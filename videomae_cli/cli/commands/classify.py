@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from videomae_cli.assembly import ClassifierRequest, calibration_on, settings_for, settings_of
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import (
@@ -42,12 +40,18 @@ def classify(
     paths: options.Paths,
     *,
     model: ModelOptions,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Labels a file, best first.")] = 5,
+    top_k: Annotated[int, options.TOP_K(help="Labels a file, best first.")] = 5,
     format: Annotated[
         str | None,
-        typer.Option(help="Default: as FILE's name ends, else table.", metavar="table|json|jsonl|csv|parquet"),
+        options.FORMAT(help="Default: as FILE's name ends, else table.", metavar="table|json|jsonl|csv|parquet"),
     ] = None,
-    output: options.OutputOrFolder = None,
+    output: Annotated[
+        str | None,
+        options.OUTPUT(
+            help="Write to this file instead of standard output; with --cluster also a folder of shards (DIR/, s3://...).",
+            metavar="FILE|DIR/",
+        ),
+    ] = None,
     report: options.Report = None,
     job: JobOptions,
     files: FileOptions,

@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from videomae_cli.cli import options
+from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
 from videomae_cli.cli.terminal import console
 from videomae_cli.errors import OptionError
 
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 
+@takes_groups
 def convert(
     source: Annotated[
         str,
@@ -24,28 +26,29 @@ def convert(
     directory: Annotated[
         Path, typer.Argument(help="The directory to write: config.json, model.safetensors, ...", metavar="DIR")
     ],
+    *,
     revision: options.Revision = None,
     heads: options.Heads = None,
     decoder_heads: Annotated[int | None, typer.Option(min=1, help="The same for a pre-training decoder.")] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=1, help="Pixels of the square input, where the file can't tell. Default 224.")
+        int | None,
+        options.IMAGE_SIZE(min=1, help="Pixels of the square input, where the file can't tell. Default 224."),
     ] = None,
     frames: Annotated[
-        int | None, typer.Option(min=1, help="Frames a clip, where the file can't tell. Default 16.")
+        int | None, options.FRAMES(min=1, help="Frames a clip, where the file can't tell. Default 16.")
     ] = None,
     labels: options.Labels = None,
     dtype: Annotated[
-        str, typer.Option(help="Type of the weights written.", metavar="auto|float32|float16|bfloat16")
+        str, options.DTYPE(help="Type of the weights written.", metavar="auto|float32|float16|bfloat16")
     ] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there already.")] = False,
-    debug: options.Debug = False,
-    quiet: options.Quiet = False,
+    overwrite: options.Overwrite = False,
+    loudness: LoudnessOptions,
 ) -> None:
     """Write any VideoMAE checkpoint as a Hugging Face directory.
 
     Reads the official .pth files, VideoMAE V2's, and Hugging Face's own; transformers loads what is written.
     """
-    console.configure(debug=debug, quiet=quiet)
+    loudness.configure()
     if dtype not in _DTYPES:
         raise OptionError(f"unknown dtype {dtype!r}: choose {', '.join(_DTYPES)}")
     import torch

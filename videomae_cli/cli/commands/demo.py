@@ -12,6 +12,7 @@ import typer
 from videomae_cli import filesystem
 from videomae_cli.cli import options
 from videomae_cli.cli.commands import stand_ins
+from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
 from videomae_cli.cli.terminal import console
 from videomae_cli.errors import OutputError
 from videomae_cli.files import write_file
@@ -42,23 +43,24 @@ STEPS = (
 )
 
 
+@takes_groups
 def demo(
     directory: Annotated[
         Path, typer.Argument(help="The folder for the film and for what is made of it.", metavar="DIR")
     ] = Path("videomae-demo"),
-    overwrite: options.ReplaceFiles = False,
-    debug: options.Debug = False,
-    quiet: options.Quiet = False,
+    *,
+    overwrite: options.Overwrite = False,
+    loudness: LoudnessOptions,
 ) -> None:
     """Classify, segment and reconstruct a short film that ships with the program. Nothing is downloaded.
 
     Each command is shown above its output, as you would type it.
     """
-    console.configure(debug=debug, quiet=quiet)
+    loudness.configure()
     from videomae_cli.api.footage import demo_clip
     from videomae_cli.cli.terminal.display import consoles, plain
 
-    flags = [*(["--debug"] if debug else []), *(["--quiet"] if quiet else [])]
+    flags = [*(["--debug"] if loudness.debug else []), *(["--quiet"] if loudness.quiet else [])]
     film = _lay_out(directory, demo_clip(), overwrite=overwrite)
     terminal = consoles()[0]
     for number, step in enumerate(STEPS):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from videomae_cli.cli import options
+from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
 from videomae_cli.cli.terminal import console, streams
 from videomae_cli.errors import OptionError, VideoMAEError
 
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from videomae_cli.hub import DownloadListener
 
 
+@takes_groups
 def download(
     models: Annotated[list[str] | None, typer.Argument(help="Known short names or hub ids.", metavar="MODEL")] = None,
+    *,
     all: Annotated[
         str | None,
         typer.Option(help="All known checkpoints of this family.", metavar="kinetics|ssv2|pretrained|v2"),
@@ -46,15 +49,14 @@ def download(
     force: Annotated[
         bool, typer.Option("--force", help="Ask the hub again: fetch what is missing, damaged or newer.")
     ] = False,
-    debug: options.Debug = False,
-    quiet: options.Quiet = False,
+    loudness: LoudnessOptions,
 ) -> None:
     """Download models, so that they work without a network from then on.
 
     Only the files a model needs are fetched, into Hugging Face's cache, and checked by size and SHA-256. A download
     that was cut goes on where it stopped. Prints the folder of each model on standard output.
     """
-    console.configure(debug=debug, quiet=quiet)
+    loudness.configure()
     names = _names(models or [], all)
     if from_dir is not None:
         if to is not None or verify or all or len(names) > 1:

@@ -33,18 +33,13 @@ from videomae_cli.writers import VectorLayout
 if TYPE_CHECKING:
     from videomae_cli.pipeline import Embedder
 
-Format = Annotated[str | None, typer.Option(help="Default: as OUT's name ends.", metavar="parquet|npz|jsonl")]
-
 
 @takes_groups
 def embed(
     paths: options.Paths,
     *,
     output: Annotated[
-        str,
-        typer.Option(
-            "--output", "-o", help="The file to write, or a folder (DIR/): an .npy a video.", metavar="OUT|DIR/"
-        ),
+        str, options.OUTPUT(help="The file to write, or a folder (DIR/): an .npy a video.", metavar="OUT|DIR/")
     ],
     model: ModelOptions,
     pool: Annotated[
@@ -64,7 +59,9 @@ def embed(
         bool, typer.Option("--per-clip", help="A vector a clip, with its seconds, instead of one a file.")
     ] = False,
     storage: Annotated[str, typer.Option(help="How numbers are stored.", metavar="float32|float16")] = "float32",
-    format: Format = None,
+    format: Annotated[
+        str | None, options.FORMAT(help="Default: as OUT's name ends.", metavar="parquet|npz|jsonl")
+    ] = None,
     job: JobOptions,
     files: FileOptions,
     run: RunOptions,

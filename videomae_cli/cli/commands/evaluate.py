@@ -43,10 +43,10 @@ def evaluate(
         ),
     ] = None,
     output: options.Output = None,
-    format: Annotated[str, typer.Option(help="What is printed.", metavar="table|json")] = "table",
+    format: options.PrintFormat = "table",
     report: Annotated[
         Path | None,
-        typer.Option(help="A folder for report.md, report.json, predictions.jsonl and pictures.", metavar="DIR"),
+        options.REPORT(help="A folder for report.md, report.json, predictions.jsonl and pictures.", metavar="DIR"),
     ] = None,
     labels: options.Labels = None,
     data_labels: Annotated[
@@ -54,16 +54,15 @@ def evaluate(
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option(
+        options.TARGET(
             help="Of a regression model: the column of a table with the true values, one option for each output in the model's "
-            "order. Default: columns named as the outputs, else labels that are numbers.",
-            metavar="COLUMN",
+            "order. Default: columns named as the outputs, else labels that are numbers."
         ),
     ] = None,
     ignore_unknown: Annotated[
         bool, typer.Option("--ignore-unknown", help="Leave out clips with labels that the model does not have.")
     ] = False,
-    overwrite: options.ReplaceFiles = False,
+    overwrite: options.Overwrite = False,
     run: RunOptions,
     ok_on_errors: options.OkOnErrors = False,
     terminal: ConsoleOptions,

@@ -34,11 +34,7 @@ class StartOptions:
     """Where to start, what of it to train, and what the labels are called."""
 
     init: Annotated[
-        str,
-        typer.Option(
-            help="Where to start: a bundled name (camera-motion-mae), a hub id, or a directory.",
-            metavar="NAME|HUB_ID|DIR",
-        ),
+        str, options.INIT(help="Where to start: a bundled name (camera-motion-mae), a hub id, or a directory.")
     ] = options.DEFAULT_MODEL
     revision: options.Revision = None
     mode: Annotated[
@@ -50,8 +46,7 @@ class StartOptions:
         ),
     ] = "auto"
     labels: Annotated[
-        Path | None,
-        typer.Option(help="Names for labels that are numbers: one a line, JSON, or CSV.", metavar="FILE"),
+        Path | None, options.LABELS(help="Names for labels that are numbers: one a line, JSON, or CSV.")
     ] = None
 
 
@@ -79,8 +74,7 @@ class ChangeOptions:
     ] = None
     erase: Annotated[float | None, typer.Option(help="How often a box is filled with noise. Default 0.25.")] = None
     crop_scale: Annotated[
-        float | None,
-        typer.Option(help="Least part of a frame's area that a clip shows. Default 0.08."),
+        float | None, options.CROP_SCALE(help="Least part of a frame's area that a clip shows. Default 0.08.")
     ] = None
     views: Annotated[
         int | None,
@@ -88,7 +82,7 @@ class ChangeOptions:
     ] = None
     flip: Annotated[
         bool | None,
-        typer.Option(help="Mirror half of the clips. Default: unless a label says left, right or clockwise."),
+        options.FLIP(help="Mirror half of the clips. Default: unless a label says left, right or clockwise."),
     ] = None
     repeats: options.Repeats = None
     ema: Annotated[
@@ -109,9 +103,8 @@ def finetune(
     start: StartOptions,
     target: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Learn the numbers in this column of a table instead of classes. May be given several times.",
-            metavar="COLUMN",
+        options.TARGET(
+            help="Learn the numbers in this column of a table instead of classes. May be given several times."
         ),
     ] = None,
     optimizer: OptimizerOptions,
@@ -119,7 +112,7 @@ def finetune(
     draw: DrawOptions,
     clips: Annotated[
         int | None,
-        typer.Option(
+        options.CLIPS(
             min=1, help="Clips a file: of --mode head all, of others held-out files only. Default as classify."
         ),
     ] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from videomae_cli.cli import options
+from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
 from videomae_cli.cli.outputs.single_output import single_output
 from videomae_cli.cli.terminal import console
 from videomae_cli.cli.terminal.console import counted
@@ -24,14 +25,16 @@ COLOURS = ("auto", "folder", "label", "none")
 UNKNOWN = "no label"
 
 
+@takes_groups
 def map_(
     table: Annotated[
         Path, typer.Argument(help="What videomae embed wrote: .parquet, .npz, .jsonl or a folder.", metavar="TABLE")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.", metavar="FILE.html")],
+    *,
+    output: Annotated[Path, options.OUTPUT(help="The page to write.", metavar="FILE.html")],
     method: Annotated[
         str,
-        typer.Option(
+        options.METHOD(
             help="How points are laid out. auto: UMAP where umap-learn is installed, else PCA.", metavar="auto|pca|umap"
         ),
     ] = "auto",
@@ -45,22 +48,20 @@ def map_(
         ),
     ] = "auto",
     labels: Annotated[
-        Path | None,
-        typer.Option(help="What videomae classify said of the same files: the best label colours.", metavar="FILE"),
+        Path | None, options.LABELS(help="What videomae classify said of the same files: the best label colours.")
     ] = None,
     thumbnails: Annotated[
         int, typer.Option(min=0, help="Pictures on the page, at most; 0 for none.", metavar="N")
     ] = 1000,
     decoder_memory: options.DecoderMemory = None,
-    overwrite: options.ReplaceFile = False,
-    debug: options.Debug = False,
-    quiet: options.Quiet = False,
+    overwrite: options.Overwrite = False,
+    loudness: LoudnessOptions,
 ) -> None:
     """Draw what is alike close together: one page that opens offline in any browser.
 
     Points can be searched, filtered and zoomed, and show their file and its picture.
     """
-    console.configure(debug=debug, quiet=quiet)
+    loudness.configure()
     memory = options.memory_bytes(decoder_memory)
     colour = _check(method, colour, labels)
     from videomae_cli.cli.outputs.thumbnails import make_thumbnails

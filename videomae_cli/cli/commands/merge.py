@@ -10,6 +10,7 @@ import typer
 
 from videomae_cli import filesystem
 from videomae_cli.cli import options
+from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
 from videomae_cli.cli.terminal import console
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.filenames import partial_folder
@@ -22,27 +23,28 @@ if TYPE_CHECKING:
 SHOWN_GAPS = 5
 
 
+@takes_groups
 def merge(
     outputs: Annotated[
         list[Path],
         typer.Argument(help="The outputs of all shards, in any order; of a cluster, its folder.", metavar="OUTPUT..."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", metavar="FILE")],
+    *,
+    output: Annotated[Path, options.OUTPUT(help="The file to write.", metavar="FILE")],
     format: Annotated[
-        str | None, typer.Option(help="Default: as FILE's name ends.", metavar="table|json|jsonl|csv|parquet|npz")
+        str | None, options.FORMAT(help="Default: as FILE's name ends.", metavar="table|json|jsonl|csv|parquet|npz")
     ] = None,
-    overwrite: options.ReplaceFile = False,
+    overwrite: options.Overwrite = False,
     allow_gaps: Annotated[
         bool, typer.Option("--allow-gaps", help="Write what there is although files or shards are missing.")
     ] = False,
-    debug: options.Debug = False,
-    quiet: options.Quiet = False,
+    loudness: LoudnessOptions,
 ) -> None:
     """Join the outputs of a job that was split with --shard, in the order of its list.
 
     Says what is missing. Exit code 0 if nothing is, 1 if something is or the outputs don't belong together.
     """
-    console.configure(debug=debug, quiet=quiet)
+    loudness.configure()
     from videomae_cli import writers
     from videomae_cli.jobs import Joined, merge_records
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from videomae_cli.cli import options
-from videomae_cli.cli.terminal import console, streams
+from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
+from videomae_cli.cli.terminal import streams
 from videomae_cli.errors import OptionError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _BUNDLED: dict[str, dict[str, Any]] = {
 _COLUMNS = ("name", "size", "data", "labels", "licence", "on_disk")
 
 
+@takes_groups
 def models(
     words: Annotated[
         list[str] | None,
@@ -30,14 +32,14 @@ def models(
             metavar="MODEL | remove MODEL",
         ),
     ] = None,
+    *,
     cached: Annotated[bool, typer.Option("--cached", help="List the VideoMAE models in the cache.")] = False,
     revision: options.Revision = None,
-    format: Annotated[str, typer.Option(help="table, or json.", metavar="table|json")] = "table",
-    debug: options.Debug = False,
-    quiet: options.Quiet = False,
+    format: options.PrintFormat = "table",
+    loudness: LoudnessOptions,
 ) -> None:
     """List the known checkpoints or those in the cache, describe one, or remove some."""
-    console.configure(debug=debug, quiet=quiet)
+    loudness.configure()
     if format not in ("table", "json"):
         raise OptionError(f"unknown format {format!r}: choose table or json")
     from videomae_cli.cli.outputs.cached_models import list_cached, remove

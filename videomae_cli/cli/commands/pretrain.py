@@ -22,33 +22,23 @@ from videomae_cli.cli.terminal import console, streams
 class NewModelOptions:
     """Where to start, or what a new model is like, and what it is to fill in."""
 
-    init: Annotated[
-        str | None,
-        typer.Option(help="Go on from a pre-training checkpoint instead of from nothing.", metavar="NAME|HUB_ID|DIR"),
-    ] = None
+    init: Annotated[str | None, options.INIT(help="Go on from a pre-training checkpoint instead of from nothing.")] = (
+        None
+    )
     revision: options.Revision = None
     size: Annotated[str, typer.Option(help="Of a new model.", metavar="tiny|small|base|large|huge")] = "small"
-    image_size: Annotated[int, typer.Option(min=8, help="Pixels a side, of a new model.")] = 224
+    image_size: Annotated[int, options.IMAGE_SIZE(min=8, help="Pixels a side, of a new model.")] = 224
     patch_size: Annotated[int, typer.Option(min=2, help="Pixels a side of a patch, of a new model.")] = 16
-    frames: Annotated[int, typer.Option(min=2, help="Frames a clip, of a new model.")] = 16
+    frames: Annotated[int, options.FRAMES(min=2, help="Frames a clip, of a new model.")] = 16
     norm_pix: Annotated[
         bool, typer.Option(help="Predict patches normalised by their own mean and deviation, as published.")
     ] = True
-    mask: Annotated[str, typer.Option(help="What is hidden.", metavar="tube|random|frame|causal")] = "tube"
-    mask_ratio: Annotated[float | None, typer.Option(help="How much of it. Default 0.9.")] = None
+    mask: options.Mask = "tube"
+    mask_ratio: Annotated[float | None, options.MASK_RATIO(help="Share that is hidden, below 1. Default 0.9.")] = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class LongOptimizerOptions(OptimizerOptions):
-    """How long is trained, where that is ten times as long as to fine-tune."""
-
-    val: options.ValFraction = 0.05
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Times through the data. Default 800 (large, huge: 1600).")
-    ] = None
-    warmup: Annotated[
-        float | None, typer.Option(min=0, help="Epochs of rising rate. Default 40, or a fifth of all.")
-    ] = None
+# Without labels fewer held-out clips tell as much.
+OPTIMIZER = OptimizerOptions(val=0.05)
 
 
 @takes_groups
@@ -63,14 +53,14 @@ def pretrain(
     output: options.RunFolder,
     *,
     start: NewModelOptions,
-    optimizer: LongOptimizerOptions,
+    optimizer: OptimizerOptions = OPTIMIZER,
     crop_scale: Annotated[
         float | None,
-        typer.Option(
+        options.CROP_SCALE(
             help="Least part of a frame's area that a clip shows. Default: the published crops of 66 to 100 % of the short side."
         ),
     ] = None,
-    flip: Annotated[bool, typer.Option(help="Mirror half of the clips.")] = False,
+    flip: Annotated[bool, options.FLIP(help="Mirror half of the clips.")] = False,
     repeats: options.Repeats = None,
     draw: DrawOptions,
     device: DeviceOptions,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from videomae_cli.cli import options
+from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
 from videomae_cli.cli.outputs.similar_files import FORMATS, show_groups, show_matches
 from videomae_cli.cli.outputs.single_output import single_output
 from videomae_cli.cli.terminal import console
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from videomae_cli.search.embedding_table import EmbeddingTable
 
 
+@takes_groups
 def similar(
     arguments: Annotated[
         list[str],
@@ -28,7 +30,8 @@ def similar(
             metavar="[QUERY] TABLE",
         ),
     ],
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Videos to list, nearest first.")] = 10,
+    *,
+    top_k: Annotated[int, options.TOP_K(help="Videos to list, nearest first.")] = 10,
     duplicates: Annotated[
         float | None,
         typer.Option(
@@ -40,19 +43,18 @@ def similar(
         bool, typer.Option("--include-self", help="List QUERY too where it is in TABLE itself.")
     ] = False,
     format: Annotated[
-        str | None, typer.Option(help="Default: as FILE's name ends, else table.", metavar="table|json|jsonl")
+        str | None, options.FORMAT(help="Default: as FILE's name ends, else table.", metavar="table|json|jsonl")
     ] = None,
     output: options.Output = None,
-    overwrite: options.ReplaceFile = False,
+    overwrite: options.Overwrite = False,
     device: options.Device = "auto",
-    debug: options.Debug = False,
-    quiet: options.Quiet = False,
+    loudness: LoudnessOptions,
 ) -> None:
     """Find the videos most like one, by the cosine of their embeddings; or the near-duplicates in a whole archive.
 
     A QUERY that is not in TABLE is embedded first, with the model and the settings that TABLE was made with.
     """
-    console.configure(debug=debug, quiet=quiet)
+    loudness.configure()
     query, file = _arguments(arguments, duplicates)
     chosen = _format(format, output)
     from videomae_cli.api.similar import nearest_files

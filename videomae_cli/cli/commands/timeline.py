@@ -101,9 +101,7 @@ class ShowOptions:
     """What of a timeline is shown."""
 
     windows: Annotated[bool, typer.Option("--windows", help="Also all windows, each with its best labels.")] = False
-    top_k: Annotated[
-        int | None, typer.Option("--top-k", "-k", min=1, help="Labels a window [5]; with --find, places.")
-    ] = None
+    top_k: Annotated[int | None, options.TOP_K(help="Labels a window [5]; with --find, places.")] = None
     find: Annotated[
         str | None, typer.Option(help="Where this label occurs, best first, instead of all segments.", metavar="LABEL")
     ] = None
@@ -151,7 +149,7 @@ class FilmDecodingOptions(DecodingOptions):
     """What decoding a film may cost, which may take any time."""
 
     timeout: Annotated[
-        float, typer.Option(help="Seconds that the decoder may be silent; 0 for no limit. A film may take any time.")
+        float, options.TIMEOUT(help="Seconds that the decoder may be silent; 0 for no limit. A film may take any time.")
     ] = 120.0
 
 
@@ -174,15 +172,13 @@ def timeline(
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option(
+        options.FORMAT(
             help="Default: as the output's name ends, else table.", metavar="table|json|jsonl|csv|srt|vtt|elan|png"
         ),
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option(
-            "--output",
-            "-o",
+        options.OUTPUT(
             help="Write to this file; srt, vtt, elan and png of several videos: into this folder (DIR/).",
             metavar="FILE|DIR/",
         ),

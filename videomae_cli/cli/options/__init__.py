@@ -1,8 +1,14 @@
-"""Options that several commands share, each written once."""
+"""Options that several commands have, each flag declared once; those of one command stand beside it.
+
+An option that is the same everywhere is a type to annotate with: `device: options.Device = "auto"`. A flag that stands for
+something else in every command is declared here with what its meanings share, and gets its words where a command uses it:
+`output: Annotated[Path, options.OUTPUT(help="The page to write.", metavar="FILE.html")]`.
+"""
 
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +17,27 @@ import typer
 from videomae_cli.errors import OptionError
 
 DEFAULT_MODEL = "MCG-NJU/videomae-base-finetuned-kinetics"
+DEFAULT_AUTOENCODER = "camera-motion-mae"
+
+# Flags whose words differ from command to command.
+MODEL = partial(typer.Option, "--model", "-m", metavar="NAME|HUB_ID|DIR")
+INIT = partial(typer.Option, "--init", metavar="NAME|HUB_ID|DIR")
+OUTPUT = partial(typer.Option, "--output", "-o")
+FORMAT = partial(typer.Option, "--format")
+REPORT = partial(typer.Option, "--report")
+LABELS = partial(typer.Option, "--labels", metavar="FILE")
+TOP_K = partial(typer.Option, "--top-k", "-k", min=1)
+METHOD = partial(typer.Option, "--method")
+TARGET = partial(typer.Option, "--target", metavar="COLUMN")
+CLIPS = partial(typer.Option, "--clips")
+FRAMES = partial(typer.Option, "--frames")
+IMAGE_SIZE = partial(typer.Option, "--image-size")
+DTYPE = partial(typer.Option, "--dtype")
+BATCH_SIZE = partial(typer.Option, "--batch-size", min=1)
+TIMEOUT = partial(typer.Option, "--timeout")
+MASK_RATIO = partial(typer.Option, "--mask-ratio")
+CROP_SCALE = partial(typer.Option, "--crop-scale")
+FLIP = partial(typer.Option, "--flip/--no-flip")
 
 # What `video.lists` reads.
 A_LIST = (
@@ -26,61 +53,24 @@ Paths = Annotated[
         metavar="PATH",
     ),
 ]
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "-m",
-        envvar="VIDEOMAE_MODEL",
-        help="A bundled name (camera-motion), a known short name, a hub id, or a directory.",
-        metavar="NAME|HUB_ID|DIR",
-    ),
-]
+OneVideo = Annotated[str, typer.Argument(help="A video file.", metavar="PATH")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")]
 Device = Annotated[str, typer.Option(help="Where to run the model.", metavar="auto|cpu|cuda|mps")]
-Engine = Annotated[
-    str,
-    typer.Option(
-        help="What runs the model. openvino: on the CPU, with the number formats that it has units for (pip install "
-        "'videomae-cli[openvino]'); videomae bench says which is faster here.",
-        metavar="torch|openvino",
-    ),
-]
 Compile = Annotated[
     bool, typer.Option("--compile", help="Compile with torch.compile: slow to start, for long jobs on a GPU.")
 ]
-Dtype = Annotated[
-    str,
-    typer.Option(
-        help="Number format. auto: float32 on the CPU, half precision on CUDA, with OpenVINO bfloat16 where the CPU has units "
-        "for it; int8: OpenVINO, calibrated on clips of the job.",
-        metavar="auto|float32|bfloat16|float16|int8",
-    ),
+BatchSize = Annotated[
+    int | None, BATCH_SIZE(max=4096, help="Clips through the model at once. Default: as model and device have it best.")
 ]
-Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.", metavar="FILE")
+Heads = Annotated[
+    int | None, typer.Option(min=1, help="Attention heads, where the checkpoint can't tell or tells wrong.")
 ]
-OutputOrFolder = Annotated[
-    str | None,
-    typer.Option(
-        "--output",
-        "-o",
-        help="Write to this file instead of standard output; with --cluster also a folder of shards (DIR/, s3://...).",
-        metavar="FILE|DIR/",
-    ),
-]
-Report = Annotated[
+Labels = Annotated[
     Path | None,
-    typer.Option(
-        "--report",
-        help="Write one HTML page too, to look at: frames, labels and failures of every file; opens offline.",
-        metavar="FILE.html",
-    ),
+    LABELS(help="Label names, where the checkpoint has only LABEL_0, LABEL_1, ...: one a line, JSON, or CSV."),
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks, decoder messages and a log of what is done.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes: errors only.")]
 
-# How to sample.
+# How to sample and decode.
 Sampling = Annotated[
     str,
     typer.Option(
@@ -95,17 +85,6 @@ Stride = Annotated[
         help="Frames from one sampled frame to the next, in the file's frames (with --fps, in that rate's). Default 4."
     ),
 ]
-Clips = Annotated[
-    int | None, typer.Option(help="Clips a file. Default: one for each 10 seconds, at least 1, at most 10.")
-]
-Crops = Annotated[int | None, typer.Option(help="Crops a clip along its long side: 1 or 3. Default 1.")]
-Protocol = Annotated[
-    str,
-    typer.Option(
-        help="paper: the published test protocol of the checkpoint's data, with the official code's pixels.",
-        metavar="auto|paper",
-    ),
-]
 Fps = Annotated[
     float | None,
     typer.Option(
@@ -114,13 +93,13 @@ Fps = Annotated[
 ]
 Start = Annotated[str | None, typer.Option(help="Leave out what comes before this time.", metavar="SECONDS|HH:MM:SS")]
 End = Annotated[str | None, typer.Option(help="Leave out what comes after this time.", metavar="SECONDS|HH:MM:SS")]
-Timeout = Annotated[float, typer.Option(help="Seconds that decoding one file may take; 0 for no limit.")]
-DecoderMemory = Annotated[
+Pixels = Annotated[
     str | None,
     typer.Option(
-        help="Memory that the process decoding one file may take, as 2GB or 500MB; a file that needs more fails. Default: "
-        "what this machine can spare.",
-        metavar="SIZE",
+        help="display: stretched to squares where a file says that its pixels are none; stored: as they are, which every "
+        "published number was made with. Default: as the model was trained, where it says so; else stored in training and with "
+        "the paper's protocol, display elsewhere.",
+        metavar="display|stored",
     ),
 ]
 Resize = Annotated[
@@ -131,42 +110,14 @@ Resize = Annotated[
         metavar="antialias|opencv",
     ),
 ]
-Pixels = Annotated[
+DecoderMemory = Annotated[
     str | None,
     typer.Option(
-        help="display: stretched to squares where a file says that its pixels are none; stored: as they are, which every "
-        "published number was made with. Default: as the model was trained, where it says so; else stored in training and with "
-        "the paper's protocol, display elsewhere.",
-        metavar="display|stored",
+        "--decoder-memory",
+        help="Memory that the process decoding one file may take, as 2GB or 500MB; a file that needs more fails. Default: "
+        "what this machine can spare.",
+        metavar="SIZE",
     ),
-]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(min=1, max=4096, help="Clips through the model at once. Default: as model and device have it best."),
-]
-Labels = Annotated[
-    Path | None,
-    typer.Option(
-        help="Label names, where the checkpoint has only LABEL_0, LABEL_1, ...: one a line, JSON, or CSV.",
-        metavar="FILE",
-    ),
-]
-Heads = Annotated[
-    int | None, typer.Option(min=1, help="Attention heads, where the checkpoint can't tell or tells wrong.")
-]
-
-# Which files, and what becomes of a long job.
-Recursive = Annotated[bool, typer.Option(help="Whether folders are searched to the bottom.")]
-Include = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Only files whose name or path matches; in folders instead of the known video suffixes. May be repeated.",
-        metavar="PATTERN",
-    ),
-]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(help="No files or folders whose name or path matches. May be repeated.", metavar="PATTERN"),
 ]
 Workers = Annotated[
     int | None,
@@ -175,160 +126,43 @@ Workers = Annotated[
         help="Processes that decode ahead of the model. Default: one a core, at most 16; on a cluster one a core.",
     ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with an output that an earlier run did not complete.")]
-RetryErrors = Annotated[
-    str | None,
-    typer.Option(
-        "--retry-errors",
-        help="With --resume: do files again that failed in this way, also of a complete output; all: every failure.",
-        metavar="KIND,...|all",
+
+# What becomes of results.
+Output = Annotated[Path | None, OUTPUT(help="Write to this file instead of standard output.", metavar="FILE")]
+RunFolder = Annotated[str, OUTPUT(help="The folder to write: the checkpoint, and how it came about.", metavar="DIR")]
+Report = Annotated[
+    Path | None,
+    REPORT(
+        help="Write one HTML page too, to look at: frames, labels and failures of every file; opens offline.",
+        metavar="FILE.html",
     ),
 ]
+Picture = Annotated[
+    Path | None, OUTPUT(help="Write a film (.gif, .mp4, .webm) or a contact sheet of frames (.png).", metavar="FILE")
+]
+PrintFormat = Annotated[str, FORMAT(help="What is printed.", metavar="table|json")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an output that an earlier run did not complete.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an output, or what an earlier run kept of one, by a new one.")
 ]
-ShardOf = Annotated[
-    str | None,
-    typer.Option(
-        "--shard", help="Only part I (from 1) of N of the files, for N machines; join with merge.", metavar="I/N"
-    ),
-]
 OkOnErrors = Annotated[bool, typer.Option("--ok-on-errors", help="Exit with 0 although files failed.")]
-ClusterKind = Annotated[
-    str | None,
-    typer.Option(
-        "--cluster",
-        help="Run on a cluster of machines, by Ray Data (pip install 'videomae-cli[ray]'); the output is then a folder of "
-        "Parquet shards (DIR/, s3://...), or one file made of them.",
-        metavar="ray",
-    ),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        help="Of the cluster. auto, the default: the one that this machine belongs to; local: the cores of this machine.",
-        metavar="auto|local|HOST:PORT",
-    ),
-]
-NumWorkers = Annotated[
-    int | None,
-    typer.Option(help="Of the cluster: workers that hold a model. Default: one a GPU, without GPUs one a machine."),
-]
-GpusPerWorker = Annotated[
-    float | None,
-    typer.Option(
-        help="Of the cluster: GPUs for each worker, such as 1 or 0.5; 0 for CPUs. Default: 1 where there are."
-    ),
-]
-ShardFiles = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="Of the cluster: videos in an output shard, at most. Default: 16384, less of large vectors."
-    ),
-]
-ProgressMode = Annotated[
-    str,
-    typer.Option(
-        "--progress",
-        help="auto: a bar on a terminal, else nothing; plain: a line now and then, for a log.",
-        metavar="auto|plain|none",
-    ),
-]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only say what would be done, and how long it may take; writes nothing.")
 ]
 
-ReplaceFile = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there.")]
-
-# What `reconstruct` and `attend` draw.
-Picture = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        help="Write a film (.gif, .mp4, .webm) or a contact sheet of frames (.png).",
-        metavar="FILE",
-    ),
-]
-ReplaceFiles = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")]
-FramesDir = Annotated[
-    Path | None, typer.Option("--frames-dir", help="Write every panel's frames as single PNGs.", metavar="DIR")
-]
-Scale = Annotated[
-    int | None,
-    typer.Option(help="Times that panels are enlarged. Default: until they are 224 pixels wide.", metavar="N"),
-]
-OneVideo = Annotated[str, typer.Argument(help="A video file.", metavar="PATH")]
-FewClips = Annotated[int, typer.Option(min=1, help="Clips of the file, shown one after the other.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a line.")]
-
-# Training.
-RunFolder = Annotated[
-    str,
-    typer.Option("--output", "-o", help="The folder to write: the checkpoint, and how it came about.", metavar="DIR"),
-]
-ValFraction = Annotated[
-    float, typer.Option("--val", help="Part of the files that is held out, where the data doesn't say; 0 for none.")
-]
-CheckData = Annotated[bool, typer.Option(help="Whether every file is tried before training begins.")]
-Epochs = Annotated[
-    int | None, typer.Option(min=1, help="Times through the data. Default: as published for a model of this size.")
-]
-TrainBatch = Annotated[
-    int | None, typer.Option("--batch-size", min=1, help="Clips at once, of each process. Default: at most 16.")
-]
-Accumulate = Annotated[
-    int | None, typer.Option(min=1, help="Batches to a step: larger steps where memory is small. Default 1.")
-]
-Recipe = Annotated[
+# What training and reconstruction share.
+Mask = Annotated[
     str,
     typer.Option(
-        help="Numbers where nothing else is said. paper: all as published, for the data that the clips are sampled as; "
-        "paper-NAME: as for kinetics, ssv2 or ucf101. docs/training.md has them all.",
-        metavar="default|paper|paper-NAME",
+        help="What is hidden: the same patches in all frames, patches anywhere, whole frames, or the last frames.",
+        metavar="tube|random|frame|causal",
     ),
 ]
-LearningRate = Annotated[
-    float | None, typer.Option(help="Peak learning rate. Default: the published one, scaled to the batch.")
-]
-FloorRate = Annotated[
-    float | None,
-    typer.Option(
-        "--min-lr",
-        help="Learning rate at the end. Default: as published, for every 256 clips of a step 1e-6 (pretrain 1e-5).",
-    ),
-]
-Betas = Annotated[
-    tuple[float, float] | None,
-    typer.Option(help="AdamW's two. Default 0.9 0.999; pretrain 0.9 0.95.", metavar="BETA1 BETA2"),
-]
-ClipGrad = Annotated[
-    float | None, typer.Option(min=0, help="The most that the norm of the gradient may be. Default 0: no bound.")
-]
-WeightDecay = Annotated[float | None, typer.Option(min=0, help="Default 0.05.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of everything that is drawn at random.")]
 Repeats = Annotated[
     int | None, typer.Option(min=1, help="Times that a file is drawn in an epoch, each time anew. Default 1.")
 ]
-Patience = Annotated[
-    int | None, typer.Option(min=1, help="Stop after so many epochs without a better score on held-out clips.")
-]
-Seed = Annotated[int, typer.Option(min=0, help="Of everything that is drawn at random.")]
-TrainDtype = Annotated[
-    str,
-    typer.Option(
-        help="Of the products; the weights stay float32. auto: bfloat16 on CUDA that has it, else float32.",
-        metavar="auto|float32|bfloat16",
-    ),
-]
-GradientCheckpointing = Annotated[
-    bool, typer.Option("--gradient-checkpointing", help="Much less memory for a third more time.")
-]
-SetValues = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="For a task of your own. May be repeated.", metavar="NAME=VALUE"),
-]
-ResumeRun = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder, if there is one.")]
-OverwriteRun = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder by a new one.")]
 
 
 def memory_bytes(size: str | None) -> int | None:

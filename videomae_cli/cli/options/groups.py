@@ -7,7 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import wraps
-from typing import Any, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
 
 from videomae_cli.cli import options
 from videomae_cli.cli.terminal import console
@@ -15,10 +18,55 @@ from videomae_cli.errors import OptionError
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoudnessOptions:
+    """What a command says on standard error."""
+
+    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks, decoder messages and a log of what is done.")] = (
+        False
+    )
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes: errors only.")] = False
+
+    def configure(self) -> None:
+        """Make the console as loud as asked for."""
+        console.configure(debug=self.debug, quiet=self.quiet)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsoleOptions:
+    """What a command says on standard error while it works."""
+
+    progress: Annotated[
+        str,
+        typer.Option(
+            help="auto: a bar on a terminal, else nothing; plain: a line now and then, for a log.",
+            metavar="auto|plain|none",
+        ),
+    ] = "auto"
+    loudness: LoudnessOptions
+
+    @property
+    def debug(self) -> bool:
+        """Whether tracebacks, decoder messages and a log are shown."""
+        return self.loudness.debug
+
+    def configure(self) -> None:
+        """Make the console as loud as asked for. Raises OptionError for a progress that is none."""
+        self.loudness.configure()
+        if self.progress not in ("auto", "plain", "none"):
+            raise OptionError(f"unknown progress {self.progress!r}: choose auto, plain or none")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """Which model a command uses."""
 
-    model: options.Model = options.DEFAULT_MODEL
+    model: Annotated[
+        str,
+        options.MODEL(
+            envvar="VIDEOMAE_MODEL",
+            help="A bundled name (camera-motion), a known short name, a hub id, or a directory.",
+        ),
+    ] = options.DEFAULT_MODEL
     revision: options.Revision = None
 
 
@@ -27,8 +75,22 @@ class EngineOptions:
     """What runs the model, and how many clips at once."""
 
     device: options.Device = "auto"
-    engine: options.Engine = "torch"
-    dtype: options.Dtype = "auto"
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="What runs the model. openvino: on the CPU, with the number formats that it has units for (pip install "
+            "'videomae-cli[openvino]'); videomae bench says which is faster here.",
+            metavar="torch|openvino",
+        ),
+    ] = "torch"
+    dtype: Annotated[
+        str,
+        options.DTYPE(
+            help="Number format. auto: float32 on the CPU, half precision on CUDA, with OpenVINO bfloat16 where the CPU has "
+            "units for it; int8: OpenVINO, calibrated on clips of the job.",
+            metavar="auto|float32|bfloat16|float16|int8",
+        ),
+    ] = "auto"
     compiled: options.Compile = False
     batch_size: options.BatchSize = None
 
@@ -44,7 +106,13 @@ class JobOptions:
     """What becomes of an output that is there already, whole or begun."""
 
     resume: options.Resume = False
-    retry_errors: options.RetryErrors = None
+    retry_errors: Annotated[
+        str | None,
+        typer.Option(
+            help="With --resume: do files again that failed in this way, also of a complete output; all: every failure.",
+            metavar="KIND,...|all",
+        ),
+    ] = None
     overwrite: options.Overwrite = False
 
 
@@ -52,10 +120,22 @@ class JobOptions:
 class FileOptions:
     """Which files of the folders given are taken."""
 
-    recursive: options.Recursive = True
-    include: options.Include = None
-    exclude: options.Exclude = None
-    shard: options.ShardOf = None
+    recursive: Annotated[bool, typer.Option(help="Whether folders are searched to the bottom.")] = True
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only files whose name or path matches; in folders instead of the known video suffixes. May be repeated.",
+            metavar="PATTERN",
+        ),
+    ] = None
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="No files or folders whose name or path matches. May be repeated.", metavar="PATTERN"),
+    ] = None
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Only part I (from 1) of N of the files, for N machines; join with merge.", metavar="I/N"),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +144,17 @@ class ClipOptions:
 
     sampling: options.Sampling = "auto"
     stride: options.Stride = None
-    clips: options.Clips = None
-    crops: options.Crops = None
-    protocol: options.Protocol = "auto"
+    clips: Annotated[
+        int | None, options.CLIPS(help="Clips a file. Default: one for each 10 seconds, at least 1, at most 10.")
+    ] = None
+    crops: Annotated[int | None, typer.Option(help="Crops a clip along its long side: 1 or 3. Default 1.")] = None
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="paper: the published test protocol of the checkpoint's data, with the official code's pixels.",
+            metavar="auto|paper",
+        ),
+    ] = "auto"
     fps: options.Fps = None
     start: options.Start = None
     end: options.End = None
@@ -77,7 +165,7 @@ class ClipOptions:
 class DecodingOptions:
     """What decoding one file may cost."""
 
-    timeout: options.Timeout = 120.0
+    timeout: Annotated[float, options.TIMEOUT(help="Seconds that decoding one file may take; 0 for no limit.")] = 120.0
     decoder_memory: options.DecoderMemory = None
 
     @property
@@ -95,26 +183,38 @@ class DecodingOptions:
 class ClusterOptions:
     """Which cluster does the work, and how. kind: "ray", or None for this machine alone."""
 
-    kind: options.ClusterKind = None
-    address: options.Address = None
-    num_workers: options.NumWorkers = None
-    gpus_per_worker: options.GpusPerWorker = None
-    shard_files: options.ShardFiles = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConsoleOptions:
-    """What a command says on standard error while it works."""
-
-    progress: options.ProgressMode = "auto"
-    debug: options.Debug = False
-    quiet: options.Quiet = False
-
-    def configure(self) -> None:
-        """Make the console as loud as asked for. Raises OptionError for a progress that is none."""
-        console.configure(debug=self.debug, quiet=self.quiet)
-        if self.progress not in ("auto", "plain", "none"):
-            raise OptionError(f"unknown progress {self.progress!r}: choose auto, plain or none")
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster",
+            help="Run on a cluster of machines, by Ray Data (pip install 'videomae-cli[ray]'); the output is then a folder of "
+            "Parquet shards (DIR/, s3://...), or one file made of them.",
+            metavar="ray",
+        ),
+    ] = None
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the cluster. auto, the default: the one that this machine belongs to; local: the cores of this machine.",
+            metavar="auto|local|HOST:PORT",
+        ),
+    ] = None
+    num_workers: Annotated[
+        int | None,
+        typer.Option(help="Of the cluster: workers that hold a model. Default: one a GPU, without GPUs one a machine."),
+    ] = None
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(
+            help="Of the cluster: GPUs for each worker, such as 1 or 0.5; 0 for CPUs. Default: 1 where there are."
+        ),
+    ] = None
+    shard_files: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Of the cluster: videos in an output shard, at most. Default: 16384, less of large vectors."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +237,38 @@ class BatchOptions:
     ok_on_errors: options.OkOnErrors = False
     dry_run: options.DryRun = False
     terminal: ConsoleOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureOptions:
+    """What is drawn of one video's clips, and where it goes."""
+
+    scale: Annotated[
+        int | None,
+        typer.Option(help="Times that panels are enlarged. Default: until they are 224 pixels wide.", metavar="N"),
+    ] = None
+    frames_dir: Annotated[
+        Path | None, typer.Option(help="Write every panel's frames as single PNGs.", metavar="DIR")
+    ] = None
+    overwrite: options.Overwrite = False
+    as_json: options.Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewOptions:
+    """Which clips of one video a model looks at, how they are read, and where it runs."""
+
+    clips: Annotated[int, options.CLIPS(min=1, help="Clips of the file, shown one after the other.")] = 1
+    sampling: options.Sampling = "auto"
+    stride: options.Stride = None
+    fps: options.Fps = None
+    start: options.Start = None
+    end: options.End = None
+    pixels: options.Pixels = None
+    resize: options.Resize = None
+    decoding: DecodingOptions
+    device: options.Device = "auto"
+    heads: options.Heads = None
 
 
 def takes_groups(command: Callable[..., None]) -> Callable[..., None]:

@@ -15,27 +15,61 @@ from videomae_cli.cli.options.groups import ConsoleOptions, DecodingOptions
 class OptimizerOptions:
     """How long is trained, on what part of the data, and at which rates."""
 
-    val: options.ValFraction = 0.2
-    check: options.CheckData = True
-    recipe: options.Recipe = "default"
-    epochs: options.Epochs = None
-    batch_size: options.TrainBatch = None
-    accumulate: options.Accumulate = None
-    lr: options.LearningRate = None
-    min_lr: options.FloorRate = None
-    warmup: Annotated[
-        float | None, typer.Option(min=0, help="Epochs of rising rate. Default 5, or a fifth of all.")
+    val: Annotated[
+        float, typer.Option(help="Part of the files that is held out, where the data doesn't say; 0 for none.")
+    ] = 0.2
+    check: Annotated[bool, typer.Option(help="Whether every file is tried before training begins.")] = True
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="Numbers where nothing else is said. paper: all as published, for the data that the clips are sampled as; "
+            "paper-NAME: as for kinetics, ssv2 or ucf101. docs/training.md has them all.",
+            metavar="default|paper|paper-NAME",
+        ),
+    ] = "default"
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Times through the data. Default: as published for a model of this size; pretrain 800 (large, huge: 1600).",
+        ),
     ] = None
-    weight_decay: options.WeightDecay = None
-    betas: options.Betas = None
-    clip_grad: options.ClipGrad = None
+    batch_size: Annotated[
+        int | None, options.BATCH_SIZE(help="Clips at once, of each process. Default: at most 16.")
+    ] = None
+    accumulate: Annotated[
+        int | None, typer.Option(min=1, help="Batches to a step: larger steps where memory is small. Default 1.")
+    ] = None
+    lr: Annotated[
+        float | None, typer.Option(help="Peak learning rate. Default: the published one, scaled to the batch.")
+    ] = None
+    min_lr: Annotated[
+        float | None,
+        typer.Option(
+            help="Learning rate at the end. Default: as published, for every 256 clips of a step 1e-6 (pretrain 1e-5)."
+        ),
+    ] = None
+    warmup: Annotated[
+        float | None,
+        typer.Option(min=0, help="Epochs of rising rate. Default 5 (pretrain 40), or a fifth of all."),
+    ] = None
+    weight_decay: Annotated[float | None, typer.Option(min=0, help="Default 0.05.")] = None
+    betas: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="AdamW's two. Default 0.9 0.999; pretrain 0.9 0.95.", metavar="BETA1 BETA2"),
+    ] = None
+    clip_grad: Annotated[
+        float | None, typer.Option(min=0, help="The most that the norm of the gradient may be. Default 0: no bound.")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawOptions:
     """How clips are drawn, and when it has been enough."""
 
-    patience: options.Patience = None
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many epochs without a better score on held-out clips.")
+    ] = None
     seed: options.Seed = 0
     sampling: options.Sampling = "auto"
     stride: options.Stride = None
@@ -48,9 +82,17 @@ class DeviceOptions:
     fps: options.Fps = None
     pixels: options.Pixels = None
     device: options.Device = "auto"
-    dtype: options.TrainDtype = "auto"
+    dtype: Annotated[
+        str,
+        options.DTYPE(
+            help="Of the products; the weights stay float32. auto: bfloat16 on CUDA that has it, else float32.",
+            metavar="auto|float32|bfloat16",
+        ),
+    ] = "auto"
     compiled: options.Compile = False
-    gradient_checkpointing: options.GradientCheckpointing = False
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Much less memory for a third more time.")
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +101,11 @@ class RunFolderOptions:
 
     decoding: DecodingOptions
     workers: options.Workers = None
-    set_values: options.SetValues = None
-    resume: options.ResumeRun = False
-    overwrite: options.OverwriteRun = False
+    set_values: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="For a task of your own. May be repeated.", metavar="NAME=VALUE"),
+    ] = None
+    resume: options.Resume = False
+    overwrite: options.Overwrite = False
     dry_run: options.DryRun = False
     terminal: ConsoleOptions

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from videomae_cli.api import footage
 from videomae_cli.assembly import ModelRequest
-from videomae_cli.cli.options.groups import ClipOptions, FileOptions, ModelOptions, RunOptions
+from videomae_cli.cli.options.groups import ClipOptions, FileOptions, ModelOptions, RunOptions, ViewOptions
 from videomae_cli.cli.terminal import console
 from videomae_cli.errors import OptionError, VideoNotFoundError
 from videomae_cli.jobs import Shard
@@ -52,6 +52,12 @@ def find_inputs(paths: Sequence[str], files: FileOptions, *, addresses: bool = F
 def sampling_spec(asked: ClipOptions) -> SamplingSpec:
     """Return the sampling that the options ask for. Raises OptionError."""
     return footage.sampling_spec(**asdict(asked))
+
+
+def view_spec(view: ViewOptions) -> SamplingSpec:
+    """Return the sampling of one video that is looked at, without crops. Raises OptionError."""
+    names = ("sampling", "stride", "clips", "fps", "start", "end", "pixels")
+    return footage.sampling_spec(**{name: getattr(view, name) for name in names}, crops=1)
 
 
 def decoding(run: RunOptions, files: int) -> dict[str, Any]:
