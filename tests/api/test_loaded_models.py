@@ -136,6 +136,9 @@ def test_wrong_options_are_told_before_the_first_result(model: videomae.VideoCla
         model.classify_all(folder, crops=2)
     with pytest.raises(TypeError, match="clip"):
         model.classify_all(folder, clip=2)  # type: ignore[call-arg]
+    for load, name in (videomae.load_classifier, "top_k"), (videomae.load_embedder, "compiled"):
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+            load("camera-motion", **{name: 2})  # type: ignore[operator]
     with pytest.raises(OptionError, match="frame_rate must be a positive number"):
         model.classify(folder / "a.mp4", frame_rate=0)
     with pytest.raises(OptionError, match="can't read the list"):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video, find_videos, one_video, sampling_spec, seconds
-from videomae_cli.api.loaded import LoadedModel, LoadOptions, LoadTerms
+from videomae_cli.api.loaded import LoadedModel, LoadOptions, load_model
 from videomae_cli.assembly import ClassifierRequest, make_classifier
 from videomae_cli.labels import read_labels
 from videomae_cli.results import Classification, Timeline
@@ -116,7 +115,7 @@ class VideoClassifier(LoadedModel[Classification]):
         found = find_videos(videos)
 
         def results() -> Iterator[Timeline]:
-            with self.terms.decoder(1) as decoder:
+            with self.decoding.decoder(1) as decoder:
                 yield from maker(found, decoder=decoder)
 
         return results()
@@ -174,12 +173,9 @@ def load_classifier(
     checkpoint lacks, or a file of them; options: `LoadOptions`, such as device="cuda". Raises ModelNotFoundError, DownloadError,
     CheckpointError (also for one that has no labels), ConfigError, DependencyError or OptionError.
     """
-    terms = LoadTerms(**options)
     names = labels if labels is None or not isinstance(labels, str | os.PathLike) else read_labels(Path(labels))
-    request = ClassifierRequest(labels=None if names is None else tuple(names), **terms.request(model))
-    source, engine = terms.find(request)
-    with ExitStack() as stack:
-        return VideoClassifier(make_classifier(source, request, engine, terms.calibrate(stack)), terms)
+    fields = {"labels": None if names is None else tuple(names)}
+    return VideoClassifier(*load_model(make_classifier, ClassifierRequest, model, options, **fields))
 
 
 def _length(given: float | str | None, name: str) -> float | None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Unpack
 
 from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video, sampling_spec
-from videomae_cli.api.loaded import LoadedModel, LoadOptions, LoadTerms
+from videomae_cli.api.loaded import LoadedModel, LoadOptions, load_model
 from videomae_cli.assembly import EmbedderRequest, make_embedder
 from videomae_cli.results import Embedding
 from videomae_cli.video import FoundVideo, SamplingSpec
@@ -82,10 +81,5 @@ def load_embedder(
     from videomae_cli.pipeline import Pooling
 
     Pooling(pool, layer, normalize, per_clip)  # before the download: wrong options shouldn't wait for it
-    terms = LoadTerms(**options)
-    request = EmbedderRequest(
-        pool=pool, layer=layer, normalize=normalize, per_clip=per_clip, storage=storage, **terms.request(model)
-    )
-    source, engine = terms.find(request)
-    with ExitStack() as stack:
-        return VideoEmbedder(make_embedder(source, request, engine, terms.calibrate(stack)), terms)
+    fields = {"pool": pool, "layer": layer, "normalize": normalize, "per_clip": per_clip, "storage": storage}
+    return VideoEmbedder(*load_model(make_embedder, EmbedderRequest, model, options, **fields))

@@ -46,7 +46,7 @@ def evaluate(
     read = LabelledData.read(data, split=split, labels=None if labels is None else Path(labels), targets=targets)
     loaded = model if isinstance(model, VideoClassifier) else load_classifier(model)
     job = EvaluationJob.plan(loaded.pipeline, read, spec, ignore_unknown=ignore_unknown)
-    with loaded.terms.decoder(len(job.kept)) as decoder:
+    with loaded.decoding.decoder(len(job.kept)) as decoder:
         measured = job.run(decoder, on_clip=on_clip)
     write(measured, None, place, overwrite=overwrite)
     return measured.evaluation

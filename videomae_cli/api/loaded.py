@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypedDict, TypeVar
@@ -21,19 +20,20 @@ from videomae_cli.api.footage import (
     many_videos,
     one_video,
 )
-from videomae_cli.assembly import Calibrate, calibration_on
+from videomae_cli.assembly import Calibrate, ModelRequest, calibration_on
 from videomae_cli.hub import ResolvedSource, resolve
 from videomae_cli.results import Result
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, Preprocessor, SamplingSpec, auto_workers
 
 if TYPE_CHECKING:
-    from videomae_cli.assembly import ModelRequest
     from videomae_cli.engines import Engine
 
 log = logging.getLogger(__name__)
 
 R_co = TypeVar("R_co", bound=Result, covariant=True)
 R = TypeVar("R", bound=Result)
+Request = TypeVar("Request", bound=ModelRequest)
+Model = TypeVar("Model")
 
 
 class LoadOptions(TypedDict, total=False):
@@ -61,45 +61,46 @@ class LoadOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadTerms:
-    """The options of loading (`LoadOptions`) with their defaults."""
+class DecoderOptions:
+    """The options of loading that are not the model's: limits of the processes that decode, and how many there are."""
 
-    revision: str | None = None
-    device: str = "auto"
-    engine: str = "torch"
-    dtype: str = "auto"
-    compile: bool = False
-    resize: str = "antialias"
-    batch_size: int | None = None
-    heads: int | None = None
-    calibration: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None
     timeout: float | None = 120.0
     memory: int | None = None
     workers: int | None = None
-
-    def request(self, model: str | os.PathLike[str]) -> dict[str, Any]:
-        """What `assembly.ModelRequest` has of these options."""
-        names = ("revision", "device", "engine", "dtype", "resize", "batch_size", "heads")
-        fields: dict[str, Any] = {name: getattr(self, name) for name in names}
-        return {"name": model_name(model), "compiled": self.compile, **fields}
 
     def decoder(self, files: int) -> Decoder:
         """Open a decoder for so many files. Raises OptionError."""
         return Decoder(timeout=self.timeout, memory=self.memory, workers=self.workers or auto_workers(files))
 
-    def find(self, request: ModelRequest) -> tuple[ResolvedSource, Engine]:
-        """Find what runs the model here, then the model itself, downloading it where it is not on this disk."""
-        engine = request.pick_engine()
-        if engine.slow:
-            log.info("%s", engine.slow)
-        return resolve(request.name, revision=request.revision), engine
 
-    def calibrate(self, stack: ExitStack) -> Calibrate | None:
-        """Decode the clips that int8 is calibrated on, with a decoder that is open as long as `stack` is."""
-        if self.calibration is None:
-            return None
-        found = find_videos(self.calibration)
-        return calibration_on(found, SamplingSpec(), stack.enter_context(self.decoder(len(found))))
+def load_model(
+    make: Callable[[ResolvedSource, Request, Engine, Calibrate | None], Model],
+    request: Callable[..., Request],
+    model: str | os.PathLike[str],
+    options: Mapping[str, Any],
+    **fields: Any,
+) -> tuple[Model, DecoderOptions]:
+    """Find a model, downloading it where it is not on this disk, and let `make` load it.
+
+    request: the class of what `make` is asked for; options: `LoadOptions`; fields: of the request, beside these. What this
+    machine can't run is told before anything is downloaded. Returns the model and how its videos are to be decoded.
+    """
+    if unknown := sorted(options.keys() - LoadOptions.__annotations__.keys()):
+        raise TypeError(f"unexpected keyword argument {unknown[0]!r}")
+    given = {**options, **fields, "name": model_name(model)}
+    given["compiled"] = given.pop("compile", False)
+    decoding = DecoderOptions(**{name: given.pop(name) for name in ("timeout", "memory", "workers") if name in given})
+    calibration = given.pop("calibration", None)
+    asked = request(**given)
+    engine = asked.pick_engine()
+    if engine.slow:
+        log.info("%s", engine.slow)
+    source = resolve(asked.name, revision=asked.revision)
+    if calibration is None:
+        return make(source, asked, engine, None), decoding
+    found = find_videos(calibration)
+    with decoding.decoder(len(found)) as decoder:
+        return make(source, asked, engine, calibration_on(found, SamplingSpec(), decoder)), decoding
 
 
 def model_name(model: str | os.PathLike[str]) -> str:
@@ -134,12 +135,12 @@ class LoadedModel(Generic[R]):
 
     A context manager: `close`, the end of the block or of the program ends the decoder's process; the model may still be used,
     and opens another. A call for many videos has decoders of its own while it lasts. pipeline: the model as commands use it;
-    terms: how it was loaded.
+    decoding: how its videos are decoded.
     """
 
-    def __init__(self, model: PipelineModel[R], terms: LoadTerms) -> None:
+    def __init__(self, model: PipelineModel[R], decoding: DecoderOptions) -> None:
         self.pipeline: PipelineModel[R] = model
-        self.terms = terms
+        self.decoding = decoding
         self._closing: weakref.finalize[Any, Any] | None = None
 
     @property
@@ -172,7 +173,7 @@ class LoadedModel(Generic[R]):
     def _decoder(self) -> Decoder:
         """The decoder for single videos, opened when it is first needed."""
         if self._closing is None:
-            self._open = self.terms.decoder(1)
+            self._open = self.decoding.decoder(1)
             self._closing = weakref.finalize(self, self._open.close)
         return self._open
 
@@ -196,7 +197,7 @@ class LoadedModel(Generic[R]):
         items, files = many_videos(videos)
 
         def results() -> Iterator[R]:
-            with self.terms.decoder(files) as decoder:
+            with self.decoding.decoder(files) as decoder:
                 ahead = 2 * model.batch_size
                 yield from model.results(decode_each(items, request, decoder, ahead=ahead, frame_rate=frame_rate))
 
