@@ -4,12 +4,13 @@ import ast
 import pickle
 import re
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from videomae_cli import errors
 from videomae_cli.cli.commands import stand_ins
-from videomae_cli.cli.options.flags import FLAGS
+from videomae_cli.cli.options.flags import FLAGS, OVERRIDES
 from videomae_cli.errors import ModelOfflineError, OptionError, OutputError, VideoMAEError, Wording, say, speaking
 from videomae_cli.video.worker import WorkerProcess
 
@@ -43,12 +44,12 @@ def test_no_module_of_the_core_names_a_flag(folder: str) -> None:
 
 def test_the_table_of_flags_has_what_messages_name_and_nothing_else() -> None:
     named = {name for file in CORE for text in literals(file) for name in re.findall(r"\{@(\w+)", text)}
-    assert named == FLAGS.keys()
+    assert named == FLAGS.keys() | OVERRIDES.keys()
 
 
 def test_every_flag_of_the_table_is_one_of_a_command() -> None:
     known = {flag for command in stand_ins() for parameter in command.load().params for flag in parameter.opts}
-    assert set(FLAGS.values()) <= known
+    assert {flag for word in {**FLAGS, **OVERRIDES}.values() for flag in re.findall(r"--[a-z-]+", word)} <= known
 
 
 def test_a_setting_is_said_in_the_words_of_the_reader() -> None:
@@ -116,11 +117,45 @@ def fail(words: str) -> None:
 
 def test_a_decoder_process_speaks_as_its_caller_does(quick_python: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("videomae_cli.video.worker.INTERPRETER", quick_python)
-    worker = WorkerProcess()
+    with speaking(FLAGS):
+        worker = WorkerProcess()
     try:
-        with speaking(FLAGS), pytest.raises(OptionError) as caught:
+        with pytest.raises(OptionError) as caught:
             worker.call(fail, "clip.mp4", timeout=None, subject="clip.mp4")
         assert (caught.value.reason, caught.value.subject) == ("--fps", "clip.mp4")
         assert str(caught.value) == "--fps: overwrite=True"
     finally:
         worker.close()
+
+
+def test_a_library_call_in_a_thread_beside_a_command_reads_no_flags() -> None:
+    error = OutputError("there already", remedy=Wording("{@overwrite:True} replaces it"))
+    read = []
+    with speaking(FLAGS):
+        thread = Thread(target=lambda: read.append(str(error)))
+        thread.start()
+        thread.join()
+        assert str(error) == "there already: --overwrite replaces it"
+    assert read == ["there already: overwrite=True replaces it"]
+
+
+def test_an_error_is_about_what_it_is_said_to_be_about_even_in_what_it_quotes() -> None:
+    inner = VideoMAEError.about("/copy/x", "{subject!r} is {what}", what="cut off")
+    error = OutputError.about(
+        "/copy/x", "can't read {subject}: {inner}", inner=inner, remedy=Wording("see {subject!q}")
+    )
+    assert str(error.rename("/copy/x", "s3://b/x")) == "can't read s3://b/x: 's3://b/x' is cut off: see 's3://b/x'"
+    assert error.subject == inner.subject == "s3://b/x"
+    other = error.recast(OptionError)
+    assert (type(other), str(other), other.subject) == (OptionError, str(error), error.subject)
+    assert str(VideoMAEError.about("{braces} {@fps}", "{subject} and {it}", it="{0}")) == "{braces} {@fps} and {0}"
+
+
+def test_what_another_library_raised_is_quoted_as_text() -> None:
+    error = OutputError.about("x", "{subject}: {why}", why=OSError(5, "no such luck"))
+    assert str(pickle.loads(pickle.dumps(error))) == "x: [Errno 5] no such luck"
+
+
+def test_a_setting_that_a_vocabulary_lacks_is_said_as_in_python() -> None:
+    with speaking({"fps": "--fps"}):
+        assert say("{@fps:3}, {@hop:2}") == "--fps 3, hop=2"

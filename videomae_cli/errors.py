@@ -1,48 +1,65 @@
 """Every error a user can cause, each with a stable `kind` and a message that says what is wrong and what to do.
 
 The core raises these; one place in `videomae_cli.cli` turns them into one line on stderr, and batch
-commands turn them into a record with `status: error`. Nothing here imports another module of the package.
+commands turn them into a record with `status: error`.
 
-An error is data: its `reason`, its `remedy`, its `subject`. Settings are named in them as `{@overwrite:True}` or `{@device:cpu}`,
-and said in the words of the process that reads the message: `overwrite=True` in Python, `--overwrite` on the terminal, whose
-table of flags `videomae_cli.cli` installs with `speaking`.
+An error is data: its `reason`, its `remedy`, its `subject`, and the values that its message quotes; the message is worded from
+them when it is read. Settings are named in it as `{@overwrite:True}` or `{@device:cpu}`, and said in the words of the reader:
+`overwrite=True` in Python, `--overwrite` on the terminal, whose table of flags `videomae_cli.cli` installs with `speaking`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from string import Formatter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, TypeVar
+
+from videomae_cli.visible import visible
 
 Vocabulary = Mapping[str, str]
-"""The words for settings, by the setting's name. An empty one means Python's own: the names themselves."""
+"""The words for settings, by the setting's name. What it lacks is said as in Python, by the setting's own name."""
 
-_PYTHON = {"model": "the argument model", "debug": "the error's __context__", "debug_log": "the log at level DEBUG"}
-_vocabulary: Vocabulary = {}
+_PYTHON = {
+    "debug": "the error's __context__",
+    "debug_log": "the log at level DEBUG",
+    "model_place": "where the model is named",
+}
+_PLACEHOLDERS = ("True", "False", "None", "N", "FILE")
+
+# Of a block of code, and so of one thread: a library call in another thread beside a command speaks as Python does.
+_of_block: ContextVar[Vocabulary | None] = ContextVar("vocabulary", default=None)
+# Of a process that works for another one, in all its threads.
+_of_process: Vocabulary = {}
 
 
 def vocabulary() -> Vocabulary:
-    """Return the words of this process, to be handed to a process that writes messages for it."""
-    return _vocabulary
+    """Return the words in use here, to be handed to a process that writes messages for this one."""
+    words = _of_block.get()
+    return _of_process if words is None else words
 
 
 def speak(words: Vocabulary) -> None:
-    """Say settings in these words from now on, in the whole process."""
-    global _vocabulary
-    _vocabulary = words
+    """Say settings in these words from now on, in all threads of a process that works for one caller."""
+    global _of_process
+    _of_process = words
 
 
 @contextmanager
 def speaking(words: Vocabulary) -> Iterator[None]:
-    """Say settings in these words inside the block, in all threads of the process."""
-    before = _vocabulary
-    speak(words)
+    """Say settings in these words inside the block; other threads go on with their own."""
+    token = _of_block.set(words)
     try:
         yield
     finally:
-        speak(before)
+        _of_block.reset(token)
+
+
+def switch(words: Vocabulary) -> None:
+    """Say settings in these words for the rest of the block of `speaking` at hand."""
+    _of_block.set(words)
 
 
 @dataclass(frozen=True)
@@ -52,49 +69,63 @@ class _Setting:
     name: str
 
     def __format__(self, value: str) -> str:
-        if _vocabulary:
-            word = _vocabulary[self.name]
-            return word if value in ("", "True") else f"{word} {value}"
+        if flag := vocabulary().get(self.name):
+            return flag if value in ("", "True") else f"{flag} {value}"
         word = _PYTHON.get(self.name, self.name)
         if not value:
             return word
-        bare = value in ("True", "False", "None") or value.replace(".", "", 1).isdigit()
+        bare = value in _PLACEHOLDERS or value.replace(".", "", 1).isdigit()
         return f"{word}={value}" if bare else f'{word}="{value}"'
 
 
 class _Template(Formatter):
-    """Formats `{@name}` as a setting and `{name}` as the value of that name."""
+    """Formats `{@name}` as a setting, `{name}` as the value of that name, `{name!q}` as a path: quoted, and on one line."""
 
     def get_value(self, key: int | str, args: Any, kwargs: Mapping[str, Any]) -> Any:
         name = str(key)
         return _Setting(name[1:]) if name.startswith("@") else kwargs[name]
 
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        return f"'{visible(str(value))}'" if conversion == "q" else super().convert_field(value, conversion)
+
 
 @dataclass(frozen=True, init=False)
 class Wording:
-    """A template that names settings, and the values it quotes. `str()` says it in the words of this process."""
+    """A template that names settings, and the values it quotes. `str()` says it in the words of the reader."""
 
     template: str
     values: dict[str, object]
 
     def __init__(self, template: str, /, **values: object) -> None:
+        for name, value in values.items():
+            if isinstance(value, BaseException) and not isinstance(value, VideoMAEError):
+                values[name] = str(value)  # another library's may not survive the way to another process
         object.__setattr__(self, "template", template)
         object.__setattr__(self, "values", values)
 
     def __str__(self) -> str:
-        return _Template().vformat(self.template, (), self.values)
+        return self.about("")
+
+    def about(self, subject: str) -> str:
+        """Say it with `subject` where the template has {subject}."""
+        return _Template().vformat(self.template, (), {"subject": subject, **self.values})
+
+    @property
+    def names_subject(self) -> bool:
+        """Whether the template has {subject}."""
+        return any(name == "subject" for _, name, _, _ in Formatter().parse(self.template))
 
 
 def say(template: str, /, **values: object) -> str:
-    """Fill in a template at once, in the words of this process: for text that is not an error."""
+    """Fill in a template at once, in the words of the reader: for text that is not an error."""
     return str(Wording(template, **values))
 
 
 class VideoMAEError(Exception):
     """Base of all errors this package raises on purpose. `str(error)` is one line, fit for a user.
 
-    reason: what is wrong; remedy: what to do, empty where `reason` says it all; subject: the path, address or setting it is
-    about, empty where nobody named one; joined: what stands between reason and remedy.
+    reason: what is wrong; remedy: what to do, empty where `reason` says it all; subject: the path, address, model or setting
+    it is about, empty where who raised it knew none; joined: what stands between reason and remedy.
     retryable: whether the same file may fare better another time, without anybody having changed it.
     """
 
@@ -112,14 +143,46 @@ class VideoMAEError(Exception):
         super().__init__(reason, *more)
         self.subject, self.remedy, self.joined = subject, remedy, joined
 
+    @classmethod
+    def about(
+        cls, subject: object, template: str, /, *, remedy: str | Wording = "", joined: str = ": ", **values: object
+    ) -> Self:
+        """Make an error about `subject`: a path, a model, an option. template: its reason, which may have {subject} in it, and
+        `values` by their names."""
+        return cls(Wording(template, **values), subject=str(subject), remedy=remedy, joined=joined)
+
     @property
     def reason(self) -> str:
-        """What is wrong, in the words of this process, without the remedy."""
-        return str(self.args[0]) if self.args else ""
+        """What is wrong, in the words of the reader, without the remedy."""
+        reason = self.args[0] if self.args else ""
+        return reason.about(self.subject) if isinstance(reason, Wording) else str(reason)
 
     def __str__(self) -> str:
-        remedy = str(self.remedy)
+        remedy = self.remedy.about(self.subject) if isinstance(self.remedy, Wording) else self.remedy
         return f"{self.reason}{self.joined}{remedy}" if remedy else self.reason
+
+    def naming(self, path: str) -> str:
+        """The message, with the file in front unless that is the subject and the message has it already."""
+        reason = self.args[0] if self.args else ""
+        named = self.subject == path and isinstance(reason, Wording) and reason.names_subject
+        return str(self) if named or not path else f"{path}: {self}"
+
+    def rename(self, old: str, new: str) -> Self:
+        """Say `new` where the error is about `old`, such as a temporary copy of it, and in errors that its message quotes."""
+        if self.subject == old:
+            self.subject = new
+        for part in (*self.args, self.remedy):
+            for value in part.values.values() if isinstance(part, Wording) else ():
+                if isinstance(value, VideoMAEError):
+                    value.rename(old, new)
+        return self
+
+    def recast(self, kind: type[Kind]) -> Kind:
+        """Return an error of another kind that says and is about the same."""
+        return kind(*self.args, subject=self.subject, remedy=self.remedy, joined=self.joined)
+
+
+Kind = TypeVar("Kind", bound=VideoMAEError)
 
 
 def _rebuilt(kind: type[VideoMAEError], arguments: tuple[object, ...], fields: dict[str, object]) -> VideoMAEError:

@@ -53,6 +53,10 @@ class Failure:
         """The record of an error."""
         return cls(error.kind, str(error), error.retryable, error.with_traceback(None))
 
+    def naming(self, path: str) -> str:
+        """The message, with the file in front unless the message is about it and has it already."""
+        return self.exception.naming(path) if self.exception is not None else f"{path}: {self.message}"
+
     def as_dict(self) -> Record:
         """Return the failure as records hold it."""
         return {"kind": self.kind, "message": as_utf8(self.message), "retryable": self.retryable}
@@ -123,7 +127,9 @@ class Result:
     def raise_for_error(self) -> None:
         """Raise the VideoMAEError that is the reason why there is no result; do nothing where there is one."""
         if self.error is not None:
-            raise self.error.exception or VideoMAEError(self.error.message)
+            error = self.error.exception or VideoMAEError(self.error.message)
+            error.subject = error.subject or self.path
+            raise error
 
     def content(self) -> Record:
         """The fields of this kind of result."""
@@ -357,8 +363,3 @@ def as_utf8(text: str) -> str:
     except UnicodeEncodeError:
         raw = text.encode("utf-8", "replace")
     return raw.decode("utf-8", "replace")
-
-
-def named(path: str, message: str) -> str:
-    """`message` with the file it is about, unless it names it already, as it is or as Python quotes it."""
-    return message if path in message or repr(path)[1:-1] in message else f"{path}: {message}"

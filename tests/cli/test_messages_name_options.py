@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from videomae_cli.cli.commands import stand_ins
-from videomae_cli.cli.run.batch import named
+from videomae_cli.cli.options.flags import OVERRIDES
 from videomae_cli.cli.terminal import console
+from videomae_cli.errors import VideoError, say, speaking
+from videomae_cli.results import Failure
 
 
 @pytest.mark.parametrize("stand_in", stand_ins(), ids=lambda stand_in: str(stand_in.name))
@@ -17,18 +19,20 @@ def test_a_message_names_only_what_the_command_takes(stand_in: object, monkeypat
     monkeypatch.setattr(console.loudness, "options", frozenset())
     command = stand_in.load()  # type: ignore[attr-defined]
     taken = {flag for parameter in command.params for flag in parameter.opts}
-    stand_in.make_context(command.name, [], resilient_parsing=True)  # type: ignore[attr-defined]
-    for keyword in ("num_attention_heads", "decoder_num_attention_heads", "image_size", "num_frames", "labels"):
-        text = console.in_options(f"it isn't known; {keyword}=7 settles it")
-        (flag,) = re.findall(r"--[a-z-]+", text)
-        assert f"{keyword}=" not in text
-        assert flag in taken or "`videomae convert`" in text
-    if command.name == "classify":
-        assert console.in_options("num_attention_heads=6 settles it") == "--heads 6 settles it"
-        assert console.in_options("labels=FILE settles it") == "--labels FILE settles it"
-        assert console.in_options("num_frames=32 settles it") == "`videomae convert` with --frames 32 settles it"
-    if command.name == "finetune":
-        assert "convert" in console.in_options("labels=FILE settles it")  # its --labels are those of the data
+    with speaking({}):
+        stand_in.make_context(command.name, [], resilient_parsing=True)  # type: ignore[attr-defined]
+        for keyword in OVERRIDES:
+            text = say(f"it isn't known; {{@{keyword}:7}} settles it")
+            (flag,) = re.findall(r"--[a-z-]+", text)
+            assert f"{keyword}=" not in text
+            assert flag in taken or "`videomae convert`" in text
+        if command.name == "classify":
+            assert say("{@num_attention_heads:6}") == "--heads 6"
+            assert say("{@labels:FILE}") == "--labels FILE"
+            assert say("{@decoder_num_attention_heads:N}") == "`videomae convert` with --decoder-heads N"
+        if command.name == "finetune":
+            assert "convert" in say("{@labels:FILE}")  # its --labels are those of the data
+    assert say("{@labels:FILE} or {@num_attention_heads:N}") == "labels=FILE or num_attention_heads=N"
 
 
 @pytest.mark.parametrize("name", ["other.mp4", "other.dat", "other.mkv", "other.wav"])
@@ -54,6 +58,13 @@ def test_weights_that_begin_like_a_video_are_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["a.mp4", "a\x1b[31m.mp4", "it's\n.mp4", "a\udcff.mp4"])
 def test_a_message_names_its_file_once(path: str) -> None:
-    for message in (f"no such file: {path!r}", f"no such file: {path}"):
-        assert named(path, message) == message
-    assert named(path, "it is damaged") == f"{path}: it is damaged"
+    for template in ("no such file: {subject!r}", "no such file: {subject}", "no such file: {subject!q}"):
+        error = VideoError.about(path, template)
+        assert error.naming(path) == str(error) == Failure.of(error).naming(path)
+        assert error.naming("b.mp4") == f"b.mp4: {error}"
+    for error in (
+        VideoError("it is damaged"),
+        VideoError.about(path, "it is damaged"),
+        VideoError(f"{path} is damaged"),
+    ):
+        assert error.naming(path) == f"{path}: {error}"

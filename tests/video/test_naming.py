@@ -292,11 +292,11 @@ def test_whatever_the_file_system_says_is_the_answer(
         ("https://www.youtube.com/watch?v=abc", "download it first"),
         ("youtu.be/abc", "download it first"),
         ("https://vimeo.com/1234", "download it first"),
-        ("https://huggingface.co/MCG-NJU/videomae-base/tree/main", "the argument model"),
-        ("hf://MCG-NJU/videomae-base", "the argument model"),
+        ("https://huggingface.co/MCG-NJU/videomae-base/tree/main", "where the model is named"),
+        ("hf://MCG-NJU/videomae-base", "where the model is named"),
         ("MCG-NJU/videomae-base@main", 'revision="REV"'),
         ("-x.mp4", r"\./-x\.mp4"),
-        ("models--MCG-NJU--videomae-base", "the argument model"),
+        ("models--MCG-NJU--videomae-base", "where the model is named"),
     ],
 )
 def test_names_that_look_like_something_else_get_the_way_on(archive: Path, name: str, said: str) -> None:
@@ -309,7 +309,7 @@ def test_a_folder_with_a_model_in_the_place_of_videos_is_told(archive: Path) -> 
     (archive / "model").mkdir()
     (archive / "model" / "config.json").write_text("{}")
     [video] = find_videos(["model"])
-    assert "the argument model" in str(video.error)
+    assert "where the model is named" in str(video.error)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_a_folder_with_a_model_in_the_place_of_videos_is_told(archive: Path) -> 
         ("z.mp4", b"\x1f\x8b\x08\0\0\0", "unpack"),
         ("z.mkv", b"PK\x03\x04", "unpack"),
         ("d.avi", b"%PDF-1.7", "PDF"),
-        ("model.safetensors", (2).to_bytes(8, "little") + b"{}", "the argument model"),
+        ("model.safetensors", (2).to_bytes(8, "little") + b"{}", "where the model is named"),
     ],
 )
 def test_files_that_are_something_else_say_what(name: str, content: bytes, said: str, archive: Path) -> None:

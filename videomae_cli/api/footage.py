@@ -127,7 +127,7 @@ def find_videos(
 def one_video(path: str | os.PathLike[str]) -> str:
     """Check that a name stands for one file, or one object in a storage, and return it. Raises VideoError."""
     if filesystem.is_folder(path):
-        raise VideoError(f"{os.fspath(path)} is a folder: give one video")
+        raise VideoError.about(os.fspath(path), "{subject} is a folder: give one video")
     (video,) = discover([os.fspath(path)], addresses=isinstance(path, str)) or [FoundVideo(os.fspath(path))]
     if video.error is not None:
         raise video.error

@@ -15,7 +15,6 @@ from videomae_cli import filesystem
 from videomae_cli.assembly import EmbedderRequest, make_embedder, settings_of
 from videomae_cli.errors import EmbeddingsError, OptionError, VideoError
 from videomae_cli.hub import resolve
-from videomae_cli.results import named
 from videomae_cli.search import duplicates
 from videomae_cli.search.embedding_table import EmbeddingTable, Vectors, unit
 from videomae_cli.search.nearest import Match, find_path, nearest
@@ -144,5 +143,5 @@ def _embed_like(settings: Mapping[str, Any], path: str, device: str, load: LoadE
         (result,) = embedder(discover([path]), sampling=sampling, decoder=decoder)
     if result.vectors is None:
         assert result.error is not None
-        raise VideoError(named(path, result.error.message))
+        raise VideoError.about(path, "{problem}", problem=result.error.naming(path))
     return result.vectors.astype(np.float32)

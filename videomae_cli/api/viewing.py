@@ -48,10 +48,10 @@ class Sampled:
 def one_video(path: str) -> str:
     """The one file that `path` names. Raises VideoError."""
     if filesystem.is_folder(path):
-        raise VideoError(f"{path} is a folder: give one video file")
+        raise VideoError.about(path, "{subject} is a folder: give one video file")
     found = find_videos([path])
     if len(found) != 1:
-        raise VideoError(f"{path} stands for {len(found)} files: give one video file")
+        raise VideoError.about(path, "{subject} stands for {count} files: give one video file", count=len(found))
     if found[0].error:
         raise found[0].error
     return found[0].path

@@ -30,24 +30,24 @@ class InferenceWork:
 
 @dataclass(frozen=True)
 class PieceReport:
-    """What a job is told of a piece. notes: (path, text, whether it is an error); failed: files by kind of error."""
+    """What a job is told of a piece. notes: (line, whether it is an error); failed: files by kind of error."""
 
     first: int
     stop: int
     views: int
     failed: Counter[str] = field(default_factory=Counter)
-    notes: tuple[tuple[str, str, bool], ...] = ()
+    notes: tuple[tuple[str, bool], ...] = ()
 
     def to_json(self) -> str:
         """Encode the report as JSON; bytes of names that are not UTF-8 are replaced."""
-        notes = [(as_utf8(path), as_utf8(text), bad) for path, text, bad in self.notes]
+        notes = [(as_utf8(line), bad) for line, bad in self.notes]
         return json.dumps([self.first, self.stop, self.views, dict(self.failed), notes])
 
     @classmethod
     def from_json(cls, text: str) -> PieceReport:
         """Decode a report that `to_json` encoded."""
         first, stop, views, failed, notes = json.loads(text)
-        return cls(first, stop, views, Counter(failed), tuple((path, words, bad) for path, words, bad in notes))
+        return cls(first, stop, views, Counter(failed), tuple((line, bad) for line, bad in notes))
 
 
 class InferenceWorker:
@@ -87,8 +87,8 @@ class InferenceWorker:
                 views += result.views
                 if result.error:
                     report.failed[result.error.kind] += 1
-                    notes.append((result.path, result.error.message, True))
-                notes += [(result.path, warning, False) for warning in result.warnings]
+                    notes.append((result.error.naming(result.path), True))
+                notes += [(f"{result.path}: {warning}", False) for warning in result.warnings]
             writer.finish()
         return PieceReport(group.first, group.stop, views, report.failed, tuple(notes))
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from videomae_cli import filesystem
-from videomae_cli.errors import CheckpointError, ConfigError
+from videomae_cli.errors import CheckpointError, ConfigError, Wording
 from videomae_cli.model.adapters import base_of, is_adapter, merge
 from videomae_cli.model.checkpoints import RawTensors, read_config, read_weights
 from videomae_cli.model.config import VideoMAEConfig
@@ -143,8 +143,9 @@ def _warn_small(config: VideoMAEConfig, overrides: Overrides, path: Path) -> Non
     if config.hidden_size == 384 and config.num_attention_heads == 16 and overrides.num_attention_heads is None:
         logger.warning(
             "%s says 16 attention heads; the official ViT-S was trained with 6, and no shape tells them apart. "
-            "Following its config.json; num_attention_heads=6 settles it otherwise (`videomae models` says how to find out).",
+            "Following its config.json; %s settles it otherwise (`videomae models` says how to find out).",
             path,
+            Wording("{@num_attention_heads:6}"),
         )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from videomae_cli.errors import ConfigError
+from videomae_cli.errors import ConfigError, Wording
 from videomae_cli.model.label_names import name_outputs, numbered
 
 logger = logging.getLogger(__name__)
@@ -241,7 +241,7 @@ class VideoMAEConfig:
             content.setdefault("qkv_bias", qv_bias)
         content["id2label"], assumed = name_outputs(values, outputs)
         if assumed and not named:
-            logger.warning("%s: %s; labels=FILE settles it", where, assumed)
+            logger.warning("%s: %s; %s settles it", where, assumed, Wording("{@labels:FILE}"))
         kind, alone = content.get("problem_type"), len(content["id2label"] or "ab") == 1
         if kind not in (None, *PROBLEM_TYPES) or (alone and kind == "single_label_classification"):
             content["problem_type"] = None

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from videomae_cli.errors import CheckpointError, ConfigError
+from videomae_cli.errors import CheckpointError, ConfigError, Wording
 from videomae_cli.model.config import VideoMAEConfig
 
 # Width to heads: small, base, large, huge, giant; the decoders of small, base, large, giant, huge.
@@ -82,7 +82,9 @@ def infer_config(
     }
     fields.update(_stored(arguments or {}, model_config or {}))
     fields["num_attention_heads"] = (
-        overrides.num_attention_heads or fields.get("num_attention_heads") or _heads(ENCODER_HEADS, width, "")
+        overrides.num_attention_heads
+        or fields.get("num_attention_heads")
+        or _heads(ENCODER_HEADS, width, "{@num_attention_heads:N}")
     )
     if "decoder.head.weight" in tensors:
         decoder_width = _shape(tensors, "decoder.head.weight", 2)[1]
@@ -93,7 +95,7 @@ def infer_config(
             inner = _rows(tensors, "decoder.decoder_layers.0.intermediate.dense.weight")
             fields["decoder_intermediate_size"] = inner
         fields["decoder_num_attention_heads"] = overrides.decoder_num_attention_heads or _heads(
-            DECODER_HEADS, decoder_width, "decoder_"
+            DECODER_HEADS, decoder_width, "{@decoder_num_attention_heads:N}"
         )
     return overrides.apply(VideoMAEConfig(**fields))
 
@@ -126,11 +128,12 @@ def _check_model_config(model_config: Mapping[str, Any]) -> None:
             raise ConfigError(f"model_config sets {name}: {meaning} is not part of VideoMAE and not supported")
 
 
-def _heads(known: Mapping[int, int], width: int, prefix: str) -> int:
+def _heads(known: Mapping[int, int], width: int, option: str) -> int:
     if width not in known:
         raise ConfigError(
-            f"the checkpoint doesn't say how many attention heads a width of {width} has; "
-            f"{prefix}num_attention_heads=N settles it"
+            f"the checkpoint doesn't say how many attention heads a width of {width} has",
+            remedy=Wording(f"{option} settles it"),
+            joined="; ",
         )
     return known[width]
 

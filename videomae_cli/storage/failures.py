@@ -43,7 +43,7 @@ def reported(address: Address) -> Iterator[None]:
     except VideoMAEError:
         raise
     except FileNotFoundError:
-        raise ObjectNotFoundError(f"there is no {str(address)!r}") from None
+        raise ObjectNotFoundError.about(address, "there is no {subject!r}") from None
     except ImportError as error:
         raise DependencyError(f"{address.scheme}:// needs another package: {_line(error)}") from None
     except Exception as error:
@@ -51,22 +51,26 @@ def reported(address: Address) -> Iterator[None]:
 
 
 def _explained(address: Address, text: str) -> VideoMAEError:
-    said, name = text.lower(), repr(str(address))
+    said = text.lower()
     if any(words in said for words in _NO_BUCKET):
-        return ObjectNotFoundError(f"there is no bucket {address.authority!r}, which {name} is in")
+        return ObjectNotFoundError.about(
+            address, "there is no bucket {bucket!r}, which {subject!r} is in", bucket=address.authority
+        )
     if any(words in said for words in _REFUSED):
-        return StorageError(f"no permission for {name}{_hint(address)}")
+        return StorageError.about(address, "no permission for {subject!r}", remedy=_hint(address))
     if any(words in said for words in _UNKNOWN_KEYS):
-        return StorageError(f"the credentials for {name} are refused{_hint(address)}")
+        return StorageError.about(address, "the credentials for {subject!r} are refused", remedy=_hint(address))
     if any(words in said for words in _UNREACHABLE):
-        return StorageError(f"can't reach the server of {name}: is its address right, and is it up?")
+        return StorageError.about(
+            address, "can't reach the server of {subject!r}", remedy="is its address right, and is it up?"
+        )
     if "libjvm" in said or "libhdfs" in said:
         return DependencyError("hdfs:// needs Java and Hadoop on this machine: set JAVA_HOME and HADOOP_HOME")
-    return StorageError(f"{name}: {text}")
+    return StorageError.about(address, "{subject!r}: {text}", text=text)
 
 
 def _hint(address: Address) -> str:
-    return ": check " + _CREDENTIALS.get(address.canonical.scheme, "the credentials")
+    return "check " + _CREDENTIALS.get(address.canonical.scheme, "the credentials")
 
 
 def _line(error: Exception) -> str:

@@ -63,7 +63,7 @@ def matching(pattern: str) -> list[ListingEntry]:
     """
     address = Address.parse(pattern)
     if glob.has_magic(address.authority):
-        raise StorageError(f"{pattern!r}: a pattern can't choose the bucket")
+        raise StorageError.about(pattern, "{subject!r}: a pattern can't choose the bucket")
     parts = address.path.split("/")
     literal = list(takewhile(lambda part: not glob.has_magic(part), parts))
     rest = tuple(part for part in parts[len(literal) :] if part)

@@ -43,7 +43,7 @@ def local_copy(address: str, *, stopped: Callable[[], bool] = lambda: False) -> 
     if place.scheme == "file":
         file = Path("/" + place.key)
         if not filesystem.is_file(file):
-            raise ObjectNotFoundError(f"there is no {address!r}")
+            raise ObjectNotFoundError.about(address, "there is no {subject!r}")
         yield file
         return
     store = store_of(place)
@@ -70,7 +70,9 @@ def _download(store: Store, place: Address, sink: BinaryIO, stopped: Callable[[]
             with reported(place):
                 part = source.read(min(CHUNK_BYTES, size - done))
             if not part or stopped():
-                raise StorageError(f"{str(place)!r} is cut off: {done} of {size} bytes came")
+                raise StorageError.about(
+                    place, "{subject!r} is cut off: {done} of {size} bytes came", done=done, size=size
+                )
             try:
                 sink.write(part)
             except OSError as error:

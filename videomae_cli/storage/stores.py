@@ -76,12 +76,14 @@ def _s3(fs: Any, place: Address) -> Store:
             "keys in an address would be written into every record: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     if not place.authority:
-        raise StorageError(f"{str(place)!r} names no bucket")
+        raise StorageError.about(place, "{subject!r} names no bucket")
     given: dict[str, Any] = dict(_named_server())
     for name, value in place.settings.items():
         if name not in _S3_TEXTS | _S3_FLAGS:
             known = ", ".join(sorted(_S3_TEXTS | _S3_FLAGS))
-            raise StorageError(f"unknown option {name!r} in {str(place)!r}: known are {known}")
+            raise StorageError.about(
+                place, "unknown option {name!r} in {subject!r}: known are {known}", name=name, known=known
+            )
         given[name] = value.lower() in ("1", "true", "yes") if name in _S3_FLAGS else value
     if "region" not in given and "endpoint_override" not in given:
         given["region"] = _region(fs, place.authority)

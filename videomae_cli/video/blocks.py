@@ -191,7 +191,7 @@ def _collect(current: _Pass) -> FrameBlock:
             return FrameBlock(tuple(numbers), tuple(times), _stacked(frames), current.through)
     if file_stamp(current.request.path) != current.stamp:
         path = os.fspath(current.request.path)
-        raise FileChangedError(f"{path!r} changed while it was read: try again when it is whole")
+        raise FileChangedError.about(path, "{subject!r} changed while it was read: try again when it is whole")
     reader = current.reader
     return FrameBlock(
         tuple(numbers),

@@ -95,7 +95,7 @@ class OpenCVCapture:
         cv2 = self._cv2
         self._capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self.threads])
         if not self._capture.isOpened():
-            raise DecodeError(f"OpenCV can't open {self._path!r}")
+            raise DecodeError.about(self._path, "OpenCV can't open {subject!r}")
         # OpenCV knows rotations only, so that mirrored pictures would come out turned; `orientation` does it instead.
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
 

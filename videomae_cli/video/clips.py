@@ -70,7 +70,9 @@ def decode_clips(request: ClipRequest) -> DecodedVideo:
             # Only reading has shown that fewer frames decode than the file has packets: plan again with the true count.
             result = _decode(reader, request)
     if file_stamp(request.path) != before:
-        raise FileChangedError(f"{os.fspath(request.path)!r} changed while it was read: try again when it is whole")
+        raise FileChangedError.about(
+            os.fspath(request.path), "{subject!r} changed while it was read: try again when it is whole"
+        )
     return replace(result, seconds=time.monotonic() - started)
 
 

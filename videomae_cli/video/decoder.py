@@ -24,7 +24,7 @@ from videomae_cli.errors import (
 )
 from videomae_cli.video.blocks import PassRequest
 from videomae_cli.video.clips import ClipRequest, DecodedVideo, decode_clips
-from videomae_cli.video.fetching import Copies, Copy, fetch, is_elsewhere, named, speaking_of
+from videomae_cli.video.fetching import Copies, Copy, fetch, is_elsewhere, speaking_of
 from videomae_cli.video.native import set_debug
 from videomae_cli.video.stream import BlockStream
 from videomae_cli.video.worker import WorkerProcess
@@ -134,7 +134,7 @@ class Decoder:
         address = os.fspath(request.path)
         with speaking_of(address, copy):
             video = self._decode(replace(request, path=copy), address)
-        return named(video, address, copy)
+        return replace(video, info=replace(video.info, path=address))
 
     def _decode(self, request: ClipRequest, subject: str) -> DecodedVideo:
         """Decode a file on this disk. subject: what messages call it."""

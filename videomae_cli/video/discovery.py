@@ -23,7 +23,6 @@ from videomae_cli.errors import (
     VideoNotFoundError,
 )
 from videomae_cli.video.content import is_animated
-from videomae_cli.visible import visible
 
 # Only picks files out of folders: a file named on the command line may be called anything.
 VIDEO_SUFFIXES = frozenset(
@@ -138,7 +137,7 @@ class _Walker:
             elif self._only.takes(path, named=named):
                 yield FoundVideo(path, _problem(path)), filesystem.real(path)
         if not matches:
-            yield FoundVideo(pattern, VideoNotFoundError(f"no file matches {_quoted(pattern)}")), pattern
+            yield FoundVideo(pattern, VideoNotFoundError.about(pattern, "no file matches {subject!q}")), pattern
 
     def _remote(self, address: str, globs: bool) -> Iterator[tuple[FoundVideo, str]]:
         try:
@@ -165,13 +164,13 @@ class _Walker:
             if kind is None and glob.has_magic(place.path):
                 return self._stored_pattern(address, named=bool(suffix) and not glob.has_magic(suffix))
             if kind is None:
-                raise VideoNotFoundError(f"there is no {_quoted(address)}")
+                raise VideoNotFoundError.about(address, "there is no {subject!q}")
         return [address] if self._only.takes(place.plain, named=True) else []
 
     def _stored_pattern(self, pattern: str, *, named: bool) -> list[str]:
         matches = storage.matching(pattern)
         if not matches:
-            raise VideoNotFoundError(f"no file matches {_quoted(pattern)}")
+            raise VideoNotFoundError.about(pattern, "no file matches {subject!q}")
         found: list[str] = []
         for match in matches:
             if not match.folder:
@@ -186,7 +185,7 @@ class _Walker:
         )
         found = [address for address in listed if self._takes(address, named=False)]
         if not found:
-            raise VideoNotFoundError(f"no video files in folder {_quoted(folder)}")
+            raise VideoNotFoundError.about(folder, "no video files in folder {subject!q}")
         return found
 
     def _takes(self, address: str, *, named: bool) -> bool:
@@ -200,7 +199,7 @@ class _Walker:
             empty = False
             yield item
         if empty:
-            yield FoundVideo(path, VideoNotFoundError(f"no video files in folder {_quoted(path)}")), path
+            yield FoundVideo(path, VideoNotFoundError.about(path, "no video files in folder {subject!q}")), path
 
     def _walk(self, folder: str, real: str) -> Iterator[tuple[FoundVideo, str]]:
         if real in self._entered:
@@ -210,7 +209,7 @@ class _Walker:
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
-            problem = VideoNotFoundError(f"can't list folder {_quoted(folder)}: {error.strerror}")
+            problem = VideoNotFoundError.about(folder, "can't list folder {subject!q}: {reason}", reason=error.strerror)
             yield FoundVideo(folder, problem), real
             return
         for entry in entries:
@@ -248,22 +247,19 @@ def _problem(path: str) -> VideoError | None:
     place = filesystem.look(path)
     if place.kind == "missing":
         if "://" in path:
-            return VideoNotFoundError(f"{_quoted(path)} is an address, not a file: download it first")
-        return VideoNotFoundError(f"no such file: {_quoted(path)}" if path else "no such file: the name is empty")
+            return VideoNotFoundError.about(path, "{subject!q} is an address, not a file", remedy="download it first")
+        return VideoNotFoundError.about(
+            path, "no such file: {subject!q}" if path else "no such file: the name is empty"
+        )
     if place.kind == "unknown":
-        return VideoNotFoundError(f"can't read {_quoted(path)}: {place.reason}")
+        return VideoNotFoundError.about(path, "can't read {subject!q}: {reason}", reason=place.reason)
     if not place.is_file:
-        return VideoNotFoundError(f"{_quoted(path)} is not a regular file; only files on disk are read")
+        return VideoNotFoundError.about(path, "{subject!q} is not a regular file; only files on disk are read")
     if not os.access(path, os.R_OK):
-        return VideoNotFoundError(f"can't read {_quoted(path)}: permission denied")
+        return VideoNotFoundError.about(path, "can't read {subject!q}: permission denied")
     return None
 
 
 def video_error(error: StorageError) -> VideoError:
     """Turn an error of a storage into the error of one video."""
-    return (VideoNotFoundError if isinstance(error, ObjectNotFoundError) else VideoFetchError)(str(error))
-
-
-def _quoted(path: str) -> str:
-    """Return the path in quotes as one printable line, whatever bytes the file name holds."""
-    return f"'{visible(path)}'"
+    return error.recast(VideoNotFoundError if isinstance(error, ObjectNotFoundError) else VideoFetchError)

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from threading import Condition, Lock
 from types import TracebackType
 
 from videomae_cli.errors import MachineError, StorageError, VideoError, VideoFetchError
 from videomae_cli.storage import is_address, local_copy
-from videomae_cli.video.clips import DecodedVideo
 from videomae_cli.video.discovery import video_error
 from videomae_cli.video.standard_input import kept_copy
 
@@ -56,20 +54,8 @@ def speaking_of(address: str, copy: Path) -> Iterator[None]:
     try:
         yield
     except VideoError as error:
-        error.args = (said(error.reason, address, copy),)
+        error.rename(str(copy), address)
         raise
-
-
-def named(video: DecodedVideo, address: str, copy: Path) -> DecodedVideo:
-    """Return the decoded video with the address in place of the copy's path."""
-    warnings = tuple(said(warning, address, copy) for warning in video.warnings)
-    return replace(video, info=replace(video.info, path=address), warnings=warnings)
-
-
-def said(text: str, address: str, copy: Path) -> str:
-    """Replace the copy's path in a message by the address."""
-    # A message may quote the path with repr's escapes.
-    return text.replace(str(copy), address).replace(repr(str(copy))[1:-1], address)
 
 
 class Copies:

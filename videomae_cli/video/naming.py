@@ -142,16 +142,16 @@ def hint_for(name: str, *, typed: bool = True) -> str | None:
     """
     if re.fullmatch(_HUB_PAGES, name, re.IGNORECASE):
         return say(
-            "it is an address of the hub: a model goes behind {@model}, as OWNER/NAME; a video is downloaded first"
+            "it is an address of the hub: a model goes {@model_place}, as OWNER/NAME; a video is downloaded first"
         )
     if re.fullmatch(_WATCH_PAGES, name, re.IGNORECASE):
         return "it is the page of a video, not a file: download it first, with yt-dlp for example"
     if typed and name.startswith("-"):
         return f"options stand before or after names; of a file that is called so write ./{name}"
     if re.fullmatch(r"models--[\w.-]+--[\w.-]+", Path(name).name):
-        return say("it is a model's folder of the hub's cache: give OWNER/NAME behind {@model}, and a video here")
+        return say("it is a model's folder of the hub's cache: give OWNER/NAME {@model_place}, and a video here")
     if filesystem.is_file(Path(name) / "config.json"):
-        return say("it holds a model: give it behind {@model}")
+        return say("it holds a model: give it {@model_place}")
     if re.fullmatch(r"[\w.-]+/[\w.-]+@[\w./-]+", name):
         return say("if it is a model: {@model:OWNER/NAME} {@revision:REV}")
     return None
@@ -162,6 +162,7 @@ def _with_hint(video: FoundVideo, *, typed: bool) -> FoundVideo:
     if not isinstance(video.error, VideoNotFoundError) or filesystem.is_file(video.path):
         return video
     hint = hint_for(video.path, typed=typed)
-    if hint is None or hint in str(video.error):
+    if hint is None or video.error.remedy == hint:
         return video
-    return replace(video, error=VideoNotFoundError(f"{str(video.error).split(': download it')[0]}; {hint}"))
+    error = VideoNotFoundError(*video.error.args, subject=video.error.subject, remedy=hint, joined="; ")
+    return replace(video, error=error)

@@ -68,7 +68,7 @@ class PassReader(VideoReader):
         if first is None:
             first = self._grab(capture)
         if first is None:
-            raise DecodeError(f"no frame of {self._probe.path!r} could be decoded")
+            raise DecodeError.about(self._probe.path, "no frame of {subject!r} could be decoded")
         self._note_time(first)
 
     @property
@@ -197,9 +197,9 @@ class PassReader(VideoReader):
         """Return a frame, or None if it can't be converted: that is no reason to give up hours of others."""
         try:
             return self._picture(number)
-        except DecodeError as error:
+        except DecodeError:
             if len(self._notes) < _MOST_NOTES:
-                self._notes.append(str(error))
+                self._notes.append(f"frame {number} could not be converted to RGB")
             return None
 
     def _check_twin(self, index: int, frame: Frame) -> None:

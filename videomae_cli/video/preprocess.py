@@ -70,9 +70,9 @@ class PreprocessConfig:
                 continue
             except (OSError, ValueError, RecursionError) as error:
                 reason = getattr(error, "strerror", None) or error
-                raise ConfigError(f"can't read {path}: {reason}") from None
+                raise ConfigError.about(path, "can't read {subject}: {reason}", reason=reason) from None
             if not isinstance(content, dict):
-                raise ConfigError(f"{path} does not hold a JSON object")
+                raise ConfigError.about(path, "{subject} does not hold a JSON object")
             if _settings(content) is not None:
                 return cls.from_files({name: content}, Path(directory), image_size)
         return cls.from_dict({}, image_size)
@@ -88,7 +88,7 @@ class PreprocessConfig:
                 try:
                     return cls.from_dict(settings, image_size)
                 except ConfigError as error:
-                    raise ConfigError(f"{path}: {error}") from None
+                    raise ConfigError.about(path, "{subject}: {error}", error=error) from None
         return cls.from_dict({}, image_size)
 
     @classmethod

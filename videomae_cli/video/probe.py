@@ -117,7 +117,7 @@ def probe_video(path: str, meanwhile: Callable[[int], None] | None = None) -> Pr
         try:
             scan.run(av)
         except (ValueError, MemoryError) as error:
-            raise NotAVideoError(f"can't read {path!r}: {error}") from None
+            raise NotAVideoError.about(path, "can't read {subject!r}: {error}", error=error) from None
         index = scan.index()
         frame = scan.first_frame
         rate = stream.average_rate or stream.guessed_rate
@@ -156,7 +156,9 @@ def open_container(path: str) -> Any:
             native_path(path), options={"protocol_whitelist": "file", "format_whitelist": _allowed_formats()}
         )
     except (av.FFmpegError, ValueError, UnicodeError) as error:
-        raise NotAVideoError(f"{path!r} holds no video that can be read ({_reason(path, error)})") from None
+        raise NotAVideoError.about(
+            path, "{subject!r} holds no video that can be read ({reason})", reason=_reason(path, error)
+        ) from None
 
 
 class _Scan:
@@ -287,13 +289,17 @@ def _choose_stream(container: Any, path: str) -> Any:
     av = load_av()
     streams = container.streams.video
     if not streams:
-        raise NotAVideoError(f"{path!r} holds no video, only " + (_kinds(container) or "no stream at all"))
+        raise NotAVideoError.about(
+            path, "{subject!r} holds no video, only {kinds}", kinds=_kinds(container) or "no stream at all"
+        )
     covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
     moving = [stream for stream in streams if not stream.disposition & covers]
     if moving and moving[0].codec_context is None:
-        raise NoDecoderError(f"{path!r} holds video in a format that nothing here decodes, or is damaged")
+        raise NoDecoderError.about(path, "{subject!r} holds video in a format that nothing here decodes, or is damaged")
     if not moving:
-        raise NotAVideoError(f"{path!r} holds no video, only {_kinds(container) or 'a picture'} and a cover picture")
+        raise NotAVideoError.about(
+            path, "{subject!r} holds no video, only {kinds} and a cover picture", kinds=_kinds(container) or "a picture"
+        )
     return moving[0]
 
 
@@ -359,7 +365,7 @@ def _reason(path: str, error: Exception) -> str:
     if content is None and not any(byte < 9 for byte in head):
         return f"it looks like text{_kind_of_text(head, path)}"
     if content is None and head[8:9] == b"{" and path.endswith(".safetensors"):
-        return say("it is a model's weights: give them behind {@model}")
+        return say("it is a model's weights: give them {@model_place}")
     return " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".") or "unknown format"
 
 

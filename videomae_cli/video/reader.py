@@ -108,14 +108,21 @@ class VideoReader:
         """Go on with OpenCV alone after PyAV's `error`, which is raised after all where OpenCV fails too."""
         ahead.close()
         self._twin_checks, self._reason = 0, None
-        why = str(error) if isinstance(error, VideoMAEError) else f"{type(error).__name__}: {error}"
+        text = getattr(error, "strerror", None) or error  # without the path, which a note leaves to its reader
+        why = (
+            "it is in a format that nothing here decodes"
+            if isinstance(error, NoDecoderError)
+            else f"{type(error).__name__}: {text}"
+        )
         try:
             self._probe = probe_with_opencv(path)
             self._start(ahead.take)
         except DecodeError:
             if isinstance(error, VideoMAEError):
                 raise error from None
-            raise DecodeError(f"can't read {path!r}: PyAV failed ({why}), and OpenCV can't open it") from None
+            raise DecodeError.about(
+                path, "can't read {subject!r}: PyAV failed ({why}), and OpenCV can't open it", why=why
+            ) from None
         self._unprobed = _UNPROBED_NOTE.format(why=" ".join(why.split()))
 
     def _open(self, decoder: str | None, ahead: OpeningAhead) -> None:
@@ -249,7 +256,7 @@ class VideoReader:
         cursor = WalkingCursor(self._open_capture, self._probe.index.packets)
         times = cursor.measure()
         if not times:
-            raise DecodeError(f"no frame of {self._probe.path!r} could be decoded")
+            raise DecodeError.about(self._probe.path, "no frame of {subject!r} could be decoded")
         cursor.restart()
         self._cursor = cursor
         self._times, note = straighten(times, self._probe.index, self._probe.fps)
@@ -300,7 +307,9 @@ class VideoReader:
         """Return the frame that was grabbed last. index: its number."""
         frame = self._open_capture.retrieve()
         if frame is None:
-            raise DecodeError(f"frame {index} of {self._probe.path!r} could not be converted to RGB")
+            raise DecodeError.about(
+                self._probe.path, "frame {index} of {subject!r} could not be converted to RGB", index=index
+            )
         self._check_twin(index, frame)
         return self._upright(frame)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from videomae_cli.errors import DecoderKilledError
 from videomae_cli.video.blocks import FrameBlock, PassHead, PassRequest, close_pass, next_block, open_pass
-from videomae_cli.video.fetching import said, speaking_of
+from videomae_cli.video.fetching import speaking_of
 from videomae_cli.video.standard_input import kept_copy
 from videomae_cli.video.worker import WorkerProcess
 from videomae_cli.video.workforce import patiently
@@ -138,20 +138,12 @@ class BlockStream:
     def _call(self, function: Callable[[Any], Any], argument: object, timeout: float | None) -> Any:
         with self._speaking():
             if self._worker is None:
-                return self._named(function(argument))
-            return self._named(
-                self._worker.call(function, argument, timeout=timeout, subject=self._subject, memory=self._memory)
-            )
+                return function(argument)
+            return self._worker.call(function, argument, timeout=timeout, subject=self._subject, memory=self._memory)
 
     def _speaking(self) -> AbstractContextManager[None]:
         """Make errors about a copy name what it is a copy of."""
         return nullcontext() if self._copy is None else speaking_of(self._subject, self._copy)
-
-    def _named(self, answer: Any) -> Any:
-        """Make the warnings of a block name what was copied, too."""
-        if self._copy is None or not isinstance(answer, FrameBlock) or not answer.warnings:
-            return answer
-        return replace(answer, warnings=tuple(said(text, self._subject, self._copy) for text in answer.warnings))
 
     def _opening_seconds(self) -> float | None:
         if self._timeout is None:

@@ -36,7 +36,7 @@ def probe_with_opencv(path: str) -> Probe:
     """Describe the first video stream by what its header promises. Raises DecodeError where OpenCV can't open it."""
     with Path(path).open("rb") as file:
         if not _holds_its_pictures(file.read(512)):
-            raise DecodeError(f"{path!r} is in no format that OpenCV is given by itself")
+            raise DecodeError.about(path, "{subject!r} is in no format that OpenCV is given by itself")
     cv2 = load_cv2()
     capture = OpenCVCapture(path, _THREADS)
     try:

@@ -61,7 +61,7 @@ def probe_webp(path: str) -> Probe:
     """What `probe_video` says of other files. Raises NotAVideoError for an animation without frames."""
     animation = outline(Path(path).read_bytes())
     if not animation.durations:
-        raise NotAVideoError(f"{path!r} holds no video, only the start of an animation")
+        raise NotAVideoError.about(path, "{subject!r} holds no video, only the start of an animation")
     # A file that is cut off has lost about as many frames as bytes.
     declared = max(round(len(animation.durations) * animation.stated / animation.end), len(animation.durations))
     *starts, total = accumulate(animation.durations, initial=0)
@@ -112,12 +112,14 @@ class WebPCapture:
         try:
             self._image = Image.open(io.BytesIO(data), formats=["WEBP"])
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DecodeError(f"Pillow can't decode the animation {probe.path!r}: {error}") from None
+            raise DecodeError.about(
+                probe.path, "Pillow can't decode the animation {subject!r}: {error}", error=error
+            ) from None
         self._times = probe.index.times
         self._count = len(self._times)
         self._position = -1
         if self.grab() is None:
-            raise DecodeError(f"Pillow can't decode the animation {probe.path!r}")
+            raise DecodeError.about(probe.path, "Pillow can't decode the animation {subject!r}")
         self._position = -1
 
     def restart(self, *, careful: bool = False) -> None:

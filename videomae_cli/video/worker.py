@@ -63,6 +63,7 @@ class WorkerProcess:
 
     def __init__(self, *, debug: bool = False, threads: int | None = None) -> None:
         self._debug, self._threads = debug, threads
+        self._words = vocabulary()  # of who made this: it may be a thread of another one that starts the process
         self._process: subprocess.Popen[bytes] | None = None
         # The pid of the process that decodes, once it is ready: it may differ from that of a launcher in between, as in
         # Windows' venvs.
@@ -74,7 +75,9 @@ class WorkerProcess:
             return
         path = [entry or str(Path.cwd()) for entry in sys.path]
         package_home = str(Path(__file__).resolve().parents[2])
-        boot = _BOOT.format(path=[package_home, *path], debug=self._debug, threads=self._threads, words=vocabulary())
+        boot = _BOOT.format(
+            path=[package_home, *path], debug=self._debug, threads=self._threads, words=dict(self._words)
+        )
         try:
             self._process = subprocess.Popen(
                 [INTERPRETER, "-c", boot],
@@ -128,6 +131,8 @@ class WorkerProcess:
             self.close()
             raise
         if isinstance(answer, BaseException):
+            if isinstance(answer, VideoError):
+                answer.subject = answer.subject or subject
             raise answer
         return answer
 
@@ -162,15 +167,23 @@ class WorkerProcess:
                 joined="; ",
             )
         if watch.verdict == "time":
-            return DecodeTimeoutError(f"decoding {subject!r} took longer than {watch.timeout:g} s and was stopped")
+            return DecodeTimeoutError.about(
+                subject, "decoding {subject!r} took longer than {timeout:g} s and was stopped", timeout=watch.timeout
+            )
         if watch.verdict == "memory":
             assert watch.memory is not None
-            return DecoderMemoryError(f"decoding {subject!r} takes more than the {_size(watch.memory)} it may have")
-        if system.was_killed(code):
-            return DecoderKilledError(
-                f"the decoder was killed on {subject!r} ({system.exit_cause(code)}), not by this program"
+            return DecoderMemoryError.about(
+                subject, "decoding {subject!r} takes more than the {size} it may have", size=_size(watch.memory)
             )
-        return DecoderCrashError(f"the decoder died on {subject!r} ({system.exit_cause(code)})")
+        if system.was_killed(code):
+            return DecoderKilledError.about(
+                subject,
+                "the decoder was killed on {subject!r} ({exit_cause}), not by this program",
+                exit_cause=system.exit_cause(code),
+            )
+        return DecoderCrashError.about(
+            subject, "the decoder died on {subject!r} ({exit_cause})", exit_cause=system.exit_cause(code)
+        )
 
 
 class _Watch:

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperCommand
 
+from videomae_cli.cli.options.flags import words_of
 from videomae_cli.cli.terminal import console
+from videomae_cli.errors import switch
 
 
 class Entry(NamedTuple):
@@ -53,7 +55,9 @@ class LazyCommand(TyperCommand):
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """The context of the command itself: its options and its function."""
         command = self.load()
-        console.set_options(self._entry.name, (flag for parameter in command.params for flag in parameter.opts))
+        taken = {flag for parameter in command.params for flag in parameter.opts}
+        console.set_options(self._entry.name, taken)
+        switch(words_of(self._entry.name, taken))
         return command.make_context(info_name, args, parent=parent, **extra)
 
     def load(self) -> TyperCommand:

@@ -49,7 +49,6 @@ def attend(
     from videomae_cli.api.attend import AttentionQuery
     from videomae_cli.cli.run.inputs import view_spec
     from videomae_cli.cli.run.loading import say_viewed_pixels
-    from videomae_cli.results import named
     from videomae_cli.video import Decoder
 
     query = AttentionQuery(method, layers, per_head, label)
@@ -67,7 +66,7 @@ def attend(
         say_viewed_pixels(loaded.net.config, loaded.source.name, fitted)
         found = loaded.run(video, fitted, decoder.decode, scale=picture.scale)
     for warning in found.warnings:
-        console.note(named(video, warning))
+        console.note(f"{video}: {warning}")
     saved = found.save(output, frames_dir=picture.frames_dir, overwrite=picture.overwrite)
     if picture.as_json:
         streams.put_json(found.as_dict() | {"path": path, "output": str(output) if output else None})

@@ -17,7 +17,6 @@ from videomae_cli.cli.run.loading import load_classifier, say_pixels
 from videomae_cli.cli.terminal import console, streams
 from videomae_cli.errors import OptionError, VideoMAEError
 from videomae_cli.labels import read_labels
-from videomae_cli.results import named
 from videomae_cli.video import Decoder
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def _run(job: EvaluationJob, decoder: Decoder, progress: str) -> Measured:
 
     def told(path: str, views: int, error: VideoMAEError | None) -> None:
         if error is not None:
-            console.error(named(path, str(error)))
+            console.error(error.naming(path))
         shown.advance(path, views=views, failed=error is not None)
 
     with terminable(), shown.shown(progress, consoles()[1]):

@@ -127,10 +127,9 @@ def _load(name: str, revision: str | None, view: ViewOptions) -> Autoencoder:
 
 
 def _warn(found: VideoReconstruction, video: str) -> None:
-    from videomae_cli.results import named
 
     for warning in found.warnings:
-        console.note(named(video, warning))
+        console.note(f"{video}: {warning}")
     if found.masking.stats == "original" and found.clips[0].made.stats is None:
         console.note(f"{found.model} predicts mean and contrast itself: --stats changes nothing")
 

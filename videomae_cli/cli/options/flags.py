@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 # What a message calls {@name}, as the terminal's reader types it.
 FLAGS = {
     "accumulate": "--accumulate",
@@ -33,6 +35,7 @@ FLAGS = {
     "method": "--method",
     "mode": "--mode",
     "model": "--model",
+    "model_place": "behind --model",
     "num_workers": "--num-workers",
     "output": "--output",
     "overwrite": "--overwrite",
@@ -48,3 +51,21 @@ FLAGS = {
     "target": "--target",
     "val": "--val",
 }
+
+# What a caller can override of a checkpoint, as the model core calls it -> the option that does it.
+OVERRIDES = {
+    "decoder_num_attention_heads": "--decoder-heads",
+    "labels": "--labels",
+    "num_attention_heads": "--heads",
+}
+
+
+def words_of(command: str, taken: Collection[str]) -> dict[str, str]:
+    """Return the words of messages while a command runs that takes these options: what it can't override, `convert` can."""
+    # Options of these names are about the data or the new model there, not about the checkpoint.
+    own = {"--labels"} if command in ("pretrain", "finetune") else set()
+    overrides = {
+        name: flag if flag in taken and flag not in own else f"`videomae convert` with {flag}"
+        for name, flag in OVERRIDES.items()
+    }
+    return FLAGS | overrides

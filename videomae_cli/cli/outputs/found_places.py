@@ -17,7 +17,7 @@ from videomae_cli.cli.terminal import console, streams
 from videomae_cli.errors import OptionError, OutputError, VideoMAEError
 from videomae_cli.files import is_special
 from videomae_cli.made import MadeFiles
-from videomae_cli.results import Record, as_utf8, named, path_fields, path_of
+from videomae_cli.results import Record, as_utf8, path_fields, path_of
 from videomae_cli.video import Decoder, FoundVideo, PassRequest
 from videomae_cli.visible import FALLBACK, exact_json, visible
 from videomae_cli.writers.cells import csv_row
@@ -160,7 +160,7 @@ class PlacesTarget(Target):
         except OutputError:
             raise
         except VideoMAEError as error:
-            console.error(named(path, f"can't be cut: {error}"))
+            console.error(f"{path}: can't be cut: {error}")
             return None
         return as_utf8(str(file)) if file is not None else None
 

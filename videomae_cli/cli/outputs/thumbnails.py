@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from videomae_cli.cli.terminal import console
 from videomae_cli.cli.terminal.display import consoles
 from videomae_cli.cli.terminal.progress import BatchProgress
-from videomae_cli.results import named
 from videomae_cli.search.embedding_table import Row
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, SamplingSpec, auto_workers
 
@@ -34,7 +33,7 @@ def make_thumbnails(
             if isinstance(outcome, DecodedVideo):
                 pictures[place] = small_jpeg(outcome.frames[0, 0], size=SIZE, quality=QUALITY)
             else:
-                reasons.append(named(rows[place].path, str(outcome)))
+                reasons.append(outcome.naming(rows[place].path))
             progress.advance(rows[place].path, views=1, failed=not isinstance(outcome, DecodedVideo))
     if reasons:
         console.note(f"no picture of {len(reasons)} of {len(chosen)} files, such as {reasons[0]}")

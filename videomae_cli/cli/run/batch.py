@@ -18,7 +18,7 @@ from videomae_cli.cli.terminal import console
 from videomae_cli.engines import Engine
 from videomae_cli.errors import DependencyError, MachineError
 from videomae_cli.jobs import JobTally, Settings, Shard
-from videomae_cli.results import Result, Stamp, named
+from videomae_cli.results import Result, Stamp
 from videomae_cli.video import FoundVideo
 from videomae_cli.writers import VectorLayout
 
@@ -170,9 +170,9 @@ class Batch:
     def _report(self, result: Result) -> None:
         if result.error:
             self._failed[result.error.kind] += 1
-            console.error(named(result.path, result.error.message))
+            console.error(result.error.naming(result.path))
         for warning in result.warnings:
-            console.note(named(result.path, warning))
+            console.note(f"{result.path}: {warning}")
 
     def _summarise(self, total: int) -> None:
         always = console.is_terminal(sys.stderr) and self.target.resumable

@@ -23,7 +23,6 @@ from videomae_cli.cli.terminal import console, streams
 from videomae_cli.cli.terminal.progress import BatchProgress
 from videomae_cli.cli.terminal.transfers import bring
 from videomae_cli.errors import OptionError, VideoMAEError
-from videomae_cli.results import named
 from videomae_cli.storage import is_address
 from videomae_cli.video import SamplingSpec
 from videomae_cli.video.decoder import check_timeout
@@ -247,8 +246,8 @@ class _Told:
 
     def piece(self, report: PieceReport) -> None:
         """Failures and warnings of some files."""
-        for path, text, bad in report.notes:
-            (console.error if bad else console.note)(named(path, text))
+        for line, bad in report.notes:
+            (console.error if bad else console.note)(line)
         self.progress.advance_many(report.stop - report.first, views=report.views, failed=report.failed.total())
 
 

@@ -29,18 +29,8 @@ class Loudness:
     options: frozenset[str] = frozenset()
 
 
-# How the model core names what a caller can override -> the option that does it; and the commands where an option of
-# that name is about something else than the checkpoint.
-_OVERRIDES = {
-    "num_attention_heads": "--heads",
-    "decoder_num_attention_heads": "--decoder-heads",
-    "image_size": "--image-size",
-    "num_frames": "--frames",
-    "labels": "--labels",
-}
 # Commands whose usual model is one without labels.
 _ON_ENCODERS = {"reconstruct", "finetune", "pretrain"}
-_OVERRIDE = re.compile(rf"\b({'|'.join(_OVERRIDES)})=(\w+) settles it")
 
 loudness = Loudness()
 
@@ -62,8 +52,7 @@ def configure(*, debug: bool, quiet: bool) -> None:
 
 def set_options(command: str, taken: Iterable[str]) -> None:
     """Remember what the command at hand takes, so that messages name only that."""
-    new_model = {"--image-size", "--frames", "--labels"} if command in ("pretrain", "finetune") else set()
-    loudness.command, loudness.options = command, frozenset(taken) - new_model
+    loudness.command, loudness.options = command, frozenset(taken)
 
 
 def failure(problem: VideoMAEError) -> None:
@@ -85,18 +74,6 @@ def _way_on(problem: ModelOfflineError) -> str:
     return f"{fetch} to use here ({place}DIR); {place}{bundled} needs no download"
 
 
-def in_options(text: str) -> str:
-    """Put "num_attention_heads=N settles it" as the command at hand takes it: --heads N, or converting first."""
-
-    def option(match: re.Match[str]) -> str:
-        flag, value = _OVERRIDES[match[1]], match[2]
-        if flag in loudness.options:
-            return f"{flag} {value} settles it"
-        return f"`videomae convert` with {flag} {value} settles it"
-
-    return _OVERRIDE.sub(option, text)
-
-
 class _Lines(logging.Handler):
     """Log records as lines like all others."""
 
@@ -108,7 +85,7 @@ class _Lines(logging.Handler):
 
 def say(text: str) -> None:
     """Print a line on stderr, whatever a file name put in it. On a terminal it is wrapped between words."""
-    for line in wrapped(in_options(text)):
+    for line in wrapped(text):
         if loudness.print_line:
             loudness.print_line(line)
         elif sys.stderr is not None:
