@@ -171,9 +171,12 @@ def preprocessor_for(path: Path, config: VideoMAEConfig, resize: str) -> Preproc
     folder = path if filesystem.is_folder(path) else path.parent
     if config.num_channels != 3:
         kind = "channel" if config.num_channels == 1 else "channels"
-        raise ConfigError(
-            f"{path} reads {config.num_channels} {kind} a frame, and frames of videos have 3: "
-            "such a model can be described and converted, not run on videos"
+        raise ConfigError.about(
+            path,
+            "{subject} reads {num_channels} {kind} a frame, and frames of videos have 3: such a model can "
+            "be described and converted, not run on videos",
+            num_channels=config.num_channels,
+            kind=kind,
         )
     processing = PreprocessConfig.from_directory(folder, config.image_hw)
     _check_frames(processing, config, folder)
@@ -190,9 +193,14 @@ def _check_frames(processing: PreprocessConfig, config: VideoMAEConfig, folder: 
     made = processing.crop or processing.size
     if made and made != tuple(config.image_hw):
         (height, width), (rows, columns) = made, config.image_hw
-        raise ConfigError(
-            f"{folder}: its processor makes frames of {height}x{width}, but its model reads {rows}x{columns}; "
-            "make its preprocessor_config.json say what config.json says"
+        raise ConfigError.about(
+            folder,
+            "{subject}: its processor makes frames of {height}x{width}, but its model reads "
+            "{rows}x{columns}; make its preprocessor_config.json say what config.json says",
+            height=height,
+            width=width,
+            rows=rows,
+            columns=columns,
         )
 
 

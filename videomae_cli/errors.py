@@ -10,6 +10,7 @@ them when it is read. Settings are named in it as `{@overwrite:True}` or `{@devi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -168,9 +169,9 @@ class VideoMAEError(Exception):
         return str(self) if named or not path else f"{path}: {self}"
 
     def rename(self, old: str, new: str) -> Self:
-        """Say `new` where the error is about `old`, such as a temporary copy of it, and in errors that its message quotes."""
-        if self.subject == old:
-            self.subject = new
+        """Say `new` where the error is about `old` or a file in it, such as a temporary copy, and in errors that its message quotes."""
+        if self.subject == old or self.subject.startswith(f"{old}{os.sep}"):
+            self.subject = new + self.subject[len(old) :]
         for part in (*self.args, self.remedy):
             for value in part.values.values() if isinstance(part, Wording) else ():
                 if isinstance(value, VideoMAEError):

@@ -69,7 +69,7 @@ class ModelSpec:
                     model = make_embedder(source, self.request, engine, calibrate)
             except (CheckpointError, ConfigError) as error:
                 # Of the checkpoint that was named, not of the copy of it here.
-                raise type(error)(str(error).replace(str(source.path), self.parcel.origin)) from None
+                raise error.rename(str(source.path), self.parcel.origin) from None
         return model, model.fit(self.sampling)
 
 

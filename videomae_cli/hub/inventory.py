@@ -70,7 +70,7 @@ def remove_model(name: str) -> int:
     try:
         shutil.rmtree(folder)
     except OSError as error:
-        raise DownloadError(f"can't remove {folder}: {error.strerror}") from error
+        raise DownloadError.about(folder, "can't remove {subject}: {reason}", reason=error.strerror) from error
     shutil.rmtree(folder.parent / ".locks" / folder.name, ignore_errors=True)
     return size
 

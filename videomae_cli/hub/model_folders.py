@@ -28,22 +28,22 @@ def export_snapshot(snapshot: Path, hub_id: str, target: Path) -> None:
     record = cache.record_of(snapshot, hub_id)
     there = read_record(target / PLAIN_RECORD)
     if filesystem.is_there(target) and not filesystem.is_folder(target):
-        raise OutputError(f"{target} is not a folder")
+        raise OutputError.about(target, "{subject} is not a folder")
     if there is not None and there.hub_id != hub_id:
-        raise OutputError(f"{target} holds {there.hub_id}: choose another folder")
+        raise OutputError.about(target, "{subject} holds {hub_id}: choose another folder", hub_id=there.hub_id)
     try:
         filled = there is None and filesystem.is_folder(target) and any(target.iterdir())
     except OSError as error:
-        raise OutputError(f"can't list {target}: {error.strerror or error}") from None
+        raise OutputError.about(target, "can't list {subject}: {reason}", reason=error.strerror or error) from None
     if filled:
-        raise OutputError(f"{target} is not empty and no download of ours: choose another folder")
+        raise OutputError.about(target, "{subject} is not empty and no download of ours: choose another folder")
     try:
         write_record(target / PLAIN_RECORD, record)
         for facts in record.files:
             if damage(target / facts.name, facts, deep=True) is not None or facts.digest is None:
                 _copy(snapshot / facts.name, target / facts.name)
     except OSError as error:
-        raise OutputError(f"can't write {target}: {error.strerror or error}") from error
+        raise OutputError.about(target, "can't write {subject}: {reason}", reason=error.strerror or error) from error
 
 
 def import_folder(folder: Path, hub_id: str | None = None) -> Record:
@@ -76,11 +76,14 @@ def _identify(folder: Path, hub_id: str | None) -> Record:
     wanted = entry.hub_id if entry else hub_id
     if record is not None:
         if wanted and wanted != record.hub_id:
-            raise OptionError(f"{folder} holds {record.hub_id}, not {wanted}")
+            raise OptionError.about(
+                folder, "{subject} holds {hub_id}, not {wanted}", hub_id=record.hub_id, wanted=wanted
+            )
         hub_id = record.hub_id
     if wanted is None and record is None:
-        raise OptionError(
-            f"{folder} does not say which model it is",
+        raise OptionError.about(
+            folder,
+            "{subject} does not say which model it is",
             remedy=Wording("name it, as in {@from_dir:{folder}} OWNER/NAME", folder=folder),
         )
     name = record.hub_id if record else str(wanted)
@@ -90,10 +93,14 @@ def _identify(folder: Path, hub_id: str | None) -> Record:
         return record
     names = [file for file in cache.CONFIG_FILES if filesystem.is_file(folder / file)] + cache.weight_files(folder)
     if "config.json" not in names or not cache.weight_files(folder):
-        raise CheckpointError(f"{folder} holds no config.json with model.safetensors or pytorch_model.bin")
+        raise CheckpointError.about(
+            folder, "{subject} holds no config.json with model.safetensors or pytorch_model.bin"
+        )
     missing = next((file for file in names if not filesystem.is_file(folder / file)), None)
     if missing is not None:
-        raise CheckpointError(f"{folder} is incomplete: its index names {missing or 'nothing'}, which is missing")
+        raise CheckpointError.about(
+            folder, "{subject} is incomplete: its index names {missing}, which is missing", missing=missing or "nothing"
+        )
     files = tuple(FileFacts(file, (folder / file).stat().st_size, _sha256(folder / file)) for file in names)
     # No commit is known: the content names it, so the same files are the same snapshot again.
     content = "".join(f"{facts.name}\0{facts.digest}\0" for facts in files)
@@ -101,7 +108,9 @@ def _identify(folder: Path, hub_id: str | None) -> Record:
     try:
         return Record(name, commit, entry.licence if entry else None, files)
     except ValueError as error:
-        raise CheckpointError(f"{folder} can't be imported: its index names a file elsewhere ({error})") from None
+        raise CheckpointError.about(
+            folder, "{subject} can't be imported: its index names a file elsewhere ({error})", error=error
+        ) from None
 
 
 def _sha256(path: Path) -> str:

@@ -65,9 +65,12 @@ def resolve(
     path = Path(filesystem.home_expanded(source))
     cached = _CACHED.fullmatch(path.name)
     if cached and filesystem.is_folder(path / "snapshots") and not filesystem.is_file(path / "config.json"):
-        raise ModelNotFoundError(
-            f"{source!r} is a folder of the hub's cache, not a model: give {cached[1]}/{cached[2]}, "
-            "or one of the folders in its snapshots"
+        raise ModelNotFoundError.about(
+            source,
+            "{subject!r} is a folder of the hub's cache, not a model: give {owner}/{name}, or one of "
+            "the folders in its snapshots",
+            owner=cached[1],
+            name=cached[2],
         )
     if source and filesystem.is_folder(path):
         return ResolvedSource(path, source, "directory")
@@ -121,12 +124,12 @@ def hub_source(source: str) -> tuple[str, str | None]:
     _refuse_lookalikes(source)
     looks_like_path = source.startswith((".", "/", "~")) or Path(source).suffix in _FILE_KINDS
     if looks_like_path:
-        raise ModelNotFoundError(f"no model at {source!r}: there is no such directory or file")
+        raise ModelNotFoundError.about(source, "no model at {subject!r}: there is no such directory or file")
     if not _HUB_ID.fullmatch(source):
         near = suggestions(source, bundled_names())
         hint = f"did you mean {' or '.join(near)}?" if near else "`videomae models` lists the known ones"
-        raise ModelNotFoundError(
-            f"unknown model {source!r}: no directory, no hub id (OWNER/NAME), no known name; {hint}"
+        raise ModelNotFoundError.about(
+            source, "unknown model {subject!r}: no directory, no hub id (OWNER/NAME), no known name; {hint}", hint=hint
         )
     return source, None
 
@@ -134,9 +137,11 @@ def hub_source(source: str) -> tuple[str, str | None]:
 def _refuse_unreadable(source: str, place: filesystem.Place) -> None:
     """Raises ModelNotFoundError for what is on this disk and no model, or can't be looked at and is no hub id."""
     if place.kind == "other":
-        raise ModelNotFoundError(f"{source!r} is a pipe or a device: give a model's folder, or a file of weights")
+        raise ModelNotFoundError.about(
+            source, "{subject!r} is a pipe or a device: give a model's folder, or a file of weights"
+        )
     if place.kind == "unknown" and not _HUB_ID.fullmatch(source):
-        raise ModelNotFoundError(f"no model at {source!r}: {place.reason}")
+        raise ModelNotFoundError.about(source, "no model at {subject!r}: {reason}", reason=place.reason)
 
 
 def _refuse_lookalikes(source: str) -> None:
@@ -146,13 +151,20 @@ def _refuse_lookalikes(source: str) -> None:
         if found:
             revision = next((part for part in found.groups()[1:] if part and part != "main"), None)
             how = say("{found} and {@revision:{revision}}", found=found[1], revision=revision) if revision else found[1]
-            raise ModelNotFoundError(f"{source!r} {words}: give {how}")
+            raise ModelNotFoundError.about(source, "{subject!r} {words}: give {how}", words=words, how=how)
     cached = _CACHED.fullmatch(Path(source).name)
     if cached:
-        raise ModelNotFoundError(f"{source!r} is what the hub's cache calls a model: give {cached[1]}/{cached[2]}")
+        raise ModelNotFoundError.about(
+            source,
+            "{subject!r} is what the hub's cache calls a model: give {owner}/{name}",
+            owner=cached[1],
+            name=cached[2],
+        )
     if "://" in source:
-        raise ModelNotFoundError(
-            f"{source!r} is an address, not a model: download it, and give the folder or OWNER/NAME"
+        raise ModelNotFoundError.about(
+            source, "{subject!r} is an address, not a model: download it, and give the folder or OWNER/NAME"
         )
     if source.startswith("-"):
-        raise ModelNotFoundError(f"{source!r} looks like an option: of a folder that is called so write ./{source}")
+        raise ModelNotFoundError.about(
+            source, "{subject!r} looks like an option: of a folder that is called so write ./{subject}"
+        )

@@ -46,12 +46,16 @@ def base_of(folder: Path) -> Path:
         except (ModelNotFoundError, DownloadError):
             pass
     if not isinstance(name, str) or not name:
-        raise CheckpointError(
-            f"{folder} is an adapter whose {_CONFIG} names no base model; save what peft's merge_and_unload() returns"
+        raise CheckpointError.about(
+            folder,
+            "{subject} is an adapter whose {config} names no base model; save what peft's merge_and_unload() returns",
+            config=_CONFIG,
         )
-    raise CheckpointError(
-        f"{folder} is an adapter for {shown(name)}, which isn't on this disk: `videomae download` it, or save what "
-        "peft's merge_and_unload() returns"
+    raise CheckpointError.about(
+        folder,
+        "{subject} is an adapter for {name}, which isn't on this disk: `videomae download` it, or save "
+        "what peft's merge_and_unload() returns",
+        name=shown(name),
     )
 
 
@@ -63,11 +67,15 @@ def merge(base: RawTensors, folder: Path) -> RawTensors:
     config = read_json(folder / _CONFIG)
     file = next((folder / name for name in _FILES if filesystem.is_file(folder / name)), None)
     if file is None:
-        raise CheckpointError(f"{folder} is an adapter without weights; expected {' or '.join(_FILES)}")
+        raise CheckpointError.about(
+            folder, "{subject} is an adapter without weights; expected {names}", names=" or ".join(_FILES)
+        )
     odd = next((key for key in ("use_dora", "fan_in_fan_out", "alora_invocation_tokens") if config.get(key)), None)
     if config.get("peft_type") != "LORA" or odd:
         kind = odd or shown(config.get("peft_type"))
-        raise CheckpointError(f"{folder} is an adapter of the kind {kind}; save what peft's merge_and_unload() returns")
+        raise CheckpointError.about(
+            folder, "{subject} is an adapter of the kind {kind}; save what peft's merge_and_unload() returns", kind=kind
+        )
     merged, halves = dict(base.tensors), dict[str, dict[str, Tensor]]()
     for name, tensor in read_weights(file).tensors.items():
         short = name.removeprefix("base_model.model.")
@@ -77,14 +85,18 @@ def merge(base: RawTensors, folder: Path) -> RawTensors:
         elif whole:
             merged[_name_in(merged, f"{whole[1]}.{whole[2]}") or f"{whole[1]}.{whole[2]}"] = tensor
         else:
-            raise CheckpointError(f"{file}: the tensor {shown(name)} belongs to no adapter that can be merged")
+            raise CheckpointError.about(
+                file, "{subject}: the tensor {name} belongs to no adapter that can be merged", name=shown(name)
+            )
     for layer, pair in halves.items():
         target = _name_in(merged, f"{layer}.weight")
         if target is None or pair.keys() != {"A", "B"}:
-            raise CheckpointError(
-                f"{file}: the layer {shown(layer)} is not in the adapter's base, or half of it is missing"
+            raise CheckpointError.about(
+                file,
+                "{subject}: the layer {layer} is not in the adapter's base, or half of it is missing",
+                layer=shown(layer),
             )
-        merged[target] = _added(merged[target], pair, _scale(config, layer, pair), f"{file}: the layer {shown(layer)}")
+        merged[target] = _added(merged[target], pair, _scale(config, layer, pair), file, layer)
     if "classifier.weight" in merged:  # on a pre-training checkpoint, whose decoder it doesn't use
         merged = {name: tensor for name, tensor in merged.items() if not name.startswith(_OF_DECODER)}
     return RawTensors(merged, base.arguments, base.note)
@@ -97,11 +109,16 @@ def _name_in(tensors: Mapping[str, Tensor], name: str) -> str | None:
     return next((found for found in names if found in tensors), None)
 
 
-def _added(weight: Tensor, pair: Mapping[str, Tensor], scale: float, where: str) -> Tensor:
+def _added(weight: Tensor, pair: Mapping[str, Tensor], scale: float, file: Path, layer: str) -> Tensor:
     a, b = pair["A"], pair["B"]  # (rank, in) and (out, rank)
     if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or weight.shape != (b.shape[0], a.shape[1]):
-        raise CheckpointError(
-            f"{where} doesn't fit its base: {tuple(b.shape)} x {tuple(a.shape)} on {tuple(weight.shape)}"
+        raise CheckpointError.about(
+            file,
+            "{subject}: the layer {layer} doesn't fit its base: {b} x {a} on {weight}",
+            layer=shown(layer),
+            b=tuple(b.shape),
+            a=tuple(a.shape),
+            weight=tuple(weight.shape),
         )
     return (weight.float() + scale * (b.float() @ a.float())).to(weight.dtype)
 

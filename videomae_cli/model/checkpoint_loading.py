@@ -51,7 +51,7 @@ class Checkpoint:
 def load_checkpoint(path: Path, *, overrides: Overrides) -> Checkpoint:
     """Read a model directory or a single weights file in any known layout. Raises CheckpointError or ConfigError."""
     if not filesystem.is_there(path):
-        raise CheckpointError(f"{path} doesn't exist")
+        raise CheckpointError.about(path, "{subject} doesn't exist")
     adapter = is_adapter(path)
     weights = base_of(path) if adapter else path
     # The configuration of weights picked out of a model directory lies beside them.
@@ -65,7 +65,7 @@ def load_checkpoint(path: Path, *, overrides: Overrides) -> Checkpoint:
     try:
         config, tensors = _understand(raw, content, overrides, path)
     except (CheckpointError, ConfigError) as error:
-        raise type(error)(f"{path}: {error}") from None
+        raise type(error).about(path, "{subject}: {error}", error=error) from None
     _check_layers(config, tensors, path)
     if content is not None:
         _warn_small(config, overrides, path)
@@ -100,9 +100,12 @@ def _check_layers(config: VideoMAEConfig, tensors: Mapping[str, Tensor], path: P
     ):
         layers = {name[len(stem) :].partition(".")[0] for name in tensors if name.startswith(stem)}
         if layers and len(layers) < wanted:
-            raise CheckpointError(
-                f"{path} lacks the tensors of {counted(wanted - len(layers), 'layer')}: "
-                f"its configuration says {wanted}, its weights have {len(layers)}"
+            raise CheckpointError.about(
+                path,
+                "{subject} lacks the tensors of {number}: its configuration says {wanted}, its weights have {count}",
+                number=counted(wanted - len(layers), "layer"),
+                wanted=wanted,
+                count=len(layers),
             )
 
 
@@ -154,4 +157,4 @@ def check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
     for name, tensor in tensors.items():
         # One NaN or infinity spoils the sum; a sum that overflows on its own is looked at number by number.
         if not math.isfinite(float(tensor.sum(dtype=torch.float32))) and not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"{path}: the tensor {name!r} holds NaN or infinite numbers")
+            raise CheckpointError.about(path, "{subject}: the tensor {name!r} holds NaN or infinite numbers", name=name)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from videomae_cli import filesystem
-from videomae_cli.errors import CheckpointError
+from videomae_cli.errors import CheckpointError, Wording
 from videomae_cli.model.messages import first_line, shown
 from videomae_cli.model.pickles import PICKLE_START, ZIP_START, Arguments, NumpyArray, Plain, read_pickle
 
@@ -71,15 +71,20 @@ def read_json(path: Path) -> dict[str, Any]:
         with filesystem.opened(path) as file:
             content = json.loads(file.read().decode("utf-8-sig"))
     except FileNotFoundError:
-        raise CheckpointError(
-            f"{path.parent} has no {path.name}; it is not a model directory{_way_on(path.parent)}"
+        raise CheckpointError.about(
+            path.parent,
+            "{subject} has no {name}; it is not a model directory{way_on}",
+            name=path.name,
+            way_on=_way_on(path.parent),
         ) from None
     except OSError as error:
-        raise CheckpointError(f"{path} can't be read: {error.strerror or error}") from None
+        raise CheckpointError.about(path, "{subject} can't be read: {reason}", reason=error.strerror or error) from None
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} can't be read as JSON: {first_line(error)}") from None
+        raise CheckpointError.about(
+            path, "{subject} can't be read as JSON: {reason}", reason=first_line(error)
+        ) from None
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no JSON object")
+        raise CheckpointError.about(path, "{subject} holds no JSON object")
     return content
 
 
@@ -106,14 +111,19 @@ def find_weights(directory: Path) -> Path:
     if len(shards) == 1 and _SHARD.search(shards[0])[2] == "00001":  # type: ignore[index]
         return directory / shards[0]
     if shards:
-        raise CheckpointError(
-            f"{directory} has the shard {shards[0]} but no index that says what is in which shard "
-            f"({' or '.join(WEIGHT_FILES[1::2])}); fetch it too"
+        raise CheckpointError.about(
+            directory,
+            "{subject} has the shard {shards} but no index that says what is in which shard ({names}); fetch it too",
+            shards=shards[0],
+            names=" or ".join(WEIGHT_FILES[1::2]),
         )
     other = next((path.name for path in filesystem.entries(directory) if path.suffix in _WEIGHT_SUFFIXES), None)
-    raise CheckpointError(
-        f"{directory} has no weights; expected {' or '.join(WEIGHT_FILES[::2])}"
-        + (f"; to read {other}, give that file itself" if other else "")
+    raise CheckpointError.about(
+        directory,
+        "{subject} has no weights; expected {names}",
+        names=" or ".join(WEIGHT_FILES[::2]),
+        remedy=Wording("to read {other}, give that file itself", other=other) if other else "",
+        joined="; ",
     )
 
 
@@ -124,7 +134,7 @@ def read_weights(path: Path) -> RawTensors:
     if path.name.endswith(".index.json"):
         return RawTensors(_read_shards(path))
     if _SHARD.search(path.name) and not _SHARD.search(path.name)[2] == "00001":  # type: ignore[index]
-        raise CheckpointError(f"{path} is one shard of several; give the directory that holds them all")
+        raise CheckpointError.about(path, "{subject} is one shard of several; give the directory that holds them all")
     return _read_file(path)
 
 
@@ -139,23 +149,32 @@ def _read_file(path: Path) -> RawTensors:
 def _read_shards(index: Path) -> dict[str, Tensor]:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise CheckpointError(f"{index} has no weight_map from tensors to files")
+        raise CheckpointError.about(index, "{subject} has no weight_map from tensors to files")
     names = sorted(set(weight_map.values()))
     for name in names:
         if Path(name).name != name or name.endswith(".index.json"):
-            raise CheckpointError(f"{index} names {shown(name)}, which is no weights file beside it")
+            raise CheckpointError.about(
+                index, "{subject} names {name}, which is no weights file beside it", name=shown(name)
+            )
     missing = [name for name in names if not filesystem.is_file(index.parent / name)]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise CheckpointError(
-            f"{index.parent} lacks the shard {missing[0]}{more} of the {len(names)} that {index.name} names; fetch it again"
+        raise CheckpointError.about(
+            index.parent,
+            "{subject} lacks the shard {missing}{more} of the {count} that {name} names; fetch it again",
+            missing=missing[0],
+            more=more,
+            count=len(names),
+            name=index.name,
         )
     tensors: dict[str, Tensor] = {}
     for name in names:
         tensors.update(_read_file(index.parent / name).tensors)
     for tensor in weight_map:
         if tensor not in tensors:
-            raise CheckpointError(f"{index} promises the tensor {shown(tensor)}, but no shard holds it")
+            raise CheckpointError.about(
+                index, "{subject} promises the tensor {tensor}, but no shard holds it", tensor=shown(tensor)
+            )
     return tensors
 
 
@@ -166,27 +185,33 @@ def _check_file(path: Path) -> bool:
         with filesystem.opened(path) as file:
             head = file.read(64)
     except OSError as error:
-        raise CheckpointError(f"{path} can't be read: {error.strerror or error}") from None
+        raise CheckpointError.about(path, "{subject} can't be read: {reason}", reason=error.strerror or error) from None
     if not head:
-        raise CheckpointError(f"{path} is empty; download it again")
+        raise CheckpointError.about(path, "{subject} is empty; download it again")
     if head.startswith(b"version https://git-lfs"):
-        raise CheckpointError(f"{path} is a Git LFS pointer, not the weights; fetch them with 'git lfs pull'")
+        raise CheckpointError.about(
+            path, "{subject} is a Git LFS pointer, not the weights; fetch them with 'git lfs pull'"
+        )
     # the length that safetensors begin with may read as "<" or "{" too, but has zero bytes
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text[:1] in (b"<", b"{") and b"\0" not in head:
         kind = "a web page" if text[:1] == b"<" else "JSON text"
-        raise CheckpointError(f"{path} is {kind}, not weights; download it again")
+        raise CheckpointError.about(path, "{subject} is {kind}, not weights; download it again", kind=kind)
     for start, kind in _OTHER_FORMATS.items():
         if head.startswith(start):
-            raise CheckpointError(f"{path} is {kind}; weights of PyTorch or safetensors are read")
+            raise CheckpointError.about(
+                path, "{subject} is {kind}; weights of PyTorch or safetensors are read", kind=kind
+            )
     if head[8:9] == b"{" and head[5:8] == b"\0\0\0":
         return True
     if path.suffix == ".safetensors":
         if head.startswith(ZIP_START):  # torch.load goes by the name too
-            raise CheckpointError(f"{path} is a PyTorch file or another archive, not safetensors; name it .bin")
+            raise CheckpointError.about(
+                path, "{subject} is a PyTorch file or another archive, not safetensors; name it .bin"
+            )
         return True
     if not head.startswith((ZIP_START, PICKLE_START)):
-        raise CheckpointError(f"{path} is no PyTorch checkpoint, nor is it named .safetensors")
+        raise CheckpointError.about(path, "{subject} is no PyTorch checkpoint, nor is it named .safetensors")
     return False
 
 
@@ -195,38 +220,49 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except Exception as error:  # beside its own, the library raises what Python and torch make of an odd header
         reason = first_line(error)
-        raise CheckpointError(f"{path} is damaged, cut short or no safetensors file: {reason}") from None
+        raise CheckpointError.about(
+            path, "{subject} is damaged, cut short or no safetensors file: {reason}", reason=reason
+        ) from None
 
 
 def _check_header(name: str, tensor: Tensor, path: Path) -> None:
     """Refuse a tensor that can't be a weight, before anything is computed with it."""
     if tensor.dtype not in _DTYPES:
         kind = str(tensor.dtype).removeprefix("torch.")
-        raise CheckpointError(
-            f"{path}: the tensor {shown(name)} is {kind}; weights are floats, and quantised ones can't be read"
+        raise CheckpointError.about(
+            path,
+            "{subject}: the tensor {name} is {kind}; weights are floats, and quantised ones can't be read",
+            name=shown(name),
+            kind=kind,
         )
     if tensor.numel() == 0:
-        raise CheckpointError(
-            f"{path}: the tensor {shown(name)} is empty; a checkpoint of DeepSpeed's ZeRO 3 has to be "
-            "put together first (zero_to_fp32.py)"
+        raise CheckpointError.about(
+            path,
+            "{subject}: the tensor {name} is empty; a checkpoint of DeepSpeed's ZeRO 3 has to be put "
+            "together first (zero_to_fp32.py)",
+            name=shown(name),
         )
 
 
 def _unwrap(content: object, path: Path) -> RawTensors:
     """The dictionary of tensors in what a training script saved."""
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds {_kind(content)}, not a dictionary of tensors")
+        raise CheckpointError.about(path, "{subject} holds {kind}, not a dictionary of tensors", kind=_kind(content))
     weights, note = _weights_in(content, path)
     tensors: dict[str, Tensor] = {}
     # The type's own methods throughout: a pickle can put others on its dictionaries and tensors.
     for name, tensor in dict.items(weights):
         if type(name) is not str:
-            raise CheckpointError(f"{path} holds {_kind(name)} where the name of a tensor was expected")
+            raise CheckpointError.about(
+                path, "{subject} holds {kind} where the name of a tensor was expected", kind=_kind(name)
+            )
         if not isinstance(tensor, Tensor):
-            raise CheckpointError(f"{path} holds {_kind(tensor)} {shown(name)} where a tensor was expected")
+            raise CheckpointError.about(
+                path, "{subject} holds {kind} {name} where a tensor was expected", kind=_kind(tensor), name=shown(name)
+            )
         tensors[name] = Tensor.detach(tensor)
     if not tensors:
-        raise CheckpointError(f"{path} holds no tensors")
+        raise CheckpointError.about(path, "{subject} holds no tensors")
     _check_views(tensors, path)
     arguments = dict.get(content, "args", dict.get(content, "hyper_parameters"))
     if isinstance(arguments, Arguments):
@@ -239,8 +275,12 @@ def _check_views(tensors: Mapping[str, Tensor], path: Path) -> None:
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors.values()}
     claimed, held = sum(tensor.nbytes for tensor in tensors.values()), sum(storages.values())
     if claimed > _MOST_VIEWS * held:
-        raise CheckpointError(
-            f"{path}: its {len(tensors)} tensors claim {claimed} bytes but share {held}; save them as tensors of their own"
+        raise CheckpointError.about(
+            path,
+            "{subject}: its {count} tensors claim {claimed} bytes but share {held}; save them as tensors of their own",
+            count=len(tensors),
+            claimed=claimed,
+            held=held,
         )
 
 
@@ -256,8 +296,12 @@ def _weights_in(content: dict[Any, Any], path: Path, depth: int = 0) -> tuple[di
     if chosen and not set(_WRAPPERS) & inner.keys():
         alike = [name for name in full if name not in averaged and counts[name] == counts[chosen[0]]]
         if len(alike) > 1:
-            raise CheckpointError(
-                f"{path} holds {len(alike)} sets of weights, {shown(alike[0])}, {shown(alike[1])}; save the one that is meant alone"
+            raise CheckpointError.about(
+                path,
+                "{subject} holds {count} sets of weights, {name}, {other}; save the one that is meant alone",
+                count=len(alike),
+                name=shown(alike[0]),
+                other=shown(alike[1]),
             )
     if depth < _DEEPEST_WRAPPER and chosen:
         taken, note = _weights_in(inner[chosen[0]], path, depth + 1)

@@ -81,10 +81,12 @@ def convert(
 
 def _check_target(target: Path, overwrite: bool) -> None:
     if filesystem.is_there(target) and not filesystem.is_folder(target):
-        raise OutputError(f"{target} is a file; the converted checkpoint needs a directory")
+        raise OutputError.about(target, "{subject} is a file; the converted checkpoint needs a directory")
     there = [name for name in ("config.json", *WEIGHT_FILES, *_PREPROCESSORS) if filesystem.is_named(target / name)]
     if there and not overwrite:
-        raise OutputError(f"{target} already holds {there[0]}; choose another directory or allow overwriting")
+        raise OutputError.about(
+            target, "{subject} already holds {there}; choose another directory or allow overwriting", there=there[0]
+        )
 
 
 def _extra(checkpoint: Checkpoint, resolved: ResolvedSource) -> dict[str, Any]:

@@ -345,19 +345,25 @@ def read_pickle(path: Path) -> object:
     except CheckpointError:
         raise
     except Refused as error:
-        raise CheckpointError(
-            f"{path} wants to run code or make objects other than tensors ({error}), which is refused; "
-            "if you trust it, load it yourself and torch.save its weights alone"
+        raise CheckpointError.about(
+            path,
+            "{subject} wants to run code or make objects other than tensors ({error}), which is refused; if "
+            "you trust it, load it yourself and torch.save its weights alone",
+            error=error,
         ) from None
     except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} was saved in a way that PyTorch can't read safely, such as pickle_protocol=4; if you trust it, load it yourself and "
-            "torch.save its weights alone"
+        raise CheckpointError.about(
+            path,
+            "{subject} was saved in a way that PyTorch can't read safely, such as pickle_protocol=4; if you trust it, load it "
+            "yourself and torch.save its weights alone"
             if "eights" in str(error) and "only" in str(error)
-            else f"{path} is damaged, cut short or no PyTorch checkpoint: {first_line(error)}"
+            else "{subject} is damaged, cut short or no PyTorch checkpoint: {reason}",
+            reason=first_line(error),
         ) from None
     except Exception as error:  # both readers raise many kinds on bytes that are no checkpoint; none of them is ours
-        raise CheckpointError(f"{path} is damaged, cut short or no PyTorch checkpoint: {first_line(error)}") from None
+        raise CheckpointError.about(
+            path, "{subject} is damaged, cut short or no PyTorch checkpoint: {reason}", reason=first_line(error)
+        ) from None
 
 
 def _is_zip(path: Path) -> bool:
@@ -382,7 +388,7 @@ def _check(path: Path) -> None:
             content = parts[_OLD_OBJECT]
     for name, header in _headers(content):
         if header.fault:
-            raise CheckpointError(f"{path}: the tensor {name} {header.fault}")
+            raise CheckpointError.about(path, "{subject}: the tensor {name} {fault}", name=name, fault=header.fault)
 
 
 def _check_members(archive: zipfile.ZipFile, path: Path, size: int) -> zipfile.ZipInfo:
@@ -390,22 +396,26 @@ def _check_members(archive: zipfile.ZipFile, path: Path, size: int) -> zipfile.Z
     members = sorted(archive.infolist(), key=lambda member: member.header_offset)
     names = {member.filename for member in members}
     if any(name.partition("/")[2].startswith("code/") for name in names):
-        raise CheckpointError(f"{path} is a TorchScript program, not weights; save the model's state_dict() instead")
+        raise CheckpointError.about(
+            path, "{subject} is a TorchScript program, not weights; save the model's state_dict() instead"
+        )
     if len(members) > _MOST_MEMBERS or len(names) < len(members):
-        raise CheckpointError(f"{path} is no PyTorch checkpoint: an archive with too many members, or one name twice")
+        raise CheckpointError.about(
+            path, "{subject} is no PyTorch checkpoint: an archive with too many members, or one name twice"
+        )
     end = 0
     for member in members:
         if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
-            raise CheckpointError(
-                f"{path} is no PyTorch checkpoint: a compressed archive, which torch.save never makes"
+            raise CheckpointError.about(
+                path, "{subject} is no PyTorch checkpoint: a compressed archive, which torch.save never makes"
             )
         if member.header_offset < end or member.header_offset + member.file_size > size:
-            raise CheckpointError(f"{path} is no PyTorch checkpoint: an archive whose members overlap")
+            raise CheckpointError.about(path, "{subject} is no PyTorch checkpoint: an archive whose members overlap")
         end = member.header_offset + member.file_size
     folders = {name.partition("/")[0] for name in names}
     pickles = [member for member in members if member.filename.partition("/")[2] == "data.pkl"]
     if len(folders) != 1 or len(pickles) != 1:
-        raise CheckpointError(f"{path} is a zip archive, but no PyTorch checkpoint")
+        raise CheckpointError.about(path, "{subject} is a zip archive, but no PyTorch checkpoint")
     return pickles[0]
 
 

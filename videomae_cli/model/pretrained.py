@@ -283,22 +283,32 @@ def fit(model: PretrainedModel, checkpoint: Checkpoint) -> dict[str, Tensor]:
         hint = f" (it is a {checkpoint.kind} checkpoint, not one for {type(model).__name__})"
         parts = {name.partition(".")[0] for name in missing}
         wrong_kind = model.base_prefix and not parts & {name.partition(".")[0] for name in tensors}
-        raise CheckpointError(f"{where} lacks {_named(missing)}{hint if wrong_kind else ''}")
+        raise CheckpointError.about(
+            where, "{subject} lacks {names}{hint}", names=_named(missing), hint=hint if wrong_kind else ""
+        )
     surplus = [name for name in tensors if name not in expected]
     # An autoencoder has a decoder of its own, and weights with a classifier know labels: to both something else happened.
     in_model, in_file = ({name.partition(".")[0] for name in names} for names in (expected, tensors))
     if "decoder" in in_file - in_model and not in_file & {"classifier", "fc_norm"}:
-        raise CheckpointError(
-            f"{where} is a pre-training checkpoint: it reconstructs what is hidden and knows no labels",
-            subject=str(where),
+        raise CheckpointError.about(
+            where,
+            "{subject} is a pre-training checkpoint: it reconstructs what is hidden and knows no labels",
             remedy="choose a fine-tuned checkpoint, such as camera-motion, or finetune this one",
         )
     if surplus:
-        raise CheckpointError(f"{where} holds {_named(surplus)}, for which its configuration has no place")
+        raise CheckpointError.about(
+            where, "{subject} holds {names}, for which its configuration has no place", names=_named(surplus)
+        )
     for name, shape in expected.items():
         if tuple(tensors[name].shape) != shape:
             found = tuple(tensors[name].shape)
-            raise CheckpointError(f"{where}: the tensor {name!r} has shape {found}; its configuration needs {shape}")
+            raise CheckpointError.about(
+                where,
+                "{subject}: the tensor {name!r} has shape {found}; its configuration needs {shape}",
+                name=name,
+                found=found,
+                shape=shape,
+            )
     return tensors
 
 

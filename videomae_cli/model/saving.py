@@ -35,7 +35,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     try:
         text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
     except (TypeError, ValueError) as error:
-        raise OutputError(f"can't write {path}: {error}") from None
+        raise OutputError.about(path, "can't write {subject}: {error}", error=error) from None
     _write(path, (text + "\n").encode("utf-8"))
 
 
@@ -43,5 +43,5 @@ def _write(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"can't write {path}: {error.strerror or error}") from None
+        raise OutputError.about(path, "can't write {subject}: {reason}", reason=error.strerror or error) from None
     write_file(path, data, through_link=False)  # a link here leads into a cache

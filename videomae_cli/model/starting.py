@@ -83,12 +83,19 @@ def has_classifier(checkpoint: Checkpoint, labels: Sequence[str], problem_type: 
 def _check(path: Path, wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
     missing = [name for name in wanted if name.startswith("videomae.") and name not in tensors]
     if missing:
-        raise CheckpointError(f"{path} lacks the tensor {missing[0]!r}: it is no whole encoder to start from")
+        raise CheckpointError.about(
+            path, "{subject} lacks the tensor {missing!r}: it is no whole encoder to start from", missing=missing[0]
+        )
     for name, tensor in tensors.items():
         if name not in wanted:
-            raise CheckpointError(f"{path} holds the tensor {name!r}, for which its configuration has no place")
+            raise CheckpointError.about(
+                path, "{subject} holds the tensor {name!r}, for which its configuration has no place", name=name
+            )
         if wanted[name].shape != tensor.shape:
-            raise CheckpointError(
-                f"{path}: the tensor {name!r} has shape {tuple(tensor.shape)}; its configuration needs "
-                f"{tuple(wanted[name].shape)}"
+            raise CheckpointError.about(
+                path,
+                "{subject}: the tensor {name!r} has shape {found}; its configuration needs {wanted}",
+                name=name,
+                found=tuple(tensor.shape),
+                wanted=tuple(wanted[name].shape),
             )
