@@ -120,7 +120,8 @@ class Batch:
         except KeyboardInterrupt as error:
             raise type(error)("interrupted" + self._kept(len(names), ": ")) from None
         except (MachineError, DependencyError) as error:
-            raise type(error)(f"{error}{self._kept(len(names), '; ')}") from None
+            error.add_note(self._kept(len(names), "; "))
+            raise
         self._summarise(len(names))
 
     def _write(

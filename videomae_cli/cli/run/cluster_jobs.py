@@ -179,7 +179,8 @@ class ClusterCommand:
         except KeyboardInterrupt as error:
             raise type(error)("interrupted" + _kept(": ", past.done(plan), plan, output)) from None
         except VideoMAEError as error:
-            raise type(error)(str(error) + _kept("; ", past.done(plan), plan, output)) from error
+            error.add_note(_kept("; ", past.done(plan), plan, output))
+            raise
         self._summarise(plan, failed, output)
 
     @property

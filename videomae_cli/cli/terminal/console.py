@@ -58,7 +58,8 @@ def set_options(command: str, taken: Iterable[str]) -> None:
 def failure(problem: VideoMAEError) -> None:
     """A line about an error, with the way on where the command at hand has one; the traceback with `--debug`."""
     trace()
-    error(f"{problem}{_way_on(problem) if isinstance(problem, ModelOfflineError) else ''}")
+    notes = "".join(getattr(problem, "__notes__", []))  # of who let it pass: what is kept of a job
+    error(f"{problem}{notes}{_way_on(problem) if isinstance(problem, ModelOfflineError) else ''}")
 
 
 def _way_on(problem: ModelOfflineError) -> str:
