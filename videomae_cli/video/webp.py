@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from array import array
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -23,57 +22,46 @@ from videomae_cli.video.probe import PacketIndex, Probe
 _DEFAULT_RATE = 25.0
 
 
-@dataclass(frozen=True)
-class WebPAnimation:
-    """The outline of a file. width, height: pixels; durations: milliseconds of every frame that is all there; end: where
-    the last of them ends, in bytes; stated: where the file should end."""
-
-    width: int
-    height: int
-    durations: tuple[int, ...]
-    end: int
-    stated: int
-
-
-def outline(data: bytes) -> WebPAnimation:
-    """Walk through the chunks of an animated WebP."""
-    stated = 8 + int.from_bytes(data[4:8], "little")
+def _frames(data: bytes) -> tuple[list[int], int, int]:
+    """Walk through the chunks: the milliseconds of every frame that is all there, where the last whole chunk ends, and where the
+    file should end, in bytes."""
+    stated = 8 + _number(data, 4, 4)
     stated += stated % 2
-    position, end, size, durations = 12, 12, (0, 0), []
-    while position + 8 <= min(len(data), stated):
-        kind, length = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
-        body, position = position + 8, position + 8 + length + length % 2
-        if position > len(data):
+    durations: list[int] = []
+    end = 12
+    while end + 8 <= min(len(data), stated):
+        length = _number(data, end + 4, 4)
+        after = end + 8 + length + length % 2
+        if after > len(data):
             break
-        if kind == b"VP8X":
-            size = (_number(data, body + 4) + 1, _number(data, body + 7) + 1)
-        elif kind == b"ANMF":
-            durations.append(_number(data, body + 12))
-        end = position
-    return WebPAnimation(*size, durations=tuple(durations), end=end, stated=stated)
+        if data[end : end + 4] == b"ANMF":
+            durations.append(_number(data, end + 20))
+        end = after
+    return durations, end, stated
 
 
-def _number(data: bytes, position: int) -> int:
-    return int.from_bytes(data[position : position + 3], "little")
+def _number(data: bytes, position: int, size: int = 3) -> int:
+    return int.from_bytes(data[position : position + size], "little")
 
 
 def probe_webp(path: str) -> Probe:
-    """What `probe_video` says of other files. Raises NotAVideoError for an animation without frames."""
-    animation = outline(Path(path).read_bytes())
-    if not animation.durations:
+    """Describe an animation as `probe_video` does other files. Raises NotAVideoError for one without frames."""
+    data = Path(path).read_bytes()
+    durations, end, stated = _frames(data)
+    count = len(durations)
+    if not count:
         raise NotAVideoError.about(path, "{subject!r} holds no video, only the start of an animation")
-    # A file that is cut off has lost about as many frames as bytes.
-    declared = max(round(len(animation.durations) * animation.stated / animation.end), len(animation.durations))
-    *starts, total = accumulate(animation.durations, initial=0)
-    distinct = all(a < b for a, b in pairwise(starts))
+    *starts, total = accumulate(durations, initial=0)
     return Probe(
         path=path,
         stream=0,
         codec="webp",
-        width=animation.width,
-        height=animation.height,
-        fps=1000 * len(starts) / total if total else _DEFAULT_RATE,
-        declared=declared,
+        width=_number(data, 24) + 1,  # of the chunk VP8X, which comes first in every animation
+        height=_number(data, 27) + 1,
+        fps=1000 * count / total if total else _DEFAULT_RATE,
+        declared=max(
+            round(count * stated / end), count
+        ),  # a file that is cut off has lost about as many frames as bytes
         duration=total / 1000,
         ends_stated=False,
         orientation=Orientation(),
@@ -83,11 +71,11 @@ def probe_webp(path: str) -> Probe:
         index=PacketIndex(
             times=array("d", (start / 1000 for start in starts)),
             keys=array("q", [0]),
-            packets=len(starts),
-            decodable=len(starts),
-            reliable=distinct,
-            whole=animation.end >= animation.stated,
-            torn=animation.end < animation.stated,
+            packets=count,
+            decodable=count,
+            reliable=all(a < b for a, b in pairwise(starts)),
+            whole=end >= stated,
+            torn=end < stated,
             complete=False,
             seekable=False,
             counted=False,
@@ -105,22 +93,18 @@ class WebPCapture:
         from PIL import Image
 
         data = Path(probe.path).read_bytes()
-        if not probe.index.whole:
-            # The decoder takes nothing that is cut off: leave out what is only half there.
-            end = outline(data).end
-            data = data[:4] + (end - 8).to_bytes(4, "little") + data[8:end]
+        # Pillow takes nothing that is cut off: leave out what is only half there.
+        end = _frames(data)[1]
+        data = data[:4] + (end - 8).to_bytes(4, "little") + data[8:end]
+        self._times, self._count = probe.index.times, len(probe.index.times)
+        self.restart()
         try:
             self._image = Image.open(io.BytesIO(data), formats=["WEBP"])
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            self._image.load()
+        except (EOFError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DecodeError.about(
                 probe.path, "Pillow can't decode the animation {subject!r}: {error}", error=error
             ) from None
-        self._times = probe.index.times
-        self._count = len(self._times)
-        self._position = -1
-        if self.grab() is None:
-            raise DecodeError.about(probe.path, "Pillow can't decode the animation {subject!r}")
-        self._position = -1
 
     def restart(self, *, careful: bool = False) -> None:
         """Go before the first frame."""
