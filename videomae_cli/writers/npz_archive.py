@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Mapping
 from typing import Any, BinaryIO
@@ -22,9 +21,8 @@ class Archive(zipfile.ZipFile):
 
     def add(self, name: str, values: npt.NDArray[Any], compression: int = zipfile.ZIP_DEFLATED) -> None:
         """Add an array that fits in memory."""
-        content = io.BytesIO()
-        np.lib.format.write_array(content, values, allow_pickle=False)
-        self.writestr(member(name, compression), content.getvalue())
+        with self.open(member(name, compression), "w", force_zip64=True) as stream:
+            np.lib.format.write_array(stream, values, allow_pickle=False)
 
 
 def member(name: str, compression: int = zipfile.ZIP_DEFLATED) -> zipfile.ZipInfo:
@@ -39,6 +37,5 @@ def write_arrays(sink: BinaryIO, arrays: Mapping[str, npt.NDArray[Any]]) -> None
     """Write arrays under their names, uncompressed, as `numpy.savez` does but for its dates."""
     archive = Archive(sink)
     for name, values in arrays.items():
-        with archive.open(member(name, zipfile.ZIP_STORED), "w", force_zip64=True) as stream:
-            np.lib.format.write_array(stream, values, allow_pickle=False)
+        archive.add(name, values, zipfile.ZIP_STORED)
     archive.close()
