@@ -38,7 +38,7 @@ def test_plain_lines_say_files_rate_time_and_failures(capsys: pytest.CaptureFixt
     assert lines == [
         "videomae: 11/40 files, 1 failed, a",
         "videomae: 12/40 files, 1 failed, b",
-        "videomae: 13/40 files, 3.3 s a clip, 4 min left, 1 failed, a very long name of…",
+        "videomae: 13/40 files, 3.3 s a clip, 4 min left, 1 failed, a very lo…indeed.mp4",
         "videomae: 14/40 files, 3.3 s a clip, 3 min left, 2 failed, c\\n.mp4",
     ]
 
@@ -79,7 +79,7 @@ def test_a_terminal_gets_a_bar_that_fits_and_goes_away(monkeypatch: pytest.Monke
         bar.advance("videos/[bold]" + "x" * 50 + ".mp4", views=3, failed=False)
     last = screen.getvalue().split("\x1b[2K")[-2]
     assert "1000/2000 files" in last
-    assert "[bold]xxxx" in last
+    assert "[bold]xxx…xxxxxx.mp4" in last
     assert "12 failed" in last
     assert screen.getvalue().endswith("\x1b[2K")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +21,8 @@ class Writer:
     encoding = "utf-8"
     # Whether it is written to a terminal, where nothing reads it back.
     for_people = False
+    # Of all files of the job, where a table needs them for its widths.
+    names: Sequence[str] = ()
 
     def __init__(self, sink: BinaryIO) -> None:
         self.sink = sink

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from videomae_cli.pipeline import Classifier
     from videomae_cli.report import ReportWriter
 
+# With more files a terminal shows a line for each instead of a table.
+MOST_TABLES = 2
+
 
 @takes_groups
 def classify(
@@ -41,6 +44,9 @@ def classify(
     *,
     model: ModelOptions,
     top_k: Annotated[int, options.TOP_K(help="Labels a file, best first.")] = 5,
+    detail: Annotated[
+        bool, typer.Option("--detail", help="Show a table for each file on the terminal, however many there are.")
+    ] = False,
     format: Annotated[
         str | None,
         options.FORMAT(help="Default: as FILE's name ends, else table.", metavar="table|json|jsonl|csv|parquet"),
@@ -89,7 +95,8 @@ def classify(
             unfit={"--report": report is not None},
         ).start()
         return
-    target = open_target(chosen, file, resume=job.resume, overwrite=job.overwrite, retry=retry)
+    listed = len(inputs.found) > MOST_TABLES and not detail
+    target = open_target(chosen, file, resume=job.resume, overwrite=job.overwrite, retry=retry, listed=listed)
     decoder = Decoder(**decoding(run, len(inputs.found)), debug=batch.terminal.debug)
     if batch.dry_run:
         with decoder:

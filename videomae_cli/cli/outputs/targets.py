@@ -269,10 +269,13 @@ class ArrayFolderTarget(FolderTarget):
 
 
 class StreamTarget(Target):
-    """Standard output, a device or a pipe: records are written as they come, and nothing is kept."""
+    """Standard output, a device or a pipe: records are written as they come, and nothing is kept.
 
-    def __init__(self, format: str, output: Path | None) -> None:
-        self._format, self._output = format, output
+    listed: whether a table is one line a file on a terminal.
+    """
+
+    def __init__(self, format: str, output: Path | None, *, listed: bool = False) -> None:
+        self._format, self._output, self._listed = format, output, listed
         self._sink: BinaryIO | None = None
         self._writer: Writer | None = None
 
@@ -292,17 +295,30 @@ class StreamTarget(Target):
             self._sink = stack.enter_context(self._output.open("wb"))
             self._writer = make_writer(self._format, self._sink)
         elif self._format.endswith("table") and console.is_terminal(sys.stdout):
-            from videomae_cli.cli.terminal.display import TerminalTimelineWriter, TerminalWriter, consoles
+            from videomae_cli.cli.terminal import display
 
-            self.console = consoles()[0]
-            drawn = TerminalTimelineWriter if self._format == "timeline-table" else TerminalWriter
-            self._writer = drawn(self.console)
+            self.console = display.consoles()[0]
+            drawn: type[Writer] = display.TerminalListWriter if self._listed else display.TerminalWriter
+            drawn = display.TerminalTimelineWriter if self._format == "timeline-table" else drawn
+            self._writer = drawn(self.console)  # type: ignore[arg-type]
         else:
             self._sink = standard_output(self._format)
             self._writer = make_writer(self._format, self._sink)
             self._writer.for_people = streams.is_shown(self._sink)
             if self._format.endswith("table"):
                 self._writer.encoding = streams.text_encoding(self._sink)
+
+    def begin(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        *,
+        shard: str | None = None,
+        vectors: VectorLayout | None = None,
+    ) -> JobTally:
+        assert self._writer is not None
+        self._writer.names = names
+        return JobTally()
 
     def append(self, record: Record, seconds: float | None = None) -> None:
         assert self._writer is not None
@@ -323,13 +339,19 @@ class StreamTarget(Target):
 
 
 def open_target(
-    format: str, output: Path | None, *, resume: bool, overwrite: bool, retry: Container[Record] = ()
+    format: str,
+    output: Path | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    retry: Container[Record] = (),
+    listed: bool = False,
 ) -> Target:
-    """The target for `--output` and what goes with it. Raises OptionError where they don't fit together."""
+    """Return the target for `--output` and what goes with it. Raises OptionError where they don't fit together."""
     if output is None or is_special(output):
         if resume:
             raise OptionError("--resume needs an output that is a file: give it with --output")
-        return StreamTarget(format, output)
+        return StreamTarget(format, output, listed=listed)
     return FileTarget(Job(output, format=format, resume=resume, overwrite=overwrite), retry)
 
 

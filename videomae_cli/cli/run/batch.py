@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # A job that takes longer is told what would be faster.
 LONG_SECONDS = 900.0
+# Failures of a job of more files than this are said again in the end, so many of them at most.
+FAR_APART, MOST_REPEATED = 20, 10
 # How soon a job notices that what it keeps is gone.
 LOOK_SECONDS = 2.0
 
@@ -81,6 +83,7 @@ class Batch:
     watch: Watch | None = None
     report: ReportWriter | None = None
     _failed: Counter[str] = field(default_factory=Counter)
+    _failures: list[str] = field(default_factory=list)
 
     def run(
         self,
@@ -171,13 +174,17 @@ class Batch:
     def _report(self, result: Result) -> None:
         if result.error:
             self._failed[result.error.kind] += 1
-            console.error(result.error.naming(result.path))
+            self._failures.append(result.error.naming(result.path))
+            console.error(self._failures[-1])
         for warning in result.warnings:
             console.note(f"{result.path}: {warning}")
 
     def _summarise(self, total: int) -> None:
-        always = console.is_terminal(sys.stderr) and self.target.resumable
-        say_summary(total, self._failed, self.done_word, always=always)
+        on_terminal = console.is_terminal(sys.stderr)
+        if on_terminal and total > FAR_APART:  # they have scrolled away
+            for line in self._failures[:MOST_REPEATED]:
+                console.error(line)
+        say_summary(total, self._failed, self.done_word, always=on_terminal and self.target.resumable)
         if self._failed.total() and not self.ok_on_errors:
             raise typer.Exit(1)
 

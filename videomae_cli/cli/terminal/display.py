@@ -16,7 +16,7 @@ from rich.text import Text
 from videomae_cli.cli.terminal.console import is_terminal, loudness
 from videomae_cli.cli.terminal.streams import written
 from videomae_cli.results import Record, path_of
-from videomae_cli.visible import FALLBACK, visible
+from videomae_cli.visible import FALLBACK, columns, visible
 from videomae_cli.writers import TextWriter, describe
 from videomae_cli.writers.timelines import TimelineTextWriter, best_of, percent, span
 
@@ -48,6 +48,50 @@ class TerminalWriter(TextWriter):
         self.console.print(table)
         self.console.print(plain(describe(record, seconds), "dim"))
         self.console.print()
+
+
+class TerminalListWriter(TextWriter):
+    """Draw a line a file: its name, the best label with its score, and what else comes close; how it was made, once."""
+
+    _WIDEST_NAME = 0.5  # of the terminal
+    _CLOSE = 0.5  # of the best score
+    _MOST_OTHERS = 2
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(io.BytesIO())  # it draws instead
+        self.console = console
+        self._made: dict[str, None] = {}
+
+    def write(self, record: Record, seconds: float | None = None) -> None:
+        if record["error"]:
+            return  # the line on stderr says it
+        widest = max((columns(visible(name)) for name in self.names), default=0)
+        width = min(widest, int(self.console.width * self._WIDEST_NAME))
+        name = shortened(visible(path_of(record)), width)
+        line = Text.assemble(plain(name, ""), " " * (width - columns(name)))
+        best, *others = record["predictions"] or [None]
+        if best is not None:
+            line.append_text(Text.assemble(f"  {best['score']:6.1%}  ", plain(best["label"], "bold")))
+            close = [other for other in others if other["score"] >= best["score"] * self._CLOSE][: self._MOST_OTHERS]
+            line.append_text(plain("".join(f"  {other['label']} {other['score']:.1%}" for other in close), "dim"))
+        for name, value in (record.get("values") or {}).items():
+            line.append_text(Text.assemble("  ", plain(name, ""), " ", plain(f"{value:.6g}", "bold")))
+        line.truncate(self.console.width, overflow="ellipsis")
+        self.console.print(line)
+        self._made[_settings_of(record)] = None
+
+    def finish(self) -> None:
+        """Say how all of it was made, where that is the same for all files."""
+        if len(self._made) == 1:
+            self.console.print(plain("".join(self._made), "dim"))
+        elif self._made:
+            self.console.print(plain("clips differ from file to file: --detail shows how each was sampled", "dim"))
+
+
+def _settings_of(record: Record) -> str:
+    """What is the same of files of one kind: the model and its sampling, without the file's own length and times."""
+    own = ("from ", "over ", "stride reduced")
+    return ", ".join([record["model"], *(w for w in record["sampling"].split(", ") if not w.startswith(own))])
 
 
 class TerminalTimelineWriter(TimelineTextWriter):
@@ -93,6 +137,21 @@ def ranked(lines: Sequence[tuple[str, float, str]]) -> Table:
         bar = score_bar(score)
         table.add_row(rank, bar, f"{score:.4f}", plain(name, "bold" if rank == "1" else ""))
     return table
+
+
+def shortened(text: str, width: int) -> str:
+    """Text in at most `width` columns: of what is too long, the beginning and the end, which tell files apart."""
+    if columns(text) <= width:
+        return text
+    start, end = "", ""
+    for front, back in zip(text, reversed(text), strict=True):
+        if columns(start + end + back) >= width:
+            break
+        end = back + end
+        if columns(start + end + front) >= width:
+            break
+        start += front
+    return f"{start}\u2026{end}" if _can_show("\u2026") else f"{start}~{end}"
 
 
 def score_bar(score: float) -> Text:

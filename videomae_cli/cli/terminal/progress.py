@@ -13,9 +13,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 
 from videomae_cli.cli.terminal.console import duration, is_terminal, lines_through, loudness, say
-from videomae_cli.cli.terminal.display import plain, print_lines, spinner_name
+from videomae_cli.cli.terminal.display import plain, print_lines, shortened, spinner_name
 from videomae_cli.cli.terminal.estimator import Estimator, speed
-from videomae_cli.visible import columns
 from videomae_cli.writers.clock import clock
 
 PLAIN_SECONDS = 10.0
@@ -111,7 +110,7 @@ class BatchProgress:
         if self.failed:
             words.append(f"{self.failed} failed")
         if self._name:
-            words.append(_short(plain(self._name, "").plain))
+            words.append(shortened(plain(self._name, "").plain, NAME_WIDTH))
         return ", ".join(words)
 
     def _pace_words(self) -> list[str]:
@@ -158,14 +157,6 @@ class BatchProgress:
             if self._lines and self._now() - self._said >= PLAIN_SECONDS:
                 self._said = self._now()
                 say(f"videomae: {self.text()}")
-
-
-def _short(name: str) -> str:
-    """A name in at most NAME_WIDTH columns."""
-    if columns(name) <= NAME_WIDTH:
-        return name
-    kept = [end for end in range(min(len(name), NAME_WIDTH)) if columns(name[:end]) < NAME_WIDTH]
-    return plain(f"{name[: kept[-1]]}…", "").plain
 
 
 class _ModelState:
