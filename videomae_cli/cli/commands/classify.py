@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import typer
+
 from videomae_cli.assembly import ClassifierRequest, calibration_on, settings_for, settings_of
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import (
