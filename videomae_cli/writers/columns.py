@@ -13,7 +13,8 @@ from videomae_cli.results import Record
 ERROR = ("error_kind", "error_message", "error_retryable")
 # Columns that files of earlier versions lack.
 LATER = frozenset({"error_retryable"})
-# What made a record, or why it failed; and what was read of its file.
+# What a record is of; what made it, or why it failed; and what was read of its file.
+HEAD = {"schema_version": "int", "index": "int", "path": "text", "path_bytes": "text", "status": "text"}
 MADE = {
     "error_kind": "text",
     "error_message": "text",
@@ -37,11 +38,7 @@ READ = {
 }
 # name -> kind, in the order of the file. A kind is "int", "float", "bool", "text" or "json": lists, as JSON text in CSV.
 COLUMNS = {
-    "schema_version": "int",
-    "index": "int",
-    "path": "text",
-    "path_bytes": "text",
-    "status": "text",
+    **HEAD,
     "label": "text",
     "label_id": "int",
     "score": "float",

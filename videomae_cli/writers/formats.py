@@ -86,39 +86,30 @@ def make_writer(format: str, sink: BinaryIO) -> Writer:
     return writer
 
 
+VECTOR_FORMATS = ("parquet", "npz", "jsonl")
+
+
 def pick_format(asked: str | None, output: Path | None) -> str:
     """The format asked for, else the one that the output's name ends in, else a table. Raises OptionError."""
-    if asked is not None:
-        if asked not in FORMATS:
-            raise OptionError(f"unknown format {asked!r}: choose {', '.join(FORMATS)}")
-        return asked
-    if output is None:
-        return "table"
-    suffix = output.suffix.lower()
-    if suffix not in _SUFFIXES:
-        known = ", ".join(dict.fromkeys(_SUFFIXES))
-        raise OptionError(
-            f"can't tell the format of {output.name!r}",
-            remedy=Wording("end it in one of {known}, or give {@format}", known=known),
-        )
-    return _SUFFIXES[suffix]
-
-
-VECTOR_FORMATS = ("parquet", "npz", "jsonl")
+    return "table" if asked is None and output is None else _pick(asked, output, FORMATS, _SUFFIXES)
 
 
 def pick_vector_format(asked: str | None, output: Path) -> str:
     """The format asked for, else the one that the output's name ends in. Raises OptionError."""
     suffixes = {suffix: format for suffix, format in _SUFFIXES.items() if format in VECTOR_FORMATS} | {".npz": "npz"}
+    return _pick(asked, output, VECTOR_FORMATS, suffixes)
+
+
+def _pick(asked: str | None, output: Path | None, formats: Sequence[str], suffixes: Mapping[str, str]) -> str:
     if asked is not None:
-        if asked not in VECTOR_FORMATS:
-            raise OptionError(f"unknown format {asked!r}: choose {', '.join(VECTOR_FORMATS)}")
+        if asked not in formats:
+            raise OptionError(f"unknown format {asked!r}: choose {', '.join(formats)}")
         return asked
+    assert output is not None
     suffix = output.suffix.lower()
     if suffix not in suffixes:
-        known = ", ".join(dict.fromkeys(suffixes))
         raise OptionError(
             f"can't tell the format of {output.name!r}",
-            remedy=Wording("end it in one of {known}, or give {@format}", known=known),
+            remedy=Wording("end it in one of {known}, or give {@format}", known=", ".join(suffixes)),
         )
     return suffixes[suffix]

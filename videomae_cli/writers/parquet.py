@@ -44,17 +44,24 @@ class ParquetWriter(Writer):
 
 
 def schema(pa: Any) -> Any:
-    """The Parquet types of the columns."""
+    """Tell the Parquet types of the columns."""
     prediction = pa.struct([("label", pa.string()), ("label_id", pa.int32()), ("score", pa.float64())])
     lists = {
         "predictions": pa.list_(prediction),
         "values": pa.map_(pa.string(), pa.float64()),
         "frames": pa.list_(pa.list_(pa.int64())),
         "timestamps": pa.list_(pa.list_(pa.float64())),
-        "warnings": pa.list_(pa.string()),
+        "warnings": plain_types(pa)["texts"],
     }
-    plain = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "text": pa.string()}
-    return pa.schema([(name, lists[name] if kind == "json" else plain[kind]) for name, kind in COLUMNS.items()])
+    return pa.schema(
+        [(name, lists[name] if kind == "json" else plain_types(pa)[kind]) for name, kind in COLUMNS.items()]
+    )
+
+
+def plain_types(pa: Any) -> dict[str, Any]:
+    """Tell the Parquet types of the kinds of columns that files of labels and of vectors have in common."""
+    text = pa.string()
+    return {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "text": text, "texts": pa.list_(text)}
 
 
 def read_parquet(file: Path) -> Iterator[Record]:

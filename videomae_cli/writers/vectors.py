@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from videomae_cli.errors import OptionError
 from videomae_cli.results import SCHEMA_VERSION, Record, path_of
-from videomae_cli.writers.columns import ERROR, MADE, READ
+from videomae_cli.writers.columns import ERROR, HEAD, MADE, READ
 from videomae_cli.writers.formats import VectorLayout, Writer
 from videomae_cli.writers.npz_archive import Archive, member
-from videomae_cli.writers.parquet import load_pyarrow
+from videomae_cli.writers.parquet import load_pyarrow, plain_types
 
 # Vectors that are in memory at most: 16 MB of 768 float32 values each.
 ROW_GROUP_BYTES = 16 * 2**20
@@ -26,11 +26,7 @@ METADATA_KEY = b"videomae"
 
 # Parquet columns: name -> kind, in the order of the file; "vector" is the fixed-size list of floats.
 COLUMNS = {
-    "schema_version": "int",
-    "index": "int",
-    "path": "text",
-    "path_bytes": "text",
-    "status": "text",
+    **HEAD,
     "embedding": "vector",
     "clip": "int",
     "t": "int",
@@ -116,18 +112,9 @@ class VectorParquetWriter(VectorWriter):
 
 
 def schema(pa: Any, layout: VectorLayout) -> Any:
-    """The Parquet types of the columns."""
-    vector = pa.list_(
-        pa.field("element", pa.float16() if layout.storage == "float16" else pa.float32()), layout.dimensions
-    )
-    kinds = {
-        "int": pa.int64(),
-        "float": pa.float64(),
-        "bool": pa.bool_(),
-        "text": pa.string(),
-        "texts": pa.list_(pa.string()),
-    }
-    kinds["vector"] = vector
+    """Tell the Parquet types of the columns."""
+    number = pa.float16() if layout.storage == "float16" else pa.float32()
+    kinds = plain_types(pa) | {"vector": pa.list_(pa.field("element", number), layout.dimensions)}
     about = {METADATA_KEY: json.dumps(dict(layout.settings)).encode()}
     return pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()], metadata=about)
 
