@@ -110,6 +110,7 @@ ALLOWED = {
     },
     "api": {
         "errors",
+        "jobs",
         "filesystem",
         "labels",
         "hub",

@@ -30,6 +30,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "videos" / "broken.mp4").write_text("no video")
     made = ["embed", str(place / "videos"), "-m", "camera-motion", "-o", str(place / "embeddings.parquet"), "-q"]
     assert CliRunner().invoke(app, [*made, "--ok-on-errors"]).exit_code == 0
+    for shard in ("1", "2"):
+        made = ["classify", str(place / "videos"), "-m", "camera-motion", "-o", str(place / f"labels-{shard}.jsonl")]
+        assert CliRunner().invoke(app, [*made, "--shard", f"{shard}/2", "-q", "--ok-on-errors"]).exit_code == 0
     for number, (part, label) in enumerate([("train", "a"), ("train", "b"), ("val", "a"), ("val", "b")]):
         (place / "clips" / part / label).mkdir(parents=True)
         write_video(place / "clips" / part / label / "clip.mp4", count=20 + number)

@@ -27,17 +27,19 @@ class CachedModel:
 
 
 def cached_models() -> tuple[CachedModel, ...]:
-    """The VideoMAE models in the cache, by hub id; other kinds of model are not listed."""
+    """List the VideoMAE models in the cache, by hub id; other kinds of model are not listed. Raises nothing."""
     folder = cache.cache_folder()
     found = [_describe(path) for path in filesystem.entries(folder, "models--*--*")]
     return tuple(model for model in found if model is not None)
 
 
-def verify_model(hub_id: str, *, revision: str | None = None) -> list[str]:
+def verify_model(name: str, *, revision: str | None = None) -> list[str]:
     """Read every file of a cached model (of all its revisions without one) and compare sizes and hashes.
 
-    Returns what is wrong, a line a file; empty where all is right. Raises ModelNotFoundError.
+    name: short, or a hub id. Returns what is wrong, a line a file; empty where all is right. Raises ModelNotFoundError.
     """
+    entry = find_entry(name)
+    hub_id = entry.hub_id if entry else name
     if revision is None:
         snapshots = [
             path for path in filesystem.entries(cache.model_folder(hub_id) / "snapshots") if filesystem.is_folder(path)

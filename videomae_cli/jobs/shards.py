@@ -52,6 +52,7 @@ class Shard:
 class Joined:
     """What joining found: counts, the numbers of the files that are missing ("12", "40 to 55"), and missing shards."""
 
+    outputs: int = 0
     files: int = 0
     failed: int = 0
     missing: int = 0

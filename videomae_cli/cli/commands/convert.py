@@ -10,9 +10,6 @@ import typer
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
 from videomae_cli.cli.terminal import console
-from videomae_cli.errors import OptionError
-
-_DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 
 @takes_groups
@@ -49,17 +46,12 @@ def convert(
     Reads the official .pth files, VideoMAE V2's, and Hugging Face's own; transformers loads what is written.
     """
     loudness.configure()
-    if dtype not in _DTYPES:
-        raise OptionError(f"unknown dtype {dtype!r}: choose {', '.join(_DTYPES)}")
-    import torch
-
-    from videomae_cli.assembly import check_processors
+    from videomae_cli.api import known_models
     from videomae_cli.cli.terminal.transfers import bring
-    from videomae_cli.labels import read_labels
-    from videomae_cli.model.convert import convert as convert_checkpoint
 
+    known_models.check_dtype(dtype)
     bring(source, revision)
-    written = convert_checkpoint(
+    written = known_models.convert(
         source,
         directory,
         revision=revision,
@@ -67,9 +59,8 @@ def convert(
         decoder_num_attention_heads=decoder_heads,
         image_size=image_size,
         num_frames=frames,
-        labels=read_labels(labels) if labels else None,
-        dtype="auto" if dtype == "auto" else getattr(torch, dtype),
+        labels=labels,
+        dtype=dtype,
         overwrite=overwrite,
-        check_processors=check_processors,
     )
     console.note(f"wrote {written.path}: {written.kind}, {written.architecture}")

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import Annotated
 
 import typer
 
-from videomae_cli import filesystem
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
 from videomae_cli.cli.terminal import console
-from videomae_cli.errors import OptionError, OutputError
-from videomae_cli.filenames import partial_folder
-from videomae_cli.files import whole_file
-
-if TYPE_CHECKING:
-    from videomae_cli.jobs import Joined
-    from videomae_cli.writers import Writer
 
 SHOWN_GAPS = 5
 
@@ -45,86 +36,21 @@ def merge(
     Says what is missing. Exit code 0 if nothing is, 1 if something is or the outputs don't belong together.
     """
     loudness.configure()
-    from videomae_cli import writers
-    from videomae_cli.jobs import Joined, merge_records
+    from videomae_cli.jobs.joining import IncompleteError, gaps_in_words
+    from videomae_cli.jobs.joining import merge as join
 
-    outputs = [file for given in outputs for file in _files(given)]
-    vectors = any(writers.holds_vectors(file) for file in outputs)
-    pick = writers.pick_vector_format if vectors else writers.pick_format
-    chosen = pick(format, output)
-    if filesystem.is_there(output) and not overwrite:
-        raise OutputError(f"{output} is there already: --overwrite replaces it")
-    _check(outputs)
-    joined = Joined()
-    read = writers.read_vector_records if vectors else writers.read_records
-    records = merge_records([(file, read(file)) for file in outputs], joined)
     try:
-        with whole_file(output) as sink:
-            writer = _vector_writer(chosen, sink, outputs) if vectors else writers.make_writer(chosen, sink)
-            for record in records:
-                writer.write(record)
-            writer.finish()
-            if not joined.complete and not allow_gaps:
-                raise _IncompleteError
-    except _IncompleteError:
-        _say_gaps(joined)
-        console.error(f"{output} was not written: run the missing shards, or give --allow-gaps")
-        raise typer.Exit(1) from None
-    _say_gaps(joined)
+        joined = join(outputs, output, format=format, overwrite=overwrite, allow_gaps=allow_gaps)
+    except IncompleteError as error:
+        _say_gaps(gaps_in_words(error.found))
+        raise
+    _say_gaps(gaps_in_words(joined))
     failed = f", {joined.failed} of them failed" if joined.failed else ""
-    console.note(f"{joined.files} files from {len(outputs)} outputs in {output}{failed}")
+    console.note(f"{joined.files} files from {joined.outputs} outputs in {output}{failed}")
     if not joined.complete:
         raise typer.Exit(1)
 
 
-class _IncompleteError(Exception):
-    """Something is missing, so nothing is written."""
-
-
-def _vector_writer(format: str, sink: BinaryIO, outputs: list[Path]) -> Writer:
-    from videomae_cli.writers import make_vector_writer, read_layout, read_vector_records
-
-    layouts = []
-    for file in outputs:
-        try:
-            layouts.append(read_layout(file))
-        except OutputError:
-            continue  # a shard without vectors can't say what they look like; its records are read all the same
-    if not layouts:
-        raise OutputError("no output holds a vector: there is nothing to join")
-    rows = 0
-    if format == "npz":
-        rows = sum(len(record["rows"]) for file in outputs for record in read_vector_records(file, vectors=False))
-    return make_vector_writer(format, sink, replace(layouts[0], shard=None), rows=rows)
-
-
-def _files(output: Path) -> list[Path]:
-    """A file, or those in the folder of a job on a cluster."""
-    if not filesystem.is_folder(output):
-        return [output]
-    from videomae_cli.writers import shards_in
-
-    if filesystem.is_there(output / "_partial"):
-        raise OutputError(f"{output} is not complete: run its job again with --resume")
-    shards = shards_in(output)
-    if not shards:
-        raise OutputError(f"{output} is a folder without shards of a cluster: give files")
-    return shards
-
-
-def _check(outputs: list[Path]) -> None:
-    for place, file in enumerate(outputs):
-        if file in outputs[:place]:
-            raise OptionError(f"{file} is given twice")
-        kept = partial_folder(file)
-        if filesystem.is_there(kept):
-            raise OutputError(f"{file} is not complete: run its shard again with --resume ({kept} keeps what is done)")
-
-
-def _say_gaps(joined: Joined) -> None:
-    for shard in joined.missing_shards:
-        console.error(f"shard {shard} is missing")
-    if joined.missing:
-        more = len(joined.gaps) - SHOWN_GAPS
-        shown = "; ".join(joined.gaps[:SHOWN_GAPS]) + (f"; and {more} more gaps" if more > 0 else "")
-        console.error(f"{joined.missing} files are missing from the shards given: number {shown}")
+def _say_gaps(lines: list[str]) -> None:
+    for line in lines:
+        console.error(line)

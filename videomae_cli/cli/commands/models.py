@@ -14,11 +14,6 @@ from videomae_cli.errors import OptionError
 if TYPE_CHECKING:
     from videomae_cli.model.describe import ModelDescription
 
-# What sets the checkpoints in the package apart from each other.
-_BUNDLED: dict[str, dict[str, Any]] = {
-    "camera-motion": {"task": "classification", "data": "rendered camera motion", "labels": 9},
-    "camera-motion-mae": {"task": "pretraining", "data": "footage and rendered camera motion", "labels": None},
-}
 _COLUMNS = ("name", "size", "data", "labels", "licence", "on_disk")
 
 
@@ -53,7 +48,9 @@ def models(
         list_cached(format)
         return
     if not words:
-        rows = _rows()
+        from videomae_cli.api.known_models import list_models
+
+        rows = [model.as_dict() for model in list_models()]
         if format == "json":
             streams.put_json(rows, indent=2)
         else:
@@ -61,47 +58,13 @@ def models(
 
             print_rows(_COLUMNS, rows)
         return
-    from videomae_cli.model.describe import describe
+    from videomae_cli.api.known_models import describe_model
 
-    facts = _facts(describe(words[0], revision=revision, local_files_only=True))
+    facts = _facts(describe_model(words[0], revision=revision))
     if format == "json":
         streams.put_json(facts, indent=2)
     else:
         _print_facts(facts)
-
-
-def _rows() -> list[dict[str, Any]]:
-    from videomae_cli.hub import REGISTRY, bundled_names, is_cached
-
-    rows: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "hub_id": None,
-            "size": "tiny",
-            "parameters": None,
-            **_BUNDLED[name],
-            "licence": "Apache-2.0",
-            "protocol": None,
-            "on_disk": "bundled",
-        }
-        for name in bundled_names()
-    ]
-    for entry in REGISTRY:
-        rows.append(
-            {
-                "name": entry.name,
-                "hub_id": entry.hub_id,
-                "size": entry.size,
-                "parameters": entry.parameters,
-                "task": entry.task,
-                "data": entry.data,
-                "labels": entry.labels,
-                "licence": entry.licence,
-                "protocol": entry.protocol,
-                "on_disk": "yes" if is_cached(entry) else "no",
-            }
-        )
-    return rows
 
 
 def _facts(found: ModelDescription) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 FLAGS = {
     "accumulate": "--accumulate",
     "address": "--address",
+    "allow_gaps": "--allow-gaps",
     "batch_size": "--batch-size",
     "cluster": "--cluster",
     "compile": "--compile",

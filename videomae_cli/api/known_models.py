@@ -1,0 +1,139 @@
+"""Checkpoints from Python: which there are, what one of them is, and one layout for all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from videomae_cli.api.loaded import model_name
+from videomae_cli.errors import OptionError
+from videomae_cli.hub import REGISTRY, bundled_names, is_cached
+from videomae_cli.labels import read_labels
+
+if TYPE_CHECKING:
+    from videomae_cli.model.describe import ModelDescription
+
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+# What sets the checkpoints in the package apart from each other.
+_BUNDLED: dict[str, dict[str, Any]] = {
+    "camera-motion": {"task": "classification", "data": "rendered camera motion", "labels": 9},
+    "camera-motion-mae": {"task": "pretraining", "data": "footage and rendered camera motion", "labels": None},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownModel:
+    """A checkpoint that the package knows by a short name. parameters: how many, None where not known; task:
+    "classification", "pretraining" or "features"; data: what it was trained on; labels: how many; protocol: its published test;
+    on_disk: "bundled", "yes" or "no"."""
+
+    name: str
+    hub_id: str | None
+    size: str
+    parameters: int | None
+    task: str
+    data: str
+    labels: int | None
+    licence: str
+    protocol: str | None
+    on_disk: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the facts as `videomae models --format json` prints them."""
+        return asdict(self)
+
+
+def list_models() -> list[KnownModel]:
+    """List the checkpoints with short names, those that ship with the package first; asks no network. Raises nothing."""
+    bundled = [
+        KnownModel(
+            name=name,
+            hub_id=None,
+            size="tiny",
+            parameters=None,
+            **_BUNDLED[name],
+            licence="Apache-2.0",
+            protocol=None,
+            on_disk="bundled",
+        )
+        for name in bundled_names()
+    ]
+    published = [
+        KnownModel(
+            name=entry.name,
+            hub_id=entry.hub_id,
+            size=entry.size,
+            parameters=entry.parameters,
+            task=entry.task,
+            data=entry.data,
+            labels=entry.labels,
+            licence=entry.licence,
+            protocol=entry.protocol,
+            on_disk="yes" if is_cached(entry) else "no",
+        )
+        for entry in REGISTRY
+    ]
+    return bundled + published
+
+
+def describe_model(model: str | os.PathLike[str], *, revision: str | None = None) -> ModelDescription:
+    """Say what a checkpoint on this disk is, without running it: `architecture`, `parameters`, `labels`, `licence`, ...
+
+    model: a name, a hub id or a path; revision: branch, tag or commit on the hub. Raises ModelNotFoundError, also for a model
+    of the hub that is not on this disk, CheckpointError or ConfigError.
+    """
+    from videomae_cli.model.describe import describe
+
+    return describe(model_name(model), revision=revision, local_files_only=True)
+
+
+def check_dtype(dtype: str) -> None:
+    """Raise OptionError for a type of weights that there is not."""
+    if dtype not in DTYPES:
+        raise OptionError.about(
+            "dtype", "unknown {subject} {dtype!r}: choose {known}", dtype=dtype, known=", ".join(DTYPES)
+        )
+
+
+def convert(
+    model: str | os.PathLike[str],
+    directory: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    num_attention_heads: int | None = None,
+    decoder_num_attention_heads: int | None = None,
+    image_size: int | None = None,
+    num_frames: int | None = None,
+    labels: Sequence[str] | os.PathLike[str] | None = None,
+    dtype: str = "auto",
+    overwrite: bool = False,
+) -> ModelDescription:
+    """Write any VideoMAE checkpoint as a Hugging Face directory, which transformers loads; what `videomae convert` does.
+
+    model: an official .pth file, a directory, a hub id or a known name; num_attention_heads to num_frames: what a file can't tell
+    of itself; labels: names, or a file of them; dtype: of the weights written, "auto" for the one they have; overwrite: replace a
+    checkpoint in the directory. Returns the description of what was written. Raises ModelNotFoundError, DownloadError,
+    CheckpointError, ConfigError, OptionError or OutputError.
+    """
+    check_dtype(dtype)
+    import torch
+
+    from videomae_cli.assembly import check_processors
+    from videomae_cli.model.convert import convert as write_converted
+
+    return write_converted(
+        model_name(model),
+        Path(directory),
+        revision=revision,
+        num_attention_heads=num_attention_heads,
+        decoder_num_attention_heads=decoder_num_attention_heads,
+        image_size=image_size,
+        num_frames=num_frames,
+        labels=read_labels(Path(labels)) if isinstance(labels, str | os.PathLike) else labels,
+        dtype="auto" if dtype == "auto" else getattr(torch, dtype),
+        overwrite=overwrite,
+        check_processors=check_processors,
+    )

@@ -1,0 +1,122 @@
+"""The outputs of a job that was split over machines, joined into one file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from videomae_cli import filesystem, writers
+from videomae_cli.errors import OptionError, OutputError, Wording
+from videomae_cli.filenames import partial_folder
+from videomae_cli.files import whole_file
+from videomae_cli.jobs.shards import Joined, merge_records
+
+_SHOWN_GAPS = 5
+
+
+class IncompleteError(OutputError):
+    """Shards or files are missing from the outputs that were to be joined; `found` says which. Nothing was written."""
+
+    found: Joined
+
+
+def merge(
+    outputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    overwrite: bool = False,
+    allow_gaps: bool = False,
+) -> Joined:
+    """Join the outputs of a job that was split into shards, in the order of its list; what `videomae merge` does.
+
+    outputs: of all shards, in any order, or the folder of a job on a cluster; output: the file to write, whole or not at all;
+    format: "table", "json", "jsonl", "csv", "parquet" or "npz", else as the output's name ends; overwrite: replace it;
+    allow_gaps: write what there is although something is missing. The result counts `files` and those that `failed`, and says
+    which `missing_shards` and `gaps` there are. Raises IncompleteError, an OutputError; OutputError also where outputs are of
+    different jobs; OptionError.
+    """
+    given = [outputs] if isinstance(outputs, str | os.PathLike) else outputs
+    files = [file for one in given for file in files_of(Path(one))]
+    target = Path(output)
+    vectors = any(writers.holds_vectors(file) for file in files)
+    pick = writers.pick_vector_format if vectors else writers.pick_format
+    chosen = pick(format, target)
+    if filesystem.is_there(target) and not overwrite:
+        raise OutputError.about(target, "{subject} is there already", remedy=Wording("{@overwrite:True} replaces it"))
+    _check(files)
+    joined = Joined(outputs=len(files))
+    read = writers.read_vector_records if vectors else writers.read_records
+    with whole_file(target) as sink:
+        writer = _vector_writer(chosen, sink, files) if vectors else writers.make_writer(chosen, sink)
+        for record in merge_records([(file, read(file)) for file in files], joined):
+            writer.write(record)
+        writer.finish()
+        if not joined.complete and not allow_gaps:
+            raise _incomplete(target, joined)
+    return joined
+
+
+def files_of(output: Path) -> list[Path]:
+    """List a file, or those in the folder of a job on a cluster. Raises OutputError."""
+    if not filesystem.is_folder(output):
+        return [output]
+    if filesystem.is_there(output / "_partial"):
+        raise OutputError.about(
+            output, "{subject} is not complete", remedy=Wording("run its job again with {@resume:True}")
+        )
+    shards = writers.shards_in(output)
+    if not shards:
+        raise OutputError.about(output, "{subject} is a folder without shards of a cluster: give files")
+    return shards
+
+
+def gaps_in_words(joined: Joined) -> list[str]:
+    """Say what is missing, a line a shard and one for the files."""
+    lines = [f"shard {shard} is missing" for shard in joined.missing_shards]
+    if joined.missing:
+        more = len(joined.gaps) - _SHOWN_GAPS
+        shown = "; ".join(joined.gaps[:_SHOWN_GAPS]) + (f"; and {more} more gaps" if more > 0 else "")
+        lines.append(f"{joined.missing} files are missing from the shards given: number {shown}")
+    return lines
+
+
+def _incomplete(output: Path, joined: Joined) -> IncompleteError:
+    error = IncompleteError.about(
+        output,
+        "{subject} was not written",
+        remedy=Wording("run the missing shards, or give {@allow_gaps:True}"),
+    )
+    error.found = joined
+    return error
+
+
+def _vector_writer(format: str, sink: BinaryIO, files: Sequence[Path]) -> writers.Writer:
+    layouts = []
+    for file in files:
+        try:
+            layouts.append(writers.read_layout(file))
+        except OutputError:
+            continue  # a shard without vectors can't say what they look like; its records are read all the same
+    if not layouts:
+        raise OutputError("no output holds a vector: there is nothing to join")
+    rows = 0
+    if format == "npz":
+        rows = sum(len(record["rows"]) for file in files for record in writers.read_vector_records(file, vectors=False))
+    return writers.make_vector_writer(format, sink, replace(layouts[0], shard=None), rows=rows)
+
+
+def _check(files: Sequence[Path]) -> None:
+    for place, file in enumerate(files):
+        if file in files[:place]:
+            raise OptionError.about(file, "{subject} is given twice")
+        kept = partial_folder(file)
+        if filesystem.is_there(kept):
+            raise OutputError.about(
+                file,
+                "{subject} is not complete",
+                remedy=Wording("run its shard again with {@resume:True} ({kept} keeps what is done)", kept=kept),
+            )
