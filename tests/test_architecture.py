@@ -111,6 +111,9 @@ ALLOWED = {
     "api": {
         "errors",
         "jobs",
+        "writers",
+        "files",
+        "visible",
         "filesystem",
         "labels",
         "hub",

@@ -17,7 +17,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OutputError
+from videomae_cli.errors import OutputError, Wording
 from videomae_cli.filenames import fitting, temporary_prefix
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,27 @@ def whole_file(output: Path, *, scratch: Path | None = None, through_link: bool 
         raise
     except OSError as error:
         raise OutputError(f"can't write {output}: {error.strerror or error}") from None
+
+
+@contextmanager
+def output_file(output: Path, *, overwrite: bool, source: str | os.PathLike[str] | None = None) -> Iterator[BinaryIO]:
+    """A `whole_file` that takes the place of another one only where that is asked for, and never of what is read (`source`).
+
+    Raises OutputError.
+    """
+    check_new(output, overwrite=overwrite, sources=() if source is None else (source,))
+    with whole_file(output) as sink:
+        yield sink
+
+
+def check_new(output: Path, *, overwrite: bool, sources: Iterable[str | os.PathLike[str]] = ()) -> None:
+    """Raise OutputError where a new file would take the place of one of `sources`, or of a file that is not to be replaced."""
+    if not filesystem.is_there(output) or is_special(output):
+        return
+    if any(filesystem.same(output, source) for source in sources):
+        raise OutputError.about(output, "{subject} is what is read", remedy=Wording("give another name with {@output}"))
+    if not overwrite:
+        raise OutputError.about(output, "{subject} is there already", remedy=Wording("{@overwrite:True} replaces it"))
 
 
 @contextmanager

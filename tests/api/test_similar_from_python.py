@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import videomae_cli as videomae
 from videomae_cli.cli.app import app
-from videomae_cli.errors import EmbeddingsError, OptionError
+from videomae_cli.errors import EmbeddingsError, OptionError, OutputError, VideoMAEError
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +63,31 @@ def test_what_can_not_be_compared_is_refused(table: Path) -> None:
             videomae.find_duplicates(table, threshold)
     with pytest.raises(OptionError, match="top_k must be at least 1"):
         videomae.similar("0.mp4", table, top_k=0)
+
+
+def test_a_map_is_the_page_of_the_command(table: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tried: list[tuple[str, VideoMAEError | None]] = []
+    found = videomae.map_embeddings(table, method="pca", thumbnails=2, on_progress=lambda *one: tried.append(one))
+    found.save(tmp_path / "a.html")
+    assert capfd.readouterr() == ("", "")
+    assert [(Path(path).name, error) for path, error in tried] == [("0.mp4", None), ("2.mp4", None)]
+    assert (found.points.shape, found.groups, found.number) == ((5, 2), [table.parent.name] * 5, "5 videos")
+    more = ["--method", "pca", "--thumbnails", "2"]
+    done = CliRunner().invoke(app, ["map", str(table), "-o", str(tmp_path / "b.html"), *more])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    with pytest.raises(OutputError, match="is there already: overwrite=True replaces it"):
+        found.save(tmp_path / "a.html")
+    with pytest.raises(OutputError, match="is what is read: give another name with output"):
+        found.save(table, overwrite=True)
+
+
+def test_a_map_that_can_not_be_is_refused(table: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="unknown method 'tsne': choose auto, pca, umap"):
+        videomae.map_embeddings(table, method="tsne")
+    with pytest.raises(OptionError, match='colour="label" needs labels: the output'):
+        videomae.map_embeddings(table, colour="label")
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text('{"path": "other.mp4", "index": 0, "predictions": [{"label": "a"}]}\n')
+    with pytest.raises(EmbeddingsError, match="has no label for any file of"):
+        videomae.map_embeddings(table, labels=labels)

@@ -11,6 +11,7 @@ FLAGS = {
     "allow_gaps": "--allow-gaps",
     "batch_size": "--batch-size",
     "cluster": "--cluster",
+    "colour": "--colour",
     "compile": "--compile",
     "crops": "--crops",
     "debug": "--debug",

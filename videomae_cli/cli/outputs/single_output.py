@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from videomae_cli import filesystem
 from videomae_cli.cli.terminal import console, streams
 from videomae_cli.errors import OptionError, OutputError
-from videomae_cli.files import is_special, whole_file
+from videomae_cli.files import output_file
 
 
 def standard_output(format: str) -> BinaryIO:
@@ -35,10 +34,5 @@ def single_output(format: str, output: Path | None, *, overwrite: bool, source: 
             yield sink
             sink.flush()
         return
-    if filesystem.is_there(output) and not is_special(output):
-        if filesystem.same(output, source):
-            raise OutputError(f"{output} is what is read: give another name with --output")
-        if not overwrite:
-            raise OutputError(f"{output} is there already: --overwrite replaces it")
-    with whole_file(output) as sink:
+    with output_file(output, overwrite=overwrite, source=source) as sink:
         yield sink

@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from videomae_cli.cli.terminal import console
-from videomae_cli.cli.terminal.display import consoles
-from videomae_cli.cli.terminal.progress import BatchProgress
+from videomae_cli.errors import VideoMAEError
 from videomae_cli.search.embedding_table import Row
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, SamplingSpec, auto_workers
 
 SIZE = 192
 QUALITY = 60
 
+OnPicture = Callable[[str, VideoMAEError | None], object]
+"""Called with the path of each file that has been tried, and why it has no picture."""
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """Choose `wanted` of `count` places at even distances; all where there are no more."""
+    return list(range(count)) if wanted >= count else [count * number // wanted for number in range(wanted)]
+
 
 def make_thumbnails(
-    rows: Sequence[Row], wanted: int, *, memory: int | None = None, timeout: float = 60.0
+    rows: Sequence[Row],
+    wanted: int,
+    *,
+    memory: int | None = None,
+    timeout: float | None = 60.0,
+    on_progress: OnPicture = lambda path, error: None,
 ) -> list[bytes | None]:
-    """For each row a JPEG or None: of at most `wanted` rows, spread evenly, and only where the file can be read."""
+    """Make a JPEG or None for each row: for at most `wanted` rows, spread evenly, and only where the file can be read.
+
+    memory: bytes that a decoding process may take; timeout: seconds a file. Raises MachineError or DependencyError.
+    """
     from videomae_cli.video.pictures import small_jpeg
 
-    chosen = _spread(len(rows), wanted)
+    chosen = spread(len(rows), wanted)
     pictures: list[bytes | None] = [None] * len(rows)
     if not chosen:
         return pictures
     requests = [ClipRequest(rows[place].path, _middle(rows[place])) for place in chosen]
-    progress = BatchProgress(len(chosen))
-    reasons: list[str] = []
-    decoder = Decoder(timeout=timeout, memory=memory, workers=auto_workers(len(chosen)))
-    with decoder, progress.shown("auto", consoles()[1]):
+    with Decoder(timeout=timeout, memory=memory, workers=auto_workers(len(chosen))) as decoder:
         for place, (_, outcome) in zip(chosen, decoder.decode_all(requests), strict=True):
+            error = None if isinstance(outcome, DecodedVideo) else outcome
             if isinstance(outcome, DecodedVideo):
                 pictures[place] = small_jpeg(outcome.frames[0, 0], size=SIZE, quality=QUALITY)
-            else:
-                reasons.append(outcome.naming(rows[place].path))
-            progress.advance(rows[place].path, views=1, failed=not isinstance(outcome, DecodedVideo))
-    if reasons:
-        console.note(f"no picture of {len(reasons)} of {len(chosen)} files, such as {reasons[0]}")
+            on_progress(rows[place].path, error)
     return pictures
-
-
-def _spread(count: int, wanted: int) -> list[int]:
-    """`wanted` of `count` places at even distances; all where there are no more."""
-    if wanted >= count:
-        return list(range(count))
-    return [count * number // wanted for number in range(wanted)]
 
 
 def _middle(row: Row) -> SamplingSpec:

@@ -1,0 +1,169 @@
+"""Videos laid out on a page, what is alike close together, from Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from videomae_cli.api.thumbnails import OnPicture, make_thumbnails
+from videomae_cli.errors import EmbeddingsError, OptionError
+from videomae_cli.files import output_file
+from videomae_cli.results import as_utf8, path_of
+from videomae_cli.search.embedding_table import EmbeddingTable, Row, Vectors
+from videomae_cli.search.layout import METHODS, lay_out
+from videomae_cli.search.page import Map, folders, write_page
+from videomae_cli.visible import counted
+from videomae_cli.writers import read_records
+
+COLOURS = ("auto", "folder", "label", "none")
+UNKNOWN = "no label"
+
+
+@dataclass(frozen=True)
+class VideoMap:
+    """Videos as points in the plane: what `map_embeddings` returns.
+
+    table: where the vectors are from; page: what its page shows; method: how points were laid out, in words; failed: files without
+    a vector; unlabelled: points for which no label was given.
+    """
+
+    table: Path
+    page: Map
+    method: str
+    failed: int = 0
+    unlabelled: int = 0
+
+    @property
+    def points(self) -> Vectors:
+        """The places of the points: (N, 2) float32, centred, within [-1, 1]."""
+        return self.page.points
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """What each point stands for: `path`, and `clip`, `start` and `end` (seconds) where a point is a part of a file."""
+        return self.page.rows
+
+    @property
+    def groups(self) -> Sequence[str] | None:
+        """The name that each point is coloured by; None for one colour."""
+        return self.page.groups
+
+    @property
+    def number(self) -> str:
+        """How many points there are, in words: "12 videos"."""
+        return counted(len(self.rows), "clip" if any(row.clip is not None for row in self.rows) else "video")
+
+    def with_pictures(
+        self,
+        wanted: int,
+        *,
+        memory: int | None = None,
+        timeout: float | None = 60.0,
+        on_progress: OnPicture = lambda path, error: None,
+    ) -> VideoMap:
+        """Return the map with a picture of at most so many of its files; see `map_embeddings`."""
+        pictures = make_thumbnails(self.rows, wanted, memory=memory, timeout=timeout, on_progress=on_progress)
+        return replace(self, page=replace(self.page, pictures=pictures))
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the page, one HTML file that opens offline in any browser, whole or not at all. Raises OutputError."""
+        with output_file(Path(path), overwrite=overwrite, source=self.table) as sink:
+            self.write(sink)
+
+    def write(self, sink: BinaryIO) -> None:
+        """Write the page to an open file."""
+        write_page(self.page, sink)
+
+
+def map_embeddings(
+    table: str | os.PathLike[str],
+    *,
+    method: str = "auto",
+    colour: str = "auto",
+    labels: str | os.PathLike[str] | None = None,
+    thumbnails: int = 1000,
+    memory: int | None = None,
+    timeout: float | None = 60.0,
+    on_progress: OnPicture = lambda path, error: None,
+) -> VideoMap:
+    """Lay out what is alike close together; what `videomae map` does.
+
+    table: what `videomae embed` wrote; method: "pca", "umap", or "auto" for UMAP where umap-learn is installed; colour: what colours
+    stand for, "folder", "label", "none", or "auto" for labels where they are given; labels: what `videomae classify` wrote about
+    the same files; thumbnails: pictures on the page, at most, 0 for none; memory: bytes that a decoding process may take; timeout:
+    seconds a picture; on_progress: called with each file that has been tried and the error that is why it has no picture. The
+    result has `points` (N, 2), `rows`, `groups` and `save("map.html")`. Raises EmbeddingsError, OutputError for labels that can't
+    be read, OptionError, and DependencyError where UMAP is asked for and missing.
+    """
+    found = lay_out_map(table, method=method, colour=colour, labels=labels)
+    return found.with_pictures(thumbnails, memory=memory, timeout=timeout, on_progress=on_progress)
+
+
+def check_map(method: str, colour: str, labels: str | os.PathLike[str] | None) -> str:
+    """Return what colours stand for, once the options are known to fit together. Raises OptionError."""
+    for name, value, known in (("method", method, METHODS), ("colour", colour, COLOURS)):
+        if value not in known:
+            raise OptionError.about(
+                name, "unknown {subject} {value!r}: choose {known}", value=value, known=", ".join(known)
+            )
+    if colour == "label" and labels is None:
+        raise OptionError.about(
+            "labels",
+            "{@colour:label} needs {@labels}",
+            remedy="the output of videomae classify for the same files",
+        )
+    if colour == "auto":
+        return "folder" if labels is None else "label"
+    return colour
+
+
+def lay_out_map(
+    table: str | os.PathLike[str], *, method: str, colour: str, labels: str | os.PathLike[str] | None
+) -> VideoMap:
+    """Return a map without pictures; see `map_embeddings`."""
+    colour = check_map(method, colour, labels)
+    place = Path(table)
+    embeddings = EmbeddingTable(place)
+    rows = [row for block in embeddings.blocks() for row in block.rows]
+    groups, unlabelled = _groups(colour, None if labels is None else Path(labels), rows, place)
+    layout = lay_out(embeddings.blocks, len(rows), method)
+    page = Map(
+        title=as_utf8(place.name or str(place)),
+        description="",
+        rows=rows,
+        points=layout.points,
+        groups=groups,
+        group_name=colour,
+    )
+    found = VideoMap(place, page, layout.description, embeddings.failed, unlabelled)
+    words = [found.number, layout.description, *([embeddings.model] if embeddings.model else [])]
+    return replace(found, page=replace(page, description=", ".join(words)))
+
+
+def _groups(colour: str, labels: Path | None, rows: list[Row], table: Path) -> tuple[list[str] | None, int]:
+    """Name what each row is coloured by, and count the rows that have no label."""
+    if colour == "none":
+        return None, 0
+    if colour == "folder" or labels is None:
+        return folders(rows), 0
+    known = _labels(labels, [row.path for row in rows])
+    missing = known.count(None)
+    if missing == len(known):
+        raise EmbeddingsError.about(
+            labels, "{subject} has no label for any file of {table}: both must name the same files", table=table
+        )
+    return [label or UNKNOWN for label in known], missing
+
+
+def _labels(file: Path, paths: list[str]) -> list[str | None]:
+    """For each path the best label that `videomae classify` gave it, under this name or another of the same place."""
+    best: dict[str, str] = {}
+    for record in read_records(file):
+        path = path_of(record)
+        match record.get("predictions"):
+            case [{"label": label}, *_]:
+                best[path] = best[os.path.abspath(path)] = as_utf8(str(label))  # noqa: PTH100 - links stay links
+    return [best.get(path) or best.get(os.path.abspath(path)) for path in paths]  # noqa: PTH100
