@@ -29,8 +29,8 @@ from videomae_cli.video.sampling import PIXELS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from videomae_cli.engines import Engine
-    from videomae_cli.model import VideoMAEConfig
+    from videomae_cli.engines import Engine, Features, Logits
+    from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
     from videomae_cli.pipeline import Classifier, Embedder
 
 
@@ -86,65 +86,63 @@ def make_classifier(
     source: ResolvedSource, request: ClassifierRequest, engine: Engine, calibrate: Calibrate | None = None
 ) -> Classifier:
     """Load a model with labels. Raises CheckpointError, ConfigError, DependencyError or OptionError."""
-    from videomae_cli.engines import Logits, calibration_clips, make_network
-    from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
-    from videomae_cli.pipeline import Classifier, auto_batch_size
+    from videomae_cli.engines import Logits
+    from videomae_cli.model import VideoMAEForVideoClassification
+    from videomae_cli.pipeline import Classifier
 
     # What was found is loaded by its path: the same files, and the hub is not asked twice.
     model = VideoMAEForVideoClassification.from_pretrained(
         source.path, num_attention_heads=request.heads, labels=request.labels
     )
-    weights = weights_digest(model)
-    config = model.config
-    if config.num_labels == 0:
+    if model.config.num_labels == 0:
         raise CheckpointError(f"{source.name} gives features, not labels: choose a fine-tuned checkpoint")
-    preprocessor = preprocessor_for(source.path, config, request.resize)
-    hints = find_hints(config.num_frames, config.extra, source.name)
-    size = request.batch_size or auto_batch_size(config, engine.device)
-    clips = (lambda: calibrate(preprocessor, hints, calibration_clips(config))) if calibrate else None
-    return Classifier(
-        model=model,
-        preprocessor=preprocessor,
-        name=source.name,
-        revision=source.revision,
-        top_k=request.top_k,
-        batch_size=size,
-        network=make_network(Logits(model), engine, digest=weights, size=size, calibration=clips),
-        weights=weights,
-        hints=hints,
-    )
+    common = _common(source, request, engine, model, Logits(model), calibrate)
+    return Classifier(model=model, top_k=request.top_k, **common)
 
 
 def make_embedder(
     source: ResolvedSource, request: EmbedderRequest, engine: Engine, calibrate: Calibrate | None = None
 ) -> Embedder:
     """Load an encoder of any kind of checkpoint. Raises CheckpointError, ConfigError, DependencyError or OptionError."""
-    from videomae_cli.engines import Features, calibration_clips, make_network
-    from videomae_cli.model import load_encoder, weights_digest
-    from videomae_cli.pipeline import Embedder, Pooling, auto_batch_size
+    from videomae_cli.engines import Features
+    from videomae_cli.model import load_encoder
+    from videomae_cli.pipeline import Embedder, Pooling
 
     pooling = Pooling(request.pool, request.layer, request.normalize, request.per_clip)
     model = load_encoder(source.path, num_attention_heads=request.heads)
-    weights = weights_digest(model)
+    pooling.check(model.config, crops=1)
+    common = _common(source, request, engine, model, Features(model, pooling.pool, pooling.layer), calibrate)
+    return Embedder(model=model, pooling=pooling, storage=request.storage, **common)
+
+
+def _common(
+    source: ResolvedSource,
+    request: ModelRequest,
+    engine: Engine,
+    model: VideoMAEModel | VideoMAEForVideoClassification,
+    part: Logits | Features,
+    calibrate: Calibrate | None,
+) -> dict[str, Any]:
+    """Make what a `PipelineModel` of any kind has. part: what is run of the model."""
+    from videomae_cli.engines import calibration_clips, make_network
+    from videomae_cli.model import weights_digest
+    from videomae_cli.pipeline import auto_batch_size
+
+    weights = weights_digest(model)  # before an engine changes them
     config = model.config
-    pooling.check(config, crops=1)
     preprocessor = preprocessor_for(source.path, config, request.resize)
     hints = find_hints(config.num_frames, config.extra, source.name)
     size = request.batch_size or auto_batch_size(config, engine.device)
     clips = (lambda: calibrate(preprocessor, hints, calibration_clips(config))) if calibrate else None
-    part = Features(model, pooling.pool, pooling.layer)
-    return Embedder(
-        model=model,
-        preprocessor=preprocessor,
-        name=source.name,
-        revision=source.revision,
-        pooling=pooling,
-        storage=request.storage,
-        batch_size=size,
-        network=make_network(part, engine, digest=weights, size=size, calibration=clips),
-        weights=weights,
-        hints=hints,
-    )
+    return {
+        "preprocessor": preprocessor,
+        "name": source.name,
+        "revision": source.revision,
+        "batch_size": size,
+        "network": make_network(part, engine, digest=weights, size=size, calibration=clips),
+        "weights": weights,
+        "hints": hints,
+    }
 
 
 def settings_of(command: str, model: Classifier | Embedder, spec: SamplingSpec) -> Settings:

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar
 
 from videomae_cli.api.footage import (
     FRAME_RATE,
@@ -23,14 +23,14 @@ from videomae_cli.api.footage import (
 from videomae_cli.assembly import Calibrate, ModelRequest, calibration_on
 from videomae_cli.hub import ResolvedSource, resolve
 from videomae_cli.results import Result
-from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, Preprocessor, SamplingSpec, auto_workers
+from videomae_cli.video import ClipRequest, Decoder, SamplingSpec, auto_workers
 
 if TYPE_CHECKING:
     from videomae_cli.engines import Engine
+    from videomae_cli.pipeline import PipelineModel
 
 log = logging.getLogger(__name__)
 
-R_co = TypeVar("R_co", bound=Result, covariant=True)
 R = TypeVar("R", bound=Result)
 Request = TypeVar("Request", bound=ModelRequest)
 Model = TypeVar("Model")
@@ -111,25 +111,6 @@ def model_name(model: str | os.PathLike[str]) -> str:
     return os.fspath(path if path.is_absolute() else Path.cwd() / path)
 
 
-class PipelineModel(Protocol[R_co]):
-    """What `pipeline.Classifier` and `pipeline.Embedder` have in common."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def revision(self) -> str | None: ...
-    @property
-    def preprocessor(self) -> Preprocessor: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def engine(self) -> Engine: ...
-    @property
-    def settings(self) -> Mapping[str, Any]: ...
-    def fit(self, asked: SamplingSpec) -> SamplingSpec: ...
-    def results(self, outcomes: Iterable[tuple[str, DecodedVideo | Any] | None]) -> Iterator[R_co]: ...
-
-
 class LoadedModel(Generic[R]):
     """A model in memory, with the decoder of the videos it is asked about, which starts with the first one.
 
@@ -138,8 +119,8 @@ class LoadedModel(Generic[R]):
     decoding: how its videos are decoded.
     """
 
-    def __init__(self, model: PipelineModel[R], decoding: DecoderOptions) -> None:
-        self.pipeline: PipelineModel[R] = model
+    def __init__(self, model: PipelineModel[Any, R], decoding: DecoderOptions) -> None:
+        self.pipeline: PipelineModel[Any, R] = model
         self.decoding = decoding
         self._closing: weakref.finalize[Any, Any] | None = None
 
@@ -177,7 +158,7 @@ class LoadedModel(Generic[R]):
             self._closing = weakref.finalize(self, self._open.close)
         return self._open
 
-    def _one(self, model: PipelineModel[R], video: Any, spec: SamplingSpec, frame_rate: float = FRAME_RATE) -> R:
+    def _one(self, model: PipelineModel[Any, R], video: Any, spec: SamplingSpec, frame_rate: float = FRAME_RATE) -> R:
         """One video through the model. Raises the VideoMAEError that is the reason why there is no result."""
         request = self._request(model, spec)
         if is_named(video):
@@ -190,7 +171,7 @@ class LoadedModel(Generic[R]):
         return result
 
     def _each(
-        self, model: PipelineModel[R], videos: Any, spec: SamplingSpec, frame_rate: float = FRAME_RATE
+        self, model: PipelineModel[Any, R], videos: Any, spec: SamplingSpec, frame_rate: float = FRAME_RATE
     ) -> Iterator[R]:
         """One result a video, in order; what is wrong with a video is in its result. Files are listed at once."""
         request = self._request(model, spec)
@@ -204,7 +185,7 @@ class LoadedModel(Generic[R]):
         return results()
 
     @staticmethod
-    def _request(model: PipelineModel[R], spec: SamplingSpec) -> ClipRequest:
+    def _request(model: PipelineModel[Any, R], spec: SamplingSpec) -> ClipRequest:
         from videomae_cli.pipeline import clip_request
 
         return clip_request(model.preprocessor, spec)

@@ -1,6 +1,7 @@
 """Requests -> clips in batches -> results. Receives a model, a preprocessor and a decoder; loads and writes nothing.
 
     batches     views of many files through a model in full batches, and back to their files, in order
+    pipeline_model  what the next two have in common (`PipelineModel`)
     classify    labels for files (`Classifier`)
     embed       vectors for files (`Embedder`)
     timeline    what happens when, in files of any length (`TimelineMaker`); window_clips  their frames, as they come
@@ -15,11 +16,13 @@ from videomae_cli.pipeline.batches import clip_request
 from videomae_cli.pipeline.classify import Classifier, merge_views
 from videomae_cli.pipeline.devices import auto_batch_size, pick_device
 from videomae_cli.pipeline.embed import Embedder, Pooling
+from videomae_cli.pipeline.pipeline_model import PipelineModel
 from videomae_cli.pipeline.timeline import TimelineMaker
 
 __all__ = [
     "Classifier",
     "Embedder",
+    "PipelineModel",
     "Pooling",
     "TimelineMaker",
     "auto_batch_size",

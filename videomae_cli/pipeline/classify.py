@@ -12,40 +12,25 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from videomae_cli.engines import Engine, Logits, Network, TorchNetwork, engine_of
+from videomae_cli.engines import Logits
 from videomae_cli.errors import ModelOutputError, OptionError, VideoMAEError, Wording
 from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
 from videomae_cli.pipeline.batches import Batches, Outcomes, Passed, Starts, clip_request, decode_found
-from videomae_cli.pipeline.devices import memory_reported
+from videomae_cli.pipeline.pipeline_model import PipelineModel
 from videomae_cli.results import Classification, Failure, Prediction, Source
-from videomae_cli.video import DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingHints, SamplingSpec, WindowSpec
+from videomae_cli.video import DecodedVideo, Decoder, FoundVideo, SamplingSpec, WindowSpec
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Classifier:
-    """A model with everything needed to use it on files. name and revision go into the records.
+class Classifier(PipelineModel[VideoMAEForVideoClassification, Classification]):
+    """A model with labels, or one that gives values, with everything needed to use it on files. top_k: labels a file, best first."""
 
-    model: in evaluation mode, on its device; batch_size: views through the model at once; network: computes its logits,
-    where that is not PyTorch with the model itself; hints: how its training data was sampled.
-    """
-
-    model: VideoMAEForVideoClassification
-    preprocessor: Preprocessor
-    name: str
-    revision: str | None = None
     top_k: int = 5
-    batch_size: int = 8
-    network: Network | None = None
-    weights: str | None = None
-    hints: SamplingHints | None = None
 
-    def __post_init__(self) -> None:
-        if self.hints is None:
-            object.__setattr__(self, "hints", SamplingHints(self.model.config.num_frames))
-        if self.network is None:
-            object.__setattr__(self, "network", TorchNetwork(Logits(self.model), engine_of(self.model)))
+    def _part(self) -> Logits:
+        return Logits(self.model)
 
     def __call__(
         self,
@@ -129,21 +114,10 @@ class Classifier:
                 ),
             )
 
-    def fit(self, asked: SamplingSpec) -> SamplingSpec:
-        """Adapt the sampling asked for to this model: its number of frames, and how it was trained."""
-        assert self.hints is not None, "made where none was given"
-        return asked.for_model(self.hints)
-
     def fit_windows(self, asked: WindowSpec) -> WindowSpec:
         """Adapt the windows asked for to this model: its number of frames, and its stride."""
         assert self.hints is not None, "made where none was given"
         return asked.for_model(self.hints)
-
-    @property
-    def engine(self) -> Engine:
-        """The engine that runs the model."""
-        assert self.network is not None, "made where none was given"
-        return self.network.engine
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -161,13 +135,7 @@ class Classifier:
         """Compute the logits (V, labels) float32, on the CPU, of views (V, T, H, W, 3) uint8 in one batch. Raises
         ModelMemoryError.
         """
-        with memory_reported(self._network.engine.device):
-            return self._network(self.preprocessor.to_pixel_values(views, self._network.engine.device))
-
-    @property
-    def _network(self) -> Network:
-        assert self.network is not None, "made where none was given"
-        return self.network
+        return self._run(views)
 
     @property
     def output_names(self) -> tuple[str, ...]:

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from videomae_cli.engines import Engine, Features, Network, TorchNetwork, engine_of
+from videomae_cli.engines import Features
 from videomae_cli.errors import ModelOutputError, OptionError, VideoMAEError, Wording, say
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel, weights_digest
 from videomae_cli.pipeline.batches import Batches, Outcomes, Passed, Starts, clip_request, decode_found
 from videomae_cli.pipeline.classify import source_of
-from videomae_cli.pipeline.devices import memory_reported
+from videomae_cli.pipeline.pipeline_model import PipelineModel
 from videomae_cli.results import Embedding, Failure, VectorPlace
-from videomae_cli.video import DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingHints, SamplingSpec
+from videomae_cli.video import DecodedVideo, Decoder, FoundVideo, SamplingSpec
 
 POOLS = ("mean", "time", "tokens")
 STORED = {"float32": np.float32, "float16": np.float16}
@@ -54,34 +54,23 @@ class Pooling:
 
 
 @dataclass(frozen=True)
-class Embedder:
-    """An encoder with everything needed to use it on files. name and revision go into the records.
+class Embedder(PipelineModel[VideoMAEModel | VideoMAEForVideoClassification, Embedding]):
+    """An encoder with everything needed to use it on files.
 
-    model: in evaluation mode, on its device: of a classifier, the part before the labels, its `fc_norm` included; of
-    any other checkpoint, the encoder with its final norm. storage: number format of the vectors, "float32" or
-    "float16"; network: computes its tokens, where that is not PyTorch with the model itself; hints: how its training
-    data was sampled.
+    model: of a classifier, the part before the labels is used, its `fc_norm` included; of any other checkpoint, the encoder with its
+    final norm. storage: number format of the vectors, "float32" or "float16".
     """
 
-    model: VideoMAEModel | VideoMAEForVideoClassification
-    preprocessor: Preprocessor
-    name: str
-    revision: str | None = None
     pooling: Pooling = Pooling()
     storage: str = "float32"
-    batch_size: int = 8
-    network: Network | None = None
-    weights: str | None = None
-    hints: SamplingHints | None = None
 
     def __post_init__(self) -> None:
-        if self.hints is None:
-            object.__setattr__(self, "hints", SamplingHints(self.model.config.num_frames))
         if self.storage not in STORED:
             raise OptionError(f"unknown storage {self.storage!r}: choose {', '.join(STORED)}")
-        if self.network is None:
-            part = Features(self.model, self.pooling.pool, self.pooling.layer)
-            object.__setattr__(self, "network", TorchNetwork(part, engine_of(self.model)))
+        super().__post_init__()
+
+    def _part(self) -> Features:
+        return Features(self.model, self.pooling.pool, self.pooling.layer)
 
     def __call__(
         self,
@@ -105,15 +94,8 @@ class Embedder:
 
     def fit(self, asked: SamplingSpec) -> SamplingSpec:
         """Adapt the sampling asked for to this model. Raises OptionError where its pooling doesn't go with that."""
-        assert self.hints is not None, "made where none was given"
         self.pooling.check(self.model.config, crops=asked.resolved_crops)
-        return asked.for_model(self.hints)
-
-    @property
-    def engine(self) -> Engine:
-        """The engine that runs the model."""
-        assert self.network is not None, "made where none was given"
-        return self.network.engine
+        return super().fit(asked)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -129,16 +111,14 @@ class Embedder:
             "dimensions": self.model.config.hidden_size,
             "resize": self.preprocessor.resize,
             "heads": self.model.config.num_attention_heads,
-            **(self.network.identity if self.network else {}),
+            **self._network.identity,
         }
 
     def vectors(self, views: npt.NDArray[np.uint8]) -> Tensor:
         """Compute the vectors (V, R, D) float32, on the CPU, of views (V, T, H, W, 3) uint8 in one batch. Raises
         ModelMemoryError.
         """
-        assert self.network is not None, "made where none was given"
-        with memory_reported(self.network.engine.device):
-            return self.network(self.preprocessor.to_pixel_values(views, self.network.engine.device))
+        return self._run(views)
 
     def _result(self, passed: Passed) -> Embedding:
         path, video = passed.path, passed.video
