@@ -13,7 +13,7 @@ from videomae_cli.pictures.charts import reliability_chart
 from videomae_cli.pictures.film import encode_image
 from videomae_cli.pictures.picture_files import is_own_picture
 from videomae_cli.pictures.scenes import frames_in, save_frames
-from videomae_cli.training.measured import REPORT_FILES, _made
+from videomae_cli.training.evaluating import REPORT_FILES, _made
 
 FILM = np.zeros((3, 4, 4, 3), np.uint8)
 MINE = {

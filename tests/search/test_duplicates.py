@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import bunches, write_table
 
-from videomae_cli.search import pairs
+from videomae_cli.search import duplicates
 from videomae_cli.search.duplicates import Groups, find_duplicates
 from videomae_cli.search.embedding_table import EmbeddingTable, Vectors, unit
 from videomae_cli.writers import vector_reading
@@ -59,7 +59,7 @@ def test_equal_to_all_pairs(
         return  # on the border one sum says yes, another no
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vector_reading, "BLOCK", 7)
-        patch.setattr(pairs, "_CHUNK", 3)
+        patch.setattr(duplicates, "_CHUNK", 3)
         file = write_table(tmp_path_factory.mktemp("t") / "v.jsonl", vectors, paths, clips=True)
         found = find_duplicates(EmbeddingTable(file), threshold)
     expected = brute_force(unit(vectors), paths, threshold)

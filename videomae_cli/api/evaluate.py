@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from videomae_cli.api.classifier import VideoClassifier, load_classifier
 from videomae_cli.api.footage import SamplingOptions, sampling_spec
-from videomae_cli.training.evaluating import EvaluationJob, LabelledData
-from videomae_cli.training.measured import check_places, write
+from videomae_cli.training.evaluating import EvaluationJob, LabelledData, check_places, write_evaluation
 
 if TYPE_CHECKING:
     from videomae_cli.evaluation import Evaluation
@@ -48,5 +47,5 @@ def evaluate(
     job = EvaluationJob.plan(loaded.pipeline, read, spec, ignore_unknown=ignore_unknown)
     with loaded.decoding.decoder(len(job.kept)) as decoder:
         measured = job.run(decoder, on_clip=on_clip)
-    write(measured, None, place, overwrite=overwrite)
+    write_evaluation(measured, None, place, overwrite=overwrite)
     return measured.evaluation

@@ -315,22 +315,16 @@ class Output:
     def _compare(self, settings: Settings, digest: str, plan: ClusterPlan, shard: str | None) -> ClusterPlan:
         try:
             earlier = json.loads(self.folder.read(CLUSTER_HEADER))
-            before, stored = dict(earlier["settings"]), ClusterPlan.from_dict(earlier["plan"])
+            stored = ClusterPlan.from_dict(earlier["plan"])
             same_list = earlier["list"] == digest
             self._header = dict(earlier)
+            if not isinstance(earlier["settings"], dict):
+                raise TypeError
         except (ValueError, KeyError, TypeError):
             raise OutputError(
                 f"{self.folder.location}/{CLUSTER_HEADER} is damaged", remedy=Wording("{@overwrite:True} starts again")
             ) from None
-        differing = settings.differences(before)
-        if earlier.get("shard") != shard:
-            differing.append(f"shard was {earlier.get('shard')}, now {shard}")
-        if differing:
-            raise OutputError(
-                f"can't go on: {self.folder.location} holds results with other settings ({'; '.join(differing)})",
-                remedy=Wording("use those, or {@overwrite:True} to start again"),
-                joined="; ",
-            )
+        settings.check_same(self.folder.location, earlier, shard)
         if not same_list:
             raise OutputError(
                 f"{self.folder.location} is of another list of files ({stored.files} files then, {plan.files} now)",

@@ -324,16 +324,7 @@ class Job:
         version = earlier.get("layout_version")
         if not isinstance(version, int) or version > LAYOUT_VERSION:
             raise OutputError(f"{self.folder} was made by a later version of videomae: go on with that")
-        before = earlier["settings"]
-        differing = settings.differences(before)
-        if earlier.get("shard") != header["shard"]:
-            differing.append(f"shard was {earlier.get('shard')}, now {header['shard']}")
-        if differing:
-            raise OutputError(
-                f"can't go on: {self.folder} holds results with other settings ({'; '.join(differing)})",
-                remedy=Wording("use those, or {@overwrite:True} to start again"),
-                joined="; ",
-            )
+        settings.check_same(self.folder, earlier, header["shard"])
 
     def _check_complete(
         self, settings: Settings, names: Sequence[str], shard: str | None, counts: Callable[[Record], bool]

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from videomae_cli.errors import OutputError, Wording
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -35,6 +37,18 @@ class Settings:
             if now.get(name) != earlier.get(name):
                 words.append(_change(name.replace("_", " "), earlier.get(name), now.get(name)))
         return words
+
+    def check_same(self, place: object, header: Mapping[str, Any], shard: str | None) -> None:
+        """Raise OutputError where the results in `place`, with the header that their job left, were made in another way."""
+        differing = self.differences(header["settings"])
+        if header.get("shard") != shard:
+            differing.append(f"shard was {header.get('shard')}, now {shard}")
+        if differing:
+            raise OutputError(
+                f"can't go on: {place} holds results with other settings ({'; '.join(differing)})",
+                remedy=Wording("use those, or {@overwrite:True} to start again"),
+                joined="; ",
+            )
 
     def differences_from_record(self, record: Mapping[str, Any], shard: str | None) -> list[str]:
         """Say what differs from a finished output, whose records name only some of its settings."""

@@ -2,7 +2,7 @@
 
     embedding_table  a file of embeddings -> unit vectors in blocks, checked (`EmbeddingTable`); `writers.vector_reading` reads it
     nearest     the files most like a vector: exact, in one pass
-    duplicates  groups of files that are nearly the same      pairs    who is near whom: exact, or by an index
+    duplicates  groups of files that are nearly the same: all pairs exactly, or by an index
     layout      vectors -> points in the plane: PCA, or UMAP where it is installed
     page        points -> one HTML page that needs nothing else
 

@@ -79,8 +79,13 @@ def evaluate(
     if run.engine.dtype == "int8":
         raise OptionError("--dtype int8 is calibrated on a job's clips: evaluate with float32 or bfloat16")
     spec = sampling_spec(run.sampling)
-    from videomae_cli.training.evaluating import EvaluationJob, LabelledData, check_split
-    from videomae_cli.training.measured import check_places, write
+    from videomae_cli.training.evaluating import (
+        EvaluationJob,
+        LabelledData,
+        check_places,
+        check_split,
+        write_evaluation,
+    )
 
     check_split(split)
     check_places(output, report, overwrite)
@@ -92,7 +97,7 @@ def evaluate(
         job = EvaluationJob.plan(classifier, labelled, spec, ignore_unknown=ignore_unknown)
         say_pixels(classifier.name, classifier.hints.pixels if classifier.hints else None, job.spec.resolved_pixels)
         measured = _run(job, decoder, terminal.progress)
-    write(measured, output, report, overwrite=overwrite)
+    write_evaluation(measured, output, report, overwrite=overwrite)
     evaluation = measured.evaluation
     with streams.written() if output is None and report is None else streams.dispensable():
         if format == "json":
