@@ -6,6 +6,7 @@ from .api.embedder import VideoEmbedder as VideoEmbedder
 from .api.embedder import load_embedder as load_embedder
 from .api.embedding_map import VideoMap as VideoMap
 from .api.embedding_map import map_embeddings as map_embeddings
+from .api.engine_speeds import measure_engines as measure_engines
 from .api.evaluate import evaluate as evaluate
 from .api.footage import demo_clip as demo_clip
 from .api.footage import find_videos as find_videos

@@ -86,3 +86,22 @@ def test_what_is_missing_is_said_by_the_error(tmp_path: Path) -> None:
     assert videomae.merge([tmp_path / "2.jsonl"], output, allow_gaps=True).files == 2
     with pytest.raises(OptionError, match="given twice"):
         videomae.merge([tmp_path / "2.jsonl"] * 2, tmp_path / "b.jsonl")
+
+
+def test_engines_are_measured_as_the_command_does(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        "videomae_cli.api.engine_speeds._wanted", lambda device, real: [("torch", "float32"), ("torch", "int8")]
+    )
+    stages: list[str] = []
+    speeds = videomae.measure_engines(checkpoint, rounds=2, batch_size=1, device="cpu", on_progress=stages.append)
+    first, other = speeds.settings
+    assert (stages, len(first.seconds), first.speed, first.off) == (["preparing", "measuring"], 2, 1.0, 0.0)
+    assert speeds.best is first
+    assert other.problem == 'dtype="int8" needs engine="openvino"'
+    shown = printed("bench", str(checkpoint), "--rounds", "1", "--batch-size", "1", "--device", "cpu", "--json")
+    assert speeds.as_dict().keys() | {"schema_version"} == shown.keys()
+    with pytest.raises(OptionError, match="rounds must be at least 1"):
+        videomae.measure_engines(checkpoint, rounds=0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from samples import Run
 
-from videomae_cli.cli.commands.bench import Setting, _best
+from videomae_cli.api.engine_speeds import EngineSpeed, EngineSpeeds
 from videomae_cli.engines import cpu
 
 
@@ -68,9 +68,9 @@ def test_a_video_that_is_none_is_told(videomae: Run, checkpoint: Path, tmp_path:
 )
 def test_what_is_recommended_is_faster_and_near(speed: float, off: float, expected: str) -> None:
     settings = [
-        Setting("torch", "float32", 1.0, 1.0, 0.0),
-        Setting("openvino", "bfloat16", speed, speed, off),
-        Setting("openvino", "int8", 9.0, 9.0, 0.001),
-        Setting("torch", "bfloat16", problem="not here"),
+        EngineSpeed("torch", "float32", 1.0, 1.0, 0.0),
+        EngineSpeed("openvino", "bfloat16", speed, speed, off),
+        EngineSpeed("openvino", "int8", 9.0, 9.0, 0.001),
+        EngineSpeed("torch", "bfloat16", problem="not here"),
     ]
-    assert _best(settings).dtype == expected
+    assert EngineSpeeds("m", "cpu", 1, 0, "digest", settings).best.dtype == expected

@@ -13,9 +13,8 @@ import torch
 from samples import Run, write_video
 from typer.testing import CliRunner
 
+from videomae_cli.api.engine_speeds import EngineSpeed, EngineSpeeds
 from videomae_cli.cli.app import app
-from videomae_cli.cli.commands import bench
-from videomae_cli.cli.commands.bench import Setting
 from videomae_cli.cli.run.hints import faster_here
 from videomae_cli.cli.terminal.progress import BatchProgress
 from videomae_cli.engines import Engine, cpu, timings
@@ -154,7 +153,7 @@ def test_what_bench_measured_is_what_a_long_job_is_told(
     monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("VIDEOMAE_CPU_UNITS", "")
     monkeypatch.setattr(BatchProgress, "seconds_left", property(lambda self: 1000.0))
-    monkeypatch.setattr(bench, "_best", lambda settings: Setting("openvino", "float32", 3.0, 3.0, 0.0))
+    monkeypatch.setattr(EngineSpeeds, "best", EngineSpeed("openvino", "float32", 3.0, 3.0, 0.0))
     measured = CliRunner().invoke(app, ["bench", str(checkpoint), "--rounds", "1"])
     assert measured.exit_code == 0, measured.output
     done = CliRunner().invoke(

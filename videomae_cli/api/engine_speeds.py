@@ -1,0 +1,220 @@
+"""How fast this machine runs a model, in every engine and number format that it has, from Python."""
+
+from __future__ import annotations
+
+import gc
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from videomae_cli.api.footage import find_videos
+from videomae_cli.api.loaded import model_name
+from videomae_cli.errors import DependencyError, OptionError
+from videomae_cli.hub import resolve
+
+if TYPE_CHECKING:
+    import torch
+
+    from videomae_cli.engines import Engine, Network
+    from videomae_cli.video import FoundVideo
+
+Videos: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
+# Settings that may be recommended: how far their outputs may be from float32's, as a share of the largest.
+NEAR = 0.02
+WARM_UP = 1
+
+
+@dataclass
+class EngineSpeed:
+    """One engine and format. clips_per_s: median over rounds; speed: against PyTorch in float32; off: the largest
+    difference of outputs over the largest output; agree: share of clips with the same best label, where there are labels
+    and real clips; problem: why there is nothing else."""
+
+    engine: str
+    dtype: str
+    clips_per_s: float | None = None
+    speed: float | None = None
+    off: float | None = None
+    agree: float | None = None
+    problem: str | None = None
+    seconds: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class EngineSpeeds:
+    """What `measure_engines` found. weights: the digest of the model's weights; clips: real ones that were measured on, 0 for
+    noise; settings: PyTorch in float32, to which the others are compared, first."""
+
+    model: str
+    device: str
+    batch_size: int
+    clips: int
+    weights: str
+    settings: Sequence[EngineSpeed]
+
+    @property
+    def best(self) -> EngineSpeed:
+        """The fastest floating format that is near enough, if it is worth a word at all."""
+        near = [one for one in self.settings if one.speed and one.dtype != "int8" and (one.off or 0.0) <= NEAR]
+        fastest = max(near, key=lambda one: one.speed or 0.0)
+        return fastest if (fastest.speed or 0.0) > 1.1 else self.settings[0]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what `videomae bench --json` prints."""
+        settings = [{name: value for name, value in asdict(one).items() if name != "seconds"} for one in self.settings]
+        recommended = {"engine": self.best.engine, "dtype": self.best.dtype}
+        about = {"model": self.model, "device": self.device, "batch_size": self.batch_size, "clips": self.clips}
+        return {**about, "settings": settings, "recommended": recommended}
+
+
+def measure_engines(
+    model: str | os.PathLike[str] = "camera-motion",
+    *,
+    videos: Videos = (),
+    rounds: int = 5,
+    batch_size: int | None = None,
+    device: str = "auto",
+    revision: str | None = None,
+    heads: int | None = None,
+    on_progress: Callable[[str], object] = lambda stage: None,
+) -> EngineSpeeds:
+    """Measure clips a second of a model in each engine and number format; what `videomae bench` does.
+
+    model: a name, a hub id or a path; videos: measure on clips of these instead of noise, and int8 too, which is calibrated on
+    them; rounds: times that every setting has its turn; batch_size: clips through the model at once; device: "auto", "cpu", "cuda"
+    or "mps"; heads: attention heads, where the checkpoint doesn't say; on_progress: called with "preparing" and "measuring".
+    The result has `settings`, each with `engine`, `dtype`, `clips_per_s` and `speed`, and `best`. Decoding is not measured.
+    Raises OptionError, and what `load_classifier` raises for a name.
+    """
+    from videomae_cli.model import load_encoder, weights_digest
+    from videomae_cli.pipeline import auto_batch_size, pick_device
+
+    if rounds < 1:
+        raise OptionError.about("rounds", "{subject} must be at least 1, not {rounds}", rounds=rounds)
+    where = pick_device(device)
+    source = resolve(model_name(model), revision=revision)
+    net = load_encoder(source.path, num_attention_heads=heads)
+    config = net.config
+    weights = weights_digest(net)
+    del net
+    size = batch_size or auto_batch_size(config, where)
+    found = find_videos(videos)
+    real = bool(found)
+    clips = _clips(source.path, source.name, config, found, size)
+    settings = [EngineSpeed(engine, dtype) for engine, dtype in _wanted(where.type, real=real)]
+    on_progress("preparing")
+    networks = _networks(settings, source.path, heads, where, weights, clips)
+    on_progress("measuring")
+    _compare(settings, networks, clips, labels=bool(config.num_labels) and real)
+    batch = clips[:size] if len(clips) >= size else clips.repeat(-(-size // len(clips)), 1, 1, 1, 1)[:size]
+    _time(settings, networks, batch, rounds)
+    return EngineSpeeds(source.name, where.type, size, len(clips) if real else 0, weights, settings)
+
+
+def _networks(
+    settings: Sequence[EngineSpeed],
+    path: Any,
+    heads: int | None,
+    where: torch.device,
+    weights: str,
+    clips: torch.Tensor,
+) -> dict[int, Network]:
+    """Make what runs each setting, by its number; why one can't run here is its `problem`."""
+    from videomae_cli.engines import pick_engine
+
+    networks: dict[int, Network] = {}
+    for number, one in enumerate(settings):
+        try:
+            engine = pick_engine(one.engine, one.dtype, where)
+            if one.engine == "torch" and engine.slow:
+                one.problem = engine.slow  # nobody is to wait for what can't be recommended
+            else:
+                networks[number] = _network(path, heads, engine, weights, clips)
+        except (DependencyError, OptionError) as error:
+            one.problem = str(error)
+    return networks
+
+
+def _time(settings: Sequence[EngineSpeed], networks: Mapping[int, Network], batch: torch.Tensor, rounds: int) -> None:
+    """Give every setting its turns, one after the other, so that a slow moment of the machine hits all alike."""
+    for turn in range(rounds + WARM_UP):
+        for number, network in networks.items():
+            started = time.perf_counter()
+            network(batch)
+            if turn >= WARM_UP:
+                settings[number].seconds.append(time.perf_counter() - started)
+    base = statistics.median(settings[0].seconds)
+    for one in settings:
+        if one.seconds:
+            middle = statistics.median(one.seconds)
+            one.clips_per_s, one.speed = len(batch) / middle, base / middle
+
+
+def _wanted(device: str, *, real: bool) -> list[tuple[str, str]]:
+    """Engines and formats for a device; PyTorch in float32, to which others are compared, first."""
+    if device == "cuda":
+        return [("torch", "float32"), ("torch", "bfloat16"), ("torch", "float16")]
+    if device == "mps":
+        return [("torch", "float32"), ("torch", "float16")]
+    found = [("torch", "float32"), ("torch", "bfloat16"), ("openvino", "float32"), ("openvino", "bfloat16")]
+    return [*found, ("openvino", "int8")] if real else found
+
+
+def _part(path: Any, heads: int | None) -> Any:
+    from videomae_cli.engines import Features, Logits
+    from videomae_cli.model import VideoMAEForVideoClassification, load_encoder
+
+    net = load_encoder(path, num_attention_heads=heads)
+    if isinstance(net, VideoMAEForVideoClassification) and net.config.num_labels:
+        return Logits(net)
+    return Features(net)
+
+
+def _network(path: Any, heads: int | None, engine: Engine, weights: str, clips: torch.Tensor) -> Network:
+    from videomae_cli.engines import make_network
+
+    part = _part(path, heads)
+    # The digest that classify and embed have of these weights: what is converted here is converted for them.
+    network = make_network(part, engine, digest=weights, calibration=lambda: [clip[None] for clip in clips])
+    del part
+    gc.collect()
+    return network
+
+
+def _clips(path: Any, name: str, config: Any, found: Sequence[FoundVideo], size: int) -> torch.Tensor:
+    """(V, T, C, H, W): of the videos, or one batch of noise."""
+    import torch
+
+    from videomae_cli.assembly import calibration_on, find_hints, preprocessor_for
+    from videomae_cli.engines import calibration_clips
+    from videomae_cli.video import Decoder, SamplingSpec
+
+    if not found:
+        shape = (config.num_frames, config.num_channels, *config.image_hw)
+        return torch.randn(size, *shape, generator=torch.Generator().manual_seed(0))
+    with Decoder() as decoder:
+        hints = find_hints(config.num_frames, config.extra, name)
+        calibrate = calibration_on(found, SamplingSpec(), decoder)
+        preprocessor = preprocessor_for(path, config, "antialias")
+        clips = list(calibrate(preprocessor, hints, calibration_clips(config)))
+    if not clips:
+        raise OptionError("none of the videos can be read")
+    return torch.cat(clips)
+
+
+def _compare(
+    settings: Sequence[EngineSpeed], networks: dict[int, Network], clips: torch.Tensor, *, labels: bool
+) -> None:
+    """How far the outputs of each setting are from those of the first."""
+    outputs = {}
+    import torch
+
+    for number, network in networks.items():
+        outputs[number] = torch.cat([network(clip[None]) for clip in clips])
+        exact = outputs[0]
+        settings[number].off = float((outputs[number] - exact).abs().max() / exact.abs().max())
+        if labels:
+            settings[number].agree = float((outputs[number].argmax(-1) == exact.argmax(-1)).float().mean())
