@@ -1,4 +1,4 @@
-"""`python -m videomae_cli` is `videomae`."""
+"""Makes `python -m videomae_cli` run the `videomae` command."""
 
 from videomae_cli.cli import main
 

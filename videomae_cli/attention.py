@@ -1,9 +1,9 @@
-"""A model and a clip -> how much each token counts: attention of the last layers, rollout, or weighted for a class.
+"""Attention maps of one clip: last layers' attention, attention rollout, or attention weighted by a class's gradient.
 
-VideoMAE has no class token: the classifier reads the mean of all output tokens. So a token's share is the mean over all
-queries; in a checkpoint that classifies from token 0, it is that query's. Every map sums to 1 over the tokens.
+VideoMAE has no class token: the classifier reads the mean of all output tokens. A token's weight is therefore its mean
+over all queries; in a checkpoint that classifies from token 0 it is what that one query gives. Every map sums to 1.
 
-Receives a model; loads, samples and draws nothing.
+The model and the clip are passed in: nothing is loaded, sampled or drawn here.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ Model = VideoMAEForVideoClassification | VideoMAEForPreTraining
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """maps (M, t, h, w) float32 on the CPU, each summing to 1: one map, or one for each head, whose numbers are in
-    `heads`; label_id, label, score: the class that "grad" was asked about, and what the model gives it; a
-    regression model has no score there but a value."""
+    """Maps (M, t, h, w) float32 on the CPU, each summing to 1: a single one, or one per head, numbered in `heads`.
+
+    label_id, label, score: the class that "grad" explains and its probability; a regression model has a `value`
+    instead.
+    """
 
     maps: Tensor
     method: str
@@ -46,10 +48,10 @@ def attend(
     per_head: bool = False,
     label_id: int | None = None,
 ) -> AttentionMaps:
-    """The maps of one clip (1, T, C, H, W).
+    """Compute the attention maps of one clip (1, T, C, H, W).
 
-    layers: of "last", how many, from the top; label_id: of "grad", None for the class the model gives most.
-    Raises OptionError for what doesn't go together, ModelMemoryError, ModelInputError.
+    layers: how many of the last layers method "last" averages; label_id: the class that "grad" explains, None for the
+    top one. Raises OptionError for options that exclude each other, ModelMemoryError, ModelInputError.
     """
     _check(model, method, layers, per_head)
     pixel_values = pixel_values.to(model.device, model.dtype)
@@ -79,15 +81,15 @@ def _check(model: Model, method: str, layers: int, per_head: bool) -> None:
         )
     if per_head and layers > 1:
         raise OptionError("heads separately are those of the last layer", remedy=Wording("leave {@layers} at 1"))
-    there = model.config.num_hidden_layers
-    if not 1 <= layers <= there:
-        raise OptionError(f"layers must be 1 to {there} with this model, not {layers}")
+    available = model.config.num_hidden_layers
+    if not 1 <= layers <= available:
+        raise OptionError(f"layers must be 1 to {available} with this model, not {layers}")
     if method == "grad" and not isinstance(model, VideoMAEForVideoClassification):
         raise OptionError(Wording("{@method:grad} asks about a label, and a pre-training checkpoint has none"))
 
 
 def _layers(model: Model, pixel_values: Tensor) -> Iterator[Tensor]:
-    """The attention probabilities (heads, N, N) of each layer, one at a time: all at once would not fit for large models."""
+    """Yield the attention (heads, N, N) of each layer in turn: all at once would not fit in memory for large models."""
     encoder = model.videomae
     tokens = encoder.embeddings(pixel_values)
     for block in encoder.encoder.layer:
@@ -97,36 +99,43 @@ def _layers(model: Model, pixel_values: Tensor) -> Iterator[Tensor]:
 
 def _last(model: Model, pixel_values: Tensor, layers: int, per_head: bool) -> AttentionMaps:
     first = model.config.num_hidden_layers - layers
-    kept = [_read(model, weights) for number, weights in enumerate(_layers(model, pixel_values)) if number >= first]
+    selected = [
+        _received(model, weights) for number, weights in enumerate(_layers(model, pixel_values)) if number >= first
+    ]
     if not per_head:
-        mean = torch.stack([shares.mean(dim=0) for shares in kept]).mean(dim=0)
+        mean = torch.stack([shares.mean(dim=0) for shares in selected]).mean(dim=0)
         return AttentionMaps(_grid(model, mean[None]), "last", layers)
     heads = _heads(model, model.config.num_hidden_layers - 1)
-    return AttentionMaps(_grid(model, kept[0]), "last", layers, heads)
+    return AttentionMaps(_grid(model, selected[0]), "last", layers, heads)
 
 
 def _heads(model: Model, layer: int) -> tuple[int, ...]:
-    gone = model.config.pruned_heads.get(layer, ())
-    return tuple(head for head in range(model.config.num_attention_heads) if head not in gone)
+    pruned = model.config.pruned_heads.get(layer, ())
+    return tuple(head for head in range(model.config.num_attention_heads) if head not in pruned)
 
 
 def _rollout(model: Model, pixel_values: Tensor) -> AttentionMaps:
-    """Abnar and Zuidema 2020, "Quantifying attention flow in transformers", section 3: the layers' mean attention, half of
-    it the residual connection's identity, multiplied from the first layer to the last."""
+    """Multiply the layers' attention from first to last, each averaged with the identity for its residual connection.
+
+    Source: Abnar and Zuidema 2020, "Quantifying attention flow in transformers", section 3.
+    """
     flow: Tensor | None = None
     for weights in _layers(model, pixel_values):
         mixed = 0.5 * weights.mean(dim=0)
         mixed.diagonal().add_(0.5)
         flow = mixed if flow is None else mixed @ flow
     assert flow is not None
-    return AttentionMaps(_grid(model, _read(model, flow[None])), "rollout", model.config.num_hidden_layers)
+    return AttentionMaps(_grid(model, _received(model, flow[None])), "rollout", model.config.num_hidden_layers)
 
 
 def _weighted(model: VideoMAEForVideoClassification, pixel_values: Tensor, label_id: int | None) -> AttentionMaps:
-    """Chefer, Gur and Wolf 2021, "Generic attention-model explainability", section 3.1: each layer's attention times its
-    gradient for the class, what is negative left out, mean over heads; relevance R starts as the identity and grows by
-    that times R. The identity itself, which says nothing about the class, is taken off at the end."""
-    # The input asks for gradients, not the weights: that is enough for those of the attentions, and takes less memory.
+    """Compute the relevance of each token for one class, from attention times its gradient.
+
+    Chefer, Gur and Wolf 2021, "Generic attention-model explainability", section 3.1: R starts as the identity; each
+    layer adds A @ R, where A is attention times gradient, clamped at 0 and averaged over heads. The initial identity,
+    which says nothing about the class, is subtracted at the end.
+    """
+    # Only the input requires gradients: that suffices for the gradients of the attention, and takes less memory.
     logits, attentions = _with_attentions(model, pixel_values.clone().requires_grad_(True))
     values = model.problem_type() == "regression"
     scores = _scores(model, logits.detach().float())
@@ -138,7 +147,7 @@ def _weighted(model: VideoMAEForVideoClassification, pixel_values: Tensor, label
         for weights, gradient in zip(attentions, gradients, strict=True):
             relevant = (weights[0] * gradient[0]).float().clamp(min=0).mean(dim=0)
             relevance = relevance + relevant @ relevance
-        shares = _read(model, (relevance - identity)[None])
+        shares = _received(model, (relevance - identity)[None])
         return AttentionMaps(
             _grid(model, shares),
             "grad",
@@ -151,7 +160,7 @@ def _weighted(model: VideoMAEForVideoClassification, pixel_values: Tensor, label
 
 
 def _scores(model: VideoMAEForVideoClassification, logits: Tensor) -> Tensor:
-    """Probabilities, or the values themselves where the model gives values."""
+    """Turn logits into probabilities; a regression model's outputs are returned unchanged."""
     match model.problem_type():
         case "regression":
             return logits
@@ -162,27 +171,27 @@ def _scores(model: VideoMAEForVideoClassification, logits: Tensor) -> Tensor:
 
 
 def _with_attentions(model: VideoMAEForVideoClassification, pixel_values: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Logits and every layer's attention, with the graph between them; the weights take no part in it."""
+    """Return logits and every layer's attention with the graph that connects them; the weights require no gradients."""
     before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     model.requires_grad_(False)
     try:
         with torch.enable_grad():
             output = model(pixel_values, output_attentions=True, return_dict=True)
     finally:
-        for parameter, wanted in before:
-            parameter.requires_grad_(wanted)
+        for parameter, required in before:
+            parameter.requires_grad_(required)
     assert output.attentions is not None
     return output.logits, output.attentions
 
 
-def _read(model: Model, weights: Tensor) -> Tensor:
-    """Attention (M, queries, keys) to what each key gets, (M, N): from all queries alike, or from the one that is read."""
+def _received(model: Model, weights: Tensor) -> Tensor:
+    """Reduce attention (M, queries, keys) to what each key receives, (M, N), from all queries or from the one read."""
     from_token_0 = isinstance(model, VideoMAEForVideoClassification) and not model.config.use_mean_pooling
     return weights[:, 0] if from_token_0 else weights.mean(dim=1)
 
 
 def _grid(model: Model, shares: Tensor) -> Tensor:
-    """Shares (M, N) to maps (M, t, h, w) that each sum to 1; where nothing counts, all tokens alike."""
+    """Normalise weights (M, N) to maps (M, t, h, w) that each sum to 1; uniform where all weights are 0."""
     total = shares.sum(dim=1, keepdim=True)
     even = torch.full_like(shares, 1 / shares.shape[1])
     normal = torch.where(total > 0, shares / total.clamp(min=torch.finfo(shares.dtype).tiny), even)

@@ -1,10 +1,10 @@
-"""What other people's tables call the columns that this program reads: one list for every command."""
+"""The column names accepted in users' tables, shared by every command."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-# Ours to theirs, the first that a table has. A path may be an address.
+# Our name -> accepted names, most preferred first. A path may also be a storage address, hence uri and url.
 COLUMN_NAMES = {
     "path": (
         *("path", "video_path", "video", "file", "filename", "file_name", "file_path", "filepath"),
@@ -20,7 +20,7 @@ COLUMN_NAMES = {
 
 
 def find_columns(names: Iterable[str]) -> dict[str, str]:
-    """Our name for each column that is one of ours, to the table's own; capitals and blanks around a name don't count."""
+    """Map our column names to the table's own for each column recognised; case and surrounding blanks are ignored."""
     lower = {str(name).strip().lower(): name for name in names}
     return {
         ours: lower[found]

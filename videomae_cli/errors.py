@@ -1,11 +1,12 @@
 """Every error a user can cause, each with a stable `kind` and a message that says what is wrong and what to do.
 
-The core raises these; one place in `videomae_cli.cli` turns them into one line on stderr, and batch
-commands turn them into a record with `status: error`.
+The core raises these; one place in `videomae_cli.cli` turns them into one line on stderr, and batch commands turn them
+into a record with `status: error`.
 
-An error is data: its `reason`, its `remedy`, its `subject`, and the values that its message quotes; the message is worded from
-them when it is read. Settings are named in it as `{@overwrite:True}` or `{@device:cpu}`, and said in the words of the reader:
-`overwrite=True` in Python, `--overwrite` on the terminal, whose table of flags `videomae_cli.cli` installs with `speaking`.
+An error is data: `reason`, `remedy`, `subject`, and the values that its message quotes; the message is put together
+when it is read. Settings are named in it as `{@overwrite:True}` or `{@device:cpu}`, and spelled for the reader:
+`overwrite=True` in Python, `--overwrite` on the terminal, whose table of flags `videomae_cli.cli` installs with
+`speaking`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from videomae_cli.visible import visible
 
 Vocabulary = Mapping[str, str]
-"""The words for settings, by the setting's name. What it lacks is said as in Python, by the setting's own name."""
+"""Maps the name of a setting to its spelling. A setting that it lacks is spelled as in Python: by its name."""
 
 _PYTHON = {
     "debug": "the error's __context__",
@@ -30,27 +31,27 @@ _PYTHON = {
 }
 _PLACEHOLDERS = ("True", "False", "None", "N", "FILE")
 
-# Of a block of code, and so of one thread: a library call in another thread beside a command speaks as Python does.
+# Valid in a block, and thus in one thread: library calls in other threads still use Python's spelling.
 _of_block: ContextVar[Vocabulary | None] = ContextVar("vocabulary", default=None)
-# Of a process that works for another one, in all its threads.
+# Valid in all threads of a process that works for another process.
 _of_process: Vocabulary = {}
 
 
 def vocabulary() -> Vocabulary:
-    """Return the words in use here, to be handed to a process that writes messages for this one."""
+    """Return the spelling of settings in use here, to hand to a subprocess that writes messages for this one."""
     words = _of_block.get()
     return _of_process if words is None else words
 
 
 def speak(words: Vocabulary) -> None:
-    """Say settings in these words from now on, in all threads of a process that works for one caller."""
+    """Spell settings this way from now on, in all threads of a process that works for one caller."""
     global _of_process
     _of_process = words
 
 
 @contextmanager
 def speaking(words: Vocabulary) -> Iterator[None]:
-    """Say settings in these words inside the block; other threads go on with their own."""
+    """Spell settings this way inside the block; other threads are not affected."""
     token = _of_block.set(words)
     try:
         yield
@@ -59,13 +60,13 @@ def speaking(words: Vocabulary) -> Iterator[None]:
 
 
 def switch(words: Vocabulary) -> None:
-    """Say settings in these words for the rest of the block of `speaking` at hand."""
+    """Spell settings this way for the rest of the enclosing block of `speaking`."""
     _of_block.set(words)
 
 
 @dataclass(frozen=True)
 class _Setting:
-    """One setting inside a template; its format is its value: `{@device:cpu}` is `device="cpu"` in Python."""
+    """One setting inside a template; the format spec is its value: `{@device:cpu}` is `device="cpu"` in Python."""
 
     name: str
 
@@ -92,7 +93,7 @@ class _Template(Formatter):
 
 @dataclass(frozen=True, init=False)
 class Wording:
-    """A template that names settings, and the values it quotes. `str()` says it in the words of the reader."""
+    """A message template that names settings, with the values to fill in. `str()` spells it for the reader."""
 
     template: str
     values: dict[str, object]
@@ -100,7 +101,7 @@ class Wording:
     def __init__(self, template: str, /, **values: object) -> None:
         for name, value in values.items():
             if isinstance(value, BaseException) and not isinstance(value, VideoMAEError):
-                values[name] = str(value)  # another library's may not survive the way to another process
+                values[name] = str(value)  # errors of other libraries may not be picklable
         object.__setattr__(self, "template", template)
         object.__setattr__(self, "values", values)
 
@@ -108,7 +109,7 @@ class Wording:
         return self.about("")
 
     def about(self, subject: str) -> str:
-        """Say it with `subject` where the template has {subject}."""
+        """Format the template with `subject` in the place of {subject}."""
         return _Template().vformat(self.template, (), {"subject": subject, **self.values})
 
     @property
@@ -118,16 +119,16 @@ class Wording:
 
 
 def say(template: str, /, **values: object) -> str:
-    """Fill in a template at once, in the words of the reader: for text that is not an error."""
+    """Fill in a template immediately, spelled for the reader: for text that is not an error."""
     return str(Wording(template, **values))
 
 
 class VideoMAEError(Exception):
-    """Base of all errors this package raises on purpose. `str(error)` is one line, fit for a user.
+    """Base of all errors this package raises on purpose. `str(error)` is one line that can be shown to a user.
 
-    reason: what is wrong; remedy: what to do, empty where `reason` says it all; subject: the path, address, model or setting
-    it is about, empty where who raised it knew none; joined: what stands between reason and remedy.
-    retryable: whether the same file may fare better another time, without anybody having changed it.
+    reason: what is wrong; remedy: what to do, may be empty; subject: the path, address, model or setting that the error
+    is about, may be empty; joined: the separator between reason and remedy; retryable: whether trying the same file
+    again may succeed.
     """
 
     kind: ClassVar[str] = "error"
@@ -148,13 +149,13 @@ class VideoMAEError(Exception):
     def about(
         cls, subject: object, template: str, /, *, remedy: str | Wording = "", joined: str = ": ", **values: object
     ) -> Self:
-        """Make an error about `subject`: a path, a model, an option. template: its reason, which may have {subject} in it, and
-        `values` by their names."""
+        """Make an error about `subject`: a path, a model, an option. template: the reason, which may contain {subject} and the
+        names of `values`."""
         return cls(Wording(template, **values), subject=str(subject), remedy=remedy, joined=joined)
 
     @property
     def reason(self) -> str:
-        """What is wrong, in the words of the reader, without the remedy."""
+        """What is wrong, spelled for the reader, without the remedy."""
         reason = self.args[0] if self.args else ""
         return reason.about(self.subject) if isinstance(reason, Wording) else str(reason)
 
@@ -163,13 +164,13 @@ class VideoMAEError(Exception):
         return f"{self.reason}{self.joined}{remedy}" if remedy else self.reason
 
     def naming(self, path: str) -> str:
-        """The message, with the file in front unless that is the subject and the message has it already."""
+        """Return the message, prefixed with the file unless it names the file already as its subject."""
         reason = self.args[0] if self.args else ""
         named = self.subject == path and isinstance(reason, Wording) and reason.names_subject
         return str(self) if named or not path else f"{path}: {self}"
 
     def rename(self, old: str, new: str) -> Self:
-        """Say `new` where the error is about `old` or a file in it, such as a temporary copy, and in errors that its message quotes."""
+        """Replace the subject `old`, or a file in it, such as a temporary copy, by `new`, also in errors that the message quotes."""
         if self.subject == old or self.subject.startswith(f"{old}{os.sep}"):
             self.subject = new + self.subject[len(old) :]
         for part in (*self.args, self.remedy):
@@ -179,7 +180,7 @@ class VideoMAEError(Exception):
         return self
 
     def recast(self, kind: type[Kind]) -> Kind:
-        """Return an error of another kind that says and is about the same."""
+        """Return an error of another kind with the same message and subject."""
         return kind(*self.args, subject=self.subject, remedy=self.remedy, joined=self.joined)
 
 
@@ -195,7 +196,7 @@ def _rebuilt(kind: type[VideoMAEError], arguments: tuple[object, ...], fields: d
 
 
 class OptionError(VideoMAEError):
-    """An option or an argument that can't be right whatever the files hold (CLI exit code 2)."""
+    """An option or an argument that is invalid regardless of what the files contain (CLI exit code 2)."""
 
     kind = "usage"
 
@@ -204,7 +205,7 @@ class OptionError(VideoMAEError):
 
 
 class ConfigError(VideoMAEError):
-    """A model configuration that is nonsense or contradicts itself."""
+    """A model configuration that is invalid or contradicts itself."""
 
     kind = "config"
 
@@ -216,7 +217,7 @@ class ModelInputError(VideoMAEError):
 
 
 class CheckpointError(VideoMAEError):
-    """A file that is no checkpoint, is damaged, wants to run code, or doesn't fit its configuration."""
+    """A file that is not a checkpoint, is damaged, would run code when loaded, or doesn't match its configuration."""
 
     kind = "checkpoint"
 
@@ -228,9 +229,9 @@ class ModelNotFoundError(VideoMAEError):
 
 
 class ModelOfflineError(ModelNotFoundError):
-    """A model of the hub that is not on this disk while the hub can't be asked for it.
+    """A model that is not in the local cache while the hub can't be reached.
 
-    hub_id: which one; revisions: of it that are on this disk.
+    hub_id: the model; revisions: those of its revisions that are cached.
     """
 
     def __init__(
@@ -250,19 +251,19 @@ class ModelOfflineError(ModelNotFoundError):
 
 
 class DownloadError(VideoMAEError):
-    """The hub was asked and did not deliver: network, rights, revision, disk space, wrong bytes."""
+    """A download from the hub failed: network, permission, unknown revision, disk space, corrupt data."""
 
     kind = "download"
 
 
 class ModelOutputError(VideoMAEError):
-    """The model gave scores that are no numbers: damaged weights, or a type too small for them."""
+    """The model's scores are NaN or infinite: damaged weights, or a dtype whose range is too small for them."""
 
     kind = "model_output"
 
 
 class ModelMemoryError(VideoMAEError):
-    """The device has too little memory for the clips given to the model at once."""
+    """The device has too little memory for a batch of clips."""
 
     kind = "memory"
     retryable = True
@@ -272,7 +273,7 @@ class ModelMemoryError(VideoMAEError):
 
 
 class VideoError(VideoMAEError):
-    """Something is wrong with one video file. In a batch it costs that file only."""
+    """Something is wrong with one video file. A batch records the failure and goes on with the other files."""
 
     kind = "video"
 
@@ -284,26 +285,26 @@ class VideoNotFoundError(VideoError):
 
 
 class VideoFetchError(VideoError):
-    """A video in object storage that can't be brought here: no permission, no server, cut off on the way."""
+    """A video in object storage could not be downloaded: no permission, no server, or the transfer was interrupted."""
 
     kind = "fetch"
     retryable = True
 
 
 class NotAVideoError(VideoError):
-    """The file exists but holds no video: text, an archive, audio only, empty."""
+    """The file exists but contains no video: it is text, an archive, audio only, or empty."""
 
     kind = "not_a_video"
 
 
 class DecodeError(VideoError):
-    """The file is a video of which no frame, or not the wanted frame, could be decoded."""
+    """The file is a video, but no frame, or not the requested frame, could be decoded."""
 
     kind = "decode"
 
 
 class FileChangedError(VideoError):
-    """The file was written to, replaced or removed while it was read."""
+    """The file was written to, replaced or removed while it was being read."""
 
     kind = "changed"
     retryable = True
@@ -323,13 +324,13 @@ class DecoderCrashError(VideoError):
 
 
 class DecoderKilledError(DecoderCrashError):
-    """The process that decoded the file was killed by somebody else, such as a system out of memory."""
+    """The process that decoded the file was killed from outside, for example by the kernel's out-of-memory killer."""
 
     retryable = True
 
 
 class DecoderMemoryError(VideoError):
-    """Decoding the file takes more memory than a decoder may have."""
+    """Decoding the file takes more memory than a decoder is allowed."""
 
     kind = "memory"
     retryable = True
@@ -339,13 +340,13 @@ class DecoderMemoryError(VideoError):
 
 
 class OutputError(VideoMAEError):
-    """The output can't be written: exists already, is a folder, disk full, no permission."""
+    """The output can't be written: it exists already or is a folder, the disk is full, or there is no permission."""
 
     kind = "output"
 
 
 class StorageError(VideoMAEError):
-    """Object storage was asked and did not deliver: no permission, no server, an address that can't be right."""
+    """A request to object storage failed: no permission, no server, or an invalid address."""
 
     kind = "storage"
 
@@ -357,9 +358,9 @@ class ObjectNotFoundError(StorageError):
 
 
 class MachineError(VideoMAEError):
-    """This machine ran out of something that no file is to blame for: open files, processes, memory, room in TMPDIR.
+    """This machine ran out of a resource, through no fault of any file: open files, processes, memory, space in TMPDIR.
 
-    A batch stops with it, so that a good file never gets a record of failure for it.
+    It stops a batch, so that no good file is recorded as failed because of it.
     """
 
     kind = "machine"
@@ -367,40 +368,40 @@ class MachineError(VideoMAEError):
 
 
 class DependencyError(VideoMAEError):
-    """A package or a system library that the work needs is missing or can't be imported."""
+    """A required package or system library is missing or can't be imported."""
 
     kind = "dependency"
 
 
 class ClusterError(VideoMAEError):
-    """A cluster that can't be reached, whose machines don't fit the job, or that lost work for good."""
+    """A cluster can't be reached, its machines don't suit the job, or work was lost for good."""
 
     kind = "cluster"
 
 
 class EmbeddingsError(VideoMAEError):
-    """A file that should hold embeddings and doesn't, or holds some that can't be compared."""
+    """A file contains no embeddings, or embeddings that can't be compared with the others."""
 
     kind = "embeddings"
 
 
 class TrainingError(VideoMAEError):
-    """Training can't go on: a loss that is no number, too little memory, a damaged state. What was saved stays."""
+    """Training can't continue: NaN loss, too little memory, or a damaged saved state. What was saved is kept."""
 
     kind = "training"
 
 
 class DatasetError(VideoMAEError):
-    """Labelled data that can't be read, contradicts itself, or leaves nothing to learn from."""
+    """Labelled data can't be read, contradicts itself, or leaves no examples to learn from."""
 
     kind = "dataset"
 
 
 def failure_kinds() -> tuple[str, ...]:
-    """The kinds that the record of a file's failure may have, in alphabetical order."""
+    """Return every `kind` that a file's failure record may have, in alphabetical order."""
     classes: list[type[VideoMAEError]] = [VideoError]
     for one in classes:
         classes += one.__subclasses__()
-    # Those of the model, of storage, and of the machine, which earlier versions recorded too.
+    # A file can also fail because of the model or storage. Earlier versions recorded failures of the machine as well.
     classes += [ModelOutputError, ModelMemoryError, StorageError, ObjectNotFoundError, MachineError, DependencyError]
     return tuple(sorted({one.kind for one in classes}))

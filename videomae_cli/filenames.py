@@ -1,8 +1,8 @@
-"""Names of files that are made after names of files that are there, such as every disk takes.
+"""Output file names, derived from input file names, that are valid and distinct on every disk.
 
-What fits as the name of a video may not fit with `.npy` behind it; Windows refuses names that others have; disks differ in
-whether A.mp4 and a.mp4, or an accent in one character and in two, are one file. A name that can't be kept is shortened or
-changed, and a digest of the whole makes it another one for each input: the same in every run, so that it is found again.
+The name of a video may become too long once `.npy` is appended; Windows refuses names that other systems allow; on some
+disks A.mp4 and a.mp4, or composed and decomposed accents, name one file. A name that can't be used as it is gets
+shortened or changed and receives a digest of the full name, so it is unique per input and the same in every run.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-# What nearly all file systems take, in bytes or, on Windows and macOS, in characters, of which each is at least a byte.
+# The limit of nearly all file systems, in bytes or, on Windows and macOS, in characters (each at least a byte).
 NAME_BYTES = 255
-# Shorter than what Linux (4096), macOS (1024) and Windows (260) take, by what a temporary name adds.
+# Below the limits of Linux (4096), macOS (1024) and Windows (260), with room for what a temporary name adds.
 _PATH_BYTES = 240 if os.name == "nt" else 1000
 _DIGEST = 10
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\.|$)", re.IGNORECASE)
@@ -25,8 +25,10 @@ _REFUSED = re.compile(r'[<>:"|?*\x00-\x1f]')
 
 
 def fitting(stem: str, ending: str = "", *, limit: int = NAME_BYTES) -> str:
-    """`stem + ending`, or, where that takes more than `limit` bytes, a shorter stem with a digest of the whole before the
-    ending. Cut between characters; bytes that are no UTF-8 stay what they are."""
+    """Return `stem + ending`; if longer than `limit` bytes, shortened, with a digest of the full name before the ending.
+
+    The cut is between characters; bytes that are not UTF-8 are kept as they are.
+    """
     whole = os.fsencode(stem + ending)
     if len(whole) <= limit:
         return stem + ending
@@ -34,17 +36,17 @@ def fitting(stem: str, ending: str = "", *, limit: int = NAME_BYTES) -> str:
 
 
 def partial_folder(output: Path) -> Path:
-    """The folder in which a job keeps what it has until `output` is complete."""
+    """Return the folder in which a job keeps its intermediate results until `output` is complete."""
     return output.with_name(fitting(output.name, ".partial"))
 
 
 def temporary_prefix(name: str) -> str:
-    """What the hidden temporary file of a file begins with; a random part and `.part` follow."""
+    """Return the prefix of a file's hidden temporary file; a random part and `.part` follow."""
     return "." + fitting(name, limit=100) + "."
 
 
 def limit_in(folder: str | os.PathLike[str]) -> int:
-    """How many bytes a name in a folder may have. An encrypted home folder, say, takes fewer than most."""
+    """Return how many bytes a file name in a folder may have: encrypted home folders, for example, allow fewer."""
     try:
         return min(max(os.pathconf(folder, "PC_NAME_MAX"), 64), NAME_BYTES)
     except (AttributeError, OSError, ValueError):  # Windows has no pathconf; the folder may not be there yet
@@ -60,10 +62,11 @@ def names_below(
     reserved: Iterable[str] = (),
     windows: bool = os.name == "nt",
 ) -> dict[str, str]:
-    """For each input the name of its output below `folder`, each another one on every disk.
+    """Choose a distinct output name below `folder` for each input path, valid on every disk.
 
-    Names follow those of the inputs below the folder that all of them share: clip.mp4.npy; or, `instead` of the suffix where
-    that is enough to tell them apart, clip.srt. reserved: names directly in the folder that are not to be had.
+    A name is the input's path relative to the inputs' common folder, plus `ending`: clip.mp4.npy. instead: `ending`
+    replaces the suffix where the names stay distinct: clip.srt. reserved: names directly in the folder that may not be
+    used.
     """
     limit = limit_in(folder)
     room = _PATH_BYTES - len(os.fsencode(os.path.abspath(folder))) - 1  # noqa: PTH100 - links stay as named
@@ -75,21 +78,21 @@ def names_below(
         plain = {path: short[path] if uses[_folded(short[path])] == 1 else plain[path] for path in paths}
     taken = {_folded(name) for name in reserved}
     names = {path: _safe(plain[path], ending, limit, room, taken, windows) for path in paths}
-    return _apart(names, below, ending, limit)
+    return _made_distinct(names, below, ending, limit)
 
 
 def _below_shared(paths: Sequence[str]) -> dict[str, str]:
-    # Path.resolve would follow links, Path.absolute would leave "..".
+    # Path.resolve would follow links, Path.absolute would keep "..".
     absolute = {path: os.path.abspath(path) for path in paths}  # noqa: PTH100
     try:
         root = os.path.commonpath({os.path.dirname(path) for path in absolute.values()}) if paths else ""  # noqa: PTH120
         return {path: os.path.relpath(place, root) for path, place in absolute.items()}
-    except ValueError:  # several drives of Windows
+    except ValueError:  # on several Windows drives
         return {path: re.sub(r"^([A-Za-z]):[\\/]*", r"\1/", place).lstrip("\\/") for path, place in absolute.items()}
 
 
 def _safe(name: str, ending: str, limit: int, room: int, taken: set[str], windows: bool) -> str:
-    """The name with parts that the disk takes; without its folders where the whole path would be too long."""
+    """Make each part of a relative path valid; drop its folders if the whole path would be too long."""
     parts = list(Path(name).parts)
     stem = parts[-1].removesuffix(ending)
     parts = [_part(part, "", limit, windows) for part in parts[:-1]] + [_part(stem, ending, limit, windows)]
@@ -109,8 +112,8 @@ def _part(stem: str, ending: str, limit: int, windows: bool) -> str:
     return fitting(stem, ending, limit=limit)
 
 
-def _apart(names: Mapping[str, str], below: Mapping[str, str], ending: str, limit: int) -> dict[str, str]:
-    """Rename those that some disk would take for one file, or for a folder that another name needs."""
+def _made_distinct(names: Mapping[str, str], below: Mapping[str, str], ending: str, limit: int) -> dict[str, str]:
+    """Rename outputs that collide on some disk, with each other or with a folder that another name needs."""
     uses = Counter(map(_folded, names.values()))
     folders = {_folded(str(folder)) for name in set(names.values()) for folder in Path(name).parents}
     alone = {key for key, count in uses.items() if count == 1 and key not in folders}
@@ -129,14 +132,14 @@ def _apart(names: Mapping[str, str], below: Mapping[str, str], ending: str, limi
 
 
 def _marked(stem: str, ending: str, whole: bytes, limit: int) -> str:
-    """The beginning of a stem, a digest of the whole name, and the ending."""
+    """Return as much of the stem as fits, a digest of the whole name, and the ending."""
     mark = "~" + hashlib.sha256(whole).hexdigest()[:_DIGEST]
     room = max(0, limit - len(os.fsencode(mark + ending)))
     return _cut(stem, room) + mark + ending
 
 
 def _cut(text: str, room: int) -> str:
-    """Cut `text` to the whole characters that fit into `room` bytes; a character keeps the accents that follow it."""
+    """Cut `text` to the characters that fit into `room` bytes, never between a letter and its combining accents."""
     size = count = 0
     for count, character in enumerate(text):  # noqa: B007
         size += len(os.fsencode(character))
@@ -150,5 +153,5 @@ def _cut(text: str, room: int) -> str:
 
 
 def _folded(name: str) -> str:
-    """Equal for names that some disk takes for one."""
+    """Return a key that is equal for names that some disk treats as one: case-folded and in NFC."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

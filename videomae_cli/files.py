@@ -1,7 +1,8 @@
-"""Files that are whole or not there, that last, and that one process at a time has: the only way that files are published.
+"""Atomic, durable file writes and file locks: the only way this package publishes files.
 
-A temporary name in the same folder, synced, then renamed. A link stays a link, and what is no regular file (/dev/null, a named
-pipe) is written as it is. Where a system has no such function (links, locks, syncing of folders), another way is taken.
+A file is written under a temporary name in the same folder, synced, then renamed. Symbolic links are followed; what is
+not a regular file (/dev/null, a named pipe) is written directly. Systems without links, locks or folder syncing get a
+fallback.
 """
 
 from __future__ import annotations
@@ -31,35 +32,36 @@ from videomae_cli.filenames import fitting, temporary_prefix
 
 log = logging.getLogger(__name__)
 
-# What the name of a file ends in while it is written.
+# Suffix of temporary files.
 PART = ".part"
-# Windows lets nobody rename or remove a file that is open.
+# Windows does not allow renaming or removing a file that is open.
 CLOSED_FIRST = os.name == "nt"
-# POSIX's locks, which Windows and some other systems have not.
+# POSIX locks; Windows and some other systems have none.
 _fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
-# From linux/fcntl.h and linux/fs.h: names are from the working folder on; a rename replaces nothing. From macOS's sys/stdio.h.
+# AT_FDCWD (linux/fcntl.h), RENAME_NOREPLACE (linux/fs.h) and RENAME_EXCL (macOS's sys/stdio.h).
 _HERE, _NO_REPLACE, _EXCLUSIVE = -100, 1, 4
 
-# What a file system says that has no such function at all.
+# Errors of a file system that does not implement a function at all.
 _UNSUPPORTED = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 _ATTEMPTS = 5
-# Windows' words for a file that another program has open, a virus scanner say, and the seconds it gets to close it.
+# Windows' error codes for a file that another program, such as a virus scanner, has open; seconds to wait between
+# attempts.
 _OPEN_ELSEWHERE, _PAUSES = frozenset({5, 32}), (0.05, 0.2, 0.75)
 
 
 @contextmanager
 def whole_file(output: Path, *, scratch: Path | None = None, through_link: bool = True) -> Iterator[BinaryIO]:
-    """A binary file that appears as `output` when the block ends well, and leaves nothing behind when it does not.
+    """Open a binary file that appears as `output` only if the block succeeds; otherwise nothing is left behind.
 
-    scratch: a folder on the same disk for the temporary file, where a kill may leave it; else beside the output.
-    through_link: write the file that a link names; False puts a file in the link's place.
-    Raises OutputError: a folder, no rights, a full disk.
+    scratch: a folder on the same disk for the temporary file, which a kill may leave there; by default the output's
+    folder. through_link: write to the target of a symbolic link; False replaces the link itself by a file. Raises
+    OutputError: a folder is there, no permission, the disk is full.
     """
     try:
         if filesystem.is_folder(output):
             raise OutputError(f"{output} is a folder: give a file name to write to")
         if is_special(output):
-            with output.open("wb") as device:  # a rename would replace it by a file
+            with output.open("wb") as device:  # a rename would replace the device by a regular file
                 yield device
             return
         with replacing(linked(output) if through_link else output, scratch=scratch) as sink:
@@ -93,16 +95,16 @@ def check_new(output: Path, *, overwrite: bool, sources: Iterable[str | os.PathL
 
 @contextmanager
 def replacing(target: Path, *, scratch: Path | None = None) -> Iterator[BinaryIO]:
-    """The file of `whole_file`, where a caller has its own words for what goes wrong. Raises OSError."""
+    """Open a file as `whole_file` does, for callers that word failures themselves. Raises OSError."""
     folder = _scratch(scratch, target.parent)
-    if folder != scratch:  # what is there is another's to tidy up
+    if folder != scratch:  # the owner of a scratch folder removes leftovers in it
         remove_leftovers(folder, temporary_prefix(target.name), PART)
     sink, temporary = new_file(folder, temporary_prefix(target.name), PART)
     try:
         with sink:
             yield sink
             sync(sink)
-            if not CLOSED_FIRST:  # as long as it is open, nobody takes it for a leftover
+            if not CLOSED_FIRST:  # while it is open, no other process removes it as a leftover
                 replace(temporary, target)
         if CLOSED_FIRST:
             replace(temporary, target)
@@ -137,31 +139,31 @@ def whole_folder(place: Path) -> Iterator[Path]:
 
 
 def write_file(output: Path, data: bytes, *, through_link: bool = True) -> None:
-    """Write bytes as a whole file, or as they are to what is no regular file. Raises OutputError."""
+    """Write bytes to a file atomically, or directly to a device or pipe. Raises OutputError."""
     with whole_file(output, through_link=through_link) as sink:
         sink.write(data)
 
 
 def _scratch(scratch: Path | None, beside: Path) -> Path:
-    """The folder for a temporary file that can be renamed to be one in `beside`: a subfolder may be a link to another disk."""
+    """Return `scratch` if its files can be renamed into `beside`, else `beside`: a subfolder may be a link to another disk."""
     return scratch if scratch is not None and scratch.stat().st_dev == beside.stat().st_dev else beside
 
 
 def is_special(output: Path) -> bool:
-    """Whether `output` is there and neither a file nor a folder: a device, a named pipe."""
+    """Whether `output` exists but is neither a file nor a folder: a device, a named pipe."""
     return filesystem.look(output).kind == "other"
 
 
 def linked(output: Path) -> Path:
-    """What a link ends at: a rename over the link itself would leave the linked file as it was."""
+    """Resolve a symbolic link: a rename over the link itself would not update the linked file."""
     return Path(os.path.realpath(output))
 
 
 def new_file(folder: Path, prefix: str, suffix: str) -> tuple[BinaryIO, Path]:
-    """An empty file of a name that was free, open for writing, as readable as the system makes any new file.
+    """Create an empty file under an unused name and return it open for writing, with default permissions.
 
-    As long as it is open, `remove_leftovers` lets it be. `tempfile` makes files for their owner alone, and to widen that one
-    would have to change the mask of all threads.
+    While it is open, `remove_leftovers` does not remove it. `tempfile` is not used because its files are readable by
+    their owner only, and widening that needs the umask, which can only be read by changing it for all threads.
     """
     while True:
         place = folder / f"{prefix}{_machine()}{secrets.token_hex(4)}{suffix}"
@@ -173,12 +175,10 @@ def new_file(folder: Path, prefix: str, suffix: str) -> tuple[BinaryIO, Path]:
 
 
 def remove_leftovers(folder: Path, prefix: str | None, suffix: str) -> None:
-    """Remove files that `new_file` made with these words on this machine and that no process has open any more.
+    """Remove files that `new_file` made with this prefix and suffix on this machine and that no process has open.
 
-    prefix: None for any hidden one.
-
-    Those of other machines stay, since not every disk tells one machine what another has locked; so do all where there are no
-    locks.
+    prefix: None for any hidden file. Files of other machines stay, since on some network disks locks of one machine are
+    not visible to another; so do all files where there are no locks.
     """
     begin = r"\..*" if prefix is None else re.escape(prefix)
     pattern = re.compile(begin + _machine() + "[0-9a-f]{8}" + re.escape(suffix), re.DOTALL)
@@ -186,7 +186,7 @@ def remove_leftovers(folder: Path, prefix: str | None, suffix: str) -> None:
         place = folder / name
         with contextlib.suppress(OSError):
             if _fcntl is None:
-                place.unlink()  # Windows refuses that while somebody has it open
+                place.unlink()  # Windows refuses this while a process has the file open
             elif stat.S_ISREG(place.lstat().st_mode):
                 with place.open("r+b") as stream:
                     _fcntl.flock(stream, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
@@ -195,7 +195,7 @@ def remove_leftovers(folder: Path, prefix: str | None, suffix: str) -> None:
 
 
 def _holds(stream: BinaryIO, place: Path) -> bool:
-    """Lock a new file. False where another process took it for a leftover in the moment before."""
+    """Lock a new file. False if another process just removed it as a leftover."""
     if _fcntl is None:
         return True
     try:
@@ -212,12 +212,12 @@ def _holds(stream: BinaryIO, place: Path) -> bool:
 
 @lru_cache(maxsize=1)
 def _machine() -> str:
-    """Four hexadecimal digits for this machine's name."""
+    """Return four hexadecimal digits that identify this machine by its name."""
     return hashlib.sha256(platform.node().encode("utf-8", "surrogateescape")).hexdigest()[:4]
 
 
 def sync(stream: IO[Any]) -> None:
-    """Force what was written to the disk, where the file system can."""
+    """Flush a stream and force its data to the disk, if the file system supports that."""
     stream.flush()
     try:
         os.fsync(stream.fileno())
@@ -227,13 +227,13 @@ def sync(stream: IO[Any]) -> None:
 
 
 def sync_file(file: Path) -> None:
-    """Force a file that something else wrote to the disk: opened for writing, since Windows syncs no other."""
+    """Force a file that another library wrote to the disk. Opened for writing because Windows can't sync otherwise."""
     with file.open("r+b") as stream:
         sync(stream)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the system can sync folders: Windows can't open them."""
+    """Make renames in a folder survive a power cut, on systems that can sync folders (Windows can't open them)."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -243,7 +243,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace(temporary: Path, target: Path) -> None:
-    """Rename over a file that may be there, so that it lasts. On Windows one that somebody has open gets a moment to be closed."""
+    """Rename over a file that may exist, durably, retrying on Windows while another program has it open."""
     for pause in (*_PAUSES, None):
         try:
             temporary.replace(target)
@@ -256,13 +256,13 @@ def replace(temporary: Path, target: Path) -> None:
 
 
 def put_in_place(temporary: Path, target: Path) -> None:
-    """Rename a file that something else has written over `target`: on the disk before it has the name, as is the name then."""
+    """Rename a file that another library wrote to `target`, durably: first its data is synced, then the rename."""
     sync_file(temporary)
     replace(temporary, target)
 
 
 def publish_new(temporary: Path, wanted: Path) -> Path:
-    """Rename a file to `wanted`, or with -2, -3, ... where that is taken, even if another process took it just now."""
+    """Rename a file to `wanted`, or to the first free name with -2, -3, ...; safe if other processes do so too."""
     number = 1
     while True:
         name = wanted if number == 1 else wanted.with_name(fitting(wanted.stem, f"-{number}{wanted.suffix}"))
@@ -275,10 +275,10 @@ def publish_new(temporary: Path, wanted: Path) -> Path:
 
 
 def _rename_new(temporary: Path, name: Path) -> None:
-    """Raises FileExistsError where there is such a file, which a rename alone would replace.
+    """Rename without replacing: raises FileExistsError if `name` exists.
 
-    Never an empty or a partial file of that name. On a disk that has neither links nor such a rename, another program (no process
-    of ours) could take the name between the look and the rename.
+    No empty or partial file ever has that name. On a disk that has neither links nor an exclusive rename, a program
+    other than this one could take the name between the check and the rename.
     """
     try:
         os.link(temporary, name)
@@ -298,9 +298,9 @@ def _rename_new(temporary: Path, name: Path) -> None:
 
 
 def _renamed_alone(temporary: Path, name: Path) -> bool:
-    """Rename in one step that fails where the name is taken: renameat2 of Linux, renamex_np of macOS, any rename of Windows.
+    """Rename in one step that fails if the name is taken: Linux's renameat2, macOS's renamex_np, any rename on Windows.
 
-    False where the system or the disk has no such thing. Raises FileExistsError, OSError.
+    Returns False if the system or the disk does not support this. Raises FileExistsError, OSError.
     """
     if CLOSED_FIRST:
         temporary.rename(name)
@@ -322,7 +322,7 @@ def _renamed_alone(temporary: Path, name: Path) -> bool:
 
 
 def stand_in(file: Path, name: Path) -> None:
-    """Let a file be read under another name too: a link of either kind, or a copy where neither can be made."""
+    """Make a file readable under a second name: a symbolic or hard link, or a copy if neither can be made."""
     if filesystem.same(file, name) or _is_copy(file, name):
         return
     for link in (os.symlink, os.link) if hasattr(os, "link") else (os.symlink,):
@@ -355,8 +355,8 @@ class Lock:
         self.exclusive = held is not None
 
     def release(self, *, remove: bool = False) -> None:
-        """Let others have it; a second call does nothing. remove: its file too, first where the system removes open ones."""
-        removed = remove and self._remove()  # before another process can have it
+        """Release the lock; a second call does nothing. remove: also remove its file, before the release if the system can."""
+        removed = remove and self._remove()  # before another process can acquire it
         held, self._held = self._held, None
         if held is not None:
             held.release()
@@ -378,14 +378,15 @@ class Lock:
 
 
 def lock(file: Path, *, wait: float = 0.0, mode: int = 0o644) -> Lock:
-    """Lock a file, made where it isn't there; it stays locked until it is released or this process ends.
+    """Lock a file, created if missing, until the lock is released or this process ends.
 
-    wait: seconds for another process to release it, -1 for as long as it takes; mode: of a file that is made. On a disk without locks, or a system
-    without them, nobody is kept out and a warning says so. Raises FileLockedError, and OSError where it can't be made.
+    wait: seconds to wait for another process to release it, -1 for no limit; mode: permissions of a new file. On a disk
+    or system without locks a warning is logged and nothing is locked. Raises FileLockedError, or OSError if the file
+    can't be made.
     """
     from filelock import FileLock, SoftFileLock, Timeout
 
-    if issubclass(FileLock, SoftFileLock):  # filelock's own way out, which a kill leaves locked for good
+    if issubclass(FileLock, SoftFileLock):  # filelock's fallback, which stays locked forever after a kill
         return _unlocked(file)
     try:
         held = FileLock(file, mode=mode, fallback_to_soft=False)
@@ -405,9 +406,9 @@ def lock(file: Path, *, wait: float = 0.0, mode: int = 0o644) -> Lock:
 
 
 def lock_removed(file: Path, *, wait: float = 0.0) -> Lock:
-    """Lock a file that whoever releases the lock removes (`release(remove=True)`), in a folder that may be removed with it.
+    """Lock a file that its holder removes on release (`release(remove=True)`), possibly together with its folder.
 
-    A lock on a file that is gone keeps nobody out: then another is made. Raises FileLockedError, and OSError as `lock` does.
+    A lock on a removed file excludes nobody, so the file is made and locked anew. Raises FileLockedError, OSError.
     """
     for _ in range(_ATTEMPTS):
         file.parent.mkdir(exist_ok=True)

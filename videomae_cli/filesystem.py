@@ -1,8 +1,8 @@
-"""What the file system says of a path, as an answer and never as an exception.
+"""Questions about paths, such as whether one is a folder, that are answered without raising.
 
-A name from outside may be too long, hold a zero byte, loop through links, lie in a folder that nobody may enter or on a disk
-that is gone. `Path.is_dir` and its kin raise for some of that on some versions of Python and answer False on others; here
-whatever is wrong with one path is the reason of that path alone. The names of outputs are made in `filenames`.
+A user's path may be too long, contain a zero byte, loop through links, or lie in a folder without access or on a disk
+that is gone. `Path.is_dir` and the like raise for some of that in some versions of Python and return False in others;
+here the problem is part of the answer, so that one bad path does not stop a batch.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ from typing import BinaryIO, Literal
 
 Kind = Literal["file", "folder", "other", "missing", "unknown"]
 
-# Errors that say no more than that there is nothing of this name.
+# Errors that mean no more than that nothing has this name.
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF})
-# Seconds that somebody has to begin to write to a named pipe.
+# Seconds to wait for a writer to open a named pipe.
 _WRITER_SECONDS = 10.0
 _CHUNK = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is at a path. kind: "other" is a device, a pipe or a socket; "unknown" means that the system would not say.
-    reason: why it is missing or unknown, in the system's words; size: bytes, of files."""
+    """What the file system has at a path.
+
+    kind: "other" is a device, pipe or socket, "unknown" means that the system refused to say; reason: the system's
+    message if missing or unknown; size: bytes, for files.
+    """
 
     kind: Kind
     reason: str = ""
@@ -52,9 +55,9 @@ class Place:
 
 
 def look(path: str | os.PathLike[str]) -> Place:
-    """Ask the file system about a path, through links. Never raises: what goes wrong is in the answer.
+    """Find out what is at a path, following links. Never raises: errors are part of the answer.
 
-    An empty name is missing: `Path` would make the working directory of it.
+    An empty name counts as missing, whereas `Path("")` is the working directory.
     """
     try:
         if not os.fspath(path):
@@ -81,12 +84,12 @@ def is_file(path: str | os.PathLike[str]) -> bool:
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:
-    """Whether something is known to be at a path, through links."""
+    """Whether something is known to exist at a path, following links."""
     return look(path).is_there
 
 
 def names_in(folder: str | os.PathLike[str]) -> list[str]:
-    """The names in a folder, sorted; none where it isn't there or can't be listed."""
+    """List the names in a folder, sorted; empty if it is missing or can't be listed."""
     try:
         return sorted(os.listdir(folder))  # noqa: PTH208 - Path("") is "."
     except (OSError, ValueError):
@@ -94,7 +97,7 @@ def names_in(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def is_named(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder has an entry of this name, be it a link to nowhere."""
+    """Whether a folder has an entry of this name, broken links included."""
     try:
         os.lstat(path)
     except (OSError, ValueError):
@@ -111,12 +114,12 @@ def is_link(path: str | os.PathLike[str]) -> bool:
 
 
 def entries(folder: str | os.PathLike[str], pattern: str = "*") -> list[Path]:
-    """The paths in a folder whose names match, sorted; none where the folder can't be listed."""
+    """List the paths in a folder whose names match a pattern, sorted; empty if the folder can't be listed."""
     return [Path(folder, name) for name in names_in(folder) if fnmatch.fnmatchcase(name, pattern)]
 
 
 def opened(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a regular file for reading. Raises OSError, also for a device or a pipe, which might never end or begin."""
+    """Open a regular file for reading. Raises OSError, also for devices and pipes, whose reading might never end."""
     place = look(path)
     if place.kind == "other":
         raise OSError(errno.EINVAL, "it is no file but a pipe or a device")
@@ -127,33 +130,33 @@ def opened(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def contents(path: str | os.PathLike[str]) -> bytes:
-    """All that is in a file, or that comes through a pipe or from a terminal until it ends.
+    """Read everything in a file, or until a pipe or terminal is closed.
 
-    Raises OSError, also for a device that never ends, and for a pipe that nobody writes to.
+    Raises OSError, also for other devices, which may never end, and for a pipe that nobody writes to.
     """
     place = look(path)
     if place.kind != "other" or not hasattr(os, "O_NONBLOCK") or same(path, os.devnull):
         with opened(path) if place.kind != "other" else open(path, "rb") as file:  # noqa: PTH123
             return file.read()
-    # Who opens a pipe in the usual way waits for a writer, for ever.
+    # Opening a pipe in the usual, blocking way would wait forever for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
         if not pipe and not os.isatty(descriptor):
             raise OSError(errno.EINVAL, "it is no file but a device")
-        return _through(descriptor, deadline=time.monotonic() + _WRITER_SECONDS if pipe else 0.0)
+        return _read_until_end(descriptor, deadline=time.monotonic() + _WRITER_SECONDS if pipe else 0.0)
     finally:
         os.close(descriptor)
 
 
-def _through(descriptor: int, deadline: float) -> bytes:
-    """What comes until the end; nothing but the end before `deadline` means that nobody writes yet."""
+def _read_until_end(descriptor: int, deadline: float) -> bytes:
+    """Read a descriptor to its end; an end before any data and before `deadline` means that no writer has opened it yet."""
     parts: list[bytes] = []
     begun = False
     while True:
         try:
             part = os.read(descriptor, _CHUNK)
-        except BlockingIOError:  # somebody has it open for writing
+        except BlockingIOError:  # a process has it open for writing
             begun = True
             select.select([descriptor], [], [])
             continue
@@ -168,7 +171,7 @@ def _through(descriptor: int, deadline: float) -> bytes:
 
 
 def real(path: str | os.PathLike[str]) -> str:
-    """The path without links, as far as the file system tells; else as it was given."""
+    """Resolve the links in a path; unchanged if the file system can't."""
     try:
         return os.path.realpath(path)
     except (OSError, ValueError):
@@ -176,7 +179,7 @@ def real(path: str | os.PathLike[str]) -> str:
 
 
 def same(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
-    """Whether two paths are known to be one file."""
+    """Whether two paths are known to name one file."""
     try:
         return os.path.samefile(one, other)  # noqa: PTH121 - Path("") is "."
     except (OSError, ValueError):
@@ -184,7 +187,7 @@ def same(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
 
 
 def home_expanded(path: str) -> str:
-    """A leading ~ replaced by the home folder, where there is one; else the path as it was given."""
+    """Replace a leading ~ by the home folder; unchanged if there is none."""
     try:
         return os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser raises where there is no home
     except (OSError, ValueError):

@@ -1,5 +1,5 @@
-"""Names of labels: from a file, for checkpoints that know only LABEL_0, LABEL_1, ...; and the ones people and their data write
-(by name, loosely written ones too, or by number) among those of a checkpoint."""
+"""Reads label names from a file, for checkpoints that only have LABEL_0, LABEL_1, ..., and finds the ids of labels that users
+and datasets name, exactly, loosely or by number."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from typing import Any
 from videomae_cli import filesystem
 from videomae_cli.errors import ConfigError, DatasetError, OptionError, Wording
 
-_DIGITS = 9  # of a label that is a number: Python refuses to read thousands of them
-_SHOWN = 8  # names of a model none of which is like the one wanted
+_DIGITS = 9  # longest number taken for a label id: Python refuses to parse thousands of digits
+_SHOWN = 8  # how many of a model's labels an error lists when none resembles the one asked for
 
 
 def read_labels(path: Path, *, expected: int | None = None) -> tuple[str, ...]:
-    """Names in the order of their ids: from .json (an array, or an object of id to name or name to id), .csv (id,name
-    or names alone) or text (one a line). Raises ConfigError, also where there are not `expected` of them."""
+    """Read label names in the order of their ids.
+
+    Formats: .json (an array, or an object id -> name or name -> id), .csv (id,name or only names), text (one name a
+    line). Raises ConfigError, also if the number of labels is not `expected`.
+    """
     try:
         text = filesystem.contents(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -79,9 +82,12 @@ def _in_order(names: dict[int, str], path: Path) -> list[str]:
 
 
 def match_labels(wanted: Iterable[str], labels: Sequence[str], *, ignore_unknown: bool = False) -> Mapping[str, int]:
-    """The id of every wanted label. A label is found by its name, else by its name without case, spaces and signs, else, where
-    every wanted label is a number, as an id. Raises DatasetError for one that is not there, naming what comes close, and,
-    ignore_unknown or not, for one that could be several."""
+    """Map every wanted label to its id.
+
+    A label matches by its exact name, else by its name without case, spaces and punctuation; if all wanted labels are
+    numbers and none is a name, they are ids. Raises DatasetError for an unknown label (unless `ignore_unknown`) or an
+    ambiguous one.
+    """
     wanted = list(dict.fromkeys(wanted))
     places = _places(wanted, labels)
     for label, found in places.items():
@@ -96,7 +102,7 @@ def match_labels(wanted: Iterable[str], labels: Sequence[str], *, ignore_unknown
 
 
 def match_label(wanted: str, labels: Sequence[str]) -> int:
-    """The id of one label that was typed, found as `match_labels` finds it. Raises OptionError."""
+    """Return the id of one label that a user typed, by the rules of `match_labels`. Raises OptionError."""
     found = _places([wanted], labels)[wanted]
     if len(found) > 1:
         raise OptionError(f"{_ambiguous(wanted, found, labels)}: give its number")
@@ -106,7 +112,7 @@ def match_label(wanted: str, labels: Sequence[str]) -> int:
 
 
 def _places(wanted: Sequence[str], labels: Sequence[str]) -> dict[str, list[int]]:
-    """The ids that each wanted label may mean."""
+    """Map each wanted label to all ids that it could mean."""
     exact: dict[str, list[int]] = defaultdict(list)
     loose: dict[str, list[int]] = defaultdict(list)
     for number, label in enumerate(labels):
@@ -122,7 +128,7 @@ def _are_ids(wanted: Sequence[str], labels: Sequence[str]) -> bool:
 
 
 def _loose(label: str) -> str:
-    """Without case, spaces and signs; letters with accents as one, whichever way a file system writes them."""
+    """Drop case, spaces and punctuation, and normalise accented letters, which file systems encode in different ways."""
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", label)).casefold()
 
 
@@ -136,13 +142,13 @@ def _ambiguous(label: str, places: Sequence[int], labels: Sequence[str]) -> str:
 
 
 def _unknown(label: str, labels: Sequence[str], number: bool) -> str:
-    """That there is no such label, with what comes close to it, or else some of those that there are."""
-    said = f"the model has no label {label!r}"
+    """Word the error for an unknown label: with similar labels, or else with some of the model's."""
+    reason = f"the model has no label {label!r}"
     if number:
-        return f"{said} (it has 0 to {len(labels) - 1})"
+        return f"{reason} (it has 0 to {len(labels) - 1})"
     names = {name.casefold(): name for name in labels}
     close = difflib.get_close_matches(label.casefold(), names, n=3, cutoff=0.6)
     close += [name for name in names if label.strip() and label.strip().casefold() in name and name not in close]
     if close:
-        return f"{said} (close: {', '.join(names[name] for name in close[:3])})"
-    return f"{said} (it has {', '.join(labels[:_SHOWN])}{f', ... {len(labels)} in all' * (len(labels) > _SHOWN)})"
+        return f"{reason} (close: {', '.join(names[name] for name in close[:3])})"
+    return f"{reason} (it has {', '.join(labels[:_SHOWN])}{f', ... {len(labels)} in all' * (len(labels) > _SHOWN)})"

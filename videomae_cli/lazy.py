@@ -1,4 +1,4 @@
-"""Packages whose public names load on first use, so that importing the package imports nothing heavy."""
+"""Lazy loading of a package's public names, so that importing the package imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 
 def attach_stub(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Make `__getattr__`, `__dir__` and `__all__` for a package from the stub beside its `__init__.py`.
+    """Build `__getattr__`, `__dir__` and `__all__` for a package from the stub beside its `__init__.py`.
 
-    The stub is what type checkers read: lines `from .module import Name as Name`, each name listed once. A name is imported
-    from its module when it is first asked for. (The contract of `lazy_loader.attach_stub`.)
+    The stub, which type checkers read too, has lines `from .module import Name as Name`. A name is imported from its
+    module when it is first used, as with `lazy_loader.attach_stub`.
     """
     stub = Path(file).with_suffix(".pyi")
     homes = {
@@ -28,7 +28,7 @@ def attach_stub(package: str, file: str) -> tuple[Callable[[str], Any], Callable
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(import_module(homes[name]), name)
-        setattr(sys.modules[package], name, value)  # from now on it is found without this function
+        setattr(sys.modules[package], name, value)  # later lookups find it without this function
         return value
 
     return get, lambda: sorted(homes), sorted(homes)

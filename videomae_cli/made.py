@@ -1,7 +1,7 @@
-"""Files that a command makes in a folder beside whatever else is there: one rule for all folders of results.
+"""Output folders: which files a command may write, replace or remove in a folder that may contain other things.
 
-Nothing that is there is replaced without `overwrite`; what an earlier run made goes when another takes its place; anything else is
-never touched. Whether a file is a command's own is told by what it holds, not by its name alone.
+Nothing is replaced without `overwrite`. Files of an earlier run are removed when a new run replaces its results; other
+files are never touched. Which files are a command's own is judged by their contents, not only by their names.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ _LOCK = ".videomae.lock"
 
 
 class MadeFiles:
-    """A context manager: while the block runs the folder is there, and no other process fills it. One that was made for it
-    and that nothing came into is removed.
+    """A context manager that creates and locks an output folder for the block; a new folder that stays empty is removed.
 
-    is_own: whether a file is one that this command makes; taken: what to say where something is in the way; overwrite: whether
-    files may be replaced. Raises OutputError where the folder can't be written or another process fills it.
+    is_own: whether this command made a given file; taken: the error message if something is in the way; overwrite:
+    allow replacing files. Raises OutputError if the folder can't be written or another process is writing to it.
     """
 
     def __init__(self, folder: Path, is_own: Callable[[Path], bool], taken: str, *, overwrite: bool = False) -> None:
@@ -37,7 +36,7 @@ class MadeFiles:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = lock_removed(self.folder / _LOCK)
-            remove_leftovers(self.folder, None, PART)  # of names that this run may not have
+            remove_leftovers(self.folder, None, PART)  # any name: the interrupted run may have written other files
         except FileLockedError:
             raise OutputError(f"another process is writing {self.folder}: wait for it or stop it first") from None
         except OSError as error:
@@ -53,14 +52,14 @@ class MadeFiles:
                 self.folder.rmdir()  # nothing was written
 
     def earlier(self) -> set[str]:
-        """The names of the files that earlier runs made."""
+        """Return the names of the files that earlier runs made."""
         names = filesystem.names_in(self.folder)
         return {name for name in names if is_inside(self.folder, name) and self._is_own(self.folder / name)}
 
     def check_free(self, names: Iterable[str] = ()) -> None:
-        """Raise OutputError where a name is taken, or an earlier run's files are there, which the new ones would be mixed with.
+        """Raise OutputError if one of `names` exists or the folder holds an earlier run's results.
 
-        With `overwrite` only for folders in the place of files.
+        With `overwrite`, only a folder in the place of a file is an error.
         """
         for name in names:
             place = self.folder / name
@@ -72,19 +71,19 @@ class MadeFiles:
             raise OutputError(self._taken)
 
     def fill(self, contents: Mapping[str, bytes]) -> None:
-        """Write files, each whole or not at all, then remove what earlier runs made beside them. Raises OutputError."""
+        """Write files atomically, then remove all other files of earlier runs. Raises OutputError."""
         for name, content in contents.items():
             write_file(self.folder / name, content)
         self.remove(self.earlier() - contents.keys())
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove files of earlier runs, as `earlier` named them."""
+        """Remove files of earlier runs, given the names that `earlier` returned."""
         for name in names:
             remove_inside(self.folder, name)
 
 
 def is_inside(folder: Path, name: str) -> bool:
-    """Whether a name, which may come from anywhere, is that of a regular file below a folder, with no link on the way."""
+    """Whether an untrusted relative name is a regular file below a folder, reached through no links."""
     parts = Path(name).parts
     if not parts or Path(name).is_absolute() or ".." in parts or "\0" in name:
         return False
@@ -94,7 +93,7 @@ def is_inside(folder: Path, name: str) -> bool:
 
 
 def remove_inside(folder: Path, name: str) -> None:
-    """Remove a file below a folder, and the folders between them that are empty then; what can't be removed stays."""
+    """Remove a file below a folder, then the folders in between that have become empty; errors are ignored."""
     with contextlib.suppress(OSError):
         (folder / name).unlink()
         for between in (folder / name).parents[: len(Path(name).parts) - 1]:

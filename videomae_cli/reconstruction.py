@@ -1,10 +1,11 @@
-"""A pre-training model and a clip -> what was hidden, what the model makes of it, and how far that is from the truth.
+"""Reconstructs the masked patches of a clip with a pre-training model, and measures the result with PSNR and SSIM.
 
 A model trained on normalised patches (`norm_pix_loss`) predicts neither the mean nor the contrast of a patch. Published
-previews take both from the hidden patch itself, which alone nearly redraws the picture (MCG-NJU/VideoMAE issues 25 and 120);
-`stats="visible"` estimates them from visible patches instead. A model trained on plain pixels needs neither.
+previews take both from the hidden patch itself, which by itself nearly gives the picture away (MCG-NJU/VideoMAE issues
+25 and 120); `stats="visible"` estimates them from visible patches instead. A model trained on plain pixels needs
+neither.
 
-Receives a model; loads, samples and draws nothing.
+The model and the clip are passed in: nothing is loaded, sampled or drawn here.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ from videomae_cli.model.pretraining import patch_statistics, to_unit_range
 Stats = Literal["visible", "original"]
 STATS: tuple[Stats, ...] = ("visible", "original")
 
-# Statistics of visible patches count with 1 / distance ** this, distances in tokens: at twice the distance an eighth, so
-# that the few near ones are not outvoted by the many far ones, whose number grows with the square of the distance.
+# Visible patches are weighted by 1 / distance ** 3 (in tokens). The number of patches at a distance grows with its
+# square, so a lower power would let the many far patches outweigh the few near ones.
 _DISTANCE_POWER = 3
-_SSIM_WINDOW = 11  # pixels; Gaussian of deviation 1.5, Wang et al. 2004, section III.C
+_SSIM_WINDOW = 11  # pixels; Gaussian with standard deviation 1.5, Wang et al. 2004, section III.C
 _SSIM_DEVIATION = 1.5
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """One clip. Frames are (T, C, H, W) float32 in [0, 1] on the CPU; `hidden` (T, H, W) is True where a pixel was masked.
+    """One reconstructed clip: frames (T, C, H, W) float32 in [0, 1] on the CPU, and `hidden` (T, H, W), True if masked.
 
-    original: the clip; predicted: the model's pixels at masked places and the original elsewhere, or with
-    `all_predicted` the model's everywhere; loss: the model's own, over masked patches; psnr in dB and ssim: of
-    `predicted` over masked pixels; stats: where mean and contrast came from, None for a model that predicts them itself.
+    original: the clip; predicted: the model's pixels where masked and the original elsewhere, or with `all_predicted`
+    the model's everywhere; loss: the training loss over masked patches; psnr (dB), ssim: of `predicted` over masked
+    pixels; stats: where mean and contrast came from, None for a model that predicts them itself.
     """
 
     original: Tensor
@@ -51,7 +52,7 @@ class Reconstruction:
 
 
 def make_mask(model: VideoMAEForPreTraining, kind: str, ratio: float, *, seed: int = 0) -> Tensor:
-    """(1, N), True where hidden. Raises OptionError for an unknown kind, and for a ratio that hides nothing at all."""
+    """Make a mask (1, N), True where hidden. Raises OptionError for an unknown kind or a ratio that hides nothing."""
     if kind not in MASKS:
         raise OptionError(f"unknown mask {kind!r}: choose {', '.join(MASKS)}")
     mask = MASKS[kind](model.config.grid, ratio, seed=seed)
@@ -72,9 +73,9 @@ def reconstruct(
     stats: Stats = "visible",
     all_predicted: bool = False,
 ) -> Reconstruction:
-    """A clip (1, T, C, H, W) as the model reads it and a mask (1, N) to what the model makes of it.
+    """Reconstruct a preprocessed clip (1, T, C, H, W) under a mask (1, N).
 
-    Raises ModelInputError for a clip or a mask that doesn't fit the model.
+    Raises ModelInputError for a clip or a mask of a shape that the model can't take.
     """
     config = model.config
     pixel_values = pixel_values.to(model.device, model.dtype)
@@ -106,7 +107,7 @@ def reconstruct(
 
 
 def pixel_mask(mask: Tensor, model: VideoMAEForPreTraining) -> Tensor:
-    """A mask over tokens (1, N) as one over pixels (T, H, W)."""
+    """Expand a mask over tokens (1, N) to one over pixels (T, H, W)."""
     config = model.config
     per_patch = config.patch_dim // config.num_channels
     # (1, N) -> (1, N, P, C) -> (1, T, C, H, W) -> (T, H, W)
@@ -115,10 +116,10 @@ def pixel_mask(mask: Tensor, model: VideoMAEForPreTraining) -> Tensor:
 
 
 def statistics(patches: Tensor, mask: Tensor, grid: tuple[int, int, int], stats: Stats) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (1, N, 1, C) to undo the normalisation of patches (1, N, P, C) with.
+    """Return the mean and standard deviation (1, N, 1, C) with which to undo the normalisation of patches (1, N, P, C).
 
-    "original": each patch's own. "visible": a masked patch gets the mean of those of all visible patches, weighted by
-    1 / distance ** 3, where distance counts tokens in time, rows and columns alike; a visible patch keeps its own.
+    "original": each patch's own. "visible": a visible patch keeps its own; a masked one gets the average over all
+    visible patches weighted by 1 / distance ** 3, the Euclidean distance in tokens over time, rows and columns.
     """
     mean, deviation = patch_statistics(patches)
     if stats == "original":
@@ -134,7 +135,7 @@ def statistics(patches: Tensor, mask: Tensor, grid: tuple[int, int, int], stats:
 
 
 def _closeness(mask: Tensor, grid: tuple[int, int, int]) -> Tensor:
-    """Weights (masked, visible) of the visible tokens for each masked one; each row adds up to 1."""
+    """Return weights (masked, visible) of the visible tokens for each masked token; each row sums to 1."""
     axes = [torch.arange(size, device=mask.device, dtype=torch.float32) for size in grid]
     places = torch.cartesian_prod(*axes)  # (N, 3): time, row, column
     distance = torch.cdist(places[mask], places[~mask])
@@ -143,17 +144,17 @@ def _closeness(mask: Tensor, grid: tuple[int, int, int]) -> Tensor:
 
 
 def psnr(original: Tensor, predicted: Tensor, hidden: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB over masked pixels, frames (T, C, H, W) in [0, 1]; infinite for equal ones."""
+    """Peak signal-to-noise ratio in dB over masked pixels of frames (T, C, H, W) in [0, 1]; infinite if they are equal."""
     squared = (original - predicted).square().mean(dim=1)  # (T, H, W)
     error = float(squared[hidden].double().mean())
     return math.inf if error == 0 else -10 * math.log10(error)
 
 
 def ssim(original: Tensor, predicted: Tensor, hidden: Tensor) -> float:
-    """Structural similarity (Wang et al. 2004) over masked pixels, frames (T, C, H, W) in [0, 1].
+    """Structural similarity (Wang et al. 2004) over masked pixels of frames (T, C, H, W) in [0, 1].
 
-    The map is that of whole frames, windows near the border holding what there is; its mean is over masked pixels, all
-    channels alike.
+    The SSIM map is computed over whole frames, with windows truncated at the border, then averaged over channels and
+    masked pixels.
     """
     x, y = original.double(), predicted.double()
     mean_x, mean_y = _blurred(x), _blurred(y)
@@ -165,7 +166,7 @@ def ssim(original: Tensor, predicted: Tensor, hidden: Tensor) -> float:
 
 
 def _blurred(frames: Tensor) -> Tensor:
-    """Frames (T, C, H, W) under the Gaussian window; near a border the window is what of it lies inside."""
+    """Smooth frames (T, C, H, W) with the Gaussian window, truncated and renormalised at the borders."""
     at = torch.arange(_SSIM_WINDOW, dtype=frames.dtype) - _SSIM_WINDOW // 2
     line = torch.exp(-(at**2) / (2 * _SSIM_DEVIATION**2))
     half = _SSIM_WINDOW // 2

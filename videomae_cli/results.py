@@ -1,4 +1,4 @@
-"""What the tool says of one video, as data: stable, versioned, and the same for every output format.
+"""Result types: what a command found out about one video, independent of the output format.
 
 `as_dict` is the documented record (README, "Output"); `SCHEMA_VERSION` changes when a field changes its meaning.
 """
@@ -31,16 +31,16 @@ class Prediction:
     score: float
 
     def as_dict(self) -> Record:
-        """Return the prediction as records hold it."""
+        """Return the prediction as it appears in records."""
         return {"label": self.label, "label_id": self.label_id, "score": round(self.score, 6)}
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a file has no result: a stable kind (`VideoMAEError.kind`) and a line for people.
+    """Why a file has no result: a stable kind (`VideoMAEError.kind`) and a one-line message.
 
-    retryable: whether the file may fare better another time (`VideoMAEError.retryable`); exception: the error itself, without
-    the frames of its traceback, for who wants to raise it; not part of any record.
+    retryable: whether trying again may succeed (`VideoMAEError.retryable`); exception: the error itself, without its
+    traceback, for callers that want to raise it; not part of any record.
     """
 
     kind: str
@@ -50,7 +50,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: VideoMAEError) -> Failure:
-        """The record of an error."""
+        """Make the failure that describes an error."""
         return cls(error.kind, str(error), error.retryable, error.with_traceback(None))
 
     def naming(self, path: str) -> str:
@@ -58,13 +58,13 @@ class Failure:
         return self.exception.naming(path) if self.exception is not None else f"{path}: {self.message}"
 
     def as_dict(self) -> Record:
-        """Return the failure as records hold it."""
+        """Return the failure as it appears in records."""
         return {"kind": self.kind, "message": as_utf8(self.message), "retryable": self.retryable}
 
 
 @dataclass(frozen=True)
 class Source:
-    """What was read of a file. frames[c][t]: the index of frame t of clip c. timestamps: the same frames in seconds."""
+    """What was read from a file: frames[c][t] is the index of frame t of clip c; timestamps are those frames' seconds."""
 
     decoder: str
     sampling: str
@@ -81,10 +81,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Stamp:
-    """What a record says of the job it belongs to.
+    """The fields of a record that identify the job it belongs to.
 
-    index: the file's place in the whole list of the job, from 0; shard: "I/N" where the list was split;
-    fingerprint: of model and settings (`jobs.settings`); version: of this package.
+    index: the file's position in the job's list, from 0; shard: "I/N" if the list was split; fingerprint: a hash of
+    model and settings (`jobs.settings`); version: of this package.
     """
 
     index: int = 0
@@ -95,9 +95,9 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Result:
-    """What a command found in one video, or the reason why it found nothing. Subclasses add what they found.
+    """What a command found in one video, or the error that prevented it. Subclasses add their fields.
 
-    seconds: decoding and model together; views: clips x crops that went through the model.
+    seconds: time for decoding and model together; views: number of clips x crops that went through the model.
     """
 
     path: str
@@ -111,7 +111,7 @@ class Result:
 
     @property
     def status(self) -> str:
-        """The word for how it went: "ok" or "error"."""
+        """How it went: "ok" or "error"."""
         return "error" if self.error else "ok"
 
     @property
@@ -125,18 +125,18 @@ class Result:
         return self.source.timestamps if self.source else ()
 
     def raise_for_error(self) -> None:
-        """Raise the VideoMAEError that is the reason why there is no result; do nothing where there is one."""
+        """Raise the VideoMAEError that prevented a result; do nothing if there is one."""
         if self.error is not None:
             error = self.error.exception or VideoMAEError(self.error.message)
             error.subject = error.subject or self.path
             raise error
 
     def content(self) -> Record:
-        """The fields of this kind of result."""
+        """Return the record fields that only this kind of result has."""
         return {}
 
     def _clips(self) -> Record:
-        """Which frames the model saw."""
+        """Return the record fields that say which frames the model saw."""
         source = self.source
         return {
             "frames": [list(clip) for clip in source.frames] if source else [],
@@ -144,7 +144,7 @@ class Result:
         }
 
     def as_dict(self, stamp: Stamp = Stamp()) -> Record:
-        """The documented record, keys in a fixed order."""
+        """Return the documented record, keys in a fixed order."""
         source = self.source
         return {
             "schema_version": SCHEMA_VERSION,
@@ -174,7 +174,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A frame as the model saw it: (h, w, 3) uint8 RGB, and its seconds after the first frame."""
+    """A frame as the model saw it, (h, w, 3) uint8 RGB, and its time in seconds after the first frame."""
 
     time: float
     image: npt.NDArray[np.uint8]
@@ -182,10 +182,10 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Classification(Result):
-    """One video classified, best label first, or measured by a regression model.
+    """The labels of one video, best first, or the values that a regression model gives it.
 
-    values: of each output by its name, where the model gives values instead of labels; predictions are then empty;
-    thumbnails: some of the frames, where they were asked for; they are in no record.
+    values: output name -> value for a regression model, whose predictions are empty; thumbnails: some of the frames, if
+    requested; they are not part of the record.
     """
 
     predictions: tuple[Prediction, ...] = ()
@@ -194,17 +194,17 @@ class Classification(Result):
 
     @property
     def label(self) -> str | None:
-        """The best label; None of a regression model, and where there is an error."""
+        """The best label; None for a regression model or after an error."""
         return self.predictions[0].label if self.predictions else None
 
     @property
     def score(self) -> float | None:
-        """The score of the best label, from 0 to 1; None where there is no label."""
+        """The score of the best label, from 0 to 1; None if there is no label."""
         return self.predictions[0].score if self.predictions else None
 
     @property
     def value(self) -> float | None:
-        """The value that a regression model with a single output gives; None of every other model."""
+        """The value that a regression model with a single output gives; None for every other model."""
         return next(iter(self.values.values())) if self.values is not None and len(self.values) == 1 else None
 
     def content(self) -> Record:
@@ -216,13 +216,13 @@ class Classification(Result):
 
 
 def _float32(value: float) -> float:
-    """Round to the seven digits that a float32 has; zero has no sign."""
+    """Round to the seven significant digits of a float32; -0.0 becomes 0.0."""
     return float(f"{value:.7g}") + 0.0
 
 
 @dataclass(frozen=True)
 class Window:
-    """One look of the model at a stretch of a video: seconds after its first frame, and labels, best first."""
+    """The predictions, best first, for one window of a timeline; start and end in seconds after the first frame."""
 
     start: float
     end: float
@@ -231,7 +231,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a video under one label. start, end: seconds after the first frame; score: mean over the stretch.
+    """A stretch of a video with one label. start, end: seconds after the first frame; score: mean over the stretch.
 
     label, label_id and score are None where no label reached the threshold.
     """
@@ -245,13 +245,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class Timeline(Result):
-    """What happens when in one video. `source.duration` is of the file, `source.frames` is empty: there are too many.
+    """The labelled segments of one video. `source.duration` is the file's; `source.frames` is empty (too many to list).
 
-    start, end: the stretch that was looked at; with an `error` it ends where the decoder broke, and the segments hold
-    what came before. window, hop: seconds. multi_label: segments are of independent labels and may overlap; otherwise
-    they tile the stretch, in order, no two neighbours alike. segments: ascending by start. windows: all of them where
-    they were asked for, else none. thumbnails: some frames spread over the stretch, where they were asked for; they
-    are in no record. views: how many windows went through the model.
+    start, end: the part that was analysed; with an `error` it ends where decoding failed, and the segments cover what
+    came before. window, hop: seconds. multi_label: segments belong to independent labels and may overlap; otherwise
+    they tile the analysed part in order, neighbours with different labels. segments: ascending by start. windows: all
+    of them if requested, else none. thumbnails: frames spread over the analysed part if requested, not in the record.
+    views: number of windows that went through the model.
     """
 
     start: float = 0.0
@@ -296,9 +296,9 @@ class Timeline(Result):
 
 @dataclass(frozen=True)
 class VectorPlace:
-    """What one vector stands for: a file (all None), a clip, a tubelet slot t of it, or one token at (t, h, w).
+    """What one vector represents: a file (all None), a clip, a tubelet position t in it, or one token at (t, h, w).
 
-    start, end: seconds of the first and the last frame in it.
+    start, end: times of its first and last frame in seconds.
     """
 
     start: float
@@ -311,13 +311,13 @@ class VectorPlace:
 
 @dataclass(frozen=True)
 class Embedding(Result):
-    """The vectors of one video: (R, D) in the type they are stored in, and what each of them stands for."""
+    """The vectors of one video, (R, D) in the dtype they are stored in, and what each row represents."""
 
     vectors: npt.NDArray[Any] | None = None
     places: tuple[VectorPlace, ...] = ()
 
     def content(self) -> Record:
-        """`rows`: the places; `vectors`: the array itself, which no JSON holds: writers know what to do with it."""
+        """Return `rows` (what each vector represents) and `vectors`, the array itself, which each writer stores its own way."""
         rows = [
             {"clip": p.clip, "t": p.t, "h": p.h, "w": p.w, "start": round(p.start, 4), "end": round(p.end, 4)}
             for p in self.places
@@ -326,7 +326,7 @@ class Embedding(Result):
 
 
 def path_fields(path: str) -> dict[str, str]:
-    """`path`, and `path_bytes` (base64) only where the name is not UTF-8 and so can't be told in `path` without loss."""
+    """Return `path`, plus `path_bytes` (base64) only if the name is not UTF-8 and `path` would lose information."""
     raw = os.fsencode(path)
     try:
         return {"path": raw.decode("utf-8")}
@@ -335,20 +335,20 @@ def path_fields(path: str) -> dict[str, str]:
 
 
 def path_of(record: Record) -> str:
-    """The path of a record as the system has it, whatever bytes it holds: the inverse of `path_fields`."""
+    """Return a record's path as the file system knows it, non-UTF-8 bytes included: the inverse of `path_fields`."""
     raw = record.get("path_bytes")
     return os.fsdecode(base64.b64decode(raw)) if raw else str(record["path"])
 
 
 def file_fields(name: str | None) -> dict[str, str | None]:
-    """`file`, the name of a result below its folder, and `file_bytes` (base64) only where it is not UTF-8."""
+    """Return `file`, a result's name relative to its folder, plus `file_bytes` (base64) only if it is not UTF-8."""
     if name is None:
         return {"file": None}
     return {key.replace("path", "file"): value for key, value in path_fields(name).items()}
 
 
 def file_of(record: Record) -> str | None:
-    """The name of a record's file as the system has it, or None where it has none."""
+    """Return the name of a record's file as the file system knows it, or None if the record has none."""
     raw, name = record.get("file_bytes"), record.get("file")
     try:
         return os.fsdecode(base64.b64decode(raw)) if raw else name if isinstance(name, str) else None
@@ -357,7 +357,7 @@ def file_of(record: Record) -> str | None:
 
 
 def as_utf8(text: str) -> str:
-    """`text` with what is no UTF-8 shown as the replacement character: odd bytes, and halves of characters from JSON."""
+    """Replace what is not valid UTF-8 (undecodable bytes, lone surrogates from JSON) by the replacement character."""
     try:
         raw = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

@@ -1,12 +1,13 @@
-"""Scores of windows -> segments under one label: pure maths over numbers and seconds. Knows no model and no video.
+"""Turns scores of overlapping windows into labelled segments: pure maths, without models or videos.
 
     windows     [AAAAAAAA)                      scores of overlapping windows
                     [AAAABBBB)
                         [BBBBBBBB)
-    cells       |A|A|A|A|A|?|B|B|B|B|B|B|       four a hop: the mean of the windows over each, the more the nearer its middle is
-    segments    [A        )[B           )       of all sequences without too short a segment, the one with the highest scores
+    cells       |A|A|A|A|A|?|B|B|B|B|B|B|       four per hop: mean of the covering windows, nearer centres weigh more
+    segments    [A        )[B           )       the sequence with the highest total score among those without short
+    segments
 
-Labels are alternatives (softmax: one holds at a time, segments tile the time) or independent (sigmoid: each has its own
+Labels are exclusive (softmax: one at a time, segments tile the time) or independent (sigmoid: each label has its own
 segments, which may overlap).
 """
 
@@ -28,15 +29,16 @@ Floats = npt.NDArray[np.float64]
 
 NO_LABEL = -1
 INDEPENDENT_THRESHOLD = 0.5
-# Finer than a hop: between two windows the score goes over from the one to the other, and a boundary lies where labels cross.
+# Between two windows the scores blend from one into the other; several cells per hop locate a boundary where the labels
+# cross.
 CELLS_A_HOP = 4
 _SAME = 1e-6
 
 
 @dataclass(frozen=True)
 class SegmentRules:
-    """How scores become segments. smooth, min_duration: seconds; min_duration None: as long as a window; threshold None:
-    0, but 0.5 where labels are independent."""
+    """How scores become segments. smooth, min_duration: seconds, min_duration None means one window; threshold: None means
+    0, or 0.5 for independent labels."""
 
     smooth: float = 0.0
     min_duration: float | None = None
@@ -53,7 +55,7 @@ class SegmentRules:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A segment: seconds, the label's number (`NO_LABEL` for none), and the mean of its scores (nan for none)."""
+    """A segment: start and end in seconds, label id (`NO_LABEL` for none), and mean score (nan without a label)."""
 
     start: float
     end: float
@@ -62,7 +64,7 @@ class Stretch:
 
 
 class Curve:
-    """Scores cell by cell, made when they are asked for: of a long film with many labels they would fill the memory.
+    """Scores per cell, computed on demand: for a long film with many labels they would not fit in memory.
 
     spans: (start, end) of every window, ascending; scores: (W, L).
     """
@@ -74,7 +76,7 @@ class Curve:
         self.cell = hop / CELLS_A_HOP
         self.count = max(1, round((end - start) / self.cell))
         self.edges: Floats = start + self.cell * np.arange(self.count + 1, dtype=np.float64)
-        self.edges[-1] = end  # the last one is up to half a cell longer or shorter
+        self.edges[-1] = end  # the last cell is up to half a cell longer or shorter
         begins, ends = np.array(spans, dtype=np.float64).T
         self._centres, self._halves = (begins + ends) / 2, (ends - begins) / 2
         self._middles = (self.edges[:-1] + self.edges[1:]) / 2
@@ -82,12 +84,12 @@ class Curve:
         self._high = np.searchsorted(begins, self._middles, "right")
 
     def at(self, cell: int) -> Floats:
-        """(L,) the scores of one cell."""
+        """Return the scores (L,) of one cell."""
         low, weights = self._weights(cell)
         return np.asarray(weights @ self.scores[low : low + len(weights)], np.float64)
 
     def mean(self, low: int, high: int, label: int) -> float:
-        """The mean score of one label over the cells from `low` to before `high`."""
+        """Return the mean score of one label over cells low, ..., high - 1."""
         total = 0.0
         for cell in range(low, high):
             first, weights = self._weights(cell)
@@ -95,9 +97,9 @@ class Curve:
         return total / (high - low)
 
     def _weights(self, cell: int) -> tuple[int, Floats]:
-        """The first of the windows over a cell, and the share of each: 1 in its middle, down to 0 at its ends."""
+        """Return the first window that covers a cell, and the weight of each: highest at a window's centre, 0 at its ends."""
         low, high, middle = int(self._low[cell]), int(self._high[cell]), self._middles[cell]
-        if high <= low:  # no window covers it: the nearest stands in
+        if high <= low:  # no window covers it: use the nearest
             near = np.abs(self._centres[max(high - 1, 0) : low + 1] - middle)
             return max(high - 1, 0) + int(near.argmin()), np.ones(1)
         weights = 1 - np.abs(self._centres[low:high] - middle) / self._halves[low:high]
@@ -116,7 +118,7 @@ def find_segments(
     rules: SegmentRules,
     independent: bool,
 ) -> list[Stretch]:
-    """The segments from `start` to `end`, ascending.
+    """Find the segments between `start` and `end`, ascending.
 
     spans: (start, end) of every window, ascending; scores: (W, L) in [0, 1]; window, hop: seconds.
     """
@@ -136,7 +138,7 @@ def find_segments(
 
 
 def smoothed(scores: Scores, *, reach: int) -> Scores:
-    """(W, L): the mean over each window and `reach` of them on either side; at the ends over those there are."""
+    """Average the scores (W, L) of each window with `reach` windows on either side, fewer at the ends."""
     if not reach:
         return scores
     count = len(scores)
@@ -148,29 +150,29 @@ def smoothed(scores: Scores, *, reach: int) -> Scores:
 
 
 def best_labels(curve: Curve, *, threshold: float, shortest: int) -> npt.NDArray[np.int64]:
-    """(C,) the label of every cell: of all sequences whose runs have at least `shortest` cells, the one with the highest sum
-    of scores, where no label (`NO_LABEL`) scores `threshold`. Fewer cells than that have one label.
+    """Find the label sequence (C,) with the highest sum of scores whose runs all have at least `shortest` cells.
 
-    Dynamic programming: the best sequence up to a cell either goes on with its label, or has begun a run of that label
-    `shortest` cells before, after the best sequence of another label until there.
+    Cells without a label (`NO_LABEL`) score `threshold`. If there are fewer cells than `shortest`, all get one label.
+    Dynamic programming: the best sequence up to a cell either extends its label, or appends a run of exactly `shortest`
+    cells to the best sequence that ended there with another label.
     """
     count, labels = curve.count, curve.scores.shape[1] + 1
-    begun = np.zeros((count + 1, labels), bool)  # whether the run of exactly `shortest` cells up to here is a new one
-    before = np.zeros((count + 1, 2), np.int64)  # the best two labels of a sequence up to here
-    recent: deque[Floats] = deque()  # scores of the last cells
-    totals: deque[Floats] = deque()  # of the best sequence of each label, for the last cells
+    begun = np.zeros((count + 1, labels), bool)  # is the run of `shortest` cells up to here a new one?
+    before = np.zeros((count + 1, 2), np.int64)  # the best two labels in which a sequence up to here can end
+    recent: deque[Floats] = deque()  # scores of the last `shortest` cells
+    totals: deque[Floats] = deque()  # best total per final label, for the last `shortest` cells
     run = np.zeros(labels)
     best = np.full(labels, -np.inf)
     for cell in range(count):
         totals.append(best)
         before[cell] = _best_two(best)
-        now = np.append(curve.at(cell), threshold)
-        recent.append(now)
-        run = run + now
+        cell_scores = np.append(curve.at(cell), threshold)
+        recent.append(cell_scores)
+        run = run + cell_scores
         if len(recent) > shortest:
             run = run - recent.popleft()
             totals.popleft()
-        goes_on = best + now
+        extended = best + cell_scores
         fresh = np.full(labels, -np.inf)
         if cell + 1 == shortest or (cell + 1 < shortest and cell + 1 == count):
             fresh = run
@@ -179,8 +181,8 @@ def best_labels(curve: Curve, *, threshold: float, shortest: int) -> npt.NDArray
             earlier = np.full(labels, totals[0][first])
             earlier[first] = totals[0][second]
             fresh = earlier + run
-        begun[cell + 1] = fresh > goes_on
-        best = np.maximum(goes_on, fresh)
+        begun[cell + 1] = fresh > extended
+        best = np.maximum(extended, fresh)
     return _traced(begun, before, int(best.argmax()), shortest)
 
 
@@ -195,7 +197,7 @@ def _best_two(values: Floats) -> tuple[int, int]:
 def _traced(
     begun: npt.NDArray[np.bool_], before: npt.NDArray[np.int64], label: int, shortest: int
 ) -> npt.NDArray[np.int64]:
-    """Back from the end along the choices that were made."""
+    """Trace the chosen labels back from the last cell, which has `label`."""
     count, none = len(begun) - 1, begun.shape[1] - 1
     found = np.empty(count, np.int64)
     at = count
@@ -209,7 +211,7 @@ def _traced(
 
 
 def _independent(curve: Curve, threshold: float, shortest: int) -> list[Stretch]:
-    """For each label the runs above the threshold: gaps that are too short are closed, then runs that are left out."""
+    """Find each label's runs at or above the threshold: first close gaps that are too short, then drop short runs."""
     above = np.zeros((curve.count + 2, curve.scores.shape[1]), bool)
     for cell in range(curve.count):
         above[cell + 1] = curve.at(cell) >= threshold

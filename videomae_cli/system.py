@@ -1,7 +1,7 @@
-"""What this machine and its operating system have, and what is done where they lack it: the only user of such functions.
+"""Questions to the operating system (CPUs, memory, signals, terminals), with a fallback for systems that can't answer.
 
-Each question has an answer on Linux, macOS and Windows, in a container and out of one. What concerns names and files is in
-`filesystem` and `files`; `docs/platforms.md` says what is tested where. psutil is imported when asked: it takes a while.
+Everything works on Linux, macOS and Windows, inside a container or not; `docs/platforms.md` says what is tested where.
+Files are the subject of `filesystem` and `files`. psutil is imported inside functions because its import is slow.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-# Linux's files about this process and its container, in the second and the first version of control groups.
+# Linux's files about this process and its container; each pair is for control groups v2, then v1.
 _GROUPS = Path("/sys/fs/cgroup")
 _MEMORY_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
 _CPU_QUOTA, _CPU_QUOTA_1, _CPU_PERIOD_1 = "cpu.max", "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"
 _PROC = Path("/proc")
-# glibc's mallopt (malloc.h).
+# Parameters of glibc's mallopt (malloc.h).
 _MMAP_THRESHOLD, _ARENA_MAX = -3, -8
-# Windows ends a process that broke a rule with one of the numbers from here on (NTSTATUS), most of them known in hex.
+# From here on Windows exit codes are NTSTATUS errors such as an access violation, best known in hex.
 _NT_ERRORS = 0xC0000000
 
 
 def usable_cpus() -> int:
-    """How many CPUs this process may use at once: of the machine, of those it is bound to, of its container's share."""
+    """Return how many CPUs this process may use at once, given its CPU affinity and its container's quota."""
     counts = [float(_scheduled_cpus()), _cpu_quota()]
     return max(1, math.ceil(min(counts)))
 
 
 def _scheduled_cpus() -> int:
-    # Python 3.13 has one function that also knows PYTHON_CPU_COUNT; before that, macOS and Windows know no more than all.
+    # Python 3.13's process_cpu_count also honours PYTHON_CPU_COUNT; before, macOS and Windows only report all CPUs.
     for name, arguments in (("process_cpu_count", ()), ("sched_getaffinity", (0,)), ("cpu_count", ())):
         with contextlib.suppress(AttributeError, OSError, NotImplementedError):
             found = getattr(os, name)(*arguments)
@@ -45,7 +45,7 @@ def _scheduled_cpus() -> int:
 
 
 def _cpu_quota() -> float:
-    """The CPUs that the container may keep busy, a fraction maybe; infinity where nothing limits it."""
+    """Return the container's CPU quota in CPUs, possibly fractional; infinity if there is no limit."""
     with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
         quota, period = (_GROUPS / _CPU_QUOTA).read_text(encoding="ascii").split()
         return math.inf if quota == "max" else int(quota) / int(period)
@@ -56,7 +56,7 @@ def _cpu_quota() -> float:
 
 
 def cpu_model() -> str:
-    """The CPU's model as the system calls it; the kind of CPU where it names none."""
+    """Return the CPU's model name, or its architecture if the system names no model."""
     try:
         lines = (_PROC / "cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -66,7 +66,7 @@ def cpu_model() -> str:
 
 
 def free_memory() -> int:
-    """The bytes of memory that are free on this machine, or in the container that this runs in if that is less."""
+    """Return the bytes of memory that are free on this machine, or the container's limit if that is less."""
     import psutil
 
     limits = [int(psutil.virtual_memory().available)]
@@ -78,7 +78,7 @@ def free_memory() -> int:
 
 
 def return_freed_memory() -> bool:
-    """Have the C library return large arrays to the system as they are freed; False where it can't be told (not glibc)."""
+    """Make glibc return large arrays to the system as soon as they are freed; False for other C libraries."""
     try:
         import ctypes
 
@@ -89,9 +89,9 @@ def return_freed_memory() -> bool:
 
 
 def raise_open_files(needed: int) -> int:
-    """How many of `needed` further files and pipes this process can't have open, after raising its own limit if it may.
+    """Raise the limit on open files to make room for `needed` more; return how many of them still don't fit.
 
-    0 where there is no limit, as on Windows.
+    0 if there is no limit, as on Windows.
     """
     try:
         import resource
@@ -101,7 +101,7 @@ def raise_open_files(needed: int) -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return 0
-    with contextlib.suppress(OSError, ValueError):  # macOS refuses more than its kernel's own limit
+    with contextlib.suppress(OSError, ValueError):  # macOS refuses more than its kernel's limit
         resource.setrlimit(
             resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
         )
@@ -109,7 +109,7 @@ def raise_open_files(needed: int) -> int:
 
 
 def _open_files() -> int:
-    """How many descriptors this process has open; a guess where the system doesn't list them."""
+    """Return how many descriptors this process has open; a guess if the system doesn't list them."""
     import psutil
 
     with contextlib.suppress(psutil.Error, AttributeError, OSError):
@@ -118,7 +118,7 @@ def _open_files() -> int:
 
 
 def be_first_killed() -> bool:
-    """Have a system that is out of memory end this process before others; False where it can't be told (not Linux)."""
+    """Make this process the first that Linux kills when memory runs out; False on other systems."""
     try:
         (_PROC / "self/oom_score_adj").write_text("1000", encoding="ascii")
     except OSError:
@@ -127,7 +127,7 @@ def be_first_killed() -> bool:
 
 
 def memory_of(process_id: int) -> int:
-    """The bytes of memory that a process has now; 0 for one that is gone or that nobody may look at."""
+    """Return the resident memory of a process in bytes; 0 if it has ended or may not be inspected."""
     import psutil
 
     try:
@@ -137,12 +137,12 @@ def memory_of(process_id: int) -> int:
 
 
 def was_killed(code: int) -> bool:
-    """Whether a process that ended with `code` was ended by another: SIGKILL or SIGTERM. Windows doesn't tell."""
+    """Whether exit code `code` means that the process was killed by SIGKILL or SIGTERM; always False on Windows."""
     return code < 0 and -code in {int(number) for number in _signals("SIGKILL", "SIGTERM")}
 
 
 def exit_cause(code: int) -> str:
-    """The code that a process ended with, in words: the name of its signal, Windows' status in hex, or the number."""
+    """Describe an exit code: the name of the signal, Windows' NTSTATUS in hex, or the number."""
     if code < 0:
         try:
             return signal.Signals(-code).name
@@ -152,12 +152,12 @@ def exit_cause(code: int) -> str:
 
 
 def terminating_signals() -> tuple[signal.Signals, ...]:
-    """What a scheduler ends a job with, besides Ctrl-C: SIGTERM, and SIGBREAK, which is what Windows can send."""
+    """Return the signals, besides Ctrl-C, with which a scheduler ends a job: SIGTERM, and SIGBREAK on Windows."""
     return _signals("SIGTERM", "SIGBREAK")
 
 
 def wake_main_thread() -> None:
-    """Send SIGTERM to this process's main thread, whatever it waits for; on Windows what it waits for ends first."""
+    """Send SIGTERM to this process's main thread, interrupting its waits; on Windows a wait finishes first."""
     if hasattr(signal, "pthread_kill"):
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     else:
@@ -165,7 +165,7 @@ def wake_main_thread() -> None:
 
 
 def closing_signals() -> tuple[signal.Signals, ...]:
-    """What ends a program that was not told otherwise: the above, and the terminal's end where that is a signal."""
+    """Return the signals that end a program by default: `terminating_signals`, and SIGHUP when its terminal closes."""
     return (*terminating_signals(), *_signals("SIGHUP"))
 
 
@@ -175,23 +175,23 @@ def _signals(*names: str) -> tuple[signal.Signals, ...]:
 
 @contextmanager
 def silenced(descriptor: int) -> Iterator[None]:
-    """Nothing that a library writes to a standard descriptor is seen while the block runs, also past Python's streams."""
+    """Discard everything written to a standard descriptor during the block, also by C libraries."""
     try:
-        kept, nowhere = os.dup(descriptor), os.open(os.devnull, os.O_WRONLY)
-    except OSError:  # it is closed: what is written there is seen by nobody
+        saved, nowhere = os.dup(descriptor), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # the descriptor is closed: nothing to discard
         yield
         return
     try:
         os.dup2(nowhere, descriptor)
         yield
     finally:
-        os.dup2(kept, descriptor)
-        os.close(kept)
+        os.dup2(saved, descriptor)
+        os.close(saved)
         os.close(nowhere)
 
 
 def terminal_width(stream: TextIO) -> int:
-    """Columns of the terminal behind `stream`: COLUMNS where it is set, 80 where nobody knows."""
+    """Return the width of the terminal behind `stream` in columns; COLUMNS overrides it, 80 is the fallback."""
     given = os.environ.get("COLUMNS", "")
     if given.isascii() and given.isdigit() and int(given):
         return int(given)

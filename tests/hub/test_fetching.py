@@ -14,7 +14,7 @@ from onhub import FILES, HUB_ID, NEEDED, WEIGHTS, Command, weights
 
 from videomae_cli.errors import ModelNotFoundError
 from videomae_cli.hub import fetch_snapshot, resolve
-from videomae_cli.hub.download import wanted
+from videomae_cli.hub.download import needed_files
 
 SHA = sha256(WEIGHTS)
 
@@ -126,7 +126,7 @@ def test_licence_is_told_before_the_first_download_and_recorded(videomae: Comman
     ],
 )
 def test_one_kind_of_weights(names: list[str], chosen: list[str]) -> None:
-    assert wanted(names) == chosen
+    assert needed_files(names) == chosen
 
 
 def test_shards(videomae: Command, hub: LocalHub, cache: Path) -> None:

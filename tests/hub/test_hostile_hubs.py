@@ -21,7 +21,7 @@ from videomae_cli.hub import cached_models, fetch_snapshot, transfer
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "QUESTION_SECONDS", 1.5)
     monkeypatch.setattr(transfer, "SILENT_SECONDS", 1.5)
-    monkeypatch.setattr(transfer, "TOLD_SECONDS", 0.3)
+    monkeypatch.setattr(transfer, "NOTICE_SECONDS", 0.3)
 
 
 @pytest.fixture

@@ -1,17 +1,17 @@
-"""How a model is run: the same weights through PyTorch or OpenVINO, in the number format that was asked for.
+"""Runs a model's weights with PyTorch or OpenVINO, in the requested number format.
 
-    parts       what of a model is run (`Logits`, `Features`)
-    networks    running it with PyTorch (`TorchNetwork`), or whatever the engine is (`make_network`)
-    packages    OpenVINO and NNCF themselves
-    cpu         what this machine's CPU computes in quickly: the one place that asks
-    precision   which number format: names, what "auto" means, what doesn't go together, what this machine lacks
-    openvino    the same through OpenVINO, converted once and kept on disk (`OpenVINONetwork`)
-    int8        eight-bit weights and activations by NNCF, calibrated on clips
-    store       where converted models are kept
-    timings     which of them `videomae bench` found to be the fastest on this machine
+    parts       the part of a model that is run (`Logits`, `Features`)
+    networks    runs a part with PyTorch (`TorchNetwork`) or any engine (`make_network`)
+    packages    imports OpenVINO and NNCF on demand
+    cpu         the number formats that this machine's CPU computes in fast
+    precision   chooses engine and number format: names, what "auto" means, what this machine lacks
+    openvino    runs a part with OpenVINO, converted once and cached on disk (`OpenVINONetwork`)
+    int8        quantises weights and activations to eight bits with NNCF, calibrated on clips
+    store       the disk cache of converted models
+    timings     the fastest engine and format that `videomae bench` measured on this machine
 
-`make_network` is the one door. float32 through PyTorch is the reference; `benchmarks/agreement.py` measures how far the
-others are from it.
+`make_network` is the entry point. PyTorch in float32 is the reference; `benchmarks/agreement.py` measures how much the
+others deviate from it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What this machine's CPU computes in quickly: asked here only, by the engines, the hints and the tests.
+"""Detects the number formats for which this machine's CPU has dedicated instructions.
 
-`units()` is the one seam. VIDEOMAE_CPU_UNITS, a list such as "bfloat16,int8" or nothing at all, takes units away, so that
-everything behaves as on a lesser CPU; it can't add what the machine lacks. oneDNN's own ONEDNN_MAX_CPU_ISA is obeyed too.
+Everything asks `units()`. VIDEOMAE_CPU_UNITS, a comma-separated list such as "bfloat16,int8" or empty, hides all other
+units, to simulate a lesser CPU; it can't add missing ones. oneDNN's own ONEDNN_MAX_CPU_ISA is respected too.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from functools import cache
 
 from videomae_cli import system
 
-# Formats shorter than float32 that a CPU may have units for. int8: VNNI, AMX, or Arm's dot products.
+# Formats shorter than float32 that a CPU may have instructions for. int8: VNNI, AMX, or Arm's dot products.
 SHORT_FORMATS = ("bfloat16", "float16", "int8")
 _LIMIT = "VIDEOMAE_CPU_UNITS"
-# Any of these features of an x86 CPU, by cpuinfo's names (torch.cpu.get_capabilities), multiplies in the format.
+# x86 CPU features (named as in torch.cpu.get_capabilities), any of which provides fast multiplication in the format.
 _X86 = {
     "bfloat16": ("avx512_bf16", "amx_bf16", "avx10_2"),
     "float16": ("avx512_fp16", "amx_fp16", "avx10_2"),
     "int8": ("avx512_vnni", "avx_vnni", "amx_int8", "avx_vnni_int8"),
 }
-# What oneDNN still uses below these limits (its documentation, "CPU Dispatcher Control"); any higher limit leaves all.
+# What oneDNN still uses under these limits (its documentation, "CPU Dispatcher Control"); a higher limit hides nothing.
 _BELOW = {
     "SSE41": (),
     "AVX": (),
@@ -34,7 +34,7 @@ _BELOW = {
 
 
 def units() -> frozenset[str]:
-    """The formats of `SHORT_FORMATS` that this CPU has units for, less those taken away by the environment."""
+    """Return the formats of `SHORT_FORMATS` that this CPU has units for, minus those hidden by the environment."""
     found = _detected()
     limit = os.environ.get(_LIMIT)
     if limit is not None:
@@ -45,7 +45,7 @@ def units() -> frozenset[str]:
 
 @cache
 def machine_name() -> str:
-    """What tells this machine's speed from another's: the CPU's model, where the system says it, and its cores."""
+    """Return the CPU model and number of cores, which identify how fast this machine is."""
     return f"{system.cpu_model()}, {system.usable_cpus()} cores"
 
 
@@ -60,6 +60,6 @@ def _detected() -> frozenset[str]:
         asked = {"bfloat16": "_is_avx512_bf16_supported", "int8": "_is_vnni_supported"}
         return frozenset(name for name, question in asked.items() if getattr(torch.cpu, question, bool)())
     asked = {"bfloat16": "_is_mkldnn_bf16_supported", "float16": "_is_mkldnn_fp16_supported"}
-    there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    found = {name for name, question in asked.items() if there and getattr(torch.ops.mkldnn, question)()}
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    found = {name for name, question in asked.items() if available and getattr(torch.ops.mkldnn, question)()}
     return frozenset(found | {"int8"})  # 64-bit Arm: dot products of bytes since 2017

@@ -1,4 +1,4 @@
-"""Eight-bit weights and activations: NNCF's post-training quantisation, calibrated on clips."""
+"""Quantises weights and activations to eight bits after training, with NNCF, calibrated on clips."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from videomae_cli.engines.parts import Calibration
 from videomae_cli.errors import OptionError, Wording
 from videomae_cli.model import VideoMAEConfig
 
-# What decides the ranges of activations: clips, but of small models, whose clips have few tokens, more of them.
+# Minimum clips and tokens for estimating activation ranges: small models, with few tokens per clip, need more clips.
 _CLIPS, _TOKENS = 16, 8192
 
 
 def calibration_clips(config: VideoMAEConfig) -> int:
-    """How many clips a model should be calibrated on."""
+    """Return how many clips a model should be calibrated on."""
     return max(_CLIPS, -(-_TOKENS // config.num_patches))
 
 
@@ -28,21 +28,22 @@ def nncf_version() -> str:
 
 
 def quantize(model: Any, calibration: Calibration | None, folder: Path) -> None:
-    """Write `model`, a graph of OpenVINO's, with eight-bit numbers to `folder`. Raises OptionError without clips."""
+    """Quantise an OpenVINO model and save it to `folder`. Raises OptionError if there are no calibration clips."""
     nncf = load_nncf()
     clips = [] if calibration is None else [clip.numpy() for clip in calibration()]
     if not clips:
         raise OptionError(
             Wording("{@dtype:int8} is calibrated on clips, and no file gave one: give videos that can be read")
         )
-    with redirect_stdout(io.StringIO()):  # it draws bars there, where only data may be
+    with redirect_stdout(io.StringIO()):  # NNCF prints progress bars to stdout, which is reserved for data
         small = nncf.quantize(
             model,
             nncf.Dataset(clips),
             model_type=nncf.ModelType.TRANSFORMER,
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(clips),
-            # A sixtieth of the work of ViT-B, and what eight bits cost most in (benchmarks/agreement.py).
+            # These layers lose most accuracy in eight bits but are 1/60 of ViT-B's computation
+            # (benchmarks/agreement.py).
             ignored_scope=nncf.IgnoredScope(patterns=[".*patch_embeddings.*", ".*classifier.*"], validate=False),
         )
     load_openvino().save_model(small, folder / "model.xml", compress_to_fp16=False)

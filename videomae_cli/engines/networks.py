@@ -1,4 +1,4 @@
-"""Running a part of a model: one call from pixels to numbers, whatever the engine."""
+"""Networks: callables that run a part of a model on pixels, with any engine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from videomae_cli.errors import OptionError, Wording
 
 
 class Network(Protocol):
-    """A model ready to run. identity: what decides its numbers besides weights and configuration, as plain values."""
+    """A model ready to run. identity: what affects its numbers besides weights and configuration, as plain values."""
 
     engine: Engine
 
@@ -22,11 +22,11 @@ class Network(Protocol):
     def identity(self) -> dict[str, str]: ...
 
     def __call__(self, pixel_values: Tensor) -> Tensor:
-        """(V, T, C, H, W) float32 on the CPU -> (V, ...) float32 on the CPU."""
+        """Map clips (V, T, C, H, W) to outputs (V, ...), both float32 on the CPU."""
 
 
 class TorchNetwork:
-    """A part of a model through PyTorch, on the engine's device and in its number format."""
+    """Runs a part of a model with PyTorch, on the engine's device and in its number format."""
 
     def __init__(self, part: Logits | Features, engine: Engine) -> None:
         self.engine = engine
@@ -43,10 +43,10 @@ class TorchNetwork:
 
 
 class CompiledNetwork:
-    """Run the model through torch.compile, for `size` clips at once.
+    """Runs a part of a model with torch.compile, `size` clips at a time.
 
-    Smaller batches are padded, since another batch size would be compiled anew. Compiles at once, and raises OptionError
-    where that does not work.
+    Smaller batches are padded, since a new batch size would trigger a recompilation. Compiles on construction, and
+    raises OptionError if that fails.
     """
 
     def __init__(self, part: Logits | Features, engine: Engine, size: int) -> None:
@@ -54,17 +54,17 @@ class CompiledNetwork:
         self._plain = TorchNetwork(part, engine)
         self._plain.part.forward = torch.compile(part.forward, dynamic=False)  # type: ignore[method-assign]
         config = part.config
-        self._begin(torch.zeros(1, config.num_frames, config.num_channels, *config.image_hw))
+        self._compile(torch.zeros(1, config.num_frames, config.num_channels, *config.image_hw))
 
-    def _begin(self, clip: Tensor) -> None:
+    def _compile(self, clip: Tensor) -> None:
         tried = self._size
         try:
             self(clip)
         except torch.OutOfMemoryError:
             if tried == 1:
                 raise
-            self._begin(clip)  # the size is half of what it was
-        except Exception as error:  # a compiler that is not there, or fails: of many kinds, none of them ours
+            self._compile(clip)  # the failed call has halved the batch size
+        except Exception as error:  # a missing or failing compiler raises many different types
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise OptionError(
                 Wording("{@compile:True} does not work here ({reason}): leave it out", reason=reason[0])
@@ -83,12 +83,12 @@ class CompiledNetwork:
         try:
             return self._plain(torch.cat([clips, blanks]) if missing else clips)[: len(clips)]
         except torch.OutOfMemoryError:
-            self._size = max(1, self._size // 2)  # what the caller tries next
+            self._size = max(1, self._size // 2)  # callers retry with half as many clips
             raise
 
 
 class WatchedNetwork:
-    """A network whose user hears of every batch: `begun` before it, `ended` with its number of clips after it."""
+    """Wraps a network to report every batch: calls `begun` before it, and `ended` with its number of clips after it."""
 
     def __init__(self, network: Network, *, begun: Callable[[], None], ended: Callable[[int], None]) -> None:
         self.engine = network.engine
@@ -108,15 +108,15 @@ class WatchedNetwork:
 def make_network(
     part: Logits | Features, engine: Engine, *, digest: str, size: int = 1, calibration: Calibration | None = None
 ) -> Network:
-    """The part of a model on its engine.
+    """Make the network that runs a part of a model on its engine.
 
-    digest: of the model's weights; size: of batches; calibration: for int8, where this model has not been made eight-bit
-    before. Raises DependencyError where OpenVINO or NNCF is not installed, OptionError for what this machine lacks.
+    digest: of the model's weights; size: the batch size; calibration: clips for int8, used unless a quantised model is
+    cached. Raises DependencyError if OpenVINO or NNCF is not installed, OptionError for what this machine can't run.
     """
     if engine.name == "torch":
         return CompiledNetwork(part, engine, size) if engine.compiled else TorchNetwork(part, engine)
     from videomae_cli.engines.openvino import OpenVINONetwork
 
     network = OpenVINONetwork(part, engine, digest=digest, calibration=calibration)
-    part.to("meta")  # OpenVINO has weights of its own: PyTorch's would only take memory
+    part.to("meta")  # frees PyTorch's weights: OpenVINO has its own copy
     return network

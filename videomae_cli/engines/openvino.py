@@ -1,4 +1,4 @@
-"""A part of a model through OpenVINO: traced and converted once, kept on disk, compiled for this CPU at every start."""
+"""Runs a part of a model with OpenVINO: converted once and cached on disk, compiled for this CPU at every start."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from videomae_cli.errors import DependencyError, OptionError, Wording, say
 if TYPE_CHECKING:
     from videomae_cli.engines.precision import Engine
 
-# Of what is kept on disk; a change of how models are converted makes another number, and older ones are not found.
+# Version of the cached models: increase it when the conversion changes, so that older ones are no longer found.
 FORMAT = 1
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
 class OpenVINONetwork:
-    """See `Network`. The torch weights are not needed any more once it is made."""
+    """A `Network` that runs on OpenVINO; once it is constructed, the PyTorch weights are no longer needed."""
 
     def __init__(
         self, part: Logits | Features, engine: Engine, *, digest: str, calibration: Calibration | None = None
@@ -36,14 +36,14 @@ class OpenVINONetwork:
         calibrated = file.with_name("calibration.txt")
         self._calibrated = calibrated.read_text().strip() if filesystem.is_there(calibrated) else None
         core = openvino.Core()
-        there = formats()
-        if engine.dtype not in there:
-            # It would quietly take another format.
+        supported = formats()
+        if engine.dtype not in supported:
+            # OpenVINO would silently use another format.
             raise OptionError(
                 engine.slow or say("OpenVINO has no {dtype} on this CPU: choose another {@dtype}", dtype=engine.dtype)
             )
-        # What int8 leaves over is in bfloat16 where the CPU has it.
-        left_over = "bfloat16" if "bfloat16" in there else "float32"
+        # Layers that int8 excludes run in bfloat16 if the CPU has it.
+        left_over = "bfloat16" if "bfloat16" in supported else "float32"
         precision = _HINTS[left_over if engine.dtype == "int8" else engine.dtype]
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
         threads = torch.get_num_threads()
@@ -58,7 +58,7 @@ class OpenVINONetwork:
 
     def __call__(self, pixel_values: Tensor) -> Tensor:
         given = pixel_values.detach().to("cpu", torch.float32).contiguous().numpy()
-        # Its own copy: the next call writes to the same memory.
+        # Copied below, since the next call overwrites this memory.
         output = self._request.infer([given])[0]
         if len(output) != len(given):
             raise DependencyError(
@@ -69,7 +69,7 @@ class OpenVINONetwork:
 
 
 def model_file(part: Logits | Features, engine: Engine, *, digest: str, calibration: Calibration | None = None) -> Path:
-    """The converted model, from the disk or made now: float32 for all of OpenVINO's floating formats, or int8."""
+    """Return the converted model's file, cached or converted now: float32 for all floating-point formats, or int8."""
     openvino = load_openvino()
     about = {
         "format": FORMAT,
@@ -89,11 +89,11 @@ def _convert(part: Logits | Features, folder: Path) -> None:
 
 
 def _converted(part: Logits | Features) -> Any:
-    """The part as OpenVINO's graph, for any number of views."""
+    """Convert a part to an OpenVINO model with a dynamic batch size."""
     config = part.config
     shape = (config.num_frames, config.num_channels, *config.image_hw)
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # the tracer's, on checks of shapes, which are the same for all clips
+        warnings.simplefilter("ignore")  # the tracer warns of shape checks becoming constants; shapes never change here
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             part.to("cpu", torch.float32), torch.zeros(1, *shape), check_trace=False, strict=False
         )

@@ -1,4 +1,4 @@
-"""OpenVINO and NNCF, imported when they are needed, and what OpenVINO can compute in on this machine."""
+"""Imports OpenVINO and NNCF on demand, and asks OpenVINO which formats it supports on this machine."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from videomae_cli.engines import cpu
 from videomae_cli.errors import DependencyError, Wording
 
-# OpenVINO's names for formats; what it says of int8 is true of every CPU.
+# OpenVINO's names for formats; int8 is missing since OpenVINO supports it on every CPU.
 _NAMES = {"BF16": "bfloat16", "FP16": "float16"}
 _INSTALL = "pip install 'videomae-cli[openvino]'"
 
 
 def load_openvino() -> Any:
-    """The package, without the part of it that reports its use to its makers. Raises DependencyError."""
+    """Import openvino with its telemetry disabled. Raises DependencyError."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
@@ -27,16 +27,16 @@ def load_openvino() -> Any:
 
 
 def formats() -> frozenset[str]:
-    """What OpenVINO can compute in here: "float32", "int8", and shorter floats that the CPU has units for.
+    """Return the formats that OpenVINO supports here: "float32", "int8", and shorter floats that the CPU has units for.
 
     Raises DependencyError.
     """
-    said = load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return frozenset({"float32", "int8"} | ({_NAMES[one] for one in said if one in _NAMES} & cpu.units()))
+    capabilities = load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return frozenset({"float32", "int8"} | ({_NAMES[one] for one in capabilities if one in _NAMES} & cpu.units()))
 
 
 def load_nncf() -> Any:
-    """The package, which is not to write about itself. Raises DependencyError."""
+    """Import nncf and silence its log. Raises DependencyError."""
     load_openvino()
     try:
         import nncf

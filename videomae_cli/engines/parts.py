@@ -1,4 +1,4 @@
-"""What of a model is run: one call from pixels to the numbers that are asked for."""
+"""The parts of a model that engines run: modules from pixels to logits or to pooled features."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch.nn.functional import layer_norm
 
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
 
-# Clips to calibrate eight-bit numbers on: (V, T, C, H, W) float32 each. Called only where they are needed.
+# Returns clips (V, T, C, H, W) float32 for int8 calibration; called only if they are needed.
 Calibration = Callable[[], Iterable[Tensor]]
 
-# Whatever the checkpoint's configuration says of outputs: what is read here is read by name.
+# Overrides whatever the checkpoint's configuration says about outputs.
 _PLAIN = {"output_hidden_states": False, "output_attentions": False, "return_dict": True}
 
 
 class Logits(nn.Module):
-    """A classifier's logits: (V, T, C, H, W) -> (V, labels)."""
+    """Computes a classifier's logits: (V, T, C, H, W) -> (V, labels)."""
 
     def __init__(self, model: VideoMAEForVideoClassification) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Logits(nn.Module):
 
     @property
     def kind(self) -> str:
-        """A name for what comes out, the same in every run."""
+        """A stable name for what the part computes."""
         return "logits"
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -35,10 +35,10 @@ class Logits(nn.Module):
 
 
 class Features(nn.Module):
-    """An encoder's tokens, pooled: (V, T, C, H, W) -> (V, R, D) float32.
+    """Computes an encoder's pooled tokens: (V, T, C, H, W) -> (V, R, D) float32.
 
-    pool: "mean" one vector of all tokens, "time" one a tubelet slot, "tokens" all of them; layer: the tokens after block
-    number `layer` (0: before the first), without any norm, instead of the last with the checkpoint's own.
+    pool: "mean" gives one vector, "time" one per tubelet position, "tokens" all tokens; layer: use the tokens after
+    this block (0: before the first) without normalisation; None uses the final ones with the checkpoint's own norm.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Features(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = model if isinstance(model, VideoMAEModel) else model.videomae
-        # fc_norm was trained on means of tokens; on single tokens it says nothing.
+        # fc_norm was trained on mean-pooled tokens; applied to single tokens it is meaningless.
         trained = layer is None and pool != "tokens"
         self.norm = model.fc_norm if trained and isinstance(model, VideoMAEForVideoClassification) else None
         self.pool, self.layer = pool, layer
@@ -54,7 +54,7 @@ class Features(nn.Module):
 
     @property
     def kind(self) -> str:
-        """A name for what comes out, the same in every run."""
+        """A stable name for what the part computes."""
         return f"{self.pool}, layer {'last' if self.layer is None else self.layer}"
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -67,11 +67,11 @@ class Features(nn.Module):
         return pooled
 
     def _pooled(self, tokens: Tensor) -> Tensor:
-        """(V, N, D) in the order t, h, w -> (V, R, D) with R = 1, slots, or N."""
+        """Pool tokens (V, N, D), in the order t, h, w, to (V, R, D) with R = 1, t, or N."""
         if self.pool == "tokens":
             return tokens
         if self.pool == "time":
-            # (V, N, D) -> (V, t, h * w, D); -1, since len(tokens) would become a constant in a trace
+            # (V, N, D) -> (V, t, h * w, D); -1 because len(tokens) would be traced as a constant
             slots, height, width = self.config.grid
             return tokens.reshape(-1, slots, height * width, tokens.shape[-1]).mean(dim=2)
         return tokens.mean(dim=1, keepdim=True)

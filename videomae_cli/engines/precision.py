@@ -1,6 +1,6 @@
-"""Which engine and number format a model runs in, and what this machine lacks for it.
+"""Chooses the engine and number format that a model runs in, and warns of what this machine lacks for it.
 
-Names are checked without torch, so that a wrong one is told at once.
+Names are checked without importing torch, so that a wrong one is reported immediately.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
 
 @dataclass(frozen=True)
 class Engine:
-    """name: "torch" or "openvino"; dtype: "float32", "bfloat16", "float16" or "int8"; device: where it runs; compiled: by
+    """How a model is run. name: "torch" or "openvino"; dtype: "float32", "bfloat16", "float16" or "int8"; compiled: with
     torch.compile."""
 
     name: str
@@ -39,12 +39,12 @@ class Engine:
 
     @property
     def slow(self) -> str | None:
-        """A line on why this runs slowly here and what to use instead; None where nothing is wrong with it."""
+        """Why this runs slowly here and what to use instead, in one line; None if it doesn't."""
         return missing_units(self.name, self.dtype, self.device)
 
 
 def check_engine(name: str, dtype: str, compiled: bool = False) -> None:
-    """Raise OptionError for names that are none, and for what goes together on no device."""
+    """Raise OptionError for unknown names, and for combinations that no device supports."""
     if name not in ENGINES:
         raise OptionError(f"unknown engine {name!r}: choose {' or '.join(ENGINES)}")
     if dtype not in DTYPES:
@@ -56,11 +56,11 @@ def check_engine(name: str, dtype: str, compiled: bool = False) -> None:
 
 
 def pick_engine(name: str, dtype: str, device: torch.device, compiled: bool = False) -> Engine:
-    """What to run with on a device. Raises OptionError for names that are none and for what doesn't go together.
+    """Choose how to run on a device. Raises OptionError for unknown names and unsupported combinations.
 
-    dtype "auto" is what is both fast and safe: on CUDA bfloat16 where the device has it, else float16; on Apple's MPS and
-    the CPU float32, and with OpenVINO bfloat16 where the CPU has it. What can't be done here at all is refused; what can be
-    done slowly is told by `Engine.slow`.
+    dtype "auto" is the fastest safe one: on CUDA bfloat16 if the device has it, else float16; on Apple's MPS and the
+    CPU float32, but with OpenVINO bfloat16 if the CPU has it. What can't run here at all is refused; for what would be
+    slow see `Engine.slow`.
     """
     check_engine(name, dtype, compiled)
     if name == "openvino" and device.type != "cpu":
@@ -71,15 +71,15 @@ def pick_engine(name: str, dtype: str, device: torch.device, compiled: bool = Fa
         dtype = _auto(name, device)
     engine = Engine(name, dtype, device, compiled)
     if name == "openvino" and dtype != "int8" and engine.slow:
-        raise OptionError(engine.slow)  # it would quietly compute in another format
+        raise OptionError(engine.slow)  # OpenVINO would silently use another format
     return engine
 
 
 def missing_units(name: str, dtype: str, device: torch.device) -> str | None:
-    """Say what this machine's CPU lacks for a number format and what to use instead; None where it lacks nothing.
+    """Say what this machine's CPU lacks for a number format and what to use instead; None if nothing.
 
-    The one rule of all engines and commands: a format without units is refused where the engine can't compute in it, and
-    a warning where it can, but slowly.
+    One rule for all engines and commands: a format without units is an error if the engine can't compute in it, and a
+    warning if it can, but slowly.
     """
     if device.type != "cpu" or dtype not in cpu.SHORT_FORMATS or dtype in cpu.units():
         return None
@@ -97,7 +97,7 @@ def missing_units(name: str, dtype: str, device: torch.device) -> str | None:
 
 
 def engine_of(model: VideoMAEModel | VideoMAEForVideoClassification) -> Engine:
-    """PyTorch with a model as it is: where it is, and in the format that it has."""
+    """Return the PyTorch engine with the device and dtype that a model already has."""
     return Engine("torch", str(model.dtype).removeprefix("torch."), model.device)
 
 

@@ -1,4 +1,4 @@
-"""What `videomae bench` found to be the fastest way to run a model on this machine, kept beside the converted models."""
+"""Remembers the fastest way to run a model that `videomae bench` measured on this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fastest:
-    """One engine and format. speed: times that of PyTorch in float32, the default."""
+    """The fastest engine and format. speed: relative to the default, PyTorch in float32."""
 
     engine: str
     dtype: str
@@ -28,12 +28,12 @@ class Fastest:
 
     @property
     def is_default(self) -> bool:
-        """Whether nothing is faster than what runs without an option."""
+        """Whether the default is the fastest."""
         return (self.engine, self.dtype) == ("torch", "float32")
 
     @property
     def asked(self) -> str:
-        """The settings that ask for it, in the words of this process; empty for the defaults."""
+        """The settings that select it, spelled for this process; empty for the defaults."""
         if self.is_default:
             return ""
         dtype = say("{@dtype:{name}}", name=self.dtype)
@@ -41,7 +41,7 @@ class Fastest:
 
 
 def keep_fastest(weights: str, found: Fastest) -> None:
-    """Remember what was measured with these weights on this machine's CPU; a cache that can't be written forgets it."""
+    """Save a measurement for these weights on this machine; failing to write the cache is not an error."""
     content = {"machine": cpu.machine_name(), "weights": weights, **asdict(found)}
     try:
         place = _place(weights)
@@ -52,20 +52,20 @@ def keep_fastest(weights: str, found: Fastest) -> None:
 
 
 def fastest(weights: str) -> Fastest | None:
-    """What was measured here with these weights; None where nothing was."""
+    """Return the measurement for these weights on this machine, or None."""
     try:
         content = json.loads(_place(weights).read_text(encoding="utf-8"))
         found = Fastest(str(content["engine"]), str(content["dtype"]), float(content["speed"]))
     except (OSError, OutputError, ValueError, KeyError, TypeError):
         return None
     known = found.engine in ENGINES and found.dtype in DTYPES and math.isfinite(found.speed) and found.speed > 0
-    # Units that have been taken away since make what was measured untrue.
-    there = found.dtype not in cpu.SHORT_FORMATS or found.dtype in cpu.units()
-    return found if known and there else None
+    # A measurement is void if the units it relied on have been hidden since.
+    available = found.dtype not in cpu.SHORT_FORMATS or found.dtype in cpu.units()
+    return found if known and available else None
 
 
 def _place(weights: str) -> Path:
-    """Return the file of timings for this machine, its number of threads, and the model: all that speed depends on."""
+    """Return the timings file for everything that speed depends on: the machine, its number of threads, the model."""
     import torch
 
     what = [cpu.machine_name(), sorted(cpu.units()), torch.get_num_threads(), weights]

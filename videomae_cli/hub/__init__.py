@@ -1,4 +1,4 @@
-"""Where weights come from: names, the registry of published checkpoints, the Hugging Face cache. Knows no torch."""
+"""Finds and downloads models: the registry of published checkpoints and the Hugging Face cache. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""The Hugging Face cache on this disk: where a model's snapshot is and whether it is whole. Asks no network.
+"""Looks up model snapshots in the local Hugging Face cache and checks that they are complete, without the network.
 
     HF_HUB_CACHE/models--OWNER--NAME/
-        refs/main               the commit that `main` was when it was downloaded
-        snapshots/COMMIT/FILE   a link to ../../blobs/DIGEST (a copy where the system has no links)
+        refs/main               the commit that `main` pointed to when it was downloaded
+        snapshots/COMMIT/FILE   a link to ../../blobs/DIGEST (a copy on systems without links)
         blobs/DIGEST            named by SHA-256 (LFS files) or git's SHA-1
         videomae/COMMIT.json    our record (records.py)
 
-The same layout that huggingface_hub and transformers use, so each finds what another has downloaded.
+This is the layout of huggingface_hub and transformers, so they and this package share downloads.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ CONFIG_FILES = (
     "processor_config.json",
     "video_preprocessor_config.json",
 )
-_LONGEST_HEADER = 100_000_000  # as safetensors itself has it
+_LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 
 
 def cache_folder() -> Path:
-    """Where huggingface_hub keeps its files: HF_HUB_CACHE, or `hub` in HF_HOME."""
+    """Return huggingface_hub's cache folder: HF_HUB_CACHE, or `hub` in HF_HOME."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
 
 
 def model_folder(hub_id: str) -> Path:
-    """The folder of one model in the cache, whether it exists or not."""
+    """Return the path of a model's folder in the cache; it may not exist."""
     return cache_folder() / f"models--{hub_id.replace('/', '--')}"
 
 
 def record_path(snapshot: Path) -> Path:
-    """Where the record of a snapshot is."""
+    """Return the path of the record that belongs to a snapshot."""
     return snapshot.parent.parent / "videomae" / f"{snapshot.name}.json"
 
 
 def find_snapshot(hub_id: str, revision: str | None, file: str | None = None) -> Path | None:
-    """The snapshot of this revision (None: main) if it holds all a model needs, or `file`; else None."""
+    """Return the cached snapshot of a revision (None: main) if it is complete, or contains `file` if given; else None."""
     commit = cached_commit(hub_id, revision)
     if commit is None:
         return None
@@ -57,7 +57,7 @@ def find_snapshot(hub_id: str, revision: str | None, file: str | None = None) ->
 
 
 def cached_commit(hub_id: str, revision: str | None) -> str | None:
-    """The commit that a branch, tag or commit name stands for in the cache, or None."""
+    """Return the commit that a branch, tag or commit name refers to in the cache, or None."""
     name = revision or "main"
     if COMMIT.fullmatch(name):
         return name
@@ -70,13 +70,13 @@ def cached_commit(hub_id: str, revision: str | None) -> str | None:
 
 
 def whole_snapshots(hub_id: str) -> list[Path]:
-    """All snapshots of a model that can be used."""
+    """Return all complete snapshots of a model."""
     folder = model_folder(hub_id) / "snapshots"
     return [path for path in filesystem.entries(folder) if is_whole(path)]
 
 
 def is_whole(snapshot: Path, file: str | None = None) -> bool:
-    """Whether a snapshot holds a configuration and weights, or `file`, each of the size its record and its header say."""
+    """Whether a snapshot has its configuration and weights, or `file`, in the sizes that record and file headers give."""
     names = [file] if file else weight_files(snapshot)
     if not names or not (file or _holds_object(snapshot / "config.json")):
         return False
@@ -90,14 +90,14 @@ def is_whole(snapshot: Path, file: str | None = None) -> bool:
 
 
 def is_cut_off(weights: Path) -> bool:
-    """Whether a file of weights ends before its own header, or the directory at the end of a zip, says that it does."""
+    """Whether a weights file is truncated, judged by its own header or, for a zip, the directory at its end."""
     try:
         if weights.suffix == ".safetensors":
             return weights.stat().st_size != _announced_size(weights)
         if weights.suffix in (".bin", ".pth", ".pt"):
             with weights.open("rb") as file:
                 start = file.read(2)
-            # PyTorch's files are zips since 1.6, and before that pickles, which say nothing of their length.
+            # PyTorch writes zips since 1.6; before, it wrote pickles, which don't contain their length.
             return not start or (start == b"PK" and not zipfile.is_zipfile(weights))
     except (OSError, ValueError):
         return True
@@ -105,7 +105,7 @@ def is_cut_off(weights: Path) -> bool:
 
 
 def _announced_size(weights: Path) -> int:
-    """The bytes that a safetensors file should have. Raises ValueError where it has no such header."""
+    """Return the size in bytes that a safetensors file's header implies. Raises ValueError for an invalid header."""
     with weights.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 0 < length <= _LONGEST_HEADER:
@@ -124,7 +124,7 @@ def _holds_object(file: Path) -> bool:
 
 
 def weight_files(snapshot: Path) -> list[str]:
-    """The files that hold the weights: one, or all the shards of an index. Empty where there are none."""
+    """Return the names of the weights files: one, or an index and its shards. Empty if there are none."""
     for single in ("model.safetensors", "pytorch_model.bin"):
         if filesystem.is_file(snapshot / single):
             return [single]
@@ -135,14 +135,14 @@ def weight_files(snapshot: Path) -> list[str]:
 
 
 def shards_of(index: Path) -> list[str]:
-    """The shards that an index names; empty where it can't be read."""
+    """Return the names of the shards that an index lists; empty if it can't be read."""
     content = json_in(index)
     weight_map = content.get("weight_map") if isinstance(content, dict) else None
     return sorted(set(map(str, weight_map.values()))) if isinstance(weight_map, dict) else []
 
 
 def known_facts(snapshot: Path) -> tuple[FileFacts, ...]:
-    """What is known of a snapshot's files: its record; else the names of the blobs, which are their digests."""
+    """Return the facts about a snapshot's files from its record, or else the digests that their blobs are named by."""
     record = read_record(record_path(snapshot))
     if record:
         return record.files
@@ -154,7 +154,7 @@ def known_facts(snapshot: Path) -> tuple[FileFacts, ...]:
 
 
 def record_of(snapshot: Path, hub_id: str) -> Record:
-    """The record of a snapshot; one made from its files where another tool downloaded it."""
+    """Return the record of a snapshot, or make one from its files if another tool downloaded it."""
     record = read_record(record_path(snapshot))
     return record or Record(hub_id, snapshot.name, None, known_facts(snapshot))
 

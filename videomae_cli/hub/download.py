@@ -1,6 +1,6 @@
-"""A model from the Hugging Face hub into its standard cache: the files it needs, whole and checked, or a clear error.
+"""Downloads the files that a model needs from the Hugging Face hub into its standard cache, and verifies them.
 
-What is on this disk is used without asking the network anything.
+A model that is in the cache already is used without any network request.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from videomae_cli.hub import cache
 from videomae_cli.hub.download_failures import explain, no_hub, no_space, not_here
 from videomae_cli.hub.records import FileFacts, Record, damage, read_record, write_record
 from videomae_cli.hub.registry import REGISTRY, RegistryEntry, find_entry
-from videomae_cli.hub.transfer import TRY_SECONDS, DownloadListener, fetch_file, huggingface_hub_quiet, patiently
+from videomae_cli.hub.transfer import TRY_SECONDS, DownloadListener, fetch_file, huggingface_hub_quiet, with_retries
 
-# One kind of weights: the first of which a repository has any.
+# The formats of weights, preferred first: a download takes only one of them.
 _WEIGHTS = (
     ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"),
@@ -35,10 +35,10 @@ def fetch_snapshot(
     force: bool = False,
     listener: DownloadListener | None = None,
 ) -> Path:
-    """The folder of a snapshot with all a model needs (or with `file`), from the cache alone where that is whole.
+    """Return the folder of a complete snapshot (or one with `file`), downloading it unless the cache has it.
 
-    force: ask the hub what the revision is now, and fetch what is missing, damaged or newer.
-    Raises ModelNotFoundError (not on disk and not reachable, or not there) or DownloadError.
+    force: ask the hub for the revision's current commit, and fetch what is missing, damaged or newer.
+    Raises ModelNotFoundError (no such model, or neither cached nor reachable) or DownloadError.
     """
     from huggingface_hub import constants
 
@@ -51,12 +51,12 @@ def fetch_snapshot(
     try:
         with huggingface_hub_quiet():
             return _fetch(hub_id, revision, file, force, listener or DownloadListener())
-    except Exception as error:  # huggingface_hub raises its own, its HTTP library's and the system's kinds
+    except Exception as error:  # huggingface_hub raises its own errors, its HTTP library's and the system's
         raise explain(error, hub_id, revision) from error
 
 
 def is_cached(entry: RegistryEntry) -> bool:
-    """Whether a checkpoint is in the cache, whole. Asks no network."""
+    """Whether a checkpoint is completely in the cache; makes no network request."""
     return cache.find_snapshot(entry.hub_id, None, entry.file) is not None
 
 
@@ -71,7 +71,7 @@ def _fetch(hub_id: str, revision: str | None, file: str | None, force: bool, lis
     for facts in missing:
         fetch_file(hub_id, record.revision, facts, listener, deep=force)
     older = read_record(cache.record_path(snapshot))
-    if older:  # two files of one repository may be fetched one after the other
+    if older:  # checkpoints in the same repository may be fetched one after the other
         names = {facts.name for facts in record.files}
         kept = tuple(facts for facts in older.files if facts.name not in names)
         record = Record(record.hub_id, record.revision, record.licence, kept + record.files)
@@ -81,18 +81,18 @@ def _fetch(hub_id: str, revision: str | None, file: str | None, force: bool, lis
             raise DownloadError(f"{facts.name} of {hub_id} is damaged on the hub: it ends before it says that it does")
     if not cache.is_whole(snapshot, file):
         raise DownloadError(f"{hub_id} is incomplete on the hub: its index names weights that it does not hold")
-    # Last of all: a branch never stands for a snapshot that is not whole.
+    # Last, so that a branch never refers to an incomplete snapshot.
     write_ref(hub_id, revision, record.revision)
     return snapshot
 
 
 def _look_up(hub_id: str, revision: str | None, file: str | None) -> Record:
-    """What the hub has: the commit, the licence, and the wanted files with their sizes and hashes."""
+    """Ask the hub for the commit, the licence, and the needed files with their sizes and hashes."""
     from huggingface_hub import HfApi
 
-    info = patiently(lambda: HfApi().model_info(hub_id, revision=revision, files_metadata=True, timeout=TRY_SECONDS))
+    info = with_retries(lambda: HfApi().model_info(hub_id, revision=revision, files_metadata=True, timeout=TRY_SECONDS))
     listing = {sibling.rfilename: sibling for sibling in info.siblings or []}
-    names = [file] if file else wanted(list(listing))
+    names = [file] if file else needed_files(list(listing))
     if not cache.COMMIT.fullmatch(info.sha or "") or not names or any(name not in listing for name in names):
         raise _nothing_usable(hub_id, file)
     entry = find_entry(hub_id)
@@ -102,11 +102,11 @@ def _look_up(hub_id: str, revision: str | None, file: str | None) -> Record:
     return Record(hub_id, str(info.sha), str(licence) if licence else None, files)
 
 
-def wanted(names: list[str]) -> list[str]:
-    """The files of a repository that a model needs: its configuration and one kind of weights. Empty without both."""
+def needed_files(names: list[str]) -> list[str]:
+    """Select the files that a model needs: its configuration and one format of weights. Empty if either is missing."""
     config = [name for name in names if name in cache.CONFIG_FILES]
     for patterns in _WEIGHTS:
-        # One file, or shards with an index: a repository may have both, and needs only the first.
+        # A repository may have a single file as well as shards with an index: either is enough.
         for group in (patterns[:1], patterns[1:]):
             weights = [name for name in names if any(fnmatch(name, pattern) for pattern in group)]
             if weights and "config.json" in config:
@@ -115,14 +115,14 @@ def wanted(names: list[str]) -> list[str]:
 
 
 def licence_text(licence: str | None) -> str:
-    """A licence as it is told to the user."""
+    """Format a licence for the user."""
     if not licence:
         return "unknown: see its page on the hub"
     return f"{licence} (no commercial use)" if "-nc" in licence.lower() else licence
 
 
 def write_ref(hub_id: str, revision: str | None, commit: str) -> None:
-    """Note which commit a branch or tag is, whole or not at all. A commit's own name needs no note."""
+    """Record atomically which commit a branch or tag refers to; nothing to record if `revision` is the commit."""
     if revision == commit:
         return
     path = cache.model_folder(hub_id) / "refs" / (revision or "main")
@@ -132,7 +132,7 @@ def write_ref(hub_id: str, revision: str | None, commit: str) -> None:
 
 
 def _facts(sibling: Any) -> FileFacts:
-    """What the hub says of a file. Raises DownloadError for what no hub says."""
+    """Extract size and digest of a file from the hub's answer. Raises DownloadError if they make no sense."""
     lfs = sibling.lfs
     size, digest = (lfs.size, lfs.sha256) if lfs else (sibling.size, sibling.blob_id)
     if not isinstance(size, int | None) or isinstance(size, bool) or (size or 0) < 0:

@@ -1,6 +1,7 @@
-"""What huggingface_hub, its HTTP library and the disk raise -> one line that says what is wrong and what to do.
+"""Translates errors of huggingface_hub, its HTTP library and the disk into our errors with a one-line message.
 
-huggingface_hub moved from requests to httpx to httpx2, so connection errors are known by the library they come from.
+huggingface_hub moved from requests to httpx to httpx2, so connection errors are recognised by the module that defines
+them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _HTTP_LIBRARIES = {"requests", "urllib3", "httpx", "httpx2", "httpcore", "httpco
 log = logging.getLogger(__name__)
 
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
-# What HTTP libraries raise before they send anything.
+# Names of errors that HTTP libraries raise for an invalid address or header, before they send anything.
 _UNUSABLE = {
     "UnsupportedProtocol",
     "LocalProtocolError",
@@ -29,7 +30,7 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def explain(error: Exception, hub_id: str, revision: str | None) -> VideoMAEError:
-    """The error to raise in the place of what huggingface_hub, its HTTP library or the system raised."""
+    """Return the error to raise in place of one from huggingface_hub, its HTTP library or the system."""
     from huggingface_hub import errors
 
     if isinstance(error, VideoMAEError):
@@ -39,7 +40,7 @@ def explain(error: Exception, hub_id: str, revision: str | None) -> VideoMAEErro
     if isinstance(error, errors.HFValidationError):
         return ModelNotFoundError(f"{hub_id!r} is not a valid hub id (OWNER/NAME)")
     if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
-        return explain(error.__cause__, hub_id, revision)  # "not on this disk", because the hub did not answer
+        return explain(error.__cause__, hub_id, revision)  # "not cached" is only the consequence of a failed request
     response = getattr(error, "response", None)
     if isinstance(error, errors.HfHubHTTPError) and response is not None:
         return _refused(error, response.status_code, hub_id, revision)
@@ -47,31 +48,31 @@ def explain(error: Exception, hub_id: str, revision: str | None) -> VideoMAEErro
         return DownloadError(f"HF_ENDPOINT, a proxy or HF_TOKEN can't be right: {_reason(error)}")
     if is_network(error):
         return ModelOfflineError(
-            f"{hub_id} is not on this disk and the hub can't be reached ({_reason(error)}{_through()})", hub_id=hub_id
+            f"{hub_id} is not on this disk and the hub can't be reached ({_reason(error)}{_via()})", hub_id=hub_id
         )
     if isinstance(error, OSError):
         return disk_failure(error, hub_id)
-    # What huggingface_hub, its HTTP library or a parser of JSON stumbles over in an answer that is none of the hub's.
+    # The answer did not come from a hub: huggingface_hub, its HTTP library or the JSON parser failed on it.
     log.debug("%s from the answer of the hub", type(error).__name__, exc_info=error)
     return no_hub(f"{type(error).__name__}: {_reason(error)}")
 
 
 def not_here(hub_id: str, *, offline: bool, revisions: tuple[str, ...] = ()) -> ModelOfflineError:
-    """For a model that is not on this disk where the network may not be asked. offline: HF_HUB_OFFLINE says so."""
+    """Make the error for an uncached model without network access. offline: because HF_HUB_OFFLINE is set."""
     because = " and HF_HUB_OFFLINE is set (unset it to ask the hub)" if offline else ""
     return ModelOfflineError(f"{hub_id} is not on this disk{because}", hub_id=hub_id, revisions=revisions)
 
 
 def no_hub(what: str) -> DownloadError:
-    """For a server whose answers are not the hub's: a login page, another program, a proxy's own words."""
+    """Make the error for a server that is not a hub: a login page, another program, a proxy's own page."""
     from huggingface_hub import constants
 
     where = urlsplit(constants.ENDPOINT).netloc or constants.ENDPOINT
     return DownloadError(f"{where} does not answer as the hub does ({what}): check HF_ENDPOINT and the proxy")
 
 
-def _through() -> str:
-    """What lies between here and the hub, where somebody has set that."""
+def _via() -> str:
+    """Name the proxy settings and the HF_ENDPOINT in use, to append to a message; empty if there are none."""
     from huggingface_hub import constants
 
     places = [name for name in _PROXIES if os.environ.get(name)]
@@ -81,20 +82,20 @@ def _through() -> str:
 
 
 def no_space(hub_id: str, wanted: int | None = None) -> DownloadError:
-    """For a disk that can't take the files."""
+    """Make the error for a disk without enough space for the files."""
     needs = f" ({wanted / 1e6:,.0f} MB to go)" if wanted else ""
     return DownloadError(f"no space left on the disk for {hub_id}{needs}: free some, or set HF_HOME to another disk")
 
 
 def is_network(error: BaseException) -> bool:
-    """Whether nobody answered: no name, no route, no connection, a cut, a time-out, a proxy."""
+    """Whether an error is a network failure: name resolution, routing, connection, time-out, proxy."""
     if isinstance(error, ConnectionError | TimeoutError):
         return True
     return any(kind.__module__.partition(".")[0] in _HTTP_LIBRARIES for kind in type(error).__mro__)
 
 
-def is_passing(error: Exception) -> bool:
-    """Whether the same request may well work in a moment."""
+def is_transient(error: Exception) -> bool:
+    """Whether the same request is likely to succeed if it is retried soon."""
     from huggingface_hub import errors
 
     response = getattr(error, "response", None)
@@ -132,7 +133,7 @@ def _refused(error: Exception, status: int, hub_id: str, revision: str | None) -
 
 
 def disk_failure(error: OSError, hub_id: str) -> VideoMAEError:
-    """For what the system says while files are written."""
+    """Make the error for an OSError that was raised while files were written."""
     if error.errno in _DISK_FULL:
         return no_space(hub_id)
     where = f" {os.fspath(error.filename)!r}" if isinstance(error.filename, str | os.PathLike) else ""

@@ -1,4 +1,4 @@
-"""What is on this disk: the VideoMAE models in the Hugging Face cache; checking and removing them. Asks no network."""
+"""Lists, verifies and removes the VideoMAE models in the Hugging Face cache, without the network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from videomae_cli.hub.registry import REGISTRY, find_entry
 
 @dataclass(frozen=True)
 class CachedModel:
-    """A model in the cache. name: its short name; size: bytes on disk, all revisions; whole: can be loaded."""
+    """A model in the cache. name: its short name; size: bytes of all revisions; whole: complete, so that it can be loaded."""
 
     hub_id: str
     name: str | None
@@ -27,16 +27,17 @@ class CachedModel:
 
 
 def cached_models() -> tuple[CachedModel, ...]:
-    """List the VideoMAE models in the cache, by hub id; other kinds of model are not listed. Raises nothing."""
+    """List the VideoMAE models in the cache, sorted by hub id; other kinds of model are left out. Raises nothing."""
     folder = cache.cache_folder()
     found = [_describe(path) for path in filesystem.entries(folder, "models--*--*")]
     return tuple(model for model in found if model is not None)
 
 
 def verify_model(name: str, *, revision: str | None = None) -> list[str]:
-    """Read every file of a cached model (of all its revisions without one) and compare sizes and hashes.
+    """Read every file of a cached model and compare sizes and hashes; without `revision`, for all revisions.
 
-    name: short, or a hub id. Returns what is wrong, a line a file; empty where all is right. Raises ModelNotFoundError.
+    name: a short name or a hub id. Returns one line per damaged file, so nothing if all is well. Raises
+    ModelNotFoundError.
     """
     entry = find_entry(name)
     hub_id = entry.hub_id if entry else name
@@ -59,7 +60,7 @@ def verify_model(name: str, *, revision: str | None = None) -> list[str]:
 
 
 def remove_model(name: str) -> int:
-    """Take a model (short name or hub id) out of the cache, all its revisions. Returns the bytes freed.
+    """Remove all revisions of a model (short name or hub id) from the cache. Returns the bytes freed.
 
     Raises ModelNotFoundError or DownloadError.
     """

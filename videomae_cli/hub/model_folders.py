@@ -1,4 +1,4 @@
-"""Models carried by hand: a plain folder out of the cache for a machine without a network, and into the cache there."""
+"""Exports a cached model to a plain folder, and imports such a folder into the cache of a machine without a network."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
 
 
 def export_snapshot(snapshot: Path, hub_id: str, target: Path) -> None:
-    """Copy a cached snapshot to a plain folder, with a record of what it is. Raises OutputError.
+    """Copy a cached snapshot to a plain folder, with a record that identifies it. Raises OutputError.
 
-    The files are complete under their names or not there; a second call copies only what is missing.
+    Each file appears only once it is complete; a second call copies only what is missing.
     """
     record = cache.record_of(snapshot, hub_id)
-    there = read_record(target / PLAIN_RECORD)
+    existing = read_record(target / PLAIN_RECORD)
     if filesystem.is_there(target) and not filesystem.is_folder(target):
         raise OutputError.about(target, "{subject} is not a folder")
-    if there is not None and there.hub_id != hub_id:
-        raise OutputError.about(target, "{subject} holds {hub_id}: choose another folder", hub_id=there.hub_id)
+    if existing is not None and existing.hub_id != hub_id:
+        raise OutputError.about(target, "{subject} holds {hub_id}: choose another folder", hub_id=existing.hub_id)
     try:
-        filled = there is None and filesystem.is_folder(target) and any(target.iterdir())
+        filled = existing is None and filesystem.is_folder(target) and any(target.iterdir())
     except OSError as error:
         raise OutputError.about(target, "can't list {subject}: {reason}", reason=error.strerror or error) from None
     if filled:
@@ -47,9 +47,10 @@ def export_snapshot(snapshot: Path, hub_id: str, target: Path) -> None:
 
 
 def import_folder(folder: Path, hub_id: str | None = None) -> Record:
-    """Put a plain folder into the cache, so that its hub id works without a network. hub_id where it has no record.
+    """Import a plain folder into the cache, so that its hub id works without a network.
 
-    Raises OptionError, ModelNotFoundError, CheckpointError (incomplete, damaged) or DownloadError (disk full).
+    hub_id: needed only if the folder has no record. Raises OptionError, ModelNotFoundError, CheckpointError
+    (incomplete, damaged) or DownloadError (disk full).
     """
     if not filesystem.is_folder(folder):
         raise ModelNotFoundError(f"no folder {str(folder)!r} to import")
@@ -70,7 +71,7 @@ def import_folder(folder: Path, hub_id: str | None = None) -> Record:
 
 
 def _identify(folder: Path, hub_id: str | None) -> Record:
-    """The folder's own record, or one made from its files."""
+    """Return the folder's own record, or make one from its files."""
     record = read_record(folder / PLAIN_RECORD)
     entry = find_entry(hub_id) if hub_id else None
     wanted = entry.hub_id if entry else hub_id
@@ -102,7 +103,7 @@ def _identify(folder: Path, hub_id: str | None) -> Record:
             folder, "{subject} is incomplete: its index names {missing}, which is missing", missing=missing or "nothing"
         )
     files = tuple(FileFacts(file, (folder / file).stat().st_size, _sha256(folder / file)) for file in names)
-    # No commit is known: the content names it, so the same files are the same snapshot again.
+    # No commit is known: use a hash of the content, so that importing the same files gives the same snapshot.
     content = "".join(f"{facts.name}\0{facts.digest}\0" for facts in files)
     commit = hashlib.sha1(content.encode(), usedforsecurity=False).hexdigest()
     try:
@@ -118,7 +119,7 @@ def _sha256(path: Path) -> str:
 
 
 def _place(source: Path, model: Path, pointer: Path, facts: FileFacts) -> None:
-    """Copy a file into blobs/ under its digest and link it into the snapshot, or copy it there without links."""
+    """Copy a file to blobs/ under its digest and link it into the snapshot, or copy it there if links don't work."""
     blob = model / "blobs" / (facts.digest or _sha256(source))
     if damage(blob, facts, deep=True) is not None:
         _copy(source, blob)
@@ -131,7 +132,7 @@ def _place(source: Path, model: Path, pointer: Path, facts: FileFacts) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Whole or not at all."""
+    """Copy a file so that the target appears only once it is complete."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with source.open("rb") as content, replacing(target) as sink:
         shutil.copyfileobj(content, sink, 1 << 20)

@@ -1,7 +1,7 @@
-"""What a download leaves beside its files: the licence, the commit, and the size and hash of every file. Pure data.
+"""Records stored beside downloaded files: the licence, the commit, and the size and hash of every file.
 
 A record lives beside a snapshot in the cache (`models--OWNER--NAME/videomae/COMMIT.json`; huggingface_hub ignores it)
-and inside a plain folder made by `videomae download --to` (`videomae.json`). It is what makes checking possible without
+and inside a plain folder made by `videomae download --to` (`videomae.json`). It allows checking the files without
 asking the hub again.
 """
 
@@ -22,7 +22,7 @@ _BLOCK = 8 * 1024 * 1024
 
 @dataclass(frozen=True)
 class FileFacts:
-    """A file as its repository knows it. size in bytes; digest: SHA-256 (LFS files) or git's SHA-1 of the blob."""
+    """A file of a repository. size: bytes; digest: SHA-256 (LFS files) or the SHA-1 of its git blob."""
 
     name: str
     size: int | None
@@ -31,7 +31,7 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Record:
-    """What was taken from where."""
+    """Where a snapshot was downloaded from, and what it consists of. Raises ValueError for unsafe names or wrong types."""
 
     hub_id: str
     revision: str
@@ -39,7 +39,7 @@ class Record:
     files: tuple[FileFacts, ...]
 
     def __post_init__(self) -> None:
-        # A record may come from somebody else's folder: its names become paths.
+        # A record may come from an untrusted folder, and its names become paths.
         for name in (self.revision, *(part for file in self.files for part in file.name.split("/"))):
             if name in ("", ".", "..") or any(mark in name for mark in "/\\:\0"):
                 raise ValueError(f"not a plain name: {name!r}")
@@ -51,14 +51,14 @@ class Record:
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write it whole or not at all."""
+    """Write a record atomically, creating its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as sink:
         sink.write((json.dumps(asdict(record), indent=2) + "\n").encode())
 
 
 def read_record(path: Path) -> Record | None:
-    """The record in this file, or None where there is none that makes sense."""
+    """Read a record; None if the file is missing or invalid."""
     try:
         content = json_in(path)
         files = tuple(FileFacts(str(file["name"]), file["size"], file["digest"]) for file in content["files"])
@@ -68,7 +68,7 @@ def read_record(path: Path) -> Record | None:
 
 
 def json_in(path: Path) -> Any:
-    """The JSON that a file holds; None where it can't be read as such."""
+    """Parse a JSON file; None if it can't be read or parsed."""
     try:
         with filesystem.opened(path) as file:
             return json.loads(file.read())
@@ -77,7 +77,7 @@ def json_in(path: Path) -> Any:
 
 
 def damage(path: Path, facts: FileFacts, *, deep: bool) -> str | None:
-    """What is wrong with a file, or None. deep: read all of it and compare its hash, not only its size."""
+    """Describe what is wrong with a file, or None. deep: compare its hash too, which reads all of it, not only its size."""
     try:
         size = path.stat().st_size
     except OSError:
@@ -92,7 +92,7 @@ def damage(path: Path, facts: FileFacts, *, deep: bool) -> str | None:
 
 
 def digest(path: Path, *, like: str) -> str:
-    """SHA-256 of a file, or where `like` is a git blob id (40 digits) the id git would give it."""
+    """Hash a file with the algorithm that produced `like`: SHA-256, or a git blob id if it has 40 digits."""
     if _kind(like) == "SHA-256":
         sum_of = hashlib.sha256()
     else:

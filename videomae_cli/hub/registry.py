@@ -1,7 +1,7 @@
-"""The published VideoMAE checkpoints: facts about each, and the short names the tool knows them by. Loads nothing.
+"""The registry of published VideoMAE checkpoints: facts about each, and the short names that select them.
 
 Sources: the model cards and configurations of MCG-NJU/videomae-* and OpenGVLab/VideoMAE*; the protocols are those of the
-papers (VideoMAE: arXiv 2203.12602, VideoMAE V2: arXiv 2303.16727). Where a fact was not seen, the field is None.
+papers (VideoMAE: arXiv 2203.12602, VideoMAE V2: arXiv 2303.16727). A field is None if the fact could not be verified.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ NON_COMMERCIAL = "CC-BY-NC-4.0"
 
 @dataclass(frozen=True)
 class RegistryEntry:
-    """One checkpoint. task: "classification", "pretraining" or "features"; family: how its data is sampled;
-    file: the one file that holds it, where a repository holds several; parameters: None where not known.
+    """One published checkpoint. task: "classification", "pretraining" or "features"; family: how its clips are sampled;
+    file: its file, if the repository holds several checkpoints; parameters: None if not known.
 
-    No commit of these repositories has been seen by us, so none is pinned: `main` is what is fetched.
+    No commit is pinned, since these repositories were not reachable when this was written: `main` is fetched.
     """
 
     name: str
@@ -33,7 +33,7 @@ class RegistryEntry:
 
     @property
     def protocol(self) -> str | None:
-        """The published test protocol: frames per clip x clips x crops; None for what is not tested by labels."""
+        """The published test protocol (frames per clip x clips x crops); None if the checkpoint is not a classifier."""
         if self.task != "classification":
             return None
         return "16x2x3, segments" if self.family == "segments" else "16x5x3, dense, stride 4"
@@ -54,7 +54,7 @@ def _mcg(name: str, suffix: str, size: str, data: str, labels: int | None) -> Re
     )
 
 
-# They follow from the architecture; pre-training checkpoints carry the decoder. A test counts them again.
+# (size, labels) -> parameters, computed from the architecture; pre-training checkpoints include the decoder. Tested.
 _PARAMETERS = {
     ("small", 400): 22_033_936,
     ("small", 174): 21_946_926,
@@ -114,17 +114,17 @@ FAMILIES: dict[str, tuple[RegistryEntry, ...]] = {
     "pretrained": tuple(e for e in REGISTRY if e.task == "pretraining"),
     "v2": tuple(e for e in REGISTRY if e.name.startswith("v2-")),
 }
-"""What `videomae download --all` can name."""
+"""The groups of checkpoints that `videomae download --all` accepts."""
 
 _BY_NAME = {entry.name: entry for entry in REGISTRY}
 _BY_HUB_ID = {entry.hub_id.lower(): entry for entry in REGISTRY if entry.file is None}
 
 
 def find_entry(name: str) -> RegistryEntry | None:
-    """The entry with this short name or hub id, or None."""
+    """Return the entry with this short name or hub id, or None."""
     return _BY_NAME.get(name) or _BY_HUB_ID.get(name.lower())
 
 
 def suggestions(name: str, others: tuple[str, ...] = ()) -> list[str]:
-    """Up to three known names that look like `name`, nearest first."""
+    """Return up to three known names similar to `name`, most similar first."""
     return difflib.get_close_matches(name.lower(), [*_BY_NAME, *others], n=3, cutoff=0.5)

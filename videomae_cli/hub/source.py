@@ -1,7 +1,7 @@
-"""A model's name -> a directory or file on this disk, downloading it first where it has to be.
+"""Resolves a model's name to a local directory or file, downloading it first if necessary.
 
-A name is looked up in this order: a bundled checkpoint, a path that exists, a short name of the registry, a hub id. So
-`camera-motion` is always the bundled one; a directory of that name is `./camera-motion`.
+A name is looked up as a bundled checkpoint, an existing path, a short name in the registry, and a hub id, in this
+order. So `camera-motion` is always the bundled one; write `./camera-motion` for a directory of that name.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Origin = Literal["bundled", "directory", "file", "hub"]
 
 @dataclass(frozen=True)
 class ResolvedSource:
-    """Where a model is: `path` on this disk, `name` as records call it, the hub commit it was taken from if any."""
+    """A model's local `path`, its `name` in records, and the hub commit it came from, if any."""
 
     path: Path
     name: str
@@ -45,7 +45,7 @@ class ResolvedSource:
 
 
 def bundled_names() -> tuple[str, ...]:
-    """Checkpoints that ship inside the package."""
+    """Return the names of the checkpoints that ship inside the package."""
     return tuple(sorted(path.parent.name for path in BUNDLED_FOLDER.glob("*/config.json")))
 
 
@@ -56,9 +56,9 @@ def resolve(
     local_files_only: bool = False,
     listener: DownloadListener | None = None,
 ) -> ResolvedSource:
-    """Find `source`, downloading it where it is not on this disk (`listener` is told how that goes).
+    """Find the model `source`, downloading it if necessary (`listener` receives progress).
 
-    Raises ModelNotFoundError or DownloadError, each one line that says what to do.
+    Raises ModelNotFoundError or DownloadError.
     """
     if source in bundled_names():
         return ResolvedSource(BUNDLED_FOLDER / source, source, "bundled")
@@ -94,11 +94,11 @@ def download(
     force: bool = False,
     listener: DownloadListener | None = None,
 ) -> Path:
-    """Bring a model onto this disk, checked by size and hash, so that it works without a network; return where it is.
+    """Download a model, verify it by size and hash so that it works offline from then on, and return its path.
 
-    model: a known name or a hub id; a bundled one is here already; to: also write a plain folder, for a machine without a
-    network, and return that; force: ask the hub again, and fetch what is missing, damaged or newer; listener: hears how it goes.
-    Raises ModelNotFoundError, DownloadError or OutputError.
+    model: a known name or a hub id (bundled ones need no download); to: also copy it to this plain folder, for a
+    machine without a network, and return that; force: ask the hub again, and fetch what is missing, damaged or newer;
+    listener: receives progress. Raises ModelNotFoundError, DownloadError or OutputError.
     """
     if model in bundled_names():
         return BUNDLED_FOLDER / model
@@ -114,9 +114,9 @@ def download(
 
 
 def hub_source(source: str) -> tuple[str, str | None]:
-    """The hub id that a short name or hub id stands for, and the one file of it that is meant, if only one is.
+    """Return the hub id for a short name or hub id, and the one file to load if the repository holds several models.
 
-    Raises ModelNotFoundError, with the nearest names, for what can be neither.
+    Raises ModelNotFoundError, suggesting similar names, if `source` can be neither.
     """
     entry = find_entry(source)
     if entry:
@@ -135,7 +135,7 @@ def hub_source(source: str) -> tuple[str, str | None]:
 
 
 def _refuse_unreadable(source: str, place: filesystem.Place) -> None:
-    """Raises ModelNotFoundError for what is on this disk and no model, or can't be looked at and is no hub id."""
+    """Raise ModelNotFoundError for a path that is a pipe or device, or is inaccessible and not a hub id."""
     if place.kind == "other":
         raise ModelNotFoundError.about(
             source, "{subject!r} is a pipe or a device: give a model's folder, or a file of weights"
@@ -145,7 +145,7 @@ def _refuse_unreadable(source: str, place: filesystem.Place) -> None:
 
 
 def _refuse_lookalikes(source: str) -> None:
-    """Raises ModelNotFoundError, with the way on, for what is a model elsewhere but not here."""
+    """Raise ModelNotFoundError, saying what to write instead, for names that other tools accept: URLs, ID@REVISION."""
     for pattern, words in ((_HUB_PAGE, "is a page of the hub"), (_PINNED, "has the revision in the name")):
         found = pattern.fullmatch(source)
         if found:

@@ -1,7 +1,7 @@
-"""One file from the hub into the cache: resumed where it was cut, checked before anything can load it.
+"""Downloads one file from the hub into the cache, resuming interrupted transfers and verifying it before use.
 
-huggingface_hub's own download can't go on in a second run (2.x throws away what it has) and puts a file in place
-unchecked. So its request machinery is used (addresses, headers, tokens, proxies, `http_get`, locks), but the bytes go to
+huggingface_hub's own download can't resume in a second run (2.x discards the partial file) and publishes files
+unverified. So its request machinery is used (URLs, headers, tokens, proxies, `http_get`, locks), but the bytes go to
 `blobs/DIGEST.incomplete`, which outlives an interruption, and become `blobs/DIGEST` only when size and hash are right.
 """
 
@@ -25,21 +25,21 @@ from videomae_cli import filesystem
 from videomae_cli.errors import DownloadError
 from videomae_cli.files import lock, put_in_place
 from videomae_cli.hub import cache
-from videomae_cli.hub.download_failures import is_network, is_passing, no_hub
+from videomae_cli.hub.download_failures import is_network, is_transient, no_hub
 from videomae_cli.hub.records import FileFacts, damage
 
 log = logging.getLogger(__name__)
 
 RETRY_WAITS = (1.0, 3.0, 9.0)
-"""Seconds before each new try of a request that a busy hub refused."""
+"""Seconds to wait before each retry of a request that a busy hub refused."""
 TRY_SECONDS = 10.0
-"""Seconds that a hub may be silent after a question."""
+"""Time-out in seconds of a single metadata request."""
 QUESTION_SECONDS = 30.0
-"""Seconds in which a question must be answered, all tries together."""
+"""Time limit in seconds of a metadata request, retries included."""
 SILENT_SECONDS = 60.0
-"""Seconds for which nothing of a file may come, all tries together."""
-TOLD_SECONDS = 10.0
-"""Seconds of silence after which the user hears of it."""
+"""Seconds without any new bytes, retries included, after which a file's transfer fails."""
+NOTICE_SECONDS = 10.0
+"""Seconds without any new bytes after which the user is notified."""
 _POLL_SECONDS = 0.2
 _CHUNK = 1 << 20
 _SAFE_NAME = re.compile(r"[\w.-]*\w[\w.-]*")
@@ -47,22 +47,22 @@ _Answer = TypeVar("_Answer")
 
 
 class DownloadListener:
-    """Told what a download does. This one is silent; the command line's draws it. fetched: files that were fetched."""
+    """Receives a download's progress. This base ignores it; the command line shows it. fetched: number of files fetched."""
 
     fetched: int = 0
 
     def asking(self, hub_id: str) -> None:
-        """The hub is asked about a model, which may take a while."""
+        """Called before the hub is asked about a model, which may take a while."""
 
     def note(self, text: str) -> None:
-        """Receive a line that a user should read."""
+        """Called with a line that the user should read."""
 
     def progress(self, file: str, done: int, total: int | None) -> None:
-        """`done` of `total` bytes of a file are on this disk."""
+        """Called when `done` of `total` bytes of a file have been written."""
 
 
 def fetch_file(hub_id: str, commit: str, facts: FileFacts, listener: DownloadListener, *, deep: bool = False) -> None:
-    """Bring one file of a commit into the cache, unless it is there (deep: and its hash is right).
+    """Download one file of a commit into the cache unless it is there already (deep: with the right hash).
 
     Raises DownloadError, and what huggingface_hub raises.
     """
@@ -74,29 +74,29 @@ def fetch_file(hub_id: str, commit: str, facts: FileFacts, listener: DownloadLis
     if damage(pointer, facts, deep=deep) is None:
         return
     url = hf_hub_url(hub_id, facts.name, revision=commit)
-    found = patiently(lambda: get_hf_file_metadata(url, timeout=TRY_SECONDS))
+    found = with_retries(lambda: get_hf_file_metadata(url, timeout=TRY_SECONDS))
     if not found.etag or not _SAFE_NAME.fullmatch(found.etag):
         raise no_hub(f"no tag for {facts.name}")
     facts = FileFacts(facts.name, facts.size if facts.size is not None else found.size, facts.digest)
     blob = folder / "blobs" / found.etag
     with _lock(folder, found.etag):
         if damage(blob, facts, deep=deep) is not None:
-            # Only now, with nobody else writing it: what is in place but wrong makes room.
+            # Damaged files are removed only now that the lock keeps other processes from writing them.
             for wrong in (blob, pointer):
                 wrong.unlink(missing_ok=True)
             _receive(url, found.location, blob, facts, hub_id, listener)
             listener.fetched += 1
-    hf_hub_download(hub_id, facts.name, revision=commit)  # it is there: this only links it into the snapshot
+    hf_hub_download(hub_id, facts.name, revision=commit)  # the blob exists: this only links it into the snapshot
 
 
-def patiently(ask: Callable[[], _Answer]) -> _Answer:
-    """Ask the hub; again, a few times, where it is busy or slow, and for `QUESTION_SECONDS` at most."""
+def with_retries(ask: Callable[[], _Answer]) -> _Answer:
+    """Send a request to the hub, retrying while it is busy or slow, for `QUESTION_SECONDS` at most."""
     deadline = time.monotonic() + QUESTION_SECONDS
     for pause in RETRY_WAITS:
         try:
             return _within(ask, deadline)
         except Exception as error:
-            if not is_passing(error) or time.monotonic() + pause > deadline:
+            if not is_transient(error) or time.monotonic() + pause > deadline:
                 raise
             log.debug("asking again in %g s: %s", pause, error)
             time.sleep(pause)
@@ -104,9 +104,10 @@ def patiently(ask: Callable[[], _Answer]) -> _Answer:
 
 
 def _within(ask: Callable[[], _Answer], deadline: float) -> _Answer:
-    """Return the answer if it comes before the deadline. Raises TimeoutError otherwise.
+    """Return the answer if it arrives before the deadline, else raise TimeoutError.
 
-    Asked in a thread: a look-up of a name has no time limit, and a server that sends a byte now and then is never silent.
+    Runs in a thread, because DNS look-ups have no time-out and a server that trickles bytes never triggers the
+    socket's.
     """
     answer: Future[_Answer] = Future()
 
@@ -121,13 +122,13 @@ def _within(ask: Callable[[], _Answer], deadline: float) -> _Answer:
         return answer.result(max(0.1, deadline - time.monotonic()))
     except FutureTimeoutError:
         if answer.done():
-            raise  # of the question itself
+            raise  # the request itself raised it
         raise TimeoutError(f"no answer in {QUESTION_SECONDS:g} s") from None
 
 
 @contextmanager
 def huggingface_hub_quiet() -> Iterator[None]:
-    """No bars and no warnings by huggingface_hub itself, and pieces small enough to see and to keep progress."""
+    """Silence huggingface_hub's progress bars and warnings, and use chunks small enough to show and keep progress."""
     from huggingface_hub import constants
 
     utils = _hub_utils()
@@ -148,9 +149,9 @@ def huggingface_hub_quiet() -> Iterator[None]:
 
 
 class _Sink(io.FileIO):
-    """A partial file that is filled up to the size that was announced, and tells how long it has become.
+    """A partial file that reports its growing length and refuses bytes beyond the announced size.
 
-    grown: when something was last written, on the monotonic clock; given_up: nobody wants any more of it.
+    grown: monotonic time of the last write; given_up: makes further writes fail, so that the transfer's thread ends.
     """
 
     def __init__(self, path: Path, size: int | None, on_progress: Callable[[int], None]) -> None:
@@ -164,7 +165,7 @@ class _Sink(io.FileIO):
         if self._size is not None and self.tell() + len(data) > self._size:
             raise _TooLongError
         rest = memoryview(data)
-        while rest:  # a raw file may take less than it is given: the next call then says why
+        while rest:  # a raw file may write only a part; if that was an error, the next call raises it
             rest = rest[super().write(rest) :]
         self.grown = time.monotonic()
         self._on_progress(self.tell())
@@ -172,14 +173,14 @@ class _Sink(io.FileIO):
 
 
 class _TooLongError(DownloadError):
-    """More bytes came than the hub had announced."""
+    """The server sent more bytes than the hub had announced."""
 
 
 def _receive(url: str, location: str, blob: Path, facts: FileFacts, hub_id: str, listener: DownloadListener) -> None:
     blob.parent.mkdir(parents=True, exist_ok=True)
     partial = blob.with_name(f"{blob.name}.incomplete")
     wrong: str | None = None
-    for _ in range(2):  # bytes may be wrong because what an earlier run left was: once more, from nothing
+    for _ in range(2):  # the fault may lie in an earlier run's partial file: then start once more from nothing
         try:
             _transfer(url, location, partial, facts, listener)
             wrong = damage(partial, facts, deep=True)
@@ -196,24 +197,24 @@ def _receive(url: str, location: str, blob: Path, facts: FileFacts, hub_id: str,
 
 
 def _transfer(url: str, location: str, partial: Path, facts: FileFacts, listener: DownloadListener) -> None:
-    """Fill the partial file up, going on after every cut that left some progress, in any version of huggingface_hub.
+    """Complete the partial file, resuming after every interruption that made some progress.
 
-    A transfer that is cut for good leaves the file for the next run.
+    Works with any version of huggingface_hub. If the transfer fails for good, the file is left for the next run.
     """
     if facts.size is not None and _length(partial) > facts.size:
         partial.unlink()
     fruitless = 0
-    while fruitless < 2:  # huggingface_hub has tried several times in each
+    while fruitless < 2:  # each round already includes several tries by huggingface_hub
         before = _length(partial)
         try:
-            _get_patiently(url, location, partial, facts, listener)
+            _get_with_retries(url, location, partial, facts, listener)
             return
         except Exception as error:
             if getattr(error, "response", None) is not None:
                 raise
             if not is_network(error):
                 if isinstance(error, OSError) and error.errno is None:
-                    return  # http_get says the size is wrong; the caller looks for itself
+                    return  # http_get complains about the size, which the caller checks itself
                 raise
             log.debug("%s was cut at %d bytes: %s", facts.name, _length(partial), error)
             fruitless = 0 if _length(partial) > before else fruitless + 1
@@ -228,13 +229,13 @@ def _length(path: Path) -> int:
     return path.stat().st_size if filesystem.is_there(path) else 0
 
 
-def _get_patiently(url: str, location: str, partial: Path, facts: FileFacts, listener: DownloadListener) -> None:
-    """`_get`, again where the hub is busy. A hub that is slow is seen to by `_get` and by huggingface_hub."""
+def _get_with_retries(url: str, location: str, partial: Path, facts: FileFacts, listener: DownloadListener) -> None:
+    """Call `_get`, retrying while the hub is busy; slow answers are handled in `_get` and huggingface_hub."""
     for pause in RETRY_WAITS:
         try:
             return _get(url, location, partial, facts, listener)
         except Exception as error:
-            if getattr(error, "response", None) is None or not is_passing(error):
+            if getattr(error, "response", None) is None or not is_transient(error):
                 raise
             log.debug("asking again in %g s: %s", pause, error)
             time.sleep(pause)
@@ -246,11 +247,11 @@ def _get(url: str, location: str, partial: Path, facts: FileFacts, listener: Dow
 
     headers = _hub_utils().build_hf_headers()
     if urlsplit(url).netloc != urlsplit(location).netloc:
-        headers.pop("authorization", None)  # a storage host has its own signature, and no business with the token
+        headers.pop("authorization", None)  # a storage host's URL is signed, and it must not see the token
     with _Sink(partial, facts.size, lambda done: listener.progress(facts.name, done, facts.size)) as file:
         done = file.tell()
         listener.progress(facts.name, done, facts.size)
-        # In a thread, so that Ctrl-C and silence are noticed while it waits for the network.
+        # In a thread, so that Ctrl-C and stalls are noticed while it waits for the network.
         going: Future[None] = Future()
 
         def run() -> None:
@@ -269,8 +270,8 @@ def _get(url: str, location: str, partial: Path, facts: FileFacts, listener: Dow
 
 
 def _await_growth(going: Future[None], file: _Sink, facts: FileFacts, listener: DownloadListener) -> None:
-    """Wait for a transfer for as long as something comes. Raises what it raises, DownloadError after `SILENT_SECONDS`."""
-    told = False
+    """Wait for a transfer, raising its error, or DownloadError after `SILENT_SECONDS` without any new bytes."""
+    notified = False
     while not going.done():
         wait([going], timeout=_POLL_SECONDS)
         silent = time.monotonic() - file.grown
@@ -279,9 +280,9 @@ def _await_growth(going: Future[None], file: _Sink, facts: FileFacts, listener: 
                 f"nothing of {facts.name} has come for {SILENT_SECONDS:g} s ({_megabytes(file.tell(), facts)}): run the "
                 "command again later, it goes on from there"
             )
-        if silent > TOLD_SECONDS and not told:
-            listener.note(f"{facts.name}: nothing has come for {TOLD_SECONDS:g} s, still waiting")
-        told = silent > TOLD_SECONDS
+        if silent > NOTICE_SECONDS and not notified:
+            listener.note(f"{facts.name}: nothing has come for {NOTICE_SECONDS:g} s, still waiting")
+        notified = silent > NOTICE_SECONDS
     going.result()
 
 
@@ -291,13 +292,13 @@ def _megabytes(done: int, facts: FileFacts) -> str:
 
 @contextmanager
 def _lock(folder: Path, etag: str) -> Iterator[None]:
-    """The lock that huggingface_hub takes for the same file: two downloads of it wait for each other."""
+    """Hold the lock that huggingface_hub uses for the same file, so that two downloads of it wait for each other."""
     path = folder.parent / ".locks" / folder.name / f"{etag}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with lock(path, wait=-1, mode=0o664):  # as huggingface_hub makes it: a cache may be a group's
+    with lock(path, wait=-1, mode=0o664):  # huggingface_hub's mode: a cache may be shared by a group
         yield
 
 
 def _hub_utils() -> Any:
-    """huggingface_hub.utils: public, but re-exported in a way that type checkers can't follow."""
+    """Import huggingface_hub.utils dynamically: it is public, but type checkers can't follow its re-exports."""
     return import_module("huggingface_hub.utils")

@@ -1,15 +1,15 @@
-"""Files that are no files on a disk: s3://, gs:// and what else pyarrow and fsspec know. Knows no videos, no formats.
+"""Access to object storage: s3://, gs:// and whatever else pyarrow and fsspec support.
 
-    addresses    text -> scheme, bucket, path and options, and which texts are addresses at all
-    stores       an address -> the filesystem behind it, one a bucket
+    addresses    what is an address; its scheme, bucket, path and options
+    stores       an address -> the filesystem for it, one per bucket
     listing      folders and patterns -> addresses
-    objects      one object: a copy of it here, written, deleted
-    folders      a folder to write to, on a disk or in object storage
-    manifests    a Parquet table of names, wherever it lies
-    failures     what went wrong, in a line
+    objects      reading, copying, writing and deleting one object
+    folders      output folders, on a disk or in object storage
+    manifests    Parquet tables that list names
+    failures     errors of client libraries -> our errors, in one line
 
-pyarrow is imported when an address is really used. Errors are `StorageError`, or `DependencyError` where a package is
-missing: who knows what the object was for makes that the error of a video, a list or an output.
+pyarrow is imported on first use of an address. Errors are `StorageError`, or `DependencyError` if a package is missing;
+callers, who know what the object was for, turn them into errors about a video, a list or an output.
 """
 
 from __future__ import annotations

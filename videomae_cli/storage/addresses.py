@@ -1,8 +1,8 @@
-"""scheme://authority/path?options: what is an address, and its parts. Pure text; asks nobody.
+"""Parses addresses of the form scheme://authority/path?options, without contacting any server.
 
-Paths are taken as they are, as the tools of the clouds do: a name may have spaces, % and # in it. Only `file://` is
-percent-encoded. Options are what follows the last "?" where that is NAME=VALUE, joined by "&", and nothing else, so that
-"?" can be a part of a name or of a pattern.
+Paths are taken literally, as the cloud providers' own tools do: a name may contain spaces, % and #. Only `file://` is
+percent-encoded. What follows the last "?" are options only if it has the form NAME=VALUE&NAME=VALUE, since "?" may also
+be part of a name or a pattern.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from urllib.parse import parse_qsl, unquote
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _OPTIONS = re.compile(r"\?([a-z_]+=[^&?]*(?:&[a-z_]+=[^&?]*)*)$")
-# What pyarrow reads by itself; s3a and s3n are Hadoop's names for s3.
+# Schemes that pyarrow supports natively; s3a and s3n are Hadoop's names for s3.
 _KNOWN = frozenset({"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "file"})
-# These are streams, or pages that may be anything.
+# Streams and web pages are handled elsewhere, even though fsspec knows some of these schemes.
 _NEVER = frozenset({"http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "udp", "tcp", "rtp"})
 _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """authority: the bucket, or what stands in its place; path: without a slash at its beginning; options: as written."""
+    """A parsed address. authority: the bucket or its equivalent; path: without a leading slash; options: as written."""
 
     scheme: str
     authority: str
@@ -31,9 +31,9 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """The parts of what `is_address` says is one."""
+        """Parse a text that `is_address` accepts."""
         found = _SCHEME.match(text)
-        assert found is not None, "asked before"
+        assert found is not None, "callers check is_address first"
         scheme, rest = found[1].lower(), text[found.end() :]
         options = _OPTIONS.search(rest)
         if options is not None:
@@ -51,30 +51,30 @@ class Address:
 
     @property
     def canonical(self) -> Address:
-        """The address in the one spelling that stands for all ways to write it."""
+        """The address with the scheme's standard name: s3a -> s3, gcs -> gs."""
         return replace(self, scheme=_ALIASES.get(self.scheme, self.scheme))
 
     @property
     def key(self) -> str:
-        """The path in the form that the filesystem takes."""
+        """The path as the filesystem expects it: percent-decoded for `file://`."""
         return unquote(self.path) if self.scheme == "file" else self.path
 
     @property
     def settings(self) -> dict[str, str]:
-        """The options of the address, by name."""
+        """The options of the address as a dictionary."""
         return dict(parse_qsl(self.options, keep_blank_values=True))
 
     def at(self, path: str) -> Address:
-        """Another path in the same place."""
+        """Return the address of another path in the same bucket."""
         return replace(self, path=path)
 
     def below(self, name: str) -> Address:
-        """A name in this folder."""
+        """Return the address of a name inside this folder."""
         return self.at(f"{self.path.rstrip('/')}/{name}".strip("/")) if name else self
 
 
 def is_address(text: str) -> bool:
-    """Whether `text` names something in a storage that can be read. Addresses of streams and of the web are none."""
+    """Whether `text` is the address of an object or folder in storage; http:// and stream addresses are not."""
     found = _SCHEME.match(text)
     if found is None:
         return False
@@ -83,12 +83,12 @@ def is_address(text: str) -> bool:
 
 
 def without_options(text: str) -> str:
-    """An address without what only says how to reach it: what name and suffix are told from."""
+    """Strip the options from an address, to derive a file name or suffix from the rest."""
     return Address.parse(text).plain
 
 
 def _others() -> frozenset[str]:
-    """The schemes that fsspec knows, itself or by a package that may be installed."""
+    """Return the schemes that fsspec knows, including those whose package may not be installed."""
     try:
         from fsspec.registry import known_implementations, registry
     except ImportError:

@@ -1,4 +1,4 @@
-"""What went wrong with a storage, in one line that a user can do something about."""
+"""Translates errors of storage clients into our errors, with a one-line message that says what to do."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from videomae_cli.errors import DependencyError, ObjectNotFoundError, StorageErr
 from videomae_cli.storage.addresses import Address
 
 _MOST_CHARACTERS = 200
-# Where a client looks for credentials, and how it is told that none are needed.
+# Where each client looks for credentials, and how to say that none are needed.
 _CREDENTIALS = {
     "s3": "AWS_PROFILE or AWS_ACCESS_KEY_ID; a public bucket needs ?anonymous=true after the address",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS; a public bucket is gs://anonymous@BUCKET",
 }
-# Words of the clients -> what they mean. The first that is in a message, whatever its case, counts.
+# Lower-case fragments of clients' messages, by cause; `_explained` checks the groups in this order.
 _NO_BUCKET = ("no_such_bucket", "nosuchbucket", "bucket not found", "to create buckets, enable")
 _REFUSED = (
     "access_denied",
@@ -37,7 +37,7 @@ _UNREACHABLE = (
 
 @contextmanager
 def reported(address: Address) -> Iterator[None]:
-    """Whatever a client library raises in the block becomes a StorageError or DependencyError about `address`."""
+    """Convert whatever a client library raises in the block to a StorageError or DependencyError about `address`."""
     try:
         yield
     except VideoMAEError:
@@ -51,20 +51,20 @@ def reported(address: Address) -> Iterator[None]:
 
 
 def _explained(address: Address, text: str) -> VideoMAEError:
-    said = text.lower()
-    if any(words in said for words in _NO_BUCKET):
+    message = text.lower()
+    if any(words in message for words in _NO_BUCKET):
         return ObjectNotFoundError.about(
             address, "there is no bucket {bucket!r}, which {subject!r} is in", bucket=address.authority
         )
-    if any(words in said for words in _REFUSED):
+    if any(words in message for words in _REFUSED):
         return StorageError.about(address, "no permission for {subject!r}", remedy=_hint(address))
-    if any(words in said for words in _UNKNOWN_KEYS):
+    if any(words in message for words in _UNKNOWN_KEYS):
         return StorageError.about(address, "the credentials for {subject!r} are refused", remedy=_hint(address))
-    if any(words in said for words in _UNREACHABLE):
+    if any(words in message for words in _UNREACHABLE):
         return StorageError.about(
             address, "can't reach the server of {subject!r}", remedy="is its address right, and is it up?"
         )
-    if "libjvm" in said or "libhdfs" in said:
+    if "libjvm" in message or "libhdfs" in message:
         return DependencyError("hdfs:// needs Java and Hadoop on this machine: set JAVA_HOME and HADOOP_HOME")
     return StorageError.about(address, "{subject!r}: {text}", text=text)
 

@@ -1,4 +1,4 @@
-"""A folder for outputs, on a disk or in object storage, for the parts of a job that many machines write."""
+"""An output folder on a disk or in object storage, to which many machines write the parts of a job."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from videomae_cli import filesystem, storage
 from videomae_cli.errors import OutputError, StorageError
 from videomae_cli.files import whole_file
 
-# What a file is called while it is written, on a disk and in object storage.
+# Temporary names of files that are being written, on a disk and in object storage.
 _UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{8,}\.part", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Folder:
-    """location: a path, or an address such as s3://bucket/out. Names may have folders in them ("_partial/x.parquet").
+    """An output folder. location: a path or an address such as s3://bucket/out. File names may include subfolders.
 
-    Nothing is opened before it is used, and nothing is kept open: it can be pickled and sent to other processes. All
-    methods raise OutputError, or DependencyError where a package is missing.
+    Holds no open connections, so it can be pickled and sent to other processes. All methods raise OutputError, or
+    DependencyError if a package is missing.
     """
 
     location: str
 
     @property
     def remote(self) -> bool:
-        """Whether it is in object storage."""
+        """Whether the folder is in object storage."""
         return storage.is_address(self.location) and not self.location.startswith("file://")
 
     def make(self) -> None:
-        """Make it, where it is not there: also to see early that one may write there."""
+        """Create the folder if it is missing, which also finds out early whether it is writable."""
         with self._reported("make"):
             if self.remote:
                 storage.make_folder(self.location)
@@ -42,8 +42,10 @@ class Folder:
                 self._root.mkdir(parents=True, exist_ok=True)
 
     def names(self, subfolder: str = "") -> list[str]:
-        """The files directly in it or in a folder of it, sorted; none where that is not there. Hidden ones, such as those
-        that are being written, are passed over."""
+        """List the files directly in the folder or in a subfolder, sorted; empty if it is missing.
+
+        Hidden files, such as those being written, are left out.
+        """
         return [name for name in self._all_names(subfolder) if not name.startswith(".")]
 
     def _all_names(self, subfolder: str) -> list[str]:
@@ -55,15 +57,15 @@ class Folder:
             return sorted(entry.name for entry in entries if entry.is_file())
 
     def exists(self, name: str) -> bool:
-        """Whether there is a file of this name."""
+        """Whether the folder has a file of this name."""
         with self._reported("look for", name):
             return storage.look(self._address(name)) == "file" if self.remote else filesystem.is_file(self._file(name))
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
-        """A file that appears under `name`, over what was there, when the block ends well, and not at all when it does not.
+        """Open a file that appears as `name`, replacing an old one, only if the block succeeds.
 
-        In object storage it is a temporary file of this disk until then.
+        For object storage it is a local temporary file until then.
         """
         if not self.remote:
             with self._reported("write", name):
@@ -71,7 +73,7 @@ class Folder:
             with whole_file(self._file(name)) as sink:
                 yield sink
             return
-        # A folder for one file: Windows lets nobody open a temporary file a second time, by its name.
+        # A temporary folder, because on Windows an open NamedTemporaryFile can't be opened again by name.
         with self._reported("write", name), tempfile.TemporaryDirectory(prefix="videomae-") as folder:
             copy = Path(folder) / "copy"
             with copy.open("wb") as sink:
@@ -85,9 +87,9 @@ class Folder:
 
     @contextmanager
     def local(self, name: str) -> Iterator[Path]:
-        """The file itself, or a copy of it on this disk that is deleted afterwards."""
+        """Yield the path of the file, or of a local copy that is deleted afterwards."""
         with ExitStack() as stack:
-            # Only what concerns the copy: what the block raises is its own.
+            # Only errors of the copying are converted, not what the caller's block raises.
             with self._reported("read", name):
                 if self.remote:
                     file = stack.enter_context(storage.local_copy(self._address(name)))
@@ -98,14 +100,14 @@ class Folder:
 
     @contextmanager
     def opened(self, name: str) -> Iterator[BinaryIO]:
-        """A file to read here and there, without a copy of all of it."""
+        """Open a file for random access without copying all of it."""
         with self._reported("read", name):
             stream = storage.opened(self._address(name)) if self.remote else self._file(name).open("rb")
         with stream:
             yield stream
 
     def remove(self, name: str) -> None:
-        """Remove a file; one that is not there is no error."""
+        """Remove a file; a missing one is not an error."""
         with self._reported("remove", name):
             if self.remote:
                 storage.delete(self._address(name))
@@ -113,8 +115,10 @@ class Folder:
                 self._file(name).unlink(missing_ok=True)
 
     def remove_own(self, own: re.Pattern[str], subfolder: str = "", *, whole: bool = True) -> None:
-        """Remove the files whose names `own` matches, or that were to have such a name, and a subfolder that is empty then.
-        Everything else stays as it is. whole: False for those alone that were never finished."""
+        """Remove files whose final names match `own`, and then the subfolder if it is empty; other files are not touched.
+
+        whole: False removes only unfinished ones, which still have their temporary names.
+        """
         for name in self._all_names(subfolder):
             unfinished = _UNFINISHED.fullmatch(name)
             if (unfinished or whole) and own.fullmatch(unfinished[1] if unfinished else name):
@@ -148,6 +152,6 @@ class Folder:
         except BrokenPipeError:
             raise
         except StorageError as error:
-            raise OutputError(f"can't {doing}: {error}") from None  # it names the address
+            raise OutputError(f"can't {doing}: {error}") from None  # the message names the address
         except OSError as error:
             raise OutputError(f"can't {doing} {shown}: {error.strerror or error}") from None

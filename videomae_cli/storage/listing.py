@@ -1,4 +1,4 @@
-"""Folders and patterns in a storage -> addresses, by the same rules as on a disk: sorted by name, hidden ones passed over."""
+"""Lists folders and expands patterns in object storage, as on a disk: sorted by name, without hidden files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Parts = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class ListingEntry:
-    """Something that a pattern matches."""
+    """A file or folder that matches a pattern."""
 
     address: str
     folder: bool
@@ -27,10 +27,10 @@ class ListingEntry:
 def files_below(
     folder: str, *, recursive: bool = True, enters: Callable[[str], bool] = lambda folder: True
 ) -> list[str]:
-    """The addresses of all files in a folder, in the order of a walk through it.
+    """Return the addresses of all files in a folder, in the order of a directory walk.
 
-    enters: asked for each folder below it, by its address without options; one that is refused is left out with all that
-    is in it. Raises ObjectNotFoundError where there is no such folder, StorageError or DependencyError.
+    enters: given a subfolder's address without options, whether to include its contents.
+    Raises ObjectNotFoundError if the folder is missing, StorageError or DependencyError.
     """
     root = Address.parse(folder)
     allowed: dict[Parts, bool] = {(): True}
@@ -47,8 +47,10 @@ def files_below(
 
 
 def names_in(folder: str) -> list[str]:
-    """The names of the files directly in a folder, hidden ones too, sorted; none where it is not there. Raises StorageError or
-    DependencyError."""
+    """List the names of the files directly in a folder, hidden ones included, sorted; empty if it is missing.
+
+    Raises StorageError or DependencyError.
+    """
     try:
         listed = _listed(Address.parse(folder), recursive=False)
     except ObjectNotFoundError:
@@ -57,9 +59,9 @@ def names_in(folder: str) -> list[str]:
 
 
 def matching(pattern: str) -> list[ListingEntry]:
-    """Files and folders that a pattern of `* ? [` and `**` matches, sorted; none is no error.
+    """Return the files and folders that match a pattern with `*`, `?`, `[` or `**`, sorted; possibly none.
 
-    What stands before the first of these signs is listed, not more. Raises StorageError or DependencyError.
+    Only the folder before the first wildcard is listed. Raises StorageError or DependencyError.
     """
     address = Address.parse(pattern)
     if glob.has_magic(address.authority):
@@ -81,7 +83,7 @@ def matching(pattern: str) -> list[ListingEntry]:
 
 
 def _listed(folder: Address, recursive: bool) -> list[tuple[Parts, bool]]:
-    """What is in a folder: its path below it, in parts, and whether it is a folder."""
+    """List a folder's contents as (parts of the relative path, whether it is a folder)."""
     store = store_of(folder)
     path = store.path(folder)
     with reported(folder):

@@ -1,4 +1,4 @@
-"""A Parquet table of names, read in batches: any with a column of paths, and the outputs of this program."""
+"""Reads names from a Parquet table, in batches: from any table with a column of paths, or from our own outputs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any, BinaryIO
 from videomae_cli.column_names import find_columns
 from videomae_cli.errors import DependencyError, OptionError
 
-# The first bytes of any such file.
+# The first bytes of every Parquet file.
 PARQUET_MAGIC = b"PAR1"
 _ROWS = 65536
 
 
 def manifest_names(source: BinaryIO) -> list[str]:
-    """The names in a table (a seekable stream), each once, in its order; a row without a name is passed over, as an empty line in a list is.
+    """Return the distinct names in a table (a seekable stream), in order; rows without a name are skipped.
 
-    The column is the first there is of `column_names.COLUMN_NAMES["path"]`, else the only one with text. `path_bytes` (base64) counts instead of it where it has something: `results.path_fields`. Raises OptionError.
+    The column is the first of `column_names.COLUMN_NAMES["path"]`, else the only text column. A row's `path_bytes`
+    (base64, see `results.path_fields`) takes precedence if present. Raises OptionError.
     """
     try:
         import pyarrow as pa
@@ -46,7 +47,7 @@ def _names(pa: Any, table: Any) -> Iterator[str]:
 
 
 def _column(pa: Any, schema: Any) -> str:
-    """Which column has the names. Raises OptionError."""
+    """Find the column with the names. Raises OptionError."""
     texts = [field.name for field in schema if _is_text(pa, field.type)]
     if (named := find_columns(texts).get("path")) is not None:
         return named

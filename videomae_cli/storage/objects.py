@@ -1,4 +1,4 @@
-"""One object: whether it is there, a copy of it on this disk, written whole or not at all, deleted."""
+"""Operations on one object: does it exist, copy it to this disk, read, write atomically, delete."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from videomae_cli.storage.addresses import Address
 from videomae_cli.storage.failures import reported
 from videomae_cli.storage.stores import Store, store_of
 
-# Each part is a request of its own to S3; of as many bytes as are in memory at once.
+# Bytes per request to S3, which is also what a transfer holds in memory.
 CHUNK_BYTES = 8 * 2**20
 _LONGEST_SUFFIX = 16
 
 
 def look(address: str) -> str | None:
-    """What is there: "file", "folder" or None. Raises StorageError or DependencyError."""
+    """Return "file", "folder", or None if nothing is there. Raises StorageError or DependencyError."""
     place = Address.parse(address)
     store = store_of(place)
     with reported(place):
@@ -34,10 +34,11 @@ def look(address: str) -> str | None:
 
 @contextmanager
 def local_copy(address: str, *, stopped: Callable[[], bool] = lambda: False) -> Iterator[Path]:
-    """A copy of an object in the folder for temporary files (TMPDIR), under a name with the same suffix, deleted afterwards.
+    """Copy an object to a temporary file (in TMPDIR) with the same suffix, deleted after the block.
 
-    stopped: asked after each chunk of `CHUNK_BYTES`; True breaks it off, as an error. Of `file://` it is the file itself.
-    Raises ObjectNotFoundError, StorageError, DependencyError, or MachineError where this disk has no room for it.
+    stopped: polled after each chunk of `CHUNK_BYTES`; True aborts with StorageError. For `file://` the file itself is
+    yielded. Raises ObjectNotFoundError, StorageError, DependencyError, or MachineError if this disk has no space for
+    it.
     """
     place = Address.parse(address)
     if place.scheme == "file":
@@ -87,7 +88,7 @@ def _no_room(error: OSError) -> MachineError:
 
 
 def read_bytes(address: str) -> bytes:
-    """All of an object. Raises ObjectNotFoundError, StorageError or DependencyError."""
+    """Read a whole object. Raises ObjectNotFoundError, StorageError or DependencyError."""
     place = Address.parse(address)
     store = store_of(place)
     with reported(place), store.filesystem.open_input_file(store.path(place)) as source:
@@ -95,7 +96,7 @@ def read_bytes(address: str) -> bytes:
 
 
 def opened(address: str) -> BinaryIO:
-    """An object to read here and there. Raises ObjectNotFoundError, StorageError or DependencyError."""
+    """Open an object for random access. Raises ObjectNotFoundError, StorageError or DependencyError."""
     place = Address.parse(address)
     store = store_of(place)
     with reported(place):
@@ -104,10 +105,11 @@ def opened(address: str) -> BinaryIO:
 
 
 def put(file: Path, address: str) -> None:
-    """Write a file of this disk to an address, over what is there. Raises StorageError or DependencyError.
+    """Upload a local file atomically, replacing what is there. Raises StorageError or DependencyError.
 
-    It appears whole or not at all: at once where the storage does it so, else by a temporary name beside it. The copying is
-    one call, so that no signal of Python comes between its parts: a stream that is dropped half way would be completed.
+    Storage whose uploads are not atomic gets a temporary name first, then a rename. The copy is a single call because a
+    Python signal handler between several writes could drop the stream half way, and closing it would publish the
+    partial object.
     """
     place = Address.parse(address)
     store = store_of(place)
@@ -131,8 +133,10 @@ def put(file: Path, address: str) -> None:
 
 
 def make_folder(address: str) -> None:
-    """Make a folder, where the storage has such things; in S3 that shows that one may write there. Raises StorageError,
-    ObjectNotFoundError (no bucket) or DependencyError."""
+    """Create a folder if the storage has folders; on S3 this tests write permission.
+
+    Raises StorageError, ObjectNotFoundError (no bucket) or DependencyError.
+    """
     place = Address.parse(address)
     store = store_of(place)
     with reported(place):
@@ -140,7 +144,7 @@ def make_folder(address: str) -> None:
 
 
 def delete(address: str) -> None:
-    """Delete an object; one that is not there is no error. Raises StorageError or DependencyError."""
+    """Delete an object; a missing one is not an error. Raises StorageError or DependencyError."""
     place = Address.parse(address)
     store = store_of(place)
     with suppress(ObjectNotFoundError), reported(place):
@@ -148,8 +152,7 @@ def delete(address: str) -> None:
 
 
 def delete_empty(folder: str) -> None:
-    """Delete a folder that holds nothing; any other stays, and one that is not there is no error. Raises StorageError or
-    DependencyError."""
+    """Delete a folder if it is empty; a missing one is not an error. Raises StorageError or DependencyError."""
     place = Address.parse(folder)
     store = store_of(place)
     with suppress(ObjectNotFoundError), reported(place):

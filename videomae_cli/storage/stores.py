@@ -1,6 +1,6 @@
-"""An address -> the filesystem behind it: pyarrow's own where it has one, else fsspec's behind the same face.
+"""Opens the filesystem for an address: pyarrow's own if it supports the scheme, else fsspec's in pyarrow's interface.
 
-One object a bucket and options, for the life of the process: its connections are kept, and its region is asked for once.
+Cached per bucket and options for the life of the process, to reuse connections and look up a bucket's region only once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from videomae_cli.errors import DependencyError, StorageError
 from videomae_cli.storage.addresses import Address
 from videomae_cli.storage.failures import reported
 
-# Where a server is down or far away: seconds to connect, tries in all, and (Google's client counts seconds) of all tries.
+# For servers that are down or slow: seconds to connect, number of attempts; Google's client limits total seconds
+# instead.
 CONNECT_SECONDS = 5
 TRIES = 3
 GS_RETRY_SECONDS = "15"
@@ -24,9 +25,9 @@ _S3_FLAGS = frozenset({"anonymous", "allow_bucket_creation", "force_virtual_addr
 
 @dataclass(frozen=True)
 class Store:
-    """filesystem: a pyarrow.fs.FileSystem; base: the path in it that the authority stands for.
+    """A filesystem and a location in it. filesystem: a pyarrow.fs.FileSystem; base: the path of the bucket in it.
 
-    completes: whether an object is there only when all of it is, so that nobody ever sees half of one.
+    completes: whether uploads are atomic, so that an object is never visible in part.
     """
 
     filesystem: Any
@@ -34,13 +35,13 @@ class Store:
     completes: bool = False
 
     def path(self, address: Address) -> str:
-        """Where an address lies in the filesystem."""
+        """Return the path of an address in the filesystem."""
         key = address.key.rstrip("/")
         return f"{self.base.rstrip('/')}/{key}" if key else self.base
 
 
 def store_of(address: Address) -> Store:
-    """Raises StorageError or DependencyError; a server is asked at most for the region of a bucket."""
+    """Open the store of an address. Raises StorageError or DependencyError; asks a server at most for a bucket's region."""
     place = address.canonical
     with reported(address):
         return _store(place.scheme, place.authority, place.options)
@@ -69,8 +70,7 @@ def _store(scheme: str, authority: str, options: str) -> Store:
 
 
 def _s3(fs: Any, place: Address) -> Store:
-    """Made by hand: `from_uri` sets no time limits, and asks Amazon for the region although a server of one's own is named
-    in the environment."""
+    """Open S3 without `from_uri`, which sets no time-outs and asks Amazon for the region even if another endpoint is set."""
     if "@" in place.authority:
         raise StorageError(
             "keys in an address would be written into every record: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -94,8 +94,10 @@ def _s3(fs: Any, place: Address) -> Store:
 
 
 def _region(fs: Any, bucket: str) -> str | None:
-    """Where a bucket of Amazon is; None for what the environment says, where nobody can be asked: from inside a network
-    that reaches its own region only."""
+    """Look up the region of an Amazon bucket; None leaves it to the environment.
+
+    None is for networks that reach only their own region, where the look-up fails.
+    """
     try:
         return str(fs.resolve_s3_region(bucket))
     except OSError:
@@ -105,7 +107,7 @@ def _region(fs: Any, bucket: str) -> str | None:
 
 
 def _named_server() -> dict[str, str]:
-    """The server that the environment names, as the other tools for S3 read it."""
+    """Read the S3 endpoint from the environment variables that other S3 tools use as well."""
     server = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if not server:
         return {}
@@ -119,6 +121,6 @@ def _other(fs: Any, place: Address) -> Store:
     except ImportError:
         hint = "pip install fsspec, and the package for this storage (s3fs, gcsfs, adlfs, ...)"
         raise DependencyError(f"{place.scheme}:// needs the package fsspec: {hint}") from None
-    # Where the package for a storage is missing, the message of fsspec names it.
+    # If the package for a storage is missing, fsspec's message names it.
     filesystem, base = url_to_fs(f"{place.scheme}://{place.authority}/", **place.settings)
     return Store(fs.PyFileSystem(fs.FSSpecHandler(filesystem)), base)
