@@ -328,7 +328,7 @@ def test_wrong_options_exit_2_and_existing_runs_are_kept(head: Path, recordings:
     assert "--resume goes on with it, --overwrite begins anew" in again.stderr
     other = videomae("finetune", recordings, "-o", head, "--init", "camera-motion", "--mode", "head", "--resume")
     assert other.returncode == 1
-    assert "was begun otherwise (init was camera-motion-mae, now camera-motion" in other.stderr
+    assert "was started with other settings (init was camera-motion-mae, now camera-motion" in other.stderr
 
 
 def test_a_dry_run_writes_nothing(recordings: Path, videomae: Run, tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ def test_the_published_recipe_trains_and_only_goes_on_with_itself(
     assert all(np.isfinite(event["loss"]) for event in events(out) if event["event"] == "step")
     other = videomae(*line, "--no-check", "--resume")
     assert other.returncode == 1
-    assert "was begun otherwise" in other.stderr
+    assert "was started with other settings" in other.stderr
 
 
 def test_a_head_has_no_recipe(recordings: Path, videomae: Run, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_a_run_that_goes_on_ends_with_the_same_bits(
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
     # From there training goes on with the classifier that it has, and refuses to go on with another column.
     refused = train(data, init, tmp_path / "parts", *options[2:], "--target", "brightness", "--resume", code=1)
-    assert "was begun otherwise" in refused.stderr
+    assert "was started with other settings" in refused.stderr
     before = values(data, tmp_path / "whole")
     train(data, tmp_path / "whole", tmp_path / "on", *options[:5], 1, "--lr", "1e-12", "--batch-size", 7, "--views", 1)
     after = values(data, tmp_path / "on")
@@ -246,7 +246,7 @@ def test_nothing_to_tell_apart_is_one_line(mode: str, data: Path, init: Path, tm
     ("more", "code", "message"),
     [
         (("--target", "weight"), 1, "it has no column weight"),
-        (("--target", "split"), 1, "row 2, column split: 'train' is no number"),
+        (("--target", "split"), 1, "row 2, column split: 'train' is not a number"),
         (("--target", "dark", "--target", "dark"), 2, "given twice"),
         (("--target", "dark", "--mode", "full", "--label-smoothing", "0.1"), 2, "--label-smoothing is for classes"),
         ((), 1, "it has no column label"),

@@ -78,7 +78,7 @@ def test_it_is_trained_and_kept(file: Path, videomae: Run, tmp_path: Path) -> No
 def test_a_loss_that_is_no_number_ends_it_and_keeps_the_best(file: Path, videomae: Run, tmp_path: Path) -> None:
     done = videomae("finetune", file, "-o", tmp_path / "run", "--set", "fail=nan")
     assert done.returncode == 1
-    assert "the loss is no number any more at step 30" in done.stderr
+    assert "the loss is no longer a number at step 30" in done.stderr
     assert "the best checkpoint so far is kept" in done.stderr
     assert len(done.stderr.splitlines()) == 2
     made = torch.load(tmp_path / "run" / "line.pt", weights_only=True)

@@ -57,7 +57,9 @@ def check(source: Path, decoder: Decoder | None, **told: list[tuple[str, VideoMA
     data = read_dataset(str(source))
     train, val, rule = split_dataset(data)
     calls = told.get("told", [])
-    return check_dataset(data, train, val, rule, decoder=decoder, told=lambda path, error: calls.append((path, error)))
+    return check_dataset(
+        data, train, val, rule, decoder=decoder, on_progress=lambda path, error: calls.append((path, error))
+    )
 
 
 WHOLE = {f"{part}/{c}/{n}.mp4": f"{n}" for part, c, n in [

@@ -38,13 +38,13 @@ def test_every_kind_of_table_has_the_same_values(tmp_path: Path) -> None:
     ("cells", "message"),
     [
         (["1", ""], "row 3, column v: there is no value"),
-        (["1", "fast"], "row 3, column v: 'fast' is no number"),
-        (["1", "nan"], "row 3, column v: 'nan' is no number"),
+        (["1", "fast"], "row 3, column v: 'fast' is not a number"),
+        (["1", "nan"], "row 3, column v: 'nan' is not a number"),
         (["1", "inf"], "row 3, column v: inf is no value to predict"),
         (["1", "-1e31"], "row 3, column v: -1e31 is no value to predict"),
-        (["1", "1_0"], "row 3, column v: '1_0' is no number"),
-        (["1", '"1,5"'], "row 3, column v: '1,5' is no number"),
-        (["1", "true"], "row 3, column v: 'true' is no number"),
+        (["1", "1_0"], "row 3, column v: '1_0' is not a number"),
+        (["1", '"1,5"'], "row 3, column v: '1,5' is not a number"),
+        (["1", "true"], "row 3, column v: 'true' is not a number"),
     ],
 )
 def test_what_is_no_value_is_named(cells: list[str], message: str, tmp_path: Path) -> None:

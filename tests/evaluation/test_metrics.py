@@ -147,9 +147,9 @@ def test_a_true_class_with_no_probability_costs_much_and_not_everything() -> Non
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_scores_that_are_no_numbers_are_refused(bad: float) -> None:
-    with pytest.raises(ModelOutputError, match="no numbers"):
+    with pytest.raises(ModelOutputError, match="not numbers"):
         measure(np.array([[0.5, 0.5], [bad, 0.5]]), np.array([0, 1]))
-    with pytest.raises(ModelOutputError, match="no numbers"):
+    with pytest.raises(ModelOutputError, match="not numbers"):
         measure_labels(np.array([[0.5, bad]]), np.array([[0, 1]], dtype=np.float32))
 
 

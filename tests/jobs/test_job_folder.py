@@ -188,7 +188,7 @@ def test_a_complete_output_of_somebody_else_is_refused(lines: list[str], tmp_pat
 def test_a_folder_that_goes_while_the_job_runs_is_noticed(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("videomae_cli.jobs.job.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("videomae_cli.jobs.job.CHECK_SECONDS", 0.0)
     folder = tmp_path / "out.jsonl.partial"
 
     def disturbed() -> None:

@@ -116,7 +116,7 @@ def test_the_best_penalty_is_the_one_that_scores_best() -> None:
 
 
 def test_features_that_are_no_numbers_are_refused() -> None:
-    with pytest.raises(TrainingError, match="no numbers"):
+    with pytest.raises(TrainingError, match="not numbers"):
         fit(Rows(torch.full((4, 2), float("nan")), torch.tensor([0, 1, 0, 1])), 2, strength=1.0)
 
 

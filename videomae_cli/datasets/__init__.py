@@ -1,9 +1,9 @@
-"""Labelled videos: read from folders and tables, split, checked. Knows no model and no torch.
+"""Datasets of labelled videos: reading from folders and tables, splitting and checking. Imports no torch.
 
-examples    what a dataset is                              dataset_reading   what a user gives -> a dataset
-grouping    which clips belong together, and the split     tables    rows -> examples
-checking    what can be used, and what was dropped and why rows      CSV, TSV, lists, Parquet, JSON Lines
-values      numbers to predict
+examples    the types Dataset and Example       dataset_reading   a user's DATA argument -> a dataset
+grouping    clips of one source, train/val      tables            rows -> examples
+checking    finds unusable files before use     rows              CSV, TSV, lists, Parquet, JSON Lines -> rows
+values      numbers to predict (regression)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What of a dataset can be used: every file is tried before hours are spent on it."""
+"""Checks a dataset before hours are spent on it: tries to decode every file, and looks for duplicates and bad classes."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from videomae_cli.visible import counted
 
 FEW = 5
 _NAMED = 3
-# A model's outputs are float32, of seven digits and down to 1e-38.
+# Smallest relative and absolute spread of values that a model can learn: its float32 outputs have seven digits, down to
+# 1e-38.
 _LEAST_SPREAD, _LEAST_SCALE = 1e-5, 1e-30
-# Enough to see that pictures come out, from the first part, the middle and the last.
-_TRIED = SamplingSpec(frames=3, family="uniform", clips=1, crops=1)
-_SMALL = FrameTransform(shortest_edge=16, size=(16, 16), crop=None, method="opencv")
+# Three frames, from the beginning, middle and end, suffice to see that a file can be decoded.
+_PROBE_SAMPLING = SamplingSpec(frames=3, family="uniform", clips=1, crops=1)
+_PROBE_SIZE = FrameTransform(shortest_edge=16, size=(16, 16), crop=None, method="opencv")
 
 
 @dataclass(frozen=True)
 class Report:
-    """train, val: what is used; broken: (path, why) of files that are not; doubles: held-out files that are in train as
-    well, byte for byte, and are left out."""
+    """The outcome of a check. train, val: the usable examples; broken: (path, reason) of unreadable files; doubles: held-out files
+    that were left out because train has a file with identical bytes; shared: held-out clips of files in train."""
 
     dataset: Dataset
     train: tuple[Example, ...]
@@ -38,7 +39,7 @@ class Report:
     shared: int = 0
 
     def lines(self) -> list[str]:
-        """What will be used and what won't, as a person reads it."""
+        """Describe what will be used and what won't, one line each."""
         classes = Counter(label for example in self.train for label in example.labels)
         about = ""
         if self.dataset.classes:
@@ -70,7 +71,7 @@ class Report:
         return lines
 
     def _ranges(self) -> list[str]:
-        """Each output with the least and the largest of its training values."""
+        """Format each output with the range of its training values."""
         columns = zip(*(example.values for example in self.train), strict=True)
         return [
             f"{name} ({min(column):g} to {max(column):g})"
@@ -85,17 +86,18 @@ def check_dataset(
     rule: str,
     *,
     decoder: Decoder | None,
-    told: Callable[[str, VideoMAEError | None], None] = lambda path, error: None,
+    on_progress: Callable[[str, VideoMAEError | None], None] = lambda path, error: None,
 ) -> Report:
-    """Tries every clip (with `decoder`; None leaves that out) and looks for held-out files that are trained on.
+    """Try to decode every clip (skipped if `decoder` is None), and look for held-out files that are also trained on.
 
-    told: each path as it has been tried, with what is wrong with it. Raises DatasetError where nothing can be learnt.
+    on_progress: called with each path after it was tried, and its error or None. Raises DatasetError if nothing can be
+    learnt.
     """
     if not train:
         raise DatasetError("there is nothing to train on: every clip of the data is in val or test")
     broken: dict[Example, str] = {}
     if decoder is not None:
-        broken = _broken([*train, *val], decoder, told)
+        broken = _broken([*train, *val], decoder, on_progress)
     good = [example for example in train if example not in broken]
     doubles = _doubles(good, val)
     held = [example for example in val if example not in broken and example not in doubles]
@@ -124,18 +126,18 @@ def _check_enough(report: Report) -> None:
         return
     if len(classes) == 1 and not report.dataset.multi_label:
         raise DatasetError(f"there is one class only, {classes[0]!r}: a classifier needs two or more")
-    there = Counter(label for example in report.train for label in example.labels)
-    if all(there[label] == len(report.train) for label in classes):
+    counts = Counter(label for example in report.train for label in example.labels)
+    if all(counts[label] == len(report.train) for label in classes):
         raise DatasetError(
             f"every training clip has {_some([repr(label) for label in classes])}: add clips that lack a label, or have none"
         )
-    missing = [label for label in classes if label not in there]
+    missing = [label for label in classes if label not in counts]
     if missing:
         raise DatasetError(f"no training clip that can be read is of {_some([repr(label) for label in missing])}")
 
 
 def _check_varies(name: str, values: Sequence[float]) -> None:
-    """Raises DatasetError where there is nothing to learn, or nothing that float32 could hold."""
+    """Raise DatasetError if all values are equal, or too close together to tell apart in float32."""
     least, most = min(values), max(values)
     if least == most:
         clips = "the only training clip has" if len(values) == 1 else f"all {len(values)} training clips have"
@@ -148,23 +150,23 @@ def _check_varies(name: str, values: Sequence[float]) -> None:
 
 
 def _broken(
-    examples: Sequence[Example], decoder: Decoder, told: Callable[[str, VideoMAEError | None], None]
+    examples: Sequence[Example], decoder: Decoder, on_progress: Callable[[str, VideoMAEError | None], None]
 ) -> dict[Example, str]:
     requests = (
-        ClipRequest(example.path, sampling=_TRIED.within(example.start, example.end), transform=_SMALL)
+        ClipRequest(example.path, sampling=_PROBE_SAMPLING.within(example.start, example.end), transform=_PROBE_SIZE)
         for example in examples
     )
     broken = {}
     for example, (_, outcome) in zip(examples, decoder.decode_all(requests, ahead=16), strict=True):
         error = outcome if isinstance(outcome, VideoMAEError) else None
-        told(example.path, error)
+        on_progress(example.path, error)
         if error is not None:
             broken[example] = str(error)
     return broken
 
 
 def _doubles(train: Sequence[Example], val: Sequence[Example]) -> set[Example]:
-    """Held-out whole files whose bytes are those of a training file. Only files of one size are read."""
+    """Find held-out whole files with the same bytes as a training file. Only files of equal size are read."""
     sizes: dict[int, list[str]] = defaultdict(list)
     for path in dict.fromkeys(example.path for example in train):
         size = _size(path)
@@ -195,12 +197,12 @@ def _digest(path: str, seen: dict[str, str]) -> str:
                     hashed.update(block)
             seen[path] = hashed.hexdigest()
         except (OSError, ValueError):
-            seen[path] = path  # gone meanwhile: like nothing else
+            seen[path] = path  # the file has disappeared: treat it as unique
     return seen[path]
 
 
 def _why(path: str, why: str) -> str:
-    """What is wrong with a file, which most messages name themselves."""
+    """Prefix an error with the path of its file, unless it contains the path already."""
     return as_utf8(why if path in why else f"{path}: {why}")
 
 

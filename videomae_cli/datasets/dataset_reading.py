@@ -1,4 +1,4 @@
-"""What a user gives as DATA -> a dataset."""
+"""Reads the dataset that a user names with the argument DATA."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from videomae_cli.labels import read_labels
 from videomae_cli.results import as_utf8
 from videomae_cli.video import FoundVideo, discover, find_videos
 
-# How folders with a part of the data are called.
+# Accepted names of folders that hold one split of the data.
 _PARTS = {
     "train": "train",
     "training": "train",
@@ -38,12 +38,12 @@ def read_dataset(
     multi_label: bool | None = None,
     targets: Sequence[str] = (),
 ) -> Dataset:
-    """A folder of class folders, perhaps below train, val and test; or a table.
+    """Read a dataset from a folder of class folders, possibly below train, val and test, or from a table.
 
-    split: only what the data puts there; the classes stay those of all of it. labels: a file of names
-    (`labels.read_labels`): labels that are numbers mean these, and classes are in their order. Without labels_required any
-    files, folders, patterns and lists do, as for all commands. targets: columns of a table with the numbers to predict,
-    instead of labels. Raises DatasetError, ConfigError for the file of names, OptionError for targets that make no sense.
+    split: keep only this split's examples, but the classes of the whole dataset. labels: a file of names
+    (`labels.read_labels`) that gives numeric labels their names, and classes their order. labels_required: False also
+    accepts files, folders, patterns and lists without labels. targets: the table's columns of numbers to predict,
+    instead of labels. Raises DatasetError, ConfigError for the file of names, OptionError for invalid targets.
     """
     if targets:
         return _with_values(source, tuple(targets), split, labels)
@@ -88,7 +88,7 @@ def _with_values(source: str, targets: tuple[str, ...], split: str | None, label
 
 
 def table_columns(source: str) -> tuple[str, ...]:
-    """The columns of the table that a user gives as DATA; none where it is no table, or one without a header."""
+    """Return the column names of the table that DATA names; empty if it is not a table or has no header."""
     path = Path(source)
     return column_names(path) if path.suffix.lower() in TABLES and filesystem.is_file(path) else ()
 
@@ -104,10 +104,10 @@ def _part(dataset: Dataset, split: str, source: str) -> Dataset:
 
 
 def _folder(root: Path, names: Sequence[str]) -> tuple[list[Example], tuple[str, ...]]:
-    """The clips of a folder, and a note on what has no class."""
+    """Read the clips in a folder; also return a note on videos that have no class."""
     folders = _subfolders(root)
     parts = {folder: _PARTS[folder.name.lower()] for folder in folders if folder.name.lower() in _PARTS}
-    # A folder without class folders in it is none of parts: "train" may be a class, next to "car".
+    # A folder without class folders in it is not a split: "train" may be a class, next to "car".
     parts = {folder: part for folder, part in parts.items() if _subfolders(folder)} or parts
     others = [folder for folder in folders if folder not in parts]
     if not parts or (len(parts) == 1 and any(_videos(folder) for folder in others)):
@@ -155,7 +155,7 @@ def _label(folder: Path, names: Sequence[str]) -> str:
 
 
 def _videos(folder: Path, *, recursive: bool = True) -> list[FoundVideo]:
-    """Every video that is there, those that can't be read as well. Raises DatasetError for a folder that can't be listed."""
+    """Find all videos in a folder, unreadable ones included. Raises DatasetError for a folder that can't be listed."""
     found = discover([folder], recursive=recursive)
     for video in found:
         if (
@@ -175,7 +175,7 @@ def _subfolders(root: Path) -> list[Path]:
 
 
 def _unlabelled(source: str) -> list[Example]:
-    """Files, folders, patterns, lists: every video that is there."""
+    """Find the videos named by a file, folder, pattern or list, as unlabelled examples."""
     found = find_videos([source])
     if len(found) == 1 and found[0].error is not None:
         raise DatasetError(str(found[0].error))
@@ -188,7 +188,7 @@ def _unlabelled(source: str) -> list[Example]:
 
 
 def _part_of(path: str, root: Path) -> str:
-    """The name of the folder directly in `root` that a file is in. A path may be spelled otherwise than its root: ./data, data/."""
+    """Return the name of the folder directly below `root` that contains a file, even if they are spelled as ./data and data/."""
     file = Path(path)
     below = file.relative_to(root).parts if file.is_relative_to(root) else ()
-    return below[0] if below else ""  # none where the one file was given
+    return below[0] if below else ""  # empty if `root` is the file itself

@@ -1,4 +1,4 @@
-"""What a dataset is: clips with their labels, and which of them belong together."""
+"""The types of a dataset: examples (clips with labels or values) and the dataset with its classes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Example:
-    """One clip. path: as the system names it; labels: one, of multi-label data several or none; split: "train", "val" or
-    "test", None where the data doesn't say; group: clips of one group come from one source; start, end: seconds, where the
-    clip is a part of its file; values: numbers to predict, one for each of the dataset's outputs."""
+    """One clip. labels: exactly one, or any number for multi-label data; split: "train", "val" or "test", None if the data doesn't
+    say; group: identifies the source that the clip comes from; start, end: seconds, if the clip is a part of its file;
+    values: numbers to predict, one per output of the dataset."""
 
     path: str
     labels: tuple[str, ...]
@@ -31,8 +31,9 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """classes: in the order of their ids; multi_label: whether an example may have several, or none; notes: what was left
-    out while reading, a line each; outputs: names of the values where there are these instead of classes."""
+    """Examples and what can be predicted for them. classes: in the order of their ids; multi_label: whether an example may have
+    several labels, or none; notes: lines on what was left out while reading; outputs: the names of the values, for
+    regression."""
 
     examples: tuple[Example, ...]
     classes: tuple[str, ...]
@@ -42,26 +43,26 @@ class Dataset:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What a model of this data gives: its classes, or its values."""
+        """The names of what a model of this data predicts: classes, or outputs."""
         return self.outputs or self.classes
 
     @property
     def problem_type(self) -> str:
-        """The configuration's word for what a model of this data gives."""
+        """The `problem_type` in the configuration of a model of this data."""
         if self.outputs:
             return "regression"
         return "multi_label_classification" if self.multi_label else "single_label_classification"
 
     def of(self, split: str) -> tuple[Example, ...]:
-        """The examples that the data puts there."""
+        """Return the examples that the data assigns to a split."""
         return tuple(example for example in self.examples if example.split == split)
 
     def targets(
         self, examples: Sequence[Example]
     ) -> npt.NDArray[np.int64] | npt.NDArray[np.float32] | npt.NDArray[np.float64]:
-        """(N,) class ids, or (N, classes) with a 1 for every label of multi-label data, or (N, outputs) values.
+        """Return training targets: class ids (N,), 0/1 rows (N, classes) for multi-label data, or values (N, outputs).
 
-        Raises DatasetError for a label that is no class of this data.
+        Raises DatasetError for a label that is not a class of this data.
         """
         if self.outputs:
             return np.array([example.values for example in examples], dtype=np.float64)
@@ -85,10 +86,10 @@ def make_dataset(
     notes: tuple[str, ...] = (),
     outputs: tuple[str, ...] = (),
 ) -> Dataset:
-    """With the classes that occur, those of `order` first and as there, the others in natural order after them.
-    multi_label: None finds out by whether one has several or none. outputs: names of the values, where they have these.
+    """Make a dataset with the classes that occur: first those in `order`, in that order, then the others in natural order.
 
-    Raises DatasetError for several labels where one is wanted.
+    multi_label: None means True if any example has several labels or none. outputs: the names of the values, for
+    regression. Raises DatasetError if multi_label is False and an example has not exactly one label.
     """
     examples = tuple(examples)
     if outputs:
@@ -96,15 +97,15 @@ def make_dataset(
     several = [example for example in examples if len(example.labels) != 1]
     if multi_label is False and several:
         raise DatasetError(f"{several[0].path!r} has {len(several[0].labels)} labels, where each clip must have one")
-    there = {label for example in examples for label in example.labels}
-    first = [label for label in dict.fromkeys(order) if label in there]
-    classes = first + sorted(there - set(first), key=natural)
+    present = {label for example in examples for label in example.labels}
+    first = [label for label in dict.fromkeys(order) if label in present]
+    classes = first + sorted(present - set(first), key=natural)
     return Dataset(examples, tuple(classes), bool(several) if multi_label is None else multi_label, notes)
 
 
 def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """A key to sort by in which 2 comes before 10, and no two names are equal."""
+    """Return a sort key by which 2 comes before 10, and which differs between any two names."""
     parts = re.split(r"([0-9]+)", name)
-    # Compared as texts without leading zeros: Python refuses to read numbers of thousands of digits.
+    # Numbers are compared as strings without leading zeros: Python refuses to parse thousands of digits.
     numbers = [(part, part.lstrip("0")) for part in parts]
     return [(1, len(n), n) if part.isdigit() and part.isascii() else (0, 0, part) for part, n in numbers], name

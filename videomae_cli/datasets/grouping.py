@@ -1,15 +1,14 @@
-"""Which clips belong together, and a split that keeps them together.
+"""Groups clips by their source, and splits a dataset into train and val without separating a group.
 
-The rule, in words. Clips of one source are one group, and a group is never on both sides of a split:
+Clips of one source form one group, and a group is never on both sides of a split:
 
-1. Where the data has a column `group`, that is the group.
-2. Else the name of the file tells it, where it is of one of these forms (N: digits):
+1. If the data has a column `group`, that is the group.
+2. Else the file name identifies the source if it has one of these forms (N: digits):
    `v_Archery_gN_cN` (UCF101: the part before `_c`), `ABCDEFGHIJK_NNNNNN_NNNNNN` (Kinetics: the id of eleven characters),
-   `NAME_f_cm_npN_ri_goo_N` (HMDB51: NAME), and, within one folder, `NAME-clipN` (also part, seg, segment, shot, scene, chunk,
-   piece; before it a dash, a dot, a space or an underscore), `NAME_cN` and `NAME (N)`: all of these are of the source NAME.
-   A bare number (`IMG_0042`) tells nothing: such a file is a group of its own.
-3. Where rule 2 would make one group of all that there is of its classes, so that nothing of them could be held out, each of
-   its files is a group of its own.
+   `NAME_f_cm_npN_ri_goo_N` (HMDB51: NAME), and, within one folder, `NAME-clipN` (also part, seg, segment, shot, scene,
+      chunk, piece; after a dash, dot, space or underscore), `NAME_cN` and `NAME (N)`: all of these have the source NAME.
+      A bare number (`IMG_0042`) identifies nothing: such a file is a group of its own.
+   3. If rule 2 would put all files of its classes into one group, so that none could be held out, each file becomes a group.
 4. Clips cut from one file are always one group; groups that share a file are one.
 """
 
@@ -25,14 +24,14 @@ from dataclasses import replace
 from videomae_cli.datasets.examples import Dataset, Example
 from videomae_cli.errors import OptionError
 
-# The name of the source is one wherever the file lies.
+# These names identify the source in any folder.
 _EVERYWHERE = (
     re.compile(r"^(v_.+_g\d+)_c\d+$", re.IGNORECASE),
     re.compile(r"^([\w-]{11})_\d{6}_\d{6}$", re.ASCII),
     re.compile(r"^(.+)_[fhlu]_(?:cm|nm)_np\d_(?:ba|fr|le|ri)_(?:goo|med|bad)_\d+$"),
 )
-# It is one within a folder.
-_HERE = (
+# These names identify the source only within a folder.
+_IN_FOLDER = (
     re.compile(r"^(.+?)[-_ .]+(?:clip|part|seg|segment|shot|scene|chunk|piece)[-_ .]*\d+$", re.IGNORECASE),
     re.compile(r"^(.+?)[-_ .]+c\d+$", re.IGNORECASE),
     re.compile(r"^(.+?) *\(\d+\)$"),
@@ -41,7 +40,7 @@ _LONGEST_NAME = 255
 
 
 def with_groups(examples: Sequence[Example]) -> list[Example]:
-    """Return the examples with a group for each that has none, by the rule in the module's docstring."""
+    """Assign a group to each example that has none, by the rules in the module's docstring."""
     named = [example if example.group else replace(example, group=source_of(example.path)) for example in examples]
     files: dict[str, set[str]] = defaultdict(set)
     labels: dict[str, set[str]] = defaultdict(set)
@@ -57,11 +56,11 @@ def with_groups(examples: Sequence[Example]) -> list[Example]:
         for group, members in files.items()
         if len(members) > 1 and group not in given and all(len(groups[label]) == 1 for label in labels[group])
     }
-    return _joined([replace(e, group=e.path) if e.group in loose else e for e in named])
+    return _merge_groups_sharing_files([replace(e, group=e.path) if e.group in loose else e for e in named])
 
 
-def _joined(examples: Sequence[Example]) -> list[Example]:
-    """One group for all groups that have clips of one file. Its name is the least of theirs."""
+def _merge_groups_sharing_files(examples: Sequence[Example]) -> list[Example]:
+    """Merge groups that contain clips of the same file; the merged group has the alphabetically first name."""
     parent: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -78,7 +77,7 @@ def _joined(examples: Sequence[Example]) -> list[Example]:
 
 
 def source_of(path: str) -> str:
-    """What the name of a clip says of where it comes from; its own path where it says nothing."""
+    """Return the source that a clip's file name identifies, or its own path if it identifies none."""
     folder, name = os.path.split(path)
     stem = os.path.splitext(name)[0]  # noqa: PTH122 - PurePath changes the path
     if len(name) > _LONGEST_NAME:
@@ -87,7 +86,7 @@ def source_of(path: str) -> str:
         found = pattern.match(stem)
         if found:
             return found.group(1)
-    for pattern in _HERE:
+    for pattern in _IN_FOLDER:
         found = pattern.match(stem)
         if found:
             return os.path.join(folder, found.group(1))  # noqa: PTH118 - as the path is written
@@ -97,12 +96,14 @@ def source_of(path: str) -> str:
 def split_dataset(
     dataset: Dataset, *, fraction: float = 0.2, seed: int = 0
 ) -> tuple[tuple[Example, ...], tuple[Example, ...], str]:
-    """(train, val, the rule in words). What the data says holds; else whole groups are held out, so many of each class that
-    they make about `fraction` of its clips, in an order that hangs on the seed and the groups' names alone: neither on the
-    order of the files nor on where the folder of the data is.
+    """Split a dataset; returns (train, val, a description of the rule).
 
-    A class of two groups or more, none of which it shares with another class, is on both sides; one of a single group is in
-    train only. What the data calls "test" is on neither side. Raises OptionError unless 0 <= fraction < 1.
+    A split given by the data is used. Otherwise whole groups are held out until val has about `fraction` of each
+    class's clips. Which groups depends only on the seed and their names, not on the order of the files or the folder's
+    location.
+
+    A class with at least two groups that contain no other class is on both sides; one with a single group is in train
+    only. Examples of the split "test" are on neither side. Raises OptionError unless 0 <= fraction < 1.
     """
     if not 0 <= fraction < 1:
         raise OptionError(f"the part to hold out must be at least 0 and less than 1, not {fraction:g}")
@@ -127,7 +128,7 @@ def split_dataset(
 def _held_out(groups: Mapping[str, Sequence[Example]], fraction: float, seed: int) -> set[str]:
     counts = {name: _classes(examples) for name, examples in groups.items()}
     wanted: Counter[str] = Counter()
-    left: Counter[str] = Counter()  # groups of each class that are still in train
+    left: Counter[str] = Counter()  # number of groups of each class that are still in train
     for of_group in counts.values():
         wanted.update(of_group)
         left.update(of_group.keys())
@@ -149,7 +150,7 @@ def _held_out(groups: Mapping[str, Sequence[Example]], fraction: float, seed: in
         for label in counts[name]:
             having[label].append(name)
     for label in sorted(wanted):
-        # Large groups or small classes: one group that is too large is better than none.
+        # No group was small enough: exceeding the fraction is better than holding out nothing of a class.
         if held[label] == 0:
             fitting = [n for n in having[label] if n not in chosen and all(left[c] > 1 for c in counts[n])]
             if fitting:
@@ -158,12 +159,12 @@ def _held_out(groups: Mapping[str, Sequence[Example]], fraction: float, seed: in
 
 
 def _classes(examples: Iterable[Example]) -> Counter[str]:
-    """How many clips of each class; clips without a label are a class of their own."""
+    """Count the clips of each class; clips without a label count as a class of their own."""
     return Counter(label for example in examples for label in example.labels or ("",))
 
 
 def _order(groups: Mapping[str, Sequence[Example]], seed: int) -> list[str]:
-    """All groups, shuffled by the seed and by what they are called below the folder that all files share."""
+    """Shuffle the groups by a hash of the seed and their names relative to the folder that all files share."""
     folders = {os.path.dirname(example.path) for examples in groups.values() for example in examples}  # noqa: PTH120
     try:
         shared = os.path.commonpath(folders)

@@ -1,4 +1,7 @@
-"""A file of rows -> the rows, under our names for their columns. What they mean is the business of `tables`."""
+"""Reads the rows of CSV, TSV, list, Parquet and JSON Lines files, with their columns renamed to ours.
+
+`tables` interprets the rows.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,20 @@ from videomae_cli.writers.parquet import load_pyarrow
 
 Row = Mapping[str, Any]
 TABLES = {".csv": ",", ".tsv": "\t", ".txt": " ", ".parquet": "", ".jsonl": "", ".ndjson": ""}
-# Under these names a row has its values, beside our names for the other columns.
+# The names under which a row holds its target values, next to our names of the other columns.
 _TARGET = "target {}"
 _NUMBERED = re.compile(r"^(.*\S)[ \t,]+(\d+(?:[|;]\d+)*)$")
 
 
 @dataclass(frozen=True)
 class WantedColumns:
-    """What rows must have besides a path. targets: columns of values to predict, by their own names."""
+    """The columns that a table must have besides a path. targets: names of the columns of values to predict."""
 
     label: bool = True
     targets: tuple[str, ...] = ()
 
     def columns(self, names: Iterable[str]) -> tuple[dict[str, str], str | None]:
-        """Our name for each column that is one of ours, to theirs; and the first column that is missing."""
+        """Map our column names to the table's; also return the first required column that is missing, or None."""
         names = list(names)
         columns = find_columns(names)
         missing = [name for name in ("path", "label")[: 1 + self.label] if name not in columns]
@@ -44,12 +47,12 @@ class WantedColumns:
         return columns, next(iter(missing), None)
 
     def values(self, row: Row) -> list[Any]:
-        """The cells of the targets, in their order."""
+        """Return the target cells of a row, in the order of `targets`."""
         return [row.get(_TARGET.format(number)) for number in range(len(self.targets))]
 
 
 def column_names(file: Path) -> tuple[str, ...]:
-    """The columns of a table, under our names where they have one; none of a list without a header, or of what can't be read."""
+    """Return a table's columns, our names first; empty if it has no header or can't be read."""
     try:
         if file.suffix.lower() == ".parquet":
             _, parquet = load_pyarrow()
@@ -66,10 +69,10 @@ def column_names(file: Path) -> tuple[str, ...]:
 
 
 def read_rows(file: Path, wanted: WantedColumns) -> Iterator[tuple[str, Row]]:
-    """Each row with how a person finds it ("row 7", "line 7"). A list without a header has rows of path and label.
+    """Yield each row with its position for messages ("row 7", "line 7"). Rows without a header have path and label.
 
-    Raises OSError, UnicodeDecodeError, csv.Error or ValueError where the file is not what its name says, and ValueError
-    where a column is missing.
+    Raises OSError, UnicodeDecodeError, csv.Error or ValueError if the file is not of the format that its suffix says,
+    and ValueError if a column is missing.
     """
     kind = file.suffix.lower()
     if kind == ".parquet":
@@ -120,8 +123,8 @@ def _json_lines(file: Path, wanted: WantedColumns) -> Iterator[tuple[str, Row]]:
 
 
 def _header(first: str, separator: str) -> tuple[str, list[str]]:
-    """What separates the columns, and their names; no names where the first line is no header."""
-    # Spreadsheets write semicolons where a comma is for decimals, and tabs whatever the suffix.
+    """Return the delimiter and the column names; no names if the first line is not a header."""
+    # Spreadsheets write semicolons in locales with decimal commas, and may write tabs whatever the suffix.
     for mark in dict.fromkeys([separator.strip(" ") or ",", ",", "\t", ";"]):
         header = next(csv.reader([first], delimiter=mark), [])
         if "path" in find_columns(header):
@@ -161,14 +164,14 @@ def _with_header(stream: TextIO, separator: str, wanted: WantedColumns) -> Itera
 
 
 def _cells(cells: list[str], labels_required: bool) -> Row:
-    """A row without a header: path and label, or, in a file by that name, separated by a blank after all."""
+    """Parse a row of a file without a header: path and label in separate cells, or in one cell separated by a space."""
     if len(cells) == 1:
         return _listed(cells[0].strip(), labels_required)
     return {"path": cells[0].strip(), "label": cells[-1]}
 
 
 def _listed(line: str, labels_required: bool) -> Row:
-    """A path, which may hold blanks, and behind it the number of the label; or two words."""
+    """Parse a line "PATH NUMBER", where the path may contain spaces, or "PATH LABEL"."""
     found = _NUMBERED.match(line)
     if found:
         return {"path": found.group(1).rstrip(" ,\t"), "label": found.group(2)}

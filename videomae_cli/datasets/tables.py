@@ -1,9 +1,9 @@
-"""Tables of path and label -> examples.
+"""Reads examples from tables of paths and labels.
 
-With a header: `path` (or video, video_path, file, filename, filepath) and `label` (or labels, class, category, target), and
-where they are there `split`, `group`, `start`, `end`. Without one, as the lists of the official VideoMAE code and others
-are: a path, a space or comma, and the number of the label. Relative paths begin at the table's folder. Several labels are a
-list, are separated by | or ;, or are in several rows of one clip. Columns of numbers to predict are read where they are named.
+With a header: `path` and `label` (other names: `column_names`), and optionally `split`, `group`, `start`, `end`.
+Without one, as in the lists of the official VideoMAE code: a path, a space or comma, and the number of the label.
+Relative paths are relative to the table's folder. Several labels of a clip are a list, are separated by | or ;, or are
+in several rows. Columns of numbers to predict are read if they are requested by name.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _SEPARATORS = "|;"
 
 
 def read_table(file: Path, *, wanted: WantedColumns, names: Sequence[str] = ()) -> list[Example]:
-    """Every row, those of one clip joined: several rows are several labels. names: what labels that are numbers mean.
+    """Read all examples; several rows of one clip become one example with several labels.
 
-    Raises DatasetError, naming the row.
+    names: the names of numeric labels. Raises DatasetError, which names the row.
     """
     joined: dict[tuple[Any, ...], Example] = {}
     try:
@@ -39,7 +39,7 @@ def read_table(file: Path, *, wanted: WantedColumns, names: Sequence[str] = ()) 
             example = _example(file, f"{file}, {where}", row, names, wanted)
             key = (os.path.abspath(example.path), example.start, example.end)  # noqa: PTH100 - follows no links
             before = joined.get(key)
-            joined[key] = example if before is None else _both(before, example, f"{file}, {where}")
+            joined[key] = example if before is None else _merged(before, example, f"{file}, {where}")
     except OSError as error:
         raise DatasetError(f"can't read {file}: {error.strerror or error}") from None
     except UnicodeDecodeError:
@@ -51,8 +51,8 @@ def read_table(file: Path, *, wanted: WantedColumns, names: Sequence[str] = ()) 
     return list(joined.values())
 
 
-def _both(one: Example, other: Example, where: str) -> Example:
-    """One clip of two rows."""
+def _merged(one: Example, other: Example, where: str) -> Example:
+    """Merge two rows of the same clip. Raises DatasetError if they contradict each other."""
     for what, a, b in (("split", one.split, other.split), ("group", one.group, other.group)):
         if a and b and a != b:
             raise DatasetError(f"{where}: an earlier row puts this clip into {what} {a!r}, this one into {b!r}")
@@ -123,7 +123,7 @@ def _labels(value: Any, names: Sequence[str], where: str) -> tuple[str, ...]:
 
 
 def _text(value: Any) -> str:
-    """A cell as text. Numbers that passed through a column with gaps come as 3.0, and gaps as NaN."""
+    """Convert a cell to text. In a column with gaps, other programs turn integers into 3.0 and gaps into NaN."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float) and value.is_integer():
@@ -132,7 +132,10 @@ def _text(value: Any) -> str:
 
 
 def named(part: str, names: Sequence[str], where: str) -> str:
-    """The label that is meant: one of the names, or its number; any where there are no names. Raises DatasetError."""
+    """Resolve a label to one of the names, given the name or its number; unchanged if there are no names.
+
+    Raises DatasetError.
+    """
     if not names or part in names:
         return part
     if part.isdecimal() and part.isascii() and len(part) < 10 and int(part) < len(names):

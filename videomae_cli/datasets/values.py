@@ -1,4 +1,4 @@
-"""Numbers to predict: what of a table's cells and labels is one, and data whose labels are values."""
+"""Numbers to predict: parses table cells, and converts datasets whose labels are numbers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from videomae_cli.datasets.examples import Dataset
 from videomae_cli.errors import DatasetError
 
-# The outputs of a model are float32: a value beyond this is a mistake, and has no room there.
+# Larger values are a mistake, and would come close to the range of a model's float32 outputs.
 LARGEST = 1e30
 
 
 def read_value(cell: Any) -> float:
-    """The number in a cell. Raises ValueError with the words for what is there instead."""
+    """Parse the number in a cell. Raises ValueError with a message that says what is there instead."""
     if cell is None or (isinstance(cell, str) and not cell.strip()):
         raise ValueError("there is no value")
     try:
-        # Python also reads 1_000, which other programs take for text.
+        # Python also accepts 1_000, which other programs take for text.
         known = isinstance(cell, (int, float, Decimal, str)) and not isinstance(cell, bool) and "_" not in str(cell)
         value = float(cell) if known else math.nan
     except OverflowError:
@@ -27,15 +27,15 @@ def read_value(cell: Any) -> float:
     except ValueError:
         value = math.nan
     if math.isnan(value):
-        missing = isinstance(cell, float)  # what a gap becomes in many programs
-        raise ValueError("there is no value" if missing else f"{str(cell)[:40]!r} is no number")
+        missing = isinstance(cell, float)  # many programs turn a gap into NaN
+        raise ValueError("there is no value" if missing else f"{str(cell)[:40]!r} is not a number")
     if abs(value) > LARGEST:
         raise ValueError(f"{str(cell)[:40]} is no value to predict: they go up to {LARGEST:g}")
     return value + 0.0
 
 
 def values_of_labels(dataset: Dataset, output: str) -> Dataset:
-    """Data whose labels are numbers, with these as values. Raises DatasetError."""
+    """Convert a dataset whose labels are numbers to one with values. Raises DatasetError."""
     changed = []
     for example in dataset.examples:
         if len(example.labels) != 1:

@@ -1,4 +1,4 @@
-"""How good scores are, against what is true: numbers in, numbers out. Knows no model, no video and no torch."""
+"""Computes metrics of scores against true labels or values, with numpy only: no models, videos or torch."""
 
 from __future__ import annotations
 

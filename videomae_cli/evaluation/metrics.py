@@ -1,8 +1,8 @@
-"""Accuracy, calibration and confusion of a classifier's probabilities.
+"""Computes accuracy, calibration and confusion of a classifier's probabilities.
 
-Top-k by rank, ties against the classifier; calibration error over 15 bins of equal width (Guo et al. 2017); the interval of
-an accuracy is Wilson's for 95 %; average precision is not interpolated, and the negative log-likelihood takes no score as
-nearer to 0 or 1 than float64's epsilon (both as scikit-learn has it): an example that is certain and wrong counts 36.04.
+Ties in top-k count against the classifier. Calibration error uses 15 bins of equal width (Guo et al. 2017), accuracy
+intervals are Wilson's for 95 %. As in scikit-learn, average precision is not interpolated, and the negative
+log-likelihood clips scores to float64's epsilon from 0 and 1, so a certain but wrong prediction costs 36.04.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from videomae_cli.errors import ModelOutputError
 
 Scores = npt.NDArray[np.float64]
 BINS = 15
-_Z = 1.959963984540054  # of 95 %
-_LEAST = float(np.finfo(np.float64).eps)
+_Z = 1.959963984540054  # the 97.5 % quantile of the normal distribution, for 95 % intervals
+_EPSILON = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Figures of one class, None where the denominator is zero. support: number of examples of this class."""
+    """Metrics of one class, None if the denominator is zero. support: number of examples of this class."""
 
     precision: float | None
     recall: float | None
@@ -34,8 +34,8 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Calibration:
-    """error: mean distance of confidence and accuracy, by examples; bins: (confidence, accuracy, examples) of each bin, the
-    first two None where it is empty."""
+    """Expected calibration error. error: mean |confidence - accuracy| over the bins, weighted by examples; bins: (mean
+    confidence, accuracy, examples) of each, the first two None if it is empty."""
 
     error: float
     bins: tuple[tuple[float | None, float | None, int], ...]
@@ -43,7 +43,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Metrics where every example has one label.
+    """Metrics of a single-label classifier.
 
     interval: 95 % confidence interval of top1; mean_class: recall averaged over the classes that have examples;
     confusion[t][p]: number of examples of class t that were predicted as p.
@@ -61,7 +61,7 @@ class Metrics:
     confusion: npt.NDArray[np.int64]
 
     def as_dict(self) -> dict[str, Any]:
-        """The numbers by name, without the tables."""
+        """Return the scalar metrics by name, without tables."""
         return {
             "count": self.count,
             "top1": self.top1,
@@ -76,10 +76,10 @@ class Metrics:
 
 @dataclass(frozen=True)
 class MultiLabelMetrics:
-    """Metrics where an example may have several labels.
+    """Metrics of a multi-label classifier.
 
-    mean_ap: mean over the classes that have examples; f1 at a threshold of 0.5; exact: share of examples with all labels
-    right; hamming: share of single labels that are wrong; average_precision: one number for each class.
+    mean_ap: mean over the classes that have examples; f1 is at a threshold of 0.5; exact: fraction of examples with all
+    labels right; hamming: fraction of single labels that are wrong; average_precision: one number per class.
     """
 
     count: int
@@ -93,7 +93,7 @@ class MultiLabelMetrics:
     classes: tuple[ClassFigures, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """The numbers by name, without the tables."""
+        """Return the scalar metrics by name, without tables."""
         return {
             "count": self.count,
             "mAP": self.mean_ap,
@@ -106,19 +106,19 @@ class MultiLabelMetrics:
 
 
 def measure(scores: Scores, targets: npt.NDArray[np.int64]) -> Metrics:
-    """scores: (N, C) probabilities; targets: (N,) class ids. Raises ModelOutputError for scores that are no numbers."""
+    """Measure probabilities (N, C) against class ids (N,). Raises ModelOutputError for scores that are not finite."""
     _check(scores)
     count, classes = scores.shape
     rows = np.arange(count)
-    of_truth = scores[rows, targets]
-    # How many other classes score as much or more.
-    rank = (scores >= of_truth[:, None]).sum(axis=1) - 1
-    # The class a tie goes to is the first, as everywhere: right where the truth is that one.
-    guess = scores.argmax(axis=1)
+    true_scores = scores[rows, targets]
+    # The number of other classes with at least the true class's score.
+    rank = (scores >= true_scores[:, None]).sum(axis=1) - 1
+    # argmax breaks ties in favour of the first class; if that is the true one, it counts as right.
+    predicted = scores.argmax(axis=1)
     confusion = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(confusion, (targets, guess), 1)
-    right = int((guess == targets).sum())
-    top5 = float(((rank < min(5, classes)) | (guess == targets)).mean())
+    np.add.at(confusion, (targets, predicted), 1)
+    right = int((predicted == targets).sum())
+    top5 = float(((rank < min(5, classes)) | (predicted == targets)).mean())
     figures = tuple(_class(confusion[c, c], confusion[:, c].sum(), confusion[c].sum()) for c in range(classes))
     recalls = [f.recall for f in figures if f.recall is not None]
     return Metrics(
@@ -127,33 +127,33 @@ def measure(scores: Scores, targets: npt.NDArray[np.int64]) -> Metrics:
         interval=wilson(right, count),
         top5=top5,
         mean_class=float(np.mean(recalls)),
-        nll=float(-np.log(np.clip(of_truth, _LEAST, 1 - _LEAST)).mean()),
+        nll=float(-np.log(np.clip(true_scores, _EPSILON, 1 - _EPSILON)).mean()),
         brier=float(((scores - np.eye(classes)[targets]) ** 2).sum(axis=1).mean()),
-        calibration=calibration(scores.max(axis=1), guess == targets),
+        calibration=calibration(scores.max(axis=1), predicted == targets),
         classes=figures,
         confusion=confusion,
     )
 
 
 def measure_labels(scores: Scores, targets: npt.NDArray[np.float32]) -> MultiLabelMetrics:
-    """scores: (N, C) probabilities of each label by itself; targets: (N, C) of 0 and 1. Raises ModelOutputError."""
+    """Measure independent probabilities (N, C) against targets (N, C) of 0 and 1. Raises ModelOutputError."""
     _check(scores)
-    truth, guess = targets > 0.5, scores >= 0.5
-    hits = (truth & guess).sum(axis=0)
+    truth, predicted = targets > 0.5, scores >= 0.5
+    hits = (truth & predicted).sum(axis=0)
     figures = tuple(
-        _class(int(h), int(g), int(t)) for h, g, t in zip(hits, guess.sum(axis=0), truth.sum(axis=0), strict=True)
+        _class(int(h), int(g), int(t)) for h, g, t in zip(hits, predicted.sum(axis=0), truth.sum(axis=0), strict=True)
     )
     precisions = tuple(average_precision(scores[:, c], truth[:, c]) for c in range(scores.shape[1]))
-    there = [p for p in precisions if p is not None]
-    clipped = np.clip(scores, _LEAST, 1 - _LEAST)
+    defined = [p for p in precisions if p is not None]
+    clipped = np.clip(scores, _EPSILON, 1 - _EPSILON)
     f1 = [f.f1 if f.f1 is not None else 0.0 for f in figures]
     return MultiLabelMetrics(
         count=len(scores),
-        mean_ap=float(np.mean(there)) if there else 0.0,
-        micro_f1=_ratio(2 * int(hits.sum()), int(guess.sum() + truth.sum())) or 0.0,
+        mean_ap=float(np.mean(defined)) if defined else 0.0,
+        micro_f1=_ratio(2 * int(hits.sum()), int(predicted.sum() + truth.sum())) or 0.0,
         macro_f1=float(np.mean(f1)),
-        exact=float((truth == guess).all(axis=1).mean()),
-        hamming=float((truth != guess).mean()),
+        exact=float((truth == predicted).all(axis=1).mean()),
+        hamming=float((truth != predicted).mean()),
         nll=float(-np.where(truth, np.log(clipped), np.log(1 - clipped)).mean()),
         average_precision=precisions,
         classes=figures,
@@ -161,7 +161,7 @@ def measure_labels(scores: Scores, targets: npt.NDArray[np.float32]) -> MultiLab
 
 
 def calibration(confidence: Scores, right: npt.NDArray[np.bool_]) -> Calibration:
-    """confidence: (N,) of what was said; right: (N,) whether it was so."""
+    """Compute the expected calibration error from confidences (N,) and whether each prediction was right (N,)."""
     places = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     bins: list[tuple[float | None, float | None, int]] = []
     error = 0.0
@@ -171,14 +171,14 @@ def calibration(confidence: Scores, right: npt.NDArray[np.bool_]) -> Calibration
         if not number:
             bins.append((None, None, 0))
             continue
-        said, was = float(confidence[inside].mean()), float(right[inside].mean())
-        error += abs(said - was) * number / len(confidence)
-        bins.append((said, was, number))
+        mean_confidence, accuracy = float(confidence[inside].mean()), float(right[inside].mean())
+        error += abs(mean_confidence - accuracy) * number / len(confidence)
+        bins.append((mean_confidence, accuracy, number))
     return Calibration(error, tuple(bins))
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927)."""
+    """Return the 95 % confidence interval of a proportion (Wilson 1927)."""
     share, weight = right / count, _Z**2 / count
     middle = (share + weight / 2) / (1 + weight)
     half = _Z / (1 + weight) * math.sqrt(share * (1 - share) / count + weight / (4 * count))
@@ -186,12 +186,12 @@ def wilson(right: int, count: int) -> tuple[float, float]:
 
 
 def average_precision(scores: Scores, truth: npt.NDArray[np.bool_]) -> float | None:
-    """Precision averaged over the steps of recall; None without a true example."""
+    """Return the precision averaged over the steps of recall; None if there is no positive example."""
     if not truth.any():
         return None
     order = np.argsort(-scores, kind="stable")
     ranked, hit = scores[order], truth[order]
-    # Equal scores are one step: which of them comes first says nothing.
+    # Examples with equal scores form one step, since their order is arbitrary.
     last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
     hits = np.cumsum(hit)[last]
     precision, recall = hits / (last + 1), hits / hit.sum()
@@ -211,4 +211,4 @@ def _check(scores: Scores) -> None:
     if not len(scores):
         raise ModelOutputError("there are no scores to measure")
     if not np.isfinite(scores).all():
-        raise ModelOutputError("the model's scores are no numbers: its weights are damaged")
+        raise ModelOutputError("the model's scores are not numbers: its weights are damaged")

@@ -1,4 +1,4 @@
-"""How near predicted values are to true ones: errors, explained variance and correlations."""
+"""Measures predicted values against true ones: errors, explained variance and correlations."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RegressionMetrics:
-    """Figures of the values of clips, in the unit of the data. r2, pearson and spearman are None where values don't vary.
+    """Metrics of predicted values, in the unit of the data; r2, pearson and spearman are None if values don't vary.
 
-    mae, mse: mean absolute and squared error; r2: explained variance, 1 minus the squared error over that of always
-    saying the mean of the truth; spearman: correlation of ranks, ties at their mean rank. outputs: where a clip has several
-    values, the figures of each; all others are then the means of theirs.
+    mae, mse: mean absolute and squared error; r2: 1 minus the squared error over that of always predicting the true
+    mean; spearman: correlation of ranks, ties at their mean rank. outputs: if clips have several values, the metrics of
+    each; the other fields are then their means.
     """
 
     count: int
@@ -32,7 +32,7 @@ class RegressionMetrics:
     outputs: tuple[RegressionMetrics, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the numbers by the names that JSON uses."""
+        """Return the scalar metrics by their names in JSON."""
         return {
             "count": self.count,
             "mean_absolute_error": self.mae,
@@ -44,7 +44,7 @@ class RegressionMetrics:
 
 
 def measure_outputs(predicted: Values, truth: Values) -> RegressionMetrics:
-    """Predicted (N, outputs) against true (N, outputs) values: `measure_values` of each, and their means."""
+    """Measure predicted against true values, both (N, outputs): `measure_values` of each output, and the means."""
     each = tuple(measure_values(predicted[:, place], truth[:, place]) for place in range(truth.shape[1]))
     if len(each) == 1:
         return each[0]
@@ -61,16 +61,16 @@ def measure_outputs(predicted: Values, truth: Values) -> RegressionMetrics:
 
 def _mean(figures: Iterable[float | None]) -> float | None:
     """Average the figures that are not None; None where all are."""
-    there = [figure for figure in figures if figure is not None]
-    return float(np.mean(there)) if there else None
+    defined = [figure for figure in figures if figure is not None]
+    return float(np.mean(defined)) if defined else None
 
 
 def measure_values(predicted: Values, truth: Values) -> RegressionMetrics:
-    """Predicted (N,) against true (N,) values. Raises ModelOutputError for predictions that are no numbers."""
+    """Measure predicted against true values, both (N,). Raises ModelOutputError for predictions that are not finite."""
     if not len(predicted):
         raise ModelOutputError("there are no values to measure")
     if not np.isfinite(predicted).all():
-        raise ModelOutputError("the model's values are no numbers: its weights are damaged")
+        raise ModelOutputError("the model's values are not numbers: its weights are damaged")
     errors = predicted - truth
     spread = float(((truth - truth.mean()) ** 2).sum())
     varies = bool((truth != truth[0]).any())
@@ -85,16 +85,16 @@ def measure_values(predicted: Values, truth: Values) -> RegressionMetrics:
 
 
 def correlation(a: Values, b: Values) -> float | None:
-    """Pearson's coefficient of two (N,); None where one of them is constant."""
+    """Return Pearson's correlation of two arrays (N,); None if one of them is constant."""
     if (a == a[0]).all() or (b == b[0]).all():
         return None
-    # Scaled first: products of tiny or huge values would leave the range of numbers.
+    # Scaled first, since products of tiny or huge values would underflow or overflow.
     x, y = (values / np.abs(values).max() for values in (a - a.mean(), b - b.mean()))
     return float(np.clip((x @ y) / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0)) + 0.0  # never -0.0
 
 
 def ranks(values: Values) -> Values:
-    """The rank of each of (N,) values from 1, ties at the mean of their ranks."""
+    """Return the rank of each of the values (N,), from 1, ties at the mean of their ranks."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return np.asarray((last - (counts - 1) / 2)[place], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""An evaluation as a document for machines and as a page for people. Knows no model: names and numbers only."""
+"""Formats an evaluation as JSON and as a Markdown page."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ _WORST, _PAIRS = 5, 5
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """labels: of the checkpoint, in the order of their ids; protocol: the views of a clip in words; failures: path, kind and
-    message of clips that could not be scored; ignored: clips left out for a label that the checkpoint lacks."""
+    """An evaluation with everything that identifies it.
+
+    labels: the checkpoint's, in the order of their ids; protocol: a description of the views per clip; failures: path,
+    kind and message of clips that could not be scored; ignored: number of clips left out because the checkpoint lacks
+    their label.
+    """
 
     model: str
     revision: str | None
@@ -38,18 +42,18 @@ class Evaluation:
 
     @property
     def classes(self) -> tuple[ClassFigures, ...]:
-        """Figures of every class, in the order of the labels; none where the model gives values."""
+        """Metrics of every class, in the order of the labels; empty for a regression model."""
         return () if isinstance(self.metrics, RegressionMetrics) else self.metrics.classes
 
     @property
     def top1_of_all(self) -> float | None:
-        """Top-1 with every clip that failed counted as wrong."""
+        """Top-1 accuracy with every failed clip counted as wrong."""
         if not isinstance(self.metrics, Metrics):
             return None
         return self.metrics.top1 * self.metrics.count / (self.metrics.count + len(self.failures))
 
     def as_dict(self) -> dict[str, Any]:
-        """The whole of it as JSON has it."""
+        """Return the whole evaluation as plain values for JSON."""
         m = self.metrics
         rows = [
             {"label": self.labels[number], "label_id": number, **asdict(figures), **_precision(m, number)}
@@ -84,7 +88,7 @@ class Evaluation:
 
 
 def headline(e: Evaluation) -> list[tuple[str, str]]:
-    """Names and numbers as a paper's table has them."""
+    """Return the main metrics as (name, formatted number), as in a paper's table."""
     m = e.metrics
     if isinstance(m, Metrics):
         low, high = m.interval
@@ -101,7 +105,7 @@ def headline(e: Evaluation) -> list[tuple[str, str]]:
     if isinstance(m, RegressionMetrics):
         if not m.outputs:
             return _of_values(m)
-        # Errors of different units have no mean worth reading.
+        # A mean of errors in different units would be meaningless.
         share = "-" if m.r2 is None else f"{m.r2:z.3f}"
         each = [(name, ", ".join(f"{what} {value}" for what, value in _of_values(one))) for name, one in outputs(e)]
         return [("R², mean of all values", share), *((visible(name), figures) for name, figures in each)]
@@ -114,7 +118,7 @@ def headline(e: Evaluation) -> list[tuple[str, str]]:
 
 
 def outputs(e: Evaluation) -> list[tuple[str, RegressionMetrics]]:
-    """Each output of a model of values with its figures; none of a classifier."""
+    """Return the metrics of each output of a regression model; empty for a classifier."""
     if not isinstance(e.metrics, RegressionMetrics):
         return []
     return list(zip(e.labels, e.metrics.outputs or (e.metrics,), strict=True))
@@ -130,14 +134,14 @@ def _of_values(m: RegressionMetrics) -> list[tuple[str, str]]:
 
 
 def worst_classes(e: Evaluation) -> list[tuple[str, float, int]]:
-    """(label, recall, clips) of those that are found least, without any that is always found."""
+    """Return (label, recall, clips) of the classes with the lowest recall, except those with a recall of 1."""
     classes = enumerate(e.classes)
-    there = [(e.labels[n], f.recall, f.support) for n, f in classes if f.recall is not None and f.recall < 1]
-    return sorted(there, key=lambda row: (row[1], row[0]))[:_WORST]
+    imperfect = [(e.labels[n], f.recall, f.support) for n, f in classes if f.recall is not None and f.recall < 1]
+    return sorted(imperfect, key=lambda row: (row[1], row[0]))[:_WORST]
 
 
 def confused_pairs(e: Evaluation) -> list[tuple[str, str, int]]:
-    """(true, said, how often) of the most frequent mistakes."""
+    """Return (true label, predicted label, count) of the most frequent mistakes."""
     if not isinstance(e.metrics, Metrics):
         return []
     wrong: npt.NDArray[np.int64] = e.metrics.confusion.copy()
@@ -148,7 +152,7 @@ def confused_pairs(e: Evaluation) -> list[tuple[str, str, int]]:
 
 
 def markdown(e: Evaluation, pictures: Sequence[str] = ()) -> str:
-    """The page: figures, every class, mistakes, failures."""
+    """Format the evaluation as a Markdown page: metrics, every class, mistakes, failures."""
     lines = [
         f"# {in_markdown(e.model)} on {in_markdown(e.data)}",
         "",
@@ -175,7 +179,7 @@ def markdown(e: Evaluation, pictures: Sequence[str] = ()) -> str:
     pairs = confused_pairs(e)
     if pairs:
         lines += ["", "## Most frequent mistakes", "", "| true | said | clips |", "|---|---|---|"]
-        lines += [f"| {in_markdown(true)} | {in_markdown(said)} | {count} |" for true, said, count in pairs]
+        lines += [f"| {in_markdown(true)} | {in_markdown(predicted)} | {count} |" for true, predicted, count in pairs]
     if e.failures:
         lines += ["", "## Failed", "", "| clip | reason |", "|---|---|"]
         lines += [f"| {in_markdown(f['path'])} | {in_markdown(f['message'])} |" for f in e.failures]

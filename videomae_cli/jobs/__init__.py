@@ -1,16 +1,17 @@
-"""Long jobs that lose nothing: what is done is kept beside the output until the last file is in.
+"""Resumable jobs: results are kept beside the output until every file is done, so an interruption loses nothing.
 
-    settings   what decides the results, its fingerprint, and how two of them differ
+    settings   everything that affects the results, with a fingerprint
     journal    records on disk that survive a kill, a power cut and a full disk
-    folder     whose `OUTPUT.partial` is, its lock, and what may be removed
-    job        new, gone on with, or complete: one output and the folder `OUTPUT.partial` beside it
-    shards     a list split over machines, and their outputs joined again
+    again      records that replace earlier ones, such as retried failures
+    folder     the folder `OUTPUT.partial`: ownership, locking, cleaning up
+    job        one output, new, resumed or complete
+    shards     splits a list over machines, and merges their outputs
 
     OUTPUT.partial/job.json         settings, written before the first record
-    OUTPUT.partial/records.jsonl    the records so far, in input order, as they come
-    OUTPUT                          appears at once, whole, when the job is complete
+    OUTPUT.partial/records.jsonl    the records so far, in input order
+    OUTPUT                          appears atomically when the job is complete
 
-Knows no video and no model: it is handed names and records.
+Names and records are passed in: this package knows nothing about videos or models.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Records that are done again beside those they replace, which stay where they are until the output is whole."""
+"""Records that replace earlier ones, such as retried failures; both are kept until the output is complete."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from videomae_cli.writers import VectorLayout
 
 
 class Replacements:
-    """New records by their index in the list, on disk like the others; of several with one index the last counts.
+    """Replacement records in a journal of their own; if several have the same index, the last one counts.
 
-    Only where each begins is in memory: vectors may be large.
+    Only their positions in the file are held in memory, since vectors may be large.
     """
 
     def __init__(self, file: Path, vectors: VectorLayout | None) -> None:
@@ -21,7 +21,7 @@ class Replacements:
         self._begins: dict[int, tuple[int, int]] = {}
 
     def recover(self) -> None:
-        """Find those that earlier runs kept; a torn end is cut off."""
+        """Index the replacements that earlier runs left; a truncated last one is cut off."""
         if not self.journal.is_there:
             return
         begin = self.journal.end
@@ -30,19 +30,19 @@ class Replacements:
             begin = self.journal.end
 
     def append(self, record: Record) -> None:
-        """Add one. Raises OSError: a full disk, say."""
+        """Append a replacement. Raises OSError, for example on a full disk."""
         begin = self.journal.end
         self.journal.append(record)
         self._begins[record["index"]] = begin
 
     def of(self, record: Record) -> Record:
-        """What is in the place of a record now: another one, or itself. Raises OutputError where that is damaged."""
+        """Return the replacement of a record, or the record itself if it has none. Raises OutputError if it is damaged."""
         begin = self._begins.get(record["index"])
         if begin is None:
             return record
-        there = next(self.journal.records(begin), None)
-        if there is None or there["index"] != record["index"]:
+        replacement = next(self.journal.records(begin), None)
+        if replacement is None or replacement["index"] != record["index"]:
             raise OutputError(
                 f"{self.journal.file} was changed or damaged", remedy=Wording("{@resume:True} does what is lost again")
             )
-        return there
+        return replacement

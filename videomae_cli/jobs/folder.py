@@ -1,7 +1,7 @@
-"""The folder in which a job keeps what it has: whose it is, who writes in it, and what may be removed from it.
+"""The folder `OUTPUT.partial` of a job: who owns it, who may write to it, and what may be removed from it.
 
-A user's own folder may have the name of one. Only files that a job makes are ever removed, then the folder if it is empty, and
-the lock is held until the end of that.
+A user may have a folder of the same name. Only files that a job made are ever removed, then the folder if it is empty;
+the lock is held until that is done.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from videomae_cli.files import FileLockedError, Lock, lock_removed
 
 HEADER, RECORDS, VECTORS, LOCK, REPLACED = "job.json", "records.jsonl", "vectors.bin", "lock", "replaced.json"
 AGAIN, AGAIN_VECTORS = "again.jsonl", "again.bin"
-# The spool of a report; and hidden files that a kill left.
+# The last one is the spool of a report.
 _OWN = frozenset({HEADER, RECORDS, VECTORS, AGAIN, AGAIN_VECTORS, LOCK, REPLACED, "report.jsonl"})
 _TEMPORARY = re.compile(r"\..*\.part", re.DOTALL)
-# Of a job on a cluster (`cluster.output`), which keeps other things in a folder of the same name.
+# Header of a cluster job (`cluster.output`), whose folder has the same name but other contents.
 CLUSTER_HEADER = "_job.json"
 
 
 class JobFolder:
-    """Raises OutputError where the folder isn't a job's, or another process writes in it; OSError where the disk fails."""
+    """A job's folder and its lock. Raises OutputError if the folder isn't a job's or another process uses it, or OSError."""
 
     def __init__(self, path: Path, output: Path) -> None:
         self.path, self._output = path, output
         self._lock: Lock | None = None
 
     def check(self) -> None:
-        """Raise OutputError where it holds anything that no job made."""
+        """Raise OutputError if the folder contains anything that no job made."""
         if not os.path.lexists(self.path):
             return
         if not filesystem.is_folder(self.path):
@@ -59,7 +59,7 @@ class JobFolder:
             raise self._foreign(RECORDS)
 
     def enter(self) -> None:
-        """Make it, where it isn't there, and lock it."""
+        """Create the folder if it is missing, and lock it."""
         try:
             self._lock = lock_removed(self.path / LOCK)
         except FileLockedError:
@@ -67,18 +67,18 @@ class JobFolder:
 
     @property
     def is_locked(self) -> bool:
-        """Whether this process holds it."""
+        """Whether this process holds the lock."""
         return self._lock is not None
 
     def clear(self) -> None:
-        """Remove what jobs keep in it, but for the lock and the list of what is to be replaced."""
-        # The header first: killed in the middle, what is left is no job that somebody could go on with.
+        """Remove a job's files except the lock and the list of failures to retry."""
+        # The header first, so that after a kill half way the rest can't be mistaken for a job to resume.
         for entry in sorted(os.scandir(self.path), key=lambda entry: entry.name != HEADER):
             if entry.name not in (LOCK, REPLACED) and self._is_ours(entry):
                 Path(entry.path).unlink()
 
     def leave(self, *, remove: bool) -> None:
-        """Release it. remove: what jobs keep in it, and the folder where nothing else is there."""
+        """Release the lock. remove: first remove the job's files, and afterwards the folder if it is empty."""
         held, self._lock = self._lock, None
         if held is None:
             return
@@ -92,7 +92,7 @@ class JobFolder:
                 self.path.rmdir()
 
     def header(self) -> dict[str, Any] | None:
-        """What was written of the job, or None where that is damaged. Raises OSError where it isn't there."""
+        """Read the job's header; None if it is damaged. Raises OSError if it is missing."""
         try:
             content = json.loads((self.path / HEADER).read_bytes())
             return content if isinstance(content, dict) and isinstance(content.get("settings"), dict) else None
@@ -104,7 +104,7 @@ class JobFolder:
         return known and entry.is_file(follow_symlinks=False)
 
     def _is_foreign_header(self) -> bool:
-        """Whether it is JSON of somebody else. One that is no JSON at all is taken for a damaged one of ours."""
+        """Whether the header is another program's JSON; a file that is not JSON is taken for a damaged header of ours."""
         try:
             content = json.loads((self.path / HEADER).read_bytes())
         except (OSError, ValueError, RecursionError):

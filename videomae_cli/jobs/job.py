@@ -1,4 +1,4 @@
-"""One output and what is kept beside it until it is complete."""
+"""A resumable job: one output, and the records kept beside it until the output is complete."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from videomae_cli.writers import (
     read_vector_records,
 )
 
-# 2: lines of the journal have checksums. 3: records that are done again stand in a file of their own.
+# Version 2 added checksums to the journal's lines, 3 a separate file for records that replace earlier ones.
 LAYOUT_VERSION = 3
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 
 
 @dataclass
 class JobTally:
-    """How many files a job has behind it, with how many views and vectors, and how many failed, by kind.
+    """Counts of a job's finished files, their views, vector rows, and failures by kind.
 
-    again: places in the list, below those that are left, of files that are to be done again, each with the views that are
-    before it, or None where it had none itself; views: of all below those that are left. damaged: how many more results were
-    kept but don't count: a line that changed on the disk, and all that came after it.
+    again: positions of files to be redone, each with the number of views before it, or None if it had no views itself;
+    views: of all files that an earlier run has processed; damaged: records that were discarded because a line of the
+    journal, or one before them, was damaged.
     """
 
     done: int = 0
@@ -54,7 +54,7 @@ class JobTally:
     failed: Counter[str] = field(default_factory=Counter)
 
     def count(self, record: Record) -> None:
-        """Add one record to the counts."""
+        """Count a finished record."""
         self.done += 1
         self.views += _views(record)
         self.rows += len(record.get("rows") or ())
@@ -63,28 +63,30 @@ class JobTally:
             self.failed[str(error.get("kind")) if isinstance(error, dict) else "error"] += 1
 
     def count_again(self, place: int, record: Record) -> None:
-        """Add one that is to be done again."""
+        """Count a record that is to be redone."""
         views = _views(record)
         self.again[place] = self.views if views else None
         self.views += views
 
     def left(self, total: int) -> list[int]:
-        """The places that are to be done, in the order in which a job wants their records."""
+        """Return the positions of the files still to be done, in the order in which `Job.append` expects their records."""
         return [*self.again, *range(self.done + len(self.again), total)]
 
     def starts(self, total: int) -> list[int | None]:
-        """For each place in `left`, how many views of the job are before it; None: it follows the one before. In the end, how
-        many there are of all files that an earlier run has been through."""
+        """Return, for each position in `left`, how many of the job's views come before it; None: right after its predecessor.
+
+        A last element has the views of all files that an earlier run processed.
+        """
         tail = total - self.done - len(self.again)
         whole = self.views if any(start is not None for start in self.again.values()) else 0
         return [*self.again.values(), *[self.views, *[None] * (tail - 1)][:tail], whole]
 
 
 class Job:
-    """A batch that writes to `output`. Use as a context manager: `begin`, `append` until done, `finish`.
+    """A batch that writes to `output`. Use as a context manager: call `begin`, then `append` until done, then `finish`.
 
-    Raises OutputError where the output exists (without `resume` or `overwrite`), where something of an earlier run is
-    kept (likewise), where another process writes it, and where nothing can be written.
+    Raises OutputError if the output or results of an earlier run exist (without `resume` or `overwrite`), if another
+    process is writing it, or if it can't be written.
     """
 
     def __init__(self, output: Path, *, format: str, resume: bool = False, overwrite: bool = False) -> None:
@@ -93,19 +95,19 @@ class Job:
         self.output, self.format = output, format
         self._target = linked(output)
         self.folder = partial_folder(self._target)
-        self._kept_in = JobFolder(self.folder, output)
+        self._job_folder = JobFolder(self.folder, output)
         self._resume, self._overwrite = resume, overwrite
         self._header = self.folder / HEADER
         self._layout: VectorLayout | None = None
         self._journal = Journal(self.folder / RECORDS)
-        self._new = Replacements(self.folder / AGAIN, None)
-        # Whether the records that are kept are those of the output, which is replaced when all is done.
+        self._replacements = Replacements(self.folder / AGAIN, None)
+        # Whether the earlier records are those of a complete output, which is replaced once the redone ones are in.
         self._reopened = False
         self._again_left = 0
         self.tally = JobTally()
         self.complete = False
         self.fresh = False
-        self._looked = 0.0
+        self._checked_at = 0.0
 
     def __enter__(self) -> Job:
         with self._reported():
@@ -114,10 +116,10 @@ class Job:
             there = filesystem.look(self._target)
             if there.kind == "unknown":
                 raise OutputError(f"can't write {self.output}: {there.reason}")
-            self._kept_in.check()
+            self._job_folder.check()
             if not self._resume and not self._overwrite:
                 self._refuse_to_lose()
-            self._kept_in.enter()
+            self._job_folder.enter()
         return self
 
     def _refuse_to_lose(self) -> None:
@@ -143,36 +145,35 @@ class Job:
         vectors: VectorLayout | None = None,
         counts: Callable[[Record], bool] = lambda record: True,
     ) -> JobTally:
-        """Start, or find out what an earlier run has done: `JobTally.left` says which of the names are still to be done.
+        """Start, or resume an earlier run; `JobTally.left` then says which of the names are still to be done, in which order.
 
-        vectors: of the records, where they have some; counts: whether a record of an earlier run still does (a file that
-        belongs to it may have been removed): one that doesn't is done again, and the others stay as they are. Records are
-        wanted in the order of `JobTally.left`.
+        vectors: layout of the records' vectors, if they have any; counts: whether a record of an earlier run is still
+        valid (its output file may have been removed, for example); invalid ones are redone.
 
-        Raises OutputError where that run had other settings or another list of files.
+        Raises OutputError if the earlier run had other settings or another list of files.
         """
         self._layout = vectors
         header = {"layout_version": LAYOUT_VERSION, "shard": shard, "settings": settings.as_dict()}
         with self._reported():
-            earlier = self._kept_in.header() if self._resume and filesystem.is_there(self._header) else None
+            earlier = self._job_folder.header() if self._resume and filesystem.is_there(self._header) else None
             self._journal = Journal(self.folder / RECORDS, vectors, checked=_has_checksums(earlier))
-            self._new = Replacements(self.folder / AGAIN, vectors)
-            # A job that was killed while it cleared away what the complete output has.
+            self._replacements = Replacements(self.folder / AGAIN, vectors)
+            # True if an earlier run was killed while removing its records after completing the output.
             cleared = filesystem.is_there(self._target) and not (
                 self._journal.is_there or (earlier or {}).get("reopened")
             )
             if self._resume and filesystem.is_there(self._header) and not cleared:
                 self._compare(earlier, header, settings)
-                self._new.recover()
-                self._journal.create()  # one that lost its records does all of them again
-                self._new.journal.create()  # a folder of an earlier version has none
+                self._replacements.recover()
+                self._journal.create()  # if the records are missing, all files are done again
+                self._replacements.journal.create()  # folders of earlier versions have none
                 if earlier is not None and earlier.get("reopened"):
                     self._reopened = True
                     self._check_complete(settings, names, shard, counts)
                 else:
                     self._recover(names, settings, counts)
             elif self._resume and not filesystem.is_there(self._target) and self._journal.lines():
-                # The header is lost, but each record says what it was made with.
+                # The header is lost, but each record has the fingerprint of its settings.
                 first = self._journal.first()
                 if first is None or first.get("fingerprint") != settings.fingerprint:
                     raise OutputError(
@@ -180,20 +181,20 @@ class Job:
                         remedy=Wording("{@overwrite:True} starts again"),
                         joined="; ",
                     )
-                self._new.recover()
+                self._replacements.recover()
                 self._recover(names, settings, counts)
                 self._write_header(header)
             elif self._resume and filesystem.is_there(self._target):
                 self._check_complete(settings, names, shard, counts)
                 if self.tally.again:
                     self._reopened = True
-                    self._kept_in.clear()
+                    self._job_folder.clear()
                     self._write_header({**header, "reopened": True})
                 else:
                     self.complete = True
             else:
                 self.fresh = True
-                self._kept_in.clear()
+                self._job_folder.clear()
                 self._write_header(header)
         self._again_left = len(self.tally.again)
         return self.tally
@@ -202,19 +203,19 @@ class Job:
         ours = self._journal.recover(names, counts=lambda record: record.get("fingerprint") == settings.fingerprint)
         for place, record in enumerate(ours):
             self._count(place, record, counts)
-        self.tally.damaged = self._journal.damaged + self._new.journal.damaged
+        self.tally.damaged = self._journal.damaged + self._replacements.journal.damaged
 
     def _count(self, place: int, record: Record, counts: Callable[[Record], bool]) -> None:
-        now = self._new.of(record)
+        now = self._replacements.of(record)
         if counts(now):
             self.tally.count(now)
         else:
             self.tally.count_again(place, now)
 
     def failures(self, asked: Container[Record]) -> Counter[str]:
-        """How many of the failures that are kept, complete or not, are asked for, by kind. Changes nothing."""
+        """Count by kind the recorded failures that are in `asked`, of a complete or an interrupted job. Changes nothing."""
         found: dict[int, str | None] = {}
-        header = self._kept_in.header() if filesystem.is_there(self._header) else {}
+        header = self._job_folder.header() if filesystem.is_there(self._header) else {}
         sources = [Journal(self.folder / AGAIN, checked=False).records()]
         if header and not header.get("reopened"):
             sources.insert(0, Journal(self.folder / RECORDS, checked=False).records())
@@ -231,8 +232,10 @@ class Job:
         return Counter(kind for kind in found.values() if kind is not None)
 
     def earlier_records(self) -> Iterator[Record]:
-        """What an earlier job with this output has made, whatever its settings: the complete one, then what was kept of one
-        that broke off. What can't be read is left out."""
+        """Yield the records of earlier jobs with this output, whatever their settings: complete, then interrupted ones.
+
+        Unreadable records are left out.
+        """
         if self.format == "jsonl" and filesystem.is_file(self._target):
             with contextlib.suppress(OutputError):
                 yield from read_records(self._target, self.format)
@@ -240,11 +243,11 @@ class Job:
             yield from Journal(self.folder / RECORDS, checked=False).records()
 
     def records(self) -> Iterator[Record]:
-        """Those of earlier runs, once it has begun."""
-        return map(self._new.of, self._earlier()) if not self.complete else self._earlier()
+        """Return the records so far, with replacements; call after `begin`."""
+        return map(self._replacements.of, self._earlier()) if not self.complete else self._earlier()
 
     def _earlier(self) -> Iterator[Record]:
-        """The records that earlier runs kept, before any was done again."""
+        """Return the records of earlier runs, without replacements."""
         if not self.complete and not self._reopened:
             return self._journal.records()
         if self._layout is not None:
@@ -252,22 +255,22 @@ class Job:
         return read_records(self._target, self.format)
 
     def append(self, record: Record) -> None:
-        """Keep one more record, of the file that comes next in `JobTally.left`."""
+        """Store the record of the file that is next in `JobTally.left`."""
         self.check_kept()
         with self._reported():
             if self._again_left:
-                self._new.append(record)
+                self._replacements.append(record)
                 self._again_left -= 1
             else:
                 self._journal.append(record)
         self.tally.count(record)
 
     def check_kept(self, *, at_once: bool = False) -> None:
-        """Raise OutputError where the folder of the results was removed or renamed meanwhile; looks once a second."""
+        """Raise OutputError if the job's folder was removed or renamed meanwhile; checks at most once a second."""
         now = time.monotonic()
-        if self.complete or not self._kept_in.is_locked or (now - self._looked < LOOK_SECONDS and not at_once):
+        if self.complete or not self._job_folder.is_locked or (now - self._checked_at < CHECK_SECONDS and not at_once):
             return
-        self._looked = now
+        self._checked_at = now
         if not self.is_kept:
             raise OutputError(
                 f"{self.folder} was removed or renamed while this job ran: its {self.tally.done} results are not kept there any more",
@@ -277,11 +280,11 @@ class Job:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the results so far are where a later run looks for them."""
-        return filesystem.is_there(self._header) and self._journal.is_there and self._new.journal.is_there
+        """Whether the results so far are where a later run would look for them."""
+        return filesystem.is_there(self._header) and self._journal.is_there and self._replacements.journal.is_there
 
     def finish(self) -> None:
-        """Write the output, whole, and remove what was kept."""
+        """Write the output atomically; the job's folder is removed on leaving the block."""
         if self.complete:
             return
         self.check_kept(at_once=True)
@@ -303,15 +306,15 @@ class Job:
         with contextlib.suppress(OSError):
             self._sync()
         self._journal.close()
-        self._new.journal.close()
-        started_in_vain = self.tally.done == 0 and (self.fresh or not filesystem.is_there(self._header))
-        if started_in_vain and not self.fresh and self._journal.lines():
-            started_in_vain = False  # results without a header: not ours to throw away
-        self._kept_in.leave(remove=self.complete or started_in_vain)
+        self._replacements.journal.close()
+        nothing_done = self.tally.done == 0 and (self.fresh or not filesystem.is_there(self._header))
+        if nothing_done and not self.fresh and self._journal.lines():
+            nothing_done = False  # keep results whose header is missing
+        self._job_folder.leave(remove=self.complete or nothing_done)
 
     def _sync(self) -> None:
         self._journal.sync()
-        self._new.journal.sync()
+        self._replacements.journal.sync()
 
     def _writer(self, sink: BinaryIO) -> Writer:
         if self._layout is not None:
@@ -329,7 +332,7 @@ class Job:
     def _check_complete(
         self, settings: Settings, names: Sequence[str], shard: str | None, counts: Callable[[Record], bool]
     ) -> None:
-        """Count the records of a complete output."""
+        """Count the records of a complete output, and check that it belongs to this job. Raises OutputError."""
         if not filesystem.is_there(self._target):
             raise OutputError(
                 f"{self.output} is gone, of which {self.folder} completes a part",
@@ -345,8 +348,8 @@ class Job:
                     remedy=Wording("{@overwrite:True} starts again"),
                 )
             same = record.get("fingerprint") == settings.fingerprint and record.get("shard") == shard
-            # A failure that is done again takes nothing from the settings that it had.
-            if not same and (record.get("error") is None or counts(self._new.of(record))):
+            # The settings of a failure don't matter if it is redone.
+            if not same and (record.get("error") is None or counts(self._replacements.of(record))):
                 differing = "; ".join(settings.differences_from_record(record, shard))
                 raise OutputError(
                     f"{self.output} was made with other settings ({differing})",
@@ -360,9 +363,9 @@ class Job:
             )
 
     def _write_header(self, header: dict[str, Any]) -> None:
-        # The records first: a header says that there is something to go on from.
+        # The journals first, because a header implies that they exist.
         self._journal.create()
-        self._new.journal.create()
+        self._replacements.journal.create()
         with whole_file(self._header) as sink:
             sink.write(json.dumps(header, indent=2).encode())
         sync_folder(self.folder.parent)

@@ -1,13 +1,13 @@
-"""Records on disk, appended as they come: after a kill, a power cut or a full disk, all whole lines are still good.
+"""An append-only file of records, of which every complete line survives a kill, a power cut or a full disk.
 
-Every line goes to the system at once, so a kill loses nothing that was written; it is forced to the disk about once a
-second, so a power cut loses about a second of work. A torn or damaged tail is cut off when the file is opened again.
+Each line is written to the system immediately, so a kill loses nothing; it is synced about once a second, so a power
+cut loses about a second of work. A truncated or damaged tail is cut off when the file is opened again.
 
-Each line ends with its checksum, so that a digit that changed on the disk is no result. Lines of earlier versions have none, and
-count for as long as their job's header says that it is of such a version.
+Each line ends with its checksum, which detects corruption on the disk. Lines of earlier versions have none, which is
+accepted if the job's header is of such a version.
 
-Vectors go to a file of their own, as they are in memory, and their record holds their checksum: a power cut can leave the
-line of a record on the disk and zeros where its vectors should be.
+Vectors go to a second file as raw bytes, and the record holds their checksum, because a power cut can leave a record on
+the disk but zeros in the place of its vectors.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _CHECKSUM = re.compile(rb', "line_checksum": "([0-9a-f]{8})"\}\n\Z')
 
 
 class Journal:
-    """The records of a job so far, in order. For one process at a time.
+    """The records of a job so far, in order. Only one process may use it at a time.
 
-    vectors: what the vectors of its records have in common, where they have some; checked: whether lines without a
-    checksum are damaged. end: bytes that are good of the two files, so far.
+    vectors: the layout of the records' vectors, if they have any; checked: treat lines without a checksum as damaged;
+    end: the number of valid bytes in the two files.
     """
 
     def __init__(self, file: Path, vectors: VectorLayout | None = None, *, checked: bool = True) -> None:
@@ -50,7 +50,7 @@ class Journal:
         self._synced = 0.0
 
     def create(self) -> None:
-        """Create the journal's files, without records."""
+        """Create the journal's files if they are missing."""
         self.file.touch()
         if self._layout is not None:
             self._vector_file.touch()
@@ -58,10 +58,10 @@ class Journal:
     def recover(
         self, names: Sequence[str] | None, *, counts: Callable[[Record], bool] = lambda record: True
     ) -> Iterator[Record]:
-        """The whole records so far; what follows the last of them is cut off, and `damaged` says how many lines that were.
+        """Yield the valid records, then cut off everything after them; `damaged` is the number of lines that were lost.
 
-        names: the list of the job, None where records are in no order; counts: whether a record is of this job. Raises
-        OutputError where a record is of another file than the list has at its place.
+        names: the job's list of files, None if the records are in no order; counts: whether a record belongs to this
+        job. Raises OutputError if a record's file is not the one at its position in the list.
         """
         good = done = 0
         good_vectors = 0
@@ -70,7 +70,7 @@ class Journal:
                 record = _parse(line, self._checked)
                 whole = record is not None and (vectors is None or self._take(record, vectors)) and counts(record)
                 if record is None or not whole:
-                    # The last line may be torn by a kill; what is whole behind a damaged one is done again, too.
+                    # A kill may have truncated the last line. Lines after a damaged one are redone, too.
                     self.damaged = sum(1 for _ in stream) + (record is not None or line.endswith(b"\n"))
                     break
                 path = path_of(record)
@@ -91,9 +91,9 @@ class Journal:
             _cut(self._vector_file, good_vectors)
 
     def append(self, record: Record) -> None:
-        """Add one. Raises OSError: a full disk, say."""
+        """Append a record. Raises OSError, for example on a full disk."""
         if self._stream is None:
-            # Unbuffered: what an error leaves unwritten must not be tried again when the file is closed.
+            # Unbuffered, so that closing after an error does not retry writing what failed.
             self._stream = self.file.open("ab", buffering=0)
             self._vector_stream = self._vector_file.open("ab", buffering=0) if self._layout else None
         data = b""
@@ -108,14 +108,14 @@ class Journal:
             self.sync()
 
     def sync(self) -> None:
-        """Force what was written to the disk."""
+        """Force everything written so far to the disk."""
         for stream in (self._vector_stream, self._stream):
             if stream is not None:
                 sync(stream)
         self._synced = time.monotonic()
 
     def records(self, begin: tuple[int, int] = (0, 0)) -> Iterator[Record]:
-        """All records, from the start or from where `end` was once."""
+        """Yield all records, from the start or from an earlier value of `end`. Raises OutputError for damaged ones."""
         with self.file.open("rb") as stream, self._vectors_to_read() as vectors:
             stream.seek(begin[0])
             if vectors is not None:
@@ -135,7 +135,7 @@ class Journal:
 
     @property
     def is_there(self) -> bool:
-        """Whether what is being written is still where a later run looks for it."""
+        """Whether the journal's file exists and, if open, is still the one at its path."""
         if self._stream is None:
             return filesystem.is_there(self.file)
         try:
@@ -144,12 +144,12 @@ class Journal:
             return False
 
     def first(self) -> Record | None:
-        """The first record, without vectors; None where it is damaged. Raises OSError where there is no file."""
+        """Return the first record, without vectors; None if it is damaged. Raises OSError if there is no file."""
         with self.file.open("rb") as stream:
             return _parse(stream.readline(), self._checked)
 
     def lines(self) -> int:
-        """How many lines there are, whole or not; 0 where there is no file."""
+        """Count the lines, complete or not; 0 if there is no file."""
         try:
             with self.file.open("rb") as stream:
                 return sum(1 for _ in stream)
@@ -172,7 +172,7 @@ class Journal:
             yield stream
 
     def _take(self, record: Record, vectors: BinaryIO) -> bool:
-        """Give a record its vectors back, which come next; False where they are not what was written."""
+        """Read the next vectors and attach them to their record; False if their checksum is wrong."""
         assert self._layout is not None
         count = len(record.get("rows") or ())
         data = vectors.read(count * self._layout.bytes_each)
@@ -197,13 +197,13 @@ def _cut(file: Path, length: int) -> None:
 
 
 def _line(record: Record) -> bytes:
-    """A record as JSON, with the checksum of what is before it as its last entry."""
+    """Serialise a record as JSON whose last entry is the checksum of everything before it."""
     text = exact_json(record).encode()[:-1]
     return text + b', "line_checksum": "%08x"}\n' % zlib.crc32(text)
 
 
 def _parse(line: bytes, checked: bool) -> Record | None:
-    """The record of a line, or None where it is torn, damaged, or none of a job."""
+    """Parse a line; None if it is truncated, damaged, or not a job's record."""
     if not line.endswith(b"\n"):
         return None
     found = _CHECKSUM.search(line)
@@ -221,7 +221,7 @@ def _parse(line: bytes, checked: bool) -> Record | None:
 
 
 def _is_record(record: object) -> bool:
-    """Whether it has what jobs go by. Raises ValueError for a path that is damaged."""
+    """Whether a value has the fields, of the right types, that jobs rely on. Raises ValueError for a damaged path."""
     if (
         not isinstance(record, dict)
         or not isinstance(record.get("path"), str)

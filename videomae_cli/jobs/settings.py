@@ -1,4 +1,4 @@
-"""What decides the results of a job: model and options, as plain values with one fingerprint."""
+"""The settings that determine a job's results (model and options), as plain values with a fingerprint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from videomae_cli.errors import OutputError, Wording
 
 @dataclass(frozen=True)
 class Settings:
-    """command, version of this package, and all else by name: plain JSON values, the same in every process."""
+    """The command, this package's version, and all other settings by name, as plain JSON values."""
 
     command: str
     version: str
@@ -21,7 +21,7 @@ class Settings:
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits, equal where everything that decides a result is equal."""
+        """A hash, 16 hexadecimal digits, of everything that affects a result."""
         text = json.dumps(self.as_dict(), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -30,7 +30,7 @@ class Settings:
         return {"command": self.command, "version": self.version, **self.values}
 
     def differences(self, earlier: Mapping[str, Any]) -> list[str]:
-        """What differs from the settings of an earlier run, in words."""
+        """Describe each difference from the settings of an earlier run."""
         now = json.loads(json.dumps(self.as_dict()))
         words = []
         for name in dict.fromkeys([*now, *earlier]):
@@ -51,10 +51,12 @@ class Settings:
             )
 
     def differences_from_record(self, record: Mapping[str, Any], shard: str | None) -> list[str]:
-        """Say what differs from a finished output, whose records name only some of its settings."""
+        """Describe the differences from a finished output, whose records contain only some of its settings."""
         now = {"version": self.version, **self.values, "shard": shard}
-        told = ("model", "revision", "version", "shard")
-        words = [_change(name, record.get(name), now.get(name)) for name in told if record.get(name) != now.get(name)]
+        recorded = ("model", "revision", "version", "shard")
+        words = [
+            _change(name, record.get(name), now.get(name)) for name in recorded if record.get(name) != now.get(name)
+        ]
         return words or ["the same model, but other options or weights"]
 
 

@@ -1,7 +1,7 @@
-"""A list split over machines that don't talk to each other, and their outputs joined again.
+"""Splits a list over machines that don't communicate, and merges their outputs.
 
-Shard I of N takes every N-th name, from the I-th on: all shards get their share of long and short films. Each record says
-its place in the whole list and its shard, so joining needs no list: places tell what is missing.
+Shard I of N takes every N-th name, starting with the I-th, so that long and short films are spread evenly. Each record
+has its index in the whole list and its shard, so merging needs no list to find out what is missing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `number` of `count`, from 1."""
+    """Shard `number` of `count`, numbered from 1."""
 
     number: int = 1
     count: int = 1
@@ -40,17 +40,17 @@ class Shard:
         return f"{self.number}/{self.count}"
 
     def of(self, items: Sequence[T]) -> Sequence[T]:
-        """This shard's part of a list."""
+        """Return this shard's part of a list."""
         return items[self.number - 1 :: self.count]
 
     def index(self, place: int) -> int:
-        """The place in the whole list of this shard's item number `place`."""
+        """Return the index in the whole list of item `place` of this shard."""
         return self.number - 1 + place * self.count
 
 
 @dataclass
 class Joined:
-    """What joining found: counts, the numbers of the files that are missing ("12", "40 to 55"), and missing shards."""
+    """What a merge found: counts, the numbers of missing files ("12", "40 to 55"), and missing shards."""
 
     outputs: int = 0
     files: int = 0
@@ -61,11 +61,11 @@ class Joined:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is known to be missing."""
+        """Whether no file and no shard is known to be missing."""
         return not self.missing and not self.missing_shards
 
     def miss(self, first: int, stop: int, step: int) -> None:
-        """Places first, first + step, ... before `stop` are missing."""
+        """Note that the files at range(first, stop, step) are missing."""
         count = len(range(first, stop, step))
         if count:
             last = first + (count - 1) * step
@@ -75,15 +75,15 @@ class Joined:
 
 
 def merge_records(sources: Iterable[tuple[Path, Iterator[Record]]], joined: Joined) -> Iterator[Record]:
-    """The records of several outputs of one job in the order of its list; `joined` is filled on the way.
+    """Merge the records of one job's outputs in the order of its list, filling in `joined` along the way.
 
-    Only one record of each output is in memory. Raises OutputError where outputs belong to different jobs, where one
-    is not in order, and where a file is in two of them.
+    Only one record of each output is in memory at a time. Raises OutputError if outputs belong to different jobs, if
+    one is out of order, or if two contain the same file.
     """
     seen = _Seen()
     streams = [_checked(file, records, seen) for file, records in sources]
     latest = -1
-    ends: dict[int, int] = {}  # shard -> the place that its next record should have
+    ends: dict[int, int] = {}  # shard -> the index that its next record should have
     for index, shard, record in heapq.merge(*streams, key=lambda entry: entry[0]):
         if index == latest:
             raise OutputError(
@@ -96,7 +96,7 @@ def merge_records(sources: Iterable[tuple[Path, Iterator[Record]]], joined: Join
         yield record
     for _, end in sorted(ends.items()):
         joined.miss(end, latest + 1, seen.count)
-    # A shard of a list shorter than N is an output without records, which can't say whose it is.
+    # If the list is shorter than N, some outputs have no records and can't be told apart: they count as given.
     all_given = len(streams) >= seen.count
     joined.missing_shards = [
         f"{n}/{seen.count}" for n in range(1, seen.count + 1) if n not in ends and not (all_given and n > latest + 1)
@@ -104,7 +104,7 @@ def merge_records(sources: Iterable[tuple[Path, Iterator[Record]]], joined: Join
 
 
 class _Seen:
-    """What the outputs say of the job they belong to."""
+    """Checks that all outputs belong to the same job."""
 
     def __init__(self) -> None:
         self.first: tuple[Path, dict[str, Any]] | None = None

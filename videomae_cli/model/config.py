@@ -305,7 +305,7 @@ def _labels(id2label: Mapping[int, str]) -> dict[int, str]:
     try:
         labels = {int(index): str(label) for index, label in id2label.items()}
     except (TypeError, ValueError, OverflowError):
-        raise ConfigError("id2label has a key that is no number") from None
+        raise ConfigError("id2label has a key that is not a number") from None
     if sorted(labels) != list(range(len(id2label))):
         raise ConfigError(f"id2label numbers {len(id2label)} labels, but not from 0 to {len(id2label) - 1}")
     return {index: labels[index] for index in sorted(labels)}

@@ -1,11 +1,11 @@
-"""HTML pages that open offline, on any disk: data, script, style and pictures are all in one file.
+"""Builds HTML pages that work offline: data, script, style and pictures are all in one file.
 
-    document    a template, a style and a script -> the parts of a page; what is safe inside a script
-    assets/     the colours that all pages share
+document    assembles a page from a template, a style and a script; escapes data for scripts
+assets/     the colours that all pages share
 
-Names come from file systems and labels from models, so nothing of them becomes markup: they travel as JSON in which `<`,
-`>` and `&` are escaped, the script of a page only ever sets text, and the policy of a page allows one script, known by its
-hash, and no request at all. Knows nothing of what a page shows.
+File names and labels are untrusted, so they never become markup: they are embedded as JSON in which `<`, `>` and `&`
+are escaped, a page's script only sets text, and the content security policy allows one script, by its hash, and no
+requests.
 """
 
 from __future__ import annotations

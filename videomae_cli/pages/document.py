@@ -1,4 +1,4 @@
-"""A template, a style and a script -> the parts of a page, and what is safe inside a script."""
+"""Assembles a page from a template, a style and a script, and escapes data to be embedded in scripts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from importlib.resources import files
 
 
 class Document:
-    """The page that `package`/assets/NAME.html, NAME.css and NAME.js make. The template has the places title, policy, style,
-    data, pictures and script, in this order; what goes into `data` and `pictures` is written between the three parts."""
+    """The page built from NAME.html, NAME.css and NAME.js in `package`/assets, in three parts: head, middle, tail.
+
+    The template has the placeholders title, policy, style, data, pictures and script, in this order. Callers write the
+    data between head and middle, and the pictures between middle and tail.
+    """
 
     def __init__(self, package: str, name: str, *, title: str) -> None:
         style, script = _theme() + _asset(package, f"{name}.css"), _asset(package, f"{name}.js")
@@ -31,7 +34,7 @@ class Document:
 
 
 def in_script(data: object) -> str:
-    """JSON that can't end the element it stands in, or begin another."""
+    """Serialise to JSON that can't close the script element around it or open another."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -39,14 +42,14 @@ def in_script(data: object) -> str:
 
 
 def picture_script(number: int, picture: bytes) -> bytes:
-    """A picture, WebP or JPEG: an element with its address, that costs nothing until the script asks for "pNUMBER"."""
+    """Embed a WebP or JPEG picture as the data URL in an inert element "pNUMBER", decoded only when the script uses it."""
     kind = b"image/webp" if picture[:4] == b"RIFF" else b"image/jpeg"
     address = b"data:%s;base64,%s" % (kind, base64.b64encode(picture))
     return b'<script type="text/plain" id="p%d">%s</script>\n' % (number, address)
 
 
 def _theme() -> str:
-    """The colours: as the system prefers them, unless data-theme at the root says light or dark."""
+    """Return the CSS of the colours: the system's preference, unless data-theme on the root says light or dark."""
     colours = {name: _asset(__package__ or "", f"{name}.css").strip() for name in ("light", "dark")}
     return _filled(_asset(__package__ or "", "theme.css"), colours)
 
@@ -60,7 +63,7 @@ def _hash(text: str) -> str:
 
 
 def _filled(template: str, values: dict[str, str]) -> str:
-    """`{{name}}` replaced; what is filled in is not looked at again."""
+    """Replace each `{{name}}` once; placeholders inside the inserted values are left alone."""
     parts = template.split("{{")
     done = [parts[0]]
     for part in parts[1:]:

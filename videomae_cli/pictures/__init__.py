@@ -1,11 +1,15 @@
-"""Frames -> pictures that people look at: titled panels, heat maps, films and contact sheets. Knows no model, no torch.
+"""Makes pictures, films and charts of frames, maps and figures. Imports no torch.
 
-panels     a titled strip of frames; strips side by side, or as a contact sheet
-lettering  text into arrays
-heat       a map over the tokens -> colours over frames, with a legend
-palette    a film's colours down to the 256 of a GIF
-film       images and their times -> gif, mp4, webm, png; encoding  one image after the other
-clip       a stretch of a film, frame by frame -> an mp4
-timeline_chart  labels over time
-picture_files   names and formats; files complete or not at all
+panels          titled strips of frames, side by side or as a contact sheet
+lettering       draws text into arrays
+heat            a map over the tokens as colours over frames, with a legend
+palette         reduces a film to the 256 colours of a GIF
+film            images with durations -> gif, mp4, webm, png
+encoding        encodes a film one image at a time
+clip            writes a part of a film as mp4
+strip           a small filmstrip for the report
+scenes          panels -> files; used by `reconstruct` and `attend`
+charts          charts of training and evaluation
+timeline_chart  a chart of labels over time
+picture_files   names and formats of picture files
 """

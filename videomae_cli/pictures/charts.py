@@ -1,6 +1,6 @@
-"""Charts as PNG bytes, drawn by matplotlib: how training went, what is taken for what, how far confidence can be trusted.
+"""Draws charts of training, confusion, predictions and calibration with matplotlib, as PNG bytes.
 
-Figures are made by themselves, never through pyplot, which keeps state and wants a screen.
+Figures are created directly, not through pyplot, which keeps global state and looks for a display.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ Event = Mapping[str, Any]
 _DPI = 130
 _BLUE, _ORANGE, _GREY = "#2a6fbb", "#d9772b", "#8a8f98"
 
-# Up to so many classes each cell shows its number; of more classes than are named only every second, third, ... has room.
+# Largest number of classes for which cells show their counts, and for which every class (not every second, third, ...)
+# is named.
 _NUMBERED, _NAMED = 30, 80
-# What the metrics of a training are judged by, under its name there.
+# The main metric of a training run, by its name in metrics.jsonl -> its name in the chart.
 _SCORES = {"top1": "top-1", "mAP": "mAP", "r2": "R²"}
 _MOST_OUTPUTS = 9
 _NAME_LENGTH = 28
-# For letters that matplotlib's own font lacks, where the system has one of these.
+# Fallbacks, if installed, for characters that matplotlib's own font lacks.
 _FONTS = (
     "Noto Sans CJK SC",
     "Noto Sans CJK JP",
@@ -51,7 +52,7 @@ _FONTS = (
 
 
 def training_curves(events: Sequence[Event]) -> bytes:
-    """Losses over steps, and the score on held-out clips, of the lines of a metrics.jsonl."""
+    """Plot losses and the held-out score over steps, from the lines of a metrics.jsonl."""
     steps = [e for e in events if e.get("event") == "step"]
     epochs = [e for e in events if e.get("event") == "epoch"]
     score = next((name for name in _SCORES if any(e.get(name) is not None for e in epochs)), None)
@@ -73,7 +74,7 @@ def training_curves(events: Sequence[Event]) -> bytes:
 
 
 def penalty_curve(events: Sequence[Event]) -> bytes:
-    """The loss over the strength of a probe's penalty, and the score on held-out clips where there are some."""
+    """Plot the loss, and the held-out score if there is one, over the strength of a linear probe's L2 penalty."""
     tried = [e for e in events if e.get("event") == "probe"]
     score = next((name for name in _SCORES if any(e.get(name) is not None for e in tried)), None)
     figure = _figure(8.0, 3.4)
@@ -91,10 +92,11 @@ def penalty_curve(events: Sequence[Event]) -> bytes:
 
 
 def confusion_chart(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> bytes:
-    """(C, C) of how often an example of class t (row) was taken for p (column), as shares of each row."""
+    """Draw a confusion matrix (C, C), rows true and columns predicted, coloured by the fraction of each row."""
     count = len(classes)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    # The matrix has its place in inches; names may stick out as far as they are long: the picture is cut around them.
+    # The matrix has a fixed size in inches. Names may extend beyond the figure: the picture is cropped to what is
+    # drawn.
     cell = min(1.2, max(0.34, 3.4 / count)) if count <= _NUMBERED else max(0.17, 10.2 / count) if count <= _NAMED else 0
     side = cell * count or 10.2
     figure = _figure(side + 1, side + 1, layout=None)
@@ -126,7 +128,7 @@ def confusion_chart(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> by
 
 
 def scatter_chart(truth: npt.NDArray[np.float64], predicted: npt.NDArray[np.float64], outputs: Sequence[str]) -> bytes:
-    """(N, outputs) predicted over true values, a panel an output, against the line on which they would be equal."""
+    """Plot predicted over true values (N, outputs), one panel per output, with the diagonal."""
     shown = min(len(outputs), _MOST_OUTPUTS)
     columns = min(shown, 3)
     rows = -(-shown // columns)
@@ -146,7 +148,7 @@ def scatter_chart(truth: npt.NDArray[np.float64], predicted: npt.NDArray[np.floa
 
 
 def reliability_chart(bins: Sequence[tuple[float | None, float | None, int]], error: float) -> bytes:
-    """(confidence, accuracy, examples) of each bin, against the line on which they would be equal."""
+    """Draw a reliability diagram from (confidence, accuracy, examples) of each bin, with the diagonal."""
     figure = _figure(4.6, 4.4)
     axes = figure.subplots()
     width = 1 / len(bins)
@@ -163,16 +165,16 @@ def reliability_chart(bins: Sequence[tuple[float | None, float | None, int]], er
 def _curve(
     axes: Axes, events: Sequence[Event], name: str, colour: str, label: str, *, over: str = "step", marker: str = ""
 ) -> bool:
-    """A line through what the events say under `name`, points where there are too few for one; whether any do."""
-    there = [e for e in events if e.get(name) is not None]
-    if there:
-        marker = marker or ("o" if len(there) < 3 else "")
-        axes.plot([e[over] for e in there], [e[name] for e in there], color=colour, lw=1.5, marker=marker, label=label)
-    return bool(there)
+    """Plot the events' values of `name` as a line, or as points if they are few; return whether there are any."""
+    known = [e for e in events if e.get(name) is not None]
+    if known:
+        marker = marker or ("o" if len(known) < 3 else "")
+        axes.plot([e[over] for e in known], [e[name] for e in known], color=colour, lw=1.5, marker=marker, label=label)
+    return bool(known)
 
 
 def _least(events: Sequence[Event], score: str) -> float:
-    """Where the axis of a score begins: at 0, but for an R² below it, down to -1; what is worse than that is out of sight."""
+    """Return the lower end of a score's axis: 0, or for a negative R² its minimum, but not below -1."""
     if score != "r2":
         return 0.0
     least = min(float(e[score]) for e in events if e.get(score) is not None)
@@ -181,14 +183,14 @@ def _least(events: Sequence[Event], score: str) -> float:
 
 def _figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """Create a figure of `width` by `height` inches."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache on stderr
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # else it reports building its font cache on stderr
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout=layout, dpi=_DPI)
 
 
 def _png(figure: Figure, axes: Sequence[Axes], *, tight: bool = False) -> bytes:
-    """tight: cut around what is drawn, wherever it ends."""
+    """Render a figure to PNG bytes. tight: crop to what is drawn, even beyond the figure's edges."""
     for one in axes:
         one.spines[["top", "right"]].set_visible(False)
         one.grid(alpha=0.25)
@@ -202,22 +204,22 @@ def _png(figure: Figure, axes: Sequence[Axes], *, tight: bool = False) -> bytes:
 
 
 def _short(name: str, number: int, kind: str = "class") -> str:
-    """A name that fits, without what can't be drawn; the number of a class of which nothing can."""
+    """Shorten a name to fit, with "?" for undrawable characters; if none is left, return its number instead."""
     shown = "".join(c if _drawable(c) else "?" for c in visible(name))
     if name and not any(c.isalnum() for c in shown):
         return f"{kind} {number}"
     if len(shown) <= _NAME_LENGTH:
         return shown
     half = _NAME_LENGTH // 2
-    return f"{shown[:half].rstrip()}…{shown[1 - half :].lstrip()}"  # many names begin alike, and differ at their end
+    return f"{shown[:half].rstrip()}…{shown[1 - half :].lstrip()}"  # many names differ only at their end
 
 
 @cache
 def _fonts() -> list[str]:
     from matplotlib.font_manager import fontManager
 
-    there = {font.name for font in fontManager.ttflist}
-    return ["DejaVu Sans", *(name for name in _FONTS if name in there)]
+    known = {font.name for font in fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in _FONTS if name in known)]
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Frames as they come -> an H.264 file of a name that was free: complete or not at all, nothing overwritten."""
+"""Writes a stream of frames as an H.264 file, atomically and without overwriting other files."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from videomae_cli.video.native import load_av
 
 Image = npt.NDArray[np.uint8]
 _PREFIX = ".clip."
-# The index, with the comment, is at the beginning: some 20 bytes a frame.
+# The index, which contains the comment, is at the beginning of the file and has about 20 bytes per frame.
 _HEAD_BYTES = 2 << 20
 
 
 def is_clip(file: Path, about: str) -> bool:
-    """Whether a file is a clip that was written here, with these words about it."""
+    """Whether a file is a clip that `write_clip` wrote with this `about`."""
     try:
         with file.open("rb") as stream:
             return about.encode() in stream.read(_HEAD_BYTES)
@@ -38,11 +38,11 @@ def write_clip(
     about: str = "",
     replaces: bool = False,
 ) -> Path | None:
-    """Write frames (seconds, (H, W, 3) uint8 RGB), ascending, to `wanted`, or with -2, -3, ... where that name is taken.
+    """Write frames (seconds, (H, W, 3) uint8 RGB), ascending, to `wanted`, or with -2, -3, ... if that name is taken.
 
-    end: seconds at which the last frame is over; rate: frames a second, about. about: kept in the file, as its comment;
-    replaces: a clip of that name with the same words goes. An odd row or column at the edge is left
-    out, since H.264 as all players have it is in pairs. Returns the file, None for no frames. Raises OutputError,
+    end: time in seconds at which the last frame ends; rate: approximate frames per second; about: a comment stored in
+    the file; replaces: overwrite an existing clip of the same name and comment. An odd last row or column is cropped,
+    since H.264 4:2:0 needs even sides. Returns the file, None if there are no frames. Raises OutputError,
     DependencyError, and what the frames raise.
     """
     encoder = pick_encoder("mp4")
@@ -50,7 +50,7 @@ def write_clip(
     try:
         files.remove_leftovers(wanted.parent, _PREFIX, files.PART)
         sink, temporary = files.new_file(wanted.parent, _PREFIX, files.PART)
-        with sink:  # held open, so that nobody takes it for a leftover
+        with sink:  # kept open, so that no other process removes it as a leftover
             if not _encode(temporary, frames, end, rate, encoder, about):
                 return None
             files.sync(sink)
@@ -74,7 +74,7 @@ def _publish(temporary: Path, wanted: Path, about: str, replaces: bool) -> Path:
 def _encode(
     file: Path, frames: Iterable[tuple[float, Image]], end: float, rate: float, encoder: str, about: str
 ) -> int:
-    """How many frames were written."""
+    """Encode the frames into a file; return how many there were."""
     count, first = 0, 0.0
     held: tuple[int, Image] | None = None
     encoding: FilmEncoder | None = None
@@ -87,7 +87,7 @@ def _encode(
                 near = Fraction(rate).limit_denominator(1001)
                 encoding = FilmEncoder(container, encoder, width=width, height=height, rate=near)
             tick = round((seconds - first) * CLOCK)
-            # A frame's duration is known when the next one comes.
+            # A frame's duration is only known once the next frame arrives.
             if held is not None and tick > held[0]:
                 encoding.add(held[1], held[0], tick - held[0])
             held = tick, image[:height, :width]

@@ -1,4 +1,4 @@
-"""Images one after the other -> an encoder, each with its time: a film of any length needs no more memory than a short one."""
+"""Encodes a film one image at a time, so that its length does not affect the memory needed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 Image = npt.NDArray[np.uint8]
 
-# H.264 is what every browser and phone plays; PyAV's wheels carry libx264, some other builds of FFmpeg only Cisco's.
+# Every browser and phone plays H.264. PyAV's wheels include libx264, some other builds of FFmpeg only Cisco's encoder.
 ENCODERS = {"mp4": ("libx264", "libopenh264"), "webm": ("libvpx-vp9",)}
-CLOCK = 90_000  # ticks a second, MPEG's own; whole for every usual frame rate
-_BT709 = 1  # the number of these colour coordinates in H.273, tables 2 to 4
+CLOCK = 90_000  # ticks per second, as in MPEG; a multiple of the usual frame rates
+_BT709 = 1  # the code of BT.709 in H.273, tables 2 to 4
 _OPTIONS = {
     "libx264": {"crf": "17", "preset": "medium", "profile": "high"},
     "libopenh264": {"b": "6M"},
@@ -32,7 +32,7 @@ _OPTIONS = {
 
 
 class FilmEncoder:
-    """Encodes into an open container. width, height: pixels, even; rate: frames a second, about."""
+    """Encodes images into an open container. width, height: even, in pixels; rate: approximate frames per second."""
 
     def __init__(self, container: OutputContainer, encoder: str, *, width: int, height: int, rate: Fraction) -> None:
         self._container, self._av = container, load_av()
@@ -40,13 +40,13 @@ class FilmEncoder:
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         context = self._stream.codec_context
         context.time_base = Fraction(1, CLOCK)
-        # Said in the stream, or a player guesses the matrix from the size of the picture, and colours shift.
+        # Without these fields, players guess the colour matrix from the picture's size, and colours shift.
         context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = 1  # limited, as for television
+        context.color_range = 1  # limited (16 to 235)
         self._durations: dict[int, int] = {}
 
     def add(self, image: Image, start: int, duration: int) -> None:
-        """The next image (H, W, 3) uint8 RGB, shown from `start` for so many ticks."""
+        """Add the next image (H, W, 3) uint8 RGB, shown from `start` for `duration` ticks."""
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=1)
         frame.pts, frame.time_base = start, Fraction(1, CLOCK)
@@ -58,7 +58,7 @@ class FilmEncoder:
         self._mux(None)
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
-        """Hand packets on with their durations: encoders don't say them, and the last frame's would be a guess."""
+        """Write encoded packets with their durations, which encoders don't set: players would guess the last frame's."""
         for packet in self._stream.encode(frame):
             assert packet.pts is not None
             packet.duration = self._durations.pop(packet.pts)
@@ -67,16 +67,16 @@ class FilmEncoder:
 
 def open_film(path: Path, format: str) -> OutputContainer:
     """Open a file to write a film of a format ("mp4" or "webm") to. Raises DependencyError, or what PyAV raises."""
-    # faststart puts the index before the pictures, so that a browser plays before it has everything.
+    # faststart puts the index first, so that a browser can play while it downloads.
     options = {"movflags": "+faststart"} if format == "mp4" else {}
     return cast("OutputContainer", load_av().open(str(path), "w", format=format, options=options))
 
 
 def pick_encoder(format: str, available: Callable[[], set[str]] = lambda: load_av().codecs_available) -> str:
-    """Return the first encoder for a format that is there. Raises DependencyError, also where PyAV is missing."""
-    there = available()
+    """Return the first available encoder for a format. Raises DependencyError, also if PyAV is missing."""
+    found = available()
     for name in ENCODERS[format]:
-        if name in there:
+        if name in found:
             return name
     raise DependencyError(
         f"the FFmpeg inside this PyAV has no encoder for {format} ({' or '.join(ENCODERS[format])}): "

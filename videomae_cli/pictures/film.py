@@ -1,4 +1,4 @@
-"""Images and their times -> a file that plays: gif, mp4, webm; or one image: png."""
+"""Writes images with durations as a gif, mp4 or webm film, or a single image as png."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GIF_SHRINK = 0.8
 
 @dataclass(frozen=True)
 class Written:
-    """What came to be: bytes, width and height in pixels, and the share of its size a GIF was reduced to (else 1)."""
+    """A written file: bytes, width and height in pixels, and the scale that a GIF was reduced to (else 1)."""
 
     size: int
     width: int
@@ -37,9 +37,9 @@ class Written:
 
 
 def write_film(output: Path, film: Film, seconds: Sequence[float]) -> Written:
-    """Write images (T, H, W, 3) uint8 RGB, image i shown for seconds[i]. Even sides for mp4 and webm.
+    """Write images (T, H, W, 3) uint8 RGB, image i shown for seconds[i]. mp4 and webm need even sides.
 
-    Raises OptionError, OutputError, or DependencyError where FFmpeg here has no encoder for the format.
+    Raises OptionError, OutputError, or DependencyError if FFmpeg has no encoder for the format.
     """
     chosen = pick_format(output)
     if chosen == "png":
@@ -71,7 +71,7 @@ def encode_image(image: Film) -> bytes:
 
 
 def _gif(film: Film, seconds: Sequence[float]) -> tuple[bytes, float]:
-    """The GIF and the share of the film's size it was reduced to: a GIF over about 5 MB for 16 frames is a nuisance."""
+    """Encode a GIF, scaled down until it has at most about 5 MB per 16 frames; returns it and the scale."""
     budget = int(_GIF_BYTES_A_FRAME * max(len(film), 16))
     durations = _rounded(seconds)
     share = 1.0
@@ -87,8 +87,10 @@ def _gif(film: Film, seconds: Sequence[float]) -> tuple[bytes, float]:
 
 
 def _rounded(seconds: Sequence[float]) -> list[int]:
-    """Milliseconds, whole hundredths of a second as a GIF has them, that add up to the right time; at least 20, since
-    browsers slow down what is faster."""
+    """Round durations to multiples of 10 ms, a GIF's unit, without accumulating error; returns milliseconds.
+
+    At least 20 ms each, since browsers slow down anything faster.
+    """
     ends = np.round(np.cumsum(seconds) * 100).astype(int)
     return [max(20, int(step) * 10) for step in np.diff(ends, prepend=0)]
 
@@ -101,9 +103,9 @@ def _resized(film: Film, share: float) -> Film:
 
 
 def _encoded(film: Film, seconds: Sequence[float], chosen: str) -> bytes:
-    """H.264 in mp4 or VP9 in webm, 4:2:0 with 8 bits: of all they allow, what every decoder in hardware plays."""
+    """Encode H.264 in mp4 or VP9 in webm, as 8-bit 4:2:0, which every hardware decoder plays."""
     encoder = pick_encoder(chosen)
-    # Not in memory: faststart reads back what it wrote. In the system's folder, since the output's may be full or a pipe's.
+    # In a file, since faststart rereads its output; in the system's temporary folder, since the output may be a pipe.
     with tempfile.TemporaryDirectory(prefix="videomae-") as folder:
         path = Path(folder) / f"film.{chosen}"
         with open_film(path, chosen) as container:

@@ -39,7 +39,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 @cache
 def _has(character: str, size: int) -> bool:
-    """Whether the font has this character, rather than the box it draws for those it lacks."""
+    """Whether the font has this character, or only the box that stands for missing ones."""
     if character == " ":
         return True
     font = _font(size)
@@ -47,22 +47,22 @@ def _has(character: str, size: int) -> bool:
 
 
 def drawable(text: str) -> bool:
-    """Whether a text can be read when drawn: the font has its letters, but for accents."""
+    """Whether the font has all letters of a text, apart from accents."""
     return "?" not in _plain(text.replace("?", ""), 16)
 
 
 def width_of(text: str, size: int) -> int:
-    """Pixels that a line takes."""
+    """Return the width of a line of text in pixels."""
     return int(np.ceil(_font(size).getlength(_plain(text, size))))
 
 
 def line_height(size: int) -> int:
-    """Pixels from one line to the next."""
+    """Return the distance between lines in pixels."""
     return round(size * 1.35)
 
 
 def lettered(lines: list[str], *, width: int, size: int, colour: tuple[int, int, int] = INK) -> Frame:
-    """Lines of text on paper, (lines * line_height, width, 3). A line that is too long is set smaller, then cut short."""
+    """Draw lines of text on white, (lines * line_height, width, 3); long lines are shrunk, then truncated."""
     height = line_height(size)
     image = Image.new("RGB", (width, height * len(lines)), PAPER)
     draw = ImageDraw.Draw(image)
@@ -73,7 +73,7 @@ def lettered(lines: list[str], *, width: int, size: int, colour: tuple[int, int,
 
 
 def wrapped(text: str, *, width: int, size: int) -> list[str]:
-    """Text broken at spaces into lines of at most `width` pixels."""
+    """Break text at spaces into lines of at most `width` pixels."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -96,7 +96,7 @@ def _fitted(text: str, width: int, size: int) -> tuple[str, int]:
 
 
 def _plain(text: str, size: int) -> str:
-    """Text with what the font lacks brought to the nearest letters it has: without accents, else a question mark."""
+    """Replace characters that the font lacks by the letter without its accents, or else by a question mark."""
     return "".join(character if _has(character, size) else _without_accents(character, size) for character in text)
 
 

@@ -1,7 +1,7 @@
-"""A film in the 256 colours of a GIF: one palette for the whole film, and a dither that stays where it is.
+"""Reduces a film to the 256 colours of a GIF, with one palette for all frames and ordered dithering.
 
-One palette, so that colours don't flicker from frame to frame. Ordered dither instead of error diffusion: the same pixel
-gets the same pattern in every frame, so what stands still stays still, and compresses.
+A single palette keeps colours from flickering. Ordered dithering, unlike error diffusion, gives a pixel the same
+pattern in every frame, so still areas stay still and compress well.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ Film = npt.NDArray[np.uint8]
 
 COLOURS = 256
 _SAMPLED = 400_000  # pixels that the palette is chosen from
-_SPREAD = 10.0  # levels between the lightest and the darkest shift of the dither
-_FLAT_SHARE = 0.02  # of all pixels: a colour that covers more is an area, not a shade
+_SPREAD = 10.0  # amplitude of the dither, in levels from darkest to lightest
+_FLAT_SHARE = 0.02  # a colour that covers more than this fraction of all pixels is a flat area and gets no dither
 
 
 def in_palette(film: Film) -> list[Image.Image]:
-    """Film (T, H, W, 3) to images of one shared palette."""
+    """Convert a film (T, H, W, 3) to palette images that share one palette."""
     pixels = film.reshape(-1, 3)
     sample = pixels[:: max(1, len(pixels) // _SAMPLED)]
     flat = _flat_colours(sample)
@@ -31,8 +31,11 @@ def in_palette(film: Film) -> list[Image.Image]:
 
 
 def _spread(sample: npt.NDArray[np.uint8]) -> Image.Image:
-    """The sample's colours as an image to choose a palette from, each as often as the root of its count: else the shades of
-    what is large take all places, and a small bright thing, or a legend, comes out grey."""
+    """Make the image from which the palette is chosen, with each colour repeated by the square root of its count.
+
+    With the plain counts, shades of large areas would take all entries, and a small bright object or a legend would
+    turn grey.
+    """
     binned = sample.astype(np.int32) >> 3
     _, where, counts = np.unique(
         (binned[:, 0] << 10) | (binned[:, 1] << 5) | binned[:, 2], return_index=True, return_counts=True
@@ -42,7 +45,7 @@ def _spread(sample: npt.NDArray[np.uint8]) -> Image.Image:
 
 
 def _flat_colours(sample: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Colours (n, 3) that cover much of the sample (pixels, 3) exactly: paper, what is hidden, black borders."""
+    """Find exact colours (n, 3) that cover much of the sample (pixels, 3): paper, masked patches, black borders."""
     colours, counts = np.unique(sample, axis=0, return_counts=True)
     return np.asarray(colours[counts > _FLAT_SHARE * len(sample)])
 
@@ -51,14 +54,14 @@ def _dithered(
     frame: npt.NDArray[np.uint8], pattern: npt.NDArray[np.float32], flat: npt.NDArray[np.uint8]
 ) -> Image.Image:
     shifted = np.clip(frame + pattern[..., None], 0, 255).astype(np.uint8)
-    for colour in flat:  # a pattern on a plain area would be seen, and it needs none
+    for colour in flat:  # dithering would be visible on a flat area, and its colour is in the palette
         plain = (frame == colour).all(axis=-1)
         shifted[plain] = colour
     return Image.fromarray(shifted)
 
 
 def _pattern(height: int, width: int) -> npt.NDArray[np.float32]:
-    """Bayer's 4x4 matrix over the picture, in levels, with a mean of zero."""
+    """Tile Bayer's 4x4 dither matrix over the picture, in levels, with a mean of zero."""
     two = np.array([[0, 2], [3, 1]])
     four = np.block([[4 * two + shift for shift in row] for row in two])
     tile = (four + 0.5) / 16 - 0.5

@@ -1,4 +1,4 @@
-"""Titled strips of frames, side by side for a film, one under the other for a contact sheet."""
+"""Lays out titled strips of frames: side by side for a film, one below the other for a contact sheet."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ Frame = npt.NDArray[np.uint8]
 Film = npt.NDArray[np.uint8]
 Foot = Callable[[int], Film]
 
-# Panels narrower than this are hard to see on a screen of today: small models' frames are enlarged to it.
+# Panels narrower than this are hard to see on today's screens, so frames of small models are enlarged to it.
 _COMFORTABLE = 224  # pixels
 _SHEET_COLUMNS = 8
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A title, a fainter line below it, and frames (T, H, W, 3) uint8, of the same T, H and W in all panels of a picture.
+    """A title, a subtitle and frames (T, H, W, 3) uint8, of the same size in all panels of a picture.
 
-    notes: instead of the frames, paragraphs of text in a panel of their size; name: for a file with its frames."""
+    notes: paragraphs of text shown instead of the frames; name: used in the names of files with its frames.
+    """
 
     title: str
     frames: Film
@@ -34,20 +35,22 @@ class Panel:
 
 
 def comfortable_scale(height: int, width: int) -> int:
-    """The smallest whole enlargement that makes a panel comfortable to look at."""
+    """Return the smallest integer scale that makes a panel large enough to look at."""
     return max(1, math.ceil(_COMFORTABLE / max(height, width)))
 
 
 def enlarged(frames: Film, scale: int) -> Film:
-    """Frames (..., H, W, 3) with every pixel as a square of `scale` pixels: nothing is smoothed over a patch's edge."""
+    """Enlarge frames (..., H, W, 3) by an integer scale without interpolation, which would blur patch edges."""
     return frames.repeat(scale, axis=-3).repeat(scale, axis=-2)
 
 
 def side_by_side(
     panels: Sequence[Panel], *, columns: int | None = None, caption: str = "", foot: Foot | None = None
 ) -> Film:
-    """Panels in rows of `columns` (default: all in one) with their titles above: (T, H, W, 3). Underneath come what
-    `foot` draws for a width, and a caption."""
+    """Arrange panels in rows of `columns` (default: a single row), each with its title above: (T, H, W, 3).
+
+    foot: draws a picture of a given width to put below the panels; caption: text below that.
+    """
     columns = min(columns or len(panels), len(panels))
     width = panels[0].frames.shape[2]
     size = _type_size(width)
@@ -71,12 +74,12 @@ def contact_sheet(
     caption: str = "",
     foot: Foot | None = None,
 ) -> Frame:
-    """Each panel as a row of frames picked evenly, its title above it, the frames' times at the top: (H, W, 3)."""
+    """Show each panel as a row of evenly picked frames below its title, with the frames' times at the top: (H, W, 3)."""
     count, width = panels[0].frames.shape[0], panels[0].frames.shape[2]
     columns = min(columns or _SHEET_COLUMNS, count)
     picked = np.unique(np.linspace(0, count - 1, columns).round().astype(int))
     gap = max(4, width // 48)
-    size = round(_type_size(width) * 1.25)  # a sheet is wide, and seen from further away
+    size = round(_type_size(width) * 1.25)  # a sheet is wide and usually viewed scaled down
     whole = len(picked) * (width + gap) - gap
     bands = [
         _joined(
@@ -107,12 +110,12 @@ def _subtitle(panel: Panel, width: int, size: int) -> list[str]:
 
 
 def _titled(panel: Panel, size: int, lines: int) -> Film:
-    """(T, H, W, 3): the title, `lines` lines for the subtitle, the frames."""
+    """Stack a panel's title, `lines` lines for the subtitle, and its frames: (T, H, W, 3)."""
     count, height, width = panel.frames.shape[:3]
     parts = [lettered([panel.title], width=width, size=size)]
     if lines:
-        said = _subtitle(panel, width, size)
-        parts.append(lettered(said + [""] * (lines - len(said)), width=width, size=_small(size), colour=FAINT))
+        subtitle = _subtitle(panel, width, size)
+        parts.append(lettered(subtitle + [""] * (lines - len(subtitle)), width=width, size=_small(size), colour=FAINT))
     head = np.concatenate(parts)
     body = _notes(panel.notes, height, width, size, count) if panel.notes else panel.frames
     return np.concatenate([np.broadcast_to(head, (count, *head.shape)), body], axis=1)
@@ -129,7 +132,7 @@ def _notes(notes: tuple[str, ...], height: int, width: int, size: int, count: in
 
 
 def _with_foot(film: Film, caption: str, foot: Foot | None, size: int, gap: int) -> Film:
-    """Film (T, H, W, 3) with what belongs underneath."""
+    """Append the foot and the caption below a film (T, H, W, 3)."""
     parts = [film]
     if foot is not None:
         drawn = foot(film.shape[2])
@@ -150,7 +153,7 @@ def _text_band(text: str, film: Film, size: int, gap: int) -> Film:
 
 
 def _joined(parts: Sequence[Film], gap: int, *, axis: int) -> Film:
-    """Parts along an axis with paper between them."""
+    """Concatenate parts along an axis with a white gap between them."""
     pieces: list[Film] = []
     for part in parts:
         if pieces:
@@ -162,7 +165,7 @@ def _joined(parts: Sequence[Film], gap: int, *, axis: int) -> Film:
 
 
 def _framed(film: Film, margin: int) -> Film:
-    """Paper all around, and even sides, which the video formats want."""
+    """Add a white margin, and make the sides even, as video formats require."""
     _, height, width, _ = film.shape
     right, below = margin + (width % 2), margin + (height % 2)
     edges = ((0, 0), (margin, below), (margin, right), (0, 0))

@@ -1,4 +1,4 @@
-"""Where pictures go: formats by the name, nothing overwritten unasked. Imports nothing heavy."""
+"""Checks the names of picture files: their format, and what is in the way. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from videomae_cli import filesystem
 from videomae_cli.errors import OptionError, OutputError, Wording
 
 FORMATS = ("gif", "mp4", "webm", "png")
-# What a picture says of where it is from, no version and no date, and within how many bytes.
+# Text stored in every picture to recognise our own (no version or date, so that output is reproducible); it is in the
+# first bytes.
 SOURCE, _HEAD_BYTES = "videomae-cli", 1024
 
 
 def is_own_picture(file: Path) -> bool:
-    """Whether a file is a PNG that was written here: it says so before its pixels."""
+    """Whether a file is a PNG that this package wrote, by the text chunk before its pixels."""
     try:
         with file.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
@@ -24,7 +25,7 @@ def is_own_picture(file: Path) -> bool:
 
 
 def pick_format(output: Path) -> str:
-    """The format that a name ends in. Raises OptionError."""
+    """Return the format that a file's suffix stands for. Raises OptionError."""
     suffix = output.suffix.lower().removeprefix(".")
     if suffix not in FORMATS:
         raise OptionError(f"can't tell the format of {output.name!r}: end it in .{', .'.join(FORMATS[:-1])} or .png")
@@ -32,7 +33,7 @@ def pick_format(output: Path) -> str:
 
 
 def check_free(paths: Sequence[Path], *, overwrite: bool) -> None:
-    """Raises OutputError for a folder in the place of a file, and for a file that is there already, unless `overwrite`."""
+    """Raise OutputError for a path that is a folder, lies in no folder, or exists already without `overwrite`."""
     for path in paths:
         if filesystem.is_folder(path):
             raise OutputError(f"{path} is a folder: give a file name to write to")

@@ -1,4 +1,4 @@
-"""Scenes of panels -> the file that was asked for, and the line that says so. Shared by `reconstruct` and `attend`."""
+"""Writes scenes of panels as a film, sheet or folder of frames, for `reconstruct` and `attend`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _FRAME = re.compile(r"clip[0-9]+-.*[0-9]{2,}\.png")
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip's panels. times: of its frames in the file; seconds: how long each is shown; columns: panels in a row of a
-    film, or frames in a row of a sheet; foot: draws what goes under the panels, for a width."""
+    """One clip's panels. times: the frames' times in the file; seconds: how long each is shown; columns: panels per row of a film,
+    or frames per row of a sheet; foot: draws a picture of a given width to put below the panels."""
 
     panels: Sequence[Panel]
     times: Sequence[float]
@@ -34,12 +34,15 @@ class Scene:
 
 
 def which_clip(clip: int, timestamps: Sequence[Sequence[float]]) -> str:
-    """Words for a caption, where there is more than one clip."""
+    """Say in a caption which clip it is; empty if there is only one."""
     return f"Clip {clip + 1} of {len(timestamps)}, from {timestamps[clip][0]:.1f} s. " if len(timestamps) > 1 else ""
 
 
 def save_scenes(output: Path, scenes: Sequence[Scene]) -> str:
-    """Write scenes one after the other as a film, or one under the other as a sheet. Raises OutputError."""
+    """Write scenes one after the other as a film, or one below the other as a sheet; returns a line about the file.
+
+    Raises OutputError.
+    """
     if pick_format(output) == "png":
         sheets = [contact_sheet(s.panels, s.times, columns=s.columns, caption=s.caption, foot=s.foot) for s in scenes]
         written = write_image(output, np.concatenate(_same_size(sheets)))
@@ -54,7 +57,7 @@ def save_scenes(output: Path, scenes: Sequence[Scene]) -> str:
 
 
 def frames_in(folder: Path, *, overwrite: bool) -> MadeFiles:
-    """The frames that `save_frames` makes in a folder."""
+    """Return the output folder of `save_frames`, which recognises frames of earlier runs."""
     return MadeFiles(
         folder,
         lambda file: _FRAME.fullmatch(file.name) is not None and is_own_picture(file),
@@ -64,7 +67,7 @@ def frames_in(folder: Path, *, overwrite: bool) -> MadeFiles:
 
 
 def save_frames(folder: Path, named: Mapping[str, Film], *, overwrite: bool) -> str:
-    """Write each film's frames as NAME-00.png, NAME-01.png, ... into a folder, made if need be. Raises OutputError."""
+    """Write each film's frames as NAME-00.png, NAME-01.png, ... to a folder, created if needed. Raises OutputError."""
     with frames_in(folder, overwrite=overwrite) as made:
         images = {
             f"{name}-{number:02}.png": frame for name, frames in named.items() for number, frame in enumerate(frames)
@@ -75,7 +78,7 @@ def save_frames(folder: Path, named: Mapping[str, Film], *, overwrite: bool) -> 
 
 
 def _same_size(pictures: Sequence[Film]) -> list[Film]:
-    """Pictures (..., H, W, 3) padded with paper to the largest of them: captions may take one line more or less."""
+    """Pad pictures (..., H, W, 3) with white to a common size, since captions differ in their number of lines."""
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (-3, -2))
     result = []
     for picture in pictures:

@@ -1,4 +1,4 @@
-"""Some frames of a video as one small picture, side by side: of a size that a page can hold a thousand of."""
+"""Makes a filmstrip: a few frames of a video side by side, small enough for a page with a thousand of them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _QUALITIES = (60, 48, 36, 24, 12)
 
 
 def make_strip(frames: Sequence[npt.NDArray[np.uint8]]) -> bytes | None:
-    """Frames (h, w, 3) uint8 RGB, all of one size -> a WebP of up to MOST_FRAMES of them, spread evenly; None without any.
+    """Make a WebP of up to MOST_FRAMES evenly spread frames (h, w, 3) uint8 RGB of one size; None if there are none.
 
-    Quality, and for noise at last the size too, gives way until it has at most MOST_BYTES.
+    Quality and, for noisy pictures, size are reduced until it has at most MOST_BYTES.
     """
     from PIL import Image
 
@@ -26,10 +26,10 @@ def make_strip(frames: Sequence[npt.NDArray[np.uint8]]) -> bytes | None:
         return None
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(MOST_FRAMES, len(frames))).round().astype(int))
     height, width = frames[0].shape[:2]
-    tallest = min(HEIGHT, height)  # a browser enlarges more smoothly than pixels do
+    tallest = min(HEIGHT, height)  # small frames are left to the browser to enlarge, which interpolates
     for tall in (tallest, max(1, tallest // 2), max(1, tallest // 4)):
         size = max(1, min(round(width * tall / height), 2 * tall)), tall
-        gap = max(1, tall // 48)  # neighbouring frames can look like one
+        gap = max(1, tall // 48)  # without a gap, similar neighbouring frames would look like one
         strip = Image.new("RGB", (len(chosen) * (size[0] + gap) - gap, tall), GAP_COLOUR)
         for place, row in enumerate(chosen):
             strip.paste(Image.fromarray(frames[row]).resize(size, Image.Resampling.BOX), (place * (size[0] + gap), 0))

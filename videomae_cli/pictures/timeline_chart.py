@@ -1,4 +1,4 @@
-"""A timeline's record -> a chart, PNG: labels over time, the darker the surer. matplotlib is imported when one is drawn."""
+"""Draws the record of a timeline as a chart of labels over time, darker for higher scores. Imports matplotlib on use."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from videomae_cli.visible import visible
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Rows of their own; what is left shares one.
+# At most this many rows; if there are more labels, the last row is shared by the rest.
 _MOST_LABELS = 20
 _WIDTH, _ROW, _REST = 12.0, 0.34, 1.25  # inches
 _DPI = 120
-# Okabe and Ito's colours, told apart by colour-blind people too, without black.
+# Okabe and Ito's palette, which colour-blind people can distinguish, without black.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7B6FD0")
 _FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Micro Hei", "Noto Sans Arabic")
 _LABEL_CHARACTERS = 32
@@ -27,7 +27,7 @@ _MOST_TICKS = 12
 
 
 def timeline_chart(record: dict[str, Any]) -> bytes:
-    """The chart of one video. Raises DependencyError where matplotlib is missing."""
+    """Draw the chart of one video as PNG bytes. Raises DependencyError if matplotlib is missing."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -35,7 +35,7 @@ def timeline_chart(record: dict[str, Any]) -> bytes:
     except ImportError:
         raise DependencyError("charts need matplotlib: pip install matplotlib") from None
     rows = _rows(record)
-    # No pyplot: it would keep figures, and look for a screen.
+    # Not pyplot, which keeps figures alive and looks for a display.
     figure = Figure(figsize=(_WIDTH, _REST + _ROW * max(len(rows), 1)), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -46,13 +46,13 @@ def timeline_chart(record: dict[str, Any]) -> bytes:
         text.set_fontfamily(family)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of letters that no font here has
+        warnings.simplefilter("ignore")  # warnings of characters that no installed font has
         figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
 def _rows(record: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Segments by label: in the order of their first one, those that last longest; all others in a row of their own."""
+    """Group segments by label, in order of first appearance; labels beyond the longest-lasting share the last row."""
     rows: dict[str, list[dict[str, Any]]] = {}
     for segment in record["segments"]:
         if segment["label"] is not None:
@@ -68,7 +68,7 @@ def _rows(record: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 def _draw(axes: Axes, record: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> None:
     start, end = record["start"], max(record["end"], record["start"] + 1e-3)
-    # A segment of a second in two hours is still to be seen.
+    # At least one pixel wide, so that one second in two hours stays visible.
     least = (end - start) / (_WIDTH * _DPI)
     for number, segments in enumerate(rows.values()):
         bars = [(s["start"], max(s["end"] - s["start"], least)) for s in segments]
@@ -86,7 +86,7 @@ def _draw(axes: Axes, record: dict[str, Any], rows: dict[str, list[dict[str, Any
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     name = visible(PurePath(record["path"]).name)
-    broken = f" — broken off: {record['error']['kind']}" if record["error"] else ""
+    broken = f" — interrupted: {record['error']['kind']}" if record["error"] else ""
     title = f"{name} · {visible(record['model'])}{broken}"
     axes.set_title(title if len(title) < 110 else title[:109] + "…", loc="left", fontsize=11, parse_math=False)
     if not rows:

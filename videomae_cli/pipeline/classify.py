@@ -65,7 +65,7 @@ class Classifier(PipelineModel[VideoMAEForVideoClassification, Classification]):
             return self._failed(path, passed.error, passed.views)
         if not torch.isfinite(passed.outputs).all():
             # JSON has no way to write NaN or infinity.
-            problem = f"{self.name} gives scores that are no numbers: its weights are damaged"
+            problem = f"{self.name} gives scores that are not numbers: its weights are damaged"
             return self._failed(path, ModelOutputError(problem), passed.views)
         scores = merge_views(passed.outputs, problem_type=self.problem_type)
         log.debug("%s: decoded by %s (%s) in %.2f s", path, video.info.decoder, video.info.codec, video.seconds)

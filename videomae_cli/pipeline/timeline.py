@@ -190,7 +190,7 @@ class ScoredWindows:
         if isinstance(output, VideoMAEError):
             raise output
         if not torch.isfinite(output).all():
-            raise ModelOutputError(f"{self.classifier.name} gives scores that are no numbers: its weights are damaged")
+            raise ModelOutputError(f"{self.classifier.name} gives scores that are not numbers: its weights are damaged")
         scores = view_scores(output, problem_type=self.classifier.problem_type)
         self.scores.append(scores.numpy())
         self.spans += [(clip.start, clip.end) for clip in waiting]

@@ -1,11 +1,11 @@
-"""What was found in each file, as one HTML page for people: opens offline, looks fine, is searched and sorted.
+"""Writes the results of a batch as one searchable, sortable HTML page that works offline.
 
-    entries     a record -> what the page tells of its file
-    spool       entries on disk until all are there; a killed job goes on with them
-    writer      entries and strips -> the page, whole or not at all (`ReportWriter`)
+    entries     a record -> what the page shows about its file
+    spool       entries on disk until the page is written; a resumed job reuses them
+    writer      entries and filmstrips -> the page, atomically (`ReportWriter`)
     assets/     the page
 
-Receives records (`results`, `as_dict`) and pictures as bytes; knows no model and no video, and imports no torch.
+Receives records (`Result.as_dict`) and pictures as bytes; knows nothing about models or videos, and imports no torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A record -> what the page tells of its file: short, since a page holds thousands, and plain, since it is JSON."""
+"""Condenses a record to what the report shows about its file: compact, since a page holds thousands, and plain JSON."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from videomae_cli.results import Record
 
 Segments = Sequence[Mapping[str, Any]]
 
-# What a job has in common; told once, on top.
+# Fields that are the same for the whole job; shown once at the top.
 FACTS = ("model", "revision", "fingerprint", "version", "shard")
 _MOST_LABELS = 10
 
 
 def make_entry(record: Record, segments: Segments | None, duration: float | None) -> dict[str, Any]:
-    """What is shown of one file. Without `segments` and `duration`, those of the record count, if it has some.
+    """Build the report's entry for one file; `segments` and `duration` default to the record's own.
 
-    labels: [name, 0 to 1], best first: scores, or with segments the share of the time; timeline: [start, end, label, score]
-    for each segment; what is not known is left out.
+    In the entry, labels are [name, 0 to 1], best first: scores, or for segments the fraction of the time; timeline has
+    [start, end, label, score] per segment; unknown fields are left out.
     """
     segments = record.get("segments") if segments is None else segments
     duration = record.get("duration") if duration is None else duration
@@ -46,12 +46,12 @@ def make_entry(record: Record, segments: Segments | None, duration: float | None
 
 
 def facts_of(record: Record) -> dict[str, str]:
-    """What the record says of its job."""
+    """Return the record's fields that describe its job."""
     return {name: str(record[name]) for name in FACTS if record.get(name) is not None}
 
 
 def _shares(timeline: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    """The labels of a timeline by their share of its time, longest first."""
+    """Return [label, fraction of the timeline's duration], longest first."""
     seconds: dict[str, float] = {}
     for start, end, label, _ in timeline:
         if label is not None:

@@ -1,7 +1,7 @@
-"""Entries on disk, a line each, until the page is written. A killed job goes on with those whose records it kept.
+"""Stores report entries on disk, one per line, until the page is written; a resumed job reuses them.
 
-A line goes to the system at once, so a kill loses none. What a power cut takes costs pictures only: the records are safe
-in the job's journal, and stand in for what is missing here.
+Each line is written to the system immediately, so a kill loses nothing. A power cut may lose filmstrips, but not
+entries, which are rebuilt from the records in the job's journal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from videomae_cli.results import Record
 
 @dataclass(frozen=True)
 class Line:
-    """One file. facts: of its job; entry: for the page; strip: a picture."""
+    """The report's data on one file. facts: fields of its job; entry: what the page shows; strip: a filmstrip picture."""
 
     facts: dict[str, str]
     entry: dict[str, Any]
@@ -33,7 +33,7 @@ class Line:
 
     @classmethod
     def parsed(cls, line: bytes) -> Line | None:
-        """Decode a line that `encoded` made; None for one that is torn or damaged."""
+        """Decode a line made by `encoded`; None if it is truncated or damaged."""
         try:
             value = json.loads(line)
             strip = base64.b64decode(value["strip"]) if value["strip"] is not None else None
@@ -43,28 +43,28 @@ class Line:
 
 
 class Spool:
-    """Entries in an unbuffered binary file, open for reading and writing. Raises OSError: a full disk, say."""
+    """Entries in an unbuffered binary file, open for reading and writing. Raises OSError, for example on a full disk."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
     def recover(self, records: Iterable[Record]) -> None:
-        """Make it hold the entries of exactly these records, with the strips that were kept of them."""
-        kept, matching = 0, True
+        """Make the spool contain entries for exactly these records, keeping stored filmstrips as far as they match."""
+        valid_bytes, matching = 0, True
         with self._reader() as reader:
             for record in records:
-                wanted = Line(facts_of(record), make_entry(record, None, None))
+                expected = Line(facts_of(record), make_entry(record, None, None))
                 if matching:
                     raw = reader.readline()
                     line = Line.parsed(raw)
-                    if line is not None and _same(line, wanted):
-                        kept += len(raw)
+                    if line is not None and _same(line, expected):
+                        valid_bytes += len(raw)
                         continue
                     matching = False
-                    self._file.truncate(kept)
-                self.append(wanted)
+                    self._file.truncate(valid_bytes)
+                self.append(expected)
         if matching:
-            self._file.truncate(kept)
+            self._file.truncate(valid_bytes)
 
     def append(self, line: Line) -> None:
         """Add one entry at the end of the file."""
@@ -75,7 +75,7 @@ class Spool:
             written += self._file.write(data[written:]) or 0
 
     def lines(self) -> Iterator[Line]:
-        """All entries, from the start."""
+        """Yield all entries, from the start."""
         with self._reader() as reader:
             for raw in reader:
                 if (line := Line.parsed(raw)) is not None:
@@ -86,12 +86,12 @@ class Spool:
         self._file.close()
 
     def _reader(self) -> BinaryIO:
-        """Open the file with a buffer of its own: lines are long, and an unbuffered file reads them byte by byte."""
+        """Reopen the file with a buffer: an unbuffered file reads lines byte by byte, and these are long."""
         reader = open(os.dup(self._file.fileno()), "rb")  # noqa: PTH123, SIM115 - a descriptor
         reader.seek(0)
         return reader
 
 
-def _same(line: Line, wanted: Line) -> bool:
-    """Whether it is of the same file of the same job. A damaged one is none."""
-    return line.facts == wanted.facts and all(line.entry.get(k) == wanted.entry.get(k) for k in ("index", "path"))
+def _same(line: Line, expected: Line) -> bool:
+    """Whether a stored line is for the same file and job as the expected one."""
+    return line.facts == expected.facts and all(line.entry.get(k) == expected.entry.get(k) for k in ("index", "path"))

@@ -1,4 +1,4 @@
-"""Entries and strips -> the page: kept on disk while a job runs, written whole or not at all."""
+"""Writes the report: entries and filmstrips are spooled to disk while a job runs, then the page is written atomically."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MARK = b'<meta name="generator" content="videomae report">'
 
 
 def is_report(file: Path) -> bool:
-    """Whether a file is a page written here."""
+    """Whether a file is a report that this package wrote."""
     try:
         with file.open("rb") as stream:
             return _MARK in stream.read(4096)
@@ -30,11 +30,11 @@ def is_report(file: Path) -> bool:
 
 
 class ReportWriter:
-    """A report on its way. Use as a context manager: `add` each file in order; when the block ends well, the page is there.
+    """Builds a report. Use as a context manager: `add` each file in order; the page is written if the block succeeds.
 
-    A job that may be killed calls `begin` first, with the file that keeps its entries, and `finish` when it is through.
-    title: what the files are; about: a line on how they were looked at. overwrite: whether a file may be replaced.
-    Raises OutputError where the page can't be written, as soon as that can be known, or would replace something.
+    A resumable job calls `begin` first, with the file that stores its entries, and `finish` at the end.
+    title: describes the files; about: a line on how they were analysed; overwrite: whether a file may be replaced.
+    Raises OutputError as soon as it is known that the page can't be written or would replace something.
     """
 
     def __init__(self, output: Path, *, title: str, about: str, overwrite: bool = False) -> None:
@@ -49,7 +49,7 @@ class ReportWriter:
                 raise OutputError(f"{self.output} is a folder: give a file name to write to")
             if filesystem.is_there(self.output) and not is_special(self.output) and not self._overwrite:
                 raise OutputError(f"{self.output} is there already", remedy=Wording("{@overwrite:True} replaces it"))
-            # Told now, and not after hours of work: a folder that isn't there or can't be written.
+            # Fails now, not after hours of work, if the folder is missing or not writable.
             self._use(self._temporary())
         return self
 
@@ -65,8 +65,10 @@ class ReportWriter:
                 self._spool = None
 
     def begin(self, kept: Path, records: Iterable[Record]) -> None:
-        """Keep the entries in a file from now on, and go on with those in it that belong to `records`, what earlier runs
-        have done. A record without an entry there is shown without pictures; what is in the file beyond them is cut off."""
+        """Store entries in the file `kept` from now on, reusing those in it that belong to `records`, an earlier run's results.
+
+        A record without a stored entry is shown without pictures; other stored entries are dropped.
+        """
         with self._reported():
             if not filesystem.is_there(kept):
                 kept.touch()
@@ -81,8 +83,10 @@ class ReportWriter:
         segments: Segments | None = None,
         duration: float | None = None,
     ) -> None:
-        """One more file. record: as `results` gives it; strip: a picture (WebP or JPEG) of frames side by side;
-        segments: {start, end, label, score} each, in seconds; duration: seconds. Both default to the record's own."""
+        """Add a file. record: from `Result.as_dict`; strip: a picture (WebP or JPEG) of frames side by side.
+
+        segments: {start, end, label, score} each, in seconds; duration: seconds. Both default to the record's own.
+        """
         assert self._spool is not None, "a context manager"
         with self._reported():
             self._spool.append(Line(facts_of(record), make_entry(record, segments, duration), strip))
@@ -95,11 +99,11 @@ class ReportWriter:
         self._finished = True
 
     def drop(self) -> None:
-        """Write nothing: there is nothing new to tell."""
+        """Skip writing the page, because nothing has changed."""
         self._finished = True
 
     def _write(self, spool: Spool, sink: BinaryIO) -> None:
-        """In two passes, one line at a time: a page may be larger than what one would like to have in memory."""
+        """Write the page in two passes over the spool, one line at a time, since a page may not fit in memory."""
         document = Document("videomae_cli.report", "report", title=self._title)
         facts: dict[str, dict[str, None]] = {name: {} for name in FACTS}
         sink.write(document.head)
@@ -108,8 +112,8 @@ class ReportWriter:
             for name, value in line.facts.items():
                 facts.setdefault(name, {})[value] = None
             sink.write((b",\n" if number else b"\n") + in_script(line.entry).encode())
-        told = {name: list(values) for name, values in facts.items() if values}
-        sink.write(f'],"about":{in_script(self._about)},"facts":{in_script(told)}}}'.encode())
+        shown = {name: list(values) for name, values in facts.items() if values}
+        sink.write(f'],"about":{in_script(self._about)},"facts":{in_script(shown)}}}'.encode())
         sink.write(document.middle)
         for number, line in enumerate(spool.lines()):
             if line.strip is not None:
@@ -122,7 +126,7 @@ class ReportWriter:
         self._spool = Spool(file)
 
     def _temporary(self) -> BinaryIO:
-        """A file without a name, where the page will be: nothing is left of it, whatever happens."""
+        """Open an unnamed temporary file in the page's folder, so that nothing is left behind whatever happens."""
         folder = None if is_special(self.output) else linked(self.output).parent
         return cast(BinaryIO, tempfile.TemporaryFile(dir=folder, buffering=0))
 

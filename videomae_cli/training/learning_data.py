@@ -35,7 +35,7 @@ def read_learning_data(
     with listener.files(len(train) + len(val)) as on_file:
         # One process tries the files; the others receive its report.
         trying = decoder if terms.check and share.leads else None
-        report = check_dataset(dataset, train, val, rule, decoder=trying, told=on_file)
+        report = check_dataset(dataset, train, val, rule, decoder=trying, on_progress=on_file)
     report = share.gather(report)[0]
     for line in report.lines():
         listener.note(line)

@@ -112,7 +112,7 @@ class Run:
             changed = settings.differences(before)
             if changed:
                 raise TrainingError(
-                    f"{self.folder} was begun otherwise ({'; '.join(changed)})",
+                    f"{self.folder} was started with other settings ({'; '.join(changed)})",
                     remedy=Wording("{@overwrite:True} begins anew"),
                 )
         state = load_state(self.state_file) if earlier is not None and filesystem.is_there(self.state_file) else None

@@ -213,7 +213,7 @@ class Trainer:
         if self.share.agree(bool(self._bad)):
             kept = "the best checkpoint so far is kept" if self.best is not None else "nothing is kept"
             raise TrainingError(
-                f"the loss is no number any more at step {self.done}",
+                f"the loss is no longer a number at step {self.done}",
                 remedy=Wording("try a lower {@lr}, or {@dtype:float32} ({kept})", kept=kept),
             )
 

@@ -155,7 +155,7 @@ class Decoder:
         while True:
             with self._workforce.one() as worker:
                 if closed.is_set():
-                    raise VideoFetchError("broken off")
+                    raise VideoFetchError("interrupted")
                 try:
                     return self._attempt(worker, request, subject, self._memory.each)
                 except MachineError as error:
@@ -236,7 +236,7 @@ class Decoder:
     def _when_room(self, request: ClipRequest, number: int, room: _Room, copy: Copy | None, closed: Event) -> Outcome:
         room.wait(number)
         if closed.is_set():
-            return VideoFetchError("broken off")
+            return VideoFetchError("interrupted")
         outcome = self._outcome(request, copy)
         room.fill(_size(outcome))
         return outcome

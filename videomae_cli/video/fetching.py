@@ -147,7 +147,7 @@ class Copy:
         try:
             file = self.coming.result()
             if self._owner.over:
-                raise VideoFetchError("broken off")
+                raise VideoFetchError("interrupted")
             with self._ending:
                 if self._late:
                     file = self.fetch()
