@@ -1,24 +1,24 @@
-"""Run the jobs of one machine on many, by Ray Data: no scheduler of our own, and no second reader, preprocessing or model.
+"""Runs jobs on many machines with Ray Data, reusing the reader, preprocessing and model of a single machine.
 
-    names of files -> CPU tasks that decode -> actors that each hold a model -> pieces -> Parquet shards
+file names -> CPU tasks that decode -> actors that each hold a model -> pieces -> Parquet shards
 
-    plan       how a list is cut into tasks, what travels together, and output files; pure maths
-    session    connecting to Ray, starting it, and what its machines are
-    weights    a checkpoint, carried to every machine once
-    models     what a worker needs to make the model ready; describing it before the job begins
-    clip_rows  decoded clips <-> bytes that travel
-    decoding   the tasks: our reader and decoder processes, as on one machine
-    inference  the actors: our pipeline, and the pieces that they leave
-    output     pieces, shards, what is there already, one file in the end
-    run        a whole job: what to do, done until nothing is missing
-    survey     the machines and the model there, looked at before a job; how long it may take
+    plan       how a list is divided into tasks, groups and output files; pure maths
+    session    connects to Ray or starts it, and lists its machines
+    weights    transfers a checkpoint to every machine once
+    models     loads the model on a worker, and describes it before the job begins
+    clip_rows  decoded clips <-> rows of a table that Ray transfers
+    decoding   the tasks, which run our reader and decoder processes
+    inference  the actors, which run our pipeline and write pieces
+    output     pieces, shards, resuming, and joining shards into one file
+    run        runs a job until nothing is missing
+    survey     checks the machines and the model on them before a job, and estimates its time
 
-Why nothing is lost or doubled: a piece holds the records of a known stretch of the list, is named by it, and appears
-whole or not at all. What Ray does twice, after a worker has died, writes the same name again; what never came is seen to
-be missing, and done again. Results don't depend on how many workers there are: a task's files are packed into batches
-by themselves, whoever runs them.
+    Why no record is lost or duplicated: a piece holds the records of a known range of the list, is named after it, and
+    is written atomically. If Ray repeats work after a worker has died, it writes the same file again; what is missing
+    is noticed and redone. Results don't depend on the number of workers, because each task's files are batched
+    separately.
 
-Only `run`, `session`, `survey` and what they send to workers import ray, when they are used.
+    ray is imported only when a job runs, by `run`, `session`, `survey` and the code they send to workers.
 """
 
 from __future__ import annotations

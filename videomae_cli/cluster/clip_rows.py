@@ -1,7 +1,7 @@
-"""Decoded clips <-> one row of a table that travels: the pixels as they are, all else pickled beside them.
+"""Converts decoded clips to rows of a pyarrow table and back: pixels as raw bytes, everything else pickled.
 
-A row is a group of files that follow each other in the list, each decoded or failed. Pixels are copied once, into the
-row, and looked at in place where it arrives.
+A row is a group of consecutive files of the list, each decoded or failed. Pixels are copied once, into the row, and
+used without copying on arrival.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ FIRST, STOP, ABOUT, PIXELS = "first", "stop", "about", "pixels"
 
 @dataclass(frozen=True)
 class Group:
-    """Files number first, first + 1, ... of the list, each by its path."""
+    """Consecutive files of the list, starting at index `first`: (path, outcome) each."""
 
     first: int
     files: tuple[tuple[str, Outcome], ...]
 
     @property
     def stop(self) -> int:
-        """The place after its last file."""
+        """The index after the group's last file."""
         return self.first + len(self.files)
 
 
 def to_table(group: Group) -> Any:
-    """A pyarrow table of one row."""
+    """Convert a group to a pyarrow table with one row."""
     import pyarrow as pa
 
     about: list[tuple[str, Outcome, tuple[int, ...] | None]] = []
@@ -59,7 +59,7 @@ def to_table(group: Group) -> Any:
 
 
 def from_table(table: Any) -> Iterator[Group]:
-    """The groups in the rows of such a table; their frames can't be written to."""
+    """Yield the groups in a table's rows; their frames are read-only."""
     columns = {name: table.column(name) for name in (FIRST, ABOUT, PIXELS)}
     for row in range(table.num_rows):
         pixels = np.frombuffer(columns[PIXELS][row].as_buffer(), np.uint8)

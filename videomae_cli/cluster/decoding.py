@@ -1,4 +1,4 @@
-"""The tasks that decode: our reader in our decoder process, one file after the other, as on one machine."""
+"""The tasks that decode files, one after the other, in the same decoder process as on a single machine."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from videomae_cli.cluster.plan import ClusterPlan
 from videomae_cli.errors import DependencyError, MachineError, Vocabulary, speak, vocabulary
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo
 
-# Files of one object of the list: a task fetches one such object, or two.
+# The list is stored in objects of this many files, so that a task fetches at most two of them.
 LIST_CHUNK = 8192
 
 
 @dataclass(frozen=True)
 class DecodingWork:
-    """What every task is given. clips: what is wanted of a file; lists: the files, `LIST_CHUNK` an object; home: the
-    folder that names start from; memory: bytes that decoding one file may take, None for what its machine can spare."""
+    """What every task receives. clips: what to decode of a file; lists: references to the files, `LIST_CHUNK` each; home: the folder
+    that relative names start from; memory: bytes that decoding one file may take, None for what its machine can
+    spare."""
 
     plan: ClusterPlan
     clips: ClipRequest
@@ -34,14 +35,17 @@ class DecodingWork:
 
 
 def put_lists(found: Sequence[FoundVideo]) -> tuple[Any, ...]:
-    """A list of files as objects of a cluster that is connected."""
+    """Store a list of files in the connected cluster's object store; returns the references."""
     import ray
 
     return tuple(ray.put(list(found[at : at + LIST_CHUNK])) for at in range(0, len(found), LIST_CHUNK))
 
 
 def decode_tasks(batch: Any, *, work: DecodingWork) -> Iterator[Any]:
-    """A function of Ray Data: rows with the number of a `task` -> a table of one row for each group of its files."""
+    """Decode the files of tasks, given by number in the column `task`: a function for Ray Data's `map_batches`.
+
+    Yields a table with one row for each group of files.
+    """
     _return_memory()
     enter(work.home)
     speak(work.words)
@@ -53,13 +57,15 @@ def decode_tasks(batch: Any, *, work: DecodingWork) -> Iterator[Any]:
 
 @lru_cache(maxsize=1)
 def _return_memory() -> None:
-    """Have large arrays returned to the system as they are freed. By default what several threads allocate and free stays
-    with the process in pieces, more with every task, for as long as the job runs (`benchmarks/cluster.py memory`)."""
+    """Make freed arrays go back to the system; otherwise fragmentation grows the process with every task.
+
+    `benchmarks/cluster.py memory` measures this.
+    """
     system.return_freed_memory()
 
 
 def groups(first: int, videos: Sequence[FoundVideo], work: DecodingWork) -> Iterator[Group]:
-    """The files of a task, decoded, as many in a group as have `plan.group` views together."""
+    """Decode the files of a task, and yield them in groups of up to `plan.group` views."""
     decoder = _decoder(work.timeout, work.memory, work.debug)
     decoded = _outcomes(decoder, [replace(work.clips, path=video.path) for video in videos if video.error is None])
     files: list[tuple[str, Outcome]] = []
@@ -76,7 +82,7 @@ def groups(first: int, videos: Sequence[FoundVideo], work: DecodingWork) -> Iter
 
 
 def _outcomes(decoder: Decoder, requests: Sequence[ClipRequest]) -> Iterator[Outcome]:
-    """The outcome of each. What a machine of many lacks is an outcome too: the others go on."""
+    """Yield the outcome of each request. Unlike on one machine, a MachineError doesn't end the job: it fails the file only."""
     done = 0
     while done < len(requests):
         try:
@@ -103,6 +109,6 @@ def _videos(work: DecodingWork, files: range) -> list[FoundVideo]:
 
 @lru_cache(maxsize=1)
 def _decoder(timeout: float | None, memory: int | None, debug: bool) -> Decoder:
-    # Kept from task to task: a process with OpenCV and torch in it takes seconds to start. One thread a file, since as
-    # many tasks run here as there are cores. It ends with the process of Ray's that started it.
+    # Cached between tasks, because the decoder process takes seconds to start. One thread per file, since as many tasks
+    # run here as there are cores. It ends together with the Ray process that started it.
     return Decoder(timeout=timeout, memory=memory, workers=1, threads=1, debug=debug)

@@ -1,4 +1,4 @@
-"""The actors: a model each, a group of decoded files in, a piece with their records out, and a line about it for the job."""
+"""The actors: each holds a model, runs it on groups of decoded files, writes their records as pieces, and reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from videomae_cli.storage.folders import Folder
 
 @dataclass(frozen=True)
 class InferenceWork:
-    """What every actor is given. expected: the model as the job has it; shard: of the list, where it was split."""
+    """What every actor receives. expected: the job's description of the model; shard: if the list was split."""
 
     model: ModelSpec
     expected: Description
@@ -51,20 +51,20 @@ class PieceReport:
 
 
 class InferenceWorker:
-    """A class for Ray Data's actor pool: tables of groups (`clip_rows`) -> a table with a report for each.
+    """A class for Ray Data's actor pool that turns tables of groups (`clip_rows`) into tables of reports.
 
-    Raises what loading the model raises, ClusterError where this machine would give other results.
+    Raises what loading the model raises, or ClusterError if this machine would give different results.
     """
 
     def __init__(self, work: InferenceWork) -> None:
         self._work = work
         model, sampling = work.model.ready()
         work.expected.check(describe(work.model, model, sampling))
-        # The batches of the plan: this machine alone might choose others, and with them other last bits.
+        # Use the plan's batch size: another one, chosen for this machine, would change the last bits of results.
         self._model = replace(model, batch_size=work.batch)
 
     def __call__(self, batch: Any) -> Any:
-        """Reports of the pieces, which are written."""
+        """Write a piece for each group; return a table of their reports."""
         import pyarrow as pa
 
         return pa.table({"report": [self._piece(group).to_json() for group in from_table(batch)]})
@@ -94,6 +94,6 @@ class InferenceWorker:
 
 
 def reports(table: Any) -> Iterator[PieceReport]:
-    """Those in a table that an actor gave."""
+    """Yield the reports in a table that an actor returned."""
     for text in table.column("report").to_pylist():
         yield PieceReport.from_json(text)

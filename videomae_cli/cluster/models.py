@@ -1,7 +1,7 @@
-"""What a worker needs to make the model ready, and what the model is like there: found out before the job begins.
+"""Loads the model on a worker, and describes it before the job begins.
 
-The machine that gives the command may have no GPU and little memory: it never loads the model. One worker does, and says
-what decides the results; every other is held to that.
+The machine on which the command runs may have no GPU and little memory, so it never loads the model. One worker loads
+it and reports the settings that determine the results; all other workers must have the same.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from videomae_cli.video import ClipRequest
 
 
-# Our own errors in a traceback that is a text.
+# Finds our own errors in the text of a traceback.
 _NAMED = re.compile(r"^videomae_cli\.errors\.(\w+): (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The options of a command, and the checkpoint they name. sample: files to calibrate eight-bit numbers on; home: the
-    folder that names of files start from; threads: of PyTorch, on a CPU."""
+    """A command's options and checkpoint. sample: files for int8 calibration; home: the folder that relative names start
+    from; threads: PyTorch's number of threads, on a CPU."""
 
     command: str
     request: ClassifierRequest | EmbedderRequest
@@ -51,7 +51,7 @@ class ModelSpec:
     words: errors.Vocabulary = field(default_factory=errors.vocabulary)
 
     def ready(self) -> tuple[Classifier | Embedder, SamplingSpec]:
-        """The model, loaded on this machine, and the sampling as it needs it. Raises what loading raises."""
+        """Load the model on this machine; return it and the sampling adapted to it. Raises what loading raises."""
         import torch
 
         enter(self.home)
@@ -68,16 +68,16 @@ class ModelSpec:
                 else:
                     model = make_embedder(source, self.request, engine, calibrate)
             except (CheckpointError, ConfigError) as error:
-                # Of the checkpoint that was named, not of the copy of it here.
+                # Name the user's checkpoint, not this machine's copy.
                 raise error.rename(str(source.path), self.parcel.origin) from None
         return model, model.fit(self.sampling)
 
 
 @dataclass(frozen=True)
 class Description:
-    """A model as a worker has it. clips: what it wants of a file; batch: views at once; view_bytes: pixels of one view;
-    dimensions, vectors: of an embedding and how many a clip has, 0 for labels; slow: why the number format is slow there;
-    trained_on: the pixels that the model was trained on, where it says so."""
+    """A worker's description of the model. clips: what to decode of a file; batch: views per batch; view_bytes: size of one view;
+    dimensions, vectors: size and number of vectors per clip, 0 for a classifier; slow: why the number format is slow
+    there; trained_on: the pixels that the model was trained on, if known."""
 
     settings: Settings
     clips: ClipRequest
@@ -89,7 +89,7 @@ class Description:
     trained_on: str | None = None
 
     def check(self, other: Description) -> None:
-        """Raise ClusterError where another machine would give other results."""
+        """Raise ClusterError if another machine would give different results."""
         before = json.loads(json.dumps(self.settings.as_dict()))
         differing = other.settings.differences(before)
         if differing:
@@ -100,7 +100,7 @@ class Description:
 
 
 def describe(spec: ModelSpec, model: Classifier | Embedder, sampling: SamplingSpec) -> Description:
-    """What a loaded model is like."""
+    """Describe a loaded model for the job."""
     from videomae_cli.pipeline import Embedder, clip_request
 
     config = model.model.config
@@ -121,7 +121,7 @@ def describe(spec: ModelSpec, model: Classifier | Embedder, sampling: SamplingSp
 
 
 def enter(home: str) -> None:
-    """Make names mean what they mean where the command was given. Raises ClusterError."""
+    """Change to the command's working directory, so that relative names mean the same. Raises ClusterError."""
     try:
         if Path.cwd() != Path(home):
             os.chdir(home)
@@ -132,8 +132,7 @@ def enter(home: str) -> None:
 
 
 def own_error(error: BaseException) -> VideoMAEError | None:
-    """The error of ours behind one of Ray's: it hands them through as a cause, or, where an actor could not start, in a
-    text only."""
+    """Find our own error inside one of Ray's: among its causes, or, if an actor failed to start, in its text."""
     seen: set[int] = set()
     queue: list[BaseException | None] = [error]
     while queue:

@@ -1,12 +1,12 @@
-"""What a job on a cluster writes: pieces as they come, numbered Parquet shards, and one file in the end where one was asked for.
+"""The output of a cluster job: pieces, then numbered Parquet shards, and finally, if requested, a single file.
 
-    OUT/_job.json                                settings, list and plan, written before the first piece
-    OUT/_partial/0000000000-0000000013.parquet   the records of files 0 to 12 of the list
-    OUT/part-00000-of-00007.parquet              a shard, made of pieces that are then removed
-    OUT/_partial, gone                           the job is complete
+OUT/_job.json                                the header: settings, list and plan, written before the first piece
+OUT/_partial/0000000000-0000000013.parquet   the records of files 0 to 12 of the list
+OUT/part-00000-of-00007.parquet              a shard, made from pieces, which are then removed
 
-Where OUT is to be one file, all that is in `OUT.partial/` until the shards are joined. Names that begin with _ are passed
-over by whatever reads a folder of Parquet. Every machine writes here: it is a folder they share, or an object store.
+The job is complete when OUT/_partial is gone. If OUT is to be a single file, all this is in `OUT.partial/` until
+the shards are joined. Readers of Parquet folders ignore names that begin with _. Every machine writes here, so it
+must be a shared folder or an object store.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ _OWN = re.compile(rf"{_SHARD.pattern}|{CLUSTER_HEADER}")
 
 @dataclass(frozen=True)
 class Form:
-    """How records are written and read: with labels, or with vectors as `layout` says."""
+    """How records are written and read: with labels, or with vectors of the given layout."""
 
     layout: VectorLayout | None = None
 
     def writer(self, format: str, sink: BinaryIO, *, rows: int = 0) -> Writer:
-        """rows: how many vectors will come, where the format must know."""
+        """Make a writer. rows: the total number of vectors, for formats that need to know it in advance."""
         if self.layout is not None:
             return make_vector_writer(format, sink, self.layout, rows=rows)
         return make_writer(format, sink)
 
     def read(self, file: Path, format: str = "parquet", *, vectors: bool = True) -> Iterator[Record]:
-        """The records of a file, in their order."""
+        """Return the records of a file, in order."""
         if self.layout is not None:
             return read_vector_records(file, vectors=vectors)
         return read_records(file, format)
@@ -74,8 +74,8 @@ class Form:
 
 @dataclass
 class Past:
-    """What there is of a job. shards: those that are whole, with the files in them that failed, by kind; again: those that are
-    made again for the failures of `kinds` in them, with the tasks that these are in."""
+    """What a job has done so far. shards: finished shards -> their failed files by kind; again: shards to be rewritten because of
+    failures of `kinds` -> the tasks to repeat."""
 
     shards: dict[int, Counter[str]] = field(default_factory=dict)
     pieces: Pieces = field(default_factory=Pieces)
@@ -83,25 +83,25 @@ class Past:
     kinds: frozenset[str] = frozenset()
 
     def chain(self, plan: ClusterPlan, shard: int) -> list[tuple[int, int]] | None:
-        """The pieces that a shard is made of, with what of it is there already; None where some are missing."""
+        """Return the pieces needed to write (or rewrite) a shard, in order; None if some are missing."""
         if shard not in self.again:
             return self.pieces.chain(plan.shard_files(shard))
         chains = [self.pieces.chain(plan.task_files(task)) for task in self.again[shard]]
         return None if None in chains else [piece for chain in chains for piece in chain or ()]
 
     def left(self, plan: ClusterPlan) -> list[int]:
-        """The tasks that still have to be done."""
+        """Return the numbers of the tasks still to be done."""
         return tasks_left(plan, self.shards, self.pieces, self.again)
 
     def done(self, plan: ClusterPlan) -> int:
-        """Files that need not be done again."""
+        """Return how many files are finished."""
         return plan.files - sum(len(plan.task_files(task)) for task in self.left(plan))
 
 
 class Output:
-    """The place for one job, to be entered: `begin`, then shards by `write_shard` (anywhere), then `finish`.
+    """The output of one job, a context manager: call `begin`, write shards with `write_shard` (on any machine), then `finish`.
 
-    Raises OutputError where something is there already, where another process writes, and where nothing can be written.
+    Raises OutputError if the output exists, another process is writing it, or it can't be written.
     """
 
     def __init__(
@@ -130,8 +130,8 @@ class Output:
         ours = CLUSTER_HEADER in names
         if (names and not ours) or (self._file is not None and self._holds_foreign()):
             raise OutputError(f"{self.folder.location} holds other files: give a new folder")
-        there = ours or (self._file is not None and filesystem.is_there(self._file))
-        if there and not self._resume and not self._overwrite:
+        existing = ours or (self._file is not None and filesystem.is_there(self._file))
+        if existing and not self._resume and not self._overwrite:
             raise OutputError(
                 f"{self.shown} is there already",
                 remedy=Wording("{@overwrite:True} replaces it, {@resume:True} completes it"),
@@ -150,19 +150,19 @@ class Output:
         if self._lock is None:
             return
         place = Path(self.folder.location)
-        begun_in_vain = False
+        nothing_done = False
         with contextlib.suppress(OSError, OutputError):
-            begun_in_vain = set(self.folder.names()) <= {CLUSTER_HEADER, _LOCK} and not self.folder.names(PARTIAL)
-            if begun_in_vain:
+            nothing_done = set(self.folder.names()) <= {CLUSTER_HEADER, _LOCK} and not self.folder.names(PARTIAL)
+            if nothing_done:
                 self.folder.remove(CLUSTER_HEADER)
         self._lock.release(remove=True)
         self._lock = None
-        if begun_in_vain:
+        if nothing_done:
             with contextlib.suppress(OSError):
                 place.rmdir()
 
     def _holds_foreign(self) -> bool:
-        """Whether the folder of a job, which goes when its file is complete, holds anything that no job made."""
+        """Whether the job's folder, which is removed when its file is complete, contains anything that no job made."""
         place = Path(self.folder.location)
         if not os.path.lexists(place):
             return False
@@ -183,10 +183,10 @@ class Output:
         shard: str | None,
         form: Form | None = None,
     ) -> tuple[ClusterPlan, Past]:
-        """Start, or find out what is there. The plan is then that of the earlier run: it decides where pieces begin.
+        """Start, or resume an earlier run, whose plan is then returned, because pieces follow it.
 
-        form: of the records, to find the failures that are done again. Raises OutputError where an earlier run had other
-        settings or another list of files.
+        form: how to read records, to find failures to retry. Raises OutputError if an earlier run had other settings or
+        another list of files.
         """
         names = list(names)
         digest = _digest(names)
@@ -223,7 +223,7 @@ class Output:
             sink.write(json.dumps(self._header, indent=2).encode())
 
     def _check_complete(self, settings: Settings, names: Sequence[str], shard: str | None, form: Form) -> None:
-        """Raise OutputError where the complete file isn't of this list and these settings."""
+        """Raise OutputError unless the complete file was made from this list with these settings."""
         assert self._file is not None
         count = 0
         for record in form.read(self._file, self._format, vectors=False):
@@ -247,13 +247,13 @@ class Output:
             )
 
     def _restore(self, plan: ClusterPlan, form: Form) -> None:
-        """Make shards of the complete file, which stays until the new one is whole."""
+        """Split the complete file into shards again; it stays until the new one is complete."""
         assert self._file is not None
-        there = set(self.folder.names())
+        existing = set(self.folder.names())
         records = form.read(self._file, self._format)
         for number in range(plan.shards):
             own = islice(records, len(plan.shard_files(number)))
-            if plan.shard_name(number) in there:
+            if plan.shard_name(number) in existing:
                 deque(own, maxlen=0)
                 continue
             with self.folder.writing(plan.shard_name(number)) as sink:
@@ -263,20 +263,20 @@ class Output:
                 writer.finish()
 
     def failures(self, form: Form) -> Counter[str]:
-        """How many of the failures that are there are to be done again, by kind; changes nothing."""
-        there: Counter[str] = Counter()
+        """Count by kind the recorded failures that would be retried; changes nothing."""
+        existing: Counter[str] = Counter()
         names = self.folder.names()
         shards = [name for name in names if _SHARD.fullmatch(name)] if CLUSTER_HEADER in names else []
         for name in shards:
             with self.folder.opened(name) as stream:
-                there += count_rows(stream).failed
+                existing += count_rows(stream).failed
         if not shards and self._file is not None and filesystem.is_there(self._file):
             records = form.read(self._file, self._format, vectors=False)
-            there.update(record["error"]["kind"] for record in records if record["error"])
-        return Counter({kind: count for kind, count in there.items() if _is_asked_kind(kind, self._retry)})
+            existing.update(record["error"]["kind"] for record in records if record["error"])
+        return Counter({kind: count for kind, count in existing.items() if _is_asked_kind(kind, self._retry)})
 
     def clear(self, plan: ClusterPlan, tasks: Sequence[int], pieces: Pieces) -> None:
-        """Remove pieces of tasks that are done anew."""
+        """Remove the pieces of tasks that are to be repeated."""
         for number in tasks:
             files = plan.task_files(number)
             for first, stop in pieces.within(files):
@@ -285,15 +285,15 @@ class Output:
 
     @property
     def kept(self) -> str:
-        """Where an interrupted job keeps what it has."""
+        """The place where an interrupted job keeps its results."""
         return self.folder.location
 
     def finish(self, form: Form, plan: ClusterPlan) -> None:
-        """Remove what was only needed on the way; where one file was asked for, make it of the shards."""
+        """Remove intermediate files; if a single file was requested, join the shards into it."""
         if self._header.pop("again", None) is not None:
-            self._write_header()  # before the pieces go, of which shards might have to be made once more
+            self._write_header()  # before removing the pieces, which rewriting shards would need
         self.folder.remove_own(_PIECE, PARTIAL)
-        self.folder.remove_own(_OWN, whole=False)  # of workers that were killed
+        self.folder.remove_own(_OWN, whole=False)  # temporary files of killed workers
         if self._file is None:
             return
         rows = 0
@@ -307,10 +307,10 @@ class Output:
                     for record in form.read(path):
                         writer.write(record)
             writer.finish()
-        self._header["reopened"] = True  # should this be the end, nothing needs to be done again
+        self._header["reopened"] = True  # if this process is killed now, a resume finds the complete file
         self._write_header()
         self.folder.remove_own(_SHARD)
-        self.folder.remove(CLUSTER_HEADER)  # last: a folder without it is taken for somebody else's
+        self.folder.remove(CLUSTER_HEADER)  # last, since a folder without a header is taken for a user's
 
     def _compare(self, settings: Settings, digest: str, plan: ClusterPlan, shard: str | None) -> ClusterPlan:
         try:
@@ -334,10 +334,10 @@ class Output:
 
     def _past(self, plan: ClusterPlan, form: Form) -> Past:
         past = Past(kinds=self._retry | frozenset(self._header.get("again") or ()))
-        there = set(self.folder.names())
+        existing = set(self.folder.names())
         for number in range(plan.shards):
             name = plan.shard_name(number)
-            if name in there:
+            if name in existing:
                 with self.folder.opened(name) as stream:
                     past.shards[number] = count_rows(stream).failed
         for name in self.folder.names(PARTIAL):
@@ -349,7 +349,7 @@ class Output:
         return past
 
     def _find_failures(self, past: Past, plan: ClusterPlan, form: Form) -> None:
-        """Find what is to be done again: in shards, which stay until they are made anew, and in pieces."""
+        """Find the failures to retry, in shards (kept until they are rewritten) and in pieces (removed)."""
         for number, failed in list(past.shards.items()):
             if not any(_is_asked_kind(kind, past.kinds) for kind in failed):
                 continue
@@ -379,9 +379,9 @@ def open_output(
     overwrite: bool,
     retry: frozenset[str] = frozenset(),
 ) -> Output:
-    """Where `--output` says: a folder of shards (DIR/, an address, a folder that is there), or one file in the end.
+    """Make the Output for the option `--output`: a folder of shards (DIR/, an address, an existing folder), or a single file.
 
-    retry: the kinds of failures that are done again, "all" for any. Raises OptionError where format and name don't go together.
+    retry: the kinds of failures to retry, "all" for any. Raises OptionError if format and name don't match.
     """
     remote = is_address(output)
     if remote or output.endswith(("/", os.sep)) or filesystem.is_folder(Path(output)):
@@ -399,14 +399,14 @@ def open_output(
 
 
 def piece_name(first: int, stop: int) -> str:
-    """The file that holds the records of places first, first + 1, ..., stop - 1 of the list."""
+    """Return the name of the piece with the records of files first, ..., stop - 1 of the list."""
     return f"{PARTIAL}/{first:010}-{stop:010}.parquet"
 
 
 def write_shard(folder: Folder, form: Form, name: str, chain: Sequence[tuple[int, int]]) -> Counter[str]:
-    """Make a shard of its pieces, and remove them. For a worker, any of them. Returns the files that failed, by kind."""
+    """Write a shard from its pieces, then remove them; can run on any worker. Returns the number of failed files by kind."""
     if folder.exists(name):
-        # Whoever made it died before it could say so; some of the pieces may be gone.
+        # The worker that wrote it died before it could report; some of the pieces may be gone.
         with folder.opened(name) as stream:
             failed = count_rows(stream).failed
         _remove(folder, chain)
@@ -428,10 +428,10 @@ def write_shard(folder: Folder, form: Form, name: str, chain: Sequence[tuple[int
 def renew_shard(
     folder: Folder, form: Form, name: str, first: int, chain: Sequence[tuple[int, int]], kinds: frozenset[str]
 ) -> Counter[str]:
-    """Make a shard again, with records of pieces in the place of its failures of these kinds; others keep every bit.
+    """Rewrite a shard, replacing its failures of these kinds by the records of pieces; other records are unchanged.
 
-    For a worker, any of them, and as often as one dies: the pieces stay. first: the place in the list of the shard's first
-    file. Returns the files that failed, by kind.
+    Can run on any worker, and be repeated if one dies, since the pieces are kept. first: index in the list of the
+    shard's first file. Returns the number of failed files by kind.
     """
     failed: Counter[str] = Counter()
     with folder.local(name) as before, folder.writing(name) as sink:

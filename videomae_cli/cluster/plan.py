@@ -1,11 +1,11 @@
-"""How a list of files is cut: into tasks that decode, groups of views that travel together, and output files.
+"""Plans how a list of files is divided into tasks that decode, groups that are transferred together, and output files.
 
     files   0 1 2 3 4 5 6 7 8 9 ...
     tasks   [0 1 2 3] [4 5 6 7] ...           `task` files each, decoded one after the other
-    pieces  [0 1 2][3] [4 5][6 7] ...         as many files of a task as have `group` views together
+    pieces  [0 1 2][3] [4 5][6 7] ...         the results of one group: files of a task with up to `group` views
     shards  [0 1 2 3  4 5 6 7] ...            `shard` files each, a multiple of `task`
 
-A plan depends on the list, the model and the batch, never on the machines: so does every last bit of the results.
+A plan depends on the list, the model and the batch size, never on the machines, and so do the results, to the last bit.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-# Tasks that a long list is cut into: enough for a thousand cores to end at nearly the same time.
+# Number of tasks for a long list: enough for a thousand cores to finish at nearly the same time.
 _TASKS = 4096
 _MAX_TASK = 256
-# Bytes of pixels that travel together at least: below, what a message costs would count; much above, memory would.
+# Minimum bytes of pixels per group: with less, the overhead of messages would matter, with much more, the memory.
 _GROUP_BYTES = 32 * 2**20
-# An output file: not so large that one is long in the making, nor so small that there are many thousands.
+# Limits of an output file: small enough to be written quickly, large enough that there are not many thousands.
 _SHARD_FILES = 16384
 _SHARD_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class ClusterPlan:
-    """files: of the whole job; task, shard: files each; batch: views through the model at once; group: views that travel
-    together, a multiple of it."""
+    """Sizes of a job's parts. files: in the whole job; task, shard: files per task and output file; batch: views per model
+    call; group: views that are transferred together, a multiple of batch."""
 
     files: int
     task: int
@@ -42,23 +42,23 @@ class ClusterPlan:
 
     @property
     def shards(self) -> int:
-        """How many output files there will be; one for an empty list too."""
+        """The number of output files; 1 even for an empty list."""
         return max(1, -(-self.files // self.shard))
 
     def task_files(self, number: int) -> range:
-        """The places in the list of task `number`, from 0."""
+        """Return the indices in the list of task `number`, from 0."""
         return range(number * self.task, min((number + 1) * self.task, self.files))
 
     def shard_files(self, number: int) -> range:
-        """The places in the list of output file `number`, from 0."""
+        """Return the indices in the list of output file `number`, from 0."""
         return range(number * self.shard, min((number + 1) * self.shard, self.files))
 
     def shard_of(self, place: int) -> int:
-        """The output file that a place in the list belongs to."""
+        """Return the number of the output file for an index in the list."""
         return place // self.shard
 
     def shard_name(self, number: int) -> str:
-        """The name of output file `number`."""
+        """Return the name of output file `number`."""
         return f"part-{number:05}-of-{self.shards:05}.parquet"
 
     def as_dict(self) -> dict[str, int]:
@@ -77,20 +77,20 @@ class ClusterPlan:
 def make_plan(
     files: int, *, batch: int, view_bytes: int, file_bytes: int, shard_files: int | None = None
 ) -> ClusterPlan:
-    """The plan for a list. batch: views through the model at once; view_bytes: pixels of one; file_bytes: about what an
-    output file holds of one video; shard_files: how many videos that should be, None for what is handy."""
+    """Make the plan for a list. batch: views per model call; view_bytes: size of a view's pixels; file_bytes: approximate output
+    size per video; shard_files: videos per output file, None to choose a suitable number."""
     group = batch * max(1, _GROUP_BYTES // (batch * view_bytes))
-    # A file has one view at least: so many files fill a group, where there are enough for several tasks.
+    # A file has at least one view, so this many files fill a group, unless the list is too short for several tasks.
     filling = min(group, max(1, files // 16))
     task = min(_MAX_TASK, max(filling, -(-files // _TASKS)))
-    wanted = shard_files or max(1, min(_SHARD_FILES, _SHARD_BYTES // file_bytes))
-    task = min(task, wanted)
-    shard = wanted // task * task
+    per_shard = shard_files or max(1, min(_SHARD_FILES, _SHARD_BYTES // file_bytes))
+    task = min(task, per_shard)
+    shard = per_shard // task * task
     return ClusterPlan(files, task, shard, batch, group)
 
 
 class Pieces:
-    """Which stretches of the list are done, each (first, stop). Some may overlap, where work was done twice."""
+    """The finished ranges (first, stop) of the list; they may overlap if work was done twice."""
 
     def __init__(self, stretches: Iterable[tuple[int, int]] = ()) -> None:
         self._stops: dict[int, set[int]] = {}
@@ -98,11 +98,11 @@ class Pieces:
             self.add(first, stop)
 
     def add(self, first: int, stop: int) -> None:
-        """Note a piece that covers the files from `first` up to `stop`."""
+        """Add a piece that covers the files first, ..., stop - 1."""
         self._stops.setdefault(first, set()).add(stop)
 
     def chain(self, places: range) -> list[tuple[int, int]] | None:
-        """Pieces that together are exactly `places`, in order, or None where some are missing."""
+        """Find pieces that together cover exactly `places`, in order; None if there are none."""
         chain: list[tuple[int, int]] = []
         at, tried = places.start, [iter(sorted(self._stops.get(places.start, ()), reverse=True))]
         while at != places.stop:
@@ -119,12 +119,12 @@ class Pieces:
         return chain
 
     def within(self, places: range) -> Iterator[tuple[int, int]]:
-        """Those that begin in a stretch."""
+        """Yield the pieces that begin in a range."""
         for first in places:
             yield from ((first, stop) for stop in sorted(self._stops.get(first, ())))
 
     def forget(self, places: range) -> None:
-        """Drop those that begin in a stretch."""
+        """Drop the pieces that begin in a range."""
         for first in places:
             self._stops.pop(first, None)
 
@@ -132,12 +132,12 @@ class Pieces:
 def tasks_left(
     plan: ClusterPlan, shards: Iterable[int], pieces: Pieces, again: Mapping[int, Sequence[int]] | None = None
 ) -> list[int]:
-    """The tasks that still have to be done. shards: the output files that are there; again: of some that are made again, by
-    number, the only tasks that are."""
-    there, only = set(shards), again or {}
+    """Return the numbers of the tasks still to be done. shards: finished output files; again: output file -> the only tasks to
+    repeat for it."""
+    finished, only = set(shards), again or {}
 
-    def wanted(number: int) -> bool:
+    def is_left(number: int) -> bool:
         shard = plan.shard_of(number * plan.task)
-        return shard not in there and number in only.get(shard, (number,))
+        return shard not in finished and number in only.get(shard, (number,))
 
-    return [number for number in range(plan.tasks) if wanted(number) and pieces.chain(plan.task_files(number)) is None]
+    return [number for number in range(plan.tasks) if is_left(number) and pieces.chain(plan.task_files(number)) is None]

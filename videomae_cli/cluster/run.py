@@ -1,4 +1,4 @@
-"""A whole job: what is left to do goes through Ray Data, pieces become shards, until nothing is missing."""
+"""Runs a whole job: sends the remaining tasks through Ray Data and turns pieces into shards until nothing is missing."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ from videomae_cli.errors import ClusterError, Wording
 from videomae_cli.jobs import Shard
 from videomae_cli.video import FoundVideo
 
-# Times that what is missing after a run through the list is done again: only a decoder that takes a file's time limit
-# now and then, while a machine dies, makes one needed.
+# Maximum passes over the list. A second pass is rare: it is needed if pieces got lost because a machine died.
 _ROUNDS = 4
 _SHARDS_AT_ONCE = 8
 
 
 class Listener(Protocol):
-    """Who is told how a job goes."""
+    """Receives the progress of a job."""
 
     def piece(self, report: PieceReport) -> None:
-        """Some more files are done, for good."""
+        """Called when the files of a piece are finished."""
 
 
 @dataclass(frozen=True)
 class ClusterJob:
-    """A job on a cluster that is connected. memory: bytes that decoding one may take; tasks_at_once: most files decoded at a time, None for a core each; bars: Ray's
-    own progress, on a terminal."""
+    """A job on a connected cluster. memory: bytes that decoding one file may take; tasks_at_once: most files decoded at a
+    time, None for one per core; bars: show Ray's own progress bars on a terminal."""
 
     found: Sequence[FoundVideo]
     model: ModelSpec
@@ -50,9 +49,9 @@ class ClusterJob:
     debug: bool = False
 
     def run(self, past: Past, listener: Listener) -> Counter[str]:
-        """Do all that is left. Returns the files that failed, by kind, of the whole job.
+        """Do all remaining work. Returns the number of failed files of the whole job, by kind.
 
-        Raises ClusterError where the cluster loses work again and again, and what a worker raises.
+        Raises ClusterError if the cluster keeps losing work, and what a worker raises.
         """
         shards = _Shards(self, past)
         lists = put_lists(self.found)
@@ -61,7 +60,7 @@ class ClusterJob:
                 left = past.left(self.plan)
                 if left:
                     self.output.clear(self.plan, left, past.pieces)
-                    for report in self._through(left, lists):
+                    for report in self._process(left, lists):
                         if shards.take(report):
                             listener.piece(report)
                 shards.write_rest()
@@ -71,13 +70,13 @@ class ClusterJob:
         except (BrokenPipeError, MemoryError):
             raise
         except Exception as error:
-            raise _told(error) from error
+            raise _translated(error) from error
         raise ClusterError(
             f"the cluster lost {len(left)} of {self.plan.tasks} tasks again and again, whatever was tried"
         )
 
-    def _through(self, tasks: Sequence[int], lists: tuple[Any, ...]) -> Iterator[PieceReport]:
-        """Files of these tasks through decoding and the model."""
+    def _process(self, tasks: Sequence[int], lists: tuple[Any, ...]) -> Iterator[PieceReport]:
+        """Decode the files of these tasks and run the model on them; yields the pieces' reports."""
         import pyarrow as pa
         import ray
         from ray.data import ActorPoolStrategy, TaskPoolStrategy
@@ -100,7 +99,7 @@ class ClusterJob:
             form=self.form,
             shard=self.shard,
         )
-        # A block a task: Ray Data runs one of its tasks for each.
+        # One block per task of ours, because Ray Data runs one of its tasks per block.
         numbers = ray.data.from_arrow([pa.table({"task": [number]}) for number in tasks])
         clips = numbers.map_batches(
             decode_tasks,
@@ -117,14 +116,14 @@ class ClusterJob:
             fn_constructor_kwargs={"work": inference},
             num_cpus=WAITING_CPUS,
             num_gpus=self.workers.gpus or None,
-            # One group in hand and one that is on its way: more would only lie in the object store.
+            # One group in work and one in transfer: more would only fill up the object store.
             compute=ActorPoolStrategy(size=min(self.workers.count, len(tasks)), max_tasks_in_flight_per_actor=2),
         )
         for table in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield from reports(table)
 
     def _configure(self) -> None:
-        """Ray Data's settings: a group of clips is a block, and nothing is written that nobody asked for."""
+        """Configure Ray Data: a block per group of clips, and no unrequested output."""
         from ray.data import DataContext
 
         context = DataContext.get_current()
@@ -137,7 +136,7 @@ class ClusterJob:
 
 @dataclass
 class _Shards:
-    """Shards in the making: each is written by a worker as soon as its last piece is there."""
+    """Writes each shard on a worker as soon as its last piece has arrived."""
 
     job: ClusterJob
     past: Past
@@ -150,8 +149,10 @@ class _Shards:
         return len(self.past.shards) == self.job.plan.shards
 
     def take(self, report: PieceReport) -> bool:
-        """One more piece is there, perhaps the last of its shard. Returns False for one that was there before: Ray does
-        things twice where a machine died after doing them."""
+        """Note a finished piece, and start writing its shard if it was the last one missing.
+
+        Returns False for a duplicate: Ray repeats work if a machine dies after doing it.
+        """
         number = self.job.plan.shard_of(report.first)
         piece = (report.first, report.stop)
         if number in self.past.shards or piece in self.past.pieces.within(range(report.first, report.first + 1)):
@@ -167,7 +168,7 @@ class _Shards:
         return True
 
     def write_rest(self) -> None:
-        """Write all that can be written, and wait for it."""
+        """Write all shards whose pieces are complete, and wait until they are written."""
         for number in range(self.job.plan.shards):
             if number not in self.past.shards and number not in self._writing.values():
                 self._write(number)
@@ -204,8 +205,8 @@ class _Shards:
             self.past.pieces.forget(self.job.plan.shard_files(number))
 
 
-def _told(error: BaseException) -> BaseException:
-    """An error of Ray's as one of ours."""
+def _translated(error: BaseException) -> BaseException:
+    """Translate an error of Ray's into one of ours."""
     own = own_error(error)
     if own is not None:
         return own

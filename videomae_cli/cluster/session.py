@@ -1,4 +1,4 @@
-"""Connecting to Ray or starting it, quietly, and what its machines are."""
+"""Connects to Ray or starts it, silencing its output, and lists its machines."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from typing import Any
 from videomae_cli import system
 from videomae_cli.errors import ClusterError, DependencyError, OptionError, Wording, say
 
-# How long a cluster may take to take a connection.
-_KNOCK_SECONDS = 10.0
+# Time limit for a TCP connection to the cluster.
+_CONNECT_SECONDS = 10.0
 _INSTALL = "pip install 'videomae-cli[ray]'"
 
 
-# Cores that Ray sets aside for what decodes, and for what mostly waits or runs a model: a worker's model runs on the same
-# cores as the tasks that decode for it, which stop while it can't keep up. Nothing of ours goes to a machine without any.
+# Cores that Ray reserves for a decoding task, and for an actor or a task that mostly waits. Actors reserve almost none,
+# since their model shares the cores of the decoding tasks, which pause while it can't keep up. Not 0, so that Ray
+# places nothing on a machine that offers no cores.
 DECODING_CPUS, WAITING_CPUS = 0.99, 0.01
 
 
 @dataclass(frozen=True)
 class Node:
-    """One machine. address: as Ray knows it; cpus, gpus: those that Ray may use."""
+    """One machine. address: as Ray knows it; cpus, gpus: how many Ray may use."""
 
     id: str
     address: str
@@ -35,7 +36,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Workers:
-    """The actors that hold a model. count: how many; gpus: each of them; threads: of PyTorch in each, on a CPU."""
+    """The actors that hold a model. count: how many; gpus: per actor; threads: PyTorch's threads in each, on a CPU."""
 
     count: int
     gpus: float
@@ -43,36 +44,36 @@ class Workers:
 
     @property
     def device(self) -> str:
-        """Where they run a model that may run anywhere."""
+        """The device on which they run a model if none was chosen."""
         return "cuda" if self.gpus else "cpu"
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What there is. local: started for this job, on this machine."""
+    """The machines of a cluster. local: it was started for this job, on this machine."""
 
     nodes: tuple[Node, ...]
     local: bool
 
     @property
     def cpus(self) -> int:
-        """The cores of all machines together: how many files may be decoded at once."""
+        """The total number of cores, which is how many files may be decoded at once."""
         return sum(node.cpus for node in self.nodes)
 
     @property
     def at_work(self) -> tuple[Node, ...]:
-        """The machines that may get work: a cluster's head often has no cores to give."""
+        """The machines that can get work: a cluster's head node often offers no cores."""
         return tuple(node for node in self.nodes if node.cpus)
 
     @property
     def gpus(self) -> float:
-        """The GPUs of all machines together."""
+        """The total number of GPUs."""
         return sum(node.gpus for node in self.nodes)
 
     def workers(self, count: int | None, gpus: float | None) -> Workers:
-        """What the options ask for; None: an actor a GPU, and where there is none, an actor a machine.
+        """Determine the actors for the options. None: one actor per GPU, or per machine if there are no GPUs.
 
-        Raises OptionError for what no cluster has, ClusterError for what this one lacks.
+        Raises OptionError for invalid values, ClusterError for what this cluster lacks.
         """
         if count is not None and count < 1:
             raise OptionError(Wording("{@num_workers} must be at least 1, not {count}", count=count))
@@ -84,7 +85,7 @@ class Cluster:
             )
         each = gpus if gpus is not None else float(self.gpus > 0)
         fitting = [int(node.gpus / each + 1e-6) for node in self.nodes] if each else [1 for node in self.at_work]
-        # A cluster that grows by itself may have no machine with a GPU yet: whoever says how many workers waits for them.
+        # An autoscaling cluster may have no GPU machine yet: with an explicit number of workers, wait for them.
         if each and not sum(fitting) and (self.local or count is None):
             raise ClusterError(
                 f"no machine of the cluster has {each:g} GPUs",
@@ -105,20 +106,20 @@ class Cluster:
 
 @contextmanager
 def connect(address: str, *, debug: bool = False) -> Iterator[Cluster]:
-    """The cluster at an address while the block runs. address: "auto", the one that this machine belongs to
-    (RAY_ADDRESS, or one that was started here); "local", one of this machine's cores that ends with the block;
-    HOST:PORT or ray://HOST:PORT.
+    """Connect to a cluster for the duration of the block.
 
-    Raises DependencyError without Ray, ClusterError where there is no cluster.
+    address: "auto" for the one that this machine belongs to (RAY_ADDRESS, or one that was started here); "local" to
+    start one on this machine that ends with the block; HOST:PORT or ray://HOST:PORT. Raises DependencyError without
+    Ray, ClusterError if there is no cluster.
     """
     ray = load_ray(debug=debug)
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or address
     if address not in ("auto", "local"):
-        _knock(address)
+        _check_reachable(address)
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
-        with nullcontext() if debug else system.silenced(2):  # its C++ part writes there whatever its log level
+        with nullcontext() if debug else system.silenced(2):  # Ray's C++ code writes to stderr whatever its log level
             ray.init(
                 address=address,
                 log_to_driver=debug,
@@ -126,7 +127,7 @@ def connect(address: str, *, debug: bool = False) -> Iterator[Cluster]:
                 configure_logging=debug,
                 **options,
             )
-    except Exception as error:  # a node that is slow to start raises a plain one
+    except Exception as error:  # a node that is slow to start raises a plain Exception
         ray.shutdown()
         raise ClusterError(_no_cluster(address, error)) from None
     try:
@@ -136,10 +137,7 @@ def connect(address: str, *, debug: bool = False) -> Iterator[Cluster]:
 
 
 def load_ray(*, debug: bool = False) -> Any:
-    """The package, which is not to write on its own, and a cluster of ours not to report its use to Ray's makers.
-
-    Raises DependencyError.
-    """
+    """Import ray with its logging silenced (unless debug) and usage reports disabled. Raises DependencyError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if not debug:
@@ -158,7 +156,7 @@ def load_ray(*, debug: bool = False) -> Any:
 
 
 def nodes_of(described: Sequence[dict[str, Any]]) -> tuple[Node, ...]:
-    """The machines that are alive, from Ray's own list."""
+    """Return the machines that are alive, from Ray's own list."""
     return tuple(
         Node(
             id=str(node["NodeID"]),
@@ -171,8 +169,8 @@ def nodes_of(described: Sequence[dict[str, Any]]) -> tuple[Node, ...]:
     )
 
 
-def _knock(address: str) -> None:
-    """Raise OptionError for what is no address, ClusterError where nobody listens: Ray itself would try for minutes."""
+def _check_reachable(address: str) -> None:
+    """Raise OptionError for an invalid address, ClusterError if nothing listens there: Ray itself would try for minutes."""
     place = address.removeprefix("ray://")
     host, _, port = place.rpartition(":")
     if not host or not port.isascii() or not port.isdigit():
@@ -180,7 +178,7 @@ def _knock(address: str) -> None:
             Wording("{@address} is auto, local, HOST:PORT or ray://HOST:PORT, not {address!r}", address=address)
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise ClusterError(_no_cluster(address, error)) from None
 

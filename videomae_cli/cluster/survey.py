@@ -1,4 +1,4 @@
-"""What the cluster's machines are like, found out on them before a job: whether they fit, the model there, and how fast."""
+"""Checks the machines of a cluster before a job, describes the model there, and estimates the job's time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PATIENCE = 15.0
 
 @dataclass(frozen=True)
 class Trial:
-    """A few files really gone through on one worker. seconds: of decoding a file, and of the model for a clip."""
+    """A measurement with a few files on one worker: seconds for decoding a file, and for the model per clip."""
 
     files: int
     failed: int
@@ -41,7 +41,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long a whole job may take, in seconds. decoding, model: either alone; clips: how many there are."""
+    """The estimated time of a whole job in seconds. decoding, model: the time of either alone; clips: their number."""
 
     seconds: float
     decoding: float
@@ -50,9 +50,9 @@ class Estimate:
 
 
 def visit_nodes(cluster: Cluster, home: str, marks: Sequence[str]) -> None:
-    """Go to every machine and see that it has this package, the folder `home`, and files to be read and written there.
+    """Check that every machine has this version of the package, the folder `home`, and the paths `marks`.
 
-    Raises ClusterError where one has not: half of a job would fail on it.
+    Raises ClusterError if one has not, since a part of the job would fail there.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -85,10 +85,9 @@ def _visit(home: str, marks: Sequence[str]) -> tuple[str, str | None]:
 def look_at_model(
     spec: ModelSpec, workers: Workers, sample: Sequence[FoundVideo] = (), waiting: Callable[[], None] | None = None
 ) -> tuple[Description, Trial | None]:
-    """The model as a worker has it, and how fast it and decoding are there on some files. waiting: called once where no
-    machine is free for long.
+    """Have a worker load and describe the model, and measure decoding and model on `sample`.
 
-    Raises what loading the model raises.
+    waiting: called once if no machine becomes free for a while. Raises what loading the model raises.
     """
     import ray
 
@@ -111,24 +110,24 @@ def _look(spec: ModelSpec, sample: tuple[FoundVideo, ...]) -> tuple[Description,
 def _try(spec: ModelSpec, model: Any, described: Description, sample: tuple[FoundVideo, ...]) -> Trial:
     plan = make_plan(len(sample), batch=described.batch, view_bytes=described.view_bytes, file_bytes=1)
     work = DecodingWork(plan, described.clips, (), spec.home, timeout=120.0)
-    for group in groups(0, sample[:1], work):  # starts the decoder's process, and leaves out the first batch
+    for group in groups(0, sample[:1], work):  # warm-up: starts the decoder process and runs a first batch
         list(model.results(group.files))
     decoding = running = 0.0
     failed = clips = 0
-    went = time.monotonic()
+    started = time.monotonic()
     for group in groups(0, sample, work):
-        decoding += time.monotonic() - went
-        went = time.monotonic()
+        decoding += time.monotonic() - started
+        started = time.monotonic()
         for result in model.results(group.files):
             failed += result.error is not None
             clips += result.views
-        running += time.monotonic() - went
-        went = time.monotonic()
+        running += time.monotonic() - started
+        started = time.monotonic()
     return Trial(len(sample), failed, clips, decoding / len(sample), running / max(1, clips))
 
 
 def answer(ref: Any, where: str) -> Any:
-    """What a task of ours gave. Raises our own error where it raised one, else ClusterError."""
+    """Return the result of a task. Raises our own error if the task raised one, else ClusterError."""
     import ray
 
     try:

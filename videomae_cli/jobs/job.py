@@ -54,7 +54,7 @@ class JobTally:
     failed: Counter[str] = field(default_factory=Counter)
 
     def count(self, record: Record) -> None:
-        """Count a finished record."""
+        """Add a finished record to the counts."""
         self.done += 1
         self.views += _views(record)
         self.rows += len(record.get("rows") or ())
@@ -63,7 +63,7 @@ class JobTally:
             self.failed[str(error.get("kind")) if isinstance(error, dict) else "error"] += 1
 
     def count_again(self, place: int, record: Record) -> None:
-        """Count a record that is to be redone."""
+        """Add a record that is to be redone to the counts."""
         views = _views(record)
         self.again[place] = self.views if views else None
         self.views += views
