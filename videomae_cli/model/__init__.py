@@ -1,4 +1,4 @@
-"""The VideoMAE model core: our own PyTorch, exact against the reference, reading every checkpoint format."""
+"""The VideoMAE model in plain PyTorch: matches the reference implementation and reads every checkpoint format."""
 
 from __future__ import annotations
 

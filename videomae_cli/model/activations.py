@@ -1,4 +1,4 @@
-"""Activation functions by the names that configurations use: all that `transformers` knows."""
+"""Activation functions by their names in configurations; covers all that `transformers` supports."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class XIELU(nn.Module):
     """Integrated exponential linear unit with two learned slopes (Huang and Schlag 2024, arXiv 2411.13010).
 
     x > 0 gives a x^2 + b x, x <= 0 gives c (e^x - 1 - x) + b x, where a = softplus(alpha_p), c = b + softplus(alpha_n).
-    b and eps are stored with the weights, as checkpoints have them, and everything starts at bfloat16's nearest value.
+    b and eps are buffers, since checkpoints contain them; all initial values are rounded to bfloat16.
     """
 
     beta: Tensor
@@ -53,7 +53,7 @@ class XIELU(nn.Module):
     def __init__(self, slope: float = 0.8, beta: float = 0.5, eps: float = -1e-6) -> None:
         super().__init__()
         start = [torch.tensor([value]).to(torch.bfloat16) for value in (slope, slope - beta)]
-        # softplus of these is the slope
+        # the inverse of softplus
         self.alpha_p, self.alpha_n = (nn.Parameter(value.expm1().log()) for value in start)
         self.register_buffer("beta", torch.tensor(beta, dtype=torch.bfloat16))
         self.register_buffer("eps", torch.tensor(eps, dtype=torch.bfloat16))
@@ -63,12 +63,12 @@ class XIELU(nn.Module):
         right = functional.softplus(self.alpha_p).to(x.dtype)
         left = (self.beta + functional.softplus(self.alpha_n)).to(x.dtype)
         beta, eps = self.beta.to(x.dtype), self.eps.to(x.dtype)
-        # The branch not taken must not overflow: its gradient would be NaN.
+        # The unselected branch must not overflow, or its gradient would be NaN.
         below = left * (torch.expm1(torch.minimum(x, eps)) - x)
         return torch.where(x > 0, right * x * x, below) + beta * x
 
 
-# Named functions throughout, so that a model can be pickled and sent to another process.
+# Named functions, not lambdas, so that a model can be pickled and sent to another process.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
     "gelu_python": functional.gelu,
@@ -95,14 +95,14 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-# Those that learn: each block has one of its own.
+# Activations with parameters: each block creates its own.
 LEARNED: dict[str, Callable[[], nn.Module]] = {"prelu": nn.PReLU, "xielu": XIELU}
 
 Activation = Callable[[Tensor], Tensor]
 
 
 def activation(act: str | Activation) -> Activation:
-    """What a config's `hidden_act` names, or is. Raises ConfigError for a name without an implementation here."""
+    """Return the activation for a configuration's `hidden_act`, a name or a function. Raises ConfigError if unknown."""
     if not isinstance(act, str):
         if not callable(act):
             raise ConfigError(f"hidden_act is {reprlib.repr(act)}; it must be a name or a function of one tensor")

@@ -1,7 +1,7 @@
-"""Low-rank adapters as PEFT saves them, merged into the weights of the model they were trained on.
+"""Merges low-rank adapters (LoRA) saved by PEFT into the weights of their base model.
 
-A folder with `adapter_config.json` and `adapter_model.safetensors` holds a few small matrices, the layers that were
-trained whole (the classifier, mostly), and the name of its base.
+A folder with `adapter_config.json` and `adapter_model.safetensors` holds small matrices, the layers that were trained
+in full (usually the classifier), and the name of the base model.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _TRAINED_WHOLE = re.compile(r"(.+?)(?:\.modules_to_save(?:\.default)?|\.base_lay
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter and no model."""
+    """Whether a folder holds an adapter rather than a whole model."""
     return filesystem.is_file(folder / _CONFIG) and not any(filesystem.is_file(folder / name) for name in WEIGHT_FILES)
 
 
 def base_of(folder: Path) -> Path:
-    """Find the model an adapter was trained on: a path, also one beside the adapter, or a model on this disk.
+    """Find the base model of an adapter: a path, possibly relative to the adapter, or a model on this disk.
 
-    Raises CheckpointError that says how to merge it where the base isn't here.
+    Raises CheckpointError, which says how to merge it, if the base isn't on this disk.
     """
     name = read_json(folder / _CONFIG).get("base_model_name_or_path")
     if isinstance(name, str) and name and "\0" not in name:
@@ -60,9 +60,9 @@ def base_of(folder: Path) -> Path:
 
 
 def merge(base: RawTensors, folder: Path) -> RawTensors:
-    """Add the adapter's matrices to the base's weights and put the layers it trained whole in their places.
+    """Add the adapter's low-rank updates to the base's weights, and replace the layers that it trained in full.
 
-    Raises CheckpointError for another kind of adapter, or one that doesn't fit.
+    Raises CheckpointError for other kinds of adapters, or one that doesn't fit its base.
     """
     config = read_json(folder / _CONFIG)
     file = next((folder / name for name in _FILES if filesystem.is_file(folder / name)), None)
@@ -97,13 +97,13 @@ def merge(base: RawTensors, folder: Path) -> RawTensors:
                 layer=shown(layer),
             )
         merged[target] = _added(merged[target], pair, _scale(config, layer, pair), file, layer)
-    if "classifier.weight" in merged:  # on a pre-training checkpoint, whose decoder it doesn't use
+    if "classifier.weight" in merged:  # the base may be a pre-training checkpoint, whose decoder is not used
         merged = {name: tensor for name, tensor in merged.items() if not name.startswith(_OF_DECODER)}
     return RawTensors(merged, base.arguments, base.note)
 
 
 def _name_in(tensors: Mapping[str, Tensor], name: str) -> str | None:
-    """The name as the base has it: an encoder saved alone has no `videomae.` before its own, biases have two spellings."""
+    """Find a tensor's name in the base: encoders saved alone lack the prefix `videomae.`, biases have two spellings."""
     hub = name.replace(".query.bias", ".q_bias").replace(".value.bias", ".v_bias")
     names = (name, name.removeprefix("videomae."), f"videomae.{name}", hub, hub.removeprefix("videomae."))
     return next((found for found in names if found in tensors), None)
@@ -124,7 +124,7 @@ def _added(weight: Tensor, pair: Mapping[str, Tensor], scale: float, file: Path,
 
 
 def _scale(config: Mapping[str, Any], layer: str, pair: Mapping[str, Tensor]) -> float:
-    """alpha / rank, or alpha / sqrt(rank); both may be set for single layers."""
+    """Return the factor of a layer's update: alpha / rank, or alpha / sqrt(rank) for rsLoRA, with per-layer alphas."""
     rank = pair["A"].shape[0]
     alpha = config.get("lora_alpha", 8)
     patterns = config.get("alpha_pattern")

@@ -1,6 +1,6 @@
-"""From any checkpoint on disk to a configuration and tensors under Hugging Face names.
+"""Loads any checkpoint as a configuration and tensors with Hugging Face names.
 
-The result says what kind of model it is; which class reads it, and strictly, is `pretrained`'s matter.
+The result says what kind of model it is; building the model and checking tensors strictly is left to `pretrained`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _BIASES = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A configuration and the tensors that came with it, the encoder's under `videomae.`; `note`: which weights were taken
-    where the file offers several."""
+    """A configuration and its tensors, the encoder's named `videomae.*`; `note`: which weights were chosen if the file has
+    several sets."""
 
     path: Path
     kind: Kind
@@ -49,12 +49,12 @@ class Checkpoint:
 
 
 def load_checkpoint(path: Path, *, overrides: Overrides) -> Checkpoint:
-    """Read a model directory or a single weights file in any known layout. Raises CheckpointError or ConfigError."""
+    """Load a model directory or a single weights file in any known layout. Raises CheckpointError or ConfigError."""
     if not filesystem.is_there(path):
         raise CheckpointError.about(path, "{subject} doesn't exist")
     adapter = is_adapter(path)
     weights = base_of(path) if adapter else path
-    # The configuration of weights picked out of a model directory lies beside them.
+    # For a single weights file, look for its configuration in the same folder.
     folder = weights if filesystem.is_folder(weights) else weights.parent
     content = (
         read_config(folder) if filesystem.is_folder(weights) or filesystem.is_file(folder / "config.json") else None
@@ -63,7 +63,7 @@ def load_checkpoint(path: Path, *, overrides: Overrides) -> Checkpoint:
     if adapter:
         raw = merge(raw, path)
     try:
-        config, tensors = _understand(raw, content, overrides, path)
+        config, tensors = _interpret(raw, content, overrides, path)
     except (CheckpointError, ConfigError) as error:
         raise type(error).about(path, "{subject}: {error}", error=error) from None
     _check_layers(config, tensors, path)
@@ -72,10 +72,10 @@ def load_checkpoint(path: Path, *, overrides: Overrides) -> Checkpoint:
     return Checkpoint(path, kind_of(tensors), config, tensors, raw.note)
 
 
-def _understand(
+def _interpret(
     raw: RawTensors, content: Mapping[str, Any] | None, overrides: Overrides, path: Path
 ) -> tuple[VideoMAEConfig, dict[str, Tensor]]:
-    """The configuration, stored or inferred, and the tensors under their Hugging Face names."""
+    """Return the configuration, stored or inferred, and the tensors with Hugging Face names."""
     if is_official(raw.tensors):
         tensors = to_hugging_face(raw.tensors)
         nested = (content or {}).get("model_config")
@@ -93,7 +93,7 @@ def _understand(
 
 
 def _check_layers(config: VideoMAEConfig, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse a configuration of more layers than there are weights for, before any of them is made."""
+    """Refuse a configuration with more layers than the weights have, before any layer is allocated."""
     for stem, wanted in (
         ("videomae.encoder.layer.", config.num_hidden_layers),
         ("decoder.decoder_layers.", config.decoder_num_hidden_layers),
@@ -110,14 +110,14 @@ def _check_layers(config: VideoMAEConfig, tensors: Mapping[str, Tensor], path: P
 
 
 def kind_of(names: Mapping[str, object]) -> Kind:
-    """What a checkpoint with these tensors is."""
+    """Determine the kind of a checkpoint from the names of its tensors."""
     if any(name.startswith("decoder.") for name in names):
         return "pretraining"
     return "classification" if "classifier.weight" in names or "fc_norm.weight" in names else "encoder"
 
 
 def _hugging_face_names(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """One spelling of every name: no wrappers, biases as the hub has them, the encoder under `videomae.`."""
+    """Unify the names: no wrapper prefixes, biases spelled as on the hub, the encoder under `videomae.`."""
     adapted = next((name for name in raw if ".lora_A." in name or ".base_layer." in name), None)
     if adapted is not None:
         raise CheckpointError(
@@ -129,7 +129,7 @@ def _hugging_face_names(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in without_prefixes(raw, whole if has_anchor(raw, whole) else HUGGING_FACE_ANCHOR).items():
         short = name
         if short.endswith(".attention.attention.key.bias"):
-            # Shifts all scores of a query alike, which softmax cancels: leaving it out is exact.
+            # Dropping it is exact: it adds the same number to all scores of a query, which softmax cancels.
             continue
         for spelling, ours in _BIASES:
             if short.endswith(spelling):
@@ -153,8 +153,8 @@ def _warn_small(config: VideoMAEConfig, overrides: Overrides, path: Path) -> Non
 
 
 def check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Go through every number of a checkpoint whose shapes are known to be right. Raises CheckpointError."""
+    """Raise CheckpointError if any tensor contains NaN or infinity."""
     for name, tensor in tensors.items():
-        # One NaN or infinity spoils the sum; a sum that overflows on its own is looked at number by number.
+        # NaN or infinity makes the sum non-finite. Finite numbers may overflow it too, so then each number is checked.
         if not math.isfinite(float(tensor.sum(dtype=torch.float32))) and not bool(torch.isfinite(tensor).all()):
             raise CheckpointError.about(path, "{subject}: the tensor {name!r} holds NaN or infinite numbers", name=name)

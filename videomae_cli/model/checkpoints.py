@@ -1,6 +1,6 @@
-"""Reading tensors from checkpoint files: safetensors, PyTorch's pickles without running their code, shards.
+"""Reads tensors from checkpoint files: safetensors, shards, and PyTorch's pickles without running their code.
 
-Knows files and tensors, not what the tensors mean. Every way a file can be bad is one CheckpointError.
+Does not interpret the tensors. Every way in which a file can be bad raises CheckpointError.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _OTHER_FORMATS = {
     b"\xfd7zXZ": "compressed with xz",
     b"\x28\xb5\x2f\xfd": "compressed with zstd",
 }
-# Where training scripts put the weights inside their own dictionary; their running average goes by many names.
+# Keys under which training scripts save the weights; their running averages have many different names.
 _WRAPPERS = ("model", "module", "state_dict")
 _AVERAGED = re.compile(r"(?:^|[_.])(?:ema|swa|averaged?|teacher)(?:[_.]|$)")
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.(?:safetensors|bin)$")
 _DEEPEST_WRAPPER = 4
-# Weights that are tied or saved under two names share their bytes; no model shares more.
+# Tied weights share their bytes; sharing beyond this factor is taken for an attack.
 _MOST_VIEWS = 4
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -52,8 +52,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RawTensors:
-    """Tensors by the names they have in the file, and the training arguments stored beside them, if any; `note`: what was
-    chosen where the file offers more than one set of weights."""
+    """Tensors by their names in the file, with the training arguments stored beside them, if any; `note`: which weights were
+    chosen if the file has several sets."""
 
     tensors: dict[str, Tensor]
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -61,12 +61,12 @@ class RawTensors:
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """The content of `config.json`. Raises CheckpointError."""
+    """Read a model directory's `config.json`. Raises CheckpointError."""
     return read_json(directory / "config.json")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises CheckpointError."""
+    """Read a JSON object from a file. Raises CheckpointError."""
     try:
         with filesystem.opened(path) as file:
             content = json.loads(file.read().decode("utf-8-sig"))
@@ -75,7 +75,7 @@ def read_json(path: Path) -> dict[str, Any]:
             path.parent,
             "{subject} has no {name}; it is not a model directory{way_on}",
             name=path.name,
-            way_on=_way_on(path.parent),
+            way_on=_suggestion(path.parent),
         ) from None
     except OSError as error:
         raise CheckpointError.about(path, "{subject} can't be read: {reason}", reason=error.strerror or error) from None
@@ -88,8 +88,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _way_on(directory: Path) -> str:
-    """What to give instead of a folder that is no model directory, judging by what training scripts leave in folders."""
+def _suggestion(directory: Path) -> str:
+    """Suggest what to give instead of a folder that is not a model directory, judging by its files."""
     within = filesystem.entries(directory)
     if any(path.name == ".metadata" or path.suffix == ".distcp" for path in within):
         return ", but a distributed checkpoint: put it together with torch.distributed.checkpoint's dcp_to_torch_save"
@@ -103,7 +103,7 @@ def _way_on(directory: Path) -> str:
 
 
 def find_weights(directory: Path) -> Path:
-    """The file to read a model directory's weights from; safetensors before pickles. Raises CheckpointError."""
+    """Choose the file to read a model directory's weights from; safetensors before pickles. Raises CheckpointError."""
     for name in WEIGHT_FILES:
         if filesystem.is_file(directory / name):
             return directory / name
@@ -128,7 +128,7 @@ def find_weights(directory: Path) -> Path:
 
 
 def read_weights(path: Path) -> RawTensors:
-    """All tensors of a weights file, an index of shards, or a model directory. Raises CheckpointError."""
+    """Read all tensors of a weights file, an index of shards, or a model directory. Raises CheckpointError."""
     if filesystem.is_folder(path):
         path = find_weights(path)
     if path.name.endswith(".index.json"):
@@ -179,8 +179,10 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 
 
 def _check_file(path: Path) -> bool:
-    """Tell safetensors from PyTorch's own format, by content before the name. Raises CheckpointError that says what
-    another file is that is often found in the place of weights."""
+    """Return whether a file is safetensors rather than PyTorch's format, judging by content before the name.
+
+    Raises CheckpointError for other files, saying what they are if they are common mistakes.
+    """
     try:
         with filesystem.opened(path) as file:
             head = file.read(64)
@@ -192,7 +194,7 @@ def _check_file(path: Path) -> bool:
         raise CheckpointError.about(
             path, "{subject} is a Git LFS pointer, not the weights; fetch them with 'git lfs pull'"
         )
-    # the length that safetensors begin with may read as "<" or "{" too, but has zero bytes
+    # safetensors begin with a length whose first byte may be "<" or "{" too, but which contains zero bytes
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text[:1] in (b"<", b"{") and b"\0" not in head:
         kind = "a web page" if text[:1] == b"<" else "JSON text"
@@ -205,7 +207,7 @@ def _check_file(path: Path) -> bool:
     if head[8:9] == b"{" and head[5:8] == b"\0\0\0":
         return True
     if path.suffix == ".safetensors":
-        if head.startswith(ZIP_START):  # torch.load goes by the name too
+        if head.startswith(ZIP_START):  # torch.load goes by the suffix too, so it could not read this file
             raise CheckpointError.about(
                 path, "{subject} is a PyTorch file or another archive, not safetensors; name it .bin"
             )
@@ -218,7 +220,7 @@ def _check_file(path: Path) -> bool:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
-    except Exception as error:  # beside its own, the library raises what Python and torch make of an odd header
+    except Exception as error:  # besides its own errors, the library raises Python's and torch's for odd headers
         reason = first_line(error)
         raise CheckpointError.about(
             path, "{subject} is damaged, cut short or no safetensors file: {reason}", reason=reason
@@ -226,7 +228,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _check_header(name: str, tensor: Tensor, path: Path) -> None:
-    """Refuse a tensor that can't be a weight, before anything is computed with it."""
+    """Raise CheckpointError for a tensor that can't be a weight, before it is used."""
     if tensor.dtype not in _DTYPES:
         kind = str(tensor.dtype).removeprefix("torch.")
         raise CheckpointError.about(
@@ -245,12 +247,12 @@ def _check_header(name: str, tensor: Tensor, path: Path) -> None:
 
 
 def _unwrap(content: object, path: Path) -> RawTensors:
-    """The dictionary of tensors in what a training script saved."""
+    """Find the dictionary of tensors in what a training script saved."""
     if not isinstance(content, dict):
         raise CheckpointError.about(path, "{subject} holds {kind}, not a dictionary of tensors", kind=_kind(content))
     weights, note = _weights_in(content, path)
     tensors: dict[str, Tensor] = {}
-    # The type's own methods throughout: a pickle can put others on its dictionaries and tensors.
+    # Call the types' own methods: a pickle can override methods on its dictionaries and tensors.
     for name, tensor in dict.items(weights):
         if type(name) is not str:
             raise CheckpointError.about(
@@ -271,7 +273,7 @@ def _unwrap(content: object, path: Path) -> RawTensors:
 
 
 def _check_views(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse many tensors that show the same few bytes: each is gone through and may be copied under its own name."""
+    """Refuse many tensors that share the same few bytes, since each may be copied and would then take its full size."""
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors.values()}
     claimed, held = sum(tensor.nbytes for tensor in tensors.values()), sum(storages.values())
     if claimed > _MOST_VIEWS * held:
@@ -285,8 +287,10 @@ def _check_views(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _weights_in(content: dict[Any, Any], path: Path, depth: int = 0) -> tuple[dict[Any, Any], str | None]:
-    """The weights among what a training script saved, and a note where there were others: under a usual name, else
-    whatever is a dictionary of tensors, else its averaged weights, with a warning."""
+    """Find the weights in what a training script saved, and a note if it has several sets.
+
+    In order of preference: under a usual name, any dictionary of tensors, averaged weights (with a warning).
+    """
     inner = {name: value for name, value in dict.items(content) if type(name) is str and isinstance(value, dict)}
     counts = {name: sum(isinstance(part, Tensor) for part in dict.values(value)) for name, value in inner.items()}
     alone = not any(isinstance(value, Tensor) for value in dict.values(content))
@@ -315,7 +319,7 @@ def _weights_in(content: dict[Any, Any], path: Path, depth: int = 0) -> tuple[di
 
 
 def _kind(value: object) -> str:
-    """What a value is called in an error: "a list", "a numpy array"."""
+    """Name a value's type in an error: "a list", "a numpy array"."""
     names = {NumpyArray: "numpy array", Plain: "object", Arguments: "Namespace"}
     name = names.get(type(value), type(value).__name__)
     return f"{'an' if name[0] in 'aeio' else 'a'} {name}"

@@ -1,7 +1,6 @@
-"""The configuration of a VideoMAE: every number that fixes the shape of a model, and its labels.
+"""The configuration of a VideoMAE: every number that determines the shape of a model, and its labels.
 
-Knows dictionaries (what is in a `config.json`), no files and no tensors. The field names are those of the
-Hugging Face layout, so that a `config.json` written from here is one that `transformers` reads.
+Field names are those of the Hugging Face layout, so that `transformers` can read a `config.json` written from here.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ logger = logging.getLogger(__name__)
 MODEL_TYPE = "videomae"
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
-# Keys of a config.json that describe the file rather than the model: read where needed, written afresh at each save.
+# Keys of a config.json that describe the file rather than the model: not kept as fields, but written anew at each save.
 _FILE_KEYS = ("model_type", "architectures", "label2id", "num_labels", "transformers_version", "torch_dtype", "dtype")
 
-# Far beyond any model; what is larger is a mistake or an attack, and would only fail later and worse.
+# Far beyond any real model: larger values are a mistake or an attack, and would only fail later, less clearly.
 _LARGEST = 1 << 20
 _LARGEST_FLOAT = 1e30
 _MOST_LAYERS = 1 << 10
 _MOST_TOKENS = 1 << 18
-# Numbers in the table of positions, which no checkpoint holds: a GiB of them.
+# Limit of the position table, which is computed rather than stored in checkpoints: 1 GiB of float32.
 _MOST_POSITIONS = 1 << 28
 
 _POSITIVE = (
@@ -44,7 +43,7 @@ _POSITIVE = (
     "decoder_num_attention_heads",
     "decoder_intermediate_size",
 )
-# What a model returns where a call doesn't say.
+# What a model returns by default.
 _OUTPUTS = {"output_hidden_states": False, "output_attentions": False, "return_dict": True}
 _NEVER = object()
 _RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "drop_path_rate")
@@ -60,8 +59,8 @@ class VideoMAEConfig:
 
     `image_size` and `patch_size` are one int or (height, width). `id2label` numbers the labels from 0; an empty one
     makes a classifier without a head. `hidden_act` is a name or a function of one tensor. `output_hidden_states`,
-    `output_attentions` and `return_dict` are what a model returns where a call doesn't say. `pruned_heads` maps a layer
-    to the heads taken out of it. `extra` keeps every key of a config.json that isn't ours, and round-trips;
+    `output_attentions` and `return_dict` are defaults for calls of the model. `pruned_heads` maps a layer to the heads
+    removed from it. `extra` holds all other keys of a config.json, so that they survive loading and saving;
     `extra["videomae_cli"]` is this package's own section.
 
     Raises ConfigError for anything that can't be a model.
@@ -180,12 +179,12 @@ class VideoMAEConfig:
 
     @property
     def num_patches(self) -> int:
-        """The number of tokens of a clip."""
+        """The number of tokens per clip."""
         return math.prod(self.grid)
 
     @property
     def patch_dim(self) -> int:
-        """Numbers in one patch: tubelet_size * patch height * patch width * channels."""
+        """The number of values per patch: tubelet_size * patch height * patch width * channels."""
         return self.tubelet_size * math.prod(self.patch_hw) * self.num_channels
 
     @property
@@ -206,7 +205,7 @@ class VideoMAEConfig:
         return {label: index for index, label in self.id2label.items()}
 
     def replace(self, **changes: Any) -> VideoMAEConfig:
-        """A copy with some fields changed, checked again. `num_labels` stands for as many labels LABEL_0, LABEL_1, …"""
+        """Return a validated copy with some fields changed. `num_labels` creates that many labels LABEL_0, LABEL_1, …"""
         if "num_labels" in changes:
             changes["id2label"] = numbered(_check_int("num_labels", changes.pop("num_labels"), minimum=0))
         return dataclasses.replace(self, **changes)
@@ -222,10 +221,10 @@ class VideoMAEConfig:
     ) -> VideoMAEConfig:
         """Read the content of a `config.json`, whatever release of transformers wrote it.
 
-        Takes `qkv_bias` (the hub) and `qv_bias` (transformers 5) for the same thing, labels with string keys or int
-        values, labels missing but countable, lists for pairs, null for a default. Labels that are numbered otherwise
-        and problem types that aren't known are settled with a warning about `where` (see `name_outputs`); outputs: how
-        many the classifier has; named: the caller brings names of its own, so nothing is said of these. Raises ConfigError.
+        Accepts `qv_bias` (transformers 5) for `qkv_bias`, labels with string keys or int values, missing labels if
+        their number is known, lists for pairs, and null for a default. Inconsistent labels and unknown problem types
+        are corrected with a warning about `where` (see `name_outputs`). outputs: the classifier's number of outputs;
+        named: the caller supplies label names, so don't warn about these. Raises ConfigError.
         """
         if not isinstance(values, Mapping):
             raise ConfigError("the configuration is not a JSON object")
@@ -253,8 +252,10 @@ class VideoMAEConfig:
         return cls(**fields, extra=extra)
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of a `config.json` that `transformers` 4 and 5 and this package read alike. Raises ConfigError
-        for an activation that is a function, which no file can hold."""
+        """Return the content of a `config.json` that `transformers` 4 and 5 and this package read alike.
+
+        Raises ConfigError if the activation is a function, which a file can't store.
+        """
         content: dict[str, Any] = dict(self.extra)
         if not isinstance(self.hidden_act, str):
             name = getattr(self.hidden_act, "__name__", type(self.hidden_act).__name__)
@@ -283,14 +284,14 @@ def _check_int(name: str, value: object, *, minimum: int, maximum: int = _LARGES
 
 
 def _check_float(name: str, value: object) -> float:
-    # also false for NaN; a whole number may be too large for a float at all
+    # The comparison is false for NaN as well, and works for ints too large for a float.
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_FLOAT:
         raise ConfigError(f"{name} is {reprlib.repr(value)}; it must be a number")
     return float(value)
 
 
 def _size(name: str, value: object) -> int | tuple[int, int]:
-    """An int, or a (height, width) pair of ints given as any sequence of two."""
+    """Validate an int, or a (height, width) pair of ints."""
     if isinstance(value, list | tuple):
         if len(value) != 2:
             raise ConfigError(f"{name} is {reprlib.repr(list(value))}; it must be one number or [height, width]")
@@ -299,7 +300,7 @@ def _size(name: str, value: object) -> int | tuple[int, int]:
 
 
 def _labels(id2label: Mapping[int, str]) -> dict[int, str]:
-    """Labels in order, their ids 0, 1, 2, … without a gap."""
+    """Sort labels by id, and check that the ids are 0, 1, 2, … without a gap."""
     if not isinstance(id2label, Mapping):
         raise ConfigError("id2label must map a number to a label")
     try:

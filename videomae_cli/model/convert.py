@@ -1,4 +1,4 @@
-"""Any checkpoint to a directory in the Hugging Face layout, which transformers and this package read alike."""
+"""Converts any checkpoint to a directory in the Hugging Face layout, which transformers and this package can read."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from videomae_cli.model.pretraining import IMAGENET_MEAN, IMAGENET_STD
 from videomae_cli.model.saving import write_json
 
 _PREPROCESSOR = "preprocessor_config.json"
-# The same under the names that newer repositories use.
+# The file names that newer repositories use.
 _PREPROCESSORS = (_PREPROCESSOR, "video_preprocessor_config.json", "processor_config.json")
-_BILINEAR = 2  # PIL's number, which is what the file stores
+_BILINEAR = 2  # PIL's code for it, which the file stores
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +46,11 @@ def convert(
 ) -> ModelDescription:
     """Write `config.json`, `model.safetensors` and `preprocessor_config.json` of `source` into `directory`.
 
-    The weights keep their type unless `dtype` names another. The other options are those of `from_pretrained`.
-    A directory that already holds a file of a model is refused unless `overwrite`; then the preprocessing of the model before
-    goes too. check_processors: is given the preprocessing to
-    be written by file name, the configuration and the source's path, and raises where they don't go together. Returns the description of what was
-    written. Raises OutputError beside what `from_pretrained` raises.
+    The weights keep their dtype unless `dtype` is given; the other options are those of `from_pretrained`. A directory
+    that already holds a model is refused unless `overwrite`, which also removes that model's preprocessing files.
+    check_processors: called with the preprocessing files to be written (name -> content), the configuration and the
+    source's path; raises if they are incompatible. Returns a description of the converted model. Raises OutputError and
+    what `from_pretrained` raises.
     """
     target = Path(directory)
     _check_target(target, overwrite)
@@ -74,7 +74,7 @@ def convert(
     for name, content in preprocessors.items():
         write_json(target / name, content)
     for name in set(_PREPROCESSORS) - preprocessors.keys():
-        (target / name).unlink(missing_ok=True)  # of the model before: it would be taken for this one's
+        (target / name).unlink(missing_ok=True)  # left by the previous model, it would be applied to this one
     written = replace(checkpoint, path=target, config=model.config)
     return describe_checkpoint(written, ResolvedSource(target, str(target), "directory"))
 
@@ -82,15 +82,15 @@ def convert(
 def _check_target(target: Path, overwrite: bool) -> None:
     if filesystem.is_there(target) and not filesystem.is_folder(target):
         raise OutputError.about(target, "{subject} is a file; the converted checkpoint needs a directory")
-    there = [name for name in ("config.json", *WEIGHT_FILES, *_PREPROCESSORS) if filesystem.is_named(target / name)]
-    if there and not overwrite:
+    existing = [name for name in ("config.json", *WEIGHT_FILES, *_PREPROCESSORS) if filesystem.is_named(target / name)]
+    if existing and not overwrite:
         raise OutputError.about(
-            target, "{subject} already holds {there}; choose another directory or allow overwriting", there=there[0]
+            target, "{subject} already holds {there}; choose another directory or allow overwriting", existing=existing[0]
         )
 
 
 def _extra(checkpoint: Checkpoint, resolved: ResolvedSource) -> dict[str, Any]:
-    """The source's unknown keys, and in our own section where it came from and what the registry knows of it."""
+    """Return the source's other keys, adding its origin, and the registry's facts about it, in our own section."""
     extra = dict(checkpoint.config.extra)
     section = extra.get("videomae_cli")
     section = dict(section) if isinstance(section, dict) else {}
@@ -104,8 +104,10 @@ def _extra(checkpoint: Checkpoint, resolved: ResolvedSource) -> dict[str, Any]:
 
 
 def _preprocessors(config: VideoMAEConfig, resolved: ResolvedSource, *, resized: bool) -> dict[str, dict[str, Any]]:
-    """The source's own preprocessing by file name, else that of the official code: ImageNet's statistics. resized: the
-    caller gave another image size, which the source's files can't know."""
+    """Return the source's preprocessing files (name -> content), or the official code's preprocessing if it has none.
+
+    resized: the caller has overridden the image size, so the sizes in the files are replaced.
+    """
     height, width = config.image_hw
     size = {"size": {"shortest_edge": min(height, width)}, "crop_size": {"height": height, "width": width}}
     folder = resolved.path if filesystem.is_folder(resolved.path) else resolved.path.parent

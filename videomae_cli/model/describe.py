@@ -1,4 +1,4 @@
-"""What a checkpoint is, without running it: architecture, size, cost, labels, how its data was sampled, licence."""
+"""Describes a checkpoint without running it: architecture, size, cost, labels, sampling, licence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MODEL_CLASSES: dict[Kind, type[PretrainedModel]] = {
     "pretraining": VideoMAEForPreTraining,
 }
 
-# What is known of the published small checkpoints: their converter wrote 16, the official ViT-S has 6.
+# Advice on the published ViT-S checkpoints: their converter wrote 16 heads, but the official ViT-S has 6.
 SMALL_HEADS = (
     "config.json says 16 heads, the official ViT-S was trained with 6, and the shapes are the same for both. To measure it: "
     "videomae evaluate DATA --model MODEL on labelled clips, once as it is and once with --heads 6; the true number comes "
@@ -39,8 +39,8 @@ _LICENCE_LINE = re.compile(r"^license:\s*['\"]?([^'\"\n#]+)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """Facts about a checkpoint. `gflops` as `clip_gflops` counts them; `sampling` and `licence` None if unknown;
-    `note`: what a user should know before trusting it."""
+    """Facts about a checkpoint. `gflops`: see `clip_gflops`; `sampling`, `licence`: None if unknown; `note`: what a user
+    should know before relying on it."""
 
     name: str
     path: Path
@@ -58,7 +58,7 @@ class ModelDescription:
 
     @property
     def architecture(self) -> str:
-        """Such as "ViT-B/16x16, 16 frames of 224x224, tubelet 2: 12 layers, 768 wide, 12 heads"."""
+        """A summary such as "ViT-B/16x16, 16 frames of 224x224, tubelet 2: 12 layers, 768 wide, 12 heads"."""
         config = self.config
         size = _SIZES.get((config.hidden_size, config.num_hidden_layers), "ViT")
         (height, width), (patch_height, patch_width) = config.image_hw, config.patch_hw
@@ -77,9 +77,9 @@ def describe(
     num_attention_heads: int | None = None,
     decoder_num_attention_heads: int | None = None,
 ) -> ModelDescription:
-    """Describe a bundled name, a directory, a weights file or a hub id; the heads where the checkpoint can't tell.
+    """Describe a bundled model, a directory, a weights file or a hub id.
 
-    Raises what `from_pretrained` raises.
+    The numbers of heads are needed only if the checkpoint doesn't say. Raises what `from_pretrained` raises.
     """
     resolved = resolve(str(source), revision=revision, local_files_only=local_files_only)
     overrides = Overrides(
@@ -89,13 +89,13 @@ def describe(
 
 
 def describe_resolved(resolved: ResolvedSource, *, overrides: Overrides) -> ModelDescription:
-    """Describe a model whose files have been found already."""
+    """Describe a model whose name has been resolved already."""
     return describe_checkpoint(load_checkpoint(resolved.path, overrides=overrides), resolved)
 
 
 def describe_checkpoint(checkpoint: Checkpoint, resolved: ResolvedSource) -> ModelDescription:
-    """Describe a checkpoint that is read already, and where it lies. Raises CheckpointError where its weights don't fit
-    its configuration."""
+    """Describe a checkpoint that has been loaded from `resolved`. Raises CheckpointError if its weights don't fit its
+    configuration."""
     kind, config = checkpoint.kind, checkpoint.config
     with torch.device("meta"):
         model = MODEL_CLASSES[kind](config)
@@ -127,17 +127,17 @@ def describe_checkpoint(checkpoint: Checkpoint, resolved: ResolvedSource) -> Mod
 
 
 def clip_gflops(config: VideoMAEConfig) -> float:
-    """Billions of multiply-adds the encoder spends on one clip and crop, every token visible.
+    """Count the encoder's multiply-adds for one clip and crop without masking, in billions.
 
-    One multiply-add counts as one, as in the papers (ViT-B on 16x224x224: 180); norms, softmax, activations and the
-    classifier aren't counted.
+    A multiply-add counts as one operation, as in the papers (ViT-B on 16x224x224: 180); norms, softmax, activations and
+    the classifier are ignored.
     """
     tokens, width = config.num_patches, config.hidden_size
     total = tokens * config.patch_dim * width
     for layer in range(config.num_hidden_layers):
         heads = config.num_attention_heads - len(config.pruned_heads.get(layer, ()))
         attention = heads * config.head_dim
-        # queries, keys, values and the output; scores and their use; the MLP
+        # projections to queries, keys, values and output; scores and weighted sums; the MLP
         total += tokens * (4 * width * attention + 2 * tokens * attention + 2 * width * config.intermediate_size)
     return total / 1e9
 
@@ -149,7 +149,7 @@ def _weights_name(path: Path) -> str:
 
 
 def _licence_of_card(folder: Path) -> str | None:
-    """The licence in the front matter of a model card."""
+    """Read the licence in the front matter of a model card, or return None."""
     try:
         with filesystem.opened(folder / "README.md") as file:
             text = file.read().decode("utf-8", "replace")

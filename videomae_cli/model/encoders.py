@@ -1,4 +1,4 @@
-"""Any checkpoint as an encoder: for features, whatever the checkpoint was made for."""
+"""Loads the encoder of any kind of checkpoint, to compute features."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from videomae_cli.model.videomae import VideoMAEForVideoClassification, VideoMAE
 def load_encoder(
     source: str | Path, *, device: str | torch.device = "cpu", num_attention_heads: int | None = None
 ) -> VideoMAEModel | VideoMAEForVideoClassification:
-    """A classifier where the checkpoint is one, since its `fc_norm` belongs to its features; else the encoder alone.
+    """Load a checkpoint's encoder in evaluation mode; a classifier is loaded whole, since its features include `fc_norm`.
 
-    In evaluation mode, every weight from the checkpoint. Raises ModelNotFoundError, DownloadError, CheckpointError or
-    ConfigError.
+    Raises ModelNotFoundError, DownloadError, CheckpointError or ConfigError.
     """
     path = resolve(str(source)).path
     checkpoint = load_checkpoint(path, overrides=Overrides(num_attention_heads=num_attention_heads))

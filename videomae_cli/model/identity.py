@@ -1,4 +1,4 @@
-"""Which weights a model has, as one short text: the same for the same values, whatever file they came from."""
+"""Computes a digest that identifies a model's weights, whatever file they came from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def weights_digest(model: nn.Module) -> str:
-    """16 hexadecimal digits of the SHA-256 of names, shapes, types and bits of all parameters and buffers."""
+    """Return 16 hexadecimal digits of a SHA-256 over the names, shapes, dtypes and bits of all parameters and buffers."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(repr((name, tuple(tensor.shape), str(tensor.dtype))).encode())

@@ -1,7 +1,7 @@
-"""The architecture of a checkpoint that comes without a configuration, read off the shapes of its tensors.
+"""Infers the configuration of a checkpoint that has none from the shapes of its tensors.
 
-What shapes can't tell (heads, image size, frames, label names) comes from what the caller says, else from what
-was stored beside the weights, else from the named sizes of the papers.
+What shapes don't determine (heads, image size, frames, label names) comes from the caller, else from arguments stored
+beside the weights, else from the model sizes of the papers.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from torch import Tensor
 from videomae_cli.errors import CheckpointError, ConfigError, Wording
 from videomae_cli.model.config import VideoMAEConfig
 
-# Width to heads: small, base, large, huge, giant; the decoders of small, base, large, giant, huge.
+# Width -> heads, for encoders of the sizes small, base, large, huge, giant, and for their decoders.
 ENCODER_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
 DECODER_HEADS = {192: 3, 384: 6, 512: 8, 640: 8}
 
-# The official code runs every norm of the blocks with this epsilon.
+# The epsilon of all layer norms in the blocks of the official code.
 OFFICIAL_EPS = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overrides:
-    """What a caller knows better than the checkpoint; None leaves it to the checkpoint. `labels` names the classes
-    in the order of the classifier's outputs."""
+    """A caller's values that override the checkpoint's; None keeps the checkpoint's. `labels` are the names of the classifier's
+    outputs, in order."""
 
     num_attention_heads: int | None = None
     decoder_num_attention_heads: int | None = None
@@ -36,7 +36,7 @@ class Overrides:
     labels: Sequence[str] | None = None
 
     def apply(self, config: VideoMAEConfig) -> VideoMAEConfig:
-        """The configuration with everything that was said put into it. Raises ConfigError where it can't be."""
+        """Return the configuration with the overrides applied. Raises ConfigError if the result is invalid."""
         changes: dict[str, Any] = {
             name: getattr(self, name)
             for name in ("num_attention_heads", "decoder_num_attention_heads", "image_size", "num_frames")
@@ -57,11 +57,11 @@ def infer_config(
     model_config: Mapping[str, Any] | None = None,
     eps: float = OFFICIAL_EPS,
 ) -> VideoMAEConfig:
-    """The configuration that tensors with Hugging Face names fit.
+    """Infer the configuration from tensors with Hugging Face names.
 
-    `arguments` are the command line of the official training script, `model_config` the section of that name in a
-    VideoMAE V2 `config.json`, `eps` the one of the blocks' norms where that section doesn't say. Raises
-    CheckpointError or ConfigError naming what is missing.
+    arguments: the command-line arguments that the official training script saved; model_config: the section of that
+    name in a VideoMAE V2 `config.json`; eps: of the blocks' norms, unless that section gives it. Raises CheckpointError
+    or ConfigError, which name what is missing.
     """
     _check_model_config(model_config or {})
     projection = "videomae.embeddings.patch_embeddings.projection.weight"
@@ -101,7 +101,7 @@ def infer_config(
 
 
 def _stored(arguments: Mapping[str, Any], model_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Image size, frames and heads out of what was saved beside the weights."""
+    """Extract image size, frames and heads from what was saved beside the weights."""
     found: dict[str, Any] = {}
     for target, source, name in (
         ("image_size", arguments, "input_size"),
@@ -115,7 +115,7 @@ def _stored(arguments: Mapping[str, Any], model_config: Mapping[str, Any]) -> di
             found[target] = tuple(value)
         elif isinstance(value, int) and not isinstance(value, bool):
             found[target] = value
-    # the official fine-tuning gives its model this many stretches of frames at once
+    # the official fine-tuning concatenates this many segments of frames into one input
     segments = arguments.get("num_segments")
     if isinstance(segments, int) and segments > 1 and arguments.get("num_frames") == found.get("num_frames"):
         found["num_frames"] = found.get("num_frames", VideoMAEConfig().num_frames) * segments

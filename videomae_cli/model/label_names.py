@@ -1,7 +1,7 @@
-"""What the outputs of a classifier are called, from whatever a `config.json` says of it.
+"""Determines the names of a classifier's outputs from a possibly inconsistent `config.json`.
 
-The number of outputs is the weights' word where there are weights. Names that can't be told apart from a mistake are
-replaced by LABEL_0, LABEL_1, ..., and every assumption is put into words.
+If there are weights, they determine the number of outputs. Implausible names are replaced by LABEL_0, LABEL_1, ..., and
+every assumption is reported.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _MOST_LABELS = 1 << 20
 
 
 def name_outputs(values: Mapping[str, Any], outputs: int | None) -> tuple[dict[int, str] | None, str | None]:
-    """Names by output number from `id2label`, else `label2id`, else `num_labels`, and what had to be assumed, if anything.
+    """Return names by output number from `id2label`, else `label2id`, else `num_labels`, and a note on what was assumed.
 
-    outputs: rows of the classifier; None where there is none to count. The names are None where nothing is said of any.
-    Raises ConfigError for a number of labels that can't be.
+    outputs: rows of the classifier, None if there is none. The names are None if the configuration has no information.
+    Raises ConfigError for an invalid number of labels.
     """
     count = _count(values.get("num_labels"))
     source, found = _entries(values)
@@ -49,7 +49,7 @@ def _count(value: object) -> int | None:
 
 
 def _entries(values: Mapping[str, Any]) -> tuple[str, dict[int, str] | None]:
-    """The names by number as they are written and the key they stand under; None for the names where they are no such thing."""
+    """Return the key of the configuration that holds names, and the names by number, or None if they are unusable."""
     id2label, label2id = values.get("id2label"), values.get("label2id")
     if isinstance(id2label, list):
         id2label = dict(enumerate(id2label))
@@ -59,8 +59,8 @@ def _entries(values: Mapping[str, Any]) -> tuple[str, dict[int, str] | None]:
         return "id2label", found if found is not None or id2label else {}
     if isinstance(label2id, Mapping) and label2id:
         return "label2id", _by_number((number, name) for name, number in label2id.items())
-    said = next((key for key, value in (("id2label", id2label), ("label2id", label2id)) if value is not None), "")
-    return said, None
+    key_found = next((key for key, value in (("id2label", id2label), ("label2id", label2id)) if value is not None), "")
+    return key_found, None
 
 
 def _by_number(pairs: Any) -> dict[int, str] | None:
@@ -77,12 +77,12 @@ def _by_number(pairs: Any) -> dict[int, str] | None:
 
 
 def numbered(count: int) -> dict[int, str]:
-    """Labels LABEL_0, LABEL_1, …, as many as asked for."""
+    """Make `count` labels LABEL_0, LABEL_1, …"""
     return {index: f"LABEL_{index}" for index in range(count)}
 
 
 def _fitted(found: dict[int, str], outputs: int, source: str) -> tuple[dict[int, str], str | None]:
-    """Names for exactly these outputs: as numbered, with gaps filled, in order, or none of them."""
+    """Fit the names found to the number of outputs: as they are, renumbered in order, with gaps filled, or discarded."""
     if sorted(found) == list(range(outputs)):
         return {index: found[index] for index in range(outputs)}, None
     low, high = (min(found), max(found)) if found else (0, -1)

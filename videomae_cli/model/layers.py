@@ -1,7 +1,7 @@
-"""The parts a VideoMAE is built from: patch embedding, fixed positions, attention, blocks.
+"""The layers of a VideoMAE: patch embedding, fixed positions, attention, Transformer blocks.
 
-Knows sizes, not configurations of whole models: encoder and decoder build the same block from different sizes.
-Module names follow the Hugging Face layout, so a state dict is a checkpoint's content as it stands.
+Layers take sizes, not whole configurations: encoder and decoder use the same block with different sizes. Module names
+follow the Hugging Face layout, so a state dict has the same names as a checkpoint.
 """
 
 from __future__ import annotations
@@ -48,8 +48,10 @@ class BlockSpec:
 
 
 def sincos_table(length: int, width: int) -> Tensor:
-    """Fixed positions (1, length, width): sines in even channels, cosines in odd ones ("Attention is all you need",
-    section 3.5), computed in float64 on the CPU, since not every device has that type."""
+    """Make fixed position embeddings (1, length, width): sines in even channels, cosines in odd ones.
+
+    "Attention is all you need", section 3.5. Computed in float64, therefore on the CPU: not every device supports it.
+    """
     position = torch.arange(length, dtype=torch.float64, device="cpu").unsqueeze(1)
     channel = torch.arange(width, dtype=torch.float64, device="cpu")
     angle = position / torch.pow(torch.tensor(10000.0, dtype=torch.float64, device="cpu"), 2 * (channel // 2) / width)
@@ -58,19 +60,19 @@ def sincos_table(length: int, width: int) -> Tensor:
 
 
 class PositionTable(nn.Module):
-    """The sin-cos table, kept in float32 on the model's device. Not stored in checkpoints."""
+    """The sin-cos position table in float32 on the model's device; not stored in checkpoints."""
 
     table: Tensor
 
     def __init__(self, length: int, width: int) -> None:
         super().__init__()
-        # On the meta device, where a checkpoint's shapes are checked first, nothing of this size is allocated yet.
+        # On the meta device, which is used to check a checkpoint's shapes, don't compute a real table.
         on_meta = torch.empty(0).is_meta
         table = torch.empty(1, length, width) if on_meta else sincos_table(length, width)
         self.register_buffer("table", table, persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PositionTable:
-        # A model sent to half precision and back would keep rounded positions; so only the device is taken over.
+        # Follow changes of the device but not of the dtype, so that half precision never rounds the table for good.
         probe = torch.empty(0, device="cpu" if self.table.is_meta else self.table.device)
         device = fn(probe).device
         if device != self.table.device:
@@ -78,19 +80,19 @@ class PositionTable(nn.Module):
         return self
 
     def forward(self, like: Tensor) -> Tensor:
-        """(1, length, width) in the type of `like`."""
+        """Return the table (1, length, width) in the dtype of `like`."""
         return self.table.to(like.dtype)
 
 
 class PatchEmbeddings(nn.Module):
-    """Tubelets of pixels to tokens, by a strided 3-D convolution."""
+    """Embeds tubelets of pixels as tokens, with a strided 3-D convolution."""
 
     def __init__(self, channels: int, width: int, kernel: tuple[int, int, int]) -> None:
         super().__init__()
         self.projection = nn.Conv3d(channels, width, kernel_size=kernel, stride=kernel)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """(B, T, C, H, W) to (B, N, D), tokens in the order time, height, width."""
+        """Embed clips (B, T, C, H, W) as tokens (B, N, D), in the order time, height, width."""
         weight = self.projection.weight
         tubelet, height, width = weight.shape[2:]
         batch, frames, channels, rows, columns = pixel_values.shape
@@ -99,15 +101,17 @@ class PatchEmbeddings(nn.Module):
         x = pixel_values.reshape(
             batch, frames // tubelet, tubelet, channels, rows // height, height, columns // width, width
         )
-        # The number of tokens is given, since -1 can't be told for no clips at all.
+        # The number of tokens is explicit, because -1 is ambiguous for an empty batch.
         tokens = frames // tubelet * (rows // height) * (columns // width)
         x = x.permute(0, 1, 4, 6, 3, 2, 5, 7).reshape(batch, tokens, weight[0].numel())
         return functional.linear(x, weight.flatten(1), self.projection.bias)
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention with biases for queries and values only: a bias of the keys adds the same number to all
-    scores of a query, which softmax cancels (BEiT, section 2)."""
+    """Multi-head self-attention with biases for queries and values only.
+
+    A bias of the keys would add the same number to all scores of a query, which softmax cancels (BEiT, section 2).
+    """
 
     def __init__(self, spec: BlockSpec) -> None:
         super().__init__()
@@ -127,7 +131,7 @@ class SelfAttention(nn.Module):
     def forward(
         self, x: Tensor, head_mask: Tensor | None = None, need_weights: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Tokens (B, N, D) to context (B, N, heads * head_dim), and on request the probabilities (B, heads, N, N).
+        """Map tokens (B, N, D) to context (B, N, heads * head_dim), and on request the probabilities (B, heads, N, N).
 
         head_mask: (1 or B, 1 or heads, 1 or N, 1 or N), multiplied with the probabilities.
         """
@@ -139,7 +143,7 @@ class SelfAttention(nn.Module):
         value = _linear(self.value, x, self.v_bias).view(split).transpose(1, 2)
         dropout = self.dropout if self.training else 0.0
         weights: Tensor | None = None
-        # A mask that tells keys apart needs the probabilities; one that doesn't scales rows of the context alike.
+        # A mask that varies over keys needs the probabilities; any other just scales the context.
         keywise = head_mask is not None and head_mask.shape[-1] > 1
         if need_weights or keywise or self.implementation == "eager":
             weights = (query @ key.transpose(2, 3) * self.head_dim**-0.5).softmax(dim=-1)
@@ -150,7 +154,8 @@ class SelfAttention(nn.Module):
         else:
             context = _context(query, key, value, dropout)
             if head_mask is not None:
-                # Scaling a head's probabilities scales its context; this way SDPA stays in use.
+                # Scaling a head's probabilities is the same as scaling its context, which keeps the fused kernel
+                # usable.
                 context = context * head_mask
         # (B, heads, N, head_dim) -> (B, N, heads * head_dim)
         merged = context.transpose(1, 2).reshape(batch, length, self.num_heads * self.head_dim)
@@ -167,7 +172,7 @@ class SelfAttention(nn.Module):
 
 
 def _linear(layer: nn.Module, x: Tensor, bias: Tensor | None) -> Tensor:
-    """A layer without a bias of its own and one from elsewhere, in one product; or whatever was put in its place."""
+    """Apply a linear layer with a separate bias; the layer may have been replaced, for example by an adapter."""
     if type(layer) is nn.Linear:
         return functional.linear(x, layer.weight, bias)
     out: Tensor = layer(x)  # a low-rank adapter around it (`videomae_cli.training.lora`)
@@ -178,8 +183,8 @@ def _context(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tenso
     """Scaled dot-product attention, (B, heads, N, head_dim) each."""
     plain = dropout == 0.0 and not torch.is_grad_enabled()
     if plain and query.device.type == "cpu" and query.dtype == torch.bfloat16:
-        # PyTorch's own does not use a CPU's bfloat16 units; matrix products do (benchmarks/attempts.py). Some queries at a
-        # time, so that their scores stay in the cache.
+        # PyTorch's kernel does not use a CPU's bfloat16 units, but matrix products do (benchmarks/attempts.py). Queries
+        # are processed in chunks, so that their scores stay in the cache.
         scaled = (query * query.shape[-1] ** -0.5).contiguous()
         turned, value = key.contiguous().transpose(2, 3), value.contiguous()
         parts = [(part @ turned).softmax(dim=-1) @ value for part in scaled.split(_QUERIES, dim=2)]
@@ -188,7 +193,7 @@ def _context(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tenso
 
 
 class Projection(nn.Module):
-    """A linear layer and dropout: the end of the attention and of the MLP."""
+    """A linear layer with dropout, at the end of the attention and of the MLP."""
 
     def __init__(self, fan_in: int, fan_out: int, dropout: float) -> None:
         super().__init__()
@@ -215,7 +220,7 @@ class Attention(nn.Module):
         return self.output(context), weights
 
     def keep_heads(self, positions: Iterable[int]) -> None:
-        """Keep only the heads at these positions (among those still there)."""
+        """Keep only the heads at these positions among the remaining ones."""
         size = self.attention.head_dim
         rows = torch.cat([torch.arange(p * size, (p + 1) * size, device="cpu") for p in positions])
         self.attention.keep_rows(rows.to(self.attention.query.weight.device))
@@ -225,12 +230,12 @@ class Attention(nn.Module):
 
 
 class Intermediate(nn.Module):
-    """The first half of the MLP."""
+    """The first half of the MLP: linear layer and activation."""
 
     def __init__(self, spec: BlockSpec) -> None:
         super().__init__()
         self.dense = nn.Linear(spec.width, spec.mlp_width)
-        # The name that checkpoints of activations with weights have.
+        # This name is used in checkpoints whose activation has parameters.
         self.intermediate_act_fn = activation(spec.act)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -258,7 +263,7 @@ class Block(nn.Module):
         return x, weights
 
     def _drop(self, branch: Tensor) -> Tensor:
-        """Stochastic depth: leave a branch out for some clips of the batch, scaling up the rest."""
+        """Apply stochastic depth: zero the branch for random clips of the batch, and scale it up for the others."""
         if not self.training or self.drop_path == 0.0:
             return branch
         keep = 1.0 - self.drop_path
@@ -275,7 +280,8 @@ def run_blocks(
     collect_weights: bool = False,
     checkpointing: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
-    """Tokens (B, N, D) through all blocks; with the states before, between and after them, and the attentions."""
+    """Run tokens (B, N, D) through all blocks; also return, if requested, the hidden states around each block and the
+    attentions."""
     hidden: list[Tensor] = [x]
     attentions: list[Tensor] = []
     for index, block in enumerate(blocks):
@@ -292,5 +298,5 @@ def run_blocks(
 
 
 def drop_path_rates(last: float, count: int) -> list[float]:
-    """Stochastic depth grows linearly from 0 at the first block to `last` at the last one."""
+    """Return each block's stochastic depth rate, growing linearly from 0 at the first block to `last`."""
     return [last * index / max(count - 1, 1) for index in range(count)]

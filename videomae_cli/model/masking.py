@@ -1,4 +1,4 @@
-"""Masks over the tokens of a clip, and pixels to patches and back. Pure functions; a seed gives the same mask again.
+"""Makes masks over the tokens of a clip, reproducibly by seed, and converts pixels to patches and back.
 
 A mask is a bool tensor, True where a token is hidden, over the (time, height, width) grid of tokens flattened in that
 order. Every row of a batch hides the same number of tokens, since the visible ones become one tensor.
@@ -21,7 +21,7 @@ def _check_ratio(ratio: float) -> None:
 
 
 def _shuffled(count: int, hidden: int, generator: torch.Generator) -> Tensor:
-    """(count,) with `hidden` of them True, at random."""
+    """Return a mask (count,) with `hidden` random elements True."""
     mask = torch.zeros(count, dtype=torch.bool)
     mask[torch.randperm(count, generator=generator)[:hidden]] = True
     return mask
@@ -32,7 +32,7 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def tube_mask(grid: Grid, ratio: float, *, batch: int = 1, seed: int = 0) -> Tensor:
-    """(batch, tokens): int(ratio * tokens of one time slot) places hidden, the same in all slots (section 3.2)."""
+    """Mask (batch, tokens): hides int(ratio * h * w) random positions, the same in all time slots (paper, section 3.2)."""
     _check_ratio(ratio)
     slots, height, width = grid
     places, generator = height * width, _generator(seed)
@@ -41,7 +41,7 @@ def tube_mask(grid: Grid, ratio: float, *, batch: int = 1, seed: int = 0) -> Ten
 
 
 def random_mask(grid: Grid, ratio: float, *, batch: int = 1, seed: int = 0) -> Tensor:
-    """(batch, tokens): int(ratio * tokens) of all tokens hidden, anywhere."""
+    """Mask (batch, tokens): hides int(ratio * tokens) random tokens."""
     _check_ratio(ratio)
     slots, height, width = grid
     tokens, generator = slots * height * width, _generator(seed)
@@ -49,7 +49,7 @@ def random_mask(grid: Grid, ratio: float, *, batch: int = 1, seed: int = 0) -> T
 
 
 def frame_mask(grid: Grid, ratio: float, *, batch: int = 1, seed: int = 0) -> Tensor:
-    """(batch, tokens): int(ratio * time slots) whole slots hidden; a slot is `tubelet_size` frames."""
+    """Mask (batch, tokens): hides int(ratio * time slots) random slots of `tubelet_size` frames each."""
     _check_ratio(ratio)
     slots, height, width = grid
     generator = _generator(seed)
@@ -58,8 +58,10 @@ def frame_mask(grid: Grid, ratio: float, *, batch: int = 1, seed: int = 0) -> Te
 
 
 def causal_mask(grid: Grid, ratio: float, *, batch: int = 1, seed: int = 0) -> Tensor:
-    """(batch, tokens): the last int(ratio * time slots) slots hidden, so that what comes is told from what was.
-    Nothing in it is random; `seed` is taken so that all masks are called alike."""
+    """Mask (batch, tokens): hides the last int(ratio * time slots) slots, so that the future is predicted from the past.
+
+    Not random; `seed` exists so that all masks have the same signature.
+    """
     _check_ratio(ratio)
     slots, height, width = grid
     row = torch.arange(slots) >= slots - int(ratio * slots)
@@ -70,7 +72,7 @@ MASKS = {"tube": tube_mask, "random": random_mask, "frame": frame_mask, "causal"
 
 
 def check_mask(mask: Tensor, *, batch: int, tokens: int) -> None:
-    """Raises ModelInputError unless `mask` is bool (batch, tokens) and hides the same number in each row, not all."""
+    """Raise ModelInputError unless `mask` is bool (batch, tokens) and hides equally many tokens per row, but not all."""
     if not isinstance(mask, Tensor):
         raise ModelInputError(f"bool_masked_pos is a {type(mask).__name__}; it must be a tensor")
     if mask.dtype != torch.bool:
@@ -85,9 +87,9 @@ def check_mask(mask: Tensor, *, batch: int, tokens: int) -> None:
 
 
 def layer_head_masks(mask: Tensor, *, layers: int, heads: int, batch: int, tokens: int) -> Tensor:
-    """A head mask of any form as (layers, 1 or batch, heads, 1 or tokens, 1 or tokens). Raises ModelInputError.
+    """Expand a head mask to (layers, 1 or batch, heads, 1 or tokens, 1 or tokens). Raises ModelInputError.
 
-    The forms are (heads,), (layers, heads), and five dimensions that broadcast to (layers, batch, heads, tokens, tokens).
+    Accepts (heads,), (layers, heads), or five dimensions that broadcast to (layers, batch, heads, tokens, tokens).
     """
     if not isinstance(mask, Tensor):
         raise ModelInputError(f"head_mask is a {type(mask).__name__}; it must be a tensor")
@@ -102,15 +104,15 @@ def layer_head_masks(mask: Tensor, *, layers: int, heads: int, batch: int, token
 
 
 def select(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Tokens (B, N, D) where mask (B, N) is True: (B, n, D), in order. Every row has the same number n of them."""
+    """Select the tokens (B, N, D) where mask (B, N) is True, n in every row: (B, n, D), in order."""
     batch, _, width = tokens.shape
-    # (B, N, D)[(B, N)] -> (B * n, D) -> (B, n, D); the length is given, since -1 can't be told for no tokens at all
+    # (B, N, D)[(B, N)] -> (B * n, D) -> (B, n, D); n is explicit, because -1 is ambiguous for empty tensors
     chosen = tokens[mask]
     return chosen.reshape(batch, chosen.shape[0] // max(batch, 1), width)
 
 
 def patchify(frames: Tensor, config: VideoMAEConfig) -> Tensor:
-    """(B, T, C, H, W) to (B, N, tubelet * p * p, C): patches ordered (t h w), and inside (tubelet, row, column)."""
+    """Cut frames (B, T, C, H, W) into patches (B, N, tubelet * p * p, C), ordered (t h w), inside (tubelet, row, column)."""
     batch, _, channels, _, _ = frames.shape
     slots, rows, columns = config.grid
     (patch_height, patch_width), tubelet = config.patch_hw, config.tubelet_size
@@ -121,7 +123,7 @@ def patchify(frames: Tensor, config: VideoMAEConfig) -> Tensor:
 
 
 def unpatchify(patches: Tensor, config: VideoMAEConfig) -> Tensor:
-    """The inverse of `patchify`; takes (B, N, tubelet * p * p, C) or the last two flattened. To (B, T, C, H, W)."""
+    """Assemble patches (B, N, tubelet * p * p, C), or with the last two flattened, to frames (B, T, C, H, W)."""
     batch = patches.shape[0]
     slots, rows, columns = config.grid
     (patch_height, patch_width), tubelet = config.patch_hw, config.tubelet_size

@@ -1,4 +1,4 @@
-"""Words of a file or a library made fit for one line of an error."""
+"""Shortens text from files and libraries to fit into a one-line error message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _LONGEST_NAME = 100
 
 
 def first_line(error: BaseException) -> str:
-    """Return what a library says of its own error, cut to a length that leaves the message readable."""
+    """Return the first line of an error's message, shortened; the type's name if the message is empty."""
     lines = str(error).strip().splitlines()
     return (
         textwrap.shorten(lines[0], _LONGEST_REASON, placeholder=" ...").rstrip(".") if lines else type(error).__name__
@@ -17,7 +17,7 @@ def first_line(error: BaseException) -> str:
 
 
 def shown(name: object) -> str:
-    """Return a name out of a file in quotes and without line breaks, cut in its middle; of what isn't text, its type."""
+    """Quote a name from a file, escaped and with its middle cut out if long; for other values return their type."""
     if type(name) is not str:
         return f"a {type(name).__name__}"
     half = _LONGEST_NAME // 2

@@ -1,7 +1,7 @@
-"""The layout of the official code (MCG-NJU/VideoMAE, OpenGVLab/VideoMAEv2) translated to the Hugging Face one.
+"""Translates tensors from the layout of the official code (MCG-NJU/VideoMAE, OpenGVLab/VideoMAEv2) to Hugging Face's.
 
-Names and tensors in, names and tensors out. What the official code can hold and a VideoMAE in the Hugging Face
-layout can't (learned positions, cosine attention) is an error; layer scale is folded into the weights.
+Features of the official code that the Hugging Face layout can't represent (learned positions, cosine attention) are an
+error; layer scale is folded into the weights.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ _IN_BLOCK = {
     "mlp.fc2.bias": "output.dense.bias",
 }
 
-# Layer scale multiplies what this layer puts out, so it can be multiplied into the layer itself.
+# Layer scale multiplies the output of these layers, so it can be folded into their weights.
 _LAYER_SCALE = {"gamma_1": "attn.proj", "gamma_2": "mlp.fc2"}
 
 
-# mmaction2's names for the same layers: its convolution, its feed-forward network and its head have their own.
+# mmaction2 names the patch embedding, the MLP and the head differently.
 _MMACTION = (
     (re.compile(r"(^|\.)patch_embed\.projection\."), r"\1patch_embed.proj."),
     (re.compile(r"\.mlp\.layers\.0\.0\."), ".mlp.fc1."),
@@ -70,7 +70,7 @@ _MMACTION = (
 
 
 def from_mmaction(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as mmaction2 names them under the official code's names; others as they are."""
+    """Rename tensors of mmaction2 to the official code's names; others are unchanged."""
     if not has_anchor(tensors, "blocks.0.attn.qkv.weight"):
         return dict(tensors)
     renamed: dict[str, Tensor] = {}
@@ -85,14 +85,14 @@ def from_mmaction(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def is_official(names: Mapping[str, object]) -> bool:
-    """Whether these tensor names are the official code's, under whatever prefix."""
+    """Whether tensor names are the official code's, with any prefix."""
     return has_anchor(names, OFFICIAL_ANCHOR) or has_anchor(names, "blocks.0.attn.qkv.weight")
 
 
 def to_hugging_face(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of the official layout under their Hugging Face names.
+    """Translate tensors of the official layout to Hugging Face names.
 
-    Raises CheckpointError for a tensor that has no place there, naming it.
+    Raises CheckpointError for a tensor that has no counterpart there.
     """
     result: dict[str, Tensor] = {}
     for name, tensor in _fold_layer_scale(without_prefixes(from_mmaction(tensors), OFFICIAL_ANCHOR)).items():
@@ -135,7 +135,7 @@ def _translate(name: str, tensor: Tensor) -> dict[str, Tensor]:
     if inner == "attn.qkv.weight":
         return {f"{stem}.attention.attention.{part}.weight": t for part, t in _split(name, tensor).items()}
     if inner == "attn.qkv.bias":
-        # A bias of the keys shifts all scores of a query alike, which softmax cancels: leaving it out is exact.
+        # Dropping the keys' bias is exact: it adds the same number to all scores of a query, which softmax cancels.
         parts = _split(name, tensor)
         return {f"{stem}.attention.attention.{p}_bias": parts[full] for p, full in (("q", "query"), ("v", "value"))}
     if inner == "attn.scale":
@@ -144,7 +144,7 @@ def _translate(name: str, tensor: Tensor) -> dict[str, Tensor]:
 
 
 def _split(name: str, tensor: Tensor) -> dict[str, Tensor]:
-    """Queries, keys and values out of one tensor that stacks them."""
+    """Split a tensor that stacks queries, keys and values."""
     if tensor.ndim == 0 or tensor.shape[0] % 3:
         rows = tensor.shape[0] if tensor.ndim else 0
         raise CheckpointError(f"the tensor {name!r} has {rows} rows, which don't split into three")
@@ -152,7 +152,7 @@ def _split(name: str, tensor: Tensor) -> dict[str, Tensor]:
 
 
 def _check_fixed_positions(name: str, tensor: Tensor) -> None:
-    """Positions may be stored as long as they are the fixed ones."""
+    """Raise CheckpointError unless stored positions equal the fixed ones."""
     if tensor.ndim == 3:
         expected = sincos_table(tensor.shape[1], tensor.shape[2])
         if torch.allclose(tensor.float(), expected, atol=1e-2 if tensor.dtype == torch.bfloat16 else 1e-3):

@@ -1,8 +1,8 @@
-"""What the models return. Shapes: B clips, N tokens, D channels, H heads, L layers.
+"""The outputs of the models. Shapes: B clips, N tokens, D channels, H heads, L layers.
 
-Every output has its parts as attributes, and can be read as ported code expects: by position (`output[0]`), by name
-(`output["logits"]`), as a tuple (`to_tuple()`, unpacking). These see only the parts that are there, in the order that
-`transformers` has; what this package adds is an attribute alone, so that no position shifts.
+The parts are attributes. For code ported from `transformers` they can also be read by position (`output[0]`), by name
+(`output["logits"]`) or as a tuple (`to_tuple()`, unpacking), which skip parts that are None and use the order of
+`transformers`. Parts that only this package has are attributes alone, so that positions don't shift.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ class ModelOutput:
     ORDER: ClassVar[tuple[str, ...]] = ()
 
     def keys(self) -> tuple[str, ...]:
-        """Names of the parts that are there, in order."""
+        """Return the names of the parts that are not None, in order."""
         return tuple(name for name in self.ORDER if getattr(self, name) is not None)
 
     def values(self) -> tuple[Any, ...]:
-        """The parts that are there, in order."""
+        """Return the parts that are not None, in order."""
         return tuple(getattr(self, name) for name in self.keys())
 
     def items(self) -> tuple[tuple[str, Any], ...]:
-        """Pairs of a name and its part, in order."""
+        """Return (name, part) pairs, in order."""
         return tuple(zip(self.keys(), self.values(), strict=True))
 
     def to_tuple(self) -> tuple[Any, ...]:
-        """The parts that are there, in order: what a model returns with `return_dict=False`."""
+        """Return the parts that are not None, in order, as a model does with `return_dict=False`."""
         return self.values()
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The part of that name, or `default` where it is not there."""
+        """Return the part of that name, or `default` if it is None."""
         return getattr(self, name) if name in self else default
 
     @overload
@@ -65,8 +65,8 @@ class ModelOutput:
 
 @dataclass(frozen=True)
 class EncoderOutput(ModelOutput):
-    """Tokens (B, N, D); `hidden_states` the L + 1 token tensors before and after each block, before any final norm;
-    `attentions` L tensors (B, H, N, N) of attention probabilities. The last two only where asked for."""
+    """Tokens (B, N, D), and if requested `hidden_states`, the L + 1 token tensors before, between and after the blocks
+    (without the final norm), and `attentions`, L tensors (B, H, N, N) of attention probabilities."""
 
     ORDER: ClassVar[tuple[str, ...]] = ("last_hidden_state", "hidden_states", "attentions")
 
@@ -77,7 +77,7 @@ class EncoderOutput(ModelOutput):
 
 @dataclass(frozen=True)
 class ClassifierOutput(ModelOutput):
-    """Logits (B, labels), the (B, D) vector they were computed from, and what the encoder returned."""
+    """Logits (B, labels), the pooled vectors (B, D) they were computed from, and the encoder's outputs."""
 
     ORDER: ClassVar[tuple[str, ...]] = ("loss", "logits", "hidden_states", "attentions")
 
@@ -91,8 +91,8 @@ class ClassifierOutput(ModelOutput):
 
 @dataclass(frozen=True)
 class DecoderOutput(ModelOutput):
-    """Predicted pixels (B, predicted tokens, patch_dim); hidden states and attentions of the decoder's blocks, as those of
-    the encoder, over all N tokens: the visible ones first, then the masked ones."""
+    """Predicted pixels (B, predicted tokens, patch_dim), and the hidden states and attentions of the decoder's blocks over all
+    N tokens: first the visible ones, then the masked ones."""
 
     ORDER: ClassVar[tuple[str, ...]] = ("logits", "hidden_states", "attentions")
 
@@ -103,8 +103,8 @@ class DecoderOutput(ModelOutput):
 
 @dataclass(frozen=True)
 class PreTrainingOutput(ModelOutput):
-    """Predicted pixels (B, masked tokens, patch_dim), their loss, and what the encoder returned; `decoder_hidden_states`
-    and `decoder_attentions` are those of `DecoderOutput`."""
+    """Predicted pixels (B, masked tokens, patch_dim), their loss, and the encoder's outputs; `decoder_hidden_states` and
+    `decoder_attentions` are those of `DecoderOutput`."""
 
     ORDER: ClassVar[tuple[str, ...]] = ("loss", "logits", "hidden_states", "attentions")
 

@@ -1,8 +1,8 @@
-"""Reading PyTorch's pickles without running their code, and judging them before anything of theirs is made.
+"""Reads PyTorch's pickles without running their code, checking them before any object is created.
 
-A file is gone through twice. The rehearsal unpickles it with stand-ins for everything: no function of the file's choosing
-runs, and a tensor is only its header, so a tensor larger than its bytes costs nothing to refuse. What passes is read by
-`torch.load(weights_only=True)`, with the same stand-ins for the plain data that PyTorch doesn't know.
+A file is read twice. A rehearsal first unpickles it with stand-ins for everything: no function that the file names is
+called, and a tensor is represented by its header, so that one claiming more bytes than it has is refused at no cost. If
+it passes, `torch.load(weights_only=True)` reads it, with the same stand-ins for plain data that PyTorch doesn't know.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ import torch
 from videomae_cli.errors import CheckpointError
 from videomae_cli.model.messages import first_line, shown
 
-# How a zip archive begins, and a pickle of protocol 2: all that torch.save writes. Other bytes can be read as a pickle
-# too, plain text for instance, but nothing that was meant as one.
+# The first bytes of a zip archive and of a pickle of protocol 2, the formats of torch.save. Other bytes, even plain
+# text, can be parsed as a pickle too, but are not meant as one.
 ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"
-# Before release 1.6 torch.save wrote five pickles: this number, a version, the machine, the object, its storages.
+# Before PyTorch 1.6, torch.save wrote five pickles: this number, a version, system information, the object, its
+# storages.
 _OLD_MAGIC = 0x1950A86A20F9469CFC6C
 _OLD_OBJECT = 3
 _MOST_MEMBERS = 1 << 16
-# Kinds of numpy numbers, text and dates; "O" holds objects, "V" structures of anything.
+# numpy dtypes of numbers, text and dates, but not objects ("O") and structures ("V").
 _PLAIN_DTYPE = re.compile(r"[?biufcSUmM]\d{0,9}")
 
 
 class Refused(pickle.UnpicklingError):
-    """Says what a pickle asked for and may not have."""
+    """A pickle asks for something that is not allowed, named in the message."""
 
 
 # --- plain data beside the weights --------------------------------------------------------------
 
 
 class Plain:
-    """Stands for an object that only holds data: takes what the pickle gives it and does nothing with it."""
+    """Stand-in for objects that only hold data: accepts and discards whatever the pickle gives it."""
 
     def __new__(cls, *_: object) -> Plain:
         return object.__new__(cls)
@@ -54,7 +55,7 @@ class Plain:
 
 
 class Arguments:
-    """Stands for the `Namespace` of a command line and other bags of named values; `vars()` has them."""
+    """Stand-in for `argparse.Namespace` and similar containers of named values; `vars()` returns them."""
 
     def __setstate__(self, state: object) -> None:
         if type(state) is not dict:
@@ -63,14 +64,14 @@ class Arguments:
 
 
 class Dictionary:
-    """Stands for dictionaries of other kinds and makes a plain one; what would make their missing values is left out."""
+    """Stand-in for other kinds of dictionaries: makes a plain one, without factories for missing values."""
 
     def __new__(cls, *_: object) -> dict[Any, Any]:  # type: ignore[misc]
         return {}
 
 
 class NumpyType:
-    """Stands for `numpy.dtype`: numbers, text and dates pass, objects and structures don't."""
+    """Stand-in for `numpy.dtype` that accepts numbers, text and dates, and refuses objects and structures."""
 
     def __init__(self, code: object = None, *_: object) -> None:
         if type(code) is not str or _PLAIN_DTYPE.fullmatch(code) is None:
@@ -78,7 +79,7 @@ class NumpyType:
         self.code = code
 
     def __setstate__(self, state: object) -> None:
-        # version, byte order, then what a structure is made of: base, names, fields
+        # version, byte order, then a structure's base, names and fields, which must be None
         if type(state) is not tuple or len(state) < 5 or any(part is not None for part in state[2:5]):
             raise Refused("numpy data of structures")
         if state[1] in ("<", ">"):
@@ -86,7 +87,7 @@ class NumpyType:
 
 
 class NumpyArray:
-    """Stands for `numpy.ndarray`; its numbers aren't read."""
+    """Stand-in for `numpy.ndarray`; its contents are discarded."""
 
     def __init__(self, *_: object) -> None:
         pass
@@ -111,7 +112,7 @@ def _frozenset(items: object = ()) -> frozenset[Any]:
 
 
 def _plain_globals() -> dict[str, Any]:
-    """What stands for data that training scripts keep beside the weights, by the names pickles have for it."""
+    """Map the global names of plain data that training scripts save beside the weights to stand-ins."""
     known: dict[str, Any] = {
         "argparse.Namespace": Arguments,
         "types.SimpleNamespace": Arguments,
@@ -128,7 +129,7 @@ def _plain_globals() -> dict[str, Any]:
     for module in ("pathlib", "pathlib._local"):
         kinds = ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath")
         known |= {f"{module}.{kind}": Plain for kind in kinds}
-    # Types as values: what a defaultdict makes, an argument's `type=float` or `dtype=numpy.float32`.
+    # Types used as values: a defaultdict's factory, an argument's `type=float` or `dtype=numpy.float32`.
     known |= {f"builtins.{name}": Plain for name in ("bool", "dict", "float", "int", "list", "str", "tuple")}
     sizes = ("16", "32", "64")
     known |= {f"numpy.{kind}{size}": Plain for kind in ("float", "int", "uint") for size in sizes}
@@ -143,14 +144,14 @@ _PLAIN = _plain_globals()
 
 @dataclass(frozen=True)
 class _StorageType:
-    """How many bytes an element of a storage has; 0 where it has no fixed number."""
+    """Stand-in for a storage class. item_size: bytes per element, 0 if not fixed."""
 
     item_size: int
 
 
 @dataclass(frozen=True)
 class _Storage:
-    """A part of the file that tensors show."""
+    """A storage, the part of the file that holds the elements of tensors."""
 
     item_size: int
     nbytes: int
@@ -159,13 +160,13 @@ class _Storage:
 
 @dataclass(frozen=True)
 class _Header:
-    """A tensor of which only this is known: what is wrong with it, or None."""
+    """Stand-in for a tensor. fault: what is wrong with it, or None."""
 
     fault: str | None
 
 
 class _TensorType:
-    """Stands for the types of tensors, which are named and never called."""
+    """Stand-in for tensor classes, which pickles mention but must not call."""
 
     def __new__(cls, *_: object) -> _TensorType:
         raise Refused("a tensor made by a call of its type")
@@ -175,12 +176,12 @@ _ON_META = "has no numbers: it was saved on the meta device"
 
 
 def _dense(storage: object, _offset: object, size: object, *_: object) -> _Header:
-    """Judge `_rebuild_tensor_v2`, whose elements are those of its storage."""
+    """Check a call of `_rebuild_tensor_v2`, whose dtype is that of its storage."""
     return _judge(storage, size, storage.item_size if isinstance(storage, _Storage) else 0)
 
 
 def _dense_of_type(storage: object, _offset: object, size: object, *rest: object) -> _Header:
-    """Judge `_rebuild_tensor_v3`, which says the type of its elements after strides, gradient and hooks."""
+    """Check a call of `_rebuild_tensor_v3`, which is given its dtype after strides, gradient flag and hooks."""
     dtype = rest[3] if len(rest) > 3 else None
     if not isinstance(dtype, torch.dtype):
         raise Refused("a tensor of something other than numbers")
@@ -206,7 +207,7 @@ def _parameter(data: object = None, *_: object) -> _Header:
 
 
 def _typed(build: object, kind: object, arguments: object, _state: object = None) -> _Header:
-    """Judge a tensor that has attributes; what they are doesn't matter, since they are dropped."""
+    """Check a tensor with attributes, which are dropped."""
     if build not in _REBUILT.values() or kind is not _TensorType or type(arguments) is not tuple:
         raise Refused("a tensor of a type of its own")
     assert callable(build)
@@ -232,7 +233,7 @@ _REBUILT: dict[str, Callable[..., _Header]] = {
 
 
 def _only(*kinds: type) -> Callable[..., object]:
-    """A stand-in for a harmless function: everything it is given must be of these types, which can be gone through."""
+    """Make a stand-in for a harmless function that only accepts arguments of these types."""
 
     def stand_in(*arguments: object) -> object:
         if any(type(argument) not in kinds for argument in arguments):
@@ -243,7 +244,7 @@ def _only(*kinds: type) -> Callable[..., object]:
 
 
 def _encode(text: object = None, encoding: object = None) -> bytes:
-    """Bytes, as protocol 2 has them."""
+    """Decode bytes, which pickle protocol 2 stores as latin-1 text."""
     if type(text) is not str or encoding not in ("latin1", "latin-1"):
         raise Refused("bytes in an encoding of its own")
     return text.encode("latin-1")
@@ -256,7 +257,7 @@ def _ordered(content: object = ()) -> OrderedDict[Any, Any]:
 
 
 def _torch_globals() -> dict[str, Any]:
-    """What stands for everything that `torch.load(weights_only=True)` makes and calls."""
+    """Map the global names that `torch.load(weights_only=True)` allows to stand-ins."""
     known: dict[str, Any] = {
         "collections.OrderedDict": _ordered,
         "collections.Counter": _only(dict),
@@ -286,8 +287,8 @@ _BUILT = (OrderedDict, Plain, Arguments, NumpyType, NumpyArray)
 
 
 class _Rehearsal(pickle._Unpickler):
-    """Unpickles with stand-ins alone. Python's own implementation: the one in C makes room for as many objects as a
-    pickle says it numbers."""
+    """Unpickles with stand-ins only. Based on Python's pure implementation, because the C one allocates memory for as many
+    memo entries as a pickle claims."""
 
     def __init__(self, file: BinaryIO, file_size: int) -> None:
         super().__init__(file, encoding="utf-8")
@@ -295,7 +296,7 @@ class _Rehearsal(pickle._Unpickler):
         self._seen: set[str] = set()
 
     def find_class(self, module: str, name: str) -> Any:
-        """Give the stand-in of a global. Raises Refused where there is none."""
+        """Return the stand-in of a global. Raises Refused if there is none."""
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         full = f"{module}.{name}"
         if full not in _KNOWN:
@@ -303,7 +304,7 @@ class _Rehearsal(pickle._Unpickler):
         return _KNOWN[full]
 
     def persistent_load(self, pid: Any) -> _Storage:
-        """Judge a storage: all of them together can't be larger than the file."""
+        """Check a storage: all storages together can't be larger than the file."""
         if type(pid) is not tuple or len(pid) not in (5, 6) or pid[0] != "storage":
             raise Refused("data of a kind of its own")
         kind, key, location, count = pid[1:5]
@@ -322,7 +323,7 @@ class _Rehearsal(pickle._Unpickler):
     stack: list[Any]
 
     def load_build(self) -> None:
-        """Let state be set on what the pickle made, never on a stand-in that all files share."""
+        """Allow setting state on objects the pickle created, but never on stand-ins that are shared between files."""
         if type(self.stack[-2]) not in _BUILT:
             raise Refused("a state for something that has none")
         pickle._Unpickler.dispatch[pickle.BUILD[0]](self)  # type: ignore[arg-type]
@@ -331,15 +332,15 @@ class _Rehearsal(pickle._Unpickler):
 
 
 def read_pickle(path: Path) -> object:
-    """What torch.save wrote: tensors in dictionaries, plain values, and stand-ins for other plain data.
+    """Read what torch.save wrote: tensors in dictionaries, plain values, and stand-ins for other plain data.
 
-    Raises CheckpointError for a file that is damaged, wants to run code, or holds tensors that can't be weights.
+    Raises CheckpointError for a file that is damaged, would run code, or holds tensors that can't be weights.
     """
     try:
         _check(path)
         named: list[Any] = [(stand_in, name) for name, stand_in in _PLAIN.items()]
         with torch.serialization.safe_globals(named), warnings.catch_warnings():
-            # What PyTorch warns of (old pickles, archives of code) ends in an error here or doesn't matter.
+            # PyTorch warns of old pickles and TorchScript archives, which are either refused here or harmless.
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except CheckpointError:
@@ -360,7 +361,7 @@ def read_pickle(path: Path) -> object:
             else "{subject} is damaged, cut short or no PyTorch checkpoint: {reason}",
             reason=first_line(error),
         ) from None
-    except Exception as error:  # both readers raise many kinds on bytes that are no checkpoint; none of them is ours
+    except Exception as error:  # on arbitrary bytes both readers raise many types of errors
         raise CheckpointError.about(
             path, "{subject} is damaged, cut short or no PyTorch checkpoint: {reason}", reason=first_line(error)
         ) from None
@@ -372,7 +373,7 @@ def _is_zip(path: Path) -> bool:
 
 
 def _check(path: Path) -> None:
-    """Rehearse the file. Raises CheckpointError naming a tensor that can't be one of a model."""
+    """Rehearse the unpickling of a file. Raises CheckpointError, which names the tensor at fault."""
     size = path.stat().st_size
     if _is_zip(path):
         with zipfile.ZipFile(path) as archive:
@@ -392,7 +393,7 @@ def _check(path: Path) -> None:
 
 
 def _check_members(archive: zipfile.ZipFile, path: Path, size: int) -> zipfile.ZipInfo:
-    """Find the pickle in an archive whose members are as torch.save writes them: uncompressed, side by side."""
+    """Find the pickle in an archive, and check that its members are uncompressed and don't overlap."""
     members = sorted(archive.infolist(), key=lambda member: member.header_offset)
     names = {member.filename for member in members}
     if any(name.partition("/")[2].startswith("code/") for name in names):
@@ -420,7 +421,7 @@ def _check_members(archive: zipfile.ZipFile, path: Path, size: int) -> zipfile.Z
 
 
 def _headers(content: object) -> Iterator[tuple[str, _Header]]:
-    """Every tensor in nested dictionaries and lists, with its nearest name."""
+    """Yield every tensor in nested dictionaries and lists, with the nearest key as its name."""
     waiting, visited = [("saved alone", content)], set[int]()
     while waiting:
         name, value = waiting.pop()

@@ -1,4 +1,4 @@
-"""Names of tensors without what wrappers put before them: found by the ends that the names of every encoder share."""
+"""Strips the prefixes that wrapper modules add to tensor names, by locating the encoder's patch embedding."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from videomae_cli.model.messages import shown
 
 logger = logging.getLogger(__name__)
 
-# Compiling and training in parallel put these anywhere into a name, and they never mean anything.
+# torch.compile and parallel training insert these anywhere in a name; they carry no meaning.
 _WRAPPER = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|module|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _AVERAGED = re.compile(r"(?:^|[_.])(?:ema|swa|averaged?|teacher)(?:[_.]|$)")
-# The patch embedding of the official layout and of Hugging Face's: every encoder has exactly one.
+# The patch embedding's weight in the official layout and in Hugging Face's: every encoder has exactly one.
 OFFICIAL_ANCHOR = "patch_embed.proj.weight"
 HUGGING_FACE_ANCHOR = "embeddings.patch_embeddings.projection.weight"
-# The official layout's own prefix: nothing foreign lies around it, so what doesn't belong is an error.
+# The official layout's own prefix. A checkpoint with it has no foreign modules, so unknown tensors are an error.
 _OWN = "encoder."
-# What stands beside an encoder rather than in it, in both layouts.
+# Parts of a VideoMAE outside the encoder, in both layouts.
 _BESIDE = re.compile(r"(?:decoder\.|encoder_to_decoder\.|mask_token$|head\.|fc_norm\.|classifier\.|norm\.)")
 
 
 def without_prefixes(tensors: Mapping[str, Tensor], anchor: str) -> dict[str, Tensor]:
-    """Return the tensors with the encoder's names as its layout has them, whatever modules it was a part of.
+    """Return the tensors under the names of their layout, whatever modules the encoder was wrapped in.
 
-    What belongs to no part of a VideoMAE is left out with a warning where the encoder lay inside something else. Raises
-    CheckpointError for two encoders, or two tensors of one name.
+    If it was inside another model, tensors that are not part of a VideoMAE are dropped with a warning. Raises
+    CheckpointError for two encoders, or two tensors with the same name.
     """
     plain = _renamed((name, _WRAPPER.sub("", name), tensor) for name, tensor in tensors.items())
     prefix = _prefix(plain, anchor)
     if not prefix:
         return plain
-    # a module around the encoder, and every module around that: "net.backbone." lies in "net." and in ""
+    # the modules that enclose the encoder: for "net.backbone." these are "net." and ""
     parts = prefix.split(".")[:-1]
     around = [".".join([*parts[:count], ""]) if count else "" for count in range(len(parts) - 1, -1, -1)]
     taken, strangers = [], []
@@ -57,7 +57,7 @@ def without_prefixes(tensors: Mapping[str, Tensor], anchor: str) -> dict[str, Te
 
 
 def has_anchor(names: Iterable[str], anchor: str) -> bool:
-    """Whether some name is this one, or ends in it after a dot."""
+    """Whether any name equals `anchor`, or ends in it after a dot."""
     return any(name == anchor or name.endswith(f".{anchor}") for name in names)
 
 

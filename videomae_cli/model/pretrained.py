@@ -1,4 +1,4 @@
-"""What all models share: loading from a checkpoint, strictly; saving; initial weights; gradient checkpointing."""
+"""The base class of all models: strict loading from checkpoints, saving, initial weights, gradient checkpointing."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ Returned: TypeAlias = Out | tuple[Any, ...]
 _NAMED_IN_ERRORS = 3
 
 
-class Asked(NamedTuple):
-    """What a call wants back besides the result, and whether under names or as a tuple."""
+class Requested(NamedTuple):
+    """Which extra outputs a call requests, and whether by name or as a tuple."""
 
     hidden_states: bool
     attentions: bool
     named: bool
 
 
-def returned(output: Out, asked: Asked) -> Returned[Out]:
-    """The output, as a tuple where that was asked for."""
+def returned(output: Out, asked: Requested) -> Returned[Out]:
+    """Return the output, converted to a tuple if the call requests that."""
     return output if asked.named else output.to_tuple()
 
 
 class PretrainedModel(nn.Module):
-    """A model with a configuration, read from and written to checkpoints."""
+    """Base class of models that have a configuration and can be loaded from and saved to checkpoints."""
 
     config_class: ClassVar[type[VideoMAEConfig]] = VideoMAEConfig
     base_model_prefix: ClassVar[str] = "videomae"
     main_input_name: ClassVar[str] = "pixel_values"
     supports_gradient_checkpointing: ClassVar[bool] = True
-    # What the names of the encoder's tensors begin with: nothing where the model is the encoder.
+    # Prefix of the encoder's tensor names; empty if the model is the encoder.
     base_prefix: ClassVar[str] = ""
-    # Tensors of other models on the same encoder, which this one may leave unread.
+    # Prefixes of tensors that this model ignores, since they belong to other models with the same encoder.
     foreign: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: VideoMAEConfig) -> None:
@@ -56,12 +56,12 @@ class PretrainedModel(nn.Module):
         self.gradient_checkpointing = False
 
     def init_weights(self, style: Literal["official", "transformers"] = "official") -> None:
-        """New weights: as the papers' code makes them (models begin so), or as `transformers` does.
+        """Reinitialise the weights as the papers' code does (the default of new models), or as `transformers` does.
 
-        official: linear weights from a normal of standard deviation `initializer_range`, cut off at 2 (Xavier's
-        uniform for pre-training), biases zero, norms one; the patch embedding as PyTorch makes convolutions.
-        transformers: weights of linear layers and of the patch embedding from a normal that is not cut off, biases and
-        mask token zero, norms one. Raises ConfigError for another style.
+        official: linear weights from a normal distribution with standard deviation `initializer_range`, truncated at
+        +-2 (Xavier uniform for pre-training), biases 0, norms 1, the patch embedding by PyTorch's default for
+        convolutions. transformers: weights of linear layers and the patch embedding from an untruncated normal
+        distribution, biases and mask token 0, norms 1. Raises ConfigError for another style.
         """
         if style not in ("official", "transformers"):
             raise ConfigError(f"style is {style!r}; it must be 'official' or 'transformers'")
@@ -88,7 +88,7 @@ class PretrainedModel(nn.Module):
         self._zero_biases()
 
     def _zero_biases(self) -> None:
-        """Biases of linear layers, queries and values zero."""
+        """Set the biases of linear layers, queries and values to 0."""
         for module in self.modules():
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -96,20 +96,20 @@ class PretrainedModel(nn.Module):
                 nn.init.zeros_(module.q_bias)
                 nn.init.zeros_(module.v_bias)
 
-    def _asked(self, hidden_states: bool | None, attentions: bool | None, return_dict: bool | None) -> Asked:
-        """What a call asks for; the configuration says what the call doesn't."""
+    def _requested(self, hidden_states: bool | None, attentions: bool | None, return_dict: bool | None) -> Requested:
+        """Combine a call's arguments with the configuration's defaults for those that are None."""
         config = self.config
-        return Asked(
+        return Requested(
             config.output_hidden_states if hidden_states is None else hidden_states,
             config.output_attentions if attentions is None else attentions,
             config.return_dict if return_dict is None else return_dict,
         )
 
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, object] | None = None) -> None:
-        """Recompute activations in the backward pass of training instead of keeping them: slower, much less memory.
+        """Recompute activations in the backward pass instead of storing them, which is slower but saves much memory.
 
-        PyTorch's non-reentrant kind, always; `gradient_checkpointing_kwargs` is there for calls that are ported, and
-        may hold `use_reentrant` alone. Raises ConfigError for anything else in it.
+        Always uses PyTorch's non-reentrant variant. `gradient_checkpointing_kwargs` exists for ported code and may only
+        contain `use_reentrant`. Raises ConfigError for anything else in it.
         """
         given = {} if gradient_checkpointing_kwargs is None else gradient_checkpointing_kwargs
         if not isinstance(given, Mapping):
@@ -120,7 +120,7 @@ class PretrainedModel(nn.Module):
         self._set_gradient_checkpointing(True)
 
     def gradient_checkpointing_disable(self) -> None:
-        """Keep activations for the backward pass again."""
+        """Store activations for the backward pass again."""
         self._set_gradient_checkpointing(False)
 
     def _set_gradient_checkpointing(self, enabled: bool) -> None:
@@ -134,8 +134,10 @@ class PretrainedModel(nn.Module):
         return self.gradient_checkpointing
 
     def set_attn_implementation(self, implementation: str) -> None:
-        """Compute attention with PyTorch's fused kernel ("sdpa", as models begin) or step by step ("eager"); results
-        are equal up to rounding. Raises ConfigError for another name."""
+        """Compute attention with PyTorch's fused kernel ("sdpa", the default) or step by step ("eager").
+
+        Results are equal up to rounding. Raises ConfigError for another name.
+        """
         _check_implementation(implementation)
         for module in self.modules():
             if isinstance(module, SelfAttention):
@@ -143,32 +145,32 @@ class PretrainedModel(nn.Module):
 
     @property
     def base_model(self) -> PretrainedModel:
-        """The encoder, which a model without a head is itself."""
+        """The encoder; the model itself if it has no head."""
         encoder = getattr(self, self.base_model_prefix, self)
         assert isinstance(encoder, PretrainedModel)
         return encoder
 
     def get_input_embeddings(self) -> nn.Module:
-        """The layer that makes tokens of pixels."""
+        """Return the layer that embeds pixels as tokens."""
         return self.base_model.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Put another layer in its place: clips (B, T, C, H, W) to tokens (B, N, D)."""
+        """Replace the layer that embeds clips (B, T, C, H, W) as tokens (B, N, D)."""
         self.base_model.set_input_embeddings(value)
 
     def get_output_embeddings(self) -> None:
-        """Nothing: no weights of the output are those of the input."""
+        """Return None: the output shares no weights with the input."""
         return None
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
-        """How many numbers the weights are, on request without frozen ones or the patch embedding's."""
+        """Count the parameters, optionally without frozen ones or without the patch embedding's."""
         left_out = set(map(id, self.get_input_embeddings().parameters())) if exclude_embeddings else set()
         kept = (p for p in self.parameters() if id(p) not in left_out and (p.requires_grad or not only_trainable))
         return sum(p.numel() for p in kept)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the weights."""
+        """The dtype of the weights."""
         return next(self.parameters()).dtype
 
     @property
@@ -192,11 +194,11 @@ class PretrainedModel(nn.Module):
         attn_implementation: str = "sdpa",
         device: str | torch.device = "cpu",
     ) -> Model:
-        """A model in evaluation mode from a bundled name, a directory, a weights file, or a hub id.
+        """Load a model in evaluation mode from a bundled name, a directory, a weights file, or a hub id.
 
-        The sizes and `labels` override what the checkpoint says, or say what it can't. Weights become float32
-        unless `dtype` is another floating type, by object or by name, or "auto" (as stored); `torch_dtype` is its old name.
-        `attn_implementation` as in `set_attn_implementation`. Raises ModelNotFoundError, DownloadError,
+        The sizes and `labels` override or complete the checkpoint's configuration. Weights become float32 unless
+        `dtype` (old name `torch_dtype`) is another floating-point type, as object or name, or "auto" for the stored
+        one. `attn_implementation`: see `set_attn_implementation`. Raises ModelNotFoundError, DownloadError,
         CheckpointError or ConfigError.
         """
         wanted = _dtype(dtype if torch_dtype is None else torch_dtype)
@@ -222,22 +224,24 @@ class PretrainedModel(nn.Module):
         dtype: torch.dtype | Literal["auto"] | None = None,
         device: str | torch.device = "cpu",
     ) -> Model:
-        """A model in evaluation mode from a checkpoint already read. Raises CheckpointError."""
-        # On the meta device nothing is allocated or initialised: the checkpoint's tensors are put in instead.
+        """Build a model in evaluation mode from a loaded checkpoint. Raises CheckpointError."""
+        # On the meta device nothing is allocated or initialised; the checkpoint's tensors are assigned below.
         with torch.device("meta"):
             model = cls(checkpoint.config)
         tensors = fit(model, checkpoint)
         check_numbers(tensors, checkpoint.path)
         wanted = torch.float32 if dtype is None else _stored_dtype(tensors) if dtype == "auto" else dtype
-        # Where nothing has to be converted or moved, the weights stay in the mapped file: processes share them. The
-        # mapping is private, so training writes to memory of its own.
+        # Unless they are converted or moved, weights stay memory-mapped, so that processes share them. The mapping is
+        # private (copy on write), so training doesn't change the file.
         placed = {name: tensor.to(device=device, dtype=wanted) for name, tensor in tensors.items()}
         model.load_state_dict({name: tensor.contiguous() for name, tensor in placed.items()}, assign=True)
         return model.to(device).eval()
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Write `config.json` and `model.safetensors`, in the Hugging Face layout and the weights' own type, each
-        complete or not at all. Raises OutputError."""
+        """Write `config.json` and `model.safetensors` atomically, in the Hugging Face layout and the weights' dtype.
+
+        Raises OutputError.
+        """
         write_model(
             Path(directory),
             config=self.config.to_dict(),
@@ -253,7 +257,7 @@ def _check_implementation(name: str) -> None:
 
 
 def _dtype(wanted: torch.dtype | str | None) -> torch.dtype | Literal["auto"] | None:
-    """A floating type given by object or by name. Raises ConfigError for anything else."""
+    """Parse a floating-point dtype given as object or name. Raises ConfigError for anything else."""
     if wanted is None or wanted == "auto":
         return None if wanted is None else "auto"
     found = getattr(torch, wanted.removeprefix("torch."), None) if isinstance(wanted, str) else wanted
@@ -263,14 +267,16 @@ def _dtype(wanted: torch.dtype | str | None) -> torch.dtype | Literal["auto"] | 
 
 
 def _stored_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
-    """The floating type of most of the weights."""
+    """Return the floating-point dtype of most of the weights."""
     types = [tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()]
     return max(set(types), key=types.count) if types else torch.float32
 
 
 def fit(model: PretrainedModel, checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """The checkpoint's tensors under the model's names, judged by names and shapes alone. Raises CheckpointError naming
-    what doesn't fit."""
+    """Return the checkpoint's tensors under the model's names, after checking that names and shapes match exactly.
+
+    Raises CheckpointError, which names what doesn't fit.
+    """
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     tensors: dict[str, Tensor] = {}
     for name, tensor in checkpoint.tensors.items():
@@ -287,7 +293,7 @@ def fit(model: PretrainedModel, checkpoint: Checkpoint) -> dict[str, Tensor]:
             where, "{subject} lacks {names}{hint}", names=_named(missing), hint=hint if wrong_kind else ""
         )
     surplus = [name for name in tensors if name not in expected]
-    # An autoencoder has a decoder of its own, and weights with a classifier know labels: to both something else happened.
+    # A pre-training checkpoint was given to another model: say so. A decoder beside a classifier is some other fault.
     in_model, in_file = ({name.partition(".")[0] for name in names} for names in (expected, tensors))
     if "decoder" in in_file - in_model and not in_file & {"classifier", "fc_norm"}:
         raise CheckpointError.about(

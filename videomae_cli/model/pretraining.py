@@ -17,16 +17,16 @@ from videomae_cli.model.outputs import DecoderOutput, PreTrainingOutput
 from videomae_cli.model.pretrained import PretrainedModel, Returned, returned
 from videomae_cli.model.videomae import VideoMAEModel
 
-# What the preprocessing of every published checkpoint normalised RGB in [0, 1] with (ImageNet's statistics).
+# ImageNet's statistics, with which every published checkpoint normalises RGB in [0, 1].
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# A patch of one colour has no deviation to divide by; this is added to it (MAE's reference code).
+# Added to a patch's standard deviation, which is 0 for a single colour (as in MAE's reference code).
 _EPSILON = 1e-6
 
 
 class PixelDecoder(nn.Module):
-    """Blocks of the decoder's width and a linear map to the pixels of a patch."""
+    """The decoder: Transformer blocks, then a linear layer to the pixels of a patch."""
 
     def __init__(self, config: VideoMAEConfig) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class PixelDecoder(nn.Module):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
     ) -> DecoderOutput:
-        """Tokens (B, N, decoder D) to the pixels (B, predicted, patch_dim) of the last `predicted` of them."""
+        """Map tokens (B, N, decoder D) to the pixels (B, predicted, patch_dim) of the last `predicted` tokens."""
         tokens, hidden_states, attentions = run_blocks(
             self.decoder_layers,
             tokens,
@@ -66,14 +66,13 @@ class PixelDecoder(nn.Module):
 
 
 class VideoMAEForPreTraining(PretrainedModel):
-    """The masked autoencoder: an encoder of visible tokens, and a decoder that predicts the masked ones.
+    """The masked autoencoder: an encoder of the visible tokens, and a decoder that predicts the masked ones.
 
-    The loss is the mean squared error over the pixels of the masked tokens. With `norm_pix_loss` a target patch is
-    normalised by its own mean and deviation, for each channel.
+    The loss is the mean squared error over the pixels of the masked tokens. With `norm_pix_loss` each target patch is
+    normalised by its own mean and standard deviation, per channel.
 
-    Three channels are taken for RGB normalised with ImageNet's statistics: they are brought back to [0, 1] before
-    they become the target. With any other number of channels there are no statistics to undo, so the target is
-    made of `pixel_values` as they are given: normalise them as you want them predicted.
+    Three channels are assumed to be RGB normalised with ImageNet's statistics, which is undone before they become the
+    target. With any other number of channels, `pixel_values` are the target as they are.
     """
 
     base_prefix = "videomae."
@@ -88,8 +87,10 @@ class VideoMAEForPreTraining(PretrainedModel):
         self._official_weights()
 
     def _official_weights(self) -> None:
-        """Initialise as published for pre-training: linear weights from Xavier's uniform distribution, biases zero, norms
-        one; the mask token from a normal of standard deviation `initializer_range`, cut off at one of them."""
+        """Initialise as published for pre-training: linear weights Xavier uniform, biases 0, norms 1.
+
+        The mask token is normal with standard deviation `initializer_range`, truncated at one standard deviation.
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -111,10 +112,13 @@ class VideoMAEForPreTraining(PretrainedModel):
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
     ) -> Returned[PreTrainingOutput]:
-        """Clips (B, T, C, H, W) and a mask (B, tokens), True where hidden, to the loss and the predicted pixels
-        (B, masked tokens, patch_dim), tokens in the order of the mask. Other arguments as `VideoMAEModel` has them;
-        a head mask is for the encoder, whose N are the visible tokens. Raises ModelInputError."""
-        ask = self._asked(output_hidden_states, output_attentions, return_dict)
+        """Predict the masked pixels of clips (B, T, C, H, W) under a mask (B, tokens), True where hidden.
+
+        Returns the loss and the pixels (B, masked tokens, patch_dim), in the order of the mask. Other arguments are
+        those of `VideoMAEModel`; `head_mask` applies to the encoder, whose N is the number of visible tokens. Raises
+        ModelInputError.
+        """
+        ask = self._requested(output_hidden_states, output_attentions, return_dict)
         masked = _masked(bool_masked_pos)
         encoded = self.videomae(
             pixel_values,
@@ -148,23 +152,27 @@ class VideoMAEForPreTraining(PretrainedModel):
 
     @torch.no_grad()
     def predict_all(self, pixel_values: Tensor, bool_masked_pos: Tensor) -> Tensor:
-        """What the decoder gives for every token, in the order of the grid: (B, N, patch_dim). For the masked ones that
-        is what `forward` returns; for the visible ones the paper's loss asks nothing of it. Raises ModelInputError."""
+        """Return the decoder's output for every token, in grid order: (B, N, patch_dim). Raises ModelInputError.
+
+        For masked tokens it equals the output of `forward`; for visible ones the decoder was not trained.
+        """
         masked = _masked(bool_masked_pos)
         encoded = self.videomae(pixel_values, bool_masked_pos=masked, return_dict=True)
         tokens = self._decoder_tokens(encoded.last_hidden_state, masked)
         pixels: Tensor = self.decoder(tokens, tokens.shape[1]).logits
         if not len(masked):
-            # Without rows a mask doesn't say how many of its tokens are visible, so the decoder saw none.
+            # For an empty batch the number of visible tokens is unknown, so the decoder's output has the wrong shape.
             return pixels.new_zeros(0, self.config.num_patches, self.config.patch_dim)
-        # The decoder's order, visible before masked, is a stable sort of the grid's by the mask; undo it.
+        # The decoder's order (visible before masked) is the grid's, stably sorted by the mask; undo the sort.
         order = bool_masked_pos.to(torch.uint8).argsort(dim=1, stable=True)
         placed = torch.empty_like(pixels)
         return placed.scatter(1, order.unsqueeze(2).expand_as(pixels), pixels)
 
     def _decoder_tokens(self, encoded: Tensor, bool_masked_pos: Tensor) -> Tensor:
-        """Encoded visible tokens (B, visible, D) to what the decoder reads (B, N, decoder D): the visible tokens first
-        and the masked ones last; positions say where each belongs."""
+        """Build the decoder's input (B, N, decoder D) from the encoded visible tokens (B, visible, D).
+
+        The visible tokens come first, the mask tokens last; position embeddings tell where each belongs.
+        """
         visible = self.encoder_to_decoder(encoded)
         positions = self.decoder_positions(visible).expand(visible.shape[0], -1, -1)
         hidden = self.mask_token.to(visible.dtype) + select(positions, bool_masked_pos)
@@ -172,7 +180,7 @@ class VideoMAEForPreTraining(PretrainedModel):
 
     @torch.no_grad()
     def target(self, pixel_values: Tensor) -> Tensor:
-        """What the decoder is to predict for every token of clips (B, T, C, H, W): (B, N, patch_dim)."""
+        """Return the decoder's target for every token of clips (B, T, C, H, W): (B, N, patch_dim)."""
         patches = patchify(to_unit_range(pixel_values), self.config)
         if self.config.norm_pix_loss:
             mean, deviation = patch_statistics(patches)
@@ -182,7 +190,7 @@ class VideoMAEForPreTraining(PretrainedModel):
 
 
 def _masked(bool_masked_pos: Tensor | None) -> Tensor:
-    """The mask, which pre-training can't do without. Raises ModelInputError."""
+    """Return the mask. Raises ModelInputError if it is None."""
     if bool_masked_pos is None:
         raise ModelInputError(
             "bool_masked_pos is missing; pre-training needs a mask (videomae_cli.model.masking makes some)"
@@ -191,7 +199,7 @@ def _masked(bool_masked_pos: Tensor | None) -> Tensor:
 
 
 def to_unit_range(pixel_values: Tensor) -> Tensor:
-    """Normalised RGB (B, T, 3, H, W) back to [0, 1]; clips of another number of channels as they are."""
+    """Undo the normalisation of RGB clips (B, T, 3, H, W) to [0, 1]; other numbers of channels are unchanged."""
     if pixel_values.shape[2] != len(IMAGENET_MEAN):
         return pixel_values
     mean = pixel_values.new_tensor(IMAGENET_MEAN).view(1, 1, -1, 1, 1)
@@ -200,7 +208,7 @@ def to_unit_range(pixel_values: Tensor) -> Tensor:
 
 
 def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and what to divide by, each (B, N, 1, C), of patches (B, N, pixels, C): per patch and channel."""
+    """Return mean and standard deviation + epsilon, each (B, N, 1, C), of patches (B, N, pixels, C)."""
     mean = patches.mean(dim=-2, keepdim=True)
     deviation = patches.var(dim=-2, unbiased=True, keepdim=True).sqrt() + _EPSILON
     return mean, deviation

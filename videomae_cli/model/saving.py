@@ -1,4 +1,4 @@
-"""Writing model directories in the Hugging Face layout, each file complete or not at all."""
+"""Writes model directories in the Hugging Face layout, each file atomically."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from videomae_cli.files import write_file
 def write_model(
     directory: Path, *, config: Mapping[str, Any], architecture: str, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Write `model.safetensors` and `config.json` into a directory, made if need be. Raises OutputError."""
+    """Write `model.safetensors` and `config.json` to a directory, created if needed. Raises OutputError."""
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     types = {tensor.dtype for tensor in content.values()}
-    # transformers 4 and 5 both read this spelling
+    # transformers 4 and 5 both read this key
     described = {**config, "architectures": [architecture]}
     if len(types) == 1:
         described["torch_dtype"] = str(types.pop()).removeprefix("torch.")
-    # Some readers refuse a file that doesn't say which framework's tensors it holds.
+    # Some readers refuse a file that doesn't name the framework of its tensors.
     data = safetensors.torch.save(content, metadata={"format": "pt"})
     _write(directory / "model.safetensors", data)
     write_json(directory / "config.json", described)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object. Raises OutputError."""
+    """Write a JSON object to a file. Raises OutputError."""
     try:
         text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
     except (TypeError, ValueError) as error:
@@ -44,4 +44,4 @@ def _write(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError.about(path, "can't write {subject}: {reason}", reason=error.strerror or error) from None
-    write_file(path, data, through_link=False)  # a link here leads into a cache
+    write_file(path, data, through_link=False)  # a link here points into a cache, which must not change

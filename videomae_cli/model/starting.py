@@ -1,4 +1,4 @@
-"""A classifier for new labels on the encoder of any checkpoint: where fine-tuning starts."""
+"""Builds the classifier that fine-tuning starts from: new labels on the encoder of any checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from videomae_cli.errors import CheckpointError
 from videomae_cli.model.checkpoint_loading import Checkpoint, check_numbers
 from videomae_cli.model.videomae import VideoMAEForVideoClassification
 
-# Of a new classifier's usual initial weights: small, so that the first steps don't shake the encoder (BEiT's recipe).
+# Scale of a new classifier's initial weights: small, so that the first steps hardly disturb the encoder (BEiT's
+# recipe).
 HEAD_SCALE = 0.001
 
 
@@ -27,13 +28,12 @@ def start_classifier(
     keep_norm: bool = True,
     extra: Mapping[str, Any] | None = None,
 ) -> VideoMAEForVideoClassification:
-    """The checkpoint's encoder under mean pooling, `fc_norm` and a classifier of `labels`, in training mode and float32.
-    problem_type: what its outputs are, as a configuration has it.
+    """Build a classifier of `labels` on the checkpoint's encoder with mean pooling and `fc_norm`, in training mode, float32.
 
-    `fc_norm` is the checkpoint's, else its final norm, else new. The classifier is the checkpoint's where that has the
-    same labels in the same order, and values where values are wanted (see `has_classifier`), else new; head_scale: what a new one's first weights are multiplied with; keep_norm:
-    False leaves `fc_norm` new rather than take the final norm, as the official code does. extra: what config.json says
-    besides. Raises CheckpointError or ConfigError.
+    problem_type: as in a configuration. `fc_norm` is the checkpoint's, else its final norm (unless keep_norm is False,
+    as in the official code), else new. The classifier is the checkpoint's if it matches (see `has_classifier`), else
+    new with its weights multiplied by head_scale. extra: additional keys of config.json. Raises CheckpointError or
+    ConfigError.
     """
     before = checkpoint.config
     config = before.replace(
@@ -43,7 +43,7 @@ def start_classifier(
         drop_path_rate=drop_path,
         extra=dict(extra or {}),
     )
-    # Shapes are compared on the meta device, before a configuration that doesn't fit its weights takes memory.
+    # Shapes are compared on the meta device, before a configuration that doesn't match its weights takes memory.
     with torch.device("meta"):
         shapes = VideoMAEForVideoClassification(config).state_dict()
     tensors: dict[str, Tensor] = {}
@@ -69,9 +69,9 @@ def start_classifier(
 
 
 def has_classifier(checkpoint: Checkpoint, labels: Sequence[str], problem_type: str) -> bool:
-    """Whether the checkpoint has a classifier to go on from: of these labels in this order, and not of values for classes."""
+    """Whether the checkpoint's classifier can be reused: same labels in the same order, both or neither for regression."""
     before = checkpoint.config
-    # The model's own rule for a configuration that doesn't say: one output is a value.
+    # The model's own rule: without a problem type, a single output means regression.
     values = before.problem_type == "regression" or (before.problem_type is None and before.num_labels == 1)
     return (
         "classifier.weight" in checkpoint.tensors

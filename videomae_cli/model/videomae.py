@@ -1,6 +1,6 @@
 """The VideoMAE encoder and the classifier on top of it (Tong et al. 2022, sections 3.2 and 4.1).
 
-Tensors in, tensors out: clips are (B, T, C, H, W) normalised floats, tokens (B, N, D). Knows no videos, no files.
+Clips are normalised floats (B, T, C, H, W), tokens (B, N, D).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from videomae_cli.model.masking import check_mask, layer_head_masks, select
 from videomae_cli.model.outputs import ClassifierOutput, EncoderOutput
 from videomae_cli.model.pretrained import PretrainedModel, Returned, returned
 
-# A clip with this class number doesn't count in the loss (PyTorch's default).
+# Clips with this class number are ignored in the loss (PyTorch's default).
 IGNORED_LABEL = -100
 
 
 class Embeddings(nn.Module):
-    """Tubelets to tokens with their positions; with a mask, the visible tokens only."""
+    """Embeds tubelets as tokens and adds positions; with a mask, keeps only the visible tokens."""
 
     def __init__(self, config: VideoMAEConfig) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Embeddings(nn.Module):
         self.positions = PositionTable(config.num_patches, config.hidden_size)
 
     def forward(self, pixel_values: Tensor, bool_masked_pos: Tensor | None = None) -> Tensor:
-        """(B, T, C, H, W) to (B, visible tokens, D)."""
+        """Embed clips (B, T, C, H, W) as tokens (B, visible tokens, D)."""
         tokens: Tensor = self.patch_embeddings(pixel_values)
         tokens = tokens + self.positions(tokens)
         return tokens if bool_masked_pos is None else select(tokens, ~bool_masked_pos)
@@ -65,7 +65,7 @@ class Encoder(nn.Module):
 class VideoMAEModel(PretrainedModel):
     """The encoder alone. A configuration without mean pooling gets a LayerNorm after the last block."""
 
-    # The heads of a classifier or an autoencoder, which may sit on the same encoder in a checkpoint.
+    # The heads of a classifier or an autoencoder, which a checkpoint of the same encoder may contain.
     foreign = ("fc_norm.", "classifier.", "decoder.", "encoder_to_decoder.", "mask_token")
 
     def __init__(self, config: VideoMAEConfig) -> None:
@@ -88,14 +88,14 @@ class VideoMAEModel(PretrainedModel):
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
     ) -> Returned[EncoderOutput]:
-        """Clips (B, T, C, H, W) to tokens (B, N, D), N without the masked tokens.
+        """Encode clips (B, T, C, H, W) as tokens (B, N, D), where N counts only visible tokens.
 
-        `bool_masked_pos` (B, all tokens), True where masked, as many in every row. `head_mask` scales attention:
-        (heads,), (layers, heads), or five dimensions that broadcast to (layers, B, heads, N, N). Attentions cost the
-        fast attention kernel: ask only if needed. What isn't given is as the configuration says; `return_dict` False
-        gives a tuple. Raises ModelInputError for a tensor of the wrong shape or type.
+        `bool_masked_pos` (B, all tokens) is True where masked, equally often in every row. `head_mask` scales
+        attention: (heads,), (layers, heads), or five dimensions that broadcast to (layers, B, heads, N, N).
+        `output_attentions` disables the fast attention kernel. Arguments that are None default to the configuration's;
+        `return_dict` False returns a tuple. Raises ModelInputError for a tensor of the wrong shape or dtype.
         """
-        ask = self._asked(output_hidden_states, output_attentions, return_dict)
+        ask = self._requested(output_hidden_states, output_attentions, return_dict)
         self._check_clips(pixel_values)
         if bool_masked_pos is not None:
             check_mask(bool_masked_pos, batch=pixel_values.shape[0], tokens=self.config.num_patches)
@@ -113,11 +113,11 @@ class VideoMAEModel(PretrainedModel):
         return returned(EncoderOutput(tokens, hidden_states, attentions), ask)
 
     def get_input_embeddings(self) -> nn.Module:
-        """The layer that makes tokens of pixels."""
+        """Return the layer that embeds pixels as tokens."""
         return self.embeddings.patch_embeddings
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Put another layer in its place: clips (B, T, C, H, W) to tokens (B, N, D)."""
+        """Replace the layer that embeds clips (B, T, C, H, W) as tokens (B, N, D)."""
         self.embeddings.patch_embeddings = value
 
     def _check_clips(self, pixel_values: Tensor) -> None:
@@ -131,7 +131,7 @@ class VideoMAEModel(PretrainedModel):
             )
         if not pixel_values.is_floating_point():
             raise ModelInputError(f"pixel_values is {pixel_values.dtype}; it must be normalised floats, not raw pixels")
-        # Mixed precision (autocast) brings the types together by itself, other than float64.
+        # Under autocast dtypes may differ, except for float64.
         mixed = torch.is_autocast_enabled(pixel_values.device.type) and pixel_values.dtype != torch.float64
         if pixel_values.dtype != self.dtype and not mixed:
             raise ModelInputError(
@@ -151,54 +151,54 @@ class VideoMAEModel(PretrainedModel):
             raise ModelInputError(f"clips have {frames} frames; the model takes {config.num_frames}")
 
     def _layer_head_masks(self, head_mask: Tensor | None, embedded: Tensor) -> tuple[Tensor | None, ...] | None:
-        """One mask a layer, its pruned heads left out. A mask counts the heads of the configuration."""
+        """Return one mask per layer without the pruned heads; `head_mask` counts the heads of the unpruned model."""
         if head_mask is None:
             return None
         batch, tokens, _ = embedded.shape
         layers, heads = self.config.num_hidden_layers, self.config.num_attention_heads
         rows = layer_head_masks(head_mask, layers=layers, heads=heads, batch=batch, tokens=tokens)
         rows = rows.to(device=embedded.device, dtype=embedded.dtype)
-        return tuple(rows[layer][:, self._heads_left(layer)] for layer in range(layers))
+        return tuple(rows[layer][:, self._remaining_heads(layer)] for layer in range(layers))
 
-    def _heads_left(self, layer: int) -> list[int]:
-        gone = self.config.pruned_heads.get(layer, ())
-        return [head for head in range(self.config.num_attention_heads) if head not in gone]
+    def _remaining_heads(self, layer: int) -> list[int]:
+        pruned = self.config.pruned_heads.get(layer, ())
+        return [head for head in range(self.config.num_attention_heads) if head not in pruned]
 
     def prune_heads(self, heads: Mapping[int, Iterable[int]]) -> None:
-        """Take heads out of layers for good, by their number in the unpruned model; the configuration notes them.
+        """Remove heads permanently, given by their number in the unpruned model, and record them in the configuration.
 
-        The result equals a head mask of zero for them. Raises ConfigError for a layer or head that isn't there or
-        when a layer would keep none.
+        Equivalent to a head mask of 0 for them. Raises ConfigError for a layer or head that doesn't exist, or if a
+        layer would keep none.
         """
-        merged = {layer: set(gone) for layer, gone in self.config.pruned_heads.items()}
-        for layer, gone in heads.items():
-            merged.setdefault(layer, set()).update(gone)
-        config = self.config.replace(pruned_heads={layer: tuple(gone) for layer, gone in merged.items()})
+        merged = {layer: set(pruned) for layer, pruned in self.config.pruned_heads.items()}
+        for layer, pruned in heads.items():
+            merged.setdefault(layer, set()).update(pruned)
+        config = self.config.replace(pruned_heads={layer: tuple(pruned) for layer, pruned in merged.items()})
         self._prune_modules(config.pruned_heads)
         self.config = config
 
-    def _prune_modules(self, pruned: Mapping[int, tuple[int, ...]]) -> None:
-        for layer, gone in pruned.items():
+    def _prune_modules(self, pruned_heads: Mapping[int, tuple[int, ...]]) -> None:
+        for layer, pruned in pruned_heads.items():
             block = self.encoder.layer[layer]
             assert isinstance(block, Block)
-            # While the model is being built every head is there; later those the configuration leaves.
+            # During construction all heads are present, later only the configuration's remaining ones.
             whole = block.attention.attention.num_heads == self.config.num_attention_heads
-            present = range(self.config.num_attention_heads) if whole else self._heads_left(layer)
-            block.attention.keep_heads([position for position, head in enumerate(present) if head not in gone])
+            present = range(self.config.num_attention_heads) if whole else self._remaining_heads(layer)
+            block.attention.keep_heads([position for position, head in enumerate(present) if head not in pruned])
 
 
 class VideoMAEForVideoClassification(PretrainedModel):
-    """The encoder, mean pooling and `fc_norm` (or the first token, without), and a linear classifier."""
+    """The encoder with a linear classifier on the mean token after `fc_norm`, or, without mean pooling, on token 0."""
 
     base_prefix = "videomae."
 
     def __init__(self, config: VideoMAEConfig, *, keep_problem_type: bool = False) -> None:
-        """`keep_problem_type`: the first batch with labels decides what the labels are, for good, and the configuration
-        notes it; otherwise every batch decides for itself."""
+        """Build the model. `keep_problem_type`: infer the problem type from the first batch with labels and store it in the
+        configuration; otherwise it is inferred for every batch."""
         super().__init__(config)
         self.keep_problem_type = keep_problem_type
         self.videomae = VideoMAEModel(config)
-        # 1e-5, whatever the blocks use: that is what the converted checkpoints are run with everywhere.
+        # 1e-5 regardless of the blocks' epsilon: other implementations run the converted checkpoints with it.
         self.fc_norm = nn.LayerNorm(config.hidden_size, eps=1e-5) if config.use_mean_pooling else None
         self.classifier: nn.Module = (
             nn.Linear(config.hidden_size, config.num_labels) if config.num_labels else nn.Identity()
@@ -215,10 +215,12 @@ class VideoMAEForVideoClassification(PretrainedModel):
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
     ) -> Returned[ClassifierOutput]:
-        """Clips (B, T, C, H, W) to logits (B, labels), and with labels a loss (see `classification_loss`). Without
-        labels in the configuration the logits are what a classifier would read, (B, D). Other arguments as
-        `VideoMAEModel` has them."""
-        ask = self._asked(output_hidden_states, output_attentions, return_dict)
+        """Classify clips (B, T, C, H, W): logits (B, labels), and with `labels` a loss (see `classification_loss`).
+
+        If the configuration has no labels, the logits are the pooled vectors (B, D). Other arguments are those of
+        `VideoMAEModel`.
+        """
+        ask = self._requested(output_hidden_states, output_attentions, return_dict)
         encoded = self.videomae(
             pixel_values,
             head_mask=head_mask,
@@ -252,8 +254,8 @@ class VideoMAEForVideoClassification(PretrainedModel):
         return classification_loss(logits, labels, problem_type=problem_type)
 
     def problem_type(self, labels: Tensor | None = None) -> str:
-        """The configuration's, else by the number of labels and the type of `labels`: one output is a regression,
-        whole-number labels are classes, float labels are several at once."""
+        """Return the configuration's problem type, or infer it: one output means regression, integer labels mean a single
+        label per clip, float labels several."""
         if self.config.problem_type is not None:
             return self.config.problem_type
         if self.config.num_labels == 1:
@@ -269,10 +271,10 @@ class VideoMAEForVideoClassification(PretrainedModel):
 
 
 def classification_loss(logits: Tensor, labels: Tensor, *, problem_type: str) -> Tensor:
-    """Mean squared error, cross entropy or binary cross entropy of logits (B, labels).
+    """Compute the mean squared error, cross entropy or binary cross entropy of logits (B, labels).
 
-    Labels are class numbers (B,) for a single label, floats (B, labels) otherwise. Raises ModelInputError where the
-    labels don't fit.
+    Labels are class numbers (B,) for a single label, floats (B, labels) otherwise. Raises ModelInputError if the labels
+    don't match.
     """
     labels = labels.to(logits.device)
     if problem_type == "single_label_classification":
