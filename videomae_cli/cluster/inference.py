@@ -30,7 +30,7 @@ class InferenceWork:
 
 @dataclass(frozen=True)
 class PieceReport:
-    """What a job is told of a piece. notes: (line, whether it is an error); failed: files by kind of error."""
+    """What an actor reports about a piece. notes: (line, whether it is an error); failed: files by kind of error."""
 
     first: int
     stop: int

@@ -85,7 +85,9 @@ def _check_target(target: Path, overwrite: bool) -> None:
     existing = [name for name in ("config.json", *WEIGHT_FILES, *_PREPROCESSORS) if filesystem.is_named(target / name)]
     if existing and not overwrite:
         raise OutputError.about(
-            target, "{subject} already holds {there}; choose another directory or allow overwriting", existing=existing[0]
+            target,
+            "{subject} already holds {there}; choose another directory or allow overwriting",
+            existing=existing[0],
         )
 
 

@@ -1,4 +1,4 @@
-"""Text into arrays, set in the DejaVu Sans that matplotlib carries: no font has to be installed."""
+"""Draws text into arrays in the DejaVu Sans that ships with matplotlib, so that no font needs to be installed."""
 
 from __future__ import annotations
 
