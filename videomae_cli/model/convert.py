@@ -86,7 +86,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
     if existing and not overwrite:
         raise OutputError.about(
             target,
-            "{subject} already holds {there}; choose another directory or allow overwriting",
+            "{subject} already holds {existing}; choose another directory or allow overwriting",
             existing=existing[0],
         )
 
