@@ -7,21 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from videomae_cli.assembly import ClassifierRequest
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import ConsoleOptions, ModelOptions, RunOptions, takes_groups
-from videomae_cli.cli.run.batch import Watch
-from videomae_cli.cli.run.inputs import decoding, model_request, sampling_spec
-from videomae_cli.cli.run.interrupts import terminable
-from videomae_cli.cli.run.loading import load_classifier, say_pixels
 from videomae_cli.cli.terminal import console, streams
 from videomae_cli.errors import OptionError, VideoMAEError
-from videomae_cli.labels import read_labels
-from videomae_cli.video import Decoder
 
 if TYPE_CHECKING:
     from videomae_cli.evaluation import Evaluation
     from videomae_cli.training.evaluating import EvaluationJob, Measured
+    from videomae_cli.video import Decoder
 
 
 @takes_groups
@@ -73,12 +67,10 @@ def evaluate(
     Exit code 0 if every clip was scored, 1 if one was not, 2 for wrong options.
     """
     terminal.configure()
-    run.engine.check()
-    if format not in ("table", "json"):
-        raise OptionError(f"unknown format {format!r}: choose table or json")
-    if run.engine.dtype == "int8":
-        raise OptionError("--dtype int8 is calibrated on a job's clips: evaluate with float32 or bfloat16")
-    spec = sampling_spec(run.sampling)
+    from videomae_cli.assembly import ClassifierRequest
+    from videomae_cli.cli.run.inputs import decoding, model_request, sampling_spec
+    from videomae_cli.cli.run.loading import load_classifier, say_pixels
+    from videomae_cli.labels import read_labels
     from videomae_cli.training.evaluating import (
         EvaluationJob,
         LabelledData,
@@ -86,7 +78,14 @@ def evaluate(
         check_split,
         write_evaluation,
     )
+    from videomae_cli.video import Decoder
 
+    run.engine.check()
+    if format not in ("table", "json"):
+        raise OptionError(f"unknown format {format!r}: choose table or json")
+    if run.engine.dtype == "int8":
+        raise OptionError("--dtype int8 is calibrated on a job's clips: evaluate with float32 or bfloat16")
+    spec = sampling_spec(run.sampling)
     check_split(split)
     check_places(output, report, overwrite)
     labelled = LabelledData.read(data, split=split, labels=data_labels, targets=target or ())
@@ -110,8 +109,11 @@ def evaluate(
 
 def _run(job: EvaluationJob, decoder: Decoder, progress: str) -> Measured:
     """Score and measure, with a bar and a line a failure."""
+    from videomae_cli.cli.run.batch import Watch
+    from videomae_cli.cli.run.interrupts import terminable
     from videomae_cli.cli.terminal.display import consoles
     from videomae_cli.cli.terminal.progress import BatchProgress
+    from videomae_cli.results import named
 
     shown = BatchProgress(len(job.kept), watched=True)
     watch = Watch()
