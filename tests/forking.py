@@ -78,6 +78,10 @@ IMPORTED = (
         "videomae_cli.cli.commands.embed",
         "videomae_cli.cli.commands.finetune",
         "videomae_cli.cli.commands.timeline",
+        "videomae_cli.cli.outputs.timeline_targets",
+        "videomae_cli.cli.run.cluster_jobs",
+        "videomae_cli.cli.run.file_jobs",
+        "videomae_cli.cli.run.find_places",
     ),
     *("videomae_cli.pipeline.classify", "videomae_cli.video.worker"),
 )

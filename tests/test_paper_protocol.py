@@ -51,8 +51,7 @@ VIEWS: dict[str, Callable[..., paper.Frames]] = {"dense": paper.kinetics_views, 
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoding in this process, which has imported everything already."""
-    for command in ("classify", "evaluate", "timeline"):
-        monkeypatch.setattr(f"videomae_cli.cli.commands.{command}.Decoder", lambda **_: Decoder(isolate=False))
+    monkeypatch.setattr("videomae_cli.cli.run.inputs.Decoder", lambda **_: Decoder(isolate=False))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import safetensors.torch
 from lessons import footage
 from PIL import Image
 from samples import Run, make_checkpoint, write_video
+from test_values import Lent
 from typer.testing import CliRunner, Result
 
 from recipes.camera_motion.windows import Recording, windows, write
@@ -49,7 +49,7 @@ def decoder() -> Iterator[Decoder]:
 @pytest.fixture(autouse=True)
 def _one_decoder(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its process takes longer to start than all the rest of such a small command."""
-    monkeypatch.setattr("videomae_cli.cli.commands.evaluate.Decoder", lambda **_: nullcontext(decoder))
+    monkeypatch.setattr("videomae_cli.cli.run.inputs.Decoder", lambda **_: Lent(decoder))
 
 
 @pytest.fixture(scope="session")

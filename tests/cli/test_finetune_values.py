@@ -32,7 +32,7 @@ def decoder() -> Iterator[Decoder]:
 
 @pytest.fixture(autouse=True)
 def _one_decoder(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("cli.commands.classify", "cli.commands.evaluate", "training.terms"):
+    for module in ("cli.run.inputs", "training.terms"):
         monkeypatch.setattr(f"videomae_cli.{module}.Decoder", lambda **_: Lent(decoder))
     # What ends with a task is lent as well.
     monkeypatch.setattr("videomae_cli.training.classification.FineTune.close", lambda self: None)

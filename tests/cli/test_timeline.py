@@ -19,7 +19,6 @@ from samples import Run
 from typer.testing import CliRunner, Result
 
 from videomae_cli.cli.app import app
-from videomae_cli.cli.commands import timeline as timeline_module
 from videomae_cli.cli.outputs.found_places import clip_name
 from videomae_cli.filenames import names_below
 from videomae_cli.video import Decoder
@@ -40,7 +39,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoding in this process, which has imported everything already; the first test has processes of its own."""
-    monkeypatch.setattr(timeline_module, "Decoder", lambda **options: Decoder(isolate=False))
+    monkeypatch.setattr("videomae_cli.cli.run.inputs.Decoder", lambda **_: Decoder(isolate=False))
 
 
 def invoke(*arguments: str | Path) -> Result:

@@ -58,8 +58,7 @@ class Lent:
 
 @pytest.fixture(autouse=True)
 def _one_decoder(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("classify", "evaluate"):
-        monkeypatch.setattr(f"videomae_cli.cli.commands.{module}.Decoder", lambda **_: Lent(decoder))
+    monkeypatch.setattr("videomae_cli.cli.run.inputs.Decoder", lambda **_: Lent(decoder))
 
 
 @pytest.fixture(scope="module")

@@ -47,9 +47,8 @@ def attend(
     loudness.configure()
     from videomae_cli.api import viewing
     from videomae_cli.api.attend import AttentionQuery
-    from videomae_cli.cli.run.inputs import view_spec
+    from videomae_cli.cli.run.inputs import make_decoder, view_spec
     from videomae_cli.cli.run.loading import say_viewed_pixels
-    from videomae_cli.video import Decoder
 
     query = AttentionQuery(method, layers, per_head, label)
     if output is None and picture.frames_dir is None:
@@ -58,8 +57,7 @@ def attend(
     spec = view_spec(view)
     video = viewing.one_video(path)
     viewing.check_outputs(output, picture.frames_dir, overwrite=picture.overwrite)
-    limits = view.decoding
-    with Decoder(timeout=limits.seconds, memory=limits.memory, debug=loudness.debug) as decoder:
+    with make_decoder(view.decoding, debug=loudness.debug) as decoder:
         decoder.start()  # its process starts up while the model loads
         loaded = _load(model, query, view)
         fitted = loaded.fit(spec)

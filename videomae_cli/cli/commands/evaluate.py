@@ -67,8 +67,13 @@ def evaluate(
     Exit code 0 if every clip was scored, 1 if one was not, 2 for wrong options.
     """
     terminal.configure()
+    run.engine.check()
+    if format not in ("table", "json"):
+        raise OptionError(f"unknown format {format!r}: choose table or json")
+    if run.engine.dtype == "int8":
+        raise OptionError("--dtype int8 is calibrated on a job's clips: evaluate with float32 or bfloat16")
     from videomae_cli.assembly import ClassifierRequest
-    from videomae_cli.cli.run.inputs import decoding, model_request, sampling_spec
+    from videomae_cli.cli.run.inputs import files_decoder, model_request, sampling_spec
     from videomae_cli.cli.run.loading import load_classifier, say_pixels
     from videomae_cli.labels import read_labels
     from videomae_cli.training.evaluating import (
@@ -78,19 +83,13 @@ def evaluate(
         check_split,
         write_evaluation,
     )
-    from videomae_cli.video import Decoder
 
-    run.engine.check()
-    if format not in ("table", "json"):
-        raise OptionError(f"unknown format {format!r}: choose table or json")
-    if run.engine.dtype == "int8":
-        raise OptionError("--dtype int8 is calibrated on a job's clips: evaluate with float32 or bfloat16")
     spec = sampling_spec(run.sampling)
     check_split(split)
     check_places(output, report, overwrite)
     labelled = LabelledData.read(data, split=split, labels=data_labels, targets=target or ())
     request = model_request(ClassifierRequest, model, run, labels=read_labels(labels) if labels else None)
-    with Decoder(**decoding(run, len(labelled.chosen()[1])), debug=terminal.debug) as decoder:
+    with files_decoder(run, len(labelled.chosen()[1]), debug=terminal.debug) as decoder:
         decoder.start()
         classifier = load_classifier(request)
         job = EvaluationJob.plan(classifier, labelled, spec, ignore_unknown=ignore_unknown)
@@ -113,19 +112,18 @@ def _run(job: EvaluationJob, decoder: Decoder, progress: str) -> Measured:
     from videomae_cli.cli.run.interrupts import terminable
     from videomae_cli.cli.terminal.display import consoles
     from videomae_cli.cli.terminal.progress import BatchProgress
-    from videomae_cli.results import named
 
     shown = BatchProgress(len(job.kept), watched=True)
     watch = Watch()
     watch.progress = shown
 
-    def told(path: str, views: int, error: VideoMAEError | None) -> None:
+    def on_clip(path: str, views: int, error: VideoMAEError | None) -> None:
         if error is not None:
             console.error(error.naming(path))
         shown.advance(path, views=views, failed=error is not None)
 
     with terminable(), shown.shown(progress, consoles()[1]):
-        return job.run(decoder, scorer=watch.over(job.classifier), on_clip=told)
+        return job.run(decoder, scorer=watch.over(job.classifier), on_clip=on_clip)
 
 
 def _show(e: Evaluation) -> None:

@@ -9,7 +9,6 @@ import typer
 
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
-from videomae_cli.cli.outputs.single_output import single_output
 from videomae_cli.cli.terminal import console
 from videomae_cli.cli.terminal.console import counted
 from videomae_cli.errors import VideoMAEError
@@ -60,6 +59,7 @@ def map_(
     from videomae_cli.api import embedding_map
 
     embedding_map.check_map(method, colour, labels)
+    from videomae_cli.cli.outputs.single_output import single_output
     from videomae_cli.cli.terminal.display import consoles, waiting
 
     with single_output("html", output, overwrite=overwrite, source=table) as sink:

@@ -74,9 +74,8 @@ def reconstruct(
     loudness.configure()
     from videomae_cli.api import viewing
     from videomae_cli.api.reconstruct import check_panels
-    from videomae_cli.cli.run.inputs import view_spec
+    from videomae_cli.cli.run.inputs import make_decoder, view_spec
     from videomae_cli.cli.run.loading import say_viewed_pixels
-    from videomae_cli.video import Decoder
 
     chosen = tuple(name.strip() for name in panels.split(",") if name.strip())
     check_panels(chosen)
@@ -87,8 +86,7 @@ def reconstruct(
     spec = view_spec(view)
     video = viewing.one_video(path)
     viewing.check_outputs(output, picture.frames_dir, overwrite=picture.overwrite)
-    limits = view.decoding
-    with Decoder(timeout=limits.seconds, memory=limits.memory, debug=loudness.debug) as decoder:
+    with make_decoder(view.decoding, debug=loudness.debug) as decoder:
         decoder.start()  # its process starts up while the model loads
         loaded = _load(model, revision, view)
         fitted = loaded.fit(spec)

@@ -9,11 +9,8 @@ import typer
 
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
-from videomae_cli.cli.outputs.similar_files import FORMATS, show_groups, show_matches
-from videomae_cli.cli.outputs.single_output import single_output
 from videomae_cli.cli.terminal import console
 from videomae_cli.errors import OptionError
-from videomae_cli.writers import pick_format
 
 if TYPE_CHECKING:
     from videomae_cli.search.duplicates import Groups
@@ -58,6 +55,8 @@ def similar(
     query, file = _arguments(arguments, duplicates)
     chosen = _format(format, output)
     from videomae_cli.api.similar import nearest_files
+    from videomae_cli.cli.outputs.similar_files import show_groups, show_matches
+    from videomae_cli.cli.outputs.single_output import single_output
     from videomae_cli.cli.run.loading import load_embedder
     from videomae_cli.search.embedding_table import EmbeddingTable
 
@@ -75,6 +74,9 @@ def similar(
 
 
 def _format(asked: str | None, output: Path | None) -> str:
+    from videomae_cli.cli.outputs.similar_files import FORMATS
+    from videomae_cli.writers import pick_format
+
     chosen = asked if asked is not None else pick_format(None, output)
     if chosen not in FORMATS:
         raise OptionError(f"similar writes {', '.join(FORMATS)}, not {chosen!r}")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from videomae_cli.assembly import ClassifierRequest, calibration_on, settings_for
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import (
     ConsoleOptions,
@@ -20,30 +19,18 @@ from videomae_cli.cli.options.groups import (
     ModelOptions,
     takes_groups,
 )
-from videomae_cli.cli.outputs.found_places import Search, check_search
-from videomae_cli.cli.outputs.reporting import FRAMES, open_report
-from videomae_cli.cli.outputs.timeline_targets import open_timeline_target, pick_format
-from videomae_cli.cli.run.batch import Batch, Watch
-from videomae_cli.cli.run.find_places import show_found
-from videomae_cli.cli.run.inputs import Inputs, find_inputs, pick_resize
-from videomae_cli.cli.run.loading import fitted, load_classifier
-from videomae_cli.cli.run.retrying import Retry
 from videomae_cli.errors import OptionError
-from videomae_cli.jobs import Settings
-from videomae_cli.labels import read_labels
-from videomae_cli.results import Failure, Timeline
-from videomae_cli.segments import SegmentRules
-from videomae_cli.video import (
-    Decoder,
-    FoundVideo,
-    SamplingSpec,
-    WindowSpec,
-    parse_length,
-    parse_time,
-)
 
 if TYPE_CHECKING:
+    from videomae_cli.assembly import ClassifierRequest
+    from videomae_cli.cli.outputs.found_places import Search
+    from videomae_cli.cli.run.batch import Batch
+    from videomae_cli.cli.run.inputs import Inputs
+    from videomae_cli.jobs import Settings
     from videomae_cli.pipeline import TimelineMaker
+    from videomae_cli.results import Timeline
+    from videomae_cli.segments import SegmentRules
+    from videomae_cli.video import Decoder, FoundVideo, SamplingSpec, WindowSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +67,8 @@ class WindowOptions:
 
     def windows(self) -> WindowSpec:
         """Where windows lie. Raises OptionError."""
+        from videomae_cli.video import WindowSpec, parse_time
+
         return WindowSpec(
             window=_length(self.window, "--window"),
             hop=_length(self.hop, "--hop"),
@@ -89,6 +78,9 @@ class WindowOptions:
 
     def rules(self) -> SegmentRules:
         """How scores become segments. Raises OptionError."""
+        from videomae_cli.segments import SegmentRules
+        from videomae_cli.video import parse_length
+
         return SegmentRules(
             smooth=parse_length(self.smooth, "--smooth"),
             min_duration=_length(self.min_duration, "--min-duration"),
@@ -114,6 +106,8 @@ class ShowOptions:
 
     def search(self, format: str | None, output: str | None, job: JobOptions, report: Path | None) -> Search | None:
         """The search that is asked for, if one is. Raises OptionError for what does not go with it."""
+        from videomae_cli.cli.outputs.found_places import check_search
+
         search = check_search(
             self.find, self.cut, top_k=self.top_k, format=format, output=output, overwrite=job.overwrite
         )
@@ -135,6 +129,8 @@ class TimelineRequest:
 
     def maker(self, found: Sequence[FoundVideo], decoder: Decoder) -> TimelineMaker:
         """The model, loaded, as it makes timelines. found: the files of the job, for int8 to be calibrated on."""
+        from videomae_cli.assembly import calibration_on
+        from videomae_cli.cli.run.loading import fitted, load_classifier
         from videomae_cli.pipeline import TimelineMaker
 
         sampling = self.shape.within(self.windows.start, self.windows.end)
@@ -200,6 +196,15 @@ def timeline(
     Exit code 0 if every file was gone through, 1 if one was not, 2 for wrong options, 130 for Ctrl-C.
     """
     terminal.configure()
+    from videomae_cli.assembly import ClassifierRequest
+    from videomae_cli.cli.outputs.reporting import open_report
+    from videomae_cli.cli.outputs.timeline_targets import open_timeline_target, pick_format
+    from videomae_cli.cli.run.batch import Batch, Watch
+    from videomae_cli.cli.run.inputs import find_inputs, make_decoder, pick_resize
+    from videomae_cli.cli.run.retrying import Retry
+    from videomae_cli.labels import read_labels
+    from videomae_cli.video import SamplingSpec
+
     windows, rules, shape = times.windows(), times.rules(), SamplingSpec(pixels=pixels)  # which checks itself
     retry = Retry(job.retry_errors, resume=job.resume)
     engine.check()
@@ -222,7 +227,7 @@ def timeline(
         raise OptionError("what is there to look at? Give files, or --camera 0")
     chosen = pick_format(format, output) if search is None else "table"
     inputs = find_inputs(paths, files)
-    decoder = Decoder(timeout=decoding.seconds, memory=decoding.memory, debug=terminal.debug)
+    decoder = make_decoder(decoding, debug=terminal.debug)
     if search is not None:
         _find(search, asked, inputs, decoder, terminal.progress, ok_on_errors=ok_on_errors)
         return
@@ -251,6 +256,9 @@ def _find(
     search: Search, asked: TimelineRequest, inputs: Inputs, decoder: Decoder, progress: str, *, ok_on_errors: bool
 ) -> None:
     """Load the model, look for a label in all files, and tell the places."""
+    from videomae_cli.cli.run.batch import Watch
+    from videomae_cli.cli.run.find_places import show_found
+
     watch = Watch(long_files=True)
     with decoder:
         maker = asked.maker(inputs.everything, decoder)
@@ -259,6 +267,9 @@ def _find(
 
 def _go_through(work: Batch, asked: TimelineRequest, inputs: Inputs, decoder: Decoder, *, all_windows: bool) -> None:
     """Load the model and go through the files."""
+    from videomae_cli.assembly import settings_for
+    from videomae_cli.cli.outputs.reporting import FRAMES
+
     if inputs.hopeless:
         # Nothing to look at, so nobody waits for a model; the records are written all the same.
         name = asked.request.name
@@ -288,6 +299,8 @@ def is_address(paths: Sequence[str] | None) -> bool:
 
 def timeline_settings(maker: TimelineMaker) -> Settings:
     """What decides the results, for outputs to be comparable and resumed."""
+    from videomae_cli.assembly import settings_for
+
     classifier = maker.classifier
     values = {
         "model": classifier.name,
@@ -303,11 +316,15 @@ def timeline_settings(maker: TimelineMaker) -> Settings:
 
 
 def _failures(found: Sequence[FoundVideo], model: str) -> Iterable[Timeline]:
+    from videomae_cli.results import Failure, Timeline
+
     return (Timeline(video.path, model, error=Failure.of(video.error)) for video in found if video.error)
 
 
 def _length(asked: str | None, option: str) -> float | None:
     """The seconds of a length, where there is one. Raises OptionError."""
+    from videomae_cli.video import parse_length
+
     return parse_length(asked, option) if asked is not None else None
 
 

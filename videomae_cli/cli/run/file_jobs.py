@@ -20,7 +20,7 @@ from videomae_cli.cli.outputs.reporting import FRAMES
 from videomae_cli.cli.outputs.targets import Target
 from videomae_cli.cli.run.batch import Batch, Watch
 from videomae_cli.cli.run.dry_run import Plan, say_plan
-from videomae_cli.cli.run.inputs import Inputs, decoding, find_inputs, sampling_spec
+from videomae_cli.cli.run.inputs import Inputs, files_decoder, find_inputs, sampling_spec
 from videomae_cli.cli.run.loading import fitted, load_classifier, load_embedder
 from videomae_cli.cli.run.retrying import Retry, retried
 from videomae_cli.results import Classification, Failure
@@ -58,7 +58,7 @@ class FileJob:
 
     def decoder(self) -> Decoder:
         """The decoder that reads the files, not started yet. Raises OptionError."""
-        return Decoder(**decoding(self.run, len(self.inputs.found)), debug=self.batch.terminal.debug)
+        return files_decoder(self.run, len(self.inputs.found), debug=self.batch.terminal.debug)
 
     def calibration(self, decoder: Decoder) -> Calibrate:
         """Clips of the job's files, for number formats that are calibrated."""

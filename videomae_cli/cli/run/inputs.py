@@ -8,11 +8,18 @@ from typing import Any, TypeVar
 
 from videomae_cli.api import footage
 from videomae_cli.assembly import ModelRequest
-from videomae_cli.cli.options.groups import ClipOptions, FileOptions, ModelOptions, RunOptions, ViewOptions
+from videomae_cli.cli.options.groups import (
+    ClipOptions,
+    DecodingOptions,
+    FileOptions,
+    ModelOptions,
+    RunOptions,
+    ViewOptions,
+)
 from videomae_cli.cli.terminal import console
 from videomae_cli.errors import OptionError, VideoNotFoundError
 from videomae_cli.jobs import Shard
-from videomae_cli.video import Filter, FoundVideo, SamplingSpec, auto_workers, find_videos
+from videomae_cli.video import Decoder, Filter, FoundVideo, SamplingSpec, auto_workers, find_videos
 from videomae_cli.video.preprocess import RESIZE_METHODS
 from videomae_cli.video.standard_input import kept_copy
 
@@ -60,13 +67,14 @@ def view_spec(view: ViewOptions) -> SamplingSpec:
     return footage.sampling_spec(**{name: getattr(view, name) for name in names}, crops=1)
 
 
-def decoding(run: RunOptions, files: int) -> dict[str, Any]:
-    """The limits and the number of processes that a Decoder for so many files is made with. Raises OptionError."""
-    return {
-        "timeout": run.decoding.seconds,
-        "memory": run.decoding.memory,
-        "workers": run.workers or auto_workers(files),
-    }
+def make_decoder(limits: DecodingOptions, *, workers: int = 1, debug: bool) -> Decoder:
+    """Return the decoder of a command, whose processes are not started yet. Raises OptionError."""
+    return Decoder(timeout=limits.seconds, memory=limits.memory, workers=workers, debug=debug)
+
+
+def files_decoder(run: RunOptions, files: int, *, debug: bool) -> Decoder:
+    """Return the decoder for so many files, with as many processes as are asked for, or fit. Raises OptionError."""
+    return make_decoder(run.decoding, workers=run.workers or auto_workers(files), debug=debug)
 
 
 def model_request(kind: type[Request], model: ModelOptions, run: RunOptions, **own: Any) -> Request:
