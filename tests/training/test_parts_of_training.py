@@ -108,7 +108,7 @@ def test_the_best_penalty_is_the_one_that_scores_best() -> None:
     rows = Rows(torch.randn(30, 4), torch.randint(0, 2, (30,)))
     tried: list[float] = []
     best, score = best_probe(
-        rows, 2, score=lambda p: -abs(math.log10(p.strength) + 1), told=lambda p, s: tried.append(p.strength)
+        rows, 2, score=lambda p: -abs(math.log10(p.strength) + 1), on_probe=lambda p, s: tried.append(p.strength)
     )
     assert best.strength == 0.1
     assert score == 0

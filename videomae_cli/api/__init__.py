@@ -1,7 +1,7 @@
-"""What `import videomae_cli` offers: everything the commands do, as functions and objects. Prints nothing, exits never.
+"""The Python API: everything the commands do, as functions and objects. Never prints or exits.
 
-    footage     what callers give for videos, and which frames they want      loaded    what every loaded model has
-    classifier  labels, values, timelines (`load_classifier`)                 embedder  vectors (`load_embedder`)
+footage     videos as arguments, and sampling options        loaded    base class of loaded models
+classifier  labels, values, timelines (`load_classifier`)    embedder  vectors (`load_embedder`)
 
-The package itself, `videomae_cli/__init__.pyi`, is the list of public names.
+`videomae_cli/__init__.pyi` lists the public names.
 """

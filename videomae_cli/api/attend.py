@@ -1,4 +1,4 @@
-"""Where a model looks, from Python: maps of attention as tensors, figures and pictures."""
+"""Shows where a model looks: attention maps as tensors, records and pictures; the function behind `videomae attend`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ METHODS = ("last", "rollout", "grad")
 
 @dataclass(frozen=True)
 class AttentionQuery:
-    """Which maps of attention to compute. method: one of `METHODS`, None for the one that the rest asks for.
+    """Which attention maps to compute. method: one of `METHODS`, None to choose it by the other fields.
 
-    Raises OptionError for what doesn't go together.
+    Raises OptionError for fields that exclude each other.
     """
 
     method: str | None = None
@@ -63,7 +63,7 @@ class AttentionQuery:
 
 @dataclass(frozen=True)
 class VideoAttention:
-    """One video's maps of attention: `maps[c]` are those of clip c, `sampled` holds the frames they lie over."""
+    """One video's attention maps: `maps[c]` are those of clip c, `sampled` holds the frames they belong to."""
 
     path: str
     model: str
@@ -77,7 +77,7 @@ class VideoAttention:
         return self.sampled.video.warnings
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the facts as the command's `--json` has them, without the picture's name."""
+        """Return what the command prints with `--json`, without the picture's name."""
         first = self.maps[0]
         return {
             "schema_version": 1,
@@ -105,7 +105,7 @@ class VideoAttention:
         frames_dir: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
     ) -> str:
-        """Draw the maps as heat over the frames; return a line that says what was written.
+        """Draw the maps as heat maps over the frames; returns a line that says what was written.
 
         output: .gif, .mp4, .webm or .png (a contact sheet); frames_dir: a folder for single images. Raises OptionError,
         OutputError, DependencyError.
@@ -120,7 +120,7 @@ class VideoAttention:
 
 @dataclass(frozen=True)
 class AttentiveModel:
-    """A model whose attention can be asked for, ready for videos."""
+    """A loaded model and what is needed to compute its attention on videos."""
 
     net: Model
     preprocessor: Preprocessor
@@ -132,8 +132,7 @@ class AttentiveModel:
     def load(
         cls, source: ResolvedSource, query: AttentionQuery, *, device: Any, resize: str, heads: int | None
     ) -> AttentiveModel:
-        """Read a checkpoint with labels or from pre-training. Raises CheckpointError, ConfigError, or OptionError for a
-        label that it doesn't know."""
+        """Load a classifier or a pre-training checkpoint. Raises CheckpointError, ConfigError, or OptionError for an unknown label."""
         from videomae_cli.model import VideoMAEForPreTraining, VideoMAEForVideoClassification
 
         checkpoint = viewing.read_checkpoint(source, heads)
@@ -152,20 +151,20 @@ class AttentiveModel:
         return cls(net, preprocessor, source, query, chosen)
 
     def fit(self, asked: SamplingSpec) -> SamplingSpec:
-        """Say how this model needs the sampling asked for."""
+        """Adapt the requested sampling to this model."""
         return viewing.fit_spec(asked, self.net.config, self.source.name)
 
     def run(
         self, path: str, spec: SamplingSpec, decode: Callable[[ClipRequest], DecodedVideo], *, scale: int | None
     ) -> VideoAttention:
-        """Decode one video's clips and compute the maps of each. spec: fitted. Raises a VideoError, ModelMemoryError."""
+        """Decode one video's clips and compute their maps. spec: from `fit`. Raises VideoError, ModelMemoryError."""
         from videomae_cli.attention import attend as run
         from videomae_cli.pictures.panels import comfortable_scale
 
         larger = scale or comfortable_scale(*self.net.config.image_hw)
         sampled = viewing.sample(path, spec, self.preprocessor, decode, scale=larger)
         query = self.query
-        assert query.method is not None, "the query has chosen one"
+        assert query.method is not None, "set by AttentionQuery"
         maps = tuple(
             run(
                 self.net,
@@ -196,13 +195,14 @@ def attend(
     timeout: float | None = 120.0,
     **options: Unpack[SamplingOptions],
 ) -> VideoAttention:
-    """Find where a model looks; what `videomae attend` does.
+    """Compute where a model looks; what `videomae attend` does.
 
-    video: a file, an address in object storage, or RGB frames (T, H, W, 3) uint8; method: "last" (attention of the last layers),
-    "rollout" (followed through all layers) or "grad" (weighted by what speaks for a label), None for grad with a label and rollout
-    without; label: the one that grad asks about, by name or number, None for the best; layers: how many from the top, of "last";
-    per_head: a map for each head of the last layer; scale: enlargement of the frames in pictures, 1 to 16; options:
-    `SamplingOptions`, with one clip unless clips= says more. The result has `maps` (tensors, each clip's summing to 1) and
+    video: a file, an address in object storage, or RGB frames (T, H, W, 3) uint8; method: "last" (attention of the last
+    layers), "rollout" (attention multiplied through all layers) or "grad" (attention weighted by its gradient for a
+    label), None for "grad" with a label and "rollout" without; label: the one that "grad" explains, by name or number,
+    None for the best; layers: how many of the last layers "last" averages; per_head: a map for each head of the last
+    layer; scale: enlargement of the frames in pictures, 1 to 16; options: `SamplingOptions`, with clips=1 by default.
+    The result has `maps` (tensors, each clip's summing to 1) and
     `save("attention.gif")`. Raises what loading raises, CheckpointError for a model without labels where they are needed,
     VideoError, OptionError.
     """
@@ -221,7 +221,7 @@ def attend(
         rate = options.get("frame_rate", FRAME_RATE)
         decode = partial(decode_frames, video, name=FRAMES, frame_rate=rate)
         return loaded.run(FRAMES, loaded.fit(asked), decode, scale=scale)
-    assert isinstance(video, str | os.PathLike), "frames have been seen to"
+    assert isinstance(video, str | os.PathLike), "frames were handled above"
     path = one_name(video)
     with Decoder(timeout=timeout) as decoder:
         return loaded.run(path, loaded.fit(asked), decoder.decode, scale=scale)

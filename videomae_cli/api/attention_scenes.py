@@ -1,4 +1,4 @@
-"""Maps of attention -> panels -> files: what `videomae attend` draws."""
+"""Draws attention maps as panels and writes them to files, for `videomae attend`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def title(maps: AttentionMaps) -> str:
-    """Say in a few words what a clip's maps show."""
+    """Describe in a few words what a clip's maps show."""
     if maps.method == "grad":
-        told = f"of value {maps.value:.6g}" if maps.value is not None else f"scored {maps.score:.1%}"
-        return f"attention for {maps.label!r}, {told}"
+        basis = f"of value {maps.value:.6g}" if maps.value is not None else f"scored {maps.score:.1%}"
+        return f"attention for {maps.label!r}, {basis}"
     if maps.method == "rollout":
         return f"attention rollout over {maps.layers} layers"
     which = "the last layer" if maps.layers == 1 else f"the last {maps.layers} layers"
@@ -39,8 +39,8 @@ def save(
     frames_dir: Path | None,
     overwrite: bool,
 ) -> str:
-    """Draw and write what was asked for; returns a line that says what was written. Raises OutputError."""
-    # In multiples of the average token, one scale for all clips, so that colours mean the same throughout.
+    """Draw and write the requested files; returns a line that says what was written. Raises OutputError."""
+    # In multiples of the average token's attention, with one scale for all clips, so that colours are comparable.
     heats = [(maps.maps * maps.maps[0].numel()).numpy() for maps in found]
     scale = Scale.of(np.stack(heats))
     drawn = [
@@ -80,5 +80,5 @@ def _scene(maps: AttentionMaps, heat: Any, sampled: Sampled, clip: int, model: s
 
 
 def _columns(count: int) -> int:
-    """Panels in a row: as square a grid as leaves the last row well filled, a little wider than high."""
+    """Return the number of panels per row: a grid slightly wider than high, with a well-filled last row."""
     return min(range(1, count + 1), key=lambda n: (abs(n - 1.4 * -(-count // n)) + 0.3 * (-count % n), n))

@@ -1,4 +1,4 @@
-"""A model with labels, or one that gives values: what a video shows, and what happens when in a long one."""
+"""Classifiers and regression models: labels or values of videos, and timelines of long ones."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class TimelineOptions(TypedDict, total=False):
-    """How a long video is gone through. All are optional, and mean what the options of `videomae timeline` mean.
+    """How a long video is analysed. All are optional, with the meaning of the options of `videomae timeline`.
 
-    window: how long the model looks at once, in seconds or as "2s" (as long as a clip); hop: from one window to the next (half
-    a window); start, end: the part of the video, in seconds or as "1:30"; smooth: scores are averaged over so long (0);
-    min_duration: no segment is shorter (a window); threshold: no label where none scores this (0; 0.5 where labels are
-    independent); windows: also keep all windows in the result, each with its `top_k` (5) best labels; pixels: "display" or
+    Defaults in parentheses. window: length of a window, in seconds or as "2s" (the model's clip); hop: step between
+    windows (half a window); start, end: the part of the video, in seconds or as "1:30"; smooth: length of the moving
+    average over scores (0); min_duration: shortest segment (a window); threshold: minimum score of a label (0; 0.5 for
+    independent labels); windows: also return all windows, each with its `top_k` (5) best labels; pixels: "display" or
     "stored".
     """
 
@@ -44,9 +44,9 @@ class TimelineOptions(TypedDict, total=False):
 
 
 class VideoClassifier(LoadedModel[Classification]):
-    """A model with labels, or of values, ready for videos: what `load_classifier` returns.
+    """A classifier or regression model, ready for videos, as returned by `load_classifier`.
 
-    Files are decoded in a process of their own, which starts with the first one; `close`, or the end of a `with` block, ends it.
+    Files are decoded in a separate process, started with the first file; `close`, or leaving a `with` block, ends it.
     """
 
     pipeline: Classifier
@@ -58,7 +58,7 @@ class VideoClassifier(LoadedModel[Classification]):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the outputs are called, in the order of their numbers."""
+        """The names of the outputs, in order."""
         return self.pipeline.output_names
 
     @property
@@ -67,12 +67,12 @@ class VideoClassifier(LoadedModel[Classification]):
         return self.pipeline.regression
 
     def classify(self, video: Video, *, top_k: int = 5, **options: Unpack[SamplingOptions]) -> Classification:
-        """Say what one video shows: a file, an address in object storage, or RGB frames (T, H, W, 3) uint8.
+        """Classify one video: a file, an address in object storage, or RGB frames (T, H, W, 3) uint8.
 
-        The result has `label` and `score`, `predictions` (the `top_k` best labels), or `value` and `values` of a regression model;
-        `frames` and `timestamps` (seconds) that the model saw. options: `SamplingOptions`, such as clips=5, start="1:30".
-        Raises the VideoError, ModelOutputError or ModelMemoryError that is the reason why there is no result; OptionError;
-        ModelInputError for frames of another kind.
+        The result has `label` and `score`, `predictions` (the `top_k` best labels), or for a regression model `value`
+        and `values`; `frames` and `timestamps` (seconds) are those that the model saw. options: `SamplingOptions`, such
+        as clips=5, start="1:30". Raises VideoError, ModelOutputError or ModelMemoryError if there is no result;
+        OptionError; ModelInputError for frames of another type or shape.
         """
         spec, rate = self._sampling(options)
         return self._one(self._with(top_k), video, spec, rate)
@@ -84,21 +84,21 @@ class VideoClassifier(LoadedModel[Classification]):
         top_k: int = 5,
         **options: Unpack[SamplingOptions],
     ) -> Iterator[Classification]:
-        """Say what many videos show, one result a video, in order, while the next are decoded.
+        """Classify many videos; yields one result per video, in order, while the next ones are decoded.
 
-        videos: a folder, a pattern, @LIST, a list of names or frames, or what `find_videos` lists. What is wrong with a video is
-        its result's `error` (`kind`, `message`), never an exception; `raise_for_error` makes it one. Raises OptionError at
-        once, and MachineError or DependencyError where this machine can't decode at all.
+        videos: a folder, a pattern, @LIST, a list of names or frames, or the result of `find_videos`. A failure of one
+        video is its result's `error` (`kind`, `message`), not an exception; `raise_for_error` raises it. Raises
+        OptionError immediately, and MachineError or DependencyError if this machine can't decode at all.
         """
         spec, rate = self._sampling(options)
         return self._each(self._with(top_k), videos, spec, rate)
 
     def timeline(self, video: str | os.PathLike[str], **options: Unpack[TimelineOptions]) -> Timeline:
-        """Say what happens when in a file of any length: `segments`, each with `start`, `end` (seconds), `label` and `score`.
+        """Find what happens when in a file of any length: `segments`, each with `start`, `end` (seconds), `label` and `score`.
 
-        The file is decoded once, with memory that does not grow with its length. options: `TimelineOptions`. Raises the VideoError
-        that is the reason why there is no result, or that broke it off half way (`timeline_all` gives what came before);
-        OptionError, also of a regression model, which has no labels.
+        The file is decoded once, in constant memory. options: `TimelineOptions`. Raises VideoError if there is no
+        result or decoding fails half way (`timeline_all` returns the part before that); OptionError, also for a
+        regression model, which has no labels.
         """
         maker = self._timeline_maker(**options)
         (result,) = maker([FoundVideo(one_video(video))], decoder=self._decoder())
@@ -110,7 +110,7 @@ class VideoClassifier(LoadedModel[Classification]):
         videos: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | FoundVideo],
         **options: Unpack[TimelineOptions],
     ) -> Iterator[Timeline]:
-        """Say what happens when in many files, one result a file, in order; see `classify_all` and `timeline`."""
+        """Find what happens when in many files; yields one result per file, in order. See `classify_all` and `timeline`."""
         maker = self._timeline_maker(**options)
         found = find_videos(videos)
 
@@ -140,7 +140,7 @@ class VideoClassifier(LoadedModel[Classification]):
         top_k: int = 5,
         pixels: str | None = None,
     ) -> TimelineMaker:
-        """Check the options of a timeline. Raises OptionError."""
+        """Check the options of a timeline and make what computes it. Raises OptionError."""
         from videomae_cli.pipeline import TimelineMaker
 
         self.pipeline.check_labels("timeline")
@@ -167,11 +167,12 @@ def load_classifier(
     labels: Sequence[str] | os.PathLike[str] | None = None,
     **options: Unpack[LoadOptions],
 ) -> VideoClassifier:
-    """Load a model with labels, downloading it where it is not on this disk.
+    """Load a classifier or a regression model, downloading it if necessary.
 
-    model: a bundled name ("camera-motion"), a known name ("base-kinetics"), a hub id or a path; labels: names for those that the
-    checkpoint lacks, or a file of them; options: `LoadOptions`, such as device="cuda". Raises ModelNotFoundError, DownloadError,
-    CheckpointError (also for one that has no labels), ConfigError, DependencyError or OptionError.
+    model: a bundled name ("camera-motion"), a known name ("base-kinetics"), a hub id or a path; labels: names of the
+    outputs if the checkpoint has none, or a file of them; options: `LoadOptions`, such as device="cuda". Raises
+    ModelNotFoundError, DownloadError, CheckpointError (also for a checkpoint without labels), ConfigError,
+    DependencyError or OptionError.
     """
     names = labels if labels is None or not isinstance(labels, str | os.PathLike) else read_labels(Path(labels))
     fields = {"labels": None if names is None else tuple(names)}
@@ -179,5 +180,5 @@ def load_classifier(
 
 
 def _length(given: float | str | None, name: str) -> float | None:
-    """Read a length of time given in seconds or as text, such as "500ms". Raises OptionError."""
+    """Parse a duration given in seconds or as text, such as "500ms". Raises OptionError."""
     return parse_length(given, name) if isinstance(given, str) else given

@@ -1,4 +1,4 @@
-"""An encoder that turns videos into vectors."""
+"""Embedders: encoders that turn videos into vectors."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class VideoEmbedder(LoadedModel[Embedding]):
-    """An encoder ready for videos: what `load_embedder` returns.
+    """An encoder, ready for videos, as returned by `load_embedder`.
 
-    Files are decoded in a process of their own, which starts with the first one; `close`, or the end of a `with` block, ends it.
+    Files are decoded in a separate process, started with the first file; `close`, or leaving a `with` block, ends it.
     """
 
     pipeline: Embedder
@@ -32,15 +32,16 @@ class VideoEmbedder(LoadedModel[Embedding]):
 
     @property
     def dimensions(self) -> int:
-        """How many numbers a vector has."""
+        """The number of dimensions of a vector."""
         return self.pipeline.model.config.hidden_size
 
     def embed(self, video: Video, **options: Unpack[SamplingOptions]) -> Embedding:
-        """Turn one video into `vectors`, (rows, D), each with the stretch it stands for in `places` (seconds).
+        """Embed one video as `vectors` (rows, D); `places` says which part of the video each row represents.
 
-        video: a file, an address in object storage, or RGB frames (T, H, W, 3) uint8. One row a video, unless the embedder was
-        loaded for more. options: `SamplingOptions`. Raises the VideoError, ModelOutputError or ModelMemoryError that is the reason
-        why there are no vectors; OptionError; ModelInputError for frames of another kind.
+        video: a file, an address in object storage, or RGB frames (T, H, W, 3) uint8. There is one row per video,
+        unless `load_embedder` was called with other options. options: `SamplingOptions`. Raises VideoError,
+        ModelOutputError or ModelMemoryError if there is no result; OptionError; ModelInputError for frames of another
+        type or shape.
         """
         spec, rate = self._sampling(options)
         return self._one(self.pipeline, video, spec, rate)
@@ -48,11 +49,11 @@ class VideoEmbedder(LoadedModel[Embedding]):
     def embed_all(
         self, videos: Video | Iterable[Video | FoundVideo], **options: Unpack[SamplingOptions]
     ) -> Iterator[Embedding]:
-        """Turn many videos into vectors, one result a video, in order, while the next are decoded.
+        """Embed many videos; yields one result per video, in order, while the next ones are decoded.
 
-        videos: a folder, a pattern, @LIST, a list of names or frames, or what `find_videos` lists. What is wrong with a video is
-        its result's `error`, never an exception. Raises OptionError at once, and MachineError or DependencyError where this
-        machine can't decode at all.
+        videos: a folder, a pattern, @LIST, a list of names or frames, or the result of `find_videos`. A failure of one
+        video is its result's `error`, not an exception. Raises OptionError immediately, and MachineError or
+        DependencyError if this machine can't decode at all.
         """
         spec, rate = self._sampling(options)
         return self._each(self.pipeline, videos, spec, rate)
@@ -71,15 +72,16 @@ def load_embedder(
     storage: str = "float32",
     **options: Unpack[LoadOptions],
 ) -> VideoEmbedder:
-    """Load the encoder of any checkpoint, downloading it where it is not on this disk.
+    """Load the encoder of any checkpoint, downloading it if necessary.
 
-    model: a bundled name, a known name ("base"), a hub id or a path; pool: "mean" one vector of all tokens, "time" one a tubelet
-    slot, "tokens" all of them; layer: the tokens after this block (0: before the first) instead of the last; normalize: scale
-    every vector to length 1; per_clip: one vector a clip instead of one a video; storage: "float32" or "float16"; options:
+    model: a bundled name, a known name ("base"), a hub id or a path; pool: "mean" for one vector, "time" for one per
+    tubelet position, "tokens" for all tokens; layer: use the tokens after this block (0: before the first) instead of
+    the last; normalize: scale every vector to length 1; per_clip: vectors per clip instead of per video; storage:
+    "float32" or "float16"; options:
     `LoadOptions`. Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError.
     """
     from videomae_cli.pipeline import Pooling
 
-    Pooling(pool, layer, normalize, per_clip)  # before the download: wrong options shouldn't wait for it
+    Pooling(pool, layer, normalize, per_clip)  # validate the options before the download
     fields = {"pool": pool, "layer": layer, "normalize": normalize, "per_clip": per_clip, "storage": storage}
     return VideoEmbedder(*load_model(make_embedder, EmbedderRequest, model, options, **fields))

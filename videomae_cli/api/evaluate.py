@@ -1,4 +1,4 @@
-"""How good a model is on labelled clips, from Python."""
+"""Measures a model on labelled clips: the function behind `videomae evaluate`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from videomae_cli.training.evaluating import EvaluationJob, LabelledData, check_
 
 if TYPE_CHECKING:
     from videomae_cli.evaluation import Evaluation
-    from videomae_cli.training.scoring import Told
+    from videomae_cli.training.scoring import OnClip
 
 
 def evaluate(
@@ -26,7 +26,7 @@ def evaluate(
     ignore_unknown: bool = False,
     report: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
-    on_clip: Told = lambda path, views, error: None,
+    on_clip: OnClip = lambda path, views, error: None,
     **options: Unpack[SamplingOptions],
 ) -> Evaluation:
     """Measure a model on labelled clips, with the scores of `classify_all`; what `videomae evaluate` does.

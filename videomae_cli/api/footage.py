@@ -1,4 +1,4 @@
-"""What callers give for videos (names, folders, patterns, arrays, tensors), and which of their frames they want."""
+"""Videos as arguments (names, folders, patterns, arrays, tensors), and the options that choose their frames."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-# One video: a path, an address in object storage, or frames that are decoded already.
+# One video: a path, an address in object storage, or decoded frames.
 Video: TypeAlias = "str | os.PathLike[str] | npt.NDArray[np.uint8] | torch.Tensor"
 FRAMES = "<frames>"
 FRAME_RATE = 25.0
-# More files than there will ever be cores: as many are decoded at once as the machine can.
+# Assumed number of files if it isn't known: larger than any number of cores, so that all cores are used.
 MANY = 1 << 20
 
 
@@ -42,13 +42,13 @@ def demo_clip() -> Path:
 
 
 class SamplingOptions(TypedDict, total=False):
-    """Which frames of a video the model sees. All are optional, and mean what the options of the commands mean.
+    """Which frames of a video the model sees. All are optional, with the meaning of the commands' options.
 
-    clips: how many clips of a video, whose scores are averaged; crops: 1 or 3 of each clip; sampling: "auto" (as the model
-    was trained), "dense", "segments" or "uniform"; stride: from one frame of a dense clip to the next; protocol: "auto" or
-    "paper", the published test; fps: sample so many frames a second instead of counting the file's own; start, end: the part
-    of the video, in seconds or as "1:30"; pixels: "display" (square) or "stored"; frame_rate: of frames given as an array,
-    in frames a second (25).
+    clips: number of clips per video, whose scores are averaged; crops: 1 or 3 per clip; sampling: "auto" (as the model
+    was trained), "dense", "segments" or "uniform"; stride: step between frames of a dense clip; protocol: "auto" or
+    "paper" (the published test); fps: resample to this frame rate before sampling; start, end: the part of the video,
+    in seconds or as "1:30"; pixels: "display" (square) or "stored"; frame_rate: frames per second of videos given as
+    arrays (25).
     """
 
     clips: int | None
@@ -76,7 +76,7 @@ def sampling_spec(
     pixels: str | None = None,
     frame_rate: float = FRAME_RATE,
 ) -> SamplingSpec:
-    """Check options of sampling (`SamplingOptions`), for any model. Raises OptionError."""
+    """Check sampling options (`SamplingOptions`) and make the specification for any model. Raises OptionError."""
     if not 0 < frame_rate < float("inf"):
         raise OptionError(f"frame_rate must be a positive number, not {frame_rate}")
     return SamplingSpec(
@@ -93,7 +93,7 @@ def sampling_spec(
 
 
 def seconds(time: float | str | None) -> float | None:
-    """Read a time given in seconds or as text, such as "1:30". Raises OptionError."""
+    """Parse a time given in seconds or as text, such as "1:30". Raises OptionError."""
     return parse_time(time) if isinstance(time, str) else time
 
 
@@ -104,11 +104,11 @@ def find_videos(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
 ) -> list[FoundVideo]:
-    """List the video files behind names, each once: `path`, and `error` where there is none.
+    """List the video files that names refer to, each once: `path`, and `error` if it can't be used.
 
-    A string is what a command takes: a file, a folder, a pattern, an address such as s3://bucket/clips/, or @LIST for the names in
-    a file. A `pathlib.Path` is a file or a folder, whatever characters are in it. include, exclude: shell patterns. Raises
-    OptionError where a list can't be read.
+    A string is interpreted as on the command line: a file, a folder, a pattern, an address such as s3://bucket/clips/,
+    or @LIST for the names in a file. A `pathlib.Path` is a file or a folder literally, even with special characters.
+    include, exclude: shell patterns. Raises OptionError if a list can't be read.
     """
     only = Filter(tuple(include), tuple(exclude))
     found: dict[str, FoundVideo] = {}
@@ -125,7 +125,7 @@ def find_videos(
 
 
 def one_video(path: str | os.PathLike[str]) -> str:
-    """Check that a name stands for one file, or one object in a storage, and return it. Raises VideoError."""
+    """Check that a name refers to a single file or object in storage, and return it. Raises VideoError."""
     if filesystem.is_folder(path):
         raise VideoError.about(os.fspath(path), "{subject} is a folder: give one video")
     (video,) = discover([os.fspath(path)], addresses=isinstance(path, str)) or [FoundVideo(os.fspath(path))]
@@ -135,9 +135,9 @@ def one_video(path: str | os.PathLike[str]) -> str:
 
 
 def many_videos(videos: Any) -> tuple[Iterable[Any], int]:
-    """List what stands for files, and count it; leave frames, and videos that come one by one, as they are.
+    """List names as files; frames, and iterators of videos, are returned unchanged.
 
-    Returns the videos, and how many files they may be, for deciding how many to decode at once.
+    Also returns the number of files, or `MANY` if unknown, to decide how many to decode at once.
     """
     if is_named(videos):
         videos = [videos]
@@ -150,12 +150,12 @@ def many_videos(videos: Any) -> tuple[Iterable[Any], int]:
 
 
 def is_named(video: object) -> bool:
-    """Tell a video with a name from frames that are decoded already."""
+    """Whether a video is given by name, rather than as decoded frames."""
     return isinstance(video, str | os.PathLike | FoundVideo)
 
 
 def as_frames(video: Any) -> npt.NDArray[np.uint8]:
-    """Read an array or a tensor of frames, RGB: (T, H, W, 3) or (T, 3, H, W) uint8 -> (T, H, W, 3). Raises ModelInputError."""
+    """Convert an array or tensor of RGB frames, (T, H, W, 3) or (T, 3, H, W) uint8, to (T, H, W, 3). Raises ModelInputError."""
     import numpy as np
 
     frames = np.asarray(video.detach().cpu() if hasattr(video, "detach") else video)
@@ -170,7 +170,7 @@ def as_frames(video: Any) -> npt.NDArray[np.uint8]:
 
 
 def decode_frames(video: Any, request: ClipRequest, *, name: str, frame_rate: float) -> DecodedVideo:
-    """Take the clips that `request` asks for from an array or a tensor. Raises ModelInputError or VideoError."""
+    """Sample clips from an array or a tensor as `request` specifies. Raises ModelInputError or VideoError."""
     from videomae_cli.video.clips import clips_of_frames
 
     return clips_of_frames(as_frames(video), replace(request, path=name), frame_rate=frame_rate)
@@ -179,9 +179,9 @@ def decode_frames(video: Any, request: ClipRequest, *, name: str, frame_rate: fl
 def decode_each(
     videos: Iterable[Any], request: ClipRequest, decoder: Decoder, *, ahead: int, frame_rate: float
 ) -> Iterator[tuple[str, DecodedVideo | VideoMAEError] | None]:
-    """Decode videos of all kinds in order, each with its clips or its error: `pipeline.batches.Outcomes`.
+    """Decode videos of all kinds in order; yields each with its clips or its error, as `pipeline.batches.Outcomes`.
 
-    A run of names is listed first (`find_videos`) and decoded ahead; arrays are taken as they come.
+    Consecutive names are first listed (`find_videos`), then decoded ahead in parallel; arrays are sampled directly.
     """
     from videomae_cli.pipeline.batches import decode_found
 

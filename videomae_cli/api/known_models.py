@@ -1,4 +1,4 @@
-"""Checkpoints from Python: which there are, what one of them is, and one layout for all of them."""
+"""Lists, describes and converts checkpoints: the functions behind `videomae models` and `videomae convert`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from videomae_cli.model.describe import ModelDescription
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
-# What sets the checkpoints in the package apart from each other.
+# Facts about the bundled checkpoints.
 _BUNDLED: dict[str, dict[str, Any]] = {
     "camera-motion": {"task": "classification", "data": "rendered camera motion", "labels": 9},
     "camera-motion-mae": {"task": "pretraining", "data": "footage and rendered camera motion", "labels": None},
@@ -80,10 +80,10 @@ def list_models() -> list[KnownModel]:
 
 
 def describe_model(model: str | os.PathLike[str], *, revision: str | None = None) -> ModelDescription:
-    """Say what a checkpoint on this disk is, without running it: `architecture`, `parameters`, `labels`, `licence`, ...
+    """Describe a checkpoint on this disk without running it: `architecture`, `parameters`, `labels`, `licence`, ...
 
-    model: a name, a hub id or a path; revision: branch, tag or commit on the hub. Raises ModelNotFoundError, also for a model
-    of the hub that is not on this disk, CheckpointError or ConfigError.
+    model: a name, a hub id or a path; revision: branch, tag or commit on the hub. Raises ModelNotFoundError, also for a
+    model that has not been downloaded, CheckpointError or ConfigError.
     """
     from videomae_cli.model.describe import describe
 
@@ -91,7 +91,7 @@ def describe_model(model: str | os.PathLike[str], *, revision: str | None = None
 
 
 def check_dtype(dtype: str) -> None:
-    """Raise OptionError for a type of weights that there is not."""
+    """Raise OptionError for an unknown dtype of weights."""
     if dtype not in DTYPES:
         raise OptionError.about(
             "dtype", "unknown {subject} {dtype!r}: choose {known}", dtype=dtype, known=", ".join(DTYPES)
@@ -111,11 +111,12 @@ def convert(
     dtype: str = "auto",
     overwrite: bool = False,
 ) -> ModelDescription:
-    """Write any VideoMAE checkpoint as a Hugging Face directory, which transformers loads; what `videomae convert` does.
+    """Convert any VideoMAE checkpoint to a Hugging Face directory, which transformers can load; what `videomae convert` does.
 
-    model: an official .pth file, a directory, a hub id or a known name; num_attention_heads to num_frames: what a file can't tell
-    of itself; labels: names, or a file of them; dtype: of the weights written, "auto" for the one they have; overwrite: replace a
-    checkpoint in the directory. Returns the description of what was written. Raises ModelNotFoundError, DownloadError,
+    model: an official .pth file, a directory, a hub id or a known name; num_attention_heads to num_frames: sizes that
+    the file doesn't contain; labels: names, or a file of them; dtype: of the weights, "auto" keeps theirs; overwrite:
+    replace a checkpoint in the directory. Returns a description of the converted checkpoint. Raises ModelNotFoundError,
+    DownloadError,
     CheckpointError, ConfigError, OptionError or OutputError.
     """
     check_dtype(dtype)

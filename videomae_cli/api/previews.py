@@ -1,4 +1,4 @@
-"""Reconstructions -> panels -> files: what `videomae reconstruct` draws."""
+"""Draws reconstructions as panels and writes them to files, for `videomae reconstruct`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _STATS_NOTE = {
 def save(
     results: Sequence[MaskedClip],
     sampled: Sampled,
-    wanted: Masking,
+    masking: Masking,
     model: str,
     *,
     panels: Sequence[str],
@@ -44,35 +44,35 @@ def save(
     frames_dir: Path | None,
     overwrite: bool,
 ) -> str:
-    """Draw and write what was asked for; returns a line that says what was written, or nothing. Raises OutputError."""
+    """Draw and write the requested files; returns a line that says what was written, possibly empty. Raises OutputError."""
     height, width = results[0].made.original.shape[2:]
     scale = scale or comfortable_scale(height, width)
-    said: list[str] = []
+    lines: list[str] = []
     if frames_dir is not None:
         named = {
             f"clip{r.clip + 1}-{round(r.ratio * 100)}-{name}"
-            if len(wanted.ratios) > 1
+            if len(masking.ratios) > 1
             else f"clip{r.clip + 1}-{name}": enlarged(_frames(r.made, name), scale)
             for r in results
             for name in panels
         }
-        said.append(scenes.save_frames(frames_dir, named, overwrite=overwrite))
+        lines.append(scenes.save_frames(frames_dir, named, overwrite=overwrite))
     if output is not None:
-        if len(wanted.ratios) > 1:
-            made = [_sweep(results, sampled, wanted, model, panels, scale, grid=output.suffix.lower() != ".png")]
+        if len(masking.ratios) > 1:
+            made = [_sweep(results, sampled, masking, model, panels, scale, grid=output.suffix.lower() != ".png")]
         else:
-            made = [_scene(result, sampled, wanted, model, panels, scale) for result in results]
-        said.append(scenes.save_scenes(output, made))
-    return "; ".join(said)
+            made = [_scene(result, sampled, masking, model, panels, scale) for result in results]
+        lines.append(scenes.save_scenes(output, made))
+    return "; ".join(lines)
 
 
 def _scene(
-    result: MaskedClip, sampled: Sampled, wanted: Masking, model: str, names: Sequence[str], scale: int
+    result: MaskedClip, sampled: Sampled, masking: Masking, model: str, names: Sequence[str], scale: int
 ) -> scenes.Scene:
-    drawn = [_panel(result.made, name, wanted, scale) for name in names]
+    drawn = [_panel(result.made, name, masking, scale) for name in names]
     made = result.made
     figures = f"Over hidden patches: PSNR {made.psnr:.1f} dB, SSIM {made.ssim:.2f}."
-    caption = f"{model}, {wanted.mask} mask, seed {wanted.seed}. {figures} {_STATS_NOTE[made.stats]}".strip()
+    caption = f"{model}, {masking.mask} mask, seed {masking.seed}. {figures} {_STATS_NOTE[made.stats]}".strip()
     return scenes.Scene(
         drawn,
         sampled.video.timestamps[result.clip],
@@ -84,36 +84,36 @@ def _scene(
 def _sweep(
     results: Sequence[MaskedClip],
     sampled: Sampled,
-    wanted: Masking,
+    masking: Masking,
     model: str,
     names: Sequence[str],
     scale: int,
     *,
     grid: bool,
 ) -> scenes.Scene:
-    """The ratios side by side: what was given above what was made of it, the original at the left."""
+    """Lay out several mask ratios side by side: the masked input above its reconstruction, the original on the left."""
     lower = [name for name in names if name != "original"]
     panels: list[Panel] = []
-    note = f"{model}, {wanted.mask} mask, seed {wanted.seed}. {_STATS_NOTE[results[0].made.stats]}".strip()
+    note = f"{model}, {masking.mask} mask, seed {masking.seed}. {_STATS_NOTE[results[0].made.stats]}".strip()
     if grid:
         for row, name in enumerate(lower or ["original"]):
             if "original" in names:
-                first = _panel(results[0].made, "original", wanted, scale)
+                first = _panel(results[0].made, "original", masking, scale)
                 panels.append(first if row == 0 else Panel("", first.frames, notes=(note,)))
-            panels += [_swept(result, name, wanted, scale) for result in results] if lower else []
+            panels += [_swept(result, name, masking, scale) for result in results] if lower else []
         columns = len(panels) // max(1, len(lower))
         caption = "" if len(lower) > 1 and "original" in names else note
     else:
         if "original" in names:
-            panels.append(_panel(results[0].made, "original", wanted, scale))
-        panels += [_swept(result, name, wanted, scale) for result in results for name in lower]
+            panels.append(_panel(results[0].made, "original", masking, scale))
+        panels += [_swept(result, name, masking, scale) for result in results for name in lower]
         columns, caption = 6, note
     return scenes.Scene(panels, sampled.video.timestamps[0], sampled.seconds[0], caption, columns=columns)
 
 
-def _swept(result: MaskedClip, name: str, wanted: Masking, scale: int) -> Panel:
+def _swept(result: MaskedClip, name: str, masking: Masking, scale: int) -> Panel:
     made = result.made
-    panel = _panel(made, name, wanted, scale)
+    panel = _panel(made, name, masking, scale)
     if name == "given":
         return Panel(f"{result.ratio:.0%} hidden", panel.frames)
     return Panel(
@@ -121,7 +121,7 @@ def _swept(result: MaskedClip, name: str, wanted: Masking, scale: int) -> Panel:
     )
 
 
-def _panel(made: Reconstruction, name: str, wanted: Masking, scale: int) -> Panel:
+def _panel(made: Reconstruction, name: str, masking: Masking, scale: int) -> Panel:
     frames = enlarged(_frames(made, name), scale)
     shown = 1 - float(made.hidden.float().mean())
     count = len(made.original)
@@ -129,12 +129,12 @@ def _panel(made: Reconstruction, name: str, wanted: Masking, scale: int) -> Pane
         return Panel("original", frames, f"{count} frames, as the model reads them")
     if name == "given":
         return Panel("given to the model", frames, f"{shown:.0%} of the patches")
-    kept = "the model's picture of all patches; " if wanted.all_predicted else ""
+    kept = "the model's picture of all patches; " if masking.all_predicted else ""
     return Panel("reconstruction", frames, kept + _CONTRAST[made.stats])
 
 
 def _frames(made: Reconstruction, name: str) -> Film:
-    """(T, H, W, 3) uint8."""
+    """Return the frames of a panel as (T, H, W, 3) uint8."""
     source = made.predicted if name == "reconstruction" else made.original
     # (T, C, H, W) -> (T, H, W, C)
     frames = (source.permute(0, 2, 3, 1).numpy() * 255 + 0.5).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What a pre-training model makes of what it does not see, from Python: figures, tensors and pictures."""
+"""Reconstructs masked videos with a pre-training model: metrics, tensors and pictures, as `videomae reconstruct` does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STATS = ("visible", "original")
 
 @dataclass(frozen=True)
 class Masking:
-    """How to mask, and how to make pixels of what the model predicts."""
+    """How to mask clips, and how to turn predictions into pixels. Raises OptionError for invalid values."""
 
     mask: str
     ratios: tuple[float, ...]
@@ -52,14 +52,14 @@ class Masking:
 
 @dataclass(frozen=True)
 class MaskedClip:
-    """One clip under one mask."""
+    """The reconstruction `made` of one clip with one mask ratio."""
 
     clip: int
     ratio: float
     made: Reconstruction
 
     def as_dict(self, sampled: Sampled) -> dict[str, Any]:
-        """What `--json` says of it; an infinite PSNR, of equal pictures, is null."""
+        """Return its part of the command's `--json` output; an infinite PSNR (equal pictures) becomes null."""
         return {
             "clip": self.clip,
             "mask_ratio": self.ratio,
@@ -73,7 +73,7 @@ class MaskedClip:
 
 @dataclass(frozen=True)
 class VideoReconstruction:
-    """One video's clips under each mask. clips: each with `made`: the frames as tensors, and the figures of that clip."""
+    """One video's reconstructed clips, for each mask ratio. clips: each has `made`, with frames as tensors and metrics."""
 
     path: str
     model: str
@@ -84,18 +84,18 @@ class VideoReconstruction:
 
     @property
     def loss(self) -> float:
-        """The model's own loss over the hidden patches, the mean of all clips."""
+        """The model's training loss over the hidden patches, averaged over clips."""
         return sum(clip.made.loss for clip in self.clips) / len(self.clips)
 
     @property
     def psnr(self) -> float | None:
-        """The signal-to-noise ratio over hidden pixels in dB, the mean of all clips; None where the pictures are equal."""
+        """The PSNR over hidden pixels in dB, averaged over clips; None if the pictures are equal."""
         finite = [clip.made.psnr for clip in self.clips if clip.made.psnr != float("inf")]
         return sum(finite) / len(finite) if finite else None
 
     @property
     def ssim(self) -> float:
-        """The structural similarity over hidden pixels, the mean of all clips."""
+        """The structural similarity over hidden pixels, averaged over clips."""
         return sum(clip.made.ssim for clip in self.clips) / len(self.clips)
 
     @property
@@ -104,7 +104,7 @@ class VideoReconstruction:
         return self.sampled.video.warnings
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures as the command's `--json` has them, without the picture's name."""
+        """Return what the command prints with `--json`, without the picture's name."""
         facts = viewing.facts_of(self.sampled, self.path, self.model, self.revision)
         return {
             "schema_version": 1,
@@ -128,10 +128,10 @@ class VideoReconstruction:
         scale: int | None = None,
         overwrite: bool = False,
     ) -> str:
-        """Draw the original, what the model was given and what it made of it; return a line that says what was written.
+        """Draw the original, the masked input and the reconstruction; returns a line that says what was written.
 
-        output: .gif, .mp4, .webm or .png (a contact sheet); frames_dir: a folder for single images; panels: which, in order; scale:
-        enlargement of the pixels, 1 to 16. Raises OptionError, OutputError, DependencyError.
+        output: .gif, .mp4, .webm or .png (a contact sheet); frames_dir: a folder for single images; panels: which ones,
+        in order; scale: enlargement of the pixels, 1 to 16. Raises OptionError, OutputError, DependencyError.
         """
         from videomae_cli.api.previews import save
 
@@ -155,7 +155,7 @@ class VideoReconstruction:
 
 @dataclass(frozen=True)
 class Autoencoder:
-    """A pre-training model ready for videos."""
+    """A loaded pre-training model, ready for videos."""
 
     net: VideoMAEForPreTraining
     preprocessor: Preprocessor
@@ -163,7 +163,7 @@ class Autoencoder:
 
     @classmethod
     def load(cls, source: ResolvedSource, *, device: Any, resize: str, heads: int | None) -> Autoencoder:
-        """Read a pre-training checkpoint. Raises CheckpointError, also for one of another kind, or ConfigError."""
+        """Load a pre-training checkpoint. Raises CheckpointError, also for other kinds of checkpoints, or ConfigError."""
         from videomae_cli.model import VideoMAEForPreTraining
 
         checkpoint = viewing.read_checkpoint(source, heads)
@@ -178,20 +178,20 @@ class Autoencoder:
 
     @property
     def shifts_colours(self) -> bool:
-        """Whether it normalises otherwise than with ImageNet's statistics, which its loss takes for granted."""
+        """Whether its preprocessing doesn't use ImageNet's statistics, which its loss assumes."""
         from videomae_cli.model.pretraining import IMAGENET_MEAN, IMAGENET_STD
 
         config = self.preprocessor.config
         return (config.mean, config.std) != (IMAGENET_MEAN, IMAGENET_STD)
 
     def fit(self, asked: SamplingSpec) -> SamplingSpec:
-        """Say how this model needs the sampling asked for."""
+        """Adapt the requested sampling to this model."""
         return viewing.fit_spec(asked, self.net.config, self.source.name)
 
     def run(
         self, path: str, spec: SamplingSpec, masking: Masking, decode: Callable[[ClipRequest], DecodedVideo]
     ) -> VideoReconstruction:
-        """Decode one video's clips and reconstruct each under each mask. spec: fitted. Raises a VideoError or OptionError."""
+        """Decode one video's clips and reconstruct each with each ratio. spec: from `fit`. Raises VideoError or OptionError."""
         sampled = viewing.sample(path, spec, self.preprocessor, decode)
         clips = tuple(_masked(self.net, sampled, masking))
         return VideoReconstruction(path, self.source.name, self.source.revision, masking, sampled, clips)
@@ -213,12 +213,13 @@ def reconstruct(
     timeout: float | None = 120.0,
     **options: Unpack[SamplingOptions],
 ) -> VideoReconstruction:
-    """Hide most of a clip and see what a masked autoencoder makes of it; what `videomae reconstruct` does.
+    """Mask most of a clip and reconstruct it with a masked autoencoder; what `videomae reconstruct` does.
 
     video: a file, an address in object storage, or RGB frames (T, H, W, 3) uint8; mask: "tube", "random", "frame" or "causal";
-    mask_ratio: how much is hidden, below 1, or several such numbers; seed: of the mask; stats: "visible" or "original": where mean and
-    contrast of hidden patches come from, for a model that doesn't predict them; all_predicted: the model's pixels at visible patches
-    too; options: `SamplingOptions`, with one clip unless clips= says more. The result has `loss`, `psnr` (dB), `ssim`, `clips` and
+    mask_ratio: the fraction to hide, between 0 and 1, or several; seed: of the mask; stats: where mean and contrast of
+    hidden patches come from if the model doesn't predict them, "visible" or "original"; all_predicted: use the model's
+    pixels for visible patches too; options: `SamplingOptions`, with clips=1 by default. The result has `loss`, `psnr`
+    (dB), `ssim`, `clips` and
     `save("preview.gif")`. Raises what loading raises, CheckpointError for a model without a decoder, VideoError, OptionError.
     """
     from videomae_cli.pipeline import pick_device
@@ -238,14 +239,14 @@ def reconstruct(
         return loaded.run(
             FRAMES, loaded.fit(asked), masking, partial(decode_frames, video, name=FRAMES, frame_rate=rate)
         )
-    assert isinstance(video, str | os.PathLike), "frames have been seen to"
+    assert isinstance(video, str | os.PathLike), "frames were handled above"
     path = one_name(video)
     with Decoder(timeout=timeout) as decoder:
         return loaded.run(path, loaded.fit(asked), masking, decoder.decode)
 
 
 def check_panels(names: Sequence[str]) -> None:
-    """Raise OptionError for panels that are none, or no panel at all."""
+    """Raise OptionError for unknown panels, or if there is no panel at all."""
     for name in names:
         if name not in PANELS:
             raise OptionError(f"unknown panel {name!r}: choose of {', '.join(PANELS)}")
@@ -253,13 +254,13 @@ def check_panels(names: Sequence[str]) -> None:
         raise OptionError(Wording("{@panels} names no panel: choose of {panels}", panels=", ".join(PANELS)))
 
 
-def _masked(model: VideoMAEForPreTraining, sampled: Sampled, wanted: Masking) -> Iterator[MaskedClip]:
+def _masked(model: VideoMAEForPreTraining, sampled: Sampled, masking: Masking) -> Iterator[MaskedClip]:
     from videomae_cli.reconstruction import make_mask
     from videomae_cli.reconstruction import reconstruct as run
 
     for clip in range(len(sampled.pixel_values)):
-        for ratio in wanted.ratios:
-            hidden = make_mask(model, wanted.mask, ratio, seed=wanted.seed)
+        for ratio in masking.ratios:
+            hidden = make_mask(model, masking.mask, ratio, seed=masking.seed)
             pixels = sampled.pixel_values[clip : clip + 1]
-            stats: Any = wanted.stats
-            yield MaskedClip(clip, ratio, run(model, pixels, hidden, stats=stats, all_predicted=wanted.all_predicted))
+            stats: Any = masking.stats
+            yield MaskedClip(clip, ratio, run(model, pixels, hidden, stats=stats, all_predicted=masking.all_predicted))

@@ -1,4 +1,4 @@
-"""Videos that are alike, from Python: the nearest to one, and groups of near-duplicates."""
+"""Finds similar videos: the nearest to a query, and groups of near-duplicates."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ def similar(
 ) -> list[Match]:
     """Find the files of a table whose embeddings are nearest to a video's, nearest first; what `videomae similar` does.
 
-    query: a name in the table, a video, which is embedded as the table's were, or its vectors (D,) or (Q, D); table: what
-    `videomae embed` wrote: .parquet, .npz, .jsonl or a folder; top_k: how many files; include_self: the query too, where it is in
-    the table. A match has `row.path` and `score`, the cosine. Raises EmbeddingsError, VideoError, and what loading raises.
+    query: a name in the table, a video (embedded with the table's settings), or vectors (D,) or (Q, D); table: output
+    of `videomae embed`: .parquet, .npz, .jsonl or a folder; top_k: number of files; include_self: also return the query
+    itself if it is in the table. A match has `row.path` and `score`, the cosine. Raises EmbeddingsError, VideoError,
+    and what loading raises.
     """
     if top_k < 1:
         raise OptionError(f"top_k must be at least 1, not {top_k}")
@@ -57,10 +58,11 @@ def similar(
 
 
 def find_duplicates(table: str | os.PathLike[str], threshold: float = 0.98) -> Groups:
-    """Group the files of a table that are nearly the same; what `videomae similar --duplicates` does.
+    """Group a table's near-duplicate files; what `videomae similar --duplicates` does.
 
-    table: as for `similar`; threshold: the least cosine, above 0 and at most 1, that joins two files. The result has `groups`, the
-    largest first, and `exact`: False where an index compared them, which may miss a pair. Raises EmbeddingsError, OptionError.
+    table: as for `similar`; threshold: minimum cosine that joins two files, above 0 and at most 1. The result has
+    `groups`, the largest first, and `exact`: False if an approximate index was used, which may miss pairs. Raises
+    EmbeddingsError, OptionError.
     """
     if not 0 < threshold <= 1:
         raise OptionError(f"the threshold is a cosine above 0 and at most 1, not {threshold:g}")
@@ -76,7 +78,7 @@ def nearest_files(
     device: str,
     load: LoadEmbedder | None = None,
 ) -> tuple[list[Match], str]:
-    """Return the matches, and the query's name as the table has it. load: how a model is loaded, if one is needed.
+    """Return the matches, and the query's name in the table. load: loads the model if one is needed.
 
     Raises EmbeddingsError, VideoError, and what loading raises.
     """
@@ -97,12 +99,12 @@ def nearest_files(
 
 
 def _load(request: EmbedderRequest) -> Embedder:
-    engine = request.pick_engine()  # before the download: wrong options shouldn't wait for it
+    engine = request.pick_engine()  # before the download, so that invalid options fail first
     return make_embedder(resolve(request.name, revision=request.revision), request, engine)
 
 
 def _embedded(table: EmbeddingTable, query: str, device: str, load: LoadEmbedder) -> Vectors:
-    """Embed a video that is not in the table as the table's were: (Q, D)."""
+    """Embed a video that is not in the table with the table's settings: (Q, D)."""
     if not table.settings:
         raise EmbeddingsError(
             f"{query} is not in {table.file}, which does not say how its vectors were made: "
@@ -117,10 +119,10 @@ def _embedded(table: EmbeddingTable, query: str, device: str, load: LoadEmbedder
 
 
 def _embed_like(settings: Mapping[str, Any], path: str, device: str, load: LoadEmbedder) -> npt.NDArray[np.float32]:
-    """Embed a file as an output with these settings was: (Q, D), one vector, or one for each clip.
+    """Embed a file with the settings of an earlier output: (Q, D), one vector per video or per clip.
 
-    Raises EmbeddingsError where the settings don't say enough, or their model is not what it was; VideoError where the
-    file has no vector.
+    Raises EmbeddingsError if the settings are incomplete or their model has changed; VideoError if the file can't be
+    embedded.
     """
     try:
         sampling = SamplingSpec(**settings["sampling"])
@@ -130,10 +132,10 @@ def _embed_like(settings: Mapping[str, Any], path: str, device: str, load: LoadE
         raise EmbeddingsError(f"another version of videomae made the table ({error}): make it again") from None
     try:
         embedder = load(request)
-    except OptionError as error:  # int8 that was calibrated on another machine, or a format this CPU has no units for
+    except OptionError as error:  # int8 calibrated on another machine, or a format that this CPU doesn't support
         raise EmbeddingsError(f"can't make a vector as the table's were made: {error}") from None
     now = settings_of("embed", embedder, sampling)
-    # What an older table's sampling doesn't name was as it is by default.
+    # Sampling settings that an older table lacks had the default value.
     before = {name: value for name, value in settings.items() if name != "fingerprint"}
     before["sampling"] = asdict(sampling)
     changed = now.differences({**before, "version": now.version})

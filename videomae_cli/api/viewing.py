@@ -1,4 +1,4 @@
-"""What `reconstruct` and `attend` share: one video's clips, the model to look into, and where pictures go."""
+"""Shared by `reconstruct` and `attend`: sampling one video's clips, reading the checkpoint, checking outputs."""
 
 from __future__ import annotations
 
@@ -34,10 +34,8 @@ BUNDLED_CLASSIFIER = "camera-motion"
 
 @dataclass(frozen=True)
 class Sampled:
-    """The clips of one file as the model reads them, and how long each frame is on the screen, in seconds.
-
-    pixel_values: (C, T, 3, H, W) for C clips; seconds[c][t]; shown: (C, T, h, w, 3) uint8, the same frames for looking at.
-    """
+    """The clips of one file. pixel_values: model input (C, T, 3, H, W) for C clips; shown: the same frames for display,
+    (C, T, h, w, 3) uint8; seconds[c][t]: how long frame t of clip c is shown."""
 
     video: DecodedVideo
     pixel_values: torch.Tensor
@@ -46,7 +44,7 @@ class Sampled:
 
 
 def one_video(path: str) -> str:
-    """The one file that `path` names. Raises VideoError."""
+    """Return the path of the one file that `path` refers to. Raises VideoError."""
     if filesystem.is_folder(path):
         raise VideoError.about(path, "{subject} is a folder: give one video file")
     found = find_videos([path])
@@ -58,7 +56,7 @@ def one_video(path: str) -> str:
 
 
 def read_checkpoint(source: ResolvedSource, heads: int | None) -> Checkpoint:
-    """Read a checkpoint of any kind, with its weights. Raises CheckpointError, ConfigError."""
+    """Load a checkpoint of any kind. Raises CheckpointError, ConfigError."""
     from videomae_cli.model.checkpoint_loading import load_checkpoint
     from videomae_cli.model.inferred_config import Overrides
 
@@ -66,7 +64,7 @@ def read_checkpoint(source: ResolvedSource, heads: int | None) -> Checkpoint:
 
 
 def fit_spec(spec: SamplingSpec, config: VideoMAEConfig, name: str) -> SamplingSpec:
-    """Say how this checkpoint needs the sampling asked for."""
+    """Adapt the requested sampling to a checkpoint."""
     return spec.for_model(find_hints(config.num_frames, config.extra, name))
 
 
@@ -78,9 +76,9 @@ def sample(
     *,
     scale: int = 1,
 ) -> Sampled:
-    """Decode the clips by `decode`; with a `scale`, the frames to look at are read from the file that many times as large.
+    """Decode a file's clips. scale: enlargement of the frames for display, which are decoded again at that size.
 
-    Raises a VideoError.
+    Raises VideoError.
     """
     transform = preprocessor.frame_transform(crops=1)
     video = decode(ClipRequest(path, sampling=spec, transform=transform))
@@ -99,7 +97,7 @@ def sample(
 
 
 def facts_of(sampled: Sampled, path: str, model: str, revision: str | None) -> dict[str, Any]:
-    """Describe the file, how it was read, and the model, as `--json` does."""
+    """Return the fields of `--json` that describe the file, how it was read, and the model."""
     return {
         "sampling": sampled.video.plan.description,
         "decoder": sampled.video.info.decoder,
@@ -112,14 +110,16 @@ def facts_of(sampled: Sampled, path: str, model: str, revision: str | None) -> d
 
 
 def facts_of_clip(sampled: Sampled, clip: int) -> dict[str, Any]:
-    """Where a clip lies in its file."""
+    """Return the fields of `--json` that say which frames a clip consists of."""
     return {"frames": list(sampled.video.plan.clips[clip]), "timestamps": list(sampled.video.timestamps[clip])}
 
 
 def _on_screen(times: Sequence[float], fps: float) -> tuple[float, ...]:
-    """How long each frame of a clip is shown, so that the clip runs at its own speed: until the next one's time.
+    """Return how long to show each frame, in seconds, so that the clip plays at its original speed.
 
-    A last frame that a short clip repeats, and the last of any, are shown as long as the others are in the middle."""
+    A frame is shown until the next one's time; the last one, and repeated ones at the end of a short clip, for the
+    median time.
+    """
     steps = np.diff(np.asarray(times, float))
     moving = steps[steps > 1e-6]
     usual = float(np.median(moving)) if len(moving) else 1 / (fps if fps > 0 else 25.0)
@@ -127,8 +127,11 @@ def _on_screen(times: Sequence[float], fps: float) -> tuple[float, ...]:
 
 
 def check_outputs(output: Path | None, frames_dir: Path | None, *, overwrite: bool) -> None:
-    """Before anything is loaded: raises OptionError for an unknown ending, OutputError for what can't be written,
-    DependencyError for a film where PyAV is missing."""
+    """Check the outputs before anything is loaded.
+
+    Raises OptionError for an unknown suffix, OutputError for what can't be written, DependencyError for a film without
+    PyAV.
+    """
     from videomae_cli.pictures.encoding import ENCODERS, pick_encoder
     from videomae_cli.pictures.picture_files import check_free, pick_format
 
@@ -146,13 +149,13 @@ def check_outputs(output: Path | None, frames_dir: Path | None, *, overwrite: bo
 
 
 def checked_scale(scale: int | None) -> int | None:
-    """Raises OptionError for an enlargement that makes no sense."""
+    """Return the scale if it is valid. Raises OptionError otherwise."""
     if scale is not None and not 1 <= scale <= 16:
         raise OptionError(f"scale must be 1 to 16, not {scale}")
     return scale
 
 
 def fitting(task: str, bundled: str) -> str:
-    """Names of checkpoints for a task, the bundled one first."""
+    """List names of checkpoints for a task in words, the bundled one first."""
     names = [entry.name for entry in REGISTRY if entry.task == task][:3]
     return f"{bundled} (bundled), {', '.join(names)}"

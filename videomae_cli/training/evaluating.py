@@ -31,7 +31,7 @@ from videomae_cli.labels import match_labels
 from videomae_cli.made import MadeFiles
 from videomae_cli.results import as_utf8, path_fields
 from videomae_cli.training.features import View
-from videomae_cli.training.scoring import ScoredClips, Told, score
+from videomae_cli.training.scoring import OnClip, ScoredClips, score
 from videomae_cli.video import Decoder, SamplingSpec
 from videomae_cli.visible import counted
 
@@ -156,7 +156,7 @@ class EvaluationJob:
         decoder: Decoder,
         *,
         scorer: Classifier | None = None,
-        on_clip: Told = lambda path, views, error: None,
+        on_clip: OnClip = lambda path, views, error: None,
     ) -> Measured:
         """Score every clip and measure. scorer: the classifier where its batches are watched; on_clip: called after each clip.
 
@@ -168,7 +168,7 @@ class EvaluationJob:
             decoder=decoder,
             batch=self.classifier.batch_size,
         )
-        scored = score(scorer or self.classifier, self.kept, view=view, told=on_clip)
+        scored = score(scorer or self.classifier, self.kept, view=view, on_clip=on_clip)
         if not scored.valid.any():
             raise DatasetError(f"none of {counted(len(self.kept), 'clip')} could be scored")
         return Measured(self._evaluation(scored), scored, self.kept)

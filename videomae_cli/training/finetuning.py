@@ -278,12 +278,12 @@ def _run_head(
     try:
         with listener.features(len(head.data.train) + len(head.data.val)) as on_file:
 
-            def told(done: int, error: VideoMAEError | None, path: str) -> None:
+            def on_progress(done: int, error: VideoMAEError | None, path: str) -> None:
                 if error is not None:
                     listener.clip_failed(path, error, replaced=False)
                 on_file(path, error)
 
-            figures = head(run, settings, share=share, told=told)
+            figures = head(run, settings, share=share, on_progress=on_progress)
     except KeyboardInterrupt as error:
         raise type(error)(
             say(

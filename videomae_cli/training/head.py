@@ -28,7 +28,7 @@ from videomae_cli.training.scoring import known_scores
 from videomae_cli.video import Preprocessor
 
 # (examples done, error of the file or None, its path)
-Told = Callable[[int, VideoMAEError | None, str], None]
+OnProgress = Callable[[int, VideoMAEError | None, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +62,9 @@ class HeadTraining:
             "seed": self.seed,
         }
 
-    def __call__(self, run: Run, settings: Settings, *, share: Share, told: Told) -> Figures | None:
+    def __call__(self, run: Run, settings: Settings, *, share: Share, on_progress: OnProgress) -> Figures | None:
         """Train and save; return the figures of the held-out clips, if there are some. Raises TrainingError."""
-        found = self._features(run, share, told)
+        found = self._features(run, share, on_progress)
         if not share.leads:
             return None
         train, val = found[: len(self.data.train)], found[len(self.data.train) :]
@@ -74,7 +74,7 @@ class HeadTraining:
         save_checkpoint(self.model, self.preprocessor, run.folder)
         return self._figures(best, val) if self.data.val else None
 
-    def _features(self, run: Run, share: Share, told: Told) -> list[Array | None]:
+    def _features(self, run: Run, share: Share, on_progress: OnProgress) -> list[Array | None]:
         network = TorchNetwork(Features(self.model.eval(), "mean"), self.engine)
 
         def forward(views: np.ndarray) -> Tensor:
@@ -84,7 +84,9 @@ class HeadTraining:
         same = {name: self.settings[name] for name in ("weights", "sampling", "preprocessing", "dtype")}
         store = FeatureStore(run.folder / FEATURES, made_by(**same, resize=self.preprocessor.resize))
         examples = [*self.data.train, *self.data.val]
-        found = features_of(examples, view=self.view, forward=forward, store=store, share=share, on_progress=told)
+        found = features_of(
+            examples, view=self.view, forward=forward, store=store, share=share, on_progress=on_progress
+        )
         if share.leads:
             store.save()
         return found
@@ -116,7 +118,7 @@ class HeadTraining:
             classes,
             score=(lambda probe: self._figures(probe, val).score) if held_out and self.strength is None else None,
             **(how | ({"strengths": (self.strength,)} if self.strength is not None else {})),
-            told=note,
+            on_probe=note,
         )
         return best
 

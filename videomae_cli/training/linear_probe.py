@@ -100,7 +100,7 @@ def best_probe(
     strengths: Sequence[float] = STRENGTHS,
     usual: float = 1.0,
     fitted: Callable[..., LinearProbe] = fit,
-    told: Callable[[LinearProbe, float | None], None] = lambda probe, score: None,
+    on_probe: Callable[[LinearProbe, float | None], None] = lambda probe, score: None,
 ) -> tuple[LinearProbe, float | None]:
     """Return the probe whose strength scores best on held-out clips, the stronger of equals; without any, the `usual`
     one.
@@ -111,7 +111,7 @@ def best_probe(
     for strength in strengths if score is not None or len(strengths) == 1 else (usual,):
         probe = fitted(rows, classes, strength=strength)
         value = score(probe) if score is not None else None
-        told(probe, value)
+        on_probe(probe, value)
         if best is None or value is None or best[1] is None or value >= best[1]:
             best = (probe, value)
     assert best is not None, "at least one strength"

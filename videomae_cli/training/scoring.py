@@ -15,7 +15,7 @@ from videomae_cli.training.distributed import Share
 from videomae_cli.training.features import View
 
 # Called with (path, views, error or None) after each example.
-Told = Callable[[str, int, VideoMAEError | None], None]
+OnClip = Callable[[str, int, VideoMAEError | None], None]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def score(
     *,
     view: View,
     share: Share | None = None,
-    told: Told = lambda path, views, error: None,
+    on_clip: OnClip = lambda path, views, error: None,
 ) -> ScoredClips:
     """Score every example as `classify` does: probabilities or values, in order. The processes of `share` divide the
     work.
@@ -65,7 +65,7 @@ def score(
         else:
             made = merge_views(one.outputs, problem_type=classifier.problem_type).tolist()
         rows[place] = (one.views, made)
-        told(one.path, one.views, made if isinstance(made, VideoMAEError) else None)
+        on_clip(one.path, one.views, made if isinstance(made, VideoMAEError) else None)
     scores = np.full((len(examples), classifier.model.config.num_labels), np.nan)
     views, errors = np.zeros(len(examples), dtype=np.int64), {}
     for part in share.gather(rows):

@@ -42,7 +42,7 @@ class _Loss(nn.Module):
 class Trainer:
     """Trains `task` into `run`. stop: asked after each step; True interrupts the run there, so that it can be resumed.
 
-    told: called with every event: {"event": "step"}, {"event": "epoch"} and {"event": "saved"}, the first two as
+    on_event: called with every event: {"event": "step"}, {"event": "epoch"} and {"event": "saved"}, the first two as
     metrics.jsonl has them, and at every single step {"event": "tick"}.
     """
 
@@ -51,7 +51,7 @@ class Trainer:
     loop: Loop
     share: Share = field(default_factory=Share)
     stop: Callable[[], bool] = lambda: False
-    told: Callable[[Event], None] = lambda event: None
+    on_event: Callable[[Event], None] = lambda event: None
 
     def __post_init__(self) -> None:
         self.done = 0
@@ -88,7 +88,7 @@ class Trainer:
                 raise TrainingError(f"the data ended at step {self.done} of {self.task.steps}")
             waited = time.monotonic() - began
             self._step(loss, taken)
-            self.told({"event": "tick", "step": self.done, "waited": waited, "seconds": time.monotonic() - began})
+            self.on_event({"event": "tick", "step": self.done, "waited": waited, "seconds": time.monotonic() - began})
             self._after_step()
             if self._asked_to_stop():
                 self._save()
@@ -206,7 +206,7 @@ class Trainer:
 
     def _tell(self, event: Event) -> None:
         self.run.note(event)
-        self.told(event)
+        self.on_event(event)
 
     def _check(self) -> None:
         """Stop a run whose loss is not finite any more, before anything of it is saved. Raises TrainingError."""
@@ -234,7 +234,7 @@ class Trainer:
                 "stopped": self.stopped,
             }
         )
-        self.told({"event": "saved", "step": self.done})
+        self.on_event({"event": "saved", "step": self.done})
 
     def _restore(self, state: dict[str, Any]) -> None:
         try:
@@ -293,7 +293,7 @@ def train(task: Task, run: Run, loop: Loop, *, share: Share, command: str, liste
     if state is not None:
         listener.note(f"going on at step {state['done']} of {task.steps}")
     with listener.steps(task) as on_event:
-        trainer = Trainer(task, run, loop, share=share, stop=listener.stopping, told=on_event)
+        trainer = Trainer(task, run, loop, share=share, stop=listener.stopping, on_event=on_event)
         ended = trainer(state)
     if share.leads:
         best = {name: value for name, value in trainer.best_figures.items() if name != "score"}
