@@ -125,3 +125,16 @@ codecs.register_error(FALLBACK, _replace)
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """Format a count with its noun: 1 file, 30,000 files; plural is for irregular ones, as in 2 classes."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 12 s, 3 min, 2 h 5 min, 4 d 3 h."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    minutes, hours, days = round(whole / 60), whole // 3600, whole // 86400
+    if minutes < 100:
+        return f"{minutes} min"
+    if days < 4:
+        return f"{hours} h {whole // 60 % 60} min"
+    return f"{days} d {hours % 24} h"

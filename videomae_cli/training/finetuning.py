@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -24,10 +25,10 @@ from videomae_cli.training.terms import (
     text_path,
 )
 from videomae_cli.video import Decoder, Preprocessor, SamplingSpec
-from videomae_cli.visible import counted
+from videomae_cli.visible import counted, duration
 
 if TYPE_CHECKING:
-    from videomae_cli.model import VideoMAEForVideoClassification
+    from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification
     from videomae_cli.training import FineTune, HeadTraining, Loop, Recipe, Run, Share
     from videomae_cli.training.learning_data import LearningData
 
@@ -178,16 +179,17 @@ def _train(
 ) -> Trained:
     import torch
 
-    from videomae_cli.model import HEAD_SCALE, Overrides, clip_gflops, has_classifier, load_checkpoint, start_classifier
+    from videomae_cli.model import HEAD_SCALE, Overrides, has_classifier, load_checkpoint, start_classifier
     from videomae_cli.pipeline import auto_batch_size
     from videomae_cli.training import Run, own_section
 
     source = listener.find_model(request.init, request.revision)
     checkpoint = load_checkpoint(source.path, overrides=Overrides(num_attention_heads=request.heads))
     before = checkpoint.config
-    mode = _mode(request, data, clip_gflops(before), device.type)
     spec = request.sampling_for(find_hints(before.num_frames, before.extra, source.name), source.name, listener)
-    recipe = None if mode == "head" else _recipe(request, data, share, spec.resolved_family, before.hidden_size)
+    made = partial(_recipe, request, data, share, spec.resolved_family, before.hidden_size)
+    mode, time_note = share.gather(_mode(request, data, before, made, device.type))[0]
+    recipe = None if mode == "head" else made()
     names, kind, spread = data.dataset.names, data.dataset.problem_type, data.of_task.spread
     torch.manual_seed(request.seed)
     model = start_classifier(
@@ -202,7 +204,7 @@ def _train(
     if spread is not None and has_classifier(checkpoint, names, kind):
         # the checkpoint's classifier gives values as they are; training needs standardised ones
         spread.begin(model.classifier)
-    listener.note(f"mode {mode}, from {source.name}: {_parameters(model):.1f} M parameters")
+    listener.note(f"mode {mode}, from {source.name}: {_parameters(model):.1f} M parameters{time_note}")
     preprocessor = preprocessor_for(source.path, model.config, "antialias")
     start = Start(model, source.name, preprocessor, spec, auto_batch_size(model.config, device))
     run = Run(request.output, resume=request.resume, overwrite=request.overwrite, writes=share.leads)
@@ -231,12 +233,44 @@ def _recipe(request: FineTuneRequest, data: LearningData, share: Share, family: 
     )
 
 
-def _mode(request: FineTuneRequest, data: LearningData, gflops: float, device: str) -> str:
-    if request.mode != "auto":
-        return request.mode
+def _mode(
+    request: FineTuneRequest, data: LearningData, config: VideoMAEConfig, recipe: Callable[[], Recipe], device: str
+) -> tuple[str, str]:
+    """Choose what is trained, and say how long training all weights takes where that is known before it begins.
+
+    A run that is gone on with keeps its mode, however long a step takes this time.
+    """
+    from videomae_cli.model import clip_gflops
+    from videomae_cli.training import Run
+    from videomae_cli.training.expected_time import PATIENCE_SECONDS, expected_seconds
+    from videomae_cli.training.head import HEAD_ONLY
+
+    asked = request.mode
+    if asked == "auto" and request.resume:
+        earlier = Run(request.output, resume=True, overwrite=False).recorded()
+        if earlier is not None:
+            asked = "head" if str(earlier["settings"].get("task")).endswith(HEAD_ONLY) else "full"
     enough = _FEW_CLIPS_OF_VALUES if data.dataset.outputs else _FEW_CLIPS_A_CLASS * len(data.dataset.classes)
-    few = len(data.train) < enough
-    return "head" if few or (device == "cpu" and gflops > _LARGE_GFLOPS) else "full"
+    if asked == "head" or (asked == "auto" and len(data.train) < enough):
+        return "head", ""
+    if device != "cpu":
+        return "full" if asked == "auto" else asked, ""
+    if asked == "auto" and clip_gflops(config) > _LARGE_GFLOPS:
+        return "head", say("; all weights, {@mode:full}, would take hours on this CPU")
+    numbers = recipe()
+    seconds = expected_seconds(
+        config,
+        epochs=numbers.epochs,
+        train_views=len(data.train) * numbers.repeats * numbers.views,
+        val_views=len(data.val) * (request.sampling.clips or 1),
+        reading=data.reading,
+    )
+    if asked == "auto" and seconds > PATIENCE_SECONDS:
+        return "head", say("; all weights, {@mode:full}, would take about {time} here", time=duration(seconds))
+    return (
+        "full" if asked == "auto" else asked,
+        f"; about {duration(seconds)} for all {counted(numbers.epochs, 'epoch')} here",
+    )
 
 
 def _head(request: FineTuneRequest, start: Start, data: LearningData, decoder: Decoder, device: Any) -> HeadTraining:

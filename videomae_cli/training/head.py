@@ -27,6 +27,8 @@ from videomae_cli.training.run_folder import FEATURES, Run
 from videomae_cli.training.scoring import known_scores
 from videomae_cli.video import Preprocessor
 
+# How the task of such a run ends in its settings.
+HEAD_ONLY = ", head only"
 # (examples done, error of the file or None, its path)
 OnProgress = Callable[[int, VideoMAEError | None, str], None]
 
@@ -51,7 +53,7 @@ class HeadTraining:
     def settings(self) -> Mapping[str, Any]:
         """Return everything that affects the result, as plain JSON values."""
         return {
-            "task": f"{self.data.task}, head only",
+            "task": self.data.task + HEAD_ONLY,
             "init": self.init,
             "weights": weights_digest(self.model.videomae),
             "data": self.data.described,

@@ -41,7 +41,7 @@ class StartOptions:
         str,
         typer.Option(
             help="head: the encoder stays, a linear classifier in seconds; full: all weights; lora: small matrices beside "
-            "those of the attention. auto: head for fewer than 10 clips a class (50 of values), or a large model on a CPU, else full.",
+            "those of the attention. auto: full, but head for fewer than 10 clips a class (50 of values), and on a CPU where full would take more than ten minutes.",
             metavar="auto|head|full|lora",
         ),
     ] = "auto"

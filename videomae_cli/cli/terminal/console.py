@@ -16,6 +16,7 @@ from videomae_cli import system
 from videomae_cli.errors import ModelOfflineError, VideoMAEError
 from videomae_cli.visible import columns, visible
 from videomae_cli.visible import counted as counted
+from videomae_cli.visible import duration as duration
 
 
 @dataclass
@@ -151,16 +152,3 @@ def is_terminal(stream: object) -> bool:
     """Whether a stream is a terminal that can be drawn on."""
     isatty = getattr(stream, "isatty", None)
     return bool(isatty and isatty()) and os.environ.get("TERM") != "dumb"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 12 s, 3 min, 2 h 5 min, 4 d 3 h."""
-    whole = round(seconds)
-    if whole < 100:
-        return f"{whole} s"
-    minutes, hours, days = round(whole / 60), whole // 3600, whole // 86400
-    if minutes < 100:
-        return f"{minutes} min"
-    if days < 4:
-        return f"{hours} h {whole // 60 % 60} min"
-    return f"{days} d {hours % 24} h"
