@@ -150,12 +150,17 @@ class AddressSource:
         if self._copy is not None:
             self._copy.close()
 
+    @property
+    def _size(self) -> int:
+        """How many bytes there are to read; 0 where nobody knows: PyAV says None then, and -1 before its version 19."""
+        return max(0, self._container.size or 0)
+
     def _has_length(self) -> bool:
         """Return whether the server says how much it will send: then it is a recording, though its duration may be
         unknown.
         """
         played = self._container.format.name not in _PLAYLISTS
-        return self._copy is not None or (self._over_http and played and 0 < self._container.size <= MOST_BYTES)
+        return self._copy is not None or (self._over_http and played and 0 < self._size <= MOST_BYTES)
 
     def _refuse_unseekable(self, timeout: float | None) -> None:
         """Raise UnseekableError for a recording that needs seeking on a server that doesn't allow it."""
@@ -165,7 +170,7 @@ class AddressSource:
 
     def _is_end(self, error: Exception) -> bool:
         """Return whether an error is a normal end: FFmpeg 8 reports one after an answer that announced no length."""
-        of_unknown_size = self._over_http and self._container.size <= 0
+        of_unknown_size = self._over_http and not self._size
         return of_unknown_size and getattr(error, "errno", None) == errno.EIO
 
     def _reason(self, error: Exception) -> str:

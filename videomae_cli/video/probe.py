@@ -125,7 +125,7 @@ def probe_video(path: str, meanwhile: Callable[[int], None] | None = None) -> Pr
         if "mov" in container.format.name and not scan.damaged and not index.torn:
             # Frames before the start of an edit list are stored and counted, but not shown.
             declared = min(declared, len(index.times))
-        if container.format.name == "avi" and declared * _LEAST_AVI_BYTES > container.size:
+        if container.format.name == "avi" and declared * _LEAST_AVI_BYTES > (container.size or 0):
             declared = 0  # programs that write to a pipe can't fill in the count afterwards
         if scan.second_fields:
             # The header counts fields here.

@@ -48,6 +48,8 @@ def configure(*, debug: bool, quiet: bool) -> None:
     log.propagate = False
     if not debug:
         warnings.simplefilter("ignore")  # what torch tells developers is nothing to a user
+        # Nor that there is a CUDA toolkit without a card, which its CUDA build says when it compiles.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     log.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING)
 
 
