@@ -361,3 +361,32 @@ def test_a_folder_that_breaks_off_or_comes_second_leaves_nothing(tmp_path: Path)
     with pytest.raises(OSError, match=r"."), files.whole_folder(tmp_path / "cache" / "taken") as folder:
         (folder / "weights").write_text("x")
     assert (tmp_path / "cache" / "taken").read_text() == "a file"
+
+
+@pytest.mark.parametrize(
+    ("name", "overwrite", "words"),
+    [
+        ("new.csv", False, None),
+        ("old.csv", True, None),
+        (os.devnull, False, None),
+        ("old.csv", False, "old.csv is there already: overwrite=True replaces it"),
+        ("clip.mp4", True, "clip.mp4 is what is read: give another name with output"),
+        ("folder", True, "folder is a folder: give a file name to write to"),
+        ("folder", False, "folder is a folder: give a file name to write to"),
+        ("missing/new.csv", True, "can't write missing/new.csv: there is no folder missing"),
+        ("old.csv/new.csv", False, "can't write old.csv/new.csv: there is no folder old.csv"),
+    ],
+)
+def test_what_can_not_be_written_is_told_before_the_work(
+    name: str, overwrite: bool, words: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for there in ("old.csv", "clip.mp4"):
+        Path(there).touch()
+    Path("folder").mkdir()
+    if words is None:
+        files.check_new(Path(name), overwrite=overwrite, sources=["clip.mp4"])
+        return
+    with pytest.raises(OutputError) as caught:
+        files.check_new(Path(name), overwrite=overwrite, sources=["clip.mp4"])
+    assert str(caught.value) == words

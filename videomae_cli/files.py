@@ -83,14 +83,24 @@ def output_file(output: Path, *, overwrite: bool, source: str | os.PathLike[str]
         yield sink
 
 
-def check_new(output: Path, *, overwrite: bool, sources: Iterable[str | os.PathLike[str]] = ()) -> None:
-    """Raise OutputError where a new file would take the place of one of `sources`, or of a file that is not to be replaced."""
+_REPLACES = Wording("{@overwrite:True} replaces it")
+
+
+def check_new(
+    output: Path, *, overwrite: bool, sources: Iterable[str | os.PathLike[str]] = (), remedy: Wording = _REPLACES
+) -> None:
+    """Tell before hours of work that a file can't be made: in the place of a folder, in one that isn't there, in the place of one
+    of `sources`, or of a file that is not to be replaced. Raises OutputError."""
+    if filesystem.is_folder(output):
+        raise OutputError.about(output, "{subject} is a folder: give a file name to write to")
+    if not filesystem.is_folder(output.parent):
+        raise OutputError.about(output, "can't write {subject}: there is no folder {parent}", parent=output.parent)
     if not filesystem.is_there(output) or is_special(output):
         return
     if any(filesystem.same(output, source) for source in sources):
         raise OutputError.about(output, "{subject} is what is read", remedy=Wording("give another name with {@output}"))
     if not overwrite:
-        raise OutputError.about(output, "{subject} is there already", remedy=Wording("{@overwrite:True} replaces it"))
+        raise OutputError.about(output, "{subject} is there already", remedy=remedy)
 
 
 @contextmanager

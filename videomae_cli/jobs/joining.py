@@ -11,7 +11,7 @@ from typing import BinaryIO
 from videomae_cli import filesystem, writers
 from videomae_cli.errors import OptionError, OutputError, Wording
 from videomae_cli.filenames import partial_folder
-from videomae_cli.files import whole_file
+from videomae_cli.files import check_new, whole_file
 from videomae_cli.jobs.shards import Joined, merge_records
 
 _SHOWN_GAPS = 5
@@ -45,8 +45,7 @@ def merge(
     vectors = any(writers.holds_vectors(file) for file in files)
     pick = writers.pick_vector_format if vectors else writers.pick_format
     chosen = pick(format, target)
-    if filesystem.is_there(target) and not overwrite:
-        raise OutputError.about(target, "{subject} is there already", remedy=Wording("{@overwrite:True} replaces it"))
+    check_new(target, overwrite=overwrite)
     _check(files)
     joined = Joined(outputs=len(files))
     read = writers.read_vector_records if vectors else writers.read_records

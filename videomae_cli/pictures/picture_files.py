@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from videomae_cli import filesystem
-from videomae_cli.errors import OptionError, OutputError, Wording
+from videomae_cli.errors import OptionError, Wording
+from videomae_cli.files import check_new
 
 FORMATS = ("gif", "mp4", "webm", "png")
 # Text stored in every picture to recognise our own (no version or date, so that output is reproducible); it is in the
@@ -35,9 +35,4 @@ def pick_format(output: Path) -> str:
 def check_free(paths: Sequence[Path], *, overwrite: bool) -> None:
     """Raise OutputError for a path that is a folder, lies in no folder, or exists already without `overwrite`."""
     for path in paths:
-        if filesystem.is_folder(path):
-            raise OutputError(f"{path} is a folder: give a file name to write to")
-        if not filesystem.is_folder(path.parent):
-            raise OutputError(f"can't write {path}: there is no folder {path.parent}")
-        if filesystem.is_file(path) and not overwrite:
-            raise OutputError(f"{path} is there already", remedy=Wording("give another name, or {@overwrite:True}"))
+        check_new(path, overwrite=overwrite, remedy=Wording("give another name, or {@overwrite:True}"))

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import BinaryIO, cast
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OutputError, Wording
-from videomae_cli.files import is_special, linked, whole_file
+from videomae_cli.errors import OutputError
+from videomae_cli.files import check_new, is_special, linked, whole_file
 from videomae_cli.pages import Document, in_script, picture_script
 from videomae_cli.report.entries import FACTS, Segments, facts_of, make_entry
 from videomae_cli.report.spool import Line, Spool
@@ -45,11 +45,8 @@ class ReportWriter:
 
     def __enter__(self) -> ReportWriter:
         with self._reported():
-            if filesystem.is_folder(self.output):
-                raise OutputError(f"{self.output} is a folder: give a file name to write to")
-            if filesystem.is_there(self.output) and not is_special(self.output) and not self._overwrite:
-                raise OutputError(f"{self.output} is there already", remedy=Wording("{@overwrite:True} replaces it"))
-            # Fails now, not after hours of work, if the folder is missing or not writable.
+            check_new(self.output, overwrite=self._overwrite)
+            # Fails now, not after hours of work, if the folder is not writable.
             self._use(self._temporary())
         return self
 

@@ -26,7 +26,7 @@ from videomae_cli.evaluation import (
     measure_labels,
     measure_outputs,
 )
-from videomae_cli.files import whole_file
+from videomae_cli.files import check_new, whole_file
 from videomae_cli.labels import match_labels
 from videomae_cli.made import MadeFiles
 from videomae_cli.results import as_utf8, path_fields
@@ -278,12 +278,7 @@ def _chosen(dataset: Dataset, split: str | None) -> tuple[str, Sequence[Example]
 def check_places(output: Path | None, report: Path | None, overwrite: bool) -> None:
     """Check before hours of work that outputs can be written and nothing is replaced unasked. Raises OutputError."""
     if output is not None:
-        if filesystem.is_folder(output):
-            raise OutputError(f"{output} is a folder: give a file name to write to")
-        if not filesystem.is_folder(output.parent):
-            raise OutputError(f"can't write {output}: there is no folder {output.parent}")
-        if filesystem.is_file(output) and not overwrite:
-            raise OutputError(f"{output} is there already", remedy=Wording("{@overwrite:True} replaces it"))
+        check_new(output, overwrite=overwrite)
     if report is None:
         return
     if filesystem.is_there(report) and not filesystem.is_folder(report):

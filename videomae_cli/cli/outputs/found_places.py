@@ -15,7 +15,7 @@ from videomae_cli.cli.outputs.single_output import single_output
 from videomae_cli.cli.outputs.targets import Target
 from videomae_cli.cli.terminal import console, streams
 from videomae_cli.errors import OptionError, OutputError, VideoMAEError
-from videomae_cli.files import is_special
+from videomae_cli.files import check_new
 from videomae_cli.made import MadeFiles
 from videomae_cli.results import Record, as_utf8, path_fields, path_of
 from videomae_cli.video import Decoder, FoundVideo, PassRequest
@@ -91,11 +91,9 @@ class PlacesTarget(Target):
     @contextmanager
     def opened(self) -> Iterator[None]:
         output = self.search.output
-        if output is not None and filesystem.is_there(output) and not is_special(output):
-            if any(video.error is None and filesystem.same(output, video.path) for video in self.found):
-                raise OutputError(f"{output} is what is read: give another name with --output")
-            if not self.search.overwrite:
-                raise OutputError(f"{output} is there already: --overwrite replaces it")
+        if output is not None:
+            sources = (video.path for video in self.found if video.error is None)
+            check_new(output, overwrite=self.search.overwrite, sources=sources)
         if self.search.cut is not None:
             try:
                 self.search.cut.mkdir(parents=True, exist_ok=True)

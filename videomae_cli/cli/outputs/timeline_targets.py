@@ -11,7 +11,7 @@ from videomae_cli import filesystem
 from videomae_cli.cli.outputs.single_output import standard_output
 from videomae_cli.cli.outputs.targets import FileTarget, FolderTarget, StreamTarget, Target
 from videomae_cli.errors import OptionError, OutputError
-from videomae_cli.files import is_special, whole_file
+from videomae_cli.files import check_new, is_special, whole_file
 from videomae_cli.jobs import Job
 from videomae_cli.results import Record, path_of
 
@@ -112,10 +112,8 @@ class DocumentTarget(Target):
             if self._format == "png":
                 raise OptionError("a chart is nothing for standard output: give a file with --output")
             standard_output(self._format)
-        elif not filesystem.is_folder(output.parent):
-            raise OutputError(f"can't write {output}: there is no folder {output.parent}")
-        elif filesystem.is_there(output) and not is_special(output) and not self._overwrite:
-            raise OutputError(f"{output} is there already: --overwrite replaces it")
+        else:
+            check_new(output, overwrite=self._overwrite)
         yield
 
     def append(self, record: Record, seconds: float | None = None) -> None:
