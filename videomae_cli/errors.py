@@ -164,7 +164,7 @@ class VideoMAEError(Exception):
         return f"{self.reason}{self.joined}{remedy}" if remedy else self.reason
 
     def naming(self, path: str) -> str:
-        """Return the message, prefixed with the file unless it names the file already as its subject."""
+        """Return the message, prefixed with `path` unless the message already contains it as the error's subject."""
         reason = self.args[0] if self.args else ""
         named = self.subject == path and isinstance(reason, Wording) and reason.names_subject
         return str(self) if named or not path else f"{path}: {self}"

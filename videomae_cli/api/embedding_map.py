@@ -1,4 +1,4 @@
-"""Videos laid out on a page, what is alike close together, from Python."""
+"""Maps embeddings to the plane, similar videos close together, and writes the map as a page."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ UNKNOWN = "no label"
 
 @dataclass(frozen=True)
 class VideoMap:
-    """Videos as points in the plane: what `map_embeddings` returns.
+    """Videos as points in the plane, as returned by `map_embeddings`.
 
-    table: where the vectors are from; page: what its page shows; method: how points were laid out, in words; failed: files without
-    a vector; unlabelled: points for which no label was given.
+    table: where the vectors come from; page: what the page shows; method: describes the layout method; failed: number
+    of files without a vector; unlabelled: number of points without a label.
     """
 
     table: Path
@@ -38,22 +38,22 @@ class VideoMap:
 
     @property
     def points(self) -> Vectors:
-        """The places of the points: (N, 2) float32, centred, within [-1, 1]."""
+        """The coordinates of the points: (N, 2) float32, centred, within [-1, 1]."""
         return self.page.points
 
     @property
     def rows(self) -> Sequence[Row]:
-        """What each point stands for: `path`, and `clip`, `start` and `end` (seconds) where a point is a part of a file."""
+        """What each point represents: `path`, and for a part of a file `clip`, `start` and `end` (seconds)."""
         return self.page.rows
 
     @property
     def groups(self) -> Sequence[str] | None:
-        """The name that each point is coloured by; None for one colour."""
+        """The name of each point's group, which determines its colour; None for a single colour."""
         return self.page.groups
 
     @property
     def number(self) -> str:
-        """How many points there are, in words: "12 videos"."""
+        """The number of points in words: "12 videos"."""
         return counted(len(self.rows), "clip" if any(row.clip is not None for row in self.rows) else "video")
 
     def with_pictures(
@@ -64,12 +64,12 @@ class VideoMap:
         timeout: float | None = 60.0,
         on_progress: OnPicture = lambda path, error: None,
     ) -> VideoMap:
-        """Return the map with a picture of at most so many of its files; see `map_embeddings`."""
+        """Return the map with pictures of at most `wanted` files; see `map_embeddings`."""
         pictures = make_thumbnails(self.rows, wanted, memory=memory, timeout=timeout, on_progress=on_progress)
         return replace(self, page=replace(self.page, pictures=pictures))
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the page, one HTML file that opens offline in any browser, whole or not at all. Raises OutputError."""
+        """Write the page atomically as one HTML file that works offline. Raises OutputError."""
         with output_file(Path(path), overwrite=overwrite, source=self.table) as sink:
             self.write(sink)
 
@@ -89,21 +89,21 @@ def map_embeddings(
     timeout: float | None = 60.0,
     on_progress: OnPicture = lambda path, error: None,
 ) -> VideoMap:
-    """Lay out what is alike close together; what `videomae map` does.
+    """Map embeddings to the plane with similar videos close together; what `videomae map` does.
 
-    table: what `videomae embed` wrote; method: "pca", "umap", or "auto" for UMAP where umap-learn is installed; colour: what colours
-    stand for, "folder", "label", "none", or "auto" for labels where they are given; labels: what `videomae classify` wrote about
-    the same files; thumbnails: pictures on the page, at most, 0 for none; memory: bytes that a decoding process may take; timeout:
-    seconds a picture; on_progress: called with each file that has been tried and the error that is why it has no picture. The
-    result has `points` (N, 2), `rows`, `groups` and `save("map.html")`. Raises EmbeddingsError, OutputError for labels that can't
-    be read, OptionError, and DependencyError where UMAP is asked for and missing.
+    table: output of `videomae embed`; method: "pca", "umap", or "auto" for UMAP if umap-learn is installed; colour:
+    what colours mean, "folder", "label", "none", or "auto" for labels if given; labels: output of `videomae classify`
+    for the same files; thumbnails: maximum number of pictures on the page; memory: bytes that a decoding process may
+    take; timeout: seconds per picture; on_progress: called with each file that was tried and its error, or None. The
+    result has `points` (N, 2), `rows`, `groups` and `save("map.html")`. Raises EmbeddingsError, OutputError for labels
+    that can't be read, OptionError, and DependencyError if UMAP is requested but missing.
     """
     found = lay_out_map(table, method=method, colour=colour, labels=labels)
     return found.with_pictures(thumbnails, memory=memory, timeout=timeout, on_progress=on_progress)
 
 
 def check_map(method: str, colour: str, labels: str | os.PathLike[str] | None) -> str:
-    """Return what colours stand for, once the options are known to fit together. Raises OptionError."""
+    """Check the options and return what colours mean ("auto" resolved). Raises OptionError."""
     for name, value, known in (("method", method, METHODS), ("colour", colour, COLOURS)):
         if value not in known:
             raise OptionError.about(
@@ -123,7 +123,7 @@ def check_map(method: str, colour: str, labels: str | os.PathLike[str] | None) -
 def lay_out_map(
     table: str | os.PathLike[str], *, method: str, colour: str, labels: str | os.PathLike[str] | None
 ) -> VideoMap:
-    """Return a map without pictures; see `map_embeddings`."""
+    """Make the map without pictures; see `map_embeddings`."""
     colour = check_map(method, colour, labels)
     place = Path(table)
     embeddings = EmbeddingTable(place)
@@ -144,7 +144,7 @@ def lay_out_map(
 
 
 def _groups(colour: str, labels: Path | None, rows: list[Row], table: Path) -> tuple[list[str] | None, int]:
-    """Name what each row is coloured by, and count the rows that have no label."""
+    """Return the name of each row's group, and the number of rows without a label."""
     if colour == "none":
         return None, 0
     if colour == "folder" or labels is None:

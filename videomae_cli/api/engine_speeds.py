@@ -1,4 +1,4 @@
-"""How fast this machine runs a model, in every engine and number format that it has, from Python."""
+"""Measures how fast this machine runs a model in each engine and number format: the function behind `videomae bench`."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from videomae_cli.video import FoundVideo
 
 Videos: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
-# Settings that may be recommended: how far their outputs may be from float32's, as a share of the largest.
+# Largest deviation from float32's outputs, relative to the largest output, with which a setting is still recommended.
 NEAR = 0.02
 WARM_UP = 1
 
 
 @dataclass
 class EngineSpeed:
-    """One engine and format. clips_per_s: median over rounds; speed: against PyTorch in float32; off: the largest
-    difference of outputs over the largest output; agree: share of clips with the same best label, where there are labels
-    and real clips; problem: why there is nothing else."""
+    """The measurement of one engine and format. clips_per_s: median over rounds; speed: relative to PyTorch in float32; off:
+    largest deviation from its outputs, relative to the largest; agree: fraction of clips with the same best label, if
+    there are labels and real clips; problem: why it could not be measured."""
 
     engine: str
     dtype: str
@@ -45,8 +45,8 @@ class EngineSpeed:
 
 @dataclass(frozen=True)
 class EngineSpeeds:
-    """What `measure_engines` found. weights: the digest of the model's weights; clips: real ones that were measured on, 0 for
-    noise; settings: PyTorch in float32, to which the others are compared, first."""
+    """The result of `measure_engines`. weights: digest of the model's weights; clips: number of real clips, 0 for noise; settings:
+    first PyTorch in float32, the reference."""
 
     model: str
     device: str
@@ -57,7 +57,7 @@ class EngineSpeeds:
 
     @property
     def best(self) -> EngineSpeed:
-        """The fastest floating format that is near enough, if it is worth a word at all."""
+        """The fastest sufficiently exact floating-point setting, or the reference if none is at least 10 % faster."""
         near = [one for one in self.settings if one.speed and one.dtype != "int8" and (one.off or 0.0) <= NEAR]
         fastest = max(near, key=lambda one: one.speed or 0.0)
         return fastest if (fastest.speed or 0.0) > 1.1 else self.settings[0]
@@ -81,11 +81,11 @@ def measure_engines(
     heads: int | None = None,
     on_progress: Callable[[str], object] = lambda stage: None,
 ) -> EngineSpeeds:
-    """Measure clips a second of a model in each engine and number format; what `videomae bench` does.
+    """Measure a model's clips per second in each engine and number format; what `videomae bench` does.
 
-    model: a name, a hub id or a path; videos: measure on clips of these instead of noise, and int8 too, which is calibrated on
-    them; rounds: times that every setting has its turn; batch_size: clips through the model at once; device: "auto", "cpu", "cuda"
-    or "mps"; heads: attention heads, where the checkpoint doesn't say; on_progress: called with "preparing" and "measuring".
+    model: a name, a hub id or a path; videos: measure on clips of these instead of noise, and also int8, which is
+    calibrated on them; rounds: measurements per setting; batch_size: clips per batch; device: "auto", "cpu", "cuda" or
+    "mps"; heads: attention heads if the checkpoint doesn't say; on_progress: called with "preparing" and "measuring".
     The result has `settings`, each with `engine`, `dtype`, `clips_per_s` and `speed`, and `best`. Decoding is not measured.
     Raises OptionError, and what `load_classifier` raises for a name.
     """
@@ -122,7 +122,7 @@ def _networks(
     weights: str,
     clips: torch.Tensor,
 ) -> dict[int, Network]:
-    """Make what runs each setting, by its number; why one can't run here is its `problem`."""
+    """Make the network for each setting that can run here, by its number; for the others, set `problem`."""
     from videomae_cli.engines import pick_engine
 
     networks: dict[int, Network] = {}
@@ -130,7 +130,7 @@ def _networks(
         try:
             engine = pick_engine(one.engine, one.dtype, where)
             if one.engine == "torch" and engine.slow:
-                one.problem = engine.slow  # nobody is to wait for what can't be recommended
+                one.problem = engine.slow  # don't spend time on what won't be recommended
             else:
                 networks[number] = _network(path, heads, engine, weights, clips)
         except (DependencyError, OptionError) as error:
@@ -139,7 +139,7 @@ def _networks(
 
 
 def _time(settings: Sequence[EngineSpeed], networks: Mapping[int, Network], batch: torch.Tensor, rounds: int) -> None:
-    """Give every setting its turns, one after the other, so that a slow moment of the machine hits all alike."""
+    """Time the settings in turn, round by round, so that a slow phase of the machine affects all of them."""
     for turn in range(rounds + WARM_UP):
         for number, network in networks.items():
             started = time.perf_counter()
@@ -154,7 +154,7 @@ def _time(settings: Sequence[EngineSpeed], networks: Mapping[int, Network], batc
 
 
 def _wanted(device: str, *, real: bool) -> list[tuple[str, str]]:
-    """Engines and formats for a device; PyTorch in float32, to which others are compared, first."""
+    """List the engines and formats to try on a device; first PyTorch in float32, the reference."""
     if device == "cuda":
         return [("torch", "float32"), ("torch", "bfloat16"), ("torch", "float16")]
     if device == "mps":
@@ -177,7 +177,7 @@ def _network(path: Any, heads: int | None, engine: Engine, weights: str, clips: 
     from videomae_cli.engines import make_network
 
     part = _part(path, heads)
-    # The digest that classify and embed have of these weights: what is converted here is converted for them.
+    # The digest that classify and embed use too, so that they find the models that were converted here.
     network = make_network(part, engine, digest=weights, calibration=lambda: [clip[None] for clip in clips])
     del part
     gc.collect()
@@ -185,7 +185,7 @@ def _network(path: Any, heads: int | None, engine: Engine, weights: str, clips: 
 
 
 def _clips(path: Any, name: str, config: Any, found: Sequence[FoundVideo], size: int) -> torch.Tensor:
-    """(V, T, C, H, W): of the videos, or one batch of noise."""
+    """Return clips (V, T, C, H, W) of the videos, or one batch of noise."""
     import torch
 
     from videomae_cli.assembly import calibration_on, find_hints, preprocessor_for
@@ -208,7 +208,7 @@ def _clips(path: Any, name: str, config: Any, found: Sequence[FoundVideo], size:
 def _compare(
     settings: Sequence[EngineSpeed], networks: dict[int, Network], clips: torch.Tensor, *, labels: bool
 ) -> None:
-    """How far the outputs of each setting are from those of the first."""
+    """Compute how much the outputs of each setting deviate from those of the first."""
     outputs = {}
     import torch
 

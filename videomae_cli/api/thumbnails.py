@@ -1,4 +1,4 @@
-"""Pictures for a map: the middle frame of a file, or of what a vector has seen of it. No picture is no failure."""
+"""Makes thumbnails for a map: the middle frame of each file, or of its clip; unreadable files get none."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SIZE = 192
 QUALITY = 60
 
 OnPicture = Callable[[str, VideoMAEError | None], object]
-"""Called with the path of each file that has been tried, and why it has no picture."""
+"""Called with the path of each file that was tried, and the error if it has no picture."""
 
 
 def spread(count: int, wanted: int) -> list[int]:
-    """Choose `wanted` of `count` places at even distances; all where there are no more."""
+    """Choose `wanted` of `count` positions, evenly spread; all if there are not more."""
     return list(range(count)) if wanted >= count else [count * number // wanted for number in range(wanted)]
 
 
@@ -49,7 +49,7 @@ def make_thumbnails(
 
 
 def _middle(row: Row) -> SamplingSpec:
-    """One frame, half way: "segments" takes the middle of its segments, here of one."""
+    """Sample one frame in the middle: "segments" takes the middle of each segment, here of a single one."""
     start, end = row.start, row.end
     whole = row.clip is None or start is None or end is None or not 0 <= start < end
     return SamplingSpec(

@@ -230,7 +230,7 @@ def _length(path: Path) -> int:
 
 
 def _get_with_retries(url: str, location: str, partial: Path, facts: FileFacts, listener: DownloadListener) -> None:
-    """Call `_get`, retrying while the hub is busy; slow answers are handled in `_get` and huggingface_hub."""
+    """Call `_get`, retrying only if the hub says that it is busy; `_get` and huggingface_hub handle network failures."""
     for pause in RETRY_WAITS:
         try:
             return _get(url, location, partial, facts, listener)

@@ -1,4 +1,4 @@
-"""The outputs of a job that was split over machines, joined into one file."""
+"""Joins the outputs of a job that was split over machines into one file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN_GAPS = 5
 
 
 class IncompleteError(OutputError):
-    """Shards or files are missing from the outputs that were to be joined; `found` says which. Nothing was written."""
+    """Shards or files are missing from the outputs to be joined; `found` says which. Nothing was written."""
 
     found: Joined
 
@@ -33,11 +33,11 @@ def merge(
 ) -> Joined:
     """Join the outputs of a job that was split into shards, in the order of its list; what `videomae merge` does.
 
-    outputs: of all shards, in any order, or the folder of a job on a cluster; output: the file to write, whole or not at all;
-    format: "table", "json", "jsonl", "csv", "parquet" or "npz", else as the output's name ends; overwrite: replace it;
-    allow_gaps: write what there is although something is missing. The result counts `files` and those that `failed`, and says
-    which `missing_shards` and `gaps` there are. Raises IncompleteError, an OutputError; OutputError also where outputs are of
-    different jobs; OptionError.
+    outputs: of all shards, in any order, or the folder of a cluster job; output: the file to write, atomically; format:
+    "table", "json", "jsonl", "csv", "parquet" or "npz", by default from the output's suffix; overwrite: replace it;
+    allow_gaps: write the file even if something is missing. The result has the numbers of `files` and `failed` ones,
+    `missing_shards` and `gaps`. Raises IncompleteError (an OutputError), OutputError if outputs belong to different
+    jobs, OptionError.
     """
     given = [outputs] if isinstance(outputs, str | os.PathLike) else outputs
     files = [file for one in given for file in files_of(Path(one))]
@@ -60,7 +60,7 @@ def merge(
 
 
 def files_of(output: Path) -> list[Path]:
-    """List a file, or those in the folder of a job on a cluster. Raises OutputError."""
+    """Return the file itself, or the shards in the folder of a cluster job. Raises OutputError."""
     if not filesystem.is_folder(output):
         return [output]
     if filesystem.is_there(output / "_partial"):
@@ -74,7 +74,7 @@ def files_of(output: Path) -> list[Path]:
 
 
 def gaps_in_words(joined: Joined) -> list[str]:
-    """Say what is missing, a line a shard and one for the files."""
+    """Describe what is missing: a line per shard, and one for the files."""
     lines = [f"shard {shard} is missing" for shard in joined.missing_shards]
     if joined.missing:
         more = len(joined.gaps) - _SHOWN_GAPS
@@ -99,7 +99,7 @@ def _vector_writer(format: str, sink: BinaryIO, files: Sequence[Path]) -> writer
         try:
             layouts.append(writers.read_layout(file))
         except OutputError:
-            continue  # a shard without vectors can't say what they look like; its records are read all the same
+            continue  # a shard without vectors has no layout, but its records are still joined
     if not layouts:
         raise OutputError("no output holds a vector: there is nothing to join")
     rows = 0

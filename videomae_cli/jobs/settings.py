@@ -39,7 +39,7 @@ class Settings:
         return words
 
     def check_same(self, place: object, header: Mapping[str, Any], shard: str | None) -> None:
-        """Raise OutputError where the results in `place`, with the header that their job left, were made in another way."""
+        """Raise OutputError if the header of the job in `place` shows that its results were made with other settings."""
         differing = self.differences(header["settings"])
         if header.get("shard") != shard:
             differing.append(f"shard was {header.get('shard')}, now {shard}")

@@ -174,7 +174,7 @@ class Batches:
     def _go_to(self, start: int, views: Views) -> None:
         """Move to place `start` of the job: the places before it belong to other files."""
         if start < self._position or self._forward.size != self._size:
-            return  # a file done again has other views now, or batches have become smaller
+            return  # can't skip: a repeated file has a different number of views now, or the batch size was reduced
         first = start - start % self._size
         if self._position < first:
             self._fill(first)

@@ -49,7 +49,7 @@ class PipelineModel(Generic[Model_co, Result_co]):
         raise NotImplementedError
 
     def results(self, outcomes: Outcomes) -> Iterator[Result_co]:
-        """Yield the results of files that have been decoded already by the requests that `clip_request` makes."""
+        """Yield the results of files, given their decoded clips (from requests made by `clip_request`)."""
         raise NotImplementedError
 
     def fit(self, asked: SamplingSpec) -> SamplingSpec:

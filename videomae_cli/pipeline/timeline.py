@@ -215,7 +215,7 @@ class ScoredWindows:
         self._seen += 1
 
     def spread_thumbnails(self) -> tuple[Thumbnail, ...]:
-        """Return `thumbnails` of the frames kept, evenly spread over the film."""
+        """Return `thumbnails` of the stored frames, evenly spread over the film."""
         rows = np.unique(np.linspace(0, len(self._pictures) - 1, self.thumbnails).round().astype(int))
         return tuple(self._pictures[row] for row in rows) if self._pictures else ()
 

@@ -32,7 +32,7 @@ def own_section(sampling: SamplingSpec, about: Mapping[str, Any]) -> dict[str, A
 
 
 def digest(examples: Iterable[Example]) -> str:
-    """Hash which clips there are, with their labels or values, in their order, to 16 hexadecimal digits."""
+    """Hash the list of clips with their labels or values to 16 hexadecimal digits."""
     hashed = hashlib.sha256()
     for example in examples:
         path = example.path.encode("utf-8", "surrogateescape").hex()

@@ -37,7 +37,7 @@ class Share:
         return [item for item in items if item is not None]
 
     def agree(self, wish: bool) -> bool:
-        """Return whether any process wishes it: all processes get the same answer at the same step."""
+        """Return whether `wish` is true in any process; all processes get the same answer at the same step."""
         return any(self.gather(wish)) if self.world > 1 else wish
 
 

@@ -19,20 +19,20 @@ OnEvent = Callable[[Mapping[str, Any]], None]
 
 
 class TrainingListener:
-    """Hears how a training goes, and may stop it. Every method does nothing: override those of interest.
+    """Receives the progress of a training, and may stop it. Every method does nothing: override those of interest.
 
     Methods that are context managers enclose a stage of the work, and yield the function that is called during it.
     """
 
     def find_model(self, name: str, revision: str | None) -> ResolvedSource:
-        """Find the checkpoint that training starts from, downloading it where it is not on this disk."""
+        """Find the checkpoint that training starts from, downloading it if necessary."""
         return resolve(name, revision=revision)
 
     def note(self, line: str) -> None:
         """Receive one line about what will be done."""
 
     def clip_failed(self, path: str, error: VideoMAEError, *, replaced: bool) -> None:
-        """Hear that a clip could not be read. replaced: another clip takes its place."""
+        """Called if a clip could not be read. replaced: another clip is used instead."""
 
     def stopping(self) -> bool:
         """Return whether to stop after the current step, saving all that is needed to resume."""

@@ -55,10 +55,10 @@ class PassRequest:
 
 @dataclass(frozen=True)
 class PassHead:
-    """Describes an opened file before its first frame is wanted.
+    """Describes an opened file before its first frame is requested.
 
-    token: identifies the pass for `next_block`; grid: where the windows lie, its `end` is None where only the walk will
-    tell; info: its frame count and its duration are still the header's where nothing better is known.
+    token: identifies the pass for `next_block`; grid: where the windows lie, with `end` None if it is only known after
+    reading the whole file; info: frame count and duration may still be those of the header.
     """
 
     token: int

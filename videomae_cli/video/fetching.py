@@ -174,7 +174,7 @@ class Copy:
                 self._late = True
 
     def discard(self, _: Future[Path]) -> None:
-        """Delete the copy, where nobody has taken it."""
+        """Delete the copy if it was fetched but never used."""
         with self._ending:
             self.stack.close()
 

@@ -136,7 +136,7 @@ _HUB_PAGES = r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/\S+|hf://\S+"
 
 
 def hint_for(name: str, *, typed: bool = True) -> str | None:
-    """Say what a name that is no file looks like and what to do about it; None where nothing comes to mind.
+    """Guess what was meant by a name that is not a file, and say what to do; None if there is no guess.
 
     typed: the name was given on the command line, where options stand too.
     """

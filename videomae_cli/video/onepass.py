@@ -194,7 +194,7 @@ class PassReader(VideoReader):
         self._raw = raw
 
     def _try_picture(self, number: int) -> Frame | None:
-        """Return a frame, or None if it can't be converted: that is no reason to give up hours of others."""
+        """Return a frame, or None if it can't be converted: one bad frame should not cost a whole film."""
         try:
             return self._picture(number)
         except DecodeError:

@@ -231,7 +231,7 @@ class _Scan:
         # PyAV marks a packet as corrupt if the container gives its size and fewer bytes are there.
         torn = structure is False or (self._last is not None and self._last.is_corrupt)
         if "mov" in name and declared:
-            # Something missing after the last picture is no loss.
+            # All pictures are there: data missing after the last one does no harm.
             whole = declared == self._packets
             torn = torn and not whole
         elif structure is None and name != "avi":
@@ -263,8 +263,8 @@ class _Scan:
             except av.EOFError:
                 return
             except (av.FFmpegError, IndexError):
-                # A bad stretch: reading on may find more. An IndexError comes where damage seems to announce more
-                # streams.
+                # Damaged data: reading on may find more packets. PyAV raises IndexError if a packet seems to belong to
+                # an unknown stream.
                 self.damaged = True
                 errors += 1
                 if errors > _MAX_READ_ERRORS:

@@ -170,7 +170,7 @@ def _windows_media(file: BinaryIO, length: int) -> bool | None:
     file.seek(max(length - _TAIL, 0))
     if _ASF_INDEX in file.read():
         return True
-    # A recording that states no size may have ended here, or have been cut off.
+    # A recording without a size is damaged if its last packet is incomplete; otherwise it may be complete or not.
     return False if packet and (length - data - _ASF_DATA_HEAD) % packet else None
 
 

@@ -63,7 +63,7 @@ class WorkerProcess:
 
     def __init__(self, *, debug: bool = False, threads: int | None = None) -> None:
         self._debug, self._threads = debug, threads
-        self._words = vocabulary()  # of who made this: it may be a thread of another one that starts the process
+        self._words = vocabulary()  # the creator's: the process may be started by a thread with another vocabulary
         self._process: subprocess.Popen[bytes] | None = None
         # The pid of the process that decodes, once it is ready: it may differ from that of a launcher in between, as in
         # Windows' venvs.

@@ -85,7 +85,7 @@ class Workforce:
             self._give_back(worker)
 
     def dismiss(self, worker: WorkerProcess) -> bool:
-        """Give up a process that is lent, for good; return False for the last one, which stays."""
+        """Mark a lent process to be ended rather than reused; return False for the last one, which is kept."""
         with self._changed:
             if self._count - len(self._dismissed) == 1:
                 return False
