@@ -110,6 +110,7 @@ ALLOWED = {
     },
     "api": {
         "errors",
+        "made",
         "jobs",
         "writers",
         "files",

@@ -13,6 +13,8 @@ from .api.footage import find_videos as find_videos
 from .api.known_models import convert as convert
 from .api.known_models import describe_model as describe_model
 from .api.known_models import list_models as list_models
+from .api.places import FoundPlaces as FoundPlaces
+from .api.places import LabelPlace as LabelPlace
 from .api.reconstruct import VideoReconstruction as VideoReconstruction
 from .api.reconstruct import reconstruct as reconstruct
 from .api.similar import find_duplicates as find_duplicates

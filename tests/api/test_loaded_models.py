@@ -80,6 +80,36 @@ def test_timeline_gives_the_records_of_the_command(
         model.timeline(folder / "c.mp4")
 
 
+def test_places_of_a_label_are_those_of_the_command(
+    model: videomae.VideoClassifier, checkpoint: Path, folder: Path, tmp_path: Path
+) -> None:
+    times = ("--window", "1s", "--hop", "500ms")
+    label = model.timeline(folder / "b.mp4", window=1, hop=0.5).segments[0].label
+    assert label is not None
+    command = ["timeline", folder, "--model", checkpoint, *times, "--find", label, "-k", 2, "--cut", tmp_path / "a"]
+    done = CliRunner().invoke(app, [*map(str, command), "--format", "json"])
+    seen: list[str] = []
+    found = model.find(label, folder, limit=2, window=1, hop=0.5, on_progress=lambda result: seen.append(result.status))
+    clips = found.cut(tmp_path / "b")
+    told = json.loads(done.stdout)
+    assert [
+        place.as_dict() | {"clip": str(tmp_path / "a" / clip.name)} for place, clip in zip(found, clips, strict=True) if clip
+    ] == told
+    assert len(found) == len(told) > 0
+    assert (seen, [Path(failure.path).name for failure in found.failures]) == (["ok", "ok", "error"], ["c.mp4"])
+    assert found.cut(tmp_path / "b", overwrite=True) == clips
+    assert sorted(clip for clip in clips if clip) == sorted((tmp_path / "b").iterdir())
+    Path(found[0].path).rename(tmp_path / "moved")
+    try:
+        failed: list[tuple[str, str]] = []
+        found.cut(tmp_path / "c", on_failure=lambda place, error: failed.append((place.path, error.kind)))
+    finally:
+        (tmp_path / "moved").rename(found[0].path)
+    assert (found[0].path, "not_found") in failed
+    with pytest.raises(OptionError, match="no such label"):
+        model.find("no such label", folder)
+
+
 def test_embed_gives_the_vectors_of_the_command(checkpoint: Path, folder: Path, tmp_path: Path) -> None:
     command = records("embed", folder, "--model", checkpoint, "--pool", "time", "--normalize", tmp_path / "e.jsonl")
     with videomae.load_embedder(checkpoint, pool="time", normalize=True) as embedder:

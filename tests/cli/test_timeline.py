@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from PIL import Image
 from samples import Run
 from typer.testing import CliRunner, Result
 
+from videomae_cli.api.places import LabelPlace, clip_name
 from videomae_cli.cli.app import app
-from videomae_cli.cli.outputs.found_places import clip_name
 from videomae_cli.filenames import names_below
 from videomae_cli.video import Decoder
 from videomae_cli.writers.clock import clock
@@ -375,9 +376,9 @@ def test_a_label_that_is_not_there_names_those_that_are_close(archive: Path) -> 
 
 
 def test_names_of_clips_and_documents() -> None:
-    row = {"rank": 7, "label": "a/b: <c>", "path": "/x/.. ../" + "ü" * 99 + ".mp4", "start": 1.0, "end": 3662.25}
-    assert clip_name(row) == "007_a-b-c_" + "ü" * 20 + "_0.00.01.00-1.01.02.25.mp4"
-    assert clip_name({**row, "path": "/x/....mp4", "label": "滑雪"}) == "007_滑雪_clip_0.00.01.00-1.01.02.25.mp4"
+    place = LabelPlace(7, "/x/.. ../" + "ü" * 99 + ".mp4", 1.0, 3662.25, "a/b: <c>", 0, 0.5)
+    assert clip_name(place) == "007_a-b-c_" + "ü" * 20 + "_0.00.01.00-1.01.02.25.mp4"
+    assert clip_name(replace(place, path="/x/....mp4", label="滑雪")) == "007_滑雪_clip_0.00.01.00-1.01.02.25.mp4"
     assert names_below("out", ["/a/b.mp4", "/a/c/b.mp4", "/a/c/b.avi"], ".srt", instead=True) == {
         "/a/b.mp4": "b.srt",
         "/a/c/b.mp4": "c/b.mp4.srt",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video, find_videos, one_video, sampling_spec, seconds
 from videomae_cli.api.loaded import LoadedModel, LoadOptions, load_model
+from videomae_cli.api.places import FoundPlaces, PlaceFinder
 from videomae_cli.assembly import ClassifierRequest, make_classifier
-from videomae_cli.labels import read_labels
+from videomae_cli.labels import match_label, read_labels
 from videomae_cli.results import Classification, Timeline
 from videomae_cli.segments import SegmentRules
 from videomae_cli.video import FoundVideo, SamplingSpec, WindowSpec, parse_length
@@ -119,6 +120,29 @@ class VideoClassifier(LoadedModel[Classification]):
                 yield from maker(found, decoder=decoder)
 
         return results()
+
+    def find(
+        self,
+        label: str,
+        videos: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | FoundVideo],
+        *,
+        limit: int | None = None,
+        on_progress: Callable[[Timeline], object] = lambda result: None,
+        **options: Unpack[TimelineOptions],
+    ) -> FoundPlaces:
+        """Find where a label occurs in many files, best first; what `videomae timeline --find` does.
+
+        label: a name that the model knows, or its number; limit: places at most; on_progress: called with the timeline of each file;
+        options: `TimelineOptions`. A place has `path`, `start`, `end` (seconds) and `score`; `cut` writes the places as clips. What is
+        wrong with a file is in `failures`. Raises OptionError, and MachineError or DependencyError where this machine can't decode.
+        """
+        finder = PlaceFinder(match_label(label, self.labels))
+        failures = []
+        for result in self.timeline_all(videos, **options):
+            finder.add(result.as_dict())
+            failures += [result] if result.error is not None else []
+            on_progress(result)
+        return FoundPlaces(label, tuple(finder.best(limit)), tuple(failures), self.decoding)
 
     def _with(self, top_k: int) -> Classifier:
         return replace(self.pipeline, top_k=top_k)

@@ -208,16 +208,7 @@ def timeline(
     windows, rules, shape = times.windows(), times.rules(), SamplingSpec(pixels=pixels)  # which checks itself
     retry = Retry(job.retry_errors, resume=job.resume)
     engine.check()
-    request = ClassifierRequest(
-        name=model.model,
-        revision=model.revision,
-        **asdict(engine),
-        resize=pick_resize(resize),
-        heads=heads,
-        top_k=show.top_k if show.top_k is not None and show.find is None else 5,
-        labels=read_labels(labels) if labels else None,
-    )
-    asked = TimelineRequest(request, windows, shape, rules)
+    asked = TimelineRequest(_classifier(model, engine, show, resize, heads, labels), windows, shape, rules)
     search = show.search(format, output, job, report)
     if camera is not None or is_address(paths):
         _check_live(times, show, job, output=output, shard=files.shard, report=report)
@@ -250,6 +241,26 @@ def timeline(
             writer,
         )
         _go_through(work, asked, inputs, decoder, all_windows=show.windows)
+
+
+def _classifier(
+    model: ModelOptions,
+    engine: EngineOptions,
+    show: ShowOptions,
+    resize: str | None,
+    heads: int | None,
+    labels: Path | None,
+) -> ClassifierRequest:
+    """What is asked of the model. Raises OptionError."""
+    return ClassifierRequest(
+        name=model.model,
+        revision=model.revision,
+        **asdict(engine),
+        resize=pick_resize(resize),
+        heads=heads,
+        top_k=show.top_k if show.top_k is not None and show.find is None else 5,
+        labels=read_labels(labels) if labels else None,
+    )
 
 
 def _find(

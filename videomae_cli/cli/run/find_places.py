@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from videomae_cli.api.places import PlaceFinder
 from videomae_cli.assembly import settings_for
 from videomae_cli.cli.outputs.found_places import PlacesTarget, Search
 from videomae_cli.cli.run.batch import Batch, Watch
@@ -27,9 +28,9 @@ def show_found(
     ok_on_errors: bool,
 ) -> None:
     """Go through the files and tell the places. Raises OptionError for a label that the model has not."""
-    label_id = match_label(search.label, maker.classifier.model.config.label_names)
+    finder = PlaceFinder(match_label(search.label, maker.classifier.model.config.label_names))
     maker = replace(maker, classifier=watch.over(maker.classifier))
-    target = PlacesTarget(search, label_id, decoder, found)
+    target = PlacesTarget(search, finder, decoder, found)
     with target.opened():
         batch = Batch(found, target, "gone through", None, progress, ok_on_errors, watch=watch)
         batch.run(

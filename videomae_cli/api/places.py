@@ -1,0 +1,181 @@
+"""Where a label occurs in a set of videos, best first, and those places as clips."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from videomae_cli.errors import OutputError, VideoMAEError
+from videomae_cli.made import MadeFiles
+from videomae_cli.results import Record, Timeline, as_utf8, path_fields, path_of
+from videomae_cli.video import Decoder, PassRequest
+from videomae_cli.writers.clock import clock
+
+if TYPE_CHECKING:
+    from videomae_cli.api.loaded import DecoderOptions
+
+_NAME_CHARACTERS = 40
+# What a file is taken to have where it doesn't say how many frames a second.
+_USUAL_RATE = 25.0
+
+OnFailure = Callable[["LabelPlace", VideoMAEError], object]
+"""Called with each place that can't be cut out of its file, and why."""
+
+
+@dataclass(frozen=True)
+class LabelPlace:
+    """A stretch of a video under the label that was looked for. rank: 1 is the best; start, end: seconds after the first frame;
+    score: mean over the stretch; rate: frames a second of the file."""
+
+    rank: int
+    path: str
+    start: float
+    end: float
+    label: str
+    label_id: int
+    score: float
+    rate: float = _USUAL_RATE
+
+    def as_dict(self) -> Record:
+        """Return the place as `videomae timeline --find` prints it."""
+        names = ("start", "end", "label", "label_id", "score")
+        return {"rank": self.rank, **path_fields(self.path), **{name: getattr(self, name) for name in names}}
+
+
+@dataclass
+class PlaceFinder:
+    """Collects the segments of one label from the records of timelines."""
+
+    label_id: int
+    _found: list[tuple[str, float, Record]] = field(default_factory=list)
+
+    def add(self, record: Record) -> None:
+        """Take the segments of a file."""
+        path, rate = path_of(record), record["fps"] or _USUAL_RATE
+        self._found += [(path, rate, one) for one in record["segments"] if one["label_id"] == self.label_id]
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def best(self, top_k: int | None = None) -> list[LabelPlace]:
+        """Return the places with the highest scores, best first; of equal ones the earlier first."""
+        order = sorted(self._found, key=lambda one: -one[2]["score"])[:top_k]
+        return [LabelPlace(rank, path, rate=rate, **segment) for rank, (path, rate, segment) in enumerate(order, 1)]
+
+
+@dataclass(frozen=True)
+class FoundPlaces(Sequence[LabelPlace]):
+    """Where a label occurs, best first: what `VideoClassifier.find` returns. failures: the timelines that broke off or never began,
+    each with its `error`; what came before a break is among the places."""
+
+    label: str
+    places: tuple[LabelPlace, ...]
+    failures: tuple[Timeline, ...]
+    decoding: DecoderOptions = field(repr=False)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self.places[number]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def cut(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        on_failure: OnFailure = lambda place, error: None,
+    ) -> list[Path | None]:
+        """Write the places as clips into a folder (H.264, frame by frame, without sound); what `--cut` does.
+
+        overwrite: put them in the place of those of an earlier search for this label; on_failure: called for each place that can't
+        be cut. Returns the file of each place, or None. Raises OutputError, DependencyError where PyAV is missing.
+        """
+        with self.decoding.decoder(1) as decoder:
+            return cut_places(
+                self.places, Path(folder), decoder, label=self.label, overwrite=overwrite, on_failure=on_failure
+            )
+
+
+def cut_places(
+    places: Iterable[LabelPlace],
+    folder: Path,
+    decoder: Decoder,
+    *,
+    label: str,
+    overwrite: bool,
+    on_failure: OnFailure,
+) -> list[Path | None]:
+    """Write places as clips into a folder; see `FoundPlaces.cut`. label: as it was asked for, which clips say of themselves."""
+    from videomae_cli.pictures.clip import is_clip
+
+    about = f"videomae timeline --find {json.dumps(label.strip().casefold())}"
+    cutter = _Cutter(folder, decoder, about, overwrite, on_failure)
+    if not overwrite:
+        make_folder(folder)
+        return [cutter.cut(place) for place in places]
+    with MadeFiles(folder, lambda file: is_clip(file, about), "", overwrite=True) as made:
+        earlier = made.earlier()
+        clips = [cutter.cut(place) for place in places]
+        made.remove(earlier - {clip.name for clip in clips if clip is not None})
+    return clips
+
+
+def clip_name(place: LabelPlace) -> str:
+    """A name for a clip that every disk takes: rank, label, file, from, to."""
+    label, stem = _plain(place.label), _plain(Path(as_utf8(place.path)).stem)
+    start, end = (clock(edge, digits=2, hours=1).replace(":", ".") for edge in (place.start, place.end))
+    return f"{place.rank:03}_{label}_{stem}_{start}-{end}.mp4"
+
+
+@dataclass(frozen=True)
+class _Cutter:
+    """How clips are cut. about: what a clip's file says of itself."""
+
+    folder: Path
+    decoder: Decoder
+    about: str
+    replaces: bool
+    on_failure: OnFailure
+
+    def cut(self, place: LabelPlace) -> Path | None:
+        """Write a clip; None where the file can't be read. Raises OutputError."""
+        from videomae_cli.pictures.clip import write_clip
+
+        try:
+            return write_clip(
+                self.folder / clip_name(place),
+                self._frames(place),
+                end=place.end,
+                rate=place.rate,
+                about=self.about,
+                replaces=self.replaces,
+            )
+        except OutputError:
+            raise
+        except VideoMAEError as error:
+            self.on_failure(place, error)
+            return None
+
+    def _frames(self, place: LabelPlace) -> Iterator[tuple[float, Any]]:
+        with self.decoder.stream(PassRequest(place.path, start=place.start, end=place.end)) as stream:
+            for block in stream:
+                yield from zip(block.times, block.frames, strict=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder for clips, where it is not there. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError.about(folder, "can't make the folder {subject}: {reason}", reason=error.strerror) from None
+
+
+def _plain(text: str) -> str:
+    plain = re.sub(r"[^\w.-]+|_+", "-", as_utf8(text)).strip("-.")
+    return plain.encode("utf-8")[:_NAME_CHARACTERS].decode("utf-8", "ignore") or "clip"
