@@ -93,7 +93,9 @@ def test_places_of_a_label_are_those_of_the_command(
     clips = found.cut(tmp_path / "b")
     told = json.loads(done.stdout)
     assert [
-        place.as_dict() | {"clip": str(tmp_path / "a" / clip.name)} for place, clip in zip(found, clips, strict=True) if clip
+        place.as_dict() | {"clip": str(tmp_path / "a" / clip.name)}
+        for place, clip in zip(found, clips, strict=True)
+        if clip
     ] == told
     assert len(found) == len(told) > 0
     assert (seen, [Path(failure.path).name for failure in found.failures]) == (["ok", "ok", "error"], ["c.mp4"])

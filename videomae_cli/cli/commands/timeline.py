@@ -196,13 +196,11 @@ def timeline(
     Exit code 0 if every file was gone through, 1 if one was not, 2 for wrong options, 130 for Ctrl-C.
     """
     terminal.configure()
-    from videomae_cli.assembly import ClassifierRequest
     from videomae_cli.cli.outputs.reporting import open_report
     from videomae_cli.cli.outputs.timeline_targets import open_timeline_target, pick_format
     from videomae_cli.cli.run.batch import Batch, Watch
-    from videomae_cli.cli.run.inputs import find_inputs, make_decoder, pick_resize
+    from videomae_cli.cli.run.inputs import find_inputs, make_decoder
     from videomae_cli.cli.run.retrying import Retry
-    from videomae_cli.labels import read_labels
     from videomae_cli.video import SamplingSpec
 
     windows, rules, shape = times.windows(), times.rules(), SamplingSpec(pixels=pixels)  # which checks itself
@@ -229,16 +227,9 @@ def timeline(
     page = open_report(report, written, "timeline", paths, inputs.found, overwrite=job.overwrite, resume=job.resume)
     # The outputs first: one that can't be written is told before a model is loaded.
     with target.opened(), page as writer, decoder:
+        watch = Watch(long_files=True)
         work = Batch(
-            inputs.found,
-            target,
-            "gone through",
-            inputs.part,
-            terminal.progress,
-            ok_on_errors,
-            None,
-            Watch(long_files=True),
-            writer,
+            inputs.found, target, "gone through", inputs.part, terminal.progress, ok_on_errors, None, watch, writer
         )
         _go_through(work, asked, inputs, decoder, all_windows=show.windows)
 
@@ -252,6 +243,10 @@ def _classifier(
     labels: Path | None,
 ) -> ClassifierRequest:
     """What is asked of the model. Raises OptionError."""
+    from videomae_cli.assembly import ClassifierRequest
+    from videomae_cli.cli.run.inputs import pick_resize
+    from videomae_cli.labels import read_labels
+
     return ClassifierRequest(
         name=model.model,
         revision=model.revision,
