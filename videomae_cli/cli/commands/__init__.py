@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from videomae_cli.cli.options.flags import words_of
+from videomae_cli.cli.options.sections import GUIDES, LONG_HELP, headings
 from videomae_cli.cli.terminal import console
 from videomae_cli.errors import switch
 
@@ -45,6 +46,35 @@ COMMANDS = [
 ]
 
 
+class GuidedCommand(TyperCommand):
+    """A command whose help has its options under headings, those used most first, and ends with examples."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments, and the options under their headings where there are many."""
+        options = {max(p.opts, key=len): p for p in self.get_params(ctx) if p.param_type_name == "option"}
+        if len(options) < LONG_HELP:
+            super().format_options(ctx, formatter)
+            return
+        rows = [p.get_help_record(ctx) for p in self.get_params(ctx) if p.param_type_name != "option"]
+        if any(rows):
+            with formatter.section("Arguments"):
+                formatter.write_dl([row for row in rows if row is not None])
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for flag, heading in headings(str(self.name), options).items():
+            if (row := options[flag].get_help_record(ctx)) is not None:
+                sections.setdefault(heading, []).append(row)
+        for heading, listed in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(listed)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples."""
+        if guide := GUIDES.get(str(self.name)):
+            with formatter.section("Examples"):
+                for line in guide.examples:
+                    formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
 class LazyCommand(TyperCommand):
     """Stands in for a command in lists and suggestions, and becomes it where it is run."""
 
@@ -64,7 +94,7 @@ class LazyCommand(TyperCommand):
         """Import the command's module and return the command."""
         module = import_module(f"{__name__}.{self._entry.module}")
         alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-        alone.command(self._entry.name)(getattr(module, self._entry.function))
+        alone.command(self._entry.name, cls=GuidedCommand)(getattr(module, self._entry.function))
         command = typer.main.get_command(alone)
         assert isinstance(command, TyperCommand)
         return command

@@ -1,0 +1,62 @@
+"""A command's help: what is used most first, everything else once under a heading, examples that parse."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from videomae_cli.cli.app import app
+from videomae_cli.cli.commands import stand_ins
+from videomae_cli.cli.options.sections import GUIDES, LONG_HELP, OFTEN, REST, SECTIONS
+
+GROUP: Any = typer.main.get_command(app)
+LOADED = {str(command.name): command.load() for command in stand_ins()}
+FLAGS = {name: {max(p.opts, key=len) for p in c.params if p.opts[0].startswith("-")} for name, c in LOADED.items()}
+
+
+def sections_of(name: str, width: int = 80) -> dict[str, list[str]]:
+    """The flags that a command's help lists under each of its headings."""
+    text = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": str(width)}).output
+    assert all(len(line) <= width for line in text.splitlines())
+    parts = re.split(r"^(\S[^\n:]*):\n", text, flags=re.MULTILINE)
+    return {
+        heading: re.findall(r"^  (?:-\w, )?(--[\w-]+)", listed, re.MULTILINE)
+        for heading, listed in zip(parts[1::2], parts[2::2], strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", sorted(LOADED))
+def test_every_option_is_listed_once(name: str) -> None:
+    listed = [flag for flags in sections_of(name).values() for flag in flags]
+    assert sorted(listed) == sorted({*FLAGS[name], "--help"})
+
+
+@pytest.mark.parametrize("name", sorted(name for name, flags in FLAGS.items() if len(flags) + 1 >= LONG_HELP))
+def test_a_long_help_begins_with_what_is_used_most(name: str) -> None:
+    headings = sections_of(name)
+    assert list(headings)[:2] == ["Arguments", OFTEN]
+    assert headings[OFTEN] == GUIDES[name].often.split()
+    assert len(GUIDES[name].often.split()) == 5
+    assert REST not in headings or len(headings[REST]) < 5, "give them a heading"
+    assert list(headings)[-1] == "Examples"
+    order = [heading for heading in headings if heading in SECTIONS]
+    assert order == [heading for heading in SECTIONS if heading in order]
+
+
+@pytest.mark.parametrize("line", [line for guide in GUIDES.values() for line in guide.examples])
+def test_examples_parse(line: str) -> None:
+    words = shlex.split(line)[1:]
+    with GROUP.make_context("videomae", list(words)) as root:
+        name, command, rest = GROUP.resolve_command(root, words)
+        command.make_context(name, rest, parent=root).close()
+
+
+def test_every_flag_with_a_heading_exists() -> None:
+    known = {"--help"}.union(*FLAGS.values())
+    assert not {flag for flags in SECTIONS.values() for flag in flags.split()} - known
+    assert sum(len(flags.split()) for flags in SECTIONS.values()) == len(" ".join(SECTIONS.values()).split())

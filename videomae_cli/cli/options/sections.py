@@ -1,0 +1,113 @@
+"""How a command's help is laid out: what is used most, then the rest under headings, then examples."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+# With fewer options a command's help has no headings.
+LONG_HELP = 12
+OFTEN, REST = "Used most", "More options"
+# The heading under which a flag is listed, in every command that takes it. A flag that is named nowhere comes under REST.
+SECTIONS: dict[str, str] = {
+    "Model": "--model --init --revision --heads --labels --image-size --frames --size --patch-size --decoder-heads",
+    "Which files": "--recursive --include --exclude --shard --data-labels --ignore-unknown --split --target --val --check",
+    "Which frames": "--sampling --stride --clips --crops --protocol --fps --start --end --resize --pixels",
+    "Windows and segments": "--window --hop --smooth --min-duration --threshold --windows --find --cut --camera",
+    "Output": "--output --format --top-k --detail --report --overwrite --json --storage --frames-dir --scale --panels "
+    "--pool --layer --normalize --per-clip --all-predicted",
+    "What is trained": "--mode --recipe --epochs --patience --repeats --views --ema --lora-rank --penalty --seed "
+    "--mask --mask-ratio --norm-pix --head-init-scale",
+    "Optimizer": "--lr --min-lr --warmup --betas --clip-grad --weight-decay --layer-decay --accumulate",
+    "Augmentation and regularisation": "--crop-scale --flip --augment-ops --augment-magnitude --erase --mixup --cutmix "
+    "--label-smoothing --drop-path --head-dropout",
+    "Speed and memory": "--device --engine --dtype --compile --batch-size --workers --timeout --decoder-memory "
+    "--gradient-checkpointing",
+    "Long jobs": "--resume --retry-errors --dry-run --ok-on-errors",
+    "Cluster": "--cluster --address --num-workers --gpus-per-worker --shard-files",
+    "Messages": "--progress --quiet --debug --help",
+}
+_HEADINGS = {flag: heading for heading, flags in SECTIONS.items() for flag in flags.split()}
+
+
+class Guide(NamedTuple):
+    """What a command's help begins and ends with. often: its flags that are used most; examples: lines as typed."""
+
+    often: str
+    examples: tuple[str, ...]
+
+
+GUIDES = {
+    "classify": Guide(
+        "--model --output --top-k --format --report",
+        (
+            "videomae classify clip.mp4 --model camera-motion",
+            "videomae classify videos/ -o labels.jsonl --resume",
+            "videomae classify film.mkv --start 1:30 --end 2:00 --top-k 3",
+        ),
+    ),
+    "timeline": Guide(
+        "--model --output --window --hop --find",
+        (
+            "videomae timeline film.mp4 --model camera-motion -o film.srt",
+            "videomae timeline --find 'pan left' films/ --model camera-motion --cut clips/",
+            "videomae timeline --camera 0 --model camera-motion",
+        ),
+    ),
+    "embed": Guide(
+        "--model --output --pool --per-clip --normalize",
+        (
+            "videomae embed videos/ -o vectors.parquet --model camera-motion",
+            "videomae embed videos/ -o vectors.npz --model base --per-clip",
+            "videomae embed @list.txt -o features/ --model camera-motion --pool tokens",
+        ),
+    ),
+    "reconstruct": Guide(
+        "--output --mask --mask-ratio --start --model",
+        (
+            "videomae reconstruct clip.mp4 -o preview.gif",
+            "videomae reconstruct clip.mp4 -o sheet.png --mask random --mask-ratio 0.75",
+            "videomae reconstruct clip.mp4 -o sweep.mp4 --sweep",
+        ),
+    ),
+    "attend": Guide(
+        "--output --model --label --method --start",
+        (
+            "videomae attend clip.mp4 --model camera-motion -o attention.mp4",
+            "videomae attend clip.mp4 --model camera-motion --label 'pan right' -o pan.gif",
+            "videomae attend clip.mp4 --model camera-motion --per-head -o heads.png",
+        ),
+    ),
+    "finetune": Guide(
+        "--output --init --mode --epochs --dry-run",
+        (
+            "videomae finetune clips/ -o my-model/ --init camera-motion-mae",
+            "videomae finetune labels.csv -o my-model/ --init base --mode full --patience 8",
+            "videomae finetune clips/ -o my-model/ --resume",
+        ),
+    ),
+    "evaluate": Guide(
+        "--model --split --protocol --report --output",
+        (
+            "videomae evaluate clips/ --model camera-motion",
+            "videomae evaluate val.csv --model base-kinetics --protocol paper",
+            "videomae evaluate clips/ --model my-model/ --report report/",
+        ),
+    ),
+    "pretrain": Guide(
+        "--output --init --size --epochs --dry-run",
+        (
+            "videomae pretrain videos/ -o my-encoder/ --size small --epochs 200",
+            "videomae pretrain videos/ -o my-encoder/ --init base --mask-ratio 0.9",
+            "videomae pretrain videos/ -o my-encoder/ --resume",
+        ),
+    ),
+}
+
+
+def headings(command: str, flags: Collection[str]) -> dict[str, str]:
+    """Return the heading of each flag of a command, the flags in the order of the help."""
+    often = GUIDES[command].often.split() if command in GUIDES else []
+    order = [*often, *(flag for flag in flags if flag not in _HEADINGS), *_HEADINGS]
+    kept = sorted(flags, key=order.index)
+    return {flag: OFTEN if flag in often else _HEADINGS.get(flag, REST) for flag in kept}
