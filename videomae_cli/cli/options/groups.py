@@ -6,7 +6,7 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from functools import wraps
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -306,7 +306,7 @@ class _Node:
     hint: Any
     default: Any
 
-    @property
+    @cached_property
     def members(self) -> list[_Node]:
         """What a group holds, in declared order; nothing for an option."""
         if not (isinstance(self.hint, type) and is_dataclass(self.hint)):
