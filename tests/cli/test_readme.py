@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from videomae_cli.cli.app import app
 from videomae_cli.cli.commands import COMMANDS as COMMANDS_THERE
+from videomae_cli.errors import speaking
 from videomae_cli.results import Classification, Timeline
 
 ROOT = Path(__file__).parent.parent.parent
@@ -42,7 +43,7 @@ def test_every_command_line_is_one_that_exists(line: str) -> None:
 def test_every_command_line_parses(line: str) -> None:
     """Values and the number of arguments too; nothing is run."""
     words = shlex.split(re.split(r"\s(?:\||>|2>|&&|#)", line)[0])[1:]
-    with GROUP.make_context("videomae", list(words)) as root:
+    with speaking({}), GROUP.make_context("videomae", list(words)) as root:
         name, command, rest = GROUP.resolve_command(root, words)
         command.make_context(name, rest, parent=root).close()
 
