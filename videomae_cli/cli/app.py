@@ -55,8 +55,8 @@ def _exit_codes() -> Iterator[None]:
     except typer.TyperException as error:
         # What is wrong with the arguments quotes them, and a file's name may look like an option.
         if type(error).__name__ != "NoArgsIsHelpError":  # its message is the help, and typer exports no name for it
-            told = error.format_message().partition(error.message)[0] if error.message else ""
-            error.message = "\n".join(console.wrapped(error.message or "", margin=len(f"Error: {told}")))
+            prefix = error.format_message().partition(error.message)[0] if error.message else ""
+            error.message = "\n".join(console.wrapped(error.message or "", margin=len(f"Error: {prefix}")))
         raise
     except VideoMAEError as error:
         console.failure(error)

@@ -68,7 +68,7 @@ class GuidedCommand(TyperCommand):
                 formatter.write_dl(listed)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the examples."""
+        """Write the examples, one command a line."""
         if guide := GUIDES.get(str(self.name)):
             with formatter.section("Examples"):
                 for line in guide.examples:

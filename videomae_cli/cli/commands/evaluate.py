@@ -143,7 +143,7 @@ def _show(e: Evaluation) -> None:
     for name, value in headline(e):
         table.add_row(plain(name, ""), plain(value, "bold" if name in ("top-1", "mAP", "mean absolute error") else ""))
     worst = [f"{label} {recall:.0%} of {count}" for label, recall, count in worst_classes(e)]
-    pairs = [f"{true} as {said} ({count})" for true, said, count in confused_pairs(e)]
+    pairs = [f"{true} as {predicted} ({count})" for true, predicted, count in confused_pairs(e)]
     for name, lines in (("found least", worst), ("taken for another", pairs)):
         for place, line in enumerate(lines):
             table.add_row(plain("" if place else name, "dim"), plain(line, "dim"))

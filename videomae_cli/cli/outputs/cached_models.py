@@ -33,7 +33,7 @@ def list_cached(format: str) -> None:
     elif rows:
         from videomae_cli.cli.terminal.display import print_rows
 
-        told = (
+        shown = (
             {
                 **row,
                 "revision": ", ".join(revision[:12] for revision in row["revisions"]) or None,
@@ -41,7 +41,7 @@ def list_cached(format: str) -> None:
             }
             for row in rows
         )
-        print_rows(_COLUMNS, told)
+        print_rows(_COLUMNS, shown)
         for row in rows:
             if row["state"] != "ready":
                 console.note(

@@ -104,7 +104,7 @@ class PlacesTarget(Target):
             for row, clip in zip(rows, clips, strict=True):
                 row["clip"] = as_utf8(str(clip)) if clip is not None else None
         with single_output(search.format, search.output, overwrite=search.overwrite, source=Path()) as sink:
-            sink.write(_told(rows, search.format, sink))
+            sink.write(_formatted(rows, search.format, sink))
         where = f"in {console.counted(len(self.found), 'file')}"
         console.note(f"{console.counted(len(self.finder), 'place')} {where}: {search_words(search, len(rows))}")
 
@@ -119,7 +119,7 @@ def search_words(search: Search, shown: int) -> str:
     return words + (f", cut into {search.cut}" if search.cut is not None else "")
 
 
-def _told(rows: Sequence[Record], format: str, sink: BinaryIO) -> bytes:
+def _formatted(rows: Sequence[Record], format: str, sink: BinaryIO) -> bytes:
     """The places in a format, as bytes for `sink`."""
     if format == "table":
         lines = (

@@ -17,15 +17,15 @@ class Replaced:
     """The list is in `kept`, the folder of the job, and survives a kill as that does. Names are those that an index gives, which
     may come from anywhere: only regular files below `folder` that end as results do are ever removed."""
 
-    def __init__(self, kept: Path, folder: Path, ending: str) -> None:
-        self._file, self._folder, self._ending = kept / REPLACED, folder, ending
+    def __init__(self, job: Path, folder: Path, ending: str) -> None:
+        self._file, self._folder, self._ending = job / REPLACED, folder, ending
 
     def keep(self, names: Iterable[str | None]) -> None:
         """Add to the list, which an overwriting job that broke off may have left."""
-        there = self._read() | {os.fsencode(name).hex() for name in names if name is not None}
-        if there:
+        listed = self._read() | {os.fsencode(name).hex() for name in names if name is not None}
+        if listed:
             with whole_file(self._file) as sink:
-                sink.write(json.dumps(sorted(there)).encode())
+                sink.write(json.dumps(sorted(listed)).encode())
 
     def remove_but(self, names: set[str]) -> None:
         """Remove the files in the list, but for `names`, and the folders that are empty then."""

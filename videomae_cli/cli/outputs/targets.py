@@ -149,10 +149,10 @@ class FileTarget(Target):
         return report
 
     def retell(self, report: ReportWriter) -> None:
-        told = self._job.folder / SIDECAR
+        sidecar = self._job.folder / SIDECAR
         with contextlib.suppress(OSError):
-            told.unlink()
-        report.begin(told, self._job.records())
+            sidecar.unlink()
+        report.begin(sidecar, self._job.records())
 
 
 class FolderTarget(FileTarget):
@@ -214,9 +214,9 @@ class FolderTarget(FileTarget):
             replaced.keep(file_of(record) for record in self._job.earlier_records())
         tally = self._job.begin(settings, names, shard=shard, counts=self._counts)
         if self._job.fresh and not self._overwrite:
-            there = next((name for name in self._names.values() if filesystem.is_named(self._folder / name)), None)
-            if there is not None:
-                raise OutputError(f"{as_utf8(str(self._folder / there))} is there already: --overwrite replaces it")
+            taken = next((name for name in self._names.values() if filesystem.is_named(self._folder / name)), None)
+            if taken is not None:
+                raise OutputError(f"{as_utf8(str(self._folder / taken))} is there already: --overwrite replaces it")
         return tally
 
     def append(self, record: Record, seconds: float | None = None) -> None:

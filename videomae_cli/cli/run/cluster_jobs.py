@@ -169,13 +169,13 @@ class ClusterCommand:
         done = past.done(plan)
         if done:
             console.note(f"{done} of {plan.files} files are done already")
-        told = _Told(BatchProgress(plan.files, done=done))
+        listener = _ClusterListener(BatchProgress(plan.files, done=done))
         try:
             with (
                 terminable(),
-                told.progress.shown("none" if self._bars else self.batch.terminal.progress, consoles()[1]),
+                listener.progress.shown("none" if self._bars else self.batch.terminal.progress, consoles()[1]),
             ):
-                failed = job.run(past, told)
+                failed = job.run(past, listener)
         except KeyboardInterrupt as error:
             raise type(error)("interrupted" + _kept(": ", past.done(plan), plan, output)) from None
         except VideoMAEError as error:
@@ -240,8 +240,8 @@ class ClusterCommand:
 
 
 @dataclass
-class _Told:
-    """What comes from the workers, said as a batch on one machine says it."""
+class _ClusterListener:
+    """Shows the progress of the workers, with a line a failure and a warning, as a batch on one machine does."""
 
     progress: BatchProgress
 
