@@ -15,6 +15,7 @@ import pytest
 from forking import ForkServer
 from quick import asks_for_processes, forbid_processes, is_quick_module
 
+from videomae_cli import errors
 from videomae_cli.system import usable_cpus
 
 if TYPE_CHECKING:
@@ -88,9 +89,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 @pytest.fixture(autouse=True)
-def _package_log() -> Iterator[None]:
-    """A command that a test, or a fixture of a module, runs in this process leaves the package's log to the next as it was."""
+def _package_as_it_was() -> Iterator[None]:
+    """A command that a test, or a fixture of a module, runs in this process leaves the package's log and the words of its
+    errors to the next as they were."""
     yield
+    errors._of_block.set(None)
     _LOG.handlers[:], _LOG.propagate = _LOG_AT_FIRST[0], _LOG_AT_FIRST[1]
     _LOG.setLevel(_LOG_AT_FIRST[2])
 
