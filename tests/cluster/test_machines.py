@@ -83,6 +83,8 @@ def test_our_own_error_is_found_in_rays() -> None:
     outer = RuntimeError("task failed")
     outer.__cause__ = inner
     assert own_error(outer) is inner
+    both = type("RayTaskError(CheckpointError)", (RuntimeError, CheckpointError), {"cause": inner})("a traceback")
+    assert own_error(both) is inner
     text = RuntimeError("The actor died.\n  File ...\nvideomae_cli.errors.CheckpointError: weights are damaged\n")
     found = own_error(text)
     assert (type(found), str(found)) == (CheckpointError, "weights are damaged")

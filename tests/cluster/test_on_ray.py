@@ -28,6 +28,8 @@ from raycluster import (
 )
 from samples import Run, make_checkpoint, write_video
 
+from videomae_cli.cluster.models import own_error
+from videomae_cli.errors import VideoFetchError, Wording
 from videomae_cli.writers import read_records
 
 FILES = 30
@@ -217,6 +219,27 @@ def test_a_dry_run_tells_the_plan(cluster: Any, archive: Path, checkpoint: Path,
     assert lines["shards"] == "1 shard of at most 16,384 files"
     assert lines["time"].startswith("about ")
     assert not out.exists()
+    check_fields_of_errors(cluster.address)
+
+
+def check_fields_of_errors(address: str) -> None:
+    """An error that a worker raises arrives as data: about what it was, to be worded here."""
+    import ray
+
+    @ray.remote
+    def fail() -> None:
+        inner = VideoFetchError.about("/copy/a.mp4", "{subject} is {what}", what="cut off")
+        remedy = Wording("{@overwrite:True}")
+        raise VideoFetchError.about(
+            "/copy", "{subject!r}: {inner}, {why}", inner=inner, why=OSError(5, "no"), remedy=remedy
+        )
+
+    with ray.init(address=address, log_to_driver=False), pytest.raises(VideoFetchError) as raised:
+        ray.get(fail.remote())
+    error = own_error(raised.value)
+    assert type(error) is VideoFetchError
+    error.rename("/copy", "s3://b")
+    assert (error.subject, str(error)) == ("s3://b", "'s3://b': s3://b/a.mp4 is cut off, [Errno 5] no: overwrite=True")
 
 
 @pytest.mark.parametrize(

@@ -140,9 +140,11 @@ def own_error(error: BaseException) -> VideoMAEError | None:
         if current is None or id(current) in seen:
             continue
         seen.add(id(current))
-        if isinstance(current, VideoMAEError):
+        cause = getattr(current, "cause", None)
+        # Ray raises an error that is of our class as well as of its own, with a traceback for a message: ours is its cause.
+        if isinstance(current, VideoMAEError) and not isinstance(cause, VideoMAEError):
             return current
-        queue += [getattr(current, "cause", None), current.__cause__, current.__context__]
+        queue += [cause, current.__cause__, current.__context__]
     for name, message in _NAMED.findall(str(error)):
         kind = getattr(errors, name, None)
         if isinstance(kind, type) and issubclass(kind, VideoMAEError):
