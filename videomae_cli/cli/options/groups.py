@@ -231,7 +231,7 @@ class RunOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchOptions:
-    """Where a batch is done, whether at all, and what is said of it."""
+    """Where a batch is done, whether it is only planned, and what it says on the terminal."""
 
     cluster: ClusterOptions
     ok_on_errors: options.OkOnErrors = False
@@ -300,7 +300,7 @@ def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True)
 class _Node:
-    """An option, or a group of them. hint: its annotation; default: of a group an instance or none."""
+    """An option, or a group of options. hint: its annotation; default: its default, for a group an instance or none."""
 
     name: str
     hint: Any
@@ -308,7 +308,7 @@ class _Node:
 
     @cached_property
     def members(self) -> list[_Node]:
-        """What a group holds, in declared order; nothing for an option."""
+        """The members of a group, in declared order; none for an option."""
         if not (isinstance(self.hint, type) and is_dataclass(self.hint)):
             return []
         hints = get_type_hints(self.hint, include_extras=True)
@@ -320,14 +320,14 @@ class _Node:
         return inspect.Parameter.empty if member.default is MISSING else member.default
 
     def leaves(self) -> Iterator[_Node]:
-        """The options, in the order of the help."""
+        """Yield the options below this node, in the order of the help."""
         if not self.members:
             yield self
         for member in self.members:
             yield from member.leaves()
 
     def built(self, values: Mapping[str, Any]) -> Any:
-        """The value of an option, or the group with the values of its options."""
+        """Return the value of an option, or the group built from the values of its options."""
         if not self.members:
             return values[self.name]
         return self.hint(**{member.name: member.built(values) for member in self.members})

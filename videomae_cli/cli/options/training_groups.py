@@ -1,4 +1,4 @@
-"""Options that `finetune` and `pretrain` share, in groups, and how `videomae_cli.training` is called with them."""
+"""Options that `finetune` and `pretrain` share, in groups."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class OptimizerOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DrawOptions:
-    """How clips are drawn, and when it has been enough."""
+    """How clips are drawn, and when training stops early."""
 
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many epochs without a better score on held-out clips.")

@@ -13,7 +13,7 @@ _COLUMNS = ("name", "hub_id", "revision", "megabytes", "licence", "state")
 
 
 def list_cached(format: str) -> None:
-    """The VideoMAE models in the Hugging Face cache, on standard output."""
+    """Print the VideoMAE models in the Hugging Face cache."""
     from videomae_cli.hub import cached_models
 
     rows: list[dict[str, Any]] = [

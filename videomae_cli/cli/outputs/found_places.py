@@ -28,7 +28,7 @@ _COLUMNS = ("rank", "path", "path_bytes", "start", "end", "label", "label_id", "
 
 @dataclass(frozen=True)
 class Search:
-    """What is looked for, and what becomes of it. top_k: places at most; cut: the folder for clips."""
+    """A search for a label, and what becomes of the places found. top_k: places at most; cut: the folder for clips."""
 
     label: str
     top_k: int | None
@@ -114,13 +114,13 @@ def _say_uncut(place: LabelPlace, error: VideoMAEError) -> None:
 
 
 def search_words(search: Search, shown: int) -> str:
-    """What was done with the places."""
+    """Return the words that say what was done with the places."""
     words = f"the best {shown} listed" if shown else "nothing to list"
     return words + (f", cut into {search.cut}" if search.cut is not None else "")
 
 
 def _formatted(rows: Sequence[Record], format: str, sink: BinaryIO) -> bytes:
-    """The places in a format, as bytes for `sink`."""
+    """Return the places in a format, as bytes for `sink`."""
     if format == "table":
         lines = (
             f"{row['rank']:>4}  {row['score']:6.1%}  {short_clock(row['start'])} - {short_clock(row['end'])}  "

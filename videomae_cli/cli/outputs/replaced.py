@@ -14,7 +14,7 @@ from videomae_cli.made import is_inside, remove_inside
 
 
 class Replaced:
-    """The list is in `kept`, the folder of the job, and survives a kill as that does. Names are those that an index gives, which
+    """The list is in `job`, the folder of the job, and survives a kill as that does. Names are those that an index gives, which
     may come from anywhere: only regular files below `folder` that end as results do are ever removed."""
 
     def __init__(self, job: Path, folder: Path, ending: str) -> None:

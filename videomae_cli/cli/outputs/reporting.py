@@ -52,7 +52,7 @@ def open_report(
 
 
 def tell_report(report: ReportWriter, result: Result, record: Record) -> None:
-    """One file, with some of the frames that the model saw of it."""
+    """Add a file to the report, with some of the frames that the model saw of it."""
     from videomae_cli.pictures.strip import make_strip
 
     thumbnails = getattr(result, "thumbnails", ())

@@ -22,7 +22,7 @@ FORMATS = ("table", "json", "jsonl")
 def show_matches(
     matches: Sequence[Match], query: str, table: EmbeddingTable, sink: BinaryIO, *, format: str, drawn: bool
 ) -> None:
-    """The nearest files. drawn: bars, where standard output is a terminal."""
+    """Write the nearest files. drawn: with bars, where standard output is a terminal."""
     results = [
         {"rank": rank, **path_fields(match.row.path), "score": match.score, **_place(match.row)}
         for rank, match in enumerate(matches, 1)
@@ -41,7 +41,7 @@ def show_matches(
 def show_groups(
     found: Groups, table: EmbeddingTable, threshold: float, sink: BinaryIO, *, format: str, drawn: bool
 ) -> None:
-    """Groups of near-duplicates, and a line on what was compared."""
+    """Write groups of near-duplicates, and a line on what was compared."""
     groups = [
         {"group": number, "files": [_member(duplicate) for duplicate in group]}
         for number, group in enumerate(found.groups, 1)

@@ -138,7 +138,7 @@ class FileTarget(Target):
         return self._job.failures(self._retry)
 
     def _counts(self, record: Record) -> bool:
-        """Whether the record of an earlier run stays."""
+        """Whether the record of an earlier run still counts, so that its file is not done again."""
         return record not in self._retry
 
     def begin_report(self, report: ReportWriter) -> ReportWriter | None:
@@ -242,7 +242,7 @@ class FolderTarget(FileTarget):
         Replaced(self._job.folder, self._folder, self._ending).remove_but(set(self._names.values()))
 
     def _counts(self, record: Record) -> bool:
-        """Whether it stays: its file is there, under the name that it has in this run."""
+        """Whether the record of an earlier run still counts: its file exists, under the name that it has in this run."""
         if not super()._counts(record):
             return False
         name = file_of(record)

@@ -48,7 +48,7 @@ class Watch:
         self.progress: BatchProgress | None = None
 
     def over(self, model: Model) -> Model:
-        """The model as it is, but for its batches being told."""
+        """Return the model with a network that reports each batch to the progress."""
         from videomae_cli.engines import WatchedNetwork
 
         assert model.network is not None, "made where none was given"
@@ -63,7 +63,7 @@ class Watch:
             self.progress.batch_ended(clips)
 
     def moved(self, path: str, at: float, total: float) -> None:
-        """at, total: seconds of the film; a total of 0 is not known."""
+        """Note how far the current film is. at, total: seconds; a total of 0 is not known."""
         if self.progress is not None:
             self.progress.within(path, at, total)
 

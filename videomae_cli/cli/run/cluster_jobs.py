@@ -77,7 +77,7 @@ class ClusterCommand:
     unfit: dict[str, bool] = field(default_factory=dict)
 
     def start(self) -> None:
-        """Do it, and say how it went. Raises typer.Exit(1) if files failed."""
+        """Run the command on the cluster and report how it went. Raises typer.Exit(1) if files failed."""
         from videomae_cli.cluster import connect, open_output
 
         for name, given in self.unfit.items():
@@ -185,12 +185,12 @@ class ClusterCommand:
 
     @property
     def _bars(self) -> bool:
-        """Whether Ray draws its own: it does on standard output that is a terminal, on standard error."""
+        """Whether Ray draws progress bars of its own: it does on standard output that is a terminal, on standard error."""
         loud = not console.loudness.quiet and self.batch.terminal.progress == "auto"
         return loud and console.is_terminal(sys.stdout) and console.is_terminal(sys.stderr)
 
     def _marks(self, output: Output) -> list[str]:
-        """What every machine must see: a file to read, and the folder to write to."""
+        """Return what every machine must see: a file to read, and the folder to write to."""
         first = [video.path for video in spread(self.inputs.found, 1) if "://" not in video.path]
         return first + ([] if output.folder.remote else [output.folder.location])
 
@@ -246,7 +246,7 @@ class _ClusterListener:
     progress: BatchProgress
 
     def piece(self, report: PieceReport) -> None:
-        """Failures and warnings of some files."""
+        """Show what a worker reports of some files: failures, warnings and their number."""
         for line, bad in report.notes:
             (console.error if bad else console.note)(line)
         self.progress.advance_many(report.stop - report.first, views=report.views, failed=report.failed.total())

@@ -57,11 +57,11 @@ class FileJob:
         return cls(sampling=spec, inputs=inputs, job=job, retry=retry, run=run, batch=batch)
 
     def decoder(self) -> Decoder:
-        """The decoder that reads the files, not started yet. Raises OptionError."""
+        """Return the decoder that reads the files, not started yet. Raises OptionError."""
         return files_decoder(self.run, len(self.inputs.found), debug=self.batch.terminal.debug)
 
     def calibration(self, decoder: Decoder) -> Calibrate:
-        """Clips of the job's files, for number formats that are calibrated."""
+        """Return what reads clips of the job's files, for number formats that are calibrated."""
         return calibration_on(self.inputs.everything, self.sampling, decoder)
 
     def say_plan(self, load: Load, decoder: Decoder, target: Target, output: Path | None) -> None:
@@ -76,7 +76,7 @@ class FileJob:
             say_plan(self.inputs.found, plan, output, retried(target, self.retry))
 
     def work(self, target: Target, done_word: str, watch: Watch, **more: Any) -> Batch:
-        """The batch of these files. more: what else a `Batch` may be given."""
+        """Return the batch of these files. more: what else a `Batch` may be given."""
         inputs, batch = self.inputs, self.batch
         return Batch(
             inputs.found,

@@ -78,7 +78,7 @@ def files_decoder(run: RunOptions, files: int, *, debug: bool) -> Decoder:
 
 
 def model_request(kind: type[Request], model: ModelOptions, run: RunOptions, **own: Any) -> Request:
-    """What is asked of a model, with what only this `kind` of request has in `own`. Raises OptionError."""
+    """Return the request for a model of this `kind`. own: what only this kind of request has. Raises OptionError."""
     return kind(
         name=model.model,
         revision=model.revision,
@@ -90,7 +90,7 @@ def model_request(kind: type[Request], model: ModelOptions, run: RunOptions, **o
 
 
 def pick_resize(asked: str | None, protocol: str = "auto") -> str:
-    """How frames are resized: as asked for, else as the protocol has it. Raises OptionError."""
+    """Return how frames are resized: as asked for, else as the protocol has it. Raises OptionError."""
     if asked not in (None, *RESIZE_METHODS):
         raise OptionError(f"unknown resize method {asked!r}: choose {' or '.join(RESIZE_METHODS)}")
     if protocol == "paper" and asked not in (None, "opencv"):

@@ -13,12 +13,12 @@ from videomae_cli.errors import VideoMAEError
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: as a cluster's scheduler ends a job."""
+    """SIGTERM was sent, as a cluster's scheduler does to end a job."""
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM as an exception, so that what is done is kept and the decoding processes are ended."""
+    """Raise Terminated for SIGTERM inside the block, so that what is done is kept and the decoding processes are ended."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Terminated

@@ -36,7 +36,7 @@ _SPARE_SECONDS = 10.0
 
 @dataclass
 class Tally:
-    """What has come so far. last: the end of the last window, in seconds."""
+    """Counts what has come so far. last: the end of the last window, in seconds."""
 
     windows: int = 0
     dropped: int = 0

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 
 def load_classifier(request: ClassifierRequest, calibrate: Calibrate | None = None) -> Classifier:
-    """Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError."""
+    """Load a classifier, downloading it where it is not on this disk.
+
+    Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError."""
     from videomae_cli.cli.terminal.display import consoles, waiting
 
     engine = _pick_engine(request)  # before the download: wrong options shouldn't wait for it
@@ -35,7 +37,9 @@ def load_classifier(request: ClassifierRequest, calibrate: Calibrate | None = No
 
 
 def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) -> Embedder:
-    """Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError."""
+    """Load an encoder, downloading it where it is not on this disk.
+
+    Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError."""
     from videomae_cli.cli.terminal.display import consoles, waiting
     from videomae_cli.pipeline import Pooling
 

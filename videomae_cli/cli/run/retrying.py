@@ -34,13 +34,13 @@ class Retry:
 
 
 def retried(target: Target, retry: Retry) -> list[tuple[str, str]]:
-    """Lines of `--dry-run` on how many failures an output holds that will be done again."""
+    """Return lines for `--dry-run` on how many failures an output holds that will be done again."""
     if not retry.kinds or not target.resumable:
         return []
     return said_again(target.failures())
 
 
 def said_again(failed: Counter[str]) -> list[tuple[str, str]]:
-    """The line about failures that will be done again, by kind."""
+    """Return the line about failures that will be done again, by kind."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(failed.items()))
     return [("again", counted(failed.total(), "failed file") + (f" ({kinds})" if failed else ""))]

@@ -34,13 +34,13 @@ PLAIN_SECONDS = 10.0
 
 @dataclass
 class Stop:
-    """Ctrl-C or SIGTERM: the step is finished and kept first; the second time it ends at once."""
+    """Stops a training on Ctrl-C or SIGTERM: after the step at hand is finished and saved, or at once the second time."""
 
     asked: bool = False
 
     @contextmanager
     def listening(self) -> Iterator[Stop]:
-        """Signals, while the block runs."""
+        """Listen for signals while the block runs."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
@@ -98,7 +98,7 @@ class TrainingProgress:
             yield self
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        """An event of the trainer."""
+        """Show an event of the trainer."""
         if event["event"] == "tick":
             self._step = event["step"]
             self._steps.moved(self._step)

@@ -59,7 +59,7 @@ def set_options(command: str, taken: Iterable[str]) -> None:
 
 
 def failure(problem: VideoMAEError) -> None:
-    """A line about an error, with the way on where the command at hand has one; the traceback with `--debug`."""
+    """Print a line about an error, with the way on where the command at hand has one; the traceback with `--debug`."""
     trace()
     notes = "".join(getattr(problem, "__notes__", []))  # of who let it pass: what is kept of a job
     error(f"{problem}{notes}{_way_on(problem) if isinstance(problem, ModelOfflineError) else ''}")
@@ -79,7 +79,7 @@ def _way_on(problem: ModelOfflineError) -> str:
 
 
 class _Lines(logging.Handler):
-    """Log records as lines like all others."""
+    """Prints log records as lines like all others."""
 
     def emit(self, record: logging.LogRecord) -> None:
         text = self.format(record)
@@ -123,7 +123,7 @@ def wrapped(text: str, *, margin: int = 0) -> list[str]:
 
 @contextmanager
 def lines_through(print_line: Callable[[str], None]) -> Iterator[None]:
-    """While something is drawn on the terminal, lines go through it, or they would be drawn over."""
+    """Print lines with `print_line` inside the block, where something is drawn that would be written over them."""
     loudness.print_line = print_line
     try:
         yield
@@ -132,18 +132,18 @@ def lines_through(print_line: Callable[[str], None]) -> Iterator[None]:
 
 
 def error(text: str) -> None:
-    """A line that says what is wrong and what to do."""
+    """Print an error: one line that says what is wrong and what to do."""
     say(f"videomae: {text}")
 
 
 def note(text: str) -> None:
-    """A line that `--quiet` leaves out."""
+    """Print a line that `--quiet` leaves out."""
     if not loudness.quiet:
         say(f"videomae: {text}")
 
 
 def trace() -> None:
-    """The traceback of the exception being handled, with `--debug` only."""
+    """Print the traceback of the exception being handled, with `--debug` only."""
     if loudness.debug:
         for line in traceback.format_exc().splitlines():
             if sys.stderr is not None:

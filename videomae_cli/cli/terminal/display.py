@@ -127,7 +127,7 @@ class TerminalTimelineWriter(TimelineTextWriter):
 
 
 def ranked(lines: Sequence[tuple[str, float, str]]) -> Table:
-    """A table of (rank, cosine, name), each with a bar from 0 to 1."""
+    """Return a table of (rank, cosine, name) with a bar from 0 to 1 for each."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(justify="right", style="dim")
     table.add_column(width=BAR_WIDTH)
@@ -200,7 +200,7 @@ def print_lines(console: Console) -> Callable[[str], None]:
 
 
 def spinner_name(console: Console) -> str:
-    """A spinner of rich's that the terminal can show."""
+    """Return the name of a spinner of rich's that the terminal can show."""
     try:
         "".join(Spinner("dots").frames).encode(console.encoding)
     except (UnicodeEncodeError, LookupError):
@@ -222,7 +222,7 @@ def _wanted() -> bool:
 
 @contextmanager
 def waiting(text: str, console: Console) -> Iterator[None]:
-    """A spinner while something without a measure goes on."""
+    """Show a spinner while something goes on whose progress is not known."""
     if not _wanted():
         yield
         return

@@ -37,7 +37,7 @@ class Estimator:
         self._latest = 0.0
 
     def moved(self, done: float) -> None:
-        """Note that `done` units are through, counted from anywhere."""
+        """Note that `done` units are finished in all, counted from any starting point."""
         moment, marks = self._now(), self._marks
         self._latest = moment
         if marks and moment - marks[-1][0] < _TOGETHER_SECONDS:
@@ -50,11 +50,11 @@ class Estimator:
 
     @property
     def rate(self) -> float | None:
-        """Units a second; None while nothing tells."""
+        """Units a second; None until enough has been measured."""
         return self._measured()[0]
 
     def left(self, units: float) -> float | None:
-        """Seconds that `units` more may take from now on; None while nothing tells."""
+        """Seconds that `units` more may take from now on; None until enough has been measured."""
         rate, under_way = self._measured()
         return None if rate is None else max(0.0, units / rate - under_way)
 

@@ -72,18 +72,18 @@ class BatchProgress:
             yield self
 
     def advance(self, path: str, *, views: int, failed: bool) -> None:
-        """One more file is through."""
+        """Count one more file as done."""
         self._name = path.replace("\\", "/").rsplit("/", 1)[-1]
         self._share, self._place = 0.0, ""
         self._count(1, views, int(failed))
 
     def advance_many(self, files: int, *, views: int, failed: int) -> None:
-        """Some more files are through, of which nobody knows which was the last."""
+        """Count several more files as done, when it is not known which came last."""
         self._name = ""
         self._count(files, views, failed)
 
     def within(self, path: str, at: float, total: float) -> None:
-        """So many seconds of so many of the file that is being done are through."""
+        """Note how many seconds of the current file have been processed, and of how many."""
         self._name = path.replace("\\", "/").rsplit("/", 1)[-1]
         self._share = min(at / total, 1.0) if total > 0 else 0.0
         behind, whole = (clock(seconds, digits=0, hours=1) for seconds in (at, total))
@@ -134,12 +134,12 @@ class BatchProgress:
         self._show()
 
     def batch_begun(self) -> None:
-        """The model has got a batch."""
+        """Note that the model has been given a batch."""
         assert self._model is not None, "it is watched"
         self._model.running, self._model.since = True, self._now()
 
     def batch_ended(self, clips: int) -> None:
-        """The model has a batch of so many clips behind it."""
+        """Note that the model has finished a batch of so many clips."""
         assert self._model is not None, "it is watched"
         self._through += clips
         self._clips.moved(self._through)
@@ -160,13 +160,13 @@ class BatchProgress:
 
 
 class _ModelState:
-    """What the model is doing. since: when that began."""
+    """What the model is doing at the moment. since: when that began."""
 
     def __init__(self, since: float) -> None:
         self.since, self.running, self.batches = since, False, 0
 
     def words(self, now: float) -> list[str]:
-        """What is waited for, where it takes long enough to be worth a word."""
+        """Say what is being waited for, where the wait is long enough to mention."""
         if self.running:
             return [] if self.batches else ["first batch"]
         return ["decoding"] if not self.batches or now - self.since >= WAITING_SECONDS else []
