@@ -142,3 +142,13 @@ def test_the_body_of_a_command_is_short(entry: commands.Entry) -> None:
     body = function.body[1:]  # without its docstring
     lines = (body[-1].end_lineno or 0) - body[0].lineno + 1
     assert lines < 40, f"the body of {entry.name} has {lines} lines"
+
+
+def test_reconstruct_has_the_defaults_of_python() -> None:
+    """They are written twice, because the API reads the reader and `reconstruct --help` must not."""
+    from videomae_cli.api import reconstruct, viewing
+
+    (stand_in,) = (one for one in commands.stand_ins() if one.name == "reconstruct")
+    defaults = {parameter.name: parameter.default for parameter in stand_in.load().params}
+    assert defaults["panels"] == ",".join(reconstruct.PANELS)
+    assert defaults["model"] == viewing.BUNDLED_MAE
