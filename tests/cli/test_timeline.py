@@ -241,7 +241,7 @@ def test_a_job_goes_on(film: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "what is there to look at? Give files, or --camera 0"),
+        ((), "nothing to look at: name video files or folders, or use --camera 0"),
         (("a.mp4", "--window", "soon"), "--window 'soon' is no length of time: write 2s, 500ms or 2"),
         (("a.mp4", "--hop", "0"), "hop must be at least 0.001 seconds, not 0"),
         (("a.mp4", "--threshold", "2"), "threshold must be between 0 and 1, not 2"),
@@ -257,7 +257,7 @@ def test_a_job_goes_on(film: Path, tmp_path: Path) -> None:
         (("a.mp4", "-o", "a.doc"), "can't tell the format of 'a.doc': end it in one of .txt, .json"),
         (("a.mp4", "b.mp4", "-o", "a.srt"), "srt is of one video: for several give a folder, such as -o srt/"),
         (("a.mp4", "-o", "folder/"), "a folder takes a document a video: say which with --format srt, vtt, elan, png"),
-        (("a.mp4", "--format", "png"), "a chart is nothing for standard output: give a file with --output"),
+        (("a.mp4", "--format", "png"), "a chart can't go to standard output: name a file with --output"),
         (("a.mp4", "--cut", "clips"), "--cut writes what --find finds: say what with --find LABEL"),
         (("a.mp4", "--find", "pan left", "--format", "srt"), "--find gives table, json, jsonl, csv, not srt"),
         (

@@ -30,11 +30,11 @@ def attend(
         ),
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="The label that grad asks about, by name or number. Default: the best one.")
+        str | None, typer.Option(help="The label that grad explains, by name or number. Default: the best one.")
     ] = None,
-    layers: Annotated[int, typer.Option(min=1, help="How many layers from the top, with --method last.")] = 1,
+    layers: Annotated[int, typer.Option(min=1, help="With --method last: how many layers, counted from the top.")] = 1,
     per_head: Annotated[
-        bool, typer.Option("--per-head", help="A panel for each head of the last layer, with --method last.")
+        bool, typer.Option("--per-head", help="With --method last: one panel for each head of the last layer.")
     ] = False,
     picture: PictureOptions,
     view: ViewOptions,

@@ -30,7 +30,7 @@ def bench(
             "--videos", help="Measure on clips of these, and int8 too, which is calibrated on them.", metavar="PATH"
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Times that every setting has its turn.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="How often to measure each setting.")] = 5,
     batch_size: options.BatchSize = None,
     device: options.Device = "auto",
     revision: options.Revision = None,

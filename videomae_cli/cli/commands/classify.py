@@ -27,7 +27,7 @@ def classify(
     paths: options.Paths,
     *,
     model: ModelOptions,
-    top_k: Annotated[int, options.TOP_K(help="Labels a file, best first.")] = 5,
+    top_k: Annotated[int, options.TOP_K(help="How many labels to show for each file, best first.")] = 5,
     detail: Annotated[
         bool, typer.Option("--detail", help="Show a table for each file on the terminal, however many there are.")
     ] = False,

@@ -26,13 +26,16 @@ def convert(
     *,
     revision: options.Revision = None,
     heads: options.Heads = None,
-    decoder_heads: Annotated[int | None, typer.Option(min=1, help="The same for a pre-training decoder.")] = None,
+    decoder_heads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Attention heads of a pre-training decoder, where the checkpoint can't tell."),
+    ] = None,
     image_size: Annotated[
         int | None,
         options.IMAGE_SIZE(min=1, help="Pixels of the square input, where the file can't tell. Default 224."),
     ] = None,
     frames: Annotated[
-        int | None, options.FRAMES(min=1, help="Frames a clip, where the file can't tell. Default 16.")
+        int | None, options.FRAMES(min=1, help="Frames per clip, where the file can't tell. Default 16.")
     ] = None,
     labels: options.Labels = None,
     dtype: Annotated[

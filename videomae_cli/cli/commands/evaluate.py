@@ -144,7 +144,7 @@ def _show(e: Evaluation) -> None:
         table.add_row(plain(name, ""), plain(value, "bold" if name in ("top-1", "mAP", "mean absolute error") else ""))
     worst = [f"{label} {recall:.0%} of {count}" for label, recall, count in worst_classes(e)]
     pairs = [f"{true} as {predicted} ({count})" for true, predicted, count in confused_pairs(e)]
-    for name, lines in (("found least", worst), ("taken for another", pairs)):
+    for name, lines in (("lowest recall", worst), ("most confused", pairs)):
         for place, line in enumerate(lines):
             table.add_row(plain("" if place else name, "dim"), plain(line, "dim"))
     out.print(table)

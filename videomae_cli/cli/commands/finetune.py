@@ -62,7 +62,9 @@ class ChangeOptions:
     head_init_scale: Annotated[
         float | None, typer.Option(help="What a new classifier's first weights are multiplied with. Default 0.001.")
     ] = None
-    label_smoothing: Annotated[float | None, typer.Option(help="Default 0.1.")] = None
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="How much of each label is spread over all classes. Default 0.1.")
+    ] = None
     mixup: Annotated[float | None, typer.Option(help="Alpha of mixup. Default 0.8; 0 below 1,000 clips.")] = None
     cutmix: Annotated[float | None, typer.Option(help="Alpha of cutmix. Default 1; 0 below 1,000 clips.")] = None
     augment_ops: Annotated[
@@ -78,7 +80,7 @@ class ChangeOptions:
     ] = None
     views: Annotated[
         int | None,
-        typer.Option(min=1, help="Views of each clip drawn, each changed anew. Default 2."),
+        typer.Option(min=1, help="How many differently augmented views of each clip to train on. Default 2."),
     ] = None
     flip: Annotated[
         bool | None,

@@ -28,7 +28,7 @@ def map_(
     method: Annotated[
         str,
         options.METHOD(
-            help="How points are laid out. auto: UMAP where umap-learn is installed, else PCA.", metavar="auto|pca|umap"
+            help="How to lay out the points. auto: UMAP if umap-learn is installed, else PCA.", metavar="auto|pca|umap"
         ),
     ] = "auto",
     colour: Annotated[
@@ -44,7 +44,7 @@ def map_(
         Path | None, options.LABELS(help="What videomae classify said of the same files: the best label colours.")
     ] = None,
     thumbnails: Annotated[
-        int, typer.Option(min=0, help="Pictures on the page, at most; 0 for none.", metavar="N")
+        int, typer.Option(min=0, help="The most pictures to put on the page; 0 for none.", metavar="N")
     ] = 1000,
     decoder_memory: options.DecoderMemory = None,
     overwrite: options.Overwrite = False,

@@ -27,14 +27,16 @@ class NewModelOptions:
     )
     revision: options.Revision = None
     size: Annotated[str, typer.Option(help="Of a new model.", metavar="tiny|small|base|large|huge")] = "small"
-    image_size: Annotated[int, options.IMAGE_SIZE(min=8, help="Pixels a side, of a new model.")] = 224
-    patch_size: Annotated[int, typer.Option(min=2, help="Pixels a side of a patch, of a new model.")] = 16
-    frames: Annotated[int, options.FRAMES(min=2, help="Frames a clip, of a new model.")] = 16
+    image_size: Annotated[int, options.IMAGE_SIZE(min=8, help="Side of a frame in pixels, for a new model.")] = 224
+    patch_size: Annotated[int, typer.Option(min=2, help="Side of a patch in pixels, for a new model.")] = 16
+    frames: Annotated[int, options.FRAMES(min=2, help="Frames per clip, for a new model.")] = 16
     norm_pix: Annotated[
         bool, typer.Option(help="Predict patches normalised by their own mean and deviation, as published.")
     ] = True
     mask: options.Mask = "tube"
-    mask_ratio: Annotated[float | None, options.MASK_RATIO(help="Share that is hidden, below 1. Default 0.9.")] = None
+    mask_ratio: Annotated[
+        float | None, options.MASK_RATIO(help="The fraction of patches to hide, below 1. Default 0.9.")
+    ] = None
 
 
 # Without labels fewer held-out clips tell as much.

@@ -23,7 +23,7 @@ class MaskOptions:
     """What is hidden of a clip, and how pixels are made of what the model predicts."""
 
     mask: options.Mask = "tube"
-    mask_ratio: Annotated[float, options.MASK_RATIO(help="Share that is hidden, below 1.")] = 0.9
+    mask_ratio: Annotated[float, options.MASK_RATIO(help="The fraction of patches to hide, below 1.")] = 0.9
     sweep: Annotated[bool, typer.Option("--sweep", help="One clip at the ratios 0.5, 0.75, 0.9 and 0.95.")] = False
     seed: options.Seed = 0
     stats: Annotated[
@@ -61,7 +61,7 @@ def reconstruct(
     revision: options.Revision = None,
     masks: MaskOptions,
     panels: Annotated[
-        str, typer.Option(help="Which panels, in order, with commas between.", metavar="LIST")
+        str, typer.Option(help="Which panels to draw, in this order, separated by commas.", metavar="LIST")
     ] = "original,given,reconstruction",
     picture: PictureOptions,
     view: ViewOptions,

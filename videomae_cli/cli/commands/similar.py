@@ -28,7 +28,7 @@ def similar(
         ),
     ],
     *,
-    top_k: Annotated[int, options.TOP_K(help="Videos to list, nearest first.")] = 10,
+    top_k: Annotated[int, options.TOP_K(help="How many videos to list, nearest first.")] = 10,
     duplicates: Annotated[
         float | None,
         typer.Option(

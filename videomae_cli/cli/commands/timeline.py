@@ -47,7 +47,7 @@ class WindowOptions:
     ] = None
     hop: Annotated[
         str | None,
-        typer.Option(help="From one window to the next. Default: half a window.", metavar="1s|250ms"),
+        typer.Option(help="Time from one window to the next. Default: half a window.", metavar="1s|250ms"),
     ] = None
     start: options.Start = None
     end: options.End = None
@@ -92,10 +92,13 @@ class WindowOptions:
 class ShowOptions:
     """What of a timeline is shown."""
 
-    windows: Annotated[bool, typer.Option("--windows", help="Also all windows, each with its best labels.")] = False
-    top_k: Annotated[int | None, options.TOP_K(help="Labels a window [5]; with --find, places.")] = None
+    windows: Annotated[bool, typer.Option("--windows", help="Give all windows too, each with its best labels.")] = False
+    top_k: Annotated[int | None, options.TOP_K(help="Labels per window [5]; with --find, how many places to list.")] = (
+        None
+    )
     find: Annotated[
-        str | None, typer.Option(help="Where this label occurs, best first, instead of all segments.", metavar="LABEL")
+        str | None,
+        typer.Option(help="List where this label occurs, best first, instead of all segments.", metavar="LABEL"),
     ] = None
     cut: Annotated[
         Path | None,
@@ -145,7 +148,8 @@ class FilmDecodingOptions(DecodingOptions):
     """What decoding a film may cost, which may take any time."""
 
     timeout: Annotated[
-        float, options.TIMEOUT(help="Seconds that the decoder may be silent; 0 for no limit. A film may take any time.")
+        float,
+        options.TIMEOUT(help="How many seconds the decoder may be silent; 0 for no limit. A film may take any time."),
     ] = 120.0
 
 
@@ -213,7 +217,7 @@ def timeline(
         _live(paths, camera, asked, format, decoding.timeout, terminal.debug)
         return
     if not paths:
-        raise OptionError("what is there to look at? Give files, or --camera 0")
+        raise OptionError("nothing to look at: name video files or folders, or use --camera 0")
     chosen = pick_format(format, output) if search is None else "table"
     inputs = find_inputs(paths, files)
     decoder = make_decoder(decoding, debug=terminal.debug)

@@ -56,11 +56,12 @@ Paths = Annotated[
 OneVideo = Annotated[str, typer.Argument(help="A video file.", metavar="PATH")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")]
 Device = Annotated[str, typer.Option(help="Where to run the model.", metavar="auto|cpu|cuda|mps")]
-Compile = Annotated[
-    bool, typer.Option("--compile", help="Compile with torch.compile: slow to start, for long jobs on a GPU.")
-]
+Compile = Annotated[bool, typer.Option("--compile", help="Use torch.compile: slow to start, for long jobs on a GPU.")]
 BatchSize = Annotated[
-    int | None, BATCH_SIZE(max=4096, help="Clips through the model at once. Default: as model and device have it best.")
+    int | None,
+    BATCH_SIZE(
+        max=4096, help="How many clips go through the model at once. Default: what suits the model and the device."
+    ),
 ]
 Heads = Annotated[
     int | None, typer.Option(min=1, help="Attention heads, where the checkpoint can't tell or tells wrong.")
@@ -142,13 +143,13 @@ Picture = Annotated[
 ]
 PrintFormat = Annotated[str, FORMAT(help="What is printed.", metavar="table|json")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with an output that an earlier run did not complete.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an output that an earlier run did not complete.")]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace an output, or what an earlier run kept of one, by a new one.")
+    bool, typer.Option("--overwrite", help="Replace an existing output, or what an earlier run kept of one.")
 ]
-OkOnErrors = Annotated[bool, typer.Option("--ok-on-errors", help="Exit with 0 although files failed.")]
+OkOnErrors = Annotated[bool, typer.Option("--ok-on-errors", help="Exit with 0 even if files failed.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Only say what would be done, and how long it may take; writes nothing.")
+    bool, typer.Option("--dry-run", help="Only say what would be done and how long it may take. Writes nothing.")
 ]
 
 # What training and reconstruction share.
@@ -159,9 +160,11 @@ Mask = Annotated[
         metavar="tube|random|frame|causal",
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of everything that is drawn at random.")]
+Seed = Annotated[
+    int, typer.Option(min=0, help="Seed for everything that is random: the same seed gives the same result.")
+]
 Repeats = Annotated[
-    int | None, typer.Option(min=1, help="Times that a file is drawn in an epoch, each time anew. Default 1.")
+    int | None, typer.Option(min=1, help="How often each file is drawn in an epoch, each time anew. Default 1.")
 ]
 
 

@@ -21,10 +21,10 @@ from videomae_cli.errors import OptionError
 class LoudnessOptions:
     """What a command says on standard error."""
 
-    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks, decoder messages and a log of what is done.")] = (
-        False
-    )
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes: errors only.")] = False
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks, decoder messages and a log of what is done.")
+    ] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only: no progress, no notes.")] = False
 
     def configure(self) -> None:
         """Make the console as loud as asked for."""
@@ -120,21 +120,26 @@ class JobOptions:
 class FileOptions:
     """Which files of the folders given are taken."""
 
-    recursive: Annotated[bool, typer.Option(help="Whether folders are searched to the bottom.")] = True
+    recursive: Annotated[bool, typer.Option(help="Search folders to the bottom, or only their first level.")] = True
     include: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only files whose name or path matches; in folders instead of the known video suffixes. May be repeated.",
+            help="Take only files whose name or path matches; in folders, instead of the known video suffixes. May be repeated.",
             metavar="PATTERN",
         ),
     ] = None
     exclude: Annotated[
         list[str] | None,
-        typer.Option(help="No files or folders whose name or path matches. May be repeated.", metavar="PATTERN"),
+        typer.Option(
+            help="Leave out files and folders whose name or path matches. May be repeated.", metavar="PATTERN"
+        ),
     ] = None
     shard: Annotated[
         str | None,
-        typer.Option(help="Only part I (from 1) of N of the files, for N machines; join with merge.", metavar="I/N"),
+        typer.Option(
+            help="Do only part I (from 1) of N of the files, for N machines; `videomae merge` joins the outputs.",
+            metavar="I/N",
+        ),
     ] = None
 
 
@@ -145,9 +150,12 @@ class ClipOptions:
     sampling: options.Sampling = "auto"
     stride: options.Stride = None
     clips: Annotated[
-        int | None, options.CLIPS(help="Clips a file. Default: one for each 10 seconds, at least 1, at most 10.")
+        int | None,
+        options.CLIPS(help="How many clips to take from each file. Default: one every 10 seconds, between 1 and 10."),
     ] = None
-    crops: Annotated[int | None, typer.Option(help="Crops a clip along its long side: 1 or 3. Default 1.")] = None
+    crops: Annotated[
+        int | None, typer.Option(help="How many crops to take from each clip, along its long side: 1 or 3. Default 1.")
+    ] = None
     protocol: Annotated[
         str,
         typer.Option(
@@ -165,7 +173,9 @@ class ClipOptions:
 class DecodingOptions:
     """What decoding one file may cost."""
 
-    timeout: Annotated[float, options.TIMEOUT(help="Seconds that decoding one file may take; 0 for no limit.")] = 120.0
+    timeout: Annotated[float, options.TIMEOUT(help="How many seconds decoding one file may take; 0 for no limit.")] = (
+        120.0
+    )
     decoder_memory: options.DecoderMemory = None
 
     @property
@@ -195,25 +205,23 @@ class ClusterOptions:
     address: Annotated[
         str | None,
         typer.Option(
-            help="Of the cluster. auto, the default: the one that this machine belongs to; local: the cores of this machine.",
+            help="Which cluster. auto (the default): the one this machine belongs to; local: the cores of this machine.",
             metavar="auto|local|HOST:PORT",
         ),
     ] = None
     num_workers: Annotated[
         int | None,
-        typer.Option(help="Of the cluster: workers that hold a model. Default: one a GPU, without GPUs one a machine."),
+        typer.Option(
+            help="How many workers of the cluster hold a model. Default: one per GPU, or one per machine without GPUs."
+        ),
     ] = None
     gpus_per_worker: Annotated[
         float | None,
-        typer.Option(
-            help="Of the cluster: GPUs for each worker, such as 1 or 0.5; 0 for CPUs. Default: 1 where there are."
-        ),
+        typer.Option(help="How many GPUs each worker gets, such as 1 or 0.5; 0 for CPUs. Default: 1 if there are any."),
     ] = None
     shard_files: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Of the cluster: videos in an output shard, at most. Default: 16384, less of large vectors."
-        ),
+        typer.Option(min=1, help="The most videos an output shard may hold. Default: 16384, fewer for large vectors."),
     ] = None
 
 
@@ -245,7 +253,7 @@ class PictureOptions:
 
     scale: Annotated[
         int | None,
-        typer.Option(help="Times that panels are enlarged. Default: until they are 224 pixels wide.", metavar="N"),
+        typer.Option(help="Enlarge the panels by this factor. Default: to at least 224 pixels.", metavar="N"),
     ] = None
     frames_dir: Annotated[
         Path | None, typer.Option(help="Write every panel's frames as single PNGs.", metavar="DIR")
@@ -258,7 +266,7 @@ class PictureOptions:
 class ViewOptions:
     """Which clips of one video a model looks at, how they are read, and where it runs."""
 
-    clips: Annotated[int, options.CLIPS(min=1, help="Clips of the file, shown one after the other.")] = 1
+    clips: Annotated[int, options.CLIPS(min=1, help="How many clips of the file to show, one after the other.")] = 1
     sampling: options.Sampling = "auto"
     stride: options.Stride = None
     fps: options.Fps = None

@@ -18,7 +18,7 @@ class OptimizerOptions:
     val: Annotated[
         float, typer.Option(help="Part of the files that is held out, where the data doesn't say; 0 for none.")
     ] = 0.2
-    check: Annotated[bool, typer.Option(help="Whether every file is tried before training begins.")] = True
+    check: Annotated[bool, typer.Option(help="Try every file before training begins.")] = True
     recipe: Annotated[
         str,
         typer.Option(
@@ -31,7 +31,7 @@ class OptimizerOptions:
         int | None,
         typer.Option(
             min=1,
-            help="Times through the data. Default: as published for a model of this size; pretrain 800 (large, huge: 1600).",
+            help="Passes through the data. Default: as published for a model of this size; pretrain 800 (large, huge: 1600).",
         ),
     ] = None
     batch_size: Annotated[
@@ -51,15 +51,15 @@ class OptimizerOptions:
     ] = None
     warmup: Annotated[
         float | None,
-        typer.Option(min=0, help="Epochs of rising rate. Default 5 (pretrain 40), or a fifth of all."),
+        typer.Option(min=0, help="Epochs during which the rate rises. Default 5 (pretrain 40), or a fifth of all."),
     ] = None
-    weight_decay: Annotated[float | None, typer.Option(min=0, help="Default 0.05.")] = None
+    weight_decay: Annotated[float | None, typer.Option(min=0, help="Weight decay of AdamW. Default 0.05.")] = None
     betas: Annotated[
         tuple[float, float] | None,
-        typer.Option(help="AdamW's two. Default 0.9 0.999; pretrain 0.9 0.95.", metavar="BETA1 BETA2"),
+        typer.Option(help="AdamW's two betas. Default 0.9 0.999; pretrain 0.9 0.95.", metavar="BETA1 BETA2"),
     ] = None
     clip_grad: Annotated[
-        float | None, typer.Option(min=0, help="The most that the norm of the gradient may be. Default 0: no bound.")
+        float | None, typer.Option(min=0, help="Upper bound of the gradient's norm. Default 0: no bound.")
     ] = None
 
 
@@ -91,7 +91,7 @@ class DeviceOptions:
     ] = "auto"
     compiled: options.Compile = False
     gradient_checkpointing: Annotated[
-        bool, typer.Option("--gradient-checkpointing", help="Much less memory for a third more time.")
+        bool, typer.Option("--gradient-checkpointing", help="Use much less memory, for about a third more time.")
     ] = False
 
 

@@ -18,7 +18,7 @@ def standard_output(format: str) -> BinaryIO:
     if streams.is_closed():
         raise OutputError("standard output is closed: give a file with --output")
     if format == "parquet" and console.is_terminal(sys.stdout):
-        raise OptionError("Parquet is nothing for a terminal: give a file with --output")
+        raise OptionError("Parquet can't be shown on a terminal: name a file with --output")
     return sys.stdout.buffer
 
 

@@ -110,7 +110,7 @@ class DocumentTarget(Target):
         output = self._output
         if output is None:
             if self._format == "png":
-                raise OptionError("a chart is nothing for standard output: give a file with --output")
+                raise OptionError("a chart can't go to standard output: name a file with --output")
             standard_output(self._format)
         else:
             check_new(output, overwrite=self._overwrite)
