@@ -1,1 +1,1 @@
-"""What a person at a terminal sees, and the streams behind it."""
+"""Terminal output: messages, tables, progress, and the standard streams."""

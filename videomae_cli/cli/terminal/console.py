@@ -1,4 +1,4 @@
-"""What goes to stderr, and how loud: one line an error, warnings, `--debug`, `--quiet`."""
+"""Messages on stderr: errors in one line, warnings, and the effects of `--debug` and `--quiet`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from videomae_cli.visible import duration as duration
 
 @dataclass
 class Loudness:
-    """What the user asked for; set once by the command, read by whoever reports."""
+    """How much to report, and the running command; set once by the command."""
 
     debug: bool = False
     quiet: bool = False
@@ -30,14 +30,14 @@ class Loudness:
     options: frozenset[str] = frozenset()
 
 
-# Commands whose usual model is one without labels.
+# Commands whose typical model has no labels.
 _ON_ENCODERS = {"reconstruct", "finetune", "pretrain"}
 
 loudness = Loudness()
 
 
 def configure(*, debug: bool, quiet: bool) -> None:
-    """Set how loud to be, and route the library's own log to stderr: warnings, or everything with `--debug`."""
+    """Set the verbosity, and send the library's log to stderr: warnings, or everything with `--debug`."""
     loudness.debug, loudness.quiet = debug, quiet
     log = logging.getLogger("videomae_cli")
     handler = _Lines()
@@ -47,26 +47,26 @@ def configure(*, debug: bool, quiet: bool) -> None:
     log.handlers[:] = [handler]
     log.propagate = False
     if not debug:
-        warnings.simplefilter("ignore")  # what torch tells developers is nothing to a user
+        warnings.simplefilter("ignore")  # torch's warnings are for developers
         # Nor that there is a CUDA toolkit without a card, which its CUDA build says when it compiles.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     log.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING)
 
 
 def set_options(command: str, taken: Iterable[str]) -> None:
-    """Remember what the command at hand takes, so that messages name only that."""
+    """Store the running command and its options, so that messages only name options that it has."""
     loudness.command, loudness.options = command, frozenset(taken)
 
 
 def failure(problem: VideoMAEError) -> None:
     """Print a line about an error, with the way on where the command at hand has one; the traceback with `--debug`."""
     trace()
-    notes = "".join(getattr(problem, "__notes__", []))  # of who let it pass: what is kept of a job
+    notes = "".join(getattr(problem, "__notes__", []))  # added on the way up: which results of the job are kept
     error(f"{problem}{notes}{_way_on(problem) if isinstance(problem, ModelOfflineError) else ''}")
 
 
 def _way_on(problem: ModelOfflineError) -> str:
-    """What helps on a machine that can't reach the hub, in the words of the command at hand."""
+    """Say what to do on a machine that can't reach the hub, with the options of the running command."""
     fetch = f"; where there is a network, `videomae download {problem.hub_id} --to DIR` makes a folder"
     if loudness.command == "download":
         return f"{fetch} to import here: `videomae download --from-dir DIR`"
@@ -88,7 +88,7 @@ class _Lines(logging.Handler):
 
 
 def say(text: str) -> None:
-    """Print a line on stderr, whatever a file name put in it. On a terminal it is wrapped between words."""
+    """Print a line on stderr with special characters escaped; on a terminal it is wrapped between words."""
     for line in wrapped(text):
         if loudness.print_line:
             loudness.print_line(line)
@@ -96,14 +96,15 @@ def say(text: str) -> None:
             print(line, file=sys.stderr, flush=True)
 
 
-# A quoted name or command that is too long for a line stays whole on its own: copied from there, it has no line end in it.
+# Quoted names and commands are never broken, even if too long for a line, so that they can be copied.
 _WORDS = re.compile(r"`[^`]*`\S*|'[^']*'\S*|\S+")
 
 
 def wrapped(text: str, *, margin: int = 0) -> list[str]:
-    """`text` made harmless (see `visible`), as lines that fit the terminal on stderr; one line where there is none.
+    """Escape text (see `visible`) and wrap it to the width of the terminal on stderr; one line without a terminal.
 
-    margin: columns that something else takes in the first of them."""
+    margin: columns of the first line that are taken by something else.
+    """
     line = visible(text)
     width = system.terminal_width(sys.stderr) if is_terminal(sys.stderr) else None
     if width is None or margin + columns(line) <= width:

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: tables with bars, and progress while a job runs."""
+"""Draws results on a terminal: tables with bars, lists and timelines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BAR_WIDTH = 24
 
 
 class TerminalWriter(TextWriter):
-    """The table for a terminal: rank, label, bar, score, and a line on how it was made."""
+    """Draws a table per file: rank, label, bar, score, and a line on how it was made."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(io.BytesIO())  # it draws instead
@@ -32,7 +32,7 @@ class TerminalWriter(TextWriter):
 
     def write(self, record: Record, seconds: float | None = None) -> None:
         if record["error"]:
-            return  # the line on stderr says it
+            return  # reported on stderr
         self.console.print(plain(path_of(record), "bold"), soft_wrap=True)
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(justify="right", style="dim")
@@ -40,7 +40,7 @@ class TerminalWriter(TextWriter):
         table.add_column(width=BAR_WIDTH)
         table.add_column(justify="right")
         for rank, p in enumerate(record["predictions"], 1):
-            # Labels come from a checkpoint: as Text, so that [brackets] in them stay brackets.
+            # As Text, so that rich doesn't interpret [brackets] in labels as markup.
             bar = score_bar(p["score"])
             table.add_row(str(rank), plain(p["label"], "bold" if rank == 1 else ""), bar, f"{p['score']:.1%}")
         for name, value in (record.get("values") or {}).items():
@@ -51,7 +51,7 @@ class TerminalWriter(TextWriter):
 
 
 class TerminalListWriter(TextWriter):
-    """Draw a line a file: its name, the best label with its score, and what else comes close; how it was made, once."""
+    """Draws a line per file: name, best label with score, and labels close to it; how it was made comes once at the end."""
 
     _WIDEST_NAME = 0.5  # of the terminal
     _CLOSE = 0.5  # of the best score
@@ -64,7 +64,7 @@ class TerminalListWriter(TextWriter):
 
     def write(self, record: Record, seconds: float | None = None) -> None:
         if record["error"]:
-            return  # the line on stderr says it
+            return  # reported on stderr
         widest = max((columns(visible(name)) for name in self.names), default=0)
         width = min(widest, int(self.console.width * self._WIDEST_NAME))
         name = shortened(visible(path_of(record)), width)
@@ -81,7 +81,7 @@ class TerminalListWriter(TextWriter):
         self._made[_settings_of(record)] = None
 
     def finish(self) -> None:
-        """Say how all of it was made, where that is the same for all files."""
+        """Print how the results were made, if that is the same for all files."""
         if len(self._made) == 1:
             self.console.print(plain("".join(self._made), "dim"))
         elif self._made:
@@ -89,7 +89,7 @@ class TerminalListWriter(TextWriter):
 
 
 def _settings_of(record: Record) -> str:
-    """What is the same of files of one kind: the model and its sampling, without the file's own length and times."""
+    """Describe the model and the sampling of a record without what depends on the file's length."""
     own = ("from ", "over ", "stride reduced")
     return ", ".join([record["model"], *(w for w in record["sampling"].split(", ") if not w.startswith(own))])
 
@@ -140,7 +140,7 @@ def ranked(lines: Sequence[tuple[str, float, str]]) -> Table:
 
 
 def shortened(text: str, width: int) -> str:
-    """Text in at most `width` columns: of what is too long, the beginning and the end, which tell files apart."""
+    """Shorten text to `width` columns by cutting out its middle: beginning and end distinguish files."""
     if columns(text) <= width:
         return text
     start, end = "", ""
@@ -155,9 +155,9 @@ def shortened(text: str, width: int) -> str:
 
 
 def score_bar(score: float) -> Text:
-    """A bar of BAR_WIDTH characters for a score of 1, in halves of one.
+    """Draw a bar, BAR_WIDTH characters for a score of 1, with a resolution of half a character.
 
-    What is left of it stays empty: any colour for it would be the strongest thing on either a light or a dark background.
+    The rest stays empty, since any background colour would dominate on either light or dark terminals.
     """
     halves = round(max(0.0, min(1.0, score)) * 2 * BAR_WIDTH) or (score > 0)
     whole, half = ("\u2501", "\u2578") if _can_show("\u2501\u2578") else ("-", "")
@@ -165,7 +165,7 @@ def score_bar(score: float) -> Text:
 
 
 def _can_show(text: str) -> bool:
-    """Whether standard output has these characters."""
+    """Whether standard output can encode these characters."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except (UnicodeEncodeError, LookupError):
@@ -174,28 +174,28 @@ def _can_show(text: str) -> bool:
 
 
 def print_rows(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print rows under the names of their columns on standard output. Raises OutputError where it can't be written."""
+    """Print rows as a table on standard output. Raises OutputError if it can't be written."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
         table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name == "name")
     for row in rows:
         table.add_row(*(plain("-" if row[name] in (None, "") else str(row[name]), "") for name in names))
     with written():
-        # A pipe has no width to fit in: nothing is folded there.
+        # A pipe has no width, so cells are not folded.
         out = Console(file=sys.stdout, highlight=False, width=None if is_terminal(sys.stdout) else 200)
         out.print(table)
         out.file.flush()
 
 
 def plain(text: str, style: str) -> Text:
-    """Text from outside as the terminal can show it: [brackets] stay brackets, and what would act is written out."""
+    """Make untrusted text safe for rich and the terminal: no markup, and control characters escaped."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    # Here, before tables are measured, rather than when it is written: an escape is wider than what it stands for.
+    # Escape before tables are measured, since escapes are wider than the characters they replace.
     return Text(visible(text).encode(encoding, FALLBACK).decode(encoding), style=style)
 
 
 def print_lines(console: Console) -> Callable[[str], None]:
-    """Prints lines over what `console` draws, where they were wrapped already, or should be by the terminal itself."""
+    """Return a function that prints lines above what `console` draws, without wrapping them."""
     return lambda line: console.print(plain(line, ""), soft_wrap=True)
 
 
@@ -209,7 +209,7 @@ def spinner_name(console: Console) -> str:
 
 
 def consoles() -> tuple[Console, Console]:
-    """For data and for progress. On a terminal they are one, or the bar would be drawn into the tables."""
+    """Return the consoles for data and for progress; on a terminal they are the same, so that the bar doesn't overlap tables."""
     data = Console(file=sys.stdout, highlight=False, soft_wrap=False)
     if is_terminal(sys.stdout):
         return data, data

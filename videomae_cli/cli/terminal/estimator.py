@@ -1,4 +1,4 @@
-"""How fast work goes and how long the rest may take: the one estimator behind every time left that a command shows.
+"""Estimates the speed of work and the time left, for all progress that commands show.
 
     start-up   batch          batch          batch          now
     ...........|..............|..............|..............|
@@ -16,24 +16,24 @@ from itertools import pairwise
 
 from videomae_cli.cli.terminal.console import duration
 
-# Nothing is said before so many batches are through, the first of them included, and so much time lies between them.
+# No estimate before this many batches (including the first) are done, and this many seconds lie between them.
 LEAST_BATCHES = 3
 LEAST_SECONDS = 10.0
-# The rate is that of the last minute, or of the last batches where they take longer.
+# The rate is measured over the last minute, or over the last LEAST_BATCHES if they take longer.
 WINDOW_SECONDS = 60.0
-# What ends within so short a time ends together: the files of one batch, one after the other.
+# Files that finish within so short a time belong to the same batch and count as one mark.
 _TOGETHER_SECONDS = 0.25
 
 
 class Estimator:
-    """Measures units of work a second over a window. now: a clock, in seconds.
+    """Measures units of work per second over a window. now: a clock, in seconds.
 
-    Other threads may ask while one tells: marks are replaced as a whole.
+    One thread may report progress while others read the rate, because marks are replaced as a whole.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._marks: tuple[tuple[float, float], ...] = ()  # (seconds, units that were through then)
+        self._marks: tuple[tuple[float, float], ...] = ()  # (time in seconds, units done by then)
         self._latest = 0.0
 
     def moved(self, done: float) -> None:
@@ -59,20 +59,20 @@ class Estimator:
         return None if rate is None else max(0.0, units / rate - under_way)
 
     def _measured(self) -> tuple[float | None, float]:
-        """The rate, and for how many seconds the next batch has been worked on."""
+        """Return the rate, and for how many seconds the current batch has been running."""
         marks = self._marks
         if len(marks) < LEAST_BATCHES or marks[-1][0] - marks[0][0] < LEAST_SECONDS:
             return None, 0.0
         (began, before), (ended, after) = marks[0], marks[-1]
         idle = max(0.0, self._now() - self._latest)
-        # What takes much longer than anything before has stopped, or become slow: that counts too.
+        # A batch that takes much longer than all before it lowers the rate even before it ends.
         stalled = idle > 2 * max(later - earlier for (earlier, _), (later, _) in pairwise(marks))
         elapsed = ended - began + (idle if stalled else 0.0)
         return ((after - before) / elapsed if after > before else None), (0.0 if stalled else idle)
 
 
 def speed(rate: float, unit: str) -> str:
-    """A rate as people say it: "12.3 clips/s", and "23 s a clip" where it is less than one a second."""
+    """Format a rate: "12.3 clips/s", or "23 s a clip" below one per second."""
     if rate >= 1:
         return f"{rate:.3g} {unit}s/s"
     return f"{duration(1 / rate)} a {unit}" if rate <= 0.1 else f"{1 / rate:.2g} s a {unit}"

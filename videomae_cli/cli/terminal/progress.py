@@ -1,4 +1,4 @@
-"""How far a batch is: a bar on a terminal, lines for a log, or nothing."""
+"""Shows the progress of a batch: a bar on a terminal, lines for a log, or nothing."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from videomae_cli.writers.clock import clock
 
 PLAIN_SECONDS = 10.0
 NAME_WIDTH = 20
-# A model that has waited for so long for its next batch waits for the decoder.
+# If the model has waited this long for its next batch, "decoding" is shown.
 WAITING_SECONDS = 5.0
 
 
 class BatchProgress:
-    """Counts files and clips of this run, and says so now and then.
+    """Counts files and clips of this run, and shows the progress from time to time.
 
-    done: files an earlier run has behind it; watched: whether every batch of the model is told (`batch_begun`,
-    `batch_ended`), for the rate and for what is waited for; now: a clock, in seconds.
+    done: files finished by an earlier run; watched: whether `batch_begun` and `batch_ended` are called for every batch
+    of the model, which gives the rate and what is being waited for; now: a clock, in seconds.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class BatchProgress:
         self.total, self.done, self.failed, self.views = total, done, failed, 0
         self._first, self._now = done, now
         self._clips, self._films = Estimator(now), Estimator(now)
-        self._through = 0  # clips that the model has behind it, those of files that are not finished included
+        self._clips_done = 0  # clips that the model has processed, including those of unfinished files
         self._model = _ModelState(now()) if watched else None
         self._bar: Progress | None = None
         self._task = TaskID(0)
@@ -54,8 +54,8 @@ class BatchProgress:
 
     @contextmanager
     def shown(self, mode: str, console: Console | None, *, single: bool = False) -> Iterator[BatchProgress]:
-        """Show it while the block runs. console: where a bar may be drawn, None where it would get into data; single:
-        of one file too."""
+        """Show the progress during the block. console: where a bar may be drawn, None if that would mix with data; single: also
+        for a single file."""
         if mode == "plain":
             self._lines = True
             with every(PLAIN_SECONDS, self._say_if_due):
@@ -94,16 +94,16 @@ class BatchProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest may take; None while nothing tells."""
+        """The estimated seconds for the remaining files; None while there is too little data."""
         if (left := self._films.left(self.total - self.done - self._share)) is not None:
             return left
-        if not self.views:  # files that fail at once say nothing about the others
+        if not self.views:  # files that fail immediately say nothing about the others
             return None
         each = self.views / (self.done - self._first)
-        return self._clips.left(max(0.0, each * (self.total - self.done) - (self._through - self.views)))
+        return self._clips.left(max(0.0, each * (self.total - self.done) - (self._clips_done - self.views)))
 
     def text(self) -> str:
-        """12/61 files, 3.1 clips/s, 4 min left, 1 failed, clip.mp4"""
+        """Format the progress: "12/61 files, 3.1 clips/s, 4 min left, 1 failed, clip.mp4"."""
         words = [f"{self.done}/{self.total} files"] if self.total > 1 else []
         words += [self._place] if self._place else []
         words += self._pace_words()
@@ -128,9 +128,9 @@ class BatchProgress:
         self.views += views
         self.failed += failed
         if self._model is None:
-            self._through = self.views
+            self._clips_done = self.views
             if views:
-                self._clips.moved(self._through)
+                self._clips.moved(self._clips_done)
         self._show()
 
     def batch_begun(self) -> None:
@@ -141,8 +141,8 @@ class BatchProgress:
     def batch_ended(self, clips: int) -> None:
         """Note that the model has finished a batch of so many clips."""
         assert self._model is not None, "it is watched"
-        self._through += clips
-        self._clips.moved(self._through)
+        self._clips_done += clips
+        self._clips.moved(self._clips_done)
         self._model.running, self._model.since = False, self._now()
         self._model.batches += 1
         self._show()
@@ -173,7 +173,7 @@ class _ModelState:
 
 
 class Words(ProgressColumn):
-    """Text of a bar, made anew at every refresh: what is said of time is true while nothing happens, too."""
+    """A progress column whose text is computed at every refresh, so that times stay true while nothing happens."""
 
     def __init__(self, text: Callable[[Task], str]) -> None:
         self._words = text
@@ -185,7 +185,7 @@ class Words(ProgressColumn):
 
 @contextmanager
 def every(seconds: float, call: Callable[[], None]) -> Iterator[None]:
-    """Call something now and then from another thread while the block runs, for lines that come while nothing happens."""
+    """Call a function periodically from another thread during the block, even while no progress is made."""
     ended = threading.Event()
 
     def run() -> None:

@@ -1,7 +1,7 @@
-"""Standard output and standard error as they may be: closed, on a full device, without a reader, of any encoding.
+"""Makes standard output and error robust: they may be closed, on a full disk, without a reader, or in any encoding.
 
-A line on stderr that can't be said is dropped and the job goes on. Standard output is data: what can't be written there is an
-error, except for a closing remark of a command whose output is a file.
+A line that can't be written to stderr is dropped and the job goes on. Standard output is data: failing to write it is
+an error, except for the closing remark of a command whose output is a file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from videomae_cli.visible import FALLBACK, exact_json, visible
 
 
 def prepare() -> None:
-    """Make the standard streams of this process fit to be written to, before anything else is opened or said."""
+    """Prepare this process's standard streams so that writing never fails unexpectedly; call before anything else."""
     for number in (0, 1, 2):
         _occupy(number)
     if sys.stdout is None:
@@ -41,8 +41,8 @@ def prepare() -> None:
 
 
 def put(text: str) -> None:
-    """Write a line of data to standard output. Raises OutputError where it can't be written, BrokenPipeError where the
-    reader is gone."""
+    """Write a line of data to standard output. Raises OutputError if it can't be written, BrokenPipeError if the reader has
+    gone."""
     with written():
         _print(visible(text))
 
@@ -58,20 +58,20 @@ def put_json(value: object, *, indent: int | None = None) -> None:
 
 
 def text_encoding(sink: object) -> str:
-    """The encoding of text for people in `sink`: the terminal's on a terminal; UTF-8 in a file or a pipe, so that no
-    label is lost there, whatever the locale, unless PYTHONIOENCODING asks for another one."""
+    """Return the encoding of human-readable text for `sink`: a terminal's own; for files and pipes UTF-8, so that no label
+    is lost whatever the locale, unless PYTHONIOENCODING requests another."""
     asked = bool(os.environ.get("PYTHONIOENCODING")) and sink is getattr(sys.stdout, "buffer", None)
     return (sys.stdout.encoding or "utf-8") if asked or is_shown(sink) else "utf-8"
 
 
 def is_shown(sink: object) -> bool:
-    """Whether `sink` is standard output, and that a terminal: then people look at it, and no program reads it."""
+    """Whether `sink` is standard output and a terminal, so that a person reads it."""
     return sink is getattr(sys.stdout, "buffer", None) and is_terminal(sys.stdout)
 
 
 @contextmanager
 def dispensable() -> Iterator[None]:
-    """What the block says on standard output is dropped where it can't be said: the result itself is in a file."""
+    """Ignore failures to write to standard output in the block, because the result itself is in a file."""
     try:
         yield
     except (OSError, OutputError):
@@ -79,19 +79,19 @@ def dispensable() -> Iterator[None]:
 
 
 def remark(text: str) -> None:
-    """Say on standard output what became of an output that is a file."""
+    """Print a remark about an output file on standard output, ignoring failures."""
     with dispensable():
         _print(visible(text))
 
 
 def is_closed() -> bool:
-    """Whether standard output is closed: to be known before hours of work whose result would go there."""
+    """Whether standard output is closed; check this before hours of work whose result would go there."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return sys.stdout is None or sys.stdout.closed or isinstance(raw, _Closed)
 
 
 def drop_stdout() -> None:
-    """Let what is left in the buffers of standard output, and whatever follows, go nowhere."""
+    """Discard what is left in standard output's buffers and whatever follows."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -104,7 +104,7 @@ def drop_stdout() -> None:
 
 @contextmanager
 def written(where: object = "to standard output") -> Iterator[None]:
-    """Turn a failure to write into an OutputError that names `where`. A reader that is gone stays a BrokenPipeError."""
+    """Turn a failure to write into an OutputError that names `where`; BrokenPipeError is passed on."""
     try:
         yield
     except BrokenPipeError:
@@ -121,7 +121,8 @@ def _print(text: str) -> None:
 
 
 def _occupy(number: int) -> None:
-    """Open a closed standard descriptor, lest the next file opened gets its number and a C library's messages in it."""
+    """Open a closed standard descriptor on the null device, or the next opened file would get its number and C libraries would
+    write messages into it."""
     try:
         os.fstat(number)
     except OSError:
@@ -133,7 +134,7 @@ def _occupy(number: int) -> None:
 
 
 class _Closed(io.RawIOBase):
-    """Stands in for standard output that is closed, so that writing is the error it would be on a full disk."""
+    """Stand-in for a closed standard output: writing raises OSError, as on a full disk."""
 
     def writable(self) -> bool:
         return True
@@ -143,11 +144,11 @@ class _Closed(io.RawIOBase):
 
 
 class _Forgiving(io.RawIOBase):
-    """Writes what can be written, and takes the rest as if it had been."""
+    """A raw stream that writes what it can and silently drops the rest."""
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
         super().__init__()
-        self._stream = stream  # kept: it closes what is beneath it when it goes
+        self._stream = stream  # keep a reference, since its destructor would close the raw stream
         self._raw: Any = getattr(stream.buffer, "raw", stream.buffer)
 
     def writable(self) -> bool:

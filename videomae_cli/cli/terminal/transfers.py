@@ -1,4 +1,4 @@
-"""Downloads as the user sees them: a bar with rate and time left on a terminal, a line a file elsewhere."""
+"""Shows downloads: a bar with rate and time left on a terminal, else a line per file."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
 
 
-# A number of bytes at the beginning of a file of weights may look like the beginning of a video.
+# Files that are not checked for being videos, since weights may happen to begin like one.
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 
 def look_into(file: Path) -> Content | None:
-    """What kind of video or sound a file is; None for anything else."""
+    """Determine the kind of a video or sound file; None for anything else."""
     try:
         with file.open("rb") as stream:
             content = content_of(stream.read(HEAD_BYTES))
     except OSError:
-        return None  # whoever loads it says what is wrong
+        return None  # loading it will report the problem
     return content if content is not None and content.family in ("video", "sound") else None
 
 
 @contextmanager
 def shown() -> Iterator[DownloadListener]:
-    """A listener that draws on stderr; nothing is drawn before something is fetched, and nothing with `--quiet`."""
+    """Yield a listener that shows downloads on stderr, from the first fetched file on; nothing with `--quiet`."""
     with ExitStack() as stack:
         yield _Shown(stack)
 
 
 def bring(name: str, revision: str | None) -> ResolvedSource:
-    """Find a model, downloading it if it is not on this disk, as the user should see it: licence first, then how it goes.
+    """Find a model, downloading it if necessary, and show the licence and the progress.
 
-    For commands to call before they load it, and before they draw anything of their own.
-    Raises ModelNotFoundError or DownloadError.
+    Commands call this before they load the model and before they draw anything else. Raises ModelNotFoundError or
+    DownloadError.
     """
     with shown() as listener:
         source = resolve(name, revision=revision, listener=listener)
@@ -62,7 +62,7 @@ class _Shown(DownloadListener):
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._estimators: dict[TaskID, Estimator] = {}
-        self._told: set[str] = set()
+        self._announced: set[str] = set()
 
     def asking(self, hub_id: str) -> None:
         if console.is_terminal(sys.stderr):
@@ -75,21 +75,21 @@ class _Shown(DownloadListener):
         if console.loudness.quiet:
             return
         if not console.is_terminal(sys.stderr):
-            if file not in self._told:
-                self._told.add(file)
+            if file not in self._announced:
+                self._announced.add(file)
                 console.note(f"fetching {file}{_amount(done, total)}")
             return
         if self._progress is None:
             self._progress = self._start()
         if file not in self._tasks:
-            # What an earlier run left counts as done, not as speed.
+            # Bytes from an earlier run count as done, but not towards the speed.
             self._tasks[file] = self._progress.add_task(visible(file), total=total, completed=done)
             self._estimators[self._tasks[file]] = Estimator()
         self._estimators[self._tasks[file]].moved(done)
         self._progress.update(self._tasks[file], completed=done)
 
     def _left(self, task: Task) -> str:
-        """How long a file may still take, in words; nothing while nothing tells."""
+        """Format the estimated time left for a file; empty while there is too little data."""
         estimator = self._estimators.get(task.id)
         left = estimator.left(task.remaining) if estimator is not None and task.remaining is not None else None
         return "" if left is None or task.finished else f"{console.duration(left)} left"
