@@ -1,4 +1,4 @@
-"""Options that several commands have, each flag declared once; those of one command stand beside it.
+"""Options shared by several commands, each flag declared once; options of one command are declared beside it.
 
 An option that is the same everywhere is a type to annotate with: `device: options.Device = "auto"`. A flag that stands for
 something else in every command is declared here with what its meanings share, and gets its words where a command uses it:
@@ -19,7 +19,7 @@ from videomae_cli.errors import OptionError
 DEFAULT_MODEL = "MCG-NJU/videomae-base-finetuned-kinetics"
 DEFAULT_AUTOENCODER = "camera-motion-mae"
 
-# Flags whose words differ from command to command.
+# Flags whose help text differs between commands.
 MODEL = partial(typer.Option, "--model", "-m", metavar="NAME|HUB_ID|DIR")
 INIT = partial(typer.Option, "--init", metavar="NAME|HUB_ID|DIR")
 OUTPUT = partial(typer.Option, "--output", "-o")
@@ -71,7 +71,7 @@ Labels = Annotated[
     LABELS(help="Label names, where the checkpoint has only LABEL_0, LABEL_1, ...: one a line, JSON, or CSV."),
 ]
 
-# How to sample and decode.
+# Sampling and decoding options.
 Sampling = Annotated[
     str,
     typer.Option(
@@ -128,7 +128,7 @@ Workers = Annotated[
     ),
 ]
 
-# What becomes of results.
+# Output options.
 Output = Annotated[Path | None, OUTPUT(help="Write to this file instead of standard output.", metavar="FILE")]
 RunFolder = Annotated[str, OUTPUT(help="The folder to write: the checkpoint, and how it came about.", metavar="DIR")]
 Report = Annotated[
@@ -152,7 +152,7 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only say what would be done and how long it may take. Writes nothing.")
 ]
 
-# What training and reconstruction share.
+# Options shared by training and reconstruction.
 Mask = Annotated[
     str,
     typer.Option(
@@ -169,7 +169,7 @@ Repeats = Annotated[
 
 
 def memory_bytes(size: str | None) -> int | None:
-    """The bytes that a size such as "2GB", "500 MB" or "1.5GiB" stands for. Raises OptionError."""
+    """Parse a size such as "2GB", "500 MB" or "1.5GiB" to bytes. Raises OptionError."""
     if size is None:
         return None
     match = _SIZE.fullmatch(size.strip())

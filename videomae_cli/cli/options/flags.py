@@ -1,10 +1,10 @@
-"""The terminal's words for settings: the one place where messages of the core get their flags."""
+"""Maps the settings in the core's messages to command-line flags."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-# What a message calls {@name}, as the terminal's reader types it.
+# {@name} in a message -> the flag that the user types.
 FLAGS = {
     "accumulate": "--accumulate",
     "address": "--address",
@@ -54,7 +54,7 @@ FLAGS = {
     "val": "--val",
 }
 
-# What a caller can override of a checkpoint, as the model core calls it -> the option that does it.
+# The parameters that override a checkpoint's configuration -> their options.
 OVERRIDES = {
     "decoder_num_attention_heads": "--decoder-heads",
     "labels": "--labels",

@@ -19,7 +19,7 @@ from videomae_cli.errors import OptionError
 
 @dataclass(frozen=True, kw_only=True)
 class LoudnessOptions:
-    """What a command says on standard error."""
+    """Options for what a command prints on standard error."""
 
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks, decoder messages and a log of what is done.")
@@ -27,13 +27,13 @@ class LoudnessOptions:
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only: no progress, no notes.")] = False
 
     def configure(self) -> None:
-        """Make the console as loud as asked for."""
+        """Set the console's verbosity."""
         console.configure(debug=self.debug, quiet=self.quiet)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConsoleOptions:
-    """What a command says on standard error while it works."""
+    """Options for what a command prints on standard error while it works."""
 
     progress: Annotated[
         str,
@@ -50,7 +50,7 @@ class ConsoleOptions:
         return self.loudness.debug
 
     def configure(self) -> None:
-        """Make the console as loud as asked for. Raises OptionError for a progress that is none."""
+        """Set the console's verbosity. Raises OptionError for an unknown kind of progress."""
         self.loudness.configure()
         if self.progress not in ("auto", "plain", "none"):
             raise OptionError(f"unknown progress {self.progress!r}: choose auto, plain or none")
@@ -58,7 +58,7 @@ class ConsoleOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """Which model a command uses."""
+    """Options that choose the model."""
 
     model: Annotated[
         str,
@@ -72,7 +72,7 @@ class ModelOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """What runs the model, and how many clips at once."""
+    """Options for the device, engine and batch size of the model."""
 
     device: options.Device = "auto"
     engine: Annotated[
@@ -95,7 +95,7 @@ class EngineOptions:
     batch_size: options.BatchSize = None
 
     def check(self) -> None:
-        """Raise OptionError for an engine or a number format that is none, and for what goes together nowhere."""
+        """Raise OptionError for an unknown engine or number format, and for combinations that no device supports."""
         from videomae_cli.engines import check_engine
 
         check_engine(self.engine, self.dtype, self.compiled)
@@ -103,7 +103,7 @@ class EngineOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class JobOptions:
-    """What becomes of an output that is there already, whole or begun."""
+    """Options for an output that already exists, complete or partial."""
 
     resume: options.Resume = False
     retry_errors: Annotated[
@@ -118,7 +118,7 @@ class JobOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FileOptions:
-    """Which files of the folders given are taken."""
+    """Options that select files in folders."""
 
     recursive: Annotated[bool, typer.Option(help="Search folders to the bottom, or only their first level.")] = True
     include: Annotated[
@@ -145,7 +145,7 @@ class FileOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipOptions:
-    """Which clips and frames of a file the model sees."""
+    """Options that choose the clips and frames that the model sees."""
 
     sampling: options.Sampling = "auto"
     stride: options.Stride = None
@@ -171,7 +171,7 @@ class ClipOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingOptions:
-    """What decoding one file may cost."""
+    """Limits on decoding one file."""
 
     timeout: Annotated[float, options.TIMEOUT(help="How many seconds decoding one file may take; 0 for no limit.")] = (
         120.0
@@ -227,7 +227,7 @@ class ClusterOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How files get through the model: the frames it sees, what decoding may cost, and what runs it."""
+    """Options for sampling, decoding limits, and running the model."""
 
     sampling: ClipOptions
     resize: options.Resize = None
@@ -249,7 +249,7 @@ class BatchOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PictureOptions:
-    """What is drawn of one video's clips, and where it goes."""
+    """Options for pictures of one video's clips, and their output."""
 
     scale: Annotated[
         int | None,
@@ -264,7 +264,7 @@ class PictureOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ViewOptions:
-    """Which clips of one video a model looks at, how they are read, and where it runs."""
+    """Options for sampling and decoding one video, and the model's device."""
 
     clips: Annotated[int, options.CLIPS(min=1, help="How many clips of the file to show, one after the other.")] = 1
     sampling: options.Sampling = "auto"
@@ -297,7 +297,7 @@ def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
     def grouped(**values: Any) -> None:
         command(**{top.name: top.built(values) for top in tops})
 
-    # Keyword-only, which lets one without a default come after others: Typer passes all by name.
+    # Keyword-only, so that options without a default may follow others; Typer passes all by name.
     keyword = inspect.Parameter.KEYWORD_ONLY
     grouped.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(leaf.name, keyword, default=leaf.default, annotation=leaf.hint) for leaf in leaves]

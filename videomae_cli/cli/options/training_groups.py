@@ -13,7 +13,7 @@ from videomae_cli.cli.options.groups import ConsoleOptions, DecodingOptions
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerOptions:
-    """How long is trained, on what part of the data, and at which rates."""
+    """Options for the length of training, the split of the data, and learning rates."""
 
     val: Annotated[
         float, typer.Option(help="Part of the files that is held out, where the data doesn't say; 0 for none.")
@@ -77,7 +77,7 @@ class DrawOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceOptions:
-    """What the clips are made of and what computes on them."""
+    """Options for preprocessing, device and number format."""
 
     fps: options.Fps = None
     pixels: options.Pixels = None
@@ -97,7 +97,7 @@ class DeviceOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFolderOptions:
-    """How the data is read, and what becomes of a run that is in the folder."""
+    """Options for reading the data, and for an existing run in the folder."""
 
     decoding: DecodingOptions
     workers: options.Workers = None

@@ -1,1 +1,1 @@
-"""Where the results of commands go, and in which form."""
+"""Output destinations and formats of the commands' results."""

@@ -1,4 +1,4 @@
-"""What `videomae models` shows and does of the cache: `--cached` and `remove`."""
+"""Lists and removes cached models, for `videomae models --cached` and `videomae models remove`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def list_cached(format: str) -> None:
 
 
 def remove(names: list[str]) -> None:
-    """Take models out of the cache; what fails costs a line and the exit code, not the others."""
+    """Remove models from the cache; a failure is reported and sets the exit code, but doesn't stop the others."""
     from videomae_cli.hub import bundled_names, find_entry, remove_model
 
     if not names:

@@ -1,4 +1,4 @@
-"""`videomae timeline --find`: where a label occurs in a set of files, best first, and those places as clips."""
+"""Output of `videomae timeline --find`: the places where a label occurs in many files, best first, also cut out as clips."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def check_search(
 
 @dataclass
 class PlacesTarget(Target):
-    """Keeps the segments of one label, and tells the best of them after the last file."""
+    """Collects the segments of one label, and outputs the best of them after the last file."""
 
     search: Search
     finder: PlaceFinder
@@ -93,7 +93,7 @@ class PlacesTarget(Target):
         self.finder.add(record)
 
     def finish(self) -> None:
-        """Tell the best places, and cut them out before."""
+        """Cut out the best places as clips if requested, then output them."""
         search = self.search
         best = self.finder.best(search.top_k)
         rows = [place.as_dict() for place in best]

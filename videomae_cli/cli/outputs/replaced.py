@@ -1,4 +1,4 @@
-"""Files of an earlier job in a folder that another one replaces: kept in a list until it is complete, then removed."""
+"""Lists an earlier job's files in a folder until the job that replaces it is complete, and then removes them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Replaced:
         self._file, self._folder, self._ending = job / REPLACED, folder, ending
 
     def keep(self, names: Iterable[str | None]) -> None:
-        """Add to the list, which an overwriting job that broke off may have left."""
+        """Add to the list, which may already exist if an earlier overwriting job was interrupted."""
         listed = self._read() | {os.fsencode(name).hex() for name in names if name is not None}
         if listed:
             with whole_file(self._file) as sink:
                 sink.write(json.dumps(sorted(listed)).encode())
 
     def remove_but(self, names: set[str]) -> None:
-        """Remove the files in the list, but for `names`, and the folders that are empty then."""
+        """Remove the listed files except `names`, and then folders that are empty."""
         for text in self._read():
             name = os.fsdecode(bytes.fromhex(text))
             if name not in names and name.endswith(self._ending) and is_inside(self._folder, name):

@@ -1,4 +1,4 @@
-"""`--report`: what commands over many files tell the report, besides their records."""
+"""Feeds the report (`--report`) with the records and thumbnails of commands over many files."""
 
 from __future__ import annotations
 

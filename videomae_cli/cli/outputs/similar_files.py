@@ -1,4 +1,4 @@
-"""What `videomae similar` found, as a table, JSON or JSON Lines."""
+"""Outputs the results of `videomae similar` as a table, JSON or JSON Lines."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def show_groups(
 
 
 def _member(duplicate: Duplicate) -> dict[str, Any]:
-    """A file of a group. nearest: the file that it is nearest to, of all, with the cosine to it."""
+    """Make the record of a group's file. nearest: the file most similar to it, with their cosine."""
     return {
         **path_fields(duplicate.row.path),
         "score": duplicate.score,
@@ -72,12 +72,12 @@ def _member(duplicate: Duplicate) -> dict[str, Any]:
 
 
 def _place(row: Row) -> dict[str, Any]:
-    """Which clip of the file it is, in seconds, and the file's place in its job."""
+    """Return the fields that say which clip of a file a vector represents, and the file's index in its job."""
     return {"clip": row.clip, "start": row.start, "end": row.end, "index": row.index}
 
 
 def _named(row: Row) -> str:
-    """The path, and the seconds where the vector is of a clip."""
+    """Format the path, with the seconds if the vector represents a clip."""
     if row.clip is None or row.start is None or row.end is None:
         return row.path
     return f"{row.path}  {row.start:.1f}-{row.end:.1f} s"
@@ -88,7 +88,7 @@ def _json(sink: BinaryIO, value: object, indent: int | None = None) -> None:
 
 
 def _table(sink: BinaryIO, title: str, lines: Sequence[tuple[str, float, str]], *, drawn: bool) -> None:
-    """A title, and for each line rank, cosine and name; on a terminal with a bar."""
+    """Print a title, and lines of rank, cosine and name, with a bar on a terminal."""
     if drawn and is_terminal(sys.stdout):
         from videomae_cli.cli.terminal.display import consoles, plain, ranked
 

@@ -1,4 +1,4 @@
-"""Where a command writes what it found at once: a whole file or none, or standard output."""
+"""The output of commands that write everything at once: a file, written atomically, or standard output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from videomae_cli.files import output_file
 
 
 def standard_output(format: str) -> BinaryIO:
-    """Standard output for bytes. Raises OutputError where it is closed, OptionError for Parquet on a terminal."""
+    """Open standard output for bytes. Raises OutputError if it is closed, OptionError for Parquet on a terminal."""
     if streams.is_closed():
         raise OutputError("standard output is closed: give a file with --output")
     if format == "parquet" and console.is_terminal(sys.stdout):
@@ -24,7 +24,7 @@ def standard_output(format: str) -> BinaryIO:
 
 @contextmanager
 def single_output(format: str, output: Path | None, *, overwrite: bool, source: Path) -> Iterator[BinaryIO]:
-    """Where a command writes all it found at once: a whole file or none, or standard output.
+    """The output of a command that writes everything at once: a file, written atomically, or standard output.
 
     Raises OutputError where it can't be written, or would take the place of what is there, `source` first of all.
     """

@@ -1,4 +1,4 @@
-"""Where the results of a batch go: a file kept safe by a job, or a stream that takes them as they come."""
+"""Targets of a batch's results: a resumable job's file or folder, or a stream to which records are written immediately."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from videomae_cli.report import ReportWriter
 
-# Says which file of a folder is whose.
+# The index of a folder: which file belongs to which video.
 INDEX = "index.jsonl"
 
 
@@ -46,7 +46,7 @@ class Target(ABC):
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Keep the target open while the block runs. Raises OutputError where it can't be written."""
+        """Keep the target open during the block. Raises OutputError if it can't be written."""
         yield
 
     def begin(
@@ -57,7 +57,7 @@ class Target(ABC):
         shard: str | None = None,
         vectors: VectorLayout | None = None,
     ) -> JobTally:
-        """Return what an earlier run has done. vectors: what those of the records have in common, if they have some."""
+        """Start or resume; returns what an earlier run has done. vectors: the layout of the records' vectors, if any."""
         return JobTally()
 
     @abstractmethod
@@ -69,32 +69,32 @@ class Target(ABC):
 
     @property
     def done(self) -> int:
-        """Files whose results are kept, of this run and of earlier ones."""
+        """The number of files with stored results, of this and of earlier runs."""
         return 0
 
     @property
     def kept(self) -> str | None:
-        """Where an interrupted job keeps its results, if it has some and does."""
+        """The folder in which an interrupted job keeps its results; None if it has none."""
         return None
 
     def check_kept(self) -> None:  # noqa: B027  a stream keeps nothing
-        """Raise OutputError where the folder with the results so far was removed or renamed."""
+        """Raise OutputError if the folder with the results so far was removed or renamed."""
 
     def failures(self) -> Counter[str]:
-        """How many failures of an earlier run are to be done again, by kind, before it has begun."""
+        """Count by kind the failures of an earlier run that will be retried; call before `begin`."""
         return Counter()
 
     def begin_report(self, report: ReportWriter) -> ReportWriter | None:
-        """Return the report, told what earlier runs have done; None where it is complete like the output."""
+        """Return the report, filled with the records of earlier runs; None if it is already complete."""
         return report
 
     def retell(self, report: ReportWriter) -> None:
-        """Tell the report all records in the order of the list, some of which are in the place of others now."""
+        """Fill the report again with all records in list order, after some have been replaced."""
         raise AssertionError("only jobs do files again")
 
 
 class FileTarget(Target):
-    """A job: complete or not at all, and gone on with after any break."""
+    """A target whose output appears only when complete, and which can be resumed after any interruption."""
 
     resumable = True
 
@@ -182,7 +182,7 @@ class FolderTarget(FileTarget):
 
     @abstractmethod
     def content(self, record: Record) -> bytes | None:
-        """What the file of a record holds; None where it has none. What is only for the file is taken out of the record."""
+        """Return the contents of a record's own file, or None; fields that belong only in the file are removed from the record."""
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -226,7 +226,7 @@ class FolderTarget(FileTarget):
         file = self._folder / self._names[path_of(record)]
         if content is None:
             with contextlib.suppress(OSError):
-                file.unlink()  # of a record that this one replaces
+                file.unlink()  # belongs to the record that this one replaces
         else:
             name = self._names[path_of(record)]
             try:
@@ -347,7 +347,7 @@ def open_target(
     retry: Container[Record] = (),
     listed: bool = False,
 ) -> Target:
-    """Return the target for `--output` and what goes with it. Raises OptionError where they don't fit together."""
+    """Make the target for `--output` and related options. Raises OptionError for options that exclude each other."""
     if output is None or is_special(output):
         if resume:
             raise OptionError("--resume needs an output that is a file: give it with --output")
@@ -358,7 +358,7 @@ def open_target(
 def open_vector_target(
     format: str | None, output: str, *, resume: bool, overwrite: bool, retry: Container[Record] = ()
 ) -> FileTarget:
-    """The target for embeddings: a folder where `output` ends in a slash or is one, else a file."""
+    """Make the target for embeddings: a folder if `output` ends in a slash or is one, else a file."""
     path = Path(output)
     if output.endswith(("/", os.sep)) or filesystem.is_folder(path):
         if format is not None:

@@ -1,4 +1,4 @@
-"""Where timelines go: tables like any batch, and documents that are of one video each: subtitles, ELAN, a chart."""
+"""Targets of timelines: tables as for any batch, or a document per video, such as subtitles, ELAN or a chart."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SUFFIXES: Mapping[str, str] = {
 
 
 def pick_format(asked: str | None, output: str | None) -> str:
-    """The format asked for, else the one that the output's name ends in, else a table. Raises OptionError."""
+    """Choose the format: the requested one, else by the output's suffix, else a table. Raises OptionError."""
     if asked is not None:
         if asked not in FORMATS:
             raise OptionError(f"unknown format {asked!r}: choose {', '.join(FORMATS)}")
@@ -46,7 +46,7 @@ def pick_format(asked: str | None, output: str | None) -> str:
 
 
 def is_folder(output: str) -> bool:
-    """Whether an output means a folder: it is one, or ends in a slash."""
+    """Whether an output is a folder: it exists as one, or ends in a slash."""
     return output.endswith(("/", os.sep)) or filesystem.is_folder(output)
 
 
@@ -59,7 +59,7 @@ def open_timeline_target(
     videos: int,
     retry: Container[Record] = (),
 ) -> Target:
-    """The target for `--output` and what goes with it. Raises OptionError where they don't fit together."""
+    """Make the target for `--output` and related options. Raises OptionError for options that exclude each other."""
     path = Path(output) if output is not None else None
     if format in _TABLES:
         if output is not None and is_folder(output):
@@ -79,7 +79,7 @@ def open_timeline_target(
 
 
 def render(format: str, record: Record, folder: Path | None = None) -> bytes:
-    """A record as a document of its own, which will lie in `folder`."""
+    """Format a record as a document that will be written to `folder`."""
     if format == "png":
         from videomae_cli.pictures.timeline_chart import timeline_chart
 
@@ -95,12 +95,12 @@ def render(format: str, record: Record, folder: Path | None = None) -> bytes:
 
 
 def has_content(record: Record) -> bool:
-    """Whether there is something to write: of a file that failed at once there is not."""
+    """Whether there is anything to write: not for a file that failed at the beginning."""
     return bool(record["segments"]) or not record["error"]
 
 
 class DocumentTarget(Target):
-    """One document, in a file or to standard output; whole or not at all."""
+    """A target for a single document, written atomically to a file or to standard output."""
 
     def __init__(self, output: Path | None, format: str, *, overwrite: bool) -> None:
         self._output, self._format, self._overwrite = output, format, overwrite

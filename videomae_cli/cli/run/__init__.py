@@ -1,1 +1,1 @@
-"""How a job is run: on this machine, on a cluster, as a training, or only planned."""
+"""Runs the jobs of commands: on this machine, on a cluster, as a training, or only as a dry run."""

@@ -1,4 +1,4 @@
-"""What every command that takes videos does around its model: find files, go through them, report, and keep the results."""
+"""Runs a batch: processes files with a model, writes the results, and reports progress, failures and a summary."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
     Model = TypeVar("Model", Classifier, Embedder)
 
-# A job that takes longer is told what would be faster.
+# After a longer job, a hint says what would be faster.
 LONG_SECONDS = 900.0
 # Failures of a job of more files than this are said again in the end, so many of them at most.
 FAR_APART, MOST_REPEATED = 20, 10
-# How soon a job notices that what it keeps is gone.
+# How often to check that the job's folder still exists.
 LOOK_SECONDS = 2.0
 
 
@@ -114,7 +114,7 @@ class Batch:
                 if left := tally.left(len(names)):
                     rest = [self.found[place] for place in left]
                     self._write(results(rest, tally.starts(len(names))), left, settings, tally, engine)
-                # The page first: should it fail, the job keeps all it has for another try.
+                # The report first: if writing it fails, the job keeps its results for another try.
                 if report is not None:
                     if tally.again:
                         self.target.retell(report)
@@ -189,7 +189,7 @@ class Batch:
             raise typer.Exit(1)
 
     def _kept(self, total: int, before: str) -> str:
-        """What is kept of a job that stops in the middle, as the end of a message; nothing where nothing is."""
+        """Say at the end of a message where an interrupted job's results are kept; empty if there are none."""
         if self.target.kept is None:
             return ""
         return f"{before}{self.target.done} of {total} files are kept in {self.target.kept}; --resume goes on from them"

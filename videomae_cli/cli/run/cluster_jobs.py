@@ -1,4 +1,4 @@
-"""`--cluster ray`: what `classify` and `embed` do where their work is done on a cluster."""
+"""Runs `classify` and `embed` on a cluster (`--cluster ray`)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _RECORD_BYTES, _CLIPS = 4096, 4
 
 
 def check_cluster(asked: ClusterOptions, output: str | None) -> None:
-    """Raise OptionError for a cluster that is none, and where one machine is asked to do what only a cluster does."""
+    """Raise OptionError for an unknown cluster, and for cluster options without a cluster."""
     if asked.kind is not None:
         if asked.kind not in KINDS:
             raise OptionError(f"unknown cluster {asked.kind!r}: choose {' or '.join(KINDS)}")
@@ -107,7 +107,7 @@ class ClusterCommand:
 
     @property
     def _gpus(self) -> float | None:
-        """GPUs a worker, as asked for: none for a model that is to run elsewhere."""
+        """GPUs per worker as requested: none for a model that runs on another device."""
         if self.batch.cluster.gpus_per_worker is None and self.request.device in ("cpu", "mps"):
             return 0.0
         return self.batch.cluster.gpus_per_worker
@@ -264,7 +264,7 @@ def _say_waiting(workers: Workers) -> None:
 
 
 def _say_noted(expected: Description) -> None:
-    """What a model on this machine would have said when it was loaded."""
+    """Print the notes that loading the model on this machine would print."""
     if expected.slow:
         console.note(f"on a worker: {expected.slow}")
     values = expected.settings.values

@@ -1,4 +1,4 @@
-"""`--dry-run`: what a batch would do, and how long it may take, found out by doing a little of it."""
+"""Dry runs (`--dry-run`): says what a batch would do, and estimates its time by processing a few files."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def _tried(good: Sequence[FoundVideo], plan: Plan) -> list[tuple[str, str]]:
     step = max(1, len(good) // TRIED_FILES)
     sample = list(good[::step])[:TRIED_FILES]
     half = (len(sample) + 1) // 2
-    first, rest = sample[:half], sample[half:] or sample  # a single file is gone through twice
+    first, rest = sample[:half], sample[half:] or sample  # a single file is processed twice
     results = list(plan.run(first))  # pays for starting up, of every decoding process
     started = time.monotonic()
-    # Together, as the whole batch will run: decoding beside the model.
+    # Decoding runs alongside the model, as in the whole batch.
     for result in plan.run(rest):
         results.append(result)
         if time.monotonic() - started > TRIED_SECONDS:

@@ -93,7 +93,7 @@ class FileJob:
 def classify_files(
     files: FileJob, request: ClassifierRequest, target: Target, report: ReportWriter | None, decoder: Decoder
 ) -> None:
-    """Load the classifier and go through the files. Raises typer.Exit(1) if files failed."""
+    """Load the classifier and classify the files. Raises typer.Exit(1) if files failed."""
     watch = Watch()
     work = files.work(target, "classified", watch, report=report)
     if files.inputs.hopeless:
@@ -120,7 +120,7 @@ def classify_files(
 
 
 def embed_files(files: FileJob, request: EmbedderRequest, target: Target, decoder: Decoder) -> None:
-    """Load the encoder and go through the files. Raises typer.Exit(1) if files failed."""
+    """Load the encoder and embed the files. Raises typer.Exit(1) if files failed."""
     decoder.start()  # its process starts up while the model loads
     embedder = load_embedder(request, files.calibration(decoder))
     spec = fitted(files.sampling, embedder)

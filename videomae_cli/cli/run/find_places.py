@@ -1,4 +1,4 @@
-"""`videomae timeline --find`: goes through the files of a job for the places of one label."""
+"""Searches the files of a job for the places of one label, for `videomae timeline --find`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would be faster on this machine: said only where it was measured here, or follows from what the CPU has."""
+"""Hints at what would be faster on this machine, if it was measured here or follows from the CPU's features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What breaks off a job whatever it waits for: SIGTERM as an exception, beside Ctrl-C's, and what is found wrong meanwhile."""
+"""Interrupts a job even while it waits: by SIGTERM, raised as an exception like Ctrl-C, or by a failed periodic check."""
 
 from __future__ import annotations
 

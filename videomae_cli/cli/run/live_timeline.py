@@ -1,4 +1,4 @@
-"""`videomae timeline` on a camera or an address: a line a window, as windows complete, until the source ends."""
+"""Runs `videomae timeline` on a live source: prints a line per window as it completes, until the source ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from videomae_cli.pipeline import Classifier
     from videomae_cli.results import Prediction
 
-# Of a line for people: labels with less say nothing.
+# Labels with lower scores are left out of the lines for people.
 _SHOWN_LABELS = 3
 # A call that takes longer than this beyond the source's own limit hangs.
 _SPARE_SECONDS = 10.0

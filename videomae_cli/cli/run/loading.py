@@ -1,4 +1,4 @@
-"""A model's name on the command line -> a `Classifier` or an `Embedder` ready to use, and what the user sees meanwhile."""
+"""Loads the model that a command names, as a `Classifier` or an `Embedder`, and prints notes about it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) 
 
 
 def fitted(asked: SamplingSpec, model: Classifier | Embedder) -> SamplingSpec:
-    """The sampling asked for as a model needs it, with a line where an option gives it other pixels than it was trained on."""
+    """Adapt the requested sampling to a model, and print a note if it gets other pixels than it was trained on."""
     spec = model.fit(asked)
     say_pixels(model.name, model.hints.pixels if model.hints else None, spec.resolved_pixels)
     return spec
@@ -72,7 +72,7 @@ def say_pixels(name: str, trained: str | None, used: str) -> None:
 
 
 def _pick_engine(request: ModelRequest) -> Engine:
-    """What runs the model, with a line where this machine does it slowly."""
+    """Choose the engine, and print a note if it is slow on this machine."""
     engine = request.pick_engine()
     if engine.slow:
         console.note(engine.slow)

@@ -1,4 +1,4 @@
-"""`--retry-errors`: which of the failures in an output are done again."""
+"""Chooses the failures in an output that are retried (`--retry-errors`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the options of `finetune` and `pretrain` become the arguments of `videomae_cli.training`."""
+"""Converts the options of `finetune` and `pretrain` to arguments of `videomae_cli.training`."""
 
 from __future__ import annotations
 

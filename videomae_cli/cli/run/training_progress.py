@@ -1,4 +1,4 @@
-"""What `finetune` and `pretrain` show of a training on the terminal, and how signals end it."""
+"""Shows the progress of `finetune` and `pretrain` on the terminal, and ends them on signals."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Stop:
 
 @dataclass
 class TrainingProgress:
-    """How far training is: a bar on a terminal, lines for a log, or nothing."""
+    """Shows the progress of training: a bar on a terminal, lines for a log, or nothing."""
 
     task: Task
     mode: str
@@ -117,7 +117,7 @@ class TrainingProgress:
             console.say(f"videomae: {self.text()}")
 
     def text(self) -> str:
-        """epoch 3/100, loss 0.532, top-1 81.0%, 35 clips/s, 4 min left"""
+        """Format the progress: "epoch 3/100, loss 0.532, top-1 81.0%, 35 clips/s, 4 min left"."""
         if not self._step:
             return "first batch"
         epochs = -(-self.task.steps // self.task.epoch)
