@@ -1,4 +1,4 @@
-"""Where a label occurs in a set of videos, best first, and those places as clips."""
+"""Finds where a label occurs in a set of videos, best first, and cuts out those places as clips."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _NAME_CHARACTERS = 40
 _USUAL_RATE = 25.0
 
 OnFailure = Callable[["LabelPlace", VideoMAEError], object]
-"""Called with each place that can't be cut out of its file, and why."""
+"""Called with each place that can't be cut out of its file, and the error."""
 
 
 @dataclass(frozen=True)
 class LabelPlace:
-    """A stretch of a video under the label that was looked for. rank: 1 is the best; start, end: seconds after the first frame;
-    score: mean over the stretch; rate: frames a second of the file."""
+    """A part of a video with the label that was searched for. rank: from 1, the best; start, end: seconds after the first frame;
+    score: mean over the part; rate: the file's frames per second."""
 
     rank: int
     path: str
@@ -63,15 +63,15 @@ class PlaceFinder:
         return len(self._found)
 
     def best(self, top_k: int | None = None) -> list[LabelPlace]:
-        """Return the places with the highest scores, best first; of equal ones the earlier first."""
+        """Return the places with the highest scores, best first; equal ones in order of appearance."""
         order = sorted(self._found, key=lambda one: -one[2]["score"])[:top_k]
         return [LabelPlace(rank, path, rate=rate, **segment) for rank, (path, rate, segment) in enumerate(order, 1)]
 
 
 @dataclass(frozen=True)
 class FoundPlaces(Sequence[LabelPlace]):
-    """Where a label occurs, best first: what `VideoClassifier.find` returns. failures: the timelines that broke off or never began,
-    each with its `error`; what came before a break is among the places."""
+    """The places where a label occurs, best first, as returned by `VideoClassifier.find`. failures: the timelines of files that
+    failed, each with its `error`; places before a failure half way are included."""
 
     label: str
     places: tuple[LabelPlace, ...]
@@ -91,7 +91,7 @@ class FoundPlaces(Sequence[LabelPlace]):
         overwrite: bool = False,
         on_failure: OnFailure = lambda place, error: None,
     ) -> list[Path | None]:
-        """Write the places as clips into a folder (H.264, frame by frame, without sound); what `--cut` does.
+        """Write the places as clips to a folder (re-encoded as H.264, without sound); what `--cut` does.
 
         overwrite: put them in the place of those of an earlier search for this label; on_failure: called for each place that can't
         be cut. Returns the file of each place, or None. Raises OutputError, DependencyError where PyAV is missing.
@@ -111,7 +111,7 @@ def cut_places(
     overwrite: bool,
     on_failure: OnFailure,
 ) -> list[Path | None]:
-    """Write places as clips into a folder; see `FoundPlaces.cut`. label: as it was asked for, which clips say of themselves."""
+    """Write places as clips to a folder; see `FoundPlaces.cut`. label: as requested; stored in the clips' comments."""
     from videomae_cli.pictures.clip import is_clip
 
     about = f"videomae timeline --find {json.dumps(label.strip().casefold())}"
@@ -127,7 +127,7 @@ def cut_places(
 
 
 def clip_name(place: LabelPlace) -> str:
-    """A name for a clip that every disk takes: rank, label, file, from, to."""
+    """Make a file name for a clip, valid on every disk, from rank, label, file, start and end."""
     label, stem = _plain(place.label), _plain(Path(as_utf8(place.path)).stem)
     start, end = (clock(edge, digits=2, hours=1).replace(":", ".") for edge in (place.start, place.end))
     return f"{place.rank:03}_{label}_{stem}_{start}-{end}.mp4"
@@ -135,7 +135,7 @@ def clip_name(place: LabelPlace) -> str:
 
 @dataclass(frozen=True)
 class _Cutter:
-    """How clips are cut. about: what a clip's file says of itself."""
+    """Cuts clips out of files. about: the comment stored in each clip."""
 
     folder: Path
     decoder: Decoder
@@ -144,7 +144,7 @@ class _Cutter:
     on_failure: OnFailure
 
     def cut(self, place: LabelPlace) -> Path | None:
-        """Write a clip; None where the file can't be read. Raises OutputError."""
+        """Write a clip and return its path, or None if the file can't be read. Raises OutputError."""
         from videomae_cli.pictures.clip import write_clip
 
         try:
@@ -169,7 +169,7 @@ class _Cutter:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder for clips, where it is not there. Raises OutputError."""
+    """Create the folder for clips if it is missing. Raises OutputError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -27,7 +27,7 @@ class LoudnessOptions:
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only: no progress, no notes.")] = False
 
     def configure(self) -> None:
-        """Set the console's verbosity."""
+        """Set the verbosity of the console."""
         console.configure(debug=self.debug, quiet=self.quiet)
 
 
@@ -50,7 +50,7 @@ class ConsoleOptions:
         return self.loudness.debug
 
     def configure(self) -> None:
-        """Set the console's verbosity. Raises OptionError for an unknown kind of progress."""
+        """Set the verbosity of the console. Raises OptionError for an unknown kind of progress."""
         self.loudness.configure()
         if self.progress not in ("auto", "plain", "none"):
             raise OptionError(f"unknown progress {self.progress!r}: choose auto, plain or none")
