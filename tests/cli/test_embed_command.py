@@ -22,7 +22,7 @@ from samples import Run, write_video
 from videomae_cli.files import whole_file
 from videomae_cli.writers import VectorLayout, make_vector_writer, read_layout, read_vector_records
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "search.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,8 @@ def test_lancedb_searches_it(parquet: Path, tmp_path: Path) -> None:
     assert Path(best["path"]).name == "2.mp4"
 
 
-def test_the_code_in_the_readme_runs(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+def test_the_code_in_the_docs_runs(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     reading = [block for block in blocks if "vectors.parquet" in block]
     assert len(reading) == 2
     (tmp_path / "vectors.parquet").write_bytes(parquet.read_bytes())
