@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+import videomae_cli
+
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PYTHONS = [c.rpartition(" ")[2] for c in PROJECT["classifiers"] if re.fullmatch(r".*Python :: 3\.\d+", c)]
@@ -134,3 +136,15 @@ def test_make_help_lists_every_target() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = set(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[0].split())
     assert phony == set(re.findall(r"^([a-z]+):.*## \w", makefile, re.MULTILINE))
+
+
+def test_what_tools_read_beside_the_package_is_whole() -> None:
+    """The citation has the package's version and licence; pre-commit runs what `make lint` runs; forms of issues ask for something."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (citation["version"], citation["license"]) == (videomae_cli.__version__, PROJECT["license"])
+    assert citation["references"][0]["url"] == PROJECT["urls"]["Paper"]
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    assert [hook["name"] for hook in hooks] == ["ruff check", "ruff format", "mypy"]
+    forms = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in (ROOT / ".github/ISSUE_TEMPLATE").glob("*")]
+    assert forms
+    assert all(form["name"] and form["description"] and form["body"] for form in forms)
