@@ -13,12 +13,12 @@ file names -> CPU tasks that decode -> actors that each hold a model -> pieces -
     run        runs a job until nothing is missing
     survey     checks the machines and the model on them before a job, and estimates its time
 
-    Why no record is lost or duplicated: a piece holds the records of a known range of the list, is named after it, and
-    is written atomically. If Ray repeats work after a worker has died, it writes the same file again; what is missing
-    is noticed and redone. Results don't depend on the number of workers, because each task's files are batched
-    separately.
+Why no record is lost or duplicated: a piece holds the records of a known range of the list, is named after it, and
+is written atomically. If Ray repeats work after a worker has died, it writes the same file again; what is missing
+is noticed and redone. Results don't depend on the number of workers, because each task's files are batched
+separately.
 
-    ray is imported only when a job runs, by `run`, `session`, `survey` and the code they send to workers.
+ray is imported only when a job runs, by `run`, `session`, `survey` and the code they send to workers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The output of a cluster job: pieces, then numbered Parquet shards, and finally, if requested, a single file.
 
-OUT/_job.json                                the header: settings, list and plan, written before the first piece
-OUT/_partial/0000000000-0000000013.parquet   the records of files 0 to 12 of the list
-OUT/part-00000-of-00007.parquet              a shard, made from pieces, which are then removed
+    OUT/_job.json                                the header: settings, list and plan, written before the first piece
+    OUT/_partial/0000000000-0000000013.parquet   the records of files 0 to 12 of the list
+    OUT/part-00000-of-00007.parquet              a shard, made from pieces, which are then removed
 
 The job is complete when OUT/_partial is gone. If OUT is to be a single file, all this is in `OUT.partial/` until
 the shards are joined. Readers of Parquet folders ignore names that begin with _. Every machine writes here, so it

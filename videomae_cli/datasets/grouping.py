@@ -6,9 +6,9 @@ Clips of one source form one group, and a group is never on both sides of a spli
 2. Else the file name identifies the source if it has one of these forms (N: digits):
    `v_Archery_gN_cN` (UCF101: the part before `_c`), `ABCDEFGHIJK_NNNNNN_NNNNNN` (Kinetics: the id of eleven characters),
    `NAME_f_cm_npN_ri_goo_N` (HMDB51: NAME), and, within one folder, `NAME-clipN` (also part, seg, segment, shot, scene,
-      chunk, piece; after a dash, dot, space or underscore), `NAME_cN` and `NAME (N)`: all of these have the source NAME.
-      A bare number (`IMG_0042`) identifies nothing: such a file is a group of its own.
-   3. If rule 2 would put all files of its classes into one group, so that none could be held out, each file becomes a group.
+   chunk, piece; after a dash, dot, space or underscore), `NAME_cN` and `NAME (N)`: all of these have the source NAME.
+   A bare number (`IMG_0042`) identifies nothing: such a file is a group of its own.
+3. If rule 2 would put all files of its classes into one group, so that none could be held out, each file becomes a group.
 4. Clips cut from one file are always one group; groups that share a file are one.
 """
 

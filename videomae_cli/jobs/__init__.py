@@ -5,7 +5,8 @@
     again      records that replace earlier ones, such as retried failures
     folder     the folder `OUTPUT.partial`: ownership, locking, cleaning up
     job        one output, new, resumed or complete
-    shards     splits a list over machines, and merges their outputs
+    shards     splits a list over machines, and merges their records
+    joining    joins the outputs of shards into one file
 
     OUTPUT.partial/job.json         settings, written before the first record
     OUTPUT.partial/records.jsonl    the records so far, in input order
