@@ -17,6 +17,7 @@ from .api.places import FoundPlaces as FoundPlaces
 from .api.places import LabelPlace as LabelPlace
 from .api.reconstruct import VideoReconstruction as VideoReconstruction
 from .api.reconstruct import reconstruct as reconstruct
+from .api.result_files import write_results as write_results
 from .api.similar import find_duplicates as find_duplicates
 from .api.similar import similar as similar
 from .errors import VideoMAEError as VideoMAEError

@@ -1,0 +1,69 @@
+"""Results written from Python: the files of the commands, but for what is of their job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import videomae_cli as videomae
+from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.results import Classification, Embedding, Failure, Prediction, Segment, Timeline, VectorPlace
+from videomae_cli.writers import read_records, read_vector_records
+
+BAD = Failure("decode", "broken")
+LABELS = [Classification("a.mp4", "m", predictions=(Prediction("x", 0, 0.5),)), Classification("b.mp4", "m", error=BAD)]
+FILMS = [Timeline("a.mp4", "m", segments=(Segment(0, 1, "x", 0, 0.5),)), Timeline("b.mp4", "m", error=BAD)]
+VECTORS = [
+    Embedding("b.mp4", "m", error=BAD),
+    Embedding("a.mp4", "m", vectors=np.ones((1, 3), np.float32), places=(VectorPlace(0.0, 1.0),)),
+]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "parquet"])
+def test_labels_are_read_back(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"labels.{suffix}"
+    assert videomae.write_results(iter(LABELS), file) == 2
+    assert [(r["path"], r["status"], r["index"]) for r in read_records(file)] == [
+        ("a.mp4", "ok", 0),
+        ("b.mp4", "error", 1),
+    ]
+    before = file.read_bytes()
+    with pytest.raises(OutputError, match="is there already: overwrite=True"):
+        videomae.write_results(LABELS, file)
+    assert videomae.write_results(LABELS, file, overwrite=True) == 2
+    assert file.read_bytes() == before
+
+
+def test_timelines_and_nothing(tmp_path: Path) -> None:
+    videomae.write_results(FILMS, tmp_path / "t.csv")
+    assert "a.mp4" in (tmp_path / "t.csv").read_text()
+    videomae.write_results(FILMS, tmp_path / "t.jsonl")
+    assert [len(record["segments"]) for record in read_records(tmp_path / "t.jsonl")] == [1, 0]
+    with pytest.raises(OptionError, match="'parquet' is not for these results"):
+        videomae.write_results(FILMS, tmp_path / "t.parquet")
+    assert videomae.write_results([], tmp_path / "none.json") == 0
+    assert list(read_records(tmp_path / "none.json")) == []
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_vectors_are_read_back_whichever_file_failed_first(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"v.{suffix}"
+    assert videomae.write_results(iter(VECTORS), file) == 2
+    assert [len(record["rows"]) for record in read_vector_records(file)] == [0, 1]
+    with pytest.raises(OptionError, match="'npz' is not for these results"):
+        videomae.write_results(VECTORS, tmp_path / "v.npz")
+    with pytest.raises(OutputError, match="no result holds a vector"):
+        videomae.write_results(VECTORS[:1], tmp_path / "w.parquet")
+    assert not (tmp_path / "w.parquet").exists()
+
+
+def test_a_file_of_results_that_break_off_is_not_there(tmp_path: Path) -> None:
+    def broken():  # type: ignore[no-untyped-def]
+        yield LABELS[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        videomae.write_results(broken(), tmp_path / "a.jsonl")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,85 @@
+"""Results from Python as the files that the commands write."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+from videomae_cli import writers
+from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.files import output_file
+from videomae_cli.results import Embedding, Result, Stamp, Timeline
+
+
+def write_results(
+    results: Iterable[Result],
+    output: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Write results as they come, such as those of `classify_all`, `timeline_all` or `embed_all`, into one file.
+
+    results: of one kind; output: a file that appears whole, once the last result is in, or not at all; format: "table", "json",
+    "jsonl", "csv" or "parquet" for labels, all but the last for timelines, "parquet" or "jsonl" for vectors, else as the
+    output's name ends; overwrite: replace it. What is wrong with a video is a record with `"status": "error"`. Returns how many
+    results there were. A job that is to go on after a kill is one for the commands and their --resume. Raises OutputError,
+    OptionError, and what the results raise.
+    """
+    coming = iter(results)
+    first = next(coming, None)
+    target = Path(output)
+    chosen = _pick(first, format, target)
+    count = 0
+    with output_file(target, overwrite=overwrite) as sink:
+        ahead = [] if first is None else [first]
+        if isinstance(first, Embedding):
+            ahead += _until_vectors(first, coming)
+        writer = _writer(chosen, sink, ahead)
+        for count, result in enumerate(chain(ahead, coming), 1):
+            writer.write(result.as_dict(Stamp(index=count - 1)), result.seconds)
+        writer.finish()
+    return count
+
+
+def _pick(first: Result | None, format: str | None, output: Path) -> str:
+    """Return the name of the writer. Raises OptionError."""
+    known: tuple[str, ...]
+    if isinstance(first, Embedding):
+        chosen, known = writers.pick_vector_format(format, output), ("parquet", "jsonl")
+    else:
+        chosen, known = writers.pick_format(format, output), writers.FORMATS
+    if isinstance(first, Timeline):
+        known = tuple(name for name in known if name != "parquet")
+    if chosen not in known:
+        raise OptionError.about(
+            "format",
+            "{subject} {chosen!r} is not for these results: choose {known}",
+            chosen=chosen,
+            known=", ".join(known),
+        )
+    return f"timeline-{chosen}" if isinstance(first, Timeline) and chosen in ("table", "csv") else chosen
+
+
+def _until_vectors(first: Embedding, coming: Iterable[Result]) -> list[Result]:
+    """Take results until one has vectors, whose width all others have."""
+    taken: list[Result] = []
+    if first.vectors is None:
+        for result in coming:
+            taken.append(result)
+            if isinstance(result, Embedding) and result.vectors is not None:
+                break
+    return taken
+
+
+def _writer(format: str, sink: BinaryIO, ahead: list[Result]) -> writers.Writer:
+    if not ahead or not isinstance(ahead[0], Embedding):
+        return writers.make_writer(format, sink)
+    last = ahead[-1]
+    if not isinstance(last, Embedding) or last.vectors is None:
+        raise OutputError("no result holds a vector: there is nothing to write")
+    layout = writers.VectorLayout(last.vectors.shape[1], str(last.vectors.dtype))
+    return writers.make_vector_writer(format, sink, layout)
