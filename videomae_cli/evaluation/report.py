@@ -178,7 +178,7 @@ def markdown(e: Evaluation, pictures: Sequence[str] = ()) -> str:
             lines.append(f"| {in_markdown(e.labels[number])} | {f.support} | {' | '.join(map(_share, shares))} |")
     pairs = confused_pairs(e)
     if pairs:
-        lines += ["", "## Most frequent mistakes", "", "| true | said | clips |", "|---|---|---|"]
+        lines += ["", "## Most frequent mistakes", "", "| true | predicted | clips |", "|---|---|---|"]
         lines += [f"| {in_markdown(true)} | {in_markdown(predicted)} | {count} |" for true, predicted, count in pairs]
     if e.failures:
         lines += ["", "## Failed", "", "| clip | reason |", "|---|---|"]

@@ -103,7 +103,7 @@ def confusion_chart(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> by
     width, height = figure.get_size_inches()
     axes = figure.add_axes((0.5 / width, 0.5 / height, side / width, side / height))
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(xlabel="said", ylabel="true")
+    axes.set(xlabel="predicted", ylabel="true")
     step = -(-count // _NAMED)
     shown = range(0, count, step)
     names = [_short(classes[place], place) for place in shown]
