@@ -1,7 +1,6 @@
 """Writes docs/commands.md, the command reference, from what `videomae COMMAND --help` prints.
 
-python docs/reference.py           write it
-python docs/reference.py --check   exit with 1 where it is not what the program prints
+`python docs/reference.py` writes it; with `--check` it exits with 1 where the page is not what the program prints.
 """
 
 from __future__ import annotations
