@@ -60,3 +60,29 @@ def test_every_flag_with_a_heading_exists() -> None:
     known = {"--help"}.union(*FLAGS.values())
     assert not {flag for flags in SECTIONS.values() for flag in flags.split()} - known
     assert sum(len(flags.split()) for flags in SECTIONS.values()) == len(" ".join(SECTIONS.values()).split())
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("videomae recon", ["reconstruct"]),
+        ("videomae classify --retry", ["--retry-errors"]),
+        ("videomae classify clip.mp4 --engine ", ["torch", "openvino"]),
+        ("videomae timeline --format s", ["srt"]),
+        ("videomae classify -m cam", ["camera-motion", "camera-motion-mae"]),
+        ("videomae finetune --init base-ss", ["base-ssv2"]),
+        ("videomae download large", ["large-kinetics", "large"]),
+        ("videomae models cam", ["camera-motion", "camera-motion-mae"]),
+        ("videomae classify cl", []),  # the shell's own completion of files
+    ],
+)
+def test_a_shell_completes_commands_options_choices_and_models(
+    typed: str, offered: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = typed.split(" ")
+    monkeypatch.setenv("_VIDEOMAE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    with pytest.raises(SystemExit):
+        app(prog_name="videomae")
+    assert capsys.readouterr().out.split() == offered

@@ -80,7 +80,6 @@ app = typer.Typer(
     cls=Commands,
     help="Labels, embeddings and reconstructions of video, with VideoMAE.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

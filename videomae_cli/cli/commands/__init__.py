@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperCommand
 
+from videomae_cli.cli.options.completion import complete
 from videomae_cli.cli.options.flags import words_of
 from videomae_cli.cli.options.sections import GUIDES, LONG_HELP, headings
 from videomae_cli.cli.terminal import console
@@ -97,6 +98,8 @@ class LazyCommand(TyperCommand):
         alone.command(self._entry.name, cls=GuidedCommand)(getattr(module, self._entry.function))
         command = typer.main.get_command(alone)
         assert isinstance(command, TyperCommand)
+        for parameter in command.params:
+            parameter._custom_shell_complete = complete
         return command
 
 
