@@ -107,7 +107,7 @@ def test_every_flag_is_declared_once() -> None:
     assert {flag: where for flag, where in places.items() if len(where) > 1} == {}
     parameters = [parameter for stand_in in commands.stand_ins() for parameter in stand_in.load().params]
     flags = {_first_long(parameter.opts) for parameter in parameters if parameter.param_type_name == "option"}
-    assert set(places) == flags | {"--version"}
+    assert set(places) == flags | {"--version", "--install-completion", "--show-completion"}
 
 
 def _declared(tree: ast.Module) -> list[tuple[str, ast.Call]]:

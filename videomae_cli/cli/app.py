@@ -6,6 +6,7 @@ is asked for, and torch, cv2 and huggingface_hub inside their functions: help, v
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -42,6 +43,13 @@ class Commands(TyperGroup):
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         with speaking(FLAGS), _exit_codes():
             return super().make_context(info_name, args, parent=parent, **extra)
+
+    def _main_shell_completion(self, *arguments: Any, **extra: Any) -> None:
+        if any(name.endswith("_COMPLETE") for name in os.environ):
+            from typer._completion_classes import completion_init
+
+            completion_init()
+        super()._main_shell_completion(*arguments, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         with speaking(FLAGS), _exit_codes():
@@ -80,6 +88,7 @@ app = typer.Typer(
     cls=Commands,
     help="Labels, embeddings and reconstructions of video, with VideoMAE.",
     no_args_is_help=True,
+    add_completion=False,  # Typer's own imports pydantic for every help
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -92,10 +101,28 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _complete(ctx: typer.Context, param: typer.CallbackParam, wanted: bool) -> None:
+    """Install completion for the shell that this runs in, or show it."""
+    if wanted:
+        from typer.completion import install_callback, show_callback
+
+        (install_callback if param.name == "install_completion" else show_callback)(ctx, param, wanted)
+
+
 @app.callback()
 def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    install_completion: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion", callback=_complete, is_eager=True, help="Let this shell complete names and options."
+        ),
+    ] = False,
+    show_completion: Annotated[
+        bool,
+        typer.Option("--show-completion", callback=_complete, is_eager=True, help="Print what does that, to look at."),
     ] = False,
 ) -> None:
     """Labels, embeddings and reconstructions of video, with VideoMAE."""
