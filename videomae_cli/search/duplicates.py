@@ -1,9 +1,9 @@
-"""Groups of files that are nearly the same: files are joined where vectors of them are at least so near.
+"""Finds groups of near-duplicate files: two files are joined if the cosine of any of their vectors reaches a threshold.
 
-A group is a connected component: everything in it is near to something in it, and its ends may be further apart.
+A group is a connected component: each file is near to some other file in it, but two files of it may be further apart.
 
-All pairs of vectors above a cosine are found exactly, block against block, or by an index (faiss) where there are too many. Exact
-needs time that grows with the square of the number of vectors. Measured with `benchmarks/search.py` on two cores, at 768 values:
+Pairs of vectors are found exactly, block against block, or with an index (faiss) if there are too many. The time of the exact
+search grows with the square of the number of vectors. Measured with `benchmarks/search.py` on two cores, at 768 values:
 20,000 vectors in 3 s, 100,000 in 54 s. With the cores shared with other work, 100,000 took 153 s exactly and 64 s by the index,
 which missed none of 1,000 planted pairs. Above `EXACT_LIMIT` vectors the index is used where faiss is installed.
 """
@@ -23,13 +23,13 @@ from videomae_cli.search.embedding_table import EmbeddingTable, Row, VectorBlock
 from videomae_cli.search.nearest import PLACES
 
 EXACT_LIMIT = 200_000
-# Cells of the index that are looked through for a vector, and vectors that its cells are learned from, a cell.
+# Cells of the index searched for each vector, and vectors per cell that the cells are learned from.
 _PROBES = 8
 _TRAINING = 40
 _CHUNK = 256
-# What a sum of float32 products may be off; vectors that are the same must be found at 1.0.
+# Rounding error of a float32 dot product: equal vectors must be found at a threshold of 1.0.
 TOLERANCE = 1e-6
-# Pairs that are joined one by one before it is looked again which are joined already.
+# Pairs joined at a time; pairs whose files are already in one group are then dropped before the next.
 _SLICE = 1 << 16
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ _Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A file of a group: the vector that is nearest to another file, that file, and the cosine of the two."""
+    """A file of a group: its row nearest to another file, that other file's row, and their cosine."""
 
     row: Row
     nearest: Row
@@ -48,9 +48,9 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Groups:
-    """Groups of two files or more, the largest first, in each the files in the order of the table.
+    """Groups of two or more files, the largest first; files within a group are in table order.
 
-    exact: False where an index was used, which may miss a pair; vectors, files: how many were compared.
+    exact: False if an index was used, which may miss pairs; vectors, files: how many were compared.
     """
 
     groups: list[list[Duplicate]]
@@ -60,7 +60,7 @@ class Groups:
 
 
 def find_duplicates(table: EmbeddingTable, threshold: float, *, exact_limit: int = EXACT_LIMIT) -> Groups:
-    """All groups of files with a cosine of `threshold` or more. Above `exact_limit` vectors with faiss, if it is there."""
+    """Find all groups of files with cosines of at least `threshold`. Above `exact_limit` vectors, faiss is used if installed."""
     rows = [row for block in table.blocks() for row in block.rows]
     exact = len(rows) <= exact_limit or not has_index()
     if exact and len(rows) > exact_limit:
@@ -77,7 +77,7 @@ def find_duplicates(table: EmbeddingTable, threshold: float, *, exact_limit: int
 
 @dataclass
 class _Files:
-    """Files being joined. parent[f]: a file of the same group with a smaller number, or f itself."""
+    """Disjoint sets of files (union-find). parent[f]: a file of the same group with a smaller number, or f itself."""
 
     rows: list[Row]
     count: int = 0
@@ -93,11 +93,11 @@ class _Files:
         self.parent = np.arange(self.count)
         self.score = np.full(self.count, -2.0, np.float32)
         self.mine = np.zeros(self.count, np.int64)  # the row of this file that is nearest to another file
-        self.other = np.zeros(self.count, np.int64)  # that row of the other file
+        self.other = np.zeros(self.count, np.int64)  # the row of that other file
 
     def join(self, pairs: Pairs) -> None:
         first, second = self.of_row[pairs.first], self.of_row[pairs.second]
-        apart = first != second  # two clips of one file are no duplicates
+        apart = first != second  # clips of one file are not duplicates of each other
         first, second = first[apart], second[apart]
         rows, others, scores = pairs.first[apart], pairs.second[apart], pairs.scores[apart]
         self._keep_best(first, rows, others, scores)
@@ -107,7 +107,7 @@ class _Files:
 
     def _keep_best(self, files: _Ints, rows: _Ints, others: _Ints, scores: npt.NDArray[np.float32]) -> None:
         better = np.flatnonzero(scores > self.score[files])
-        # Ascending by score, and among equals the first row last: of several assignments to one place the last stays.
+        # Sort so that the best pair comes last (the first row among equals): the last assignment to an index wins.
         order = better[np.lexsort((-others[better], -rows[better], scores[better]))]
         self.score[files[order]] = scores[order]
         self.mine[files[order]] = rows[order]
@@ -151,7 +151,7 @@ class _Files:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Vectors `first[i]` and `second[i]`, by their place in the table, have the cosine `scores[i]`."""
+    """Pairs of vectors: those at the table's rows `first[i]` and `second[i]` have the cosine `scores[i]`."""
 
     first: _Ints
     second: _Ints
@@ -159,7 +159,7 @@ class Pairs:
 
 
 def exact_pairs(blocks: Iterable[VectorBlock], threshold: float) -> Iterator[Pairs]:
-    """Every pair, each once. In memory: all vectors, and the products of a block with `_CHUNK` of them."""
+    """Yield every pair once. Memory: all vectors, and the products of one block with `_CHUNK` vectors."""
     seen: list[tuple[int, Vectors]] = []
     place = 0
     for block in blocks:
@@ -174,16 +174,16 @@ def _between(first: Vectors, at: int, second: Vectors, from_: int, threshold: fl
     scores = first @ second.T  # (n, D) x (D, m) -> (n, m)
     near = np.flatnonzero(scores >= threshold - TOLERANCE)
     rows, columns = near // len(second) + at, near % len(second) + from_
-    once = rows < columns  # in a block with itself each pair is there twice, and each vector with itself
+    once = rows < columns  # a block with itself has each pair twice, and each vector paired with itself
     return Pairs(rows[once], columns[once], scores.ravel()[near[once]])
 
 
 def indexed_pairs(blocks: Callable[[], Iterable[VectorBlock]], count: int, threshold: float) -> Iterator[Pairs]:
-    """Nearly every pair, each once or twice: only the nearest cells of an inverted file are searched, so a pair that
-    lies on both sides of a border can be missed. Scores are exact.
+    """Yield nearly every pair, once or twice: only the nearest cells of an inverted file are searched, so a pair on
+    both sides of a cell's border can be missed. Scores are exact.
 
-    blocks: called three times: to learn the cells, to fill them, to search. Memory: the vectors, once.
-    Raises ImportError where faiss is not installed.
+    blocks: called several times: to learn the cells, to fill them, to search. Memory: one copy of the vectors.
+    Raises ImportError if faiss is not installed.
     """
     index = _filled_index(blocks, count)
     place = 0
@@ -206,7 +206,7 @@ def _filled_index(blocks: Callable[[], Iterable[VectorBlock]], count: int) -> An
     step = max(1, round(count / (cells * _TRAINING)))
     sample = np.concatenate([block.vectors[::step] for block in blocks()])
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimensions), dimensions, cells, faiss.METRIC_INNER_PRODUCT)
-    # Cells need not be the very best, as several are searched for each vector. At least 1: or faiss prints a warning.
+    # Ten iterations will do, as several cells are searched per vector. Without a minimum of 1 faiss prints a warning.
     index.cp.seed, index.cp.niter, index.cp.min_points_per_centroid = 1, 10, 1
     index.train(sample)
     del sample
@@ -217,7 +217,7 @@ def _filled_index(blocks: Callable[[], Iterable[VectorBlock]], count: int) -> An
 
 
 def has_index() -> bool:
-    """Whether faiss can be imported."""
+    """Return whether faiss can be imported."""
     try:
         import faiss  # noqa: F401
     except ImportError:

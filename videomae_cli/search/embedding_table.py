@@ -1,4 +1,4 @@
-"""A file of embeddings -> its vectors in blocks, of unit length, checked: whatever the format, and in flat memory."""
+"""Reads embeddings of any format as checked blocks of unit vectors, in flat memory."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from videomae_cli.results import path_of
 from videomae_cli.writers.vector_reading import DAMAGE, INDEX, EmbeddingFile, open_embeddings
 
 Vectors = npt.NDArray[np.float32]
-_NUMBERS = ("index", "clip", "start", "end")  # as `Row` has them after the path
-# All that is read of a row: the other columns of a wide table would take most of the time.
+_NUMBERS = ("index", "clip", "start", "end")  # the fields of `Row` after the path, in order
+# The only columns read: the others of a wide table would take most of the time.
 _COLUMNS = ("path", "path_bytes", "embedding", "model", "fingerprint", "t", *_NUMBERS)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one vector is of. index: the file's place in the job's list; clip, start, end (seconds): None where unknown."""
+    """The origin of one vector. index: the file's place in its job; clip, start, end (seconds); None if unknown."""
 
     path: str
     index: int | None = None
@@ -36,17 +36,17 @@ class Row:
 
 @dataclass(frozen=True)
 class VectorBlock:
-    """Some rows of a table. vectors: (n, D) float32 of length 1, or of zeros where a vector is zero."""
+    """Consecutive rows of a table. vectors: (n, D) float32 of length 1; a zero vector stays zero."""
 
     vectors: Vectors
     rows: list[Row]
 
 
 class EmbeddingTable:
-    """An opened file. After a whole pass over `blocks`, `failed` is the number of files that have no vector.
+    """An opened file of embeddings. After a full pass over `blocks`, `failed` counts the files without a vector.
 
-    settings: what it was made with, as far as the file says; model, fingerprint: of its rows.
-    Raises EmbeddingsError: no such file, no embeddings in it, or none that can be compared.
+    settings: what it was made with, as far as the file says; model, fingerprint: those that all rows share.
+    Raises EmbeddingsError if the file is missing, holds no embeddings, or holds some that can't be compared.
     """
 
     def __init__(self, file: Path) -> None:
@@ -58,7 +58,7 @@ class EmbeddingTable:
         self.failed = 0
         if self.settings.get("pool") in ("tokens", "time"):
             raise self._slots()
-        # What is wrong from the first row on is told before any work is done.
+        # Read the first block now, so that a bad file is reported before any work is done.
         if next(self.blocks(), None) is None:
             why = f": all {self.failed} files failed" if self.failed else ""
             raise EmbeddingsError(f"{file} holds no vectors{why}")
@@ -69,7 +69,7 @@ class EmbeddingTable:
         return self._source.settings
 
     def blocks(self) -> Iterator[VectorBlock]:
-        """Yield the vectors block by block, first row to last; blocks without a vector are left out."""
+        """Yield the vectors block by block, first row to last; blocks without vectors are skipped."""
         self.failed = 0
         try:
             for batch in self._source.batches(_COLUMNS):
@@ -121,7 +121,7 @@ class EmbeddingTable:
         )
 
     def _same(self, what: str, before: str | None, now: frozenset[str]) -> str | None:
-        """The one value that all rows have. Vectors of two models mean different things."""
+        """Return the value that all rows share, or None. Raises EmbeddingsError for two, as their vectors aren't comparable."""
         values = sorted(now | ({before} if before else set()))
         if len(values) > 1:
             raise EmbeddingsError(
@@ -145,7 +145,7 @@ class EmbeddingTable:
 
 
 def _row(record: Mapping[str, Any]) -> Row:
-    """The row of a record, whoever wrote it: what is not of its column's kind is dropped. Raises ValueError without a path."""
+    """Make a `Row` of any tool's record: values of the wrong type become None. Raises ValueError without a path."""
     if record.get("path") is None:
         raise ValueError("it has a row without a path")
     index, clip, start, end = (_number(record.get(name)) for name in _NUMBERS)
@@ -165,12 +165,12 @@ def _number(value: Any) -> float | None:
 
 
 def _texts(values: Iterable[Any]) -> frozenset[str]:
-    """The different texts among some values."""
+    """Return the distinct non-empty strings among some values."""
     return frozenset(_storable(value) for value in values if isinstance(value, str) and value)
 
 
 def _storable(text: str) -> str:
-    """JSON may hold halves of characters, which no file name and no output can."""
+    """Replace lone surrogates, which JSON may hold but file names and outputs can't."""
     try:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -179,7 +179,7 @@ def _storable(text: str) -> str:
 
 
 class NotFiniteError(ValueError):
-    """A vector with NaN or infinity in it; row: which one."""
+    """Raised for a vector with NaN or infinity; row: its index."""
 
     def __init__(self, row: int) -> None:
         super().__init__(f"vector {row} is not finite")
@@ -187,13 +187,13 @@ class NotFiniteError(ValueError):
 
 
 def unit(vectors: npt.NDArray[Any]) -> Vectors:
-    """(n, D) -> the same directions with length 1, as float32; zero stays zero. Raises NotFiniteError."""
-    # A copy, always. Wide numbers stay wide until they are short: not all of them fit a float32.
+    """Scale vectors (n, D) to length 1, as float32; zero stays zero. Raises NotFiniteError."""
+    # Always a copy. float64 stays float64 until normalised, as large values would overflow float32.
     values = vectors.astype(np.promote_types(vectors.dtype, np.float32))
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         raise NotFiniteError(int(bad.argmax()))
-    # The largest value first, or the squares of very large and very small ones would leave the type.
+    # Divide by the largest value first: squares of extreme values would overflow or underflow.
     largest = np.abs(values).max(axis=1, keepdims=True, initial=0.0)
     np.divide(values, largest, out=values, where=largest > 0)
     length = np.linalg.norm(values, axis=1, keepdims=True)

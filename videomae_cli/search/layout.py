@@ -1,4 +1,4 @@
-"""Vectors -> points in the plane: PCA in numpy, or UMAP where umap-learn is installed. The same input, the same picture."""
+"""Places vectors in the plane by PCA, or by UMAP if umap-learn is installed; equal input gives an equal picture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from videomae_cli.errors import DependencyError, Wording
 from videomae_cli.search.embedding_table import VectorBlock, Vectors
 
 METHODS = ("auto", "pca", "umap")
-# UMAP looks at neighbours: of fewer vectors there is nothing to learn; of more, it takes very long on a few cores.
+# UMAP learns from neighbours, of which fewer vectors have too few; above the limit it takes very long on a few cores.
 UMAP_MINIMUM = 20
 UMAP_AUTO_LIMIT = 30_000
 _NEIGHBOURS = 15
@@ -25,16 +25,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Layout:
-    """points: (N, 2) float32, centred, within [-1, 1]; description: how they were made, in words."""
+    """Points in the plane: (N, 2) float32, centred, within [-1, 1]; description: how they were made, in words."""
 
     points: Vectors
     description: str
 
 
 def lay_out(blocks: Callable[[], Iterable[VectorBlock]], count: int, method: str) -> Layout:
-    """Points for `count` vectors. auto: UMAP where it is installed and sensible, else PCA.
+    """Lay out `count` vectors. method: "auto" is UMAP if it is installed and the count suits it, else PCA.
 
-    Raises DependencyError where UMAP was asked for and is not there.
+    Raises DependencyError if UMAP was asked for and is not installed.
     """
     if method == "auto":
         method = "umap" if UMAP_MINIMUM <= count <= UMAP_AUTO_LIMIT and has_umap() else "pca"
@@ -47,7 +47,7 @@ def lay_out(blocks: Callable[[], Iterable[VectorBlock]], count: int, method: str
 
 
 def has_umap() -> bool:
-    """Whether umap-learn can be imported."""
+    """Return whether umap-learn can be imported."""
     try:
         import umap  # noqa: F401
     except ImportError:
@@ -56,7 +56,7 @@ def has_umap() -> bool:
 
 
 def _pca(blocks: Callable[[], Iterable[VectorBlock]], count: int) -> Layout:
-    """Two passes: mean and covariance, then the projection. Memory: (D, D), whatever the number of vectors."""
+    """Project on two principal axes in two passes: mean and covariance, then projection. Memory: (D, D) for any count."""
     total: npt.NDArray[np.float64] | float = 0.0
     squares: npt.NDArray[np.float64] | float = 0.0
     for block in blocks():
@@ -67,19 +67,19 @@ def _pca(blocks: Callable[[], Iterable[VectorBlock]], count: int) -> Layout:
     covariance = np.asarray(squares) / count - np.outer(mean, mean)
     spread, axes = np.linalg.eigh(covariance)  # ascending
     axes = axes[:, ::-1][:, :2]
-    # An axis has no sign of its own: its largest value points up, on every machine.
+    # The sign of an axis is arbitrary: make its largest component positive, so that every machine agrees.
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])])
     points = np.concatenate([(block.vectors - mean) @ axes for block in blocks()])
     if points.shape[1] < 2:
         points = np.pad(points, ((0, 0), (0, 1)))
     whole = float(np.clip(spread, 0, None).sum())
-    kept = f", {float(np.clip(spread[-2:], 0, None).sum()) / whole:.0%} of the variance" if whole > 1e-12 else ""
-    return Layout(_fitted(points), f"PCA{kept}")
+    variance = f", {float(np.clip(spread[-2:], 0, None).sum()) / whole:.0%} of the variance" if whole > 1e-12 else ""
+    return Layout(_fitted(points), f"PCA{variance}")
 
 
 def _umap(blocks: Callable[[], Iterable[VectorBlock]]) -> Layout:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on threads, which one seed does not go with, and on numba
+        warnings.simplefilter("ignore")  # about threads, which a fixed seed rules out, and numba
         try:
             from umap import UMAP
         except ImportError as error:
@@ -88,14 +88,14 @@ def _umap(blocks: Callable[[], Iterable[VectorBlock]]) -> Layout:
                 remedy=Wording("pip install 'videomae-cli[map]', or {@method:pca} ({error})", error=error),
             ) from None
         vectors = np.concatenate([block.vectors for block in blocks()])
-        # On vectors of length 1, Euclidean neighbours are cosine neighbours, and zero vectors have some too.
+        # Euclidean and cosine neighbours agree for unit vectors, and zero vectors have Euclidean ones too.
         reducer = UMAP(n_neighbors=min(_NEIGHBOURS, len(vectors) - 1), random_state=_SEED, n_jobs=1)
         points = np.asarray(reducer.fit_transform(vectors))
     return Layout(_fitted(points), f"UMAP of {_NEIGHBOURS} neighbours")
 
 
 def _fitted(points: npt.NDArray[np.floating]) -> Vectors:
-    """Into [-1, 1], centred, both axes by one measure."""
+    """Centre points and scale both axes equally to fit [-1, 1]."""
     low, high = points.min(axis=0), points.max(axis=0)
     half = float((high - low).max()) / 2 or 1.0
     fitted: Vectors = ((points - (low + high) / 2) / half).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The files of a table that are most like a vector: exact cosine, one pass, flat memory."""
+"""Finds the files of a table nearest to a vector: exact cosines, one pass, flat memory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from videomae_cli.search.embedding_table import Row, VectorBlock, Vectors
 
-# Scores are told, and compared, to so many places: what differs beyond is the order of a sum, not the video.
+# Scores are rounded to this many places before comparison: further digits depend on the order of summation.
 PLACES = 6
 
 
 @dataclass(frozen=True)
 class Match:
-    """A file and how near its nearest vector is: cosine in [-1, 1]."""
+    """A file and the cosine, in [-1, 1], of its nearest vector."""
 
     row: Row
     score: float
@@ -26,12 +26,12 @@ class Match:
 def nearest(
     blocks: Iterable[VectorBlock], queries: Vectors, *, top_k: int, leave_out: Collection[str] = ()
 ) -> list[Match]:
-    """The `top_k` files nearest to any of the queries, nearest first; among equals, the one that comes first.
+    """Find the `top_k` files nearest to any of the queries, nearest first; ties are in table order.
 
-    queries: (Q, D), of unit length; leave_out: paths. Of a file with many clips the best one counts.
+    queries: (Q, D), of unit length; leave_out: paths to skip. The best clip of a file counts.
     """
     best: dict[str, tuple[float, int, Row]] = {}
-    # What a row must exceed to matter: the last score of a full list. A row that equals it comes later, and so ranks behind it.
+    # Only rows above the last score of a full list can enter it: a row that equals it comes later and ranks behind.
     bar = -np.inf
     place = 0
     for block in blocks:
@@ -50,8 +50,8 @@ def nearest(
 
 
 def cosines(vectors: Vectors, queries: Vectors) -> npt.NDArray[np.float64]:
-    """(n,): of each vector, the cosine to its nearest query, to `PLACES` places."""
-    # In float64, or the last place would depend on how many vectors are multiplied at once.
+    """Return (n,): each vector's cosine to its nearest query, rounded to `PLACES` places."""
+    # In float64, because float32 sums vary with the number of vectors multiplied at once.
     products = vectors.astype(np.float64) @ queries.astype(np.float64).T  # (n, D) x (D, Q) -> (n, Q)
     best: npt.NDArray[np.float64] = products.max(axis=1)
     return best.clip(-1.0, 1.0).round(PLACES)
@@ -59,7 +59,7 @@ def cosines(vectors: Vectors, queries: Vectors) -> npt.NDArray[np.float64]:
 
 @dataclass
 class Found:
-    """What a table has of one path: its vectors, and, where it has none, names that are alike."""
+    """The vectors that a table has for one path or, if none, the paths with the same file name."""
 
     path: str | None = None
     vectors: list[Vectors] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Found:
 
 
 def find_path(blocks: Iterable[VectorBlock], path: str) -> Found:
-    """The vectors of the file that `path` names: literally, or else as the same place on this disk."""
+    """Find the vectors of the file that `path` names: an equal path, else a path to the same place on this disk."""
     exact, same, alike = Found(path), Found(), Found()
     place, name = os.path.abspath(path), os.path.basename(path)  # noqa: PTH100, PTH119 - strings, a million times
     for block in blocks:

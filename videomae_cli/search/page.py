@@ -1,4 +1,4 @@
-"""Points -> one HTML page that opens offline, on any disk: data, script, style and pictures are all in it (`pages`)."""
+"""Writes points as one HTML page that opens offline: data, script, style and pictures are all in it (`pages`)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from videomae_cli.pages import Document, in_script, picture_script
 from videomae_cli.results import as_utf8
 from videomae_cli.search.embedding_table import Row, Vectors
 
-# Colours that people can still tell apart; where there are more groups, the last of these is all others, in grey.
+# Colours that people can still tell apart; with more groups, the last one is all the others, in grey.
 MAX_GROUPS = 12
 
 
 @dataclass(frozen=True)
 class Map:
-    """What is on the page. points: (N, 2) in [-1, 1]; groups: a name for each point, or None for one colour;
+    """The contents of the page. points: (N, 2) in [-1, 1]; groups: a name for each point, or None for one colour;
     pictures: for each point JPEG bytes or None."""
 
     title: str
@@ -31,7 +31,7 @@ class Map:
 
 
 def write_page(map: Map, sink: BinaryIO) -> None:
-    """The page as UTF-8. Pictures are written one by one, so that not all of them are text at once."""
+    """Write the page as UTF-8. Pictures are encoded one by one, so that memory holds one encoded picture at a time."""
     document = Document("videomae_cli.search", "map", title=map.title)
     sink.write(document.head)
     sink.write(in_script(_data(map)).encode())
@@ -43,7 +43,7 @@ def write_page(map: Map, sink: BinaryIO) -> None:
 
 
 def folders(rows: Sequence[Row]) -> list[str]:
-    """For each row, the folder of its file, without what all of them share."""
+    """Return each row's folder, without the leading folders that all rows share."""
     names = [os.path.dirname(row.path) for row in rows]  # noqa: PTH120 - a string, not a place on this disk
     parts = [tuple(name.split("/")) for name in dict.fromkeys(names)]
     shared = 0
@@ -53,11 +53,11 @@ def folders(rows: Sequence[Row]) -> list[str]:
 
 
 def _data(map: Map) -> dict[str, object]:
-    """Return what the page's script reads: columns rather than objects, each folder once, places with four digits."""
+    """Return what the page's script reads: columns rather than objects, each folder once, coordinates with four decimals."""
     split = [os.path.split(as_utf8(row.path)) for row in map.rows]
     places = {folder: number for number, folder in enumerate(dict.fromkeys(folder for folder, _ in split))}
     counts = Counter(map.groups or ())
-    groups = sorted(counts, key=lambda name: (-counts[name], name))  # the largest first, as the legend has them
+    groups = sorted(counts, key=lambda name: (-counts[name], name))  # the largest first, as in the legend
     number = {name: place for place, name in enumerate(groups)}
     times = [[_rounded(row.start), _rounded(row.end)] for row in map.rows]
     return {

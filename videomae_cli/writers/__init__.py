@@ -1,16 +1,16 @@
-"""Records -> bytes in a stable format, and back.
+"""Writes records in stable file formats, and reads them back.
 
-    formats    the formats by name, and which one an output's name asks for
+    formats    the formats by name, and the one that an output's suffix means
     files      whole files or none: temporary name, sync, rename
     text       a table in plain text            json_lines   JSON Lines, and one JSON document
     timelines  tables of timelines: text, CSV    subtitles  srt, vtt      elan       .eaf          clock   times
     columns    the columns of a record, for     csv_file     CSV     parquet      Parquet
-    reading    a written file -> its records again
+    reading    reads the records of a written file
     npz_archive  archives of arrays
-    vectors    records of embeddings: Parquet, npz, JSON Lines, a row a vector
-    vector_reading  files of embeddings of any format, also of other tools -> batches of rows, and the records they were
+    vectors    writes embeddings to Parquet, npz or JSON Lines, one row per vector
+    vector_reading  reads embeddings of any format, also other tools', as batches of rows or as records
 
-Writers take records (`Classification.as_dict`), never results, so that what was kept on disk can be written anew.
+Writers take records (`Classification.as_dict`), never results, so that records read back from disk can be written again.
 """
 
 from __future__ import annotations

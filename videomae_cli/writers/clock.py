@@ -1,10 +1,10 @@
-"""Seconds as clocks show them."""
+"""Formats seconds as hours, minutes and seconds."""
 
 from __future__ import annotations
 
 
 def clock(seconds: float, *, mark: str = ".", digits: int = 3, hours: int = 2) -> str:
-    """hh:mm:ss.fff, rounded. mark: between seconds and their parts; digits: of these, 0 for none; hours: the least digits."""
+    """Format seconds as hh:mm:ss.fff, rounded. mark: the decimal point; digits: decimals, 0 for none; hours: minimum digits of the hours."""
     ticks = round(max(seconds, 0.0) * 10**digits)
     whole, part = divmod(ticks, 10**digits)
     rest = f"{mark}{part:0{digits}}" if digits else ""

@@ -1,4 +1,4 @@
-"""The columns of a record in CSV and Parquet: flat where a record nests one thing, as they are where it nests many.
+"""Maps records to the columns of CSV and Parquet and back: single nested values become columns, lists stay lists.
 
 `error` becomes `error_kind`, `error_message` and `error_retryable`; the best prediction is repeated as `label`, `label_id` and `score`.
 """
@@ -13,7 +13,7 @@ from videomae_cli.results import Record
 ERROR = ("error_kind", "error_message", "error_retryable")
 # Columns that files of earlier versions lack.
 LATER = frozenset({"error_retryable"})
-# What a record is of; what made it, or why it failed; and what was read of its file.
+# HEAD: which file; MADE: the error, or the model and version that made it; READ: how the file was decoded.
 HEAD = {"schema_version": "int", "index": "int", "path": "text", "path_bytes": "text", "status": "text"}
 MADE = {
     "error_kind": "text",
@@ -36,7 +36,7 @@ READ = {
     "pixels": "text",
     "crops": "int",
 }
-# name -> kind, in the order of the file. A kind is "int", "float", "bool", "text" or "json": lists, as JSON text in CSV.
+# name -> kind, in file order. Kinds: "int", "float", "bool", "text", and "json" for lists, which are JSON text in CSV.
 COLUMNS = {
     **HEAD,
     "label": "text",
@@ -54,7 +54,7 @@ COLUMNS = {
 
 
 def to_row(record: Record) -> dict[str, Any]:
-    """A record as column values."""
+    """Return the column values of a record."""
     best = record["predictions"][0] if record["predictions"] else {}
     error = record["error"] or {}
     made = {
@@ -69,7 +69,7 @@ def to_row(record: Record) -> dict[str, Any]:
 
 
 def to_record(row: dict[str, Any]) -> Record:
-    """The record that `to_row` was given."""
+    """Rebuild the record that `to_row` was given."""
     path = {"path": row["path"]} | ({"path_bytes": row["path_bytes"]} if row["path_bytes"] else {})
     skipped = {"path", "path_bytes", "label", "label_id", "score", "value", *ERROR}
     record: Record = {}
@@ -79,12 +79,12 @@ def to_record(row: dict[str, Any]) -> Record:
         elif name not in skipped:
             record[name] = dict(row[name]) if name == "values" and row[name] is not None else row[name]
         if name == "predictions":
-            record["value"] = row["value"]  # where records have it; its column stands before
+            record["value"] = row["value"]  # here in a record, but an earlier column
     return record | {"error": to_error(row)}
 
 
 def to_error(row: dict[str, Any]) -> dict[str, Any] | None:
-    """The `error` of a record, of its columns."""
+    """Return a record's `error` from its columns, None if there is none."""
     if not row["error_kind"]:
         return None
     error = {"kind": row["error_kind"], "message": row["error_message"]}
@@ -93,5 +93,5 @@ def to_error(row: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def are_ours(names: Sequence[str]) -> bool:
-    """Whether a table's columns are those of this package, of this version or of an earlier one."""
+    """Return whether a table has the columns that this or an earlier version of the package writes."""
     return list(names) in (list(COLUMNS), [name for name in COLUMNS if name not in LATER])

@@ -1,4 +1,4 @@
-"""CSV (RFC 4180, UTF-8): a row a file, the columns of `columns`, lists as JSON text, texts safe for spreadsheets (`cells`)."""
+"""Writes and reads CSV (RFC 4180, UTF-8): one row per file, lists as JSON text, texts safe for spreadsheets (`cells`)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PARSE: dict[str, Callable[[str], Any]] = {
 
 
 class CsvWriter(Writer):
-    """A header, then a row a record. What is null is an empty cell."""
+    """Writes a header, then one row per record; None becomes an empty cell."""
 
     format = "csv"
 
@@ -41,7 +41,7 @@ def _cell(value: Any, kind: str) -> Any:
 
 
 def read_csv(file: Path) -> Iterator[Record]:
-    """The records of a file that `CsvWriter` wrote. Raises ValueError where it is none."""
+    """Yield the records of a file that `CsvWriter` wrote. Raises ValueError for any other file."""
     csv.field_size_limit(2**31 - 1)
     with file.open(encoding="utf-8", newline="") as stream:
         rows = csv.DictReader(stream)

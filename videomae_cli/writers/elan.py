@@ -1,7 +1,7 @@
-"""A timeline as an ELAN annotation document (.eaf, format 3.0): https://www.mpi.nl/tools/elan/EAF_Annotation_Format_3.0_and_ELAN.pdf
+"""Writes a timeline as an ELAN annotation document (.eaf, format 3.0): https://www.mpi.nl/tools/elan/EAF_Annotation_Format_3.0_and_ELAN.pdf
 
-One tier of labels where only one holds at a time, else a tier a label, since annotations of a tier must not overlap. Each
-has a dependent tier with the scores.
+There is one tier if only one label holds at a time, else one tier per label, since annotations in a tier must not overlap.
+Each tier has a dependent tier with the scores.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TIER, _SCORES = "videomae", "videomae scores"
 def eaf(record: Record, folder: Path | None = None) -> str:
     """Write the segments of one video as an XML document.
 
-    folder: where the document will lie, so that it finds the video by a relative path too; None where nobody knows.
+    folder: where the document will be saved, for a relative path to the video; None if unknown.
     """
     root = ET.Element(
         "ANNOTATION_DOCUMENT",
@@ -73,7 +73,7 @@ def _header(root: ET.Element, record: Record, folder: Path | None) -> None:
     else:
         path = Path(name).absolute()
         media["MEDIA_URL"] = media_url(path)
-        # Through links, ".." leads elsewhere than the names suggest; the video itself may well be one.
+        # Resolve links in folders first: ".." after a link leads elsewhere. The video itself may stay a link.
         relative = (
             relative_url(Path(filesystem.real(path.parent)) / path.name, Path(filesystem.real(folder)))
             if folder is not None
@@ -87,9 +87,9 @@ def _header(root: ET.Element, record: Record, folder: Path | None) -> None:
 
 
 def media_url(path: PurePath) -> str:
-    """Name an absolute path as ELAN does: `file:///` and the path as it is.
+    """Return ELAN's URL of an absolute path: `file:///` and the path, not percent-encoded.
 
-    ELAN takes off the prefix and opens the rest, so that an encoded "%20" would be looked for as it stands. Only names
+    ELAN strips the prefix and opens the rest literally, so an encoded "%20" would not be found. Only names
     that XML can't hold are encoded.
     """
     plain = path.as_posix()
@@ -99,10 +99,10 @@ def media_url(path: PurePath) -> str:
 
 
 def relative_url(path: PurePath, folder: PurePath) -> str | None:
-    """Lead from a folder to a file, both absolute, or None where no way does: from one drive to another."""
+    """Return the relative URL from a folder to a file, both absolute; None if they are on different drives."""
     if path.anchor.lower() != folder.anchor.lower() or not _is_xml(path.as_posix()):
         return None
-    shared = 1  # the drive, however it is written
+    shared = 1  # the drive, whose upper or lower case doesn't matter
     for ours, theirs in zip(path.parts[1:-1], folder.parts[1:], strict=False):
         if ours != theirs:
             break
@@ -116,7 +116,7 @@ def _is_xml(text: str) -> bool:
 
 
 def _tiers(named: Sequence[Record], *, separate: bool) -> list[tuple[str, str, list[Record]]]:
-    """(name, name of the scores, segments); two labels that look alike still have tiers of different names."""
+    """Return (tier name, name of its score tier, segments) per tier; labels that look alike get different tier names."""
     if not separate:
         return [(_TIER, _SCORES, list(named))]
     tiers: dict[int, list[Record]] = {}
@@ -136,7 +136,7 @@ def _tiers(named: Sequence[Record], *, separate: bool) -> list[tuple[str, str, l
 
 
 def _time_order(root: ET.Element, named: Sequence[Record]) -> dict[int, str]:
-    """A slot for every time in milliseconds, ascending."""
+    """Write the time slots, ascending, and return the slot id of every time in milliseconds."""
     order = ET.SubElement(root, "TIME_ORDER")
     times = sorted({_milliseconds(segment[edge]) for segment in named for edge in ("start", "end")})
     slots = {time: f"ts{number}" for number, time in enumerate(times, 1)}
@@ -177,5 +177,5 @@ def _milliseconds(seconds: float) -> int:
 
 
 def xml_text(text: str) -> str:
-    """Text without what XML can't hold."""
+    """Replace characters that XML can't hold by spaces; "-" if nothing is left."""
     return "".join(c if visible(c) == c else " " for c in text).strip() or "-"

@@ -1,4 +1,4 @@
-"""The formats by name. A writer's module, and what it needs, is imported when it is used."""
+"""Finds writers by format name, and imports a writer's module only when it is used."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Writer:
     """Writes records to a binary sink that it neither opens nor closes."""
 
     format: ClassVar[str]
-    # Of text for people on a terminal, the terminal's; data are UTF-8.
+    # The terminal's encoding for text that people read there; UTF-8 for data.
     encoding = "utf-8"
-    # Whether it is written to a terminal, where nothing reads it back.
+    # Whether the sink is a terminal, whose text nothing reads back.
     for_people = False
-    # Of all files of the job, where a table needs them for its widths.
+    # The names of all files of the job, for a table that sizes its columns by them.
     names: Sequence[str] = ()
 
     def __init__(self, sink: BinaryIO) -> None:
@@ -32,16 +32,16 @@ class Writer:
         raise AssertionError("a subclass writes")
 
     def finish(self) -> None:
-        """Called once, after the last record."""
+        """Complete the output; called once, after the last record."""
 
     def put(self, text: str) -> None:
-        """Write text; what the encoding can't hold becomes an escape."""
+        """Write text, escaping characters that the encoding can't hold."""
         self.sink.write(text.encode(self.encoding, FALLBACK))
 
 
 @dataclass(frozen=True)
 class VectorLayout:
-    """What every vector of an output has in common. storage: "float32" or "float16"; settings: of the job."""
+    """What all vectors of an output have in common. storage: "float32" or "float16"; settings: the job's."""
 
     dimensions: int
     storage: str
@@ -62,7 +62,7 @@ _HOME = {
     "parquet": ("parquet", "ParquetWriter"),
 }
 FORMATS = tuple(_HOME)
-# How timelines are written where that differs.
+# Formats whose layout differs for timelines.
 _TIMELINE_HOME = {
     "timeline-table": ("timelines", "TimelineTextWriter"),
     "timeline-csv": ("timelines", "TimelineCsvWriter"),
@@ -79,7 +79,7 @@ _SUFFIXES = {
 
 
 def make_writer(format: str, sink: BinaryIO) -> Writer:
-    """The writer of a format. Raises DependencyError where a package for it is missing."""
+    """Make the writer of a format. Raises DependencyError if a package for it is missing."""
     module, name = (_HOME | _TIMELINE_HOME)[format]
     writer = getattr(import_module(f"videomae_cli.writers.{module}"), name)(sink)
     assert isinstance(writer, Writer)
@@ -90,12 +90,12 @@ VECTOR_FORMATS = ("parquet", "npz", "jsonl")
 
 
 def pick_format(asked: str | None, output: Path | None) -> str:
-    """The format asked for, else the one that the output's name ends in, else a table. Raises OptionError."""
+    """Return the format asked for, else the one of the output's suffix, else "table". Raises OptionError."""
     return "table" if asked is None and output is None else _pick(asked, output, FORMATS, _SUFFIXES)
 
 
 def pick_vector_format(asked: str | None, output: Path) -> str:
-    """The format asked for, else the one that the output's name ends in. Raises OptionError."""
+    """Return the format asked for, else the one of the output's suffix. Raises OptionError."""
     suffixes = {suffix: format for suffix, format in _SUFFIXES.items() if format in VECTOR_FORMATS} | {".npz": "npz"}
     return _pick(asked, output, VECTOR_FORMATS, suffixes)
 

@@ -1,4 +1,4 @@
-"""JSON Lines, and one JSON document of the same objects."""
+"""Writes records as JSON Lines, or as one JSON array."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from videomae_cli.writers.formats import Writer
 
 
 class JsonLinesWriter(Writer):
-    """One JSON object a line, written as it comes."""
+    """Writes one JSON object per line, each as it arrives."""
 
     format = "jsonl"
 
@@ -17,7 +17,7 @@ class JsonLinesWriter(Writer):
 
 
 class JsonWriter(Writer):
-    """One JSON document: an array of the same objects, one a line."""
+    """Writes one JSON array, with one object per line."""
 
     format = "json"
     _count = 0

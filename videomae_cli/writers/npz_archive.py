@@ -1,4 +1,4 @@
-"""Archives of arrays for `numpy.load` that are equal to the last bit where the arrays are: every member has one fixed date."""
+"""Writes .npz archives with a fixed date in every member, so that equal arrays give identical files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 
 class Archive(zipfile.ZipFile):
-    """One that is not finished is thrown away by `whole_file`: nothing is to be written to it, or said, at the end."""
+    """A zip file for arrays; if it is abandoned, `whole_file` discards it, so `__del__` must not write its directory."""
 
     def __init__(self, sink: BinaryIO) -> None:
         super().__init__(sink, "w", zipfile.ZIP_STORED, allowZip64=True)
@@ -26,7 +26,7 @@ class Archive(zipfile.ZipFile):
 
 
 def member(name: str, compression: int = zipfile.ZIP_DEFLATED) -> zipfile.ZipInfo:
-    """What an archive says of an array, with the date that zip files begin with."""
+    """Describe an archive's member for an array, dated 1980-01-01, the first date of the zip format."""
     info = zipfile.ZipInfo(f"{name}.npy")
     info.compress_type = compression
     info.external_attr = 0o644 << 16
@@ -34,7 +34,7 @@ def member(name: str, compression: int = zipfile.ZIP_DEFLATED) -> zipfile.ZipInf
 
 
 def write_arrays(sink: BinaryIO, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write arrays under their names, uncompressed, as `numpy.savez` does but for its dates."""
+    """Write arrays under their names, uncompressed, like `numpy.savez` but with fixed dates."""
     archive = Archive(sink)
     for name, values in arrays.items():
         archive.add(name, values, zipfile.ZIP_STORED)

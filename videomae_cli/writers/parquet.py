@@ -1,4 +1,4 @@
-"""Parquet: a row a file, the columns of `columns` with lists as lists, flushed in row groups."""
+"""Writes and reads Parquet: one row per file, lists as lists, flushed in row groups."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROW_GROUP = 8192
 
 
 class ParquetWriter(Writer):
-    """At most a row group of records is in memory."""
+    """Writes records to Parquet, holding at most one row group in memory."""
 
     format = "parquet"
 
@@ -44,7 +44,7 @@ class ParquetWriter(Writer):
 
 
 def schema(pa: Any) -> Any:
-    """Tell the Parquet types of the columns."""
+    """Return the Arrow schema of the columns."""
     prediction = pa.struct([("label", pa.string()), ("label_id", pa.int32()), ("score", pa.float64())])
     lists = {
         "predictions": pa.list_(prediction),
@@ -59,13 +59,13 @@ def schema(pa: Any) -> Any:
 
 
 def plain_types(pa: Any) -> dict[str, Any]:
-    """Tell the Parquet types of the kinds of columns that files of labels and of vectors have in common."""
+    """Return the Arrow type of each column kind that label and vector files share."""
     text = pa.string()
     return {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "text": text, "texts": pa.list_(text)}
 
 
 def read_parquet(file: Path) -> Iterator[Record]:
-    """The records of a file that `ParquetWriter` wrote. Raises ValueError where it is none."""
+    """Yield the records of a file that `ParquetWriter` wrote. Raises ValueError for any other file."""
     pa, pq = load_pyarrow()
     try:
         table = pq.ParquetFile(file)
@@ -81,14 +81,14 @@ def read_parquet(file: Path) -> Iterator[Record]:
 
 @dataclass(frozen=True)
 class Counts:
-    """What one of our Parquet files holds. good: rows with a result; failed: files without one, by kind of error."""
+    """Row counts of one of our Parquet files. good: rows with a result; failed: failed files, by kind of error."""
 
     good: int
     failed: Counter[str]
 
 
 def count_rows(stream: BinaryIO) -> Counts:
-    """Count the results of a file of labels or vectors, reading one column only. Raises OutputError where it is no such file."""
+    """Count the results in a Parquet file of labels or vectors, reading one column only. Raises OutputError if it is damaged."""
     pa, pq = load_pyarrow()
     try:
         with pq.ParquetFile(stream, pre_buffer=False) as table:
@@ -104,7 +104,7 @@ def count_rows(stream: BinaryIO) -> Counts:
 
 
 def load_pyarrow() -> tuple[Any, Any]:
-    """pyarrow and pyarrow.parquet. Raises DependencyError."""
+    """Import pyarrow and pyarrow.parquet. Raises DependencyError."""
     try:
         import pyarrow
         from pyarrow import parquet

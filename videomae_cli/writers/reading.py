@@ -1,4 +1,4 @@
-"""A written file -> its records again, one at a time: to join outputs, or to see whether one is complete."""
+"""Reads the records of a written file one at a time, to join outputs or to see whether one is complete."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from videomae_cli.writers.formats import pick_format
 
 
 def read_records(file: Path, format: str | None = None) -> Iterator[Record]:
-    """Raises OutputError where the file is not there, is damaged, or is not one of this package's outputs."""
+    """Yield the records of a file. Raises OutputError if it is missing, damaged, or not an output of this package."""
     format = format or pick_format(None, file)
     check_readable(file, format)
     try:
-        filesystem.opened(file).close()  # no pipe, which would be waited for
+        filesystem.opened(file).close()  # refuse a pipe, which would block
         for record in _READERS[format](file):
             if not isinstance(record, dict) or not isinstance(record.get("path"), str) or "index" not in record:
                 raise ValueError("it holds something else than records of videomae")

@@ -1,7 +1,7 @@
-"""A timeline as subtitles, so that a person watches the labels over the film: SubRip (srt) and WebVTT (vtt).
+"""Writes a timeline as SubRip (srt) or WebVTT (vtt) subtitles, to watch the labels over the film.
 
-A cue a segment, with its score; stretches without a label have none. Labels of any checkpoint are text that players must
-not take for markup, nor a reader for the end of a cue.
+Each labelled segment is one cue, with its score. Labels may come from any checkpoint, so they are made safe: a player must
+not take them for markup, nor a parser for the end of a cue.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from videomae_cli.results import Record
 from videomae_cli.visible import visible
 from videomae_cli.writers.clock import clock
 
-# What opens and closes a tag, and what a line break in ASS begins with ("\\N"), as signs that look alike.
+# Replaces the characters of tags and of ASS line breaks ("\\N") by others that look alike.
 _HARMLESS = str.maketrans("<>{}\\", "‹›()⧵")
 
 
 def srt(record: Record) -> str:
-    """SubRip: numbered cues, times with a comma."""
+    """Write the segments of a record as SubRip: numbered cues, times with a comma."""
     cues = [
         f"{number}\n{clock(start, mark=',')} --> {clock(end, mark=',')}\n{_plain(label)} {score:.0%}\n"
         for number, (start, end, label, score) in enumerate(_cues(record), 1)
@@ -41,8 +41,8 @@ def _cues(record: Record) -> Iterator[tuple[float, float, str, float]]:
 
 
 def _plain(label: str) -> str:
-    """One line that is no arrow, no empty line and, for players that take SubRip for HTML or for ASS ("{\\an8}"), no tag."""
-    # A cue is lines: a space reads better there than an escape.
+    """Return one non-empty line without arrows, or tags that some players read as HTML or ASS ("{\\an8}")."""
+    # Control characters become spaces, which read better in a cue than escapes.
     text = "".join(c if visible(c) == c else " " for c in label).strip() or "-"
     return text.replace("-->", "→").translate(_HARMLESS)
 

@@ -1,4 +1,4 @@
-"""A table in plain text: for a pipe, or a file that people read."""
+"""Writes results as plain text, for a pipe or a file that people read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from videomae_cli.writers.formats import Writer
 
 
 class TextWriter(Writer):
-    """Path, ranked labels with scores, and a line on how it was made; a failure is one line."""
+    """Writes path, ranked labels with scores, and a line on how they were made; a failure is one line."""
 
     format = "table"
 
@@ -28,7 +28,7 @@ class TextWriter(Writer):
 
 
 def describe(record: Record, seconds: float | None = None) -> str:
-    """The line under a table: model, what was sampled, by whom decoded, how long it took."""
+    """Format the line under a table: model, sampling, frame size, decoder, seconds taken."""
     words = [record["model"]]
     if record["sampling"]:
         words += [record["sampling"], f"{record['width']}x{record['height']} {record['decoder']}"]
@@ -38,7 +38,7 @@ def describe(record: Record, seconds: float | None = None) -> str:
 
 
 def aligned(labels: Sequence[str]) -> list[str]:
-    """Labels made harmless, and as wide as the widest of them on a terminal."""
+    """Escape control characters in labels, and pad them to the width of the widest on a terminal."""
     shown = [visible(label) for label in labels]
     width = max(map(columns, shown), default=0)
     return [label + " " * (width - columns(label)) for label in shown]

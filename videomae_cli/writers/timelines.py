@@ -1,4 +1,4 @@
-"""Timelines as tables: plain text, and CSV with a row a segment."""
+"""Writes timelines as plain text, or as CSV with one row per segment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMNS = (
 
 
 class TimelineTextWriter(Writer):
-    """Path, a line a segment, and a line on how it was made; a failure is one line more."""
+    """Writes path, one line per segment, and a line on how they were made or why it failed."""
 
     format = "timeline-table"
 
@@ -39,7 +39,7 @@ class TimelineTextWriter(Writer):
 
 
 class TimelineCsvWriter(Writer):
-    """A header, then a row a segment, and a row a window where they are there (`kind`); a file that has neither has one row."""
+    """Writes a header, then one row per segment and per window, told apart by `kind`; a file without segments has a row too."""
 
     format = "timeline-csv"
 
@@ -62,12 +62,12 @@ def _rows(record: Record) -> Iterator[Record]:
         yield {"kind": "segment", **segment}
     for window in record["windows"]:
         best = window["predictions"][0] if window["predictions"] else {}
-        told = {"predictions": json_cell(window["predictions"])}
-        yield {"kind": "window", "start": window["start"], "end": window["end"], **best, **told}
+        edges = {"start": window["start"], "end": window["end"]}
+        yield {"kind": "window", **edges, **best, "predictions": json_cell(window["predictions"])}
 
 
 def span(stretch: Record) -> str:
-    """From and to, aligned up to ten hours."""
+    """Format the start and end of a segment or window, aligned up to ten hours."""
     return f"{short_clock(stretch['start'])} - {short_clock(stretch['end'])}"
 
 
@@ -77,5 +77,5 @@ def percent(segment: Record) -> str:
 
 
 def best_of(window: Record) -> str:
-    """The three best labels of a window."""
+    """Format the three best labels of a window."""
     return ", ".join(f"{p['label']} {p['score']:.1%}" for p in window["predictions"][:3])

@@ -1,9 +1,9 @@
-"""Reads files of embeddings, whoever wrote them: Parquet, npz, JSON Lines, the folder that `embed -o DIR/` makes, and the one of
-Parquet shards that a cluster makes.
+"""Reads embeddings that this or another tool wrote: Parquet, npz, JSON Lines, the folder that `embed -o DIR/` makes, or a
+cluster's folder of Parquet shards.
 
-Every format becomes batches of rows in the order of the file, so that memory stays flat. `read_vector_records` turns them back
-into the records of a job (resume, merge); `search.embedding_table` compares their vectors. Files come from other tools too, and
-from bad disks: a reader raises OSError or one of `DAMAGE`, and its callers make that one line for people.
+Every format is read as batches of rows in file order, so that memory stays flat. `read_vector_records` turns them back into
+the records of a job (resume, merge); `search.embedding_table` compares their vectors. Files may be damaged or foreign: a reader
+raises OSError or one of `DAMAGE`, which its callers turn into a one-line message.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from videomae_cli.writers.vectors import METADATA_KEY, PLACE
 Array = npt.NDArray[Any]
 Row = dict[str, Any]
 
-# What damaged files make the readers raise. RuntimeError: members of a zip file with a password or of an unknown method.
+# What the readers raise for damaged files. RuntimeError: a zip member with a password or an unknown compression method.
 DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
-INDEX = "index.jsonl"  # of a folder: what its .npy files are of
-# Rows that are in memory at once: 12 MB of 768 float32 values. Fewer where many files are read side by side, to join them.
+INDEX = "index.jsonl"  # in a folder: one line per video, naming its .npy file
+# Rows in memory at once: 12 MiB with 768 float32 values each. Fewer when a merge reads many files side by side.
 BLOCK = 4096
 _JOINED_BLOCK = 512
 # Wider than any VideoMAE by far: a number beyond it is damage, and must not become an allocation.
@@ -48,8 +48,8 @@ MAX_DIMENSIONS = 65536
 
 @dataclass(frozen=True)
 class RowBatch:
-    """Some rows of a file. rows: the columns of each, without its vector; present: which of them have a vector; vectors: (n, D),
-    of any real type, of those n."""
+    """Consecutive rows of a file. rows: the columns of each, without its vector; present: which rows have a vector; vectors:
+    (n, D), of any real type, one for each row that is present."""
 
     rows: list[Row]
     present: list[bool]
@@ -58,12 +58,12 @@ class RowBatch:
     def pairs(self) -> Iterator[tuple[Row, Array | None]]:
         """Yield each row with its vector (D,), or None."""
         vectors = iter(self.vectors)
-        return ((row, next(vectors) if there else None) for row, there in zip(self.rows, self.present, strict=True))
+        return ((row, next(vectors) if present else None) for row, present in zip(self.rows, self.present, strict=True))
 
 
 @dataclass(frozen=True)
 class EmbeddingFile:
-    """A file or folder of a known format, and the settings it was made with, as far as it says."""
+    """An output of known format, and the settings it was made with, as far as it records them."""
 
     file: Path
     format: str
@@ -72,8 +72,8 @@ class EmbeddingFile:
     def batches(
         self, columns: Collection[str] | None = None, *, vectors: bool = True, size: int | None = None
     ) -> Iterator[RowBatch]:
-        """Read all rows, `size` at a time (default: `BLOCK`). columns: those wanted, where leaving others out saves time;
-        vectors: False reads none. Raises OSError or one of `DAMAGE`."""
+        """Read all rows, `size` at a time (default: `BLOCK`). columns: the ones to read, where skipping others saves time;
+        vectors: False skips the vectors. Raises OSError or one of `DAMAGE`."""
         return _READERS[self.format](self.file, size or BLOCK, columns, vectors)
 
 
@@ -93,12 +93,12 @@ def open_embeddings(file: Path) -> EmbeddingFile:
 
 
 def shards_in(folder: Path) -> list[Path]:
-    """The shards in a folder that a job on a cluster wrote, in their order."""
+    """List the Parquet shards in a cluster job's folder, in order."""
     return filesystem.entries(folder, "part-*.parquet")
 
 
 def _about(file: Path, format: str) -> tuple[dict[str, Any], str | None]:
-    """The settings that a file was made with, empty where it names none, and the shard of a job."""
+    """Return the settings that a file was made with, {} if it names none, and its shard ("I/N") or None."""
     if format == "npz":
         with zipfile.ZipFile(file) as archive:
             about = _metadata(archive)
@@ -115,7 +115,7 @@ def _about(file: Path, format: str) -> tuple[dict[str, Any], str | None]:
 
 
 def read_layout(file: Path) -> VectorLayout:
-    """Tell what the vectors of a file have in common. Raises OutputError where it is no output of `embed`."""
+    """Return what the vectors of a file have in common. Raises OutputError if it is not an output of `embed`."""
     format = pick_vector_format(None, file)
     try:
         filesystem.opened(file).close()  # no pipe, which would be waited for
@@ -142,10 +142,10 @@ def _layout_of_lines(file: Path) -> tuple[dict[str, Any], str | None]:
 
 
 def holds_vectors(file: Path) -> bool:
-    """Whether a file is an output of `embed`, as far as its name and its beginning tell."""
+    """Return whether a file looks like an output of `embed`, judging by its suffix and its beginning."""
     suffix = file.suffix.lower()
     if filesystem.look(file).kind == "other":
-        return False  # a pipe would be waited for
+        return False  # opening a pipe would block
     try:
         if suffix in (".parquet", ".pq"):
             _, parquet = load_pyarrow()
@@ -154,13 +154,13 @@ def holds_vectors(file: Path) -> bool:
             with file.open("rb") as stream:
                 return "embedding" in json.loads(stream.readline() or b"{}")
     except (OSError, *DAMAGE):
-        return False  # whoever reads it says what is wrong with it
+        return False  # the reader will report what is wrong
     return suffix == ".npz"
 
 
 def read_vector_records(file: Path, *, vectors: bool = True) -> Iterator[Record]:
-    """Read the records of an output of `embed`, one a video, with `rows` and `vectors` (R, D). vectors: False leaves these
-    out (None). Raises OutputError."""
+    """Read the records of an output of `embed`, one per video, with `rows` and `vectors` (R, D); vectors=False reads None for
+    the vectors. Raises OutputError."""
     source = EmbeddingFile(file, pick_vector_format(None, file))
     try:
         filesystem.opened(file).close()  # no pipe, which would be waited for
@@ -191,7 +191,7 @@ def _record(pairs: list[tuple[Row, Array | None]]) -> Record:
 
 def _read_parquet(file: Path, size: int, columns: Collection[str] | None, vectors: bool) -> Iterator[RowBatch]:
     _, parquet = load_pyarrow()
-    # Without pre_buffer a row group at a time is in memory, else in the end all of them.
+    # pre_buffer would end up holding all row groups in memory; without it there is one at a time.
     with _parquet_errors(), parquet.ParquetFile(file, pre_buffer=False) as table:
         names = table.schema_arrow.names
         if "path" not in names or "embedding" not in names:
@@ -213,7 +213,7 @@ def _read_shards(folder: Path, size: int, columns: Collection[str] | None, vecto
 
 
 def _parquet_vectors(column: Any) -> Array:
-    """(n, D) from lists of one length, by their type or by themselves, as other tools write them."""
+    """Return (n, D) from a column of fixed-size lists, or of lists that happen to have one length, as other tools write."""
     if hasattr(column, "value_lengths"):
         _same_length(column.value_lengths().to_pylist())
     elif not hasattr(column.type, "list_size"):
@@ -223,7 +223,7 @@ def _parquet_vectors(column: Any) -> Array:
 
 @contextmanager
 def _parquet_errors() -> Iterator[None]:
-    """Turn what pyarrow says of a damaged file into a ValueError of one line: its own exceptions, and OSErrors that no system made."""
+    """Turn pyarrow's errors for a damaged file, its own and OSErrors without an errno, into a one-line ValueError."""
     pa, _ = load_pyarrow()
     try:
         yield
@@ -233,11 +233,11 @@ def _parquet_errors() -> Iterator[None]:
         raise ValueError(f"it is damaged ({' '.join(str(error).split())})") from None
 
 
-# --- JSON Lines, and a folder of .npy files with such lines beside them -------------------------
+# --- JSON Lines, and a folder of .npy files with a JSON Lines index -----------------------------
 
 
 def _json_rows(file: Path) -> Iterator[tuple[int, Row]]:
-    """The objects of a file, with the numbers of their lines."""
+    """Yield the objects of a JSON Lines file with their line numbers."""
     with filesystem.opened(file) as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
@@ -266,7 +266,7 @@ def _numbers(values: list[Any]) -> Array:
     numbers = np.array(values)
     if numbers.dtype.kind not in "fiu":
         raise ValueError("its embeddings are no lists of numbers")
-    with np.errstate(over="ignore"):  # what becomes infinite is told with its name
+    with np.errstate(over="ignore"):  # `search` reports infinite values with the file's name
         return numbers.astype(np.float32)
 
 
@@ -288,15 +288,15 @@ def _read_folder(folder: Path, size: int, columns: Collection[str] | None, vecto
 
 
 def _array(file: Path) -> Array:
-    """(R, D): all vectors of one video."""
+    """Read all vectors (R, D) of one video."""
     with filesystem.opened(file) as stream:
         array = _Npy(stream, os.fstat(stream.fileno()).st_size)
         return np.atleast_2d(array.read(array.rows))
 
 
 def _array_name(row: Row) -> str:
-    """The name of the file that holds a row's vectors, below its folder. Indexes of earlier versions tell bytes that are no UTF-8
-    only in the path of the video, which the name ends as."""
+    """Return the name, below the folder, of the file with a row's vectors. Indexes of earlier versions record bytes that aren't
+    UTF-8 only in the video's path, so the name is rebuilt from the end of that."""
     name = file_of(row) or ""
     if row.get("path_bytes") and not row.get("file_bytes") and "~" not in name:
         name = "/".join(path_of(row).split("/")[-name.count("/") - 1 :]) + ".npy"
@@ -307,7 +307,7 @@ def _array_name(row: Row) -> str:
 
 
 def _read_npz(file: Path, size: int, columns: Collection[str] | None, vectors: bool) -> Iterator[RowBatch]:
-    """Read some rows of every array at a time: numpy itself would read each as a whole."""
+    """Read `size` rows of every array at a time, where numpy itself would load whole arrays."""
     with zipfile.ZipFile(file) as archive:
         names = ("embeddings", "paths", "index", *PLACE)
         arrays = {name: _member(archive, name) for name in names if f"{name}.npy" in archive.namelist()}
@@ -328,7 +328,7 @@ def _read_npz(file: Path, size: int, columns: Collection[str] | None, vectors: b
             values["path"] = [str(path) for path in values.pop("paths")]
             whole = shared | {"status": "ok", "error": None}
             rows = [whole | dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
-            # Failures stand apart: each comes back to its place among the rows.
+            # Failures are stored apart: merge each into its place among the rows.
             earlier = [row for row in failures if row["index"] < rows[-1].get("index", -1)]
             failures = failures[len(earlier) :]
             rows = list(merge(rows, earlier, key=_index)) if earlier else rows
@@ -345,12 +345,12 @@ def _index(row: Row) -> int:
 
 
 def _npz_failures(about: Mapping[str, Any], shared: Row) -> list[Row]:
-    """The rows of the videos that have no vector, in the order of the job."""
+    """Return the rows of the failed videos, in the order of the job."""
     rows = {}
     for entry in about.get("failures", ()):
         error = {name: entry[name] for name in ("kind", "message", "retryable") if name in entry}
-        told = {"index": entry["index"], "path": entry["path"], "status": "error", "error": error}
-        rows[entry["index"]] = shared | dict.fromkeys(PLACE) | told
+        failure = {"index": entry["index"], "path": entry["path"], "status": "error", "error": error}
+        rows[entry["index"]] = shared | dict.fromkeys(PLACE) | failure
     return [rows[index] for index in sorted(rows)]
 
 
@@ -365,7 +365,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> _Npy:
 
 
 def _values(column: Array) -> list[Any]:
-    """A column as Python values; -1 and NaN, which stand for what does not apply, become None."""
+    """Convert a column to Python values; -1 and NaN, which mark what does not apply, become None."""
     values: list[Any] = column.tolist()
     if column.dtype.kind in "iu":
         return [None if value < 0 else value for value in values]
@@ -373,9 +373,9 @@ def _values(column: Array) -> list[Any]:
 
 
 class _Npy:
-    """An array in numpy's format (NEP 1), read from its first row to its last. rows: how many it has; a single value is one.
+    """Reads an array in numpy's format (NEP 1) from its first row to its last. rows: their number, 1 for a scalar.
 
-    size: of the stream, in bytes; an array that says it has more is cut off, and is not made room for.
+    size: bytes in the stream; an array that claims more is refused as cut off before memory is allocated for it.
     """
 
     def __init__(self, stream: IO[bytes], size: int) -> None:
@@ -390,7 +390,7 @@ class _Npy:
         self.rows = self._left = self.shape[0] if self.shape else 1
 
     def read(self, count: int) -> Array:
-        """The next rows, `count` at most; none after the last."""
+        """Read the next rows, at most `count`; an empty array after the last. Raises ValueError if cut off."""
         rows = min(count, self._left)
         self._left -= rows
         shape = (rows, *self.shape[1:])
@@ -415,7 +415,7 @@ def _batched(pairs: Iterator[tuple[Row, Array | None]], size: int) -> Iterator[R
 
 
 def _matrix(vectors: Array, count: int) -> Array:
-    """`vectors`, flat or not, as (count, D). Raises ValueError where they are no numbers, or too many."""
+    """Reshape `vectors`, flat or not, to (count, D). Raises ValueError if they aren't numbers or D is too large."""
     if vectors.dtype.kind not in "fiu":
         raise ValueError("its embeddings are no lists of numbers")
     if count == 0:
@@ -429,14 +429,14 @@ def _matrix(vectors: Array, count: int) -> Array:
 
 
 def _same_length(lengths: Iterable[int]) -> None:
-    """Raise ValueError where vectors are of more than one length."""
+    """Raise ValueError if vectors have different lengths."""
     several = sorted(set(lengths))
     if len(several) > 1:
         raise ValueError(f"its vectors have {several[0]} and {several[1]} values: they can't be compared")
 
 
 def _object(value: Any) -> dict[str, Any]:
-    """A JSON object as it is, anything else as an empty one."""
+    """Return a JSON object unchanged, and {} for anything else."""
     return value if isinstance(value, dict) else {}
 
 

@@ -1,4 +1,4 @@
-"""Records of embeddings -> Parquet, npz, JSON Lines: a row a vector. Such a record has `rows` and `vectors` (R, D)."""
+"""Writes embedding records, with `rows` and `vectors` (R, D), to Parquet, npz or JSON Lines, one row per vector."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from videomae_cli.writers.formats import VectorLayout, Writer
 from videomae_cli.writers.npz_archive import Archive, member
 from videomae_cli.writers.parquet import load_pyarrow, plain_types
 
-# Vectors that are in memory at most: 16 MB of 768 float32 values each.
+# Upper bound of the vectors held in memory: 16 MiB.
 ROW_GROUP_BYTES = 16 * 2**20
 METADATA_KEY = b"videomae"
 
@@ -45,7 +45,7 @@ _NO_PLACE = dict.fromkeys(PLACE)
 
 
 def rows_of(record: Record) -> Iterator[tuple[dict[str, Any], npt.NDArray[Any] | None]]:
-    """The rows of a record as column values without the vector, and the vector; of a failure, one row without."""
+    """Yield each row's other column values and its vector (D,); a failure gives one row and None."""
     error = record["error"] or {}
     shared = {name: record.get(name) for name in COLUMNS if name not in PLACE and name != "embedding"}
     shared |= {f"error_{name}": error.get(name) for name in ("kind", "message", "retryable")}
@@ -57,7 +57,7 @@ def rows_of(record: Record) -> Iterator[tuple[dict[str, Any], npt.NDArray[Any] |
 
 
 class VectorWriter(Writer):
-    """A writer that knows the layout of its vectors."""
+    """Base of the writers that need the layout of the vectors."""
 
     def __init__(self, sink: BinaryIO, layout: VectorLayout) -> None:
         super().__init__(sink)
@@ -65,7 +65,7 @@ class VectorWriter(Writer):
 
 
 class VectorParquetWriter(VectorWriter):
-    """Fixed-size lists of floats, readable everywhere; at most a row group is in memory."""
+    """Writes fixed-size lists of floats, which any reader knows, with at most one row group in memory."""
 
     format = "parquet"
 
@@ -73,7 +73,7 @@ class VectorParquetWriter(VectorWriter):
         super().__init__(sink, layout)
         self._pa, pq = load_pyarrow()
         self._schema = schema(self._pa, layout)
-        # Floats don't compress, all other columns repeat themselves.
+        # Floats hardly compress; the other columns repeat their values.
         compression = {name: "zstd" for name in COLUMNS if name not in ("embedding", "warnings")}
         compression |= {"embedding.list.element": "none", "warnings.list.element": "zstd"}
         self._file = pq.ParquetWriter(sink, self._schema, compression=compression)
@@ -112,7 +112,7 @@ class VectorParquetWriter(VectorWriter):
 
 
 def schema(pa: Any, layout: VectorLayout) -> Any:
-    """Tell the Parquet types of the columns."""
+    """Return the Arrow schema of the columns, with the settings as metadata."""
     number = pa.float16() if layout.storage == "float16" else pa.float32()
     kinds = plain_types(pa) | {"vector": pa.list_(pa.field("element", number), layout.dimensions)}
     about = {METADATA_KEY: json.dumps(dict(layout.settings)).encode()}
@@ -120,7 +120,7 @@ def schema(pa: Any, layout: VectorLayout) -> Any:
 
 
 class VectorJsonLinesWriter(VectorWriter):
-    """One JSON object a vector, with as many digits as its type holds."""
+    """Writes one JSON object per vector, with as many digits as its type holds."""
 
     format = "jsonl"
 
@@ -133,8 +133,8 @@ class VectorJsonLinesWriter(VectorWriter):
 
 
 class VectorNpzWriter(VectorWriter):
-    """Arrays for numpy.load, of all vectors: `embeddings` (N, D), `paths` and what each row stands for; `metadata`, JSON
-    text with the settings and the failures. The number of rows must be known: it stands before them."""
+    """Writes arrays for numpy.load: `embeddings` (N, D), `paths`, each row's place, and `metadata`, JSON text with
+    the settings and failures. The number of rows must be known at the start, as npy headers precede the data."""
 
     format = "npz"
 
@@ -145,7 +145,7 @@ class VectorNpzWriter(VectorWriter):
         self._member = self._archive.open(member("embeddings", zipfile.ZIP_STORED), "w", force_zip64=True)
         header = {"descr": np.dtype(layout.storage).str, "fortran_order": False, "shape": (rows, layout.dimensions)}
         np.lib.format.write_array_header_1_0(self._member, header)
-        # Packed: a million rows as lists of Python's numbers and strings would take half a gigabyte.
+        # Packed arrays: a million rows as lists of Python objects would take half a gigabyte.
         self._paths = _Names()
         self._columns = {name: array("d" if name in _SECONDS else "q") for name in ("index", *PLACE)}
         self._failures: list[dict[str, Any]] = []
@@ -156,10 +156,10 @@ class VectorNpzWriter(VectorWriter):
             return
         self._member.write(np.ascontiguousarray(record["vectors"], self.layout.storage).tobytes())
         for place in record["rows"]:
-            self._paths.append(path_of(record))  # as Python opens it: an array of text has no path_bytes
+            self._paths.append(path_of(record))  # with surrogate escapes: the archive has no path_bytes
             self._columns["index"].append(record["index"])
             for name in PLACE:
-                absent = math.nan if name in _SECONDS else -1  # does not apply
+                absent = math.nan if name in _SECONDS else -1
                 column: array[Any] = self._columns[name]
                 column.append(absent if place[name] is None else place[name])
 
@@ -181,7 +181,7 @@ class VectorNpzWriter(VectorWriter):
         self._archive.close()
 
     def _add_names(self, name: str, values: _Names) -> None:
-        """Text of one width, as numpy has it, block by block: it takes four bytes a character."""
+        """Write a fixed-width numpy text array block by block, as it takes four bytes per character."""
         dtype = np.dtype(f"<U{max(1, values.longest)}")
         with self._archive.open(member(name), "w", force_zip64=True) as stream:
             header = {"descr": dtype.str, "fortran_order": False, "shape": (len(values),)}
@@ -191,7 +191,7 @@ class VectorNpzWriter(VectorWriter):
 
 
 class _Names:
-    """Many strings, one after the other as bytes."""
+    """A compact list of strings, stored as one run of bytes."""
 
     def __init__(self) -> None:
         self._bytes, self._ends, self.longest = bytearray(), array("q"), 0
@@ -205,7 +205,7 @@ class _Names:
         return len(self._ends)
 
     def blocks(self, size: int) -> Iterator[list[str]]:
-        """The strings, `size` at a time."""
+        """Yield the strings in lists of `size`."""
         start = 0
         for first in range(0, len(self._ends), size):
             names = []
@@ -216,7 +216,7 @@ class _Names:
 
 
 def make_vector_writer(format: str, sink: BinaryIO, layout: VectorLayout, *, rows: int = 0) -> Writer:
-    """The writer of a format for embeddings. rows: how many vectors will come; npz needs it."""
+    """Make the writer of a format for embeddings. rows: how many vectors will come, which npz needs."""
     if format == "npz":
         return VectorNpzWriter(sink, layout, rows)
     return (VectorParquetWriter if format == "parquet" else VectorJsonLinesWriter)(sink, layout)

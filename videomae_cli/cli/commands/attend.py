@@ -24,7 +24,7 @@ def attend(
     method: Annotated[
         str | None,
         options.METHOD(
-            help="Attention of the last layers; rollout: followed through all layers; grad: weighted by what speaks for "
+            help="last: the last layers' attention; rollout: followed through all layers; grad: weighted by its gradient for "
             "a label. Default: grad with --label, else rollout.",
             metavar="last|rollout|grad",
         ),

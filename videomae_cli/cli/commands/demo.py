@@ -46,7 +46,7 @@ STEPS = (
 @takes_groups
 def demo(
     directory: Annotated[
-        Path, typer.Argument(help="The folder for the film and for what is made of it.", metavar="DIR")
+        Path, typer.Argument(help="The folder for the film and the outputs made from it.", metavar="DIR")
     ] = Path("videomae-demo"),
     *,
     overwrite: options.Overwrite = False,

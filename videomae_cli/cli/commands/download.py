@@ -29,8 +29,8 @@ def download(
     to: Annotated[
         Path | None,
         typer.Option(
-            help="Also write a plain folder, for a machine without a network: DIR itself for one model, a folder each "
-            "in DIR for several.",
+            help="Also write a plain folder, for a machine without a network: DIR itself for one model, one folder in "
+            "DIR for each of several.",
             metavar="DIR",
         ),
     ] = None,

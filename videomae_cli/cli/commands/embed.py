@@ -25,24 +25,26 @@ def embed(
     paths: options.Paths,
     *,
     output: Annotated[
-        str, options.OUTPUT(help="The file to write, or a folder (DIR/): an .npy a video.", metavar="OUT|DIR/")
+        str, options.OUTPUT(help="The file to write, or a folder (DIR/) for one .npy per video.", metavar="OUT|DIR/")
     ],
     model: ModelOptions,
     pool: Annotated[
         str,
         typer.Option(
-            help="mean: one vector of all tokens, through the checkpoint's fc_norm or final norm; time: one a tubelet "
-            "slot; tokens: all of them, each with its t, h, w.",
+            help="mean: the mean of all tokens, through the checkpoint's fc_norm or final norm; time: one vector per tubelet "
+            "slot; tokens: every token, with its t, h, w.",
             metavar="mean|time|tokens",
         ),
     ] = "mean",
     layer: Annotated[
         int | None,
-        typer.Option(help="The tokens after this block (0: before the first), without a norm, instead of the last."),
+        typer.Option(
+            help="Use the tokens after this block (0: before the first), without a norm, instead of the last."
+        ),
     ] = None,
     normalize: Annotated[bool, typer.Option("--normalize", help="Scale every vector to length 1.")] = False,
     per_clip: Annotated[
-        bool, typer.Option("--per-clip", help="A vector a clip, with its seconds, instead of one a file.")
+        bool, typer.Option("--per-clip", help="Write one vector per clip, with its seconds, instead of one per file.")
     ] = False,
     storage: Annotated[str, typer.Option(help="How numbers are stored.", metavar="float32|float16")] = "float32",
     format: Annotated[

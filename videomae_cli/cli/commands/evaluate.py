@@ -32,7 +32,8 @@ def evaluate(
     split: Annotated[
         str | None,
         typer.Option(
-            help="Which clips. Default: test where the data has some, else val, else all.", metavar="test|val|train|all"
+            help="Which clips to score. Default: test if the data has any, else val, else all.",
+            metavar="test|val|train|all",
         ),
     ] = None,
     output: options.Output = None,
@@ -43,13 +44,13 @@ def evaluate(
     ] = None,
     labels: options.Labels = None,
     data_labels: Annotated[
-        Path | None, typer.Option(help="Names for labels of the data that are numbers.", metavar="FILE")
+        Path | None, typer.Option(help="Names for the data's numeric labels.", metavar="FILE")
     ] = None,
     target: Annotated[
         list[str] | None,
         options.TARGET(
-            help="Of a regression model: the column of a table with the true values, one option for each output in the model's "
-            "order. Default: columns named as the outputs, else labels that are numbers."
+            help="The column with the true values for a regression model; repeat it for each output, in the model's order. "
+            "Default: columns named like the outputs, else numeric labels."
         ),
     ] = None,
     ignore_unknown: Annotated[
@@ -107,7 +108,7 @@ def evaluate(
 
 
 def _run(job: EvaluationJob, decoder: Decoder, progress: str) -> Measured:
-    """Score and measure, with a bar and a line a failure."""
+    """Run the job with a progress bar, and print one line per failure."""
     from videomae_cli.cli.run.batch import Watch
     from videomae_cli.cli.run.interrupts import terminable
     from videomae_cli.cli.terminal.display import consoles
@@ -127,7 +128,7 @@ def _run(job: EvaluationJob, decoder: Decoder, progress: str) -> Measured:
 
 
 def _show(e: Evaluation) -> None:
-    """The table that a person reads."""
+    """Print the evaluation as a table for people."""
     from rich.table import Table
 
     from videomae_cli.cli.terminal.display import consoles, plain

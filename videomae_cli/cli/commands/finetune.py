@@ -31,7 +31,7 @@ DataPath = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class StartOptions:
-    """Where to start, what of it to train, and what the labels are called."""
+    """Options for the initial weights, the part to train, and label names."""
 
     init: Annotated[
         str, options.INIT(help="Where to start: a bundled name (camera-motion-mae), a hub id, or a directory.")
@@ -40,27 +40,25 @@ class StartOptions:
     mode: Annotated[
         str,
         typer.Option(
-            help="head: the encoder stays, a linear classifier in seconds; full: all weights; lora: small matrices beside "
-            "those of the attention. auto: full, but head for fewer than 10 clips a class (50 of values), and on a CPU where full would take more than ten minutes.",
+            help="head: keep the encoder and fit a linear classifier in seconds; full: train all weights; lora: train small "
+            "matrices beside the attention's. auto: full, but head for fewer than 10 clips per class (50 for numbers), and on a CPU where full would take more than ten minutes.",
             metavar="auto|head|full|lora",
         ),
     ] = "auto"
-    labels: Annotated[
-        Path | None, options.LABELS(help="Names for labels that are numbers: one a line, JSON, or CSV.")
-    ] = None
+    labels: Annotated[Path | None, options.LABELS(help="Names for numeric labels: one per line, JSON, or CSV.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeOptions:
-    """What keeps a model from learning its clips by heart, and what of it is trained and saved."""
+    """Options for regularisation and augmentation, and for what is trained and saved."""
 
     layer_decay: Annotated[
-        float | None, typer.Option(help="The rate of a layer as a part of that of the one above. Default 0.75.")
+        float | None, typer.Option(help="Each layer's learning rate as a fraction of the next layer's. Default 0.75.")
     ] = None
     drop_path: Annotated[float | None, typer.Option(help="Stochastic depth of the last block. Default 0.1.")] = None
     head_dropout: Annotated[float | None, typer.Option(help="Dropout before the classifier. Default 0.")] = None
     head_init_scale: Annotated[
-        float | None, typer.Option(help="What a new classifier's first weights are multiplied with. Default 0.001.")
+        float | None, typer.Option(help="Scale of a new classifier's initial weights. Default 0.001.")
     ] = None
     label_smoothing: Annotated[
         float | None, typer.Option(help="How much of each label is spread over all classes. Default 0.1.")
@@ -74,9 +72,12 @@ class ChangeOptions:
         float | None,
         typer.Option(min=0, max=10, help="RandAugment: strength, 0 to 10. Default 7; 5 below 1,000 clips."),
     ] = None
-    erase: Annotated[float | None, typer.Option(help="How often a box is filled with noise. Default 0.25.")] = None
+    erase: Annotated[
+        float | None, typer.Option(help="Probability of filling a random box with noise. Default 0.25.")
+    ] = None
     crop_scale: Annotated[
-        float | None, options.CROP_SCALE(help="Least part of a frame's area that a clip shows. Default 0.08.")
+        float | None,
+        options.CROP_SCALE(help="Smallest fraction of a frame's area that a random crop may keep. Default 0.08."),
     ] = None
     views: Annotated[
         int | None,
@@ -84,12 +85,12 @@ class ChangeOptions:
     ] = None
     flip: Annotated[
         bool | None,
-        options.FLIP(help="Mirror half of the clips. Default: unless a label says left, right or clockwise."),
+        options.FLIP(help="Mirror half of the clips. Default: on, unless a label mentions left, right or clockwise."),
     ] = None
     repeats: options.Repeats = None
     ema: Annotated[
         float | None,
-        typer.Option(help="Save an average of the weights, of which a step leaves this much, such as 0.999."),
+        typer.Option(help="Save a moving average of the weights with this decay per step, such as 0.999."),
     ] = None
     lora_rank: Annotated[int, typer.Option(min=1, help="Rank of the matrices of --mode lora.")] = 16
     penalty: Annotated[
@@ -105,9 +106,7 @@ def finetune(
     start: StartOptions,
     target: Annotated[
         list[str] | None,
-        options.TARGET(
-            help="Learn the numbers in this column of a table instead of classes. May be given several times."
-        ),
+        options.TARGET(help="Learn the numbers in this column of a table instead of classes. May be repeated."),
     ] = None,
     optimizer: OptimizerOptions,
     change: ChangeOptions,
@@ -115,7 +114,8 @@ def finetune(
     clips: Annotated[
         int | None,
         options.CLIPS(
-            min=1, help="Clips a file: of --mode head all, of others held-out files only. Default as classify."
+            min=1,
+            help="Clips to take from each file; outside --mode head, only from held-out files. Default: as in classify.",
         ),
     ] = None,
     device: DeviceOptions,

@@ -41,10 +41,11 @@ def map_(
         ),
     ] = "auto",
     labels: Annotated[
-        Path | None, options.LABELS(help="What videomae classify said of the same files: the best label colours.")
+        Path | None,
+        options.LABELS(help="Output of videomae classify for the same files, to colour points by their best label."),
     ] = None,
     thumbnails: Annotated[
-        int, typer.Option(min=0, help="The most pictures to put on the page; 0 for none.", metavar="N")
+        int, typer.Option(min=0, help="Maximum number of thumbnails on the page; 0 for none.", metavar="N")
     ] = 1000,
     decoder_memory: options.DecoderMemory = None,
     overwrite: options.Overwrite = False,

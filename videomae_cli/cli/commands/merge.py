@@ -18,7 +18,9 @@ SHOWN_GAPS = 5
 def merge(
     outputs: Annotated[
         list[Path],
-        typer.Argument(help="The outputs of all shards, in any order; of a cluster, its folder.", metavar="OUTPUT..."),
+        typer.Argument(
+            help="The outputs of all shards, in any order; or a cluster's output folder.", metavar="OUTPUT..."
+        ),
     ],
     *,
     output: Annotated[Path, options.OUTPUT(help="The file to write.", metavar="FILE")],
@@ -27,7 +29,7 @@ def merge(
     ] = None,
     overwrite: options.Overwrite = False,
     allow_gaps: Annotated[
-        bool, typer.Option("--allow-gaps", help="Write what there is although files or shards are missing.")
+        bool, typer.Option("--allow-gaps", help="Write what there is even if files or shards are missing.")
     ] = False,
     loudness: LoudnessOptions,
 ) -> None:

@@ -22,11 +22,11 @@ from videomae_cli.cli.terminal import console, streams
 class NewModelOptions:
     """Where to start, or what a new model is like, and what it is to fill in."""
 
-    init: Annotated[str | None, options.INIT(help="Go on from a pre-training checkpoint instead of from nothing.")] = (
-        None
-    )
+    init: Annotated[
+        str | None, options.INIT(help="Continue from a pre-training checkpoint instead of from random weights.")
+    ] = None
     revision: options.Revision = None
-    size: Annotated[str, typer.Option(help="Of a new model.", metavar="tiny|small|base|large|huge")] = "small"
+    size: Annotated[str, typer.Option(help="Size of a new model.", metavar="tiny|small|base|large|huge")] = "small"
     image_size: Annotated[int, options.IMAGE_SIZE(min=8, help="Side of a frame in pixels, for a new model.")] = 224
     patch_size: Annotated[int, typer.Option(min=2, help="Side of a patch in pixels, for a new model.")] = 16
     frames: Annotated[int, options.FRAMES(min=2, help="Frames per clip, for a new model.")] = 16
@@ -59,7 +59,7 @@ def pretrain(
     crop_scale: Annotated[
         float | None,
         options.CROP_SCALE(
-            help="Least part of a frame's area that a clip shows. Default: the published crops of 66 to 100 % of the short side."
+            help="Smallest fraction of a frame's area that a random crop may keep. Default: the published crops, 66 to 100 % of the short side."
         ),
     ] = None,
     flip: Annotated[bool, options.FLIP(help="Mirror half of the clips.")] = False,

@@ -24,13 +24,15 @@ class MaskOptions:
 
     mask: options.Mask = "tube"
     mask_ratio: Annotated[float, options.MASK_RATIO(help="The fraction of patches to hide, below 1.")] = 0.9
-    sweep: Annotated[bool, typer.Option("--sweep", help="One clip at the ratios 0.5, 0.75, 0.9 and 0.95.")] = False
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Show one clip at the mask ratios 0.5, 0.75, 0.9 and 0.95.")
+    ] = False
     seed: options.Seed = 0
     stats: Annotated[
         str,
         typer.Option(
-            help="Mean and contrast of a hidden patch, which a model trained on normalised patches does not predict: "
-            "estimated from visible patches, or taken from the hidden patch itself, as published previews do.",
+            help="Where a hidden patch's mean and contrast come from if the model predicts normalised patches: estimated "
+            "from visible patches, or taken from the hidden patch itself, as in published previews.",
             metavar="visible|original",
         ),
     ] = "visible"

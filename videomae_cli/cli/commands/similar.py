@@ -32,12 +32,12 @@ def similar(
     duplicates: Annotated[
         float | None,
         typer.Option(
-            help="List groups of files instead that are this near or nearer: a cosine of at most 1, such as 0.98.",
+            help="List groups of near-duplicate files instead: those with at least this cosine, such as 0.98.",
             metavar="COSINE",
         ),
     ] = None,
     include_self: Annotated[
-        bool, typer.Option("--include-self", help="List QUERY too where it is in TABLE itself.")
+        bool, typer.Option("--include-self", help="List QUERY too if it is in TABLE itself.")
     ] = False,
     format: Annotated[
         str | None, options.FORMAT(help="Default: as FILE's name ends, else table.", metavar="table|json|jsonl")

@@ -40,7 +40,7 @@ class WindowOptions:
     window: Annotated[
         str | None,
         typer.Option(
-            help="How long the model looks at once. Its frames are spread evenly over it. Default: as long as a clip "
+            help="How much time one window covers; its frames are spread evenly over it. Default: as long as a clip "
             "at the checkpoint's stride.",
             metavar="2s|500ms",
         ),
@@ -52,17 +52,17 @@ class WindowOptions:
     start: options.Start = None
     end: options.End = None
     smooth: Annotated[
-        str, typer.Option(help="Average scores over so long a time before they become segments.", metavar="0s|4s")
+        str, typer.Option(help="Average scores over this much time before making segments.", metavar="0s|4s")
     ] = "0s"
     min_duration: Annotated[
         str | None,
-        typer.Option(
-            help="No segment is shorter: it goes to its neighbours. Default: as long as a window.", metavar="2s"
-        ),
+        typer.Option(help="Merge shorter segments into their neighbours. Default: as long as a window.", metavar="2s"),
     ] = None
     threshold: Annotated[
         float | None,
-        typer.Option(help="No label where none scores this. Default: 0, or 0.5 where labels are independent."),
+        typer.Option(
+            help="Leave a stretch unlabelled if no label scores this much. Default: 0, or 0.5 if labels are independent."
+        ),
     ] = None
 
     def windows(self) -> WindowSpec:
@@ -92,7 +92,7 @@ class WindowOptions:
 class ShowOptions:
     """What of a timeline is shown."""
 
-    windows: Annotated[bool, typer.Option("--windows", help="Give all windows too, each with its best labels.")] = False
+    windows: Annotated[bool, typer.Option("--windows", help="Also list every window with its best labels.")] = False
     top_k: Annotated[int | None, options.TOP_K(help="Labels per window [5]; with --find, how many places to list.")] = (
         None
     )
@@ -149,7 +149,9 @@ class FilmDecodingOptions(DecodingOptions):
 
     timeout: Annotated[
         float,
-        options.TIMEOUT(help="How many seconds the decoder may be silent; 0 for no limit. A film may take any time."),
+        options.TIMEOUT(
+            help="Seconds to wait for the decoder's next frames; 0 for no limit. The whole film may take any time."
+        ),
     ] = 120.0
 
 
@@ -179,7 +181,7 @@ def timeline(
     output: Annotated[
         str | None,
         options.OUTPUT(
-            help="Write to this file; srt, vtt, elan and png of several videos: into this folder (DIR/).",
+            help="Write to this file; for srt, vtt, elan or png of several videos, into this folder (DIR/).",
             metavar="FILE|DIR/",
         ),
     ] = None,

@@ -64,11 +64,11 @@ BatchSize = Annotated[
     ),
 ]
 Heads = Annotated[
-    int | None, typer.Option(min=1, help="Attention heads, where the checkpoint can't tell or tells wrong.")
+    int | None, typer.Option(min=1, help="Number of attention heads, if the checkpoint doesn't say or is wrong.")
 ]
 Labels = Annotated[
     Path | None,
-    LABELS(help="Label names, where the checkpoint has only LABEL_0, LABEL_1, ...: one a line, JSON, or CSV."),
+    LABELS(help="Label names for a checkpoint that has only LABEL_0, LABEL_1, ...: one per line, JSON, or CSV."),
 ]
 
 # Sampling and decoding options.
@@ -92,13 +92,13 @@ Fps = Annotated[
         help="Sample by time, as if the file had this frame rate. Without it strides count the file's own frames."
     ),
 ]
-Start = Annotated[str | None, typer.Option(help="Leave out what comes before this time.", metavar="SECONDS|HH:MM:SS")]
-End = Annotated[str | None, typer.Option(help="Leave out what comes after this time.", metavar="SECONDS|HH:MM:SS")]
+Start = Annotated[str | None, typer.Option(help="Skip everything before this time.", metavar="SECONDS|HH:MM:SS")]
+End = Annotated[str | None, typer.Option(help="Skip everything after this time.", metavar="SECONDS|HH:MM:SS")]
 Pixels = Annotated[
     str | None,
     typer.Option(
-        help="display: stretched to squares where a file says that its pixels are none; stored: as they are, which every "
-        "published number was made with. Default: as the model was trained, where it says so; else stored in training and with "
+        help="display: stretch frames whose file says that its pixels aren't square; stored: leave them as they are, as every "
+        "published number does. Default: as the model was trained, if it says so; else stored in training and with "
         "the paper's protocol, display elsewhere.",
         metavar="display|stored",
     ),
@@ -106,8 +106,8 @@ Pixels = Annotated[
 Resize = Annotated[
     str | None,
     typer.Option(
-        help="antialias: as the reference processor; opencv: as the official code. Default: antialias; of the paper's "
-        "protocol opencv.",
+        help="antialias: as the reference processor; opencv: as the official code. Default: antialias; opencv with "
+        "the paper's protocol.",
         metavar="antialias|opencv",
     ),
 ]
@@ -115,7 +115,7 @@ DecoderMemory = Annotated[
     str | None,
     typer.Option(
         "--decoder-memory",
-        help="Memory that the process decoding one file may take, as 2GB or 500MB; a file that needs more fails. Default: "
+        help="Memory that decoding one file may take, such as 2GB or 500MB; a file that needs more fails. Default: "
         "what this machine can spare.",
         metavar="SIZE",
     ),
@@ -124,17 +124,17 @@ Workers = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Processes that decode ahead of the model. Default: one a core, at most 16; on a cluster one a core.",
+        help="Number of processes that decode ahead of the model. Default: one per core, at most 16 outside a cluster.",
     ),
 ]
 
 # Output options.
 Output = Annotated[Path | None, OUTPUT(help="Write to this file instead of standard output.", metavar="FILE")]
-RunFolder = Annotated[str, OUTPUT(help="The folder to write: the checkpoint, and how it came about.", metavar="DIR")]
+RunFolder = Annotated[str, OUTPUT(help="The folder to write the checkpoint and its training record to.", metavar="DIR")]
 Report = Annotated[
     Path | None,
     REPORT(
-        help="Write one HTML page too, to look at: frames, labels and failures of every file; opens offline.",
+        help="Also write one HTML page with every file's frames, labels and failures; opens offline.",
         metavar="FILE.html",
     ),
 ]
@@ -145,27 +145,24 @@ PrintFormat = Annotated[str, FORMAT(help="What is printed.", metavar="table|json
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an output that an earlier run did not complete.")]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace an existing output, or what an earlier run kept of one.")
+    bool, typer.Option("--overwrite", help="Replace an existing output, or the partial one of an earlier run.")
 ]
 OkOnErrors = Annotated[bool, typer.Option("--ok-on-errors", help="Exit with 0 even if files failed.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Only say what would be done and how long it may take. Writes nothing.")
+    bool,
+    typer.Option("--dry-run", help="Only show what would be done and about how long it would take; write nothing."),
 ]
 
 # Options shared by training and reconstruction.
 Mask = Annotated[
     str,
     typer.Option(
-        help="What is hidden: the same patches in all frames, patches anywhere, whole frames, or the last frames.",
+        help="What to hide: the same patches in all frames, patches anywhere, whole frames, or the last frames.",
         metavar="tube|random|frame|causal",
     ),
 ]
-Seed = Annotated[
-    int, typer.Option(min=0, help="Seed for everything that is random: the same seed gives the same result.")
-]
-Repeats = Annotated[
-    int | None, typer.Option(min=1, help="How often each file is drawn in an epoch, each time anew. Default 1.")
-]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed: the same seed gives the same result.")]
+Repeats = Annotated[int | None, typer.Option(min=1, help="How many clips to draw from each file per epoch. Default 1.")]
 
 
 def memory_bytes(size: str | None) -> int | None:

@@ -109,7 +109,7 @@ class JobOptions:
     retry_errors: Annotated[
         str | None,
         typer.Option(
-            help="With --resume: do files again that failed in this way, also of a complete output; all: every failure.",
+            help="With --resume: retry files that failed in this way, even if the output is complete; all: every failure.",
             metavar="KIND,...|all",
         ),
     ] = None
@@ -120,7 +120,7 @@ class JobOptions:
 class FileOptions:
     """Options that select files in folders."""
 
-    recursive: Annotated[bool, typer.Option(help="Search folders to the bottom, or only their first level.")] = True
+    recursive: Annotated[bool, typer.Option(help="Search folders at every depth, or only their first level.")] = True
     include: Annotated[
         list[str] | None,
         typer.Option(
@@ -137,7 +137,7 @@ class FileOptions:
     shard: Annotated[
         str | None,
         typer.Option(
-            help="Do only part I (from 1) of N of the files, for N machines; `videomae merge` joins the outputs.",
+            help="Do only part I of N (from 1), to split files between N machines; `videomae merge` joins the outputs.",
             metavar="I/N",
         ),
     ] = None

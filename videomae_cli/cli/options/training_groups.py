@@ -16,14 +16,14 @@ class OptimizerOptions:
     """Options for the length of training, the split of the data, and learning rates."""
 
     val: Annotated[
-        float, typer.Option(help="Part of the files that is held out, where the data doesn't say; 0 for none.")
+        float, typer.Option(help="Fraction of the files to hold out, if the data has no split; 0 for none.")
     ] = 0.2
     check: Annotated[bool, typer.Option(help="Try every file before training begins.")] = True
     recipe: Annotated[
         str,
         typer.Option(
-            help="Numbers where nothing else is said. paper: all as published, for the data that the clips are sampled as; "
-            "paper-NAME: as for kinetics, ssv2 or ucf101. docs/training.md has them all.",
+            help="Defaults for the options not given. paper: as published for data sampled like yours; "
+            "paper-NAME: as published for kinetics, ssv2 or ucf101. docs/training.md lists them.",
             metavar="default|paper|paper-NAME",
         ),
     ] = "default"
@@ -35,10 +35,11 @@ class OptimizerOptions:
         ),
     ] = None
     batch_size: Annotated[
-        int | None, options.BATCH_SIZE(help="Clips at once, of each process. Default: at most 16.")
+        int | None, options.BATCH_SIZE(help="Clips per batch in each process. Default: at most 16.")
     ] = None
     accumulate: Annotated[
-        int | None, typer.Option(min=1, help="Batches to a step: larger steps where memory is small. Default 1.")
+        int | None,
+        typer.Option(min=1, help="Batches per optimizer step, for larger steps in little memory. Default 1."),
     ] = None
     lr: Annotated[
         float | None, typer.Option(help="Peak learning rate. Default: the published one, scaled to the batch.")
@@ -46,12 +47,14 @@ class OptimizerOptions:
     min_lr: Annotated[
         float | None,
         typer.Option(
-            help="Learning rate at the end. Default: as published, for every 256 clips of a step 1e-6 (pretrain 1e-5)."
+            help="Final learning rate. Default: as published, 1e-6 (pretrain 1e-5) for every 256 clips in a step."
         ),
     ] = None
     warmup: Annotated[
         float | None,
-        typer.Option(min=0, help="Epochs during which the rate rises. Default 5 (pretrain 40), or a fifth of all."),
+        typer.Option(
+            min=0, help="Epochs during which the rate rises. Default 5 (pretrain 40), or a fifth of a shorter run."
+        ),
     ] = None
     weight_decay: Annotated[float | None, typer.Option(min=0, help="Weight decay of AdamW. Default 0.05.")] = None
     betas: Annotated[
@@ -68,7 +71,7 @@ class DrawOptions:
     """How clips are drawn, and when training stops early."""
 
     patience: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many epochs without a better score on held-out clips.")
+        int | None, typer.Option(min=1, help="Stop after this many epochs without a better score on held-out clips.")
     ] = None
     seed: options.Seed = 0
     sampling: options.Sampling = "auto"
@@ -85,7 +88,7 @@ class DeviceOptions:
     dtype: Annotated[
         str,
         options.DTYPE(
-            help="Of the products; the weights stay float32. auto: bfloat16 on CUDA that has it, else float32.",
+            help="Number format of matrix products; the weights stay float32. auto: bfloat16 on CUDA devices that have it, else float32.",
             metavar="auto|float32|bfloat16",
         ),
     ] = "auto"
@@ -103,7 +106,7 @@ class RunFolderOptions:
     workers: options.Workers = None
     set_values: Annotated[
         list[str] | None,
-        typer.Option("--set", help="For a task of your own. May be repeated.", metavar="NAME=VALUE"),
+        typer.Option("--set", help="Set a parameter of your own task. May be repeated.", metavar="NAME=VALUE"),
     ] = None
     resume: options.Resume = False
     overwrite: options.Overwrite = False
