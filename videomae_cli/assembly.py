@@ -1,7 +1,7 @@
-"""A checkpoint on this disk and a command's options -> a `Classifier` or an `Embedder` ready to use, and its settings.
+"""Builds a ready `Classifier` or `Embedder`, and its settings, from a checkpoint on this disk and a command's options.
 
-The pipeline receives models and never loads one; here they are loaded, for the commands and for the workers of a cluster.
-Names are resolved before (`hub.resolve`): nothing here asks a network.
+The pipeline receives models and never loads one; they are loaded here, for commands and cluster workers alike.
+Names have been resolved by then (`hub.resolve`): nothing here uses the network.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRequest:
-    """Which model, and what runs it: the options of a command, as given."""
+    """The options of a command that choose a model and what runs it, unchanged."""
 
     name: str
     revision: str | None = None
@@ -49,7 +49,7 @@ class ModelRequest:
     heads: int | None = None
 
     def pick_engine(self) -> Engine:
-        """What runs it here. Raises OptionError for what this machine doesn't have."""
+        """Choose the engine that runs the model here. Raises OptionError if this machine lacks it."""
         from videomae_cli.engines import pick_engine
         from videomae_cli.pipeline import pick_device
 
@@ -58,9 +58,9 @@ class ModelRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierRequest(ModelRequest):
-    """What to load a classifier from, and how its labels are given.
+    """Request for a classifier, with options for its labels.
 
-    top_k: labels a file, best first; labels: names for classes that the checkpoint does not name.
+    top_k: labels per file, best first; labels: names for classes that the checkpoint does not name.
     """
 
     top_k: int = 5
@@ -69,7 +69,7 @@ class ClassifierRequest(ModelRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedderRequest(ModelRequest):
-    """What to load an encoder from, and how its tokens become vectors."""
+    """Request for an encoder, with options for pooling its tokens into vectors."""
 
     pool: str = "mean"
     layer: int | None = None
@@ -78,7 +78,7 @@ class EmbedderRequest(ModelRequest):
     storage: str = "float32"
 
 
-# For eight-bit numbers: so many clips as the model will get them, (1, T, C, H, W) float32 each.
+# Yields the given number of preprocessed clips for int8 calibration, (1, T, C, H, W) float32 each.
 Calibrate = Callable[[Preprocessor, SamplingHints, int], Iterable["Tensor"]]
 
 
@@ -90,7 +90,7 @@ def make_classifier(
     from videomae_cli.model import VideoMAEForVideoClassification
     from videomae_cli.pipeline import Classifier
 
-    # What was found is loaded by its path: the same files, and the hub is not asked twice.
+    # Load by path: the files already found, without asking the hub again.
     model = VideoMAEForVideoClassification.from_pretrained(
         source.path, num_attention_heads=request.heads, labels=request.labels
     )
@@ -103,7 +103,7 @@ def make_classifier(
 def make_embedder(
     source: ResolvedSource, request: EmbedderRequest, engine: Engine, calibrate: Calibrate | None = None
 ) -> Embedder:
-    """Load an encoder of any kind of checkpoint. Raises CheckpointError, ConfigError, DependencyError or OptionError."""
+    """Load an encoder from any kind of checkpoint. Raises CheckpointError, ConfigError, DependencyError or OptionError."""
     from videomae_cli.engines import Features
     from videomae_cli.model import load_encoder
     from videomae_cli.pipeline import Embedder, Pooling
@@ -123,7 +123,7 @@ def _common(
     part: Logits | Features,
     calibrate: Calibrate | None,
 ) -> dict[str, Any]:
-    """Make what a `PipelineModel` of any kind has. part: what is run of the model."""
+    """Make the fields that all `PipelineModel`s share. part: the part of the model that is run."""
     from videomae_cli.engines import calibration_clips, make_network
     from videomae_cli.model import weights_digest
     from videomae_cli.pipeline import auto_batch_size
@@ -146,7 +146,7 @@ def _common(
 
 
 def settings_of(command: str, model: Classifier | Embedder, spec: SamplingSpec) -> Settings:
-    """All that decides what `command` says of a file."""
+    """Return all settings that determine the results of `command`."""
     preprocessor = model.preprocessor.for_protocol(spec.protocol)
     values = {
         "model": model.name,
@@ -160,7 +160,7 @@ def settings_of(command: str, model: Classifier | Embedder, spec: SamplingSpec) 
 
 
 def settings_for(command: str, values: Mapping[str, Any]) -> Settings:
-    """The settings of a job made by this version."""
+    """Return the settings of a job that this version makes."""
     return Settings(command, __version__, values)
 
 
@@ -182,7 +182,7 @@ def preprocessor_for(path: Path, config: VideoMAEConfig, resize: str) -> Preproc
 
 
 def check_processors(contents: Mapping[str, dict[str, Any]], config: VideoMAEConfig, path: Path) -> None:
-    """Judge processor files that go beside this configuration as loading will. Raises ConfigError naming the source."""
+    """Check processor files against the configuration beside them, as loading will. Raises ConfigError naming the source."""
     folder = path if filesystem.is_folder(path) else path.parent
     _check_frames(PreprocessConfig.from_files(contents, folder, config.image_hw), config, folder)
 
@@ -203,7 +203,7 @@ def _check_frames(processing: PreprocessConfig, config: VideoMAEConfig, folder: 
 
 
 def calibration_on(found: Sequence[FoundVideo], asked: SamplingSpec, decoder: Decoder) -> Calibrate:
-    """Clips of the job's own files, spread over the list: one of each, of few files more."""
+    """Return a function that yields calibration clips from the job's files, evenly spread; several per file if there are few."""
 
     def clips(preprocessor: Preprocessor, hints: SamplingHints, count: int) -> Iterator[Tensor]:
         chosen = spread(found, count)
@@ -215,7 +215,7 @@ def calibration_on(found: Sequence[FoundVideo], asked: SamplingSpec, decoder: De
         requests = (ClipRequest(video.path, sampling=spec, transform=transform) for video in chosen)
         for _, outcome in decoder.decode_all(requests):
             if isinstance(outcome, VideoMAEError):
-                continue  # the job itself will tell what is wrong with it
+                continue  # the job itself will report it
             for view in outcome.views():
                 yield preprocessor.to_pixel_values(view[None])
 
@@ -223,20 +223,20 @@ def calibration_on(found: Sequence[FoundVideo], asked: SamplingSpec, decoder: De
 
 
 def spread(found: Sequence[FoundVideo], count: int) -> list[FoundVideo]:
-    """At most `count` of the files that are there, evenly from the whole list."""
+    """Pick at most `count` of the files without an error, evenly from the whole list."""
     good = [video for video in found if video.error is None]
     return good[:: max(1, len(good) // count)][:count]
 
 
 def pixels_note(name: str, trained: str | None, used: str) -> str | None:
-    """Say so where a model, which may not tell what it was trained on, gets other pixels than those; else None."""
+    """Return a note if a model gets other pixels than it was trained on; None if they agree or its training is unknown."""
     if trained in (None, used):
         return None
     return f"{name} was trained on {trained} pixels, and gets {used} ones, as the options say"
 
 
 def find_hints(frames: int, extra: Mapping[str, Any], name: str) -> SamplingHints:
-    """How a checkpoint's training data was sampled. Our own section of config.json says it best; else the registry, by the model's name."""
+    """Return how a checkpoint's training data was sampled: by our section of config.json, else by the registry's entry for its name."""
     section = extra.get("videomae_cli")
     sampling = section.get("sampling") if isinstance(section, dict) else None
     if isinstance(sampling, dict):

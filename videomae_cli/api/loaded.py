@@ -1,4 +1,4 @@
-"""What every loaded model has: how it was loaded, a decoder once one is needed, and one video or many through it."""
+"""Loads models for the public API, and runs one video or many through a loaded model."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ Model = TypeVar("Model")
 
 
 class LoadOptions(TypedDict, total=False):
-    """How a model is loaded and videos are read. All are optional, and mean what the options of the commands mean.
+    """Keyword arguments for loading a model and reading videos; all are optional, and mean the same as the commands' options.
 
     revision: branch, tag or commit on the hub; device: "auto", "cpu", "cuda" or "mps"; engine: "torch" or "openvino"; dtype:
-    "auto", "float32", "bfloat16", "float16" or "int8"; compile: by torch.compile; resize: "antialias" or "opencv"; batch_size:
-    views through the model at once; heads: attention heads, where the checkpoint doesn't say; calibration: videos that int8 is
-    calibrated on; timeout: seconds that decoding a file may take (120), None for no limit; memory: bytes that a process that
-    decodes may take; workers: files decoded at once.
+    "auto", "float32", "bfloat16", "float16" or "int8"; compile: use torch.compile; resize: "antialias" or "opencv"; batch_size:
+    views per batch; heads: attention heads, if the checkpoint doesn't say; calibration: videos to calibrate int8 on; timeout: seconds
+    that decoding a file may take (120), None for no limit; memory: bytes that a decoding process may take; workers: files decoded
+    at once.
     """
 
     revision: str | None
@@ -62,14 +62,14 @@ class LoadOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderOptions:
-    """The options of loading that are not the model's: limits of the processes that decode, and how many there are."""
+    """The load options for decoding: the limits of a decoding process, and the number of processes."""
 
     timeout: float | None = 120.0
     memory: int | None = None
     workers: int | None = None
 
     def decoder(self, files: int) -> Decoder:
-        """Open a decoder for so many files. Raises OptionError."""
+        """Make a decoder for this many files. Raises OptionError."""
         return Decoder(timeout=self.timeout, memory=self.memory, workers=self.workers or auto_workers(files))
 
 
@@ -80,10 +80,10 @@ def load_model(
     options: Mapping[str, Any],
     **fields: Any,
 ) -> tuple[Model, DecoderOptions]:
-    """Find a model, downloading it where it is not on this disk, and let `make` load it.
+    """Find a model, downloading it if it is not on this disk, and let `make` load it.
 
-    request: the class of what `make` is asked for; options: `LoadOptions`; fields: of the request, beside these. What this
-    machine can't run is told before anything is downloaded. Returns the model and how its videos are to be decoded.
+    request: the class of the request for `make`; options: `LoadOptions`; fields: further fields of the request. An engine that
+    this machine lacks raises OptionError before anything is downloaded. Returns the model and the options for decoding.
     """
     if unknown := sorted(options.keys() - LoadOptions.__annotations__.keys()):
         raise TypeError(f"unexpected keyword argument {unknown[0]!r}")
@@ -104,7 +104,7 @@ def load_model(
 
 
 def model_name(model: str | os.PathLike[str]) -> str:
-    """Name a model for looking it up: a `pathlib.Path` is a file or a folder, also where it is called like a bundled model."""
+    """Return a model's name for looking it up; a `pathlib.Path` is made absolute, so it never means a bundled model."""
     if isinstance(model, str):
         return model
     path = Path(model)
@@ -112,11 +112,11 @@ def model_name(model: str | os.PathLike[str]) -> str:
 
 
 class LoadedModel(Generic[R]):
-    """A model in memory, with the decoder of the videos it is asked about, which starts with the first one.
+    """A model in memory, with a decoder that is started for the first video.
 
-    A context manager: `close`, the end of the block or of the program ends the decoder's process; the model may still be used,
-    and opens another. A call for many videos has decoders of its own while it lasts. pipeline: the model as commands use it;
-    decoding: how its videos are decoded.
+    A context manager: `close`, or the end of the block or program, ends the decoder's process; the model stays usable and opens
+    another when needed. A call for many videos uses decoders of its own. pipeline: the model as commands use it; decoding: the
+    options of its decoders.
     """
 
     def __init__(self, model: PipelineModel[Any, R], decoding: DecoderOptions) -> None:
@@ -126,12 +126,12 @@ class LoadedModel(Generic[R]):
 
     @property
     def name(self) -> str:
-        """The model as records call it: a bundled name, a hub id or a path."""
+        """The model's name in records: a bundled name, a hub id or a path."""
         return self.pipeline.name
 
     @property
     def revision(self) -> str | None:
-        """The commit on the hub that the model was taken from; None of any other model."""
+        """The hub commit of the model; None if it isn't from the hub."""
         return self.pipeline.revision
 
     @property
@@ -140,7 +140,7 @@ class LoadedModel(Generic[R]):
         return str(self.pipeline.engine.device)
 
     def close(self) -> None:
-        """End the process that decodes, if there is one."""
+        """End the decoder's process, if there is one."""
         if self._closing is not None:
             self._closing()
             self._closing = None
@@ -159,7 +159,7 @@ class LoadedModel(Generic[R]):
         return self._open
 
     def _one(self, model: PipelineModel[Any, R], video: Any, spec: SamplingSpec, frame_rate: float = FRAME_RATE) -> R:
-        """One video through the model. Raises the VideoMAEError that is the reason why there is no result."""
+        """Run one video through the model. Raises a VideoMAEError if it fails."""
         request = self._request(model, spec)
         if is_named(video):
             path = one_video(video)
@@ -173,7 +173,7 @@ class LoadedModel(Generic[R]):
     def _each(
         self, model: PipelineModel[Any, R], videos: Any, spec: SamplingSpec, frame_rate: float = FRAME_RATE
     ) -> Iterator[R]:
-        """One result a video, in order; what is wrong with a video is in its result. Files are listed at once."""
+        """Yield one result per video, in order; a failure is in the video's result. Files are found at once, not on iteration."""
         request = self._request(model, spec)
         items, files = many_videos(videos)
 

@@ -1,7 +1,7 @@
-"""A checkpoint, carried from the machine that gives the command to every other, once for each.
+"""Carries a checkpoint from the machine that runs the command to every other machine, once for each.
 
-The machine that gives the command finds or downloads it; the others get its bytes through Ray's object store and keep
-them in their cache folder (`VIDEOMAE_CACHE`), by their digest: no worker asks the hub, and the next job finds them there.
+The machine that runs the command finds or downloads it; the others get its bytes through Ray's object store and keep
+them in their cache folder (`VIDEOMAE_CACHE`) under their digest, so no worker asks the hub and the next job reuses them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from videomae_cli.files import FileLockedError, lock
 from videomae_cli.hub import ResolvedSource
 from videomae_cli.hub.cache import CONFIG_FILES, shards_of, weight_files
 
-# Bytes that travel as one object.
+# Bytes per object in Ray's store.
 _CHUNK = 256 * 2**20
-# Another worker of the same machine may be fetching some gigabytes.
+# Another worker on this machine may be fetching some gigabytes.
 _WAIT_SECONDS = 1800.0
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """A packed checkpoint. name, revision: as records call it; origin: where it was; key: the digest of its files; single: its name where it is
-    one file and no folder; files: each name with the objects that hold its bytes."""
+    """A packed checkpoint. name, revision: as in records; origin: its path on the packing machine; key: the digest of its files;
+    single: its file name if it is a single file; files: each name with the objects that hold its bytes."""
 
     name: str
     revision: str | None
@@ -37,7 +37,7 @@ class Parcel:
     files: tuple[tuple[str, tuple[Any, ...]], ...]
 
     def unpack(self) -> ResolvedSource:
-        """The checkpoint on this machine, brought here if it is not. Raises OutputError where it can't be kept."""
+        """Return the checkpoint on this machine, fetching it if needed. Raises ClusterError or OutputError."""
         try:
             store_folder().mkdir(parents=True, exist_ok=True)
             with lock(store_folder() / f"{self.key}.lock", wait=_WAIT_SECONDS):
@@ -61,7 +61,7 @@ class Parcel:
 
 
 def pack(source: ResolvedSource) -> Parcel:
-    """Put a checkpoint's files into the object store of a cluster that is connected. Raises CheckpointError."""
+    """Put a checkpoint's files into the connected cluster's object store. Raises CheckpointError."""
     import ray
 
     digest, files = hashlib.sha256(), []
@@ -81,8 +81,8 @@ def pack(source: ResolvedSource) -> Parcel:
 
 
 def _files(path: Path) -> list[Path]:
-    """All files that loading a model directory or a weights file reads. What an index names elsewhere is not among them:
-    who loads it says that it is refused."""
+    """List all files that loading a model directory or a weights file reads. Files that an index names in other folders are
+    left out; loading refuses those."""
     folder = path if filesystem.is_folder(path) else path.parent
     if filesystem.is_folder(path):
         names = weight_files(path)
@@ -90,5 +90,5 @@ def _files(path: Path) -> list[Path]:
         names = [path.name, *(shards_of(path) if path.name.endswith(".index.json") else [])]
     if not names:
         raise CheckpointError(f"{path} has no weights; expected model.safetensors or pytorch_model.bin")
-    there = [folder / name for name in (*names, *CONFIG_FILES) if Path(name).name == name]
-    return [file for file in there if filesystem.is_file(file)]
+    files = [folder / name for name in (*names, *CONFIG_FILES) if Path(name).name == name]
+    return [file for file in files if filesystem.is_file(file)]

@@ -1,4 +1,4 @@
-"""Keeps converted models on this disk, so that each is converted once: a folder each, complete or not there."""
+"""Caches converted models on this disk, each in a folder that appears only when complete."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from videomae_cli.files import whole_folder
 
 
 def store_folder() -> Path:
-    """VIDEOMAE_CACHE, or videomae in the user's cache folder. Raises OutputError where there is no home for one."""
+    """Return $VIDEOMAE_CACHE, else `videomae` in the user's cache folder. Raises OutputError for a user without a home."""
     if given := os.environ.get("VIDEOMAE_CACHE"):
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME")
     folder = base or filesystem.home_expanded("~/.cache")
-    if folder.startswith("~"):  # no HOME, and nobody of this user's number in /etc/passwd: as in some containers
+    if folder.startswith("~"):  # no HOME and no entry in /etc/passwd, as in some containers
         raise OutputError("this user has no home folder to keep converted models in: set VIDEOMAE_CACHE to a folder")
     return Path(folder) / "videomae"
 
 
 def kept(what: Mapping[str, object], make: Callable[[Path], None]) -> Path:
-    """Find the folder of what the values in `what` describe, or let `make` fill an empty one that then becomes it.
+    """Return the cached folder for the values in `what`; if there is none, `make` fills an empty folder that becomes it.
 
-    Two processes may make the same at once: the first that is done stays. Raises OutputError where nothing can be written.
+    If two processes make it at once, the first to finish wins. Raises OutputError if the cache can't be written.
     """
     key = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:24]
     place = store_folder() / key

@@ -18,7 +18,7 @@ from videomae_cli.errors import switch
 
 
 class Entry(NamedTuple):
-    """name: as typed; help: its line in the list of commands; module, function: where it is, in `videomae_cli.cli`."""
+    """A command's entry. name: as typed; help: its line in the list; module, function: its place in `videomae_cli.cli`."""
 
     name: str
     help: str
@@ -77,14 +77,14 @@ class GuidedCommand(TyperCommand):
 
 
 class LazyCommand(TyperCommand):
-    """Stands in for a command in lists and suggestions, and becomes it where it is run."""
+    """Stands in for a command in lists and suggestions, and loads the real one when run."""
 
     def __init__(self, entry: Entry) -> None:
         super().__init__(entry.name, help=entry.help)
         self._entry = entry
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """The context of the command itself: its options and its function."""
+        """Return the context of the real command, with its options and function."""
         command = self.load()
         taken = {flag for parameter in command.params for flag in parameter.opts}
         console.set_options(self._entry.name, taken)
@@ -104,5 +104,5 @@ class LazyCommand(TyperCommand):
 
 
 def stand_ins() -> Sequence[LazyCommand]:
-    """All commands, none of them imported."""
+    """Return all commands without importing them."""
     return [LazyCommand(entry) for entry in COMMANDS]

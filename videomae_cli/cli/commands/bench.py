@@ -71,7 +71,7 @@ def bench(
 
 @contextmanager
 def _stages() -> Iterator[Callable[[str], None]]:
-    """Show what is being done at the moment, a spinner a stage."""
+    """Show the current stage with a spinner."""
     from videomae_cli.cli.terminal.display import consoles, waiting
 
     with ExitStack() as stage:

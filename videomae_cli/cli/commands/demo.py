@@ -76,7 +76,7 @@ def demo(
 
 
 def _lay_out(directory: Path, clip: Path, *, overwrite: bool) -> Path:
-    """Copy the clip into the folder and return where it is. Raises OutputError where something of its names is there."""
+    """Copy the clip into the folder and return its path. Raises OutputError if files of these names exist."""
     names = [clip.name, *(step.output for step in STEPS if step.output is not None)]
     for name in names:
         if filesystem.is_named(directory / name) and not overwrite:
@@ -90,7 +90,7 @@ def _lay_out(directory: Path, clip: Path, *, overwrite: bool) -> Path:
 
 
 def _typed(words: list[str], width: int) -> list[str]:
-    """A command as one would type it, in lines of at most `width` where options allow it."""
+    """Format a command as typed, broken before options into lines of at most `width` if possible."""
     lines = ["$"]
     for word in words:
         quoted = shlex.quote(word)

@@ -88,7 +88,7 @@ def _names(models: list[str], family: str | None) -> list[str]:
 
 
 def _each(names: list[str], work: Callable[[str], None]) -> None:
-    """Do it for every name; what fails costs a line and the exit code, not the others."""
+    """Process every name; a failure is reported and sets the exit code, but doesn't stop the others."""
     failed = False
     for name in names:
         try:

@@ -77,7 +77,7 @@ def map_(
 
 
 def _with_pictures(found: VideoMap, wanted: int, memory: int | None) -> VideoMap:
-    """Make the pictures, with a bar, and say what has none."""
+    """Make the thumbnails with a progress bar, and report files without one."""
     from videomae_cli.cli.terminal.display import consoles
     from videomae_cli.cli.terminal.progress import BatchProgress
 

@@ -20,7 +20,7 @@ from videomae_cli.cli.terminal import console, streams
 
 @dataclass(frozen=True, kw_only=True)
 class NewModelOptions:
-    """Where to start, or what a new model is like, and what it is to fill in."""
+    """Options for the initial weights or a new model's shape, and for masking."""
 
     init: Annotated[
         str | None, options.INIT(help="Continue from a pre-training checkpoint instead of from random weights.")
@@ -39,7 +39,7 @@ class NewModelOptions:
     ] = None
 
 
-# Without labels fewer held-out clips tell as much.
+# Without labels, fewer held-out clips are enough.
 OPTIMIZER = OptimizerOptions(val=0.05)
 
 

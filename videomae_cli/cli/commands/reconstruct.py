@@ -20,7 +20,7 @@ SWEEP = (0.5, 0.75, 0.9, 0.95)
 
 @dataclass(frozen=True, kw_only=True)
 class MaskOptions:
-    """What is hidden of a clip, and how pixels are made of what the model predicts."""
+    """Options for masking a clip, and for turning predictions into pixels."""
 
     mask: options.Mask = "tube"
     mask_ratio: Annotated[float, options.MASK_RATIO(help="The fraction of patches to hide, below 1.")] = 0.9
@@ -41,7 +41,7 @@ class MaskOptions:
     ] = False
 
     def masking(self) -> Masking:
-        """How to mask, as `videomae_cli.api` takes it. Raises OptionError."""
+        """Return the masking options of `videomae_cli.api`. Raises OptionError."""
         from videomae_cli.api.reconstruct import Masking
 
         ratios = SWEEP if self.sweep else (self.mask_ratio,)

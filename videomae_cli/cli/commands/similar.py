@@ -84,7 +84,7 @@ def _format(asked: str | None, output: Path | None) -> str:
 
 
 def _arguments(arguments: list[str], duplicates: float | None) -> tuple[str | None, Path]:
-    """QUERY, or None with --duplicates, and TABLE."""
+    """Return QUERY (None with --duplicates) and TABLE from the arguments."""
     if duplicates is not None:
         if not 0 < duplicates <= 1:
             raise OptionError(f"--duplicates takes a cosine above 0 and at most 1, not {duplicates:g}")

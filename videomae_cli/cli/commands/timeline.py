@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class WindowOptions:
-    """Where windows lie, and what becomes of their scores."""
+    """Options for placing windows, and for turning their scores into segments."""
 
     window: Annotated[
         str | None,
@@ -66,7 +66,7 @@ class WindowOptions:
     ] = None
 
     def windows(self) -> WindowSpec:
-        """Where windows lie. Raises OptionError."""
+        """Return how windows are placed. Raises OptionError."""
         from videomae_cli.video import WindowSpec, parse_time
 
         return WindowSpec(
@@ -77,7 +77,7 @@ class WindowOptions:
         )
 
     def rules(self) -> SegmentRules:
-        """How scores become segments. Raises OptionError."""
+        """Return the rules that turn scores into segments. Raises OptionError."""
         from videomae_cli.segments import SegmentRules
         from videomae_cli.video import parse_length
 
@@ -90,7 +90,7 @@ class WindowOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ShowOptions:
-    """What of a timeline is shown."""
+    """Options for the parts of a timeline to show."""
 
     windows: Annotated[bool, typer.Option("--windows", help="Also list every window with its best labels.")] = False
     top_k: Annotated[int | None, options.TOP_K(help="Labels per window [5]; with --find, how many places to list.")] = (
@@ -108,7 +108,7 @@ class ShowOptions:
     ] = None
 
     def search(self, format: str | None, output: str | None, job: JobOptions, report: Path | None) -> Search | None:
-        """The search that is asked for, if one is. Raises OptionError for what does not go with it."""
+        """Return the requested search, or None. Raises OptionError for options that exclude it."""
         from videomae_cli.cli.outputs.found_places import check_search
 
         search = check_search(
@@ -123,7 +123,7 @@ class ShowOptions:
 
 @dataclass(frozen=True)
 class TimelineRequest:
-    """What a timeline is made with: the model, and where windows lie, what frames they have and how they become segments."""
+    """The settings of a timeline: the model, how windows are placed and sampled, and how they become segments."""
 
     request: ClassifierRequest
     windows: WindowSpec
@@ -131,7 +131,7 @@ class TimelineRequest:
     rules: SegmentRules
 
     def maker(self, found: Sequence[FoundVideo], decoder: Decoder) -> TimelineMaker:
-        """The model, loaded, as it makes timelines. found: the files of the job, for int8 to be calibrated on."""
+        """Load the model and return a timeline maker. found: the files of the job, for calibrating int8."""
         from videomae_cli.assembly import calibration_on
         from videomae_cli.cli.run.loading import fitted, load_classifier
         from videomae_cli.pipeline import TimelineMaker
@@ -145,7 +145,7 @@ class TimelineRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class FilmDecodingOptions(DecodingOptions):
-    """What decoding a film may cost, which may take any time."""
+    """Options that limit decoding a film, which may take any time in all."""
 
     timeout: Annotated[
         float,
@@ -231,7 +231,7 @@ def timeline(
     )
     written = Path(output) if output is not None else None
     page = open_report(report, written, "timeline", paths, inputs.found, overwrite=job.overwrite, resume=job.resume)
-    # The outputs first: one that can't be written is told before a model is loaded.
+    # Check outputs first, so that one that can't be written is reported before a model is loaded.
     with target.opened(), page as writer, decoder:
         watch = Watch(long_files=True)
         work = Batch(
@@ -248,7 +248,7 @@ def _classifier(
     heads: int | None,
     labels: Path | None,
 ) -> ClassifierRequest:
-    """What is asked of the model. Raises OptionError."""
+    """Return the request for the classifier. Raises OptionError."""
     from videomae_cli.assembly import ClassifierRequest
     from videomae_cli.cli.run.inputs import pick_resize
     from videomae_cli.labels import read_labels
@@ -267,7 +267,7 @@ def _classifier(
 def _find(
     search: Search, asked: TimelineRequest, inputs: Inputs, decoder: Decoder, progress: str, *, ok_on_errors: bool
 ) -> None:
-    """Load the model, look for a label in all files, and tell the places."""
+    """Load the model, search all files for a label, and output the places."""
     from videomae_cli.cli.run.batch import Watch
     from videomae_cli.cli.run.find_places import show_found
 
@@ -278,12 +278,12 @@ def _find(
 
 
 def _go_through(work: Batch, asked: TimelineRequest, inputs: Inputs, decoder: Decoder, *, all_windows: bool) -> None:
-    """Load the model and go through the files."""
+    """Load the model and process the files."""
     from videomae_cli.assembly import settings_for
     from videomae_cli.cli.outputs.reporting import FRAMES
 
     if inputs.hopeless:
-        # Nothing to look at, so nobody waits for a model; the records are written all the same.
+        # No file can be opened, so don't load a model; write the failures.
         name = asked.request.name
         work.run(settings_for("timeline", {"model": name}), lambda left, _: _failures(left, name))
         return
@@ -305,12 +305,12 @@ def _go_through(work: Batch, asked: TimelineRequest, inputs: Inputs, decoder: De
 
 
 def is_address(paths: Sequence[str] | None) -> bool:
-    """Whether what is given is the address of a stream."""
+    """Return whether the input is the address of a stream."""
     return bool(paths) and any("://" in path for path in paths or ())
 
 
 def timeline_settings(maker: TimelineMaker) -> Settings:
-    """What decides the results, for outputs to be comparable and resumed."""
+    """Return the settings that determine the results, to compare and resume outputs."""
     from videomae_cli.assembly import settings_for
 
     classifier = maker.classifier
@@ -334,7 +334,7 @@ def _failures(found: Sequence[FoundVideo], model: str) -> Iterable[Timeline]:
 
 
 def _length(asked: str | None, option: str) -> float | None:
-    """The seconds of a length, where there is one. Raises OptionError."""
+    """Parse a length of time to seconds, None if not given. Raises OptionError."""
     from videomae_cli.video import parse_length
 
     return parse_length(asked, option) if asked is not None else None
@@ -349,7 +349,7 @@ def _check_live(
     shard: str | None,
     report: Path | None,
 ) -> None:
-    """Raise OptionError for an option given that a live source has no use for."""
+    """Raise OptionError for options that don't apply to a live source."""
     refused = {
         "--find": show.find,
         "--output": output,

@@ -1,4 +1,4 @@
-"""Output of `videomae timeline --find`: the places where a label occurs in many files, best first, also cut out as clips."""
+"""Outputs the places that `videomae timeline --find` finds in many files, best first, and cuts them out as clips."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COLUMNS = ("rank", "path", "path_bytes", "start", "end", "label", "label_id", "
 
 @dataclass(frozen=True)
 class Search:
-    """A search for a label, and what becomes of the places found. top_k: places at most; cut: the folder for clips."""
+    """A search for a label, and the output of the places found. top_k: maximum number of places; cut: the folder for clips."""
 
     label: str
     top_k: int | None
@@ -47,8 +47,8 @@ def check_search(
     output: str | None,
     overwrite: bool,
 ) -> Search | None:
-    """The search that the options ask for, if they do. Raises OptionError where they don't fit together, DependencyError
-    for clips where PyAV is missing."""
+    """Return the search that the options ask for, or None. Raises OptionError if they exclude each other, DependencyError
+    if clips are wanted and PyAV is missing."""
     if label is None:
         if cut is not None:
             raise OptionError("--cut writes what --find finds: say what with --find LABEL")

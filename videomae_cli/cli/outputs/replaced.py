@@ -14,8 +14,8 @@ from videomae_cli.made import is_inside, remove_inside
 
 
 class Replaced:
-    """The list is in `job`, the folder of the job, and survives a kill as that does. Names are those that an index gives, which
-    may come from anywhere: only regular files below `folder` that end as results do are ever removed."""
+    """A list of an earlier job's files, stored in the job's folder, so that it survives a kill. Its names come from an index, which
+    isn't trusted: only regular files below `folder` with the ending of results are ever removed."""
 
     def __init__(self, job: Path, folder: Path, ending: str) -> None:
         self._file, self._folder, self._ending = job / REPLACED, folder, ending

@@ -29,10 +29,10 @@ def open_report(
     overwrite: bool,
     resume: bool,
 ) -> AbstractContextManager[ReportWriter | None]:
-    """The report that was asked for, or None; to be entered. A job that goes on may replace a report, but
-    nothing else.
+    """Return a context manager that gives the requested report, or None. A resumed job may replace a report, but
+    no other file.
 
-    Raises OptionError where it would be the output too, OutputError where it would replace a video.
+    Raises OptionError if the report is the output too, OutputError if it would replace a video.
     """
     if report is None:
         return nullcontext()
@@ -52,7 +52,7 @@ def open_report(
 
 
 def tell_report(report: ReportWriter, result: Result, record: Record) -> None:
-    """Add a file to the report, with some of the frames that the model saw of it."""
+    """Add a file to the report, with some of the frames that the model saw."""
     from videomae_cli.pictures.strip import make_strip
 
     thumbnails = getattr(result, "thumbnails", ())

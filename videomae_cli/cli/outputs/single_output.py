@@ -1,4 +1,4 @@
-"""The output of commands that write everything at once: a file, written atomically, or standard output."""
+"""Opens the output of commands that write everything at once: a file, or standard output."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def standard_output(format: str) -> BinaryIO:
 
 @contextmanager
 def single_output(format: str, output: Path | None, *, overwrite: bool, source: Path) -> Iterator[BinaryIO]:
-    """The output of a command that writes everything at once: a file, written atomically, or standard output.
+    """Yield a sink for everything that a command writes: a file, written atomically, or standard output.
 
-    Raises OutputError where it can't be written, or would take the place of what is there, `source` first of all.
+    Raises OutputError if it can't be written, or would replace an existing file without `overwrite`, or `source` at all.
     """
     if output is None:
         with streams.written():

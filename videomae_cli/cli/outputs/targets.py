@@ -37,8 +37,8 @@ INDEX = "index.jsonl"
 class Target(ABC):
     """Takes the records of a batch while it is open: `begin`, `append` for each file in order, `finish`.
 
-    Nothing of an earlier run is known and nothing is kept for a later one, where a subclass doesn't say otherwise.
-    resumable: whether a later run may go on with the output; console: what results are drawn on, if they are.
+    The defaults are those of a target that keeps nothing between runs. resumable: whether a later run can continue the
+    output; console: the console that results are drawn on, None if they aren't.
     """
 
     resumable = False
@@ -57,7 +57,7 @@ class Target(ABC):
         shard: str | None = None,
         vectors: VectorLayout | None = None,
     ) -> JobTally:
-        """Start or resume; returns what an earlier run has done. vectors: the layout of the records' vectors, if any."""
+        """Start or resume, and return what an earlier run has done. vectors: the layout of the records' vectors, if any."""
         return JobTally()
 
     @abstractmethod
@@ -156,14 +156,14 @@ class FileTarget(Target):
 
 
 class FolderTarget(FileTarget):
-    """A folder with a file a video, and `index.jsonl` that says which is whose, the output of a job. Subclasses say what is in
-    the files.
+    """Writes one file per video into a folder, and `index.jsonl`, which maps videos to files. Subclasses define the files'
+    contents.
 
-    Names follow those of the videos, below the folder that all of them share (`filenames.names_below`). What is there and isn't
-    of this job is never touched: a file in the place of a result is replaced only with `overwrite`, or where the job goes on.
-    What an earlier job made goes when this one is complete. A file that was removed is made again by `resume`.
+    Names follow those of the videos, below the folder that all of them share (`filenames.names_below`). Unrelated files are never
+    touched: a file in a result's place is replaced only with `overwrite`, or when this job is resumed. An earlier job's files are
+    removed when this one is complete. `resume` makes removed files again.
 
-    ending: of the files; instead: of the videos' own, where that tells them apart.
+    ending: the files' suffix; instead: whether it replaces the videos' own suffix, unless names would then clash.
     """
 
     def __init__(
@@ -252,7 +252,7 @@ class FolderTarget(FileTarget):
 
 
 class ArrayFolderTarget(FolderTarget):
-    """An .npy a video: (D,) where it has one vector, else (rows, D)."""
+    """Writes one .npy per video: (D,) for a single vector, else (rows, D)."""
 
     def __init__(self, folder: Path, *, resume: bool, overwrite: bool, retry: Container[Record] = ()) -> None:
         super().__init__(folder, ".npy", instead=False, resume=resume, overwrite=overwrite, retry=retry)
@@ -269,9 +269,9 @@ class ArrayFolderTarget(FolderTarget):
 
 
 class StreamTarget(Target):
-    """Standard output, a device or a pipe: records are written as they come, and nothing is kept.
+    """Writes records as they come to standard output, a device or a pipe, and keeps nothing.
 
-    listed: whether a table is one line a file on a terminal.
+    listed: whether a table on a terminal has one line per file.
     """
 
     def __init__(self, format: str, output: Path | None, *, listed: bool = False) -> None:

@@ -138,7 +138,7 @@ class DocumentTarget(Target):
 
 
 class DocumentFolderTarget(FolderTarget):
-    """A document a video: clip.srt, or clip.mp4.srt where another video would have the same."""
+    """Writes one document per video: clip.srt, or clip.mp4.srt if another video would share that name."""
 
     def __init__(
         self, folder: Path, format: str, *, resume: bool, overwrite: bool, retry: Container[Record] = ()

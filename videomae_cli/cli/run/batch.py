@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 # After a longer job, a hint says what would be faster.
 LONG_SECONDS = 900.0
-# Failures of a job of more files than this are said again in the end, so many of them at most.
+# A job of more files than this repeats its failures at the end, up to a maximum number.
 FAR_APART, MOST_REPEATED = 20, 10
 # How often to check that the job's folder still exists.
 LOOK_SECONDS = 2.0
 
 
 class Watch:
-    """Tells the progress of a batch what the model does, and how far the file is that is being done.
+    """Reports the model's batches, and the position in the current file, to the progress display.
 
-    long_files: whether a single file is long enough to be shown how far it is.
+    long_files: whether files are long enough to show progress within one.
     """
 
     def __init__(self, *, long_files: bool = False) -> None:
@@ -63,15 +63,15 @@ class Watch:
             self.progress.batch_ended(clips)
 
     def moved(self, path: str, at: float, total: float) -> None:
-        """Note how far the current film is. at, total: seconds; a total of 0 is not known."""
+        """Report the position in the current film. at, total: seconds; a total of 0 means unknown."""
         if self.progress is not None:
             self.progress.within(path, at, total)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch: its files (those of its shard), where results go, and how to talk about it. done_word: "classified";
-    watch: what tells of the model's batches; report: a page for people, where one was asked for."""
+    """One batch: the files of its shard, where results go, and how to report on it. done_word: such as "classified";
+    watch: reports the model's batches; report: the HTML report, if requested."""
 
     found: Sequence[FoundVideo]
     target: Target
@@ -92,10 +92,10 @@ class Batch:
         *,
         engine: Engine | None = None,
     ) -> None:
-        """Begin or go on, write every result, and end with a summary. Raises typer.Exit(1) if files failed.
+        """Start or resume, write every result, and end with a summary. Raises typer.Exit(1) if files failed.
 
-        results: from the files that are left, and where their views are in the job (`JobTally.starts`), to their results;
-        engine: what runs the model, where a faster one may be worth a hint.
+        results: turns the remaining files, and the offsets of their views in the job (`JobTally.starts`), into results;
+        engine: the engine of the model, for a hint at a faster one.
         """
         names = [video.path for video in self.found]
         tally = self.target.begin(settings, names, shard=str(self.shard) if self.shard else None, vectors=self.vectors)
@@ -139,8 +139,8 @@ class Batch:
         from videomae_cli.cli.terminal.display import consoles
         from videomae_cli.cli.terminal.progress import BatchProgress
 
-        # A table and the bar share one console, which takes the bar away while it prints. Lines of data that go to the
-        # same terminal past it would be written into the bar: then there is none.
+        # A table and the bar share one console, which hides the bar while it prints. Data written to the same terminal
+        # without that console would end up inside the bar, so there is no bar then.
         bars = self.target.console
         if bars is None and (self.target.resumable or not console.is_terminal(sys.stdout)):
             bars = consoles()[1]
@@ -196,7 +196,7 @@ class Batch:
 
 
 def say_summary(total: int, failed: Counter[str], done_word: str, *, always: bool) -> None:
-    """The last line of a batch: how many files, and what became of those that failed. always: also where none did."""
+    """Print the last line of a batch: the number of files, and failures by kind. always: even if nothing failed."""
     count = failed.total()
     if count and total > 1:
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(failed.items()))

@@ -20,7 +20,7 @@ TRIED_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What a batch would run. run: files to a result each; model: its name, for people; batch_size: clips at once."""
+    """A batch as a dry run needs it. run: processes files to results; model: its name; batch_size: clips at once."""
 
     model: str
     batch_size: int
@@ -33,7 +33,7 @@ def say_plan(
     output: Path | None,
     again: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Print files, clips, model and time; and `again`, lines on what is done again. A few files spread over the list are really gone through for it."""
+    """Print files, clips, model, estimated time, and `again`, lines on retries. A few files are processed to measure the time."""
     good = [video for video in found if video.error is None]
     bad = Counter(video.error.kind for video in found if video.error)
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(bad.items()))
@@ -51,7 +51,7 @@ def _tried(good: Sequence[FoundVideo], plan: Plan) -> list[tuple[str, str]]:
     sample = list(good[::step])[:TRIED_FILES]
     half = (len(sample) + 1) // 2
     first, rest = sample[:half], sample[half:] or sample  # a single file is processed twice
-    results = list(plan.run(first))  # pays for starting up, of every decoding process
+    results = list(plan.run(first))  # untimed, as it includes the start of every decoding process
     started = time.monotonic()
     # Decoding runs alongside the model, as in the whole batch.
     for result in plan.run(rest):

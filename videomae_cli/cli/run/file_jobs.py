@@ -1,4 +1,4 @@
-"""What `classify` and `embed` do with many files on one machine: load the model, go through the files, keep what comes of it."""
+"""Runs `classify` and `embed` on one machine: loads the model, processes the files and stores the results."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FileJob:
-    """The files of a job and how they are read, as the options say. retry: which failures of an earlier run are done again."""
+    """The files of a job and the options for reading them. retry: which failures of an earlier run are retried."""
 
     sampling: SamplingSpec
     inputs: Inputs
@@ -49,7 +49,7 @@ class FileJob:
     def find(
         cls, paths: Sequence[str], files: FileOptions, *, job: JobOptions, run: RunOptions, batch: BatchOptions
     ) -> FileJob:
-        """Check the options and find the files. Raises OptionError, and VideoNotFoundError where there is nothing to do."""
+        """Check the options and find the files. Raises OptionError, and VideoNotFoundError if there is nothing to do."""
         spec = sampling_spec(run.sampling)
         retry = Retry(job.retry_errors, resume=job.resume)
         run.engine.check()
@@ -61,11 +61,11 @@ class FileJob:
         return files_decoder(self.run, len(self.inputs.found), debug=self.batch.terminal.debug)
 
     def calibration(self, decoder: Decoder) -> Calibrate:
-        """Return what reads clips of the job's files, for number formats that are calibrated."""
+        """Return a function that yields clips of the job's files, to calibrate int8."""
         return calibration_on(self.inputs.everything, self.sampling, decoder)
 
     def say_plan(self, load: Load, decoder: Decoder, target: Target, output: Path | None) -> None:
-        """Print what the job would do, and how long it may take (`--dry-run`)."""
+        """Print what the job would do and about how long it would take (`--dry-run`)."""
 
         def plan() -> Plan:
             model = load(self.calibration(decoder))
@@ -76,7 +76,7 @@ class FileJob:
             say_plan(self.inputs.found, plan, output, retried(target, self.retry))
 
     def work(self, target: Target, done_word: str, watch: Watch, **more: Any) -> Batch:
-        """Return the batch of these files. more: what else a `Batch` may be given."""
+        """Return the batch of these files. more: further fields of `Batch`."""
         inputs, batch = self.inputs, self.batch
         return Batch(
             inputs.found,
@@ -97,7 +97,7 @@ def classify_files(
     watch = Watch()
     work = files.work(target, "classified", watch, report=report)
     if files.inputs.hopeless:
-        # Nothing to classify, so nobody waits for a model; the records are written all the same.
+        # No file can be opened, so don't load a model; write the failures.
         name = request.name
         work.run(settings_for("classify", {"model": name}), lambda left, _: _failures(left, name))
         return

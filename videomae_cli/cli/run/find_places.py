@@ -27,7 +27,7 @@ def show_found(
     progress: str,
     ok_on_errors: bool,
 ) -> None:
-    """Go through the files and tell the places. Raises OptionError for a label that the model has not."""
+    """Search all files and output the places. Raises OptionError for a label that the model doesn't have."""
     finder = PlaceFinder(match_label(search.label, maker.classifier.model.config.label_names))
     maker = replace(maker, classifier=watch.over(maker.classifier))
     target = PlacesTarget(search, finder, decoder, found)

@@ -1,4 +1,4 @@
-"""Hints at what would be faster on this machine, if it was measured here or follows from the CPU's features."""
+"""Suggests a faster setting for this machine, from measurements made here or from the CPU's features."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def faster_here(engine: Engine, weights: object) -> str | None:
-    """A few words on what would run these weights faster, with nearly the same numbers; None where nothing is known.
+    """Return a hint on running these weights faster, with nearly the same numbers; None if nothing is known.
 
-    What `videomae bench` found for this model on this machine counts more than what the CPU has.
+    Measurements of `videomae bench` for this model on this machine count more than the CPU's features.
     """
     if (engine.name, engine.dtype, engine.device.type) != ("torch", "float32", "cpu"):
         return None

@@ -1,4 +1,4 @@
-"""What commands over many files are given: which files, and which of their frames."""
+"""Turns options into input files, sampling, decoders and model requests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Request = TypeVar("Request", bound=ModelRequest)
 
 @dataclass(frozen=True)
 class Inputs:
-    """everything: all files of the job; found: those of this run, which is `part` of it where it was split."""
+    """The files of a job. everything: all of them; found: those of this run, which is `part` of a split job, if any."""
 
     everything: Sequence[FoundVideo]
     found: Sequence[FoundVideo]
@@ -36,15 +36,15 @@ class Inputs:
 
     @property
     def hopeless(self) -> bool:
-        """Whether there is no file to open, so that nobody needs to wait for a model."""
+        """Whether no file can be opened, so that no model needs to be loaded."""
         return self.part is None and all(video.error for video in self.found)
 
 
 def find_inputs(paths: Sequence[str], files: FileOptions, *, addresses: bool = False) -> Inputs:
-    """Find the files of a job, and of them those of this run.
+    """Find all files of a job, and the files of this run.
 
-    addresses: whether files of object storage are taken too. Raises OptionError, and VideoNotFoundError where there is nothing
-    to do at all: an empty list, or everything excluded.
+    addresses: whether object storage is accepted too. Raises OptionError, and VideoNotFoundError if there is nothing to do:
+    an empty list, or everything excluded.
     """
     shard = Shard.parse(files.shard) if files.shard is not None else None
     only = Filter(tuple(files.include or ()), tuple(files.exclude or ()))
@@ -62,7 +62,7 @@ def sampling_spec(asked: ClipOptions) -> SamplingSpec:
 
 
 def view_spec(view: ViewOptions) -> SamplingSpec:
-    """Return the sampling of one video that is looked at, without crops. Raises OptionError."""
+    """Return the sampling for viewing one video, without crops. Raises OptionError."""
     names = ("sampling", "stride", "clips", "fps", "start", "end", "pixels")
     return footage.sampling_spec(**{name: getattr(view, name) for name in names}, crops=1)
 
@@ -73,12 +73,12 @@ def make_decoder(limits: DecodingOptions, *, workers: int = 1, debug: bool) -> D
 
 
 def files_decoder(run: RunOptions, files: int, *, debug: bool) -> Decoder:
-    """Return the decoder for so many files, with as many processes as are asked for, or fit. Raises OptionError."""
+    """Return the decoder for this many files, with the requested number of processes or a suitable one. Raises OptionError."""
     return make_decoder(run.decoding, workers=run.workers or auto_workers(files), debug=debug)
 
 
 def model_request(kind: type[Request], model: ModelOptions, run: RunOptions, **own: Any) -> Request:
-    """Return the request for a model of this `kind`. own: what only this kind of request has. Raises OptionError."""
+    """Return the request for a model of this `kind`. own: the fields that only this kind has. Raises OptionError."""
     return kind(
         name=model.model,
         revision=model.revision,
@@ -90,7 +90,7 @@ def model_request(kind: type[Request], model: ModelOptions, run: RunOptions, **o
 
 
 def pick_resize(asked: str | None, protocol: str = "auto") -> str:
-    """Return how frames are resized: as asked for, else as the protocol has it. Raises OptionError."""
+    """Return the resize method: the requested one, else the protocol's. Raises OptionError."""
     if asked not in (None, *RESIZE_METHODS):
         raise OptionError(f"unknown resize method {asked!r}: choose {' or '.join(RESIZE_METHODS)}")
     if protocol == "paper" and asked not in (None, "opencv"):

@@ -13,12 +13,12 @@ from videomae_cli.errors import VideoMAEError
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM was sent, as a cluster's scheduler does to end a job."""
+    """Raised for SIGTERM, which schedulers send to end a job."""
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise Terminated for SIGTERM inside the block, so that what is done is kept and the decoding processes are ended."""
+    """Raise Terminated for SIGTERM inside the block, so that results are kept and decoding processes end."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Terminated
@@ -36,9 +36,9 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def looked_after(check: Callable[[], None], *, seconds: float) -> Iterator[None]:
-    """Call `check` now and then while the block runs; what it raises is raised by the block, whatever that waits for.
+    """Call `check` every `seconds` while the block runs, and raise its VideoMAEError in the block even while that waits.
 
-    To be used within `terminable`, whose signal wakes the main thread; in other threads nothing is checked.
+    Use it inside `terminable`, whose signal wakes the main thread; in other threads nothing is checked.
     """
     main, ended = threading.main_thread(), threading.Event()
     if threading.current_thread() is not main or main.ident is None:

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from videomae_cli.pipeline import Classifier
     from videomae_cli.results import Prediction
 
-# Labels with lower scores are left out of the lines for people.
+# Labels per line for people, best first.
 _SHOWN_LABELS = 3
-# A call that takes longer than this beyond the source's own limit hangs.
+# A call that exceeds the source's own limit by this much counts as hung.
 _SPARE_SECONDS = 10.0
 
 
@@ -59,9 +59,9 @@ def watch_live(
     timeout: float,
     debug: bool,
 ) -> None:
-    """Print a line a window, of pixels as `shape` has them. Ends with the source; Ctrl-C ends it with what has come so far as the message.
+    """Print a line per window until the source ends; Ctrl-C ends it with a message that counts the windows so far.
 
-    Raises VideoNotFoundError where there is no such source, DecodeError where it breaks off.
+    shape: the kind of pixels. Raises VideoNotFoundError if there is no such source, DecodeError if it breaks off.
     """
     if format not in (None, "table", "jsonl"):
         raise OptionError(f"a live source gives lines: table or jsonl, not {format}")
@@ -97,7 +97,7 @@ def watch_live(
 
 
 def _copy(source: str, limit: float | None, why: UnseekableError, copies: ExitStack) -> Path:
-    """A copy of a recording that lies in `copies`, brought as downloads are shown."""
+    """Copy a recording to a temporary file that lasts as long as `copies`, showing progress as for downloads."""
     with transfers.shown() as listener:
         listener.note(f"{why}: it is copied to a temporary file first")
         name = shown(source)

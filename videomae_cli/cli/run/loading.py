@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def load_classifier(request: ClassifierRequest, calibrate: Calibrate | None = None) -> Classifier:
-    """Load a classifier, downloading it where it is not on this disk.
+    """Load a classifier, downloading it if it is not on this disk.
 
     Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError."""
     from videomae_cli.cli.terminal.display import consoles, waiting
@@ -37,7 +37,7 @@ def load_classifier(request: ClassifierRequest, calibrate: Calibrate | None = No
 
 
 def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) -> Embedder:
-    """Load an encoder, downloading it where it is not on this disk.
+    """Load an encoder, downloading it if it is not on this disk.
 
     Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError."""
     from videomae_cli.cli.terminal.display import consoles, waiting
@@ -58,15 +58,15 @@ def fitted(asked: SamplingSpec, model: Classifier | Embedder) -> SamplingSpec:
 
 
 def say_viewed_pixels(config: VideoMAEConfig, name: str, spec: SamplingSpec) -> None:
-    """Say so where a checkpoint that looks at one video gets other pixels than it was trained on.
+    """Print a note if a model for viewing one video gets other pixels than it was trained on.
 
-    spec: the sampling with all that the model decides filled in.
+    spec: the sampling after the model's own settings have been filled in.
     """
     say_pixels(name, find_hints(config.num_frames, config.extra, name).pixels, spec.resolved_pixels)
 
 
 def say_pixels(name: str, trained: str | None, used: str) -> None:
-    """Say so where a model, which may not tell what it was trained on, gets other pixels than those."""
+    """Print a note if a model gets other pixels than it was trained on, as far as that is known."""
     if note := pixels_note(name, trained, used):
         console.note(note)
 

@@ -12,9 +12,9 @@ ALL = "all"
 
 
 class Retry:
-    """Picks the records of failures that are to be done again; none where nobody asked.
+    """Contains the failure records that are to be retried; empty unless `--retry-errors` is given.
 
-    Raises OptionError for a kind that is none, and without `resume`.
+    Raises OptionError for an unknown kind of error, and without `resume`.
     """
 
     def __init__(self, asked: str | None, *, resume: bool) -> None:
@@ -34,13 +34,13 @@ class Retry:
 
 
 def retried(target: Target, retry: Retry) -> list[tuple[str, str]]:
-    """Return lines for `--dry-run` on how many failures an output holds that will be done again."""
+    """Return lines for `--dry-run` on how many failures in an output will be retried."""
     if not retry.kinds or not target.resumable:
         return []
     return said_again(target.failures())
 
 
 def said_again(failed: Counter[str]) -> list[tuple[str, str]]:
-    """Return the line about failures that will be done again, by kind."""
+    """Return the line about failures that will be retried, by kind."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(failed.items()))
     return [("again", counted(failed.total(), "failed file") + (f" ({kinds})" if failed else ""))]

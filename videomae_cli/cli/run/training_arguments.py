@@ -12,9 +12,9 @@ from videomae_cli.errors import OptionError
 
 
 def training_arguments(*groups: Any) -> dict[str, Any]:
-    """The options of all groups under the names that `training.finetune` and `training.pretrain` have for them.
+    """Return the options of all groups under the argument names of `training.finetune` and `training.pretrain`.
 
-    Raises OptionError for a size of memory or a value of one's own task that is none.
+    Raises OptionError for an invalid memory size or `--set` value.
     """
     given: dict[str, Any] = {}
     for group in groups:

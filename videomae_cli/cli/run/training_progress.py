@@ -34,7 +34,7 @@ PLAIN_SECONDS = 10.0
 
 @dataclass
 class Stop:
-    """Stops a training on Ctrl-C or SIGTERM: after the step at hand is finished and saved, or at once the second time."""
+    """Stops a training on Ctrl-C or SIGTERM: after finishing and saving the current step, or at once on a second signal."""
 
     asked: bool = False
 
@@ -75,7 +75,7 @@ class TrainingProgress:
 
     def __post_init__(self) -> None:
         self._said = self.now()
-        # Its clock stands still while held-out clips are scored.
+        # Its clock excludes the time spent scoring held-out clips.
         self._steps = Estimator(lambda: self.now() - self._apart)
 
     @contextmanager
@@ -139,7 +139,7 @@ class TrainingProgress:
 
 
 class TerminalListener(TrainingListener):
-    """Shows on the terminal how a training goes; Ctrl-C and SIGTERM stop it after the step at hand. mode: of `--progress`."""
+    """Shows a training on the terminal; Ctrl-C and SIGTERM stop it after the current step. mode: the value of `--progress`."""
 
     def __init__(self, mode: str) -> None:
         self._mode = mode
@@ -183,7 +183,7 @@ class TerminalListener(TrainingListener):
 
 
 def stopped(trained: Trained) -> bool:
-    """Tell whether nothing was trained, as nothing was to be. Raises KeyboardInterrupt where Ctrl-C ended it."""
+    """Return whether there is no result to report here: a dry run, or not the leading process. Raises KeyboardInterrupt after Ctrl-C."""
     if trained.ended == "interrupted":
         raise KeyboardInterrupt(
             f"interrupted: step {trained.step} of {trained.steps} is kept in {trained.folder}; --resume goes on from it"
@@ -193,7 +193,7 @@ def stopped(trained: Trained) -> bool:
 
 @contextmanager
 def quiet_unless(leads: bool) -> Iterator[None]:
-    """Silence all processes of a distributed run but the first; errors of the others are still shown."""
+    """Silence all but the leading process of a distributed run; the others still show errors."""
     before = console.loudness.quiet
     console.loudness.quiet = before or not leads
     try:

@@ -48,7 +48,7 @@ def configure(*, debug: bool, quiet: bool) -> None:
     log.propagate = False
     if not debug:
         warnings.simplefilter("ignore")  # torch's warnings are for developers
-        # Nor that there is a CUDA toolkit without a card, which its CUDA build says when it compiles.
+        # Also its message about a CUDA toolkit without a GPU, which CUDA builds log when compiling.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     log.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING)
 
@@ -59,9 +59,9 @@ def set_options(command: str, taken: Iterable[str]) -> None:
 
 
 def failure(problem: VideoMAEError) -> None:
-    """Print a line about an error, with the way on where the command at hand has one; the traceback with `--debug`."""
+    """Print a line about an error, with the next step if the running command has one; the traceback with `--debug`."""
     trace()
-    notes = "".join(getattr(problem, "__notes__", []))  # added on the way up: which results of the job are kept
+    notes = "".join(getattr(problem, "__notes__", []))  # added by callers: which results of the job are kept
     error(f"{problem}{notes}{_way_on(problem) if isinstance(problem, ModelOfflineError) else ''}")
 
 
@@ -124,7 +124,7 @@ def wrapped(text: str, *, margin: int = 0) -> list[str]:
 
 @contextmanager
 def lines_through(print_line: Callable[[str], None]) -> Iterator[None]:
-    """Print lines with `print_line` inside the block, where something is drawn that would be written over them."""
+    """Print lines with `print_line` inside the block, so that a bar being drawn doesn't overwrite them."""
     loudness.print_line = print_line
     try:
         yield

@@ -95,7 +95,7 @@ def _settings_of(record: Record) -> str:
 
 
 class TerminalTimelineWriter(TimelineTextWriter):
-    """Draw timelines as tables: from, to, label, bar, score."""
+    """Draws timelines as tables: from, to, label, bar, score."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(io.BytesIO())  # it draws instead
@@ -222,7 +222,7 @@ def _wanted() -> bool:
 
 @contextmanager
 def waiting(text: str, console: Console) -> Iterator[None]:
-    """Show a spinner while something goes on whose progress is not known."""
+    """Show a spinner during the block, for work of unknown progress."""
     if not _wanted():
         yield
         return

@@ -50,11 +50,11 @@ class Estimator:
 
     @property
     def rate(self) -> float | None:
-        """Units a second; None until enough has been measured."""
+        """Units per second; None until enough has been measured."""
         return self._measured()[0]
 
     def left(self, units: float) -> float | None:
-        """Seconds that `units` more may take from now on; None until enough has been measured."""
+        """Estimate the seconds that `units` more will take from now; None until enough has been measured."""
         rate, under_way = self._measured()
         return None if rate is None else max(0.0, units / rate - under_way)
 

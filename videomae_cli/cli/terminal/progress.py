@@ -139,7 +139,7 @@ class BatchProgress:
         self._model.running, self._model.since = True, self._now()
 
     def batch_ended(self, clips: int) -> None:
-        """Note that the model has finished a batch of so many clips."""
+        """Note that the model has finished a batch of this many clips."""
         assert self._model is not None, "it is watched"
         self._clips_done += clips
         self._clips.moved(self._clips_done)
@@ -166,7 +166,7 @@ class _ModelState:
         self.since, self.running, self.batches = since, False, 0
 
     def words(self, now: float) -> list[str]:
-        """Say what is being waited for, where the wait is long enough to mention."""
+        """Say what is being waited for, if the wait is long enough to mention."""
         if self.running:
             return [] if self.batches else ["first batch"]
         return ["decoding"] if not self.batches or now - self.since >= WAITING_SECONDS else []

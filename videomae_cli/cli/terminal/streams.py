@@ -98,7 +98,7 @@ def drop_stdout() -> None:
         os.close(nowhere)
         return
     with contextlib.suppress(OSError, ValueError):
-        sys.stdout.close()  # with what is left in it, which its end would complain about from Python 3.13 on
+        sys.stdout.close()  # discard its buffer now: from Python 3.13 on, exit reports a failed flush
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - as long as the process
 
 
