@@ -122,7 +122,7 @@ def root(
     ] = False,
     show_completion: Annotated[
         bool,
-        typer.Option("--show-completion", callback=_complete, is_eager=True, help="Print what does that, to look at."),
+        typer.Option("--show-completion", callback=_complete, is_eager=True, help="Print the completion script."),
     ] = False,
 ) -> None:
     """Labels, embeddings and reconstructions of video, with VideoMAE."""

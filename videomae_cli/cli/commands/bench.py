@@ -27,7 +27,9 @@ def bench(
     videos: Annotated[
         list[str] | None,
         typer.Option(
-            "--videos", help="Measure on clips of these, and int8 too, which is calibrated on them.", metavar="PATH"
+            "--videos",
+            help="Measure on clips of these videos; also measures int8, which is calibrated on them.",
+            metavar="PATH",
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often to measure each setting.")] = 5,
@@ -38,7 +40,7 @@ def bench(
     as_json: options.Json = False,
     loudness: LoudnessOptions,
 ) -> None:
-    """Measure clips a second per engine and number format, and say which to use here.
+    """Measure clips per second in each engine and number format, and say which to use here.
 
     Only the model is measured: decoding runs beside it. Without --videos its input is noise.
     """

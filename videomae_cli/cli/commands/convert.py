@@ -28,14 +28,14 @@ def convert(
     heads: options.Heads = None,
     decoder_heads: Annotated[
         int | None,
-        typer.Option(min=1, help="Attention heads of a pre-training decoder, where the checkpoint can't tell."),
+        typer.Option(min=1, help="Attention heads of a pre-training decoder, if the checkpoint doesn't say."),
     ] = None,
     image_size: Annotated[
         int | None,
-        options.IMAGE_SIZE(min=1, help="Pixels of the square input, where the file can't tell. Default 224."),
+        options.IMAGE_SIZE(min=1, help="Side of the square input in pixels, if the file doesn't say. Default 224."),
     ] = None,
     frames: Annotated[
-        int | None, options.FRAMES(min=1, help="Frames per clip, where the file can't tell. Default 16.")
+        int | None, options.FRAMES(min=1, help="Frames per clip, if the file doesn't say. Default 16.")
     ] = None,
     labels: options.Labels = None,
     dtype: Annotated[

@@ -61,7 +61,7 @@ def evaluate(
     ok_on_errors: options.OkOnErrors = False,
     terminal: ConsoleOptions,
 ) -> None:
-    """Measure a model on labelled clips: top-1, top-5, every class, what is taken for what, calibration.
+    """Measure a model on labelled clips: top-1, top-5, each class, confusions, calibration.
 
     A regression model is measured against columns of numbers, or labels that are: errors, R², correlation, rank correlation.
     Scores are those of `videomae classify` with the same options; --protocol paper gives the number of a paper's table.

@@ -47,7 +47,7 @@ def similar(
     device: options.Device = "auto",
     loudness: LoudnessOptions,
 ) -> None:
-    """Find the videos most like one, by the cosine of their embeddings; or the near-duplicates in a whole archive.
+    """Find the videos most like one by the cosine of their embeddings, or all near-duplicates in an archive.
 
     A QUERY that is not in TABLE is embedded first, with the model and the settings that TABLE was made with.
     """

@@ -1,7 +1,7 @@
-"""Options shared by several commands, each flag declared once; options of one command are declared beside it.
+"""Declares the options that several commands share, each flag once; a single command's options are declared beside it.
 
-An option that is the same everywhere is a type to annotate with: `device: options.Device = "auto"`. A flag that stands for
-something else in every command is declared here with what its meanings share, and gets its words where a command uses it:
+An option that is the same everywhere is a type to annotate with: `device: options.Device = "auto"`. A flag whose meaning
+differs between commands is declared here with what they have in common, and each command adds its own help:
 `output: Annotated[Path, options.OUTPUT(help="The page to write.", metavar="FILE.html")]`.
 """
 
@@ -41,9 +41,9 @@ FLIP = partial(typer.Option, "--flip/--no-flip")
 
 # What `video.lists` reads.
 A_LIST = (
-    "A list holds a name a line, in UTF-8, UTF-16, UTF-32 or the bytes of the names; quotes and blanks around a name, "
-    "file://, ~ and lines that begin with # are understood where no file is called so. Or names that each end in a zero byte "
-    "(find -print0), or a Parquet table."
+    "A list holds one name per line, in UTF-8, UTF-16, UTF-32 or the names' own bytes; quotes and blanks around a name, "
+    "file://, ~ and # comment lines are understood unless a file has that very name. It may also be names that each end in a "
+    "zero byte (find -print0), or a Parquet table."
 )
 Paths = Annotated[
     list[str],

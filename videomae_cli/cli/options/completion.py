@@ -1,4 +1,4 @@
-"""What a shell offers for the value of an option: the words its help lists, the models there are, files and folders."""
+"""Completes option values in a shell: the words in an option's help, model names, files and folders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _WORDS = re.compile(r"[a-z0-9-]+(\|[a-z0-9-]+)+")
 
 
 def complete(context: Any, parameter: Any, incomplete: str) -> list[str]:
-    """Return the values that a shell offers for a parameter; none where its own completion of files is the right one."""
+    """Return the values to offer for a parameter; none if the shell should complete file names itself."""
     metavar = parameter.metavar or ""
     if _WORDS.fullmatch(metavar):
         words = metavar.split("|")

@@ -63,7 +63,7 @@ OVERRIDES = {
 
 
 def words_of(command: str, taken: Collection[str]) -> dict[str, str]:
-    """Return the words of messages while a command runs that takes these options: what it can't override, `convert` can."""
+    """Return the wording of settings in messages of a command with these options; `convert` stands for those it lacks."""
     # Options of these names are about the data or the new model there, not about the checkpoint.
     own = {"--labels"} if command in ("pretrain", "finetune") else set()
     overrides = {

@@ -1,4 +1,4 @@
-"""Options that go together, each group a dataclass, and the decorator by which a command takes groups as parameters."""
+"""Groups of related options as dataclasses, and the decorator that expands them into a command's parameters."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ class DecodingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterOptions:
-    """Which cluster does the work, and how. kind: "ray", or None for this machine alone."""
+    """Options that choose the cluster and its workers. kind: "ray", or None for this machine alone."""
 
     kind: Annotated[
         str | None,
@@ -239,7 +239,7 @@ class RunOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchOptions:
-    """Where a batch is done, whether it is only planned, and what it says on the terminal."""
+    """Options for where a batch runs, dry runs, and terminal output."""
 
     cluster: ClusterOptions
     ok_on_errors: options.OkOnErrors = False
@@ -280,11 +280,11 @@ class ViewOptions:
 
 
 def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` a signature with the options of its groups in their places, as Typer is to see it.
+    """Expand a command's option groups into single parameters, for Typer to read from its signature.
 
-    A parameter annotated with a dataclass becomes the fields of it, which carry `Annotated[..., typer.Option(...)]` or are
-    groups themselves; the command gets the dataclass, built. An instance as the parameter's default gives the fields other
-    defaults, for this command alone. Raises TypeError where two options have one name.
+    A parameter annotated with a dataclass becomes its fields, which carry `Annotated[..., typer.Option(...)]` or are groups
+    themselves; the command receives an instance. An instance as the parameter's default overrides the fields' defaults
+    for this command alone. Raises TypeError if two options have one name.
     """
     hints = get_type_hints(command, include_extras=True)
     tops = [_Node(p.name, hints[p.name], p.default) for p in inspect.signature(command).parameters.values()]

@@ -1,14 +1,14 @@
-"""How a command's help is laid out: what is used most, then the rest under headings, then examples."""
+"""Lays out a command's help: the most used options first, then the rest under headings, then examples."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import NamedTuple
 
-# With fewer options a command's help has no headings.
+# A command with fewer options than this has no headings in its help.
 LONG_HELP = 12
 OFTEN, REST = "Used most", "More options"
-# The heading under which a flag is listed, in every command that takes it. A flag that is named nowhere comes under REST.
+# Each flag's heading, in every command that takes it; flags not listed here come under REST.
 SECTIONS: dict[str, str] = {
     "Model": "--model --init --revision --heads --labels --image-size --frames --size --patch-size --decoder-heads",
     "Which files": "--recursive --include --exclude --shard --data-labels --ignore-unknown --split --target --val --check",
@@ -31,7 +31,7 @@ _HEADINGS = {flag: heading for heading, flags in SECTIONS.items() for flag in fl
 
 
 class Guide(NamedTuple):
-    """What a command's help begins and ends with. often: its flags that are used most; examples: lines as typed."""
+    """The beginning and end of a command's help. often: its most used flags; examples: lines as typed."""
 
     often: str
     examples: tuple[str, ...]
@@ -109,5 +109,5 @@ def headings(command: str, flags: Collection[str]) -> dict[str, str]:
     """Return the heading of each flag of a command, the flags in the order of the help."""
     often = GUIDES[command].often.split() if command in GUIDES else []
     order = [*often, *(flag for flag in flags if flag not in _HEADINGS), *_HEADINGS]
-    kept = sorted(flags, key=order.index)
-    return {flag: OFTEN if flag in often else _HEADINGS.get(flag, REST) for flag in kept}
+    ordered = sorted(flags, key=order.index)
+    return {flag: OFTEN if flag in often else _HEADINGS.get(flag, REST) for flag in ordered}

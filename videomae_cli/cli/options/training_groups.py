@@ -68,7 +68,7 @@ class OptimizerOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DrawOptions:
-    """How clips are drawn, and when training stops early."""
+    """Options for drawing clips, and for stopping early."""
 
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop after this many epochs without a better score on held-out clips.")
