@@ -235,3 +235,29 @@ def test_a_terminal_that_nobody_can_measure_has_eighty_columns(monkeypatch: pyte
 
 def test_no_quota_is_no_limit(groups: Path) -> None:
     assert system._cpu_quota() == math.inf
+
+
+def test_waiting_for_input_wakes_for_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal right before a blocking call is acted on when the call returns: none may last for ever."""
+    waits = []
+
+    def answered(reading: list[int], *_: object) -> tuple[list[int], ...]:
+        waits.append(_[-1])
+        return (reading if len(waits) == 3 else [], [], [])
+
+    monkeypatch.setattr("select.select", answered)
+    system.await_input(5)
+    assert waits == [1.0, 1.0, 1.0]
+    monkeypatch.setattr("select.select", lambda *_: exec("raise OSError(10038, 'not a socket')"))
+    system.await_input(5)
+
+
+def test_waiting_for_input_ends_with_data_and_with_the_end() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"x")
+    system.await_input(reading)
+    assert os.read(reading, 1) == b"x"
+    os.close(writing)
+    system.await_input(reading)
+    assert os.read(reading, 1) == b""
+    os.close(reading)

@@ -158,7 +158,9 @@ def _read_until_end(descriptor: int, deadline: float) -> bytes:
             part = os.read(descriptor, _CHUNK)
         except BlockingIOError:  # a process has it open for writing
             begun = True
-            select.select([descriptor], [], [])
+            select.select(
+                [descriptor], [], [], 1.0
+            )  # not for ever: a signal that came right before it waits for its end
             continue
         if part:
             parts.append(part)

@@ -10,6 +10,7 @@ import contextlib
 import math
 import os
 import platform
+import select
 import signal
 import threading
 from collections.abc import Iterator
@@ -199,3 +200,14 @@ def terminal_width(stream: TextIO) -> int:
         return os.get_terminal_size(stream.fileno()).columns or 80
     except (OSError, ValueError, AttributeError):
         return 80
+
+
+def await_input(descriptor: int) -> None:
+    """Wait until a descriptor can be read without blocking, or return at once on systems that can't tell (Windows).
+
+    It wakes every second: Python acts on a signal between two of its own instructions, so that one which comes right before a
+    blocking read would wait for as long as the read does.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        while not select.select([descriptor], [], [], 1.0)[0]:
+            pass

@@ -103,6 +103,7 @@ def _limit(folder: str) -> int:
 
 
 def _copy(head: bytes, stream: BinaryIO, sink: BinaryIO, limit: int) -> None:
+    descriptor = _descriptor_of(stream)
     chunk, size = head, 0
     while chunk:
         size += len(chunk)
@@ -112,4 +113,14 @@ def _copy(head: bytes, stream: BinaryIO, sink: BinaryIO, limit: int) -> None:
                 "(VIDEOMAE_STDIN_BYTES) or what is free for temporary files: save it to a file and give that"
             )
         sink.write(chunk)
-        chunk = stream.read(CHUNK_BYTES)
+        if descriptor is not None:
+            system.await_input(descriptor)
+        # What there is, since more may be long in coming; standard input is buffered, whatever its type promises.
+        chunk = stream.read1(CHUNK_BYTES)  # type: ignore[attr-defined]
+
+
+def _descriptor_of(stream: BinaryIO) -> int | None:
+    try:
+        return stream.fileno()
+    except OSError:  # in memory
+        return None
