@@ -271,6 +271,7 @@ def test_every_picture_says_what_it_shows(page: Path) -> None:
 def test_no_page_has_a_gap_that_was_to_be_filled(page: Path) -> None:
     text = text_of(page)
     assert re.findall(r"@@|\b(?:TODO|FIXME|TBD|XXX)\b|\]\(\s*\)", text) == []
+    assert re.findall(r"^(?:<{7} |={7}$|>{7} ).*", text, re.MULTILINE) == [], "a merge was left half done"
     assert text.count("```") % 2 == 0, "a block of code has no end"
 
 
