@@ -18,8 +18,7 @@ DENSE = "dense: 1 clip, stride 4, over 90 frames (3.0 s)"
 
 def listed(*records: Record, width: int = 60) -> list[str]:
     screen = io.StringIO()
-    writer = TerminalListWriter(Console(file=screen, width=width))
-    writer.names = [record["path"] for record in records]
+    writer = TerminalListWriter(Console(file=screen, width=width), [record["path"] for record in records])
     for record in records:
         writer.write(record)
     writer.finish()

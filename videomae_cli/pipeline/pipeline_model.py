@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -22,7 +23,7 @@ Result_co = TypeVar("Result_co", bound=Result, covariant=True)
 
 
 @dataclass(frozen=True)
-class PipelineModel(Generic[Model_co, Result_co]):
+class PipelineModel(ABC, Generic[Model_co, Result_co]):
     """A model with everything needed to use it on files. name and revision go into the records.
 
     model: in evaluation mode, on its device; batch_size: views through the model at once; network: computes its outputs, where that
@@ -44,13 +45,13 @@ class PipelineModel(Generic[Model_co, Result_co]):
         if self.network is None:
             object.__setattr__(self, "network", TorchNetwork(self._part(), engine_of(self.model)))
 
+    @abstractmethod
     def _part(self) -> Logits | Features:
-        """The part of the model that is run."""
-        raise NotImplementedError
+        """Return the part of the model that is run."""
 
+    @abstractmethod
     def results(self, outcomes: Outcomes) -> Iterator[Result_co]:
         """Yield the results of files, given their decoded clips (from requests made by `clip_request`)."""
-        raise NotImplementedError
 
     def fit(self, asked: SamplingSpec) -> SamplingSpec:
         """Adapt the sampling asked for to this model: its number of frames, and how it was trained. Raises OptionError."""
@@ -63,9 +64,9 @@ class PipelineModel(Generic[Model_co, Result_co]):
         return self._network.engine
 
     @property
+    @abstractmethod
     def settings(self) -> Mapping[str, Any]:
         """Return everything about this model that affects results, as plain values for `jobs.Settings`."""
-        raise NotImplementedError
 
     def _run(self, views: npt.NDArray[np.uint8]) -> Tensor:
         """Compute the outputs (V, ...) float32, on the CPU, of views (V, T, H, W, 3) uint8. Raises ModelMemoryError."""

@@ -21,8 +21,6 @@ class Writer:
     encoding = "utf-8"
     # Whether the sink is a terminal, whose text nothing reads back.
     for_people = False
-    # The names of all files of the job, for a table that sizes its columns by them.
-    names: Sequence[str] = ()
 
     def __init__(self, sink: BinaryIO) -> None:
         self.sink = sink

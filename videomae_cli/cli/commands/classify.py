@@ -81,13 +81,13 @@ def classify(
             **vars(work),
         ).start()
         return
-    listed = len(work.inputs.found) > MOST_TABLES and not detail
+    found = work.inputs.found
+    listed = [video.path for video in found] if len(found) > MOST_TABLES and not detail else []
     target = open_target(chosen, file, resume=job.resume, overwrite=job.overwrite, retry=work.retry, listed=listed)
     decoder = work.decoder()
     if batch.dry_run:
         work.say_plan(partial(load_classifier, request), decoder, target, file)
         return
-    found = work.inputs.found
     page = open_report(report, file, "classify", paths, found, overwrite=job.overwrite, resume=job.resume)
     # The outputs first: one that can't be written is told before a model is loaded.
     with target.opened(), page as writer, decoder:

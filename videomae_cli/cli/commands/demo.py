@@ -9,13 +9,11 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from videomae_cli import filesystem
 from videomae_cli.cli import options
 from videomae_cli.cli.commands import stand_ins
 from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
 from videomae_cli.cli.terminal import console
-from videomae_cli.errors import OutputError
-from videomae_cli.files import write_file
+from videomae_cli.files import check_new, write_file
 
 
 class Step(NamedTuple):
@@ -77,14 +75,11 @@ def demo(
 
 def _lay_out(directory: Path, clip: Path, *, overwrite: bool) -> Path:
     """Copy the clip into the folder and return its path. Raises OutputError if files of these names exist."""
-    names = [clip.name, *(step.output for step in STEPS if step.output is not None)]
-    for name in names:
-        if filesystem.is_named(directory / name) and not overwrite:
-            raise OutputError(f"{directory / name} is there already: --overwrite replaces it, or name another folder")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"can't make the folder {directory}: {error.strerror}; name another one") from None
+    from videomae_cli.api.places import make_folder
+
+    make_folder(directory)
+    for name in (clip.name, *(step.output for step in STEPS if step.output is not None)):
+        check_new(directory / name, overwrite=overwrite)
     write_file(directory / clip.name, clip.read_bytes())
     return directory / clip.name
 

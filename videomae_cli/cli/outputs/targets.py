@@ -271,10 +271,10 @@ class ArrayFolderTarget(FolderTarget):
 class StreamTarget(Target):
     """Writes records as they come to standard output, a device or a pipe, and keeps nothing.
 
-    listed: whether a table on a terminal has one line per file.
+    listed: the names of all files where a table on a terminal has one line per file, else none.
     """
 
-    def __init__(self, format: str, output: Path | None, *, listed: bool = False) -> None:
+    def __init__(self, format: str, output: Path | None, *, listed: Sequence[str] = ()) -> None:
         self._format, self._output, self._listed = format, output, listed
         self._sink: BinaryIO | None = None
         self._writer: Writer | None = None
@@ -298,27 +298,18 @@ class StreamTarget(Target):
             from videomae_cli.cli.terminal import display
 
             self.console = display.consoles()[0]
-            drawn: type[Writer] = display.TerminalListWriter if self._listed else display.TerminalWriter
-            drawn = display.TerminalTimelineWriter if self._format == "timeline-table" else drawn
-            self._writer = drawn(self.console)  # type: ignore[arg-type]
+            if self._format == "timeline-table":
+                self._writer = display.TerminalTimelineWriter(self.console)
+            elif self._listed:
+                self._writer = display.TerminalListWriter(self.console, self._listed)
+            else:
+                self._writer = display.TerminalWriter(self.console)
         else:
             self._sink = standard_output(self._format)
             self._writer = make_writer(self._format, self._sink)
             self._writer.for_people = streams.is_shown(self._sink)
             if self._format.endswith("table"):
                 self._writer.encoding = streams.text_encoding(self._sink)
-
-    def begin(
-        self,
-        settings: Settings,
-        names: Sequence[str],
-        *,
-        shard: str | None = None,
-        vectors: VectorLayout | None = None,
-    ) -> JobTally:
-        assert self._writer is not None
-        self._writer.names = names
-        return JobTally()
 
     def append(self, record: Record, seconds: float | None = None) -> None:
         assert self._writer is not None
@@ -345,9 +336,9 @@ def open_target(
     resume: bool,
     overwrite: bool,
     retry: Container[Record] = (),
-    listed: bool = False,
+    listed: Sequence[str] = (),
 ) -> Target:
-    """Make the target for `--output` and related options. Raises OptionError for options that exclude each other."""
+    """Make the target for `--output` and related options. listed: see `StreamTarget`. Raises OptionError for options that exclude each other."""
     if output is None or is_special(output):
         if resume:
             raise OptionError("--resume needs an output that is a file: give it with --output")

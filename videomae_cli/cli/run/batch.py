@@ -174,15 +174,17 @@ class Batch:
     def _report(self, result: Result) -> None:
         if result.error:
             self._failed[result.error.kind] += 1
-            self._failures.append(result.error.naming(result.path))
-            console.error(self._failures[-1])
+            line = result.error.naming(result.path)
+            console.error(line)
+            if len(self._failures) < MOST_REPEATED:
+                self._failures.append(line)
         for warning in result.warnings:
             console.note(f"{result.path}: {warning}")
 
     def _summarise(self, total: int) -> None:
         on_terminal = console.is_terminal(sys.stderr)
         if on_terminal and total > FAR_APART:  # they have scrolled away
-            for line in self._failures[:MOST_REPEATED]:
+            for line in self._failures:
                 console.error(line)
         say_summary(total, self._failed, self.done_word, always=on_terminal and self.target.resumable)
         if self._failed.total() and not self.ok_on_errors:

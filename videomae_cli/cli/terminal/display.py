@@ -51,22 +51,25 @@ class TerminalWriter(TextWriter):
 
 
 class TerminalListWriter(TextWriter):
-    """Draws a line per file: name, best label with score, and labels close to it; how it was made comes once at the end."""
+    """Draws a line per file: name, best label with score, and labels close to it; how it was made comes once at the end.
+
+    names: those of all files, by which the first column is sized.
+    """
 
     _WIDEST_NAME = 0.5  # of the terminal
     _CLOSE = 0.5  # of the best score
     _MOST_OTHERS = 2
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, names: Iterable[str]) -> None:
         super().__init__(io.BytesIO())  # it draws instead
         self.console = console
+        self._widest = max((columns(visible(name)) for name in names), default=0)
         self._made: dict[str, None] = {}
 
     def write(self, record: Record, seconds: float | None = None) -> None:
         if record["error"]:
             return  # reported on stderr
-        widest = max((columns(visible(name)) for name in self.names), default=0)
-        width = min(widest, int(self.console.width * self._WIDEST_NAME))
+        width = min(self._widest, int(self.console.width * self._WIDEST_NAME))
         name = shortened(visible(path_of(record)), width)
         line = Text.assemble(plain(name, ""), " " * (width - columns(name)))
         best, *others = record["predictions"] or [None]
