@@ -128,7 +128,7 @@ def _common(
     from videomae_cli.model import weights_digest
     from videomae_cli.pipeline import auto_batch_size
 
-    weights = weights_digest(model)  # before an engine changes them
+    weights = weights_digest(model)  # computed before an engine changes the weights
     config = model.config
     preprocessor = preprocessor_for(source.path, config, request.resize)
     hints = find_hints(config.num_frames, config.extra, source.name)
@@ -165,7 +165,10 @@ def settings_for(command: str, values: Mapping[str, Any]) -> Settings:
 
 
 def preprocessor_for(path: Path, config: VideoMAEConfig, resize: str) -> Preprocessor:
-    """Return the preprocessor that the checkpoint at `path` asks for. Raises ConfigError, also where the model can't read RGB frames."""
+    """Return the preprocessor that the checkpoint at `path` asks for.
+
+    Raises ConfigError, also if the model can't take RGB frames.
+    """
     folder = path if filesystem.is_folder(path) else path.parent
     if config.num_channels != 3:
         kind = "channel" if config.num_channels == 1 else "channels"
@@ -229,14 +232,14 @@ def spread(found: Sequence[FoundVideo], count: int) -> list[FoundVideo]:
 
 
 def pixels_note(name: str, trained: str | None, used: str) -> str | None:
-    """Return a note if a model gets other pixels than it was trained on; None if they agree or its training is unknown."""
+    """Return a note if a model gets a kind of pixels ("display", "stored") that it was not trained on, else None."""
     if trained in (None, used):
         return None
     return f"{name} was trained on {trained} pixels, and gets {used} ones, as the options say"
 
 
 def find_hints(frames: int, extra: Mapping[str, Any], name: str) -> SamplingHints:
-    """Return how a checkpoint's training data was sampled: by our section of config.json, else by the registry's entry for its name."""
+    """Return how a checkpoint's training data was sampled, from our section of config.json or else the registry."""
     section = extra.get("videomae_cli")
     sampling = section.get("sampling") if isinstance(section, dict) else None
     if isinstance(sampling, dict):

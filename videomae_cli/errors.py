@@ -38,20 +38,20 @@ _of_process: Vocabulary = {}
 
 
 def vocabulary() -> Vocabulary:
-    """Return the spelling of settings in use here, to hand to a subprocess that writes messages for this one."""
+    """Return how this thread's messages spell settings, to pass to a subprocess that writes messages for it."""
     words = _of_block.get()
     return _of_process if words is None else words
 
 
 def speak(words: Vocabulary) -> None:
-    """Spell settings this way from now on, in all threads of a process that works for one caller."""
+    """Set how messages spell settings in all threads of this process, which works for a single caller."""
     global _of_process
     _of_process = words
 
 
 @contextmanager
 def speaking(words: Vocabulary) -> Iterator[None]:
-    """Spell settings this way inside the block; other threads are not affected."""
+    """Set how messages spell settings (`--overwrite` or `overwrite=True`) inside the block, for this thread only."""
     token = _of_block.set(words)
     try:
         yield
@@ -60,7 +60,7 @@ def speaking(words: Vocabulary) -> Iterator[None]:
 
 
 def switch(words: Vocabulary) -> None:
-    """Spell settings this way for the rest of the enclosing block of `speaking`."""
+    """Change how messages spell settings for the rest of the enclosing `speaking` block."""
     _of_block.set(words)
 
 
@@ -109,7 +109,7 @@ class Wording:
         return self.about("")
 
     def about(self, subject: str) -> str:
-        """Format the template with `subject` in the place of {subject}."""
+        """Format the template, with {subject} replaced by `subject`."""
         return _Template().vformat(self.template, (), {"subject": subject, **self.values})
 
     @property
@@ -119,7 +119,10 @@ class Wording:
 
 
 def say(template: str, /, **values: object) -> str:
-    """Fill in a template immediately, spelled for the reader: for text that is not an error."""
+    """Fill in a message template immediately, for text that is not part of an error.
+
+    Settings are spelled for the reader.
+    """
     return str(Wording(template, **values))
 
 
@@ -170,7 +173,10 @@ class VideoMAEError(Exception):
         return str(self) if named or not path else f"{path}: {self}"
 
     def rename(self, old: str, new: str) -> Self:
-        """Replace the subject `old`, or a file in it, such as a temporary copy, by `new`, also in errors that the message quotes."""
+        """Replace the subject `old`, or a file inside it, by `new`, including in errors that the message quotes.
+
+        For example, `old` is a temporary copy and `new` the address that it was copied from.
+        """
         if self.subject == old or self.subject.startswith(f"{old}{os.sep}"):
             self.subject = new + self.subject[len(old) :]
         for part in (*self.args, self.remedy):

@@ -74,7 +74,7 @@ def whole_file(output: Path, *, scratch: Path | None = None, through_link: bool 
 
 @contextmanager
 def output_file(output: Path, *, overwrite: bool, source: str | os.PathLike[str] | None = None) -> Iterator[BinaryIO]:
-    """A `whole_file` that takes the place of another one only where that is asked for, and never of what is read (`source`).
+    """Open a `whole_file` that replaces an existing file only with `overwrite`, and never replaces the input `source`.
 
     Raises OutputError.
     """
@@ -89,8 +89,11 @@ _REPLACES = Wording("{@overwrite:True} replaces it")
 def check_new(
     output: Path, *, overwrite: bool, sources: Iterable[str | os.PathLike[str]] = (), remedy: Wording = _REPLACES
 ) -> None:
-    """Tell before hours of work that a file can't be made: in the place of a folder, in one that isn't there, in the place of one
-    of `sources`, or of a file that is not to be replaced. Raises OutputError."""
+    """Raise OutputError if `output` can't be written, to find out before hours of work.
+
+    It can't if it is a folder, if its folder is missing, if it is one of `sources`, or if it exists and must not be
+    replaced.
+    """
     if filesystem.is_folder(output):
         raise OutputError.about(output, "{subject} is a folder: give a file name to write to")
     if not filesystem.is_folder(output.parent):
@@ -124,17 +127,18 @@ def replacing(target: Path, *, scratch: Path | None = None) -> Iterator[BinaryIO
 
 @contextmanager
 def whole_folder(place: Path) -> Iterator[Path]:
-    """An empty folder that gets the name `place` when the block ends well, and is gone when it does not.
+    """Yield an empty temporary folder that is renamed to `place` if the block succeeds, and removed if it doesn't.
 
-    Where another process has published one of this name in the meantime, that one stays. Raises OSError.
+    If another process has published a folder of this name in the meantime, that one stays. Raises OSError.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     scratch = place.with_name(f"{place.name}-{_machine()}{secrets.token_hex(4)}{PART}")
     scratch.mkdir()
     try:
         yield scratch
-        # A power cut may lose whatever was not synced, and keep what was done after it. So what comes last is what all may see:
-        # the bytes of the files, their names (bottom up, each folder after what is in it), and only then the name of the whole.
+        # A power cut may lose whatever was not synced yet keep what was done later. So sync first the files' bytes,
+        # then their names (bottom up, each folder after its contents), and only then make the whole visible by the
+        # rename.
         for folder, _, names in os.walk(scratch, topdown=False):
             for name in names:
                 sync_file(Path(folder, name))
@@ -205,7 +209,7 @@ def remove_leftovers(folder: Path, prefix: str | None, suffix: str) -> None:
 
 
 def _holds(stream: BinaryIO, place: Path) -> bool:
-    """Lock a new file. False if another process just removed it as a leftover."""
+    """Lock a new file; return False if another process has just removed it as a leftover."""
     if _fcntl is None:
         return True
     try:
@@ -358,7 +362,7 @@ class FileLockedError(Exception):
 
 
 class Lock:
-    """A lock that this process holds until it releases it or ends. `exclusive` is False where the disk has no locks."""
+    """A lock that this process holds until it releases it or ends. `exclusive` is False if the disk has no locks."""
 
     def __init__(self, file: Path, held: Any) -> None:
         self._file, self._held = file, held

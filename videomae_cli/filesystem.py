@@ -19,7 +19,7 @@ from typing import BinaryIO, Literal
 
 Kind = Literal["file", "folder", "other", "missing", "unknown"]
 
-# Errors that mean no more than that nothing has this name.
+# Errors that simply mean that nothing with this name exists.
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF})
 # Seconds to wait for a writer to open a named pipe.
 _WRITER_SECONDS = 10.0
@@ -119,7 +119,10 @@ def entries(folder: str | os.PathLike[str], pattern: str = "*") -> list[Path]:
 
 
 def opened(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a regular file for reading. Raises OSError, also for devices and pipes, whose reading might never end."""
+    """Open a regular file for reading.
+
+    Raises OSError, also for devices and pipes, since reading them might never end.
+    """
     place = look(path)
     if place.kind == "other":
         raise OSError(errno.EINVAL, "it is no file but a pipe or a device")
@@ -132,7 +135,7 @@ def opened(path: str | os.PathLike[str]) -> BinaryIO:
 def contents(path: str | os.PathLike[str]) -> bytes:
     """Read everything in a file, or until a pipe or terminal is closed.
 
-    Raises OSError, also for other devices, which may never end, and for a pipe that nobody writes to.
+    Raises OSError, also for other devices, which may never end, and for a pipe without a writer.
     """
     place = look(path)
     if place.kind != "other" or not hasattr(os, "O_NONBLOCK") or same(path, os.devnull):
@@ -158,9 +161,8 @@ def _read_until_end(descriptor: int, deadline: float) -> bytes:
             part = os.read(descriptor, _CHUNK)
         except BlockingIOError:  # a process has it open for writing
             begun = True
-            select.select(
-                [descriptor], [], [], 1.0
-            )  # not for ever: a signal that came right before it waits for its end
+            # Not forever: a signal that arrives right before the wait takes effect only when the wait ends.
+            select.select([descriptor], [], [], 1.0)
             continue
         if part:
             parts.append(part)

@@ -23,7 +23,7 @@ _SHOWN = 8  # how many of a model's labels an error lists when none resembles th
 def read_labels(path: Path, *, expected: int | None = None) -> tuple[str, ...]:
     """Read label names in the order of their ids.
 
-    Formats: .json (an array, or an object id -> name or name -> id), .csv (id,name or only names), text (one name a
+    Formats: .json (an array, or an object id -> name or name -> id), .csv (id,name or only names), text (one name per
     line). Raises ConfigError, also if the number of labels is not `expected`.
     """
     try:

@@ -233,7 +233,7 @@ class Window:
 class Segment:
     """A stretch of a video with one label. start, end: seconds after the first frame; score: mean over the stretch.
 
-    label, label_id and score are None where no label reached the threshold.
+    label, label_id and score are None if no label reached the threshold.
     """
 
     start: float

@@ -64,7 +64,7 @@ class Stretch:
 
 
 class Curve:
-    """Scores per cell, computed on demand: for a long film with many labels they would not fit in memory.
+    """Scores per cell, computed on demand: for a long video with many labels they would not fit in memory.
 
     spans: (start, end) of every window, ascending; scores: (W, L).
     """

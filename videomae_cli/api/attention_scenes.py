@@ -63,7 +63,7 @@ def _scene(maps: AttentionMaps, heat: Any, sampled: Sampled, clip: int, model: s
     panels = [Panel("original", frames, f"{len(frames)} frames", name="original")]
     said = title(maps)
     if maps.label is not None and not drawable(maps.label):
-        said = said.replace(repr(maps.label), f"label {maps.label_id}")  # the font lacks its script
+        said = said.replace(repr(maps.label), f"label {maps.label_id}")  # the font has no glyphs for the label's script
     for number, one in enumerate(heat):
         name = f"head{maps.heads[number]}" if maps.heads else "attention"
         heading = f"head {maps.heads[number]}" if maps.heads else "attention"

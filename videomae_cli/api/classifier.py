@@ -98,8 +98,8 @@ class VideoClassifier(LoadedModel[Classification]):
         """Find what happens when in a file of any length: `segments`, each with `start`, `end` (seconds), `label` and `score`.
 
         The file is decoded once, in constant memory. options: `TimelineOptions`. Raises VideoError if there is no
-        result or decoding fails half way (`timeline_all` returns the part before that); OptionError, also for a
-        regression model, which has no labels.
+        result or decoding fails half way (`timeline_all` returns the part before that); OptionError (also for a
+        regression model, which has no labels).
         """
         maker = self._timeline_maker(**options)
         (result,) = maker([FoundVideo(one_video(video))], decoder=self._decoder())
@@ -132,9 +132,10 @@ class VideoClassifier(LoadedModel[Classification]):
     ) -> FoundPlaces:
         """Find where a label occurs in many files, best first; what `videomae timeline --find` does.
 
-        label: a name that the model knows, or its number; limit: places at most; on_progress: called with the timeline of each file;
-        options: `TimelineOptions`. A place has `path`, `start`, `end` (seconds) and `score`; `cut` writes the places as clips. What is
-        wrong with a file is in `failures`. Raises OptionError, and MachineError or DependencyError where this machine can't decode.
+        label: a name that the model knows, or its number; limit: maximum number of places; on_progress: called with the
+        timeline of each file; options: `TimelineOptions`. A place has `path`, `start`, `end` (seconds) and `score`;
+        `cut` writes the places as clips. Files that could not be read are in `failures`. Raises OptionError, and
+        MachineError or DependencyError if this machine can't decode.
         """
         finder = PlaceFinder(match_label(label, self.labels))
         failures = []
@@ -164,7 +165,7 @@ class VideoClassifier(LoadedModel[Classification]):
         top_k: int = 5,
         pixels: str | None = None,
     ) -> TimelineMaker:
-        """Check the options of a timeline and make what computes it. Raises OptionError."""
+        """Check the options of a timeline and build the object that computes it. Raises OptionError."""
         from videomae_cli.pipeline import TimelineMaker
 
         self.pipeline.check_labels("timeline")

@@ -159,7 +159,7 @@ def _groups(colour: str, labels: Path | None, rows: list[Row], table: Path) -> t
 
 
 def _labels(file: Path, paths: list[str]) -> list[str | None]:
-    """For each path the best label that `videomae classify` gave it, under this name or another of the same place."""
+    """Map each path to the best label that `videomae classify` gave it; another path of the same file counts too."""
     best: dict[str, str] = {}
     for record in read_records(file):
         path = path_of(record)

@@ -29,9 +29,12 @@ WARM_UP = 1
 
 @dataclass
 class EngineSpeed:
-    """The measurement of one engine and format. clips_per_s: median over rounds; speed: relative to PyTorch in float32; off:
-    largest deviation from its outputs, relative to the largest; agree: fraction of clips with the same best label, if
-    there are labels and real clips; problem: why it could not be measured."""
+    """The measurement of one engine and format.
+
+    clips_per_s: median over rounds; speed: relative to PyTorch in float32; off: largest deviation from the outputs of
+    PyTorch in float32, relative to the largest of them; agree: fraction of clips with the same best label, if there are
+    labels and real clips; problem: why it could not be measured.
+    """
 
     engine: str
     dtype: str
@@ -83,11 +86,11 @@ def measure_engines(
 ) -> EngineSpeeds:
     """Measure a model's clips per second in each engine and number format; what `videomae bench` does.
 
-    model: a name, a hub id or a path; videos: measure on clips of these instead of noise, and also int8, which is
-    calibrated on them; rounds: measurements per setting; batch_size: clips per batch; device: "auto", "cpu", "cuda" or
-    "mps"; heads: attention heads if the checkpoint doesn't say; on_progress: called with "preparing" and "measuring".
-    The result has `settings`, each with `engine`, `dtype`, `clips_per_s` and `speed`, and `best`. Decoding is not measured.
-    Raises OptionError, and what `load_classifier` raises for a name.
+    model: a name, a hub id or a path; videos: measure on clips of these videos instead of noise, and include int8,
+    which is calibrated on them; rounds: measurements per setting; batch_size: clips per batch; device: "auto", "cpu",
+    "cuda" or "mps"; heads: attention heads if the checkpoint doesn't say; on_progress: called with "preparing" and
+    "measuring". The result has `settings`, each with `engine`, `dtype`, `clips_per_s` and `speed`, and `best`. Decoding
+    is not measured. Raises OptionError, and what `load_classifier` raises for a name.
     """
     from videomae_cli.model import load_encoder, weights_digest
     from videomae_cli.pipeline import auto_batch_size, pick_device
@@ -122,7 +125,7 @@ def _networks(
     weights: str,
     clips: torch.Tensor,
 ) -> dict[int, Network]:
-    """Make the network for each setting that can run here, by its number; for the others, set `problem`."""
+    """Build the network of each setting that can run here, by the setting's index; set `problem` for the others."""
     from videomae_cli.engines import pick_engine
 
     networks: dict[int, Network] = {}

@@ -31,12 +31,13 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model on labelled clips, with the scores of `classify_all`; what `videomae evaluate` does.
 
-    data: a folder of class folders or a table of path and label; model: a loaded classifier, or the name of one; split: "test",
-    "val", "train" or "all"; labels: a file of names for labels that are numbers; target: columns of true values, for a model of
-    values; ignore_unknown: leave out clips with labels that the model lacks; report: a folder for report.md and its pictures;
-    overwrite: replace a report; on_clip: called with path, views and error of each clip; options: `SamplingOptions`, such as
-    protocol="paper". The result has `metrics` (`top1`, `top5`, ... or errors of values), `classes`, `failures` and `as_dict()`.
-    Raises DatasetError, OptionError, OutputError, and what `load_classifier` raises for a name.
+    data: a folder of class folders or a table of path and label; model: a loaded classifier, or the name of one; split:
+    "test", "val", "train" or "all"; labels: a file of names for labels that are numbers; target: columns of true
+    values, for a regression model; ignore_unknown: leave out clips with labels that the model lacks; report: a folder
+    for report.md and its pictures; overwrite: replace a report; on_clip: called with path, views and error of each
+    clip; options: `SamplingOptions`, such as protocol="paper". The result has `metrics` (`top1`, `top5`, ..., or the
+    errors of a regression model), `classes`, `failures` and `as_dict()`. Raises DatasetError, OptionError, OutputError,
+    and what `load_classifier` raises for a name.
     """
     spec = sampling_spec(**options)
     place = None if report is None else Path(report)

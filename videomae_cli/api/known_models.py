@@ -26,9 +26,11 @@ _BUNDLED: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class KnownModel:
-    """A checkpoint that the package knows by a short name. parameters: how many, None where not known; task:
-    "classification", "pretraining" or "features"; data: what it was trained on; labels: how many; protocol: its published test;
-    on_disk: "bundled", "yes" or "no"."""
+    """A checkpoint that the package knows by a short name.
+
+    parameters: their number, None if unknown; task: "classification", "pretraining" or "features"; data: what it was
+    trained on; labels: their number; protocol: the published test protocol; on_disk: "bundled", "yes" or "no".
+    """
 
     name: str
     hub_id: str | None
@@ -47,7 +49,10 @@ class KnownModel:
 
 
 def list_models() -> list[KnownModel]:
-    """List the checkpoints with short names, those that ship with the package first; asks no network. Raises nothing."""
+    """List the checkpoints with short names, those that ship with the package first; makes no network request.
+
+    Raises nothing.
+    """
     bundled = [
         KnownModel(
             name=name,
@@ -82,8 +87,8 @@ def list_models() -> list[KnownModel]:
 def describe_model(model: str | os.PathLike[str], *, revision: str | None = None) -> ModelDescription:
     """Describe a checkpoint on this disk without running it: `architecture`, `parameters`, `labels`, `licence`, ...
 
-    model: a name, a hub id or a path; revision: branch, tag or commit on the hub. Raises ModelNotFoundError, also for a
-    model that has not been downloaded, CheckpointError or ConfigError.
+    model: a name, a hub id or a path; revision: branch, tag or commit on the hub. Raises ModelNotFoundError (also for a
+    model that has not been downloaded), CheckpointError or ConfigError.
     """
     from videomae_cli.model.describe import describe
 
@@ -114,10 +119,9 @@ def convert(
     """Convert any VideoMAE checkpoint to a Hugging Face directory, which transformers can load; what `videomae convert` does.
 
     model: an official .pth file, a directory, a hub id or a known name; num_attention_heads to num_frames: sizes that
-    the file doesn't contain; labels: names, or a file of them; dtype: of the weights, "auto" keeps theirs; overwrite:
-    replace a checkpoint in the directory. Returns a description of the converted checkpoint. Raises ModelNotFoundError,
-    DownloadError,
-    CheckpointError, ConfigError, OptionError or OutputError.
+    the file doesn't contain; labels: names, or a file of them; dtype: of the written weights, "auto" leaves it
+    unchanged; overwrite: replace a checkpoint in the directory. Returns a description of the converted checkpoint.
+    Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, OptionError or OutputError.
     """
     check_dtype(dtype)
     import torch

@@ -173,7 +173,10 @@ class LoadedModel(Generic[R]):
     def _each(
         self, model: PipelineModel[Any, R], videos: Any, spec: SamplingSpec, frame_rate: float = FRAME_RATE
     ) -> Iterator[R]:
-        """Yield one result per video, in order; a failure is in the video's result. Files are found at once, not on iteration."""
+        """Yield one result per video, in order; a failure is in the video's result.
+
+        Files are listed immediately, not during iteration.
+        """
         request = self._request(model, spec)
         items, files = many_videos(videos)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from videomae_cli.api.loaded import DecoderOptions
 
 _NAME_CHARACTERS = 40
-# What a file is taken to have where it doesn't say how many frames a second.
+# Frames per second assumed for a file that doesn't state its frame rate.
 _USUAL_RATE = 25.0
 
 OnFailure = Callable[["LabelPlace", VideoMAEError], object]
@@ -93,8 +93,8 @@ class FoundPlaces(Sequence[LabelPlace]):
     ) -> list[Path | None]:
         """Write the places as clips to a folder (re-encoded as H.264, without sound); what `--cut` does.
 
-        overwrite: put them in the place of those of an earlier search for this label; on_failure: called for each place that can't
-        be cut. Returns the file of each place, or None. Raises OutputError, DependencyError where PyAV is missing.
+        overwrite: replace the clips of an earlier search for this label; on_failure: called for each place that can't
+        be cut. Returns the file of each place, or None. Raises OutputError, DependencyError if PyAV is missing.
         """
         with self.decoding.decoder(1) as decoder:
             return cut_places(

@@ -163,7 +163,10 @@ class Autoencoder:
 
     @classmethod
     def load(cls, source: ResolvedSource, *, device: Any, resize: str, heads: int | None) -> Autoencoder:
-        """Load a pre-training checkpoint. Raises CheckpointError, also for other kinds of checkpoints, or ConfigError."""
+        """Load a pre-training checkpoint.
+
+        Raises CheckpointError (also for other kinds of checkpoints) or ConfigError.
+        """
         from videomae_cli.model import VideoMAEForPreTraining
 
         checkpoint = viewing.read_checkpoint(source, heads)

@@ -1,4 +1,4 @@
-"""Results from Python as the files that the commands write."""
+"""Writes results obtained in Python to the same kinds of files that the commands write."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def write_results(
     format: str | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Write results as they come, such as those of `classify_all`, `timeline_all` or `embed_all`, into one file.
+    """Write results to one file as they arrive, such as those of `classify_all`, `timeline_all` or `embed_all`.
 
-    results: of one kind; output: a file that appears whole, once the last result is in, or not at all; format: "table", "json",
-    "jsonl", "csv" or "parquet" for labels, all but the last for timelines, "parquet" or "jsonl" for vectors, else as the
-    output's name ends; overwrite: replace it. What is wrong with a video is a record with `"status": "error"`. Returns how many
-    results there were. A job that is to go on after a kill is one for the commands and their --resume. Raises OutputError,
-    OptionError, and what the results raise.
+    results: all of the same kind; output: a file that appears whole, once the last result is in, or not at all; format:
+    "table", "json", "jsonl", "csv" or "parquet" for labels, all but the last for timelines, "parquet" or "jsonl" for
+    vectors; None takes it from the output's suffix; overwrite: replace an existing file. A video that failed becomes a
+    record with `"status": "error"`. Returns the number of results. This can't be resumed after a kill: for that, use
+    the commands and their --resume. Raises OutputError, OptionError, and whatever iterating over `results` raises.
     """
     coming = iter(results)
     first = next(coming, None)
@@ -65,7 +65,7 @@ def _pick(first: Result | None, format: str | None, output: Path) -> str:
 
 
 def _until_vectors(first: Embedding, coming: Iterable[Result]) -> list[Result]:
-    """Take results until one has vectors, whose width all others have."""
+    """Take results until one has vectors, which tell how many dimensions all the others have."""
     taken: list[Result] = []
     if first.vectors is None:
         for result in coming:

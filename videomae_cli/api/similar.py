@@ -132,7 +132,8 @@ def _embed_like(settings: Mapping[str, Any], path: str, device: str, load: LoadE
         raise EmbeddingsError(f"another version of videomae made the table ({error}): make it again") from None
     try:
         embedder = load(request)
-    except OptionError as error:  # int8 calibrated on another machine, or a format that this CPU doesn't support
+    # the table's format was int8 calibrated on another machine, or one that this CPU doesn't support
+    except OptionError as error:
         raise EmbeddingsError(f"can't make a vector as the table's were made: {error}") from None
     now = settings_of("embed", embedder, sampling)
     # Sampling settings that an older table lacks had the default value.

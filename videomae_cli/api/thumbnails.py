@@ -30,7 +30,7 @@ def make_thumbnails(
 ) -> list[bytes | None]:
     """Make a JPEG or None for each row: for at most `wanted` rows, spread evenly, and only where the file can be read.
 
-    memory: bytes that a decoding process may take; timeout: seconds a file. Raises MachineError or DependencyError.
+    memory: bytes that a decoding process may take; timeout: seconds per file. Raises MachineError or DependencyError.
     """
     from videomae_cli.video.pictures import small_jpeg
 

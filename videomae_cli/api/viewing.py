@@ -129,8 +129,8 @@ def _on_screen(times: Sequence[float], fps: float) -> tuple[float, ...]:
 def check_outputs(output: Path | None, frames_dir: Path | None, *, overwrite: bool) -> None:
     """Check the outputs before anything is loaded.
 
-    Raises OptionError for an unknown suffix, OutputError for what can't be written, DependencyError for a film without
-    PyAV.
+    Raises OptionError for an unknown suffix, OutputError for a file that can't be written, DependencyError for mp4 or
+    webm without PyAV.
     """
     from videomae_cli.pictures.encoding import ENCODERS, pick_encoder
     from videomae_cli.pictures.picture_files import check_free, pick_format
@@ -156,6 +156,6 @@ def checked_scale(scale: int | None) -> int | None:
 
 
 def fitting(task: str, bundled: str) -> str:
-    """List names of checkpoints for a task in words, the bundled one first."""
+    """Format a list of checkpoint names that suit a task, for a message; the bundled one comes first."""
     names = [entry.name for entry in REGISTRY if entry.task == task][:3]
     return f"{bundled} (bundled), {', '.join(names)}"

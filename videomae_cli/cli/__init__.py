@@ -1,4 +1,4 @@
-"""The command line: the only user of typer and rich. stdout is data, stderr is everything else."""
+"""The command line: the only package that imports typer and rich. Data goes to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import sys
 
 
 def main() -> None:
-    """The `videomae` command: `videomae_cli.cli.app`, and the process around it."""
-    # Importing torch makes a million objects, none of them garbage: looking for some takes a fifth of its time.
+    """Run the `videomae` command (`videomae_cli.cli.app`), and set up and end the process around it."""
+    # Importing torch creates a million objects, none of them garbage: garbage collection would take a fifth of the
+    # time.
     gc.set_threshold(200_000, 10, 10)
     from videomae_cli.cli.terminal import streams
 
@@ -23,15 +24,15 @@ def main() -> None:
         code = _run(app)
         sys.stdout.flush()
     except BrokenPipeError:
-        code = code or 1  # the reader (`| head`) has gone: what it wanted it has
+        code = code or 1  # the reader (`| head`) has gone, because it has all that it wanted
     except OSError as error:  # such as a full disk behind standard output
         from videomae_cli.cli.terminal import console
 
-        if code == 0:  # else that has been said
+        if code == 0:  # otherwise a failure has been reported already
             console.trace()
             console.error(f"can't write {error.filename or 'to standard output'}: {error.strerror or error}")
         code = code or 1
-    except KeyboardInterrupt:  # before a command has begun
+    except KeyboardInterrupt:  # Ctrl-C before a command has begun
         code = 130
     if sys.getprofile() or sys.gettrace():
         sys.exit(code)

@@ -31,9 +31,9 @@ class Commands(TyperGroup):
             self.add_command(command)
 
     def get_help_option(self, ctx: Any) -> Any:
-        """The option --help, whose value is False where it is not given.
+        """Return the option --help with a default of False instead of Typer's None.
 
-        With Typer's own None the value is coerced, and pydantic imported for it: a third of what `COMMAND --help` would cost.
+        Typer would coerce None and import pydantic to do so, which would be a third of the time of `COMMAND --help`.
         """
         option = super().get_help_option(ctx)
         if option is not None:
@@ -61,8 +61,9 @@ def _exit_codes() -> Iterator[None]:
     try:
         yield
     except typer.TyperException as error:
-        # What is wrong with the arguments quotes them, and a file's name may look like an option.
-        if type(error).__name__ != "NoArgsIsHelpError":  # its message is the help, and typer exports no name for it
+        # The message quotes the arguments, among them file names, which may contain anything: escape it.
+        # this error's message is the help text; typer doesn't export its class, so compare the name
+        if type(error).__name__ != "NoArgsIsHelpError":
             prefix = error.format_message().partition(error.message)[0] if error.message else ""
             error.message = "\n".join(console.wrapped(error.message or "", margin=len(f"Error: {prefix}")))
         raise
@@ -74,7 +75,7 @@ def _exit_codes() -> Iterator[None]:
         console.error(str(interruption) or "interrupted")
         raise typer.Exit(143 if isinstance(interruption, Terminated) else 130) from None
     except BrokenPipeError:
-        # The reader (`| head`) has gone: what it wanted it has. Python must not try to flush again at exit.
+        # The reader (`| head`) has gone, because it has all that it wanted. Python must not try to flush again at exit.
         streams.drop_stdout()
         raise typer.Exit(1) from None
     except MemoryError:

@@ -141,7 +141,8 @@ def own_error(error: BaseException) -> VideoMAEError | None:
             continue
         seen.add(id(current))
         cause = getattr(current, "cause", None)
-        # Ray raises an error that is of our class as well as of its own, with a traceback for a message: ours is its cause.
+        # Ray raises a subclass of both its own error and ours, whose message is a whole traceback; our original error
+        # is its cause.
         if isinstance(current, VideoMAEError) and not isinstance(cause, VideoMAEError):
             return current
         queue += [cause, current.__cause__, current.__context__]

@@ -5,7 +5,8 @@
     pieces  [0 1 2][3] [4 5][6 7] ...         the results of one group: files of a task with up to `group` views
     shards  [0 1 2 3  4 5 6 7] ...            `shard` files each, a multiple of `task`
 
-A plan depends on the list, the model and the batch size, never on the machines, and so do the results, to the last bit.
+A plan depends on the list, the model and the batch size, never on the machines; therefore the results are bit for bit
+the same on any cluster.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Workers:
 
     @property
     def device(self) -> str:
-        """The device on which they run a model if none was chosen."""
+        """The device on which these workers run a model unless the user has chosen one."""
         return "cuda" if self.gpus else "cpu"
 
 

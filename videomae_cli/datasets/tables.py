@@ -3,7 +3,7 @@
 With a header: `path` and `label` (other names: `column_names`), and optionally `split`, `group`, `start`, `end`.
 Without one, as in the lists of the official VideoMAE code: a path, a space or comma, and the number of the label.
 Relative paths are relative to the table's folder. Several labels of a clip are a list, are separated by | or ;, or are
-in several rows. Columns of numbers to predict are read if they are requested by name.
+in several rows. Columns of numbers to predict are read only if they are requested by name.
 """
 
 from __future__ import annotations

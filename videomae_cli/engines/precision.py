@@ -1,4 +1,4 @@
-"""Chooses the engine and number format that a model runs in, and warns of what this machine lacks for it.
+"""Chooses the engine and number format that a model runs in, and warns if this machine lacks fast instructions for it.
 
 Names are checked without importing torch, so that a wrong one is reported immediately.
 """
@@ -59,8 +59,8 @@ def pick_engine(name: str, dtype: str, device: torch.device, compiled: bool = Fa
     """Choose how to run on a device. Raises OptionError for unknown names and unsupported combinations.
 
     dtype "auto" is the fastest safe one: on CUDA bfloat16 if the device has it, else float16; on Apple's MPS and the
-    CPU float32, but with OpenVINO bfloat16 if the CPU has it. What can't run here at all is refused; for what would be
-    slow see `Engine.slow`.
+    CPU float32, but with OpenVINO bfloat16 if the CPU has it. Settings that can't run here at all are refused;
+    `Engine.slow` tells whether one would be slow.
     """
     check_engine(name, dtype, compiled)
     if name == "openvino" and device.type != "cpu":

@@ -28,7 +28,7 @@ class Fastest:
 
     @property
     def is_default(self) -> bool:
-        """Whether the default is the fastest."""
+        """Whether the default setting is the fastest one."""
         return (self.engine, self.dtype) == ("torch", "float32")
 
     @property

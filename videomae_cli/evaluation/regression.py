@@ -60,7 +60,7 @@ def measure_outputs(predicted: Values, truth: Values) -> RegressionMetrics:
 
 
 def _mean(figures: Iterable[float | None]) -> float | None:
-    """Average the figures that are not None; None where all are."""
+    """Average the metrics that are not None; return None if all of them are."""
     defined = [figure for figure in figures if figure is not None]
     return float(np.mean(defined)) if defined else None
 

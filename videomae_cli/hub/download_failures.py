@@ -40,7 +40,8 @@ def explain(error: Exception, hub_id: str, revision: str | None) -> VideoMAEErro
     if isinstance(error, errors.HFValidationError):
         return ModelNotFoundError(f"{hub_id!r} is not a valid hub id (OWNER/NAME)")
     if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
-        return explain(error.__cause__, hub_id, revision)  # "not cached" is only the consequence of a failed request
+        # the message "not cached" only follows from a failed request, which is the real cause
+        return explain(error.__cause__, hub_id, revision)
     response = getattr(error, "response", None)
     if isinstance(error, errors.HfHubHTTPError) and response is not None:
         return _refused(error, response.status_code, hub_id, revision)

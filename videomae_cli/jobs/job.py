@@ -41,9 +41,9 @@ CHECK_SECONDS = 1.0
 class JobTally:
     """Counts of a job's finished files, their views, vector rows, and failures by kind.
 
-    again: positions of files to be redone, each with the number of views before it, or None if it had no views itself;
-    views: of all files that an earlier run has processed; damaged: records that were discarded because a line of the
-    journal, or one before them, was damaged.
+    again: positions of files to be redone, each with the number of views before it, or None if the file itself had
+    none; views: total number of views of the files that earlier runs have processed; damaged: records that were
+    discarded because a line of the journal, or one before them, was damaged.
     """
 
     done: int = 0
@@ -73,9 +73,11 @@ class JobTally:
         return [*self.again, *range(self.done + len(self.again), total)]
 
     def starts(self, total: int) -> list[int | None]:
-        """Return, for each position in `left`, how many of the job's views come before it; None: right after its predecessor.
+        """Return how many of the job's views precede each file in `left`; see `starts` of `pipeline.Batches`.
 
-        A last element has the views of all files that an earlier run processed.
+        None means that the file directly follows the one before it in the list.
+
+        One more element at the end is the number of views that earlier runs have processed, or 0 if that is not needed.
         """
         tail = total - self.done - len(self.again)
         whole = self.views if any(start is not None for start in self.again.values()) else 0
@@ -166,7 +168,7 @@ class Job:
                 self._compare(earlier, header, settings)
                 self._replacements.recover()
                 self._journal.create()  # if the records are missing, all files are done again
-                self._replacements.journal.create()  # folders of earlier versions have none
+                self._replacements.journal.create()  # job folders of earlier versions lack this file
                 if earlier is not None and earlier.get("reopened"):
                     self._reopened = True
                     self._check_complete(settings, names, shard, counts)
@@ -309,7 +311,7 @@ class Job:
         self._replacements.journal.close()
         nothing_done = self.tally.done == 0 and (self.fresh or not filesystem.is_there(self._header))
         if nothing_done and not self.fresh and self._journal.lines():
-            nothing_done = False  # keep results whose header is missing
+            nothing_done = False  # refuse to delete results just because their header is missing
         self._job_folder.leave(remove=self.complete or nothing_done)
 
     def _sync(self) -> None:

@@ -1,6 +1,6 @@
 """Splits a list over machines that don't communicate, and merges their outputs.
 
-Shard I of N takes every N-th name, starting with the I-th, so that long and short films are spread evenly. Each record
+Shard I of N takes every N-th name, starting with the I-th, so that long and short videos are spread evenly. Each record
 has its index in the whole list and its shard, so merging needs no list to find out what is missing.
 """
 
@@ -96,7 +96,8 @@ def merge_records(sources: Iterable[tuple[Path, Iterator[Record]]], joined: Join
         yield record
     for _, end in sorted(ends.items()):
         joined.miss(end, latest + 1, seen.count)
-    # If the list is shorter than N, some outputs have no records and can't be told apart: they count as given.
+    # If the list is shorter than N, some outputs have no records, so nothing tells which shard they are: they count as
+    # present.
     all_given = len(streams) >= seen.count
     joined.missing_shards = [
         f"{n}/{seen.count}" for n in range(1, seen.count + 1) if n not in ends and not (all_given and n > latest + 1)

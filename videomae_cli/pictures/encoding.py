@@ -73,7 +73,7 @@ def open_film(path: Path, format: str) -> OutputContainer:
 
 
 def pick_encoder(format: str, available: Callable[[], set[str]] = lambda: load_av().codecs_available) -> str:
-    """Return the first available encoder for a format. Raises DependencyError, also if PyAV is missing."""
+    """Return the first available encoder for a format. Raises DependencyError, including if PyAV is missing."""
     found = available()
     for name in ENCODERS[format]:
         if name in found:

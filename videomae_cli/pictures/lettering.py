@@ -24,7 +24,7 @@ _ELLIPSIS = "..."
 
 @cache
 def _typeface() -> Path | None:
-    """The font's file, found without importing matplotlib, which takes a tenth of a second; None where it is elsewhere."""
+    """The font's file, found without importing matplotlib, which takes a tenth of a second; None if it is elsewhere."""
     package = find_spec("matplotlib")
     file = Path(package.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf" if package and package.origin else None
     return file if file is not None and filesystem.is_file(file) else None

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Classifier(PipelineModel[VideoMAEForVideoClassification, Classification]):
-    """A model with labels, or one that gives values, with everything needed to use it on files. top_k: labels a file, best first."""
+    """A model with labels, or one that gives values, with everything needed to use it on files. top_k: labels per file, best first."""
 
     top_k: int = 5
 
@@ -104,7 +104,7 @@ class Classifier(PipelineModel[VideoMAEForVideoClassification, Classification]):
         return self.model.problem_type()
 
     def check_labels(self, use: str) -> None:
-        """Raise OptionError where the model gives values. use: what needs labels, for the message."""
+        """Raise OptionError if the model gives values. use: what needs labels, for the message."""
         if self.regression:
             raise OptionError(
                 f"{self.name} is a regression model, whose outputs are values",

@@ -32,8 +32,8 @@ class Pooling:
 
     pool: "mean" gives one vector for all tokens, "time" one for each tubelet slot, "tokens" all of them; layer: take
     the tokens after block number `layer` (0: before the first), without any norm, instead of the last ones after the
-    checkpoint's own norm; normalize: scale vectors to length 1; per_clip: for "mean", one vector a clip instead of one
-    a file.
+    checkpoint's own norm; normalize: scale vectors to length 1; per_clip: for "mean", one vector per clip instead of one
+    per file.
     """
 
     pool: str = "mean"
@@ -93,7 +93,7 @@ class Embedder(PipelineModel[VideoMAEModel | VideoMAEForVideoClassification, Emb
             yield self._result(passed)
 
     def fit(self, asked: SamplingSpec) -> SamplingSpec:
-        """Adapt the sampling asked for to this model. Raises OptionError where its pooling doesn't go with that."""
+        """Adapt the sampling asked for to this model. Raises OptionError if its pooling doesn't go with that."""
         self.pooling.check(self.model.config, crops=asked.resolved_crops)
         return super().fit(asked)
 

@@ -21,7 +21,7 @@ from videomae_cli.video import Decoder, FoundVideo, FrameBlock, PassRequest, Vid
 
 log = logging.getLogger(__name__)
 
-# Called with the path, the seconds of the film that have been done, and its length (0: unknown).
+# Called with the path, the seconds of the video that have been done, and its length (0: unknown).
 Moved = Callable[[str, float, float], None]
 
 
@@ -46,7 +46,7 @@ class TimelineMaker:
         """Yield one result per file, in order. A file's error is its result, and is never raised.
 
         Where the decoder breaks half way, the result has both the error and the segments until there. moved: called
-        with the progress within a file. Raises MachineError or DependencyError where this machine can't decode at all.
+        with the progress within a file. Raises MachineError or DependencyError if this machine can't decode at all.
         """
         for video in found:
             if video.error is not None:
@@ -174,7 +174,7 @@ class ScoredWindows:
         self._forward = Halving(self.classifier.logits, size=self.classifier.batch_size)
 
     def add(self, clip: WindowClip) -> None:
-        """Add one more window, and run a batch when it is full. Raises a VideoMAEError where the model fails."""
+        """Add one more window, and run a batch when it is full. Raises a VideoMAEError if the model fails."""
         self._waiting.append(clip)
         self._keep_picture(clip)
         if len(self._waiting) >= self._forward.size:
@@ -215,7 +215,7 @@ class ScoredWindows:
         self._seen += 1
 
     def spread_thumbnails(self) -> tuple[Thumbnail, ...]:
-        """Return `thumbnails` of the stored frames, evenly spread over the film."""
+        """Return `thumbnails` of the stored frames, evenly spread over the video."""
         rows = np.unique(np.linspace(0, len(self._pictures) - 1, self.thumbnails).round().astype(int))
         return tuple(self._pictures[row] for row in rows) if self._pictures else ()
 

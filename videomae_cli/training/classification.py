@@ -46,7 +46,7 @@ class Data:
 
     @cached_property
     def spread(self) -> Spread | None:
-        """Return mean and deviation of the training values; None where there are classes."""
+        """Return mean and deviation of the training values; None if there are classes."""
         return spread_of(self.dataset.targets(self.train).astype("float64")) if self.dataset.outputs else None
 
     @property
@@ -187,8 +187,9 @@ class FineTune(Task):
         return figures.event if figures is not None else None
 
     def measure(self, folder: Path) -> Figures | None:
-        """Return the figures of the saved checkpoint in `folder`; None where nothing is held out. Runs in this process
-        alone.
+        """Return the figures of the saved checkpoint in `folder`; None if nothing is held out.
+
+        Runs in this process alone.
         """
         device = self.model.device
         return self._figures(VideoMAEForVideoClassification.from_pretrained(folder, device=device), Share())

@@ -65,7 +65,7 @@ class LabelledData:
     ) -> LabelledData:
         """Read a folder of class folders or a table. labels: names for labels that are numbers; targets: columns of values.
 
-        Raises DatasetError, also for a split that is not there, or OptionError.
+        Raises DatasetError, including for a split that is not there, or OptionError.
         """
         check_split(split)
         data = os.fspath(data)
@@ -125,10 +125,11 @@ class EvaluationJob:
     def plan(
         cls, classifier: Classifier, data: LabelledData, spec: SamplingSpec, *, ignore_unknown: bool = False
     ) -> EvaluationJob:
-        """Match the labels of the data to those of the model. spec: the sampling as asked for, not yet adapted to a
-        model.
+        """Match the labels of the data to those of the model.
 
-        Raises DatasetError where they don't fit, OptionError for options that don't fit the model.
+        spec: the sampling as asked for, not yet adapted to a model.
+
+        Raises DatasetError if they don't fit, OptionError for options that don't fit the model.
         """
         data = data.for_model(classifier)
         split, examples = data.chosen()
@@ -160,7 +161,7 @@ class EvaluationJob:
     ) -> Measured:
         """Score every clip and measure. scorer: the classifier where its batches are watched; on_clip: called after each clip.
 
-        A clip that fails is among the `failures` of the evaluation. Raises DatasetError where not one can be scored.
+        A clip that fails is among the `failures` of the evaluation. Raises DatasetError if not one can be scored.
         """
         view = View(
             sampling=self.spec,

@@ -76,7 +76,7 @@ class FeatureStore:
             self._rows = {}  # missing or damaged: features are computed again
 
     def get(self, example: Example) -> Array | None:
-        """Return the cached features; None where there are none, or the file has changed since."""
+        """Return the cached features; None if there are none, or the file has changed since."""
         return self._rows.get(_key(example))
 
     def put(self, example: Example, rows: Array) -> None:

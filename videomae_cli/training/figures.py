@@ -83,7 +83,7 @@ class Figures:
 def figures_of(
     scored: ScoredClips, dataset: Dataset, examples: Sequence[Example], *, spread: Spread | None = None
 ) -> Figures:
-    """Compute the figures of scored clips. Raises TrainingError where not one example has scores.
+    """Compute the figures of scored clips. Raises TrainingError if not one example has scores.
 
     spread: of the training values, where the data has values.
     """

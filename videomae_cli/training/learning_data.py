@@ -15,7 +15,7 @@ from videomae_cli.video import Decoder
 
 @dataclass(frozen=True)
 class LearningData:
-    """A dataset, split into training clips and held-out clips. reading: seconds a clip, as measured; 0 where it was not."""
+    """A dataset, split into training clips and held-out clips. reading: seconds per clip, as measured; 0 where it was not."""
 
     dataset: Dataset
     train: tuple[Example, ...]

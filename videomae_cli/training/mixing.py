@@ -40,7 +40,7 @@ def erase(clips: Tensor, probability: float, rng: np.random.Generator) -> Tensor
 
 
 def _erased_box(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int] | None:
-    """Return (top, left, rows, columns) of a box smaller than the picture both ways; None where 100 draws find none."""
+    """Return (top, left, rows, columns) of a box smaller than the picture both ways; None if 100 draws find none."""
     for _ in range(100):
         fraction, ratio = rng.uniform(*ERASED), math.exp(rng.uniform(*np.log(ERASED_RATIO)))
         rows, columns = erased_shape(height, width, fraction, ratio)

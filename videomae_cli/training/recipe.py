@@ -208,8 +208,9 @@ def recipe_for(
     family: str = "dense",
     width: int = 768,
 ) -> Recipe:
-    """Choose the recipe for `clips` training clips on `world` processes; asked: the user's own numbers, None where not
-    given.
+    """Choose the recipe for `clips` training clips on `world` processes.
+
+    asked: the numbers that the user gave, None for the others.
 
     name: one of `RECIPES`; family: how the frames of a clip are sampled, which tells Something-Something from Kinetics;
     width: of the model, which tells its size. Labels that tell left from right keep clips from being mirrored.

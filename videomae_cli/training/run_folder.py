@@ -43,10 +43,11 @@ _BEGUN = re.compile(r"\.lock|\.training\.json\..*\.part")
 
 
 class Run:
-    """The folder of a run, as a context manager; one process at a time has it. writes: False in all processes but the
-    first.
+    """The folder of a run, as a context manager; one process at a time has it.
 
-    Raises OutputError where the folder can't be used: it holds something already, or another process has it.
+    writes: False in all processes but the first.
+
+    Raises OutputError if the folder can't be used: it holds something already, or another process has it.
     """
 
     def __init__(self, folder: Path, *, resume: bool, overwrite: bool, writes: bool = True) -> None:
@@ -100,8 +101,9 @@ class Run:
         return self.folder / "state.pt"
 
     def begin(self, settings: Settings, *, keeps: Collection[str] = ()) -> dict[str, Any] | None:
-        """Return the state to resume from, or None for a new run. Raises TrainingError where an earlier run had other
-        settings.
+        """Return the state to resume from, or None for a new run.
+
+        Raises TrainingError if an earlier run had other settings.
 
         keeps: files of the earlier run that the new one can use.
         """
@@ -125,7 +127,7 @@ class Run:
         return state
 
     def recorded(self) -> dict[str, Any] | None:
-        """Return what `training.json` says; None where there is none. Raises TrainingError."""
+        """Return what `training.json` says; None if there is none. Raises TrainingError."""
         try:
             content = json.loads(self.settings_file.read_text(encoding="utf-8"))
         except FileNotFoundError:

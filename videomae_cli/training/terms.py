@@ -49,7 +49,7 @@ class TrainingOptions(TypedDict, total=False):
     time; timeout: seconds that decoding a clip may take, None for no limit; memory: bytes that a process
     that decodes may take; workers: files decoded at once; values: for a task
     of your own; resume: go on with a run; overwrite: replace one; dry_run: only say what would be done; debug: let decoders write to
-    stderr. The numbers of the recipe, None for its own: epochs; batch_size: clips a step; accumulate: steps whose gradients are
+    stderr. The numbers of the recipe, None for its own: epochs; batch_size: clips per step; accumulate: steps whose gradients are
     added; lr, min_lr, warmup, weight_decay, betas, clip_grad; crop_scale: least part of a frame that a clip shows; flip: mirror
     half of the clips; repeats: times that a clip is drawn for once that it is decoded.
     """
@@ -91,7 +91,7 @@ class TrainingOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """The checked options of `finetune` and `pretrain`. asked: the numbers of the recipe, None where not given."""
+    """The checked options of `finetune` and `pretrain`. asked: the numbers of the recipe, None if not given."""
 
     data: str
     output: Path
@@ -159,7 +159,7 @@ class Trained:
     """The result of a training: a checkpoint in `folder`, for `load_classifier`, `load_embedder` and the commands.
 
     ended: "finished", "stopped early" where the score improved no more; "interrupted" where it can be resumed; "dry run".
-    step, steps: how far it came; figures: of the held-out clips, None where there are none; loss: of a pre-training, on
+    step, steps: how far it came; figures: of the held-out clips, None if there are none; loss: of a pre-training, on
     held-out clips if there are some.
     """
 

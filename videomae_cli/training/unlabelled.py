@@ -82,7 +82,7 @@ def pretrain(
 
     data: a folder of videos, a pattern, @LIST, a table with a column path, or a Python file with a task of your own; output: the
     folder to write; init: a pre-training checkpoint to go on from, else a new model: size ("tiny" to "huge"), image_size and
-    patch_size (pixels a side), frames a clip, norm_pix: predict patches normalised by their own statistics; mask: "tube", "random",
+    patch_size (pixels per side), frames per clip, norm_pix: predict patches normalised by their own statistics; mask: "tube", "random",
     "frame" or "causal"; mask_ratio: how much is hidden (0.9); listener: hears how it goes; options: `TrainingOptions`.
     Raises DatasetError, TrainingError, OutputError, OptionError, and what loading `init` raises.
     """

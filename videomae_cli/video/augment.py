@@ -1,6 +1,6 @@
 """Changes training frames at random as published: RandAugment on the whole frame, then a crop, then a mirror.
 
-Frames of larger films are first reduced to the size that the authors' films had.
+Frames of larger videos are first reduced to the size that the authors' videos had.
 
 Runs where the frame is decoded, like `FrameTransform`. Everything follows from the seed alone and is the same for all
 frames of a clip, so that a resumed run sees the same clips. The order and the numbers are those of MCG-NJU/VideoMAE
@@ -29,7 +29,7 @@ Box = tuple[int, int, int, int]
 
 GREY = (128, 128, 128)
 TOP_MAGNITUDE = 10.0
-# Pixels of the short side of the authors' Kinetics films (DATASET.md); their other films are smaller. On 1080 rows
+# Pixels of the short side of the authors' Kinetics videos (DATASET.md); their other videos are smaller. On 1080 rows
 # RandAugment takes ten times as long, and a crop resized without a filter has aliasing that no published clip had.
 TOP_SIDE = 320
 # The sides that a pre-training crop may have, as fractions of the frame's short side.
@@ -129,9 +129,7 @@ def _as_published(frame: Frame) -> Frame:
 
 
 def crop_shape(height: int, width: int, fraction: float, ratio: float) -> tuple[int, int] | None:
-    """Return (rows, columns) of a crop with this fraction of the area and this width to height, None where it doesn't
-    fit.
-    """
+    """Return (rows, columns) of a crop with this fraction of the area and this aspect ratio; None if it doesn't fit."""
     area = fraction * height * width
     rows, columns = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
     return (rows, columns) if 0 < rows <= height and 0 < columns <= width else None

@@ -79,7 +79,7 @@ def decode_clips(request: ClipRequest) -> DecodedVideo:
 def clips_of_frames(frames: Frame, request: ClipRequest, *, frame_rate: float) -> DecodedVideo:
     """Take clips from frames that are already decoded, (T, H, W, 3) uint8, as if they came from a file.
 
-    frame_rate: frames a second. Raises a VideoError where nothing lies between the start and the end asked for.
+    frame_rate: frames per second. Raises a VideoError if nothing lies between the start and the end asked for.
     """
     started = time.monotonic()
     count, height, width = frames.shape[:3]

@@ -1,4 +1,4 @@
-"""Recognises bytes by how they begin: a video, a picture, an archive, text. For messages, and to tell names from films.
+"""Recognises bytes by how they begin: a video, a picture, an archive, text. For messages, and to tell names from videos.
 
 No decoder is asked: a few hundred bytes are enough, and what ffmpeg makes of them is for the reader to find out.
 """

@@ -55,7 +55,7 @@ def check_timeout(timeout: float | None) -> None:
 
 
 def auto_workers(files: int) -> int:
-    """Return the number of decoding processes where the user gives none: one a core, at most one a file."""
+    """Return the number of decoding processes where the user gives none: one per core, at most one per file."""
     return max(1, min(system.usable_cpus(), files, MAX_AUTO_WORKERS))
 
 
@@ -182,11 +182,10 @@ class Decoder:
         return BlockStream(request, worker, timeout=self._timeout, memory=memory, done=borrowed.close)
 
     def decode_all(self, requests: Iterable[ClipRequest], *, ahead: int = 1) -> Iterator[tuple[ClipRequest, Outcome]]:
-        """Yield each request with its clips or its error, in order, decoding the next files while the caller works on
-        one.
+        """Yield each request with its clips or its error, in order; the next files are decoded in the meantime.
 
         `ahead` more files than there are workers are decoded, and only until `AHEAD_BYTES` of frames wait, so that
-        memory stays flat. Raises MachineError or DependencyError where this machine can't decode at all.
+        memory stays flat. Raises MachineError or DependencyError if this machine can't decode at all.
         """
         for item in self.decode_or_idle(requests, ahead=ahead):
             if item is not None:

@@ -99,7 +99,7 @@ def discover(
 
 
 def check_regular_file(path: str) -> None:
-    """Raise `VideoNotFoundError` unless `path` is a regular file: a pipe or a device could block for ever."""
+    """Raise `VideoNotFoundError` unless `path` is a regular file: a pipe or a device could block forever."""
     error = _problem(path)
     if error is not None:
         raise error
@@ -232,7 +232,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_picture(path: str) -> bool:
-    """Whether a WebP holds one picture, such as the preview that lies beside a film. No server is asked: there it counts as one."""
+    """Whether a WebP holds one picture, such as the preview that lies beside a video. No server is asked: there it counts as one."""
     if Path(path).suffix.lower() != ".webp":
         return False
     return storage.is_address(path) or (filesystem.is_file(path) and is_animated(path) is False)

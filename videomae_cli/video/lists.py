@@ -1,8 +1,8 @@
 """Reads the names out of a list, in whatever encoding and layout somebody saved it.
 
-A list is text with one name a line, in UTF-8 or in whatever bytes the file names have; UTF-16 and UTF-32, as PowerShell
+A list is text with one name per line, in UTF-8 or in whatever bytes the file names have; UTF-16 and UTF-32, as PowerShell
 and Notepad save it, are recognised by their mark or by their zero bytes. Or it is names that each end in a zero byte
-(`find -print0`), which are taken literally. Anything else (a table, JSON, an archive, a film) is refused in one line
+(`find -print0`), which are taken literally. Anything else (a table, JSON, an archive, a video) is refused in one line
 that says what to do.
 
 If a file has a line's exact name, the line means that file, whatever it looks like. Otherwise it is read as people
@@ -70,7 +70,7 @@ def _way_on(family: str) -> str:
 
 
 def _decoded(content: bytes) -> str | None:
-    """Decode the text of a list; return None where it is names that end in zero bytes."""
+    """Decode the text of a list; return None if it is names that end in zero bytes."""
     for mark, encoding, called in _MARKS:
         if content.startswith(mark):
             try:

@@ -51,7 +51,7 @@ def shown(address: str) -> str:
 class LiveSource(Protocol):
     """What cameras and addresses have in common: a live source of frames.
 
-    fps: frames a second; width, height: pixels; live: whether it does not wait; skipped: frames not decoded, to keep
+    fps: frames per second; width, height: pixels; live: whether it does not wait; skipped: frames not decoded, to keep
     up.
     """
 

@@ -34,7 +34,7 @@ _WAIT_SECONDS = 0.5
 class LiveRequest:
     """Names a live source and the windows wanted of it.
 
-    source: an address, or the number of a camera; timeout: seconds that it may be silent, None for ever; copy: local
+    source: an address, or the number of a camera; timeout: seconds that it may be silent, None for no limit; copy: local
     copy of a recording that can't be read where it is; pixels: "display" or "stored".
     """
 
@@ -199,5 +199,5 @@ def open_live(request: LiveRequest) -> LiveHead:
 
 
 def next_window(token: int) -> LiveWindow | LiveEnd | None:
-    """Return the newest window, None if none is complete yet. Raises a VideoError where the source broke off."""
+    """Return the newest window, None if none is complete yet. Raises a VideoError if the source broke off."""
     return _open[token].next()

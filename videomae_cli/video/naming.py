@@ -29,7 +29,7 @@ def find_videos(
 ) -> list[FoundVideo]:
     """Find all files behind the arguments of a command, each once, in a stable order (`discovery.discover`).
 
-    addresses: also accept objects in a storage, and lists that lie there. Raises OptionError where a list can't be
+    addresses: also accept objects in a storage, and lists that lie there. Raises OptionError if a list can't be
     read.
     """
     found: list[FoundVideo] = []
@@ -68,7 +68,7 @@ def _groups(arguments: Iterable[str], addresses: bool) -> Iterator[tuple[list[st
 
 
 def _listed(argument: str, addresses: bool) -> list[str] | FoundVideo | None:
-    """Return the names, or the one video, that an argument stands for; None where the argument is a name itself."""
+    """Return the names, or the one video, that an argument stands for; None if the argument is a name itself."""
     if argument == "-":
         return _from_standard_input()
     if not argument.startswith("@") or filesystem.is_named(argument):
@@ -99,7 +99,7 @@ def _from_standard_input() -> list[str] | FoundVideo:
     head = stream.read(HEAD_BYTES)
     content = content_of(head)
     if content is not None and content.family in ("video", "sound", "picture"):
-        # Whether it really holds a film is the reader's decision, reported in the record of this one file.
+        # Whether it really holds a video is the reader's decision, reported in the record of this one file.
         return standard_input.keep(head, stream, content)
     return _read("on standard input", stream, head)
 

@@ -3,7 +3,7 @@
 The packets' times, where they can be trusted, say which frames are wanted, so that all others are decoded but never
 converted, and large gaps are jumped over. At the first frame that does not come as predicted, and in files whose
 packets tell nothing, the walk goes on from where it is, by the times that the decoder reports; `reader` would count the
-whole file first. Memory does not grow with the file, but for eight bytes a frame.
+whole file first. Memory does not grow with the file, but for eight bytes per frame.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class PassReader(VideoReader):
 
     @property
     def end(self) -> float | None:
-        """Return the seconds at which the file ends; None where only the walk will tell, and has not got there."""
+        """Return the seconds at which the file ends; None if only the walk will tell, and has not got there."""
         if self._known is None and not self._ended:
             return None
         return self._times[-1] - self._times[0] + 1 / self._probe.fps
@@ -93,10 +93,9 @@ class PassReader(VideoReader):
         return tuple(self._notes) if self.end is None else super().warnings
 
     def walk(self, moments: Moments | None, start: float, end: float) -> Iterator[Step]:
-        """Yield (number, seconds, frame) of each frame on screen at one of the moments, or of all, from `start` to
-        `end`.
+        """Yield (number, seconds, frame) from `start` to `end`: of frames on screen at one of the moments, or of all.
 
-        A frame that is not wanted comes as None: it says how far the walk is. Raises ReadAgainError where everything so
+        A frame that is not wanted comes as None: it says how far the walk is. Raises ReadAgainError if everything so
         far was wrong.
         """
         if self._known is not None:
@@ -194,7 +193,7 @@ class PassReader(VideoReader):
         self._raw = raw
 
     def _try_picture(self, number: int) -> Frame | None:
-        """Return a frame, or None if it can't be converted: one bad frame should not cost a whole film."""
+        """Return a frame, or None if it can't be converted: one bad frame should not cost a whole video."""
         try:
             return self._picture(number)
         except DecodeError:

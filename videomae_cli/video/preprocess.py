@@ -32,7 +32,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # PIL's numbers, as the processor's file has them under `resample`, and torch's names for them.
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}
-# Far beyond any model: larger numbers are a mistake or an attack, and would only fail later, at each film.
+# Far beyond any model: larger numbers are a mistake or an attack, and would only fail later, at each video.
 _LARGEST_SIDE = 2048
 _LARGEST_NUMBER = 1e6
 _FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")

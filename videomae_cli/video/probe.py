@@ -103,7 +103,7 @@ class Probe:
 
 
 def probe_video(path: str, meanwhile: Callable[[int], None] | None = None) -> Probe:
-    """Read the packets of the first video stream. Raises NotAVideoError where there is none.
+    """Read the packets of the first video stream. Raises NotAVideoError if there is none.
 
     meanwhile: called with the number of pixels of a picture, as soon as the header shows one that OpenCV can decode.
     """

@@ -293,7 +293,7 @@ class VideoReader:
             raise IndexError(f"frame {index} of a video of {self.num_frames} frames")
 
     def _frame(self, index: int) -> Frame:
-        """Return one frame, upright. Raises DecodeError where it has turned out meanwhile that fewer frames decode."""
+        """Return one frame, upright. Raises DecodeError if it has turned out meanwhile that fewer frames decode."""
         if index >= self.num_frames:
             raise DecodeError(f"frame {index} could not be decoded: only {self.num_frames} could")
         try:

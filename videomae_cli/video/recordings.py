@@ -17,7 +17,7 @@ from typing import Any
 
 from videomae_cli.errors import MachineError, VideoFetchError, VideoMAEError
 
-# No recording is larger: cameras that stream for ever announce such lengths.
+# No recording is larger: cameras that stream forever announce such lengths.
 MOST_BYTES = 10**12
 _CHUNK_BYTES = 2**20
 
@@ -39,7 +39,7 @@ class Remote:
 
 
 def look(address: str, timeout: float | None) -> Remote | None:
-    """Ask the server at an http(s) address about its file; None where it gives no useful answer."""
+    """Ask the server at an http(s) address about its file; None if it gives no useful answer."""
     try:
         with _opened(address, timeout, {"Range": "bytes=0-0"}) as answer:
             _, _, whole = answer.headers.get("Content-Range", "").rpartition("/")
@@ -56,7 +56,7 @@ def copied(
 ) -> Iterator[Path]:
     """Copy a recording into the folder for temporary files (TMPDIR), for as long as the block runs.
 
-    timeout: seconds that the server may be silent. Raises VideoFetchError, or MachineError where there is no room.
+    timeout: seconds that the server may be silent. Raises VideoFetchError, or MachineError if there is no room.
     """
     with tempfile.TemporaryDirectory(prefix="videomae-") as folder:
         copy = Path(folder) / "recording"
@@ -85,7 +85,7 @@ def _check_room(size: int, folder: str) -> None:
 
 
 def _save(answer: Any, copy: Path, size: int, on_progress: Callable[[int, int], None]) -> None:
-    """Write what a server sends, never more than it announced. Raises VideoFetchError where it sends less."""
+    """Write what a server sends, never more than it announced. Raises VideoFetchError if it sends less."""
     done = 0
     with copy.open("wb") as sink:
         while done < size and (part := answer.read(min(_CHUNK_BYTES, size - done))):

@@ -35,7 +35,7 @@ DRAWN = ("window", "steps")
 
 @dataclass(frozen=True)
 class SamplingHints:
-    """Says how a checkpoint's training data was sampled. A field is None where the checkpoint doesn't tell.
+    """Says how a checkpoint's training data was sampled. A field is None if the checkpoint doesn't tell.
 
     frames: of one clip; family: one of `FAMILIES`; stride: in frames; pixels: one of `PIXELS`.
     """
@@ -184,7 +184,7 @@ def plan_clips(
     first, stop = _window(spec, clock)
     pool = range(first, stop) if spec.fps is None else _Resampled(clock, first, stop, spec.fps)
     # The last frame lasts until the next one would come, so that 30 frames at 30 fps are one second. The file's own
-    # rate counts: asking for fewer frames a second makes no film longer.
+    # rate counts: asking for fewer frames per second makes no video longer.
     seconds = clock[stop - 1] - clock[first] + (1.0 / fps if fps > 0 else 0.0)
     family = spec.resolved_family
     stride = _stride(spec, len(pool)) if family == "dense" else None

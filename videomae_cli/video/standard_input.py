@@ -41,7 +41,7 @@ def kept_copy(path: str) -> Path | None:
 def keep(head: bytes, stream: BinaryIO, content: Content) -> FoundVideo:
     """Save the video that begins with `head` and continues in `stream` to a temporary file.
 
-    What can't be saved is the error of this one video. Raises OptionError where standard input was given twice.
+    What can't be saved is the error of this one video. Raises OptionError if standard input was given twice.
     """
     if _copies:
         raise OptionError("- was given twice: standard input can be read once")

@@ -22,7 +22,7 @@ from videomae_cli.video.workforce import patiently
 
 # Blocks that may wait for the caller, besides the one that is being decoded.
 AHEAD = 1
-# Opening a file means reading all its packets: even the slowest disk should deliver this many bytes a second.
+# Opening a file means reading all its packets: even the slowest disk should deliver this many bytes per second.
 _OPEN_BYTES_A_SECOND = 10e6
 _POLL_SECONDS = 0.1
 
@@ -30,7 +30,7 @@ _POLL_SECONDS = 0.1
 class BlockStream:
     """Iterates over one file's blocks, in order. A context manager; iterate once.
 
-    Raises a VideoError where the file can't be opened, and from the iteration where the decoder breaks: every block
+    Raises a VideoError if the file can't be opened, and from the iteration where the decoder breaks: every block
     before that is good. A decoder that was killed from outside is given another try, from the first frame on, because
     the file is not to blame for that.
     """

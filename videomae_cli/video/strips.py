@@ -1,7 +1,7 @@
 """Resizes pictures that are hundreds of times as long as they are wide: only the part that a crop shows.
 
 A picture of 32000 x 1 pixels whose short side becomes 224 would take 5 GB, of which a crop shows 150 kB. The arithmetic
-is that of the usual resize (`preprocess`), written as one matrix a side so that it can begin anywhere; results agree
+is that of the usual resize (`preprocess`), written as one matrix per side so that it can begin anywhere; results agree
 with it within one level (bilinear) or two (bicubic).
 """
 

@@ -29,7 +29,7 @@ _ASF_INDEX, _ASF_DATA_HEAD = bytes.fromhex("90080033b1e5cf1189f400a0c90349cb"), 
 
 
 def is_whole(path: str, format: str) -> bool | None:
-    """Return whether the file ends where its container says; None where nothing tells. format: ffmpeg's name of it."""
+    """Return whether the file ends where its container says; None if nothing tells. format: ffmpeg's name of it."""
     check = next((check for name, check in _CHECKS.items() if name in format.split(",")), None)
     if check is None:
         return None
@@ -210,7 +210,7 @@ def _ogg(file: BinaryIO, length: int) -> bool | None:
 
 
 def _gif(file: BinaryIO, length: int) -> bool | None:
-    """GIF: return whether it ends in its trailer; None where it ends where a picture may end."""
+    """GIF: return whether it ends in its trailer; None if it ends where a picture may end."""
     file.seek(max(length - 1, 0))
     last = file.read(1)
     return True if last == b";" else None if last == b"\0" else False

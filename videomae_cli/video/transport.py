@@ -45,7 +45,7 @@ def is_intact(path: str, pid: int) -> bool:
 
 
 def ends_torn(file: BinaryIO, length: int) -> bool:
-    """Return whether the file ends inside a packet; also False where no packets are found at its beginning."""
+    """Return whether the file ends inside a packet; also False if no packets are found at its beginning."""
     layout = _layout(file.read(204 * 8))
     return layout is not None and (length - layout[1]) % layout[0] not in (0, layout[0] - layout[1])
 

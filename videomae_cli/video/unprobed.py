@@ -33,7 +33,7 @@ _THREADS = 2
 
 
 def probe_with_opencv(path: str) -> Probe:
-    """Describe the first video stream by what its header promises. Raises DecodeError where OpenCV can't open it."""
+    """Describe the first video stream by what its header promises. Raises DecodeError if OpenCV can't open it."""
     with Path(path).open("rb") as file:
         if not _holds_its_pictures(file.read(512)):
             raise DecodeError.about(path, "{subject!r} is in no format that OpenCV is given by itself")

@@ -1,5 +1,6 @@
-"""Says where a long film's windows lie and which moments each of them shows: pure maths over seconds. No I/O, no
-frames.
+"""Says where a long video's windows lie and which moments each of them shows: pure maths over seconds.
+
+No I/O, no frames.
 
     time       0 . . . . . . . . . . . . . . . . . . . . . . . . . end
     windows    [ . . . . . . . . )                                     frames stand in the middle of equal parts
@@ -60,10 +61,11 @@ class WindowSpec:
         return replace(self, frames=hints.frames, stride=hints.stride or DEFAULT_STRIDE)
 
     def grid(self, *, fps: float, end: float | None) -> WindowGrid:
-        """Lay out the windows in a file. fps: its frames a second; end: where it ends, None where that is not known
-        yet.
+        """Lay out the windows in a file.
 
-        Raises VideoError where `start` lies behind the end.
+        fps: its frames per second; end: where it ends, None if that is not known yet.
+
+        Raises VideoError if `start` lies behind the end.
         """
         start = self.start or 0.0
         if end is not None and start >= end - GRACE:
@@ -88,7 +90,7 @@ class WindowGrid:
         return replace(self, end=end if self.end is None else min(self.end, end))
 
     def spans(self) -> Iterator[tuple[float, float]]:
-        """Yield (start, end) of every window, ascending; without an end they go on for ever."""
+        """Yield (start, end) of every window, ascending; without an end they go on forever."""
         if self.end is not None and self.end - self.start <= self.window + _SAME:
             yield self.start, self.end
             return

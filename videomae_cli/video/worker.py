@@ -104,7 +104,7 @@ class WorkerProcess:
         subject: the file, for messages; memory: bytes that the process may take. The time limit is the function's own:
         it begins when the process has loaded all it needs.
 
-        Raises what the function raises, DecodeTimeoutError after `timeout` seconds, DecoderMemoryError where it takes
+        Raises what the function raises, DecodeTimeoutError after `timeout` seconds, DecoderMemoryError if it takes
         more memory, DecoderCrashError if the process dies, MachineError if it does not even start; in all these cases
         the next call starts a new one.
         """

@@ -1,4 +1,4 @@
-"""Writes a timeline as SubRip (srt) or WebVTT (vtt) subtitles, to watch the labels over the film.
+"""Writes a timeline as SubRip (srt) or WebVTT (vtt) subtitles, to watch the labels over the video.
 
 Each labelled segment is one cue, with its score. Labels may come from any checkpoint, so they are made safe: a player must
 not take them for markup, nor a parser for the end of a cue.

@@ -1,5 +1,8 @@
-"""The commands and what each does in a line. Their modules are imported when one of them is asked for, so that
-`videomae --help` costs what its own text costs (benchmarks/startup.py)."""
+"""Lists the commands, each with its one-line help.
+
+A command's module is imported only when that command is used, which keeps `videomae --help` fast
+(benchmarks/startup.py).
+"""
 
 from __future__ import annotations
 
@@ -48,10 +51,10 @@ COMMANDS = [
 
 
 class GuidedCommand(TyperCommand):
-    """A command whose help has its options under headings, those used most first, and ends with examples."""
+    """A command whose help lists options under headings, the most used ones first, and ends with examples."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the arguments, and the options under their headings where there are many."""
+        """Write the arguments, and the options, under headings if there are many."""
         options = {max(p.opts, key=len): p for p in self.get_params(ctx) if p.param_type_name == "option"}
         if len(options) < LONG_HELP:
             super().format_options(ctx, formatter)

@@ -64,7 +64,7 @@ def bench(
     best = measured.best
     chosen = Fastest(best.engine, best.dtype, best.speed or 1.0)
     if measured.device == "cpu":
-        keep_fastest(measured.weights, chosen)  # for the hint of long jobs
+        keep_fastest(measured.weights, chosen)  # stored for the hint that long jobs print
     if as_json:
         streams.put_json({"schema_version": 1, **measured.as_dict()})
         return

@@ -89,6 +89,6 @@ def classify(
         work.say_plan(partial(load_classifier, request), decoder, target, file)
         return
     page = open_report(report, file, "classify", paths, found, overwrite=job.overwrite, resume=job.resume)
-    # The outputs first: one that can't be written is told before a model is loaded.
+    # The outputs first: one that can't be written is reported before a model is loaded.
     with target.opened(), page as writer, decoder:
         classify_files(work, request, target, writer, decoder)

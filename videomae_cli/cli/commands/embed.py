@@ -88,6 +88,6 @@ def embed(
     if batch.dry_run:
         work.say_plan(partial(load_embedder, request), decoder, target, Path(output))
         return
-    # The output first: one that can't be written is told before a model is loaded.
+    # The output first: one that can't be written is reported before a model is loaded.
     with target.opened(), decoder:
         embed_files(work, request, target, decoder)

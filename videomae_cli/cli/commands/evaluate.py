@@ -135,7 +135,7 @@ def _show(e: Evaluation) -> None:
     from videomae_cli.evaluation import confused_pairs, headline, worst_classes
 
     out = consoles()[0]
-    # soft_wrap: a path is not broken into lines where the output is not a terminal's.
+    # soft_wrap: don't wrap paths, so that they stay whole when the output is not a terminal.
     title = f"{e.model} on {e.data}, split {e.split}: {console.counted(e.metrics.count, 'clip')}"
     out.print(plain(title, "bold"), soft_wrap=True)
     table = Table(box=None, pad_edge=False, show_header=False)

@@ -145,7 +145,7 @@ class TimelineRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class FilmDecodingOptions(DecodingOptions):
-    """Options that limit decoding a film, which may take any time in all."""
+    """Limits on decoding a long video: there is no limit on the total time."""
 
     timeout: Annotated[
         float,
@@ -209,7 +209,7 @@ def timeline(
     from videomae_cli.cli.run.retrying import Retry
     from videomae_cli.video import SamplingSpec
 
-    windows, rules, shape = times.windows(), times.rules(), SamplingSpec(pixels=pixels)  # which checks itself
+    windows, rules, shape = times.windows(), times.rules(), SamplingSpec(pixels=pixels)  # SamplingSpec checks the value
     retry = Retry(job.retry_errors, resume=job.resume)
     engine.check()
     asked = TimelineRequest(_classifier(model, engine, show, resize, heads, labels), windows, shape, rules)

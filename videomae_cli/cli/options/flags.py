@@ -63,8 +63,12 @@ OVERRIDES = {
 
 
 def words_of(command: str, taken: Collection[str]) -> dict[str, str]:
-    """Return the wording of settings in messages of a command with these options; `convert` stands for those it lacks."""
-    # Options of these names are about the data or the new model there, not about the checkpoint.
+    """Map each setting to the words for it in messages of a command that takes the options `taken`.
+
+    A setting that overrides a checkpoint's configuration, but has no option in this command, is worded as `videomae
+    convert` with its flag.
+    """
+    # In these two commands --labels names the classes of the data, not those of the checkpoint.
     own = {"--labels"} if command in ("pretrain", "finetune") else set()
     overrides = {
         name: flag if flag in taken and flag not in own else f"`videomae convert` with {flag}"

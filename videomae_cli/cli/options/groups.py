@@ -308,7 +308,10 @@ def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True)
 class _Node:
-    """An option, or a group of options. hint: its annotation; default: its default, for a group an instance or none."""
+    """An option, or a group of options.
+
+    hint: its annotation; default: its default value (for a group, an instance), if it has one.
+    """
 
     name: str
     hint: Any

@@ -63,7 +63,7 @@ class Watch:
             self.progress.batch_ended(clips)
 
     def moved(self, path: str, at: float, total: float) -> None:
-        """Report the position in the current film. at, total: seconds; a total of 0 means unknown."""
+        """Report the position in the current video. at, total: seconds; a total of 0 means unknown."""
         if self.progress is not None:
             self.progress.within(path, at, total)
 

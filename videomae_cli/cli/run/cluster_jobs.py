@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 KINDS = ("ray",)
 _TRIED_FILES = 8
 _CALIBRATED_FILES = 64
-# About what an output file holds of a video: labels with the numbers of frames; and clips where nobody says how many.
+# Rough estimates: bytes per video in an output file (its labels and frame indices), and clips per video if not given.
 _RECORD_BYTES, _CLIPS = 4096, 4
 
 
@@ -185,7 +185,10 @@ class ClusterCommand:
 
     @property
     def _bars(self) -> bool:
-        """Whether Ray draws progress bars of its own: it does on standard output that is a terminal, on standard error."""
+        """Whether Ray should draw its own progress bars.
+
+        It decides by whether standard output is a terminal, but draws on standard error.
+        """
         loud = not console.loudness.quiet and self.batch.terminal.progress == "auto"
         return loud and console.is_terminal(sys.stdout) and console.is_terminal(sys.stderr)
 
@@ -241,7 +244,7 @@ class ClusterCommand:
 
 @dataclass
 class _ClusterListener:
-    """Shows the progress of the workers, with a line a failure and a warning, as a batch on one machine does."""
+    """Shows the progress of the workers, with a line per failure and per warning, as a batch on one machine does."""
 
     progress: BatchProgress
 

@@ -43,7 +43,8 @@ def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) 
     from videomae_cli.cli.terminal.display import consoles, waiting
     from videomae_cli.pipeline import Pooling
 
-    Pooling(request.pool, request.layer, request.normalize, request.per_clip)  # checks itself, like the engine
+    # raises OptionError for invalid options before the download
+    Pooling(request.pool, request.layer, request.normalize, request.per_clip)
     engine = _pick_engine(request)
     source = bring(request.name, request.revision)
     with waiting(f"loading {request.name}", consoles()[1]):
@@ -51,14 +52,14 @@ def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) 
 
 
 def fitted(asked: SamplingSpec, model: Classifier | Embedder) -> SamplingSpec:
-    """Adapt the requested sampling to a model, and print a note if it gets other pixels than it was trained on."""
+    """Adapt the requested sampling to a model, and print a note if it was trained on another kind of pixels."""
     spec = model.fit(asked)
     say_pixels(model.name, model.hints.pixels if model.hints else None, spec.resolved_pixels)
     return spec
 
 
 def say_viewed_pixels(config: VideoMAEConfig, name: str, spec: SamplingSpec) -> None:
-    """Print a note if a model for viewing one video gets other pixels than it was trained on.
+    """Print a note if the model of `reconstruct` or `attend` gets a kind of pixels that it was not trained on.
 
     spec: the sampling after the model's own settings have been filled in.
     """
@@ -66,7 +67,7 @@ def say_viewed_pixels(config: VideoMAEConfig, name: str, spec: SamplingSpec) -> 
 
 
 def say_pixels(name: str, trained: str | None, used: str) -> None:
-    """Print a note if a model gets other pixels than it was trained on, as far as that is known."""
+    """Print a note if a model is known to be trained on another kind of pixels ("display", "stored")."""
     if note := pixels_note(name, trained, used):
         console.note(note)
 

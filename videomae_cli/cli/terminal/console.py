@@ -61,7 +61,7 @@ def set_options(command: str, taken: Iterable[str]) -> None:
 def failure(problem: VideoMAEError) -> None:
     """Print a line about an error, with the next step if the running command has one; the traceback with `--debug`."""
     trace()
-    notes = "".join(getattr(problem, "__notes__", []))  # added by callers: which results of the job are kept
+    notes = "".join(getattr(problem, "__notes__", []))  # callers add a note that says where the results so far are kept
     error(f"{problem}{notes}{_way_on(problem) if isinstance(problem, ModelOfflineError) else ''}")
 
 
@@ -152,6 +152,6 @@ def trace() -> None:
 
 
 def is_terminal(stream: object) -> bool:
-    """Whether a stream is a terminal that can be drawn on."""
+    """Whether a stream is a terminal that supports drawing."""
     isatty = getattr(stream, "isatty", None)
     return bool(isatty and isatty()) and os.environ.get("TERM") != "dumb"

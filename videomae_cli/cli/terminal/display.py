@@ -56,8 +56,8 @@ class TerminalListWriter(TextWriter):
     names: those of all files, by which the first column is sized.
     """
 
-    _WIDEST_NAME = 0.5  # of the terminal
-    _CLOSE = 0.5  # of the best score
+    _WIDEST_NAME = 0.5  # fraction of the terminal's width
+    _CLOSE = 0.5  # fraction of the best score from which a label is listed too
     _MOST_OTHERS = 2
 
     def __init__(self, console: Console, names: Iterable[str]) -> None:

@@ -16,7 +16,8 @@ from itertools import pairwise
 
 from videomae_cli.cli.terminal.console import duration
 
-# No estimate before this many batches (including the first) are done, and this many seconds lie between them.
+# There is no estimate until this many batches (including the first) are done and the measurement spans this many
+# seconds.
 LEAST_BATCHES = 3
 LEAST_SECONDS = 10.0
 # The rate is measured over the last minute, or over the last LEAST_BATCHES if they take longer.

@@ -27,7 +27,8 @@ class BatchProgress:
     """Counts files and clips of this run, and shows the progress from time to time.
 
     done: files finished by an earlier run; watched: whether `batch_begun` and `batch_ended` are called for every batch
-    of the model, which gives the rate and what is being waited for; now: a clock, in seconds.
+    of the model, from which come the rate and whether the model or the decoder is being waited for; now: a clock, in
+    seconds.
     """
 
     def __init__(
