@@ -13,6 +13,7 @@ from videomae_cli.api import viewing
 from videomae_cli.api.footage import FRAME_RATE, FRAMES, SamplingOptions, Video, decode_frames, is_named, sampling_spec
 from videomae_cli.api.footage import one_video as one_name
 from videomae_cli.api.loaded import model_name
+from videomae_cli.arguments import checked
 from videomae_cli.assembly import preprocessor_for
 from videomae_cli.errors import CheckpointError, OptionError, Wording
 from videomae_cli.hub import ResolvedSource, resolve
@@ -98,6 +99,7 @@ class VideoAttention:
             **viewing.facts_of(self.sampled, self.path, self.model, self.revision),
         }
 
+    @checked
     def save(
         self,
         output: str | os.PathLike[str] | None = None,
@@ -179,6 +181,7 @@ class AttentiveModel:
         return VideoAttention(path, self.source.name, self.source.revision, sampled, maps)
 
 
+@checked
 def attend(
     video: Video,
     *,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video, find_videos, one_video, sampling_spec, seconds
 from videomae_cli.api.loaded import LoadedModel, LoadOptions, load_model
 from videomae_cli.api.places import FoundPlaces, PlaceFinder
+from videomae_cli.arguments import checked
 from videomae_cli.assembly import ClassifierRequest, make_classifier
 from videomae_cli.labels import match_label, read_labels
 from videomae_cli.results import Classification, Timeline
@@ -67,6 +68,7 @@ class VideoClassifier(LoadedModel[Classification]):
         """Whether the outputs are values instead of scores of labels."""
         return self.pipeline.regression
 
+    @checked
     def classify(self, video: Video, *, top_k: int = 5, **options: Unpack[SamplingOptions]) -> Classification:
         """Classify one video: a file, an address in object storage, or RGB frames (T, H, W, 3) uint8.
 
@@ -78,6 +80,7 @@ class VideoClassifier(LoadedModel[Classification]):
         spec, rate = self._sampling(options)
         return self._one(self._with(top_k), video, spec, rate)
 
+    @checked
     def classify_all(
         self,
         videos: Video | Iterable[Video | FoundVideo],
@@ -94,6 +97,7 @@ class VideoClassifier(LoadedModel[Classification]):
         spec, rate = self._sampling(options)
         return self._each(self._with(top_k), videos, spec, rate)
 
+    @checked
     def timeline(self, video: str | os.PathLike[str], **options: Unpack[TimelineOptions]) -> Timeline:
         """Find what happens when in a file of any length: `segments`, each with `start`, `end` (seconds), `label` and `score`.
 
@@ -106,6 +110,7 @@ class VideoClassifier(LoadedModel[Classification]):
         result.raise_for_error()
         return result
 
+    @checked
     def timeline_all(
         self,
         videos: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | FoundVideo],
@@ -121,6 +126,7 @@ class VideoClassifier(LoadedModel[Classification]):
 
         return results()
 
+    @checked
     def find(
         self,
         label: str,
@@ -186,10 +192,11 @@ class VideoClassifier(LoadedModel[Classification]):
         )
 
 
+@checked
 def load_classifier(
     model: str | os.PathLike[str],
     *,
-    labels: Sequence[str] | os.PathLike[str] | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
     **options: Unpack[LoadOptions],
 ) -> VideoClassifier:
     """Load a classifier or a regression model, downloading it if necessary.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video, sampling_spec
 from videomae_cli.api.loaded import LoadedModel, LoadOptions, load_model
+from videomae_cli.arguments import checked
 from videomae_cli.assembly import EmbedderRequest, make_embedder
 from videomae_cli.results import Embedding
 from videomae_cli.video import FoundVideo, SamplingSpec
@@ -35,6 +36,7 @@ class VideoEmbedder(LoadedModel[Embedding]):
         """The number of dimensions of a vector."""
         return self.pipeline.model.config.hidden_size
 
+    @checked
     def embed(self, video: Video, **options: Unpack[SamplingOptions]) -> Embedding:
         """Embed one video as `vectors` (rows, D); `places` says which part of the video each row represents.
 
@@ -46,6 +48,7 @@ class VideoEmbedder(LoadedModel[Embedding]):
         spec, rate = self._sampling(options)
         return self._one(self.pipeline, video, spec, rate)
 
+    @checked
     def embed_all(
         self, videos: Video | Iterable[Video | FoundVideo], **options: Unpack[SamplingOptions]
     ) -> Iterator[Embedding]:
@@ -62,6 +65,7 @@ class VideoEmbedder(LoadedModel[Embedding]):
         return self.pipeline.fit(sampling_spec(**options)), options.get("frame_rate", FRAME_RATE)
 
 
+@checked
 def load_embedder(
     model: str | os.PathLike[str],
     *,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from videomae_cli.api.thumbnails import OnPicture, make_thumbnails
+from videomae_cli.arguments import checked
 from videomae_cli.errors import EmbeddingsError, OptionError
 from videomae_cli.files import output_file
 from videomae_cli.results import as_utf8, path_of
@@ -56,6 +57,7 @@ class VideoMap:
         """The number of points in words: "12 videos"."""
         return counted(len(self.rows), "clip" if any(row.clip is not None for row in self.rows) else "video")
 
+    @checked
     def with_pictures(
         self,
         wanted: int,
@@ -68,6 +70,7 @@ class VideoMap:
         pictures = make_thumbnails(self.rows, wanted, memory=memory, timeout=timeout, on_progress=on_progress)
         return replace(self, page=replace(self.page, pictures=pictures))
 
+    @checked
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the page atomically as one HTML file that works offline. Raises OutputError."""
         with output_file(Path(path), overwrite=overwrite, source=self.table) as sink:
@@ -78,6 +81,7 @@ class VideoMap:
         write_page(self.page, sink)
 
 
+@checked
 def map_embeddings(
     table: str | os.PathLike[str],
     *,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from videomae_cli.api.footage import find_videos
 from videomae_cli.api.loaded import model_name
+from videomae_cli.arguments import checked
 from videomae_cli.errors import DependencyError, OptionError
 from videomae_cli.hub import resolve
 
@@ -73,6 +74,7 @@ class EngineSpeeds:
         return {**about, "settings": settings, "recommended": recommended}
 
 
+@checked
 def measure_engines(
     model: str | os.PathLike[str] = "camera-motion",
     *,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from videomae_cli.api.classifier import VideoClassifier, load_classifier
 from videomae_cli.api.footage import SamplingOptions, sampling_spec
+from videomae_cli.arguments import checked
 from videomae_cli.training.evaluating import EvaluationJob, LabelledData, check_places, write_evaluation
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from videomae_cli.training.scoring import OnClip
 
 
+@checked
 def evaluate(
     data: str | os.PathLike[str],
     *,

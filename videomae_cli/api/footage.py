@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from videomae_cli import filesystem
+from videomae_cli.arguments import checked
 from videomae_cli.errors import ModelInputError, OptionError, VideoError, VideoMAEError
 from videomae_cli.video import (
     ClipRequest,
@@ -97,6 +98,7 @@ def seconds(time: float | str | None) -> float | None:
     return parse_time(time) if isinstance(time, str) else time
 
 
+@checked
 def find_videos(
     videos: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | FoundVideo],
     *,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videomae_cli.api.loaded import model_name
+from videomae_cli.arguments import checked
 from videomae_cli.errors import OptionError
 from videomae_cli.hub import REGISTRY, bundled_names, is_cached
 from videomae_cli.labels import read_labels
@@ -84,6 +85,7 @@ def list_models() -> list[KnownModel]:
     return bundled + published
 
 
+@checked
 def describe_model(model: str | os.PathLike[str], *, revision: str | None = None) -> ModelDescription:
     """Describe a checkpoint on this disk without running it: `architecture`, `parameters`, `labels`, `licence`, ...
 
@@ -103,6 +105,7 @@ def check_dtype(dtype: str) -> None:
         )
 
 
+@checked
 def convert(
     model: str | os.PathLike[str],
     directory: str | os.PathLike[str],
@@ -112,7 +115,7 @@ def convert(
     decoder_num_attention_heads: int | None = None,
     image_size: int | None = None,
     num_frames: int | None = None,
-    labels: Sequence[str] | os.PathLike[str] | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
     dtype: str = "auto",
     overwrite: bool = False,
 ) -> ModelDescription:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videomae_cli.arguments import checked
 from videomae_cli.errors import OutputError, VideoMAEError
 from videomae_cli.made import MadeFiles
 from videomae_cli.results import Record, Timeline, as_utf8, path_fields, path_of
@@ -84,6 +85,7 @@ class FoundPlaces(Sequence[LabelPlace]):
     def __len__(self) -> int:
         return len(self.places)
 
+    @checked
     def cut(
         self,
         folder: str | os.PathLike[str],

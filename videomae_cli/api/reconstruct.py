@@ -13,6 +13,7 @@ from videomae_cli.api import viewing
 from videomae_cli.api.footage import FRAME_RATE, FRAMES, SamplingOptions, Video, decode_frames, is_named, sampling_spec
 from videomae_cli.api.footage import one_video as one_name
 from videomae_cli.api.loaded import model_name
+from videomae_cli.arguments import checked
 from videomae_cli.assembly import preprocessor_for
 from videomae_cli.errors import CheckpointError, OptionError, Wording
 from videomae_cli.hub import ResolvedSource, resolve
@@ -119,6 +120,7 @@ class VideoReconstruction:
             **facts,
         }
 
+    @checked
     def save(
         self,
         output: str | os.PathLike[str] | None = None,
@@ -200,6 +202,7 @@ class Autoencoder:
         return VideoReconstruction(path, self.source.name, self.source.revision, masking, sampled, clips)
 
 
+@checked
 def reconstruct(
     video: Video,
     *,

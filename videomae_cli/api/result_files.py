@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from videomae_cli import writers
+from videomae_cli.arguments import checked
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.files import output_file
 from videomae_cli.results import Embedding, Result, Stamp, Timeline
 
 
+@checked
 def write_results(
     results: Iterable[Result],
     output: str | os.PathLike[str],

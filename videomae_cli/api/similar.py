@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli import filesystem
+from videomae_cli.arguments import checked
 from videomae_cli.assembly import EmbedderRequest, make_embedder, settings_of
 from videomae_cli.errors import EmbeddingsError, OptionError, VideoError
 from videomae_cli.hub import resolve
@@ -28,6 +29,7 @@ LoadEmbedder = Callable[[EmbedderRequest], "Embedder"]
 _OPTIONS = ("revision", "resize", "heads", "pool", "layer", "normalize", "per_clip", "storage", "engine", "dtype")
 
 
+@checked
 def similar(
     query: str | os.PathLike[str] | npt.NDArray[np.floating[Any]],
     table: str | os.PathLike[str],
@@ -57,6 +59,7 @@ def similar(
     return nearest(opened.blocks(), unit(vectors), top_k=top_k)
 
 
+@checked
 def find_duplicates(table: str | os.PathLike[str], threshold: float = 0.98) -> Groups:
     """Group a table's near-duplicate files; what `videomae similar --duplicates` does.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videomae_cli import filesystem
+from videomae_cli.arguments import checked
 from videomae_cli.errors import DownloadError, ModelNotFoundError
 from videomae_cli.hub import cache
 from videomae_cli.hub.records import damage, json_in, read_record
@@ -33,6 +34,7 @@ def cached_models() -> tuple[CachedModel, ...]:
     return tuple(model for model in found if model is not None)
 
 
+@checked
 def verify_model(name: str, *, revision: str | None = None) -> list[str]:
     """Read every file of a cached model and compare sizes and hashes; without `revision`, for all revisions.
 
@@ -59,6 +61,7 @@ def verify_model(name: str, *, revision: str | None = None) -> list[str]:
     return wrong
 
 
+@checked
 def remove_model(name: str) -> int:
     """Remove all revisions of a model (short name or hub id) from the cache. Returns the bytes freed.
 

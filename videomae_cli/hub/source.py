@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from videomae_cli import filesystem
+from videomae_cli.arguments import checked
 from videomae_cli.errors import ModelNotFoundError, say
 from videomae_cli.hub.registry import find_entry, suggestions
 
@@ -86,6 +87,7 @@ def resolve(
     return ResolvedSource(folder, hub_id, "hub", folder.name)
 
 
+@checked
 def download(
     model: str,
     *,

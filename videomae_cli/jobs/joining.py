@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from videomae_cli import filesystem, writers
+from videomae_cli.arguments import checked
 from videomae_cli.errors import OptionError, OutputError, Wording
 from videomae_cli.filenames import partial_folder
 from videomae_cli.files import check_new, whole_file
@@ -23,6 +24,7 @@ class IncompleteError(OutputError):
     found: Joined
 
 
+@checked
 def merge(
     outputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     output: str | os.PathLike[str],

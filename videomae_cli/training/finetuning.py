@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from videomae_cli.arguments import checked
 from videomae_cli.assembly import find_hints, preprocessor_for
 from videomae_cli.errors import OptionError, VideoMAEError, Wording, say
 from videomae_cli.training.listener import TrainingListener
@@ -108,6 +109,7 @@ class Start:
     batch: int
 
 
+@checked
 def finetune(
     data: str | os.PathLike[str],
     *,

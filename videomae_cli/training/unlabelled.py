@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from videomae_cli.arguments import checked
 from videomae_cli.assembly import find_hints, preprocessor_for
 from videomae_cli.errors import OptionError
 from videomae_cli.training.listener import TrainingListener
@@ -62,6 +63,7 @@ class PreTrainRequest(Terms):
             raise OptionError(f"unknown size {self.size!r}: choose {', '.join(SIZES)}")
 
 
+@checked
 def pretrain(
     data: str | os.PathLike[str],
     *,

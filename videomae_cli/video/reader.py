@@ -20,6 +20,7 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
+from videomae_cli.arguments import checked
 from videomae_cli.errors import DecodeError, VideoError, VideoMAEError
 from videomae_cli.video.captures import Capture, OpeningAhead, PyAVCapture
 from videomae_cli.video.content import is_animated
@@ -392,6 +393,7 @@ class VideoReader:
         return median((b - a for a, b in pairwise(self._times)) if len(self._times) > 1 else [1 / self.fps])
 
 
+@checked
 def open_video(path: str | os.PathLike[str], *, decoder: str | None = None, pixels: str = "display") -> VideoReader:
     """Open a regular file that holds a video.
 

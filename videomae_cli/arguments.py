@@ -1,0 +1,169 @@
+"""Checks the arguments of public functions against their annotations, so that a wrong type is one clear error at the call.
+
+Without this, `clips="3"` fails deep inside with a TypeError about `<`, and `overwrite="no"` overwrites. Annotations that name
+what is imported for type checkers only, such as arrays, are left to the function.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import numbers
+import os
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from videomae_cli.errors import OptionError
+from videomae_cli.visible import visible
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+_COLLECTIONS = (Iterable, Sequence, Mapping)
+_SHOWN = 60
+_WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text", types.NoneType: "None"}
+
+
+class _MismatchError(Exception):
+    """A value doesn't have the type that an annotation asks for."""
+
+
+def checked(function: Function) -> Function:
+    """Make a function refuse arguments of the wrong type with an OptionError that names the argument.
+
+    Numbers of other libraries become Python's (`numpy.int64(3)` is 3, also in what is written as JSON). True is no
+    number, and text is no list of names. A missing or unknown argument is a TypeError, as without this.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:
+            return function(*args, **kwargs)  # Python's own message has the function's name
+        known = _annotations(function)
+        for name, value in bound.arguments.items():
+            if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+                bound.arguments[name] = {key: _argument(key, one, known) for key, one in value.items()}
+            else:
+                bound.arguments[name] = _argument(name, value, known)
+        return function(*bound.args, **bound.kwargs)
+
+    return cast("Function", call)
+
+
+@functools.cache
+def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    """Map each argument that can be checked to its type; the keys of `**options: Unpack[...]` are arguments too."""
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        given = parameter.annotation
+        try:
+            kind = eval(given, function.__globals__) if isinstance(given, str) else given
+        except (NameError, AttributeError, TypeError):  # imported for type checkers only
+            continue
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            found |= get_type_hints(get_args(kind)[0])
+        elif kind is not inspect.Parameter.empty and not isinstance(kind, str):
+            found[name] = kind
+    return found
+
+
+def _argument(name: str, value: Any, known: Mapping[str, Any]) -> Any:
+    if name not in known:
+        return value
+    try:
+        return _taken(value, known[name])
+    except _MismatchError:
+        raise OptionError.about(
+            name, "{subject} must be {wanted}, not {shown}", wanted=_in_words(known[name]), shown=_shown(value)
+        ) from None
+
+
+def _taken(value: Any, kind: Any) -> Any:
+    """Return the value as the type has it. Raises _MismatchError."""
+    if kind is Any or kind is object:
+        return value
+    options = _alternatives(kind)
+    if len(options) > 1:
+        for option in options:
+            try:
+                return _taken(value, option)
+            except _MismatchError:
+                continue
+        raise _MismatchError
+    if kind in (int, float, bool):
+        return _number(value, kind)
+    origin = get_origin(kind) or kind
+    if origin is Sequence and getattr(value, "ndim", None) == 1 and callable(getattr(value, "tolist", None)):
+        value = value.tolist()
+    if not (callable(value) if origin is Callable else isinstance(value, origin)):
+        raise _MismatchError
+    if origin is os.PathLike and not isinstance(os.fspath(value), str):
+        raise _MismatchError
+    return _collection(value, get_args(kind)) if origin in _COLLECTIONS else value
+
+
+def _collection(value: Any, kinds: tuple[Any, ...]) -> Any:
+    """Check the items of a list or a tuple as well; those of a generator come later. Raises _MismatchError."""
+    if isinstance(value, str | bytes | bytearray):
+        raise _MismatchError
+    if len(kinds) != 1 or not isinstance(value, list | tuple):
+        return value
+    items = [_taken(item, kinds[0]) for item in value]
+    return items if isinstance(value, list) else tuple(items)
+
+
+def _number(value: Any, kind: Any) -> Any:
+    """Return a number as Python's own. Raises _MismatchError."""
+    if getattr(value, "ndim", None) == 0 and callable(getattr(value, "item", None)):
+        value = value.item()  # of NumPy or PyTorch
+    if kind is bool and type(value) in (bool, int) and value in (0, 1):
+        return bool(value)
+    plain = type(value) in (int, float)
+    wanted = numbers.Integral if kind is int else numbers.Real
+    if kind is bool or isinstance(value, bool) or not isinstance(value, wanted):
+        raise _MismatchError
+    try:
+        number = float(value)
+    except OverflowError:  # no float is as large
+        raise _MismatchError from None
+    return value if plain else kind(number)
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    return (
+        get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (types.NoneType if kind is None else kind,)
+    )
+
+
+def _in_words(kind: Any) -> str:
+    """Describe a type for people, such as "a whole number or None"."""
+    options = _alternatives(kind)
+    origins = [get_origin(option) or option for option in options]
+    words = []
+    for option, origin in zip(options, origins, strict=True):
+        if origin is str and os.PathLike in origins:
+            continue
+        if origin is os.PathLike:
+            word = "a name or a path" if str in origins else "a path"
+        elif origin is Callable:
+            word = "a function"
+        elif origin in _COLLECTIONS:
+            word = "a list"
+        else:
+            word = _WORDS.get(option, f"a {getattr(origin, '__name__', origin)}")
+        words.append(word)
+    return " or ".join(dict.fromkeys(words))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a number as large"  # Python writes only so many digits
+    if value is None or isinstance(value, str | bytes | int | float):
+        text = visible(repr(value))
+        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    kind = type(value).__name__
+    if isinstance(value, list | tuple):
+        return f"{kind} of {', '.join(dict.fromkeys(type(item).__name__ for item in value)) or 'nothing'}"[:_SHOWN]
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
