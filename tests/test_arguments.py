@@ -97,7 +97,7 @@ def test_what_means_the_type_arrives_as_pythons_own(name: str, value: Any, arriv
 def test_names_of_arguments_are_pythons_business() -> None:
     with pytest.raises(TypeError, match=r"public\(\) got multiple values for argument 'file'"):
         public("a", file="b")  # type: ignore[misc]
-    assert list(inspect.signature(public).parameters)[0] == "file"
+    assert next(iter(inspect.signature(public).parameters)) == "file"
     generator = (name for name in ("a", "b"))
     assert public(files=generator)["files"] is generator
     assert list(generator) == ["a", "b"]
