@@ -165,7 +165,7 @@ class Autoencoder:
 
     @classmethod
     def load(cls, source: ResolvedSource, *, device: Any, resize: str, heads: int | None) -> Autoencoder:
-        """Load a pre-training checkpoint.
+        """Load a pre-training checkpoint for reconstruction.
 
         Raises CheckpointError (also for other kinds of checkpoints) or ConfigError.
         """
