@@ -26,6 +26,8 @@ from .hub.inventory import cached_models as cached_models
 from .hub.inventory import remove_model as remove_model
 from .hub.inventory import verify_model as verify_model
 from .hub.source import download as download
+from .hub.transfer import DownloadListener as DownloadListener
+from .hub.transfer import PlannedDownload as PlannedDownload
 from .jobs.joining import merge as merge
 from .results import Classification as Classification
 from .results import Embedding as Embedding

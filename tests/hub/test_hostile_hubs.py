@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hubserver import LocalHub
-from onhub import CONFIG, FILES, HUB_ID, WEIGHTS, Command, weights
+from onhub import CONFIG, FILES, HUB_ID, NEEDED, WEIGHTS, Command, weights
 
 from videomae_cli.cli.terminal import console
-from videomae_cli.errors import DownloadError, ModelOfflineError
+from videomae_cli.errors import DownloadError, ModelOfflineError, VideoMAEError
 from videomae_cli.hub import cached_models, fetch_snapshot, transfer
+from videomae_cli.hub.download_failures import explain
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "QUESTION_SECONDS", 1.5)
+    monkeypatch.setattr(transfer, "FIRST_SECONDS", 0.5)
+    monkeypatch.delenv("HF_HUB_ETAG_TIMEOUT", raising=False)
     monkeypatch.setattr(transfer, "SILENT_SECONDS", 1.5)
     monkeypatch.setattr(transfer, "NOTICE_SECONDS", 0.3)
 
@@ -56,16 +60,96 @@ def test_a_server_that_never_answers_is_not_waited_for(
     done = videomae(*command)
     assert done.code == 1
     (line,) = done.lines
-    assert line.startswith(f"videomae: {HUB_ID} is not on this disk and the hub can't be reached (no answer in 1.5 s")
+    assert line.startswith(
+        f"videomae: {HUB_ID} is not on this disk and the hub can't be reached (no answer in 0.5 s; HF_HUB_ETAG_TIMEOUT=30"
+    )
     assert "HF_ENDPOINT" in line
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/api/models/"), ("HEAD", "/config.json")])
-def test_a_server_that_drips_is_not_waited_for(videomae: Command, hub: LocalHub, method: str, path: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "seconds"), [("GET", "/api/models/", "0.5"), ("HEAD", "/config.json", "1.5")]
+)
+def test_a_server_that_drips_is_not_waited_for(
+    videomae: Command, hub: LocalHub, method: str, path: str, seconds: str
+) -> None:
     hub.fail(path, method=method, drip=0.2)
     done = videomae("download", HUB_ID)
     assert done.code == 1
-    assert "no answer in 1.5 s" in done.lines[-1]
+    assert f"no answer in {seconds} s" in done.lines[-1]
+    assert len(hub.asked(method, path)) == 1
+
+
+def test_a_name_server_that_never_answers_is_asked_once(videomae: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a wireless network that lost its uplink; looking up a name has no time-out of its own."""
+    from huggingface_hub import constants
+
+    released, asked = threading.Event(), []
+
+    def look_up(*arguments: object, **_: object) -> object:
+        asked.append(arguments[0])
+        released.wait()
+        raise socket.gaierror("released")
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://hub.invalid")
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    try:
+        done = videomae("classify", __file__, "--model", HUB_ID)
+    finally:
+        released.set()
+    assert (done.code, len(done.lines)) == (1, 1)
+    assert "can't be reached (no answer in 0.5 s; HF_HUB_ETAG_TIMEOUT=30 waits longer; by way of" in done.err
+    assert "videomae download" in done.err
+    assert "--model camera-motion needs no download" in done.err
+    assert asked == ["hub.invalid"]
+
+
+def test_a_proxy_that_never_answers_is_named(videomae: Command, mute: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import close_session, constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.invalid")
+    monkeypatch.setenv("HTTPS_PROXY", mute)
+    close_session()
+    try:
+        (line,) = videomae("download", HUB_ID).lines
+    finally:
+        monkeypatch.undo()
+        close_session()
+    assert "no answer in 0.5 s" in line
+    assert "HTTPS_PROXY" in line
+
+
+def test_a_slow_line_may_be_given_more_time(videomae: Command, hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "2")
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 2)
+    assert transfer.first_answer(lambda seconds: seconds) == 2.0
+
+
+def test_a_certificate_that_is_not_trusted_gets_the_setting() -> None:
+    error = ssl.SSLError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate")
+    assert "SSL_CERT_FILE" in str(explain(error, HUB_ID, None))
+
+
+def test_without_a_network_nobody_waits_for_the_engine(
+    videomae: Command, mute: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Importing PyTorch takes longer than the hub has for its answer; a wrong engine is told before bytes are fetched."""
+    from videomae_cli.assembly import ClassifierRequest
+
+    def load_torch(request: object) -> None:
+        raise AssertionError("PyTorch was loaded")
+
+    monkeypatch.setattr(ClassifierRequest, "pick_engine", load_torch)
+    (line,) = videomae("classify", __file__, "--model", HUB_ID).lines
+    assert "can't be reached" in line
+
+
+def test_an_engine_that_is_not_here_is_told_before_the_download(videomae: Command, hub: LocalHub) -> None:
+    done = videomae("classify", __file__, "--model", HUB_ID, "--device", "mps")
+    assert done.code == 2
+    assert hub.fetched() == []
+    assert "fetching" not in done.err
 
 
 INFO = {"id": HUB_ID, "modelId": HUB_ID, "private": False, "tags": [], "sha": "0" * 40}
@@ -266,6 +350,31 @@ def test_weights_cut_off_on_the_hub_itself_are_said_so(videomae: Command, hub: L
     done = videomae("download", "who/cut")
     assert done.code == 1
     assert "model.safetensors of who/cut is damaged on the hub" in done.lines[-1]
+
+
+def test_a_listener_hears_what_a_loaded_model_fetches_before_it_does(
+    hub: LocalHub, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import videomae_cli
+
+    heard: list[videomae_cli.PlannedDownload] = []
+
+    class Listener(videomae_cli.DownloadListener):
+        def fetching(self, download: videomae_cli.PlannedDownload) -> None:
+            assert hub.fetched() == []
+            heard.append(download)
+            raise VideoMAEError("too large for this line")
+
+    for load in (videomae_cli.load_classifier, videomae_cli.load_embedder):
+        with pytest.raises(VideoMAEError, match="too large for this line"):
+            load("base-kinetics", listener=Listener())
+    size = sum(len(FILES[name]) for name in NEEDED)
+    assert heard == [videomae_cli.PlannedDownload(HUB_ID, size, 0, "cc-by-nc-4.0")] * 2
+    assert hub.fetched() == []
+    with pytest.raises(VideoMAEError):  # its weights are no VideoMAE
+        videomae_cli.load_classifier("base-kinetics")
+    assert len(hub.fetched()) == len(NEEDED)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_as_a_library_the_same_errors(hub: LocalHub, cache: Path) -> None:

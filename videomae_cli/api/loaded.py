@@ -21,7 +21,7 @@ from videomae_cli.api.footage import (
     one_video,
 )
 from videomae_cli.assembly import Calibrate, ModelRequest, calibration_on
-from videomae_cli.hub import ResolvedSource, resolve
+from videomae_cli.hub import DownloadListener, ResolvedSource, resolve
 from videomae_cli.results import Result
 from videomae_cli.video import ClipRequest, Decoder, SamplingSpec, auto_workers
 
@@ -43,7 +43,7 @@ class LoadOptions(TypedDict, total=False):
     "auto", "float32", "bfloat16", "float16" or "int8"; compile: use torch.compile; resize: "antialias" or "opencv"; batch_size:
     views per batch; heads: attention heads, if the checkpoint doesn't say; calibration: videos to calibrate int8 on; timeout: seconds
     that decoding a file may take (120), None for no limit; memory: bytes that a decoding process may take; workers: files decoded
-    at once.
+    at once; listener: hears what is downloaded, how large it is, its licence and its progress; None for silence.
     """
 
     revision: str | None
@@ -58,6 +58,7 @@ class LoadOptions(TypedDict, total=False):
     timeout: float | None
     memory: int | None
     workers: int | None
+    listener: DownloadListener | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +91,12 @@ def load_model(
     given = {**options, **fields, "name": model_name(model)}
     given["compiled"] = given.pop("compile", False)
     decoding = DecoderOptions(**{name: given.pop(name) for name in ("timeout", "memory", "workers") if name in given})
-    calibration = given.pop("calibration", None)
+    calibration, listener = given.pop("calibration", None), given.pop("listener", None)
     asked = request(**given)
     engine = asked.pick_engine()
     if engine.slow:
         log.info("%s", engine.slow)
-    source = resolve(asked.name, revision=asked.revision)
+    source = resolve(asked.name, revision=asked.revision, listener=listener)
     if calibration is None:
         return make(source, asked, engine, None), decoding
     found = find_videos(calibration)

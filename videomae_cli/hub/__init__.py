@@ -7,13 +7,14 @@ from videomae_cli.hub.inventory import CachedModel, cached_models, remove_model,
 from videomae_cli.hub.model_folders import export_snapshot, import_folder
 from videomae_cli.hub.registry import FAMILIES, REGISTRY, RegistryEntry, find_entry
 from videomae_cli.hub.source import ResolvedSource, bundled_names, hub_source, resolve
-from videomae_cli.hub.transfer import DownloadListener
+from videomae_cli.hub.transfer import DownloadListener, PlannedDownload
 
 __all__ = [
     "FAMILIES",
     "REGISTRY",
     "CachedModel",
     "DownloadListener",
+    "PlannedDownload",
     "RegistryEntry",
     "ResolvedSource",
     "bundled_names",

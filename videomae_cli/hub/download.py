@@ -17,7 +17,13 @@ from videomae_cli.hub import cache
 from videomae_cli.hub.download_failures import explain, no_hub, no_space, not_here
 from videomae_cli.hub.records import FileFacts, Record, damage, read_record, write_record
 from videomae_cli.hub.registry import REGISTRY, RegistryEntry, find_entry
-from videomae_cli.hub.transfer import TRY_SECONDS, DownloadListener, fetch_file, huggingface_hub_quiet, with_retries
+from videomae_cli.hub.transfer import (
+    DownloadListener,
+    PlannedDownload,
+    fetch_file,
+    first_answer,
+    huggingface_hub_quiet,
+)
 
 # The formats of weights, preferred first: a download takes only one of them.
 _WEIGHTS = (
@@ -64,10 +70,11 @@ def _fetch(hub_id: str, revision: str | None, file: str | None, force: bool, lis
     listener.asking(hub_id)
     record = _look_up(hub_id, revision, file)
     snapshot = cache.model_folder(hub_id) / "snapshots" / record.revision
-    if not filesystem.is_folder(cache.record_path(snapshot).parent):
-        listener.note(f"{hub_id}: licence {licence_text(record.licence)}")
     missing = [facts for facts in record.files if damage(snapshot / facts.name, facts, deep=force) is not None]
-    _check_space(hub_id, missing)
+    planned = _plan(record, missing, deep=force)
+    if planned is not None:
+        listener.fetching(planned)
+        _check_space(planned)
     for facts in missing:
         fetch_file(hub_id, record.revision, facts, listener, deep=force)
     older = read_record(cache.record_path(snapshot))
@@ -90,7 +97,9 @@ def _look_up(hub_id: str, revision: str | None, file: str | None) -> Record:
     """Ask the hub for the commit, the licence, and the needed files with their sizes and hashes."""
     from huggingface_hub import HfApi
 
-    info = with_retries(lambda: HfApi().model_info(hub_id, revision=revision, files_metadata=True, timeout=TRY_SECONDS))
+    info = first_answer(
+        lambda seconds: HfApi().model_info(hub_id, revision=revision, files_metadata=True, timeout=seconds)
+    )
     listing = {sibling.rfilename: sibling for sibling in info.siblings or []}
     names = [file] if file else needed_files(list(listing))
     if not cache.COMMIT.fullmatch(info.sha or "") or not names or any(name not in listing for name in names):
@@ -142,13 +151,32 @@ def _facts(sibling: Any) -> FileFacts:
     return FileFacts(sibling.rfilename, size, digest)
 
 
-def _check_space(hub_id: str, missing: list[FileFacts]) -> None:
-    folder = cache.model_folder(hub_id)
+def _plan(record: Record, missing: list[FileFacts], *, deep: bool) -> PlannedDownload | None:
+    """Add up what is missing; None if nothing is, or if it only lacks links to files that are there for another revision.
+
+    The hub names the file of a digest by the digest.
+    """
+    blobs = cache.model_folder(record.hub_id) / "blobs"
+    absent = [
+        facts for facts in missing if not facts.digest or damage(blobs / facts.digest, facts, deep=deep) is not None
+    ]
+    if not absent:
+        return None
+    sizes = [facts.size for facts in absent]
+    partial = [blobs / f"{facts.digest}.incomplete" for facts in absent if facts.digest]
+    return PlannedDownload(
+        record.hub_id,
+        None if None in sizes else sum(size or 0 for size in sizes),
+        sum(filesystem.look(path).size for path in partial if filesystem.is_file(path)),
+        record.licence,
+    )
+
+
+def _check_space(planned: PlannedDownload) -> None:
+    folder = cache.model_folder(planned.hub_id)
     folder.mkdir(parents=True, exist_ok=True)
-    needed = sum(facts.size or 0 for facts in missing)
-    partial = sum(filesystem.look(path).size for path in filesystem.entries(folder / "blobs", "*.incomplete"))
-    if shutil.disk_usage(folder).free < needed - partial:
-        raise no_space(hub_id, needed)
+    if planned.size is not None and shutil.disk_usage(folder).free < planned.size - planned.here:
+        raise no_space(planned.hub_id, planned.size)
 
 
 def _nothing_usable(hub_id: str, file: str | None) -> VideoMAEError:

@@ -29,6 +29,10 @@ _UNUSABLE = {
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
+class SilentError(ConnectionError):
+    """Nothing has answered: unlike a time-out of a hub that has answered before, asking again would only take longer."""
+
+
 def explain(error: Exception, hub_id: str, revision: str | None) -> VideoMAEError:
     """Return the error to raise in place of one from huggingface_hub, its HTTP library or the system."""
     from huggingface_hub import errors
@@ -49,7 +53,8 @@ def explain(error: Exception, hub_id: str, revision: str | None) -> VideoMAEErro
         return DownloadError(f"HF_ENDPOINT, a proxy or HF_TOKEN can't be right: {_reason(error)}")
     if is_network(error):
         return ModelOfflineError(
-            f"{hub_id} is not on this disk and the hub can't be reached ({_reason(error)}{_via()})", hub_id=hub_id
+            f"{hub_id} is not on this disk and the hub can't be reached ({_reason(error)}{_hint(error)}{_via()})",
+            hub_id=hub_id,
         )
     if isinstance(error, OSError):
         return disk_failure(error, hub_id)
@@ -69,7 +74,19 @@ def no_hub(what: str) -> DownloadError:
     from huggingface_hub import constants
 
     where = urlsplit(constants.ENDPOINT).netloc or constants.ENDPOINT
-    return DownloadError(f"{where} does not answer as the hub does ({what}): check HF_ENDPOINT and the proxy")
+    return DownloadError(
+        f"{where} does not answer as the hub does ({what}): check HF_ENDPOINT and the proxy, and whether this network wants "
+        "a login in a browser first"
+    )
+
+
+def _hint(error: BaseException) -> str:
+    """Name the setting that may mend a connection, to append to the reason; empty if none is known."""
+    if isinstance(error, SilentError):
+        return "; HF_HUB_ETAG_TIMEOUT=30 waits longer"
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "; SSL_CERT_FILE names the certificates to trust, such as a proxy's"
+    return ""
 
 
 def _via() -> str:
@@ -102,6 +119,11 @@ def is_transient(error: Exception) -> bool:
     response = getattr(error, "response", None)
     if isinstance(error, errors.HfHubHTTPError) and response is not None:
         return response.status_code in (408, 429) or response.status_code >= 500
+    return is_timeout(error)
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether an error says that no answer came in time."""
     return is_network(error) and "Timeout" in type(error).__name__
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import threading
 import time
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
@@ -25,7 +27,7 @@ from videomae_cli import filesystem
 from videomae_cli.errors import DownloadError
 from videomae_cli.files import lock, put_in_place
 from videomae_cli.hub import cache
-from videomae_cli.hub.download_failures import is_network, is_transient, no_hub
+from videomae_cli.hub.download_failures import SilentError, is_network, is_timeout, is_transient, no_hub
 from videomae_cli.hub.records import FileFacts, damage
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,10 @@ TRY_SECONDS = 10.0
 """Time-out in seconds of a single metadata request."""
 QUESTION_SECONDS = 30.0
 """Time limit in seconds of a metadata request, retries included."""
+FIRST_SECONDS = 3.0
+"""Seconds that the hub has for its first answer, unless HF_HUB_ETAG_TIMEOUT says otherwise: where there is no network, the
+name server, a firewall or a proxy may never answer, and the user is to hear of it within five seconds of pressing Enter.
+"""
 SILENT_SECONDS = 60.0
 """Seconds without any new bytes, retries included, after which a file's transfer fails."""
 NOTICE_SECONDS = 10.0
@@ -46,6 +52,19 @@ _SAFE_NAME = re.compile(r"[\w.-]*\w[\w.-]*")
 _Answer = TypeVar("_Answer")
 
 
+@dataclass(frozen=True)
+class PlannedDownload:
+    """What a download is about to fetch: which model, how many bytes (None if unknown), and under which licence.
+
+    here: how many of the bytes an interrupted download has left on this disk; licence: None if the hub names none.
+    """
+
+    hub_id: str
+    size: int | None
+    here: int
+    licence: str | None
+
+
 class DownloadListener:
     """Receives a download's progress. This base ignores it; the command line shows it. fetched: number of files fetched."""
 
@@ -53,6 +72,9 @@ class DownloadListener:
 
     def asking(self, hub_id: str) -> None:
         """Called before the hub is asked about a model, which may take a while."""
+
+    def fetching(self, download: PlannedDownload) -> None:
+        """Called before the first byte of a model is fetched; raising an error here prevents the download."""
 
     def note(self, text: str) -> None:
         """Called with a line that the user should read."""
@@ -89,22 +111,44 @@ def fetch_file(hub_id: str, commit: str, facts: FileFacts, listener: DownloadLis
     hf_hub_download(hub_id, facts.name, revision=commit)  # the blob exists: this only links it into the snapshot
 
 
+def first_seconds() -> float:
+    """Return the seconds that the hub has for its first answer; HF_HUB_ETAG_TIMEOUT sets them, as in huggingface_hub."""
+    from huggingface_hub import constants
+
+    return float(constants.HF_HUB_ETAG_TIMEOUT) if os.environ.get("HF_HUB_ETAG_TIMEOUT") else FIRST_SECONDS
+
+
+def first_answer(ask: Callable[[float], _Answer]) -> _Answer:
+    """Send the first request to the hub, with the seconds it may take: retried while the hub is busy, not while it is silent."""
+    seconds = first_seconds()
+
+    def once() -> _Answer:
+        try:
+            return _within(lambda: ask(seconds), seconds)
+        except Exception as error:
+            if is_timeout(error):
+                raise SilentError(f"no answer in {seconds:g} s") from error
+            raise
+
+    return with_retries(once)
+
+
 def with_retries(ask: Callable[[], _Answer]) -> _Answer:
     """Send a request to the hub, retrying while it is busy or slow, for `QUESTION_SECONDS` at most."""
     deadline = time.monotonic() + QUESTION_SECONDS
     for pause in RETRY_WAITS:
         try:
-            return _within(ask, deadline)
+            return _within(ask, max(0.1, deadline - time.monotonic()))
         except Exception as error:
             if not is_transient(error) or time.monotonic() + pause > deadline:
                 raise
             log.debug("asking again in %g s: %s", pause, error)
             time.sleep(pause)
-    return _within(ask, deadline)
+    return _within(ask, max(0.1, deadline - time.monotonic()))
 
 
-def _within(ask: Callable[[], _Answer], deadline: float) -> _Answer:
-    """Return the answer if it arrives before the deadline, else raise TimeoutError.
+def _within(ask: Callable[[], _Answer], seconds: float) -> _Answer:
+    """Return the answer if it arrives within so many seconds, else raise TimeoutError.
 
     Runs in a thread, because DNS look-ups have no time-out and a server that trickles bytes never triggers the
     socket's.
@@ -119,7 +163,7 @@ def _within(ask: Callable[[], _Answer], deadline: float) -> _Answer:
 
     threading.Thread(target=run, name="hub", daemon=True).start()
     try:
-        return answer.result(max(0.1, deadline - time.monotonic()))
+        return answer.result(seconds)
     except FutureTimeoutError:
         if answer.done():
             raise  # the request itself raised it

@@ -30,8 +30,8 @@ def load_classifier(request: ClassifierRequest, calibrate: Calibrate | None = No
     Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError."""
     from videomae_cli.cli.terminal.display import consoles, waiting
 
-    engine = _pick_engine(request)  # before the download: wrong options shouldn't wait for it
-    source = bring(request.name, request.revision)
+    source = bring(request.name, request.revision, check=request.pick_engine)
+    engine = _pick_engine(request)
     with waiting(f"loading {request.name}", consoles()[1]):
         return make_classifier(source, request, engine, calibrate)
 
@@ -45,8 +45,8 @@ def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) 
 
     # raises OptionError for invalid options before the download
     Pooling(request.pool, request.layer, request.normalize, request.per_clip)
+    source = bring(request.name, request.revision, check=request.pick_engine)
     engine = _pick_engine(request)
-    source = bring(request.name, request.revision)
     with waiting(f"loading {request.name}", consoles()[1]):
         return make_embedder(source, request, engine, calibrate)
 

@@ -1,9 +1,9 @@
-"""Shows downloads: a bar with rate and time left on a terminal, else a line per file."""
+"""Shows downloads: a line that says what is fetched, and on a terminal a bar with rate and time left."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from videomae_cli import filesystem
 from videomae_cli.cli.terminal import console
 from videomae_cli.cli.terminal.estimator import Estimator
 from videomae_cli.errors import ModelNotFoundError
-from videomae_cli.hub import DownloadListener, ResolvedSource, resolve
+from videomae_cli.hub import DownloadListener, PlannedDownload, ResolvedSource, licence_text, resolve
 from videomae_cli.video.content import HEAD_BYTES, Content, content_of
 from videomae_cli.visible import visible
 
@@ -35,19 +35,20 @@ def look_into(file: Path) -> Content | None:
 
 
 @contextmanager
-def shown() -> Iterator[DownloadListener]:
-    """Yield a listener that shows downloads on stderr, from the first fetched file on; nothing with `--quiet`."""
+def shown(check: Callable[[], object] = lambda: None) -> Iterator[DownloadListener]:
+    """Yield a listener that shows downloads on stderr; with `--quiet` nothing. check: called before anything is fetched."""
     with ExitStack() as stack:
-        yield _Shown(stack)
+        yield _Shown(stack, check)
 
 
-def bring(name: str, revision: str | None) -> ResolvedSource:
-    """Find a model, downloading it if necessary, and show the licence and the progress.
+def bring(name: str, revision: str | None, *, check: Callable[[], object] = lambda: None) -> ResolvedSource:
+    """Find a model, downloading it if necessary, and show name, size, licence and progress.
 
-    Commands call this before they load the model and before they draw anything else. Raises ModelNotFoundError or
-    DownloadError.
+    check: called when the hub has answered and before anything is fetched. It raises the errors that a user shouldn't wait
+    for a download to see, but may take long itself: without a network, nobody should wait for it either. Commands call
+    this before they load the model and before they draw anything else. Raises ModelNotFoundError or DownloadError.
     """
-    with shown() as listener:
+    with shown(check) as listener:
         source = resolve(name, revision=revision, listener=listener)
     if filesystem.is_file(source.path) and source.path.suffix not in WEIGHTS and (content := look_into(source.path)):
         raise ModelNotFoundError(
@@ -57,27 +58,25 @@ def bring(name: str, revision: str | None) -> ResolvedSource:
 
 
 class _Shown(DownloadListener):
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
+    def __init__(self, stack: ExitStack, check: Callable[[], object]) -> None:
+        self._stack, self._check = stack, check
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._estimators: dict[TaskID, Estimator] = {}
-        self._announced: set[str] = set()
 
     def asking(self, hub_id: str) -> None:
         if console.is_terminal(sys.stderr):
             console.note(f"asking the hub about {hub_id} ...")
 
+    def fetching(self, download: PlannedDownload) -> None:
+        self._check()
+        console.note(f"fetching {download.hub_id}: {_amount(download)}, licence {licence_text(download.licence)}")
+
     def note(self, text: str) -> None:
         console.note(text)
 
     def progress(self, file: str, done: int, total: int | None) -> None:
-        if console.loudness.quiet:
-            return
-        if not console.is_terminal(sys.stderr):
-            if file not in self._announced:
-                self._announced.add(file)
-                console.note(f"fetching {file}{_amount(done, total)}")
+        if console.loudness.quiet or not console.is_terminal(sys.stderr):
             return
         if self._progress is None:
             self._progress = self._start()
@@ -119,7 +118,6 @@ class _Shown(DownloadListener):
         return self._stack.enter_context(Progress(*columns, console=terminal))
 
 
-def _amount(done: int, total: int | None) -> str:
-    if total is None:
-        return ""
-    return f" ({total / 1e6:.1f} MB{f', {done / 1e6:.1f} MB of it here already' if done else ''})"
+def _amount(download: PlannedDownload) -> str:
+    size = "size unknown" if download.size is None else f"{download.size / 1e6:,.1f} MB"
+    return f"{size} ({download.here / 1e6:,.1f} MB of it here already)" if download.here else size
