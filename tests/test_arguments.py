@@ -48,7 +48,7 @@ def public(
         ("clips", 10**1000, "clips must be a whole number or None, not a number as large"),
         ("clips", [1, 2], "clips must be a whole number or None, not list of int"),
         ("start", b"1:30", "start must be a number or text or None, not b'1:30'"),
-        ("start", Decimal(1), "start must be a number or text or None, not a Decimal"),
+        ("start", Decimal(1), "start must be a number or text or None, not Decimal"),
         ("file", None, "file must be a name or a path, not None"),
         ("file", b"a.mp4", "file must be a name or a path, not b'a.mp4'"),
         ("names", "*.mp4", "names must be a list, not '*.mp4'"),

@@ -106,7 +106,7 @@ def _taken(value: Any, kind: Any) -> Any:
 
 def _collection(value: Any, kinds: tuple[Any, ...]) -> Any:
     """Check the items of a list or a tuple as well; those of a generator come later. Raises _MismatchError."""
-    if isinstance(value, str | bytes | bytearray):
+    if isinstance(value, str | bytes | bytearray) or getattr(value, "ndim", None) == 0:
         raise _MismatchError
     if len(kinds) != 1 or not isinstance(value, list | tuple):
         return value
@@ -166,4 +166,4 @@ def _shown(value: Any) -> str:
     kind = type(value).__name__
     if isinstance(value, list | tuple):
         return f"{kind} of {', '.join(dict.fromkeys(type(item).__name__ for item in value)) or 'nothing'}"[:_SHOWN]
-    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
+    return kind

@@ -154,6 +154,60 @@ def test_other_things_are_refused_alone_and_cost_nothing_else_in_a_list(
     assert results[1].predictions == results[2].predictions
 
 
+@pytest.mark.parametrize(
+    "given",
+    [torch.zeros(3, 8, 8, 3, dtype=torch.uint8, device="meta"), [np.zeros((8, 8, 3)), np.zeros((9, 8, 3))]],
+    ids=["without data", "of two sizes"],
+)
+def test_what_makes_no_array_is_refused_in_words(model: videomae.VideoClassifier, given: Any) -> None:
+    with pytest.raises(ModelInputError, match=r"of type uint8, not \w+ \(.+\)$"):
+        model.classify(given)
+
+
+@pytest.mark.parametrize("given", [None, 7, b"clip.mp4"], ids=["None", "a number", "bytes"])
+def test_what_is_no_list_of_videos_is_an_option_error(model: videomae.VideoClassifier, given: Any) -> None:
+    for many in model.classify_all, model.timeline_all, videomae.find_videos:
+        with pytest.raises(OptionError, match=r"^videos must be "):
+            many(given)
+
+
+def test_items_that_are_no_names_are_an_option_error() -> None:
+    for given in iter([3]), {4.0}, np.zeros((2, 8, 8, 3), np.uint8), (name for name in (b"a.mp4",)):
+        with pytest.raises(OptionError, match=r"^videos must be names or paths, and one of them is "):
+            videomae.find_videos(given)  # type: ignore[arg-type]
+    assert [found.path for found in videomae.find_videos(np.array(["a.mp4"]))] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("given", [np.zeros((8, 8, 3), np.uint8), np.array(3), np.array("a.mp4")])
+def test_an_array_that_is_no_video_is_one_failure(model: videomae.VideoClassifier, given: Any) -> None:
+    (result,) = model.classify_all(given)
+    assert result.error is not None
+    assert result.error.kind == "model_input"
+    with pytest.raises(OptionError, match=r"^videos must be "):
+        videomae.find_videos(given)
+
+
+@pytest.mark.filterwarnings("error")
+def test_frames_that_cannot_be_written_to_are_read_silently(
+    model: videomae.VideoClassifier, frames: npt.NDArray[np.uint8]
+) -> None:
+    locked = frames.copy()
+    locked.flags.writeable = False
+    assert model.classify(locked).predictions == model.classify(frames).predictions
+
+
+def test_a_found_video_is_taken_wherever_a_path_is(model: videomae.VideoClassifier, video: Path) -> None:
+    (found,) = videomae.find_videos(video)
+    assert videomae.find_videos(found) == [found]
+    assert model.classify(found).path == model.timeline(found).path == str(video)
+    with videomae.open_video(found) as reader:
+        assert reader.num_frames > 0
+    assert videomae.attend(found, model=model.name).path == str(video)
+    (missing,) = videomae.find_videos("missing.mp4")
+    with pytest.raises(VideoNotFoundError, match=r"no such file: 'missing\.mp4'"):
+        model.classify(missing)
+
+
 def test_what_is_wrong_with_one_video_is_raised_as_what_it_is(
     model: videomae.VideoClassifier, folder: Path, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from videomae_cli.video import (
     parse_time,
 )
 from videomae_cli.video import find_videos as find_named
+from videomae_cli.visible import visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +36,7 @@ FRAMES = "<frames>"
 FRAME_RATE = 25.0
 # Assumed number of files if it isn't known: larger than any number of cores, so that all cores are used.
 MANY = 1 << 20
+_FRAMES_WANTED = "a video is a path or RGB frames, (T, H, W, 3) or (T, 3, H, W) of type uint8"
 
 
 def demo_clip() -> Path:
@@ -115,7 +117,9 @@ def find_videos(
     only = Filter(tuple(include), tuple(exclude))
     found: dict[str, FoundVideo] = {}
     items = [videos] if isinstance(videos, str | os.PathLike) else videos
-    for kind, group in groupby(items, key=lambda item: (isinstance(item, FoundVideo), isinstance(item, str))):
+    for kind, group in groupby(
+        map(_name, items), key=lambda item: (isinstance(item, FoundVideo), isinstance(item, str))
+    ):
         run: list[Any] = list(group)
         if kind[1]:
             run = find_named(run, recursive=recursive, only=only, addresses=True)
@@ -126,8 +130,21 @@ def find_videos(
     return list(found.values())
 
 
+def _name(item: Any) -> Any:
+    """Return an item of a list of videos if it is a name. Raises OptionError."""
+    if is_named(item) and isinstance(os.fspath(item), str):
+        return item
+    raise OptionError.about(
+        "videos", "{subject} must be names or paths, and one of them is {kind}", kind=type(item).__name__
+    )
+
+
 def one_video(path: str | os.PathLike[str]) -> str:
     """Check that a name refers to a single file or object in storage, and return it. Raises VideoError."""
+    if isinstance(path, FoundVideo):
+        if path.error is not None:
+            raise path.error
+        path = path.path
     if filesystem.is_folder(path):
         raise VideoError.about(os.fspath(path), "{subject} is a folder: give one video")
     (video,) = discover([os.fspath(path)], addresses=isinstance(path, str)) or [FoundVideo(os.fspath(path))]
@@ -139,16 +156,27 @@ def one_video(path: str | os.PathLike[str]) -> str:
 def many_videos(videos: Any) -> tuple[Iterable[Any], int]:
     """List names as files; frames, and iterators of videos, are returned unchanged.
 
-    Also returns the number of files, or `MANY` if unknown, to decide how many to decode at once.
+    Also returns the number of files, or `MANY` if unknown, to decide how many to decode at once. Raises OptionError.
     """
     if is_named(videos):
         videos = [videos]
-    elif getattr(videos, "ndim", None) == 4:
+    elif getattr(videos, "ndim", 5) == 0 or _holds_numbers(videos):
         return [videos], 1
+    if isinstance(videos, bytes | bytearray) or not isinstance(videos, Iterable):
+        raise OptionError.about(
+            "videos",
+            "{subject} must be a name, a path, frames or a list of these, not {kind}",
+            kind="None" if videos is None else type(videos).__name__,
+        )
     if isinstance(videos, list | tuple) and all(map(is_named, videos)):
         found = find_videos(videos)
         return found, len(found)
     return videos, MANY
+
+
+def _holds_numbers(videos: Any) -> bool:
+    """Whether it is an array or a tensor of one video's frames, if of anything, rather than of names or of several videos."""
+    return getattr(videos, "ndim", 5) <= 4 and getattr(videos.dtype, "kind", "u") not in "OUT"
 
 
 def is_named(video: object) -> bool:
@@ -160,13 +188,17 @@ def as_frames(video: Any) -> npt.NDArray[np.uint8]:
     """Convert an array or tensor of RGB frames, (T, H, W, 3) or (T, 3, H, W) uint8, to (T, H, W, 3). Raises ModelInputError."""
     import numpy as np
 
-    frames = np.asarray(video.detach().cpu() if hasattr(video, "detach") else video)
+    try:
+        frames = np.asarray(video.detach().cpu() if hasattr(video, "detach") else video)
+    except (TypeError, ValueError, RuntimeError) as error:  # a tensor without data, or frames of several sizes
+        raise ModelInputError(
+            f"{_FRAMES_WANTED}, not {type(video).__name__} ({visible(str(error).splitlines()[0])})"
+        ) from None
     if frames.ndim == 4 and frames.shape[-1] != 3 and frames.shape[1] == 3:
         frames = frames.transpose(0, 2, 3, 1)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
         raise ModelInputError(
-            "a video is a path or RGB frames, (T, H, W, 3) or (T, 3, H, W) of type uint8, "
-            f"not {type(video).__name__} of shape {frames.shape} and type {frames.dtype}"
+            f"{_FRAMES_WANTED}, not {type(video).__name__} of shape {frames.shape} and type {frames.dtype}"
         )
     return frames
 

@@ -103,7 +103,7 @@ def clips_of_frames(frames: Frame, request: ClipRequest, *, frame_rate: float) -
     return DecodedVideo(
         info=info,
         plan=plan,
-        frames=np.stack([transform(np.ascontiguousarray(frames[index])) for index in plan.indices]),
+        frames=np.stack([transform(np.require(frames[index], requirements=["C", "W"])) for index in plan.indices]),
         rows=tuple(tuple(row[index] for index in clip) for clip in plan.clips),
         timestamps=tuple(tuple(index / frame_rate for index in clip) for clip in plan.clips),
         warnings=plan.warnings,

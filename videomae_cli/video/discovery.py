@@ -39,10 +39,13 @@ VIDEO_SUFFIXES = frozenset(
 
 @dataclass(frozen=True, slots=True)  # slots: there may be millions
 class FoundVideo:
-    """A path to process, or one that can't be processed (`error` says why)."""
+    """A path to process, or one that can't be processed (`error` says why). Functions that take a path take this too."""
 
     path: str
     error: VideoMAEError | None = None
+
+    def __fspath__(self) -> str:
+        return self.path
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,8 @@ class Preprocessor:
         """
         import torch
 
-        source = torch.from_numpy(np.ascontiguousarray(clips))
+        # Torch warns of arrays that can't be written to.
+        source = torch.from_numpy(np.require(clips, requirements=["C", "W"]))
         if device is not None and device.type == "cuda":
             source = source.pin_memory().to(device, non_blocking=True)
         elif device is not None:
