@@ -65,7 +65,7 @@ def names_below(
     """Choose a distinct output name below `folder` for each input path, valid on every disk.
 
     A name is the input's path relative to the inputs' common folder, plus `ending`: clip.mp4.npy. instead: `ending`
-    replaces the suffix where the names stay distinct: clip.srt. reserved: names directly in the folder that may not be
+    replaces the suffix if the names stay distinct: clip.srt. reserved: names directly in the folder that may not be
     used.
     """
     limit = limit_in(folder)

@@ -192,7 +192,7 @@ def remove_leftovers(folder: Path, prefix: str | None, suffix: str) -> None:
     """Remove files that `new_file` made with this prefix and suffix on this machine and that no process has open.
 
     prefix: None for any hidden file. Files of other machines stay, since on some network disks locks of one machine are
-    not visible to another; so do all files where there are no locks.
+    not visible to another; so do all files on disks without locks.
     """
     begin = r"\..*" if prefix is None else re.escape(prefix)
     pattern = re.compile(begin + _machine() + "[0-9a-f]{8}" + re.escape(suffix), re.DOTALL)

@@ -54,7 +54,7 @@ class Failure:
         return cls(error.kind, str(error), error.retryable, error.with_traceback(None))
 
     def naming(self, path: str) -> str:
-        """The message, with the file in front unless the message is about it and has it already."""
+        """The message, prefixed with the file's name unless it names the file already."""
         return self.exception.naming(path) if self.exception is not None else f"{path}: {self.message}"
 
     def as_dict(self) -> Record:

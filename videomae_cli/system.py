@@ -72,7 +72,7 @@ def free_memory() -> int:
 
     limits = [int(psutil.virtual_memory().available)]
     for name in _MEMORY_LIMITS:
-        # "max" where there is no limit.
+        # the file says "max" if there is no limit
         with contextlib.suppress(OSError, ValueError):
             limits.append(int((_GROUPS / name).read_text(encoding="ascii")))
     return min(limits)
@@ -205,8 +205,8 @@ def terminal_width(stream: TextIO) -> int:
 def await_input(descriptor: int) -> None:
     """Wait until a descriptor can be read without blocking, or return at once on systems that can't tell (Windows).
 
-    It wakes every second: Python acts on a signal between two of its own instructions, so that one which comes right before a
-    blocking read would wait for as long as the read does.
+    Wakes up every second: Python handles a signal only between two of its instructions, so a signal that arrives right
+    before a blocking read would not be handled until the read returns.
     """
     with contextlib.suppress(OSError, ValueError):
         while not select.select([descriptor], [], [], 1.0)[0]:

@@ -1,10 +1,10 @@
 """Requests -> clips in batches -> results. Receives a model, a preprocessor and a decoder; loads and writes nothing.
 
-    batches     views of many files through a model in full batches, and back to their files, in order
+    batches     runs views of many files through a model in full batches, and returns them to their files, in order
     pipeline_model  what the next two have in common (`PipelineModel`)
     classify    labels for files (`Classifier`)
     embed       vectors for files (`Embedder`)
-    timeline    what happens when, in files of any length (`TimelineMaker`); window_clips  their frames, as they come
+    timeline    what happens when, in files of any length (`TimelineMaker`); window_clips  assembles their frames
     devices     where to run, and how many views at once
 
 Decoding runs ahead in its own processes while the model works (`video.Decoder.decode_all`).

@@ -1,7 +1,7 @@
 """Runs views of many files through a model in full batches, and returns them to their files, in the order of the files.
 
-A batch is filled across files; a file's views may lie in several batches. An error of a file, or of the batch it is in,
-becomes the outcome of that file and is never raised.
+A batch may contain views of several files, and a file's views may be spread over several batches. If a file or a batch
+that contains it fails, the error becomes the outcome of that file and is never raised.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ Outcomes = Iterable[tuple[str, DecodedVideo | VideoMAEError] | None]
 
 @dataclass
 class Passed:
-    """A file on its way through the model. outputs: (V, ...) of all its views, once all have been computed without an
-    error.
+    """A file on its way through the model.
 
-    waiting: views still to be computed; seconds: its part of the model's time; thumbnails: where they were asked for.
+    outputs: (V, ...) for all its views, once all have been computed without an error.
+
+    waiting: number of views still to be computed; seconds: this file's share of the model's time; thumbnails: if
+    requested.
     """
 
     path: str
@@ -65,7 +67,7 @@ class Passed:
 
 
 def clip_request(preprocessor: Preprocessor, sampling: SamplingSpec) -> ClipRequest:
-    """Return the request that a model with this preprocessor makes of any file; the path is left empty."""
+    """Return the request with which a model with this preprocessor decodes any file; its path is left empty."""
     transform = preprocessor.for_protocol(sampling.protocol).frame_transform(crops=sampling.resolved_crops)
     return ClipRequest("", sampling=sampling, transform=transform)
 
@@ -73,10 +75,9 @@ def clip_request(preprocessor: Preprocessor, sampling: SamplingSpec) -> ClipRequ
 def decode_found(
     found: Iterable[FoundVideo], request: ClipRequest, decoder: Decoder, *, ahead: int, eager: bool = False
 ) -> Iterator[tuple[str, DecodedVideo | VideoMAEError] | None]:
-    """Yield every file, decoded as `request` says (its path is ignored), in order; a file with an error keeps its
-    place.
+    """Yield every file in order, decoded as `request` says, apart from its path; a file with an error keeps its place.
 
-    eager: yield None whenever decoding makes the caller wait.
+    eager: yield None whenever the caller would have to wait for decoding.
     """
     videos = list(found)
     requests = (replace(request, path=video.path) for video in videos if video.error is None)
@@ -92,7 +93,7 @@ def decode_found(
 
 
 class Halving:
-    """Runs views (V, T, H, W, 3) uint8 through `forward` -> (V, ...), in halves where the device has too little memory.
+    """Runs views (V, T, H, W, 3) uint8 through `forward` -> (V, ...), halving batches that don't fit in memory.
 
     size: how many views the caller should pass at once; it shrinks when memory runs out.
     """
@@ -101,7 +102,7 @@ class Halving:
         self._forward, self.size = forward, size
 
     def __call__(self, views: Views) -> torch.Tensor | VideoMAEError:
-        """Compute all views at once, or in ever smaller halves while the device has too little memory."""
+        """Compute all views at once, or halve the batch until the device has enough memory for it."""
         try:
             return self._forward(views)
         except ModelMemoryError as error:
@@ -118,12 +119,12 @@ class Halving:
 class Batches:
     """Runs files through `forward`, (V, T, H, W, 3) uint8 -> (V, ...), `size` views at a time.
 
-    starts: for a resumed job, how many of the job's views come before each file's, or None for a file that directly
-    follows the one before; one last entry says how many views an earlier run has computed. Gaps are filled with blank
-    views, so that every view has the place in its batch that it would have had without the interruption: a batch of
-    another size rounds its sums differently, and the outputs must be equal to the last bit.
+    starts: for a resumed job, how many of the job's views precede each file's, or None for a file that directly follows
+    the previous one; a last entry says how many views earlier runs have computed. Gaps are filled with blank views, so
+    that every view has the same position in its batch as in an uninterrupted job: a batch of another size rounds its
+    sums differently, and the outputs must be equal bit for bit.
 
-    thumbnails: number of frames of each file to keep for people to look at.
+    thumbnails: number of frames of each file to keep, to show to people.
     """
 
     def __init__(self, forward: Forward, *, size: int, starts: Starts = (), thumbnails: int = 0) -> None:
@@ -131,14 +132,14 @@ class Batches:
         self._forward = Halving(forward, size=size)
         self._size = size
         self._starts, self._through = iter(starts[:-1]), (starts[-1] if starts else None) or 0
-        # A part without a file is a stretch of blank views.
+        # (file, views) parts of the next batch; those without a file are blank views.
         self._next: list[tuple[Passed | None, Views]] = []
         self._count = self._position = 0
 
     def __call__(self, outcomes: Outcomes) -> Iterator[Passed]:
         """Yield each file with its outputs, in order, as soon as they are computed.
 
-        None among the outcomes means that no further file is ready, so an unfinished batch runs at once.
+        An outcome of None means that no further file is ready, so an incomplete batch runs immediately.
         """
         waiting: deque[Passed] = deque()
         for item in outcomes:
@@ -172,7 +173,7 @@ class Batches:
         yield from waiting
 
     def _go_to(self, start: int, views: Views) -> None:
-        """Move to place `start` of the job: the places before it belong to other files."""
+        """Move to position `start` in the job's sequence of views; positions that are skipped belong to other files."""
         if start < self._position or self._forward.size != self._size:
             return  # can't skip: a repeated file has a different number of views now, or the batch size was reduced
         first = start - start % self._size
@@ -195,7 +196,7 @@ class Batches:
 
     def _add(self, passed: Passed, views: Views) -> None:
         if self._next and self._next[0][1].shape[1:] != views.shape[1:]:
-            self._run()  # a processor that crops nothing gives views of different sizes
+            self._run()  # a processor without a crop produces views of different sizes, which can't share a batch
         first = 0
         while first < len(views):
             part = views[first : first + self._forward.size - self._count]
@@ -225,7 +226,7 @@ class Batches:
 def spread_thumbnails(video: DecodedVideo, count: int) -> tuple[Thumbnail, ...]:
     """Choose `count` of all frames in all clips (or all, if fewer), evenly spread over time, each once.
 
-    Of several crops the middle one is taken. The images are copies, so that the other frames can be freed.
+    If there are several crops, the middle one is used. The images are copies, so that the other frames can be freed.
     """
     times = {
         row: time

@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Classifier(PipelineModel[VideoMAEForVideoClassification, Classification]):
-    """A model with labels, or one that gives values, with everything needed to use it on files. top_k: labels per file, best first."""
+    """A classifier or regression model, with everything needed to use it on files.
+
+    top_k: labels per file, best first.
+    """
 
     top_k: int = 5
 
@@ -42,18 +45,18 @@ class Classifier(PipelineModel[VideoMAEForVideoClassification, Classification]):
         eager: bool = False,
         thumbnails: int = 0,
     ) -> Iterator[Classification]:
-        """Yield one result per file, in order. A file's error is its result, and is never raised.
+        """Yield one result per file, in order. If a file fails, its result says why; nothing is raised.
 
-        starts: for a resumed job, where its views lie in the job (see `Batches`); eager: run an unfinished batch rather
-        than make a result wait for the next file (its last bits then depend on the speed of decoding); thumbnails:
-        number of frames of each file to keep.
+        starts: for a resumed job, the position of each file's views in the job (see `Batches`); eager: run an
+        incomplete batch rather than delay a result until the next file is decoded (the last bits of its scores then
+        depend on the speed of decoding); thumbnails: number of frames of each file to keep.
         """
         request = clip_request(self.preprocessor, sampling)
         outcomes = decode_found(found, request, decoder, ahead=2 * self.batch_size, eager=eager)
         yield from self.results(outcomes, starts=starts, thumbnails=thumbnails)
 
     def results(self, outcomes: Outcomes, *, starts: Starts = (), thumbnails: int = 0) -> Iterator[Classification]:
-        """Classify files that have been decoded already by the requests that `clip_request` makes."""
+        """Classify files that have been decoded already with a request from `clip_request`."""
         batches = Batches(self.logits, size=self.batch_size, starts=starts, thumbnails=thumbnails)
         for passed in batches(outcomes):
             yield self._result(passed)
@@ -98,13 +101,14 @@ class Classifier(PipelineModel[VideoMAEForVideoClassification, Classification]):
 
     @property
     def problem_type(self) -> str:
-        """Return the kind of outputs, as the configuration says; without that, one output is a value and several are
-        classes.
+        """Return the configuration's problem type.
+
+        If it has none, a single output means regression and several mean classes.
         """
         return self.model.problem_type()
 
     def check_labels(self, use: str) -> None:
-        """Raise OptionError if the model gives values. use: what needs labels, for the message."""
+        """Raise OptionError for a regression model. use: what labels are needed for, to name in the message."""
         if self.regression:
             raise OptionError(
                 f"{self.name} is a regression model, whose outputs are values",
@@ -115,7 +119,7 @@ class Classifier(PipelineModel[VideoMAEForVideoClassification, Classification]):
             )
 
     def fit_windows(self, asked: WindowSpec) -> WindowSpec:
-        """Adapt the windows asked for to this model: its number of frames, and its stride."""
+        """Adapt the requested windows to this model's number of frames and stride."""
         assert self.hints is not None, "made where none was given"
         return asked.for_model(self.hints)
 
@@ -139,13 +143,13 @@ class Classifier(PipelineModel[VideoMAEForVideoClassification, Classification]):
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """Return the names of the values; outputs that share a name get their number appended."""
+        """Return the names of a regression model's outputs; outputs of the same name get their number appended."""
         names = self.model.config.label_names
         often = Counter(names)
         return tuple(name if often[name] == 1 else f"{name} {number}" for number, name in enumerate(names))
 
     def values(self, outputs: torch.Tensor) -> dict[str, float]:
-        """Pair the values (outputs,) with their names."""
+        """Map the names of a regression model's outputs to their values (outputs,)."""
         return dict(zip(self.output_names, outputs.tolist(), strict=True))
 
     def best(self, scores: torch.Tensor) -> tuple[Prediction, ...]:
@@ -159,7 +163,7 @@ class Classifier(PipelineModel[VideoMAEForVideoClassification, Classification]):
 
 
 def source_of(video: DecodedVideo) -> Source:
-    """Describe what was read of a file, for its record."""
+    """Describe which frames of a file were read, for its record."""
     info, plan = video.info, video.plan
     return Source(
         decoder=info.decoder,
@@ -184,5 +188,5 @@ def view_scores(logits: torch.Tensor, *, problem_type: str) -> torch.Tensor:
 
 
 def merge_views(logits: torch.Tensor, *, problem_type: str) -> torch.Tensor:
-    """Merge logits (V, labels) into scores (labels,): the mean of each view's scores, as published."""
+    """Merge logits (V, labels) into scores (labels,): the mean of the views' scores, as in the papers."""
     return view_scores(logits, problem_type=problem_type).mean(dim=0)

@@ -10,11 +10,11 @@ import torch
 from videomae_cli.errors import ModelMemoryError, OptionError, Wording
 from videomae_cli.model import VideoMAEConfig, clip_gflops
 
-# Billions of operations (GFLOP) that keep a device busy long enough for the overhead of a call not to matter.
+# GFLOP per batch that keep a device busy long enough to make the overhead of a call negligible.
 _BATCH_GFLOPS = {"cpu": 50, "cuda": 12000, "mps": 2000}
 _MAX_BATCH = {"cpu": 32, "cuda": 256, "mps": 64}
-# The fraction of a CUDA device's memory that a batch may take by the estimate below; where it is wrong, batches are
-# halved.
+# Largest fraction of a CUDA device's memory that a batch may take, as estimated by `clip_bytes`. If the estimate is too
+# low, batches are halved.
 _SHARE = 0.4
 
 
@@ -33,11 +33,11 @@ def pick_device(name: str) -> torch.device:
 
 
 def auto_batch_size(config: VideoMAEConfig, device: torch.device) -> int:
-    """Return the views per batch where the user gives none: one for a large model on a CPU, many for a small one."""
+    """Choose the views per batch if the user gives none: one for a large model on a CPU, many for a small one."""
     fitting = int(_BATCH_GFLOPS[device.type] / clip_gflops(config))
     if device.type == "cuda":
-        # The total memory counts, not what is free just now: the same job then has the same batches, and so the same
-        # last bits.
+        # Use the total memory, not what is free at the moment, so that the same job always has the same batches and
+        # gives the same results, bit for bit.
         memory = torch.cuda.get_device_properties(device).total_memory
         fitting = min(fitting, int(_SHARE * memory / clip_bytes(config)))
     return max(1, min(_MAX_BATCH[device.type], fitting))

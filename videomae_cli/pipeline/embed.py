@@ -1,4 +1,4 @@
-"""Embeds files: the encoder's tokens, pooled as asked, each vector with the part of the file it stands for."""
+"""Embeds files: pools the encoder's tokens into vectors, and says which part of the file each vector represents."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LARGEST_FLOAT16 = 65504.0
 
 @dataclass(frozen=True)
 class Pooling:
-    """Says how the tokens of a view become vectors.
+    """Specifies how the tokens of a view become vectors.
 
     pool: "mean" gives one vector for all tokens, "time" one for each tubelet slot, "tokens" all of them; layer: take
     the tokens after block number `layer` (0: before the first), without any norm, instead of the last ones after the
@@ -57,8 +57,8 @@ class Pooling:
 class Embedder(PipelineModel[VideoMAEModel | VideoMAEForVideoClassification, Embedding]):
     """An encoder with everything needed to use it on files.
 
-    model: of a classifier, the part before the labels is used, its `fc_norm` included; of any other checkpoint, the encoder with its
-    final norm. storage: number format of the vectors, "float32" or "float16".
+    model: a classifier is used up to and including its `fc_norm`, without the final layer; any other model is used as
+    an encoder with its final norm. storage: number format of the vectors, "float32" or "float16".
     """
 
     pooling: Pooling = Pooling()
@@ -93,7 +93,10 @@ class Embedder(PipelineModel[VideoMAEModel | VideoMAEForVideoClassification, Emb
             yield self._result(passed)
 
     def fit(self, asked: SamplingSpec) -> SamplingSpec:
-        """Adapt the sampling asked for to this model. Raises OptionError if its pooling doesn't go with that."""
+        """Adapt the requested sampling to this model.
+
+        Raises OptionError if its pooling doesn't go with that sampling.
+        """
         self.pooling.check(self.model.config, crops=asked.resolved_crops)
         return super().fit(asked)
 
@@ -143,7 +146,7 @@ class Embedder(PipelineModel[VideoMAEModel | VideoMAEForVideoClassification, Emb
         )
 
     def _merged(self, outputs: Tensor, video: DecodedVideo) -> tuple[Tensor, tuple[VectorPlace, ...]]:
-        """Merge the vectors (V, R, D) of all views into (rows, D), and say what each row stands for."""
+        """Merge the vectors (V, R, D) of all views into (rows, D); also return what each row represents."""
         # (C * K, R, D) -> (C, R, D): crops show the same moment.
         clips = outputs.reshape(-1, video.plan.crops, *outputs.shape[1:]).mean(dim=1)
         if self.pooling.pool == "mean" and not self.pooling.per_clip:

@@ -1,4 +1,4 @@
-"""What a classifier and an embedder have in common: a model that is loaded, and everything needed to use it on files."""
+"""The base class of classifiers and embedders: a loaded model, and everything needed to use it on files."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ Result_co = TypeVar("Result_co", bound=Result, covariant=True)
 
 @dataclass(frozen=True)
 class PipelineModel(ABC, Generic[Model_co, Result_co]):
-    """A model with everything needed to use it on files. name and revision go into the records.
+    """A model with everything needed to use it on files. name, revision: as written to the records.
 
-    model: in evaluation mode, on its device; batch_size: views through the model at once; network: computes its outputs, where that
-    is not PyTorch with the model itself; weights: their digest, where it is known; hints: how its training data was sampled.
+    model: in evaluation mode, on its device; batch_size: views that go through the model at once; network: computes the
+    outputs in place of the PyTorch model, if another engine does so; weights: their digest, if known; hints: how its
+    training data was sampled.
     """
 
     model: Model_co
@@ -47,14 +48,14 @@ class PipelineModel(ABC, Generic[Model_co, Result_co]):
 
     @abstractmethod
     def _part(self) -> Logits | Features:
-        """Return the part of the model that is run."""
+        """Return the module whose outputs the subclass needs: the whole model, or the encoder alone."""
 
     @abstractmethod
     def results(self, outcomes: Outcomes) -> Iterator[Result_co]:
         """Yield the results of files, given their decoded clips (from requests made by `clip_request`)."""
 
     def fit(self, asked: SamplingSpec) -> SamplingSpec:
-        """Adapt the sampling asked for to this model: its number of frames, and how it was trained. Raises OptionError."""
+        """Adapt the requested sampling to this model's number of frames and its training. Raises OptionError."""
         assert self.hints is not None, "made where none was given"
         return asked.for_model(self.hints)
 

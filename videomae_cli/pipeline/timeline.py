@@ -21,7 +21,7 @@ from videomae_cli.video import Decoder, FoundVideo, FrameBlock, PassRequest, Vid
 
 log = logging.getLogger(__name__)
 
-# Called with the path, the seconds of the video that have been done, and its length (0: unknown).
+# Called with the path, the seconds of the video that have been processed, and its length (0: unknown).
 Moved = Callable[[str, float, float], None]
 
 
@@ -43,10 +43,10 @@ class TimelineMaker:
     def __call__(
         self, found: Iterable[FoundVideo], *, decoder: Decoder, moved: Moved | None = None
     ) -> Iterator[Timeline]:
-        """Yield one result per file, in order. A file's error is its result, and is never raised.
+        """Yield one result per file, in order. If a file fails, its result says why; nothing is raised.
 
-        Where the decoder breaks half way, the result has both the error and the segments until there. moved: called
-        with the progress within a file. Raises MachineError or DependencyError if this machine can't decode at all.
+        If decoding fails half way, the result has both the error and the segments up to that point. moved: called with
+        the progress within a file. Raises MachineError or DependencyError if this machine can't decode at all.
         """
         for video in found:
             if video.error is not None:
@@ -159,7 +159,10 @@ class TimelineMaker:
 
 @dataclass
 class ScoredWindows:
-    """The windows of one file that the model has scored. spans: seconds; scores: (n, L) for each batch of them."""
+    """The windows of one file that the model has scored.
+
+    spans: (start, end) in seconds; scores: (n, L) for each batch.
+    """
 
     classifier: Classifier
     thumbnails: int
@@ -181,7 +184,7 @@ class ScoredWindows:
             self.run()
 
     def run(self) -> None:
-        """Run the windows that still wait for their batch to fill up."""
+        """Run the model on the windows of the last, incomplete batch."""
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
@@ -196,7 +199,7 @@ class ScoredWindows:
         self.spans += [(clip.start, clip.end) for clip in waiting]
 
     def try_run(self) -> None:
-        """Run the remaining windows after an error, keep what they give, and log their errors."""
+        """Run the remaining windows after an error, keep their scores, and only log further errors."""
         try:
             self.run()
         except VideoMAEError as error:

@@ -27,7 +27,10 @@ class WindowClip:
 
 
 class WindowAssembler:
-    """Takes blocks in order and yields windows as they become complete. Holds the frames of about one window."""
+    """Takes blocks of frames in order, and yields windows as they become complete.
+
+    Holds the frames of about one window.
+    """
 
     def __init__(self, grid: WindowGrid) -> None:
         self.grid = grid
@@ -39,7 +42,7 @@ class WindowAssembler:
         self._yielded_end = -math.inf  # end of the window yielded last
 
     def add(self, block: FrameBlock) -> Iterator[WindowClip]:
-        """Add a block, and yield the windows that are complete with it."""
+        """Add a block, and yield the windows that it completes."""
         if block.restarted:
             self.__init__(self.grid)  # type: ignore[misc]
         self._shown += [time - GRACE for time in block.times]
@@ -61,7 +64,7 @@ class WindowAssembler:
         return not ends_later and self.grid.moments(span)[-1] <= block.through
 
     def _rest(self, grid: WindowGrid) -> Iterator[WindowClip]:
-        """Yield the last window, where the end was not known in time, from the frames that are there."""
+        """Yield the last window from the frames that arrived, if the file ended before its end was known."""
         self._next = None
         if self._frames and grid.end is not None and grid.end > self._yielded_end + GRACE and grid.end > grid.start:
             yield self._clip((max(grid.start, grid.end - grid.window), grid.end))
@@ -72,7 +75,7 @@ class WindowAssembler:
         return WindowClip(span[0], span[1], frames, tuple(self._numbers[row] for row in rows))
 
     def _forget(self, through: float) -> None:
-        """Drop the frames that no further window shows: neither the next one nor one that ends here."""
+        """Drop frames that no remaining window needs: neither the next window nor a last one that ends here."""
         first = min(self._next[0] if self._next is not None else through, through - self.grid.window)
         row = bisect_right(self._shown, first) - 1
         if row > 0:

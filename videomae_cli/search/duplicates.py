@@ -2,10 +2,11 @@
 
 A group is a connected component: each file is near to some other file in it, but two files of it may be further apart.
 
-Pairs of vectors are found exactly, block against block, or with an index (faiss) if there are too many. The time of the exact
-search grows with the square of the number of vectors. Measured with `benchmarks/search.py` on two cores, at 768 values:
-20,000 vectors in 3 s, 100,000 in 54 s. With the cores shared with other work, 100,000 took 153 s exactly and 64 s by the index,
-which missed none of 1,000 planted pairs. Above `EXACT_LIMIT` vectors the index is used where faiss is installed.
+Pairs of vectors are found exactly, block against block, or with an index (faiss) if there are too many. The time of the
+exact search grows with the square of the number of vectors. Measured with `benchmarks/search.py` on two cores, at 768
+values: 20,000 vectors in 3 s, 100,000 in 54 s. With the cores shared with other work, 100,000 took 153 s exactly and 64
+s by the index, which missed none of 1,000 planted pairs. Above `EXACT_LIMIT` vectors the index is used if faiss is
+installed.
 """
 
 from __future__ import annotations
@@ -92,8 +93,9 @@ class _Files:
         self.count = len(numbers)
         self.parent = np.arange(self.count)
         self.score = np.full(self.count, -2.0, np.float32)
-        self.mine = np.zeros(self.count, np.int64)  # the row of this file that is nearest to another file
-        self.other = np.zeros(self.count, np.int64)  # the row of that other file
+        # for each file, the number of its row that is nearest to another file
+        self.mine = np.zeros(self.count, np.int64)
+        self.other = np.zeros(self.count, np.int64)  # for each file, the number of that other file's row
 
     def join(self, pairs: Pairs) -> None:
         first, second = self.of_row[pairs.first], self.of_row[pairs.second]

@@ -1,15 +1,15 @@
-"""Training: what is trained (`Task`) apart from how (`Trainer`). Receives models and data, and knows no command line.
+"""Trains models: a `Task` says what is trained, the `Trainer` how. Receives models and data, and knows no command line.
 
-    task            what is trained: modules, batches, loss, figures      trainer    the loop: steps, epochs, states
+    task            what is trained: modules, batches, loss, metrics      trainer    the loop: steps, epochs, states
     classification  all weights on labels                                 head       the last layer only, on features
-    masked          pre-training                                          recipe     the published numbers, scaled
+    masked          pre-training                                          recipe     published hyperparameters, scaled
     feed            files -> random clips                                 mixing     mixup, cutmix, soft targets
     features        examples through a model, once                       linear_probe  logistic regression
-    ridge           numbers instead of classes: spread, ridge
-    scoring         held-out examples -> probabilities                    figures    -> what the metrics say
+    ridge           regression heads: standardised values, ridge
+    scoring         held-out examples -> probabilities                    figures    -> their metrics
     optim           groups of weights, rates over time                    distributed  several processes
     run_folder      the folder of a run                                   state      what a resumed run needs
-    checkpoint      what is saved                                         card       what is said of it
+    checkpoint      writes the trained model                              card       describes it: README.md, charts
 
 Names load on first use, so that importing this package imports no torch.
 """

@@ -1,4 +1,4 @@
-"""Writes what describes a trained model beside its weights: pictures, figures and a card."""
+"""Writes the description of a trained model beside its weights: charts, metrics and a model card."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def finish(run: Run, figures: Figures | None, data: Data, settings: Settings) ->
 
 
 def finish_masked(run: Run, settings: Settings) -> None:
-    """Write curves.png and README.md of a pre-training. Raises OutputError."""
+    """Write curves.png and README.md of a pre-training run. Raises OutputError."""
     _write(run, "curves.png", training_curves(list(run.events())))
     values = settings.values
     about = [
@@ -52,7 +52,7 @@ def finish_masked(run: Run, settings: Settings) -> None:
 
 
 def classifier_card(name: str, figures: Figures | None, data: Data, settings: Settings) -> str:
-    """Return the card of a classifier, or of a model of values, with a header that the hub understands."""
+    """Return the model card of a classifier or regression model, with a header that the hub understands."""
     values = settings.values
     names, regression = data.dataset.names, bool(data.dataset.outputs)
     kind = ("value", "values") if regression else ("class", "classes")
@@ -105,7 +105,7 @@ def _measured(figures: Figures | None, outputs: Sequence[str]) -> list[str]:
 
 
 def _outputs(metrics: RegressionMetrics, outputs: Sequence[str]) -> list[str]:
-    """Return a table of each output's figures, where there are several."""
+    """Return a table of the metrics of each output, if there are several."""
     if not metrics.outputs:
         return []
     rows = [

@@ -24,7 +24,7 @@ def save_checkpoint(
 
 
 def own_section(sampling: SamplingSpec, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return this package's section of config.json: how clips are sampled, and where the model comes from."""
+    """Return this package's section of config.json: how clips are sampled, and the checkpoint trained from."""
     family = {"family": sampling.resolved_family}
     stride = sampling.stride or sampling.checkpoint_stride
     said = {**family, **({"stride": stride} if stride else {}), "pixels": sampling.resolved_pixels}

@@ -1,4 +1,4 @@
-"""Fine-tunes as a task: every weight of a classifier, on random clips of files with labels or values."""
+"""Fine-tuning as a task: trains every weight of a classifier on random clips of files with labels or values."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Data:
 
     @property
     def task(self) -> str:
-        """Return what is learnt: "regression" or "classification"."""
+        """Return the kind of problem: "regression" or "classification"."""
         return "regression" if self.dataset.outputs else "classification"
 
     @cached_property
     def spread(self) -> Spread | None:
-        """Return mean and deviation of the training values; None if there are classes."""
+        """Return the mean and standard deviation of the training values; None for a classification problem."""
         return spread_of(self.dataset.targets(self.train).astype("float64")) if self.dataset.outputs else None
 
     @property
@@ -66,9 +66,9 @@ class Data:
 class FineTune(Task):
     """Fine-tunes a classifier with the dataset's classes: all weights, or those that require a gradient.
 
-    Where the data has values, the model gives them standardised (`start_classifier` makes it so); what is saved and
-    measured is in the data's unit. sampling: the checkpoint's, one clip of a file; merged: turns the trained model into
-    the one to save, where they differ (LoRA).
+    In regression the model predicts standardised values during training; the saved model and the metrics are in the
+    data's own unit. sampling: the checkpoint's, with one clip per file; merged: turns the trained model into the one to
+    save, if they differ (LoRA).
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class FineTune(Task):
         return loss, {"train_top1": right}
 
     def average_decay(self, done: int) -> float | None:
-        # Early steps are far from the final weights: an average with the full decay would lag behind them for long.
+        # Weights change fast in the early steps: an average with the full decay would take long to catch up.
         return None if self.recipe.ema is None else min(self.recipe.ema, (1 + done) / (10 + done))
 
     def evaluate(self, module: nn.Module) -> Mapping[str, Any] | None:
@@ -187,9 +187,9 @@ class FineTune(Task):
         return figures.event if figures is not None else None
 
     def measure(self, folder: Path) -> Figures | None:
-        """Return the figures of the saved checkpoint in `folder`; None if nothing is held out.
+        """Return the metrics of the saved checkpoint in `folder`; None if nothing is held out.
 
-        Runs in this process alone.
+        Not distributed: this process alone computes them.
         """
         device = self.model.device
         return self._figures(VideoMAEForVideoClassification.from_pretrained(folder, device=device), Share())
@@ -215,7 +215,7 @@ class FineTune(Task):
             save_checkpoint(model, self.preprocessor, folder)
 
     def _in_units(self, model: VideoMAEForVideoClassification) -> AbstractContextManager[None]:
-        """Make the model give values in the unit of the data while the block runs."""
+        """Make the model predict values in the data's unit while the block runs."""
         return self.data.spread.in_units(model.classifier) if self.data.spread else nullcontext()
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ class Share:
         return [item for item in items if item is not None]
 
     def agree(self, wish: bool) -> bool:
-        """Return whether `wish` is true in any process; all processes get the same answer at the same step."""
+        """Return whether `wish` is true in any process; every process gets the same answer at the same step."""
         return any(self.gather(wish)) if self.world > 1 else wish
 
 
@@ -63,8 +63,9 @@ def local_device(device: torch.device) -> torch.device:
 
 @contextmanager
 def together(device: torch.device) -> Iterator[Share]:
-    """Join the processes that `torchrun` started for the duration of the block; a single process joins nothing. Raises
-    TrainingError.
+    """Connect the processes that `torchrun` started for the duration of the block.
+
+    Does nothing for a single process. Raises TrainingError.
     """
     share = launched()
     if share.world == 1:

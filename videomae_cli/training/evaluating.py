@@ -1,6 +1,4 @@
-"""Measures how good a classifier is on labelled clips: reads the data, matches its labels, scores, computes figures, and writes
-them to files.
-"""
+"""Evaluates a classifier on labelled clips: reads data, matches labels, scores clips, and writes the metrics."""
 
 from __future__ import annotations
 
@@ -40,13 +38,16 @@ if TYPE_CHECKING:
     from videomae_cli.pipeline import Classifier
 
 SPLITS = ("test", "val", "train", "all")
-# Files a report may hold; the task of the model decides which pictures it has.
+# Files that a report folder may contain; which pictures it has depends on the model's task.
 REPORT_FILES = ("report.json", "predictions.jsonl", "report.md", "confusion.png", "reliability.png", "scatter.png")
 
 
 @dataclass(frozen=True)
 class LabelledData:
-    """Labelled clips to measure models on. columns: the table's, empty for other data; split: as asked for."""
+    """Labelled clips to measure models on.
+
+    columns: the names of the table's columns, empty for other data; split: as requested.
+    """
 
     data: str
     columns: Sequence[str]
@@ -65,7 +66,7 @@ class LabelledData:
     ) -> LabelledData:
         """Read a folder of class folders or a table. labels: names for labels that are numbers; targets: columns of values.
 
-        Raises DatasetError, including for a split that is not there, or OptionError.
+        Raises DatasetError (also for a split that the data doesn't have) or OptionError.
         """
         check_split(split)
         data = os.fspath(data)
@@ -78,13 +79,14 @@ class LabelledData:
         return read
 
     def chosen(self) -> tuple[str, Sequence[Example]]:
-        """Return the name of the split that is measured, and its examples. Raises DatasetError for a split that is
-        missing.
-        """
+        """Return the name of the split to measure, and its examples. Raises DatasetError for a split that is missing."""
         return _chosen(self.dataset, self.split)
 
     def for_model(self, classifier: Classifier) -> LabelledData:
-        """Return the data with the truth in this model's terms: labels, or values. Raises DatasetError or OptionError."""
+        """Return the data with labels for a classifier, or with true values for a regression model.
+
+        Raises DatasetError or OptionError.
+        """
         if classifier.regression:
             return replace(self, dataset=_values(classifier, self.dataset, self.data, self.columns))
         if self.targets:
@@ -127,7 +129,7 @@ class EvaluationJob:
     ) -> EvaluationJob:
         """Match the labels of the data to those of the model.
 
-        spec: the sampling as asked for, not yet adapted to a model.
+        spec: the requested sampling, not yet adapted to a model.
 
         Raises DatasetError if they don't fit, OptionError for options that don't fit the model.
         """
@@ -159,9 +161,11 @@ class EvaluationJob:
         scorer: Classifier | None = None,
         on_clip: OnClip = lambda path, views, error: None,
     ) -> Measured:
-        """Score every clip and measure. scorer: the classifier where its batches are watched; on_clip: called after each clip.
+        """Score every clip and compute the metrics.
 
-        A clip that fails is among the `failures` of the evaluation. Raises DatasetError if not one can be scored.
+        scorer: used instead of the classifier, to watch its batches; on_clip: called after each clip.
+
+        Clips that fail are listed in the evaluation's `failures`. Raises DatasetError if none can be scored.
         """
         view = View(
             sampling=self.spec,
@@ -218,7 +222,7 @@ def check_split(split: str | None) -> None:
 def _values(classifier: Classifier, dataset: Dataset, data: str, columns: Sequence[str]) -> Dataset:
     """Return the data with a true value for each output of the model.
 
-    The values come from the columns asked for, from columns named like the outputs, or from labels that are numbers.
+    The values come from the requested columns, from columns named like the outputs, or from labels that are numbers.
     Raises DatasetError.
     """
     names = classifier.output_names
@@ -251,7 +255,7 @@ def _values(classifier: Classifier, dataset: Dataset, data: str, columns: Sequen
 
 
 def _protocol(spec: SamplingSpec, views: Sequence[int]) -> str:
-    """Describe the views of a clip, as papers write them."""
+    """Describe the views per clip as papers do: "dense: 5 clips x 3 crops"."""
     crops = spec.resolved_crops
     counts = sorted({count // crops for count in views})
     clips = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
@@ -277,7 +281,7 @@ def _chosen(dataset: Dataset, split: str | None) -> tuple[str, Sequence[Example]
 
 
 def check_places(output: Path | None, report: Path | None, overwrite: bool) -> None:
-    """Check before hours of work that outputs can be written and nothing is replaced unasked. Raises OutputError."""
+    """Raise OutputError if an output can't be written, or would replace a file without `overwrite`."""
     if output is not None:
         check_new(output, overwrite=overwrite)
     if report is None:
@@ -332,7 +336,7 @@ def write_evaluation(measured: Measured, output: Path | None, report: Path | Non
 
 
 def _predictions(evaluation: Evaluation, scored: ScoredClips, kept: Sequence[Example]) -> bytes:
-    """Return a JSON line per clip: what is true, what was predicted, every score by label id."""
+    """Return a JSON line per clip: the truth, the prediction, and every score by label id."""
     lines = []
     for place, example in enumerate(kept):
         line: dict[str, Any] = {**path_fields(example.path), "start": example.start, "end": example.end}

@@ -1,6 +1,4 @@
-"""Computes the features of examples once, and caches them in a file beside the run, so that another probe takes
-seconds.
-"""
+"""Computes the features of examples once, and caches them in the run's folder for further probes."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ _SAVE_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Says how examples become clips for a model: sampling and transform, decoded by `decoder`, `batch` views at once."""
+    """Specifies how examples become clips for a model: sampling, transform, decoder, and `batch` views at once."""
 
     sampling: SamplingSpec
     transform: FrameTransform
@@ -52,10 +50,9 @@ class View:
 
 @dataclass
 class FeatureStore:
-    """Caches one (clips, D) feature array per example in `file`, keyed by the example and by everything that determines
-    its features.
+    """Caches one (clips, D) feature array per example in `file`, keyed by all that determines the features.
 
-    made_by: the digest of everything that determines a feature (see `made_by`); a file with another one is ignored.
+    made_by: a digest from the function `made_by`; a file with another digest is ignored.
     """
 
     file: Path
@@ -76,7 +73,7 @@ class FeatureStore:
             self._rows = {}  # missing or damaged: features are computed again
 
     def get(self, example: Example) -> Array | None:
-        """Return the cached features; None if there are none, or the file has changed since."""
+        """Return the cached features; None if there are none, or the example's file has changed since."""
         return self._rows.get(_key(example))
 
     def put(self, example: Example, rows: Array) -> None:

@@ -31,12 +31,12 @@ class ClipBatch:
 
 @dataclass
 class Feed:
-    """Yields random clips of `examples`, each file `repeats` times an epoch, in a new order every epoch.
+    """Yields random clips of `examples`, each file `repeats` times per epoch, in a new order every epoch.
 
-    batch: files of this process at once, each with the views that `augment` makes of its clip; accumulate: batches per
-    step; drawn: how frames are drawn, see `SamplingSpec`; exact: draw from short files as published, too. An epoch has
-    whole steps only: the files left over at its end differ from epoch to epoch. A file that fails is reported once, and
-    another of its batch replaces it.
+    batch: files per batch in this process, each with the views that `augment` makes of its clip; accumulate: batches
+    per step; drawn: how frames are drawn, see `SamplingSpec`; exact: draw from short files, too, exactly as the
+    official code does. An epoch has only complete steps: which files are left over at its end differs from epoch to
+    epoch. A file that fails is reported once, and replaced by another file of its batch.
     """
 
     examples: Sequence[Example]
@@ -60,7 +60,7 @@ class Feed:
         return max(1, len(self.examples) * self.repeats // a_step)
 
     def __call__(self, first: int) -> Iterator[ClipBatch]:
-        """Yield this process's batches, from its batch number `first` on, without an end."""
+        """Yield this process's batches endlessly, starting with batch number `first`."""
         wanted = self._requests(first)
         ahead: list[int] = []
 
@@ -69,7 +69,7 @@ class Feed:
                 ahead.append(place)
                 yield request
 
-        # Decode far enough ahead to go on while a batch is trained on; `Decoder` limits the memory.
+        # Decode ahead, so that decoding continues while a batch is trained on; `Decoder` limits the memory.
         decoded = self.decoder.decode_all(requests(), ahead=2 * self.batch)
         while True:
             got = [self._kept(*next(decoded)) for _ in range(self.batch)]
@@ -83,7 +83,7 @@ class Feed:
 
     def _requests(self, first: int) -> Iterator[tuple[int, ClipRequest]]:
         """Yield (index of the example, its request) for every clip from batch `first` on."""
-        batches = self.steps * self.accumulate  # of this process, in one epoch
+        batches = self.steps * self.accumulate  # batches of this process in one epoch
         number = first
         while True:
             epoch, within = divmod(number, batches)

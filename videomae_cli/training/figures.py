@@ -1,4 +1,4 @@
-"""Computes the figures of held-out examples from probabilities or values: the same as `videomae evaluate` gives."""
+"""Computes the metrics of held-out examples from probabilities or values, equal to those of `videomae evaluate`."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from videomae_cli.visible import counted
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures of the held-out examples.
+    """The metrics of the held-out examples.
 
     metrics: of the examples that could be read; failed: how many could not; loss: what training minimises; predicted,
-    truth: (N, outputs) values where the model gives values.
+    truth: (N, outputs) values of a regression model.
     """
 
     metrics: Metrics | MultiLabelMetrics | RegressionMetrics
@@ -40,8 +40,9 @@ class Figures:
 
     @property
     def score(self) -> float:
-        """Return the number that the best checkpoint maximises; for values the negative loss, since R² may be
-        undefined.
+        """Return the number that the best checkpoint maximises.
+
+        In regression this is the negative loss, since R² may be undefined.
         """
         match self.metrics:
             case Metrics():
@@ -68,7 +69,7 @@ class Figures:
 
     @property
     def line(self) -> str:
-        """Say the main numbers in one line for people."""
+        """Format the main metrics in one line for people."""
         m = self.metrics
         clips = counted(m.count, "held-out clip")
         if isinstance(m, Metrics):
@@ -83,9 +84,9 @@ class Figures:
 def figures_of(
     scored: ScoredClips, dataset: Dataset, examples: Sequence[Example], *, spread: Spread | None = None
 ) -> Figures:
-    """Compute the figures of scored clips. Raises TrainingError if not one example has scores.
+    """Compute the metrics of scored clips. Raises TrainingError if no example has scores.
 
-    spread: of the training values, where the data has values.
+    spread: mean and deviation of the training values, in regression.
     """
     valid = scored.valid
     if not valid.any():

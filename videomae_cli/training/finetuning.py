@@ -1,4 +1,4 @@
-"""Trains a classifier of your own classes, or a model of your own values: data, start, recipe, run."""
+"""Trains a classifier on a user's own classes, or a regression model on their own values, from data to checkpoint."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ MODES = ("auto", "head", "full", "lora")
 # From this size on, training all weights on a CPU takes hours even for little data.
 _LARGE_GFLOPS = 30.0
 _FEW_CLIPS_A_CLASS = 10
-# The threshold for values, where there are no classes to count clips by.
+# The corresponding minimum of clips for regression, which has no classes.
 _FEW_CLIPS_OF_VALUES = 50
-# The names of these options, and what a recipe calls them.
+# Option name -> name of the same number in a recipe.
 NUMBERS = RECIPE_NUMBERS | {
     "layer_decay": "layer_decay",
     "drop_path": "drop_path",
@@ -57,13 +57,14 @@ NUMBERS = RECIPE_NUMBERS | {
 
 
 class FineTuneOptions(TrainingOptions, total=False):
-    """How a fine-tuning runs. All are optional, and mean what the options of `videomae finetune` mean.
+    """Settings of a fine-tuning run. All are optional, with the meaning of the options of `videomae finetune`.
 
-    Besides those of `TrainingOptions`: clips: number per file (of held-out files only, except for mode "head"); heads:
-    attention heads, where the checkpoint doesn't say. Numbers of the recipe: layer_decay: a layer's rate as a fraction
-    of the next one's; drop_path: stochastic depth; head_dropout; head_init_scale; label_smoothing; mixup, cutmix: their
-    alphas; augment_ops, augment_magnitude: RandAugment's; erase: probability that a box is filled with noise; views: of
-    each clip drawn; ema: decay of an average of the weights, which is saved instead.
+    In addition to those of `TrainingOptions`: clips: number per file (of held-out files only, except for mode "head");
+    heads: attention heads, if the checkpoint doesn't say. Hyperparameters, None for the recipe's: layer_decay: a
+    layer's rate as a fraction of the next one's; drop_path: stochastic depth; head_dropout; head_init_scale;
+    label_smoothing; mixup, cutmix: their alphas; augment_ops, augment_magnitude: RandAugment's; erase: probability that
+    a box is filled with noise; views: differently augmented views per clip; ema: decay of an average of the weights,
+    which is saved instead.
     """
 
     clips: int | None
@@ -124,13 +125,13 @@ def finetune(
     listener: TrainingListener | None = None,
     **options: Unpack[FineTuneOptions],
 ) -> Trained:
-    """Train a classifier of your own classes, or a model of your own values; what `videomae finetune` does.
+    """Train a classifier on your own classes, or a regression model on your own values; what `videomae finetune` does.
 
-    data: a folder of class folders, a table of path and label, or a Python file with a task of your own; output: the folder to
-    write, a checkpoint with metrics, curves and a card; init: the checkpoint to start from; mode: "head" (the encoder stays),
-    "full", "lora" or "auto"; labels: a file of names for labels that are numbers; target: columns of values to learn instead of
-    classes; penalty: L2 penalty of mode "head"; listener: hears how it goes; options: `FineTuneOptions`.
-    Raises DatasetError, TrainingError, OutputError, OptionError, and what loading `init` raises.
+    data: a folder of class folders, a table of path and label, or a Python file with a task of your own; output: the
+    folder to write, a checkpoint with metrics, curves and a card; init: the checkpoint to start from; mode: "head" (the
+    encoder stays), "full", "lora" or "auto"; labels: a file of names for labels that are numbers; target: columns of
+    values to learn instead of classes; penalty: L2 penalty of mode "head"; listener: receives the progress; options:
+    `FineTuneOptions`. Raises DatasetError, TrainingError, OutputError, OptionError, and what loading `init` raises.
     """
     given: dict[str, Any] = dict(options)
     asked, terms = split_options(given, NUMBERS, clips=given.pop("clips", None))
@@ -204,7 +205,7 @@ def _train(
         extra=own_section(spec, {"init": source.name, "made_by": f"videomae finetune, mode {mode}"}),
     )
     if spread is not None and has_classifier(checkpoint, names, kind):
-        # the checkpoint's classifier gives values as they are; training needs standardised ones
+        # the checkpoint's classifier predicts values in the data's unit; training needs standardised ones
         spread.begin(model.classifier)
     listener.note(f"mode {mode}, from {source.name}: {_parameters(model):.1f} M parameters{time_note}")
     preprocessor = preprocessor_for(source.path, model.config, "antialias")
@@ -238,9 +239,9 @@ def _recipe(request: FineTuneRequest, data: LearningData, share: Share, family: 
 def _mode(
     request: FineTuneRequest, data: LearningData, config: VideoMAEConfig, recipe: Callable[[], Recipe], device: str
 ) -> tuple[str, str]:
-    """Choose what is trained, and say how long training all weights takes where that is known before it begins.
+    """Choose the mode; also return a note on how long training all weights takes, if that can be estimated.
 
-    A run that is gone on with keeps its mode, however long a step takes this time.
+    A resumed run keeps its mode, however long a step takes this time.
     """
     from videomae_cli.model import clip_gflops
     from videomae_cli.training import Run

@@ -27,7 +27,7 @@ from videomae_cli.training.run_folder import FEATURES, Run
 from videomae_cli.training.scoring import known_scores
 from videomae_cli.video import Preprocessor
 
-# How the task of such a run ends in its settings.
+# The task name in the settings of such a run ends with this.
 HEAD_ONLY = ", head only"
 # (examples done, error of the file or None, its path)
 OnProgress = Callable[[int, VideoMAEError | None, str], None]
@@ -65,7 +65,7 @@ class HeadTraining:
         }
 
     def __call__(self, run: Run, settings: Settings, *, share: Share, on_progress: OnProgress) -> Figures | None:
-        """Train and save; return the figures of the held-out clips, if there are some. Raises TrainingError."""
+        """Train and save; return the metrics of the held-out clips, if there are any. Raises TrainingError."""
         found = self._features(run, share, on_progress)
         if not share.leads:
             return None

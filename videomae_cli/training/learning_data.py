@@ -1,4 +1,4 @@
-"""Reads the data to learn from, splits it, tries every file, and describes it in a few lines."""
+"""Reads the training data, splits it, checks that every file can be decoded, and describes it in a few lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from videomae_cli.video import Decoder
 
 @dataclass(frozen=True)
 class LearningData:
-    """A dataset, split into training clips and held-out clips. reading: seconds per clip, as measured; 0 where it was not."""
+    """A dataset, split into training clips and held-out clips.
+
+    reading: measured seconds to read a clip, 0 if not measured.
+    """
 
     dataset: Dataset
     train: tuple[Example, ...]
@@ -31,11 +34,11 @@ class LearningData:
 def read_learning_data(
     terms: Terms, decoder: Decoder, share: Share, listener: TrainingListener, *, labels: bool = True
 ) -> LearningData:
-    """Read, split and try the data, and tell what will be used. Raises DatasetError."""
+    """Read, split and check the data, and report what will be used. Raises DatasetError."""
     dataset = read_dataset(terms.data, labels=terms.labels, labels_required=labels, targets=terms.targets)
     train, val, rule = split_dataset(dataset, fraction=terms.val, seed=terms.seed)
     with listener.files(len(train) + len(val)) as on_file:
-        # One process tries the files; the others receive its report.
+        # One process checks the files; the others receive its report.
         trying = decoder if terms.check and share.leads else None
         began = time.perf_counter()
         report = check_dataset(dataset, train, val, rule, decoder=trying, on_progress=on_file)

@@ -35,7 +35,7 @@ class LinearProbe:
     loss: float
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Map features (N, D) to logits, or values, (N, outputs)."""
+        """Map features (N, D) to logits or predicted values (N, outputs)."""
         return features @ self.weight.T + self.bias
 
 
@@ -102,8 +102,9 @@ def best_probe(
     fitted: Callable[..., LinearProbe] = fit,
     on_probe: Callable[[LinearProbe, float | None], None] = lambda probe, score: None,
 ) -> tuple[LinearProbe, float | None]:
-    """Return the probe whose strength scores best on held-out clips, the stronger of equals; without any, the `usual`
-    one.
+    """Return the probe that scores best on held-out clips; if there are none, the one with the `usual` strength.
+
+    Ties go to the stronger penalty.
 
     fitted: fits the probe of one strength, from the arguments of `fit`.
     """

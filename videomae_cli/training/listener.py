@@ -1,4 +1,4 @@
-"""Tells the caller of a training what it does: a listener, whose methods a command or a notebook overrides."""
+"""Reports the progress of training to a listener, whose methods a command or a notebook overrides."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
 # Called with (path, error or None) after each file.
 OnFile = Callable[[str, VideoMAEError | None], None]
-# Called with an event of the trainer, "tick", "step" or "epoch", and its figures.
+# Called with an event of the trainer ("tick", "step" or "epoch") and its numbers.
 OnEvent = Callable[[Mapping[str, Any]], None]
 
 
 class TrainingListener:
-    """Receives the progress of a training, and may stop it. Every method does nothing: override those of interest.
+    """Receives the progress of a training run, and may stop it.
+
+    By default every method does nothing: override as needed.
 
     Methods that are context managers enclose a stage of the work, and yield the function that is called during it.
     """
@@ -45,12 +47,12 @@ class TrainingListener:
 
     @contextmanager
     def files(self, count: int) -> Iterator[OnFile]:
-        """Enclose trying `count` files before anything is trained."""
+        """Enclose the check of `count` files before anything is trained."""
         yield lambda path, error: None
 
     @contextmanager
     def features(self, count: int) -> Iterator[OnFile]:
-        """Enclose computing the features of `count` files, where only the last layer is trained."""
+        """Enclose computing the features of `count` files, if only the last layer is trained."""
         yield lambda path, error: None
 
     @contextmanager

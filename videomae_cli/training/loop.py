@@ -1,4 +1,4 @@
-"""Holds the settings of the training loop, whatever the task."""
+"""Holds the settings of the training loop, which are the same for every task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains low-rank matrices beside those of the attention (Hu et al. 2021), through `peft`; they are merged when saved."""
+"""Adds LoRA adapters (Hu et al. 2021) to the attention layers with `peft`, merged into the weights on saving."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ _TARGETS = r".*\.(query|value|attention\.output\.dense)"
 def add_lora(
     model: VideoMAEForVideoClassification, *, rank: int, alpha: int | None = None
 ) -> Callable[[nn.Module], VideoMAEForVideoClassification]:
-    """Add matrices of `rank` beside queries, values and output projections, in place; freeze all else but `fc_norm` and
-    the classifier.
+    """Add LoRA adapters of `rank` to queries, values and output projections, in place.
+
+    All other weights are frozen, except `fc_norm` and the classifier.
 
     Returns the function that turns the trained model into a plain one. Raises DependencyError.
     """

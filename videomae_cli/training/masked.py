@@ -1,4 +1,4 @@
-"""Pre-trains as a task: most of a clip is hidden, and the model learns to fill it in (Tong et al. 2022)."""
+"""Pre-training as a task: most of a clip is hidden, and the model learns to fill it in (Tong et al. 2022)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check_masks(grid: tuple[int, int, int], recipe: MaskedRecipe) -> None:
     slots, height, width = grid
     units = {"tube": (height * width, "places"), "random": (slots * height * width, "tokens")}
     count, unit = units.get(recipe.mask, (slots, "time slots"))
-    # At least one stays visible whatever the ratio, since it is below 1 and rounded down.
+    # At least one token stays visible, since the ratio is below 1 and the number of hidden tokens is rounded down.
     if int(recipe.mask_ratio * count):
         return
     if count == 1:
@@ -51,8 +51,9 @@ def check_masks(grid: tuple[int, int, int], recipe: MaskedRecipe) -> None:
 
 
 class PreTrain(Task):
-    """Trains the whole model on random clips of `train`; clips of `val` get the same masks every time, for a comparable
-    loss.
+    """Trains the whole model on random clips of `train`.
+
+    Clips of `val` get the same masks every time, so that their losses can be compared.
     """
 
     score_name = "loss"

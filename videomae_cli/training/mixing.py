@@ -1,6 +1,6 @@
-"""Changes normalised clips: boxes of noise (Zhong et al. 2020), mixup (Zhang et al. 2018) and cutmix (Yun et al. 2019).
+"""Random erasing (Zhong et al. 2020), mixup (Zhang et al. 2018) and cutmix (Yun et al. 2019) of normalised clips.
 
-Mixup and cutmix put two clips into one, with targets that say how much of each.
+Mixup and cutmix combine two clips into one, whose soft targets state the fraction of each.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ ERASED_RATIO = (0.3, 1 / 0.3)
 def erase(clips: Tensor, probability: float, rng: np.random.Generator) -> Tensor:
     """Fill a box with standard normal noise in some of the normalised clips (B, T, C, H, W).
 
-    probability: that a clip gets a box. It is at one place in all frames, its noise is new in every frame.
+    probability: that a clip gets a box. The box has the same place in all frames, but new noise in every frame.
     """
     height, width = clips.shape[-2:]
     clips = clips.clone() if probability else clips
     for place in range(len(clips)):
-        # Seeds are drawn for every clip, so that skipping one changes nothing for the next.
+        # A seed is drawn for every clip, erased or not, so that skipping one clip changes nothing for the next.
         own = np.random.default_rng(rng.integers(2**62))
         if own.random() >= probability:
             continue
@@ -50,7 +50,7 @@ def _erased_box(height: int, width: int, rng: np.random.Generator) -> tuple[int,
 
 
 def erased_shape(height: int, width: int, fraction: float, ratio: float) -> tuple[int, int]:
-    """Return (rows, columns) of a box with this fraction of the picture's area and this height to width."""
+    """Return (rows, columns) of a box with this fraction of the picture's area and this ratio of height to width."""
     area = fraction * height * width
     return round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
 
@@ -59,7 +59,7 @@ def erased_shape(height: int, width: int, fraction: float, ratio: float) -> tupl
 class Mixing:
     """Mixes the clips of a batch; mixup, cutmix: alpha of each one's beta distribution, 0 to leave it out.
 
-    With both, either is as likely as the other.
+    If both are on, each is used half of the time.
     """
 
     mixup: float = 0.8
@@ -85,7 +85,7 @@ class Mixing:
             height, width = clips.shape[-2:]
             rows, columns = _box(rng, height, kept), _box(rng, width, kept)
             clips[..., rows, columns] = other[..., rows, columns]
-            # the fraction that really stays, since edges may have cut off part of the box
+            # recompute the fraction that stays, since the edges may have cut off part of the box
             kept = 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
         else:
             clips = clips * kept + other * (1 - kept)
@@ -93,19 +93,19 @@ class Mixing:
 
 
 def _box(rng: np.random.Generator, size: int, kept: float) -> slice:
-    """Return one side of a box that takes 1 - kept of the area, around a random centre, cut off at the edges."""
+    """Return one side of a box with 1 - kept of the area, around a random centre, clipped at the edges."""
     half = int(size * (1 - kept) ** 0.5) // 2
     centre = int(rng.integers(0, size))
     return slice(max(0, centre - half), min(size, centre + half))
 
 
 def smoothed(targets: Tensor, smoothing: float) -> Tensor:
-    """Spread a part `smoothing` of targets (B, classes) that sum to 1 over all classes."""
+    """Apply label smoothing: spread the fraction `smoothing` of targets (B, classes) evenly over all classes."""
     return targets * (1 - smoothing) + smoothing / targets.shape[1]
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Convert class numbers (B,) to (B, classes) float32; several labels at once, (B, classes), stay as they are."""
+    """Convert class numbers (B,) to (B, classes) float32; multi-label targets (B, classes) are returned unchanged."""
     return labels.float() if labels.ndim == 2 else functional.one_hot(labels, classes).float()
 
 

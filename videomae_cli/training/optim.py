@@ -1,4 +1,4 @@
-"""Sorts weights into groups, and computes rates over time: pure functions of names and numbers."""
+"""Groups parameters for the optimizer, and computes the learning-rate schedule: pure functions."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def layer_of(name: str, layers: int) -> int:
 def parameter_groups(
     named: Named, *, lr: float, weight_decay: float, layer_decay: float = 1.0, layers: int = 0
 ) -> list[dict[str, object]]:
-    """Group parameters for an optimizer, with a rate per layer and no weight decay on biases, norms and single-vector
-    tokens.
+    """Group parameters for an optimizer, with a rate per layer.
+
+    Biases, norms and single-vector tokens get no weight decay.
 
     A layer's rate is `layer_decay` times that of the layer above it.
     """
@@ -50,7 +51,7 @@ def parameter_groups(
 
 
 def adamw(groups: list[dict[str, object]], *, betas: tuple[float, float]) -> torch.optim.AdamW:
-    """Make an AdamW over such groups, in its fused form."""
+    """Make a fused AdamW optimizer over groups from `parameter_groups`."""
     return torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=True)
 
 

@@ -57,7 +57,7 @@ def load_task(file: str, options: TaskOptions) -> Task:
         raise TrainingError(f"{file} is not there: a task of your own is a Python file with a function task(options)")
     where = str(Path.cwd())
     if where not in sys.path:
-        sys.path.insert(0, where)  # so that it can import what is beside it, as `python -m` would
+        sys.path.insert(0, where)  # so that it can import modules from its own folder
     spec = importlib.util.spec_from_file_location(f"videomae_task_{path.stem}", path)
     assert spec is not None, "it ends in .py"
     assert spec.loader is not None, "it is a file"

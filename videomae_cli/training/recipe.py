@@ -1,8 +1,8 @@
-"""Chooses the numbers of a training: the published ones, what suits small data better, or what the user says. No torch.
+"""Chooses hyperparameters: the published ones, ones that suit small data better, or the user's. Imports no torch.
 
 Published means the official scripts and the defaults of the programs they call (MCG-NJU/VideoMAE 14ef8d8: `scripts/`,
-`run_class_finetuning.py`, `run_mae_pretraining.py`, `optim_factory.py`, `utils.py`). docs/training.md has them as a
-table, and what `default` changes, with the commands that measured it.
+`run_class_finetuning.py`, `run_mae_pretraining.py`, `optim_factory.py`, `utils.py`). docs/training.md lists them in a
+table, with what `default` changes and the commands that measured it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from videomae_cli.errors import OptionError
 from videomae_cli.visible import counted
 
 RECIPES = ("default", "paper", "paper-kinetics", "paper-ssv2", "paper-ucf101")
-# Rates are published for this many clips per step; they grow linearly with the clips.
+# Published learning rates are for this many clips per step, and scale linearly with that number.
 RATE_CLIPS = 256
-# Below this many clips, mixing and strong augmentation cost more than they gain: there are too few steps to learn from
-# them.
+# With fewer clips than this, mixing and strong augmentation hurt: there are too few steps to profit from them.
 FEW_CLIPS = 1000
 # Clips that one process takes at once by default.
 AT_ONCE = 16
@@ -30,8 +29,9 @@ _SIDED = re.compile(r"\b(left|right|clockwise|anti-?clockwise)\b|counter-?clockw
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """The numbers in which the official scripts differ. rate, floor: per 256 clips of a step; batch: clips per step, of
-    all GPUs.
+    """The hyperparameters in which the official scripts differ.
+
+    rate, floor: per 256 clips of a step; batch: clips per step, of all GPUs.
     """
 
     rate: float
@@ -45,7 +45,7 @@ class Published:
     mask_ratio: float = 0.9
 
 
-# Where two scripts differ only in the pre-training they start from, the one of the longer pre-training is taken.
+# If two scripts differ only in the pre-training they start from, the one with the longer pre-training is used.
 FINE_TUNING = {
     ("kinetics", "small"): Published(rate=5e-4, epochs=150),
     ("kinetics", "base"): Published(rate=5e-4, epochs=75),
@@ -71,7 +71,7 @@ SSV2_STRIDE = 2
 
 @dataclass(frozen=True, kw_only=True)
 class _Numbers:
-    """What both kinds of training have in common.
+    """The hyperparameters that fine-tuning and pre-training have in common.
 
     lr, min_lr: the top layer's rate, at the peak and at the end; warmup: epochs in which the rate rises; clip_grad:
     upper bound of the gradient's norm, 0 for no bound; repeats: how often a file is drawn in an epoch, each time anew.
@@ -104,7 +104,7 @@ class _Numbers:
 
     @property
     def _rates(self) -> str:
-        """Describe the optimizer in words for people."""
+        """Describe the optimizer's settings in a line for people."""
         clipped = f"at most {self.clip_grad:g}" if self.clip_grad else "not bounded"
         return (
             f"AdamW with betas {_listed(self.betas)}, rate from 0 in {self.warmup:g} {'epoch' if self.warmup == 1 else 'epochs'} to {self.lr:.3g} and down to "
@@ -118,7 +118,7 @@ class _Numbers:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(_Numbers):
-    """The hyperparameters of a fine-tuning.
+    """The hyperparameters of a fine-tuning run.
 
     ema: decay of the averaged weights, None for no average; operations, magnitude: of RandAugment; erase: probability that a
     box is filled with noise; views: number of differently augmented views of each clip drawn; scale: smallest part of a
@@ -164,7 +164,7 @@ class Recipe(_Numbers):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedRecipe(_Numbers):
-    """The hyperparameters of a pre-training.
+    """The hyperparameters of a pre-training run.
 
     scale: smallest part of a frame's area that a crop shows, None for the published crops of a few fixed sizes and places.
     """
@@ -187,7 +187,7 @@ class MaskedRecipe(_Numbers):
 
 
 def _batches(clips: int, world: int, said: Mapping[str, Any], target: int | None) -> tuple[int, int]:
-    """Return (clips per process at once, batches per step). target: clips per step, where the data has that many.
+    """Return (clips per batch in each process, batches per step). target: clips per step, if the data has that many.
 
     Without a target, a step is small enough for an epoch to have four of them.
     """
@@ -254,7 +254,7 @@ def _on_own_data(script: Published, clips: int, step: int) -> dict[str, Any]:
 def masked_recipe_for(
     *, clips: int, world: int = 1, asked: Mapping[str, Any], name: str = "default", width: int = 768
 ) -> MaskedRecipe:
-    """Choose the numbers of a pre-training, from the same arguments as `recipe_for`."""
+    """Choose the recipe for pre-training; the arguments are those of `recipe_for`."""
     said = {key: value for key, value in asked.items() if value is not None}
     script = published(PRETRAINING, name, width=width)
     batch, accumulate = _batches(clips, world, said, script.batch if name != "default" else None)
@@ -276,7 +276,7 @@ def _by_root(script: Published, step: int) -> float:
 
 
 def _warmup(wanted: float, epochs: int) -> float:
-    """Return the epochs of rising rate: as published where the run is longer than that, else a fifth of it."""
+    """Return the epochs of warm-up: as published if the run is longer than that, else a fifth of the run."""
     return wanted if epochs > wanted else epochs / 5
 
 
@@ -285,7 +285,8 @@ def published(
 ) -> Published:
     """Return the official script for a model of this width. Raises OptionError for an unknown recipe.
 
-    Where none has its size: for Something-Something the one of Kinetics without mirroring, else the one for base.
+    If there is no script for this size: for Something-Something the Kinetics script without mirroring, else the one for
+    base.
     """
     if name not in RECIPES:
         raise OptionError(f"unknown recipe {name!r}: choose {', '.join(RECIPES)}")

@@ -1,8 +1,8 @@
-"""Fits values instead of classes: their spread over the training clips, and a linear model of features by ridge
-regression.
+"""Regression heads: ridge regression from features to standardised values, and the standardisation itself.
 
-The trained model gives standardised values, (value - mean) / deviation, so that rates and penalties mean the same in
-every unit. The saved one gives values in the unit of the data: the spread goes into the weights of its classifier.
+During training the model predicts standardised values, (value - mean) / deviation, so that learning rates and penalties
+don't depend on the unit. The saved model predicts values in the data's unit: mean and deviation are folded into its
+last layer.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from videomae_cli.training.linear_probe import LinearProbe, Rows, standardised
 # Penalties to try, weak to strong. Each is added to the eigenvalues of X'X of (rows, D) standardised features, which
 # grow with the rows.
 RIDGE_STRENGTHS = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
-# The penalty used where nothing is held out to choose by.
+# The penalty used if nothing is held out to choose it by.
 RIDGE_STRENGTH = 100.0
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The mean and the deviation (outputs,) float64 of the training values."""
+    """The mean and standard deviation (outputs,) float64 of the training values."""
 
     mean: Tensor
     deviation: Tensor
 
     def standardise(self, values: Tensor) -> Tensor:
-        """Convert values (N, outputs) of the data to standardised float64."""
+        """Convert values (N, outputs) in the data's unit to standardised float64."""
         return (values.double() - self.mean) / self.deviation
 
     def begin(self, classifier: nn.Module) -> None:
-        """Turn a classifier that gives values of the data into one that gives standardised values, in place."""
+        """Change a model that predicts in the data's unit, in place, to predict standardised values."""
         assert isinstance(classifier, nn.Linear), "there are outputs"
         with torch.no_grad():
             weight, bias = classifier.weight, classifier.bias
@@ -46,7 +46,7 @@ class Spread:
 
     @contextmanager
     def in_units(self, classifier: nn.Module) -> Iterator[None]:
-        """Make the classifier give values of the data while the block runs; afterwards restore its weights to the bit."""
+        """Make the model predict in the data's unit inside the block; then its weights are restored exactly."""
         assert isinstance(classifier, nn.Linear), "there are outputs"
         with torch.no_grad():
             kept = classifier.weight.clone(), classifier.bias.clone()
@@ -61,22 +61,23 @@ class Spread:
 
 
 def spread_of(values: npt.NDArray[np.float64]) -> Spread:
-    """Compute the spread of values (N, outputs); every output must vary."""
+    """Compute mean and standard deviation of values (N, outputs); every output must vary."""
     found = torch.from_numpy(np.asarray(values, dtype=np.float64))
     return Spread(found.mean(dim=0), found.std(dim=0, correction=0))
 
 
 def fit_ridge(rows: Rows, outputs: int, *, strength: float, spread: Spread) -> LinearProbe:
-    """Fit the probe with the least mean squared error of standardised values plus strength / rows * the squared
-    weights.
+    """Fit a ridge regression of standardised values.
 
-    rows: with targets (N, outputs) in the unit of the data, as the probe gives them. Raises TrainingError for features
-    that are not finite.
+    It minimises the mean squared error plus strength / rows times the sum of squared weights.
+
+    rows: with targets (N, outputs) in the data's unit, in which the probe predicts, too. Raises TrainingError for
+    features that are not finite.
     """
     x, mean, deviation = standardised(rows.features)
     targets = spread.standardise(rows.targets.reshape(-1, outputs))
     middle = targets.mean(dim=0)
-    # Solve (X'X + strength) w = X'y by the eigenvectors of X'X, which also works without a penalty where features are
+    # Solve (X'X + strength) w = X'y by the eigenvectors of X'X, which also works without a penalty if features are
     # linearly dependent.
     sizes, directions = torch.linalg.eigh(x.T @ x)
     nonzero = sizes > sizes[-1].clamp(min=0) * 1e-12

@@ -1,9 +1,9 @@
-"""The folder of a run: what is in it, and how it is begun and gone on with.
+"""The folder of a training run: what it contains, and how a run is started and resumed.
 
 config.json, model.safetensors, preprocessor_config.json    the best checkpoint so far (without evaluation: the last)
-last/                                                       the last one
+last/                                                       the last checkpoint
 training.json                                               settings, and how the run ended
-metrics.jsonl                                               a line every few steps, one an epoch
+metrics.jsonl                                               a line every few steps, and one per epoch
 state.pt                                                    what --resume needs
 """
 
@@ -38,16 +38,14 @@ _MADE = frozenset(
     }
 )
 _PICTURES = frozenset({"curves.png", "confusion.png", "scatter.png"})
-# Files that a run killed right after its start may leave in a folder.
+# Files that a run leaves in its folder if it is killed right after its start.
 _BEGUN = re.compile(r"\.lock|\.training\.json\..*\.part")
 
 
 class Run:
-    """The folder of a run, as a context manager; one process at a time has it.
+    """The folder of a run, as a context manager that locks it. writes: False in all processes but the first.
 
-    writes: False in all processes but the first.
-
-    Raises OutputError if the folder can't be used: it holds something already, or another process has it.
+    Raises OutputError if the folder can't be used: it isn't empty, or another process uses it.
     """
 
     def __init__(self, folder: Path, *, resume: bool, overwrite: bool, writes: bool = True) -> None:
@@ -175,7 +173,7 @@ class Run:
         save_state(self.state_file, {**state, "metrics_bytes": self._metrics.tell()})
 
     def _open_metrics(self, size: int) -> None:
-        """Open the metrics, cut back to where the state was saved: what came later will come again."""
+        """Open metrics.jsonl, truncated to its length when the state was saved: later lines will be written again."""
         path = self.folder / "metrics.jsonl"
         try:
             self._metrics = path.open("ab")
@@ -185,15 +183,14 @@ class Run:
             raise OutputError(f"can't write {path}: {error.strerror or error}") from None
 
     def adds(self, name: str) -> bool:
-        """Return whether to write a file that describes the run: in a resumed run, one that exists may have been
-        edited.
+        """Return whether to write a file that describes the run.
+
+        A resumed run keeps an existing one, which the user may have edited.
         """
         return self.fresh or not filesystem.is_named(self.folder / name)
 
     def _clear(self, keeps: Collection[str]) -> None:
-        """Remove what the earlier run made, and nothing else, so that it can't be mistaken for the new run, however
-        early that ends.
-        """
+        """Remove the earlier run's files, and nothing else, so that they can't be mistaken for the new run's."""
         for folder in (self.folder, self.last):
             for name in filesystem.names_in(folder):
                 picture = name in _PICTURES and is_own_picture(folder / name)

@@ -1,6 +1,4 @@
-"""Saves everything that a run needs to go on as if it had not stopped, in one file: complete, or still the previous
-one.
-"""
+"""Saves everything needed to resume a run as if it had not stopped, atomically in one file."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ VERSION = 1
 
 
 def save_state(file: Path, state: dict[str, Any]) -> None:
-    """Save a state to a file. Raises OutputError: a full disk leaves the previous state."""
+    """Save a state to a file. Raises OutputError, for example on a full disk; the previous state then stays."""
     try:
         with whole_file(file) as sink:
             torch.save({"version": VERSION, **state}, sink)
@@ -30,7 +28,7 @@ def load_state(file: Path) -> dict[str, Any]:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (
         Exception
-    ) as error:  # of a damaged file, whatever torch's reader stumbles over: IndexError, AssertionError, ...
+    ) as error:  # torch's reader raises all kinds of errors for a damaged file: IndexError, AssertionError, ...
         reason = (str(error) or type(error).__name__).splitlines()[0][:100]
         raise TrainingError(
             f"{file} can't be read ({reason})", remedy=Wording("{@overwrite:True} begins anew")

@@ -1,8 +1,8 @@
-"""What is trained, apart from how: a `Task` has the modules, the batches and the loss; the `Trainer` has the loop.
+"""Defines what is trained: a `Task` has the modules, the batches and the loss; the `Trainer` has the loop.
 
-A task of your own gets all that the loop has (resume, several processes, accumulation, bfloat16, an average of the weights, metrics):
-a Python file with `def task(options) -> Task`, given to `videomae finetune` or `pretrain` in the place of the data.
-`recipes/camera_motion/` has two.
+Users can write a task of their own, which gets everything that the loop offers (resuming, several processes,
+accumulation, bfloat16, averaged weights, metrics): a Python file with `def task(options) -> Task`, given to `videomae
+finetune` or `pretrain` in place of the data. `recipes/camera_motion/` has two.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from videomae_cli.training.distributed import Share
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """The command line's options for a task of one's own.
+    """The command line's options for a user's own task.
 
-    values: from `--set NAME=VALUE`; seed, epochs and batch: where given; share: which process this is; workers:
-    processes that may be used for data.
+    values: from `--set NAME=VALUE`; seed, epochs and batch: if given; share: which process this is; workers: processes
+    that may be used for data.
     """
 
     values: Mapping[str, str]
@@ -35,13 +35,14 @@ class TaskOptions:
 
 
 class Task(ABC):
-    """What is trained: modules, batches and a loss. Equal arguments must make an equal task: a resumed run makes it
-    anew.
+    """Defines what is trained: modules, batches and a loss.
 
-    The trainer then loads the saved state into it. module: everything with weights that are trained, including heads
-    that only training has; steps: optimizer steps of the whole run; epoch: steps from one evaluation to the next;
-    clips: per step, of all processes together; accumulate: batches per step; clip_norm: upper bound of the gradient's
-    norm, None for no bound.
+    Equal arguments must make equal tasks, since a resumed run makes its task again, and the trainer then loads the
+    saved state into it.
+
+    module: everything with weights to train, including heads that are used only in training; steps: optimizer steps of
+    the whole run; epoch: steps from one evaluation to the next; clips: per step, of all processes together; accumulate:
+    batches per step; clip_norm: upper bound of the gradient's norm, None for no bound.
     """
 
     module: nn.Module
@@ -55,8 +56,9 @@ class Task(ABC):
     @property
     @abstractmethod
     def settings(self) -> Mapping[str, Any]:
-        """Return everything that affects the result, as plain JSON values: saved beside the weights, and compared when
-        resuming.
+        """Return everything that affects the result, as plain JSON values.
+
+        They are saved beside the weights, and compared when resuming.
         """
 
     def begin(self) -> None:
@@ -83,16 +85,15 @@ class Task(ABC):
         """Return the scalar loss to minimise, and further scalars worth logging."""
 
     def clipped(self) -> Iterator[nn.Parameter]:
-        """Return the weights whose gradient `clip_norm` bounds."""
+        """Return the parameters whose gradient norm `clip_norm` bounds."""
         return self.module.parameters()
 
     def average_decay(self, done: int) -> float | None:
-        """Return the fraction of the averaged weights that stays after step number `done`, from 1; None for no average."""
+        """Return the decay of the averaged weights at step number `done`, from 1; None for no average."""
         return None
 
     def evaluate(self, module: nn.Module) -> Mapping[str, Any] | None:
-        """Return figures of `module` (the averaged weights if there are any) at the end of an epoch; None if there are
-        none.
+        """Return the metrics of `module` (with averaged weights, if any) at the end of an epoch, or None.
 
         The best checkpoint is the one with the highest `score` among them.
         """
@@ -100,12 +101,12 @@ class Task(ABC):
 
     @abstractmethod
     def export(self, module: nn.Module, folder: Path) -> None:
-        """Write a checkpoint directory, each of its files whole or not at all. Raises OutputError."""
+        """Write a checkpoint directory, each file atomically. Raises OutputError."""
 
     def finish(self, folder: Path) -> None:
-        """Add pictures or a card when all is done. folder: the run's, with the best checkpoint in it."""
+        """Add charts or a model card at the end. folder: the run's, which contains the best checkpoint."""
         return None
 
     def close(self) -> None:
-        """Release what batches and evaluation hold."""
+        """Release the resources of batches and evaluation, such as decoders."""
         return None

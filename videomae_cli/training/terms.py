@@ -1,4 +1,4 @@
-"""Holds the options that `finetune` and `pretrain` share, and the result of both."""
+"""Holds the options that `finetune` and `pretrain` have in common, and the result that both return."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # More than any machine has cores: one decoder per core.
 MANY = 1 << 20
-# The numbers of every recipe: the option's name, and what the recipe calls it.
+# Hyperparameters of every recipe: option name -> name in the recipe.
 RECIPE_NUMBERS: dict[str, str] = {
     "epochs": "epochs",
     "batch_size": "batch",
@@ -41,17 +41,22 @@ RECIPE_NUMBERS: dict[str, str] = {
 
 
 class TrainingOptions(TypedDict, total=False):
-    """How a training runs. All are optional, and mean what the options of the commands mean.
+    """Settings of a training run. All are optional, with the meaning of the commands' options.
 
-    val: the part of the files that is held out; check: try every file first; recipe: "default", "paper" or "paper-ssv2"; patience:
-    evaluations without progress before it ends; seed; sampling, stride, fps, pixels: which frames; device: "auto", "cpu",
-    "cuda" or "mps"; dtype: "auto", "float32" or "bfloat16"; compile: by torch.compile; gradient_checkpointing: less memory, more
-    time; timeout: seconds that decoding a clip may take, None for no limit; memory: bytes that a process
-    that decodes may take; workers: files decoded at once; values: for a task
-    of your own; resume: go on with a run; overwrite: replace one; dry_run: only say what would be done; debug: let decoders write to
-    stderr. The numbers of the recipe, None for its own: epochs; batch_size: clips per step; accumulate: steps whose gradients are
-    added; lr, min_lr, warmup, weight_decay, betas, clip_grad; crop_scale: least part of a frame that a clip shows; flip: mirror
-    half of the clips; repeats: times that a clip is drawn for once that it is decoded.
+    Data: val: fraction of the files that is held out; check: first check that every file can be decoded; seed;
+    sampling, stride, fps, pixels: which frames (see `SamplingOptions`); timeout: seconds that decoding a clip may take,
+    None for no limit; memory: bytes that a decoding process may take; workers: files decoded at once; debug: let
+    decoders write to stderr.
+
+    Run: patience: evaluations without a better score after which to stop; device: "auto", "cpu", "cuda" or "mps";
+    dtype: "auto", "float32" or "bfloat16"; compile: use torch.compile; gradient_checkpointing: save memory at the cost
+    of time; values: settings for a task of your own; resume: continue an earlier run; overwrite: replace one; dry_run:
+    only report what would be done.
+
+    Hyperparameters, None for those of recipe ("default", "paper" or "paper-ssv2"): epochs; batch_size: clips per batch;
+    accumulate: batches whose gradients are added up for a step; lr, min_lr, warmup, weight_decay, betas, clip_grad;
+    crop_scale: smallest fraction of a frame that a crop shows; flip: mirror half of the clips; repeats: how often each
+    file is drawn per epoch.
     """
 
     val: float
@@ -91,7 +96,10 @@ class TrainingOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """The checked options of `finetune` and `pretrain`. asked: the numbers of the recipe, None if not given."""
+    """The checked options of `finetune` and `pretrain`.
+
+    asked: the hyperparameters that override the recipe's, None if not given.
+    """
 
     data: str
     output: Path
@@ -140,7 +148,7 @@ class Terms:
         return Decoder(timeout=self.timeout, memory=self.memory, workers=self.decoders, debug=self.debug)
 
     def sampling_for(self, hints: SamplingHints, name: str, listener: TrainingListener) -> SamplingSpec:
-        """Adapt the sampling asked for to the checkpoint to start from, and note where its pixels were others."""
+        """Adapt the requested sampling to the initial checkpoint, and note if it was trained on other pixels."""
         usual = None if hints.pixels else "stored"  # Every published model was trained on stored pixels.
         spec = replace(self.sampling, pixels=self.sampling.pixels or usual).for_model(hints)
         if note := pixels_note(name, hints.pixels, spec.resolved_pixels):
@@ -158,9 +166,9 @@ class Terms:
 class Trained:
     """The result of a training: a checkpoint in `folder`, for `load_classifier`, `load_embedder` and the commands.
 
-    ended: "finished", "stopped early" where the score improved no more; "interrupted" where it can be resumed; "dry run".
-    step, steps: how far it came; figures: of the held-out clips, None if there are none; loss: of a pre-training, on
-    held-out clips if there are some.
+    ended: "finished", "stopped early" (the score no longer improved), "interrupted" (it can be resumed), or "dry run".
+    step, steps: steps done, and steps of the whole run; figures: metrics of the held-out clips, None if there are none;
+    loss: of pre-training, on held-out clips if there are any.
     """
 
     folder: Path
@@ -172,16 +180,16 @@ class Trained:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Return the figures of the held-out clips by name, such as `top1`; empty where nothing was held out."""
+        """Return the metrics of the held-out clips by name, such as `top1`; empty if nothing was held out."""
         return self.figures.metrics.as_dict() if self.figures is not None else {}
 
 
 def split_options(
     options: Mapping[str, Any], numbers: Mapping[str, str], *, clips: int | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split what a caller gives into the numbers of a recipe and the fields of `Terms`.
+    """Split a caller's options into hyperparameters of a recipe and fields of `Terms`.
 
-    numbers: what the recipe calls each of its options. Raises OptionError.
+    numbers: option name -> name of the same number in the recipe. Raises OptionError.
     """
     rest = dict(options)
     asked = {name: rest.pop(option, None) for option, name in numbers.items()}
@@ -208,13 +216,13 @@ def given_names(names: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def settings_of(command: str, values: Mapping[str, Any], loop: Loop | None = None) -> Settings:
-    """Collect all settings that decide what comes out."""
+    """Collect all settings that affect the result."""
     how = {"dtype": loop.dtype, "device": loop.device.type, "patience": loop.patience} if loop is not None else {}
     return Settings(command, __version__, {**values, **how})
 
 
 def pick_dtype(dtype: str, device: torch.device, listener: TrainingListener) -> str:
-    """Pick float32, or bfloat16 where CUDA has it, and tell where this machine is slow at it. Raises OptionError."""
+    """Choose float32, or bfloat16 if CUDA supports it, and report if this machine is slow at it. Raises OptionError."""
     from videomae_cli.engines import pick_engine
 
     if dtype not in ("auto", "float32", "bfloat16"):

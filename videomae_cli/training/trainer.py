@@ -1,4 +1,4 @@
-"""Runs the loop of every training here: steps, epochs, states. What is trained is up to the task."""
+"""Runs the training loop (steps, epochs, saved states) for any task."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SMOOTHING = 0.98
 
 
 class _Loss(nn.Module):
-    """A task's loss as a module, so that several processes can be wrapped around it."""
+    """Wraps a task's loss as a module, as DistributedDataParallel requires."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class _Loss(nn.Module):
 
 @dataclass
 class Trainer:
-    """Trains `task` into `run`. stop: asked after each step; True interrupts the run there, so that it can be resumed.
+    """Trains `task` into the folder `run`. stop: called after each step; True interrupts the run, which can be resumed.
 
     on_event: called with every event: {"event": "step"}, {"event": "epoch"} and {"event": "saved"}, the first two as
     metrics.jsonl has them, and at every single step {"event": "tick"}.
@@ -68,9 +68,11 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def __call__(self, state: dict[str, Any] | None) -> str:
-        """Train to the end and return "finished", "stopped early" or "interrupted". state: of an earlier run.
+        """Train to the end and return "finished", "stopped early" or "interrupted".
 
-        Raises TrainingError; what was saved before stays.
+        state: an earlier run's, to resume from.
+
+        Raises TrainingError; everything saved before that is kept.
         """
         if state is not None:
             self._restore(state)
@@ -97,7 +99,7 @@ class Trainer:
 
     @property
     def evaluated(self) -> nn.Module:
-        """Return the weights to evaluate: the average where there is one."""
+        """Return the module to evaluate: with averaged weights if there are any."""
         return self.average or self.task.module
 
     def _wrapped(self) -> Callable[[Any, int], tuple[Tensor, dict[str, Tensor]]]:
@@ -124,8 +126,8 @@ class Trainer:
                         value, figures = loss(batch, self.done)
                     (value / len(batches) if len(batches) > 1 else value).backward()  # type: ignore[no-untyped-call]
                 self._note(value.detach(), figures, len(batches))
-            # The gradient's norm is that of all processes together, so all see a value that is not finite. An infinite
-            # bound changes nothing.
+            # The gradient norm is computed over all processes, so all of them notice a non-finite value. An infinite
+            # bound only measures the norm and clips nothing.
             bound = math.inf if self.task.clip_norm is None else self.task.clip_norm
             norm = torch.nn.utils.clip_grad_norm_(self.task.clipped(), bound)
             self._bad |= ~torch.isfinite(norm)
@@ -162,8 +164,9 @@ class Trainer:
                 mean.lerp_(now, 1 - decay)
 
     def _asked_to_stop(self) -> bool:
-        """Return whether to stop, the same in all processes; asking all of them at every step would take longer than a
-        step.
+        """Return whether to stop, the same in all processes.
+
+        They don't agree on it at every step, since that would take longer than the step itself.
         """
         if self.share.world > 1 and self.done % self.loop.log_steps:
             return False
@@ -209,7 +212,7 @@ class Trainer:
         self.on_event(event)
 
     def _check(self) -> None:
-        """Stop a run whose loss is not finite any more, before anything of it is saved. Raises TrainingError."""
+        """Raise TrainingError if the loss is no longer finite, before any of these weights are saved."""
         if self.share.agree(bool(self._bad)):
             kept = "the best checkpoint so far is kept" if self.best is not None else "nothing is kept"
             raise TrainingError(
@@ -284,7 +287,7 @@ def _memory_told(device: torch.device) -> Iterator[None]:
 
 
 def train(task: Task, run: Run, loop: Loop, *, share: Share, command: str, listener: TrainingListener) -> Trained:
-    """Train, from where an earlier run was, to the end, or until the listener stops it ("interrupted").
+    """Train to the end, resuming an earlier run if there is one, or until the listener stops it ("interrupted").
 
     Raises TrainingError, OutputError.
     """

@@ -1,4 +1,4 @@
-"""Trains an encoder on videos without labels, by filling in what is hidden: the model, the data, the run."""
+"""Pre-trains an encoder on videos without labels by masked autoencoding, from data to checkpoint."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SIZES = {
     "large": (1024, 24, 16, 512, 12, 8),
     "huge": (1280, 32, 16, 640, 12, 8),
 }
-# The names of these options, and what a recipe calls them.
+# Option name -> name of the same number in a recipe.
 NUMBERS = RECIPE_NUMBERS | {
     "mask": "mask",
     "mask_ratio": "mask_ratio",
@@ -82,11 +82,12 @@ def pretrain(
 ) -> Trained:
     """Train an encoder on videos without labels; what `videomae pretrain` does.
 
-    data: a folder of videos, a pattern, @LIST, a table with a column path, or a Python file with a task of your own; output: the
-    folder to write; init: a pre-training checkpoint to go on from, else a new model: size ("tiny" to "huge"), image_size and
-    patch_size (pixels per side), frames per clip, norm_pix: predict patches normalised by their own statistics; mask: "tube", "random",
-    "frame" or "causal"; mask_ratio: how much is hidden (0.9); listener: hears how it goes; options: `TrainingOptions`.
-    Raises DatasetError, TrainingError, OutputError, OptionError, and what loading `init` raises.
+    data: a folder of videos, a pattern, @LIST, a table with a column path, or a Python file with a task of your own;
+    output: the folder to write; init: a pre-training checkpoint to continue from, else a new model is made: size
+    ("tiny" to "huge"), image_size and patch_size (pixels per side), frames (per clip), norm_pix: predict patches
+    normalised by their own statistics; mask: "tube", "random", "frame" or "causal"; mask_ratio: fraction that is hidden
+    (0.9); listener: receives the progress; options: `TrainingOptions`. Raises DatasetError, TrainingError, OutputError,
+    OptionError, and what loading `init` raises.
     """
     given: dict[str, Any] = {"val": 0.05, "flip": False, **options, "mask": mask, "mask_ratio": mask_ratio}
     asked, terms = split_options(given, NUMBERS, clips=1)
@@ -178,7 +179,7 @@ def _model(request: PreTrainRequest, listener: TrainingListener) -> tuple[Any, P
     if request.init is not None:
         source = listener.find_model(request.init, request.revision)
         model = VideoMAEForPreTraining.from_pretrained(source.path)
-        # Loaded weights lie in a read-only mapped file: training needs its own copy.
+        # Loaded weights are a read-only memory-mapped file: training needs its own copy.
         for parameter in model.parameters():
             parameter.data = parameter.data.clone()
         hints = find_hints(model.config.num_frames, model.config.extra, source.name)
@@ -187,7 +188,7 @@ def _model(request: PreTrainRequest, listener: TrainingListener) -> tuple[Any, P
         model.config = model.config.replace(extra=own_section(sampling, about))
         return model, preprocessor_for(source.path, model.config, "antialias"), sampling, source.name
     config = _config(request)
-    # Without a checkpoint that says otherwise, sample as the published ones: dense, every 4th frame.
+    # Unless the checkpoint says otherwise, sample as for the published checkpoints: densely, every 4th frame.
     sampling = request.sampling_for(find_hints(config.num_frames, {}, ""), "", listener)
     if request.recipe == "paper-ssv2" and request.sampling.stride is None:
         sampling = replace(sampling, checkpoint_stride=SSV2_STRIDE)

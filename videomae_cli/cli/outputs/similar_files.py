@@ -22,7 +22,7 @@ FORMATS = ("table", "json", "jsonl")
 def show_matches(
     matches: Sequence[Match], query: str, table: EmbeddingTable, sink: BinaryIO, *, format: str, drawn: bool
 ) -> None:
-    """Write the nearest files. drawn: with bars, where standard output is a terminal."""
+    """Write the nearest files. drawn: draw bars, because standard output is a terminal."""
     results = [
         {"rank": rank, **path_fields(match.row.path), "score": match.score, **_place(match.row)}
         for rank, match in enumerate(matches, 1)

@@ -271,7 +271,7 @@ class ArrayFolderTarget(FolderTarget):
 class StreamTarget(Target):
     """Writes records as they come to standard output, a device or a pipe, and keeps nothing.
 
-    listed: the names of all files where a table on a terminal has one line per file, else none.
+    listed: the names of all files if a terminal shows a table with one line per file, else none.
     """
 
     def __init__(self, format: str, output: Path | None, *, listed: Sequence[str] = ()) -> None:
