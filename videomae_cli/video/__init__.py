@@ -1,14 +1,14 @@
-"""Video files in, uint8 clips out: which files, which frames, decoding, resizing. Knows no model.
+"""Turns video files into uint8 clips: finds files, chooses frames, decodes and resizes them. Knows no model.
 
     naming      what a user types -> paths: names, patterns, @lists, standard input (`find_videos`)
     discovery   paths -> the video files behind them
     sampling    (frame count, times, what is wanted) -> frame indices; pure maths
-    reader      one file -> exactly the frames asked for, in this process (`open_video`)
-    stream      one file of any length -> blocks of frames, in one pass (`Decoder.stream`); windows  where they lie
+    reader      one file -> exactly the requested frames, in this process (`open_video`)
+    stream      one file of any length -> blocks of frames, in one pass (`Decoder.stream`); windows  their places in time
     decoder     many files -> decoded clips, in processes that may hang or crash without harm (`Decoder`)
-    fetching    objects in a storage -> copies on this disk, ahead of the decoder
+    fetching    objects in storage -> copies on this disk, ahead of the decoder
     preprocess  resize, crop and normalise as the checkpoint's own processor does
-    augment     the same at random, for training
+    augment     random crops and colours, for training
 
 Example:
 

@@ -1,9 +1,9 @@
-"""Changes training frames at random as published: RandAugment on the whole frame, then a crop, then a mirror.
+"""Augments training frames at random as the official code does: RandAugment on the whole frame, a crop, a flip.
 
-Frames of larger videos are first reduced to the size that the authors' videos had.
+Frames of larger videos are first reduced to the size of the authors' videos.
 
-Runs where the frame is decoded, like `FrameTransform`. Everything follows from the seed alone and is the same for all
-frames of a clip, so that a resumed run sees the same clips. The order and the numbers are those of MCG-NJU/VideoMAE
+Runs where the frame is decoded, like `FrameTransform`. All random choices depend on the seed alone and are the same for
+all frames of a clip, so that a resumed run sees the same clips. Order and parameters are those of MCG-NJU/VideoMAE
 14ef8d8 (`kinetics.py`, `rand_augment.py` with "rand-m7-n4-mstd0.5-inc1", `transforms.py`); random erasing comes after
 the pixels are normalised, so it is in `training.mixing`.
 """
@@ -34,18 +34,19 @@ TOP_MAGNITUDE = 10.0
 TOP_SIDE = 320
 # The sides that a pre-training crop may have, as fractions of the frame's short side.
 CROP_SIDES = (1.0, 0.875, 0.75, 0.66)
-# Within this many pixels of the wanted size a side counts as that size, so that nothing need be resized (TSN's code).
+# A side that differs from the target size by at most this many pixels counts as equal to it, to avoid a resize (TSN's
+# code).
 _NEAR = 3
 
 
 @dataclass(frozen=True)
 class AugmentTransform:
-    """Turns one uint8 RGB frame (H, W, 3) into its views (views, h, w, 3), each changed in its own way.
+    """Turns one uint8 RGB frame (H, W, 3) into views (views, h, w, 3), each augmented differently.
 
-    size: (h, w) in pixels; seed: this clip's; scale: the smallest and the largest fraction of the frame's area that is
-    cut out, None for pre-training's crops of a few fixed sizes and places; ratio: smallest and largest width to height
-    of the cut; flip: mirror half of the views; operations, magnitude, deviation: RandAugment's, 0 operations for none;
-    views: how many each clip has.
+    size: (h, w) in pixels; seed: of this clip; scale: smallest and largest fraction of the frame's area that a crop
+    has, None for pre-training's crops, which have a few fixed sizes and places; ratio: smallest and largest aspect
+    ratio (width / height) of a crop; flip: mirror half of the views; operations, magnitude, deviation: RandAugment's, 0
+    operations for none; views: number of views per clip.
     """
 
     size: tuple[int, int]
@@ -64,7 +65,7 @@ class AugmentTransform:
         return np.stack([self._view(frame, number) for number in range(self.views)])
 
     def __getstate__(self) -> dict[str, object]:
-        """Pickle the fields alone: cached draws are drawn again from the seed where the object arrives."""
+        """Pickle only the fields; the process that receives them draws again from the seed."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def _view(self, frame: Frame, number: int) -> Frame:
@@ -77,14 +78,14 @@ class AugmentTransform:
                 picture = changed(picture, name, amount)
             frame = np.asarray(picture, dtype=np.uint8)
         top, left, height, width = self._cut(frame.shape[0], frame.shape[1], number)
-        # As in the official code: pre-training resizes with PIL, which filters, and fine-tuning with plain bilinear.
+        # As in the official code: pre-training resizes with PIL, which antialiases; fine-tuning with plain bilinear.
         method = "antialias" if self.scale is None else "opencv"
         cut = np.ascontiguousarray(frame[top : top + height, left : left + width])
         image = cut if cut.shape[:2] == self.size else resize_frame(cut, self.size, method, "bilinear")
         return image[:, ::-1] if self._mirrored[number] else image
 
     def _cut(self, height: int, width: int, number: int = 0) -> Box:
-        """Draw the part of a frame of this size that view `number` shows."""
+        """Choose at random the part of a frame of this size that view `number` shows."""
         rng = np.random.default_rng([self.seed, number, 1])
         if self.scale is None:
             boxes = fixed_crops(height, width, self.size)
@@ -121,7 +122,7 @@ class AugmentTransform:
 
 
 def _as_published(frame: Frame) -> Frame:
-    """Reduce the frame's short side to `TOP_SIDE` pixels where it has more."""
+    """Reduce the frame's short side to `TOP_SIDE` pixels if it is longer."""
     height, width = frame.shape[:2]
     factor = TOP_SIDE / min(height, width)
     size = (round(height * factor), round(width * factor))
@@ -136,7 +137,7 @@ def crop_shape(height: int, width: int, fraction: float, ratio: float) -> tuple[
 
 
 def central_crop(height: int, width: int, ratio: tuple[float, float]) -> Box:
-    """Return the largest box around the centre whose width to height lies within `ratio`."""
+    """Return the largest box around the centre whose aspect ratio (width / height) lies within `ratio`."""
     rows, columns = height, width
     if width / height < min(ratio):
         rows = max(1, round(width / min(ratio)))
@@ -146,7 +147,7 @@ def central_crop(height: int, width: int, ratio: tuple[float, float]) -> Box:
 
 
 def fixed_crops(height: int, width: int, size: tuple[int, int]) -> list[list[Box]]:
-    """List the crops of pre-training (TSN, section 3.2): for each shape the 13 places where it may lie.
+    """List the crops of pre-training (TSN, section 3.2): 13 places for each shape.
 
     A side is one of four fractions of the frame's short side, and the two sides of a crop are equal or neighbours in
     that list. The places are the corners, the middles of the edges, the centre, and the centres of the four quarters.
@@ -155,7 +156,7 @@ def fixed_crops(height: int, width: int, size: tuple[int, int]) -> list[list[Box
     sides = [int(short * part) for part in CROP_SIDES]
     rows, columns = ([min(s, short) if abs(side - s) < _NEAR else max(1, side) for side in sides] for s in size)
     shapes = [(r, c) for i, r in enumerate(rows) for j, c in enumerate(columns) if abs(i - j) <= 1]
-    # (down, right), in quarters of the room that is left around the crop.
+    # (down, right) offset of the crop, in quarters of the free space around it
     places = [(y, x) for y in (0, 2, 4) for x in (0, 2, 4)] + [(y, x) for y in (1, 3) for x in (1, 3)]
     return [[((height - r) // 4 * y, (width - c) // 4 * x, r, c) for y, x in places] for r, c in shapes]
 
@@ -181,7 +182,7 @@ OPERATIONS = [
 
 
 def strength(name: str, level: float, sign: float) -> float:
-    """Translate `level` (0 to 10) into the number an operation takes; 0.0 where the operation has no strength.
+    """Convert `level` (0 to 10) to the parameter of an operation; 0.0 for an operation without one.
 
     The unit is the operation's own: degrees for rotate, a shear, a fraction of the side for translate, bits to keep for
     posterize, a threshold for solarize, levels to add for solarize-add, or a factor of the enhancement.
@@ -206,7 +207,7 @@ def strength(name: str, level: float, sign: float) -> float:
 
 
 def changed(image: Image.Image, name: str, amount: float) -> Image.Image:
-    """Apply one of `OPERATIONS` with this `strength`; where the picture moves away from an edge, grey fills the gap."""
+    """Apply one of `OPERATIONS` with this `strength`; areas that a moved picture leaves empty become grey."""
     from PIL import Image, ImageEnhance, ImageOps
 
     def moved(a: float, b: float, x: float, c: float, d: float, y: float) -> Image.Image:

@@ -1,11 +1,11 @@
-"""Inspects the first bytes of a compressed picture where the container's word is not enough. Decodes nothing.
+"""Inspects the first bytes of compressed pictures for facts that containers get wrong or leave out. Decodes nothing.
 
 - A key picture of H.264 may be a recovery point in the middle of a gradual refresh: decoding that starts there shows
 garbage for a while, so it is no place to seek to. - VP8, VP9 and AV1 store pictures that are never shown, in packets of
 their own or together with one that is. - Camcorders store H.264 pictures as two fields, each in a packet of its own:
 two packets, one picture. - A packet overwritten on disk still has its place in the index, but its first unit has an
-impossible length or kind, or bytes that can't occur in a unit, or there is no picture in it. A single wrong bit in a
-picture only a decoder can notice.
+impossible length or kind, or bytes that can't occur in a unit, or there is no picture in it. Only a decoder can notice
+a single wrong bit within a picture.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _HEADERS = 4096
 class BitstreamCheck:
     """Classifies every packet as "plain", "refresh", "hidden", "second" or "damaged".
 
-    refresh: a key picture that is not all intra; hidden: never shown; second: the second field of a picture whose first
-    field was in the packet before.
+    refresh: a key picture that is not entirely intra-coded; hidden: never shown; second: the second field of a picture
+    whose first field was in the packet before.
     """
 
     def __init__(self, context: Any) -> None:
@@ -64,7 +64,7 @@ class BitstreamCheck:
 
     @property
     def unpaired(self) -> bool:
-        """Return whether the last packet is a first field whose second never came: decoders leave such a picture out."""
+        """Return whether the last packet is a first field without a second: decoders leave such a picture out."""
         return self._field is not None
 
     def _h264_kind(self, packet: Any) -> str:
@@ -125,8 +125,9 @@ def _shown_vp8(data: bytes) -> bool:
 
 
 def _shown_vp9(data: bytes) -> bool:
-    """Return whether a packet shows a frame. Several frames in one, a superframe, have an index at the end (VP9, annex
-    B).
+    """Return whether a packet shows a frame.
+
+    A packet with several frames (a superframe) has an index at its end (VP9, annex B).
     """
     marker = data[-1]
     count, width = (marker & 7) + 1, (marker >> 3 & 3) + 1
@@ -176,7 +177,7 @@ def _shown_av1(data: bytes) -> bool:
 
 
 def _shown_theora(data: bytes) -> bool:
-    """Return whether a packet is a picture, not a header: headers come again where recordings were joined."""
+    """Return whether a packet is a picture, not a header: headers are repeated in recordings that were joined."""
     return data[0] < 128
 
 

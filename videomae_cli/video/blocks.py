@@ -1,5 +1,4 @@
-"""Goes through a file once (`onepass`) in blocks of frames, each produced when the caller asks for it: the caller sets
-the pace.
+"""Goes through a file once (`onepass`) in blocks of frames, each decoded only when the caller asks for it.
 
 Runs in the decoding process (`worker`), which keeps the file open from call to call: `open_pass`, then `next_block`
 until it returns the last block.
@@ -27,8 +26,8 @@ from videomae_cli.video.windows import WindowGrid, WindowSpec
 
 Frame = npt.NDArray[np.uint8]
 
-# A block ends when it is this large, has this many frames, or took this long: whoever waits for it has to see that
-# decoding still goes on.
+# A block ends when it is this large, has this many frames, or took this long, so that whoever waits for it notices that
+# decoding still makes progress.
 BLOCK_BYTES = 8 * 2**20
 BLOCK_FRAMES = 256
 BLOCK_SECONDS = 1.0
@@ -39,8 +38,7 @@ _NONE = np.zeros((0, 0, 0, 3), np.uint8)
 
 @dataclass(frozen=True)
 class PassRequest:
-    """Names one file and what is wanted of it: the frames of windows, or, without `windows`, every frame from start to
-    end.
+    """Requests frames of one file: those of windows, or, without `windows`, every frame from start to end.
 
     Without `transform`, frames come as decoded. transform: makes one crop of each frame; pixels: as in `open_video`.
     """
@@ -57,8 +55,8 @@ class PassRequest:
 class PassHead:
     """Describes an opened file before its first frame is requested.
 
-    token: identifies the pass for `next_block`; grid: where the windows lie, with `end` None if it is only known after
-    reading the whole file; info: frame count and duration may still be those of the header.
+    token: identifies the pass for `next_block`; grid: the places of the windows, whose `end` is None if it is only
+    known after reading the whole file; info: its frame count and duration may still be those of the header.
     """
 
     token: int
@@ -70,8 +68,8 @@ class PassHead:
 class FrameBlock:
     """The next frames (n, h, w, 3) uint8 with their numbers in the file and their times in seconds.
 
-    through: all frames for moments before this time (seconds) have been delivered; restarted: earlier blocks were
-    wrong, and everything is sent again from this one on. The last block alone has an `info`, with the file's `end` in
+    through: all frames on screen before this time (seconds) have been delivered; restarted: earlier blocks were wrong,
+    and everything is sent again, starting with this block. The last block alone has an `info`, with the file's `end` in
     seconds and warnings for the user.
     """
 
@@ -138,7 +136,7 @@ def open_pass(request: PassRequest) -> PassHead:
 
 
 def _check_times(grid: WindowGrid | None, reader: PassReader) -> None:
-    """Refuse a file that claims years for a few pictures: it would keep a model busy for as long. Raises a VideoError."""
+    """Raise a VideoError for a file that claims years for a few pictures, which would keep a model busy for years."""
     count = grid.count() if grid is not None else None
     if count is not None and count > _MOST_WINDOWS and count > _MOST_WINDOWS_A_FRAME * reader.num_frames:
         raise VideoError(
@@ -148,7 +146,7 @@ def _check_times(grid: WindowGrid | None, reader: PassReader) -> None:
 
 
 def next_block(token: int) -> FrameBlock:
-    """Decode the next block. Raises a VideoError; earlier blocks stay good, unless one says that it `restarted`."""
+    """Decode the next block. Raises a VideoError; earlier blocks stay valid, unless a later one is `restarted`."""
     current = _passes[token]
     try:
         block = _collect(current)

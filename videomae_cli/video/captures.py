@@ -1,7 +1,7 @@
 """Puts the two decoders behind one small interface: go forward one frame, look at it, jump, start over.
 
-Neither says which frame it is at; that is for the reader to know, from the times reported here. Times are seconds from
-the stream's start, as in `probe.PacketIndex`; nan where the decoder has none.
+Neither knows the number of its current frame: the reader derives that from the times reported here. Times are seconds
+from the stream's start, as in `probe.PacketIndex`; nan if the decoder reports none.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from videomae_cli.video.probe import Probe, open_container
 
 Frame = npt.NDArray[np.uint8]
 
-# Pictures are decoded in parallel, but each waits for parts of the one before: only six threads keep two cores busy.
-# The number is fixed rather than that of the cores, because two things depend on it: memory, and how damaged pictures
-# come out, which varies from run to run the more threads there are.
+# Pictures are decoded in parallel, but each waits for parts of the previous one, so it takes six threads to keep two
+# cores busy. The number doesn't depend on the number of cores, because it determines the memory needed and how damaged
+# pictures come out (which varies more from run to run the more threads there are).
 _THREADS, _CAREFUL_THREADS = 6, 2
 _most_threads = _THREADS
 _LARGE_PIXELS = 1920 * 1088
@@ -31,7 +31,7 @@ _ROWS = 64
 
 
 def limit_threads(most: int) -> None:
-    """Limit this process to `most` threads for decoding from now on, because others decode beside it."""
+    """Limit this process to `most` decoding threads from now on, because other processes decode at the same time."""
     global _most_threads
     _most_threads = most
 
@@ -56,16 +56,16 @@ class Capture(Protocol):
     can_seek: bool
 
     def restart(self, *, careful: bool = False) -> None:
-        """Go before the first frame. careful: the file turned out to be damaged, so use few threads."""
+        """Rewind to before the first frame. careful: the file turned out to be damaged, so use few threads."""
 
     def grab(self) -> float | None:
-        """Decode the next frame and return its time; None if nothing came, which need not be the end."""
+        """Decode the next frame and return its time; None if there is none, which doesn't always mean the end."""
 
     def retrieve(self) -> Frame | None:
-        """Return the frame last grabbed, as stored: RGB (H, W, 3) uint8."""
+        """Return the last frame grabbed, as stored: RGB (H, W, 3) uint8."""
 
     def seek(self, seconds: float) -> float | None:
-        """Jump so that the frame at `seconds` or one before it comes next; return the time of the frame consumed last."""
+        """Jump to before the frame at `seconds`, or an earlier one; return the time of the last frame consumed."""
 
     def close(self) -> None:
         """Close the decoder and free its memory."""
@@ -88,7 +88,7 @@ class OpenCVCapture:
         self._fps = float(capture.get(self._cv2.CAP_PROP_FPS))
 
     def restart(self, *, careful: bool = False) -> None:
-        # Opened anew instead of rewound: OpenCV reports a rewind as done even where it is not.
+        # Reopen the file instead of rewinding: OpenCV reports success even if a rewind has failed.
         self.close()
         if careful:
             self.threads = min(self.threads, _CAREFUL_THREADS)
@@ -96,7 +96,7 @@ class OpenCVCapture:
         self._capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self.threads])
         if not self._capture.isOpened():
             raise DecodeError.about(self._path, "OpenCV can't open {subject!r}")
-        # OpenCV knows rotations only, so that mirrored pictures would come out turned; `orientation` does it instead.
+        # OpenCV knows only rotations, and would rotate mirrored pictures; `orientation` handles both instead.
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
 
     def look_ahead(self) -> None:
@@ -153,13 +153,14 @@ class OpeningAhead:
         self._capture: OpenCVCapture | None = None
 
     def start(self, path: str, pixels: int) -> None:
-        """Begin to open the file, assuming that it is sound. pixels: of one picture."""
+        """Begin to open the file, assuming that it is undamaged. pixels: pixels per picture."""
         self._thread = threading.Thread(target=self._open, args=(path, _threads_for(pixels)), daemon=True)
         self._thread.start()
 
     def take(self, probe: Probe) -> OpenCVCapture:
-        """Return the decoder, opened anew if the file turned out to be special, or if opening failed. Raises
-        DecodeError.
+        """Return the decoder, reopened if the file turned out to need other settings or if opening failed.
+
+        Raises DecodeError.
         """
         threads = decoder_threads(probe)
         self._finish()
@@ -183,7 +184,7 @@ class OpeningAhead:
             self._thread = None
 
     def _open(self, path: str, threads: int) -> None:
-        # An error here would come again where the decoder is taken, and is reported there.
+        # an error here will occur again in `take`, which reports it
         with contextlib.suppress(Exception):
             capture = OpenCVCapture(path, threads)
             capture.look_ahead()
@@ -191,7 +192,7 @@ class OpeningAhead:
 
 
 class PyAVCapture:
-    """Decodes with PyAV, where OpenCV can't decode or decodes wrongly."""
+    """Decodes with PyAV, for files that OpenCV can't decode or decodes wrongly."""
 
     name = "pyav"
     can_seek = True
@@ -216,7 +217,7 @@ class PyAVCapture:
         self._frames = self._decode()
 
     def grab(self) -> float | None:
-        # Let go of the last frame before the next is decoded: at 4K it takes 25 MB.
+        # Free the last frame before the next one is decoded: a 4K frame takes 25 MB.
         self._frame = None
         self._frame = frame = next(self._frames, None)
         if frame is None:
@@ -258,7 +259,7 @@ class PyAVCapture:
             except self._av.EOFError:
                 break
             except (self._av.FFmpegError, IndexError):
-                # A broken packet need not be the end: go on, as `probe` does.
+                # A broken packet need not be the end of the file: continue, as `probe` does.
                 errors += 1
                 if errors > 100:
                     break

@@ -1,4 +1,4 @@
-"""Turns one request into the decoded clips of one file, in this process: open, plan, read."""
+"""Decodes the clips of one file in this process: opens it, plans which frames to read, and reads them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Transform = Callable[[Frame], Frame]
 
 @dataclass(frozen=True)
 class ClipRequest:
-    """Names one file and the clips wanted of it. Without `transform`, frames come as decoded: (1, H, W, 3)."""
+    """Requests clips of one file. Without `transform`, frames come as decoded: (1, H, W, 3)."""
 
     path: str | os.PathLike[str]
     sampling: SamplingSpec = field(default_factory=SamplingSpec)
@@ -67,7 +67,7 @@ def decode_clips(request: ClipRequest) -> DecodedVideo:
         except DecodeError:
             counted_again = True
         if counted_again:
-            # Only reading has shown that fewer frames decode than the file has packets: plan again with the true count.
+            # Reading has shown that fewer frames decode than the file has packets: plan again with the true count.
             result = _decode(reader, request)
     if file_stamp(request.path) != before:
         raise FileChangedError.about(
@@ -77,9 +77,9 @@ def decode_clips(request: ClipRequest) -> DecodedVideo:
 
 
 def clips_of_frames(frames: Frame, request: ClipRequest, *, frame_rate: float) -> DecodedVideo:
-    """Take clips from frames that are already decoded, (T, H, W, 3) uint8, as if they came from a file.
+    """Sample clips from decoded frames (T, H, W, 3) uint8, as if they came from a file.
 
-    frame_rate: frames per second. Raises a VideoError if nothing lies between the start and the end asked for.
+    frame_rate: frames per second. Raises a VideoError if there is no frame between the requested start and end.
     """
     started = time.monotonic()
     count, height, width = frames.shape[:3]

@@ -1,6 +1,9 @@
-"""Recognises bytes by how they begin: a video, a picture, an archive, text. For messages, and to tell names from videos.
+"""Recognises the kind of a file by its first bytes: a video, a picture, an archive, text.
 
-No decoder is asked: a few hundred bytes are enough, and what ffmpeg makes of them is for the reader to find out.
+Used in messages, and to tell a list of names from a video.
+
+No decoder is involved: a few hundred bytes are enough, and whether ffmpeg can decode the file is for the reader to find
+out.
 """
 
 from __future__ import annotations
@@ -17,7 +20,10 @@ HEAD_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Describes a kind of file. words: with an article, for messages; suffix: what such a file is usually called."""
+    """A kind of file, as described to users.
+
+    words: its name with an article, for messages; suffix: the usual suffix of such a file.
+    """
 
     family: Family
     words: str
@@ -86,7 +92,7 @@ def content_of(head: bytes) -> Content | None:
 
 
 def is_animated(path: str) -> bool | None:
-    """Return whether a WebP file says in its header that it holds more than one picture; None for any other file."""
+    """Return whether a WebP file's header says that it is animated; None for any other file."""
     try:
         with Path(path).open("rb") as file:
             head = file.read(21)

@@ -20,7 +20,7 @@ from videomae_cli.video.probe import PacketIndex
 _BACK_OFF = 16
 # Walking this many frames is as cheap as one seek.
 _SEEK_COST = 8
-# A seek that lands too late is tried again from an earlier frame; after this many tries walking is quicker.
+# If a seek lands too late, an earlier frame is tried; after this many tries, walking is faster.
 _SEEK_TRIES = 3
 _TOLERANCE = 2e-4
 SPARE_READS = 64
@@ -39,7 +39,7 @@ class IndexMismatchError(Exception):
 
 
 class IndexedCursor:
-    """Goes to frames by number through the packet index. `goto` leaves the decoder at the frame."""
+    """Goes to frames by number with the help of the packet index. `goto` leaves the decoder at the frame."""
 
     def __init__(self, capture: Capture, index: PacketIndex) -> None:
         self._capture, self._index = capture, index
@@ -56,7 +56,7 @@ class IndexedCursor:
                 try:
                     return self._walk_to(number)
                 except IndexMismatchError:
-                    # It was not where it seemed to land: this decoder can't seek in this file.
+                    # The seek did not land where it claimed to: this decoder can't seek in this file.
                     self._seeks = False
             self._capture.restart()
             self._position = -1
@@ -84,7 +84,7 @@ class IndexedCursor:
         return self._position
 
     def seek_pays(self, number: int) -> bool:
-        """Return whether a seek is the quicker way to a frame further on."""
+        """Return whether seeking to a later frame is faster than decoding every frame up to it."""
         return self._seeks and self._last_key(number - _BACK_OFF) > self._position + _SEEK_COST
 
     def _last_key(self, number: int) -> int:
@@ -92,13 +92,12 @@ class IndexedCursor:
         return self._index.keys[slot] if slot >= 0 else -1
 
     def _seek(self, number: int) -> bool:
-        """Land before `number` at a frame from which decoding is clean; return False if walking from the start is
-        better.
-        """
+        """Seek to before `number`, to where decoding is clean; return False if walking from the start is better."""
         key = self._last_key(number)
         if not self._seeks or self._last_key(number - _BACK_OFF) <= 0:
             return False
-        # If not every keyframe is known, a keyframe that is known must lie between the landing and the frame.
+        # If not every keyframe is known, decoding is clean only if a known keyframe lies between the landing and the
+        # frame.
         target, back = (number, 8) if self._index.seekable else (key, _BACK_OFF)
         for _ in range(_SEEK_TRIES):
             landed = self._locate(self._capture.seek(self._times[max(target, 0)]))
@@ -118,9 +117,9 @@ class IndexedCursor:
 
 
 class WalkingCursor:
-    """Goes to frames by number, counting from the first.
+    """Goes to frames by number, counting every frame from the first.
 
-    A read that fails is not taken for the end: `packets` says how many frames the file should have.
+    A failed read is not taken for the end of the file: `packets` says how many frames it should have.
     """
 
     def __init__(self, capture: Capture, packets: int) -> None:
@@ -160,9 +159,9 @@ class WalkingCursor:
 
 
 def straighten(times: array[float], index: PacketIndex, fps: float) -> tuple[array[float], str | None]:
-    """Return times that never go back, for frames counted by walking, and a warning if they had to be made up.
+    """Return times that never decrease, for frames that were counted one by one, and a warning if some were invented.
 
-    Where a recording's clock restarts, time goes on from the frame before.
+    If a recording's clock restarts, times continue from the frame before the restart.
     """
     known = all(math.isfinite(time) for time in times)
     if index.counted and len(index.times) >= len(times):
@@ -172,7 +171,7 @@ def straighten(times: array[float], index: PacketIndex, fps: float) -> tuple[arr
     if index.reliable and len(index.times) == len(times):
         return index.times, None
     step = 1.0 / fps
-    # A decoder without times reports zeros all the time; a clock that restarts goes back only once or twice.
+    # A decoder that knows no times always reports zero; a clock that restarts goes back only once or twice.
     backward = sum(not times[i] < times[i + 1] for i in range(len(times) - 1))
     if not known or backward > max(3, len(times) // 20):
         return array("d", (i * step for i in range(len(times)))), UNTIMED_NOTE.format(fps=fps)

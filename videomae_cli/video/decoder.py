@@ -37,11 +37,11 @@ log = logging.getLogger(__name__)
 Outcome = DecodedVideo | VideoMAEError
 
 
-# Bytes of decoded frames that may wait for the model: about two hundred clips of 16 frames of 224 x 224.
+# Bytes of decoded frames that may wait for the model: about two hundred clips of 16 frames of 224 x 224 pixels.
 AHEAD_BYTES = 512 * 2**20
 # Each process takes about 200 MB with torch and OpenCV in it.
 MAX_AUTO_WORKERS = 16
-# How long interrupted work may take to clean up after itself.
+# Seconds that interrupted work may take to clean up after itself.
 _ENDING_SECONDS = 5.0
 MAX_WORKERS, MAX_TIMEOUT = 1024, 1_000_000
 
@@ -55,30 +55,30 @@ def check_timeout(timeout: float | None) -> None:
 
 
 def auto_workers(files: int) -> int:
-    """Return the number of decoding processes where the user gives none: one per core, at most one per file."""
+    """Choose the number of decoding processes if the user gives none: one per core, at most one per file."""
     return max(1, min(system.usable_cpus(), files, MAX_AUTO_WORKERS))
 
 
 def _threads_each(workers: int) -> int | None:
-    """Return how many threads each process should use; None leaves that to the process.
+    """Return how many threads each process should use; None lets the process decide.
 
-    Where the processes take all cores together, one: threads that decode one file wait for each other, which costs
-    processor time, most of it with small pictures (`benchmarks/workers.py`).
+    If the processes together occupy all cores, it is one: threads that decode one file wait for each other, which costs
+    processor time, most of all with small pictures (`benchmarks/workers.py`).
     """
     return 1 if workers >= system.usable_cpus() else None
 
 
 class Decoder:
-    """Decodes files in `workers` processes; each is reused from file to file and replaced when a file breaks it.
+    """Decodes files in `workers` processes; each is reused for many files, and replaced when a file crashes it.
 
     timeout: seconds a file may take, None for no limit; memory: bytes that a decoding process may take, None for what
-    this machine can spare; threads: of each process, None for what is best where nothing else runs; isolate: False
-    decodes in this process, without limits; debug: let ffmpeg and OpenCV write to stderr. For an address
-    (`storage.is_address`) a copy is fetched and decoded; the time limit does not count the transfer.
+    this machine can spare; threads: per process, None for the best number if nothing else runs; isolate: False decodes
+    in this process, without limits; debug: let ffmpeg and OpenCV write to stderr. For an address (`storage.is_address`)
+    a copy is fetched and decoded; the time limit does not count the transfer.
 
-    What is not the file's fault does not become its error: where a process can't be started, is killed from outside or
-    takes more than its share of the memory, the file is decoded once more with nothing beside it. Where the machine
-    still lacks what decoding needs, MachineError is raised, also by `decode_all`.
+    A file is not blamed for what is not its fault: if a process can't be started, is killed from outside or takes more
+    than its share of the memory, the file is decoded again while no other file is. If the machine still lacks the
+    resources, MachineError is raised, even by `decode_all`.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Decoder:
         return replace(video, info=replace(video.info, path=address))
 
     def _decode(self, request: ClipRequest, subject: str) -> DecodedVideo:
-        """Decode a file on this disk. subject: what messages call it."""
+        """Decode a file on this disk. subject: its name in messages."""
         if not self._isolate:
             return decode_clips(request)
         closed = self._closed
@@ -145,13 +145,13 @@ class Decoder:
             return self._attempt_beside_others(request, subject, closed)
         except (MachineError, DecoderKilledError, DecoderMemoryError) as error:
             if closed.is_set():
-                raise  # `close` killed it: nobody waits for it any more
+                raise  # `close` killed the process: nobody waits for the result any more
             log.info("%s: %s; again, with nothing beside it", subject, error)
         with self._workforce.alone() as worker:
             return patiently(lambda: self._attempt(worker, request, subject, self._memory.alone))
 
     def _attempt_beside_others(self, request: ClipRequest, subject: str, closed: Event) -> DecodedVideo:
-        """Decode in any process that is free; each time the machine can't sustain all of them, give one up for good."""
+        """Decode in any idle process; if the machine can't sustain all processes, give up one of them for good."""
         while True:
             with self._workforce.one() as worker:
                 if closed.is_set():
@@ -184,8 +184,9 @@ class Decoder:
     def decode_all(self, requests: Iterable[ClipRequest], *, ahead: int = 1) -> Iterator[tuple[ClipRequest, Outcome]]:
         """Yield each request with its clips or its error, in order; the next files are decoded in the meantime.
 
-        `ahead` more files than there are workers are decoded, and only until `AHEAD_BYTES` of frames wait, so that
-        memory stays flat. Raises MachineError or DependencyError if this machine can't decode at all.
+        `ahead` more files than there are workers are decoded in advance, until `AHEAD_BYTES` of frames wait for the
+        caller, so that memory stays bounded. Raises MachineError or DependencyError if this machine can't decode at
+        all.
         """
         for item in self.decode_or_idle(requests, ahead=ahead):
             if item is not None:
@@ -194,9 +195,7 @@ class Decoder:
     def decode_or_idle(
         self, requests: Iterable[ClipRequest], *, ahead: int = 1
     ) -> Iterator[tuple[ClipRequest, Outcome] | None]:
-        """Yield what `decode_all` yields, and None whenever the caller would have to wait: it may do something else
-        first.
-        """
+        """Yield what `decode_all` yields, and None whenever the caller would have to wait."""
         if not self._isolate:
             for request in requests:
                 yield None
@@ -255,22 +254,23 @@ class Decoder:
 
     @property
     def processes(self) -> list[int]:
-        """Return the process ids of the decoders that run."""
+        """Return the process ids of the running decoders."""
         return [worker.pid for worker in self._all if worker.pid is not None]
 
     def close(self) -> None:
         """End the decoding processes, and interrupt transfers."""
         self._closed.set()
-        self._closed = Event()  # requests made from now on are not affected
+        self._closed = Event()  # later requests get a new event: they are not cancelled
         for worker in self._all:
             worker.close()
-        # While an exception travels up, its traceback keeps the generator of `decode_all` alive: it can't end these
-        # first.
+        # While an exception propagates, its traceback keeps the generator of `decode_all` alive, so that can't end
+        # them.
         for room in list(self._rooms):
             room.give_up()
         for copies in list(self._copies):
             copies.close()
-        # The thread that decoded a copy deletes it: if this process ended before, the copy would stay.
+        # The thread that decoded a copy deletes it: wait for that, since the copy would stay if this process ended
+        # first.
         wait(list(self._running), timeout=_ENDING_SECONDS)
 
     def __enter__(self) -> Decoder:
@@ -287,23 +287,26 @@ class Decoder:
                 try:
                     file = stack.enter_context(copy)
                 except DependencyError as error:
-                    return error  # this kind of address can't be read here; others can
+                    return error  # this kind of address can't be read on this machine, but others may
                 return self._decode_copy(request, file)
         except (MachineError, DependencyError):
-            raise  # no file is to blame, and the next one would fare no better
+            raise  # the file is not to blame, and the next one would fail in the same way
         except VideoMAEError as error:
             return error
 
 
 class _Room:
-    """Limits how many bytes of decoded results wait to be taken: the threads that decode wait while there are more."""
+    """Limits the bytes of decoded results that wait for the caller: above the limit, decoding threads pause."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._held, self._taken, self._over = limit, 0, 0, False
         self._changed = Condition()
 
     def wait(self, number: int) -> None:
-        """Wait until there is room. The request that is taken next (`number`) never waits: all others wait for it."""
+        """Wait until there is room for the result of request `number`.
+
+        The request whose result the caller takes next never waits, or nothing would ever make room.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._over or self._held < self._limit or number == self._taken)
 

@@ -1,6 +1,7 @@
 """Expands paths and folders into the video files behind them. Opens no video and knows no decoder.
 
-A wrong path is a value, not an exception, so that one typing error among a thousand paths costs one record.
+A wrong path is returned with its error instead of raising one, so that a typo among a thousand paths spoils only one
+record.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from videomae_cli.errors import (
 )
 from videomae_cli.video.content import is_animated
 
-# Only picks files out of folders: a file named on the command line may be called anything.
+# Suffixes of the files that are picked from folders; a file named on the command line may have any.
 VIDEO_SUFFIXES = frozenset(
     {
         *(".3g2", ".3gp", ".f4v", ".m4v", ".mov", ".mp4", ".qt"),
@@ -37,7 +38,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)  # slots: there may be millions
+@dataclass(frozen=True, slots=True)  # slots save memory: there may be millions of these
 class FoundVideo:
     """A path to process, or one that can't be processed (`error` says why). Functions that take a path take this too."""
 
@@ -50,10 +51,10 @@ class FoundVideo:
 
 @dataclass(frozen=True)
 class Filter:
-    """Says which files to take, by shell patterns against the whole path and against the name alone.
+    """Selects files by shell patterns, which are matched against the whole path and against the name alone.
 
-    include: in folders these replace the list of video suffixes; anywhere else a file must match one of them too.
-    exclude: leaves out a matching file, and a matching folder with everything in it.
+    include: in folders, these replace the list of video suffixes; files named directly must match one of them, too.
+    exclude: leaves out matching files, and matching folders with everything in them.
     """
 
     include: tuple[str, ...] = ()
@@ -83,10 +84,10 @@ def discover(
 ) -> list[FoundVideo]:
     """Expand files and folders, in the order given; a file reached twice is listed once.
 
-    A folder gives the files in it (and below it, if `recursive`) that have a video suffix, sorted by name; links are
-    followed, each real folder is entered once. Hidden files and folders inside a folder are passed over. globs: a path
-    that doesn't exist and contains * ? or [ is a pattern; ** goes through folders. seen: the files that earlier calls
-    found; they are left out, and what this call finds is added. addresses: s3://bucket/clips/ and the like
+    A folder stands for the files in it (and in its subfolders, if `recursive`) that have a video suffix, sorted by
+    name; links are followed, but each real folder is entered only once. Hidden files and folders are skipped. globs: a
+    path that doesn't exist and contains * ? or [ is a pattern; ** goes through folders. seen: the files that earlier
+    calls found; they are left out, and what this call finds is added. addresses: s3://bucket/clips/ and the like
     (`storage.is_address`) are read; otherwise they are errors. No server is asked about an address with a video suffix,
     nor, without `globs`, about any that does not end in a slash.
     """
@@ -109,7 +110,7 @@ def check_regular_file(path: str) -> None:
 
 
 class _Walker:
-    """Expands one path after the other into files, each with its path without links, which identifies it."""
+    """Expands one path after the other into files; each comes with its real path, which identifies it."""
 
     def __init__(self, recursive: bool, only: Filter, addresses: bool) -> None:
         self._recursive, self._only, self._addresses = recursive, only, addresses
@@ -126,7 +127,8 @@ class _Walker:
             yield FoundVideo(path, _problem(path)), filesystem.real(path)
 
     def _pattern(self, pattern: str) -> Iterator[tuple[FoundVideo, str]]:
-        # A pattern that spells out a suffix means just these files; any other picks as a folder does.
+        # A pattern that ends in a suffix means exactly the files that match; any other selects by suffix, as for a
+        # folder.
         named = bool(Path(pattern).suffix) and not glob.has_magic(Path(pattern).suffix)
         try:
             matches = sorted(glob.iglob(pattern, recursive=True))  # noqa: PTH207 - Path.glob has no absolute patterns
@@ -155,7 +157,7 @@ class _Walker:
                 yield FoundVideo(path), str(storage.Address.parse(path).canonical)
 
     def _stored(self, address: str, globs: bool) -> list[str]:
-        """The objects that an address stands for. Raises StorageError, DependencyError or VideoNotFoundError."""
+        """Return the objects that an address stands for. Raises StorageError, DependencyError or VideoNotFoundError."""
         place = storage.Address.parse(address)
         if not place.path or (place.path.endswith("/") and not (globs and glob.has_magic(place.path))):
             return self._stored_below(address)
@@ -235,7 +237,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_picture(path: str) -> bool:
-    """Whether a WebP holds one picture, such as the preview that lies beside a video. No server is asked: there it counts as one."""
+    """Whether a WebP is a still picture, such as a preview beside a video.
+
+    One in object storage counts as a still picture, to avoid asking the server.
+    """
     if Path(path).suffix.lower() != ".webp":
         return False
     return storage.is_address(path) or (filesystem.is_file(path) and is_animated(path) is False)
@@ -264,5 +269,5 @@ def _problem(path: str) -> VideoError | None:
 
 
 def video_error(error: StorageError) -> VideoError:
-    """Turn an error of a storage into the error of one video."""
+    """Turn a storage error into the error of one video."""
     return error.recast(VideoNotFoundError if isinstance(error, ObjectNotFoundError) else VideoFetchError)

@@ -1,7 +1,7 @@
-"""Copies videos in object storage to this disk ahead of the decoder, for as long as it needs them.
+"""Copies videos from object storage to this disk ahead of the decoder, and deletes the copies after decoding.
 
-A video that came on standard input is on this disk already and is treated alike. What is decoded is the copy; results
-and errors name the address.
+A video that came on standard input, which is on this disk already, is treated in the same way. The copy is decoded, but
+results and errors name the address.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ from videomae_cli.storage import is_address, local_copy
 from videomae_cli.video.discovery import video_error
 from videomae_cli.video.standard_input import kept_copy
 
-# More transfers than decoders: where files are small, they wait for answers most of the time.
+# More transfers than decoders, because transfers of small files spend most of their time waiting for answers.
 _MORE_TRANSFERS = 2
 _ENDING_SECONDS = 5.0
 
 
 def is_elsewhere(path: str) -> bool:
-    """Return whether the decoder reads a copy instead of `path` itself: of an object in a storage, or of standard
-    input.
-    """
+    """Return whether the decoder reads a copy instead of `path` itself: for object storage and standard input."""
     return is_address(path) or kept_copy(path) is not None
 
 
@@ -59,8 +57,9 @@ def speaking_of(address: str, copy: Path) -> Iterator[None]:
 
 
 class Copies:
-    """Brings copies ahead of decoding, in the order asked for. At most one per decoder and per transfer lies on the
-    disk.
+    """Fetches copies ahead of decoding, in the order in which they were requested.
+
+    At any time the disk holds at most one copy per decoder and per transfer.
     """
 
     def __init__(self, workers: int, *, stopped: Callable[[], bool]) -> None:
@@ -73,7 +72,7 @@ class Copies:
         self._outstanding: set[Copy] = set()
 
     def bring(self, address: str) -> Copy:
-        """Queue the transfer of one object; it begins when those before it leave room."""
+        """Queue the transfer of one object; it starts when earlier copies have made room."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._transfers, thread_name_prefix="fetch")
         copy = Copy(self, address)
@@ -84,14 +83,14 @@ class Copies:
 
     def _bring(self, copy: Copy, number: int) -> Path:
         with self._changed:
-            # Wait by the request's number, not by the count of copies: the next one to be decoded never waits for those
-            # behind it.
+            # Compare the request's number rather than count copies, so that the next one to be decoded never waits for
+            # later ones.
             self._changed.wait_for(lambda: self.over or number < self._used + self._most)
         try:
             return copy.fetch()
         except MachineError:
-            # The disk has no room for so many: from now on one after the other, and those that came too early are
-            # fetched again.
+            # The disk has no room for so many: from now on fetch one at a time, and fetch those that came too early
+            # again.
             with self._changed:
                 self._most = 1
                 self._changed.wait_for(lambda: self.over or number <= self._used)
@@ -109,7 +108,7 @@ class Copies:
 
     @property
     def over(self) -> bool:
-        """Return whether no more copies are wanted."""
+        """Whether no more copies are needed."""
         return self._over or self._stopped()
 
     def close(self) -> None:
@@ -124,7 +123,7 @@ class Copies:
         for copy in left:
             if not copy.taken:
                 copy.coming.add_done_callback(copy.discard)
-        # Transfers stop at their next piece. If this process ended before that, their files would stay.
+        # Transfers stop at their next chunk. Wait for that: if this process ended earlier, their files would stay.
         wait([copy.coming for copy in left], timeout=_ENDING_SECONDS)
         for copy in left:
             if not copy.taken and copy.coming.done():
@@ -132,7 +131,7 @@ class Copies:
 
 
 class Copy:
-    """A copy that is on its way: a context manager that waits for it, and deletes it in the end."""
+    """A copy that is being fetched: a context manager that waits for it, and deletes it at the end."""
 
     coming: Future[Path]
 
@@ -140,7 +139,7 @@ class Copy:
         self._owner, self._address = owner, address
         self.stack = ExitStack()
         self.taken = self._late = False
-        self._ending = Lock()  # two threads may end it: the one that decodes, and the one that closes `Copies`
+        self._ending = Lock()  # both the decoding thread and the one that closes `Copies` may call this
 
     def __enter__(self) -> Path:
         """Wait for the copy and return its path. Raises what `fetch` raises."""
@@ -167,7 +166,7 @@ class Copy:
         return self.stack.enter_context(fetch(self._address, stopped=lambda: self._owner.over))
 
     def put_off(self) -> None:
-        """Delete the copy if nobody has taken it yet: whoever takes it fetches it again."""
+        """Delete the copy if it is not in use yet; entering it fetches it again."""
         with self._ending:
             if self.coming.done() and not self.taken and self.coming.exception() is None:
                 self.stack.close()

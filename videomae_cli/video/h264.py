@@ -1,6 +1,6 @@
-"""Parses the few numbers of H.264's headers that tell what a packet holds: ITU-T H.264, 7.3.2.1.1 and 7.3.3.
+"""Parses the few numbers in H.264 headers that tell what a packet contains (ITU-T H.264, 7.3.2.1.1 and 7.3.3).
 
-Each function takes the bytes after a unit's first one; what is too short or invalid reads as zeros.
+Each function takes the bytes after a unit's first one; missing or invalid data is read as zeros.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def parse_sps(data: bytes) -> int | None:
     bits.golomb()  # seq_parameter_set_id
     if profile in _WITH_CHROMA:
         if bits.golomb() == 3 and bits.fixed(1):
-            return None  # three planes coded apart: no camcorder does that
+            return None  # separate colour planes, which no camcorder writes
         bits.golomb(), bits.golomb(), bits.fixed(1)  # depths, lossless
         if bits.fixed(1):
             _skip_scaling_lists(bits)

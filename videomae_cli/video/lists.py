@@ -1,12 +1,12 @@
 """Reads the names out of a list, in whatever encoding and layout somebody saved it.
 
-A list is text with one name per line, in UTF-8 or in whatever bytes the file names have; UTF-16 and UTF-32, as PowerShell
-and Notepad save it, are recognised by their mark or by their zero bytes. Or it is names that each end in a zero byte
-(`find -print0`), which are taken literally. Anything else (a table, JSON, an archive, a video) is refused in one line
-that says what to do.
+A list is text with one name per line, in UTF-8 or in whatever bytes the file names have; UTF-16 and UTF-32, as written
+by PowerShell and Notepad, are recognised by their byte order mark or by their zero bytes. A list may also be names that
+each end in a zero byte (`find -print0`), which are taken literally. Anything else (a table, JSON, an archive, a video)
+is refused in one line that says what to do.
 
-If a file has a line's exact name, the line means that file, whatever it looks like. Otherwise it is read as people
-write lists: blanks around it and quotes are left out, file:// and ~ are understood, # begins a comment.
+If a file with exactly the name in a line exists, the line means that file. Otherwise surrounding spaces and quotes are
+removed, file:// and ~ are understood, and # begins a comment.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from videomae_cli.errors import OptionError
 from videomae_cli.storage import is_address
 from videomae_cli.video.content import HEAD_BYTES, content_of
 
-# Longest first: UTF-32's mark begins with UTF-16's.
+# Byte order marks, longest first: UTF-32's begins with UTF-16's.
 _MARKS = (
     (b"\xff\xfe\0\0", "utf-32-le", "UTF-32"),
     (b"\0\0\xfe\xff", "utf-32-be", "UTF-32"),
@@ -35,15 +35,15 @@ _MARKS = (
 _UNMARKED = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _COLUMNS = frozenset({"paths", "files", "videos", "name"}.union(*COLUMN_NAMES.values()))
-# How a page or a program begins: the name of a file may begin with < too, so more than that is compared.
+# The beginning of a web page or XML document; a file name may begin with < too, so compare more than that.
 _MARKUP = re.compile(r"\s*<(\?xml|!doctype|html|head|body|svg)\b", re.IGNORECASE)
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»"}
 
 
 def names_in(content: bytes, *, exists: Callable[[str], bool] = filesystem.is_named) -> list[str]:
-    """Return the names in a list, in its order. exists: tells whether a file has a name.
+    """Return the names in a list, in its order. exists: tells whether there is a file of a given name.
 
-    Raises OptionError, without the name of the list, where it holds something other than names.
+    Raises OptionError, which doesn't name the list, if it contains anything other than names.
     """
     kind = content_of(content[:HEAD_BYTES])
     if kind is not None:
@@ -70,7 +70,7 @@ def _way_on(family: str) -> str:
 
 
 def _decoded(content: bytes) -> str | None:
-    """Decode the text of a list; return None if it is names that end in zero bytes."""
+    """Decode the text of a list; return None if it consists of names that end in zero bytes."""
     for mark, encoding, called in _MARKS:
         if content.startswith(mark):
             try:
@@ -82,7 +82,7 @@ def _decoded(content: bytes) -> str | None:
     if b"\0" not in content:
         return os.fsdecode(content)
     pieces = content.removesuffix(b"\0").split(b"\0")
-    # Most pieces between zero bytes have at most one byte: text whose letters take two or four bytes.
+    # If most pieces between zero bytes have at most one byte, this is text with two or four bytes per character.
     if sum(len(piece) <= 1 for piece in pieces) * 2 <= len(pieces):
         return None
     for encoding in _UNMARKED:
@@ -93,12 +93,12 @@ def _decoded(content: bytes) -> str | None:
         if not _CONTROL.search(text) and any(sign in text for sign in ".\n/\\"):
             return text
     if all(len(piece) == 1 for piece in pieces) and content.endswith(b"\0"):
-        return None  # files with names of one letter each, as a, b and c
+        return None  # files with one-letter names, such as a, b and c
     raise OptionError("it is neither text nor names that end in zero bytes: save it as UTF-8, a name a line")
 
 
 def _from_bytes(content: bytes, encoding: str) -> str:
-    # Even after UTF-8's mark some names may be in other encodings, as in lists that were joined.
+    # Even after a UTF-8 byte order mark, some names may be in other encodings, for example in concatenated lists.
     return content.decode(encoding, "surrogateescape" if encoding == "utf-8" else "strict")
 
 
@@ -111,7 +111,7 @@ def _zero_separated(content: bytes) -> list[str]:
 
 
 def _lines(text: str) -> list[str]:
-    """Split into lines as Unix, Windows and old Macs end them."""
+    """Split text at the line ends of Unix, Windows or old Macs."""
     if "\n" not in text:
         return text.split("\r")
     lines = text.split("\n")
@@ -152,11 +152,12 @@ def _local(path: str) -> str:
 
 
 def _without_roots(names: Sequence[str]) -> list[str]:
-    """Return the names without `.`, where find listed it along with its content. Raises OptionError for a whole disk or
-    folder.
+    """Return the names without `.`, which find lists along with the folder's contents.
 
-    Whoever means a whole folder gives it as an argument: in a list it is an accident of an encoding, an empty variable
-    or a cut.
+    Raises OptionError for a whole disk or folder.
+
+    A user who means a whole folder gives it as an argument: in a list it is an accident, due to an encoding, an empty
+    variable or a truncated line.
     """
     below = any(name.startswith(("./", ".\\")) and len(name) > 2 for name in names)
     kept = []

@@ -1,4 +1,4 @@
-"""Opens sources that don't wait and reads them frame by frame: cameras with OpenCV, addresses with PyAV.
+"""Opens live sources and reads them frame by frame: cameras with OpenCV, addresses with PyAV.
 
 Addresses: http(s), rtsp(s), rtmp(s), udp, tcp, rtp, and HLS over http(s), as far as PyAV's wheels support them; not
 srt.
@@ -31,7 +31,7 @@ _INNER_PROTOCOLS = (*PROTOCOLS, "tls", "crypto", "httpproxy", "rtmpt", "ffrtmpht
 _NEEDS_SEEKING = "mov"
 _PLAYLISTS = ("hls", "dash")
 _LAG_SECONDS = 1.0
-# A read that takes at least this long had to wait for the source, so decoding keeps up with it.
+# A read that takes at least this many seconds had to wait for the source, so decoding keeps up with it.
 _WAITED_SECONDS = 0.02
 _CAMERA_RATE = 30.0
 
@@ -51,8 +51,8 @@ def shown(address: str) -> str:
 class LiveSource(Protocol):
     """What cameras and addresses have in common: a live source of frames.
 
-    fps: frames per second; width, height: pixels; live: whether it does not wait; skipped: frames not decoded, to keep
-    up.
+    fps: frames per second; width, height: pixels; live: False for a recording, which can be read at any pace; skipped:
+    number of frames that were not decoded, to keep up.
     """
 
     fps: float
@@ -62,7 +62,7 @@ class LiveSource(Protocol):
     skipped: int
 
     def frames(self) -> Iterator[tuple[float, Any]]:
-        """Yield seconds since the first frame, and what `picture` takes."""
+        """Yield (seconds since the first frame, frame to pass to `picture`)."""
 
     def picture(self, frame: Any) -> Frame:
         """Convert a frame to upright RGB (H, W, 3) uint8."""
@@ -73,9 +73,9 @@ class LiveSource(Protocol):
 class AddressSource:
     """Reads a stream or a recording behind an address through PyAV.
 
-    copy: local copy of a recording that can't be read where it is; pixels: "display" stretches those that are not
-    square, "stored" leaves them. Raises UnseekableError for a recording that is not copied yet, VideoNotFoundError or
-    NotAVideoError.
+    copy: local copy of a recording that can't be read where it is; pixels: "display" stretches frames to square pixels,
+    "stored" leaves them as they are. Raises UnseekableError for a recording that is not copied yet, VideoNotFoundError
+    or NotAVideoError.
     """
 
     def __init__(self, address: str, timeout: float | None, copy: Path | None = None, pixels: str = "display") -> None:
@@ -152,13 +152,11 @@ class AddressSource:
 
     @property
     def _size(self) -> int:
-        """How many bytes there are to read; 0 where nobody knows: PyAV says None then, and -1 before its version 19."""
+        """The number of bytes to read, 0 if unknown: PyAV then says None, or -1 before version 19."""
         return max(0, self._container.size or 0)
 
     def _has_length(self) -> bool:
-        """Return whether the server says how much it will send: then it is a recording, though its duration may be
-        unknown.
-        """
+        """Return whether the server announces a length, which makes this a recording, even if its duration is unknown."""
         played = self._container.format.name not in _PLAYLISTS
         return self._copy is not None or (self._over_http and played and 0 < self._size <= MOST_BYTES)
 
@@ -216,7 +214,7 @@ class CameraSource:
 
 
 class _Clock:
-    """Gives times that begin at 0 and never go back; where the stream's clock jumps, a frame lasts `step` seconds."""
+    """Converts a stream's times to ones that begin at 0 and always increase; a jump becomes `step` seconds."""
 
     def __init__(self, step: float) -> None:
         self._step, self._shift = step, math.nan
@@ -224,7 +222,7 @@ class _Clock:
 
     def at(self, raw: float) -> float:
         now = raw + self._shift
-        # This is also the way of the first frame, and of frames without a time (nan).
+        # This condition also holds for the first frame, and for frames without a time (nan).
         if not self._last < now < self._last + 60:
             now = self._last + self._step
             self._shift = now - raw
@@ -233,14 +231,17 @@ class _Clock:
 
 
 class _Pace:
-    """Tells whether decoding keeps up with a source that goes by the clock."""
+    """Tells whether decoding keeps up with a live source."""
 
     def __init__(self) -> None:
         self._offset: float | None = None
         self._behind = False
 
     def behind(self, stream: float, waited: float) -> bool:
-        """Return whether decoding is behind. stream: seconds by the source's clock; waited: seconds the read took."""
+        """Return whether decoding lags behind.
+
+        stream: seconds by the source's clock; waited: seconds that the read took.
+        """
         offset = time.monotonic() - stream
         if self._offset is None or waited > _WAITED_SECONDS or offset < self._offset:
             self._offset, self._behind = offset, False

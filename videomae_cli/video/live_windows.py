@@ -1,9 +1,9 @@
-"""Reads a source that does not wait, a camera or an address, and hands out its newest complete window on demand.
+"""Reads a live source (a camera or an address), and hands out its newest complete window on demand.
 
-Runs in the decoding process (`worker`). A thread reads all the time and keeps the frames that windows show, resized; a
-window that nobody has fetched when the next one is complete is dropped, so that nobody falls behind. Where decoding
-itself is too slow for the source, only keyframes are decoded until it has caught up. A recording behind an address (one
-whose length is known) can wait, so nothing of it is dropped.
+Runs in the decoding process (`worker`). A thread reads continuously and keeps the frames that windows need, resized. If
+a window has not been fetched when the next one is complete, it is dropped, so that results never lag behind. If
+decoding itself is too slow for the source, only keyframes are decoded until it has caught up. A recording behind an
+address (one of known length) can wait, so none of its windows are dropped.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from videomae_cli.video.windows import GRACE, WindowGrid, WindowSpec
 
 Frame = npt.NDArray[np.uint8]
 
-# How long a call waits for a window before it answers that there is none yet.
+# Seconds for which a call waits for a window before it answers that there is none yet.
 _WAIT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class LiveRequest:
-    """Names a live source and the windows wanted of it.
+    """Requests windows of a live source.
 
-    source: an address, or the number of a camera; timeout: seconds that it may be silent, None for no limit; copy: local
+    source: an address, or the number of a camera; timeout: seconds without data to wait, None for no limit; copy: local
     copy of a recording that can't be read where it is; pixels: "display" or "stored".
     """
 
@@ -48,8 +48,10 @@ class LiveRequest:
 
 @dataclass(frozen=True)
 class LiveHead:
-    """Describes an open source. token: identifies it for `next_window`; name: for people; live: whether it does not
-    wait.
+    """Describes an open live source.
+
+    token: identifies it for `next_window`; name: for people; live: False for a recording, which can be read at any
+    pace.
     """
 
     token: int
@@ -66,7 +68,7 @@ class LiveWindow:
     """The newest complete window of a live source.
 
     start, end: seconds since the source's first frame; frames: (T, h, w, 3) uint8; moment: when it was complete
-    (seconds since 1970); dropped: how many frames of the source were dropped between it and the window before.
+    (seconds since 1970); dropped: how many frames of the source were dropped between the previous window and this one.
     """
 
     start: float
@@ -78,16 +80,20 @@ class LiveWindow:
 
 @dataclass(frozen=True)
 class LiveEnd:
-    """Says that the source has ended. dropped: frames after the last window that were not decoded, to keep up."""
+    """Signals the end of the source.
+
+    dropped: number of frames after the last window that were not decoded, to keep up.
+    """
 
     dropped: int
 
 
 class _Live:
-    """A source that a thread reads, and its newest window."""
+    """A source that is being read by a thread, and its newest window."""
 
     def __init__(self, request: LiveRequest) -> None:
-        # Load what the transform needs first: it takes seconds, in which an open source would fall behind.
+        # Load the transform's dependencies before the source is opened: that takes seconds, during which it would fall
+        # behind.
         request.transform(np.zeros((16, 16, 3), np.uint8))
         source: LiveSource
         if isinstance(request.source, int):
@@ -134,14 +140,14 @@ class _Live:
             self._read()
         except VideoError as error:
             self._error = error
-        except Exception as error:  # nobody would hear of an error in this thread
+        except Exception as error:  # an error raised in this thread would go unnoticed
             self._error = DecodeError(f"the decoder failed: {type(error).__name__}: {' '.join(str(error).split())}")
         with self._changed:
             self._over = True
             self._changed.notify_all()
 
     def _read(self) -> None:
-        """Turn frames into windows: a frame is on screen until the next one comes, as in a file."""
+        """Turn frames into windows. As in a file, a frame is on screen until the next one arrives."""
         spans, moments = self.grid.spans(), self.grid.all_moments()
         span, moment = next(spans), next(moments)
         buffer: deque[tuple[float, Frame]] = deque()

@@ -29,8 +29,7 @@ def find_videos(
 ) -> list[FoundVideo]:
     """Find all files behind the arguments of a command, each once, in a stable order (`discovery.discover`).
 
-    addresses: also accept objects in a storage, and lists that lie there. Raises OptionError if a list can't be
-    read.
+    addresses: also accept objects and lists in object storage. Raises OptionError if a list can't be read.
     """
     found: list[FoundVideo] = []
     seen: set[str] = set()
@@ -107,7 +106,7 @@ def _from_standard_input() -> list[str] | FoundVideo:
 def _read(name: str, stream: BinaryIO, head: bytes = b"") -> list[str]:
     """Read the names in an open list, be it text or a Parquet table.
 
-    name: what messages call the list; head: the bytes of it that were read already.
+    name: the list's name in messages; head: its first bytes, which have been read already.
     """
     try:
         head = head or stream.read(HEAD_BYTES)
@@ -138,7 +137,7 @@ _HUB_PAGES = r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/\S+|hf://\S+"
 def hint_for(name: str, *, typed: bool = True) -> str | None:
     """Guess what was meant by a name that is not a file, and say what to do; None if there is no guess.
 
-    typed: the name was given on the command line, where options stand too.
+    typed: the name was given on the command line, so it may be a mistyped option.
     """
     if re.fullmatch(_HUB_PAGES, name, re.IGNORECASE):
         return say(
@@ -158,7 +157,7 @@ def hint_for(name: str, *, typed: bool = True) -> str | None:
 
 
 def _with_hint(video: FoundVideo, *, typed: bool) -> FoundVideo:
-    """Return the video with a hint in its error where its name looks like something else (see `hint_for`)."""
+    """Return the video, adding a hint to its error if its name looks like something else (see `hint_for`)."""
     if not isinstance(video.error, VideoNotFoundError) or filesystem.is_file(video.path):
         return video
     hint = hint_for(video.path, typed=typed)

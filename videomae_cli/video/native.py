@@ -20,7 +20,7 @@ _state = {"debug": False}
 
 
 def set_debug(debug: bool) -> None:
-    """Let ffmpeg and OpenCV write to stderr. Has to be called before the first file is opened."""
+    """Let ffmpeg and OpenCV write to stderr. Must be called before the first file is opened."""
     _state["debug"] = debug
 
 
@@ -45,7 +45,7 @@ def load_av() -> ModuleType:
     """Load PyAV, with its ffmpeg's log switched off unless debugging. Raises DependencyError."""
     try:
         import av
-    except Exception as error:  # as above
+    except Exception as error:  # as for OpenCV: a build that doesn't fit may raise nearly anything
         raise DependencyError(f"PyAV can't be loaded ({_one_line(error)}): pip install --force-reinstall av") from None
     if _state["debug"]:
         av.logging.set_level(av.logging.WARNING)

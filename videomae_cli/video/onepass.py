@@ -1,9 +1,9 @@
-"""Goes through a file of any length in one pass: each frame that is wanted, once, in the order of the file.
+"""Reads the requested frames of a file of any length in one pass, each once and in the order of the file.
 
-The packets' times, where they can be trusted, say which frames are wanted, so that all others are decoded but never
-converted, and large gaps are jumped over. At the first frame that does not come as predicted, and in files whose
-packets tell nothing, the walk goes on from where it is, by the times that the decoder reports; `reader` would count the
-whole file first. Memory does not grow with the file, but for eight bytes per frame.
+If the packets' times can be trusted, they determine which frames are needed: all others are decoded but not converted,
+and large gaps are skipped by seeking. From the first frame that doesn't match the prediction, and in files whose
+packets have no usable times, the pass relies on the times that the decoder reports instead (`reader` would count the
+whole file first). Memory does not grow with the file, except for eight bytes per frame.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ Step = tuple[int, float, Frame | None]
 
 # After walking this many unwanted frames, report progress.
 _STRIDE = 100
-# Whether a frame is wanted shows only when the next one comes. One shown for longer than this may not have been
-# converted by then; the frame before stands in.
+# Whether a frame is needed is known only when the next one comes. A frame that is on screen for longer than this may
+# not have been converted by then; the previous frame replaces it.
 _LONGEST_SECONDS = 2.0
 _LONGEST_GAP_SECONDS = 86400.0
 _MOST_NOTES = 5
 
 
 class PassReader(VideoReader):
-    """Goes through a file once, from its first frame on. `walk` may be begun anew after a ReadAgainError."""
+    """Goes through a file once, from its first frame on. After a ReadAgainError, call `walk` again."""
 
     _known: array[float] | None
     _indexed: IndexedCursor
 
     def _settle(self, capture: Capture) -> None:
-        """Grab the first frame: everything else is settled during the walk."""
+        """Grab the first frame; everything else is found out during the walk."""
         index = self._probe.index
         self._known = index.times if index.reliable else None
         self._times = array("d")
@@ -73,14 +73,14 @@ class PassReader(VideoReader):
 
     @property
     def end(self) -> float | None:
-        """Return the seconds at which the file ends; None if only the walk will tell, and has not got there."""
+        """Return the time in seconds at which the file ends; None if the walk has to find out and is not there yet."""
         if self._known is None and not self._ended:
             return None
         return self._times[-1] - self._times[0] + 1 / self._probe.fps
 
     @property
     def info(self) -> VideoInfo:
-        """Return the file's figures; without an index they are the header's until the walk has reached the end."""
+        """Return the file's properties; without an index, the header's until the walk has reached the end."""
         info, probe = super().info, self._probe
         if self.end is not None:
             return info
@@ -95,8 +95,8 @@ class PassReader(VideoReader):
     def walk(self, moments: Moments | None, start: float, end: float) -> Iterator[Step]:
         """Yield (number, seconds, frame) from `start` to `end`: of frames on screen at one of the moments, or of all.
 
-        A frame that is not wanted comes as None: it says how far the walk is. Raises ReadAgainError if everything so
-        far was wrong.
+        For a frame that is not needed, `frame` is None, which shows the progress. Raises ReadAgainError if all frames
+        so far were wrong.
         """
         if self._known is not None:
             try:
@@ -105,7 +105,7 @@ class PassReader(VideoReader):
                     yield number, self._times[number] - self._times[0], self._try_picture(number)
                 return
             except IndexMismatchError as mismatch:
-                # All frames before this one came as predicted; the one that doesn't may have been grabbed already.
+                # All frames before this one were as predicted; the one that isn't may have been grabbed already.
                 self._times, self._known = self._times[: mismatch.number], None
                 raw = self._grab(self._open_capture) if mismatch.time is None else mismatch.time
                 if raw is None:
@@ -129,7 +129,7 @@ class PassReader(VideoReader):
                 yielded = number
 
     def _go_to(self, number: int) -> Iterator[Step]:
-        """Go to a frame; a long way in steps, so that nobody takes them for a decoder that hangs."""
+        """Go to a frame, a long way in several steps, so that the caller doesn't take this for a decoder that hangs."""
         cursor, times = self._indexed, self._times
         while number - cursor.position > _STRIDE and not cursor.seek_pays(number):
             cursor.goto(cursor.position + _STRIDE)
@@ -139,12 +139,11 @@ class PassReader(VideoReader):
     def _by_counting(self, moments: Moments | None, start: float, end: float) -> Iterator[Step]:
         """Yield frames by the times that the decoder reports.
 
-        Whether a frame is wanted shows only when the next one has come: all that may be are converted.
+        Whether a frame is needed is known only when the next one has come: so every frame that might be is converted.
         """
         capture, upcoming = self._open_capture, moments() if moments is not None else None
         reached = self._times[-1] - self._times[0]
-        # Frames before this point are gone, and were yielded already. Where every frame is wanted, it is always the
-        # next.
+        # Frames before this time have been yielded already. Without moments, every frame from `start` on is needed.
         moment = _next_from(upcoming, reached) if upcoming is not None else start
         while reached < end - GRACE and moment < math.inf:
             number, now = len(self._times) - 1, reached
@@ -162,7 +161,7 @@ class PassReader(VideoReader):
                 moment = _next_from(upcoming, reached)
 
     def _grab(self, capture: Capture) -> float | None:
-        """Grab the next frame and return its time; a read that fails is not the end while packets are left."""
+        """Grab the next frame and return its time; a failed read is not the end of the file while packets are left."""
         while self._unread <= max(self._probe.index.packets - len(self._times), 0) + SPARE_READS:
             raw = capture.grab()
             if raw is not None:
@@ -171,9 +170,7 @@ class PassReader(VideoReader):
         return None
 
     def _note_time(self, raw: float) -> None:
-        """Append the grabbed frame's time: as reported where that is possible, and never going back
-        (`cursor.straighten`).
-        """
+        """Append the grabbed frame's time: as reported if possible, and never decreasing (see `cursor.straighten`)."""
         times, index, step = self._times, self._probe.index, 1 / self._probe.fps
         if index.counted and len(times) < len(index.times):
             times.append(index.times[len(times)])
@@ -208,5 +205,5 @@ class PassReader(VideoReader):
 
 
 def _next_from(moments: Iterator[float], reached: float) -> float:
-    """Return the next moment at which the frame that came at `reached`, or a later one, is on screen."""
+    """Return the next moment that needs the frame at time `reached` or a later one."""
     return next((moment for moment in moments if moment >= reached - GRACE), math.inf)

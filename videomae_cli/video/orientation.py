@@ -1,10 +1,9 @@
-"""Says how stored pictures are turned and mirrored before they are shown: the display matrix, as one of eight
-orientations.
+"""Derives from the display matrix how pictures are rotated and mirrored for display: one of eight orientations.
 
-Phones store what the sensor saw and write beside it where its axes point on the screen. The matrix is ITU-T H.264's and
-QuickTime's (`tkhd`), nine numbers in rows (a b u, c d v, x y w): one step to the right in the stored picture goes (a,
-b) on the screen, one step down (c, d), with y downwards. Both decoders deliver pictures as stored, and this is the one
-place where they are brought upright.
+Phones store pictures as the sensor saw them, together with the directions that its axes have on the screen. The matrix
+is ITU-T H.264's and QuickTime's (`tkhd`), nine numbers in rows (a b u, c d v, x y w): one step to the right in the
+stored picture goes (a, b) on the screen, one step down (c, d), with y downwards. Both decoders deliver pictures as
+stored; only this module turns them upright.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _MATRIX = struct.Struct("=9i")
 
 @dataclass(frozen=True)
 class Orientation:
-    """Says whether rows become columns, and whether columns and rows are reversed after that."""
+    """Whether rows become columns, and whether columns and rows are reversed after that."""
 
     transposed: bool = False
     reversed_x: bool = False
@@ -32,10 +31,10 @@ class Orientation:
     def from_matrix(cls, matrix: Sequence[int]) -> Orientation:
         """Read the orientation from a display matrix.
 
-        Each stored axis goes to the nearest direction of the screen, whatever its length: a few degrees, some shear and
-        any scale change nothing. Where that decides nothing, because an axis has no length, lies just between two
-        directions, or both would lie on the same line, pictures are shown as they are stored. (Where the axes differ in
-        scale, ffmpeg's demuxer makes an aspect ratio of that, which the reader applies like any other.)
+        Each stored axis is mapped to the nearest direction of the screen: a few degrees, some shear and any scale make
+        no difference. If that is undecided, because an axis has no length or lies exactly between two directions, or
+        both axes would lie on the same line, pictures are shown as stored. (Where the axes differ in scale, ffmpeg's
+        demuxer makes an aspect ratio of that, which the reader applies like any other.)
         """
         (a, b), (c, d) = matrix[0:2], matrix[3:5]
         right_is_level, down_is_level = abs(a) - abs(b), abs(c) - abs(d)
@@ -47,7 +46,7 @@ class Orientation:
 
     @classmethod
     def of_frame(cls, frame: Any) -> Orientation:
-        """Read what the container or the stream says of a frame that PyAV decoded; upright where neither says anything."""
+        """Read the orientation of a PyAV frame from the container or the stream; upright if neither states one."""
         matrix = frame.side_data.get("DISPLAYMATRIX")
         raw = bytes(matrix) if matrix is not None else b""
         return cls.from_matrix(_MATRIX.unpack(raw)) if len(raw) == _MATRIX.size else cls()
@@ -65,7 +64,7 @@ class Orientation:
         return 180 if self.reversed_y else 0
 
     def apply(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Bring a picture (H, W, 3) upright, (W, H, 3) where rows become columns; contiguous."""
+        """Turn a picture (H, W, 3) upright: (W, H, 3) if rows become columns; contiguous."""
         shown = picture.swapaxes(0, 1) if self.transposed else picture
         return np.ascontiguousarray(shown[:: -1 if self.reversed_y else 1, :: -1 if self.reversed_x else 1])
 

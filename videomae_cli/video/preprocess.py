@@ -1,7 +1,7 @@
 """Prepares pixels as the checkpoint's own processor does: resize and crop on uint8 frames, then scale and normalise.
 
-There are two halves. `FrameTransform` takes one decoded frame to its crops and runs in the decoding process, so that
-large frames never travel; `Preprocessor.to_pixel_values` takes the stacked crops to the model's float tensor.
+There are two halves. `FrameTransform` turns one decoded frame into its crops and runs in the decoding process, so that
+large frames are never sent; `Preprocessor.to_pixel_values` turns the stacked crops into the model's float tensor.
 
 Results equal transformers' VideoMAEImageProcessor within one level per pixel when shrinking, two when enlarging.
 """
@@ -30,21 +30,21 @@ Frame = npt.NDArray[np.uint8]
 # The hub's checkpoints use these; no checkpoint was trained with the 0.5 of transformers' class default.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# PIL's numbers, as the processor's file has them under `resample`, and torch's names for them.
+# PIL's code in the processor file's `resample` -> torch's name of the interpolation.
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}
-# Far beyond any model: larger numbers are a mistake or an attack, and would only fail later, at each video.
+# Far beyond any model: a larger number is a mistake or an attack, and would only fail later, once per video.
 _LARGEST_SIDE = 2048
 _LARGEST_NUMBER = 1e6
 _FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 _NESTED = ("video_processor", "image_processor", "feature_extractor")
 RESIZE_METHODS = ("antialias", "opencv")
-# Above this size (50 MB) the resized picture is not made as a whole, only what the crops show of it.
+# Above this size (50 MB) only the parts of the resized picture that the crops show are computed.
 _LARGE_PIXELS = 2**24
 
 
 @dataclass(frozen=True)
 class PreprocessConfig:
-    """What a processor's configuration file says, its quirks resolved.
+    """The content of a processor's configuration file, with its quirks resolved.
 
     shortest_edge: resize so that the short side has this many pixels, keeping proportions, or None; size: resize to
     exactly (height, width), or None; crop: (height, width) around the centre, or None.
@@ -81,7 +81,7 @@ class PreprocessConfig:
     def from_files(
         cls, contents: Mapping[str, dict[str, Any]], directory: Path, image_size: int | tuple[int, int] = 224
     ) -> PreprocessConfig:
-        """Read the processor files of a checkpoint, given by their names. directory: named in errors."""
+        """Read a checkpoint's processor files, given as file name -> content. directory: named in errors."""
         for name in _FILES:
             path, settings = directory / name, _settings(contents.get(name, {}))
             if settings is not None:
@@ -144,7 +144,7 @@ class PreprocessConfig:
 
 @dataclass(frozen=True)
 class FrameTransform:
-    """Takes one uint8 RGB frame (H, W, 3) to its crops (K, h, w, 3), K in 1, 3. Holds plain values: cheap to pickle.
+    """Turns one uint8 RGB frame (H, W, 3) into its crops (K, h, w, 3), K in 1, 3. Holds plain values: cheap to pickle.
 
     method: "antialias" filters as PIL does; "opencv" is the official code's cv2 bilinear, which does not.
     """
@@ -192,28 +192,32 @@ class FrameTransform:
 
 @dataclass(frozen=True)
 class Preprocessor:
-    """Both halves for one checkpoint. resize: "antialias" (the processor's) or "opencv" (the official code's)."""
+    """Both halves of the preprocessing for one checkpoint.
+
+    resize: "antialias" (the processor's) or "opencv" (the official code's).
+    """
 
     config: PreprocessConfig
     resize: str = "antialias"
 
     def for_protocol(self, protocol: str) -> Preprocessor:
-        """Return this preprocessor, for "paper" changed to resize as the official code does: OpenCV's bilinear, not
-        antialiased.
+        """Return this preprocessor, or for "paper" one that resizes as the official code does.
+
+        That is OpenCV's bilinear interpolation, without antialiasing.
         """
         if protocol != "paper":
             return self
         return replace(self, config=replace(self.config, interpolation="bilinear"), resize="opencv")
 
     def frame_transform(self, crops: int = 1) -> FrameTransform:
-        """Return the uint8 half, to be handed to the decoder. crops: 1 (centre) or 3 along the long side."""
+        """Return the uint8 half, to pass to the decoder. crops: 1 (centre) or 3 along the long side."""
         c = self.config
         return FrameTransform(c.shortest_edge, c.size, c.crop, crops, self.resize, c.interpolation)
 
     def to_pixel_values(self, clips: Frame, device: torch.device | None = None) -> torch.Tensor:
         """Rescale and normalise uint8 (V, T, H, W, 3) to float32 (V, T, 3, H, W).
 
-        The arithmetic is done on `device`, so that a quarter of the bytes travels there; for CUDA they leave from
+        The arithmetic is done on `device`, so that only a quarter of the bytes has to be copied to it; for CUDA, from
         pinned memory.
         """
         import torch
@@ -251,20 +255,21 @@ def resize_frame(frame: Frame, size: tuple[int, int], method: str, interpolation
 
 
 def _pad(frame: Frame, crop: tuple[int, int]) -> Frame:
-    """Add black borders where the frame is smaller than the crop, as the processor does."""
+    """Add black borders to a frame that is smaller than the crop, as the processor does."""
     missing = [max(crop[axis] - frame.shape[axis], 0) for axis in (0, 1)]
     if missing == [0, 0]:
         return frame
-    # With an odd number of missing pixels the processor puts the larger half before the picture.
+    # If the number of missing pixels is odd, the processor puts the larger half before the picture.
     before = [(m + 1) // 2 for m in missing]
     return np.pad(frame, ((before[0], missing[0] - before[0]), (before[1], missing[1] - before[1]), (0, 0)))
 
 
 def _window(shape: tuple[int, ...], crop: tuple[int, int], k: int, crops: int) -> tuple[slice, slice]:
-    """Return the rows and columns of crop k of `crops`: the centre, or 3 spread along the long side at int(k * (long -
-    crop) / 2).
+    """Return the rows and columns of crop k of `crops`: the centre, or one of 3 spread along the long side.
 
-    A side that is shorter than the crop is taken whole.
+    With 3 crops, crop k starts at int(k * (long - crop) / 2).
+
+    If a side is shorter than the crop, all of it is returned.
     """
     room = [max(shape[axis] - crop[axis], 0) for axis in (0, 1)]
     offset = [room[0] // 2, room[1] // 2]
@@ -276,7 +281,7 @@ def _window(shape: tuple[int, ...], crop: tuple[int, int], k: int, crops: int) -
 
 
 def _settings(content: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the processor's own object, which newer repositories nest under the name of its part; None without one."""
+    """Return the video processor's JSON object, which newer repositories nest under its role; None if there is none."""
     for key in _NESTED:
         if isinstance(content.get(key), dict):
             return dict(content[key])

@@ -1,4 +1,4 @@
-"""Finds out what a file holds without decoding it: streams, colours, and the time of every packet.
+"""Describes a file without decoding it: streams, colours, and the time of every packet.
 
 PyAV reads the packets once (about 5 ms per minute of video). Their presentation times, sorted, are the times OpenCV
 reports frame by frame on all but damaged or very odd files, so they serve as an index that the reader verifies as it
@@ -24,7 +24,7 @@ from videomae_cli.video.orientation import Orientation
 from videomae_cli.video.structure import is_whole
 from videomae_cli.video.transport import is_intact
 
-# Demuxers that open other files than the one given, or devices, or pictures, or text drawn as pictures.
+# Demuxers that open other files or devices, or that turn pictures or text into video.
 _REFUSED = frozenset(
     {
         *("concat", "dash", "hls", "imf", "rtp", "rtsp", "sap", "sdp", "webm_dash_manifest"),
@@ -38,7 +38,7 @@ _MAX_READ_ERRORS = 100
 _PROBE_PACKETS = 120
 # Longest time in seconds that the last picture of an intact file may be shown.
 _END_TOLERANCE = 0.1
-# Containers where a seek lands on the keyframe that their index names, and where packets carry their own times.
+# Containers in which a seek lands on the keyframe given by their index, and whose packets have their own times.
 _INDEXED_CONTAINERS = ("mov", "matroska")
 # Containers whose header states the duration; for others ffmpeg derives one from the packets that are there.
 _STATING = ("matroska", "mxf", "asf")
@@ -58,11 +58,11 @@ class PacketIndex:
     """The presentation timeline of a stream. times: seconds from the stream's start, one per picture, ascending.
 
     keys: positions in `times` where decoding can start; reliable: no time is missing or occurs twice; whole: the
-    container shows that nothing is cut off, so that a header which promises more is wrong; torn: it shows that
-    something is cut off; complete: nothing hints at frames that won't decode, so their number needs no check; packets:
-    pictures stored, whether shown or not; decodable: how many of `times` should decode, which leaves out pictures
-    before the first keyframe, where a recording was joined midway; seekable: a seek lands on a keyframe; counted: the
-    container only numbers its pictures, and the times that decoders derive from that are guesses (AVI).
+    container shows that the file is not truncated, so a header that promises more frames is wrong; torn: the container
+    shows that the file is truncated; complete: there is no sign of frames that won't decode, so their number needs no
+    check; packets: number of stored pictures, shown or not; decodable: how many of `times` should decode, not counting
+    pictures before the first keyframe, as in a recording that starts midway; seekable: a seek lands on a keyframe;
+    counted: the container only numbers its pictures, and the times that decoders derive from that are guesses (AVI).
     """
 
     times: array[float]
@@ -79,11 +79,11 @@ class PacketIndex:
 
 @dataclass(frozen=True)
 class Probe:
-    """Describes the video stream that is decoded.
+    """Describes the video stream to decode.
 
     width, height: pixels as stored; declared: the header's count of frames, or 0; duration: seconds from the first
-    picture to the end, as the header or the packets have it, or 0; ends_stated: the header states the duration;
-    avoid_opencv: why OpenCV can't be trusted with this stream, or None.
+    picture to the end, from the header or the packets, or 0; ends_stated: the header states the duration; avoid_opencv:
+    why OpenCV can't be trusted with this stream, or None.
     """
 
     path: str
@@ -105,7 +105,7 @@ class Probe:
 def probe_video(path: str, meanwhile: Callable[[int], None] | None = None) -> Probe:
     """Read the packets of the first video stream. Raises NotAVideoError if there is none.
 
-    meanwhile: called with the number of pixels of a picture, as soon as the header shows one that OpenCV can decode.
+    meanwhile: called with the pixels per picture, as soon as the header shows a stream that OpenCV can decode.
     """
     av = load_av()
     with open_container(path) as container:
@@ -162,7 +162,7 @@ def open_container(path: str) -> Any:
 
 
 class _Scan:
-    """Goes through the packets once and decodes just enough to see the first frame."""
+    """Reads all packets once, and decodes just enough to get the first frame."""
 
     def __init__(self, container: Any, stream: Any) -> None:
         self._container, self._stream = container, stream
@@ -207,8 +207,8 @@ class _Scan:
             self._times.append(time)
             if packet.is_keyframe and self._first_key is None:
                 self._first_key = time
-            # Pictures before the first keyframe need others that are not there. Programs that can't write times below 0
-            # give them the keyframe's time.
+            # Pictures before the first keyframe refer to pictures that are not in the file, and can't be decoded.
+            # Programs that can't write negative times give them the keyframe's time.
             self._undecodable += self._first_key is None or (time, packet.is_keyframe) < (self._first_key, True)
             if packet.is_keyframe and kind != "refresh":
                 self._keys.append(time)
@@ -231,7 +231,7 @@ class _Scan:
         # PyAV marks a packet as corrupt if the container gives its size and fewer bytes are there.
         torn = structure is False or (self._last is not None and self._last.is_corrupt)
         if "mov" in name and declared:
-            # All pictures are there: data missing after the last one does no harm.
+            # If all pictures are there, data missing after the last one does no harm.
             whole = declared == self._packets
             torn = torn and not whole
         elif structure is None and name != "avi":
@@ -263,8 +263,8 @@ class _Scan:
             except av.EOFError:
                 return
             except (av.FFmpegError, IndexError):
-                # Damaged data: reading on may find more packets. PyAV raises IndexError if a packet seems to belong to
-                # an unknown stream.
+                # The data is damaged: there may be intact packets after it. PyAV raises IndexError if a packet seems to
+                # belong to an unknown stream.
                 self.damaged = True
                 errors += 1
                 if errors > _MAX_READ_ERRORS:
@@ -335,12 +335,12 @@ def _sane_rate(rate: float, index: PacketIndex) -> float:
 
 
 def _duration(container: Any, stream: Any) -> float:
-    """Return the seconds from the first picture to the end, as the header has it; 0 where it doesn't say."""
-    # Matroska: the container's duration is its longest stream's, the tag DURATION this stream's.
+    """Return the seconds from the first picture to the end according to the header; 0 if it doesn't say."""
+    # Matroska: the container's duration is that of its longest stream; the tag DURATION is this stream's.
     fields = stream.metadata.get("DURATION", "").split(":")
     if len(fields) == 3 and all(field.replace(".", "", 1).isdigit() for field in fields):
         seconds = float(fields[0]) * 3600 + float(fields[1]) * 60 + float(fields[2])
-        # mkvmerge, recognisable by tags of its own, counts from the first picture, other programs from 0.
+        # mkvmerge, which is recognised by its own tags, counts from the first picture; other programs count from 0.
         relative = any(key.startswith("_STATISTICS") for key in stream.metadata)
     elif stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)

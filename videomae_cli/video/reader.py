@@ -1,8 +1,8 @@
-"""Reads exactly the frames asked for from one video file, in this process.
+"""Reads exactly the requested frames of one video file, in this process.
 
-OpenCV decodes; what it says about counts, positions and success is never trusted. `probe` reads the packets' times
-first; `cursor` goes to a frame through them and checks every step. Where the file contradicts its packets, the reader
-walks from the first frame and counts. Where OpenCV can't decode, or is wrong, PyAV does.
+OpenCV decodes, but what it reports about counts, positions and success is never trusted. `probe` first reads the
+packets' times; `cursor` uses them to go to a frame, and checks every step. If the decoder contradicts the packets, the
+reader counts frames from the first one. If OpenCV can't decode a file, or decodes it wrongly, PyAV does.
 
 Frame numbers are those of a full sequential decode by the same decoder: frame i is the i-th picture that comes out.
 """
@@ -34,23 +34,24 @@ from videomae_cli.video.webp import WebPCapture, probe_webp
 Frame = npt.NDArray[np.uint8]
 Transform = Callable[[Frame], Frame]
 
-# When OpenCV returns the same frame twice, it is compared with PyAV's, at most this often per file: still pictures are
-# common.
+# If OpenCV returns the same frame twice, it is compared with PyAV's, but only this often per file, since still scenes
+# are common.
 _TWIN_CHECKS = 2
 _TWIN_DIFFERENCE = 12.0
-# Durations in headers are rounded: fewer missing frames than this don't count as missing.
+# If fewer frames than this seem to be missing, none is: durations in headers are rounded.
 _SPARE_FRAMES = 1.5
 _UNPROBED_NOTE = "decoded by OpenCV alone, which may show interlaced and HDR video wrongly ({why})"
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known about an open video file.
+    """Properties of an open video file.
 
-    decoder: "opencv", "pyav", or "pillow" of an animated WebP, and `reason` why not OpenCV; num_frames: how many decode; declared_frames: what the
-    header says, 0 for nothing; fps: frames per second on average; duration, start_time: seconds; width, height: pixels
-    of the frames delivered, upright, and square where pixels is "display"; mirrored, rotation: how stored frames were
-    brought upright: left and right exchanged first, then turned by degrees counter-clockwise.
+    decoder: "opencv", "pyav", or "pillow" of an animated WebP, and `reason` why not OpenCV; num_frames: how many
+    decode; declared_frames: what the header says, 0 for nothing; fps: frames per second on average; duration,
+    start_time: seconds; width, height: pixels of the frames delivered, upright, and with square pixels if `pixels` is
+    "display"; mirrored, rotation: how stored frames are turned upright: first mirrored (left to right), then rotated
+    counter-clockwise by degrees.
     """
 
     path: str
@@ -70,7 +71,7 @@ class VideoInfo:
 
 
 class ReadAgainError(Exception):
-    """Asks for a second read: the decoder or the frame numbers have changed, and what was read before may not fit."""
+    """Raised to request a second read: decoder or frame numbers have changed, so earlier frames may be wrong."""
 
 
 class VideoReader:
@@ -106,10 +107,10 @@ class VideoReader:
             ahead.close()
 
     def _open_unprobed(self, path: str, error: Exception, ahead: OpeningAhead) -> None:
-        """Go on with OpenCV alone after PyAV's `error`, which is raised after all where OpenCV fails too."""
+        """Continue with OpenCV alone after PyAV's `error`, which is raised if OpenCV fails, too."""
         ahead.close()
         self._twin_checks, self._reason = 0, None
-        text = getattr(error, "strerror", None) or error  # without the path, which a note leaves to its reader
+        text = getattr(error, "strerror", None) or error  # leave out the path, which every note's reader knows
         why = (
             "it is in a format that nothing here decodes"
             if isinstance(error, NoDecoderError)
@@ -141,7 +142,7 @@ class VideoReader:
 
     @property
     def info(self) -> VideoInfo:
-        """Return the file's figures: size, rate, duration and how it is decoded."""
+        """Return the file's properties: size, rate, duration and how it is decoded."""
         probe = self._probe
         width, height = self._frame_size()
         return VideoInfo(
@@ -188,8 +189,8 @@ class VideoReader:
     def read(self, indices: Sequence[int], transform: Transform | None = None) -> Frame:
         """Read the frames with these numbers, in this order, repeats allowed: (T, H, W, 3) uint8 RGB.
 
-        With `transform` each frame is handed over as soon as it is decoded, and its result is stacked instead. Raises
-        IndexError for a number that no frame has, DecodeError if a frame turns out not to decode.
+        `transform` is applied to each frame as soon as it is decoded, and its results are stacked instead. Raises
+        IndexError for a number that no frame has, DecodeError if a frame can't be decoded.
         """
         wanted = sorted(set(indices))
         for index in wanted[:1] + wanted[-1:]:
@@ -253,7 +254,7 @@ class VideoReader:
         self._walk()
 
     def _walk(self) -> None:
-        """Give up the index: count every frame, and find frames by counting from now on."""
+        """Give up the index: from now on, find frames by counting."""
         cursor = WalkingCursor(self._open_capture, self._probe.index.packets)
         times = cursor.measure()
         if not times:
@@ -265,7 +266,10 @@ class VideoReader:
             self._notes.append(note)
 
     def _persist(self, read: Callable[[], Frame]) -> Frame:
-        """Read, and read again after each change: from OpenCV to PyAV, and from the index to counting under either."""
+        """Call a read, and call it again after each fallback.
+
+        The fallbacks are from OpenCV to PyAV and, with either of them, from the index to counting.
+        """
         for _ in range(3):
             try:
                 return read()
@@ -294,7 +298,7 @@ class VideoReader:
             raise IndexError(f"frame {index} of a video of {self.num_frames} frames")
 
     def _frame(self, index: int) -> Frame:
-        """Return one frame, upright. Raises DecodeError if it has turned out meanwhile that fewer frames decode."""
+        """Return one frame, upright. Raises DecodeError if fewer frames decode than expected."""
         if index >= self.num_frames:
             raise DecodeError(f"frame {index} could not be decoded: only {self.num_frames} could")
         try:
@@ -305,7 +309,7 @@ class VideoReader:
         return self._picture(index)
 
     def _picture(self, index: int) -> Frame:
-        """Return the frame that was grabbed last. index: its number."""
+        """Return the last frame grabbed. index: its number."""
         frame = self._open_capture.retrieve()
         if frame is None:
             raise DecodeError.about(
@@ -315,7 +319,7 @@ class VideoReader:
         return self._upright(frame)
 
     def _check_twin(self, index: int, frame: Frame) -> None:
-        """Compare a frame that OpenCV returned twice with PyAV's, and change to PyAV where they differ.
+        """Compare a frame that OpenCV returned twice with PyAV's, and switch to PyAV if they differ.
 
         OpenCV 4.13 and later leave the last picture in place, and report success, when they can't convert a frame (an
         interlaced one, for example).
@@ -333,7 +337,7 @@ class VideoReader:
                 if index >= other.num_frames:
                     return
                 truth = other._frame(index)
-        except Exception:  # whatever keeps PyAV from answering, OpenCV's picture stands
+        except Exception:  # if PyAV fails for any reason, keep OpenCV's picture
             return
         mine = self._upright(frame)
         same_size = truth.shape == mine.shape
@@ -351,10 +355,10 @@ class VideoReader:
         return self._probe.orientation.shown_size(width, height)
 
     def _upright(self, frame: Frame) -> Frame:
-        """Bring a stored frame upright and to the file's one size.
+        """Turn a stored frame upright, and scale it to the file's common size.
 
-        Pixels that are not square are stretched where `pixels` is "display", and a frame whose size changed within the
-        file is scaled back.
+        Frames are stretched to square pixels if `pixels` is "display", and a frame of another size is scaled to that of
+        the first one.
         """
         frame = self._probe.orientation.apply(frame)
         width, height = self._frame_size()
@@ -381,7 +385,8 @@ class VideoReader:
         spare = _SPARE_FRAMES * self._typical_interval() if index.torn else 0.1 * duration + 1 + 1 / self.fps
         if last < duration - spare:
             return [f"{decoded} of about {round(duration * self.fps)} frames decoded: the file is cut off"]
-        # The last pictures on disk may be shown after others that are lost: each is stored after those it needs.
+        # Pictures are stored after those they refer to, so the last ones stored may be displayed after others that are
+        # lost.
         return (
             [f"{decoded} frames decoded: the file is cut off, and nothing tells whether these are all"]
             if index.torn
@@ -397,9 +402,9 @@ class VideoReader:
 def open_video(path: str | os.PathLike[str], *, decoder: str | None = None, pixels: str = "display") -> VideoReader:
     """Open a regular file that holds a video.
 
-    decoder: "opencv" or "pyav" to insist on one; otherwise OpenCV where it is right. pixels: "display" stretches pixels
-    that are not square, "stored" leaves them. Raises VideoNotFoundError, NotAVideoError, DecodeError (no frame decodes)
-    or DependencyError.
+    decoder: "opencv" or "pyav" to insist on one, None for OpenCV if it decodes the file correctly, else PyAV. pixels:
+    "display" stretches frames to square pixels, "stored" leaves them as they are. Raises VideoNotFoundError,
+    NotAVideoError, DecodeError (no frame decodes) or DependencyError.
     """
     path = os.fspath(path)
     check_regular_file(path)

@@ -17,22 +17,20 @@ from typing import Any
 
 from videomae_cli.errors import MachineError, VideoFetchError, VideoMAEError
 
-# No recording is larger: cameras that stream forever announce such lengths.
+# Larger lengths are not those of recordings: endless camera streams announce such numbers.
 MOST_BYTES = 10**12
 _CHUNK_BYTES = 2**20
 
 
 class UnseekableError(VideoMAEError):
-    """Says that a recording can't be streamed: its index lies behind its pictures, on a server that only sends whole
-    files.
-    """
+    """Raised if a recording can't be streamed: its index follows its pictures, and the server only sends whole files."""
 
     kind = "unseekable"
 
 
 @dataclass(frozen=True)
 class Remote:
-    """Says what a server tells about a file: its size in bytes, None if unknown, and whether it sends ranges."""
+    """A server's information on a file: size in bytes (None if unknown), and whether it serves parts of files."""
 
     size: int | None
     ranges: bool
@@ -56,7 +54,7 @@ def copied(
 ) -> Iterator[Path]:
     """Copy a recording into the folder for temporary files (TMPDIR), for as long as the block runs.
 
-    timeout: seconds that the server may be silent. Raises VideoFetchError, or MachineError if there is no room.
+    timeout: seconds to wait without receiving data. Raises VideoFetchError, or MachineError if there is no room.
     """
     with tempfile.TemporaryDirectory(prefix="videomae-") as folder:
         copy = Path(folder) / "recording"

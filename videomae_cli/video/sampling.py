@@ -1,4 +1,4 @@
-"""Decides which frames to look at: pure maths from (frame count, times, what is wanted) to frame indices. No I/O.
+"""Chooses which frames to look at: pure maths from (frame count, times, specification) to frame indices. No I/O.
 
     file       0 . . . . . . . . . . . . . . . . . . . . . N-1
     dense      |x...x...x...x|              |x...x...x...x|      every `stride`-th frame, clips spread evenly
@@ -24,7 +24,7 @@ from videomae_cli.errors import OptionError, VideoError, say
 FAMILIES = ("dense", "uniform", "segments")
 DEFAULT_STRIDE = 4
 SECONDS_PER_CLIP = 10.0
-# Values above these are typing errors, and would fill the memory before anything is decoded.
+# Values above these are typos, and would fill the memory before anything is decoded.
 MAX_FPS, MAX_CLIPS, MAX_STRIDE = 1000.0, 1000, 1_000_000
 MAX_AUTO_CLIPS = 10
 PAPER_CLIPS = {"dense": 5, "segments": 2}
@@ -35,7 +35,7 @@ DRAWN = ("window", "steps")
 
 @dataclass(frozen=True)
 class SamplingHints:
-    """Says how a checkpoint's training data was sampled. A field is None if the checkpoint doesn't tell.
+    """Describes how a checkpoint's training data was sampled. A field is None if the checkpoint doesn't say.
 
     frames: of one clip; family: one of `FAMILIES`; stride: in frames; pixels: one of `PIXELS`.
     """
@@ -48,16 +48,17 @@ class SamplingHints:
 
 @dataclass(frozen=True)
 class SamplingSpec:
-    """Says which clips and frames are wanted; None means "as `protocol` says". Times in seconds, `fps` in frames per
-    second.
+    """Specifies which clips and frames to read; None means "as `protocol` says".
+
+    Times are in seconds, `fps` in frames per second.
 
     checkpoint_family, checkpoint_stride: how the checkpoint's training data was sampled; used by family "auto". seed:
     draw the frames at random, as training does, instead of evenly; protocol "paper" then draws the segments of short
-    files as published, and fixes nothing else. drawn: how a dense clip is drawn: "window" spreads its frames over
-    `frames` times `stride` frames, as fine-tuning does; "steps" takes every `stride`-th frame, as pre-training does.
-    pixels: "display" stretches frames to square pixels where the file says that its own are not square; "stored" leaves
-    them, as every published number was made; None: as the checkpoint was trained (`for_model`), "stored" with protocol
-    "paper", else "display".
+    files as published, and fixes nothing else. drawn: how a random dense clip is chosen: "window" spreads its frames
+    over `frames` times `stride` frames, as in fine-tuning; "steps" takes every `stride`-th frame, as in pre-training.
+    pixels: "display" stretches frames to square pixels if the file's own are not; "stored" leaves them as they are, as
+    all published results do; None: as the checkpoint was trained (`for_model`), "stored" with protocol "paper", else
+    "display".
     """
 
     frames: int = 16
@@ -139,12 +140,12 @@ class SamplingSpec:
 
     @property
     def resolved_family(self) -> str:
-        """Return the family in use: as asked, else the checkpoint's, else dense."""
+        """Return the family in use: the requested one, else the checkpoint's, else dense."""
         return self.family if self.family != "auto" else self.checkpoint_family or "dense"
 
     @property
     def resolved_crops(self) -> int:
-        """Return the crops per clip: as asked, else 3 for the paper's protocol, else 1."""
+        """Return the crops per clip: the requested number, else 3 for the paper's protocol, else 1."""
         return self.crops or (PAPER_CROPS if self.protocol == "paper" else 1)
 
 
@@ -152,7 +153,8 @@ class SamplingSpec:
 class SamplingPlan:
     """The frames to read: `clips[c][t]` is a frame index of the file.
 
-    description: what was done, in words; window: the first frame and the one after the last between `start` and `end`.
+    description: how the clips were chosen, in words; window: range (first, stop) of the frames between `start` and
+    `end`.
     """
 
     family: str
@@ -166,7 +168,7 @@ class SamplingPlan:
 
     @property
     def indices(self) -> list[int]:
-        """Return the index of every frame wanted, once, ascending."""
+        """Return the index of every frame to read, once, ascending."""
         return sorted({index for clip in self.clips for index in clip})
 
 
@@ -183,8 +185,8 @@ def plan_clips(
     clock = times if times is not None else _Clock(num_frames, fps)
     first, stop = _window(spec, clock)
     pool = range(first, stop) if spec.fps is None else _Resampled(clock, first, stop, spec.fps)
-    # The last frame lasts until the next one would come, so that 30 frames at 30 fps are one second. The file's own
-    # rate counts: asking for fewer frames per second makes no video longer.
+    # The last frame lasts until the next one would come, so that 30 frames at 30 fps take one second. This uses the
+    # file's own rate: requesting fewer frames per second doesn't make a video longer.
     seconds = clock[stop - 1] - clock[first] + (1.0 / fps if fps > 0 else 0.0)
     family = spec.resolved_family
     stride = _stride(spec, len(pool)) if family == "dense" else None
@@ -208,7 +210,7 @@ def dense_positions(count: int, frames: int, stride: int, clips: int) -> list[li
     """
     span = (frames - 1) * stride + 1
     if clips == 1 and count > span:
-        # Centred on the file rather than on the kept positions: no side loses more frames than the other.
+        # Centred on the file rather than on the kept positions, so that both ends lose equally many frames.
         return [list(range((count - span) // 2, count, stride))[:frames]]
     kept = list(range(0, count, stride))
     kept += kept[-1:] * (frames - len(kept))
@@ -230,7 +232,7 @@ def uniform_positions(count: int, frames: int, stride: int, clips: int) -> list[
 
 
 def segments_positions(count: int, frames: int, stride: int, clips: int) -> list[list[int]]:
-    """Choose clips as the Something-Something test does: each spans the whole file, shifted against the others.
+    """Choose clips as the Something-Something test does: each spans the whole file, offset from the others.
 
     With tick = count / frames, clip c takes int(tick * c / clips + tick * x) for each segment x. With two clips these
     are the two halves of the published sorted union of int(tick * x) and int(tick / 2 + tick * x). A single clip takes
@@ -246,8 +248,8 @@ def _draw(
 ) -> list[int]:
     """Draw the positions of clip `k` at random, as in training.
 
-    A dense clip may lie anywhere in the file; the others take any one frame of each segment (TSN, section 3.1): of the
-    whole file for family "segments", of the clip's own part for "uniform".
+    A dense clip may start anywhere in the file. The other families take one random frame of each segment (TSN, section
+    3.1): segments of the whole file for "segments", of the clip's own part of it for "uniform".
     """
     frames = spec.frames
     if family == "dense":
@@ -278,8 +280,8 @@ def drawn_window(chance: random.Random, count: int, frames: int, stride: int) ->
 def drawn_steps(chance: random.Random, count: int, frames: int, stride: int) -> list[int]:
     """Draw a clip as pre-training does: every `stride`-th position, from a random start.
 
-    The start is anywhere where `frames` times `stride` frames fit in, the file's last frame excluded. A shorter file is
-    taken from its first position on, its last one repeated (official `kinetics.py`).
+    It starts anywhere that leaves room for `frames` times `stride` frames before the file's last frame. A shorter file
+    is used from its first position on, with its last one repeated (official `kinetics.py`).
     """
     room = count - frames * stride
     first = chance.randrange(room + 1) if room >= 0 else 0
@@ -290,8 +292,8 @@ def drawn_steps(chance: random.Random, count: int, frames: int, stride: int) -> 
 def drawn_segments(chance: random.Random, count: int, frames: int, *, exact: bool = False) -> list[int]:
     """Draw one position from each of `frames` segments of count // frames; the remainder at the end is never drawn.
 
-    In a file with fewer positions than `frames` some are taken twice; exact: only the first one is, as published
-    (official `ssv2.py`).
+    If a file has fewer positions than `frames`, some are repeated, or with `exact` all are the first one, as in the
+    official `ssv2.py`.
     """
     if count >= frames:
         length = count // frames
@@ -327,7 +329,7 @@ def parse_time(text: str) -> float:
 
 
 class _Clock(Sequence[float]):
-    """Computes frame times of a constant rate, without holding them in memory."""
+    """Computes frame times at a constant rate, without storing them in memory."""
 
     def __init__(self, count: int, fps: float) -> None:
         self._count, self._fps = count, fps if fps > 0 else 25.0
@@ -342,7 +344,7 @@ class _Clock(Sequence[float]):
 
 
 def _window(spec: SamplingSpec, clock: Sequence[float]) -> tuple[int, int]:
-    # Half a millisecond of tolerance: containers store times in ticks, people write 1.033.
+    # Half a millisecond of tolerance, since containers store times in ticks and people write 1.033.
     first = bisect_left(clock, spec.start - 5e-4) if spec.start else 0
     stop = bisect_left(clock, spec.end - 5e-4) if spec.end is not None else len(clock)
     if first >= len(clock):
@@ -353,9 +355,7 @@ def _window(spec: SamplingSpec, clock: Sequence[float]) -> tuple[int, int]:
 
 
 class _Resampled(Sequence[int]):
-    """Finds the frame nearest in time to each tick of an `fps` clock that starts with frame `first`, without holding
-    them.
-    """
+    """Finds the frame nearest to each tick of an `fps` clock that starts at frame `first`, without storing them all."""
 
     def __init__(self, clock: Sequence[float], first: int, stop: int, fps: float) -> None:
         self._clock, self._first, self._stop, self._fps = clock, first, stop, fps
@@ -386,7 +386,7 @@ def _stride(spec: SamplingSpec, count: int) -> int:
         and spec.family == "auto"
         and spec.frames > 1
     ):
-        # A short file is shown better by a smaller stride than by repeating its last frame.
+        # For a short file, a smaller stride is better than repeating the last frame.
         return min(wanted, max(1, (count - 1) // (spec.frames - 1)))
     return wanted
 

@@ -1,7 +1,7 @@
-"""Saves a video that comes on standard input to a file on this disk, for as long as the program runs.
+"""Saves a video that arrives on standard input to a temporary file, until the program ends.
 
-Decoders move back and forth in a file, and run in processes of their own: a pipe allows neither. Results and errors
-name it `-`.
+Decoders seek in a file, and run in processes of their own; a pipe allows neither. Results and errors call the video
+`-`.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ _caught_signals: list[int] = []
 
 
 def kept_copy(path: str) -> Path | None:
-    """Return the file that holds the video of standard input, if `path` means that and one came."""
+    """Return the file with the video from standard input, if `path` is `-` and a video came."""
     return _copies[-1] if path == NAME and _copies else None
 
 
 def keep(head: bytes, stream: BinaryIO, content: Content) -> FoundVideo:
     """Save the video that begins with `head` and continues in `stream` to a temporary file.
 
-    What can't be saved is the error of this one video. Raises OptionError if standard input was given twice.
+    If it can't be saved, that becomes the error of this one video. Raises OptionError if standard input was given
+    twice.
     """
     if _copies:
         raise OptionError("- was given twice: standard input can be read once")
@@ -77,7 +78,7 @@ def discard(process: int) -> None:
         with contextlib.suppress(OSError):
             _copies.pop().unlink(missing_ok=True)
     while _caught_signals:
-        with contextlib.suppress(ValueError):  # not the main thread
+        with contextlib.suppress(ValueError):  # signal handlers can be set only in the main thread
             signal.signal(_caught_signals.pop(), signal.SIG_DFL)
 
 
@@ -93,7 +94,7 @@ def _discard_at_the_end() -> None:
 
 
 class _TooLargeError(Exception):
-    """More comes on standard input than may be saved."""
+    """More data arrives on standard input than may be saved."""
 
 
 def _limit(folder: str) -> int:
@@ -115,7 +116,7 @@ def _copy(head: bytes, stream: BinaryIO, sink: BinaryIO, limit: int) -> None:
         sink.write(chunk)
         if descriptor is not None:
             system.await_input(descriptor)
-        # What there is, since more may be long in coming; standard input is buffered, whatever its type promises.
+        # Read what is available, since more may take long; standard input is buffered, whatever its type says.
         chunk = stream.read1(CHUNK_BYTES)  # type: ignore[attr-defined]
 
 

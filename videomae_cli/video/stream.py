@@ -1,6 +1,4 @@
-"""Delivers the blocks of one file, decoded ahead of the caller in another process, and recovers where that process is
-killed.
-"""
+"""Delivers the blocks of one file, decoded ahead in another process, and recovers if that process is killed."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from videomae_cli.video.standard_input import kept_copy
 from videomae_cli.video.worker import WorkerProcess
 from videomae_cli.video.workforce import patiently
 
-# Blocks that may wait for the caller, besides the one that is being decoded.
+# Number of blocks that may wait for the caller, besides the one being decoded.
 AHEAD = 1
 # Opening a file means reading all its packets: even the slowest disk should deliver this many bytes per second.
 _OPEN_BYTES_A_SECOND = 10e6
@@ -30,9 +28,9 @@ _POLL_SECONDS = 0.1
 class BlockStream:
     """Iterates over one file's blocks, in order. A context manager; iterate once.
 
-    Raises a VideoError if the file can't be opened, and from the iteration where the decoder breaks: every block
-    before that is good. A decoder that was killed from outside is given another try, from the first frame on, because
-    the file is not to blame for that.
+    Raises a VideoError if the file can't be opened, and during iteration if decoding fails; blocks before that are
+    valid. If the decoder is killed from outside, it gets another try from the first frame, because the file is not to
+    blame.
     """
 
     def __init__(
@@ -79,7 +77,7 @@ class BlockStream:
         while True:
             item = self._ready.get()
             if isinstance(item, BaseException) or item.last:
-                self._thread.join()  # it has nothing more to do
+                self._thread.join()  # it has sent its last item, and is about to end
             if isinstance(item, BaseException):
                 raise item
             yield item
@@ -87,7 +85,7 @@ class BlockStream:
                 return
 
     def close(self) -> None:
-        """Give the decoder back. A block that nobody waits for is interrupted by ending the process."""
+        """Return the decoder. If a block is still being decoded, its process is ended."""
         if self._over.is_set():
             return
         self._over.set()
@@ -142,7 +140,7 @@ class BlockStream:
             return self._worker.call(function, argument, timeout=timeout, subject=self._subject, memory=self._memory)
 
     def _speaking(self) -> AbstractContextManager[None]:
-        """Make errors about a copy name what it is a copy of."""
+        """Make errors about a local copy name the original address instead."""
         return nullcontext() if self._copy is None else speaking_of(self._subject, self._copy)
 
     def _opening_seconds(self) -> float | None:

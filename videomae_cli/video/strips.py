@@ -1,8 +1,8 @@
-"""Resizes pictures that are hundreds of times as long as they are wide: only the part that a crop shows.
+"""Resizes extremely long and narrow pictures by computing only the part that a crop shows.
 
 A picture of 32000 x 1 pixels whose short side becomes 224 would take 5 GB, of which a crop shows 150 kB. The arithmetic
-is that of the usual resize (`preprocess`), written as one matrix per side so that it can begin anywhere; results agree
-with it within one level (bilinear) or two (bicubic).
+is that of the usual resize (`preprocess`), written as one matrix per side so that any part can be computed; results
+agree within one level (bilinear) or two (bicubic).
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ def resize_window(
     # Columns first, because most pixels lie along them. (H', W', 3) -> (H', w', 3) -> (h', w', 3)
     narrowed = np.einsum("xw,hwc->hxc", columns[1], part, optimize=True)
     if antialias:
-        narrowed = np.clip(np.rint(narrowed), 0, 255)  # PyTorch and PIL round between the two passes, too
+        narrowed = np.clip(np.rint(narrowed), 0, 255)  # round between the two passes, as PyTorch and PIL do
     resized = np.einsum("yh,hxc->yxc", rows[1], narrowed, optimize=True)
     return np.asarray(np.clip(np.rint(resized), 0, 255), dtype=np.uint8)
 
 
 def _matrix(old: int, new: int, wanted: slice, *, antialias: bool, cubic: bool) -> tuple[slice, Weights]:
-    """Return which of `old` pixels the `wanted` ones of `new` are made of, and their weights (wanted, used)."""
+    """Return which of the `old` pixels contribute to the `wanted` ones of `new`, and their weights (wanted, used)."""
     scale = old / new
-    # Without antialiasing the filter is as narrow as when enlarging, and skips the pixels between.
+    # Without antialiasing the filter stays as narrow as for enlarging, and skips pixels.
     width = max(scale, 1.0) if antialias else 1.0
     reach = (2.0 if cubic else 1.0) * width if antialias else 2.0
     kernel = _cubic(-0.5 if antialias else -0.75) if cubic else _triangle

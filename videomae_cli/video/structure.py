@@ -1,7 +1,7 @@
-"""Tells whether a container's outermost structure is all there: a file that was cut off ends inside an element.
+"""Tells from a container's outermost structure whether a file is truncated: then it ends inside an element.
 
-Durations and frame counts in headers may be anything; the sizes of the elements that a file is made of tell whether its
-end is missing. Where only an index or tags behind the pictures are torn, no picture is lost. Reads a few bytes here and
+Durations and frame counts in headers are unreliable, but the sizes of a file's elements show whether its end is
+missing. If only an index or tags after the pictures are truncated, no picture is lost. Reads a few bytes here and
 there, never a picture.
 """
 
@@ -29,7 +29,10 @@ _ASF_INDEX, _ASF_DATA_HEAD = bytes.fromhex("90080033b1e5cf1189f400a0c90349cb"), 
 
 
 def is_whole(path: str, format: str) -> bool | None:
-    """Return whether the file ends where its container says; None if nothing tells. format: ffmpeg's name of it."""
+    """Return whether the file ends where its container says; None if that is unknown.
+
+    format: ffmpeg's name of the container.
+    """
     check = next((check for name, check in _CHECKS.items() if name in format.split(",")), None)
     if check is None:
         return None
@@ -64,7 +67,7 @@ def _riff(file: BinaryIO, length: int) -> bool | None:
 
 
 def _riff_chunks(file: BinaryIO, end: int, length: int) -> bool | None:
-    """Return whether the last chunk of a RIFF is there, where its program didn't write the size, or could not."""
+    """Return whether the last chunk of a RIFF without a valid size (its writer could not fill it in) is complete."""
     while end < length:
         file.seek(end)
         head = file.read(12)
@@ -117,7 +120,7 @@ def _vint(file: BinaryIO, marked: bool) -> int | None:
 
 
 def _matroska(file: BinaryIO, length: int) -> bool | None:
-    """Matroska and WebM: return whether all clusters are there that the segment has room for."""
+    """Matroska and WebM: return whether the clusters fill the segment's stated size."""
     segment_end = length
     while (position := file.tell()) < length:
         name, size = _vint(file, True), _vint(file, False)
@@ -132,14 +135,14 @@ def _matroska(file: BinaryIO, length: int) -> bool | None:
             segment_end = file.tell() + size
         elif size == -1 and name not in (_SEGMENT, _CLUSTER):
             return None
-        # An element without a size ends where its last child does: go into it.
+        # An element without a size ends with its last child: look inside.
         elif name != _SEGMENT and file.seek(max(size, 0), 1) > length:
             return name in _BEHIND_CLUSTERS
     return segment_end <= length
 
 
 def _flash(file: BinaryIO, length: int) -> bool | None:
-    """FLV: return whether the last tag is there, by its size, which is repeated after it."""
+    """FLV: return whether the last tag is complete: its size is repeated after it."""
     file.seek(max(length - 4, 0))
     size = int.from_bytes(file.read(4), "big")
     if 11 <= size <= length - 17:
@@ -158,7 +161,7 @@ def _flash(file: BinaryIO, length: int) -> bool | None:
 
 
 def _windows_media(file: BinaryIO, length: int) -> bool | None:
-    """ASF: return whether the object with the packets is complete, or ends between two packets where it has no size."""
+    """ASF: return whether the object with the packets is complete or, if it has no size, ends between two packets."""
     head = file.read(1 << 16)
     properties, data = head.find(_ASF_PROPERTIES), head.find(_ASF_DATA)
     if properties < 0 or data < 0 or len(head) < data + 24:
@@ -175,7 +178,7 @@ def _windows_media(file: BinaryIO, length: int) -> bool | None:
 
 
 def _program_stream(file: BinaryIO, length: int) -> bool | None:
-    """MPEG-PS: return whether the packets of the last packs end with the file."""
+    """MPEG-PS: return whether the last packets end exactly at the end of the file."""
     start = max(length - _TAIL, 0)
     file.seek(start)
     tail = file.read()
@@ -210,20 +213,20 @@ def _ogg(file: BinaryIO, length: int) -> bool | None:
 
 
 def _gif(file: BinaryIO, length: int) -> bool | None:
-    """GIF: return whether it ends in its trailer; None if it ends where a picture may end."""
+    """GIF: return whether it ends with its trailer; None if it ends with a byte that can end a picture."""
     file.seek(max(length - 1, 0))
     last = file.read(1)
     return True if last == b";" else None if last == b"\0" else False
 
 
 def _png(file: BinaryIO, length: int) -> bool | None:
-    """APNG: return whether its last chunk is there."""
+    """APNG: return whether its last chunk (IEND) is there."""
     file.seek(max(length - 1024, 0))
     return b"IEND" in file.read()
 
 
 def _mxf(file: BinaryIO, length: int) -> bool | None:
-    """MXF: return whether its footer is there, at the place the header names or after all keys, lengths and values."""
+    """MXF: return whether it has its footer, at the place stated in the header or else after all elements."""
     end, footer = 0, False
     while end < length:
         file.seek(end)
@@ -246,8 +249,9 @@ def _mxf(file: BinaryIO, length: int) -> bool | None:
 
 
 def _tape(file: BinaryIO, length: int) -> bool | None:
-    """DV: return False if the last picture is torn, by its fixed size; otherwise None: nothing says where it should
-    end.
+    """DV: return False if the last picture is incomplete, judging by its fixed size.
+
+    Otherwise None, since nothing says how long the file should be.
     """
     head = file.read(4)
     size = 144_000 if len(head) == 4 and head[3] & 128 else 120_000
@@ -255,7 +259,7 @@ def _tape(file: BinaryIO, length: int) -> bool | None:
 
 
 def _transport(file: BinaryIO, length: int) -> bool | None:
-    """MPEG-TS: return whether the last packet is complete, and the picture or sound that it belongs to."""
+    """MPEG-TS: return whether the last packet is complete, and also the picture or sound that it belongs to."""
     return not (ends_torn(file, length) or ends_in_pes(file, length))
 
 

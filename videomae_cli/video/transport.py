@@ -1,7 +1,6 @@
-"""Tells whether an MPEG transport stream has lost packets, by their numbers: nothing else shows it.
+"""Tells whether an MPEG transport stream has lost packets, by their continuity counters: nothing else shows it.
 
-A seek that jumps over a gap lands on the right time, but the pictures behind the gap have other numbers than in the
-intact file.
+A seek across a gap lands at the right time, but after the gap pictures have other numbers than in the intact file.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _PLAIN_SIZE, _TAIL_PACKETS, _NULL = 188, 4096, 0x1FFF
 
 
 def is_intact(path: str, pid: int) -> bool:
-    """Return whether the packets with this id are all there, by their sync bytes and continuity counters."""
+    """Return whether no packet with this id is missing, judging by sync bytes and continuity counters."""
     last = -1
     try:
         for packets in _packets(path):
@@ -53,8 +52,8 @@ def ends_torn(file: BinaryIO, length: int) -> bool:
 def ends_in_pes(file: BinaryIO, length: int) -> bool:
     """Return whether the file ends inside the picture or sound (PES) that its last packet belongs to.
 
-    No header states the length of a picture. But each begins in a packet of its own, so that the last packet of a
-    picture is padded, but for one in 184 that happens to need no padding.
+    No header states the length of a picture. But each begins in a packet of its own, so the last packet of a picture is
+    padded, except for one in 184 that happens to need no padding.
     """
     packets = _last_packets(file, length)
     numbers = [(packet[1] & 0x1F) << 8 | packet[2] for packet in packets]
@@ -120,6 +119,6 @@ def _packets(path: str) -> Iterator[npt.NDArray[np.uint8]]:
         file.seek(offset)
         while data := file.read(size * _CHUNK_PACKETS):
             rows = (len(data) + offset) // size
-            # The last row may lack the time stamp that belongs to a next packet.
+            # The last row may be short of the time stamp that would belong to the next packet.
             whole = np.frombuffer(data + b"\0" * offset, np.uint8)[: rows * size]
             yield whole.reshape(rows, size)

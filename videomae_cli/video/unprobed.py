@@ -1,7 +1,7 @@
-"""Describes a file by OpenCV alone, where PyAV can't look into it: PyAV is missing, broken, or of an unknown release.
+"""Describes a file with OpenCV alone, if PyAV can't read it because it is missing, broken or an unknown release.
 
-There is no index then, so the reader counts frames from the first. Interlaced and HDR pictures go unnoticed, hence the
-warning that the reader attaches to such a file.
+There is no packet index then, so the reader counts frames from the first. Interlaced and HDR pictures go unnoticed,
+hence the warning that the reader attaches to such a file.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from videomae_cli.video.native import load_cv2
 from videomae_cli.video.orientation import Orientation
 from videomae_cli.video.probe import PacketIndex, Probe
 
-# (offset, bytes there) of formats that contain their own pictures. ffmpeg would also open lists of other files (concat,
-# HLS), which a file from outside must not make it do.
+# (offset, bytes at it) of formats that contain their own pictures. ffmpeg would also open lists of other files (concat,
+# HLS), which an untrusted file must not make it do.
 _SIGNATURES = (
     *((4, kind) for kind in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
     *((0, head) for head in (b"\x1aE\xdf\xa3", b"FLV\1", b"\x30\x26\xb2\x75", b"OggS", b"GIF8")),

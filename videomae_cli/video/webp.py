@@ -1,7 +1,7 @@
-"""Animated WebP: the times of its frames from the file's chunks, its pictures from Pillow.
+"""Reads animated WebP: frame times from the file's chunks, pictures from Pillow.
 
-ffmpeg, in OpenCV's VideoCapture and in PyAV alike, knows no animated WebP. Pillow does, but tells times only of frames that it
-has decoded, and refuses a file that is cut off: the chunks are read here.
+ffmpeg, which both OpenCV and PyAV use, can't decode animated WebP. Pillow can, but it tells only the times of frames
+that it has decoded, and refuses truncated files, so the chunks are parsed here.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ _DEFAULT_RATE = 25.0
 
 
 def _frames(data: bytes) -> tuple[list[int], int, int]:
-    """Walk through the chunks: the milliseconds of every frame that is all there, where the last whole chunk ends, and where the
-    file should end, in bytes."""
+    """Walk through the chunks of an animated WebP.
+
+    Returns the milliseconds of every complete frame, the position where the last complete chunk ends, and the position
+    where the file should end, in bytes.
+    """
     stated = 8 + _number(data, 4, 4)
     stated += stated % 2
     durations: list[int] = []
@@ -56,12 +59,11 @@ def probe_webp(path: str) -> Probe:
         path=path,
         stream=0,
         codec="webp",
-        width=_number(data, 24) + 1,  # of the chunk VP8X, which comes first in every animation
+        width=_number(data, 24) + 1,  # size from the chunk VP8X, which comes first in every animation
         height=_number(data, 27) + 1,
         fps=1000 * count / total if total else _DEFAULT_RATE,
-        declared=max(
-            round(count * stated / end), count
-        ),  # a file that is cut off has lost about as many frames as bytes
+        # A truncated file: estimate its frame count from the fraction of bytes that is left.
+        declared=max(round(count * stated / end), count),
         duration=total / 1000,
         ends_stated=False,
         orientation=Orientation(),
@@ -84,16 +86,16 @@ def probe_webp(path: str) -> Probe:
 
 
 class WebPCapture:
-    """A `captures.Capture` of an animation, which Pillow decodes frame by frame, each onto the ones before."""
+    """A `captures.Capture` of an animation, which Pillow decodes frame by frame, each drawn over the previous ones."""
 
     name = "pillow"
-    can_seek = False  # going back means starting anew, which Pillow does by itself
+    can_seek = False  # going back means starting over, which Pillow does by itself
 
     def __init__(self, probe: Probe) -> None:
         from PIL import Image
 
         data = Path(probe.path).read_bytes()
-        # Pillow takes nothing that is cut off: leave out what is only half there.
+        # Pillow refuses truncated data: leave out the incomplete part.
         end = _frames(data)[1]
         data = data[:4] + (end - 8).to_bytes(4, "little") + data[8:end]
         self._times, self._count = probe.index.times, len(probe.index.times)
@@ -107,11 +109,11 @@ class WebPCapture:
             ) from None
 
     def restart(self, *, careful: bool = False) -> None:
-        """Go before the first frame."""
+        """Rewind to before the first frame."""
         self._position = -1
 
     def grab(self) -> float | None:
-        """Decode the next frame and return its time; None at the end, and behind the first that does not decode."""
+        """Decode the next frame and return its time; None at the end, and once a frame can't be decoded."""
         if self._position + 1 >= self._count:
             return None
         try:
@@ -124,7 +126,7 @@ class WebPCapture:
         return self._times[self._position]
 
     def retrieve(self) -> npt.NDArray[np.uint8] | None:
-        """The frame last grabbed, RGB (H, W, 3) uint8, without its transparency."""
+        """Return the last frame grabbed, RGB (H, W, 3) uint8, without transparency."""
         return np.asarray(self._image.convert("RGB"), dtype=np.uint8)
 
     def seek(self, seconds: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Says where a long video's windows lie and which moments each of them shows: pure maths over seconds.
+"""Computes the windows of a long video, and the moments that each one shows: pure maths over seconds.
 
 No I/O, no frames.
 
@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from videomae_cli.errors import OptionError, VideoError
 from videomae_cli.video.sampling import DEFAULT_STRIDE, SamplingHints
 
-# Containers store times in ticks, often of a millisecond: a frame may come this many seconds before its moment.
+# Containers store times in ticks, often of a millisecond: a frame may appear this many seconds before its moment.
 GRACE = 5e-4
 # Shortest window or hop in seconds: less than any frame lasts.
 SHORTEST = 1e-3
@@ -33,8 +33,9 @@ _UNITS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True)
 class WindowSpec:
-    """Says which windows are wanted, in seconds. window None: as long as `frames` frames at `stride`; hop None: half a
-    window.
+    """Specifies the windows of a video, in seconds.
+
+    window: None for the length of `frames` frames at `stride`; hop: None for half a window.
     """
 
     frames: int = 16
@@ -86,11 +87,11 @@ class WindowGrid:
     end: float | None = None
 
     def ending(self, end: float) -> WindowGrid:
-        """Return this grid with the end, once that is known."""
+        """Return this grid with `end` filled in, when it has become known."""
         return replace(self, end=end if self.end is None else min(self.end, end))
 
     def spans(self) -> Iterator[tuple[float, float]]:
-        """Yield (start, end) of every window, ascending; without an end they go on forever."""
+        """Yield (start, end) of every window, ascending; endlessly if the end is not known."""
         if self.end is not None and self.end - self.start <= self.window + _SAME:
             yield self.start, self.end
             return
@@ -119,7 +120,7 @@ class WindowGrid:
         return [span[0] + (t + 0.5) * step for t in range(self.frames)]
 
     def all_moments(self) -> Iterator[float]:
-        """Yield the moments of all windows, ascending; those that windows share come more than once."""
+        """Yield the moments of all windows, ascending; moments that several windows share are repeated."""
         heap: list[float] = []
         for span in self.spans():
             while heap and heap[0] < span[0]:

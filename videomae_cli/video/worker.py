@@ -1,5 +1,4 @@
-"""Runs the process that decodes, and the pipe to it. A decoder that hangs or crashes takes this process along, nothing
-else.
+"""Runs the decoding process, and the pipe to it. A decoder that hangs or crashes affects only that process.
 
 It is a fresh interpreter rather than a fork: ffmpeg's threads don't survive a fork, and nothing of the caller's main
 module runs twice. A message is a pickle followed by its large arrays, so that pixels are copied only once.
@@ -56,21 +55,22 @@ _OUT_OF_MEMORY = ("Insufficient memory", "can't allocate memory", "not enough me
 
 
 class WorkerProcess:
-    """One decoding process, started when first needed and again after it had to be killed. For one thread at a time.
+    """One decoding process, started when first needed, and restarted after it was killed. For one thread at a time.
 
     threads: how many it may use to decode a file; None for as many as suit a file that is decoded alone.
     """
 
     def __init__(self, *, debug: bool = False, threads: int | None = None) -> None:
         self._debug, self._threads = debug, threads
-        self._words = vocabulary()  # the creator's: the process may be started by a thread with another vocabulary
+        # taken from the creator, because another thread, with another vocabulary, may start the process
+        self._words = vocabulary()
         self._process: subprocess.Popen[bytes] | None = None
         # The pid of the process that decodes, once it is ready: it may differ from that of a launcher in between, as in
         # Windows' venvs.
         self._decoder: int | None = None
 
     def start(self) -> None:
-        """Begin to start the process, which loads what decoding needs; `call` waits for that. Raises MachineError."""
+        """Start the process without waiting for it to load its modules; `call` waits for that. Raises MachineError."""
         if self._process is not None:
             return
         path = [entry or str(Path.cwd()) for entry in sys.path]
@@ -84,7 +84,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=None if self._debug else subprocess.DEVNULL,
-                # One frame is resized at a time; several workers must not compete for the cores.
+                # One frame is resized at a time, with one thread, so that workers don't compete for the cores.
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
         except OSError as error:
@@ -101,8 +101,8 @@ class WorkerProcess:
     ) -> Any:
         """Run `function(argument)` in the process and return its result.
 
-        subject: the file, for messages; memory: bytes that the process may take. The time limit is the function's own:
-        it begins when the process has loaded all it needs.
+        subject: the file, for messages; memory: bytes that the process may take. The time limit applies to the function
+        alone: it starts when the process has loaded its modules.
 
         Raises what the function raises, DecodeTimeoutError after `timeout` seconds, DecoderMemoryError if it takes
         more memory, DecoderCrashError if the process dies, MachineError if it does not even start; in all these cases
@@ -127,7 +127,8 @@ class WorkerProcess:
         except (EOFError, OSError):
             raise self._bury(process, watch, subject) from None
         except BaseException:
-            # Interrupted half way: the answer would still come through the pipe, and be taken for the next call's.
+            # Interrupted half way: the answer would still arrive through the pipe, and be taken for that of the next
+            # call.
             self.close()
             raise
         if isinstance(answer, BaseException):
@@ -147,7 +148,7 @@ class WorkerProcess:
                     try:
                         pipe.close()
                     except OSError:
-                        # Unsent bytes for a process that is gone are of no use.
+                        # unsent bytes for a process that has ended are useless
                         continue
 
     @staticmethod
@@ -189,7 +190,7 @@ class WorkerProcess:
 class _Watch:
     """Kills a process that takes too long or too much memory while the block runs; `verdict` says which it was.
 
-    decoder: the id of the process whose memory is watched, where there is a limit.
+    decoder: the id of the process whose memory is watched, if there is a limit.
     """
 
     def __init__(
@@ -237,15 +238,15 @@ def _size(count: int) -> str:
 
 
 def serve(debug: bool, threads: int | None, words: Vocabulary) -> None:
-    """Answer calls from stdin one after the other, until it closes: the main loop of the decoding process.
+    """Run the main loop of the decoding process: answer calls from stdin, one after the other, until it is closed.
 
-    words: for the settings that messages name, as the caller has them.
+    words: the caller's spelling of settings in messages.
     """
     speak(words)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     system.be_first_killed()
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    # A library that prints must not write into the pipe, which is the old stdout: from now on that is stderr.
+    # Libraries that print must not write into the pipe, which is the original stdout: redirect stdout to stderr.
     os.dup2(2, 1)
     from videomae_cli.video.native import set_debug
 
@@ -276,8 +277,9 @@ def serve(debug: bool, threads: int | None, words: Vocabulary) -> None:
 
 
 def _load_everything() -> None:
-    """Import everything now, so that the first file need not wait. An error here comes again with a file, and is
-    reported there.
+    """Import everything now, so that the first file need not wait.
+
+    An error here will occur again with a file, and is reported then.
     """
     from videomae_cli.video.native import load_av, load_cv2
 
@@ -294,7 +296,7 @@ def _run(function: Any, argument: Any) -> Any:
     try:
         return function(argument)
     except VideoError as error:
-        # A decoder that has no descriptor left for a file calls it "not a video": find that out first.
+        # A decoder without free file descriptors calls every file "not a video": check for that first.
         return _starved() or error
     except VideoMAEError as error:
         return error
@@ -310,7 +312,7 @@ def _run(function: Any, argument: Any) -> Any:
 
 
 def _starved() -> MachineError | None:
-    """Return an error if not even a harmless file can be opened here; None if one can."""
+    """Return an error if this process can't even open a harmless file; None if it can."""
     try:
         for descriptor in [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]:
             os.close(descriptor)
@@ -320,7 +322,7 @@ def _starved() -> MachineError | None:
 
 
 def _lacking(error: OSError) -> str:
-    """Say what has run out according to the system, and what to do."""
+    """Word which resource has run out according to the system, and what to do."""
     remedy = _REMEDIES.get(error.errno or 0)
     return f"{error.strerror or error}" + (f" ({remedy})" if remedy else "")
 

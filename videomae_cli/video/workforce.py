@@ -1,6 +1,4 @@
-"""Decides which decoding process does the next file, how many of them this machine can afford, and how much memory they
-may take.
-"""
+"""Assigns decoding processes to files, and decides how many of them, with how much memory, this machine can afford."""
 
 from __future__ import annotations
 
@@ -30,20 +28,20 @@ _MEMORY_FRACTION, _LEAST_BYTES = 0.75, 2**30
 
 @dataclass(frozen=True)
 class Allowance:
-    """Bytes of memory that a decoding process may take: `each` of several, or one that runs `alone`."""
+    """Bytes of memory that a decoding process may take: `each` if several run, or `alone` if only one does."""
 
     each: int
     alone: int
 
     @classmethod
     def of_machine(cls, workers: int) -> Allowance:
-        """Return what this machine can spare now, for this number of processes."""
+        """Return the memory that this machine can spare at the moment for this number of processes."""
         spare = int(_MEMORY_FRACTION * system.free_memory())
         return cls(max(_LEAST_BYTES, spare // workers), max(_LEAST_BYTES, spare))
 
 
 def affordable(workers: int) -> int:
-    """Return how many of `workers` processes there are file descriptors for, at least one.
+    """Return for how many of `workers` processes there are enough file descriptors, at least one.
 
     Raises this process's own limit first, as far as the system lets it.
     """
@@ -52,7 +50,7 @@ def affordable(workers: int) -> int:
 
 
 def patiently(call: Callable[[], Answer]) -> Answer:
-    """Call a function, and again up to twice while the machine lacks something for it. Raises what the last try raises."""
+    """Call a function, retrying up to twice if the machine lacks a resource. Raises what the last try raises."""
     for pause in _PAUSES:
         try:
             return call()
@@ -63,7 +61,7 @@ def patiently(call: Callable[[], Answer]) -> Answer:
 
 
 class Workforce:
-    """Lends decoding processes to threads: any one of them, or one while none of the others runs."""
+    """Lends decoding processes to threads: any idle one, or one while all others are stopped."""
 
     def __init__(self, workers: Sequence[WorkerProcess]) -> None:
         self._idle, self._count = list(workers), len(workers)
@@ -94,7 +92,7 @@ class Workforce:
 
     @contextmanager
     def alone(self) -> Iterator[WorkerProcess]:
-        """Lend a process with nothing beside it: wait for those that work, and end all others."""
+        """Lend a process that runs alone: wait until all are idle, and end the others."""
         with self._changed:
             self._changed.wait_for(lambda: not self._claimed)
             self._claimed = True
