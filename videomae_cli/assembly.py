@@ -218,7 +218,7 @@ def calibration_on(found: Sequence[FoundVideo], asked: SamplingSpec, decoder: De
         requests = (ClipRequest(video.path, sampling=spec, transform=transform) for video in chosen)
         for _, outcome in decoder.decode_all(requests):
             if isinstance(outcome, VideoMAEError):
-                continue  # the job itself will report it
+                continue  # the job itself will report this error
             for view in outcome.views():
                 yield preprocessor.to_pixel_values(view[None])
 

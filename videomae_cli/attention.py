@@ -1,7 +1,8 @@
 """Attention maps of one clip: last layers' attention, attention rollout, or attention weighted by a class's gradient.
 
 VideoMAE has no class token: the classifier reads the mean of all output tokens. A token's weight is therefore its mean
-over all queries; in a checkpoint that classifies from token 0 it is what that one query gives. Every map sums to 1.
+over all queries; in a checkpoint that classifies from token 0 it is the attention of that one query. Every map sums to
+1.
 
 The model and the clip are passed in: nothing is loaded, sampled or drawn here.
 """

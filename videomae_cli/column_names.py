@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-# Our name -> accepted names, most preferred first. A path may also be a storage address, hence uri and url.
+# Our name -> accepted names, most preferred first. A path may also be a storage address, hence the names uri and url.
 COLUMN_NAMES = {
     "path": (
         *("path", "video_path", "video", "file", "filename", "file_name", "file_path", "filepath"),

@@ -87,7 +87,7 @@ def _below_shared(paths: Sequence[str]) -> dict[str, str]:
     try:
         root = os.path.commonpath({os.path.dirname(path) for path in absolute.values()}) if paths else ""  # noqa: PTH120
         return {path: os.path.relpath(place, root) for path, place in absolute.items()}
-    except ValueError:  # on several Windows drives
+    except ValueError:  # the paths are on several Windows drives
         return {path: re.sub(r"^([A-Za-z]):[\\/]*", r"\1/", place).lstrip("\\/") for path, place in absolute.items()}
 
 

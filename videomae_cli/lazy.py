@@ -28,7 +28,7 @@ def attach_stub(package: str, file: str) -> tuple[Callable[[str], Any], Callable
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(import_module(homes[name]), name)
-        setattr(sys.modules[package], name, value)  # later lookups find it without this function
+        setattr(sys.modules[package], name, value)  # so that later look-ups find it without calling this function
         return value
 
     return get, lambda: sorted(homes), sorted(homes)

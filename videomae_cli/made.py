@@ -1,4 +1,4 @@
-"""Output folders: which files a command may write, replace or remove in a folder that may contain other things.
+"""Manages output folders that may contain other files: which files a command may write, replace or remove there.
 
 Nothing is replaced without `overwrite`. Files of an earlier run are removed when a new run replaces its results; other
 files are never touched. Which files are a command's own is judged by their contents, not only by their names.
@@ -36,7 +36,8 @@ class MadeFiles:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = lock_removed(self.folder / _LOCK)
-            remove_leftovers(self.folder, None, PART)  # any name: the interrupted run may have written other files
+            # leftovers under any name: the interrupted run may have written other files
+            remove_leftovers(self.folder, None, PART)
         except FileLockedError:
             raise OutputError(f"another process is writing {self.folder}: wait for it or stop it first") from None
         except OSError as error:

@@ -111,7 +111,7 @@ class Result:
 
     @property
     def status(self) -> str:
-        """How it went: "ok" or "error"."""
+        """The outcome for this video: "ok" or "error"."""
         return "error" if self.error else "ok"
 
     @property

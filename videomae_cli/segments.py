@@ -76,7 +76,8 @@ class Curve:
         self.cell = hop / CELLS_A_HOP
         self.count = max(1, round((end - start) / self.cell))
         self.edges: Floats = start + self.cell * np.arange(self.count + 1, dtype=np.float64)
-        self.edges[-1] = end  # the last cell is up to half a cell longer or shorter
+        # time is divided into equal cells, except that the last one may be up to half a cell longer or shorter
+        self.edges[-1] = end
         begins, ends = np.array(spans, dtype=np.float64).T
         self._centres, self._halves = (begins + ends) / 2, (ends - begins) / 2
         self._middles = (self.edges[:-1] + self.edges[1:]) / 2

@@ -128,7 +128,7 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 12 s, 3 min, 2 h 5 min, 4 d 3 h."""
+    """Format seconds in the units that people use: 12 s, 3 min, 2 h 5 min, 4 d 3 h."""
     whole = round(seconds)
     if whole < 100:
         return f"{whole} s"

@@ -109,6 +109,7 @@ def _videos(work: DecodingWork, files: range) -> list[FoundVideo]:
 
 @lru_cache(maxsize=1)
 def _decoder(timeout: float | None, memory: int | None, debug: bool) -> Decoder:
-    # Cached between tasks, because the decoder process takes seconds to start. One thread per file, since as many tasks
-    # run here as there are cores. It ends together with the Ray process that started it.
+    # Cached between tasks, because the decoder process takes seconds to start. Each decoder uses one thread per file,
+    # since as many tasks run on this machine as it has cores. The process ends together with the Ray process that
+    # started it.
     return Decoder(timeout=timeout, memory=memory, workers=1, threads=1, debug=debug)

@@ -291,9 +291,9 @@ class Output:
     def finish(self, form: Form, plan: ClusterPlan) -> None:
         """Remove intermediate files; if a single file was requested, join the shards into it."""
         if self._header.pop("again", None) is not None:
-            self._write_header()  # before removing the pieces, which rewriting shards would need
+            self._write_header()  # first: as long as the header asks for rewriting shards, the pieces are needed
         self.folder.remove_own(_PIECE, PARTIAL)
-        self.folder.remove_own(_OWN, whole=False)  # temporary files of killed workers
+        self.folder.remove_own(_OWN, whole=False)  # also remove temporary files of killed workers
         if self._file is None:
             return
         rows = 0
@@ -307,10 +307,11 @@ class Output:
                     for record in form.read(path):
                         writer.write(record)
             writer.finish()
-        self._header["reopened"] = True  # if this process is killed now, a resume finds the complete file
+        self._header["reopened"] = True  # if this process is killed from here on, a resumed run finds the complete file
         self._write_header()
         self.folder.remove_own(_SHARD)
-        self.folder.remove(CLUSTER_HEADER)  # last, since a folder without a header is taken for a user's
+        # remove the header last, since a folder without one counts as the user's own
+        self.folder.remove(CLUSTER_HEADER)
 
     def _compare(self, settings: Settings, digest: str, plan: ClusterPlan, shard: str | None) -> ClusterPlan:
         try:

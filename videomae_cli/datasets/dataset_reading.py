@@ -191,4 +191,4 @@ def _part_of(path: str, root: Path) -> str:
     """Return the name of the folder directly below `root` that contains a file, even if they are spelled as ./data and data/."""
     file = Path(path)
     below = file.relative_to(root).parts if file.is_relative_to(root) else ()
-    return below[0] if below else ""  # empty if `root` is the file itself
+    return below[0] if below else ""  # the relative path has no parts if `root` is the file itself

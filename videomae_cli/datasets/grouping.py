@@ -169,7 +169,7 @@ def _order(groups: Mapping[str, Sequence[Example]], seed: int) -> list[str]:
     try:
         shared = os.path.commonpath(folders)
     except ValueError:
-        shared = ""  # some are absolute and others are not
+        shared = ""  # some paths are absolute and others are not
     above = os.path.join(shared, "") if shared else ""  # noqa: PTH118
 
     def place(name: str) -> bytes:

@@ -63,7 +63,7 @@ class CompiledNetwork:
         except torch.OutOfMemoryError:
             if tried == 1:
                 raise
-            self._compile(clip)  # the failed call has halved the batch size
+            self._compile(clip)  # the failed call has already halved the batch size
         except Exception as error:  # a missing or failing compiler raises many different types
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise OptionError(

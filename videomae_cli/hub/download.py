@@ -78,7 +78,7 @@ def _fetch(hub_id: str, revision: str | None, file: str | None, force: bool, lis
     for facts in missing:
         fetch_file(hub_id, record.revision, facts, listener, deep=force)
     older = read_record(cache.record_path(snapshot))
-    if older:  # checkpoints in the same repository may be fetched one after the other
+    if older:  # another checkpoint of the same repository may have been fetched before: keep its record
         names = {facts.name for facts in record.files}
         kept = tuple(facts for facts in older.files if facts.name not in names)
         record = Record(record.hub_id, record.revision, record.licence, kept + record.files)

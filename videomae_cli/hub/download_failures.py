@@ -64,7 +64,10 @@ def explain(error: Exception, hub_id: str, revision: str | None) -> VideoMAEErro
 
 
 def not_here(hub_id: str, *, offline: bool, revisions: tuple[str, ...] = ()) -> ModelOfflineError:
-    """Make the error for an uncached model without network access. offline: because HF_HUB_OFFLINE is set."""
+    """Make the error for an uncached model without network access.
+
+    offline: whether that is because HF_HUB_OFFLINE is set.
+    """
     because = " and HF_HUB_OFFLINE is set (unset it to ask the hub)" if offline else ""
     return ModelOfflineError(f"{hub_id} is not on this disk{because}", hub_id=hub_id, revisions=revisions)
 

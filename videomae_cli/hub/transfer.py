@@ -224,7 +224,7 @@ def _receive(url: str, location: str, blob: Path, facts: FileFacts, hub_id: str,
     blob.parent.mkdir(parents=True, exist_ok=True)
     partial = blob.with_name(f"{blob.name}.incomplete")
     wrong: str | None = None
-    for _ in range(2):  # the fault may lie in an earlier run's partial file: then start once more from nothing
+    for _ in range(2):  # an earlier run's partial file may be damaged: start over once without it
         try:
             _transfer(url, location, partial, facts, listener)
             wrong = damage(partial, facts, deep=True)
@@ -258,7 +258,7 @@ def _transfer(url: str, location: str, partial: Path, facts: FileFacts, listener
                 raise
             if not is_network(error):
                 if isinstance(error, OSError) and error.errno is None:
-                    return  # http_get complains about the size, which the caller checks itself
+                    return  # http_get raises OSError for a wrong size, which the caller checks itself
                 raise
             log.debug("%s was cut at %d bytes: %s", facts.name, _length(partial), error)
             fruitless = 0 if _length(partial) > before else fruitless + 1

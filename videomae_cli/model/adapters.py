@@ -97,7 +97,7 @@ def merge(base: RawTensors, folder: Path) -> RawTensors:
                 layer=shown(layer),
             )
         merged[target] = _added(merged[target], pair, _scale(config, layer, pair), file, layer)
-    if "classifier.weight" in merged:  # the base may be a pre-training checkpoint, whose decoder is not used
+    if "classifier.weight" in merged:  # drop the decoder of a base that is a pre-training checkpoint
         merged = {name: tensor for name, tensor in merged.items() if not name.startswith(_OF_DECODER)}
     return RawTensors(merged, base.arguments, base.note)
 

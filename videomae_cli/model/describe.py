@@ -137,7 +137,7 @@ def clip_gflops(config: VideoMAEConfig) -> float:
     for layer in range(config.num_hidden_layers):
         heads = config.num_attention_heads - len(config.pruned_heads.get(layer, ()))
         attention = heads * config.head_dim
-        # projections to queries, keys, values and output; scores and weighted sums; the MLP
+        # per layer: projections to queries, keys, values and output; attention scores and weighted sums; the MLP
         total += tokens * (4 * width * attention + 2 * tokens * attention + 2 * width * config.intermediate_size)
     return total / 1e9
 

@@ -60,8 +60,8 @@ def infer_config(
     """Infer the configuration from tensors with Hugging Face names.
 
     arguments: the command-line arguments that the official training script saved; model_config: the section of that
-    name in a VideoMAE V2 `config.json`; eps: of the blocks' norms, unless that section gives it. Raises CheckpointError
-    or ConfigError, which name what is missing.
+    name in a VideoMAE V2 `config.json`; eps: the epsilon of the blocks' norms, unless that section states it. Raises
+    CheckpointError or ConfigError, which name what is missing.
     """
     _check_model_config(model_config or {})
     projection = "videomae.embeddings.patch_embeddings.projection.weight"

@@ -54,7 +54,7 @@ def _entries(values: Mapping[str, Any]) -> tuple[str, dict[int, str] | None]:
     if isinstance(id2label, list):
         id2label = dict(enumerate(id2label))
     if isinstance(id2label, Mapping) and (id2label or not label2id):
-        # some scripts swap the two
+        # some scripts swap keys and values
         found = _by_number(id2label.items()) or _by_number((number, name) for name, number in id2label.items())
         return "id2label", found if found is not None or id2label else {}
     if isinstance(label2id, Mapping) and label2id:

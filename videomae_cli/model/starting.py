@@ -69,7 +69,7 @@ def start_classifier(
 
 
 def has_classifier(checkpoint: Checkpoint, labels: Sequence[str], problem_type: str) -> bool:
-    """Whether the checkpoint's classifier can be reused: same labels in the same order, both or neither for regression."""
+    """Whether the checkpoint's classifier can be reused: same labels in the same order, same kind of problem."""
     before = checkpoint.config
     # The model's own rule: without a problem type, a single output means regression.
     values = before.problem_type == "regression" or (before.problem_type is None and before.num_labels == 1)

@@ -26,8 +26,8 @@ Event = Mapping[str, Any]
 _DPI = 130
 _BLUE, _ORANGE, _GREY = "#2a6fbb", "#d9772b", "#8a8f98"
 
-# Largest number of classes for which cells show their counts, and for which every class (not every second, third, ...)
-# is named.
+# Confusion matrices with at most this many classes show counts in the cells, and with at most this many name every
+# class rather than only every second, third, ...
 _NUMBERED, _NAMED = 30, 80
 # The main metric of a training run, by its name in metrics.jsonl -> its name in the chart.
 _SCORES = {"top1": "top-1", "mAP": "mAP", "r2": "R²"}
@@ -183,7 +183,8 @@ def _least(events: Sequence[Event], score: str) -> float:
 
 def _figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """Create a figure of `width` by `height` inches."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # else it reports building its font cache on stderr
+    # otherwise matplotlib reports on stderr that it builds its font cache
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout=layout, dpi=_DPI)
@@ -211,7 +212,8 @@ def _short(name: str, number: int, kind: str = "class") -> str:
     if len(shown) <= _NAME_LENGTH:
         return shown
     half = _NAME_LENGTH // 2
-    return f"{shown[:half].rstrip()}…{shown[1 - half :].lstrip()}"  # many names differ only at their end
+    # keep both ends of the name: many names differ only at their end
+    return f"{shown[:half].rstrip()}…{shown[1 - half :].lstrip()}"
 
 
 @cache

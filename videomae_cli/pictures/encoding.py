@@ -23,7 +23,7 @@ Image = npt.NDArray[np.uint8]
 # Every browser and phone plays H.264. PyAV's wheels include libx264, some other builds of FFmpeg only Cisco's encoder.
 ENCODERS = {"mp4": ("libx264", "libopenh264"), "webm": ("libvpx-vp9",)}
 CLOCK = 90_000  # ticks per second, as in MPEG; a multiple of the usual frame rates
-_BT709 = 1  # the code of BT.709 in H.273, tables 2 to 4
+_BT709 = 1  # BT.709's code in tables 2 to 4 of H.273 (colour primaries, transfer function, matrix)
 _OPTIONS = {
     "libx264": {"crf": "17", "preset": "medium", "profile": "high"},
     "libopenh264": {"b": "6M"},
@@ -73,7 +73,7 @@ def open_film(path: Path, format: str) -> OutputContainer:
 
 
 def pick_encoder(format: str, available: Callable[[], set[str]] = lambda: load_av().codecs_available) -> str:
-    """Return the first available encoder for a format. Raises DependencyError, including if PyAV is missing."""
+    """Return the first available encoder for a format. Raises DependencyError if there is none or PyAV is missing."""
     found = available()
     for name in ENCODERS[format]:
         if name in found:

@@ -1,4 +1,4 @@
-"""Writes images with durations as a gif, mp4 or webm film, or a single image as png."""
+"""Writes images with durations as a gif, mp4 or webm animation, or a single image as png."""
 
 from __future__ import annotations
 

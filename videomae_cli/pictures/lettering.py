@@ -24,7 +24,10 @@ _ELLIPSIS = "..."
 
 @cache
 def _typeface() -> Path | None:
-    """The font's file, found without importing matplotlib, which takes a tenth of a second; None if it is elsewhere."""
+    """Return the font's file, or None if it isn't found.
+
+    Found without importing matplotlib, which would take a tenth of a second.
+    """
     package = find_spec("matplotlib")
     file = Path(package.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf" if package and package.origin else None
     return file if file is not None and filesystem.is_file(file) else None
@@ -32,7 +35,10 @@ def _typeface() -> Path | None:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font at `size` pixels. Pillow's own, the last resort, has few letters and sets words too close when small."""
+    """Return the font at `size` pixels.
+
+    Pillow's own font is the last resort: it has few letters, and sets words too close at small sizes.
+    """
     file = _typeface()
     return ImageFont.truetype(str(file), size) if file is not None else ImageFont.load_default(size)
 

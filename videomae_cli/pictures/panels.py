@@ -79,7 +79,7 @@ def contact_sheet(
     columns = min(columns or _SHEET_COLUMNS, count)
     picked = np.unique(np.linspace(0, count - 1, columns).round().astype(int))
     gap = max(4, width // 48)
-    size = round(_type_size(width) * 1.25)  # a sheet is wide and usually viewed scaled down
+    size = round(_type_size(width) * 1.25)  # text is larger, because a sheet is wide and usually viewed scaled down
     whole = len(picked) * (width + gap) - gap
     bands = [
         _joined(

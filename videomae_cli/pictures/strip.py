@@ -29,7 +29,7 @@ def make_strip(frames: Sequence[npt.NDArray[np.uint8]]) -> bytes | None:
     tallest = min(HEIGHT, height)  # small frames are left to the browser to enlarge, which interpolates
     for tall in (tallest, max(1, tallest // 2), max(1, tallest // 4)):
         size = max(1, min(round(width * tall / height), 2 * tall)), tall
-        gap = max(1, tall // 48)  # without a gap, similar neighbouring frames would look like one
+        gap = max(1, tall // 48)  # without a gap, similar neighbouring frames would look like a single one
         strip = Image.new("RGB", (len(chosen) * (size[0] + gap) - gap, tall), GAP_COLOUR)
         for place, row in enumerate(chosen):
             strip.paste(Image.fromarray(frames[row]).resize(size, Image.Resampling.BOX), (place * (size[0] + gap), 0))

@@ -1,4 +1,4 @@
-"""Condenses a record to what the report shows about its file: compact, since a page holds thousands, and plain JSON."""
+"""Condenses a record to what the report shows about its file, as compact JSON, since a page holds thousands."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ class VectorBlock:
 class EmbeddingTable:
     """An opened file of embeddings. After a full pass over `blocks`, `failed` counts the files without a vector.
 
-    settings: what it was made with, as far as the file says; model, fingerprint: those that all rows share.
-    Raises EmbeddingsError if the file is missing, holds no embeddings, or holds some that can't be compared.
+    settings: those of the job that made it, as far as the file says; model, fingerprint: common to all rows. Raises
+    EmbeddingsError if the file is missing, holds no embeddings, or holds some that can't be compared.
     """
 
     def __init__(self, file: Path) -> None:

@@ -14,7 +14,8 @@ from videomae_cli.errors import DependencyError, Wording
 from videomae_cli.search.embedding_table import VectorBlock, Vectors
 
 METHODS = ("auto", "pca", "umap")
-# UMAP learns from neighbours, of which fewer vectors have too few; above the limit it takes very long on a few cores.
+# Range of counts for which UMAP is chosen: with fewer vectors there are too few neighbours to learn from, and with more
+# it takes very long on a few cores.
 UMAP_MINIMUM = 20
 UMAP_AUTO_LIMIT = 30_000
 _NEIGHBOURS = 15
@@ -79,7 +80,8 @@ def _pca(blocks: Callable[[], Iterable[VectorBlock]], count: int) -> Layout:
 
 def _umap(blocks: Callable[[], Iterable[VectorBlock]]) -> Layout:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about threads, which a fixed seed rules out, and numba
+        # suppress warnings about threads, which a fixed seed rules out, and about numba
+        warnings.simplefilter("ignore")
         try:
             from umap import UMAP
         except ImportError as error:

@@ -12,7 +12,7 @@ from videomae_cli.pages import Document, in_script, picture_script
 from videomae_cli.results import as_utf8
 from videomae_cli.search.embedding_table import Row, Vectors
 
-# Colours that people can still tell apart; with more groups, the last one is all the others, in grey.
+# Number of colours that people can tell apart; if there are more groups, the last one combines all the others, in grey.
 MAX_GROUPS = 12
 
 

@@ -1,6 +1,6 @@
 """Access to object storage: s3://, gs:// and whatever else pyarrow and fsspec support.
 
-    addresses    what is an address; its scheme, bucket, path and options
+    addresses    parses addresses: scheme, bucket, path and options
     stores       an address -> the filesystem for it, one per bucket
     listing      folders and patterns -> addresses
     objects      reading, copying, writing and deleting one object

@@ -9,7 +9,7 @@ from videomae_cli.errors import DependencyError, ObjectNotFoundError, StorageErr
 from videomae_cli.storage.addresses import Address
 
 _MOST_CHARACTERS = 200
-# Where each client looks for credentials, and how to say that none are needed.
+# By client: where it looks for credentials, and how to tell it that none are needed.
 _CREDENTIALS = {
     "s3": "AWS_PROFILE or AWS_ACCESS_KEY_ID; a public bucket needs ?anonymous=true after the address",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS; a public bucket is gs://anonymous@BUCKET",

@@ -62,7 +62,7 @@ def _store(scheme: str, authority: str, options: str) -> Store:
     query = "&".join(f"{name}={value}" for name, value in settings.items())
     try:
         filesystem, base = fs.FileSystem.from_uri(f"{scheme}://{authority}/" + (f"?{query}" if query else ""))
-    except ValueError as error:  # ArrowInvalid is one
+    except ValueError as error:  # ArrowInvalid is a subclass
         if "unrecognized filesystem type" not in str(error).lower():
             raise
         return _other(fs, place)
@@ -94,9 +94,9 @@ def _s3(fs: Any, place: Address) -> Store:
 
 
 def _region(fs: Any, bucket: str) -> str | None:
-    """Look up the region of an Amazon bucket; None leaves it to the environment.
+    """Look up the region of an Amazon bucket; None means to take it from the environment.
 
-    None is for networks that reach only their own region, where the look-up fails.
+    The look-up fails in networks that can reach only their own region.
     """
     try:
         return str(fs.resolve_s3_region(bucket))

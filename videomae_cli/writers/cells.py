@@ -1,9 +1,10 @@
 r"""Makes CSV cells that a spreadsheet takes for text, and that read back exactly.
 
-A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@` as a formula, whoever put it into a label or a file's name.
-Such a text gets an apostrophe in front, the spreadsheets' own mark for text. A text with apostrophes before such a sign gets
-one more, so that `read_cell` knows which one to remove. A sign after a semicolon, tab or line end is marked too, because some
-spreadsheets begin a cell there. Numbers stay numbers, negative ones too, and JSON stays JSON (`json_cell`).
+A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@` as a formula, even if it is a label or a file name from
+an untrusted source. Such a text gets an apostrophe in front, which is how spreadsheets themselves mark text. A text
+with apostrophes before such a sign gets one more, so that `read_cell` knows which one to remove. A sign after a
+semicolon, tab or line end is marked too, because some spreadsheets begin a cell there. Numbers stay numbers, negative
+ones too, and JSON stays JSON (`json_cell`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _MARKED = re.compile(rf"^'(?='*[\t\r\n])|(^|[;\t\r\n])'(?='*{_SIGN})")
 def csv_row(cells: Iterable[Any], *, for_people: bool = False) -> str:
     """Format a line of CSV (RFC 4180): texts made safe for spreadsheets, numbers unchanged, None as an empty cell.
 
-    for_people: for a terminal: control characters are escaped too, so the text can't be read back exactly.
+    for_people: the line goes to a terminal: control characters are escaped too, so the text can't be read back exactly.
     """
     text = io.StringIO(newline="")
     made = (_safe(visible(cell) if for_people else cell) if isinstance(cell, str) else cell for cell in cells)

@@ -79,7 +79,7 @@ def to_record(row: dict[str, Any]) -> Record:
         elif name not in skipped:
             record[name] = dict(row[name]) if name == "values" and row[name] is not None else row[name]
         if name == "predictions":
-            record["value"] = row["value"]  # here in a record, but an earlier column
+            record["value"] = row["value"]  # belongs here in a record, but is an earlier column of the table
     return record | {"error": to_error(row)}
 
 

@@ -102,7 +102,7 @@ def relative_url(path: PurePath, folder: PurePath) -> str | None:
     """Return the relative URL from a folder to a file, both absolute; None if they are on different drives."""
     if path.anchor.lower() != folder.anchor.lower() or not _is_xml(path.as_posix()):
         return None
-    shared = 1  # the drive, whose upper or lower case doesn't matter
+    shared = 1  # the drive letter, whose case doesn't matter
     for ours, theirs in zip(path.parts[1:-1], folder.parts[1:], strict=False):
         if ours != theirs:
             break

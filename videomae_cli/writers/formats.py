@@ -17,16 +17,16 @@ class Writer:
     """Writes records to a binary sink that it neither opens nor closes."""
 
     format: ClassVar[str]
-    # The terminal's encoding for text that people read there; UTF-8 for data.
+    # Encoding of the sink: the terminal's for text that people read there, UTF-8 for data.
     encoding = "utf-8"
-    # Whether the sink is a terminal, whose text nothing reads back.
+    # Whether the sink is a terminal: then no program will read the text back.
     for_people = False
 
     def __init__(self, sink: BinaryIO) -> None:
         self.sink = sink
 
     def write(self, record: Record, seconds: float | None = None) -> None:
-        """Add one record. seconds: how long it took, where that is known and shown."""
+        """Add one record. seconds: how long it took, if known and shown."""
         raise AssertionError("a subclass writes")
 
     def finish(self) -> None:
@@ -88,12 +88,12 @@ VECTOR_FORMATS = ("parquet", "npz", "jsonl")
 
 
 def pick_format(asked: str | None, output: Path | None) -> str:
-    """Return the format asked for, else the one of the output's suffix, else "table". Raises OptionError."""
+    """Return the requested format, else the one of the output's suffix, else "table". Raises OptionError."""
     return "table" if asked is None and output is None else _pick(asked, output, FORMATS, _SUFFIXES)
 
 
 def pick_vector_format(asked: str | None, output: Path) -> str:
-    """Return the format asked for, else the one of the output's suffix. Raises OptionError."""
+    """Return the requested format, else the one of the output's suffix. Raises OptionError."""
     suffixes = {suffix: format for suffix, format in _SUFFIXES.items() if format in VECTOR_FORMATS} | {".npz": "npz"}
     return _pick(asked, output, VECTOR_FORMATS, suffixes)
 

@@ -1,7 +1,7 @@
 """Writes a timeline as SubRip (srt) or WebVTT (vtt) subtitles, to watch the labels over the video.
 
-Each labelled segment is one cue, with its score. Labels may come from any checkpoint, so they are made safe: a player must
-not take them for markup, nor a parser for the end of a cue.
+Each labelled segment is one cue, with its score. Labels may come from any checkpoint, so they are made safe: players
+must not take them for markup, and parsers not for the end of a cue.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from videomae_cli.results import Record
 from videomae_cli.visible import visible
 from videomae_cli.writers.clock import clock
 
-# Replaces the characters of tags and of ASS line breaks ("\\N") by others that look alike.
+# Replaces the characters of tags and of ASS line breaks ("\\N") by look-alikes.
 _HARMLESS = str.maketrans("<>{}\\", "‹›()⧵")
 
 

@@ -72,7 +72,7 @@ def span(stretch: Record) -> str:
 
 
 def percent(segment: Record) -> str:
-    """Format the score of a segment; empty where it has none."""
+    """Format the score of a segment; empty if it has none."""
     return "" if segment["score"] is None else f"{segment['score']:6.1%}"
 
 

@@ -118,7 +118,7 @@ def read_layout(file: Path) -> VectorLayout:
     """Return what the vectors of a file have in common. Raises OutputError if it is not an output of `embed`."""
     format = pick_vector_format(None, file)
     try:
-        filesystem.opened(file).close()  # no pipe, which would be waited for
+        filesystem.opened(file).close()  # raises for a pipe, reading which would block
         settings, shard = _about(file, format)
         if format == "jsonl":
             settings, shard = _layout_of_lines(file)
@@ -163,7 +163,7 @@ def read_vector_records(file: Path, *, vectors: bool = True) -> Iterator[Record]
     the vectors. Raises OutputError."""
     source = EmbeddingFile(file, pick_vector_format(None, file))
     try:
-        filesystem.opened(file).close()  # no pipe, which would be waited for
+        filesystem.opened(file).close()  # raises for a pipe, reading which would block
         pairs = (pair for batch in source.batches(vectors=vectors, size=_JOINED_BLOCK) for pair in batch.pairs())
         for _, group in groupby(pairs, key=lambda pair: pair[0]["index"]):
             yield _record(list(group))

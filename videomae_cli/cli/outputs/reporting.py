@@ -29,8 +29,9 @@ def open_report(
     overwrite: bool,
     resume: bool,
 ) -> AbstractContextManager[ReportWriter | None]:
-    """Return a context manager that gives the requested report, or None. A resumed job may replace a report, but
-    no other file.
+    """Return a context manager that yields the requested report, or None if there is none.
+
+    A resumed job may replace a report, but no other file.
 
     Raises OptionError if the report is the output too, OutputError if it would replace a video.
     """

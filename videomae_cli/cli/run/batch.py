@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # After a longer job, a hint says what would be faster.
 LONG_SECONDS = 900.0
-# A job of more files than this repeats its failures at the end, up to a maximum number.
+# A job of more files than this lists its failures again at the end, up to a maximum number.
 FAR_APART, MOST_REPEATED = 20, 10
 # How often to check that the job's folder still exists.
 LOOK_SECONDS = 2.0
@@ -155,7 +155,8 @@ class Batch:
                 self._report(result)
                 record = result.as_dict(self._stamp(place, settings))
                 if self.report is not None and not tally.again:
-                    tell_report(self.report, result, record)  # before the record, or a kill could lose its strip
+                    # before the record is stored, or a kill could lose the filmstrip
+                    tell_report(self.report, result, record)
                 self.target.append(record, result.seconds)
                 progress.advance(result.path, views=result.views, failed=result.error is not None)
                 if hint and (left := progress.seconds_left or 0.0) > LONG_SECONDS:

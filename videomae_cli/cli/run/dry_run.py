@@ -20,7 +20,10 @@ TRIED_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Plan:
-    """A batch as a dry run needs it. run: processes files to results; model: its name; batch_size: clips at once."""
+    """What a dry run needs to know about a batch.
+
+    run: turns files into results; model: its name; batch_size: clips at once.
+    """
 
     model: str
     batch_size: int

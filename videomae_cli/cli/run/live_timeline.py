@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Labels per line for people, best first.
 _SHOWN_LABELS = 3
-# A call that exceeds the source's own limit by this much counts as hung.
+# A call counts as hung if it exceeds the source's own time limit by this many seconds.
 _SPARE_SECONDS = 10.0
 
 

@@ -27,7 +27,7 @@ class TerminalWriter(TextWriter):
     """Draws a table per file: rank, label, bar, score, and a line on how it was made."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__(io.BytesIO())  # it draws instead
+        super().__init__(io.BytesIO())  # no sink: this draws on the console instead
         self.console = console
 
     def write(self, record: Record, seconds: float | None = None) -> None:
@@ -61,7 +61,7 @@ class TerminalListWriter(TextWriter):
     _MOST_OTHERS = 2
 
     def __init__(self, console: Console, names: Iterable[str]) -> None:
-        super().__init__(io.BytesIO())  # it draws instead
+        super().__init__(io.BytesIO())  # no sink: this draws on the console instead
         self.console = console
         self._widest = max((columns(visible(name)) for name in names), default=0)
         self._made: dict[str, None] = {}
@@ -101,7 +101,7 @@ class TerminalTimelineWriter(TimelineTextWriter):
     """Draws timelines as tables: from, to, label, bar, score."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__(io.BytesIO())  # it draws instead
+        super().__init__(io.BytesIO())  # no sink: this draws on the console instead
         self.console = console
 
     def write(self, record: Record, seconds: float | None = None) -> None:

@@ -55,8 +55,10 @@ class BatchProgress:
 
     @contextmanager
     def shown(self, mode: str, console: Console | None, *, single: bool = False) -> Iterator[BatchProgress]:
-        """Show the progress during the block. console: where a bar may be drawn, None if that would mix with data; single: also
-        for a single file."""
+        """Show the progress during the block.
+
+        console: where a bar may be drawn, None if that would mix with data; single: also show it for a single file.
+        """
         if mode == "plain":
             self._lines = True
             with every(PLAIN_SECONDS, self._say_if_due):
@@ -161,7 +163,7 @@ class BatchProgress:
 
 
 class _ModelState:
-    """What the model is doing at the moment. since: when that began."""
+    """The model's current state: busy or waiting. since: when it began."""
 
     def __init__(self, since: float) -> None:
         self.since, self.running, self.batches = since, False, 0

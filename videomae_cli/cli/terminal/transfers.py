@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
 
 
-# Files that are not checked for being videos, since weights may happen to begin like one.
+# Files that are not checked for being videos, because weights may happen to begin like a video.
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 
