@@ -27,9 +27,9 @@ def write_results(
 
     results: all of the same kind; output: a file that appears whole, once the last result is in, or not at all; format:
     "table", "json", "jsonl", "csv" or "parquet" for labels, all but the last for timelines, "parquet" or "jsonl" for
-    vectors; None takes it from the output's suffix; overwrite: replace an existing file. A video that failed becomes a
-    record with `"status": "error"`. Returns the number of results. This can't be resumed after a kill: for that, use
-    the commands and their --resume. Raises OutputError, OptionError, and whatever iterating over `results` raises.
+    vectors; None: by the output's suffix; overwrite: replace an existing file. A video that failed becomes a record
+    with `"status": "error"`. Returns the number of results. This can't be resumed after a kill: for that, use the
+    commands and their --resume. Raises OutputError, OptionError, and whatever iterating over `results` raises.
     """
     coming = iter(results)
     first = next(coming, None)

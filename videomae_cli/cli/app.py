@@ -1,7 +1,8 @@
 """The `videomae` application: its commands, and the one place where exceptions become exit codes.
 
-Exit codes: 0 fine, 1 something failed, 2 wrong usage, 130 interrupted (143 by SIGTERM). A command's module is imported when it
-is asked for, and torch, cv2 and huggingface_hub inside their functions: help, version and usage errors stay fast.
+Exit codes: 0 fine, 1 something failed, 2 wrong usage, 130 interrupted (143 by SIGTERM). A command's module is imported
+only when that command is used, and torch, cv2 and huggingface_hub inside functions, so that help, version and usage
+errors stay fast.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ def _unlabelled(source: str) -> list[Example]:
 
 
 def _part_of(path: str, root: Path) -> str:
-    """Return the name of the folder directly below `root` that contains a file, even if they are spelled as ./data and data/."""
+    """Return the name of the folder directly below `root` that contains `path`, however both are spelled."""
     file = Path(path)
     below = file.relative_to(root).parts if file.is_relative_to(root) else ()
     return below[0] if below else ""  # the relative path has no parts if `root` is the file itself

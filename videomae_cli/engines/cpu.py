@@ -62,4 +62,4 @@ def _detected() -> frozenset[str]:
     asked = {"bfloat16": "_is_mkldnn_bf16_supported", "float16": "_is_mkldnn_fp16_supported"}
     available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     found = {name for name, question in asked.items() if available and getattr(torch.ops.mkldnn, question)()}
-    return frozenset(found | {"int8"})  # 64-bit Arm: dot products of bytes since 2017
+    return frozenset(found | {"int8"})  # 64-bit Arm: dot products of bytes exist since Armv8.2 (2017)

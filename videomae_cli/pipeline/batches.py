@@ -33,8 +33,8 @@ class Passed:
 
     outputs: (V, ...) for all its views, once all have been computed without an error.
 
-    waiting: number of views still to be computed; seconds: this file's share of the model's time; thumbnails: if
-    requested.
+    waiting: number of views still to be computed; seconds: this file's share of the model's time; thumbnails: empty
+    unless requested.
     """
 
     path: str

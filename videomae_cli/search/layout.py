@@ -35,7 +35,7 @@ class Layout:
 def lay_out(blocks: Callable[[], Iterable[VectorBlock]], count: int, method: str) -> Layout:
     """Lay out `count` vectors. method: "auto" is UMAP if it is installed and the count suits it, else PCA.
 
-    Raises DependencyError if UMAP was asked for and is not installed.
+    Raises DependencyError if UMAP was requested but is not installed.
     """
     if method == "auto":
         method = "umap" if UMAP_MINIMUM <= count <= UMAP_AUTO_LIMIT and has_umap() else "pca"

@@ -193,7 +193,7 @@ def split_options(
     """
     rest = dict(options)
     asked = {name: rest.pop(option, None) for option, name in numbers.items()}
-    # A published recipe implies stored pixels, as the official loader has them.
+    # A published recipe implies stored pixels, because the official loader doesn't stretch frames.
     stored = "stored" if rest.get("recipe", "default") != "default" else None
     rest["sampling"] = SamplingSpec(
         family=rest.pop("sampling", "auto"),

@@ -263,8 +263,7 @@ class Decoder:
         self._closed = Event()  # later requests get a new event: they are not cancelled
         for worker in self._all:
             worker.close()
-        # While an exception propagates, its traceback keeps the generator of `decode_all` alive, so that can't end
-        # them.
+        # `decode_all` would end these itself, but a propagating exception's traceback keeps its generator alive.
         for room in list(self._rooms):
             room.give_up()
         for copies in list(self._copies):

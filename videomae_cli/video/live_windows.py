@@ -127,7 +127,7 @@ class _Live:
             return LiveEnd(self.source.skipped - self._fetched_skipped)
 
     def close(self) -> None:
-        """Stop reading. If a read never returns, it ends with the process."""
+        """Stop reading. A read that never returns ends only with the process."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()

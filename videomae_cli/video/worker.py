@@ -40,7 +40,7 @@ INTERPRETER = sys.executable
 # Importing torch on a loaded machine is slow; this limit only ends a process that would never start.
 _START_SECONDS = 300.0
 _BOOT = "import sys; sys.path[:] = {path!r}; from videomae_cli.video.worker import serve; serve({debug!r}, {threads!r}, {words!r})"
-# A decoder may fill memory at about 2 GB/s: at this interval it is stopped within 100 MB over its limit.
+# Seconds between memory checks. A decoder may fill memory at about 2 GB/s, so it exceeds its limit by at most 100 MB.
 _POLL_SECONDS = 0.05
 # Error numbers for resources of the machine that have run out, and what helps.
 _REMEDIES = {

@@ -1,1 +1,1 @@
-"""Runs the jobs of commands: on this machine, on a cluster, as a training, or only as a dry run."""
+"""Runs the jobs of commands: on this machine, on a cluster, as a training run, or only as a dry run."""

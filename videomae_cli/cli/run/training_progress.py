@@ -34,7 +34,7 @@ PLAIN_SECONDS = 10.0
 
 @dataclass
 class Stop:
-    """Stops a training on Ctrl-C or SIGTERM: after finishing and saving the current step, or at once on a second signal."""
+    """Stops a training run on Ctrl-C or SIGTERM: after saving the current step, or at once on a second signal."""
 
     asked: bool = False
 
@@ -139,7 +139,7 @@ class TrainingProgress:
 
 
 class TerminalListener(TrainingListener):
-    """Shows a training on the terminal; Ctrl-C and SIGTERM stop it after the current step. mode: the value of `--progress`."""
+    """Shows a training run on the terminal; Ctrl-C and SIGTERM stop it after the current step. mode: `--progress`."""
 
     def __init__(self, mode: str) -> None:
         self._mode = mode
