@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -345,6 +346,38 @@ def test_a_folder_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypa
         else ["inner/config", "weights", "rename"]
     )
     assert sorted(path.name for path in (tmp_path / "model").rglob("*")) == ["config", "inner", "weights"]
+
+
+@pytest.mark.skipif(not POSIX, reason="Windows has no locks of folders: there they stay")
+def test_what_a_killed_process_left_of_a_folder_goes_and_what_lives_stays(tmp_path: Path) -> None:
+    """Also of folders of other names; never of a process that is still at it, of another machine, or what is no such folder."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        with files.whole_folder(tmp_path / "killed") as folder:
+            (folder / "weights").write_text("half")
+            os.write(writer, b"x")
+            signal.pause()
+    os.read(reader, 1)
+    (left,) = tmp_path.iterdir()
+    stays = [
+        tmp_path / left.name.replace(files._machine(), "zzzz"),
+        tmp_path / f"notes{files.PART}",
+        tmp_path / "linked",
+    ]
+    for folder in stays:
+        folder.mkdir()
+    link = tmp_path / f"link-{files._machine()}01234567{files.PART}"
+    link.symlink_to("linked")
+    with files.whole_folder(tmp_path / "mine"):
+        pass
+    assert (left / "weights").read_text() == "half", "its process lives"
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with files.whole_folder(tmp_path / "mine too") as mine, files.whole_folder(tmp_path / "another"):
+        assert mine.is_dir(), "a second one of this process does not take it either"
+    assert not left.exists()
+    assert all(folder.is_dir() for folder in [*stays, tmp_path / "mine", tmp_path / "mine too", link])
 
 
 def test_a_folder_that_breaks_off_or_comes_second_leaves_nothing(tmp_path: Path) -> None:

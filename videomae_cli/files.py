@@ -129,11 +129,12 @@ def replacing(target: Path, *, scratch: Path | None = None) -> Iterator[BinaryIO
 def whole_folder(place: Path) -> Iterator[Path]:
     """Yield an empty temporary folder that is renamed to `place` if the block succeeds, and removed if it doesn't.
 
-    If another process has published a folder of this name in the meantime, that one stays. Raises OSError.
+    If another process has published a folder of this name in the meantime, that one stays. What killed processes left beside
+    it, of folders of any name, is removed. Raises OSError.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
-    scratch = place.with_name(f"{place.name}-{_machine()}{secrets.token_hex(4)}{PART}")
-    scratch.mkdir()
+    _remove_left_folders(place.parent)
+    scratch, held = _new_folder(place)
     try:
         yield scratch
         # A power cut may lose whatever was not synced yet keep what was done later. So sync first the files' bytes,
@@ -150,6 +151,41 @@ def whole_folder(place: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def _new_folder(place: Path) -> tuple[Path, int | None]:
+    """Create an empty folder beside `place` and lock it; return it with the descriptor that holds the lock, if there are locks.
+
+    Until the descriptor is closed, `_remove_left_folders` does not remove the folder.
+    """
+    while True:
+        scratch = place.with_name(f"{place.name}-{_machine()}{secrets.token_hex(4)}{PART}")
+        scratch.mkdir()
+        if _fcntl is None:
+            return scratch, None
+        with contextlib.suppress(FileNotFoundError):  # another process just took it for a leftover
+            held = os.open(scratch, os.O_RDONLY)
+            if _holds(held, scratch):
+                return scratch, held
+            os.close(held)
+
+
+def _remove_left_folders(parent: Path) -> None:
+    """Remove folders that `_new_folder` made on this machine and that no process holds; without locks they all stay."""
+    if _fcntl is None:
+        return
+    pattern = re.compile(".+-" + _machine() + "[0-9a-f]{8}" + re.escape(PART), re.DOTALL)
+    for name in filter(pattern.fullmatch, filesystem.names_in(parent)):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(parent / name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                _fcntl.flock(descriptor, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(descriptor), (parent / name).lstat()):
+                    shutil.rmtree(parent / name, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def write_file(output: Path, data: bytes, *, through_link: bool = True) -> None:
@@ -183,7 +219,7 @@ def new_file(folder: Path, prefix: str, suffix: str) -> tuple[BinaryIO, Path]:
         place = folder / f"{prefix}{_machine()}{secrets.token_hex(4)}{suffix}"
         with contextlib.suppress(FileExistsError):
             stream = place.open("xb")
-            if _holds(stream, place):
+            if _holds(stream.fileno(), place):
                 return stream, place
             stream.close()
 
@@ -208,18 +244,18 @@ def remove_leftovers(folder: Path, prefix: str | None, suffix: str) -> None:
                         place.unlink()
 
 
-def _holds(stream: BinaryIO, place: Path) -> bool:
-    """Lock a new file; return False if another process has just removed it as a leftover."""
+def _holds(descriptor: int, place: Path) -> bool:
+    """Lock a new file or folder; return False if another process has just removed it as a leftover."""
     if _fcntl is None:
         return True
     try:
-        _fcntl.flock(stream, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+        _fcntl.flock(descriptor, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # a disk without locks
         return True
     try:
-        return os.path.samestat(os.fstat(stream.fileno()), place.lstat())
+        return os.path.samestat(os.fstat(descriptor), place.lstat())
     except FileNotFoundError:
         return False
 
