@@ -14,6 +14,7 @@ from videomae_cli.model import VideoMAEConfig
 from videomae_cli.training import expected_time, finetuning
 from videomae_cli.training.expected_time import expected_seconds, seconds_of_a_view
 from videomae_cli.training.head import HEAD_ONLY
+from videomae_cli.visible import duration
 
 TINY = VideoMAEConfig(
     image_size=32, num_frames=4, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
@@ -80,3 +81,15 @@ def test_a_step_is_measured_and_draws_nothing() -> None:
 def test_views_held_out_clips_and_reading_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(expected_time, "seconds_of_a_view", lambda _: 3.0)
     assert expected_seconds(TINY, epochs=2, train_views=10, val_views=4, reading=0.5) == 2 * (10 * 3.5 + 4 * 1.5)
+
+
+def test_processes_share_the_views(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(expected_time, "seconds_of_a_view", lambda _: 3.0)
+    request: Any = SimpleNamespace(mode="auto", resume=False, output=tmp_path, sampling=SimpleNamespace(clips=None))
+    data: Any = SimpleNamespace(
+        dataset=SimpleNamespace(outputs=(), classes=("a", "b")), train=range(20), val=range(4), reading=0.0
+    )
+    # 10 epochs of 40 views at 3 s and 4 at 1 s: 1,240 s in one process, which is more than auto waits for
+    for world, mode, seconds in ((1, "head", 1240.0), (4, "full", 310.0)):
+        chosen, about = finetuning._mode(request, data, TINY, lambda: RECIPE, "cpu", world)  # type: ignore[arg-type,return-value]
+        assert (chosen, duration(seconds) in about) == (mode, True), about

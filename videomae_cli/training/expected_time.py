@@ -31,7 +31,7 @@ def seconds_of_a_view(config: VideoMAEConfig) -> float:
 
 
 def expected_seconds(
-    config: VideoMAEConfig, *, epochs: int, train_views: int, val_views: int, reading: float = 0.0
+    config: VideoMAEConfig, *, epochs: int, train_views: int, val_views: int, reading: float = 0.0, processes: int = 1
 ) -> float:
     """Estimate the seconds for `epochs` on the CPU.
 
@@ -41,4 +41,5 @@ def expected_seconds(
     """
     view = seconds_of_a_view(config)
     # A backward pass costs about two forward passes.
-    return epochs * (train_views * (view + reading) + val_views * (view / 3 + reading))
+    shared = train_views * (view + reading) + val_views * (view / 3 + reading)
+    return epochs * shared / processes

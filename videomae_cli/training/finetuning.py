@@ -191,7 +191,7 @@ def _train(
     before = checkpoint.config
     spec = request.sampling_for(find_hints(before.num_frames, before.extra, source.name), source.name, listener)
     made = partial(_recipe, request, data, share, spec.resolved_family, before.hidden_size)
-    mode, time_note = share.gather(_mode(request, data, before, made, device.type))[0]
+    mode, time_note = share.gather(_mode(request, data, before, made, device.type, share.world))[0]
     recipe = None if mode == "head" else made()
     names, kind, spread = data.dataset.names, data.dataset.problem_type, data.of_task.spread
     torch.manual_seed(request.seed)
@@ -237,7 +237,12 @@ def _recipe(request: FineTuneRequest, data: LearningData, share: Share, family: 
 
 
 def _mode(
-    request: FineTuneRequest, data: LearningData, config: VideoMAEConfig, recipe: Callable[[], Recipe], device: str
+    request: FineTuneRequest,
+    data: LearningData,
+    config: VideoMAEConfig,
+    recipe: Callable[[], Recipe],
+    device: str,
+    world: int = 1,
 ) -> tuple[str, str]:
     """Choose the mode; also return a note on how long training all weights takes, if that can be estimated.
 
@@ -267,6 +272,7 @@ def _mode(
         train_views=len(data.train) * numbers.repeats * numbers.views,
         val_views=len(data.val) * (request.sampling.clips or 1),
         reading=data.reading,
+        processes=world,
     )
     if asked == "auto" and seconds > PATIENCE_SECONDS:
         return "head", say("; all weights, {@mode:full}, would take about {time} here", time=duration(seconds))
