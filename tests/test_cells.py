@@ -111,12 +111,14 @@ def test_our_readers_read_exactly(text: str, tmp_path: Path) -> None:
         **{"path": text, "error": None, "predictions": [scored], "frames": [], "timestamps": [], "warnings": [text]},
     }
     file = tmp_path / "out.csv"
-    with file.open("wb") as sink:
-        writer = make_writer("csv", sink)
-        writer.write(record)
-        writer.finish()
-    read = next(read_records(file))
-    assert {name: read[name] for name in record} == record
-    assert next(read_rows(file, WantedColumns()))[1]["label"] == text
-    with file.open(newline="", encoding="utf-8") as stream:
-        assert float(next(csv.DictReader(stream))["score"]) == -0.5
+    for format, columns in (("csv-wide", record), ("csv", ("path", "error"))):
+        with file.open("wb") as sink:
+            writer = make_writer(format, sink)
+            writer.write(record)
+            writer.finish()
+        read = next(read_records(file, narrow=True))
+        assert {name: read[name] for name in columns} == {name: record[name] for name in columns}
+        assert (read["predictions"][0]["label"], read["predictions"][0]["score"]) == (text, -0.5)
+        assert next(read_rows(file, WantedColumns()))[1]["label"] == text
+        with file.open(newline="", encoding="utf-8") as stream:
+            assert float(next(csv.DictReader(stream))["score"]) == -0.5

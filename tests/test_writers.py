@@ -46,7 +46,7 @@ RECORDS = [GOOD.as_dict(Stamp(0, "f" * 16, "0.1.0")), BAD.as_dict(Stamp(1, "f" *
 
 def written(format: str, file: Path) -> Path:
     with whole_file(file) as sink:
-        writer = make_writer(format, sink)
+        writer = make_writer("csv-wide" if format == "csv" else format, sink)
         for record in RECORDS:
             writer.write(record)
         writer.finish()
@@ -213,3 +213,51 @@ def test_archives_of_one_job_are_equal_whenever_they_are_written(
 def test_a_row_makes_the_record_it_was_made_from_with_its_keys_in_their_order() -> None:
     record = Classification("a.mp4", "m", predictions=(Prediction("walking", 0, 0.5),)).as_dict()
     assert list(to_record(to_row(record))) == list(record)
+
+
+def narrow(tmp_path: Path, *records: dict[str, object]) -> Path:
+    file = tmp_path / "narrow.csv"
+    with file.open("wb") as sink:
+        writer = make_writer("csv", sink)
+        for record in records:
+            writer.write(record)
+        writer.finish()
+    return file
+
+
+def test_csv_for_people_has_path_label_score_and_the_reason(tmp_path: Path) -> None:
+    file = narrow(tmp_path, *reversed(RECORDS))  # the failure first
+    with file.open(encoding="utf-8", newline="") as stream:
+        assert list(csv.reader(stream)) == [
+            ["path", "label", "score", "error"],
+            ["c\ufffd.mp4", "", "", "not_found: no such file: 'c.mp4'"],
+            ['a\n"b",=.mp4', "[red]run[/red]", "0.75", ""],
+        ]
+    with pytest.raises(OutputError, match="holds only path, label, score, error"):
+        list(read_records(file))
+    failed, good = read_records(file, narrow=True)
+    assert failed["error"] == {"kind": "not_found", "message": "no such file: 'c.mp4'"}
+    assert good["predictions"] == [{"label": "[red]run[/red]", "score": 0.75}]
+    assert narrow(tmp_path, RECORDS[1]).read_bytes().startswith(b"path,label,score,error\r\n")
+
+
+@pytest.mark.parametrize("names", [("speed",), ("x", "=y", "path", "score", "start")])
+def test_csv_for_people_has_a_column_for_each_output_of_a_regression_model(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    values = {name: place - 0.5 for place, name in enumerate(names)}
+    record = Classification("a.mp4", "m", values=values).as_dict(Stamp(0, "f", "0"))
+    file = narrow(tmp_path, RECORDS[1], record)
+    with file.open(encoding="utf-8", newline="") as stream:
+        header, failed, row = csv.reader(stream)
+    assert len(set(header)) == len(header) == len(names) + 2
+    assert [*failed[1:-1], *row] == ["" for _ in names] + ["a.mp4", *map(str, values.values()), ""]
+    before = file.read_bytes()
+    assert narrow(tmp_path, *list(read_records(file, narrow=True))).read_bytes() == before
+
+
+@pytest.mark.parametrize("row", ["a.mp4,x,0.5", "a.mp4,x,0.5,broken", "a.mp4,x,high,"])
+def test_a_damaged_csv_for_people_is_refused(row: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"path,label,score,error\n{row}\n")
+    with pytest.raises(OutputError, match=r"can't read .*a\.csv"):
+        list(read_records(tmp_path / "a.csv", narrow=True))

@@ -24,7 +24,7 @@ VECTORS = [
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "parquet"])
 def test_labels_are_read_back(suffix: str, tmp_path: Path) -> None:
     file = tmp_path / f"labels.{suffix}"
-    assert videomae.write_results(iter(LABELS), file) == 2
+    assert videomae.write_results(iter(LABELS), file, wide=suffix == "csv") == 2
     assert [(r["path"], r["status"], r["index"]) for r in read_records(file)] == [
         ("a.mp4", "ok", 0),
         ("b.mp4", "error", 1),
@@ -32,13 +32,19 @@ def test_labels_are_read_back(suffix: str, tmp_path: Path) -> None:
     before = file.read_bytes()
     with pytest.raises(OutputError, match="is there already: overwrite=True"):
         videomae.write_results(LABELS, file)
-    assert videomae.write_results(LABELS, file, overwrite=True) == 2
+    assert videomae.write_results(LABELS, file, wide=suffix == "csv", overwrite=True) == 2
     assert file.read_bytes() == before
 
 
 def test_timelines_and_nothing(tmp_path: Path) -> None:
     videomae.write_results(FILMS, tmp_path / "t.csv")
-    assert "a.mp4" in (tmp_path / "t.csv").read_text()
+    assert (tmp_path / "t.csv").read_text().splitlines() == [
+        "path,start,end,label,score,error",
+        "a.mp4,0,1,x,0.5,",
+        "b.mp4,,,,,decode: broken",
+    ]
+    with pytest.raises(OptionError, match="wide=True is about the columns of CSV"):
+        videomae.write_results(FILMS, tmp_path / "u.jsonl", wide=True)
     videomae.write_results(FILMS, tmp_path / "t.jsonl")
     assert [len(record["segments"]) for record in read_records(tmp_path / "t.jsonl")] == [1, 0]
     with pytest.raises(OptionError, match="'parquet' is not for these results"):

@@ -75,7 +75,7 @@ def test_json_lines_hold_segments_and_windows(film: Path) -> None:
 
 def test_csv_has_a_row_a_segment(film: Path, tmp_path: Path) -> None:
     output = tmp_path / "t.csv"
-    done = invoke(film, tmp_path / "gone.mp4", "-o", output, "--windows")
+    done = invoke(film, tmp_path / "gone.mp4", "-o", output, "--windows", "--wide")
     assert done.exit_code == 1
     with output.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -86,6 +86,21 @@ def test_csv_has_a_row_a_segment(film: Path, tmp_path: Path) -> None:
     assert len(windows) == 11
     assert json.loads(windows[0]["predictions"])[0]["label"] == windows[0]["label"] == "pan left"
     assert (rows[-1]["kind"], rows[-1]["status"], rows[-1]["error_kind"]) == ("file", "error", "not_found")
+
+
+def test_csv_for_people_has_path_times_label_and_score(film: Path, tmp_path: Path) -> None:
+    for extra, columns in (
+        ((), "path,start,end,label,score,error"),
+        (("--windows",), "path,kind,start,end,label,score,error"),
+    ):
+        done = invoke(film, tmp_path / "gone.mp4", "--format", "csv", *extra)
+        rows = list(csv.DictReader(done.stdout.splitlines()))
+        assert ",".join(rows[0]) == columns
+        assert [row["label"] for row in rows if row.get("kind", "segment") == "segment"][: len(LABELS)] == LABELS
+        assert (rows[-1]["label"], rows[-1]["error"].partition(":")[0]) == ("", "not_found")
+    found = list(csv.DictReader(invoke(film, "--find", LABELS[0], "--format", "csv").stdout.splitlines()))
+    assert ",".join(found[0]) == "path,start,end,label,score"
+    assert invoke(film, "--format", "srt", "--wide").exit_code == 2
 
 
 def test_subtitles_are_read_by_real_parsers(film: Path, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_records_hold_the_models_values_and_no_scores(
     assert record["values"] == pytest.approx(expected, rel=1e-5)
     assert record["value"] == (next(iter(record["values"].values())) if len(expected) == 1 else None)
     for name in ("out.jsonl", "out.csv", "out.parquet"):
-        run("classify", *common, "-o", tmp_path / name)
+        run("classify", *common, "-o", tmp_path / name, *(["--wide"] if name == "out.csv" else []))
         (again,) = read_records(tmp_path / name)
         assert {**again, "fingerprint": 0, "version": 0} == {**record, "fingerprint": 0, "version": 0}
     with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
@@ -124,7 +124,7 @@ def test_shards_of_values_join_to_the_whole(name: str, kind: str, films: list[Pa
     for number, part in enumerate(parts, 1):
         run(*command, "--shard", f"{number}/2", "-o", part)
     for target in ("jsonl", "csv", "parquet"):
-        run("merge", *parts, "-o", tmp_path / f"all.{target}")
+        run("merge", *parts, "-o", tmp_path / f"all.{target}", *(["--wide"] if target == "csv" else []))
         found = list(read_records(tmp_path / f"all.{target}"))
         for record, whole in zip(found, read_records(tmp_path / "whole.jsonl"), strict=True):
             assert list(record) == list(whole)

@@ -30,6 +30,10 @@ def vector(place: int, *, failed: bool = False) -> Record:
     return Embedding(f"{place}.mp4", "tiny", vectors=np.full((rows, 4), place / 7, np.float32), places=places).as_dict(stamp)  # fmt: skip
 
 
+def format_of(out: Path) -> str:
+    return "csv-wide" if out.name.endswith("wide.csv") else out.suffix[1:]
+
+
 def run(
     out: Path,
     *,
@@ -42,7 +46,7 @@ def run(
     vectors = "vectors" in out.name
     retry = Retry(kinds, resume=True)
     resume = out.exists() or out.with_name(f"{out.name}.partial").exists()
-    with Job(out, format=out.suffix[1:], resume=resume) as job:
+    with Job(out, format=format_of(out), resume=resume) as job:
         tally = job.begin(
             settings, names(COUNT), vectors=LAYOUT if vectors else None, counts=lambda record: record not in retry
         )
@@ -55,7 +59,7 @@ def run(
 
 
 OUTPUTS = pytest.mark.parametrize(
-    "name", ["a.jsonl", "a.json", "a.csv", "a.parquet", "vectors.jsonl", "vectors.npz", "vectors.parquet"]
+    "name", ["a.jsonl", "a.json", "a.csv", "wide.csv", "a.parquet", "vectors.jsonl", "vectors.npz", "vectors.parquet"]
 )
 
 
@@ -71,7 +75,7 @@ def test_a_complete_output_is_opened_again(name: str, tmp_path: Path) -> None:
         with pytest.raises(InterruptedError):
             run(out, kinds="decode", stop=stop)
         assert out.read_bytes() == before  # until the new one is whole
-    with Job(out, format=out.suffix[1:], resume=True) as job:
+    with Job(out, format=format_of(out), resume=True) as job:
         assert job.failures(Retry("decode", resume=True)) == {"decode": 1}
     tally = run(out, kinds="decode")
     assert (tally.done, tally.failed.total(), len(tally.again)) == (COUNT, 0, 1)
@@ -130,6 +134,32 @@ def test_formats_that_can_t_be_opened_again_name_those_that_can(format: str, wor
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out", "complete")]
 
 
+def test_csv_for_people_and_csv_with_all_columns_are_not_mixed(tmp_path: Path) -> None:
+    out = tmp_path / "a.csv"
+    for made, asked, words in (("csv", "csv-wide", "leave out wide=True"), ("csv-wide", "csv", "give wide=True")):
+        out.unlink(missing_ok=True)
+        for format in (made, asked):
+            with Job(out, format=format, resume=out.exists()) as job:
+                if format == asked:
+                    before = out.read_bytes()
+                    with pytest.raises(OutputError, match=words):
+                        job.begin(SETTINGS, names(1))
+                    assert out.read_bytes() == before
+                    continue
+                job.begin(SETTINGS, names(1))
+                job.append(record(0))
+                job.finish()
+
+
+def test_a_csv_for_people_is_of_its_list_whatever_the_settings(tmp_path: Path) -> None:
+    out = tmp_path / "a.csv"
+    run(out, failing=lambda place: place == 2)
+    tally = run(out, settings=Settings("classify", "0.1.0", {"model": "other"}))
+    assert (tally.done, tally.failed, tally.unknown_settings) == (COUNT, {"decode": 1}, True)
+    with Job(out, format="csv", resume=True) as job, pytest.raises(OutputError, match="another list"):
+        job.begin(SETTINGS, [*names(COUNT - 1), "other.mp4"])
+
+
 def test_other_settings_are_refused(tmp_path: Path) -> None:
     out = tmp_path / "a.jsonl"
     run(out, failing=lambda place: place == 2)
@@ -158,7 +188,7 @@ def test_a_failure_says_whether_it_may_pass() -> None:
     assert (killed.kind, killed.retryable, crashed.kind, crashed.retryable) == ("decoder_crash", True, "decoder_crash", False)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+@pytest.mark.parametrize("name", ["wide.csv", "a.parquet"])
 def test_outputs_of_earlier_versions_are_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their tables have no column `error_retryable`."""
     from videomae_cli.writers import columns, csv_file, parquet

@@ -165,7 +165,7 @@ def _groups(colour: str, labels: Path | None, rows: list[Row], table: Path) -> t
 def _labels(file: Path, paths: list[str]) -> list[str | None]:
     """Map each path to the best label that `videomae classify` gave it; another path of the same file counts too."""
     best: dict[str, str] = {}
-    for record in read_records(file):
+    for record in read_records(file, narrow=True):
         path = path_of(record)
         match record.get("predictions"):
             case [{"label": label}, *_]:

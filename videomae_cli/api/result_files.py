@@ -21,20 +21,21 @@ def write_results(
     output: str | os.PathLike[str],
     *,
     format: str | None = None,
+    wide: bool = False,
     overwrite: bool = False,
 ) -> int:
     """Write results to one file as they arrive, such as those of `classify_all`, `timeline_all` or `embed_all`.
 
     results: all of the same kind; output: a file that appears whole, once the last result is in, or not at all; format:
     "table", "json", "jsonl", "csv" or "parquet" for labels, all but the last for timelines, "parquet" or "jsonl" for
-    vectors; None: by the output's suffix; overwrite: replace an existing file. A video that failed becomes a record
-    with `"status": "error"`. Returns the number of results. This can't be resumed after a kill: for that, use the
+    vectors; None: by the output's suffix; wide: write every column of a CSV, not only the few for people; overwrite:
+    replace an existing file. A video that failed becomes a record with `"status": "error"`. Returns the number of results. This can't be resumed after a kill: for that, use the
     commands and their --resume. Raises OutputError, OptionError, and whatever iterating over `results` raises.
     """
     coming = iter(results)
     first = next(coming, None)
     target = Path(output)
-    chosen = _pick(first, format, target)
+    chosen = writers.widened(_pick(first, format, target), wide)
     count = 0
     with output_file(target, overwrite=overwrite) as sink:
         ahead = [] if first is None else [first]

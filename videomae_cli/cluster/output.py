@@ -42,6 +42,7 @@ from videomae_cli.writers import (
     pick_vector_format,
     read_records,
     read_vector_records,
+    widened,
 )
 from videomae_cli.writers.parquet import count_rows
 
@@ -376,6 +377,7 @@ def open_output(
     *,
     vectors: bool,
     format: str | None,
+    wide: bool = False,
     resume: bool,
     overwrite: bool,
     retry: frozenset[str] = frozenset(),
@@ -386,6 +388,8 @@ def open_output(
     """
     remote = is_address(output)
     if remote or output.endswith(("/", os.sep)) or filesystem.is_folder(Path(output)):
+        if wide:
+            widened("parquet", wide)
         if format not in (None, "parquet"):
             raise OptionError(
                 "a folder holds shards in Parquet",
@@ -394,7 +398,7 @@ def open_output(
         location = output.rstrip("/") if remote else os.path.abspath(output)  # noqa: PTH100 - links stay as named
         return Output(location, file=None, format="parquet", resume=resume, overwrite=overwrite, retry=retry)
     file = Path(output)
-    chosen = pick_vector_format(format, file) if vectors else pick_format(format, file)
+    chosen = pick_vector_format(format, file) if vectors else widened(pick_format(format, file), wide)
     location = os.path.abspath(partial_folder(file))  # noqa: PTH100
     return Output(location, file=file, format=chosen, resume=resume, overwrite=overwrite, retry=retry)
 

@@ -20,7 +20,7 @@ from videomae_cli.jobs.again import Replacements
 from videomae_cli.jobs.folder import AGAIN, HEADER, RECORDS, JobFolder
 from videomae_cli.jobs.journal import Journal
 from videomae_cli.jobs.settings import Settings
-from videomae_cli.results import Record, path_of
+from videomae_cli.results import Record, as_utf8, path_of
 from videomae_cli.writers import (
     VectorLayout,
     Writer,
@@ -43,7 +43,8 @@ class JobTally:
 
     again: positions of files to be redone, each with the number of views before it, or None if the file itself had
     none; views: total number of views of the files that earlier runs have processed; damaged: records that were
-    discarded because a line of the journal, or one before them, was damaged.
+    discarded because a line of the journal, or one before them, was damaged; unknown_settings:
+    whether the complete output is a narrow CSV, which does not say how it was made.
     """
 
     done: int = 0
@@ -51,6 +52,7 @@ class JobTally:
     damaged: int = 0
     views: int = 0
     rows: int = 0
+    unknown_settings: bool = False
     failed: Counter[str] = field(default_factory=Counter)
 
     def count(self, record: Record) -> None:
@@ -226,7 +228,7 @@ class Job:
         else:
             if filesystem.is_there(self._target):
                 check_readable(self._target, self.format)
-            sources.insert(0, read_records(self._target, self.format))
+            sources.insert(0, self._stored())
         for source in sources:
             with contextlib.suppress(OSError, OutputError):
                 for record in source:
@@ -240,7 +242,7 @@ class Job:
         """
         if self.format == "jsonl" and filesystem.is_file(self._target):
             with contextlib.suppress(OutputError):
-                yield from read_records(self._target, self.format)
+                yield from self._stored()
         with contextlib.suppress(OSError, OutputError):
             yield from Journal(self.folder / RECORDS, checked=False).records()
 
@@ -254,7 +256,11 @@ class Job:
             return self._journal.records()
         if self._layout is not None:
             return read_vector_records(self._target)
-        return read_records(self._target, self.format)
+        return self._stored()
+
+    def _stored(self) -> Iterator[Record]:
+        """Return the records of the complete output; those of a narrow CSV hold no more than its columns."""
+        return read_records(self._target, self.format, narrow=True)
 
     def append(self, record: Record) -> None:
         """Store the record of the file that is next in `JobTally.left`."""
@@ -340,16 +346,28 @@ class Job:
                 f"{self.output} is gone, of which {self.folder} completes a part",
                 remedy=Wording("{@overwrite:True} starts again"),
             )
-        stored = read_records(self._target, self.format)
+        stored = self._stored()
         if self._layout is not None:
             stored = read_vector_records(self._target, vectors=False)
         for place, record in enumerate(stored):
-            if place >= len(names) or path_of(record) != names[place]:
+            named = "fingerprint" in record
+            if named != (self.format != "csv"):
+                raise OutputError(
+                    f"{self.output} was made with {'all columns' if named else 'a few columns'}, so it can't go on with "
+                    f"{'a few' if named else 'all'}",
+                    remedy=Wording(
+                        "give {@wide:True} as then, or {@overwrite:True} to start again"
+                        if named
+                        else "leave out {@wide:True}, or give {@overwrite:True} to start again"
+                    ),
+                )
+            if place >= len(names) or path_of(record) != (names[place] if named else as_utf8(names[place])):
                 raise OutputError(
                     f"{self.output} is complete, but for another list of files",
                     remedy=Wording("{@overwrite:True} starts again"),
                 )
-            same = record.get("fingerprint") == settings.fingerprint and record.get("shard") == shard
+            same = not named or (record.get("fingerprint") == settings.fingerprint and record.get("shard") == shard)
+            self.tally.unknown_settings |= not named
             # The settings of a failure don't matter if it is redone.
             if not same and (record.get("error") is None or counts(self._replacements.of(record))):
                 differing = "; ".join(settings.differences_from_record(record, shard))

@@ -30,13 +30,14 @@ def merge(
     output: str | os.PathLike[str],
     *,
     format: str | None = None,
+    wide: bool = False,
     overwrite: bool = False,
     allow_gaps: bool = False,
 ) -> Joined:
     """Join the outputs of a job that was split into shards, in the order of its list; what `videomae merge` does.
 
     outputs: of all shards, in any order, or the folder of a cluster job; output: the file to write, atomically; format:
-    "table", "json", "jsonl", "csv", "parquet" or "npz", by default from the output's suffix; overwrite: replace it;
+    "table", "json", "jsonl", "csv", "parquet" or "npz", by default from the output's suffix; wide: all columns in CSV; overwrite: replace it;
     allow_gaps: write the file even if something is missing. The result has the numbers of `files` and `failed` ones,
     `missing_shards` and `gaps`. Raises IncompleteError (an OutputError), OutputError if outputs belong to different
     jobs, OptionError.
@@ -46,7 +47,7 @@ def merge(
     target = Path(output)
     vectors = any(writers.holds_vectors(file) for file in files)
     pick = writers.pick_vector_format if vectors else writers.pick_format
-    chosen = pick(format, target)
+    chosen = writers.widened(pick(format, target), wide)
     check_new(target, overwrite=overwrite)
     _check(files)
     joined = Joined(outputs=len(files))

@@ -5,6 +5,7 @@
     text       a table in plain text            json_lines   JSON Lines, and one JSON document
     timelines  tables of timelines: text, CSV    subtitles  srt, vtt      elan       .eaf          clock   times
     columns    the columns of a record, for     csv_file     CSV     parquet      Parquet
+    narrow_csv  CSV for people: a few columns
     reading    reads the records of a written file
     npz_archive  archives of arrays
     vectors    writes embeddings to Parquet, npz or JSON Lines, one row per vector

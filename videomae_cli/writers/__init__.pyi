@@ -5,6 +5,7 @@ from .formats import Writer as Writer
 from .formats import make_writer as make_writer
 from .formats import pick_format as pick_format
 from .formats import pick_vector_format as pick_vector_format
+from .formats import widened as widened
 from .reading import check_readable as check_readable
 from .reading import read_records as read_records
 from .text import TextWriter as TextWriter

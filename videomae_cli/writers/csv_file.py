@@ -12,6 +12,7 @@ from videomae_cli.results import Record
 from videomae_cli.writers.cells import csv_row, json_cell, read_cell
 from videomae_cli.writers.columns import COLUMNS, are_ours, to_record, to_row
 from videomae_cli.writers.formats import Writer
+from videomae_cli.writers.narrow_csv import are_narrow, read_narrow
 
 _PARSE: dict[str, Callable[[str], Any]] = {
     "int": int,
@@ -25,7 +26,7 @@ _PARSE: dict[str, Callable[[str], Any]] = {
 class CsvWriter(Writer):
     """Writes a header, then one row per record; None becomes an empty cell."""
 
-    format = "csv"
+    format = "csv-wide"
 
     def __init__(self, sink: BinaryIO) -> None:
         super().__init__(sink)
@@ -40,15 +41,26 @@ def _cell(value: Any, kind: str) -> Any:
     return json_cell(value) if kind in ("json", "bool") and value is not None else value
 
 
-def read_csv(file: Path) -> Iterator[Record]:
-    """Yield the records of a file that `CsvWriter` wrote. Raises ValueError for any other file."""
+def read_csv(file: Path, *, narrow: bool = False) -> Iterator[Record]:
+    """Yield the records of a file that `CsvWriter` wrote; with `narrow` also what `NarrowCsvWriter` wrote of them.
+
+    Raises ValueError for any other file.
+    """
     csv.field_size_limit(2**31 - 1)
     with file.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream)
-        if rows.fieldnames is None or not are_ours(rows.fieldnames):
+        rows = csv.reader(stream)
+        names = next(rows, [])
+        if are_narrow(names):
+            if not narrow:
+                raise ValueError(f"it holds only {', '.join(names)}: make it with all columns (wide CSV), or as jsonl")
+            yield from read_narrow(rows, names)
+            return
+        if not are_ours(names):
             raise ValueError("its columns are not those of videomae")
         for row in rows:
-            if None in row or None in row.values():
+            if len(row) != len(names):
                 raise ValueError(f"line {rows.line_num} is cut off")
-            cells = {name: _PARSE[COLUMNS[name]](text) if text != "" else None for name, text in row.items()}
+            cells = {
+                name: _PARSE[COLUMNS[name]](text) if text != "" else None for name, text in zip(names, row, strict=True)
+            }
             yield to_record(cells)

@@ -56,14 +56,19 @@ _HOME = {
     "table": ("text", "TextWriter"),
     "json": ("json_lines", "JsonWriter"),
     "jsonl": ("json_lines", "JsonLinesWriter"),
-    "csv": ("csv_file", "CsvWriter"),
+    "csv": ("narrow_csv", "NarrowCsvWriter"),
     "parquet": ("parquet", "ParquetWriter"),
 }
 FORMATS = tuple(_HOME)
 # Formats whose layout differs for timelines.
 _TIMELINE_HOME = {
     "timeline-table": ("timelines", "TimelineTextWriter"),
-    "timeline-csv": ("timelines", "TimelineCsvWriter"),
+    "timeline-csv": ("narrow_csv", "NarrowTimelineCsvWriter"),
+}
+# What `widened` makes of a format.
+_WIDE_HOME = {
+    "csv-wide": ("csv_file", "CsvWriter"),
+    "timeline-csv-wide": ("timelines", "TimelineCsvWriter"),
 }
 _SUFFIXES = {
     ".json": "json",
@@ -78,7 +83,7 @@ _SUFFIXES = {
 
 def make_writer(format: str, sink: BinaryIO) -> Writer:
     """Make the writer of a format. Raises DependencyError if a package for it is missing."""
-    module, name = (_HOME | _TIMELINE_HOME)[format]
+    module, name = (_HOME | _TIMELINE_HOME | _WIDE_HOME)[format]
     writer = getattr(import_module(f"videomae_cli.writers.{module}"), name)(sink)
     assert isinstance(writer, Writer)
     return writer
@@ -90,6 +95,20 @@ VECTOR_FORMATS = ("parquet", "npz", "jsonl")
 def pick_format(asked: str | None, output: Path | None) -> str:
     """Return the requested format, else the one of the output's suffix, else "table". Raises OptionError."""
     return "table" if asked is None and output is None else _pick(asked, output, FORMATS, _SUFFIXES)
+
+
+def widened(format: str, wide: bool) -> str:
+    """Return the name of a format with all columns if `wide`. Raises OptionError for one that has no other columns than these."""
+    if not wide:
+        return format
+    if f"{format}-wide" not in _WIDE_HOME:
+        raise OptionError(
+            Wording(
+                "{@wide:True} is about the columns of CSV: leave it out for {format}",
+                format=format.removeprefix("timeline-"),
+            )
+        )
+    return f"{format}-wide"
 
 
 def pick_vector_format(asked: str | None, output: Path) -> str:

@@ -9,16 +9,20 @@ from pathlib import Path
 from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
 from videomae_cli.results import Record
+from videomae_cli.writers.csv_file import read_csv
 from videomae_cli.writers.formats import pick_format
 
 
-def read_records(file: Path, format: str | None = None) -> Iterator[Record]:
-    """Yield the records of a file. Raises OutputError if it is missing, damaged, or not an output of this package."""
+def read_records(file: Path, format: str | None = None, *, narrow: bool = False) -> Iterator[Record]:
+    """Yield the records of a file. Raises OutputError if it is missing, damaged, or not an output of this package.
+
+    narrow: also of a CSV for people, whose records hold no more than its columns (see `narrow_csv`).
+    """
     format = format or pick_format(None, file)
     check_readable(file, format)
     try:
         filesystem.opened(file).close()  # refuse a pipe, which would block
-        for record in _READERS[format](file):
+        for record in read_csv(file, narrow=narrow) if _is_csv(format) else _READERS[format](file):
             if not isinstance(record, dict) or not isinstance(record.get("path"), str) or "index" not in record:
                 raise ValueError("it holds something else than records of videomae")
             yield record
@@ -32,10 +36,10 @@ def read_records(file: Path, format: str | None = None) -> Iterator[Record]:
 
 def check_readable(file: Path, format: str) -> None:
     """Raise OutputError for a format whose records can't be read back."""
-    if format in _READERS:
+    if format in _READERS or _is_csv(format):
         return
     known = "jsonl and json" if format.startswith("timeline") else "jsonl, json, csv and parquet"
-    what = "the CSV of a timeline" if format == "timeline-csv" else "a text table"
+    what = "the CSV of a timeline" if format.startswith("timeline-csv") else "a text table"
     raise OutputError(f"{file}: {what} can't be read back, only {known}: give such an output instead")
 
 
@@ -54,10 +58,8 @@ def _read_document(file: Path) -> Iterator[Record]:
     yield from content
 
 
-def _read_csv(file: Path) -> Iterator[Record]:
-    from videomae_cli.writers.csv_file import read_csv
-
-    yield from read_csv(file)
+def _is_csv(format: str) -> bool:
+    return format in ("csv", "csv-wide")
 
 
 def _read_parquet(file: Path) -> Iterator[Record]:
@@ -66,4 +68,4 @@ def _read_parquet(file: Path) -> Iterator[Record]:
     yield from read_parquet(file)
 
 
-_READERS = {"jsonl": _read_lines, "json": _read_document, "csv": _read_csv, "parquet": _read_parquet}
+_READERS = {"jsonl": _read_lines, "json": _read_document, "parquet": _read_parquet}

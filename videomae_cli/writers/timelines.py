@@ -41,7 +41,7 @@ class TimelineTextWriter(Writer):
 class TimelineCsvWriter(Writer):
     """Writes a header, then one row per segment and per window, told apart by `kind`; a file without segments has a row too."""
 
-    format = "timeline-csv"
+    format = "timeline-csv-wide"
 
     def __init__(self, sink: BinaryIO) -> None:
         super().__init__(sink)

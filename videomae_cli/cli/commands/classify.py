@@ -35,6 +35,7 @@ def classify(
         str | None,
         options.FORMAT(help="Default: as FILE's name ends, else table.", metavar="table|json|jsonl|csv|parquet"),
     ] = None,
+    wide: options.Wide = False,
     output: Annotated[
         str | None,
         options.OUTPUT(
@@ -62,11 +63,15 @@ def classify(
     from videomae_cli.cli.run.inputs import model_request
     from videomae_cli.cli.run.loading import load_classifier
     from videomae_cli.labels import read_labels
-    from videomae_cli.writers import pick_format
+    from videomae_cli.writers import pick_format, widened
 
     check_cluster(batch.cluster, output)
     file = Path(output) if output is not None else None
-    chosen = pick_format(format, file) if batch.cluster.kind is None else "parquet"
+    chosen = "parquet"
+    if batch.cluster.kind is None:
+        chosen = pick_format(format, file)
+        # A shard is for `videomae merge`, which needs everything.
+        chosen = widened(chosen, wide or (chosen == "csv" and files.shard is not None))
     work = FileJob.find(paths, files, job=job, run=run, batch=batch)
     names = read_labels(labels) if labels else None
     request = model_request(ClassifierRequest, model, run, top_k=top_k, labels=names)
@@ -77,6 +82,7 @@ def classify(
             request=request,
             output=output,
             format=format,
+            wide=wide,
             unfit={"--report": report is not None},
             **vars(work),
         ).start()

@@ -27,6 +27,7 @@ def merge(
     format: Annotated[
         str | None, options.FORMAT(help="Default: as FILE's name ends.", metavar="table|json|jsonl|csv|parquet|npz")
     ] = None,
+    wide: options.Wide = False,
     overwrite: options.Overwrite = False,
     allow_gaps: Annotated[
         bool, typer.Option("--allow-gaps", help="Write what there is even if files or shards are missing.")
@@ -42,7 +43,7 @@ def merge(
     from videomae_cli.jobs.joining import merge as join
 
     try:
-        joined = join(outputs, output, format=format, overwrite=overwrite, allow_gaps=allow_gaps)
+        joined = join(outputs, output, format=format, wide=wide, overwrite=overwrite, allow_gaps=allow_gaps)
     except IncompleteError as error:
         _say_gaps(gaps_in_words(error.found))
         raise

@@ -107,12 +107,14 @@ class ShowOptions:
         ),
     ] = None
 
-    def search(self, format: str | None, output: str | None, job: JobOptions, report: Path | None) -> Search | None:
+    def search(
+        self, format: str | None, output: str | None, job: JobOptions, report: Path | None, *, wide: bool
+    ) -> Search | None:
         """Return the requested search, or None. Raises OptionError for options that exclude it."""
         from videomae_cli.cli.outputs.found_places import check_search
 
         search = check_search(
-            self.find, self.cut, top_k=self.top_k, format=format, output=output, overwrite=job.overwrite
+            self.find, self.cut, top_k=self.top_k, format=format, output=output, wide=wide, overwrite=job.overwrite
         )
         unfit = {"--windows": self.windows, "--resume": job.resume, "--report": report is not None}
         for name, given in unfit.items():
@@ -178,6 +180,7 @@ def timeline(
             help="Default: as the output's name ends, else table.", metavar="table|json|jsonl|csv|srt|vtt|elan|png"
         ),
     ] = None,
+    wide: options.Wide = False,
     output: Annotated[
         str | None,
         options.OUTPUT(
@@ -213,7 +216,7 @@ def timeline(
     retry = Retry(job.retry_errors, resume=job.resume)
     engine.check()
     asked = TimelineRequest(_classifier(model, engine, show, resize, heads, labels), windows, shape, rules)
-    search = show.search(format, output, job, report)
+    search = show.search(format, output, job, report, wide=wide)
     if camera is not None or is_address(paths):
         _check_live(times, show, job, output=output, shard=files.shard, report=report)
         _live(paths, camera, asked, format, decoding.timeout, terminal.debug)
@@ -227,7 +230,13 @@ def timeline(
         _find(search, asked, inputs, decoder, terminal.progress, ok_on_errors=ok_on_errors)
         return
     target = open_timeline_target(
-        chosen, output, resume=job.resume, overwrite=job.overwrite, videos=len(inputs.found), retry=retry
+        chosen,
+        output,
+        resume=job.resume,
+        overwrite=job.overwrite,
+        videos=len(inputs.found),
+        wide=wide,
+        retry=retry,
     )
     written = Path(output) if output is not None else None
     page = open_report(report, written, "timeline", paths, inputs.found, overwrite=job.overwrite, resume=job.resume)

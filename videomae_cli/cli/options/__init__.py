@@ -142,6 +142,9 @@ Picture = Annotated[
     Path | None, OUTPUT(help="Write a film (.gif, .mp4, .webm) or a contact sheet of frames (.png).", metavar="FILE")
 ]
 PrintFormat = Annotated[str, FORMAT(help="What is printed.", metavar="table|json")]
+Wide = Annotated[
+    bool, typer.Option("--wide", help="All columns in CSV, instead of the few that a person wants to read.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an output that an earlier run did not complete.")]
 Overwrite = Annotated[

@@ -52,6 +52,7 @@ FLAGS = {
     "stride": "--stride",
     "target": "--target",
     "val": "--val",
+    "wide": "--wide",
 }
 
 # The parameters that override a checkpoint's configuration -> their options.

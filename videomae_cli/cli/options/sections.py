@@ -14,7 +14,7 @@ SECTIONS: dict[str, str] = {
     "Which files": "--recursive --include --exclude --shard --data-labels --ignore-unknown --split --target --val --check",
     "Which frames": "--sampling --stride --clips --crops --protocol --fps --start --end --resize --pixels",
     "Windows and segments": "--window --hop --smooth --min-duration --threshold --windows --find --cut --camera",
-    "Output": "--output --format --top-k --detail --report --overwrite --json --storage --frames-dir --scale --panels "
+    "Output": "--output --format --wide --top-k --detail --report --overwrite --json --storage --frames-dir --scale --panels "
     "--pool --layer --normalize --per-clip --all-predicted",
     "What is trained": "--mode --recipe --epochs --patience --repeats --views --ema --lora-rank --penalty --seed "
     "--mask --mask-ratio --norm-pix --head-init-scale",

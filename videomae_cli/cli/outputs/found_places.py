@@ -18,11 +18,13 @@ from videomae_cli.files import check_new
 from videomae_cli.results import Record, as_utf8, path_of
 from videomae_cli.video import Decoder, FoundVideo
 from videomae_cli.visible import FALLBACK, exact_json, visible
+from videomae_cli.writers import widened
 from videomae_cli.writers.cells import csv_row
 from videomae_cli.writers.clock import short_clock
 
 FORMATS = ("table", "json", "jsonl", "csv")
 _SUFFIXES = {".txt": "table", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+_NARROW = ("path", "start", "end", "label", "score")
 _COLUMNS = ("rank", "path", "path_bytes", "start", "end", "label", "label_id", "score", "clip")
 
 
@@ -45,6 +47,7 @@ def check_search(
     top_k: int | None,
     format: str | None,
     output: str | None,
+    wide: bool,
     overwrite: bool,
 ) -> Search | None:
     """Return the search that the options ask for, or None. Raises OptionError if they exclude each other, DependencyError
@@ -68,7 +71,7 @@ def check_search(
         from videomae_cli.pictures.encoding import pick_encoder
 
         pick_encoder("mp4")
-    return Search(label, top_k, cut, format, path, overwrite)
+    return Search(label, top_k, cut, widened(format, wide), path, overwrite)
 
 
 @dataclass
@@ -128,8 +131,10 @@ def _formatted(rows: Sequence[Record], format: str, sink: BinaryIO) -> bytes:
             for row in rows
         )
         return "".join(lines).encode(streams.text_encoding(sink), FALLBACK)
-    if format == "csv":
-        cells = [_COLUMNS, *([row.get(name) for name in _COLUMNS] for row in rows)]
+    if format.startswith("csv"):
+        cut = ("clip",) if any("clip" in row for row in rows) else ()
+        names = (*_NARROW, *cut) if format == "csv" else _COLUMNS
+        cells = [names, *([row.get(name) for name in names] for row in rows)]
         return "".join(csv_row(row, for_people=streams.is_shown(sink)) for row in cells).encode("utf-8", FALLBACK)
     if format == "json":
         return (exact_json(list(rows), indent=2) + "\n").encode()

@@ -145,6 +145,10 @@ class FileTarget(Target):
         if self._job.complete and filesystem.is_there(report.output):
             report.drop()
             return None
+        if self._job.tally.unknown_settings:
+            raise OutputError(
+                f"{self._job.output} has only a few columns, which no report can be made of: give --overwrite, or a new output with --wide"
+            )
         report.begin(self._job.folder / SIDECAR, self._job.records())
         return report
 

@@ -14,6 +14,7 @@ from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.files import check_new, is_special, whole_file
 from videomae_cli.jobs import Job
 from videomae_cli.results import Record, path_of
+from videomae_cli.writers import widened
 
 _TABLES = {"table": "timeline-table", "json": "json", "jsonl": "jsonl", "csv": "timeline-csv"}
 _ENDINGS = {"srt": ".srt", "vtt": ".vtt", "elan": ".eaf", "png": ".png"}
@@ -57,18 +58,20 @@ def open_timeline_target(
     resume: bool,
     overwrite: bool,
     videos: int,
+    wide: bool = False,
     retry: Container[Record] = (),
 ) -> Target:
     """Make the target for `--output` and related options. Raises OptionError for options that exclude each other."""
     path = Path(output) if output is not None else None
+    layout = widened(_TABLES.get(format, format), wide)
     if format in _TABLES:
         if output is not None and is_folder(output):
             raise OptionError(f"{format} is one file for all videos: give a file name, not the folder {output}")
         if path is None or is_special(path):
             if resume:
                 raise OptionError("--resume needs an output that is a file: give it with --output")
-            return StreamTarget(_TABLES[format], path)
-        return FileTarget(Job(path, format=_TABLES[format], resume=resume, overwrite=overwrite), retry)
+            return StreamTarget(layout, path)
+        return FileTarget(Job(path, format=layout, resume=resume, overwrite=overwrite), retry)
     if output is not None and path is not None and is_folder(output):
         return DocumentFolderTarget(path, format, resume=resume, overwrite=overwrite, retry=retry)
     if videos > 1:

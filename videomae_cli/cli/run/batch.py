@@ -108,6 +108,8 @@ class Batch:
             console.note(f"{files} done again, which failed or whose result was removed")
         if tally.done:
             console.note(f"{tally.done} of {len(names)} files are done already")
+        if tally.unknown_settings:
+            console.note("the CSV does not say with which settings they were made, so these were not compared (--wide)")
         report = self.target.begin_report(self.report) if self.report is not None else None
         try:
             with terminable(), looked_after(self.target.check_kept, seconds=LOOK_SECONDS):

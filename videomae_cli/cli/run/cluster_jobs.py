@@ -74,6 +74,7 @@ class ClusterCommand:
     retry: Retry
     run: RunOptions
     batch: BatchOptions
+    wide: bool = False
     unfit: dict[str, bool] = field(default_factory=dict)
 
     def start(self) -> None:
@@ -92,6 +93,7 @@ class ClusterCommand:
             self.output,
             vectors=vectors,
             format=self.format,
+            wide=self.wide,
             resume=self.job.resume,
             overwrite=self.job.overwrite,
             retry=self.retry.kinds,
