@@ -345,6 +345,8 @@ def test_labels_of_classify_colour_the_map(
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in labels.read_text(encoding="utf-8").splitlines()]
     expected = {r["path"]: r["predictions"][0]["label"] for r in records if r["predictions"]}
+    if format == "csv":  # whose few columns hold no name that is not UTF-8
+        expected |= {path: "no label" for path in expected if "\ufffd" in path}
     assert {f"{table.parent}/{path}": label for path, label in colours(tmp_path / "m.html").items()} == expected
 
 

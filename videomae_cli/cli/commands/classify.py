@@ -63,15 +63,10 @@ def classify(
     from videomae_cli.cli.run.inputs import model_request
     from videomae_cli.cli.run.loading import load_classifier
     from videomae_cli.labels import read_labels
-    from videomae_cli.writers import pick_format, widened
 
     check_cluster(batch.cluster, output)
     file = Path(output) if output is not None else None
-    chosen = "parquet"
-    if batch.cluster.kind is None:
-        chosen = pick_format(format, file)
-        # A shard is for `videomae merge`, which needs everything.
-        chosen = widened(chosen, wide or (chosen == "csv" and files.shard is not None))
+    chosen = _layout(format, file, files.shard, wide=wide) if batch.cluster.kind is None else "parquet"
     work = FileJob.find(paths, files, job=job, run=run, batch=batch)
     names = read_labels(labels) if labels else None
     request = model_request(ClassifierRequest, model, run, top_k=top_k, labels=names)
@@ -98,3 +93,12 @@ def classify(
     # The outputs first: one that can't be written is reported before a model is loaded.
     with target.opened(), page as writer, decoder:
         classify_files(work, request, target, writer, decoder)
+
+
+def _layout(format: str | None, output: Path | None, shard: str | None, *, wide: bool) -> str:
+    """Return the format of the output. Raises OptionError."""
+    from videomae_cli.writers import pick_format, widened
+
+    chosen = pick_format(format, output)
+    # A shard is for `videomae merge`, which needs every column.
+    return widened(chosen, wide or (chosen == "csv" and shard is not None))

@@ -230,13 +230,7 @@ def timeline(
         _find(search, asked, inputs, decoder, terminal.progress, ok_on_errors=ok_on_errors)
         return
     target = open_timeline_target(
-        chosen,
-        output,
-        resume=job.resume,
-        overwrite=job.overwrite,
-        videos=len(inputs.found),
-        wide=wide,
-        retry=retry,
+        chosen, output, wide=wide, resume=job.resume, overwrite=job.overwrite, videos=len(inputs.found), retry=retry
     )
     written = Path(output) if output is not None else None
     page = open_report(report, written, "timeline", paths, inputs.found, overwrite=job.overwrite, resume=job.resume)
