@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from forking import ForkServer
 from quick import asks_for_processes, forbid_processes, is_quick_module
@@ -33,6 +34,12 @@ for _name in ("SIGINT", "SIGHUP", "SIGQUIT", "SIGTERM"):
     _number = getattr(signal, _name, None)  # Windows lacks two of them
     if _number and signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _name == "SIGINT" else signal.SIG_DFL)
+
+# A busy machine may need any time for an example.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 
 _LOG = logging.getLogger("videomae_cli")
 _LOG_AT_FIRST = (_LOG.handlers[:], _LOG.propagate, _LOG.level)

@@ -56,7 +56,7 @@ def scored(draw: st.DrawFn) -> dict[str, Any]:
 @given(
     scored(), st.sampled_from([0.0, 0.7, 3.0]), st.sampled_from([None, 0.0, 0.9, 4.0]), st.sampled_from([0.0, 0.4, 1.0])
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_segments_tile_the_time(film: dict[str, Any], smooth: float, least: float | None, threshold: float) -> None:
     rules = {"smooth": smooth, "threshold": threshold} | ({} if least is None else {"min_duration": least})
     found = segments_of(**film, **rules)
@@ -79,7 +79,7 @@ def test_segments_tile_the_time(film: dict[str, Any], smooth: float, least: floa
 
 
 @given(scored(), st.sampled_from([0.0, 0.9]), st.sampled_from([0.2, 0.5]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_independent_labels_have_segments_of_their_own(film: dict[str, Any], least: float, threshold: float) -> None:
     found = segments_of(**film, independent=True, min_duration=least, threshold=threshold)
     assert [s.start for s in found] == sorted(s.start for s in found)
@@ -91,7 +91,7 @@ def test_independent_labels_have_segments_of_their_own(film: dict[str, Any], lea
 
 
 @given(st.integers(1, 7), st.integers(1, 3), st.integers(1, 4), st.integers(0, 2**32))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_no_sequence_of_labels_is_better(cells: int, labels: int, shortest: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.random((cells, labels))

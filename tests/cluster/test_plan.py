@@ -6,7 +6,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from videomae_cli.cluster.plan import ClusterPlan, Pieces, make_plan, tasks_left
@@ -21,7 +21,6 @@ plans = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(plans)
 def test_tasks_and_shards_are_the_list_in_order(plan: ClusterPlan) -> None:
     everything = list(range(plan.files))
@@ -36,7 +35,6 @@ def test_tasks_and_shards_are_the_list_in_order(plan: ClusterPlan) -> None:
     assert plan.group % plan.batch == 0
 
 
-@settings(deadline=None)
 @given(plans, st.randoms())
 def test_what_is_cut_at_random_is_found_whole(plan: ClusterPlan, chance: random.Random) -> None:
     """As pieces are: stretches of a task; some of them done twice, cut elsewhere."""

@@ -74,7 +74,7 @@ EXAMPLES = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 4), st.integers
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(EXAMPLES, st.floats(0.05, 0.9), st.integers(0, 5), st.randoms(use_true_random=False))
 def test_nothing_of_one_source_is_on_both_sides(
     examples: list[Example], fraction: float, seed: int, chance: random.Random
@@ -91,7 +91,7 @@ def test_nothing_of_one_source_is_on_both_sides(
     assert (set(again[0]), set(again[1]), again[2]) == (set(train), set(val), rule)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=8), min_size=1, max_size=5), st.integers(0, 5))
 def test_every_class_of_two_groups_is_on_both_sides(sizes: list[list[int]], seed: int) -> None:
     examples = [

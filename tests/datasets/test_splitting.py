@@ -146,7 +146,7 @@ seeds = st.integers(0, 5)
 
 
 @given(dataset=datasets(splits=(None, "train", "test"), shared=True), fraction=fractions, seed=seeds)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_group_is_on_both_sides(dataset: Dataset, fraction: float, seed: int) -> None:
     train, val, _ = split_dataset(dataset, fraction=fraction, seed=seed)
     assert not {e.group for e in train} & {e.group for e in val}
@@ -158,7 +158,7 @@ def test_no_group_is_on_both_sides(dataset: Dataset, fraction: float, seed: int)
 
 
 @given(dataset=datasets(), fraction=fractions, seed=seeds)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_class_of_two_groups_is_on_both_sides(dataset: Dataset, fraction: float, seed: int) -> None:
     train, val, _ = split_dataset(dataset, fraction=fraction, seed=seed)
     trained, held = groups_by_class(train), groups_by_class(val)
@@ -168,7 +168,7 @@ def test_every_class_of_two_groups_is_on_both_sides(dataset: Dataset, fraction: 
 
 
 @given(dataset=datasets(shared=True), fraction=fractions, seed=seeds, chance=st.randoms(use_true_random=False))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_order_of_the_data_changes_nothing(dataset: Dataset, fraction: float, seed: int, chance: object) -> None:
     mixed = list(dataset.examples)
     chance.shuffle(mixed)  # type: ignore[attr-defined]
@@ -178,7 +178,7 @@ def test_the_order_of_the_data_changes_nothing(dataset: Dataset, fraction: float
 
 
 @given(dataset=datasets(), fraction=st.sampled_from([0.1, 0.2, 0.5]), seed=seeds)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_fraction_is_kept_as_groups_allow(dataset: Dataset, fraction: float, seed: int) -> None:
     _, val, _ = split_dataset(dataset, fraction=fraction, seed=seed)
     held = Counter(e.labels[0] for e in val)
@@ -224,7 +224,7 @@ def test_the_rule_says_that_sources_are_kept_whole() -> None:
 
 
 @given(dataset=datasets(splits=(None, "train", "val", "test")), seed=seeds)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_given_as_val_is_val(dataset: Dataset, seed: int) -> None:
     train, val, rule = split_dataset(dataset, fraction=0.3, seed=seed)
     if dataset.of("val"):

@@ -42,7 +42,7 @@ def several(draw: st.DrawFn) -> tuple[Array, npt.NDArray[np.float32]]:
 
 
 @given(single())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_figures_of_single_labels_are_those_of_scikit_learn(drawn: Drawn) -> None:
     scores, truth = drawn
     classes = list(range(scores.shape[1]))
@@ -68,7 +68,7 @@ def test_figures_of_single_labels_are_those_of_scikit_learn(drawn: Drawn) -> Non
 
 
 @given(single())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_the_brier_score_is_that_of_scikit_learn(drawn: Drawn) -> None:
     scores, truth = drawn
     each = [((truth == c), scores[:, c]) for c in range(scores.shape[1])]
@@ -77,7 +77,7 @@ def test_the_brier_score_is_that_of_scikit_learn(drawn: Drawn) -> None:
 
 
 @given(several())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_figures_of_several_labels_are_those_of_scikit_learn(drawn: tuple[Array, npt.NDArray[np.float32]]) -> None:
     scores, targets = drawn
     truth, said = targets.astype(int), (scores >= 0.5).astype(int)
@@ -98,7 +98,6 @@ def test_figures_of_several_labels_are_those_of_scikit_learn(drawn: tuple[Array,
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0]), st.booleans()), min_size=1, max_size=30))
-@settings(deadline=None)
 def test_average_precision_with_ties_is_that_of_scikit_learn_in_any_order(pairs: list[tuple[float, bool]]) -> None:
     scores, truth = np.array([score for score, _ in pairs]), np.array([true for _, true in pairs])
     ours = average_precision(scores, truth)

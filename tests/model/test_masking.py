@@ -62,7 +62,7 @@ def test_impossible_ratios_are_refused(name: str, ratio: float) -> None:
         MASKS[name](GRID, ratio)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     tubelet=st.sampled_from([1, 2, 4]),
     slots=st.integers(1, 3),

@@ -44,7 +44,7 @@ def as_sets(found: Groups) -> dict[frozenset[str], dict[str, float]]:
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1), count=st.integers(2, 40), files=st.integers(2, 40), threshold=st.floats(0.5, 0.999)
 )

@@ -33,7 +33,7 @@ def by_sorting(vectors: Vectors, paths: list[str], queries: Vectors, leave_out: 
     return [(path, score) for path, (score, place) in sorted(best.items(), key=lambda item: (-item[1][0], item[1][1]))]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     count=st.integers(1, 60),

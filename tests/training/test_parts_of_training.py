@@ -69,7 +69,7 @@ def test_each_layer_learns_at_a_part_of_the_rate_above_it() -> None:
     assert rate[id(named["videomae.embeddings.patch_embeddings.projection.weight"])] == 0.0625
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6), mixup=st.sampled_from([0.0, 0.8]), cutmix=st.sampled_from([0.0, 1.0]))
 def test_mixed_targets_say_what_is_in_a_clip(seed: int, mixup: float, cutmix: float) -> None:
     clips = torch.zeros(2, 3, 1, 12, 10)

@@ -122,10 +122,20 @@ Recipe = Callable[[Path], None]
 
 def place_of_packet(path: Path, number: int) -> int:
     """Where in the file a packet of the first video stream begins, counted in the order of the file."""
-    with av.open(str(path)) as film:
-        places = sorted(packet.pos for packet in film.demux(video=0) if packet.size and packet.pos is not None)
+    places = _places(path)
     # In program streams packets of the stream have no place of their own.
     return places[number] if len(places) >= -number else path.stat().st_size * 9 // 10
+
+
+def middle_of_packets(path: Path, part: float) -> int:
+    """A place a few bytes into the packet after this part of all packets: where a share of the bytes falls, encoders decide."""
+    places = _places(path)
+    return places[int(len(places) * part)] + 9 if places else int(path.stat().st_size * part)
+
+
+def _places(path: Path) -> list[int]:
+    with av.open(str(path)) as film:
+        return sorted(packet.pos for packet in film.demux(video=0) if packet.size and packet.pos is not None)
 
 
 class _BitWriter:

@@ -19,7 +19,7 @@ from videomae_cli.video.native import load_cv2
 Films = Callable[[str], Path]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(["h264.mp4", "h264.ts", "variable.mkv", "h264-open-gop.mp4", "h264-interlaced.mp4"]),
     places=st.lists(st.floats(0, 0.999), min_size=1, max_size=12),

@@ -25,11 +25,12 @@ def test_a_sound_recording_is_not_called_damaged(film: Films, name: str) -> None
 
 
 @pytest.mark.parametrize("name", films.RECORDINGS)
-@pytest.mark.parametrize("place", ["at 60 %", "before the last pictures"])
+@pytest.mark.parametrize("place", ["in the middle", "before the last pictures"])
 def test_a_recording_that_was_cut_off_is_called_that(film: Films, tmp_path: Path, name: str, place: str) -> None:
     data = film(name).read_bytes()
     path = tmp_path / name
-    path.write_bytes(data[: int(len(data) * 0.6) if place == "at 60 %" else films.place_of_packet(film(name), -5) + 9])
+    last = films.place_of_packet(film(name), -5) + 9
+    path.write_bytes(data[: films.middle_of_packets(film(name), 0.6) if place == "in the middle" else last])
     try:
         with open_video(path) as reader:
             warnings = reader.warnings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from videomae_cli.errors import OptionError, VideoError
@@ -195,7 +195,6 @@ specs = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(spec=specs, count=st.integers(1, 2000), fps=st.sampled_from([0.0, 1.0, 23.976, 25.0, 60.0]))
 def test_every_plan_fits_the_model_and_the_file(spec: SamplingSpec, count: int, fps: float) -> None:
     plan = plan_clips(spec, num_frames=count, fps=fps)
@@ -209,7 +208,6 @@ def test_every_plan_fits_the_model_and_the_file(spec: SamplingSpec, count: int, 
     assert plan.indices == sorted({index for clip in plan.clips for index in clip})
 
 
-@settings(deadline=None)
 @given(count=st.integers(1, 600), stride=st.integers(1, 8), clips=st.integers(1, 6))
 def test_dense_clips_step_by_the_stride_until_the_file_ends(count: int, stride: int, clips: int) -> None:
     plan = plan_clips(SamplingSpec(family="dense", stride=stride, clips=clips), num_frames=count, fps=25)

@@ -44,7 +44,7 @@ families = st.sampled_from(["dense", "uniform", "segments"])
 @given(
     num_frames=counts, frames=lengths, family=families, clips=st.integers(1, 4), stride=st.integers(1, 6), seed=seeds
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_drawn_clips_are_frames_of_the_file_in_order(
     num_frames: int, frames: int, family: str, clips: int, stride: int, seed: int
 ) -> None:
@@ -62,7 +62,7 @@ def test_drawn_clips_are_frames_of_the_file_in_order(
 @given(
     num_frames=counts, frames=lengths, family=families, start=st.floats(0, 60), length=st.floats(0.11, 60), seed=seeds
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_drawn_clips_lie_in_the_window(
     num_frames: int, frames: int, family: str, start: float, length: float, seed: int
 ) -> None:
@@ -157,7 +157,7 @@ def test_a_plan_draws_as_it_is_told() -> None:
 @given(
     num_frames=counts, frames=lengths, stride=st.integers(1, 6), seed=seeds, way=st.sampled_from(["window", "steps"])
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example(num_frames=2, frames=1, stride=1, seed=0, way="steps")
 @example(num_frames=13, frames=3, stride=4, seed=0, way="window")
 def test_drawn_dense_clips_keep_their_stride(num_frames: int, frames: int, stride: int, seed: int, way: str) -> None:
@@ -181,7 +181,7 @@ def test_drawn_dense_clips_keep_their_stride(num_frames: int, frames: int, strid
 
 
 @given(num_frames=counts, frames=lengths, seed=seeds)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example(num_frames=49, frames=24, seed=0)
 def test_of_each_segment_one_frame_is_drawn(num_frames: int, frames: int, seed: int) -> None:
     (clip,) = drawn(seed, num_frames=num_frames, frames=frames, family="segments", clips=1).clips
@@ -285,7 +285,7 @@ def full(seed: int, **more: Any) -> AugmentTransform:
     least=st.sampled_from([0.01, 0.08, 0.5, 1.0]),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @example(height=1, width=1, size=(24, 24), least=0.01, seed=0)
 @example(height=5, width=400, size=(24, 24), least=0.5, seed=0)
 @example(height=400, width=5, size=(24, 24), least=1.0, seed=0)
@@ -302,7 +302,7 @@ def test_frames_of_any_size_become_pictures_of_one(
 
 
 @given(height=st.integers(1, 500), width=st.integers(1, 500), least=st.floats(0.01, 1.0), seed=st.integers(0, 2**32))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @example(height=1, width=1, least=0.01, seed=0)
 @example(height=5, width=400, least=0.5, seed=0)
 def test_cuts_lie_in_the_frame(height: int, width: int, least: float, seed: int) -> None:
