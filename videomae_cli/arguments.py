@@ -1,7 +1,7 @@
 """Checks the arguments of public functions against their annotations, so that a wrong type is one clear error at the call.
 
-Without this, `clips="3"` fails deep inside with a TypeError about `<`, and `overwrite="no"` overwrites. Annotations that name
-what is imported for type checkers only, such as arrays, are left to the function.
+Without this, `clips="3"` fails deep inside with a TypeError about `<`, and `overwrite="no"` overwrites. Arguments whose
+annotations name something that is imported only for type checkers, such as arrays, are not checked here.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: 
 
 
 class _MismatchError(Exception):
-    """A value doesn't have the type that an annotation asks for."""
+    """Raised for a value that doesn't have the annotated type."""
 
 
 def checked(function: Function) -> Function:
     """Make a function refuse arguments of the wrong type with an OptionError that names the argument.
 
-    Numbers of other libraries become Python's (`numpy.int64(3)` is 3, also in what is written as JSON). True is no
-    number, and text is no list of names. A missing or unknown argument is a TypeError, as without this.
+    Numbers of other libraries become Python's (`numpy.int64(3)` becomes 3, so that it can be written as JSON). True
+    does not count as a number, nor text as a list of names. A missing or unknown argument raises TypeError, as usual.
     """
     signature = inspect.signature(function)
 
@@ -40,7 +40,7 @@ def checked(function: Function) -> Function:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError:
-            return function(*args, **kwargs)  # Python's own message has the function's name
+            return function(*args, **kwargs)  # Python's own message names the function
         known = _annotations(function)
         for name, value in bound.arguments.items():
             if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
@@ -54,13 +54,17 @@ def checked(function: Function) -> Function:
 
 @functools.cache
 def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
-    """Map each argument that can be checked to its type; the keys of `**options: Unpack[...]` are arguments too."""
+    """Map each argument that can be checked to its type; the keys of `**options: Unpack[...]` count as arguments."""
     found: dict[str, Any] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         given = parameter.annotation
         try:
             kind = eval(given, function.__globals__) if isinstance(given, str) else given
-        except (NameError, AttributeError, TypeError):  # imported for type checkers only
+        except (
+            NameError,
+            AttributeError,
+            TypeError,
+        ):  # the annotation uses a name that is imported only for type checkers
             continue
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             found |= get_type_hints(get_args(kind)[0])
@@ -81,7 +85,7 @@ def _argument(name: str, value: Any, known: Mapping[str, Any]) -> Any:
 
 
 def _taken(value: Any, kind: Any) -> Any:
-    """Return the value as the type has it. Raises _MismatchError."""
+    """Return the value converted to the type. Raises _MismatchError."""
     if kind is Any or kind is object:
         return value
     options = _alternatives(kind)
@@ -115,9 +119,9 @@ def _collection(value: Any, kinds: tuple[Any, ...]) -> Any:
 
 
 def _number(value: Any, kind: Any) -> Any:
-    """Return a number as Python's own. Raises _MismatchError."""
+    """Convert a number to one of Python's own types. Raises _MismatchError."""
     if getattr(value, "ndim", None) == 0 and callable(getattr(value, "item", None)):
-        value = value.item()  # of NumPy or PyTorch
+        value = value.item()  # a number of NumPy or PyTorch
     if kind is bool and type(value) in (bool, int) and value in (0, 1):
         return bool(value)
     plain = type(value) in (int, float)
@@ -126,7 +130,7 @@ def _number(value: Any, kind: Any) -> Any:
         raise _MismatchError
     try:
         number = float(value)
-    except OverflowError:  # no float is as large
+    except OverflowError:  # larger than any float
         raise _MismatchError from None
     return value if plain else kind(number)
 
@@ -159,7 +163,7 @@ def _in_words(kind: Any) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, int) and abs(value) >= 10**20:
-        return "a number as large"  # Python writes only so many digits
+        return "a number as large"  # Python refuses to format so many digits
     if value is None or isinstance(value, str | bytes | int | float):
         text = visible(repr(value))
         return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

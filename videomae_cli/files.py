@@ -129,8 +129,8 @@ def replacing(target: Path, *, scratch: Path | None = None) -> Iterator[BinaryIO
 def whole_folder(place: Path) -> Iterator[Path]:
     """Yield an empty temporary folder that is renamed to `place` if the block succeeds, and removed if it doesn't.
 
-    If another process has published a folder of this name in the meantime, that one stays. What killed processes left beside
-    it, of folders of any name, is removed. Raises OSError.
+    If another process has published a folder of this name in the meantime, that one stays. Temporary folders that
+    killed processes left beside it are removed, whatever their names. Raises OSError.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     _remove_left_folders(place.parent)
@@ -165,7 +165,7 @@ def _new_folder(place: Path) -> tuple[Path, int | None]:
         scratch.mkdir()
         if _fcntl is None:
             return scratch, None
-        with contextlib.suppress(FileNotFoundError):  # another process just took it for a leftover
+        with contextlib.suppress(FileNotFoundError):  # another process has just removed it as a leftover
             held = os.open(scratch, os.O_RDONLY)
             if _holds(held, scratch):
                 return scratch, held
@@ -173,7 +173,7 @@ def _new_folder(place: Path) -> tuple[Path, int | None]:
 
 
 def _remove_left_folders(parent: Path) -> None:
-    """Remove folders that `_new_folder` made on this machine and that no process holds; without locks they all stay."""
+    """Remove folders that `_new_folder` made on this machine and no process has locked; all stay if there are no locks."""
     if _fcntl is None:
         return
     pattern = re.compile(".+-" + _machine() + "[0-9a-f]{8}" + re.escape(PART), re.DOTALL)
@@ -458,7 +458,7 @@ def lock(file: Path, *, wait: float = 0.0, mode: int = 0o644) -> Lock:
 def lock_removed(file: Path, *, wait: float = 0.0) -> Lock:
     """Lock a file that its holder removes on release (`release(remove=True)`), possibly together with its folder.
 
-    A lock on a removed file excludes nobody, so the file is made and locked anew. Raises FileLockedError, OSError.
+    A lock on a removed file excludes nobody, so then a new file is created and locked. Raises FileLockedError, OSError.
     """
     for _ in range(_ATTEMPTS):
         file.parent.mkdir(exist_ok=True)

@@ -17,7 +17,7 @@ from videomae_cli import filesystem
 from videomae_cli.errors import ConfigError, DatasetError, OptionError, Wording
 
 _DIGITS = 9  # longest number taken for a label id: Python refuses to parse thousands of digits
-_SHOWN = 8  # how many of a model's labels an error lists when none resembles the one asked for
+_SHOWN = 8  # how many of a model's labels an error lists if none is similar to the requested one
 
 
 def read_labels(path: Path, *, expected: int | None = None) -> tuple[str, ...]:

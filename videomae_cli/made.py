@@ -60,7 +60,7 @@ class MadeFiles:
     def check_free(self, names: Iterable[str] = ()) -> None:
         """Raise OutputError if one of `names` exists or the folder holds an earlier run's results.
 
-        With `overwrite`, only a folder in the place of a file is an error.
+        With `overwrite`, only a folder that has the name of a file is an error.
         """
         for name in names:
             place = self.folder / name

@@ -175,7 +175,7 @@ def many_videos(videos: Any) -> tuple[Iterable[Any], int]:
 
 
 def _holds_numbers(videos: Any) -> bool:
-    """Whether it is an array or a tensor of one video's frames, if of anything, rather than of names or of several videos."""
+    """Whether `videos` is an array or tensor of one video's frames, rather than of names or several videos."""
     return getattr(videos, "ndim", 5) <= 4 and getattr(videos.dtype, "kind", "u") not in "OUT"
 
 
@@ -190,7 +190,7 @@ def as_frames(video: Any) -> npt.NDArray[np.uint8]:
 
     try:
         frames = np.asarray(video.detach().cpu() if hasattr(video, "detach") else video)
-    except (TypeError, ValueError, RuntimeError) as error:  # a tensor without data, or frames of several sizes
+    except (TypeError, ValueError, RuntimeError) as error:  # for a tensor without data, or frames of several sizes
         raise ModelInputError(
             f"{_FRAMES_WANTED}, not {type(video).__name__} ({visible(str(error).splitlines()[0])})"
         ) from None

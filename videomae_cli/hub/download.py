@@ -152,9 +152,9 @@ def _facts(sibling: Any) -> FileFacts:
 
 
 def _plan(record: Record, missing: list[FileFacts], *, deep: bool) -> PlannedDownload | None:
-    """Add up what is missing; None if nothing is, or if it only lacks links to files that are there for another revision.
+    """Add up the missing files; None if nothing is missing but links to files that another revision has downloaded.
 
-    The hub names the file of a digest by the digest.
+    The cache names files by their digests.
     """
     blobs = cache.model_folder(record.hub_id) / "blobs"
     absent = [

@@ -30,7 +30,7 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class SilentError(ConnectionError):
-    """Nothing has answered: unlike a time-out of a hub that has answered before, asking again would only take longer."""
+    """The hub has never answered: unlike after a later time-out, trying again would only take longer."""
 
 
 def explain(error: Exception, hub_id: str, revision: str | None) -> VideoMAEError:
@@ -84,7 +84,7 @@ def no_hub(what: str) -> DownloadError:
 
 
 def _hint(error: BaseException) -> str:
-    """Name the setting that may mend a connection, to append to the reason; empty if none is known."""
+    """Suggest the setting that may fix the connection, to append to the reason; empty if none is known."""
     if isinstance(error, SilentError):
         return "; HF_HUB_ETAG_TIMEOUT=30 waits longer"
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -126,7 +126,7 @@ def is_transient(error: Exception) -> bool:
 
 
 def is_timeout(error: BaseException) -> bool:
-    """Whether an error says that no answer came in time."""
+    """Whether an error means that no answer came in time."""
     return is_network(error) and "Timeout" in type(error).__name__
 
 

@@ -39,8 +39,8 @@ TRY_SECONDS = 10.0
 QUESTION_SECONDS = 30.0
 """Time limit in seconds of a metadata request, retries included."""
 FIRST_SECONDS = 3.0
-"""Seconds that the hub has for its first answer, unless HF_HUB_ETAG_TIMEOUT says otherwise: where there is no network, the
-name server, a firewall or a proxy may never answer, and the user is to hear of it within five seconds of pressing Enter.
+"""Seconds that the hub has for its first answer, unless HF_HUB_ETAG_TIMEOUT is set. Without a network, a name server,
+firewall or proxy may never answer, and the user should know that within five seconds of pressing Enter.
 """
 SILENT_SECONDS = 60.0
 """Seconds without any new bytes, retries included, after which a file's transfer fails."""
@@ -54,9 +54,9 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True)
 class PlannedDownload:
-    """What a download is about to fetch: which model, how many bytes (None if unknown), and under which licence.
+    """A download that is about to begin: the model, its size in bytes (None if unknown), and its licence.
 
-    here: how many of the bytes an interrupted download has left on this disk; licence: None if the hub names none.
+    here: bytes that an interrupted download has left on this disk; licence: None if the hub states none.
     """
 
     hub_id: str
@@ -119,7 +119,7 @@ def first_seconds() -> float:
 
 
 def first_answer(ask: Callable[[float], _Answer]) -> _Answer:
-    """Send the first request to the hub, with the seconds it may take: retried while the hub is busy, not while it is silent."""
+    """Send the first request to the hub, with a time limit: retried if the hub is busy, but not if it is silent."""
     seconds = first_seconds()
 
     def once() -> _Answer:

@@ -259,7 +259,7 @@ class Job:
         return self._stored()
 
     def _stored(self) -> Iterator[Record]:
-        """Return the records of the complete output; those of a narrow CSV hold no more than its columns."""
+        """Return the records of the complete output; those of a narrow CSV contain only what its columns have."""
         return read_records(self._target, self.format, narrow=True)
 
     def append(self, record: Record) -> None:

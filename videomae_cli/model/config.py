@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 MODEL_TYPE = "videomae"
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
-# Keys of a config.json that describe the file rather than the model: not kept as fields, but written anew at each save.
+# Keys of a config.json that describe the file rather than the model: not kept as fields, but written again at each
+# save.
 _FILE_KEYS = ("model_type", "architectures", "label2id", "num_labels", "transformers_version", "torch_dtype", "dtype")
 
 # Far beyond any real model: larger values are a mistake or an attack, and would only fail later, less clearly.

@@ -1,4 +1,4 @@
-"""Makes pictures, films and charts of frames, maps and figures. Imports no torch.
+"""Makes pictures, animations and charts of frames, attention maps and metrics. Imports no torch.
 
 panels          titled strips of frames, side by side or as a contact sheet
 lettering       draws text into arrays

@@ -74,7 +74,8 @@ class _Numbers:
     """The hyperparameters that fine-tuning and pre-training have in common.
 
     lr, min_lr: the top layer's rate, at the peak and at the end; warmup: epochs in which the rate rises; clip_grad:
-    upper bound of the gradient's norm, 0 for no bound; repeats: how often a file is drawn in an epoch, each time anew.
+    upper bound of the gradient's norm, 0 for no bound; repeats: how often a file is drawn per epoch, with another
+    random clip each time.
     """
 
     name: str = "default"

@@ -164,7 +164,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Trained:
-    """The result of a training: a checkpoint in `folder`, for `load_classifier`, `load_embedder` and the commands.
+    """The result of a training run: a checkpoint in `folder`, for `load_classifier`, `load_embedder` and the commands.
 
     ended: "finished", "stopped early" (the score no longer improved), "interrupted" (it can be resumed), or "dry run".
     step, steps: steps done, and steps of the whole run; figures: metrics of the held-out clips, None if there are none;

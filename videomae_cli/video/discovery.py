@@ -40,7 +40,10 @@ VIDEO_SUFFIXES = frozenset(
 
 @dataclass(frozen=True, slots=True)  # slots save memory: there may be millions of these
 class FoundVideo:
-    """A path to process, or one that can't be processed (`error` says why). Functions that take a path take this too."""
+    """A path to process, or one that can't be processed (`error` says why).
+
+    Functions that take a path accept this, too.
+    """
 
     path: str
     error: VideoMAEError | None = None

@@ -42,7 +42,9 @@ def _cell(value: Any, kind: str) -> Any:
 
 
 def read_csv(file: Path, *, narrow: bool = False) -> Iterator[Record]:
-    """Yield the records of a file that `CsvWriter` wrote; with `narrow` also what `NarrowCsvWriter` wrote of them.
+    """Yield the records of a file that `CsvWriter` wrote.
+
+    narrow: also accept a file that `NarrowCsvWriter` wrote, whose records are incomplete.
 
     Raises ValueError for any other file.
     """

@@ -65,7 +65,7 @@ _TIMELINE_HOME = {
     "timeline-table": ("timelines", "TimelineTextWriter"),
     "timeline-csv": ("narrow_csv", "NarrowTimelineCsvWriter"),
 }
-# What `widened` makes of a format.
+# Format -> the format with all columns that `widened` returns for it.
 _WIDE_HOME = {
     "csv-wide": ("csv_file", "CsvWriter"),
     "timeline-csv-wide": ("timelines", "TimelineCsvWriter"),
@@ -98,7 +98,10 @@ def pick_format(asked: str | None, output: Path | None) -> str:
 
 
 def widened(format: str, wide: bool) -> str:
-    """Return the name of a format with all columns if `wide`. Raises OptionError for one that has no other columns than these."""
+    """Return the name of a format, or if `wide` of its variant with all columns.
+
+    Raises OptionError for a format that has no such variant.
+    """
     if not wide:
         return format
     if f"{format}-wide" not in _WIDE_HOME:

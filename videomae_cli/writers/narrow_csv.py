@@ -1,8 +1,9 @@
-"""Writes CSV for people, and reads it back: a few columns, those of classifications or of timelines.
+"""Writes CSV for people, with only a few columns, and reads it back.
 
-Version 1 of a classification: `path`, `label`, `score`, `error`; of a regression model `path`, a column for each output, `error`.
-Of a timeline: `path`, `start`, `end`, `label`, `score`, `error`, and `kind` behind the path if windows are listed too.
-`error` is empty, or the kind of failure and the reason: `decode: no frame can be decoded`. All columns: `csv_file`, `timelines`.
+Columns of classifications: `path`, `label`, `score`, `error`; for a regression model: `path`, one column per output,
+`error`. Columns of timelines: `path`, `start`, `end`, `label`, `score`, `error`, and `kind` after the path if windows
+are listed too. `error` is empty, or the kind of failure and the reason: `decode: no frame can be decoded`. All columns:
+`csv_file`, `timelines`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ _ERROR = re.compile(r"([a-z_]+): (.*)", re.DOTALL)
 
 
 class _NarrowWriter(Writer):
-    """Writes a header, then the rows of each record. The first record that did not fail decides on the columns; failures wait for it."""
+    """Writes a header, then the rows of each record.
+
+    The first record without an error determines the columns; failures before it are held back until then.
+    """
 
     def __init__(self, sink: BinaryIO) -> None:
         super().__init__(sink)
@@ -30,11 +34,14 @@ class _NarrowWriter(Writer):
 
     @abstractmethod
     def columns(self, record: Record | None) -> tuple[str, ...]:
-        """Return the columns between `path` and `error`. record: the first good one, None if there is none."""
+        """Return the columns between `path` and `error`.
+
+        record: the first one without an error, None if there is none.
+        """
 
     @abstractmethod
     def rows(self, record: Record) -> Iterator[Record]:
-        """Yield the values of these columns by name, for each row."""
+        """Yield the values of these columns by name, row by row."""
 
     def write(self, record: Record, seconds: float | None = None) -> None:
         if not self._columns and record["error"] and not record.get("segments"):
@@ -99,7 +106,7 @@ class NarrowTimelineCsvWriter(_NarrowWriter):
 
 
 def _headings(values: Sequence[str] | dict[str, float]) -> tuple[str, ...]:
-    """Return the names of a model's outputs as columns, which mustn't be taken for the others."""
+    """Return column names for a model's outputs, changed if they would clash with the other columns."""
     return tuple(f"value {name}" if name in ("path", "error", *SCORED) else name for name in values)
 
 
@@ -115,9 +122,9 @@ def are_narrow(names: Sequence[str]) -> bool:
 
 
 def narrow_record(names: Sequence[str], cells: Sequence[str], index: int) -> Record:
-    """Rebuild what a row holds of a record: path, the best prediction or the values, and the error.
+    """Rebuild the part of a record that a row contains: path, best prediction or values, and error.
 
-    index: the row's, from 0, which is the file's place in its list. Raises ValueError for a damaged row.
+    index: the row's number from 0, which is the file's position in its list. Raises ValueError for a damaged row.
     """
     path, *middle, reason = cells
     record: Record = {"index": index, "path": read_cell(path), "predictions": [], "value": None, "values": None}
@@ -134,7 +141,7 @@ def narrow_record(names: Sequence[str], cells: Sequence[str], index: int) -> Rec
 
 
 def read_narrow(rows: Iterator[list[str]], names: Sequence[str]) -> Iterator[Record]:
-    """Yield what each row holds of a record (see `narrow_record`). Raises ValueError for a damaged row."""
+    """Yield the part of a record that each row contains (see `narrow_record`). Raises ValueError for a damaged row."""
     for index, cells in enumerate(rows):
         if len(cells) != len(names):
             raise ValueError(f"line {index + 2} is cut off")

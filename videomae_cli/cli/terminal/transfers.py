@@ -1,4 +1,4 @@
-"""Shows downloads: a line that says what is fetched, and on a terminal a bar with rate and time left."""
+"""Shows downloads: a line that says what is downloaded, and on a terminal a bar with rate and time left."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def look_into(file: Path) -> Content | None:
 
 @contextmanager
 def shown(check: Callable[[], object] = lambda: None) -> Iterator[DownloadListener]:
-    """Yield a listener that shows downloads on stderr; with `--quiet` nothing. check: called before anything is fetched."""
+    """Yield a listener that shows downloads on stderr, except with `--quiet`.
+
+    check: called before anything is downloaded.
+    """
     with ExitStack() as stack:
         yield _Shown(stack, check)
 
@@ -44,9 +47,10 @@ def shown(check: Callable[[], object] = lambda: None) -> Iterator[DownloadListen
 def bring(name: str, revision: str | None, *, check: Callable[[], object] = lambda: None) -> ResolvedSource:
     """Find a model, downloading it if necessary, and show name, size, licence and progress.
 
-    check: called when the hub has answered and before anything is fetched. It raises the errors that a user shouldn't wait
-    for a download to see, but may take long itself: without a network, nobody should wait for it either. Commands call
-    this before they load the model and before they draw anything else. Raises ModelNotFoundError or DownloadError.
+    check: called after the hub has answered, before anything is downloaded. It raises errors that a user shouldn't have
+    to wait for the download to see. Since it may take long itself, it is not called before the hub has answered:
+    without a network, nobody should wait for it. Commands call this before they load the model and before they draw
+    anything else. Raises ModelNotFoundError or DownloadError.
     """
     with shown(check) as listener:
         source = resolve(name, revision=revision, listener=listener)
