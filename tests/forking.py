@@ -79,7 +79,7 @@ IMPORTED = (
         "videomae_cli.cli.commands.finetune",
         "videomae_cli.cli.commands.timeline",
         "videomae_cli.cli.outputs.timeline_targets",
-        "videomae_cli.cli.run.cluster_jobs",
+        "videomae_cli.cli.run.cluster_command",
         "videomae_cli.cli.run.file_jobs",
         "videomae_cli.cli.run.find_places",
     ),

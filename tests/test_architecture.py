@@ -123,6 +123,7 @@ ALLOWED = {
     },
     "api": {
         "arguments",
+        "cluster",
         "errors",
         "made",
         "jobs",

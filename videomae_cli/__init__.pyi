@@ -2,6 +2,9 @@ from .api.attend import VideoAttention as VideoAttention
 from .api.attend import attend as attend
 from .api.classifier import VideoClassifier as VideoClassifier
 from .api.classifier import load_classifier as load_classifier
+from .api.cluster_job import ClusterListener as ClusterListener
+from .api.cluster_job import VideoJob as VideoJob
+from .api.cluster_job import cluster_job as cluster_job
 from .api.embedder import VideoEmbedder as VideoEmbedder
 from .api.embedder import load_embedder as load_embedder
 from .api.embedding_map import VideoMap as VideoMap

@@ -25,9 +25,11 @@ Vocabulary = Mapping[str, str]
 """Maps the name of a setting to its spelling. A setting that it lacks is spelled as in Python: by its name."""
 
 _PYTHON = {
+    "cluster": "a cluster job",
     "debug": "the error's __context__",
     "debug_log": "the log at level DEBUG",
     "model_place": "where the model is named",
+    "videos_place": "as the first argument",
 }
 _PLACEHOLDERS = ("True", "False", "None", "N", "FILE")
 
@@ -74,7 +76,7 @@ class _Setting:
         if flag := vocabulary().get(self.name):
             return flag if value in ("", "True") else f"{flag} {value}"
         word = _PYTHON.get(self.name, self.name)
-        if not value:
+        if not value or word != self.name:
             return word
         bare = value in _PLACEHOLDERS or value.replace(".", "", 1).isdigit()
         return f"{word}={value}" if bare else f'{word}="{value}"'

@@ -38,7 +38,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.parametrize("number", range(len(GUIDE)))
+# What runs on a cluster is run on one by tests/cluster/test_on_ray.py.
+HERE = [number for number, block in enumerate(GUIDE) if "cluster_job(" not in block]
+
+
+@pytest.mark.parametrize("number", HERE)
 def test_every_block_of_the_guide_runs(
     number: int, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -115,8 +115,19 @@ def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) 
         raise Exception("The current node timed out\nduring startup.")
 
     stopped: list[bool] = []
-    ray = SimpleNamespace(init=init, shutdown=lambda: stopped.append(True))
+    ray = SimpleNamespace(init=init, shutdown=lambda: stopped.append(True), is_initialized=lambda: False)
     monkeypatch.setattr(session, "load_ray", lambda debug: ray)
     with pytest.raises(ClusterError, match=r"can't start Ray on this machine: The current node timed out during"):
         session.connect("local").__enter__()
     assert stopped
+
+
+def test_the_session_of_a_program_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which neither a second `ray.init` nor a shutdown would leave alone."""
+    alive = {"NodeID": "1", "Alive": True, "NodeManagerAddress": "10.0.0.1", "Resources": {"CPU": 4.0}}
+    ray = SimpleNamespace(is_initialized=lambda: True, nodes=lambda: [alive])
+    monkeypatch.setattr(session, "load_ray", lambda debug: ray)
+    with session.connect("auto") as connected:
+        assert (connected.cpus, connected.local) == (4, False)
+    with pytest.raises(ClusterError, match="already: leave out address, or call"), session.connect("local"):
+        raise AssertionError

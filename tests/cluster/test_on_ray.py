@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,9 +31,11 @@ from raycluster import (
 from samples import Run, make_checkpoint, write_video
 
 from videomae_cli.cluster.models import own_error
-from videomae_cli.errors import VideoFetchError, Wording
+from videomae_cli.errors import OutputError, VideoFetchError, Wording
 from videomae_cli.writers import read_records
 
+ROOT = Path(__file__).parent.parent.parent
+GUIDE = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.M | re.S)
 FILES = 30
 OPTIONS = ("--clips", "8", "--batch-size", "1")
 SIDE = 224
@@ -151,17 +155,30 @@ def test_vectors_of_an_interrupted_job_and_a_lost_machine(
     assert near[0].returncode == 0
 
 
-def test_batches_of_many_clips_differ_in_the_last_bits_only(
-    cluster: Any, archive: Path, checkpoint: Path, videomae: Run, tmp_path: Path
+def test_the_example_of_the_guide_writes_what_the_command_writes(
+    cluster: Any, archive: Path, videomae: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where batches are filled differently: on one machine across all files, on a cluster within a task's."""
-    alone, out = tmp_path / "alone.parquet", tmp_path / "out.npz"
-    command = ("embed", archive / "0*.mp4", "--model", checkpoint, "--clips", "2", "--per-clip")
-    videomae(*command, "-o", alone)
-    done = videomae(*command, "-o", out, *on_cluster(cluster, "--num-workers", "1"))
+    """And what one machine does but for the last bits: batches are filled across all files there, within a task's here."""
+    (tmp_path / "videos").mkdir()
+    for film in archive.glob("0*.mp4"):
+        shutil.copy(film, tmp_path / "videos")
+    monkeypatch.chdir(tmp_path)
+    command = ("embed", "videos/", "--model", "camera-motion-mae", "--clips", "2", "--per-clip")
+    videomae(*command, "-o", "alone.parquet")
+    done = videomae(*command, "-o", "command.npz", *on_cluster(cluster, "--num-workers", "1"))
     assert done.returncode == 1
-    vectors = np.stack([row for row in pq.read_table(alone)["embedding"].to_pylist() if row is not None])
-    with np.load(out) as got:
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    (example,) = [block for block in GUIDE if "cluster_job(" in block]
+    names: dict[str, Any] = {}
+    exec(compile(example, "docs/python.md", "exec"), names)
+    assert Path("vectors.npz").read_bytes() == Path("command.npz").read_bytes()
+    plan, finished = names["plan"], names["finished"]
+    assert (plan.files, plan.machines, plan.workers, plan.gpus_per_worker, plan.trial.failed) == (10, 2, 1, 0.0, 1)
+    assert (finished.files, finished.failed, finished.output) == (10, {"not_a_video": 1}, "vectors.npz")
+    with pytest.raises(OutputError, match=r"vectors\.npz is there already: overwrite=True replaces it"):
+        names["job"].run()
+    vectors = np.stack([row for row in pq.read_table("alone.parquet")["embedding"].to_pylist() if row is not None])
+    with np.load("vectors.npz") as got:
         np.testing.assert_allclose(got["embeddings"], vectors, rtol=1e-5, atol=1e-6)
         assert len(json.loads(str(got["metadata"]))["failures"]) == 1
 

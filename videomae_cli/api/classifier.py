@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video, find_videos, one_video, sampling_spec, seconds
-from videomae_cli.api.loaded import LoadedModel, LoadOptions, load_model
+from videomae_cli.api.loaded import LoadedModel, LoadOptions, label_names, load_model
 from videomae_cli.api.places import FoundPlaces, PlaceFinder
 from videomae_cli.arguments import checked
 from videomae_cli.assembly import ClassifierRequest, make_classifier
-from videomae_cli.labels import match_label, read_labels
+from videomae_cli.labels import match_label
 from videomae_cli.results import Classification, Timeline
 from videomae_cli.segments import SegmentRules
 from videomae_cli.video import FoundVideo, SamplingSpec, WindowSpec, parse_length
@@ -206,9 +205,7 @@ def load_classifier(
     ModelNotFoundError, DownloadError, CheckpointError (also for a checkpoint without labels), ConfigError,
     DependencyError or OptionError.
     """
-    names = labels if labels is None or not isinstance(labels, str | os.PathLike) else read_labels(Path(labels))
-    fields = {"labels": None if names is None else tuple(names)}
-    return VideoClassifier(*load_model(make_classifier, ClassifierRequest, model, options, **fields))
+    return VideoClassifier(*load_model(make_classifier, ClassifierRequest, model, options, labels=label_names(labels)))
 
 
 def _length(given: float | str | None, name: str) -> float | None:

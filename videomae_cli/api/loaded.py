@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar
 
+from videomae_cli import filesystem
 from videomae_cli.api.footage import (
     FRAME_RATE,
     FRAMES,
@@ -21,15 +22,21 @@ from videomae_cli.api.footage import (
     one_video,
 )
 from videomae_cli.assembly import Calibrate, ModelRequest, calibration_on
+from videomae_cli.errors import ModelNotFoundError, Wording
 from videomae_cli.hub import DownloadListener, ResolvedSource, resolve
+from videomae_cli.labels import read_labels
 from videomae_cli.results import Result
 from videomae_cli.video import ClipRequest, Decoder, SamplingSpec, auto_workers
+from videomae_cli.video.content import HEAD_BYTES, Content, content_of
 
 if TYPE_CHECKING:
     from videomae_cli.engines import Engine
     from videomae_cli.pipeline import PipelineModel
 
 log = logging.getLogger(__name__)
+
+# Files that are not checked for being videos, since weights may happen to begin like one.
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 R = TypeVar("R", bound=Result)
 Request = TypeVar("Request", bound=ModelRequest)
@@ -87,22 +94,64 @@ def load_model(
     request: the class of the request for `make`; options: `LoadOptions`; fields: further fields of the request. An engine that
     this machine lacks raises OptionError before anything is downloaded. Returns the model and the options for decoding.
     """
+    asked, decoding, calibration, listener = split_options(request, model, options, **fields)
+    engine = asked.pick_engine()
+    if engine.slow:
+        log.info("%s", engine.slow)
+    source = find_model(asked.name, asked.revision, listener)
+    if calibration is None:
+        return make(source, asked, engine, None), decoding
+    found = find_videos(calibration)
+    with decoding.decoder(len(found)) as decoder:
+        return make(source, asked, engine, calibration_on(found, SamplingSpec(), decoder)), decoding
+
+
+def split_options(
+    request: Callable[..., Request], model: str | os.PathLike[str], options: Mapping[str, Any], **fields: Any
+) -> tuple[Request, DecoderOptions, Any, DownloadListener | None]:
+    """Sort `LoadOptions` into the request for a model, the options for decoding, the videos for calibration, and the listener.
+
+    fields: further fields of the request. Raises OptionError, and TypeError for an option that does not exist.
+    """
     if unknown := sorted(options.keys() - LoadOptions.__annotations__.keys()):
         raise TypeError(f"unexpected keyword argument {unknown[0]!r}")
     given = {**options, **fields, "name": model_name(model)}
     given["compiled"] = given.pop("compile", False)
     decoding = DecoderOptions(**{name: given.pop(name) for name in ("timeout", "memory", "workers") if name in given})
     calibration, listener = given.pop("calibration", None), given.pop("listener", None)
-    asked = request(**given)
-    engine = asked.pick_engine()
-    if engine.slow:
-        log.info("%s", engine.slow)
-    source = resolve(asked.name, revision=asked.revision, listener=listener)
-    if calibration is None:
-        return make(source, asked, engine, None), decoding
-    found = find_videos(calibration)
-    with decoding.decoder(len(found)) as decoder:
-        return make(source, asked, engine, calibration_on(found, SamplingSpec(), decoder)), decoding
+    return request(**given), decoding, calibration, listener
+
+
+def find_model(name: str, revision: str | None, listener: DownloadListener | None = None) -> ResolvedSource:
+    """Find a model, downloading it if it is not on this disk; listener: told of the download.
+
+    Raises ModelNotFoundError, also for a video given as a model, or DownloadError.
+    """
+    source = resolve(name, revision=revision, listener=listener)
+    if filesystem.is_file(source.path) and source.path.suffix not in _WEIGHTS and (content := _film_in(source.path)):
+        raise ModelNotFoundError.about(
+            name,
+            "{subject!r} is {content}, not a model",
+            remedy=Wording("give a checkpoint or a model's name, and videos {@videos_place}"),
+            content=content.words,
+        )
+    return source
+
+
+def _film_in(file: Path) -> Content | None:
+    """Determine the kind of a video or sound file; None for anything else."""
+    try:
+        with file.open("rb") as stream:
+            content = content_of(stream.read(HEAD_BYTES))
+    except OSError:
+        return None  # loading it will report the problem
+    return content if content is not None and content.family in ("video", "sound") else None
+
+
+def label_names(labels: Sequence[str] | os.PathLike[str] | None) -> tuple[str, ...] | None:
+    """Return names for the outputs of a model, given as such or as a file of them; None for the checkpoint's own. Raises OptionError."""
+    names = read_labels(Path(labels)) if isinstance(labels, str | os.PathLike) else labels
+    return None if names is None else tuple(names)
 
 
 def model_name(model: str | os.PathLike[str]) -> str:

@@ -6,7 +6,6 @@ from .output import open_output as open_output
 from .plan import ClusterPlan as ClusterPlan
 from .plan import make_plan as make_plan
 from .run import ClusterJob as ClusterJob
-from .run import Listener as Listener
 from .session import Cluster as Cluster
 from .session import Workers as Workers
 from .session import connect as connect

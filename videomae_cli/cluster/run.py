@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from videomae_cli.cluster.decoding import DecodingWork, decode_tasks, put_lists
 from videomae_cli.cluster.inference import InferenceWork, InferenceWorker, PieceReport, reports
@@ -20,13 +21,6 @@ from videomae_cli.video import FoundVideo
 # Maximum passes over the list. A second pass is rare: it is needed if pieces got lost because a machine died.
 _ROUNDS = 4
 _SHARDS_AT_ONCE = 8
-
-
-class Listener(Protocol):
-    """Receives the progress of a job."""
-
-    def piece(self, report: PieceReport) -> None:
-        """Called when the files of a piece are finished."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +42,10 @@ class ClusterJob:
     bars: bool = False
     debug: bool = False
 
-    def run(self, past: Past, listener: Listener) -> Counter[str]:
+    def run(self, past: Past, on_piece: Callable[[PieceReport], object]) -> Counter[str]:
         """Do all remaining work. Returns the number of failed files of the whole job, by kind.
 
-        Raises ClusterError if the cluster keeps losing work, and what a worker raises.
+        on_piece: called when the files of a piece are finished. Raises ClusterError if the cluster keeps losing work, and what a worker raises.
         """
         shards = _Shards(self, past)
         lists = put_lists(self.found)
@@ -60,9 +54,10 @@ class ClusterJob:
                 left = past.left(self.plan)
                 if left:
                     self.output.clear(self.plan, left, past.pieces)
-                    for report in self._process(left, lists):
-                        if shards.take(report):
-                            listener.piece(report)
+                    with self._configured():
+                        for report in self._process(left, lists):
+                            if shards.take(report):
+                                on_piece(report)
                 shards.write_rest()
                 if shards.complete:
                     self.output.finish(self.form, self.plan)
@@ -81,7 +76,6 @@ class ClusterJob:
         import ray
         from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
-        self._configure()
         decoding = DecodingWork(
             plan=self.plan,
             clips=self.expected.clips,
@@ -122,16 +116,27 @@ class ClusterJob:
         for table in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield from reports(table)
 
-    def _configure(self) -> None:
-        """Configure Ray Data: a block per group of clips, and no unrequested output."""
+    @contextmanager
+    def _configured(self) -> Iterator[None]:
+        """Configure Ray Data for the block: a block per group of clips, and no unrequested output."""
         from ray.data import DataContext
 
         context = DataContext.get_current()
-        context.target_max_block_size = self.plan.group * self.expected.view_bytes
-        context.enable_progress_bars = self.bars
-        context.enable_rich_progress_bars = True
-        context.use_ray_tqdm = False
-        context.print_on_execution_start = self.debug
+        settings = {
+            "target_max_block_size": self.plan.group * self.expected.view_bytes,
+            "enable_progress_bars": self.bars,
+            "enable_rich_progress_bars": True,
+            "use_ray_tqdm": False,
+            "print_on_execution_start": self.debug,
+        }
+        before = {name: getattr(context, name) for name in settings}
+        try:
+            for name, value in settings.items():
+                setattr(context, name, value)
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(context, name, value)
 
 
 @dataclass

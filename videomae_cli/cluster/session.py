@@ -108,11 +108,19 @@ class Cluster:
 def connect(address: str, *, debug: bool = False) -> Iterator[Cluster]:
     """Connect to a cluster for the duration of the block.
 
-    address: "auto" for the one that this machine belongs to (RAY_ADDRESS, or one that was started here); "local" to
-    start one on this machine that ends with the block; HOST:PORT or ray://HOST:PORT. Raises DependencyError without
-    Ray, ClusterError if there is no cluster.
+    address: "auto" for the one that this process is connected to and stays so, else the one that this machine belongs to
+    (RAY_ADDRESS, or one that was started here); "local" to start one on this machine that ends with the block; HOST:PORT or
+    ray://HOST:PORT. Raises DependencyError without Ray, ClusterError if there is no cluster.
     """
     ray = load_ray(debug=debug)
+    if ray.is_initialized():  # by a program of which this is a part: its session goes on
+        if address != "auto":
+            raise ClusterError(
+                "this process is connected to a cluster already",
+                remedy=Wording("leave out {@address}, or call ray.shutdown() before"),
+            )
+        yield Cluster(nodes_of(ray.nodes()), local=False)
+        return
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or address
     if address not in ("auto", "local"):

@@ -58,7 +58,7 @@ def classify(
     from videomae_cli.assembly import ClassifierRequest
     from videomae_cli.cli.outputs.reporting import open_report
     from videomae_cli.cli.outputs.targets import open_target
-    from videomae_cli.cli.run.cluster_jobs import ClusterCommand, check_cluster
+    from videomae_cli.cli.run.cluster_command import ClusterCommand, check_cluster
     from videomae_cli.cli.run.file_jobs import FileJob, classify_files
     from videomae_cli.cli.run.inputs import model_request
     from videomae_cli.cli.run.loading import load_classifier

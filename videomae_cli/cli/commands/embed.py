@@ -62,7 +62,7 @@ def embed(
     batch.terminal.configure()
     from videomae_cli.assembly import EmbedderRequest
     from videomae_cli.cli.outputs.targets import open_vector_target
-    from videomae_cli.cli.run.cluster_jobs import ClusterCommand, check_cluster
+    from videomae_cli.cli.run.cluster_command import ClusterCommand, check_cluster
     from videomae_cli.cli.run.file_jobs import FileJob, embed_files
     from videomae_cli.cli.run.inputs import model_request
     from videomae_cli.cli.run.loading import load_embedder

@@ -209,7 +209,7 @@ def timeline(
     from videomae_cli.cli.outputs.timeline_targets import open_timeline_target, pick_format
     from videomae_cli.cli.run.batch import Batch, Watch
     from videomae_cli.cli.run.inputs import find_inputs, make_decoder
-    from videomae_cli.cli.run.retrying import Retry
+    from videomae_cli.jobs.retry import Retry
     from videomae_cli.video import SamplingSpec
 
     windows, rules, shape = times.windows(), times.rules(), SamplingSpec(pixels=pixels)  # SamplingSpec checks the value

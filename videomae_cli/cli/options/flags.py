@@ -45,13 +45,16 @@ FLAGS = {
     "per_head": "--per-head",
     "report": "--report",
     "resume": "--resume",
+    "retry_errors": "--retry-errors",
     "revision": "--revision",
+    "shard_files": "--shard-files",
     "split": "--split",
     "start": "--start",
     "storage": "--storage",
     "stride": "--stride",
     "target": "--target",
     "val": "--val",
+    "videos_place": "without an option",
     "wide": "--wide",
 }
 

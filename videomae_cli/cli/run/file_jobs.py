@@ -22,7 +22,8 @@ from videomae_cli.cli.run.batch import Batch, Watch
 from videomae_cli.cli.run.dry_run import Plan, say_plan
 from videomae_cli.cli.run.inputs import Inputs, files_decoder, find_inputs, sampling_spec
 from videomae_cli.cli.run.loading import fitted, load_classifier, load_embedder
-from videomae_cli.cli.run.retrying import Retry, retried
+from videomae_cli.cli.run.retrying import retried
+from videomae_cli.jobs.retry import Retry
 from videomae_cli.results import Classification, Failure
 from videomae_cli.video import Decoder, FoundVideo, SamplingSpec
 from videomae_cli.writers import VectorLayout

@@ -5,33 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from videomae_cli import filesystem
+from videomae_cli.api.loaded import find_model
 from videomae_cli.cli.terminal import console
 from videomae_cli.cli.terminal.estimator import Estimator
-from videomae_cli.errors import ModelNotFoundError
-from videomae_cli.hub import DownloadListener, PlannedDownload, ResolvedSource, licence_text, resolve
-from videomae_cli.video.content import HEAD_BYTES, Content, content_of
+from videomae_cli.hub import DownloadListener, PlannedDownload, ResolvedSource, licence_text
 from videomae_cli.visible import visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
-
-
-# Files that are not checked for being videos, because weights may happen to begin like a video.
-WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
-
-
-def look_into(file: Path) -> Content | None:
-    """Determine the kind of a video or sound file; None for anything else."""
-    try:
-        with file.open("rb") as stream:
-            content = content_of(stream.read(HEAD_BYTES))
-    except OSError:
-        return None  # loading it will report the problem
-    return content if content is not None and content.family in ("video", "sound") else None
 
 
 @contextmanager
@@ -53,12 +36,7 @@ def bring(name: str, revision: str | None, *, check: Callable[[], object] = lamb
     anything else. Raises ModelNotFoundError or DownloadError.
     """
     with shown(check) as listener:
-        source = resolve(name, revision=revision, listener=listener)
-    if filesystem.is_file(source.path) and source.path.suffix not in WEIGHTS and (content := look_into(source.path)):
-        raise ModelNotFoundError(
-            f"{name!r} is {content.words}, not a model: give a checkpoint or a model's name, and videos without an option"
-        )
-    return source
+        return find_model(name, revision, listener)
 
 
 class _Shown(DownloadListener):

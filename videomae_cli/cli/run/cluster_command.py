@@ -1,0 +1,209 @@
+"""Runs `classify` and `embed` on a cluster (`--cluster ray`): checks the options, shows the progress, prints the plan."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import typer
+
+from videomae_cli.api.cluster_job import ClusterListener, JobPlan, JobProgress, VideoJob
+from videomae_cli.api.loaded import DecoderOptions
+from videomae_cli.assembly import ClassifierRequest, EmbedderRequest
+from videomae_cli.cli.options.groups import BatchOptions, ClusterOptions, JobOptions, RunOptions
+from videomae_cli.cli.run.batch import say_summary
+from videomae_cli.cli.run.inputs import Inputs
+from videomae_cli.cli.run.interrupts import terminable
+from videomae_cli.cli.run.retrying import said_again
+from videomae_cli.cli.terminal import console, streams
+from videomae_cli.cli.terminal.transfers import bring
+from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.hub import ResolvedSource
+from videomae_cli.jobs.retry import Retry
+from videomae_cli.storage import is_address
+from videomae_cli.video import SamplingSpec
+
+if TYPE_CHECKING:
+    from videomae_cli.api.cluster_job import OnPiece
+    from videomae_cli.cli.terminal.progress import BatchProgress
+    from videomae_cli.cluster.inference import PieceReport
+
+KINDS = ("ray",)
+
+
+def check_cluster(asked: ClusterOptions, output: str | None) -> None:
+    """Raise OptionError for an unknown cluster, and for cluster options without a cluster."""
+    if asked.kind is not None:
+        if asked.kind not in KINDS:
+            raise OptionError(f"unknown cluster {asked.kind!r}: choose {' or '.join(KINDS)}")
+        return
+    given = {
+        "--address": asked.address,
+        "--num-workers": asked.num_workers,
+        "--gpus-per-worker": asked.gpus_per_worker,
+        "--shard-files": asked.shard_files,
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise OptionError(f"{name} is of a cluster: give --cluster ray too")
+    if output is not None and is_address(output):
+        raise OptionError(f"one machine writes to its disk, not to {output}: give a file, or --cluster ray too")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterCommand:
+    """A command as it was given. name: "classify" or "embed"; done_word: "classified"; unfit: options that don't go with a
+    cluster, and whether they were given."""
+
+    name: str
+    done_word: str
+    request: ClassifierRequest | EmbedderRequest
+    sampling: SamplingSpec
+    inputs: Inputs
+    output: str | None
+    format: str | None
+    job: JobOptions
+    retry: Retry
+    run: RunOptions
+    batch: BatchOptions
+    unfit: dict[str, bool] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Run the command on the cluster and report how it went. Raises typer.Exit(1) if files failed."""
+        for name, given in self.unfit.items():
+            if given:
+                raise OptionError(f"{name} does not go with --cluster")
+        if self.output is None:
+            raise OptionError("a cluster needs a place to write to: --output DIR/ for shards, or a file")
+        job = self._job(self.output)
+        if self.batch.dry_run:
+            for name, text in _lines(job.plan(), job):
+                streams.put(f"{name:<9}{text}")
+            return
+        done = job.run()
+        say_summary(done.files, done.failed, self.done_word, always=console.is_terminal(sys.stderr))
+        if done.failed.total() and not self.batch.ok_on_errors:
+            raise typer.Exit(1)
+
+    def _job(self, output: str) -> VideoJob:
+        asked, bars, limits = self.batch.cluster, self._bars, self.run.decoding
+        return VideoJob(
+            command=self.name,
+            request=self.request,
+            sampling=self.sampling,
+            found=self.inputs.found,
+            sample=self.inputs.everything,
+            output=output,
+            part=self.inputs.part,
+            format=self.format,
+            resume=self.job.resume,
+            overwrite=self.job.overwrite,
+            retry=self.retry.kinds,
+            address=asked.address or "auto",
+            num_workers=asked.num_workers,
+            gpus_per_worker=asked.gpus_per_worker,
+            shard_files=asked.shard_files,
+            decoding=DecoderOptions(timeout=limits.seconds, memory=limits.memory, workers=self.run.workers),
+            listener=_Shown("none" if bars else self.batch.terminal.progress),
+            bars=bars,
+            debug=self.batch.terminal.debug,
+        )
+
+    @property
+    def _bars(self) -> bool:
+        """Whether Ray should draw its own progress bars.
+
+        It decides by whether standard output is a terminal, but draws on standard error.
+        """
+        loud = not console.loudness.quiet and self.batch.terminal.progress == "auto"
+        return loud and console.is_terminal(sys.stdout) and console.is_terminal(sys.stderr)
+
+
+@dataclass
+class _Shown(ClusterListener):
+    """Shows the progress of the workers, with a line per failure and per warning, as a batch on one machine does."""
+
+    bars: str
+
+    def find_model(self, name: str, revision: str | None) -> ResolvedSource:
+        return bring(name, revision)
+
+    def note(self, text: str) -> None:
+        console.note(text)
+
+    def waiting(self, what: str) -> AbstractContextManager[object]:
+        from videomae_cli.cli.terminal.display import consoles, waiting
+
+        return waiting(what, consoles()[1])
+
+    @contextmanager
+    def pieces(self, progress: JobProgress) -> Iterator[OnPiece]:
+        from videomae_cli.cli.terminal.display import consoles
+        from videomae_cli.cli.terminal.progress import BatchProgress
+
+        done = progress.done
+        if done:
+            console.note(f"{done} of {progress.files} files are done already")
+        drawn = BatchProgress(progress.files, done=done)
+        try:
+            with terminable(), drawn.shown(self.bars, consoles()[1]):
+                yield partial(_show_piece, drawn)
+        except KeyboardInterrupt as error:
+            raise type(error)("interrupted" + _kept(": ", progress)) from None
+        except VideoMAEError as error:
+            error.add_note(_kept("; ", progress))
+            raise
+
+
+def _show_piece(drawn: BatchProgress, report: PieceReport) -> None:
+    """Show what a worker reports of some files: failures, warnings and their number."""
+    for line, bad in report.notes:
+        (console.error if bad else console.note)(line)
+    drawn.advance_many(report.stop - report.first, views=report.views, failed=report.failed.total())
+
+
+def _kept(comma: str, progress: JobProgress) -> str:
+    if not progress.done:
+        return ""
+    return f"{comma}{progress.done} of {progress.files} files are kept in {progress.kept}; --resume goes on from them"
+
+
+def _lines(plan: JobPlan, job: VideoJob) -> list[tuple[str, str]]:
+    """Return the lines of `--dry-run`: names and texts."""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(plan.unusable.items()))
+    gpus = f", {plan.gpus:g} GPUs" if plan.gpus else ", no GPU"
+    each = (
+        f"{plan.gpus_per_worker:g} GPU each"
+        if plan.gpus_per_worker
+        else f"on CPUs, {console.counted(plan.threads, 'thread')} each"
+    )
+    tasks = f"{plan.tasks:,} that decode {console.counted(plan.task_files, 'file')} each, {plan.tasks_at_once} at once"
+    return [
+        ("files", f"{plan.files:,}" + (f" ({kinds})" if kinds else "")),
+        ("cluster", f"{console.counted(plan.machines, 'machine')}, {plan.cpus} CPUs{gpus}"),
+        ("tasks", tasks),
+        ("workers", f"{plan.workers} with {plan.model}, {each}, {plan.batch_size} clips at once"),
+        ("shards", f"{console.counted(plan.shards, 'shard')} of at most {plan.shard_files:,} files"),
+        *_time_lines(plan),
+        ("output", job.output),
+        *(said_again(plan.retried) if job.retry else []),
+    ]
+
+
+def _time_lines(plan: JobPlan) -> list[tuple[str, str]]:
+    guess, trial = plan.estimate, plan.trial
+    if guess is None or trial is None:
+        return []
+    parts = f"decoding alone {console.duration(guess.decoding)}, the model alone {console.duration(guess.model)}"
+    beside = "beside each other" if plan.gpus_per_worker else "on the same cores"
+    lines = [
+        ("clips", f"about {guess.clips:,}"),
+        ("time", f"about {console.duration(guess.seconds)}: {parts}, {beside} ({trial.files} files tried)"),
+    ]
+    if trial.failed:
+        lines.append(("failed", f"{trial.failed} of the {trial.files} files tried"))
+    return lines
