@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from videomae_cli.api.footage import SamplingOptions, find_videos, sampling_spec
 from videomae_cli.api.loaded import DecoderOptions, LoadOptions, find_model, label_names, split_options
@@ -328,7 +328,7 @@ class VideoJob:
 
 @checked
 def cluster_job(
-    command: Literal["classify", "embed"],
+    command: str,
     videos: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | FoundVideo],
     output: str | os.PathLike[str],
     *,
