@@ -91,6 +91,7 @@ ALLOWED = {
         "evaluation",
     },
     "assembly": {
+        "arguments",
         "errors",
         "filesystem",
         "hub",
@@ -102,6 +103,7 @@ ALLOWED = {
         "__version__",
     },
     "cluster": {
+        "arguments",
         "lazy",
         "files",
         "system",

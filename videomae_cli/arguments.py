@@ -23,6 +23,15 @@ _SHOWN = 60
 _WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text", types.NoneType: "None"}
 
 
+def at_least(minimum: int, **values: float | None) -> None:
+    """Check that no argument is below a minimum; None is one that was not given. Raises OptionError about the first that is."""
+    for name, value in values.items():
+        if value is not None and not value >= minimum:
+            raise OptionError.about(
+                name, f"{{@{name}}} must be at least {{minimum}}, not {{value}}", minimum=minimum, value=value
+            )
+
+
 class _MismatchError(Exception):
     """Raised for a value that doesn't have the annotated type."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videomae_cli import __version__, filesystem
+from videomae_cli.arguments import at_least
 from videomae_cli.errors import CheckpointError, ConfigError, VideoMAEError
 from videomae_cli.hub import ResolvedSource, find_entry
 from videomae_cli.jobs import Settings
@@ -48,6 +49,9 @@ class ModelRequest:
     batch_size: int | None = None
     heads: int | None = None
 
+    def __post_init__(self) -> None:
+        at_least(1, batch_size=self.batch_size, heads=self.heads)
+
     def pick_engine(self) -> Engine:
         """Choose the engine that runs the model here. Raises OptionError if this machine lacks it."""
         from videomae_cli.engines import pick_engine
@@ -65,6 +69,10 @@ class ClassifierRequest(ModelRequest):
 
     top_k: int = 5
     labels: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(1, top_k=self.top_k)
 
 
 @dataclass(frozen=True, kw_only=True)

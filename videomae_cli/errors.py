@@ -28,6 +28,7 @@ _PYTHON = {
     "cluster": "a cluster job",
     "debug": "the error's __context__",
     "debug_log": "the log at level DEBUG",
+    "no_timeout": "None",
     "model_place": "where the model is named",
     "videos_place": "as the first argument",
 }

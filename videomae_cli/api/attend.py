@@ -13,7 +13,7 @@ from videomae_cli.api import viewing
 from videomae_cli.api.footage import FRAME_RATE, FRAMES, SamplingOptions, Video, decode_frames, is_named, sampling_spec
 from videomae_cli.api.footage import one_video as one_name
 from videomae_cli.api.loaded import model_name
-from videomae_cli.arguments import checked
+from videomae_cli.arguments import at_least, checked
 from videomae_cli.assembly import preprocessor_for
 from videomae_cli.errors import CheckpointError, OptionError, Wording
 from videomae_cli.hub import ResolvedSource, resolve
@@ -212,6 +212,7 @@ def attend(
     from videomae_cli.pipeline import pick_device
 
     query = AttentionQuery(method, layers, per_head, label)
+    at_least(1, heads=heads)
     viewing.checked_scale(scale)
     given: SamplingOptions = {"clips": 1, "crops": 1, **options}
     asked = sampling_spec(**given)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video, find_videos, one_video, sampling_spec, seconds
 from videomae_cli.api.loaded import LoadedModel, LoadOptions, label_names, load_model
 from videomae_cli.api.places import FoundPlaces, PlaceFinder
-from videomae_cli.arguments import checked
+from videomae_cli.arguments import at_least, checked
 from videomae_cli.assembly import ClassifierRequest, make_classifier
 from videomae_cli.labels import match_label
 from videomae_cli.results import Classification, Timeline
@@ -142,6 +142,7 @@ class VideoClassifier(LoadedModel[Classification]):
         `cut` writes the places as clips. Files that could not be read are in `failures`. Raises OptionError, and
         MachineError or DependencyError if this machine can't decode.
         """
+        at_least(1, limit=limit)
         finder = PlaceFinder(match_label(label, self.labels))
         failures = []
         for result in self.timeline_all(videos, **options):
@@ -151,6 +152,7 @@ class VideoClassifier(LoadedModel[Classification]):
         return FoundPlaces(label, tuple(finder.best(limit)), tuple(failures), self.decoding)
 
     def _with(self, top_k: int) -> Classifier:
+        at_least(1, top_k=top_k)
         return replace(self.pipeline, top_k=top_k)
 
     def _sampling(self, options: SamplingOptions) -> tuple[SamplingSpec, float]:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from videomae_cli.api.footage import SamplingOptions, find_videos, sampling_spec
 from videomae_cli.api.loaded import DecoderOptions, LoadOptions, find_model, label_names, split_options
-from videomae_cli.arguments import checked
+from videomae_cli.arguments import at_least, checked
 from videomae_cli.assembly import ClassifierRequest, EmbedderRequest, pixels_note, spread
+from videomae_cli.cluster.session import check_workers
 from videomae_cli.errors import OptionError, VideoNotFoundError, Wording
 from videomae_cli.hub import DownloadListener, ResolvedSource
 from videomae_cli.jobs import Shard
 from videomae_cli.jobs.retry import Retry
 from videomae_cli.video import FoundVideo, SamplingSpec
-from videomae_cli.video.decoder import check_timeout
 from videomae_cli.writers import VectorLayout
 
 if TYPE_CHECKING:
@@ -167,9 +167,8 @@ class VideoJob:
     debug: bool = False
 
     def __post_init__(self) -> None:
-        check_timeout(self.decoding.timeout)
-        if self.shard_files is not None and self.shard_files < 1:
-            raise OptionError(Wording("{@shard_files} must be at least 1, not {count}", count=self.shard_files))
+        at_least(1, shard_files=self.shard_files)
+        check_workers(self.num_workers, self.gpus_per_worker)
 
     def plan(self) -> JobPlan:
         """Look at the cluster, try a few files on it, and return what `run` would do; writes nothing. Raises as `run` does."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from videomae_cli.api.footage import find_videos
 from videomae_cli.api.loaded import model_name
-from videomae_cli.arguments import checked
+from videomae_cli.arguments import at_least, checked
 from videomae_cli.errors import DependencyError, OptionError
 from videomae_cli.hub import resolve
 
@@ -97,8 +97,7 @@ def measure_engines(
     from videomae_cli.model import load_encoder, weights_digest
     from videomae_cli.pipeline import auto_batch_size, pick_device
 
-    if rounds < 1:
-        raise OptionError.about("rounds", "{subject} must be at least 1, not {rounds}", rounds=rounds)
+    at_least(1, rounds=rounds, batch_size=batch_size, heads=heads)
     where = pick_device(device)
     source = resolve(model_name(model), revision=revision)
     net = load_encoder(source.path, num_attention_heads=heads)

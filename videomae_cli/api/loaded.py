@@ -21,6 +21,7 @@ from videomae_cli.api.footage import (
     many_videos,
     one_video,
 )
+from videomae_cli.arguments import at_least
 from videomae_cli.assembly import Calibrate, ModelRequest, calibration_on
 from videomae_cli.errors import ModelNotFoundError, Wording
 from videomae_cli.hub import DownloadListener, ResolvedSource, resolve
@@ -28,6 +29,7 @@ from videomae_cli.labels import read_labels
 from videomae_cli.results import Result
 from videomae_cli.video import ClipRequest, Decoder, SamplingSpec, auto_workers
 from videomae_cli.video.content import HEAD_BYTES, Content, content_of
+from videomae_cli.video.decoder import check_timeout
 
 if TYPE_CHECKING:
     from videomae_cli.engines import Engine
@@ -76,6 +78,10 @@ class DecoderOptions:
     timeout: float | None = 120.0
     memory: int | None = None
     workers: int | None = None
+
+    def __post_init__(self) -> None:
+        check_timeout(self.timeout)
+        at_least(1, memory=self.memory, workers=self.workers)
 
     def decoder(self, files: int) -> Decoder:
         """Make a decoder for this many files. Raises OptionError."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli import filesystem
-from videomae_cli.arguments import checked
+from videomae_cli.arguments import at_least, checked
 from videomae_cli.assembly import EmbedderRequest, make_embedder, settings_of
 from videomae_cli.errors import EmbeddingsError, OptionError, VideoError
 from videomae_cli.hub import resolve
@@ -45,8 +45,7 @@ def similar(
     itself if it is in the table. A match has `row.path` and `score`, the cosine. Raises EmbeddingsError, VideoError,
     and what loading raises.
     """
-    if top_k < 1:
-        raise OptionError(f"top_k must be at least 1, not {top_k}")
+    at_least(1, top_k=top_k)
     opened = EmbeddingTable(Path(table))
     if not isinstance(query, np.ndarray):
         matches, _ = nearest_files(opened, os.fspath(query), top_k, include_self=include_self, device=device)

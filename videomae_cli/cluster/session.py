@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from videomae_cli import system
+from videomae_cli.arguments import at_least
 from videomae_cli.errors import ClusterError, DependencyError, OptionError, Wording, say
 
 # Time limit for a TCP connection to the cluster.
@@ -75,14 +76,7 @@ class Cluster:
 
         Raises OptionError for invalid values, ClusterError for what this cluster lacks.
         """
-        if count is not None and count < 1:
-            raise OptionError(Wording("{@num_workers} must be at least 1, not {count}", count=count))
-        if gpus is not None and (gpus < 0 or (gpus > 1 and gpus != int(gpus))):
-            raise OptionError(
-                Wording(
-                    "{@gpus_per_worker} is a part of a GPU, such as 0.5, or a whole number, not {gpus:g}", gpus=gpus
-                )
-            )
+        check_workers(count, gpus)
         each = gpus if gpus is not None else float(self.gpus > 0)
         fitting = [int(node.gpus / each + 1e-6) for node in self.nodes] if each else [1 for node in self.at_work]
         # An autoscaling cluster may have no GPU machine yet: with an explicit number of workers, wait for them.
@@ -102,6 +96,17 @@ class Cluster:
         together = -(-chosen // max(1, len(self.at_work)))
         cores = min((node.cpus for node in self.at_work), default=1)
         return Workers(chosen, each, max(1, cores // together))
+
+
+def check_workers(count: int | None, gpus: float | None) -> None:
+    """Raise OptionError for a number of workers, or of GPUs for each, that no cluster has."""
+    at_least(1, num_workers=count)
+    if gpus is not None and not (0 <= gpus <= 1 or gpus == gpus // 1 > 0):
+        raise OptionError.about(
+            "gpus_per_worker",
+            "{@gpus_per_worker} is a part of a GPU, such as 0.5, or a whole number, not {gpus:g}",
+            gpus=gpus,
+        )
 
 
 @contextmanager

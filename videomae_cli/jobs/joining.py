@@ -44,6 +44,8 @@ def merge(
     """
     given = [outputs] if isinstance(outputs, str | os.PathLike) else outputs
     files = [file for one in given for file in files_of(Path(one))]
+    if not files:
+        raise OptionError.about("outputs", "no {subject} were given: there is nothing to join")
     target = Path(output)
     vectors = any(writers.holds_vectors(file) for file in files)
     pick = writers.pick_vector_format if vectors else writers.pick_format

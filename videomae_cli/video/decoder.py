@@ -49,8 +49,11 @@ MAX_WORKERS, MAX_TIMEOUT = 1024, 1_000_000
 def check_timeout(timeout: float | None) -> None:
     """Raise OptionError for a time limit that is not positive, or longer than the system can wait."""
     if timeout is not None and not 0 < timeout <= MAX_TIMEOUT:
-        raise OptionError(
-            f"timeout must be more than 0 and at most {MAX_TIMEOUT} seconds, not {timeout:g}; 0 is no limit"
+        raise OptionError.about(
+            "timeout",
+            "{subject} must be more than 0 and at most {most} seconds, not {timeout:g}; {@no_timeout} is no limit",
+            most=MAX_TIMEOUT,
+            timeout=timeout,
         )
 
 
