@@ -28,7 +28,7 @@ def at_least(minimum: int, **values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not value >= minimum:
             raise OptionError.about(
-                name, f"{{@{name}}} must be at least {{minimum}}, not {{value}}", minimum=minimum, value=value
+                name, "{@" + name + "} must be at least {minimum}, not {value}", minimum=minimum, value=value
             )
 
 
