@@ -154,6 +154,7 @@ class VideoJob:
     output: str
     part: Shard | None = None
     format: str | None = None
+    wide: bool = False
     resume: bool = False
     overwrite: bool = False
     retry: frozenset[str] = frozenset()
@@ -243,6 +244,7 @@ class VideoJob:
             self.output,
             vectors=isinstance(self.request, EmbedderRequest),
             format=self.format,
+            wide=self.wide,
             resume=self.resume,
             overwrite=self.overwrite,
             retry=self.retry,
@@ -338,6 +340,7 @@ def cluster_job(
     shard_files: int | None = None,
     shard: str | None = None,
     format: str | None = None,
+    wide: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     retry_errors: str | Iterable[str] | None = None,
@@ -348,7 +351,7 @@ def cluster_job(
     command: "classify" or "embed"; videos: as `find_videos` takes them, under names that all machines know; output: a folder or
     address that ends in / for Parquet shards, or a file; address: "auto" (the cluster of this machine, or RAY_ADDRESS), "local" for
     this machine's cores, or HOST:PORT; num_workers: models (one per GPU, or per machine without GPUs); gpus_per_worker: such as 0.5,
-    0 for CPUs; shard_files: videos per shard at most; shard: the part of the list to do, such as "2/8"; retry_errors: "all", or
+    0 for CPUs; shard_files: videos per shard at most; shard: the part of the list to do, such as "2/8"; wide: every column of a CSV; retry_errors: "all", or
     kinds of error, with `resume`; options: those of `load_classifier` or `load_embedder`, such as top_k=3 or pool="time", and
     `SamplingOptions`; workers: files decoded at once on the whole cluster; listener: a `ClusterListener`, or one of downloads only.
 
@@ -370,6 +373,7 @@ def cluster_job(
         output=os.fspath(output),
         part=part,
         format=format,
+        wide=wide,
         resume=resume,
         overwrite=overwrite,
         retry=Retry(retry_errors, resume=resume).kinds,

@@ -66,6 +66,7 @@ class ClusterCommand:
     inputs: Inputs
     output: str | None
     format: str | None
+    wide: bool = False
     job: JobOptions
     retry: Retry
     run: RunOptions
@@ -100,6 +101,7 @@ class ClusterCommand:
             output=output,
             part=self.inputs.part,
             format=self.format,
+            wide=self.wide,
             resume=self.job.resume,
             overwrite=self.job.overwrite,
             retry=self.retry.kinds,
