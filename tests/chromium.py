@@ -11,6 +11,7 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -125,6 +126,14 @@ class Browser:
             assert time.monotonic() < deadline, f"never true: {expression}"
             time.sleep(0.02)
 
+    def poll(self, done: Callable[[], bool]) -> None:
+        """Until something outside of the page is true."""
+        deadline = time.monotonic() + PATIENCE
+        while not done():
+            assert time.monotonic() < deadline, f"never true: {done}"
+            self.run("1")
+            time.sleep(0.02)
+
     def frame(self) -> None:
         """Wait until what was done is drawn."""
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
@@ -143,11 +152,12 @@ class Browser:
         self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
         self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
-    def key(self, key: str) -> None:
+    def key(self, key: str, *, shift: bool = False) -> None:
         """A key, down and up."""
         text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
-        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
-        self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+        held = {"modifiers": 8} if shift else {}
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text, **held)
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, **held)
 
     def scheme(self, name: str) -> None:
         """As if the system preferred "light" or "dark"."""

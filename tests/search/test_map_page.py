@@ -16,6 +16,7 @@ from chromium import Browser, find_chromium
 from videomae_cli.pages import in_script
 from videomae_cli.search.embedding_table import Row
 from videomae_cli.search.page import MAX_GROUPS, Map, folders, write_page
+from videomae_cli.video.lists import names_in
 from videomae_cli.video.pictures import small_jpeg
 
 needs_browser = pytest.mark.skipif(find_chromium() is None, reason="no chromium: apt-get install chromium")
@@ -46,6 +47,7 @@ def write(file: Path, **changes: Any) -> Path:
         "groups": ["near", "near", "far", "near"],
         "group_name": "label",
         "pictures": [picture(200), None, picture(40), None],
+        "neighbours": (np.array([[1, 2], [0, 3], [3, 0], [2, 1]]), np.array([[0.9876, 0.5]] * 4, np.float32)),
     }
     with file.open("wb") as sink:
         write_page(Map(**{**content, **changes}), sink)
@@ -235,6 +237,82 @@ class TestInABrowser:
         page.browser.mouse("Moved", x + 60, y + 40)
         page.browser.frame()
         assert page.card() == "one.mp4"
+
+    def test_thumbnails_are_there_without_hovering_and_apart(self, browser: Browser, tmp_path: Path) -> None:
+        points = np.random.default_rng(0).uniform(-1, 1, (400, 2)).astype(np.float32)
+        rows = [Row(f"{number}.mp4") for number in range(400)]
+        # Hardly a pixel of them is covered by another or by a point.
+        light = (
+            "(() => { const d = map.getContext('2d').getImageData(0, 0, map.width, map.height).data; let n = 0;"
+            "for (let i = 0; i < d.length; i += 4) n += d[i] === d[i + 1] && Math.abs(d[i] - 200) < 6 && d[i + 3] === 255;"
+            "return n / (map.dataset.thumbnails * 88 * 49.5); })()"
+        )
+        browser.resize(1000, 700)
+        for shown, thumbnails in ((400, 0), (60, 15)):
+            content = {"rows": rows[:shown], "points": points[:shown], "pictures": [picture(200)] * shown}
+            browser.open(write(tmp_path / "map.html", **content, groups=None, neighbours=None))
+            browser.frame()
+            laid = int(browser.run("map.dataset.thumbnails"))
+            assert laid >= thumbnails > 0 or laid == thumbnails
+        browser.wait(f"{light} > 0.7")
+
+    def test_more_like_this_lists_the_nearest_and_goes_to_them(self, page: Page) -> None:
+        alike = "[...document.querySelectorAll('#alike button')].map(b => b.getAttribute('aria-label'))"
+        page.browser.click(*page.place(0))
+        page.click("#like-this")
+        wanted = ["films/two.mp4, similarity 0.988", "films/sub/three.mp4, similarity 0.500"]
+        assert page.browser.run(alike) == wanted
+        page.search("one")  # what is not found now is found again when it is asked for
+        page.browser.run("document.querySelectorAll('#alike button')[1].scrollIntoView({block: 'center'})")
+        page.click("#alike li:last-child button")
+        assert (page.card(), page.text("found")) == ("three.mp4", "")
+        page.browser.run("map.focus()")
+        page.browser.key("Enter")
+        assert page.text("like-title") == "Most like three.mp4"
+        page.browser.key("Escape")
+        assert (page.browser.run("like.hidden"), page.card()) == (True, "three.mp4")
+
+    def test_a_lasso_selects_paths(self, page: Page) -> None:
+        x, y = page.place(0)
+        page.click("#lasso")
+        page.browser.mouse("Pressed", x - 20, y - 20, button="left", clickCount=1)
+        for dx, dy in ((20, -20), (20, 20), (-20, 20)):
+            page.browser.mouse("Moved", x + dx, y + dy, button="left", buttons=1)
+        page.browser.mouse("Released", x - 20, y + 20, button="left", clickCount=1)
+        assert page.browser.run("paths.value") == "films/one.mp4"
+        assert page.text("said") == "1 path selected"
+        page.click("#copy")
+        page.browser.wait("copy.textContent === 'Copied'")
+        page.click("#unpick")
+        assert page.browser.run("picked.hidden")
+
+    def test_keys_select_what_a_lasso_does(self, page: Page) -> None:
+        page.browser.run("map.focus()")
+        page.browser.click(*page.place(0))
+        page.browser.key("ArrowRight", shift=True)
+        assert page.browser.run("paths.value") == "films/one.mp4\nfilms/two.mp4"
+        page.browser.key(" ")
+        assert page.browser.run("paths.value") == "films/one.mp4"
+        page.search("far")
+        page.browser.run("map.focus()")
+        page.browser.key("a")
+        assert page.browser.run("paths.value") == "films/one.mp4\nfilms/sub/three.mp4"
+        for left in (1, 0):  # the search first, then the selection
+            page.browser.key("Escape")
+            assert page.browser.run("picked.hidden") == (left == 0)
+
+    def test_a_saved_list_names_the_files_exactly(self, browser: Browser, tmp_path: Path) -> None:
+        browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+        for names in (["a b.mp4", "# c.mp4", os.fsdecode(b"caf\xe9.mp4")], HOSTILE):
+            points = np.random.default_rng(0).uniform(-1, 1, (len(names), 2)).astype(np.float32)
+            content = {"rows": [Row(name) for name in names], "points": points, "pictures": [], "neighbours": None}
+            browser.open(write(tmp_path / "map.html", **content, groups=None))
+            browser.run("document.getElementById('pick-shown').click(); save.click()")
+            saved = tmp_path / "selected.txt"
+            browser.poll(saved.is_file)
+            assert names_in(saved.read_bytes(), exists=set(names).__contains__) == names
+            saved.unlink()
+            assert browser.problems == []
 
     def test_dark_mode_is_dark(self, page: Page) -> None:
         def brightness() -> int:

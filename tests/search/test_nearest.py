@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tables import bunches
 
 from videomae_cli.search.embedding_table import Row, VectorBlock, Vectors, unit
-from videomae_cli.search.nearest import find_path, nearest
+from videomae_cli.search.nearest import find_path, nearest, neighbours
 
 
 def blocks(vectors: Vectors, paths: list[str], size: int) -> list[VectorBlock]:
@@ -106,3 +106,22 @@ def test_only_files_of_the_very_name_are_alike_and_only_the_very_place_is_the_sa
         found = find_path(table, absent)
         assert (found.path, found.vectors, found.alike) == (None, [], ["m/x.mp4", "./m/x.mp4"])
     assert len(find_path(table, "".join(("m/", "x.mp4"))).vectors) == 2  # as it is spelled, and no other spelling
+
+
+def test_neighbours_of_all_vectors_are_those_that_each_would_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("videomae_cli.search.nearest._ROWS", 7)  # several blocks, the last one short
+    vectors = bunches(40, 8)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    places, scores = neighbours(vectors, 5)
+    assert places.shape == scores.shape == (40, 5)
+    products = vectors.astype(float) @ vectors.T.astype(float)
+    np.fill_diagonal(products, -2)
+    assert np.array_equal(places, np.argsort(-products, axis=1)[:, :5])
+    assert scores == pytest.approx(np.sort(products, axis=1)[:, ::-1][:, :5], abs=1e-4)
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 0), (2, 1), (4, 3)])
+def test_few_vectors_have_few_neighbours(count: int, columns: int) -> None:
+    places, scores = neighbours(np.eye(4, dtype=np.float32)[:count], 12)
+    assert places.shape == scores.shape == (count, columns)
+    assert all(set(row) == set(range(count)) - {number} for number, row in enumerate(places.tolist()))

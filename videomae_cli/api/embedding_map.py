@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from videomae_cli.api.thumbnails import OnPicture, make_thumbnails
 from videomae_cli.arguments import checked
 from videomae_cli.errors import EmbeddingsError, OptionError
@@ -15,12 +17,14 @@ from videomae_cli.files import output_file
 from videomae_cli.results import as_utf8, path_of
 from videomae_cli.search.embedding_table import EmbeddingTable, Row, Vectors
 from videomae_cli.search.layout import METHODS, lay_out
-from videomae_cli.search.page import Map, folders, write_page
+from videomae_cli.search.nearest import neighbours
+from videomae_cli.search.page import MAX_NEIGHBOURED, Map, Neighbours, folders, write_page
 from videomae_cli.visible import counted
 from videomae_cli.writers import read_records
 
 COLOURS = ("auto", "folder", "label", "none")
 UNKNOWN = "no label"
+ALIKE = 12  # how many videos "more like this" shows
 
 
 @dataclass(frozen=True)
@@ -141,10 +145,18 @@ def lay_out_map(
         points=layout.points,
         groups=groups,
         group_name=colour,
+        neighbours=_neighbours(embeddings, len(rows)),
     )
     found = VideoMap(place, page, layout.description, embeddings.failed, unlabelled)
     words = [found.number, layout.description, *([embeddings.model] if embeddings.model else [])]
     return replace(found, page=replace(page, description=", ".join(words)))
+
+
+def _neighbours(embeddings: EmbeddingTable, count: int) -> Neighbours | None:
+    """Find what is most like each vector; None for a single vector, and for so many that it would take hours."""
+    if not 1 < count <= MAX_NEIGHBOURED:
+        return None
+    return neighbours(np.concatenate([block.vectors for block in embeddings.blocks()]).astype(np.float32), ALIKE)
 
 
 def _groups(colour: str, labels: Path | None, rows: list[Row], table: Path) -> tuple[list[str] | None, int]:

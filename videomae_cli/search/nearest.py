@@ -13,6 +13,8 @@ from videomae_cli.search.embedding_table import Row, VectorBlock, Vectors
 
 # Scores are rounded to this many places before comparison: further digits depend on the order of summation.
 PLACES = 6
+# Rows of the table of all pairs that are in memory at a time.
+_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,26 @@ def cosines(vectors: Vectors, queries: Vectors) -> npt.NDArray[np.float64]:
     products = vectors.astype(np.float64) @ queries.astype(np.float64).T  # (n, D) x (D, Q) -> (n, Q)
     best: npt.NDArray[np.float64] = products.max(axis=1)
     return best.clip(-1.0, 1.0).round(PLACES)
+
+
+def neighbours(vectors: Vectors, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Find the `count` nearest vectors of each vector, nearest first, and their cosines: two arrays (N, count).
+
+    vectors: (N, D), of unit length. With N <= count there are N - 1 columns. Time grows as N * N, memory as N.
+    """
+    total = len(vectors)
+    count = min(count, total - 1)
+    places, scores = np.zeros((total, count), np.int64), np.zeros((total, count), np.float32)
+    for start in range(0, total if count > 0 else 0, _ROWS):
+        products = vectors[start : start + _ROWS] @ vectors.T  # (n, D) x (D, N) -> (n, N)
+        own = np.arange(len(products))
+        products[own, start + own] = -np.inf
+        found = np.argpartition(-products, count - 1, axis=1)[:, :count]
+        cosine = np.take_along_axis(products, found, axis=1).clip(-1.0, 1.0).round(4)
+        order = np.lexsort((found, -cosine), axis=1)
+        places[start : start + _ROWS] = np.take_along_axis(found, order, axis=1)
+        scores[start : start + _ROWS] = np.take_along_axis(cosine, order, axis=1)
+    return places, scores
 
 
 @dataclass

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
+
 from videomae_cli.pages import Document, in_script, picture_script
-from videomae_cli.results import as_utf8
+from videomae_cli.results import as_utf8, path_fields
 from videomae_cli.search.embedding_table import Row, Vectors
 
 # Number of colours that people can tell apart; if there are more groups, the last one combines all the others, in grey.
 MAX_GROUPS = 12
+# The page numbers points in 16 bits where it names neighbours, which also bounds its size and the time to find them.
+MAX_NEIGHBOURED = 30_000
+Neighbours = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
+"""For each point the places of the points most like it, most alike first, and their cosines: two arrays (N, k)."""
 
 
 @dataclass(frozen=True)
 class Map:
     """The contents of the page. points: (N, 2) in [-1, 1]; groups: a name for each point, or None for one colour;
-    pictures: for each point JPEG bytes or None."""
+    pictures: for each point JPEG bytes or None; neighbours: what "more like this" shows, or None."""
 
     title: str
     description: str
@@ -28,6 +36,7 @@ class Map:
     groups: Sequence[str] | None = None
     group_name: str = ""
     pictures: Sequence[bytes | None] = ()
+    neighbours: Neighbours | None = None
 
 
 def write_page(map: Map, sink: BinaryIO) -> None:
@@ -72,7 +81,25 @@ def _data(map: Map) -> dict[str, object]:
         "groups": groups,
         "group": [number[name] for name in map.groups or ()],
         "shown": min(len(groups), MAX_GROUPS),
+        "raw": _exact_names(map.rows),
+        **_packed(map.neighbours),
     }
+
+
+def _exact_names(rows: Sequence[Row]) -> dict[int, str]:
+    """Return the bytes of the paths that are not UTF-8, as base64 by the point's number: a list to save needs them."""
+    fields = ((number, path_fields(row.path).get("path_bytes")) for number, row in enumerate(rows))
+    return {number: raw for number, raw in fields if raw is not None}
+
+
+def _packed(neighbours: Neighbours | None) -> dict[str, object]:
+    """Pack places and cosines (in ten-thousandths) as 16-bit little-endian numbers in base64: 64 bytes a point for 12."""
+    if neighbours is None:
+        return {"near": None}
+    places, cosines = neighbours
+    numbers = (places.astype("<u2"), (cosines * 10_000).round().astype("<i2"))
+    near, alike = (base64.b64encode(column.tobytes()).decode("ascii") for column in numbers)
+    return {"near": near, "alike": alike, "each": places.shape[1]}
 
 
 def _rounded(seconds: float | None) -> float | None:
