@@ -94,7 +94,8 @@ def test_nothing_to_join_is_no_missing_shard(tmp_path: Path) -> None:
         videomae.merge([], tmp_path / "joined.jsonl")
 
 
-def test_a_video_for_a_model_is_refused() -> None:
+@pytest.mark.parametrize("function", [videomae.load_classifier, lambda film: videomae.attend(film, model=film)])
+def test_a_video_for_a_model_is_refused(function: Callable[..., Any]) -> None:
     with pytest.raises(videomae.VideoMAEError, match=r"a video .MP4., not a model: .* as the first argument") as raised:
-        videomae.load_classifier(CLIP)
+        function(CLIP)
     assert raised.value.subject == str(CLIP)

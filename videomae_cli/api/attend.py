@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from videomae_cli.api import viewing
-from videomae_cli.api.footage import FRAME_RATE, FRAMES, SamplingOptions, Video, decode_frames, is_named, sampling_spec
-from videomae_cli.api.footage import one_video as one_name
-from videomae_cli.api.loaded import model_name
-from videomae_cli.arguments import at_least, checked
+from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video
+from videomae_cli.arguments import checked
 from videomae_cli.assembly import preprocessor_for
 from videomae_cli.errors import CheckpointError, OptionError, Wording
-from videomae_cli.hub import ResolvedSource, resolve
+from videomae_cli.hub import ResolvedSource
 from videomae_cli.labels import match_label
-from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, Preprocessor, SamplingSpec
+from videomae_cli.video import ClipRequest, DecodedVideo, Preprocessor, SamplingSpec
 
 if TYPE_CHECKING:
     from videomae_cli.api.viewing import Sampled
@@ -209,23 +206,11 @@ def attend(
     `save("attention.gif")`. Raises what loading raises, CheckpointError for a model without labels where they are needed,
     VideoError, OptionError.
     """
-    from videomae_cli.pipeline import pick_device
-
     query = AttentionQuery(method, layers, per_head, label)
-    at_least(1, heads=heads)
     viewing.checked_scale(scale)
-    given: SamplingOptions = {"clips": 1, "crops": 1, **options}
-    asked = sampling_spec(**given)
-    if asked.resolved_crops != 1:
-        raise OptionError("attention is shown over the whole view: leave out crops")
-    where = pick_device(device)
-    source = resolve(model_name(model), revision=revision)
+    asked = viewing.whole_view(options, "attention is shown over")
+    source, where = viewing.find(model, revision=revision, device=device, heads=heads)
     loaded = AttentiveModel.load(source, query, device=where, resize=resize, heads=heads)
-    if not is_named(video):
-        rate = options.get("frame_rate", FRAME_RATE)
-        decode = partial(decode_frames, video, name=FRAMES, frame_rate=rate)
-        return loaded.run(FRAMES, loaded.fit(asked), decode, scale=scale)
-    assert isinstance(video, str | os.PathLike), "frames were handled above"
-    path = one_name(video)
-    with Decoder(timeout=timeout) as decoder:
-        return loaded.run(path, loaded.fit(asked), decoder.decode, scale=scale)
+    rate = options.get("frame_rate", FRAME_RATE)
+    with viewing.opened(video, timeout=timeout, frame_rate=rate) as (path, decode):
+        return loaded.run(path, loaded.fit(asked), decode, scale=scale)

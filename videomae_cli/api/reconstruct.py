@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from videomae_cli.api import viewing
-from videomae_cli.api.footage import FRAME_RATE, FRAMES, SamplingOptions, Video, decode_frames, is_named, sampling_spec
-from videomae_cli.api.footage import one_video as one_name
-from videomae_cli.api.loaded import model_name
+from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video
 from videomae_cli.arguments import at_least, checked
 from videomae_cli.assembly import preprocessor_for
 from videomae_cli.errors import CheckpointError, OptionError, Wording
-from videomae_cli.hub import ResolvedSource, resolve
-from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, Preprocessor, SamplingSpec
+from videomae_cli.hub import ResolvedSource
+from videomae_cli.video import ClipRequest, DecodedVideo, Preprocessor, SamplingSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -228,29 +225,17 @@ def reconstruct(
     (dB), `ssim`, `clips` and
     `save("preview.gif")`. Raises what loading raises, CheckpointError for a model without a decoder, VideoError, OptionError.
     """
-    from videomae_cli.pipeline import pick_device
-
     ratios = (mask_ratio,) if isinstance(mask_ratio, int | float) else tuple(mask_ratio)
     at_least(0, seed=seed)
-    at_least(1, heads=heads)
     masking = Masking(mask, ratios, seed, stats, all_predicted)
-    given: SamplingOptions = {"clips": 1, "crops": 1, **options}
-    asked = sampling_spec(**given)
-    if asked.resolved_crops != 1:
-        raise OptionError("a reconstruction shows the whole view: leave out crops")
+    asked = viewing.whole_view(options, "a reconstruction shows")
     if len(ratios) > 1 and asked.clips != 1:
         raise OptionError("several mask ratios show one clip: leave out clips")
-    where = pick_device(device)
-    loaded = Autoencoder.load(resolve(model_name(model), revision=revision), device=where, resize=resize, heads=heads)
-    if not is_named(video):
-        rate = options.get("frame_rate", FRAME_RATE)
-        return loaded.run(
-            FRAMES, loaded.fit(asked), masking, partial(decode_frames, video, name=FRAMES, frame_rate=rate)
-        )
-    assert isinstance(video, str | os.PathLike), "frames were handled above"
-    path = one_name(video)
-    with Decoder(timeout=timeout) as decoder:
-        return loaded.run(path, loaded.fit(asked), masking, decoder.decode)
+    source, where = viewing.find(model, revision=revision, device=device, heads=heads)
+    loaded = Autoencoder.load(source, device=where, resize=resize, heads=heads)
+    rate = options.get("frame_rate", FRAME_RATE)
+    with viewing.opened(video, timeout=timeout, frame_rate=rate) as (path, decode):
+        return loaded.run(path, loaded.fit(asked), masking, decode)
 
 
 def check_panels(names: Sequence[str]) -> None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from videomae_cli import filesystem
+from videomae_cli.api.footage import FRAMES, SamplingOptions, Video, decode_frames, is_named, sampling_spec
+from videomae_cli.api.footage import one_video as one_name
+from videomae_cli.api.loaded import find_model, model_name
+from videomae_cli.arguments import at_least
 from videomae_cli.assembly import find_hints
 from videomae_cli.errors import OptionError, OutputError, VideoError, Wording
 from videomae_cli.hub import REGISTRY
 from videomae_cli.video import (
     ClipRequest,
+    Decoder,
     Preprocessor,
     SamplingSpec,
     find_videos,
@@ -41,6 +49,39 @@ class Sampled:
     pixel_values: torch.Tensor
     seconds: tuple[tuple[float, ...], ...]
     shown: Any
+
+
+def whole_view(options: SamplingOptions, shown: str) -> SamplingSpec:
+    """Return the sampling for views without crops, by default of one clip; shown: what needs them. Raises OptionError."""
+    given: SamplingOptions = {"clips": 1, "crops": 1, **options}
+    asked = sampling_spec(**given)
+    if asked.resolved_crops != 1:
+        raise OptionError.about("crops", "{shown} the whole view: leave out {subject}", shown=shown)
+    return asked
+
+
+def find(
+    model: str | os.PathLike[str], *, revision: str | None, device: str, heads: int | None
+) -> tuple[ResolvedSource, torch.device]:
+    """Find a model, downloading it if necessary, and the device to run it on. Raises OptionError before any download."""
+    from videomae_cli.pipeline import pick_device
+
+    at_least(1, heads=heads)
+    where = pick_device(device)
+    return find_model(model_name(model), revision), where
+
+
+@contextmanager
+def opened(
+    video: Video, *, timeout: float | None, frame_rate: float
+) -> Iterator[tuple[str, Callable[[ClipRequest], DecodedVideo]]]:
+    """Open a file, an address or frames; yields its name and the function that decodes it. Raises VideoError, OptionError."""
+    if not is_named(video):
+        yield FRAMES, partial(decode_frames, video, name=FRAMES, frame_rate=frame_rate)
+        return
+    path = one_name(video)  # type: ignore[arg-type]  # frames were handled above
+    with Decoder(timeout=timeout) as decoder:
+        yield path, decoder.decode
 
 
 def one_video(path: str) -> str:
