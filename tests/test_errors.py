@@ -159,3 +159,21 @@ def test_what_another_library_raised_is_quoted_as_text() -> None:
 def test_a_setting_that_a_vocabulary_lacks_is_said_as_in_python() -> None:
     with speaking({"fps": "--fps"}):
         assert say("{@fps:3}, {@hop:2}") == "--fps 3, hop=2"
+
+
+def test_a_message_is_one_line_that_changes_no_terminal() -> None:
+    odd = "\x1b[31m\n.mp4"
+    for error in OutputError(f"{odd} is there", remedy=f"remove {odd}"), OutputError.about(odd, "{subject} is there"):
+        assert str(error).isprintable()
+        assert error.reason.isprintable()
+    assert error.subject == odd
+    assert str(OutputError("can't read: {error}", remedy=Wording("{error}", error=ValueError(odd)))).isprintable()
+
+
+def test_commands_are_functions_in_python() -> None:
+    template = "{@embed_to:{file}}, {@cached_models}"
+    assert say(template, file="a.npz") == (
+        'write_results(load_embedder(MODEL).embed_all(VIDEOS), "a.npz"), cached_models()'
+    )
+    with speaking(FLAGS):
+        assert say(template, file="a.npz") == "videomae embed VIDEOS -o a.npz, `videomae models --cached`"

@@ -98,3 +98,13 @@ def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
     assert filesystem.contents(pipe) == content
     writer.join()
     assert filesystem.contents(os.devnull) == b""
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "file/below"])
+def test_a_folder_that_cannot_be_is_an_oserror(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"null|such a name|Not a directory"):
+        filesystem.make_folder(tmp_path / name)
+    filesystem.make_folder(tmp_path / "a" / "b")
+    filesystem.make_folder(tmp_path / "a")
+    assert (tmp_path / "a" / "b").is_dir()

@@ -22,6 +22,8 @@ _COLLECTIONS = (Iterable, Sequence, Mapping)
 _SHOWN = 60
 _WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text", types.NoneType: "None"}
 
+_ITEMS = {int: "whole numbers", float: "numbers", str: "text"}
+
 
 def at_least(minimum: int, **values: float | None) -> None:
     """Check that no argument is below a minimum; None is one that was not given. Raises OptionError about the first that is."""
@@ -34,6 +36,12 @@ def at_least(minimum: int, **values: float | None) -> None:
 
 class _MismatchError(Exception):
     """Raised for a value that doesn't have the annotated type."""
+
+
+def check_seed(seed: int) -> None:
+    """Raise OptionError for a seed that the random generators of NumPy or PyTorch don't take."""
+    if not 0 <= seed < 2**63:
+        raise OptionError.about("seed", "{subject} must be from 0 to 2**63 - 1, not {seed}", seed=seed)
 
 
 def checked(function: Function) -> Function:
@@ -163,11 +171,22 @@ def _in_words(kind: Any) -> str:
         elif origin is Callable:
             word = "a function"
         elif origin in _COLLECTIONS:
-            word = "a list"
+            word = f"a list{_items_in_words(option)}"
         else:
             word = _WORDS.get(option, f"a {getattr(origin, '__name__', origin)}")
         words.append(word)
     return " or ".join(dict.fromkeys(words))
+
+
+def _items_in_words(kind: Any) -> str:
+    """Describe the items of a list for people, such as " of names or paths"; empty if they may be anything."""
+    kinds = get_args(kind)
+    options = _alternatives(kinds[0]) if len(kinds) == 1 else ()
+    origins = [get_origin(option) or option for option in options]
+    if os.PathLike in origins:
+        return " of names or paths"
+    words = [_ITEMS.get(origin, f"{getattr(origin, '__name__', origin)} objects") for origin in origins]
+    return f" of {' or '.join(words)}" if words else ""
 
 
 def _shown(value: Any) -> str:

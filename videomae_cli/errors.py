@@ -31,6 +31,12 @@ _PYTHON = {
     "no_timeout": "None",
     "model_place": "where the model is named",
     "videos_place": "as the first argument",
+    # What the terminal has a command for.
+    "bench_videos": "measure_engines(videos=...)",
+    "cached_models": "cached_models()",
+    "embed_to": 'write_results(load_embedder(MODEL).embed_all(VIDEOS), "{}")',
+    "known_models": "list_models()",
+    "model_labels": "describe_model(MODEL).labels",
 }
 _PLACEHOLDERS = ("True", "False", "None", "N", "FILE")
 
@@ -78,7 +84,7 @@ class _Setting:
             return flag if value in ("", "True") else f"{flag} {value}"
         word = _PYTHON.get(self.name, self.name)
         if not value or word != self.name:
-            return word
+            return word.format(value)
         bare = value in _PLACEHOLDERS or value.replace(".", "", 1).isdigit()
         return f"{word}={value}" if bare else f'{word}="{value}"'
 
@@ -130,7 +136,8 @@ def say(template: str, /, **values: object) -> str:
 
 
 class VideoMAEError(Exception):
-    """Base of all errors this package raises on purpose. `str(error)` is one line that can be shown to a user.
+    """Base of all errors this package raises on purpose. `str(error)` is one line that can be shown to a user:
+    names of files come with their control characters escaped.
 
     reason: what is wrong; remedy: what to do, may be empty; subject: the path, address, model or setting that the error
     is about, may be empty; joined: the separator between reason and remedy; retryable: whether trying the same file
@@ -163,11 +170,11 @@ class VideoMAEError(Exception):
     def reason(self) -> str:
         """What is wrong, spelled for the reader, without the remedy."""
         reason = self.args[0] if self.args else ""
-        return reason.about(self.subject) if isinstance(reason, Wording) else str(reason)
+        return visible(reason.about(self.subject) if isinstance(reason, Wording) else str(reason))
 
     def __str__(self) -> str:
         remedy = self.remedy.about(self.subject) if isinstance(self.remedy, Wording) else self.remedy
-        return f"{self.reason}{self.joined}{remedy}" if remedy else self.reason
+        return visible(f"{self.reason}{self.joined}{remedy}") if remedy else self.reason
 
     def naming(self, path: str) -> str:
         """Return the message, prefixed with `path` unless the message already contains it as the error's subject."""
@@ -208,6 +215,10 @@ class OptionError(VideoMAEError):
     """An option or an argument that is invalid regardless of what the files contain (CLI exit code 2)."""
 
     kind = "usage"
+
+
+class FrameNumberError(OptionError, IndexError):
+    """A number that no frame of the video has, or no number at all."""
 
 
 # --- models -----------------------------------------------------------------------------------

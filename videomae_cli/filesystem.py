@@ -132,6 +132,14 @@ def opened(path: str | os.PathLike[str]) -> BinaryIO:
         raise OSError(errno.EINVAL, place.reason or str(error)) from None
 
 
+def make_folder(folder: str | os.PathLike[str]) -> None:
+    """Make a folder and those above it, where they are missing. Raises OSError, also for a name that no folder can have."""
+    try:
+        os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - Path("") is "."
+    except ValueError as error:
+        raise OSError(errno.EINVAL, look(folder).reason or str(error)) from None
+
+
 def contents(path: str | os.PathLike[str]) -> bytes:
     """Read everything in a file, or until a pipe or terminal is closed.
 

@@ -107,7 +107,8 @@ def match_label(wanted: str, labels: Sequence[str]) -> int:
     if len(found) > 1:
         raise OptionError(f"{_ambiguous(wanted, found, labels)}: give its number")
     if not found:
-        raise OptionError(f"{_unknown(wanted, labels, _are_ids([wanted], labels))}: `videomae models MODEL` lists them")
+        reason = _unknown(wanted, labels, _are_ids([wanted], labels))
+        raise OptionError(reason, remedy=Wording("{@model_labels} lists them"))
     return found[0]
 
 

@@ -34,7 +34,7 @@ class MadeFiles:
     def __enter__(self) -> MadeFiles:
         self._new = not filesystem.is_named(self.folder)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            filesystem.make_folder(self.folder)
             self._lock = lock_removed(self.folder / _LOCK)
             # leftovers under any name: the interrupted run may have written other files
             remove_leftovers(self.folder, None, PART)

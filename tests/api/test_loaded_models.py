@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -258,6 +261,38 @@ def test_a_decoder_runs_only_from_the_first_file_to_the_end_of_the_block(
     assert decoder.processes == []
     assert model.classify(video).label in model.labels, "a closed model opens another"
     model.close()
+
+
+def test_names_are_taken_only_as_far_as_decoding_is_ahead(model: videomae.VideoClassifier, video: Path) -> None:
+    def endless() -> Iterator[str]:
+        while True:
+            yield from (str(video), "missing.mp4")
+
+    results = model.classify_all(endless(), start=0.2)
+    first = [next(results) for _ in range(3)]
+    assert [result.path for result in first] == [str(video), "missing.mp4", str(video)]
+    assert [result.status for result in first] == ["ok", "error", "ok"]
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_a_copy_of_a_model_has_a_decoder_of_its_own(model: videomae.VideoClassifier, video: Path) -> None:
+    result = model.classify(video)
+    for other in copy.copy(model), pickle.loads(pickle.dumps(model)):
+        assert other.classify(video).predictions == result.predictions
+        assert other._decoder() is not model._decoder()
+        other.close()
+    assert len(model._decoder().processes) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked on Unix only")
+def test_a_forked_process_leaves_its_parents_decoder_alone(model: videomae.VideoClassifier, video: Path) -> None:
+    model.classify(video)
+    parents = model._decoder()
+    child = os.fork()
+    if not child:
+        os._exit(0 if model._decoder() is not parents else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert model._decoder() is parents
 
 
 def test_models_of_values_have_values_and_no_labels(tmp_path: Path, frames: npt.NDArray[np.uint8]) -> None:

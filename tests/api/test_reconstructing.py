@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -47,3 +48,19 @@ def test_what_does_not_fit_is_refused_before_a_video_is_opened(checkpoint: Path)
         videomae.reconstruct("missing.mp4", mask_ratio=1)
     with pytest.raises(OptionError, match="leave out crops"):
         videomae.reconstruct("missing.mp4", crops=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"mask_ratio": []}, "mask_ratio holds no ratio"),
+        ({"seed": 2**63}, "seed must be"),
+        ({"seed": -1}, "seed must be"),
+    ],
+)
+def test_no_ratio_and_seeds_out_of_range_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        videomae.reconstruct("any.mp4", **options)
+    if "seed" in options:
+        with pytest.raises(OptionError, match=words):
+            videomae.finetune("any/", output="any", init="any", **options)

@@ -73,3 +73,18 @@ def test_a_file_of_results_that_break_off_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         videomae.write_results(broken(), tmp_path / "a.jsonl")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("given", [[3], [None], ["a.mp4"], [*LABELS, FILMS[0]], [*VECTORS, LABELS[0]]])
+def test_what_is_no_result_or_of_another_kind_is_refused(given: list[object], tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"^results must be a list of Result objects|^results must be of one kind"):
+        videomae.write_results(given, tmp_path / "a.jsonl")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"^results must be of one kind"):
+        videomae.write_results(iter(given), tmp_path / "a.jsonl")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_to_merge_are_names(tmp_path: Path) -> None:
+    for given in [(name for name in (b"a.jsonl",)), {4}]:
+        with pytest.raises(OptionError, match=r"^outputs must be names or paths, and one of them is "):
+            videomae.merge(given, tmp_path / "a.csv")  # type: ignore[arg-type]

@@ -171,7 +171,7 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: save(f, path=["a", "b"], embedding=[[1.0], [2.0]], fingerprint=["1", "2"]),
         r"more than one fingerprint",
     ),
-    "parquet, tokens": (lambda f: save(f, path=["a"], embedding=[[1.0]], t=[0]), "--pool mean"),
+    "parquet, tokens": (lambda f: save(f, path=["a"], embedding=[[1.0]], t=[0]), 'pool="mean"'),
     "lines, cut": (lambda f: lines(f, GOOD, '{"path": "b", "embedding": [1.0'), "line 2 is damaged or cut off"),
     "lines, deep": (lambda f: lines(f, GOOD, "[" * 100_000), "line 2 is damaged or cut off"),
     "lines, labels": (lambda f: lines(f, {"path": "a", "predictions": []}), "line 1 has no path and embedding"),
@@ -313,7 +313,10 @@ def test_halves_of_characters_become_something_that_can_be_printed(tmp_path: Pat
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        ((), "there is no file v.parquet: videomae embed VIDEOS -o v.parquet makes it"),
+        (
+            (),
+            'there is no file v.parquet: write_results(load_embedder(MODEL).embed_all(VIDEOS), "v.parquet") makes it',
+        ),
         (("v.parquet.partial/",), "v.parquet is not complete: run its videomae embed again with --resume"),
         (("v.parquet/",), "v.parquet is a folder without index.jsonl: give an output of videomae embed"),
         (("v.parquet/index.jsonl.partial/",), "v.parquet is not complete: run its videomae embed again with --resume"),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from videomae_cli.errors import DependencyError
+from videomae_cli.errors import DependencyError, OptionError
 from videomae_cli.video import open_video
 from videomae_cli.video.native import load_cv2
 
@@ -56,7 +56,7 @@ def test_frames_are_streamed_in_order(film: Films) -> None:
 
 
 def test_streaming_wants_ascending_numbers(film: Films) -> None:
-    with open_video(film("h264.mp4")) as reader, pytest.raises(ValueError, match="ascend"):
+    with open_video(film("h264.mp4")) as reader, pytest.raises(OptionError, match="indices must ascend"):
         list(reader.iter_frames([3, 2]))
 
 
@@ -64,6 +64,16 @@ def test_streaming_wants_ascending_numbers(film: Films) -> None:
 def test_a_frame_that_is_not_there(film: Films, index: int) -> None:
     with open_video(film("h264.mp4")) as reader, pytest.raises(IndexError, match="60 frames"):
         reader.read([0, index])
+
+
+def test_what_is_no_list_of_frames_is_an_option_error(film: Films) -> None:
+    with open_video(film("h264.mp4")) as reader:
+        for indices in (), range(0), 3, None, ["a"], [1.5], (number for number in [1]):
+            with pytest.raises(OptionError, match="indices"):
+                reader.read(indices)  # type: ignore[arg-type]
+        assert reader.read(np.array([2, 1])).shape[0] == 2  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="is closed: open it again"):
+        reader.read([0])
 
 
 def test_info(film: Films) -> None:

@@ -215,14 +215,15 @@ def decode_each(
 ) -> Iterator[tuple[str, DecodedVideo | VideoMAEError] | None]:
     """Decode videos of all kinds in order; yields each with its clips or its error, as `pipeline.batches.Outcomes`.
 
-    Consecutive names are first listed (`find_videos`), then decoded ahead in parallel; arrays are sampled directly.
+    Consecutive names are decoded ahead in parallel, each listed (`find_videos`) when its turn comes, so that `videos` may be
+    endless; arrays are sampled directly.
     """
     from videomae_cli.pipeline.batches import decode_found
 
     numbered = enumerate(videos)
     for named, group in groupby(numbered, key=lambda item: is_named(item[1])):
         if named:
-            found = find_videos([video for _, video in group])
+            found = (file for _, video in group for file in find_videos(video))
             yield from decode_found(found, request, decoder, ahead=ahead)
             continue
         for number, video in group:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,11 @@ log = logging.getLogger(__name__)
 
 # Files that are not checked for being videos, since weights may happen to begin like one.
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+
+# Held while a model opens its decoder, so that threads that begin together open one.
+_opening = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a child must not inherit the lock locked
+    os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_opening.release)
 
 R = TypeVar("R", bound=Result)
 Request = TypeVar("Request", bound=ModelRequest)
@@ -180,6 +186,7 @@ class LoadedModel(Generic[R]):
         self.pipeline: PipelineModel[Any, R] = model
         self.decoding = decoding
         self._closing: weakref.finalize[Any, Any] | None = None
+        self._owner = os.getpid()
 
     @property
     def name(self) -> str:
@@ -210,10 +217,19 @@ class LoadedModel(Generic[R]):
 
     def _decoder(self) -> Decoder:
         """The decoder for single videos, opened when it is first needed."""
-        if self._closing is None:
-            self._open = self.decoding.decoder(1)
-            self._closing = weakref.finalize(self, self._open.close)
-        return self._open
+        with _opening:
+            if self._closing is not None and self._owner != os.getpid():
+                self._closing.detach()  # this process was forked: the decoder is its parent's
+                self._closing = None
+            if self._closing is None:
+                self._owner = os.getpid()
+                self._open = self.decoding.decoder(1)
+                self._closing = weakref.finalize(self, self._open.close)
+            return self._open
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy has too: the model and the options, not the decoder."""
+        return {"pipeline": self.pipeline, "decoding": self.decoding, "_closing": None, "_owner": 0}
 
     def _one(self, model: PipelineModel[Any, R], video: Any, spec: SamplingSpec, frame_rate: float = FRAME_RATE) -> R:
         """Run one video through the model. Raises a VideoMAEError if it fails."""

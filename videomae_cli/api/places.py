@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videomae_cli import filesystem
 from videomae_cli.arguments import checked
 from videomae_cli.errors import OutputError, VideoMAEError
 from videomae_cli.made import MadeFiles
@@ -173,7 +174,7 @@ class _Cutter:
 def make_folder(folder: Path) -> None:
     """Create the folder for clips if it is missing. Raises OutputError."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        filesystem.make_folder(folder)
     except OSError as error:
         raise OutputError.about(folder, "can't make the folder {subject}: {reason}", reason=error.strerror) from None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from videomae_cli.api import viewing
 from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video
-from videomae_cli.arguments import at_least, checked
+from videomae_cli.arguments import check_seed, checked
 from videomae_cli.assembly import preprocessor_for
 from videomae_cli.errors import CheckpointError, OptionError, Wording
 from videomae_cli.hub import ResolvedSource
@@ -43,6 +43,9 @@ class Masking:
             raise OptionError(f"unknown mask {self.mask!r}: choose {', '.join(MASKS)}")
         if self.stats not in STATS:
             raise OptionError(f"unknown stats {self.stats!r}: choose {' or '.join(STATS)}")
+        check_seed(self.seed)
+        if not self.ratios:
+            raise OptionError(Wording("{@mask_ratio} holds no ratio: give one, such as 0.9"))
         for ratio in self.ratios:
             if not 0.0 < ratio < 1.0:
                 raise OptionError(f"the mask ratio is {ratio:g}; it must be more than 0 and less than 1")
@@ -226,7 +229,6 @@ def reconstruct(
     `save("preview.gif")`. Raises what loading raises, CheckpointError for a model without a decoder, VideoError, OptionError.
     """
     ratios = (mask_ratio,) if isinstance(mask_ratio, int | float) else tuple(mask_ratio)
-    at_least(0, seed=seed)
     masking = Masking(mask, ratios, seed, stats, all_predicted)
     asked = viewing.whole_view(options, "a reconstruction shows")
     if len(ratios) > 1 and asked.clips != 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,19 +33,31 @@ def write_results(
     commands and their --resume. Raises OutputError, OptionError, and whatever iterating over `results` raises.
     """
     coming = iter(results)
-    first = next(coming, None)
+    ahead = list(islice(coming, 1))
+    first = ahead[0] if ahead else None
     target = Path(output)
     chosen = writers.widened(_pick(first, format, target), wide)
     count = 0
     with output_file(target, overwrite=overwrite) as sink:
-        ahead = [] if first is None else [first]
         if isinstance(first, Embedding):
             ahead += _until_vectors(first, coming)
         writer = _writer(chosen, sink, ahead)
         for count, result in enumerate(chain(ahead, coming), 1):
+            _check_kind(result, first)
             writer.write(result.as_dict(Stamp(index=count - 1)), result.seconds)
         writer.finish()
     return count
+
+
+def _check_kind(result: object, first: object) -> None:
+    """Raise OptionError for what is no result, or one of another kind than the first."""
+    if not isinstance(result, Result) or type(result) is not type(first):
+        raise OptionError.about(
+            "results",
+            "{subject} must be of one kind, such as those of classify_all: here are {first} and {kind}",
+            first=type(first).__name__,
+            kind=type(result).__name__,
+        )
 
 
 def _pick(first: Result | None, format: str | None, output: Path) -> str:

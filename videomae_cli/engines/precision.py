@@ -88,7 +88,7 @@ def missing_units(name: str, dtype: str, device: torch.device) -> str | None:
         return say("{problem}: PyTorch emulates it, more slowly than float32; leave {@dtype} out", problem=problem)
     if dtype == "int8":
         return say(
-            "{problem}: it may be no faster than {@dtype:float32} (videomae bench --videos measures both)",
+            "{problem}: it may be no faster than {@dtype:float32} ({@bench_videos} measures both)",
             problem=problem,
         )
     return say(

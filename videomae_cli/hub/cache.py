@@ -65,7 +65,7 @@ def cached_commit(hub_id: str, revision: str | None) -> str | None:
         return None
     try:
         return (model_folder(hub_id) / "refs" / name).read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # no such file, not text, or a name that no file can have
         return None
 
 

@@ -129,7 +129,7 @@ def hub_source(source: str) -> tuple[str, str | None]:
         raise ModelNotFoundError.about(source, "no model at {subject!r}: there is no such directory or file")
     if not _HUB_ID.fullmatch(source):
         near = suggestions(source, bundled_names())
-        hint = f"did you mean {' or '.join(near)}?" if near else "`videomae models` lists the known ones"
+        hint = f"did you mean {' or '.join(near)}?" if near else say("{@known_models} lists the known ones")
         raise ModelNotFoundError.about(
             source, "unknown model {subject!r}: no directory, no hub id (OWNER/NAME), no known name; {hint}", hint=hint
         )

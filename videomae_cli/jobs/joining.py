@@ -42,7 +42,11 @@ def merge(
     `missing_shards` and `gaps`. Raises IncompleteError (an OutputError), OutputError if outputs belong to different
     jobs, OptionError.
     """
-    given = [outputs] if isinstance(outputs, str | os.PathLike) else outputs
+    given = [outputs] if isinstance(outputs, str | os.PathLike) else list(outputs)
+    if other := next((one for one in given if not isinstance(one, str | os.PathLike)), None):
+        raise OptionError.about(
+            "outputs", "{subject} must be names or paths, and one of them is {kind}", kind=type(other).__name__
+        )
     files = [file for one in given for file in files_of(Path(one))]
     if not files:
         raise OptionError.about("outputs", "no {subject} were given: there is nothing to join")

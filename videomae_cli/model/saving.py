@@ -10,6 +10,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
 from videomae_cli.files import write_file
 
@@ -41,7 +42,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def _write(path: Path, data: bytes) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        filesystem.make_folder(path.parent)
     except OSError as error:
         raise OutputError.about(path, "can't write {subject}: {reason}", reason=error.strerror or error) from None
     write_file(path, data, through_link=False)  # a link here points into a cache, which must not change

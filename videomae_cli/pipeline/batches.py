@@ -77,19 +77,30 @@ def decode_found(
 ) -> Iterator[tuple[str, DecodedVideo | VideoMAEError] | None]:
     """Yield every file in order, decoded as `request` says, apart from its path; a file with an error keeps its place.
 
-    eager: yield None whenever the caller would have to wait for decoding.
+    found: taken only as far as decoding is ahead, so it may be endless; eager: yield None whenever the caller would have
+    to wait for decoding.
     """
-    videos = list(found)
-    requests = (replace(request, path=video.path) for video in videos if video.error is None)
-    decoded = decoder.decode_or_idle(requests, ahead=ahead)
-    for video in videos:
-        if video.error is not None:
+    taken: deque[FoundVideo] = deque()
+
+    def requests() -> Iterator[ClipRequest]:
+        for video in found:
+            taken.append(video)
+            if video.error is None:
+                yield replace(request, path=video.path)
+
+    def failed() -> Iterator[tuple[str, VideoMAEError]]:
+        while taken and taken[0].error is not None:
+            video = taken.popleft()
+            assert video.error is not None
             yield video.path, video.error
-            continue
-        while (item := next(decoded)) is None:
-            if eager:
-                yield None
-        yield video.path, item[1]
+
+    for item in decoder.decode_or_idle(requests(), ahead=ahead):
+        yield from failed()
+        if item is not None:
+            yield taken.popleft().path, item[1]
+        elif eager:
+            yield None
+    yield from failed()
 
 
 class Halving:

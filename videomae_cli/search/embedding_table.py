@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli import filesystem
-from videomae_cli.errors import EmbeddingsError
+from videomae_cli.errors import EmbeddingsError, Wording, say
 from videomae_cli.filenames import partial_folder
 from videomae_cli.results import path_of
 from videomae_cli.writers.vector_reading import DAMAGE, INDEX, EmbeddingFile, open_embeddings
@@ -101,7 +101,7 @@ class EmbeddingTable:
             return f"{self.file} is not complete: run its videomae embed again with --resume"
         if folder:
             return f"{self.file} is a folder without {INDEX}: give an output of videomae embed"
-        return f"there is no file {self.file}: videomae embed VIDEOS -o {self.file} makes it"
+        return say("there is no file {file}: {@embed_to:{file}} makes it", file=self.file)
 
     def _unreadable(self, error: OSError) -> EmbeddingsError:
         return EmbeddingsError(f"can't read {error.filename or self.file}: {error.strerror or error}")
@@ -133,7 +133,7 @@ class EmbeddingTable:
     def _slots(self) -> EmbeddingsError:
         return EmbeddingsError(
             f"{self.file} holds a vector for every token or time slot",
-            remedy="make one for each file or clip, with videomae embed --pool mean",
+            remedy=Wording("make one for each file or clip, with {@pool:mean}"),
         )
 
     def _unit(self, vectors: npt.NDArray[Any], rows: list[Row]) -> Vectors:

@@ -69,7 +69,7 @@ class Run:
             does = say("{@resume:True} goes on with") if self._resume else say("{@overwrite:True} replaces")
             raise OutputError(f"{self.folder} holds no training run: {does} only those; give another name")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            filesystem.make_folder(self.folder)
             self._lock = lock_removed(self.folder / ".lock")
         except FileLockedError:
             raise OutputError(f"{self.folder} is in use by another process") from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from videomae_cli import __version__
+from videomae_cli.arguments import check_seed
 from videomae_cli.assembly import pixels_note
 from videomae_cli.errors import OptionError, Wording
 from videomae_cli.jobs import Settings
@@ -127,6 +128,7 @@ class Terms:
     debug: bool = False
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if not 0 <= self.val < 1:
             raise OptionError(
                 Wording(

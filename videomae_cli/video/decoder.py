@@ -147,8 +147,8 @@ class Decoder:
         try:
             return self._attempt_beside_others(request, subject, closed)
         except (MachineError, DecoderKilledError, DecoderMemoryError) as error:
-            if closed.is_set():
-                raise  # `close` killed the process: nobody waits for the result any more
+            if closed.is_set():  # `close` killed the process
+                raise MachineError.about(subject, "the decoder was closed before it had read {subject!r}") from None
             log.info("%s: %s; again, with nothing beside it", subject, error)
         with self._workforce.alone() as worker:
             return patiently(lambda: self._attempt(worker, request, subject, self._memory.alone))

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.arguments import checked
-from videomae_cli.errors import DecodeError, VideoError, VideoMAEError
+from videomae_cli.errors import DecodeError, FrameNumberError, OptionError, VideoError, VideoMAEError
 from videomae_cli.video.captures import Capture, OpeningAhead, PyAVCapture
 from videomae_cli.video.content import is_animated
 from videomae_cli.video.cursor import IndexedCursor, IndexMismatchError, WalkingCursor, straighten
@@ -78,7 +78,7 @@ class VideoReader:
     """An open video, for one thread of one process. Use `open_video` to get one."""
 
     def __init__(self, path: str, *, decoder: str | None = None, pixels: str = "display") -> None:
-        self._pixels = pixels
+        self._path, self._pixels = path, pixels
         self._notes: list[str] = []
         self._capture: Capture | None = None
         self._twin_checks = _TWIN_CHECKS
@@ -186,11 +186,12 @@ class VideoReader:
         """Return the times of these frames, in seconds after the first frame of the file."""
         return [self._times[index] - self._times[0] for index in indices]
 
+    @checked
     def read(self, indices: Sequence[int], transform: Transform | None = None) -> Frame:
         """Read the frames with these numbers, in this order, repeats allowed: (T, H, W, 3) uint8 RGB.
 
         `transform` is applied to each frame as soon as it is decoded, and its results are stacked instead. Raises
-        IndexError for a number that no frame has, DecodeError if a frame can't be decoded.
+        FrameNumberError (an IndexError) for a number that no frame has, DecodeError if a frame can't be decoded.
         """
         wanted = sorted(set(indices))
         for index in wanted[:1] + wanted[-1:]:
@@ -206,7 +207,7 @@ class VideoReader:
     ) -> Iterator[tuple[int, float, Frame]]:
         """Yield (number, seconds, frame) one after the other, for ascending numbers; holds one frame at a time."""
         if any(a >= b for a, b in pairwise(indices)):
-            raise ValueError("indices must ascend")
+            raise OptionError.about("indices", "{subject} must ascend, each once")
         for index in indices:
             self._check_number(index)
             # Read before looking up the time, since reading may change the times.
@@ -227,7 +228,8 @@ class VideoReader:
 
     @property
     def _open_capture(self) -> Capture:
-        assert self._capture is not None, "the reader is closed"
+        if self._capture is None:
+            raise OptionError.about(self._path, "{subject!r} is closed: open it again to read frames")
         return self._capture
 
     def _start(self, open_capture: Callable[[Probe], Capture]) -> None:
@@ -285,7 +287,7 @@ class VideoReader:
                 rows = np.empty((len(wanted), *result.shape), np.uint8)
             rows[row] = result
         if rows is None:
-            raise IndexError("no frames asked for")
+            raise FrameNumberError.about(self._path, "no frame of {subject!r} is asked for: indices is empty")
         return rows
 
     def _transformed(self, index: int, transform: Transform | None) -> Frame:
@@ -295,7 +297,12 @@ class VideoReader:
 
     def _check_number(self, index: int) -> None:
         if not 0 <= index < self.num_frames:
-            raise IndexError(f"frame {index} of a video of {self.num_frames} frames")
+            raise FrameNumberError.about(
+                self._path,
+                "{subject!r} has no frame {index}: it is a video of {count} frames",
+                index=index,
+                count=self.num_frames,
+            )
 
     def _frame(self, index: int) -> Frame:
         """Return one frame, upright. Raises DecodeError if fewer frames decode than expected."""
