@@ -18,9 +18,10 @@ from videomae_cli.errors import DecoderCrashError, ModelMemoryError, VideoNotFou
 from videomae_cli.hub import resolve
 from videomae_cli.model import VideoMAEForVideoClassification
 from videomae_cli.pipeline import Classifier, TimelineMaker
-from videomae_cli.pipeline.window_clips import WindowAssembler
+from videomae_cli.pipeline.timeline import MOST_RUNS, LabelRuns
+from videomae_cli.pipeline.window_clips import WindowAssembler, WindowClip
 from videomae_cli.results import Timeline
-from videomae_cli.segments import SegmentRules
+from videomae_cli.segments import SegmentRules, Stretch
 from videomae_cli.video import (
     Decoder,
     FoundVideo,
@@ -259,3 +260,28 @@ def test_no_label_below_the_threshold(classifier: Classifier, film: Path, decode
     result = timeline(maker, film, decoder)
     assert [(s.label, s.label_id, s.score) for s in result.segments] == [(None, None, None)]
     assert result.as_dict()["segments"] == [{"start": 0.0, "end": 29.0, "label": None, "label_id": None, "score": None}]
+
+
+def window_clip(number: int) -> WindowClip:
+    """One second, all frames of it as bright as its number."""
+    return WindowClip(float(number), number + 1.0, np.full((4, 2, 2, 3), number, np.uint8), (0, 1, 2, 3))
+
+
+def test_each_segment_has_the_frame_of_its_surest_window() -> None:
+    runs = LabelRuns()
+    for number, (label, score) in enumerate([(0, 0.6), (0, 0.9), (1, 0.7), (0, 0.8)]):
+        runs.add(window_clip(number), np.array([score if place == label else 0.1 for place in range(2)], np.float32))
+    for start, end, label, shown in ((0.0, 2.0, 0, 1), (2.0, 3.0, 1, 2), (3.0, 4.0, 0, 3), (0.0, 4.0, 1, 2)):
+        picture = runs.best(Stretch(start, end, label, 0.5))
+        assert picture is not None
+        assert (picture.image.max(), picture.time) == (shown, shown + 0.625)
+    assert runs.best(Stretch(8.0, 9.0, 0, 0.5)) is None
+
+
+def test_of_more_runs_than_are_kept_the_shortest_go() -> None:
+    runs = LabelRuns()
+    for number in range(3 * MOST_RUNS):
+        label = 0 if number in (0, 1, 2) else number % 2 + 1  # the first three are one run, the longest
+        runs.add(window_clip(number % 256), np.eye(3, dtype=np.float32)[label])
+    assert len(runs._runs) == MOST_RUNS
+    assert (runs._runs[0].start, runs._runs[0].end) == (0.0, 3.0)

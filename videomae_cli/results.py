@@ -250,7 +250,8 @@ class Timeline(Result):
     start, end: the part that was analysed; with an `error` it ends where decoding failed, and the segments cover what
     came before. window, hop: seconds. multi_label: segments belong to independent labels and may overlap; otherwise
     they tile the analysed part in order, neighbours with different labels. segments: ascending by start. windows: all
-    of them if requested, else none. thumbnails: frames spread over the analysed part if requested, not in the record.
+    of them if requested, else none. thumbnails: frames spread over the analysed part if requested, not in the record;
+    segment_thumbnails: then a frame of each segment too, or None for one without.
     views: number of windows that went through the model.
     """
 
@@ -262,6 +263,7 @@ class Timeline(Result):
     segments: tuple[Segment, ...] = ()
     windows: tuple[Window, ...] = ()
     thumbnails: tuple[Thumbnail, ...] = ()
+    segment_thumbnails: tuple[Thumbnail | None, ...] = ()
 
     def content(self) -> Record:
         return {

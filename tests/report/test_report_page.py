@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from chromium import Browser, find_chromium
 from reportrecords import SEGMENTS, classified, failed, strip, write_five
@@ -238,7 +239,68 @@ def test_a_timeline_tells_label_and_times_under_the_pointer(browser: Browser, tm
     assert browser.run("document.querySelector('.lines').getAttribute('aria-valuenow')") == "3"
     colours = browser.run("[...document.querySelectorAll('.line i')].map(e => getComputedStyle(e).backgroundColor)")
     assert len(set(colours)) == 3
-    assert browser.problems == []
+    # A tap opens the segment, and its film, which is not there.
+    assert [problem for problem in browser.problems if "ERR_FILE_NOT_FOUND" not in problem] == []
+
+
+ODD_FILM = "a #1? 50%25 \u00fc&\"'.webm"
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_segment_opens_its_picture_and_plays_the_film_beside_the_page(
+    browser: Browser, tmp_path: Path, beside: bool
+) -> None:
+    """By mouse and by keys. What can't be played leaves the picture and a word."""
+    film = tmp_path / "films" / (os.fsdecode(b"\xe9") + ODD_FILM)
+    film.parent.mkdir()
+    if beside:
+        write_webm(film)
+    page = tmp_path / "pages" / "t.html"
+    page.parent.mkdir()
+    shades = [np.full((64, 96, 3), shade, np.uint8) for shade in (20, 120, 220)]
+    made = make_strip(shades, most_frames=3)
+    assert made is not None
+    with ReportWriter(page, title="t", about="videomae timeline") as report:
+        record = {**classified(0, "x"), **path_fields(str(film)), "segments": SEGMENTS}
+        report.add(record, strip(), shots=([0, 1, 2], made))
+    browser.resize(1200, 900)
+    browser.open(page)
+    browser.wait("document.querySelector('.shots')?.dataset.cut === 'yes'")
+    labels = browser.run("[...document.querySelectorAll('.shots button')].map(b => b.ariaLabel)")
+    assert labels[1:] == ["no label, 0:01.0 \u2013 0:01.5", "zoom in, 0:01.5 \u2013 0:04.0, 70.0%"]
+    assert browser.run("document.querySelector('video')") is None  # nothing is loaded before it is asked for
+    click(browser, ".shots li:last-child button")
+    assert text(browser, ".opened .key") == labels[2]
+    assert browser.run("getComputedStyle(document.querySelector('.shot.large')).backgroundPositionX") == "100%"
+    if beside:
+        browser.wait("document.querySelector('video')?.currentTime >= 1.5")
+        assert browser.run("document.querySelector('.shot.large').hidden")
+    else:
+        browser.wait("document.querySelector('video') === null")
+        assert text(browser, ".detail .hint").startswith("The film can't be played here")
+        assert not browser.run("document.querySelector('.shot.large').hidden")
+    click(browser, ".opened button")
+    assert browser.run("document.querySelector('.detail').childNodes.length") == 0
+    assert browser.run("document.activeElement.className") == "lines"
+    for key in ("Home", "ArrowRight", "Enter"):
+        browser.key(key)
+    assert text(browser, ".opened .key") == labels[1]
+    assert browser.run("document.querySelector('.shots button[aria-pressed=true]').ariaLabel") == labels[1]
+    browser.key("Escape")
+    assert browser.run("document.querySelector('.detail').childNodes.length") == 0
+    assert [problem for problem in browser.problems if "ERR_FILE_NOT_FOUND" not in problem] == []
+    asked = {url.split("#")[0] for url in browser.requests if not url.startswith("data:")}
+    assert asked == {page.as_uri(), film.as_uri()}
+
+
+def write_webm(film: Path) -> None:
+    """Two frames, four seconds: what every browser plays."""
+    with av.open(str(film), "w", format="webm") as container:
+        stream = container.add_stream("libvpx", rate=1, width=64, height=48, pix_fmt="yuv420p")
+        for shade in (40, 80, 120, 160):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), shade, np.uint8), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
 
 
 def test_a_film_that_broke_half_way_shows_both(browser: Browser, tmp_path: Path) -> None:

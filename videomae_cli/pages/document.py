@@ -13,15 +13,16 @@ class Document:
     """The page built from NAME.html, NAME.css and NAME.js in `package`/assets, in three parts: head, middle, tail.
 
     The template has the placeholders title, policy, style, data, pictures and script, in this order. Callers write the
-    data between head and middle, and the pictures between middle and tail.
+    data between head and middle, and the pictures between middle and tail. media: where films may come from, as the
+    policy's `media-src`.
     """
 
-    def __init__(self, package: str, name: str, *, title: str) -> None:
+    def __init__(self, package: str, name: str, *, title: str, media: str = "'none'") -> None:
         style, script = _theme() + _asset(package, f"{name}.css"), _asset(package, f"{name}.js")
         values = {
             "title": html.escape(title),
             "policy": (
-                f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
+                f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; media-src {media}; "
                 f"script-src '{_hash(script)}'; style-src '{_hash(style)}'"
             ),
             "style": style,
@@ -41,11 +42,11 @@ def in_script(data: object) -> str:
     return text
 
 
-def picture_script(number: int, picture: bytes) -> bytes:
+def picture_script(number: int, picture: bytes, *, prefix: bytes = b"p") -> bytes:
     """Embed a WebP or JPEG picture as the data URL in an inert element "pNUMBER", decoded only when the script uses it."""
     kind = b"image/webp" if picture[:4] == b"RIFF" else b"image/jpeg"
     address = b"data:%s;base64,%s" % (kind, base64.b64encode(picture))
-    return b'<script type="text/plain" id="p%d">%s</script>\n' % (number, address)
+    return b'<script type="text/plain" id="%s%d">%s</script>\n' % (prefix, number, address)
 
 
 def _theme() -> str:

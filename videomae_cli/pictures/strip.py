@@ -15,16 +15,18 @@ GAP_COLOUR = (128, 128, 128)
 _QUALITIES = (60, 48, 36, 24, 12)
 
 
-def make_strip(frames: Sequence[npt.NDArray[np.uint8]]) -> bytes | None:
-    """Make a WebP of up to MOST_FRAMES evenly spread frames (h, w, 3) uint8 RGB of one size; None if there are none.
+def make_strip(
+    frames: Sequence[npt.NDArray[np.uint8]], *, most_frames: int = MOST_FRAMES, most_bytes: int = MOST_BYTES
+) -> bytes | None:
+    """Make a WebP of up to `most_frames` evenly spread frames (h, w, 3) uint8 RGB of one size; None if there are none.
 
-    Quality and, for noisy pictures, size are reduced until it has at most MOST_BYTES.
+    Quality and, for noisy pictures, size are reduced until it has at most `most_bytes`.
     """
     from PIL import Image
 
     if not len(frames):
         return None
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(MOST_FRAMES, len(frames))).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(most_frames, len(frames))).round().astype(int))
     height, width = frames[0].shape[:2]
     tallest = min(HEIGHT, height)  # small frames are left to the browser to enlarge, which interpolates
     for tall in (tallest, max(1, tallest // 2), max(1, tallest // 4)):
@@ -36,6 +38,6 @@ def make_strip(frames: Sequence[npt.NDArray[np.uint8]]) -> bytes | None:
         for quality in _QUALITIES:
             sink = io.BytesIO()
             strip.save(sink, "WEBP", quality=quality, method=2)
-            if sink.tell() <= MOST_BYTES:
+            if sink.tell() <= most_bytes:
                 return sink.getvalue()
     return sink.getvalue()

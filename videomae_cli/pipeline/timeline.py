@@ -19,6 +19,9 @@ from videomae_cli.results import Failure, Segment, Source, Thumbnail, Timeline, 
 from videomae_cli.segments import NO_LABEL, SegmentRules, Stretch, find_segments
 from videomae_cli.video import Decoder, FoundVideo, FrameBlock, PassRequest, VideoInfo, WindowGrid, WindowSpec
 
+# Runs of one label whose pictures are kept: 128 frames of 224 x 224 are 19 MB.
+MOST_RUNS = 128
+
 log = logging.getLogger(__name__)
 
 # Called with the path, the seconds of the video that have been processed, and its length (0: unknown).
@@ -123,6 +126,7 @@ class TimelineMaker:
             segments=tuple(self._segment(stretch) for stretch in stretches),
             windows=tuple(self._windows(scored, scores)) if self.keep_windows else (),
             thumbnails=scored.spread_thumbnails(),
+            segment_thumbnails=tuple(scored.runs.best(stretch) for stretch in stretches) if self.thumbnails else (),
         )
 
     def _source(self, info: VideoInfo, grid: WindowGrid, count: int) -> Source:
@@ -158,6 +162,51 @@ class TimelineMaker:
 
 
 @dataclass
+class LabelRun:
+    """Successive windows with one best label. start, end: seconds; picture: the middle frame of the one that scores most."""
+
+    label: int
+    start: float
+    end: float
+    score: float
+    picture: Thumbnail
+
+
+@dataclass
+class LabelRuns:
+    """The runs of a video, at most `MOST_RUNS`: of more, the shortest are dropped, so memory stays bounded."""
+
+    _runs: list[LabelRun] = field(default_factory=list)
+
+    def add(self, clip: WindowClip, scores: npt.NDArray[np.float32]) -> None:
+        """Add the next window, with its scores (L,)."""
+        label = int(scores.argmax())
+        score = float(scores[label])
+        last = self._runs[-1] if self._runs else None
+        if last is None or last.label != label:
+            if len(self._runs) >= MOST_RUNS:
+                self._runs.remove(min(self._runs, key=lambda run: run.end - run.start))
+            self._runs.append(LabelRun(label, clip.start, clip.end, score, middle_frame(clip)))
+            return
+        last.end = clip.end
+        if score > last.score:
+            last.score, last.picture = score, middle_frame(clip)
+
+    def best(self, stretch: Stretch) -> Thumbnail | None:
+        """Return the frame within a stretch whose window scored most, if possible for the label of the stretch."""
+        inside = [run for run in self._runs if stretch.start <= run.picture.time <= stretch.end]
+        found = max(inside, key=lambda run: (run.label == stretch.label, run.score), default=None)
+        return None if found is None else found.picture
+
+
+def middle_frame(clip: WindowClip) -> Thumbnail:
+    """Copy the middle frame of a window, with its time."""
+    middle = len(clip.frames) // 2
+    moment = clip.start + (middle + 0.5) * (clip.end - clip.start) / len(clip.frames)
+    return Thumbnail(moment, clip.frames[middle].copy())
+
+
+@dataclass
 class ScoredWindows:
     """The windows of one file that the model has scored.
 
@@ -168,6 +217,7 @@ class ScoredWindows:
     thumbnails: int
     spans: list[tuple[float, float]] = field(default_factory=list)
     scores: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    runs: LabelRuns = field(default_factory=LabelRuns)
     _waiting: list[WindowClip] = field(default_factory=list)
     _pictures: list[Thumbnail] = field(default_factory=list)
     _every: int = 1
@@ -197,6 +247,9 @@ class ScoredWindows:
         scores = view_scores(output, problem_type=self.classifier.problem_type)
         self.scores.append(scores.numpy())
         self.spans += [(clip.start, clip.end) for clip in waiting]
+        if self.thumbnails:
+            for clip, row in zip(waiting, self.scores[-1], strict=True):
+                self.runs.add(clip, row)
 
     def try_run(self) -> None:
         """Run the remaining windows after an error, keep their scores, and only log further errors."""
@@ -210,9 +263,7 @@ class ScoredWindows:
         if not self.thumbnails:
             return
         if self._seen % self._every == 0:
-            middle = len(clip.frames) // 2
-            moment = clip.start + (middle + 0.5) * (clip.end - clip.start) / len(clip.frames)
-            self._pictures.append(Thumbnail(moment, clip.frames[middle].copy()))
+            self._pictures.append(middle_frame(clip))
             if len(self._pictures) >= 4 * self.thumbnails:
                 self._pictures, self._every = self._pictures[::2], 2 * self._every
         self._seen += 1

@@ -26,6 +26,7 @@ def make_entry(record: Record, segments: Segments | None, duration: float | None
     entry = {
         "index": record["index"],
         "path": record["path"],
+        "path_bytes": record.get("path_bytes"),
         "labels": [[p["label"], _rounded(p["score"], 4)] for p in (record.get("predictions") or ())[:_MOST_LABELS]],
         "values": [[name, f"{value:.6g}"] for name, value in (record.get("values") or {}).items()],
         "timeline": [

@@ -19,16 +19,23 @@ from videomae_cli.results import Record
 
 @dataclass(frozen=True)
 class Line:
-    """The report's data on one file. facts: fields of its job; entry: what the page shows; strip: a filmstrip picture."""
+    """The report's data on one file. facts: fields of its job; entry: what the page shows.
+
+    strip: a filmstrip picture; shots: one of a frame for each of some segments, whose numbers are the entry's `shots`.
+    """
 
     facts: dict[str, str]
     entry: dict[str, Any]
     strip: bytes | None = field(default=None, repr=False)
+    shots: bytes | None = field(default=None, repr=False)
 
     def encoded(self) -> bytes:
         """Encode the line as it is stored on the disk."""
-        strip = base64.b64encode(self.strip).decode("ascii") if self.strip is not None else None
-        text = json.dumps({"facts": self.facts, "entry": self.entry, "strip": strip}, ensure_ascii=False)
+        pictures = {
+            name: base64.b64encode(picture).decode("ascii") if picture is not None else None
+            for name, picture in (("strip", self.strip), ("shots", self.shots))
+        }
+        text = json.dumps({"facts": self.facts, "entry": self.entry, **pictures}, ensure_ascii=False)
         return (text + "\n").encode("utf-8", "replace")
 
     @classmethod
@@ -36,8 +43,9 @@ class Line:
         """Decode a line made by `encoded`; None if it is truncated or damaged."""
         try:
             value = json.loads(line)
-            strip = base64.b64decode(value["strip"]) if value["strip"] is not None else None
-            return cls(dict(value["facts"]), dict(value["entry"]), strip) if line.endswith(b"\n") else None
+            pictures = (value["strip"], value.get("shots"))
+            strip, shots = (base64.b64decode(picture) if picture is not None else None for picture in pictures)
+            return cls(dict(value["facts"]), dict(value["entry"]), strip, shots) if line.endswith(b"\n") else None
         except (ValueError, KeyError, TypeError):
             return None
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
 from videomae_cli.files import check_new, is_special, linked, whole_file
-from videomae_cli.pages import Document, in_script, picture_script
+from videomae_cli.pages import Document, in_script, picture_script, relative_address
 from videomae_cli.report.entries import FACTS, Segments, facts_of, make_entry
 from videomae_cli.report.spool import Line, Spool
-from videomae_cli.results import Record
+from videomae_cli.results import Record, path_of
 
 _MARK = b'<meta name="generator" content="videomae report">'
 
@@ -79,14 +79,19 @@ class ReportWriter:
         strip: bytes | None = None,
         segments: Segments | None = None,
         duration: float | None = None,
+        shots: tuple[Sequence[int], bytes] | None = None,
     ) -> None:
         """Add a file. record: from `Result.as_dict`; strip: a picture (WebP or JPEG) of frames side by side.
 
         segments: {start, end, label, score} each, in seconds; duration: seconds. Both default to the record's own.
+        shots: the numbers of some segments, and a picture like the strip with a frame of each of them.
         """
         assert self._spool is not None, "a context manager"
         with self._reported():
-            self._spool.append(Line(facts_of(record), make_entry(record, segments, duration), strip))
+            entry = make_entry(record, segments, duration)
+            if shots is not None:
+                entry["shots"] = list(shots[0])
+            self._spool.append(Line(facts_of(record), entry, strip, None if shots is None else shots[1]))
 
     def finish(self) -> None:
         """Write the page under its final name."""
@@ -101,21 +106,30 @@ class ReportWriter:
 
     def _write(self, spool: Spool, sink: BinaryIO) -> None:
         """Write the page in two passes over the spool, one line at a time, since a page may not fit in memory."""
-        document = Document("videomae_cli.report", "report", title=self._title)
+        document = Document("videomae_cli.report", "report", title=self._title, media="'self' file:")
         facts: dict[str, dict[str, None]] = {name: {} for name in FACTS}
         sink.write(document.head)
         sink.write(b'{"entries":[')
         for number, line in enumerate(spool.lines()):
             for name, value in line.facts.items():
                 facts.setdefault(name, {})[value] = None
-            sink.write((b",\n" if number else b"\n") + in_script(line.entry).encode())
+            sink.write((b",\n" if number else b"\n") + in_script(self._shown(line.entry)).encode())
         shown = {name: list(values) for name, values in facts.items() if values}
         sink.write(f'],"about":{in_script(self._about)},"facts":{in_script(shown)}}}'.encode())
         sink.write(document.middle)
         for number, line in enumerate(spool.lines()):
             if line.strip is not None:
                 sink.write(picture_script(number, line.strip))
+            if line.shots is not None:
+                sink.write(picture_script(number, line.shots, prefix=b"s"))
         sink.write(document.tail)
+
+    def _shown(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """Return an entry as the page has it: a film with a timeline is named as the page's browser finds it."""
+        shown = {name: value for name, value in entry.items() if name != "path_bytes"}
+        if "timeline" in entry and not is_special(self.output):
+            shown["film"] = relative_address(path_of(entry), self.output)
+        return {name: value for name, value in shown.items() if value is not None}
 
     def _use(self, file: BinaryIO) -> None:
         if self._spool is not None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from videomae_cli.report import ReportWriter
 
 FRAMES = 8
+# Segments of a file that get a picture, and the bytes for all of them.
+MOST_SHOTS = 48
+SHOT_BYTES = 40_000
 SIDECAR = "report.jsonl"
 
 
@@ -57,4 +60,17 @@ def tell_report(report: ReportWriter, result: Result, record: Record) -> None:
     from videomae_cli.pictures.strip import make_strip
 
     thumbnails = getattr(result, "thumbnails", ())
-    report.add(record, make_strip([thumbnail.image for thumbnail in thumbnails]))
+    report.add(record, make_strip([thumbnail.image for thumbnail in thumbnails]), shots=_shots(result))
+
+
+def _shots(result: Result) -> tuple[list[int], bytes] | None:
+    """Return the numbers of the segments that get a picture, and the picture with a frame of each: of many, the longest."""
+    from videomae_cli.pictures.strip import make_strip
+
+    pictures = getattr(result, "segment_thumbnails", ())
+    segments = getattr(result, "segments", ())
+    pictured = [number for number, picture in enumerate(pictures) if picture is not None]
+    longest = sorted(pictured, key=lambda number: segments[number].start - segments[number].end)
+    chosen = sorted(longest[:MOST_SHOTS])
+    made = make_strip([pictures[number].image for number in chosen], most_frames=MOST_SHOTS, most_bytes=SHOT_BYTES)
+    return None if made is None else (chosen, made)

@@ -144,16 +144,33 @@
     };
     box.tabIndex = 0;
     box.setAttribute("role", "slider");
-    box.setAttribute("aria-label", `Timeline of ${entry.name}: arrow keys go from segment to segment`);
+    box.setAttribute("aria-label", `Timeline of ${entry.name}: arrow keys go from segment to segment, Enter opens one`);
     box.setAttribute("aria-valuemin", 1);
     box.setAttribute("aria-valuemax", segments.length);
     box.setAttribute("aria-valuenow", 1);
     box.setAttribute("aria-valuetext", words(segments[0]));
+    const detail = make("div", "detail"), shots = shotsOf(entry, words, (place) => open(place));
+    const open = (place, focus = false) => {
+      if (place < 0) return;
+      show(place);
+      shots.press(place);
+      detail.replaceChildren(...opened(entry, place, words(segments[place]), shots, close));
+      if (focus) (detail.querySelector("video") || detail.querySelector("button")).focus();
+    };
+    const close = () => { detail.replaceChildren(); shots.press(-1); show(-1); box.focus({ preventScroll: true }); };
+    detail.addEventListener("keydown", (event) => { if (event.key === "Escape") { event.stopPropagation(); close(); } });
+    line.addEventListener("click", (event) => open(at(event)));
     line.addEventListener("pointermove", (event) => show(at(event)));
     line.addEventListener("pointerdown", (event) => show(at(event)));
     line.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") show(-1); });
     box.addEventListener("blur", () => show(-1));
     box.addEventListener("keydown", (event) => {
+      if (event.target !== box) return;
+      if ((event.key === "Enter" || event.key === " ") && !event.ctrlKey && !event.metaKey && !event.altKey) {
+        event.preventDefault();
+        open(Math.max(current, 0));
+      }
+      if (event.key === "Escape" && detail.firstChild) { event.stopPropagation(); close(); }
       const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, Home: -Infinity, End: Infinity };
       if (!(event.key in steps) || event.ctrlKey || event.metaKey || event.altKey) return;
       event.preventDefault();
@@ -161,7 +178,100 @@
     });
     box.append(line, told);
     show(-1);
-    return box;
+    const whole = make("div", "");
+    whole.append(box, shots.list, detail);
+    return whole;
+  }
+
+  // --- a picture for each segment, and the film -------------------------------------------------
+
+  // All pictures of a file are one, side by side; each place shows its part of it as a background.
+  function shotsOf(entry, words, open) {
+    const list = make("ol", "shots"), source = byId("s" + entry.place), numbers = entry.shots || [], buttons = new Map();
+    const picture = (place, kind) => {
+      const part = make(kind, "shot"), number = numbers.indexOf(place);
+      if (number < 0 || !source) return null;
+      part.dataset.number = number;
+      part.style.setProperty("--share", numbers.length > 1 ? number / (numbers.length - 1) : 0);
+      return part;
+    };
+    list.setAttribute("aria-label", `Segments of ${entry.name}`);
+    for (const place of source ? numbers : []) {
+      const item = make("li"), button = make("button"), segment = entry.timeline[place], key = make("span", "key", segment[2] ?? "no label");
+      key.style.setProperty("--key", colour(segment[2]));
+      button.type = "button";
+      button.setAttribute("aria-label", words(segment));
+      button.append(picture(place, "span"), key, make("span", "time", clock(segment[0])));
+      button.addEventListener("click", () => open(place));
+      buttons.set(place, button);
+      item.append(button);
+      list.append(item);
+    }
+    list.hidden = !buttons.size;
+    const ready = !source ? null : new Image();
+    let cut = () => {};
+    if (ready) {
+      ready.addEventListener("load", () => {
+        const gap = Math.max(1, Math.floor(ready.naturalHeight / 48)), count = numbers.length;
+        const one = (ready.naturalWidth - gap * (count - 1)) / count;
+        cut = (element) => {
+          element.style.setProperty("--sheet", `url("${source.textContent}")`);
+          element.style.setProperty("--wide", ready.naturalWidth / one);
+          element.style.setProperty("--ratio", one / ready.naturalHeight);
+        };
+        cut(list);
+        list.dataset.cut = "yes";
+      });
+      ready.src = source.textContent;
+    }
+    return {
+      list, picture, cut: (element) => cut(element),
+      press(place) { for (const [other, button] of buttons) button.setAttribute("aria-pressed", String(other === place)); },
+    };
+  }
+
+  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  function opened(entry, place, words, shots, close) {
+    const [start, end, label] = entry.timeline[place], parts = [];
+    const head = make("div", "opened"), key = make("span", "key", words), button = make("button", "", "Close");
+    key.style.setProperty("--key", colour(label));
+    button.type = "button";
+    button.addEventListener("click", close);
+    head.append(key, button);
+    const picture = shots.picture(place, "div");
+    if (picture) {
+      picture.classList.add("large");
+      picture.setAttribute("role", "img");
+      picture.setAttribute("aria-label", `A frame of ${words}`);
+      shots.cut(picture);
+    }
+    const word = make("p", "hint");
+    word.setAttribute("role", "status");
+    parts.push(head, picture || make("p", "hint", "No picture of this segment is kept."));
+    if (entry.film) parts.push(player(entry, start, end, picture, word), word);
+    return parts;
+  }
+  // What a browser can't play, or doesn't find, leaves the picture and a word.
+  function player(entry, start, end, picture, word) {
+    const video = make("video", "large");
+    const failed = () => {
+      video.remove();
+      if (picture) picture.hidden = false;
+      word.textContent = "The film can't be played here: it isn't beside this page, or in a format that this browser doesn't know.";
+    };
+    video.controls = true;
+    video.playsInline = true;
+    video.muted = true;
+    video.setAttribute("aria-label", `${entry.name} from ${clock(start)}`);
+    video.addEventListener("error", failed);
+    video.addEventListener("loadedmetadata", () => {
+      if (!video.videoWidth) { failed(); return; }   // its sound alone
+      if (picture) picture.hidden = true;
+      word.textContent = "";
+    });
+    video.src = `${entry.film}#t=${start},${end}`;
+    if (!still.matches) video.play().catch(() => {});   // it may always be started by hand
+    return video;
   }
 
   function fill(entry) {
