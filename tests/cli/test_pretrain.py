@@ -16,6 +16,8 @@ from lessons import events
 from samples import Run
 from test_finetune import SILENT, wait_for_epoch
 
+from videomae_cli.pictures.picture_files import is_own_picture
+
 TINY = ["--size", "tiny", "--image-size", "32", "--patch-size", "8", "--frames", "4", "--mask-ratio", "0.75"]
 SHORT = ["--epochs", "6", "--batch-size", "6", "--lr", "2e-3", "--warmup", "0.1", "--workers", "1", "--val", "0.3"]
 
@@ -66,8 +68,10 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     line = [sys.executable, "-m", "videomae_cli", "pretrain", str(recordings / "train"), "-o", str(out), *TINY, *SHORT]
     process = subprocess.Popen(line, env={**os.environ, **SILENT}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     wait_for_epoch(out, 2, process)
+    assert is_own_picture(out / "curves.png"), "there while it runs"
     process.send_signal(signal.SIGKILL)
     process.wait()
+    assert is_own_picture(out / "curves.png"), "and after a kill"
     done = subprocess.run(
         [quick_python, *line[1:], "--resume"], env={**os.environ, **SILENT}, capture_output=True, text=True, check=False
     )

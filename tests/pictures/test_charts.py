@@ -151,6 +151,28 @@ def test_no_events_make_an_empty_chart() -> None:
     assert len(coloured(picture(training_curves([])), BLUE)) == 0
 
 
+def test_legends_hide_no_curve_and_axes_have_no_offset(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def keep(figure: Any, axes: Any, **how: Any) -> bytes:
+        figure.canvas.draw()
+        seen.extend(axes)
+        return b""
+
+    monkeypatch.setattr(charts, "_png", keep)
+    steps = [{"event": "step", "step": 10**6 * n, "loss": 1.6094 + n * 1e-7} for n in range(9)]
+    epochs = [{**event, "step": 10**6 * place, "val_loss": 1.6095} for place, event in enumerate(EPOCHS, 1)]
+    training_curves(steps + epochs)
+    penalty_curve([{**event, "event": "probe", "strength": 10.0**n} for n, event in enumerate(epochs)])
+    assert [axes.get_legend() is not None for axes in seen] == [True, True, True, False]
+    for axes in seen:
+        assert axes.yaxis.get_offset_text().get_text() == axes.xaxis.get_offset_text().get_text() == ""
+        if axes.get_legend() is not None:
+            legend, title = axes.get_legend().get_window_extent(), axes._left_title.get_window_extent()
+            assert legend.y0 >= axes.get_window_extent().y1 - 4, "above the axes"
+            assert legend.x0 > title.x1, "beside the title"
+
+
 def test_a_falling_loss_falls() -> None:
     blue = coloured(picture(training_curves(STEPS)), BLUE)
     assert blue[blue[:, 1].argmin(), 0] < blue[blue[:, 1].argmax(), 0]

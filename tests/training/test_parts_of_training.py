@@ -230,6 +230,8 @@ def test_what_the_run_before_made_goes_and_nothing_else(tmp_path: Path) -> None:
         run.begin(first)
         assert not run.adds("README.md"), "it may have been edited"
         assert run.adds("confusion.png")
+        assert run.adds("curves.png"), "it is a picture as drawn here, and there is more to draw"
+        assert not run.adds("scatter.png"), "it is no picture of ours"
         (tmp_path / "README.md").unlink()
         assert run.adds("README.md"), "it was removed by hand"
     for keeps in (("features.npz",), ()):

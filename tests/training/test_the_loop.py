@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from torch import Tensor, nn
 
 from videomae_cli.errors import TrainingError
 from videomae_cli.jobs import Settings
-from videomae_cli.training import Loop, Run, Task, Trainer, adamw, parameter_groups
+from videomae_cli.pictures.picture_files import is_own_picture
+from videomae_cli.training import Loop, Run, Task, Trainer, TrainingListener, adamw, curves, parameter_groups
+from videomae_cli.training.distributed import Share
+from videomae_cli.training.trainer import train as train_with_listener
 
 
 class Plane(Task):
@@ -146,3 +150,65 @@ def test_a_held_out_loss_that_is_no_number_is_a_failure(monkeypatch: pytest.Monk
         assert math.copysign(1, figures["score"]) == 1
         task._val = clips[:1]
         assert task.evaluate(task.module) is None
+
+
+class Interrupts(TrainingListener):
+    """Stops after some steps, or as a second Ctrl-C does."""
+
+    def __init__(self, steps: int, *, at_once: bool = False) -> None:
+        self._left, self._at_once = steps, at_once
+
+    def stopping(self) -> bool:
+        self._left -= 1
+        if self._at_once and self._left <= 0:
+            raise KeyboardInterrupt
+        return self._left <= 0
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_an_interrupted_run_has_curves_and_a_resumed_one_draws_them_anew(tmp_path: Path, at_once: bool) -> None:
+    with Run(tmp_path / "run", resume=False, overwrite=False) as run, suppress(KeyboardInterrupt):
+        loop, listener = Loop(log_steps=1), Interrupts(6, at_once=at_once)
+        train_with_listener(Plane(), run, loop, share=Share(), command="finetune", listener=listener)
+    picture = tmp_path / "run" / "curves.png"
+    assert is_own_picture(picture)
+    first = picture.read_bytes()
+    with Run(tmp_path / "run", resume=True, overwrite=False) as run:
+        train_with_listener(Plane(), run, loop, share=Share(), command="finetune", listener=Interrupts(100))
+    assert is_own_picture(picture)
+    assert picture.read_bytes() != first
+
+
+def test_curves_are_drawn_after_the_first_epoch_then_now_and_then_and_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time, drawn, heard = [100.0], [], []
+
+    def draw(run: Run) -> None:
+        drawn.append(time[0])
+        time[0] += 0.25 if len(drawn) < 3 else 2.0
+
+    monkeypatch.setattr(curves, "draw_curves", draw)
+    steps, epochs, others = (101, 115, 126, 167, 168), (102, 103, 112, 140, 170), (114, 125)
+    events = sorted([(at, "step") for at in steps] + [(at, "epoch") for at in epochs] + [(at, "tick") for at in others])
+    with (
+        Run(tmp_path / "run", resume=False, overwrite=False) as run,
+        curves.drawing(run, lambda event: heard.append(event["event"]), now=lambda: time[0]) as told,
+    ):
+        for at, name in events:
+            time[0] = float(at)
+            told({"event": name})
+    assert drawn == [102, 115, 126, 168, 170], "every 10 s, and after drawing for 2 s not for 40 s"
+    assert heard == [name for _, name in events]
+
+
+def test_a_run_that_ended_before_it_began_has_no_curves(tmp_path: Path) -> None:
+    class Empty(Plane):
+        def batches(self, first: int) -> Iterator[Tensor]:
+            return iter(())
+
+    given: dict[str, Any] = {"share": Share(), "command": "finetune", "listener": TrainingListener()}
+    run = Run(tmp_path / "run", resume=False, overwrite=False)
+    with pytest.raises(TrainingError, match="the data ended at step 0"), run:
+        train_with_listener(Empty(), run, Loop(log_steps=1), **given)
+    assert not (tmp_path / "run" / "curves.png").exists()

@@ -60,16 +60,15 @@ def training_curves(events: Sequence[Event]) -> bytes:
     axes = figure.subplots(1, 2 if score else 1, squeeze=False, sharex=True)[0]
     left = axes[0]
     _curve(left, steps, "loss", _BLUE, "training")
-    if _curve(left, epochs, "val_loss", _ORANGE, "held out"):
-        left.legend(frameon=False)
-    left.set(title="loss", xlabel="step")
+    _title(left, "loss", legend=_curve(left, epochs, "val_loss", _ORANGE, "held out"))
+    left.set(xlabel="step")
     left.xaxis.get_major_locator().set_params(integer=True)
     if score:
         right = axes[1]
         _curve(right, epochs, score, _ORANGE, _SCORES[score])
         _curve(right, epochs, "top5", _GREY, "top-5")
-        right.set(title="on held-out clips", xlabel="step", ylim=(_least(epochs, score), 1.02))
-        right.legend(frameon=False, loc="lower right")
+        _title(right, "on held-out clips", legend=True)
+        right.set(xlabel="step", ylim=(_least(epochs, score), 1.02))
     return _png(figure, axes)
 
 
@@ -81,11 +80,11 @@ def penalty_curve(events: Sequence[Event]) -> bytes:
     axes = figure.subplots(1, 2 if score else 1, squeeze=False)[0]
     _curve(axes[0], tried, "train_loss", _BLUE, "training", over="strength", marker="o")
     _curve(axes[0], tried, "val_loss", _ORANGE, "held out", over="strength", marker="o")
-    axes[0].set(title="loss")
-    axes[0].legend(frameon=False)
+    _title(axes[0], "loss", legend=True)
     if score:
         _curve(axes[1], tried, score, _ORANGE, score, over="strength", marker="o")
-        axes[1].set(title=f"{_SCORES[score]} on held-out clips", ylim=(_least(tried, score), 1.02))
+        _title(axes[1], f"{_SCORES[score]} on held-out clips", legend=False)
+        axes[1].set(ylim=(_least(tried, score), 1.02))
     for one in axes:
         one.set(xlabel="L2 penalty", xscale="log")
     return _png(figure, axes)
@@ -171,6 +170,19 @@ def _curve(
         marker = marker or ("o" if len(known) < 3 else "")
         axes.plot([e[over] for e in known], [e[name] for e in known], color=colour, lw=1.5, marker=marker, label=label)
     return bool(known)
+
+
+def _title(axes: Axes, title: str, *, legend: bool) -> None:
+    """Put a title, and to its right a legend of the curves, above the axes, where neither hides a curve.
+
+    The numbers along the axes are whole, not differences from an offset.
+    """
+    axes.set_title(title, loc="left", fontsize=11)
+    if legend:
+        place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2}
+        axes.legend(frameon=False, ncols=2, fontsize=9, columnspacing=1.2, handlelength=1.5, **place)
+    axes.ticklabel_format(useOffset=False)
+    axes.ticklabel_format(axis="x", style="plain")
 
 
 def _least(events: Sequence[Event], score: str) -> float:

@@ -8,22 +8,22 @@ from typing import Any
 from videomae_cli.evaluation import Metrics, RegressionMetrics
 from videomae_cli.files import write_file
 from videomae_cli.jobs import Settings
-from videomae_cli.pictures.charts import confusion_chart, penalty_curve, scatter_chart, training_curves
+from videomae_cli.pictures.charts import confusion_chart, penalty_curve, scatter_chart
 from videomae_cli.training.classification import Data
 from videomae_cli.training.figures import Figures
-from videomae_cli.training.run_folder import Run
+from videomae_cli.training.run_folder import CURVES, Run
 from videomae_cli.visible import counted, in_markdown, visible
 
 _MOST_CLASSES = 50
 
 
 def finish(run: Run, figures: Figures | None, data: Data, settings: Settings) -> None:
-    """Write curves.png, confusion.png (for values scatter.png) and README.md into the folder of a run. Raises
-    OutputError.
+    """Write confusion.png (for values scatter.png) and README.md into the folder of a run, and curves.png if only the
+    last layer was trained. Raises OutputError.
     """
     events = list(run.events())
-    probe = any(event.get("event") == "probe" for event in events)
-    _write(run, "curves.png", penalty_curve(events) if probe else training_curves(events))
+    if any(event.get("event") == "probe" for event in events):
+        _write(run, CURVES, penalty_curve(events))
     if figures is not None and isinstance(figures.metrics, Metrics):
         _write(run, "confusion.png", confusion_chart(figures.metrics.confusion, data.dataset.classes))
     if figures is not None and figures.truth is not None and figures.predicted is not None:
@@ -32,8 +32,7 @@ def finish(run: Run, figures: Figures | None, data: Data, settings: Settings) ->
 
 
 def finish_masked(run: Run, settings: Settings) -> None:
-    """Write curves.png and README.md of a pre-training run. Raises OutputError."""
-    _write(run, "curves.png", training_curves(list(run.events())))
+    """Write README.md of a pre-training run. Raises OutputError."""
     values = settings.values
     about = [
         f"# {in_markdown(run.folder.name)}",

@@ -24,7 +24,7 @@ from videomae_cli.pictures.picture_files import is_own_picture
 from videomae_cli.training.state import load_state, save_state
 
 SCHEMA_VERSION = 1
-FEATURES, CARD = "features.npz", "README.md"
+FEATURES, CARD, CURVES = "features.npz", "README.md", "curves.png"
 _MADE = frozenset(
     {
         "training.json",
@@ -37,7 +37,7 @@ _MADE = frozenset(
         CARD,
     }
 )
-_PICTURES = frozenset({"curves.png", "confusion.png", "scatter.png"})
+_PICTURES = frozenset({CURVES, "confusion.png", "scatter.png"})
 # Files that a run leaves in its folder if it is killed right after its start.
 _BEGUN = re.compile(r"\.lock|\.training\.json\..*\.part")
 
@@ -185,9 +185,10 @@ class Run:
     def adds(self, name: str) -> bool:
         """Return whether to write a file that describes the run.
 
-        A resumed run keeps an existing one, which the user may have edited.
+        A resumed run keeps an existing one, which the user may have edited, unless it is a picture as drawn here.
         """
-        return self.fresh or not filesystem.is_named(self.folder / name)
+        place = self.folder / name
+        return self.fresh or not filesystem.is_named(place) or (name in _PICTURES and is_own_picture(place))
 
     def _clear(self, keeps: Collection[str]) -> None:
         """Remove the earlier run's files, and nothing else, so that they can't be mistaken for the new run's."""

@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from videomae_cli.errors import TrainingError, Wording
+from videomae_cli.training.curves import drawing
 from videomae_cli.training.distributed import Share
 from videomae_cli.training.listener import TrainingListener
 from videomae_cli.training.loop import Loop
@@ -295,8 +296,8 @@ def train(task: Task, run: Run, loop: Loop, *, share: Share, command: str, liste
     state = run.begin(settings)
     if state is not None:
         listener.note(f"going on at step {state['done']} of {task.steps}")
-    with listener.steps(task) as on_event:
-        trainer = Trainer(task, run, loop, share=share, stop=listener.stopping, on_event=on_event)
+    with listener.steps(task) as on_event, drawing(run, on_event) if share.leads else nullcontext(on_event) as told:
+        trainer = Trainer(task, run, loop, share=share, stop=listener.stopping, on_event=told)
         ended = trainer(state)
     if share.leads:
         best = {name: value for name, value in trainer.best_figures.items() if name != "score"}
