@@ -339,7 +339,7 @@ outside = {"numpy", "torch", "cv2", "av", "PIL", "pyarrow", "huggingface_hub", "
 from videomae_cli.cli.app import app
 from videomae_cli.cli.commands import COMMANDS
 shown = io.StringIO()
-rooms = r"app|(commands|options)(\.\w+)*|terminal(\.(console|streams))?|run(\.interrupts)?|outputs"
+rooms = r"app|(commands|options)(\.\w+)*|terminal(\.(console|streams))?|run(\.interrupts)?|outputs(\.next_steps)?"
 small = re.compile(rf"errors|visible|system|lazy|filesystem|filenames|files|results|cli(\.({rooms}))?")
 for name in [entry.name for entry in COMMANDS]:
     sys.argv = ["videomae", name, "--help"]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from videomae_cli.cli.outputs.next_steps import with_model, with_page, with_vectors
+from videomae_cli.cli.terminal import console
 from videomae_cli.cli.terminal.display import BAR_WIDTH, TerminalListWriter, score_bar, shortened
 from videomae_cli.results import Classification, Failure, Prediction, Record
 from videomae_cli.visible import columns
@@ -90,3 +95,79 @@ def test_a_bar_is_as_long_as_its_score_and_has_no_track(monkeypatch: pytest.Monk
     assert (score_bar(0.0).plain, score_bar(0.001).plain, score_bar(-1.0).plain) == ("", "╸", "")
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
     assert score_bar(0.5).plain == "-" * (BAR_WIDTH // 2)
+
+
+class Screen(io.TextIOWrapper):
+    """A stream that is a terminal, or not, and keeps what is written."""
+
+    def __init__(self, *, terminal: bool = True, encoding: str = "utf-8") -> None:
+        super().__init__(io.BytesIO(), encoding=encoding, errors="strict")
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+    def text(self) -> str:
+        self.seek(0)
+        return self.read()
+
+
+ODD_PATHS = [
+    "plain.mp4",
+    "-o.mp4",
+    "it's (a) film; $HOME `x` *.mp4",
+    "new\nline \x1b[2J.mp4",
+    "back\\slash\t'quote'.mp4",
+    os.fsdecode(b"caf\xe9.mp4"),
+    "\u202eturned\u200b.mp4",
+    "滑雪.mp4",
+    "滑\x07.mp4",
+    "many" + "\u0301" * 20,
+]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_suggested_path_is_the_same_path_in_a_shell(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    screen = Screen(encoding=encoding)
+    monkeypatch.setattr(sys, "stderr", screen)
+    words = " ".join(console.shell_word(Path(path)) for path in ODD_PATHS)
+    assert words.isprintable()
+    words.encode(encoding)
+    done = subprocess.run(["bash", "-c", f"printf '%s\\0' {words}"], capture_output=True, check=True)
+    found = [os.fsdecode(word) for word in done.stdout.split(b"\0")[:-1]]
+    assert found == [f"./{path}" if path.startswith("-") else path for path in ODD_PATHS]
+
+
+@pytest.mark.parametrize("out", [True, False])
+@pytest.mark.parametrize("err", [True, False])
+@pytest.mark.parametrize("quiet", [True, False])
+def test_what_can_be_done_next_is_for_people(
+    monkeypatch: pytest.MonkeyPatch, out: bool, err: bool, quiet: bool
+) -> None:
+    screens = Screen(terminal=out), Screen(terminal=err)
+    with monkeypatch.context() as patched:
+        patched.setenv("TERM", "xterm")
+        patched.setenv("COLUMNS", "20")
+        patched.setattr(sys, "stdout", screens[0])
+        patched.setattr(sys, "stderr", screens[1])
+        patched.setattr(console.loudness, "quiet", quiet)
+        console.suggest(*with_vectors(Path("-some vectors.parquet"), "-a.mp4"), *with_page(Path("page.html")))
+        console.suggest()
+    lines = [
+        "next: videomae similar ./-a.mp4 './-some vectors.parquet'",
+        "      videomae map './-some vectors.parquet' -o './-some vectors-map.html'",
+        "      open page.html in a browser",
+    ]
+    assert screens[0].text() == ""
+    assert screens[1].text().splitlines() == (lines if out and err and not quiet else [])
+
+
+def test_each_kind_of_model_has_its_uses() -> None:
+    uses = {
+        kind: [words[1] for words in with_model(kind, "m")] for kind in ("classification", "pretraining", "encoder")
+    }
+    assert uses == {
+        "classification": ["classify"],
+        "pretraining": ["finetune", "reconstruct"],
+        "encoder": ["embed", "finetune"],
+    }

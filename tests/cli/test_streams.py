@@ -216,6 +216,15 @@ def on_terminal(python: str, columns: int, *words: str | Path, **environment: st
     return process.wait(), shown
 
 
+def test_a_command_ends_with_what_can_be_done_next(quick_python: str, checkpoint: Path, tmp_path: Path) -> None:
+    there = tmp_path / "my model"
+    code, shown = on_terminal(quick_python, 40, "convert", checkpoint, there)
+    assert code == 0
+    assert shown.decode().splitlines()[-1] == f"next: videomae classify VIDEO --model '{there}'"
+    _, quiet = on_terminal(quick_python, 40, "convert", checkpoint, there, "--overwrite", "--quiet")
+    assert b"next:" not in quiet
+
+
 HOSTILE = {
     0: "\x1b[2J\x1b]8;;http://x\x07link",
     1: "\u202eturned\u200b\U000e0041",

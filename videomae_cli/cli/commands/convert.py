@@ -9,6 +9,7 @@ import typer
 
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
+from videomae_cli.cli.outputs.next_steps import with_model
 from videomae_cli.cli.terminal import console
 
 
@@ -67,3 +68,4 @@ def convert(
         overwrite=overwrite,
     )
     console.note(f"wrote {written.path}: {written.kind}, {written.architecture}")
+    console.suggest(*with_model(written.kind, written.path))

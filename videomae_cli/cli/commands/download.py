@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
+from videomae_cli.cli.outputs.next_steps import Words, with_model
 from videomae_cli.cli.terminal import console, streams
 from videomae_cli.errors import OptionError, VideoMAEError
-
-if TYPE_CHECKING:
-    from videomae_cli.hub import DownloadListener
 
 
 @takes_groups
@@ -71,10 +69,8 @@ def download(
     elif not names:
         raise OptionError("name a MODEL, or --all of a family; `videomae models` lists the known ones")
     else:
-        from videomae_cli.cli.terminal.transfers import shown
-
-        with shown() as listener:
-            _each(names, lambda name: _fetch(name, revision, force, _folder_for(name, to, len(names)), listener))
+        _each(names, lambda name: _fetch(name, revision, force, _folder_for(name, to, len(names))))
+        console.suggest(*_uses(names[0], revision, _folder_for(names[0], to, len(names))))
 
 
 def _names(models: list[str], family: str | None) -> list[str]:
@@ -100,17 +96,31 @@ def _each(names: list[str], work: Callable[[str], None]) -> None:
         raise typer.Exit(1)
 
 
-def _fetch(name: str, revision: str | None, force: bool, to: Path | None, listener: DownloadListener) -> None:
+def _fetch(name: str, revision: str | None, force: bool, to: Path | None) -> None:
+    from videomae_cli.cli.terminal.transfers import shown
     from videomae_cli.hub import bundled_names
     from videomae_cli.hub.source import download as bring
 
-    before = listener.fetched
-    path = bring(name, revision=revision, to=to, force=force, listener=listener)
+    with shown() as listener:  # its bars end before the folder is printed, or they would be drawn again below it
+        path = bring(name, revision=revision, to=to, force=force, listener=listener)
     if name in bundled_names():
         console.note(f"{name} ships with videomae: nothing to download")
-    elif listener.fetched == before:
+    elif not listener.fetched:
         console.note(f"{name} is already on this disk")
     streams.put(str(path))
+
+
+def _uses(name: str, revision: str | None, folder: Path | None) -> list[Words]:
+    """Return what a downloaded model can be used for; for one that isn't known, the command that describes it."""
+    from videomae_cli.hub import bundled_names, find_entry
+
+    entry = find_entry(name)
+    model = name if folder is None else folder
+    pinned = ["--revision", revision] if revision is not None and folder is None else []
+    if entry is None and name not in bundled_names():
+        return [("videomae", "models", model, *pinned)]
+    bundled = "pretraining" if name == options.DEFAULT_AUTOENCODER else "classification"
+    return with_model(entry.task if entry is not None else bundled, model, *pinned)
 
 
 def _folder_for(name: str, to: Path | None, count: int) -> Path | None:
@@ -147,6 +157,7 @@ def _import(folder: Path, name: str | None) -> None:
     streams.put(
         str(resolve(record.hub_id, local_files_only=True).path) if _loads_by_id(record.hub_id) else record.hub_id
     )
+    console.suggest(*_uses(name or record.hub_id, None, None))
 
 
 def _loads_by_id(hub_id: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,11 @@ from videomae_cli.cli.options.groups import (
     RunOptions,
     takes_groups,
 )
+from videomae_cli.cli.outputs.next_steps import Words, with_vectors
 from videomae_cli.errors import OptionError
+
+if TYPE_CHECKING:
+    from videomae_cli.cli.run.file_jobs import FileJob
 
 
 @takes_groups
@@ -90,4 +94,12 @@ def embed(
         return
     # The output first: one that can't be written is reported before a model is loaded.
     with target.opened(), decoder:
-        embed_files(work, request, target, decoder)
+        embed_files(work, request, target, decoder, _then(work, Path(output), pool))
+
+
+def _then(work: FileJob, output: Path, pool: str) -> list[Words]:
+    """Return the commands that go on from the vectors: none from tokens, nor from one shard of several."""
+    if pool != "mean" or work.inputs.part is not None:
+        return []
+    readable = (video.path for video in work.inputs.found if video.error is None and video.path != "-")
+    return with_vectors(output, next(readable, "VIDEO"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +16,7 @@ from videomae_cli.cli.options.training_groups import (
     OptimizerOptions,
     RunFolderOptions,
 )
+from videomae_cli.cli.outputs.next_steps import with_model
 from videomae_cli.cli.terminal import console, streams
 
 DataPath = Annotated[
@@ -142,4 +142,8 @@ def finetune(
         streams.remark(f"{output}: {console.counted(trained.steps, 'step')} done")
         return
     about = trained.figures.line if trained.figures is not None else "nothing held out, so nothing measured"
-    streams.remark(f"{about}; videomae classify --model {shlex.quote(output)} uses it")
+    streams.remark(about)
+    console.suggest(
+        *with_model("classification", Path(output)),
+        ("videomae", "evaluate", "DATA", "--model", Path(output)),
+    )

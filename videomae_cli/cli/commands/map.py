@@ -9,6 +9,7 @@ import typer
 
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
+from videomae_cli.cli.outputs.next_steps import with_page
 from videomae_cli.cli.terminal import console
 from videomae_cli.cli.terminal.console import counted
 from videomae_cli.errors import VideoMAEError
@@ -74,6 +75,8 @@ def map_(
     words += [f"pictures of {thumbnails:,} of them"] if 0 < thumbnails < len(found.rows) else []
     failed = f"; {counted(found.failed, 'file')} without a vector left out" if found.failed else ""
     console.note(f"{found.number} in {output}: {', '.join(words)}{failed}")
+    if not is_special(output):
+        console.suggest(*with_page(output))
 
 
 def _with_pictures(found: VideoMap, wanted: int, memory: int | None) -> VideoMap:

@@ -9,6 +9,7 @@ import typer
 
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
+from videomae_cli.cli.outputs.next_steps import with_vectors
 from videomae_cli.cli.terminal import console
 
 SHOWN_GAPS = 5
@@ -41,6 +42,7 @@ def merge(
     loudness.configure()
     from videomae_cli.jobs.joining import IncompleteError, gaps_in_words
     from videomae_cli.jobs.joining import merge as join
+    from videomae_cli.writers import holds_vectors
 
     try:
         joined = join(outputs, output, format=format, wide=wide, overwrite=overwrite, allow_gaps=allow_gaps)
@@ -52,6 +54,8 @@ def merge(
     console.note(f"{joined.files} files from {joined.outputs} outputs in {output}{failed}")
     if not joined.complete:
         raise typer.Exit(1)
+    if holds_vectors(output):
+        console.suggest(*with_vectors(output, "VIDEO"))
 
 
 def _say_gaps(lines: list[str]) -> None:

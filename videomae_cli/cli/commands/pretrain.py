@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from videomae_cli.cli.options.training_groups import (
     OptimizerOptions,
     RunFolderOptions,
 )
+from videomae_cli.cli.outputs.next_steps import with_model
 from videomae_cli.cli.terminal import console, streams
 
 
@@ -84,6 +86,7 @@ def pretrain(
     if stopped(trained):
         return
     if trained.loss is not None:
-        streams.remark(f"loss {trained.loss:.4f}; videomae finetune DATA --init {output} uses it")
+        streams.remark(f"loss {trained.loss:.4f}")
+        console.suggest(*with_model("pretraining", Path(output)))
     else:
         streams.remark(f"{output}: {console.counted(trained.steps, 'step')} done")

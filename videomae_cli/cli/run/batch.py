@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from videomae_cli.cli.outputs.next_steps import Words, with_page
 from videomae_cli.cli.outputs.reporting import tell_report
 from videomae_cli.cli.outputs.targets import Target
 from videomae_cli.cli.run.hints import faster_here
@@ -71,7 +72,7 @@ class Watch:
 @dataclass(frozen=True)
 class Batch:
     """One batch: the files of its shard, where results go, and how to report on it. done_word: such as "classified";
-    watch: reports the model's batches; report: the HTML report, if requested."""
+    watch: reports the model's batches; report: the HTML report, if requested; then: commands that go on from the output."""
 
     found: Sequence[FoundVideo]
     target: Target
@@ -82,6 +83,7 @@ class Batch:
     vectors: VectorLayout | None = None
     watch: Watch | None = None
     report: ReportWriter | None = None
+    then: Sequence[Words] = ()
     _failed: Counter[str] = field(default_factory=Counter)
     _failures: list[str] = field(default_factory=list)
 
@@ -190,6 +192,8 @@ class Batch:
             for line in self._failures:
                 console.error(line)
         say_summary(total, self._failed, self.done_word, always=on_terminal and self.target.resumable)
+        if self._failed.total() < total:
+            console.suggest(*self.then, *(with_page(self.report.output) if self.report is not None else ()))
         if self._failed.total() and not self.ok_on_errors:
             raise typer.Exit(1)
 

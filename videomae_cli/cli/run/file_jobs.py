@@ -16,6 +16,7 @@ from videomae_cli.assembly import (
     settings_of,
 )
 from videomae_cli.cli.options.groups import BatchOptions, FileOptions, JobOptions, RunOptions
+from videomae_cli.cli.outputs.next_steps import Words
 from videomae_cli.cli.outputs.reporting import FRAMES
 from videomae_cli.cli.outputs.targets import Target
 from videomae_cli.cli.run.batch import Batch, Watch
@@ -120,8 +121,14 @@ def classify_files(
     )
 
 
-def embed_files(files: FileJob, request: EmbedderRequest, target: Target, decoder: Decoder) -> None:
-    """Load the encoder and embed the files. Raises typer.Exit(1) if files failed."""
+def embed_files(
+    files: FileJob,
+    request: EmbedderRequest,
+    target: Target,
+    decoder: Decoder,
+    then: Sequence[Words] = (),
+) -> None:
+    """Load the encoder and embed the files. Raises typer.Exit(1) if files failed. then: commands to suggest at the end."""
     decoder.start()  # its process starts up while the model loads
     embedder = load_embedder(request, files.calibration(decoder))
     spec = fitted(files.sampling, embedder)
@@ -131,7 +138,7 @@ def embed_files(files: FileJob, request: EmbedderRequest, target: Target, decode
     layout = VectorLayout(embedder.model.config.hidden_size, request.storage, about, part)
     watch = Watch()
     embedder = watch.over(embedder)
-    files.work(target, "embedded", watch, vectors=layout).run(
+    files.work(target, "embedded", watch, vectors=layout, then=then).run(
         settings,
         lambda left, starts: embedder(left, sampling=spec, decoder=decoder, starts=starts),
         engine=embedder.engine,

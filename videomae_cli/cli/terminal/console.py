@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from videomae_cli import system
 from videomae_cli.errors import ModelOfflineError, VideoMAEError
@@ -141,6 +143,38 @@ def note(text: str) -> None:
     """Print a line that `--quiet` leaves out."""
     if not loudness.quiet:
         say(f"videomae: {text}")
+
+
+def suggest(*commands: Sequence[str | Path]) -> None:
+    """Say what can be done next, one command to a line, to a person: where standard output and error are terminals.
+
+    commands: the words of each. A Path is an operand, which no command takes for an option. Lines are not wrapped, so that
+    they can be copied.
+    """
+    if loudness.quiet or not commands or not (is_terminal(sys.stdout) and is_terminal(sys.stderr)):
+        return
+    sys.stdout.flush()
+    for number, words in enumerate(commands):
+        line = ("      " if number else "next: ") + " ".join(map(shell_word, words))
+        print(line, file=sys.stderr, flush=True)
+
+
+def shell_word(word: str | Path) -> str:
+    """Quote a word for a POSIX shell, in characters that the terminal can show; a Path that begins with - gets ./ before it."""
+    text = f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    if visible(text).encode(encoding, "ignore").decode(encoding) == text:
+        return shlex.quote(text)
+    return "$'" + "".join(map(_in_dollar_quotes, text)) + "'"
+
+
+def _in_dollar_quotes(character: str) -> str:
+    if character.isascii() and character.isprintable() and character not in "\\'":
+        return character
+    undecodable = "\udc80" <= character <= "\udcff"  # a byte that is not UTF-8 (PEP 383)
+    return "".join(
+        f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape" if undecodable else "surrogatepass")
+    )
 
 
 def trace() -> None:
