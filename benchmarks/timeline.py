@@ -140,7 +140,7 @@ def boundaries(films: int) -> None:
     from videomae_cli.pipeline import TimelineMaker
     from videomae_cli.video import Decoder, FoundVideo, WindowSpec
 
-    classifier, _ = load_classifier(ClassifierRequest(name="camera-motion"))
+    classifier = load_classifier(ClassifierRequest(name="camera-motion"))
     with tempfile.TemporaryDirectory(prefix="videomae-") as folder, Decoder() as decoder:
         scenes = {}
         for seed in range(films):

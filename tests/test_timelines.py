@@ -259,7 +259,9 @@ def test_no_label_below_the_threshold(classifier: Classifier, film: Path, decode
     maker = TimelineMaker(classifier, WindowSpec(), SegmentRules(threshold=0.999))
     result = timeline(maker, film, decoder)
     assert [(s.label, s.label_id, s.score) for s in result.segments] == [(None, None, None)]
-    assert result.as_dict()["segments"] == [{"start": 0.0, "end": 29.0, "label": None, "label_id": None, "score": None}]
+    assert result.as_dict()["segments"] == [
+        {"start": 0.0, "end": 29.0, "label": None, "label_id": None, "score": None, "unsure": False}
+    ]
 
 
 def window_clip(number: int) -> WindowClip:

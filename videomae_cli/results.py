@@ -233,7 +233,8 @@ class Window:
 class Segment:
     """A stretch of a video with one label. start, end: seconds after the first frame; score: mean over the stretch.
 
-    label, label_id and score are None if no label reached the threshold.
+    label, label_id and score are None if no label reached the threshold; unsure: whether there is a label whose score is so low
+    that it is more of a guess (`SegmentRules.unsure_below`).
     """
 
     start: float
@@ -241,6 +242,7 @@ class Segment:
     label: str | None = None
     label_id: int | None = None
     score: float | None = None
+    unsure: bool = False
 
 
 @dataclass(frozen=True)
@@ -279,6 +281,7 @@ class Timeline(Result):
                     "label": s.label,
                     "label_id": s.label_id,
                     "score": None if s.score is None else round(s.score, 6),
+                    "unsure": s.unsure,
                 }
                 for s in self.segments
             ],

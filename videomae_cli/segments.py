@@ -29,6 +29,8 @@ Floats = npt.NDArray[np.float64]
 
 NO_LABEL = -1
 INDEPENDENT_THRESHOLD = 0.5
+# Of segments that score a little less than this, at most half had the right label: benchmarks/unsure.py, docs/timeline.md.
+UNSURE_BELOW = 0.45
 # Between two windows the scores blend from one into the other; several cells per hop locate a boundary where the labels
 # cross.
 CELLS_A_HOP = 4
@@ -38,19 +40,22 @@ _SAME = 1e-6
 @dataclass(frozen=True)
 class SegmentRules:
     """How scores become segments. smooth, min_duration: seconds, min_duration None means one window; threshold: None means
-    0, or 0.5 for independent labels."""
+    0, or 0.5 for independent labels; unsure_below: the mean score under which a segment is marked as unsure, 0 for none."""
 
     smooth: float = 0.0
     min_duration: float | None = None
     threshold: float | None = None
+    unsure_below: float = UNSURE_BELOW
 
     def __post_init__(self) -> None:
         for name in ("smooth", "min_duration"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise OptionError(f"{name.replace('_', ' ')} must be 0 seconds or more, not {value:g}")
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise OptionError(f"threshold must be between 0 and 1, not {self.threshold:g}")
+        for name in ("threshold", "unsure_below"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise OptionError(f"{name.replace('_', ' ')} must be between 0 and 1, not {value:g}")
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def read(folder: Path, recording: Recording) -> Clip:
     return np.stack(frames[recording.start : recording.stop])
 
 
-def _window(rng: np.random.Generator, frames: Clip, label: str, side: int) -> Clip | None:
+def moved(rng: np.random.Generator, frames: Clip, label: str, side: int) -> Clip | None:
     """A window of `side` pixels out, moved for the length of `frames`; None where the drawn motion leaves the picture."""
     count, height, width = frames.shape[:3]
     time = np.arange(count) / (count - 1)
@@ -106,7 +106,7 @@ def windows(folder: Path, chosen: Sequence[Recording] = HELD_OUT, *, per_label: 
             count = min(int(rng.integers(33, 65)), len(frames))
             start = int(rng.integers(0, len(frames) - count + 1))
             side = int(rng.choice([160, 192, 224, 256]))
-            clip = _window(rng, frames[start : start + count], label, side)
+            clip = moved(rng, frames[start : start + count], label, side)
             if clip is not None:
                 made += 1
                 yield Window(clip, label, name)

@@ -39,9 +39,9 @@ def test_labels_are_read_back(suffix: str, tmp_path: Path) -> None:
 def test_timelines_and_nothing(tmp_path: Path) -> None:
     videomae.write_results(FILMS, tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text().splitlines() == [
-        "path,start,end,label,score,error",
-        "a.mp4,0,1,x,0.5,",
-        "b.mp4,,,,,decode: broken",
+        "path,start,end,label,score,unsure,error",
+        "a.mp4,0,1,x,0.5,False,",
+        "b.mp4,,,,,,decode: broken",
     ]
     with pytest.raises(OptionError, match="wide=True is about the columns of CSV"):
         videomae.write_results(FILMS, tmp_path / "u.jsonl", wide=True)

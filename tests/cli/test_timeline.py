@@ -15,13 +15,15 @@ import pytest
 import srt
 import webvtt
 from motions import write_motions
-from PIL import Image
+from PIL import Image, ImageColor
 from samples import Run
 from typer.testing import CliRunner, Result
 
+from recipes.camera_motion.motion import LABELS as MOTIONS
 from videomae_cli.api.places import LabelPlace, clip_name
 from videomae_cli.cli.app import app
 from videomae_cli.filenames import names_below
+from videomae_cli.pictures.hues import label_colour
 from videomae_cli.video import Decoder
 from videomae_cli.writers.clock import clock
 from videomae_cli.writers.elan import eaf
@@ -90,8 +92,8 @@ def test_csv_has_a_row_a_segment(film: Path, tmp_path: Path) -> None:
 
 def test_csv_for_people_has_path_times_label_and_score(film: Path, tmp_path: Path) -> None:
     for extra, columns in (
-        ((), "path,start,end,label,score,error"),
-        (("--windows",), "path,kind,start,end,label,score,error"),
+        ((), "path,start,end,label,score,unsure,error"),
+        (("--windows",), "path,kind,start,end,label,score,unsure,error"),
     ):
         done = invoke(film, tmp_path / "gone.mp4", "--format", "csv", *extra)
         rows = list(csv.DictReader(done.stdout.splitlines()))
@@ -99,7 +101,7 @@ def test_csv_for_people_has_path_times_label_and_score(film: Path, tmp_path: Pat
         assert [row["label"] for row in rows if row.get("kind", "segment") == "segment"][: len(LABELS)] == LABELS
         assert (rows[-1]["label"], rows[-1]["error"].partition(":")[0]) == ("", "not_found")
     found = list(csv.DictReader(invoke(film, "--find", LABELS[0], "--format", "csv").stdout.splitlines()))
-    assert ",".join(found[0]) == "path,start,end,label,score"
+    assert ",".join(found[0]) == "path,start,end,label,score,unsure"
     assert invoke(film, "--format", "srt", "--wide").exit_code == 2
 
 
@@ -173,6 +175,31 @@ def test_labels_that_are_markup_stay_text(tmp_path: Path) -> None:
     assert document.get_annotation_data_for_tier("滑雪 (2)") == [(3000, 4000, "滑雪")]
 
 
+UNSURE = {
+    "path": "a.mp4",
+    "multi_label": False,
+    "segments": [
+        {"start": 0.0, "end": 2.0, "label": "pan left", "label_id": 1, "score": 0.9, "unsure": False},
+        {"start": 2.0, "end": 3.0, "label": "zoom in", "label_id": 5, "score": 0.3, "unsure": True},
+    ],
+}
+
+
+def test_subtitles_and_elan_mark_unsure_labels() -> None:
+    assert [cue.content for cue in srt.parse(as_srt(UNSURE))] == ["pan left 90%", "zoom in ? 30%"]
+    assert "\nzoom in ? 30%\n" in as_vtt(UNSURE)
+    assert ">zoom in ?<" in eaf(UNSURE)
+    assert ">pan left<" in eaf(UNSURE)
+
+
+@pytest.mark.parametrize(("below", "unsure"), [("1", True), ("0", False)])
+def test_what_is_unsure_is_marked(film: Path, below: str, unsure: bool) -> None:
+    done = invoke(film, "--end", "3", "--unsure-below", below, "--format", "jsonl")
+    assert [s["unsure"] for s in json.loads(done.stdout)["segments"]] == [unsure]
+    found = invoke(film, "--end", "3", "--unsure-below", below, "--find", LABELS[0], "--format", "jsonl")
+    assert json.loads(found.stdout)["unsure"] is unsure
+
+
 def test_a_chart_is_a_picture_of_the_segments(film: Path, tmp_path: Path) -> None:
     output = tmp_path / "known.png"
     assert invoke(film, "-o", output).exit_code == 0
@@ -180,8 +207,9 @@ def test_a_chart_is_a_picture_of_the_segments(film: Path, tmp_path: Path) -> Non
         assert image.format == "PNG"
         assert image.width > 1000
         pixels = np.asarray(image.convert("RGB")).reshape(-1, 3).astype(int)
-    # Blue, orange and green bars: one colour a label.
-    for colour in ((0, 114, 178), (213, 94, 0), (0, 158, 115)):
+    # One colour a label, which depends on nothing but its number.
+    for label in LABELS:
+        colour = ImageColor.getrgb(label_colour(MOTIONS.index(label)))
         assert (np.abs(pixels - colour).sum(axis=1) < 120).mean() > 0.01
 
 

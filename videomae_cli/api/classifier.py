@@ -14,7 +14,7 @@ from videomae_cli.arguments import at_least, checked
 from videomae_cli.assembly import ClassifierRequest, make_classifier
 from videomae_cli.labels import match_label
 from videomae_cli.results import Classification, Timeline
-from videomae_cli.segments import SegmentRules
+from videomae_cli.segments import UNSURE_BELOW, SegmentRules
 from videomae_cli.video import FoundVideo, SamplingSpec, WindowSpec, parse_length
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class TimelineOptions(TypedDict, total=False):
     Defaults in parentheses. window: length of a window, in seconds or as "2s" (the model's clip); hop: step between
     windows (half a window); start, end: the part of the video, in seconds or as "1:30"; smooth: length of the moving
     average over scores (0); min_duration: shortest segment (a window); threshold: minimum score of a label (0; 0.5 for
-    independent labels); windows: also return all windows, each with its `top_k` (5) best labels; pixels: "display" or
+    independent labels); unsure_below: mean score under which a segment is `unsure` (0.45); windows: also return all windows, each with its `top_k` (5) best labels; pixels: "display" or
     "stored".
     """
 
@@ -39,6 +39,7 @@ class TimelineOptions(TypedDict, total=False):
     smooth: float | str
     min_duration: float | str | None
     threshold: float | None
+    unsure_below: float
     windows: bool
     top_k: int
     pixels: str | None
@@ -98,7 +99,7 @@ class VideoClassifier(LoadedModel[Classification]):
 
     @checked
     def timeline(self, video: str | os.PathLike[str], **options: Unpack[TimelineOptions]) -> Timeline:
-        """Find what happens when in a file of any length: `segments`, each with `start`, `end` (seconds), `label` and `score`.
+        """Find what happens when in a file of any length: `segments`, each with `start`, `end` (seconds), `label`, `score` and `unsure`.
 
         The file is decoded once, in constant memory. options: `TimelineOptions`. Raises VideoError if there is no
         result or decoding fails half way (`timeline_all` returns the part before that); OptionError (also for a
@@ -168,6 +169,7 @@ class VideoClassifier(LoadedModel[Classification]):
         smooth: float | str = 0.0,
         min_duration: float | str | None = None,
         threshold: float | None = None,
+        unsure_below: float = UNSURE_BELOW,
         windows: bool = False,
         top_k: int = 5,
         pixels: str | None = None,
@@ -183,6 +185,7 @@ class VideoClassifier(LoadedModel[Classification]):
             smooth=_length(smooth, "smooth") or 0.0,
             min_duration=_length(min_duration, "min_duration"),
             threshold=threshold,
+            unsure_below=unsure_below,
         )
         return TimelineMaker(
             self._with(top_k),

@@ -32,7 +32,7 @@ OnFailure = Callable[["LabelPlace", VideoMAEError], object]
 @dataclass(frozen=True)
 class LabelPlace:
     """A part of a video with the label that was searched for. rank: from 1, the best; start, end: seconds after the first frame;
-    score: mean over the part; rate: the file's frames per second."""
+    score: mean over the part; unsure: as of its segment; rate: the file's frames per second."""
 
     rank: int
     path: str
@@ -42,10 +42,11 @@ class LabelPlace:
     label_id: int
     score: float
     rate: float = _USUAL_RATE
+    unsure: bool = False
 
     def as_dict(self) -> Record:
         """Return the place as `videomae timeline --find` prints it."""
-        names = ("start", "end", "label", "label_id", "score")
+        names = ("start", "end", "label", "label_id", "score", "unsure")
         return {"rank": self.rank, **path_fields(self.path), **{name: getattr(self, name) for name in names}}
 
 

@@ -59,12 +59,17 @@ class MaskedClip:
     ratio: float
     made: Reconstruction
 
+    @property
+    def hidden(self) -> float:
+        """The fraction of the pixels that is hidden: nearly the mask ratio, rounded to whole patches."""
+        return float(self.made.hidden.float().mean())
+
     def as_dict(self, sampled: Sampled) -> dict[str, Any]:
         """Return its part of the command's `--json` output; an infinite PSNR (equal pictures) becomes null."""
         return {
             "clip": self.clip,
             "mask_ratio": self.ratio,
-            "hidden": round(float(self.made.hidden.float().mean()), 6),
+            "hidden": round(self.hidden, 6),
             "loss": self.made.loss,
             "psnr": self.made.psnr if self.made.psnr != float("inf") else None,
             "ssim": self.made.ssim,

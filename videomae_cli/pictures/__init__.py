@@ -3,6 +3,7 @@
 panels          titled strips of frames, side by side or as a contact sheet
 lettering       draws text into arrays
 heat            a map over the tokens as colours over frames, with a legend
+hues            the colour of each label
 palette         reduces a film to the 256 colours of a GIF
 film            images with durations -> gif, mp4, webm, png
 encoding        encodes a film one image at a time

@@ -5,20 +5,22 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from videomae_cli.errors import DependencyError
+from videomae_cli.pictures.hues import label_colour
 from videomae_cli.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # At most this many rows; if there are more labels, the last row is shared by the rest.
 _MOST_LABELS = 20
-_WIDTH, _ROW, _REST = 12.0, 0.34, 1.25  # inches
+_WIDTH, _ROW, _REST = 12.0, 0.34, 1.55  # inches
 _DPI = 120
-# Okabe and Ito's palette, which colour-blind people can distinguish, without black.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7B6FD0")
+_UNSURE_HATCH = "////"  # over what is unsure: seen without colours too
+_KEYS = (1.0, 0.75, 0.5, 0.25)  # scores whose shades the legend shows
 _FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Micro Hei", "Noto Sans Arabic")
 _LABEL_CHARACTERS = 32
 # Seconds from one tick of the axis to the next.
@@ -72,9 +74,14 @@ def _draw(axes: Axes, record: dict[str, Any], rows: dict[str, list[dict[str, Any
     least = (end - start) / (_WIDTH * _DPI)
     for number, segments in enumerate(rows.values()):
         bars = [(s["start"], max(s["end"] - s["start"], least)) for s in segments]
-        colour = _COLOURS[number % len(_COLOURS)]
-        tints = [(colour, 0.25 + 0.75 * max(0.0, min(1.0, s["score"]))) for s in segments]
+        ids = {s["label_id"] for s in segments}
+        colour = label_colour(min(ids) if len(ids) == 1 else None)
+        tints = [(colour, _shade(s["score"])) for s in segments]
         axes.broken_barh(bars, (number - 0.38, 0.76), facecolors=tints, linewidth=0)
+        unsure = [bar for bar, s in zip(bars, segments, strict=True) if s["unsure"]]
+        axes.broken_barh(
+            unsure, (number - 0.38, 0.76), facecolors="none", hatch=_UNSURE_HATCH, edgecolor="white", linewidth=0
+        )
     axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     axes.set_xlim(start, end)
     axes.set_yticks(range(len(rows)), [_short(label) for label in rows], parse_math=False)
@@ -89,8 +96,28 @@ def _draw(axes: Axes, record: dict[str, Any], rows: dict[str, list[dict[str, Any
     broken = f" — interrupted: {record['error']['kind']}" if record["error"] else ""
     title = f"{name} · {visible(record['model'])}{broken}"
     axes.set_title(title if len(title) < 110 else title[:109] + "…", loc="left", fontsize=11, parse_math=False)
-    if not rows:
+    if rows:
+        _explain(axes, unsure=any(s["unsure"] for segments in rows.values() for s in segments))
+    else:
         axes.text(0.5, 0.5, "no label reached the threshold", ha="center", va="center", transform=axes.transAxes)
+
+
+def _shade(score: float) -> float:
+    """Return how opaque a score is drawn: the surer, the darker."""
+    return 0.25 + 0.75 * max(0.0, min(1.0, score))
+
+
+def _explain(axes: Axes, *, unsure: bool) -> None:
+    """Add the legend that says what the shade means, and the hatching where there is any."""
+    from matplotlib.patches import Patch
+
+    keys = [Patch(facecolor=("#222222", _shade(score)), label=f"{score:.0%}") for score in _KEYS]
+    if unsure:
+        shade = ("#222222", _shade(_KEYS[-1]))
+        keys.append(Patch(facecolor=shade, edgecolor="white", hatch=_UNSURE_HATCH, linewidth=0, label="unsure"))
+    keys.insert(0, Patch(facecolor="none", label="score"))
+    figure = cast("Figure", axes.figure)
+    figure.legend(handles=keys, loc="outside lower right", ncols=len(keys), frameon=False, fontsize=9, handlelength=1.6)
 
 
 def _ticks(start: float, end: float) -> list[float]:

@@ -150,7 +150,8 @@ class TimelineMaker:
         if stretch.label == NO_LABEL:
             return Segment(stretch.start, stretch.end)
         label = self.classifier.model.config.id2label[stretch.label]
-        return Segment(stretch.start, stretch.end, label, stretch.label, stretch.score)
+        unsure = stretch.score < self.rules.unsure_below
+        return Segment(stretch.start, stretch.end, label, stretch.label, stretch.score, unsure)
 
     def _windows(self, scored: ScoredWindows, scores: npt.NDArray[np.float32]) -> Iterator[Window]:
         for (start, end), row in zip(scored.spans, scores, strict=True):

@@ -18,7 +18,7 @@ def make_entry(record: Record, segments: Segments | None, duration: float | None
     """Build the report's entry for one file; `segments` and `duration` default to the record's own.
 
     In the entry, labels are [name, 0 to 1], best first: scores, or for segments the fraction of the time; timeline has
-    [start, end, label, score] per segment; unknown fields are left out.
+    [start, end, label, score, 1 if unsure else 0] per segment; unknown fields are left out.
     """
     segments = record.get("segments") if segments is None else segments
     duration = record.get("duration") if duration is None else duration
@@ -30,7 +30,13 @@ def make_entry(record: Record, segments: Segments | None, duration: float | None
         "labels": [[p["label"], _rounded(p["score"], 4)] for p in (record.get("predictions") or ())[:_MOST_LABELS]],
         "values": [[name, f"{value:.6g}"] for name, value in (record.get("values") or {}).items()],
         "timeline": [
-            [_rounded(s["start"], 2), _rounded(s["end"], 2), s.get("label"), _rounded(s.get("score"), 4)]
+            [
+                _rounded(s["start"], 2),
+                _rounded(s["end"], 2),
+                s.get("label"),
+                _rounded(s.get("score"), 4),
+                int(bool(s.get("unsure"))),
+            ]
             for s in segments or ()
         ],
         "duration": _rounded(duration, 2),
@@ -54,10 +60,10 @@ def facts_of(record: Record) -> dict[str, str]:
 def _shares(timeline: Sequence[Sequence[Any]]) -> list[list[Any]]:
     """Return [label, fraction of the timeline's duration], longest first."""
     seconds: dict[str, float] = {}
-    for start, end, label, _ in timeline:
+    for start, end, label, *_ in timeline:
         if label is not None:
             seconds[label] = seconds.get(label, 0.0) + max(0.0, end - start)
-    total = max(end for _, end, _, _ in timeline) - min(start for start, *_ in timeline)
+    total = max(end for _, end, *_ in timeline) - min(start for start, *_ in timeline)
     ranked = sorted(seconds.items(), key=lambda item: -item[1])[:_MOST_LABELS]
     return [[label, round(time / total, 4) if total > 0 else 0.0] for label, time in ranked]
 

@@ -1,7 +1,7 @@
 """Writes a timeline as an ELAN annotation document (.eaf, format 3.0): https://www.mpi.nl/tools/elan/EAF_Annotation_Format_3.0_and_ELAN.pdf
 
 There is one tier if only one label holds at a time, else one tier per label, since annotations in a tier must not overlap.
-Each tier has a dependent tier with the scores.
+Each tier has a dependent tier with the scores. An unsure label has a question mark behind it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from xml.etree import ElementTree as ET
 from videomae_cli import filesystem
 from videomae_cli.results import Record, path_of
 from videomae_cli.visible import visible
+from videomae_cli.writers.timelines import marked
 
 _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 _MIME = {
@@ -150,7 +151,7 @@ def _aligned(tier: ET.Element, name: str, slots: dict[int, str], segment: Record
     annotation.set("ANNOTATION_ID", name)
     annotation.set("TIME_SLOT_REF1", slots[_milliseconds(segment["start"])])
     annotation.set("TIME_SLOT_REF2", slots[_milliseconds(segment["end"])])
-    ET.SubElement(annotation, "ANNOTATION_VALUE").text = xml_text(segment["label"])
+    ET.SubElement(annotation, "ANNOTATION_VALUE").text = xml_text(marked(segment))
     return name
 
 

@@ -1,8 +1,8 @@
 """Writes CSV for people, with only a few columns, and reads it back.
 
 Columns of classifications: `path`, `label`, `score`, `error`; for a regression model: `path`, one column per output,
-`error`. Columns of timelines: `path`, `start`, `end`, `label`, `score`, `error`, and `kind` after the path if windows
-are listed too. `error` is empty, or the kind of failure and the reason: `decode: no frame can be decoded`. All columns:
+`error`. Columns of timelines: `path`, `start`, `end`, `label`, `score`, `unsure`, `error`, and `kind` after the path if
+windows are listed too. `error` is empty, or the kind of failure and the reason: `decode: no frame can be decoded`. All columns:
 `csv_file`, `timelines`.
 """
 
@@ -18,6 +18,7 @@ from videomae_cli.writers.cells import csv_row, read_cell
 from videomae_cli.writers.formats import Writer
 
 SCORED = ("label", "score")
+_STRETCH = ("start", "end", *SCORED, "unsure")
 _ERROR = re.compile(r"([a-z_]+): (.*)", re.DOTALL)
 
 
@@ -93,7 +94,7 @@ class NarrowTimelineCsvWriter(_NarrowWriter):
 
     def columns(self, record: Record | None) -> tuple[str, ...]:
         kind = ("kind",) if record is not None and record["windows"] else ()
-        return (*kind, "start", "end", *SCORED)
+        return (*kind, *_STRETCH)
 
     def rows(self, record: Record) -> Iterator[Record]:
         if not record["segments"]:
@@ -117,7 +118,7 @@ def _reason(record: Record) -> str | None:
 
 def are_narrow(names: Sequence[str]) -> bool:
     """Return whether a table has the columns of a `NarrowCsvWriter`: path first, error last, label and score or values between."""
-    timelines = ("start", "end", *SCORED), ("kind", "start", "end", *SCORED)
+    timelines = _STRETCH, ("kind", *_STRETCH)
     return len(names) > 2 and names[0] == "path" and names[-1] == "error" and tuple(names[1:-1]) not in timelines
 
 

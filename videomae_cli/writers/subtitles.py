@@ -1,6 +1,6 @@
 """Writes a timeline as SubRip (srt) or WebVTT (vtt) subtitles, to watch the labels over the video.
 
-Each labelled segment is one cue, with its score. Labels may come from any checkpoint, so they are made safe: players
+Each labelled segment is one cue, with its score, and a question mark behind a label that is unsure. Labels may come from any checkpoint, so they are made safe: players
 must not take them for markup, and parsers not for the end of a cue.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from videomae_cli.results import Record
 from videomae_cli.visible import visible
 from videomae_cli.writers.clock import clock
+from videomae_cli.writers.timelines import marked
 
 # Replaces the characters of tags and of ASS line breaks ("\\N") by look-alikes.
 _HARMLESS = str.maketrans("<>{}\\", "‹›()⧵")
@@ -37,7 +38,7 @@ def vtt(record: Record) -> str:
 def _cues(record: Record) -> Iterator[tuple[float, float, str, float]]:
     for segment in record["segments"]:
         if segment["label"] is not None:
-            yield segment["start"], segment["end"], segment["label"], segment["score"]
+            yield segment["start"], segment["end"], marked(segment), segment["score"]
 
 
 def _plain(label: str) -> str:

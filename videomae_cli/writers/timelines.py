@@ -13,7 +13,20 @@ from videomae_cli.writers.formats import Writer
 from videomae_cli.writers.text import aligned, describe
 
 COLUMNS = (
-    *("index", "path", "path_bytes", "status", "kind", "start", "end", "label", "label_id", "score", "predictions"),
+    *(
+        "index",
+        "path",
+        "path_bytes",
+        "status",
+        "kind",
+        "start",
+        "end",
+        "label",
+        "label_id",
+        "score",
+        "unsure",
+        "predictions",
+    ),
     *("error_kind", "error_message", "model", "revision", "fingerprint", "version", "shard"),
     *("window", "hop", "duration", "fps", "num_frames", "decoder"),
 )
@@ -26,7 +39,7 @@ class TimelineTextWriter(Writer):
 
     def write(self, record: Record, seconds: float | None = None) -> None:
         lines = [visible(path_of(record))]
-        labels = aligned([s["label"] or "-" for s in record["segments"]])
+        labels = aligned([marked(s) for s in record["segments"]])
         lines += [f"  {span(s)}  {label}  {percent(s)}" for label, s in zip(labels, record["segments"], strict=True)]
         if record["windows"]:
             lines.append("  windows")
@@ -51,7 +64,7 @@ class TimelineCsvWriter(Writer):
         error = record["error"] or {}
         common = {**record, "error_kind": error.get("kind"), "error_message": error.get("message")}
         for row in _rows(record):
-            made = {"label": None, "label_id": None, "score": None, "predictions": None, **row}
+            made = {**dict.fromkeys(("label", "label_id", "score", "unsure", "predictions")), **row}
             self.put(csv_row([{**common, **made}.get(name) for name in COLUMNS], for_people=self.for_people))
 
 
@@ -69,6 +82,12 @@ def _rows(record: Record) -> Iterator[Record]:
 def span(stretch: Record) -> str:
     """Format the start and end of a segment or window, aligned up to ten hours."""
     return f"{short_clock(stretch['start'])} - {short_clock(stretch['end'])}"
+
+
+def marked(segment: Record) -> str:
+    """Return the label of a segment for people to read, with a question mark if it is unsure; "-" if there is none."""
+    label = str(segment["label"] or "-")
+    return f"{label} ?" if segment.get("unsure") else label
 
 
 def percent(segment: Record) -> str:

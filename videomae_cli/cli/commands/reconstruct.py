@@ -141,7 +141,7 @@ def _lines(found: VideoReconstruction, path: str) -> list[str]:
         clip = f", clip {result.clip + 1}" if found.clips[-1].clip else ""
         contrast = {"visible": ", contrast estimated from visible patches", "original": ", contrast of hidden patches"}
         lines.append(
-            f"{path}{clip}: {found.masking.mask} mask, {result.made.hidden.float().mean():.0%} hidden, "
+            f"{path}{clip}: {found.masking.mask} mask, {result.hidden:.0%} hidden, "
             f"loss {made.loss:.4f}, PSNR {made.psnr:.2f} dB, SSIM {made.ssim:.3f}"
             f"{contrast.get(made.stats or '', '')} ({found.model})"
         )

@@ -64,6 +64,13 @@ class WindowOptions:
             help="Leave a stretch unlabelled if no label scores this much. Default: 0, or 0.5 if labels are independent."
         ),
     ] = None
+    unsure_below: Annotated[
+        float | None,
+        typer.Option(
+            help="Mark a segment as unsure (?) if its score is lower; 0 marks none. Default: 0.45, measured with "
+            "camera-motion."
+        ),
+    ] = None
 
     def windows(self) -> WindowSpec:
         """Return how windows are placed. Raises OptionError."""
@@ -78,13 +85,14 @@ class WindowOptions:
 
     def rules(self) -> SegmentRules:
         """Return the rules that turn scores into segments. Raises OptionError."""
-        from videomae_cli.segments import SegmentRules
+        from videomae_cli.segments import UNSURE_BELOW, SegmentRules
         from videomae_cli.video import parse_length
 
         return SegmentRules(
             smooth=parse_length(self.smooth, "--smooth"),
             min_duration=_length(self.min_duration, "--min-duration"),
             threshold=self.threshold,
+            unsure_below=UNSURE_BELOW if self.unsure_below is None else self.unsure_below,
         )
 
 

@@ -13,7 +13,7 @@ SECTIONS: dict[str, str] = {
     "Model": "--model --init --revision --heads --labels --image-size --frames --size --patch-size --decoder-heads",
     "Which files": "--recursive --include --exclude --shard --data-labels --ignore-unknown --split --target --val --check",
     "Which frames": "--sampling --stride --clips --crops --protocol --fps --start --end --resize --pixels",
-    "Windows and segments": "--window --hop --smooth --min-duration --threshold --windows --find --cut --camera",
+    "Windows and segments": "--window --hop --smooth --min-duration --threshold --unsure-below --windows --find --cut --camera",
     "Output": "--output --format --wide --top-k --detail --report --overwrite --json --storage --frames-dir --scale --panels "
     "--pool --layer --normalize --per-clip --all-predicted",
     "What is trained": "--mode --recipe --epochs --patience --repeats --views --ema --lora-rank --penalty --seed "

@@ -24,8 +24,8 @@ from videomae_cli.writers.clock import short_clock
 
 FORMATS = ("table", "json", "jsonl", "csv")
 _SUFFIXES = {".txt": "table", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
-_NARROW = ("path", "start", "end", "label", "score")
-_COLUMNS = ("rank", "path", "path_bytes", "start", "end", "label", "label_id", "score", "clip")
+_NARROW = ("path", "start", "end", "label", "score", "unsure")
+_COLUMNS = ("rank", "path", "path_bytes", "start", "end", "label", "label_id", "score", "unsure", "clip")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _formatted(rows: Sequence[Record], format: str, sink: BinaryIO) -> bytes:
     """Return the places in a format, as bytes for `sink`."""
     if format == "table":
         lines = (
-            f"{row['rank']:>4}  {row['score']:6.1%}  {short_clock(row['start'])} - {short_clock(row['end'])}  "
+            f"{row['rank']:>4}  {row['score']:6.1%} {'?' if row['unsure'] else ' '} {short_clock(row['start'])} - {short_clock(row['end'])}  "
             f"{visible(path_of(row))}\n"
             for row in rows
         )

@@ -143,22 +143,24 @@ def _follow(
         tally.last = item.end
         best = classifier.best(scores)
         if format == "jsonl":
-            streams.put_json(_record(item, best))
+            streams.put_json(_record(item, best, rules.unsure_below))
         else:
-            streams.put(_line(item, [p for p in best if p.score >= threshold]))
+            streams.put(_line(item, [p for p in best if p.score >= threshold], rules.unsure_below))
 
 
-def _line(window: LiveWindow, best: list[Prediction]) -> str:
-    labels = ", ".join(f"{p.label} {p.score:.1%}" for p in best[:_SHOWN_LABELS]) or "-"
+def _line(window: LiveWindow, best: list[Prediction], unsure_below: float) -> str:
+    mark = " ?" if best and best[0].score < unsure_below else ""
+    labels = ", ".join(f"{p.label}{mark if p is best[0] else ''} {p.score:.1%}" for p in best[:_SHOWN_LABELS]) or "-"
     lost = f"  ({window.dropped} frames dropped before)" if window.dropped else ""
     return f"{short_clock(window.start)} - {short_clock(window.end)}  {labels}{lost}"
 
 
-def _record(window: LiveWindow, best: tuple[Prediction, ...]) -> dict[str, Any]:
+def _record(window: LiveWindow, best: tuple[Prediction, ...], unsure_below: float) -> dict[str, Any]:
     return {
         "start": round(window.start, 4),
         "end": round(window.end, 4),
         "time": datetime.fromtimestamp(window.moment, UTC).isoformat(timespec="milliseconds"),
         "predictions": [p.as_dict() for p in best],
+        "unsure": bool(best) and best[0].score < unsure_below,
         "dropped": window.dropped,
     }

@@ -18,7 +18,7 @@ from videomae_cli.cli.terminal.streams import written
 from videomae_cli.results import Record, path_of
 from videomae_cli.visible import FALLBACK, columns, visible
 from videomae_cli.writers import TextWriter, describe
-from videomae_cli.writers.timelines import TimelineTextWriter, best_of, percent, span
+from videomae_cli.writers.timelines import TimelineTextWriter, best_of, marked, percent, span
 
 BAR_WIDTH = 24
 
@@ -125,7 +125,13 @@ class TerminalTimelineWriter(TimelineTextWriter):
         for segment in record["segments"]:
             score = segment["score"]
             bar = "" if score is None else score_bar(score)
-            table.add_row(span(segment), plain(segment["label"] or "-", "bold"), bar, percent(segment).strip())
+            style = "dim" if segment["unsure"] else "bold"
+            table.add_row(
+                span(segment),
+                plain(marked(segment), style),
+                bar,
+                plain(percent(segment).strip(), "dim" if segment["unsure"] else ""),
+            )
         return table
 
 

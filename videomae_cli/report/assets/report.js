@@ -104,16 +104,17 @@
       part.style.width = `${((end - start) / span) * 100}%`;
       line.append(part);
     };
-    for (const [start, end, label] of segments.length > CELLS ? thinned(segments, first, span) : segments) {
-      const part = make("i", (end - start) / span < THIN ? "thin" : "");
+    const few = segments.length <= CELLS;
+    for (const [start, end, label, , unsure] of few ? segments : thinned(segments, first, span)) {
+      const part = make("i", [(end - start) / span < THIN ? "thin" : "", few && unsure ? "unsure" : ""].join(" ").trim());
       part.style.background = colour(label);
       lay(part, start, end);
     }
     const most = new Set(entry.labels.map((l) => l[0]));
     const keys = entry.counted.length > KEYS ? entry.counted.filter((l) => most.has(l)) : entry.counted;
     const mark = make("b");   // around the segment that is told
-    const words = ([start, end, label, score]) =>
-      `${label == null ? "no label" : label}, ${clock(start)} – ${clock(end)}` + (score == null ? "" : `, ${percent(score)}`);
+    const words = ([start, end, label, score, unsure]) =>
+      `${label == null ? "no label" : label}${unsure ? " ?" : ""}, ${clock(start)} – ${clock(end)}` + (score == null ? "" : `, ${percent(score)}`);
     let current = -1;
     const show = (place) => {
       current = place;
