@@ -241,9 +241,9 @@ def test_the_bar_is_drawn_anew_while_nothing_happens(clock: Clock, monkeypatch: 
     assert "0/61 files, first batch" in screen.getvalue()
 
 
-def training(clock: Clock, steps: int, epoch: int) -> TrainingProgress:
+def training(clock: Clock, steps: int, epoch: int, mode: str = "none") -> TrainingProgress:
     task: Any = SimpleNamespace(steps=steps, epoch=epoch, clips=8)
-    return TrainingProgress(task, "none", now=clock)
+    return TrainingProgress(task, mode, now=clock)
 
 
 def test_training_leaves_out_its_start_and_counts_evaluations(clock: Clock) -> None:
@@ -264,6 +264,42 @@ def test_training_leaves_out_its_start_and_counts_evaluations(clock: Clock) -> N
         left = int(found[1]) * (60 if found[2] == "min" else 1)
         assert left == pytest.approx(clock.now - now, rel=0.25)
         assert "8 clips/s" in text
+
+
+@pytest.mark.parametrize(
+    ("mode", "quiet", "seconds", "told"),
+    [
+        ("auto", False, 1.0, [1, 4, 7, 8]),  # an epoch takes 4 s
+        ("auto", False, 10.0, [1, 2, 3, 4, 5, 6, 7, 8]),
+        ("auto", True, 10.0, []),
+        ("none", False, 10.0, []),
+    ],
+)
+def test_in_a_pipe_epochs_have_lines(
+    clock: Clock,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    quiet: bool,
+    seconds: float,
+    told: list[int],
+) -> None:
+    monkeypatch.setattr(console.loudness, "quiet", quiet)
+    with training(clock, 31, 4, mode).shown() as shown:
+        for step in range(1, 32):
+            clock.now += seconds
+            shown({"event": "tick", "step": step, "waited": 0.0, "seconds": seconds})
+            shown({"event": "step", "step": step, "loss": 1 / step})
+            if step % 4 == 0 or step == 31:
+                shown({"event": "epoch", "step": step, "seconds": 0.0, "top1": 0.5})
+    lines = capsys.readouterr().err.splitlines()
+    losses = [1 / min(4 * epoch, 31) for epoch in told]
+    expected = [
+        f"videomae: epoch {epoch}/8, loss {loss:.3f}, top-1 50.0%" for epoch, loss in zip(told, losses, strict=True)
+    ]
+    assert [line[: len(start)] for line, start in zip(lines, expected, strict=True)] == expected
+    assert all(" left" in line for line in lines[1:-1]), "how long it still takes, once that is known"
+    assert not any(" left" in line for line in lines[-1:]), "nothing is left"
 
 
 def test_a_dry_run_says_what_the_whole_takes(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def test_a_loss_that_is_no_number_ends_it_and_keeps_the_best(file: Path, videoma
     assert done.returncode == 1
     assert "the loss is no longer a number at step 30" in done.stderr
     assert "the best checkpoint so far is kept" in done.stderr
-    assert len(done.stderr.splitlines()) == 2
+    assert len([line for line in done.stderr.splitlines() if not line.startswith("videomae: epoch ")]) == 2
     made = torch.load(tmp_path / "run" / "line.pt", weights_only=True)
     assert all(bool(torch.isfinite(tensor).all()) for tensor in made.values())
 

@@ -38,6 +38,7 @@ TIMEOUT = partial(typer.Option, "--timeout")
 MASK_RATIO = partial(typer.Option, "--mask-ratio")
 CROP_SCALE = partial(typer.Option, "--crop-scale")
 FLIP = partial(typer.Option, "--flip/--no-flip")
+PROGRESS = partial(typer.Option, "--progress", metavar="auto|plain|none")
 
 # What `video.lists` reads.
 A_LIST = (

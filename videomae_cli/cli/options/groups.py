@@ -37,10 +37,7 @@ class ConsoleOptions:
 
     progress: Annotated[
         str,
-        typer.Option(
-            help="auto: a bar on a terminal, else nothing; plain: a line now and then, for a log.",
-            metavar="auto|plain|none",
-        ),
+        options.PROGRESS(help="auto: a bar on a terminal, else nothing; plain: a line now and then, for a log."),
     ] = "auto"
     loudness: LoudnessOptions
 

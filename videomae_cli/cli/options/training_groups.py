@@ -99,6 +99,18 @@ class DeviceOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainingConsoleOptions(ConsoleOptions):
+    """Options for what training prints on standard error: unlike a batch, also where there is no terminal."""
+
+    progress: Annotated[
+        str,
+        options.PROGRESS(
+            help="auto: a bar on a terminal, else a line per epoch; plain: a line now and then, for a log."
+        ),
+    ] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFolderOptions:
     """Options for reading the data, and for an existing run in the folder."""
 
@@ -111,4 +123,4 @@ class RunFolderOptions:
     resume: options.Resume = False
     overwrite: options.Overwrite = False
     dry_run: options.DryRun = False
-    terminal: ConsoleOptions
+    terminal: TrainingConsoleOptions

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from videomae_cli.training import Task
 
 PLAIN_SECONDS = 10.0
+# The figures of an epoch event that are shown, and their names here: an epoch may be too short for a "step" event.
+_OF_AN_EPOCH = {"train_loss": "loss", "val_loss": "val_loss", "top1": "top1", "mAP": "mAP", "r2": "r2"}
 
 
 @dataclass
@@ -61,7 +63,10 @@ class Stop:
 
 @dataclass
 class TrainingProgress:
-    """Shows the progress of training: a bar on a terminal, lines for a log, or nothing."""
+    """Shows the progress of training: a bar on a terminal, else a line for each epoch; lines for a log; or nothing.
+
+    Epochs that follow each other fast have a line every 10 s, but the first and the last always have theirs.
+    """
 
     task: Task
     mode: str
@@ -72,6 +77,8 @@ class TrainingProgress:
     _step: int = 0
     _apart: float = 0.0
     _evaluation: float = 0.0
+    _line: str = ""
+    _told: bool = False
 
     def __post_init__(self) -> None:
         self._said = self.now()
@@ -85,6 +92,7 @@ class TrainingProgress:
         loud = console.loudness
         if self.mode != "auto" or not console.is_terminal(sys.stderr) or loud.quiet or loud.debug:
             yield self
+            self._say()
             return
         from rich.progress import BarColumn, Progress, SpinnerColumn
 
@@ -107,21 +115,37 @@ class TrainingProgress:
         elif event["event"] == "epoch":
             self._evaluation = event["seconds"]
             self._apart += self._evaluation
-            for name in ("top1", "mAP", "r2", "val_loss"):
+            for name, shown in _OF_AN_EPOCH.items():
                 if event.get(name) is not None:
-                    self._figures[name] = event[name]
+                    self._figures[shown] = event[name]
         if self._bar is not None:
             self._bar.update(self._row, completed=self._step)
-        elif self.mode == "plain" and (event["event"] == "epoch" or self.now() - self._said >= PLAIN_SECONDS):
-            self._said = self.now()
-            console.say(f"videomae: {self.text()}")
+            return
+        ends_epoch, due = event["event"] == "epoch", self.now() - self._said >= PLAIN_SECONDS
+        if ends_epoch and self.mode != "none":
+            self._line = self.text(ends_epoch=True)
+            if due or self.mode == "plain" or not self._told:
+                self._say()
+        elif due and self.mode == "plain":
+            self._line = self.text()
+            self._say()
 
-    def text(self) -> str:
-        """Format the progress: "epoch 3/100, loss 0.532, top-1 81.0%, 35 clips/s, 4 min left"."""
+    def _say(self) -> None:
+        """Print the line that waits to be said, if there is one."""
+        if self._line and (self.mode == "plain" or not console.loudness.quiet):
+            console.say(f"videomae: {self._line}")
+        self._said, self._line, self._told = self.now(), "", True
+
+    def text(self, *, ends_epoch: bool = False) -> str:
+        """Format the progress: "epoch 3/100, loss 0.532, top-1 81.0%, 35 clips/s, 4 min left".
+
+        ends_epoch: the epoch is the one that has just ended, not the next.
+        """
         if not self._step:
             return "first batch"
         epochs = -(-self.task.steps // self.task.epoch)
-        words = [f"epoch {min(self._step // self.task.epoch + 1, epochs)}/{epochs}"]
+        epoch = -(-self._step // self.task.epoch) if ends_epoch else self._step // self.task.epoch + 1
+        words = [f"epoch {min(epoch, epochs)}/{epochs}"]
         shown = {
             "loss": "loss {:.3f}",
             "val_loss": "held out {:.3f}",
@@ -132,7 +156,8 @@ class TrainingProgress:
         words += [form.format(self._figures[name]) for name, form in shown.items() if name in self._figures]
         if (rate := self._steps.rate) is not None:
             words.append(speed(rate * self.task.clips, "clip"))
-        if (left := self._steps.left(self.task.steps - self._step)) is not None:
+        remaining = self.task.steps - self._step
+        if remaining and (left := self._steps.left(remaining)) is not None:
             evaluations = epochs - self._step // self.task.epoch
             words.append(f"{console.duration(left + evaluations * self._evaluation)} left")
         return ", ".join(words)
@@ -172,7 +197,8 @@ class TerminalListener(TrainingListener):
     @contextmanager
     def features(self, count: int) -> Iterator[OnFile]:
         shown = BatchProgress(count)
-        with terminable(), shown.shown(self._mode, consoles()[1]):
+        piped = self._mode == "auto" and not (console.is_terminal(sys.stderr) or console.loudness.quiet)
+        with terminable(), shown.shown("plain" if piped else self._mode, consoles()[1]):
             yield lambda path, error: shown.advance(path, views=1, failed=error is not None)
 
     @contextmanager
