@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from numbers import Number
 from string import Formatter
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -100,6 +101,33 @@ class _Template(Formatter):
         return f"'{visible(str(value))}'" if conversion == "q" else super().convert_field(value, conversion)
 
 
+class _Shown(str):
+    """Text of a value of any type: a message keeps this, since the value itself may be changed later, or can't be pickled.
+
+    `{value!r}` shows the representation of the value. Paths and other libraries' errors are shown as strings.
+    """
+
+    shown: str
+
+    def __new__(cls, value: object) -> Self:
+        text = super().__new__(cls, value)
+        text.shown = repr(str(value) if isinstance(value, os.PathLike | BaseException) else value)
+        return text
+
+    def __repr__(self) -> str:
+        return self.shown
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _shown, (str(self), self.shown)
+
+
+def _shown(text: str, shown: str) -> _Shown:
+    """Unpickle the text of a value."""
+    value = _Shown(text)
+    value.shown = shown
+    return value
+
+
 @dataclass(frozen=True, init=False)
 class Wording:
     """A message template that names settings, with the values to fill in. `str()` spells it for the reader."""
@@ -109,8 +137,8 @@ class Wording:
 
     def __init__(self, template: str, /, **values: object) -> None:
         for name, value in values.items():
-            if isinstance(value, BaseException) and not isinstance(value, VideoMAEError):
-                values[name] = str(value)  # errors of other libraries may not be picklable
+            if not isinstance(value, str | Number | Wording | VideoMAEError | None):
+                values[name] = _Shown(value)
         object.__setattr__(self, "template", template)
         object.__setattr__(self, "values", values)
 

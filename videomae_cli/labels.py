@@ -30,7 +30,7 @@ def read_labels(path: Path, *, expected: int | None = None) -> tuple[str, ...]:
         text = filesystem.contents(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"can't read the labels in {path}: {reason}") from None
+        raise ConfigError.about(path, "can't read the labels in {subject}: {reason}", reason=reason) from None
     if path.suffix.lower() == ".json":
         labels = _from_json(text, path)
     elif path.suffix.lower() == ".csv":
@@ -38,9 +38,11 @@ def read_labels(path: Path, *, expected: int | None = None) -> tuple[str, ...]:
     else:
         labels = [line.strip() for line in text.splitlines() if line.strip()]
     if not labels:
-        raise ConfigError(f"{path} holds no labels")
+        raise ConfigError.about(path, "{subject} holds no labels")
     if expected is not None and len(labels) != expected:
-        raise ConfigError(f"{path} holds {len(labels)} labels, but the model has {expected}")
+        raise ConfigError.about(
+            path, "{subject} holds {count} labels, but the model has {expected}", count=len(labels), expected=expected
+        )
     return tuple(labels)
 
 
@@ -48,7 +50,7 @@ def _from_json(text: str, path: Path) -> list[str]:
     try:
         content: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from None
+        raise ConfigError.about(path, "{subject} is not JSON: {error}", error=error) from None
     if isinstance(content, list) and all(isinstance(item, str) for item in content):
         return content
     if isinstance(content, dict) and content:
@@ -56,28 +58,33 @@ def _from_json(text: str, path: Path) -> list[str]:
             return _in_order({value: str(name) for name, value in content.items()}, path)
         if all(_is_number(key) and isinstance(value, str) for key, value in content.items()):
             return _in_order({int(key): value for key, value in content.items()}, path)
-    raise ConfigError(f"{path} must be a JSON array of names, or an object of id to name or name to id")
+    raise ConfigError.about(path, "{subject} must be a JSON array of names, or an object of id to name or name to id")
 
 
 def _from_csv(text: str, path: Path) -> list[str]:
     try:
         table = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())]
     except csv.Error as error:
-        raise ConfigError(f"{path} is no table: {error}") from None
+        raise ConfigError.about(path, "{subject} is no table: {error}", error=error) from None
     rows = [row for row in table if any(row)]
     if rows and all(len(row) == 1 for row in rows):
         return [row[0] for row in rows]
     if rows and not _is_number(rows[0][0]):
         rows = rows[1:]  # a header such as id,name
     if not rows or any(len(row) != 2 or not _is_number(row[0]) for row in rows):
-        raise ConfigError(f"{path} must have one name a line, or id,name")
+        raise ConfigError.about(path, "{subject} must have one name a line, or id,name")
     return _in_order({int(number): name for number, name in rows}, path)
 
 
 def _in_order(names: dict[int, str], path: Path) -> list[str]:
     missing = next((number for number in range(len(names)) if number not in names), None)
     if missing is not None:
-        raise ConfigError(f"{path} must number its labels 0 to {len(names) - 1}: {missing} is missing")
+        raise ConfigError.about(
+            path,
+            "{subject} must number its labels 0 to {last}: {missing} is missing",
+            last=len(names) - 1,
+            missing=missing,
+        )
     return [names[number] for number in range(len(names))]
 
 
@@ -92,10 +99,11 @@ def match_labels(wanted: Iterable[str], labels: Sequence[str], *, ignore_unknown
     places = _places(wanted, labels)
     for label, found in places.items():
         if len(found) > 1:
-            raise DatasetError(_ambiguous(label, found, labels))
+            raise DatasetError(_ambiguous(label, found, labels), subject=label)
         if not found and not ignore_unknown:
             raise DatasetError(
                 _unknown(label, labels, _are_ids(wanted, labels)),
+                subject=label,
                 remedy=Wording("{@ignore_unknown:True} leaves such clips out"),
             )
     return {label: found[0] for label, found in places.items() if found}
@@ -105,10 +113,10 @@ def match_label(wanted: str, labels: Sequence[str]) -> int:
     """Return the id of one label that a user typed, by the rules of `match_labels`. Raises OptionError."""
     found = _places([wanted], labels)[wanted]
     if len(found) > 1:
-        raise OptionError(f"{_ambiguous(wanted, found, labels)}: give its number")
+        raise OptionError.about(wanted, "{ambiguous}: give its number", ambiguous=_ambiguous(wanted, found, labels))
     if not found:
         reason = _unknown(wanted, labels, _are_ids([wanted], labels))
-        raise OptionError(reason, remedy=Wording("{@model_labels} lists them"))
+        raise OptionError(reason, subject=wanted, remedy=Wording("{@model_labels} lists them"))
     return found[0]
 
 

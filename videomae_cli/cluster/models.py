@@ -93,8 +93,10 @@ class Description:
         before = json.loads(json.dumps(self.settings.as_dict()))
         differing = other.settings.differences(before)
         if differing:
-            raise ClusterError(
-                f"the machines of the cluster don't give the same results ({'; '.join(differing)})",
+            raise ClusterError.about(
+                "device",
+                "the machines of the cluster don't give the same results ({differing})",
+                differing="; ".join(differing),
                 remedy=Wording("name {@device}, {@engine} and {@dtype} that all of them have"),
             )
 
@@ -126,8 +128,10 @@ def enter(home: str) -> None:
         if Path.cwd() != Path(home):
             os.chdir(home)
     except OSError as error:
-        raise ClusterError(
-            f"a machine of the cluster can't enter {home} ({error.strerror}): run the command in a folder that all have"
+        raise ClusterError.about(
+            home,
+            "a machine of the cluster can't enter {subject} ({reason}): run the command in a folder that all have",
+            reason=error.strerror,
         ) from None
 
 

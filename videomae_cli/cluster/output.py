@@ -116,7 +116,9 @@ class Output:
         retry: frozenset[str] = frozenset(),
     ) -> None:
         if resume and overwrite:
-            raise OptionError(Wording("{@resume:True} and {@overwrite:True} say opposite things: give one of them"))
+            raise OptionError.about(
+                "resume", "{@resume:True} and {@overwrite:True} say opposite things: give one of them"
+            )
         self.shown = str(file) if file is not None else location
         self.folder = Folder(location)
         self._file, self._format, self._resume, self._overwrite = file, format, resume, overwrite
@@ -126,15 +128,16 @@ class Output:
 
     def __enter__(self) -> Output:
         if self._file is not None and filesystem.is_folder(self._file):
-            raise OutputError(f"{self._file} is a folder: end it in / for a folder of shards")
+            raise OutputError.about(self._file, "{subject} is a folder: end it in / for a folder of shards")
         names = self.folder.names()
         ours = CLUSTER_HEADER in names
         if (names and not ours) or (self._file is not None and self._holds_foreign()):
-            raise OutputError(f"{self.folder.location} holds other files: give a new folder")
+            raise OutputError.about(self.folder.location, "{subject} holds other files: give a new folder")
         existing = ours or (self._file is not None and filesystem.is_there(self._file))
         if existing and not self._resume and not self._overwrite:
-            raise OutputError(
-                f"{self.shown} is there already",
+            raise OutputError.about(
+                self.shown,
+                "{subject} is there already",
                 remedy=Wording("{@overwrite:True} replaces it, {@resume:True} completes it"),
             )
         self.folder.make()
@@ -142,7 +145,9 @@ class Output:
             try:
                 self._lock = lock_removed(Path(self.folder.location) / _LOCK)
             except FileLockedError:
-                raise OutputError(f"another process is writing {self.shown}: wait for it or stop it first") from None
+                raise OutputError.about(
+                    self.shown, "another process is writing {subject}: wait for it or stop it first"
+                ) from None
         return self
 
     def __exit__(
@@ -199,7 +204,9 @@ class Output:
             return plan, self._past(plan, form)
         reopened = self._resume and self._file is not None and filesystem.is_there(self._file)
         if reopened and not self._retry:
-            raise OutputError(f"{self.shown} is complete", remedy=Wording("{@overwrite:True} makes it again"))
+            raise OutputError.about(
+                self.shown, "{subject} is complete", remedy=Wording("{@overwrite:True} makes it again")
+            )
         if reopened:
             self._check_complete(settings, names, shard, form)
         self.folder.remove_own(_OWN)
@@ -229,21 +236,25 @@ class Output:
         count = 0
         for record in form.read(self._file, self._format, vectors=False):
             if count >= len(names) or path_of(record) != names[count]:
-                raise OutputError(
-                    f"{self.shown} is complete, but for another list of files",
+                raise OutputError.about(
+                    self.shown,
+                    "{subject} is complete, but for another list of files",
                     remedy=Wording("{@overwrite:True} starts again"),
                 )
             same = record.get("fingerprint") == settings.fingerprint and record.get("shard") == shard
             if not same and not _is_asked(record, self._retry):
                 differing = "; ".join(settings.differences_from_record(record, shard))
-                raise OutputError(
-                    f"{self.shown} was made with other settings ({differing})",
+                raise OutputError.about(
+                    self.shown,
+                    "{subject} was made with other settings ({differing})",
+                    differing=differing,
                     remedy=Wording("{@overwrite:True} starts again"),
                 )
             count += 1
         if count < len(names):
-            raise OutputError(
-                f"{self.shown} is complete, but for a shorter list of files",
+            raise OutputError.about(
+                self.shown,
+                "{subject} is complete, but for a shorter list of files",
                 remedy=Wording("{@overwrite:True} starts again"),
             )
 
@@ -323,13 +334,19 @@ class Output:
             if not isinstance(earlier["settings"], dict):
                 raise TypeError
         except (ValueError, KeyError, TypeError):
-            raise OutputError(
-                f"{self.folder.location}/{CLUSTER_HEADER} is damaged", remedy=Wording("{@overwrite:True} starts again")
+            raise OutputError.about(
+                self.folder.location,
+                "{subject}/{cluster_header} is damaged",
+                cluster_header=CLUSTER_HEADER,
+                remedy=Wording("{@overwrite:True} starts again"),
             ) from None
         settings.check_same(self.folder.location, earlier, shard)
         if not same_list:
-            raise OutputError(
-                f"{self.folder.location} is of another list of files ({stored.files} files then, {plan.files} now)",
+            raise OutputError.about(
+                self.folder.location,
+                "{subject} is of another list of files ({stored} files then, {now} now)",
+                stored=stored.files,
+                now=plan.files,
                 remedy=Wording("{@overwrite:True} starts again"),
             )
         return stored
@@ -391,7 +408,8 @@ def open_output(
         if wide:
             widened("parquet", wide)
         if format not in (None, "parquet"):
-            raise OptionError(
+            raise OptionError.about(
+                output,
                 "a folder holds shards in Parquet",
                 remedy=Wording("leave out {@format:{format}}, or name a file", format=format),
             )

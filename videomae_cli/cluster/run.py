@@ -66,8 +66,11 @@ class ClusterJob:
             raise
         except Exception as error:
             raise _translated(error) from error
-        raise ClusterError(
-            f"the cluster lost {len(left)} of {self.plan.tasks} tasks again and again, whatever was tried"
+        raise ClusterError.about(
+            self.output.shown,
+            "the cluster lost {count} of {tasks} tasks again and again, whatever was tried",
+            count=len(left),
+            tasks=self.plan.tasks,
         )
 
     def _process(self, tasks: Sequence[int], lists: tuple[Any, ...]) -> Iterator[PieceReport]:
@@ -216,8 +219,11 @@ def _translated(error: BaseException) -> BaseException:
     if own is not None:
         return own
     reason = " ".join(str(error).split())
-    return ClusterError(
-        f"the cluster could not go on ({type(error).__name__}: {reason[:300]})",
+    return ClusterError.about(
+        "cluster",
+        "the cluster could not go on ({type}: {reason})",
+        type=type(error).__name__,
+        reason=reason[:300],
         remedy=Wording("{@debug} shows more"),
         joined="; ",
     )

@@ -81,16 +81,22 @@ class Cluster:
         fitting = [int(node.gpus / each + 1e-6) for node in self.nodes] if each else [1 for node in self.at_work]
         # An autoscaling cluster may have no GPU machine yet: with an explicit number of workers, wait for them.
         if each and not sum(fitting) and (self.local or count is None):
-            raise ClusterError(
-                f"no machine of the cluster has {each:g} GPUs",
+            raise ClusterError.about(
+                "gpus_per_worker",
+                "no machine of the cluster has {each:g} GPUs",
+                each=each,
                 remedy=Wording(
                     "give less with {@gpus_per_worker}, 0 for CPUs, or {@num_workers} to wait for machines that have"
                 ),
             )
         chosen = count or max(1, sum(fitting))
         if self.local and each and chosen > sum(fitting):
-            raise ClusterError(
-                f"{chosen} workers with {each:g} GPUs each are more than {self.gpus:g} GPUs hold",
+            raise ClusterError.about(
+                "num_workers",
+                "{chosen} workers with {each:g} GPUs each are more than {gpus:g} GPUs hold",
+                chosen=chosen,
+                each=each,
+                gpus=self.gpus,
                 remedy=Wording("give {@num_workers:{fitting}} or less", fitting=sum(fitting)),
             )
         together = -(-chosen // max(1, len(self.at_work)))
@@ -142,7 +148,7 @@ def connect(address: str, *, debug: bool = False) -> Iterator[Cluster]:
             )
     except Exception as error:  # a node that is slow to start raises a plain Exception
         ray.shutdown()
-        raise ClusterError(_no_cluster(address, error)) from None
+        raise ClusterError(_no_cluster(address, error), subject=address) from None
     try:
         yield Cluster(nodes_of(ray.nodes()), address == "local")
     finally:
@@ -159,8 +165,8 @@ def load_ray(*, debug: bool = False) -> Any:
         import ray
         import ray.data
     except ImportError as error:
-        raise DependencyError(
-            Wording("{@cluster:ray} needs the package ray: {install} ({error})", install=_INSTALL, error=error)
+        raise DependencyError.about(
+            "cluster", "{@cluster:ray} needs the package ray: {install} ({error})", install=_INSTALL, error=error
         ) from None
     if not debug:
         for name in ("ray", "ray.data"):
@@ -187,13 +193,13 @@ def _check_reachable(address: str) -> None:
     place = address.removeprefix("ray://")
     host, _, port = place.rpartition(":")
     if not host or not port.isascii() or not port.isdigit():
-        raise OptionError(
-            Wording("{@address} is auto, local, HOST:PORT or ray://HOST:PORT, not {address!r}", address=address)
+        raise OptionError.about(
+            "address", "{@address} is auto, local, HOST:PORT or ray://HOST:PORT, not {address!r}", address=address
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise ClusterError(_no_cluster(address, error)) from None
+        raise ClusterError(_no_cluster(address, error), subject=address) from None
 
 
 def _no_cluster(address: str, error: Exception) -> str:

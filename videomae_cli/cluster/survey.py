@@ -65,13 +65,18 @@ def visit_nodes(cluster: Cluster, home: str, marks: Sequence[str]) -> None:
     for ref, node in refs.items():
         version, missing = answer(ref, f"{node.address}")
         if version != __version__:
-            raise ClusterError(
-                f"{node.address} has videomae-cli {version}, this machine {__version__}: install one version on all"
+            raise ClusterError.about(
+                node.address,
+                "{subject} has videomae-cli {version}, this machine {own}: install one version on all",
+                version=version,
+                own=__version__,
             )
         if missing:
-            raise ClusterError(
-                f"{node.address} does not see {missing}: files, and the output, must be on storage that all machines "
-                "share under one name, or in an object store (s3://, gs://)"
+            raise ClusterError.about(
+                node.address,
+                "{subject} does not see {missing}: files, and the output, must be on storage that all machines "
+                "share under one name, or in an object store (s3://, gs://)",
+                missing=missing,
             )
 
 
@@ -140,9 +145,14 @@ def answer(ref: Any, where: str) -> Any:
             raise own from None
         text = " ".join(str(error).split())
         if "No module named 'videomae_cli" in text:
-            raise ClusterError(f"{where} has no videomae-cli: install version {__version__} on all machines") from None
-        raise ClusterError(
-            f"{where} failed ({type(error).__name__}: {text[-300:]})",
+            raise ClusterError.about(
+                where, "{subject} has no videomae-cli: install version {version} on all machines", version=__version__
+            ) from None
+        raise ClusterError.about(
+            where,
+            "{subject} failed ({type}: {text})",
+            type=type(error).__name__,
+            text=text[-300:],
             remedy=Wording("{@debug} shows more"),
             joined="; ",
         ) from None

@@ -43,10 +43,14 @@ class Parcel:
             with lock(store_folder() / f"{self.key}.lock", wait=_WAIT_SECONDS):
                 folder = kept({"checkpoint": self.key}, self._write)
         except FileLockedError:
-            raise ClusterError(f"another process has been fetching {self.name} here for too long") from None
+            raise ClusterError.about(
+                self.name, "another process has been fetching {subject} here for too long"
+            ) from None
         except OSError as error:
-            raise OutputError(
-                f"can't keep the model in {store_folder()} ({error.strerror or error}): set VIDEOMAE_CACHE to a folder"
+            raise OutputError.about(
+                store_folder(),
+                "can't keep the model in {subject} ({reason}): set VIDEOMAE_CACHE to a folder",
+                reason=error.strerror or error,
             ) from None
         path = folder / self.single if self.single else folder
         return ResolvedSource(path, self.name, "directory", self.revision)
@@ -75,7 +79,9 @@ def pack(source: ResolvedSource) -> Parcel:
                     chunks.append(ray.put(chunk))
             files.append((path.name, tuple(chunks)))
     except OSError as error:
-        raise CheckpointError(f"can't read the checkpoint {source.path}: {error.strerror or error}") from None
+        raise CheckpointError.about(
+            source.path, "can't read the checkpoint {subject}: {reason}", reason=error.strerror or error
+        ) from None
     single = None if filesystem.is_folder(source.path) else source.path.name
     return Parcel(source.name, source.revision, str(source.path), digest.hexdigest()[:32], single, tuple(files))
 
@@ -89,6 +95,6 @@ def _files(path: Path) -> list[Path]:
     else:
         names = [path.name, *(shards_of(path) if path.name.endswith(".index.json") else [])]
     if not names:
-        raise CheckpointError(f"{path} has no weights; expected model.safetensors or pytorch_model.bin")
+        raise CheckpointError.about(path, "{subject} has no weights; expected model.safetensors or pytorch_model.bin")
     files = [folder / name for name in (*names, *CONFIG_FILES) if Path(name).name == name]
     return [file for file in files if filesystem.is_file(file)]

@@ -94,7 +94,7 @@ def check_dataset(
     learnt.
     """
     if not train:
-        raise DatasetError("there is nothing to train on: every clip of the data is in val or test")
+        raise DatasetError.about("data", "there is nothing to train on: every clip of the data is in val or test")
     broken: dict[Example, str] = {}
     if decoder is not None:
         broken = _broken([*train, *val], decoder, on_progress)
@@ -118,22 +118,28 @@ def check_dataset(
 def _check_enough(report: Report) -> None:
     if not report.train:
         first = f" ({_why(*report.broken[0])})" if report.broken else ""
-        raise DatasetError(f"not one of the training files can be read{first}")
+        raise DatasetError.about("data", "not one of the training files can be read{first}", first=first)
     for number, name in enumerate(report.dataset.outputs):
         _check_varies(name, [example.values[number] for example in report.train])
     classes = report.dataset.classes
     if not classes:
         return
     if len(classes) == 1 and not report.dataset.multi_label:
-        raise DatasetError(f"there is one class only, {classes[0]!r}: a classifier needs two or more")
+        raise DatasetError.about(classes[0], "there is one class only, {subject!r}: a classifier needs two or more")
     counts = Counter(label for example in report.train for label in example.labels)
     if all(counts[label] == len(report.train) for label in classes):
-        raise DatasetError(
-            f"every training clip has {_some([repr(label) for label in classes])}: add clips that lack a label, or have none"
+        raise DatasetError.about(
+            classes[0],
+            "every training clip has {classes}: add clips that lack a label, or have none",
+            classes=_some([repr(label) for label in classes]),
         )
     missing = [label for label in classes if label not in counts]
     if missing:
-        raise DatasetError(f"no training clip that can be read is of {_some([repr(label) for label in missing])}")
+        raise DatasetError.about(
+            missing[0],
+            "no training clip that can be read is of {missing}",
+            missing=_some([repr(label) for label in missing]),
+        )
 
 
 def _check_varies(name: str, values: Sequence[float]) -> None:
@@ -141,11 +147,16 @@ def _check_varies(name: str, values: Sequence[float]) -> None:
     least, most = min(values), max(values)
     if least == most:
         clips = "the only training clip has" if len(values) == 1 else f"all {len(values)} training clips have"
-        raise DatasetError(f"{clips} the value {least:g} in {name!r}: nothing can be learnt")
+        raise DatasetError.about(
+            name, "{clips} the value {least:g} in {subject!r}: nothing can be learnt", clips=clips, least=least
+        )
     if most - least < max(_LEAST_SPREAD * max(abs(least), abs(most)), _LEAST_SCALE):
-        raise DatasetError(
-            f"the values in {name!r} ({least:.12g} to {most:.12g}) differ by less than a model's numbers can: take off "
-            "what they share, or use another unit"
+        raise DatasetError.about(
+            name,
+            "the values in {subject!r} ({least:.12g} to {most:.12g}) differ by less than a model's numbers "
+            "can: take off what they share, or use another unit",
+            least=least,
+            most=most,
         )
 
 

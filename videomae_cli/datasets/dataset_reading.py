@@ -63,9 +63,11 @@ def read_dataset(
             if not filesystem.is_there(path)
             else f"{source!r} is no table ({kinds})"
         )
-        raise DatasetError(f"{problem}; DATA is {LAYOUT}, or a table of path and label")
+        raise DatasetError.about(
+            source, "{problem}; DATA is {layout}, or a table of path and label", problem=problem, layout=LAYOUT
+        )
     if not examples:
-        raise DatasetError(f"{source!r} holds no videos")
+        raise DatasetError.about(source, "{subject!r} holds no videos")
     dataset = make_dataset(with_groups(examples), order=names, multi_label=multi_label, notes=notes)
     return dataset if split is None else _part(dataset, split, source)
 
@@ -73,15 +75,22 @@ def read_dataset(
 def _with_values(source: str, targets: tuple[str, ...], split: str | None, labels: Path | None) -> Dataset:
     path = Path(source)
     if labels is not None:
-        raise OptionError("names of labels are for classes, target columns are for values: give one of them")
+        raise OptionError.about(
+            "labels", "names of labels are for classes, target columns are for values: give one of them"
+        )
     twice = next((name for number, name in enumerate(targets) if name in targets[:number]), None)
     if twice is not None:
-        raise OptionError(f"the target column {twice!r} is given twice")
+        raise OptionError.about(twice, "the target column {subject!r} is given twice")
     if bad := next((name for name in targets if not name.strip() or as_utf8(name) != name), None):
-        raise OptionError(f"{as_utf8(bad)!r} can't be the name of a target column")
+        raise OptionError.about(as_utf8(bad), "{subject!r} can't be the name of a target column")
     if not filesystem.is_file(path) or path.suffix.lower() not in TABLES:
         what = f"{source!r} is none" if filesystem.is_there(path) else f"there is no {source!r}"
-        raise DatasetError(f"a target column needs a table ({', '.join(sorted(TABLES))}) that has it, and {what}")
+        raise DatasetError.about(
+            source,
+            "a target column needs a table ({tables}) that has it, and {what}",
+            tables=", ".join(sorted(TABLES)),
+            what=what,
+        )
     examples = with_groups(read_table(path, wanted=WantedColumns(label=False, targets=targets)))
     dataset = make_dataset(examples, outputs=targets)
     return dataset if split is None else _part(dataset, split, source)
@@ -95,11 +104,15 @@ def table_columns(source: str) -> tuple[str, ...]:
 
 def _part(dataset: Dataset, split: str, source: str) -> Dataset:
     if split not in SPLITS:
-        raise DatasetError(f"unknown split {split!r}: choose {', '.join(SPLITS)}")
+        raise DatasetError.about(
+            "split", "unknown split {split!r}: choose {splits}", split=split, splits=", ".join(SPLITS)
+        )
     examples = dataset.of(split)
     if not examples:
         there = sorted({e.split for e in dataset.examples if e.split is not None}, key=SPLITS.index)
-        raise DatasetError(f"{source!r} has no split {split!r}: it has {', '.join(there) or 'none'}")
+        raise DatasetError.about(
+            source, "{subject!r} has no split {split!r}: it has {there}", split=split, there=", ".join(there) or "none"
+        )
     return replace(dataset, examples=examples)
 
 
@@ -114,9 +127,12 @@ def _folder(root: Path, names: Sequence[str]) -> tuple[list[Example], tuple[str,
         return _classes([(root, None)], names)
     stray = next((folder for folder in others if _videos(folder)), None)
     if stray is not None:
-        raise DatasetError(
-            f"{str(root)!r} has folders of parts ({', '.join(sorted(p.name for p in parts))}) and videos in "
-            f"{as_utf8(stray.name)!r} beside them: move these into a part, or elsewhere"
+        raise DatasetError.about(
+            root,
+            "{subject!r} has folders of parts ({parts}) and videos in {name!r} beside them: move these into a "
+            "part, or elsewhere",
+            parts=", ".join(sorted(p.name for p in parts)),
+            name=as_utf8(stray.name),
         )
     return _classes(list(parts.items()), names)
 
@@ -128,7 +144,7 @@ def _classes(roots: Sequence[tuple[Path, str | None]], names: Sequence[str]) -> 
     for root, split in roots:
         folders = _subfolders(root)
         if not folders:
-            raise DatasetError(f"{str(root)!r} holds no class folders: DATA is {LAYOUT}")
+            raise DatasetError.about(root, "{subject!r} holds no class folders: DATA is {layout}", layout=LAYOUT)
         beside += len(_videos(root, recursive=False))
         for folder in folders:
             label = _label(folder, names)
@@ -139,9 +155,9 @@ def _classes(roots: Sequence[tuple[Path, str | None]], names: Sequence[str]) -> 
     filled = {label for example in examples for label in example.labels}
     bare = [folder for label, folder in empty.items() if label not in filled]
     if not filled:
-        raise DatasetError(f"no class folder in {str(roots[0][0])!r} holds videos")
+        raise DatasetError.about(roots[0][0], "no class folder in {subject!r} holds videos")
     if bare:
-        raise DatasetError(f"the class folder {str(bare[0])!r} holds no videos: fill it, or remove it")
+        raise DatasetError.about(bare[0], "the class folder {subject!r} holds no videos: fill it, or remove it")
     notes = (
         (f"left out, since beside the class folders and so without a class: {beside} of the videos",) if beside else ()
     )
@@ -150,7 +166,9 @@ def _classes(roots: Sequence[tuple[Path, str | None]], names: Sequence[str]) -> 
 
 def _label(folder: Path, names: Sequence[str]) -> str:
     if as_utf8(folder.name) != folder.name:
-        raise DatasetError(f"the name of the class folder {as_utf8(str(folder))!r} is not UTF-8: rename it")
+        raise DatasetError.about(
+            folder, "the name of the class folder {folder!r} is not UTF-8: rename it", folder=as_utf8(str(folder))
+        )
     return named(folder.name, names, f"the class folder {str(folder)!r}") if names else folder.name
 
 
@@ -163,7 +181,7 @@ def _videos(folder: Path, *, recursive: bool = True) -> list[FoundVideo]:
             and filesystem.is_folder(video.path)
             and not os.access(video.path, os.R_OK | os.X_OK)
         ):
-            raise DatasetError(str(video.error))
+            raise video.error.recast(DatasetError)
     return [video for video in found if video.error is None or not filesystem.is_folder(video.path)]
 
 
@@ -171,14 +189,14 @@ def _subfolders(root: Path) -> list[Path]:
     try:
         return sorted(p for p in root.iterdir() if filesystem.is_folder(p) and not p.name.startswith("."))
     except OSError as error:
-        raise DatasetError(f"can't list {str(root)!r}: {error.strerror}") from None
+        raise DatasetError.about(root, "can't list {subject!r}: {reason}", reason=error.strerror) from None
 
 
 def _unlabelled(source: str) -> list[Example]:
     """Find the videos named by a file, folder, pattern or list, as unlabelled examples."""
     found = find_videos([source])
     if len(found) == 1 and found[0].error is not None:
-        raise DatasetError(str(found[0].error))
+        raise found[0].error.recast(DatasetError)
     root = Path(source)
     parts = _subfolders(root) if filesystem.is_folder(source) else []
     splits = {part.name: _PARTS.get(part.name.lower()) for part in parts}

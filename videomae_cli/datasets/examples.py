@@ -69,7 +69,9 @@ class Dataset:
         ids = {label: number for number, label in enumerate(self.classes)}
         foreign = next((label for example in examples for label in example.labels if label not in ids), None)
         if foreign is not None:
-            raise DatasetError(f"the label {foreign!r} is none of the {len(ids)} classes of the data")
+            raise DatasetError.about(
+                foreign, "the label {subject!r} is none of the {count} classes of the data", count=len(ids)
+            )
         if not self.multi_label:
             return np.array([ids[example.labels[0]] for example in examples], dtype=np.int64)
         rows = np.zeros((len(examples), len(self.classes)), dtype=np.float32)
@@ -96,7 +98,11 @@ def make_dataset(
         return Dataset(examples, (), False, notes, outputs)
     several = [example for example in examples if len(example.labels) != 1]
     if multi_label is False and several:
-        raise DatasetError(f"{several[0].path!r} has {len(several[0].labels)} labels, where each clip must have one")
+        raise DatasetError.about(
+            several[0].path,
+            "{subject!r} has {count} labels, where each clip must have one",
+            count=len(several[0].labels),
+        )
     present = {label for example in examples for label in example.labels}
     first = [label for label in dict.fromkeys(order) if label in present]
     classes = first + sorted(present - set(first), key=natural)

@@ -106,7 +106,9 @@ def split_dataset(
     only. Examples of the split "test" are on neither side. Raises OptionError unless 0 <= fraction < 1.
     """
     if not 0 <= fraction < 1:
-        raise OptionError(f"the part to hold out must be at least 0 and less than 1, not {fraction:g}")
+        raise OptionError.about(
+            "val", "the part to hold out must be at least 0 and less than 1, not {fraction:g}", fraction=fraction
+        )
     given = Counter(example.split for example in dataset.examples)
     if given["val"]:
         train = tuple(e for e in dataset.examples if e.split in ("train", None))

@@ -41,13 +41,13 @@ def read_table(file: Path, *, wanted: WantedColumns, names: Sequence[str] = ()) 
             before = joined.get(key)
             joined[key] = example if before is None else _merged(before, example, f"{file}, {where}")
     except OSError as error:
-        raise DatasetError(f"can't read {file}: {error.strerror or error}") from None
+        raise DatasetError.about(file, "can't read {subject}: {reason}", reason=error.strerror or error) from None
     except UnicodeDecodeError:
-        raise DatasetError(f"{file} is not UTF-8 text: save it as such") from None
+        raise DatasetError.about(file, "{subject} is not UTF-8 text: save it as such") from None
     except (csv.Error, ValueError) as error:
-        raise DatasetError(f"can't read {file}: {error}") from None
+        raise DatasetError.about(file, "can't read {subject}: {error}", error=error) from None
     if not joined:
-        raise DatasetError(f"{file} has no rows")
+        raise DatasetError.about(file, "{subject} has no rows")
     return list(joined.values())
 
 
@@ -55,10 +55,21 @@ def _merged(one: Example, other: Example, where: str) -> Example:
     """Merge two rows of the same clip. Raises DatasetError if they contradict each other."""
     for what, a, b in (("split", one.split, other.split), ("group", one.group, other.group)):
         if a and b and a != b:
-            raise DatasetError(f"{where}: an earlier row puts this clip into {what} {a!r}, this one into {b!r}")
+            raise DatasetError.about(
+                where,
+                "{subject}: an earlier row puts this clip into {what} {a!r}, this one into {b!r}",
+                what=what,
+                a=a,
+                b=b,
+            )
     if one.values != other.values:
         first, second = next((a, b) for a, b in zip(one.values, other.values, strict=True) if a != b)
-        raise DatasetError(f"{where}: an earlier row gives this clip the value {first:g}, this one {second:g}")
+        raise DatasetError.about(
+            where,
+            "{subject}: an earlier row gives this clip the value {first:g}, this one {second:g}",
+            first=first,
+            second=second,
+        )
     labels = tuple(dict.fromkeys([*one.labels, *other.labels]))
     group = one.group or other.group
     return Example(one.path, labels, one.split or other.split, group, one.start, one.end, one.values)
@@ -68,14 +79,18 @@ def _example(file: Path, where: str, row: Row, names: Sequence[str], wanted: Wan
     path = _path(row, where)
     labels = _labels(row.get("label"), names, where) if wanted.label else ()
     if wanted.label and not labels and not isinstance(row.get("label"), (list, tuple)):
-        raise DatasetError(f"{where}: there is no label")
+        raise DatasetError.about(where, "{subject}: there is no label")
     split = _text(row.get("split")).lower()
     split = _SPLITS.get(split, split)
     if split and split not in SPLITS:
-        raise DatasetError(f"{where}: unknown split {row['split']!r}: write {', '.join(SPLITS)}")
+        raise DatasetError.about(
+            where, "{subject}: unknown split {split!r}: write {splits}", split=row["split"], splits=", ".join(SPLITS)
+        )
     start, end = _seconds(row.get("start"), where), _seconds(row.get("end"), where)
     if end is not None and end <= (start or 0.0):
-        raise DatasetError(f"{where}: its end ({end:g} s) is not after its start ({start or 0.0:g} s)")
+        raise DatasetError.about(
+            where, "{subject}: its end ({end:g} s) is not after its start ({start:g} s)", end=end, start=start or 0.0
+        )
     whole = os.path.join(os.fspath(file.parent), path)  # noqa: PTH118 - keeps a path as it is written
     return Example(whole, labels, split or None, _text(row.get("group")), start, end, _values(row, wanted, where))
 
@@ -86,7 +101,9 @@ def _values(row: Row, wanted: WantedColumns, where: str) -> tuple[float, ...]:
         try:
             found.append(read_value(cell))
         except ValueError as error:
-            raise DatasetError(f"{where}, column {as_utf8(column)}: {error}") from None
+            raise DatasetError.about(
+                where, "{subject}, column {column}: {error}", column=as_utf8(column), error=error
+            ) from None
     return tuple(found)
 
 
@@ -100,9 +117,11 @@ def _path(row: Row, where: str) -> str:
             path = os.fsdecode(path)
         usable = isinstance(path, str) and path.strip() != "" and b"\0" not in os.fsencode(path)
     except (ValueError, TypeError):
-        raise DatasetError(f"{where}: the path is no file name: it can't be written in the system's encoding") from None
+        raise DatasetError.about(
+            where, "{subject}: the path is no file name: it can't be written in the system's encoding"
+        ) from None
     if not usable:
-        raise DatasetError(f"{where}: there is no path")
+        raise DatasetError.about(where, "{subject}: there is no path")
     assert isinstance(path, str)
     return path
 
@@ -118,7 +137,9 @@ def _labels(value: Any, names: Sequence[str], where: str) -> tuple[str, ...]:
     parts = [part for part in parts if part]
     for part in parts:
         if as_utf8(part) != part:
-            raise DatasetError(f"{where}: the label {as_utf8(part)!r} is no text that can be written as UTF-8")
+            raise DatasetError.about(
+                where, "{subject}: the label {part!r} is no text that can be written as UTF-8", part=as_utf8(part)
+            )
     return tuple(dict.fromkeys(named(part, names, where) for part in parts))
 
 
@@ -140,7 +161,9 @@ def named(part: str, names: Sequence[str], where: str) -> str:
         return part
     if part.isdecimal() and part.isascii() and len(part) < 10 and int(part) < len(names):
         return names[int(part)]
-    raise DatasetError(f"{where}: the label {part!r} is not among the {len(names)} names given")
+    raise DatasetError.about(
+        where, "{subject}: the label {part!r} is not among the {count} names given", part=part, count=len(names)
+    )
 
 
 def _seconds(value: Any, where: str) -> float | None:
@@ -151,5 +174,5 @@ def _seconds(value: Any, where: str) -> float | None:
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not math.isfinite(seconds) or seconds < 0:
-        raise DatasetError(f"{where}: {value!r} is no time in seconds")
+        raise DatasetError.about(where, "{subject}: {value!r} is no time in seconds", value=value)
     return seconds

@@ -39,12 +39,16 @@ def values_of_labels(dataset: Dataset, output: str) -> Dataset:
     changed = []
     for example in dataset.examples:
         if len(example.labels) != 1:
-            raise DatasetError(f"{example.path!r} has {len(example.labels)} labels, where a value is wanted")
+            raise DatasetError.about(
+                example.path, "{subject!r} has {count} labels, where a value is wanted", count=len(example.labels)
+            )
         try:
             value = read_value(example.labels[0])
         except ValueError:
-            raise DatasetError(
-                f"{example.path!r} has the label {example.labels[0]!r}, where the model gives a number"
+            raise DatasetError.about(
+                example.path,
+                "{subject!r} has the label {labels!r}, where the model gives a number",
+                labels=example.labels[0],
             ) from None
         changed.append(replace(example, labels=(), values=(value,)))
     return replace(dataset, examples=tuple(changed), classes=(), multi_label=False, outputs=(output,))

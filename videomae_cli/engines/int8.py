@@ -10,7 +10,7 @@ from typing import Any
 
 from videomae_cli.engines.packages import load_nncf, load_openvino
 from videomae_cli.engines.parts import Calibration
-from videomae_cli.errors import OptionError, Wording
+from videomae_cli.errors import OptionError
 from videomae_cli.model import VideoMAEConfig
 
 # Minimum clips and tokens for estimating activation ranges: small models, with few tokens per clip, need more clips.
@@ -32,8 +32,8 @@ def quantize(model: Any, calibration: Calibration | None, folder: Path) -> None:
     nncf = load_nncf()
     clips = [] if calibration is None else [clip.numpy() for clip in calibration()]
     if not clips:
-        raise OptionError(
-            Wording("{@dtype:int8} is calibrated on clips, and no file gave one: give videos that can be read")
+        raise OptionError.about(
+            "dtype", "{@dtype:int8} is calibrated on clips, and no file gave one: give videos that can be read"
         )
     with redirect_stdout(io.StringIO()):  # NNCF prints progress bars to stdout, which is reserved for data
         small = nncf.quantize(

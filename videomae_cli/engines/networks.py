@@ -10,7 +10,7 @@ from torch import Tensor
 
 from videomae_cli.engines.parts import Calibration, Features, Logits
 from videomae_cli.engines.precision import Engine
-from videomae_cli.errors import OptionError, Wording
+from videomae_cli.errors import OptionError
 
 
 class Network(Protocol):
@@ -66,8 +66,8 @@ class CompiledNetwork:
             self._compile(clip)  # the failed call has already halved the batch size
         except Exception as error:  # a missing or failing compiler raises many different types
             reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise OptionError(
-                Wording("{@compile:True} does not work here ({reason}): leave it out", reason=reason[0])
+            raise OptionError.about(
+                "compile", "{@compile:True} does not work here ({reason}): leave it out", reason=reason[0]
             ) from error
 
     @property

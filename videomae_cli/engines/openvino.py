@@ -40,7 +40,8 @@ class OpenVINONetwork:
         if engine.dtype not in supported:
             # OpenVINO would silently use another format.
             raise OptionError(
-                engine.slow or say("OpenVINO has no {dtype} on this CPU: choose another {@dtype}", dtype=engine.dtype)
+                engine.slow or say("OpenVINO has no {dtype} on this CPU: choose another {@dtype}", dtype=engine.dtype),
+                subject="dtype",
             )
         # Layers that int8 excludes run in bfloat16 if the CPU has it.
         left_over = "bfloat16" if "bfloat16" in supported else "float32"
@@ -61,7 +62,8 @@ class OpenVINONetwork:
         # Copied below, since the next call overwrites this memory.
         output = self._request.infer([given])[0]
         if len(output) != len(given):
-            raise DependencyError(
+            raise DependencyError.about(
+                "engine",
                 "OpenVINO computes nothing on this CPU, or under this ONEDNN_MAX_CPU_ISA",
                 remedy=Wording("choose {@engine:torch}"),
             )

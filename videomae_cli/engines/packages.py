@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from videomae_cli.engines import cpu
-from videomae_cli.errors import DependencyError, Wording
+from videomae_cli.errors import DependencyError
 
 # OpenVINO's names for formats; int8 is missing since OpenVINO supports it on every CPU.
 _NAMES = {"BF16": "bfloat16", "FP16": "float16"}
@@ -20,8 +20,11 @@ def load_openvino() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise DependencyError(
-            Wording("{@engine:openvino} needs the package openvino: {install} ({error})", install=_INSTALL, error=error)
+        raise DependencyError.about(
+            "openvino",
+            "{@engine:openvino} needs the package openvino: {install} ({error})",
+            install=_INSTALL,
+            error=error,
         ) from None
     return openvino
 
@@ -41,8 +44,8 @@ def load_nncf() -> Any:
     try:
         import nncf
     except ImportError as error:
-        raise DependencyError(
-            Wording("{@dtype:int8} needs the package nncf: {install} ({error})", install=_INSTALL, error=error)
+        raise DependencyError.about(
+            "nncf", "{@dtype:int8} needs the package nncf: {install} ({error})", install=_INSTALL, error=error
         ) from None
     nncf.set_log_level(logging.ERROR)
     return nncf

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from videomae_cli.engines import cpu
-from videomae_cli.errors import OptionError, Wording, say
+from videomae_cli.errors import OptionError, say
 
 if TYPE_CHECKING:
     import torch
@@ -46,13 +46,17 @@ class Engine:
 def check_engine(name: str, dtype: str, compiled: bool = False) -> None:
     """Raise OptionError for unknown names, and for combinations that no device supports."""
     if name not in ENGINES:
-        raise OptionError(f"unknown engine {name!r}: choose {' or '.join(ENGINES)}")
+        raise OptionError.about(
+            "engine", "unknown engine {name!r}: choose {engines}", name=name, engines=" or ".join(ENGINES)
+        )
     if dtype not in DTYPES:
-        raise OptionError(f"unknown dtype {dtype!r}: choose {', '.join(DTYPES)}")
+        raise OptionError.about(
+            "dtype", "unknown dtype {dtype!r}: choose {dtypes}", dtype=dtype, dtypes=", ".join(DTYPES)
+        )
     if name == "torch" and dtype == "int8":
-        raise OptionError(Wording("{@dtype:int8} needs {@engine:openvino}"))
+        raise OptionError.about("dtype", "{@dtype:int8} needs {@engine:openvino}")
     if name != "torch" and compiled:
-        raise OptionError(Wording("{@compile:True} is for {@engine:torch}: OpenVINO always compiles"))
+        raise OptionError.about("compile", "{@compile:True} is for {@engine:torch}: OpenVINO always compiles")
 
 
 def pick_engine(name: str, dtype: str, device: torch.device, compiled: bool = False) -> Engine:
@@ -64,14 +68,14 @@ def pick_engine(name: str, dtype: str, device: torch.device, compiled: bool = Fa
     """
     check_engine(name, dtype, compiled)
     if name == "openvino" and device.type != "cpu":
-        raise OptionError(
-            Wording("{@engine:openvino} runs on the CPU, not on {type}: add {@device:cpu}", type=device.type)
+        raise OptionError.about(
+            "engine", "{@engine:openvino} runs on the CPU, not on {type}: add {@device:cpu}", type=device.type
         )
     if dtype == "auto":
         dtype = _auto(name, device)
     engine = Engine(name, dtype, device, compiled)
     if name == "openvino" and dtype != "int8" and engine.slow:
-        raise OptionError(engine.slow)  # OpenVINO would silently use another format
+        raise OptionError(engine.slow, subject="dtype")  # OpenVINO would silently use another format
     return engine
 
 

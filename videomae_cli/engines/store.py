@@ -20,7 +20,9 @@ def store_folder() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
     folder = base or filesystem.home_expanded("~/.cache")
     if folder.startswith("~"):  # no HOME and no entry in /etc/passwd, as in some containers
-        raise OutputError("this user has no home folder to keep converted models in: set VIDEOMAE_CACHE to a folder")
+        raise OutputError.about(
+            "VIDEOMAE_CACHE", "this user has no home folder to keep converted models in: set VIDEOMAE_CACHE to a folder"
+        )
     return Path(folder) / "videomae"
 
 
@@ -38,7 +40,9 @@ def kept(what: Mapping[str, object], make: Callable[[Path], None]) -> Path:
             make(folder)
             (folder / "about.json").write_text(json.dumps(what, sort_keys=True, indent=2, default=str))
     except OSError as error:
-        raise OutputError(
-            f"can't keep the converted model in {place.parent} ({error.strerror or error}): set VIDEOMAE_CACHE to a folder"
+        raise OutputError.about(
+            place.parent,
+            "can't keep the converted model in {subject} ({reason}): set VIDEOMAE_CACHE to a folder",
+            reason=error.strerror or error,
         ) from None
     return place

@@ -85,9 +85,15 @@ def _fetch(hub_id: str, revision: str | None, file: str | None, force: bool, lis
     write_record(cache.record_path(snapshot), record)
     for facts in record.files:
         if cache.is_cut_off(snapshot / facts.name):
-            raise DownloadError(f"{facts.name} of {hub_id} is damaged on the hub: it ends before it says that it does")
+            raise DownloadError.about(
+                hub_id,
+                "{name} of {subject} is damaged on the hub: it ends before it says that it does",
+                name=facts.name,
+            )
     if not cache.is_whole(snapshot, file):
-        raise DownloadError(f"{hub_id} is incomplete on the hub: its index names weights that it does not hold")
+        raise DownloadError.about(
+            hub_id, "{subject} is incomplete on the hub: its index names weights that it does not hold"
+        )
     # Last, so that a branch never refers to an incomplete snapshot.
     write_ref(hub_id, revision, record.revision)
     return snapshot
@@ -182,7 +188,11 @@ def _check_space(planned: PlannedDownload) -> None:
 def _nothing_usable(hub_id: str, file: str | None) -> VideoMAEError:
     several = [entry.name for entry in REGISTRY if entry.hub_id == hub_id and entry.file]
     if several and not file:
-        return ModelNotFoundError(f"{hub_id} holds several models: choose {' or '.join(several)}")
-    return DownloadError(
-        f"{hub_id} holds no {file or 'config.json with model.safetensors or pytorch_model.bin'}: it is no model to load"
+        return ModelNotFoundError.about(
+            hub_id, "{subject} holds several models: choose {several}", several=" or ".join(several)
+        )
+    return DownloadError.about(
+        hub_id,
+        "{subject} holds no {file}: it is no model to load",
+        file=file or "config.json with model.safetensors or pytorch_model.bin",
     )

@@ -42,7 +42,7 @@ def explain(error: Exception, hub_id: str, revision: str | None) -> VideoMAEErro
     if isinstance(error, errors.OfflineModeIsEnabled):
         return not_here(hub_id, offline=True)
     if isinstance(error, errors.HFValidationError):
-        return ModelNotFoundError(f"{hub_id!r} is not a valid hub id (OWNER/NAME)")
+        return ModelNotFoundError.about(hub_id, "{subject!r} is not a valid hub id (OWNER/NAME)")
     if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         # the message "not cached" only follows from a failed request, which is the real cause
         return explain(error.__cause__, hub_id, revision)
@@ -50,7 +50,9 @@ def explain(error: Exception, hub_id: str, revision: str | None) -> VideoMAEErro
     if isinstance(error, errors.HfHubHTTPError) and response is not None:
         return _refused(error, response.status_code, hub_id, revision)
     if type(error).__name__ in _UNUSABLE:
-        return DownloadError(f"HF_ENDPOINT, a proxy or HF_TOKEN can't be right: {_reason(error)}")
+        return DownloadError.about(
+            "HF_ENDPOINT", "HF_ENDPOINT, a proxy or HF_TOKEN can't be right: {reason}", reason=_reason(error)
+        )
     if is_network(error):
         return ModelOfflineError(
             f"{hub_id} is not on this disk and the hub can't be reached ({_reason(error)}{_hint(error)}{_via()})",
@@ -77,9 +79,11 @@ def no_hub(what: str) -> DownloadError:
     from huggingface_hub import constants
 
     where = urlsplit(constants.ENDPOINT).netloc or constants.ENDPOINT
-    return DownloadError(
-        f"{where} does not answer as the hub does ({what}): check HF_ENDPOINT and the proxy, and whether this network wants "
-        "a login in a browser first"
+    return DownloadError.about(
+        where,
+        "{subject} does not answer as the hub does ({what}): check HF_ENDPOINT and the proxy, and whether "
+        "this network wants a login in a browser first",
+        what=what,
     )
 
 
@@ -105,7 +109,9 @@ def _via() -> str:
 def no_space(hub_id: str, wanted: int | None = None) -> DownloadError:
     """Make the error for a disk without enough space for the files."""
     needs = f" ({wanted / 1e6:,.0f} MB to go)" if wanted else ""
-    return DownloadError(f"no space left on the disk for {hub_id}{needs}: free some, or set HF_HOME to another disk")
+    return DownloadError.about(
+        hub_id, "no space left on the disk for {subject}{needs}: free some, or set HF_HOME to another disk", needs=needs
+    )
 
 
 def is_network(error: BaseException) -> bool:
@@ -134,28 +140,47 @@ def _refused(error: Exception, status: int, hub_id: str, revision: str | None) -
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
-        return DownloadError(f"{hub_id} is gated: accept its terms on its page, then set HF_TOKEN to your token")
+        return DownloadError.about(
+            hub_id, "{subject} is gated: accept its terms on its page, then set HF_TOKEN to your token"
+        )
     if isinstance(error, errors.RepositoryNotFoundError):
-        return ModelNotFoundError(f"the hub has no model {hub_id}, or it is private: check the name, or set HF_TOKEN")
+        return ModelNotFoundError.about(
+            hub_id, "the hub has no model {subject}, or it is private: check the name, or set HF_TOKEN"
+        )
     if isinstance(error, errors.RevisionNotFoundError):
-        return ModelNotFoundError(
-            f"{hub_id} has no revision {revision or 'main'!r}", remedy=Wording("check {@revision}")
+        return ModelNotFoundError.about(
+            hub_id,
+            "{subject} has no revision {revision!r}",
+            revision=revision or "main",
+            remedy=Wording("check {@revision}"),
         )
     if isinstance(error, errors.EntryNotFoundError):
-        return DownloadError(f"a file of {hub_id} is no longer on the hub: run the command again")
+        return DownloadError.about(hub_id, "a file of {subject} is no longer on the hub: run the command again")
     if status in (401, 403):
-        return DownloadError(
-            f"the hub refused access to {hub_id} ({status}): check that HF_TOKEN is valid and may read it"
+        return DownloadError.about(
+            hub_id,
+            "the hub refused access to {subject} ({status}): check that HF_TOKEN is valid and may read it",
+            status=status,
         )
     if status == 407:
-        return DownloadError("the proxy wants a name and a password (407): HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT")
+        return DownloadError.about(
+            hub_id, "the proxy wants a name and a password (407): HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT"
+        )
     if status == 429:
-        return DownloadError(
-            "the hub asks for fewer requests (429): run the command again in some minutes, or set HF_TOKEN"
+        return DownloadError.about(
+            hub_id, "the hub asks for fewer requests (429): run the command again in some minutes, or set HF_TOKEN"
         )
     if status >= 500:
-        return DownloadError(f"the hub is in trouble ({status}): run the command again later; what was fetched is kept")
-    return DownloadError(f"the hub answered {status} for {hub_id}: check HF_ENDPOINT, or run the command again later")
+        return DownloadError.about(
+            hub_id,
+            "the hub is in trouble ({status}): run the command again later; what was fetched is kept",
+            status=status,
+        )
+    return DownloadError.about(
+        hub_id,
+        "the hub answered {status} for {subject}: check HF_ENDPOINT, or run the command again later",
+        status=status,
+    )
 
 
 def disk_failure(error: OSError, hub_id: str) -> VideoMAEError:
@@ -164,9 +189,17 @@ def disk_failure(error: OSError, hub_id: str) -> VideoMAEError:
         return no_space(hub_id)
     where = f" {os.fspath(error.filename)!r}" if isinstance(error.filename, str | os.PathLike) else ""
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return DownloadError(f"may not write{where}: {error.strerror}; set HF_HOME to a folder you may write to")
-    return DownloadError(
-        f"download of {hub_id} failed: {error.strerror or _reason(error)}{where}; run the command again"
+        return DownloadError.about(
+            hub_id,
+            "may not write{where}: {reason}; set HF_HOME to a folder you may write to",
+            where=where,
+            reason=error.strerror,
+        )
+    return DownloadError.about(
+        hub_id,
+        "download of {subject} failed: {reason}{where}; run the command again",
+        reason=error.strerror or _reason(error),
+        where=where,
     )
 
 

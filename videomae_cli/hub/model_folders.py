@@ -53,12 +53,12 @@ def import_folder(folder: Path, hub_id: str | None = None) -> Record:
     (incomplete, damaged) or DownloadError (disk full).
     """
     if not filesystem.is_folder(folder):
-        raise ModelNotFoundError(f"no folder {str(folder)!r} to import")
+        raise ModelNotFoundError.about(folder, "no folder {subject!r} to import")
     record = _identify(folder, hub_id)
     for facts in record.files:
         wrong = damage(folder / facts.name, facts, deep=True)
         if wrong is not None:
-            raise CheckpointError(f"{folder / facts.name} {wrong}: copy the folder again")
+            raise CheckpointError.about(folder / facts.name, "{subject} {wrong}: copy the folder again", wrong=wrong)
     snapshot = cache.model_folder(record.hub_id) / "snapshots" / record.revision
     try:
         for facts in record.files:
@@ -89,7 +89,7 @@ def _identify(folder: Path, hub_id: str | None) -> Record:
         )
     name = record.hub_id if record else str(wanted)
     if not _HUB_ID.fullmatch(name) or "--" in name:
-        raise OptionError(f"{name!r} is not a hub id (OWNER/NAME)")
+        raise OptionError.about(name, "{subject!r} is not a hub id (OWNER/NAME)")
     if record is not None and cache.COMMIT.fullmatch(record.revision):
         return record
     names = [file for file in cache.CONFIG_FILES if filesystem.is_file(folder / file)] + cache.weight_files(folder)

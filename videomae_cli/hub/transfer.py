@@ -205,7 +205,7 @@ class _Sink(io.FileIO):
 
     def write(self, data: Any) -> int:
         if self.given_up:
-            raise DownloadError("given up")
+            raise DownloadError.about(self.name, "given up")
         if self._size is not None and self.tell() + len(data) > self._size:
             raise _TooLongError
         rest = memoryview(data)
@@ -235,8 +235,11 @@ def _receive(url: str, location: str, blob: Path, facts: FileFacts, hub_id: str,
             return
         log.debug("%s %s", facts.name, wrong)
         partial.unlink(missing_ok=True)
-    raise DownloadError(
-        f"{facts.name} of {hub_id} {wrong}: what arrived was thrown away; run the command again, or check the proxy"
+    raise DownloadError.about(
+        hub_id,
+        "{name} of {subject} {wrong}: what arrived was thrown away; run the command again, or check the proxy",
+        name=facts.name,
+        wrong=wrong,
     )
 
 
@@ -263,9 +266,12 @@ def _transfer(url: str, location: str, partial: Path, facts: FileFacts, listener
             log.debug("%s was cut at %d bytes: %s", facts.name, _length(partial), error)
             fruitless = 0 if _length(partial) > before else fruitless + 1
             time.sleep(RETRY_WAITS[0])
-    raise DownloadError(
-        f"the connection broke at {_length(partial) / 1e6:.1f} of {(facts.size or 0) / 1e6:.1f} MB of {facts.name}: run "
-        "the command again, it goes on from there"
+    raise DownloadError.about(
+        facts.name,
+        "the connection broke at {length:.1f} of {size:.1f} MB of {subject}: run the command again, it "
+        "goes on from there",
+        length=_length(partial) / 1e6,
+        size=(facts.size or 0) / 1e6,
     )
 
 
@@ -320,9 +326,12 @@ def _await_growth(going: Future[None], file: _Sink, facts: FileFacts, listener: 
         wait([going], timeout=_POLL_SECONDS)
         silent = time.monotonic() - file.grown
         if silent > SILENT_SECONDS and not going.done():
-            raise DownloadError(
-                f"nothing of {facts.name} has come for {SILENT_SECONDS:g} s ({_megabytes(file.tell(), facts)}): run the "
-                "command again later, it goes on from there"
+            raise DownloadError.about(
+                facts.name,
+                "nothing of {subject} has come for {silent_seconds:g} s ({megabytes}): run the command again "
+                "later, it goes on from there",
+                silent_seconds=SILENT_SECONDS,
+                megabytes=_megabytes(file.tell(), facts),
             )
         if silent > NOTICE_SECONDS and not notified:
             listener.note(f"{facts.name}: nothing has come for {NOTICE_SECONDS:g} s, still waiting")

@@ -42,7 +42,9 @@ class Replacements:
             return record
         replacement = next(self.journal.records(begin), None)
         if replacement is None or replacement["index"] != record["index"]:
-            raise OutputError(
-                f"{self.journal.file} was changed or damaged", remedy=Wording("{@resume:True} does what is lost again")
+            raise OutputError.about(
+                self.journal.file,
+                "{subject} was changed or damaged",
+                remedy=Wording("{@resume:True} does what is lost again"),
             )
         return replacement

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OutputError, Wording
+from videomae_cli.errors import OutputError
 from videomae_cli.files import FileLockedError, Lock, lock_removed
 
 HEADER, RECORDS, VECTORS, LOCK, REPLACED = "job.json", "records.jsonl", "vectors.bin", "lock", "replaced.json"
@@ -38,16 +38,15 @@ class JobFolder:
         if not os.path.lexists(self.path):
             return
         if not filesystem.is_folder(self.path):
-            raise OutputError(
-                f"{self.path} is in the way, where results are kept until {self._output} is complete: move it"
+            raise OutputError.about(
+                self.path,
+                "{subject} is in the way, where results are kept until {output} is complete: move it",
+                output=self._output,
             )
         entries = {entry.name: entry for entry in os.scandir(self.path)}
         if CLUSTER_HEADER in entries:
-            raise OutputError(
-                Wording(
-                    "{path} keeps results of a run with {@cluster}: go on with that, or remove the folder",
-                    path=self.path,
-                )
+            raise OutputError.about(
+                self.path, "{subject} keeps results of a run with {@cluster}: go on with that, or remove the folder"
             )
         for name, entry in sorted(entries.items()):
             ours = name in _OWN or _TEMPORARY.fullmatch(name)
@@ -63,7 +62,9 @@ class JobFolder:
         try:
             self._lock = lock_removed(self.path / LOCK)
         except FileLockedError:
-            raise OutputError(f"another process is writing {self._output}: wait for it or stop it first") from None
+            raise OutputError.about(
+                self._output, "another process is writing {subject}: wait for it or stop it first"
+            ) from None
 
     @property
     def is_locked(self) -> bool:
@@ -117,6 +118,9 @@ class JobFolder:
         return not first or (first.startswith(b"{") and b'"schema_version"' in first[:100]) or not first.strip(b"\0\n")
 
     def _foreign(self, name: str) -> OutputError:
-        return OutputError(
-            f"{self.path} holds {name!r}, which no job made: move it away, or give another name than {self._output}"
+        return OutputError.about(
+            self.path,
+            "{subject} holds {name!r}, which no job made: move it away, or give another name than {output}",
+            name=name,
+            output=self._output,
         )

@@ -95,7 +95,9 @@ class Job:
 
     def __init__(self, output: Path, *, format: str, resume: bool = False, overwrite: bool = False) -> None:
         if resume and overwrite:
-            raise OptionError(Wording("{@resume:True} and {@overwrite:True} say opposite things: give one of them"))
+            raise OptionError.about(
+                "resume", "{@resume:True} and {@overwrite:True} say opposite things: give one of them"
+            )
         self.output, self.format = output, format
         self._target = linked(output)
         self.folder = partial_folder(self._target)
@@ -116,10 +118,10 @@ class Job:
     def __enter__(self) -> Job:
         with self._reported():
             if filesystem.is_folder(self._target):
-                raise OutputError(f"{self.output} is a folder: give a file name to write to")
+                raise OutputError.about(self.output, "{subject} is a folder: give a file name to write to")
             there = filesystem.look(self._target)
             if there.kind == "unknown":
-                raise OutputError(f"can't write {self.output}: {there.reason}")
+                raise OutputError.about(self.output, "can't write {subject}: {reason}", reason=there.reason)
             self._job_folder.check()
             if not self._resume and not self._overwrite:
                 self._refuse_to_lose()
@@ -128,15 +130,18 @@ class Job:
 
     def _refuse_to_lose(self) -> None:
         if filesystem.is_there(self._target):
-            raise OutputError(
-                f"{self.output} is there already",
+            raise OutputError.about(
+                self.output,
+                "{subject} is there already",
                 remedy=Wording("{@overwrite:True} replaces it, {@resume:True} completes it"),
             )
         kept = self._journal.lines()
         if filesystem.is_there(self._header) or kept:
             without = "" if filesystem.is_there(self._header) else f" ({kept} of them; its {HEADER} is missing)"
-            raise OutputError(
-                f"{self.folder} keeps results of an earlier run{without}",
+            raise OutputError.about(
+                self.folder,
+                "{subject} keeps results of an earlier run{without}",
+                without=without,
                 remedy=Wording("{@resume:True} goes on from them, {@overwrite:True} starts again"),
             )
 
@@ -180,8 +185,10 @@ class Job:
                 # The header is lost, but each record has the fingerprint of its settings.
                 first = self._journal.first()
                 if first is None or first.get("fingerprint") != settings.fingerprint:
-                    raise OutputError(
-                        f"can't go on: {self.folder} holds no {HEADER}, and no results with these settings",
+                    raise OutputError.about(
+                        self.folder,
+                        "can't go on: {subject} holds no {header}, and no results with these settings",
+                        header=HEADER,
                         remedy=Wording("{@overwrite:True} starts again"),
                         joined="; ",
                     )
@@ -280,8 +287,10 @@ class Job:
             return
         self._checked_at = now
         if not self.is_kept:
-            raise OutputError(
-                f"{self.folder} was removed or renamed while this job ran: its {self.tally.done} results are not kept there any more",
+            raise OutputError.about(
+                self.folder,
+                "{subject} was removed or renamed while this job ran: its {done} results are not kept there any more",
+                done=self.tally.done,
                 remedy=Wording("if it was renamed, give it its name back and {@resume:True}, else start again"),
                 joined="; ",
             )
@@ -305,7 +314,7 @@ class Job:
                     writer.write(record)
                 writer.finish()
         except OutputError as error:
-            raise OutputError(f"{error}{self._kept()}") from None
+            raise OutputError.about(self.output, "{error}{kept}", error=error, kept=self._kept()) from None
         self.complete = True
 
     def __exit__(
@@ -331,10 +340,12 @@ class Job:
 
     def _compare(self, earlier: dict[str, Any] | None, header: dict[str, Any], settings: Settings) -> None:
         if earlier is None:
-            raise OutputError(f"{self._header} is damaged", remedy=Wording("{@overwrite:True} starts again"))
+            raise OutputError.about(
+                self._header, "{subject} is damaged", remedy=Wording("{@overwrite:True} starts again")
+            )
         version = earlier.get("layout_version")
         if not isinstance(version, int) or version > LAYOUT_VERSION:
-            raise OutputError(f"{self.folder} was made by a later version of videomae: go on with that")
+            raise OutputError.about(self.folder, "{subject} was made by a later version of videomae: go on with that")
         settings.check_same(self.folder, earlier, header["shard"])
 
     def _check_complete(
@@ -342,8 +353,10 @@ class Job:
     ) -> None:
         """Count the records of a complete output, and check that it belongs to this job. Raises OutputError."""
         if not filesystem.is_there(self._target):
-            raise OutputError(
-                f"{self.output} is gone, of which {self.folder} completes a part",
+            raise OutputError.about(
+                self.output,
+                "{subject} is gone, of which {folder} completes a part",
+                folder=self.folder,
                 remedy=Wording("{@overwrite:True} starts again"),
             )
         stored = self._stored()
@@ -352,9 +365,11 @@ class Job:
         for place, record in enumerate(stored):
             named = "fingerprint" in record
             if named != (self.format != "csv"):
-                raise OutputError(
-                    f"{self.output} was made with {'all columns' if named else 'a few columns'}, so it can't go on with "
-                    f"{'a few' if named else 'all'}",
+                raise OutputError.about(
+                    self.output,
+                    "{subject} was made with {made}, so it can't go on with {wanted}",
+                    made="all columns" if named else "a few columns",
+                    wanted="a few" if named else "all",
                     remedy=Wording(
                         "give {@wide:True} as then, or {@overwrite:True} to start again"
                         if named
@@ -362,8 +377,9 @@ class Job:
                     ),
                 )
             if place >= len(names) or path_of(record) != (names[place] if named else as_utf8(names[place])):
-                raise OutputError(
-                    f"{self.output} is complete, but for another list of files",
+                raise OutputError.about(
+                    self.output,
+                    "{subject} is complete, but for another list of files",
                     remedy=Wording("{@overwrite:True} starts again"),
                 )
             same = not named or (record.get("fingerprint") == settings.fingerprint and record.get("shard") == shard)
@@ -371,14 +387,17 @@ class Job:
             # The settings of a failure don't matter if it is redone.
             if not same and (record.get("error") is None or counts(self._replacements.of(record))):
                 differing = "; ".join(settings.differences_from_record(record, shard))
-                raise OutputError(
-                    f"{self.output} was made with other settings ({differing})",
+                raise OutputError.about(
+                    self.output,
+                    "{subject} was made with other settings ({differing})",
+                    differing=differing,
                     remedy=Wording("{@overwrite:True} starts again"),
                 )
             self._count(place, record, counts)
         if self.tally.done + len(self.tally.again) < len(names):
-            raise OutputError(
-                f"{self.output} is complete, but for a shorter list of files",
+            raise OutputError.about(
+                self.output,
+                "{subject} is complete, but for a shorter list of files",
                 remedy=Wording("{@overwrite:True} starts again"),
             )
 
@@ -395,7 +414,12 @@ class Job:
         try:
             yield
         except OSError as error:
-            raise OutputError(f"can't write {self.output}: {error.strerror or error}{self._kept()}") from None
+            raise OutputError.about(
+                self.output,
+                "can't write {subject}: {reason}{kept}",
+                reason=error.strerror or error,
+                kept=self._kept(),
+            ) from None
 
     def _kept(self) -> str:
         if not self.tally.done or not self.is_kept:

@@ -110,7 +110,7 @@ def _vector_writer(format: str, sink: BinaryIO, files: Sequence[Path]) -> writer
         except OutputError:
             continue  # a shard without vectors has no layout, but its records are still joined
     if not layouts:
-        raise OutputError("no output holds a vector: there is nothing to join")
+        raise OutputError.about(format, "no output holds a vector: there is nothing to join")
     rows = 0
     if format == "npz":
         rows = sum(len(record["rows"]) for file in files for record in writers.read_vector_records(file, vectors=False))

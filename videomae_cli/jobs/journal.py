@@ -76,8 +76,11 @@ class Journal:
                 path = path_of(record)
                 if names is not None and (done >= len(names) or names[done] != path):
                     now = repr(names[done]) if done < len(names) else "nothing"
-                    raise OutputError(
-                        f"the list of files has changed: number {done + 1} was {path!r} and is {now} now",
+                    raise OutputError.about(
+                        path,
+                        "the list of files has changed: number {number} was {subject!r} and is {now} now",
+                        number=done + 1,
+                        now=now,
                         remedy=Wording("{@overwrite:True} starts again"),
                         joined="; ",
                     )
@@ -123,12 +126,15 @@ class Journal:
             for line in stream:
                 record = _parse(line, self._checked)
                 if record is None:
-                    raise OutputError(
-                        f"{self.file} was changed or damaged", remedy=Wording("{@resume:True} does what is lost again")
+                    raise OutputError.about(
+                        self.file,
+                        "{subject} was changed or damaged",
+                        remedy=Wording("{@resume:True} does what is lost again"),
                     )
                 if vectors is not None and not self._take(record, vectors):
-                    raise OutputError(
-                        f"{self._vector_file} was changed or damaged",
+                    raise OutputError.about(
+                        self._vector_file,
+                        "{subject} was changed or damaged",
                         remedy=Wording("{@resume:True} does what is lost again"),
                     )
                 yield record

@@ -44,8 +44,10 @@ class Settings:
         if header.get("shard") != shard:
             differing.append(f"shard was {header.get('shard')}, now {shard}")
         if differing:
-            raise OutputError(
-                f"can't go on: {place} holds results with other settings ({'; '.join(differing)})",
+            raise OutputError.about(
+                place,
+                "can't go on: {subject} holds results with other settings ({differing})",
+                differing="; ".join(differing),
                 remedy=Wording("use those, or {@overwrite:True} to start again"),
                 joined="; ",
             )

@@ -30,10 +30,10 @@ class Shard:
         """Read a shard written as "I/N". Raises OptionError."""
         number, slash, count = text.partition("/")
         if not slash or not (number.isascii() and number.isdigit()) or not (count.isascii() and count.isdigit()):
-            raise OptionError(f"a shard is I/N, such as 2/8, not {text!r}")
+            raise OptionError.about("shard", "a shard is I/N, such as 2/8, not {text!r}", text=text)
         shard = cls(int(number), int(count))
         if not 1 <= shard.number <= shard.count:
-            raise OptionError(f"shard {text} makes no sense: I goes from 1 to N")
+            raise OptionError.about("shard", "shard {text} makes no sense: I goes from 1 to N", text=text)
         return shard
 
     def __str__(self) -> str:
@@ -86,8 +86,10 @@ def merge_records(sources: Iterable[tuple[Path, Iterator[Record]]], joined: Join
     ends: dict[int, int] = {}  # shard -> the index that its next record should have
     for index, shard, record in heapq.merge(*streams, key=lambda entry: entry[0]):
         if index == latest:
-            raise OutputError(
-                f"{path_of(record)!r} (number {index + 1}) is in two of the outputs: give each shard once"
+            raise OutputError.about(
+                path_of(record),
+                "{subject!r} (number {number}) is in two of the outputs: give each shard once",
+                number=index + 1,
             )
         joined.miss(ends.get(shard.number, shard.number - 1), index, shard.count)
         joined.files += 1
@@ -119,11 +121,21 @@ class _Seen:
             self.first, self.count = (file, now), shard.count
         for name, value in now.items():
             if self.first[1][name] != value:
-                raise OutputError(
-                    f"{file} is of another job than {self.first[0]}: its {name} is {value}, not {self.first[1][name]}"
+                raise OutputError.about(
+                    file,
+                    "{subject} is of another job than {first}: its {name} is {value}, not {expected}",
+                    first=self.first[0],
+                    name=name,
+                    value=value,
+                    expected=self.first[1][name],
                 )
         if record["index"] % shard.count != shard.number - 1:
-            raise OutputError(f"{file} is damaged: number {record['index'] + 1} does not belong to shard {shard}")
+            raise OutputError.about(
+                file,
+                "{subject} is damaged: number {number} does not belong to shard {shard}",
+                number=record["index"] + 1,
+                shard=shard,
+            )
         return shard
 
 
@@ -134,8 +146,13 @@ def _checked(file: Path, records: Iterator[Record], seen: _Seen) -> Iterator[tup
             shard = seen.note(file, record)
             index = int(record["index"])
         except (KeyError, TypeError, OptionError):
-            raise OutputError(f"{file} holds records that are not of this version of videomae") from None
+            raise OutputError.about(file, "{subject} holds records that are not of this version of videomae") from None
         if index <= before:
-            raise OutputError(f"{file} is not in order: number {index + 1} comes after {before + 1}")
+            raise OutputError.about(
+                file,
+                "{subject} is not in order: number {number} comes after {before}",
+                number=index + 1,
+                before=before + 1,
+            )
         before = index
         yield index, shard, record

@@ -48,9 +48,16 @@ def launched() -> Share:
     try:
         share = Share(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     except ValueError:
-        raise TrainingError("RANK and WORLD_SIZE must be numbers: start several processes with torchrun") from None
+        raise TrainingError.about(
+            "WORLD_SIZE", "RANK and WORLD_SIZE must be numbers: start several processes with torchrun"
+        ) from None
     if not 0 <= share.rank < share.world:
-        raise TrainingError(f"RANK is {share.rank} of WORLD_SIZE {share.world}: start several processes with torchrun")
+        raise TrainingError.about(
+            "RANK",
+            "RANK is {rank} of WORLD_SIZE {world}: start several processes with torchrun",
+            rank=share.rank,
+            world=share.world,
+        )
     return share
 
 
@@ -73,16 +80,21 @@ def together(device: torch.device) -> Iterator[Share]:
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
     if not (distributed.is_available() and distributed.is_backend_available(backend)):
-        raise TrainingError(
-            f"this PyTorch can't connect processes (it has no {backend}, as on Windows with CUDA): train in one, without torchrun"
+        raise TrainingError.about(
+            backend,
+            "this PyTorch can't connect processes (it has no {subject}, as on Windows with CUDA): train in "
+            "one, without torchrun",
         )
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
         distributed.init_process_group(backend)
     except (RuntimeError, ValueError) as error:
-        raise TrainingError(
-            f"the {share.world} processes can't find each other: {str(error).splitlines()[0]}"
+        raise TrainingError.about(
+            "WORLD_SIZE",
+            "the {world} processes can't find each other: {error}",
+            world=share.world,
+            error=str(error).splitlines()[0],
         ) from None
     try:
         yield share

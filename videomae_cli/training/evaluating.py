@@ -90,10 +90,17 @@ class LabelledData:
         if classifier.regression:
             return replace(self, dataset=_values(classifier, self.dataset, self.data, self.columns))
         if self.targets:
-            raise OptionError(f"{classifier.name} gives classes, not values", remedy=Wording("leave out {@target}"))
+            raise OptionError.about(
+                "target",
+                "{name} gives classes, not values",
+                name=classifier.name,
+                remedy=Wording("leave out {@target}"),
+            )
         if self.columns and "label" not in self.columns:
-            raise DatasetError(
-                f"can't read {self.data}: it has no column label (its columns: {', '.join(self.columns)})"
+            raise DatasetError.about(
+                self.data,
+                "can't read {subject}: it has no column label (its columns: {columns})",
+                columns=", ".join(self.columns),
             )
         return self
 
@@ -146,11 +153,18 @@ class EvaluationJob:
         kept = [e for e in examples if all(label in ids for label in e.labels)]
         if not kept:
             more = ", ..." if len(wanted) > 3 else ""
-            raise DatasetError(f"the model has not one of the data's labels ({', '.join(wanted[:3])}{more})")
+            raise DatasetError.about(
+                classifier.name,
+                "the model has not one of the data's labels ({wanted}{more})",
+                wanted=", ".join(wanted[:3]),
+                more=more,
+            )
         classes = not (classifier.multi_label or classifier.regression)
         if classes and (several := next((e for e in kept if len(e.labels) != 1), None)):
-            raise DatasetError(
-                f"{several.path!r} has {len(several.labels)} labels, and the model says one: use a multi-label model"
+            raise DatasetError.about(
+                several.path,
+                "{subject!r} has {count} labels, and the model says one: use a multi-label model",
+                count=len(several.labels),
             )
         return cls(classifier, data.data, split, classifier.fit(spec), kept, ids, names, len(examples) - len(kept))
 
@@ -175,7 +189,9 @@ class EvaluationJob:
         )
         scored = score(scorer or self.classifier, self.kept, view=view, on_clip=on_clip)
         if not scored.valid.any():
-            raise DatasetError(f"none of {counted(len(self.kept), 'clip')} could be scored")
+            raise DatasetError.about(
+                self.data, "none of {count} could be scored", count=counted(len(self.kept), "clip")
+            )
         return Measured(self._evaluation(scored), scored, self.kept)
 
     def _evaluation(self, scored: ScoredClips) -> Evaluation:
@@ -216,7 +232,7 @@ class EvaluationJob:
 def check_split(split: str | None) -> None:
     """Raise OptionError for a split that no data has."""
     if split is not None and split not in SPLITS:
-        raise OptionError(f"unknown split {split!r}: choose test, val, train or all")
+        raise OptionError.about("split", "unknown split {split!r}: choose test, val, train or all", split=split)
 
 
 def _values(classifier: Classifier, dataset: Dataset, data: str, columns: Sequence[str]) -> Dataset:
@@ -231,24 +247,28 @@ def _values(classifier: Classifier, dataset: Dataset, data: str, columns: Sequen
         dataset = read_dataset(data, targets=names)
     if dataset.outputs:
         if len(dataset.outputs) != len(names):
-            raise DatasetError(
-                Wording(
-                    "{name} gives {value} a clip ({names}{rest}), and {@target} names {outputs}",
-                    name=classifier.name,
-                    value=counted(len(names), "value"),
-                    names=", ".join(names[:3]),
-                    rest=", ..." if len(names) > 3 else "",
-                    outputs=len(dataset.outputs),
-                )
+            raise DatasetError.about(
+                classifier.name,
+                "{subject} gives {value} a clip ({names}{rest}), and {@target} names {outputs}",
+                value=counted(len(names), "value"),
+                names=", ".join(names[:3]),
+                rest=", ..." if len(names) > 3 else "",
+                outputs=len(dataset.outputs),
             )
         return dataset
     if len(names) > 1:
-        raise DatasetError(
-            f"{classifier.name} gives {len(names)} values a clip: give a table with a column for each ({said})"
+        raise DatasetError.about(
+            classifier.name,
+            "{subject} gives {count} values a clip: give a table with a column for each ({said})",
+            count=len(names),
+            said=said,
         )
     if columns and "label" not in columns:
-        raise DatasetError(
-            f"{data} has no column {names[0]} (its columns: {', '.join(columns)})",
+        raise DatasetError.about(
+            data,
+            "{subject} has no column {name} (its columns: {columns})",
+            name=names[0],
+            columns=", ".join(columns),
             remedy=Wording("{@target} COLUMN names that of the values"),
         )
     return values_of_labels(dataset, names[0])
@@ -273,8 +293,10 @@ def _chosen(dataset: Dataset, split: str | None) -> tuple[str, Sequence[Example]
     if split == "all":
         return "all", dataset.examples
     if split not in given:
-        raise DatasetError(
-            f"the data has no split {split!r} (it has {', '.join(given) or 'none'})",
+        raise DatasetError.about(
+            split,
+            "the data has no split {subject!r} (it has {given})",
+            given=", ".join(given) or "none",
             remedy=Wording("{@split:all} takes every clip"),
         )
     return split, dataset.of(split)
@@ -287,12 +309,15 @@ def check_places(output: Path | None, report: Path | None, overwrite: bool) -> N
     if report is None:
         return
     if filesystem.is_there(report) and not filesystem.is_folder(report):
-        raise OutputError(f"{report} is a file", remedy=Wording("{@report} needs a folder"))
+        raise OutputError.about(report, "{subject} is a file", remedy=Wording("{@report} needs a folder"))
     _made(report, overwrite).check_free(REPORT_FILES)
     above = next(folder for folder in (report, *report.absolute().parents) if filesystem.is_there(folder))
     if not filesystem.is_folder(above) or not os.access(above, os.W_OK):
-        raise OutputError(
-            f"can't make the folder {report}: {above} is {'read-only' if filesystem.is_folder(above) else 'a file'}"
+        raise OutputError.about(
+            report,
+            "can't make the folder {subject}: {above} is {obstacle}",
+            above=above,
+            obstacle="read-only" if filesystem.is_folder(above) else "a file",
         )
 
 

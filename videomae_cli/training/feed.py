@@ -76,7 +76,7 @@ class Feed:
             places, ahead = ahead[: self.batch], ahead[self.batch :]
             good = [(place, frames) for place, frames in zip(places, got, strict=True) if frames is not None]
             if not good:
-                raise TrainingError("not one file of a batch can be read any more: look at the data")
+                raise TrainingError.about("data", "not one file of a batch can be read any more: look at the data")
             filled = [good[i % len(good)] for i in range(self.batch)]
             frames, of = [f for _, f in filled], [place for place, _ in filled]
             yield ClipBatch(np.concatenate(frames), np.repeat(np.array(of, dtype=np.int64), len(frames[0])))

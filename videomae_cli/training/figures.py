@@ -90,7 +90,7 @@ def figures_of(
     """
     valid = scored.valid
     if not valid.any():
-        raise TrainingError("not one held-out clip could be read, or scored with numbers")
+        raise TrainingError.about("data", "not one held-out clip could be read, or scored with numbers")
     targets = dataset.targets([example for example, good in zip(examples, valid, strict=True) if good])
     scores = scored.scores[valid]
     metrics: Metrics | MultiLabelMetrics

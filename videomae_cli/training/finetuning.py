@@ -96,7 +96,9 @@ class FineTuneRequest(Terms):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.mode not in MODES:
-            raise OptionError(f"unknown mode {self.mode!r}: choose {', '.join(MODES)}")
+            raise OptionError.about(
+                "mode", "unknown mode {mode!r}: choose {modes}", mode=self.mode, modes=", ".join(MODES)
+            )
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,9 @@ def _finetune(request: FineTuneRequest, listener: TrainingListener) -> Trained:
             from videomae_cli.training.own_task import train_own_task
 
             if request.targets:
-                raise OptionError("a task of your own reads its data itself", remedy=Wording("leave out {@target}"))
+                raise OptionError.about(
+                    "target", "a task of your own reads its data itself", remedy=Wording("leave out {@target}")
+                )
             return train_own_task(request, "finetune", share, device, dtype, listener)
         from videomae_cli.training.learning_data import read_learning_data
 
@@ -223,7 +227,9 @@ def _recipe(request: FineTuneRequest, data: LearningData, share: Share, family: 
 
     values = bool(data.dataset.outputs)
     if values and request.asked["smoothing"]:
-        raise OptionError(Wording("{@label_smoothing} is for classes: leave it out where {@target} names values"))
+        raise OptionError.about(
+            "label_smoothing", "{@label_smoothing} is for classes: leave it out where {@target} names values"
+        )
     return recipe_for(
         clips=len(data.train),
         labels=data.dataset.names,
@@ -289,11 +295,10 @@ def _head(request: FineTuneRequest, start: Start, data: LearningData, decoder: D
     recipe_only = [name.replace("_", "-") for name, value in request.asked.items() if value is not None]
     recipe_only += [f"recipe {request.recipe}"] if request.recipe != "default" else []
     if recipe_only:
-        raise OptionError(
-            Wording(
-                "{@mode:head} trains no encoder: leave out {options}, or say {@mode:full}",
-                options=", ".join(sorted(recipe_only)),
-            )
+        raise OptionError.about(
+            "mode",
+            "{@mode:head} trains no encoder: leave out {options}, or say {@mode:full}",
+            options=", ".join(sorted(recipe_only)),
         )
     transform = start.preprocessor.frame_transform(crops=1)
     return HeadTraining(

@@ -97,7 +97,7 @@ class HeadTraining:
         """Stack the clips of all training files that could be read, one row per clip."""
         valid = [place for place, rows in enumerate(found) if rows is not None]
         if not valid:
-            raise TrainingError("not one training file could be read: look at the data")
+            raise TrainingError.about("data", "not one training file could be read: look at the data")
         targets = torch.from_numpy(self.data.dataset.targets([self.data.train[place] for place in valid]))
         parts = [torch.from_numpy(rows) for rows in found if rows is not None]
         counts = torch.tensor([len(part) for part in parts])

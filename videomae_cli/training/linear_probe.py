@@ -53,7 +53,7 @@ def standardised(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Raises TrainingError for features that are not finite.
     """
     if not bool(torch.isfinite(features).all()):
-        raise TrainingError("the model's features are not numbers: its weights are damaged")
+        raise TrainingError.about("model", "the model's features are not numbers: its weights are damaged")
     # In float64 the optimum agrees to many digits, whatever the order of the rows or the number of threads.
     x = features.double()
     mean, std = x.mean(dim=0), x.std(dim=0, correction=0)

@@ -7,7 +7,7 @@ from copy import deepcopy
 
 from torch import nn
 
-from videomae_cli.errors import DependencyError, Wording
+from videomae_cli.errors import DependencyError
 from videomae_cli.model import VideoMAEForVideoClassification
 
 _TARGETS = r".*\.(query|value|attention\.output\.dense)"
@@ -26,8 +26,8 @@ def add_lora(
         from peft import LoraConfig, inject_adapter_in_model
         from peft.tuners.lora import LoraLayer
     except ImportError:
-        raise DependencyError(
-            Wording("{@mode:lora} needs the package peft: pip install 'videomae-cli[lora]'")
+        raise DependencyError.about(
+            "peft", "{@mode:lora} needs the package peft: pip install 'videomae-cli[lora]'"
         ) from None
     config = LoraConfig(r=rank, lora_alpha=alpha or 2 * rank, target_modules=_TARGETS)
     inject_adapter_in_model(config, model)

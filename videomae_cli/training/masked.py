@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from videomae_cli.datasets import Example
-from videomae_cli.errors import OptionError, VideoMAEError, Wording
+from videomae_cli.errors import OptionError, VideoMAEError
 from videomae_cli.model import VideoMAEForPreTraining, weights_digest
 from videomae_cli.model.masking import MASKS
 from videomae_cli.training.checkpoint import digest, save_checkpoint
@@ -28,7 +28,9 @@ from videomae_cli.video import AugmentTransform, ClipRequest, DecodedVideo, Deco
 def check_masks(grid: tuple[int, int, int], recipe: MaskedRecipe) -> None:
     """Raise OptionError for masks that hide nothing of a model with this (time, height, width) grid of tokens."""
     if recipe.mask not in MASKS:
-        raise OptionError(f"unknown mask {recipe.mask!r}: choose {', '.join(MASKS)}")
+        raise OptionError.about(
+            "mask", "unknown mask {mask!r}: choose {masks}", mask=recipe.mask, masks=", ".join(MASKS)
+        )
     slots, height, width = grid
     units = {"tube": (height * width, "places"), "random": (slots * height * width, "tokens")}
     count, unit = units.get(recipe.mask, (slots, "time slots"))
@@ -36,17 +38,21 @@ def check_masks(grid: tuple[int, int, int], recipe: MaskedRecipe) -> None:
     if int(recipe.mask_ratio * count):
         return
     if count == 1:
-        raise OptionError(f"a {recipe.mask} mask can't hide a part of the one that there is of {unit}: choose another")
-    least = math.ceil(1e4 / count) / 1e4
-    raise OptionError(
-        Wording(
-            "{@mask_ratio:{ratio:g}} hides none of the {count} {unit} of a {mask} mask: give at least {least:g}",
-            ratio=recipe.mask_ratio,
-            count=count,
-            unit=unit,
+        raise OptionError.about(
+            "mask",
+            "a {mask} mask can't hide a part of the one that there is of {unit}: choose another",
             mask=recipe.mask,
-            least=least,
+            unit=unit,
         )
+    least = math.ceil(1e4 / count) / 1e4
+    raise OptionError.about(
+        "mask_ratio",
+        "{@mask_ratio:{ratio:g}} hides none of the {count} {unit} of a {mask} mask: give at least {least:g}",
+        ratio=recipe.mask_ratio,
+        count=count,
+        unit=unit,
+        mask=recipe.mask,
+        least=least,
     )
 
 

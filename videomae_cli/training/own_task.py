@@ -54,7 +54,9 @@ def load_task(file: str, options: TaskOptions) -> Task:
     """
     path = Path(file)
     if not filesystem.is_file(path):
-        raise TrainingError(f"{file} is not there: a task of your own is a Python file with a function task(options)")
+        raise TrainingError.about(
+            file, "{subject} is not there: a task of your own is a Python file with a function task(options)"
+        )
     where = str(Path.cwd())
     if where not in sys.path:
         sys.path.insert(0, where)  # so that it can import modules from its own folder
@@ -70,11 +72,18 @@ def load_task(file: str, options: TaskOptions) -> Task:
         raise
     except Exception as error:
         log.debug("%s failed", file, exc_info=True)
-        raise TrainingError(
-            f"{file}: {type(error).__name__}: {error}", remedy=Wording("({@debug} shows where)"), joined=" "
+        raise TrainingError.about(
+            file,
+            "{subject}: {type}: {error}",
+            type=type(error).__name__,
+            error=error,
+            remedy=Wording("({@debug} shows where)"),
+            joined=" ",
         ) from None
     if not isinstance(made, Task):
-        raise TrainingError(
-            f"{file}: task(options) must return a videomae_cli.training.Task, not {type(made).__name__}"
+        raise TrainingError.about(
+            file,
+            "{subject}: task(options) must return a videomae_cli.training.Task, not {type}",
+            type=type(made).__name__,
         )
     return made

@@ -96,7 +96,9 @@ class _Numbers:
         _check(self, ("min_lr",), lambda v: 0 <= v <= self.lr, f"at least 0 and at most the peak of {self.lr:g}")
         _check(self, ("warmup", "weight_decay", "clip_grad"), lambda v: 0 <= v < 1000, "at least 0 and below 1000")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise OptionError(f"betas must be two numbers from 0 to below 1, not {_listed(self.betas)}")
+            raise OptionError.about(
+                "betas", "betas must be two numbers from 0 to below 1, not {betas}", betas=_listed(self.betas)
+            )
 
     @property
     def floor(self) -> float:
@@ -290,7 +292,9 @@ def published(
     base.
     """
     if name not in RECIPES:
-        raise OptionError(f"unknown recipe {name!r}: choose {', '.join(RECIPES)}")
+        raise OptionError.about(
+            "recipe", "unknown recipe {name!r}: choose {recipes}", name=name, recipes=", ".join(RECIPES)
+        )
     data = name.partition("-")[2] or ("ssv2" if family == "segments" else "kinetics")
     size = SIZES[sum(width > widest for widest in (384, 768, 1024))]
     found = scripts.get((data, size))
@@ -303,7 +307,13 @@ def _check(recipe: Any, names: Sequence[str], holds: Any, words: str) -> None:
     for name in names:
         value = getattr(recipe, name)
         if value is not None and not holds(value):
-            raise OptionError(f"{name.replace('_', '-')} must be {words}, not {value:g}")
+            raise OptionError.about(
+                name,
+                "{setting} must be {words}, not {value:g}",
+                setting=name.replace("_", "-"),
+                words=words,
+                value=value,
+            )
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -58,23 +58,28 @@ class Run:
         if not self._writes:
             return self
         if filesystem.is_there(self.folder) and not filesystem.is_folder(self.folder):
-            raise OutputError(f"{self.folder} is a file", remedy=Wording("give a folder with {@output}"))
+            raise OutputError.about(self.folder, "{subject} is a file", remedy=Wording("give a folder with {@output}"))
         there = any(not _BEGUN.fullmatch(name) for name in filesystem.names_in(self.folder))
         if there and not (self._resume or self._overwrite):
-            raise OutputError(
-                f"{self.folder} is there already",
+            raise OutputError.about(
+                self.folder,
+                "{subject} is there already",
                 remedy=Wording("{@resume:True} goes on with it, {@overwrite:True} begins anew"),
             )
         if there and not filesystem.is_there(self.settings_file):
             does = say("{@resume:True} goes on with") if self._resume else say("{@overwrite:True} replaces")
-            raise OutputError(f"{self.folder} holds no training run: {does} only those; give another name")
+            raise OutputError.about(
+                self.folder, "{subject} holds no training run: {does} only those; give another name", does=does
+            )
         try:
             filesystem.make_folder(self.folder)
             self._lock = lock_removed(self.folder / ".lock")
         except FileLockedError:
-            raise OutputError(f"{self.folder} is in use by another process") from None
+            raise OutputError.about(self.folder, "{subject} is in use by another process") from None
         except OSError as error:
-            raise OutputError(f"can't write to {self.folder}: {error.strerror or error}") from None
+            raise OutputError.about(
+                self.folder, "can't write to {subject}: {reason}", reason=error.strerror or error
+            ) from None
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -111,8 +116,10 @@ class Run:
             before = {name: value for name, value in earlier["settings"].items() if name != "fingerprint"}
             changed = settings.differences(before)
             if changed:
-                raise TrainingError(
-                    f"{self.folder} was started with other settings ({'; '.join(changed)})",
+                raise TrainingError.about(
+                    self.folder,
+                    "{subject} was started with other settings ({changed})",
+                    changed="; ".join(changed),
                     remedy=Wording("{@overwrite:True} begins anew"),
                 )
         state = load_state(self.state_file) if earlier is not None and filesystem.is_there(self.state_file) else None
@@ -131,12 +138,17 @@ class Run:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise TrainingError(
-                f"{self.settings_file} can't be read ({error})", remedy=Wording("{@overwrite:True} begins anew")
+            raise TrainingError.about(
+                self.settings_file,
+                "{subject} can't be read ({error})",
+                error=error,
+                remedy=Wording("{@overwrite:True} begins anew"),
             ) from None
         if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
-            raise TrainingError(
-                f"{self.settings_file} is no record of a training run", remedy=Wording("{@overwrite:True} begins anew")
+            raise TrainingError.about(
+                self.settings_file,
+                "{subject} is no record of a training run",
+                remedy=Wording("{@overwrite:True} begins anew"),
             )
         return content
 
@@ -156,7 +168,11 @@ class Run:
             self._metrics.write(json.dumps(event, allow_nan=False).encode() + b"\n")
             self._metrics.flush()
         except OSError as error:
-            raise OutputError(f"can't write {self.folder / 'metrics.jsonl'}: {error.strerror or error}") from None
+            raise OutputError.about(
+                self.folder / "metrics.jsonl",
+                "can't write {subject}: {reason}",
+                reason=error.strerror or error,
+            ) from None
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Yield the events of metrics.jsonl so far."""
@@ -180,7 +196,7 @@ class Run:
             self._metrics.truncate(size)
             self._metrics.seek(0, os.SEEK_END)
         except OSError as error:
-            raise OutputError(f"can't write {path}: {error.strerror or error}") from None
+            raise OutputError.about(path, "can't write {subject}: {reason}", reason=error.strerror or error) from None
 
     def adds(self, name: str) -> bool:
         """Return whether to write a file that describes the run.

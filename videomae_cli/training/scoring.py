@@ -61,7 +61,9 @@ def score(
             assert one.error is not None, "a file has outputs or an error"
             made = one.error
         elif not bool(one.outputs.isfinite().all()):
-            made = ModelOutputError(f"{classifier.name} gives scores that are not numbers: its weights are damaged")
+            made = ModelOutputError.about(
+                classifier.name, "{subject} gives scores that are not numbers: its weights are damaged"
+            )
         else:
             made = merge_views(one.outputs, problem_type=classifier.problem_type).tolist()
         rows[place] = (one.views, made)

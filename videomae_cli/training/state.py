@@ -19,7 +19,7 @@ def save_state(file: Path, state: dict[str, Any]) -> None:
         with whole_file(file) as sink:
             torch.save({"version": VERSION, **state}, sink)
     except RuntimeError as error:  # torch's own writer reports a full disk by a RuntimeError
-        raise OutputError(f"can't write {file}: {str(error).splitlines()[0]}") from None
+        raise OutputError.about(file, "can't write {subject}: {error}", error=str(error).splitlines()[0]) from None
 
 
 def load_state(file: Path) -> dict[str, Any]:
@@ -30,11 +30,13 @@ def load_state(file: Path) -> dict[str, Any]:
         Exception
     ) as error:  # torch's reader raises all kinds of errors for a damaged file: IndexError, AssertionError, ...
         reason = (str(error) or type(error).__name__).splitlines()[0][:100]
-        raise TrainingError(
-            f"{file} can't be read ({reason})", remedy=Wording("{@overwrite:True} begins anew")
+        raise TrainingError.about(
+            file, "{subject} can't be read ({reason})", reason=reason, remedy=Wording("{@overwrite:True} begins anew")
         ) from None
     if not isinstance(state, dict) or state.get("version") != VERSION:
-        raise TrainingError(
-            f"{file} was written by another version of videomae", remedy=Wording("{@overwrite:True} begins anew")
+        raise TrainingError.about(
+            file,
+            "{subject} was written by another version of videomae",
+            remedy=Wording("{@overwrite:True} begins anew"),
         )
     return state

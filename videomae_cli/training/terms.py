@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from videomae_cli import __version__
 from videomae_cli.arguments import check_seed
 from videomae_cli.assembly import pixels_note
-from videomae_cli.errors import OptionError, Wording
+from videomae_cli.errors import OptionError
 from videomae_cli.jobs import Settings
 from videomae_cli.training.listener import TrainingListener
 from videomae_cli.video import Decoder, SamplingHints, SamplingSpec, auto_workers
@@ -130,14 +130,12 @@ class Terms:
     def __post_init__(self) -> None:
         check_seed(self.seed)
         if not 0 <= self.val < 1:
-            raise OptionError(
-                Wording(
-                    "{@val} is the part of the files that is held out: from 0 to below 1, not {val:g}", val=self.val
-                )
+            raise OptionError.about(
+                "val", "{@val} is the part of the files that is held out: from 0 to below 1, not {val:g}", val=self.val
             )
         if self.resume and self.overwrite:
-            raise OptionError(
-                Wording("{@resume:True} goes on with a run, {@overwrite:True} replaces it: give one of them")
+            raise OptionError.about(
+                "resume", "{@resume:True} goes on with a run, {@overwrite:True} replaces it: give one of them"
             )
 
     @property
@@ -228,7 +226,9 @@ def pick_dtype(dtype: str, device: torch.device, listener: TrainingListener) -> 
     from videomae_cli.engines import pick_engine
 
     if dtype not in ("auto", "float32", "bfloat16"):
-        raise OptionError(f"unknown dtype {dtype!r} for training: choose auto, float32 or bfloat16")
+        raise OptionError.about(
+            "dtype", "unknown dtype {dtype!r} for training: choose auto, float32 or bfloat16", dtype=dtype
+        )
     engine = pick_engine("torch", dtype, device)
     if engine.slow:
         listener.note(engine.slow)

@@ -88,7 +88,9 @@ class Trainer:
             began = time.monotonic()
             taken = list(itertools.islice(batches, count))
             if len(taken) < count:
-                raise TrainingError(f"the data ended at step {self.done} of {self.task.steps}")
+                raise TrainingError.about(
+                    "data", "the data ended at step {done} of {steps}", done=self.done, steps=self.task.steps
+                )
             waited = time.monotonic() - began
             self._step(loss, taken)
             self.on_event({"event": "tick", "step": self.done, "waited": waited, "seconds": time.monotonic() - began})
@@ -216,8 +218,10 @@ class Trainer:
         """Raise TrainingError if the loss is no longer finite, before any of these weights are saved."""
         if self.share.agree(bool(self._bad)):
             kept = "the best checkpoint so far is kept" if self.best is not None else "nothing is kept"
-            raise TrainingError(
-                f"the loss is no longer a number at step {self.done}",
+            raise TrainingError.about(
+                "loss",
+                "the loss is no longer a number at step {done}",
+                done=self.done,
                 remedy=Wording("try a lower {@lr}, or {@dtype:float32} ({kept})", kept=kept),
             )
 
@@ -252,8 +256,10 @@ class Trainer:
             self.stale, self.stopped = int(state["stale"]), bool(state["stopped"])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             problem = str(error).splitlines()[0][:100]
-            raise TrainingError(
-                f"{self.run.state_file} doesn't fit this run ({problem})",
+            raise TrainingError.about(
+                self.run.state_file,
+                "{subject} doesn't fit this run ({problem})",
+                problem=problem,
                 remedy=Wording("{@overwrite:True} begins anew"),
             ) from None
 
@@ -279,8 +285,9 @@ def _memory_told(device: torch.device) -> Iterator[None]:
         # On the CPU torch raises a plain RuntimeError, recognisable only by its message.
         if not isinstance(error, torch.cuda.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
-        raise TrainingError(
-            f"{device} has too little memory",
+        raise TrainingError.about(
+            device,
+            "{subject} has too little memory",
             remedy=Wording(
                 "lower {@batch_size} and raise {@accumulate} by as much, or add {@gradient_checkpointing:True}"
             ),

@@ -60,7 +60,9 @@ class PreTrainRequest(Terms):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size not in SIZES:
-            raise OptionError(f"unknown size {self.size!r}: choose {', '.join(SIZES)}")
+            raise OptionError.about(
+                "size", "unknown size {size!r}: choose {sizes}", size=self.size, sizes=", ".join(SIZES)
+            )
 
 
 @checked

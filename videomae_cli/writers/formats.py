@@ -105,11 +105,10 @@ def widened(format: str, wide: bool) -> str:
     if not wide:
         return format
     if f"{format}-wide" not in _WIDE_HOME:
-        raise OptionError(
-            Wording(
-                "{@wide:True} is about the columns of CSV: leave it out for {format}",
-                format=format.removeprefix("timeline-"),
-            )
+        raise OptionError.about(
+            "wide",
+            "{@wide:True} is about the columns of CSV: leave it out for {format}",
+            format=format.removeprefix("timeline-"),
         )
     return f"{format}-wide"
 
@@ -123,13 +122,17 @@ def pick_vector_format(asked: str | None, output: Path) -> str:
 def _pick(asked: str | None, output: Path | None, formats: Sequence[str], suffixes: Mapping[str, str]) -> str:
     if asked is not None:
         if asked not in formats:
-            raise OptionError(f"unknown format {asked!r}: choose {', '.join(formats)}")
+            raise OptionError.about(
+                "format", "unknown format {asked!r}: choose {formats}", asked=asked, formats=", ".join(formats)
+            )
         return asked
     assert output is not None
     suffix = output.suffix.lower()
     if suffix not in suffixes:
-        raise OptionError(
-            f"can't tell the format of {output.name!r}",
+        raise OptionError.about(
+            output,
+            "can't tell the format of {name!r}",
+            name=output.name,
             remedy=Wording("end it in one of {known}, or give {@format}", known=", ".join(suffixes)),
         )
     return suffixes[suffix]

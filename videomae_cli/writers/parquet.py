@@ -94,8 +94,10 @@ def count_rows(stream: BinaryIO) -> Counts:
         with pq.ParquetFile(stream, pre_buffer=False) as table:
             kinds = Counter(table.read(columns=["error_kind"]).column("error_kind").to_pylist())
     except (pa.ArrowException, OSError, KeyError) as error:
-        raise OutputError(
-            f"a shard is damaged: {' '.join(str(error).split())}",
+        raise OutputError.about(
+            "shard",
+            "a shard is damaged: {error}",
+            error=" ".join(str(error).split()),
             remedy=Wording("{@overwrite:True} starts again"),
             joined="; ",
         ) from None
@@ -109,5 +111,7 @@ def load_pyarrow() -> tuple[Any, Any]:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise DependencyError(f"Parquet needs the package pyarrow: pip install pyarrow ({error})") from None
+        raise DependencyError.about(
+            "pyarrow", "Parquet needs the package pyarrow: pip install pyarrow ({error})", error=error
+        ) from None
     return pyarrow, parquet

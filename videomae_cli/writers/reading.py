@@ -27,11 +27,13 @@ def read_records(file: Path, format: str | None = None, *, narrow: bool = False)
                 raise ValueError("it holds something else than records of videomae")
             yield record
     except OSError as error:
-        raise OutputError(f"can't read {file}: {error.strerror}") from None
+        raise OutputError.about(file, "can't read {subject}: {reason}", reason=error.strerror) from None
     except ValueError as error:
-        raise OutputError(f"can't read {file}: {error}") from None
+        raise OutputError.about(file, "can't read {subject}: {error}", error=error) from None
     except RecursionError:
-        raise OutputError(f"can't read {file}: it is nested too deeply to be records of videomae") from None
+        raise OutputError.about(
+            file, "can't read {subject}: it is nested too deeply to be records of videomae"
+        ) from None
 
 
 def check_readable(file: Path, format: str) -> None:
@@ -40,7 +42,9 @@ def check_readable(file: Path, format: str) -> None:
         return
     known = "jsonl and json" if format.startswith("timeline") else "jsonl, json, csv and parquet"
     what = "the CSV of a timeline" if format.startswith("timeline-csv") else "a text table"
-    raise OutputError(f"{file}: {what} can't be read back, only {known}: give such an output instead")
+    raise OutputError.about(
+        file, "{subject}: {what} can't be read back, only {known}: give such an output instead", what=what, known=known
+    )
 
 
 def _read_lines(file: Path) -> Iterator[Record]:

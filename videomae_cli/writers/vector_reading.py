@@ -127,9 +127,9 @@ def read_layout(file: Path) -> VectorLayout:
             raise ValueError(f"vectors of {dimensions} values of {storage}")
         return VectorLayout(dimensions, storage, settings, shard)
     except OSError as error:
-        raise OutputError(f"can't read {file}: {error.strerror or error}") from None
+        raise OutputError.about(file, "can't read {subject}: {reason}", reason=error.strerror or error) from None
     except DAMAGE as error:
-        raise OutputError(f"{file} is no output of videomae embed ({error})") from None
+        raise OutputError.about(file, "{subject} is no output of videomae embed ({error})", error=error) from None
 
 
 def _layout_of_lines(file: Path) -> tuple[dict[str, Any], str | None]:
@@ -168,9 +168,9 @@ def read_vector_records(file: Path, *, vectors: bool = True) -> Iterator[Record]
         for _, group in groupby(pairs, key=lambda pair: pair[0]["index"]):
             yield _record(list(group))
     except OSError as error:
-        raise OutputError(f"can't read {file}: {error.strerror or error}") from None
+        raise OutputError.about(file, "can't read {subject}: {reason}", reason=error.strerror or error) from None
     except DAMAGE as error:
-        raise OutputError(f"can't read {file}: {error}") from None
+        raise OutputError.about(file, "can't read {subject}: {error}", error=error) from None
 
 
 def _record(pairs: list[tuple[Row, Array | None]]) -> Record:

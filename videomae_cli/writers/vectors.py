@@ -167,7 +167,9 @@ class VectorNpzWriter(VectorWriter):
         self._member.close()
         count = len(self._columns["index"])
         if count != self._total:
-            raise OptionError(f"{count} vectors came where {self._total} were announced")
+            raise OptionError.about(
+                "vectors", "{count} vectors came where {total} were announced", count=count, total=self._total
+            )
         self._add_names("paths", self._paths)
         for name, values in self._columns.items():
             self._archive.add(name, np.frombuffer(values, dtype=values.typecode))
