@@ -1,13 +1,18 @@
 """Errors as data: their fields, the words of whoever reads them, and the way from process to process."""
 
 import ast
+import os
 import pickle
 import re
+import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
+import videomae_cli as videomae
 from videomae_cli import errors
 from videomae_cli.cli.commands import stand_ins
 from videomae_cli.cli.options.flags import FLAGS, OVERRIDES
@@ -15,15 +20,21 @@ from videomae_cli.errors import ModelOfflineError, OptionError, OutputError, Vid
 from videomae_cli.video.worker import WorkerProcess
 
 PACKAGE = Path(errors.__file__).parent
-CORE = [file for file in sorted(PACKAGE.rglob("*.py")) if PACKAGE / "cli" not in file.parents]
+EVERY = sorted(PACKAGE.rglob("*.py"))
+CORE = [file for file in EVERY if PACKAGE / "cli" not in file.parents]
 # Whole command lines that a reader is to type, of our own program or another's: they are the same from Python.
 COMMAND_LINES = re.compile(r"(videomae [a-z]+|pip (un)?install|ray start)\b[^;:()`]*")
 FLAG = re.compile(r"(?<![\w-])--(?=[a-z])")
 
 
+@cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def literals(file: Path) -> list[str]:
     """Every string of a module that is no docstring; an f-string as one text, with x in the place of its values."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = parsed(file)
     passed = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     texts = []
     for node in ast.walk(tree):
@@ -177,3 +188,114 @@ def test_commands_are_functions_in_python() -> None:
     )
     with speaking(FLAGS):
         assert say(template, file="a.npz") == "videomae embed VIDEOS -o a.npz, `videomae models --cached`"
+
+
+def kinds_of_errors(trees: dict[str, ast.Module]) -> set[str]:
+    """The names of all error classes of the package: the base class and what is derived from it, wherever it is."""
+    bases = {
+        node.name: {base.id for base in node.bases if isinstance(base, ast.Name)}
+        for tree in trees.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    kinds = {"VideoMAEError"}
+    while more := {name for name, of in bases.items() if of & kinds} - kinds:
+        kinds |= more
+    return kinds
+
+
+def without_subject(tree: ast.Module, kinds: set[str]) -> list[tuple[str, str]]:
+    """The kind and place of each error that is made by its class alone, without naming a subject (`about` takes one)."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and not {"subject", "hub_id"} & {given.arg for given in node.keywords}:
+            names.append((getattr(node.func, "id", getattr(node.func, "attr", "")), node.lineno))
+        elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Name):
+            names.append((node.exc.id, node.lineno))
+    return [(name, str(line)) for name, line in names if name in kinds]
+
+
+# Reasons for an error to leave its subject to whoever catches it: {file or folder: (kinds, reason)}.
+FILE_KINDS = {kind.__name__ for kind in every_error() if issubclass(kind, errors.VideoError)}
+NAMED_BY_THE_CATCHER = {
+    "video/": (FILE_KINDS, "the decoder's process and a result's raise_for_error fill in the file that was read"),
+    "pipeline/timeline.py": (FILE_KINDS, "so they do here"),
+    "video/worker.py": ({"MachineError"}, "it is about the whole machine, which has no name"),
+    "video/lists.py": ({"OptionError"}, "it is about the content of a list, and naming.py names that list"),
+    "storage/manifests.py": ({"OptionError"}, "it is about the content of a list, and naming.py names that list"),
+    "hub/transfer.py": ({"_TooLongError"}, "it is caught in the same module, which starts again"),
+}
+
+
+def test_every_error_has_a_subject() -> None:
+    trees = {str(file.relative_to(PACKAGE).as_posix()): parsed(file) for file in EVERY}
+    kinds = kinds_of_errors(trees)
+    used, nameless = set(), []
+    for file, tree in trees.items():
+        for kind, line in without_subject(tree, kinds):
+            excused = {
+                place for place, (of, _) in NAMED_BY_THE_CATCHER.items() if file.startswith(place) and kind in of
+            }
+            used |= excused
+            nameless += [] if excused else [f"{file}:{line}: {kind}"]
+    assert not nameless
+    assert used == NAMED_BY_THE_CATCHER.keys()
+
+
+def test_an_error_without_a_subject_is_found() -> None:
+    tree = ast.parse(
+        "class Own(DataError): pass\n"
+        "class DataError(VideoMAEError): pass\n"
+        "raise Own('wrong')\n"
+        "error = errors.DataError(f'wrong {x}', remedy='right')\n"
+        "raise Own\n"
+        "raise DataError.about(path, 'wrong')\n"
+        "raise Own('wrong', subject=path)\n"
+        "raise ValueError('wrong')\n"
+    )
+    kinds = kinds_of_errors({"": tree})
+    assert sorted(without_subject(tree, kinds)) == [("DataError", "4"), ("Own", "3"), ("Own", "5")]
+
+
+def test_a_message_keeps_a_value_of_any_type_as_text() -> None:
+    """The value may change after the error was made, and need not be picklable."""
+    values = [1, "a"]
+    error = OptionError.about("x", "{a} {b!r} {c} {d!r} {e:.1f}", a=values, b=Path("p"), c=fail, d=Thread, e=0.25)
+    words = str(error)
+    assert words == f"[1, 'a'] 'p' {fail} {Thread!r} 0.2"
+    values.append(2)
+    copy = pickle.loads(pickle.dumps(error))
+    assert str(copy) == str(error) == words
+    assert str(pickle.loads(pickle.dumps(copy))) == words
+
+
+ODD_NAMES = ["{subject}", "{0!r:>{x}}", "}{", "%s %(x)d %", "{@overwrite:True}", "odd \udcff", "two\nlines"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_errors_of_public_calls_keep_their_fields_whatever_the_file_is_called(name: str, tmp_path: Path) -> None:
+    file, table = tmp_path / name, tmp_path / f"{name}.csv"
+    if os.name == "nt" or sys.platform == "darwin":
+        table = tmp_path / "{table}.csv"  # these systems refuse some of the names
+    table.write_text("path,label\n,x\n")
+    out = tmp_path / "out"
+    calls: dict[str, Callable[[], object]] = {
+        str(file): lambda: videomae.open_video(file),
+        str(tmp_path / "model" / name): lambda: videomae.load_classifier(tmp_path / "model" / name),
+        f"{table}, row 2": lambda: videomae.finetune(table, output=out, init="camera-motion"),
+        str(table): lambda: videomae.find_duplicates(table),
+        name: lambda: videomae.download(name),
+        "method": lambda: videomae.attend(file, method=name),
+        "device": lambda: videomae.load_classifier("camera-motion", device=name),
+        "pool": lambda: videomae.load_embedder("camera-motion", pool=name),
+        "threshold": lambda: videomae.find_duplicates(table, threshold=2),
+        "top_k": lambda: videomae.similar(file, table, top_k=0),
+    }
+    for subject, call in calls.items():
+        with pytest.raises(VideoMAEError) as caught:
+            call()
+        error, copy = caught.value, pickle.loads(pickle.dumps(caught.value))
+        assert error.subject == subject
+        assert str(error)
+        fields = (type(error), str(error), error.reason, str(error.remedy), error.subject, error.joined)
+        assert (type(copy), str(copy), copy.reason, str(copy.remedy), copy.subject, copy.joined) == fields

@@ -103,7 +103,7 @@ def make_classifier(
         source.path, num_attention_heads=request.heads, labels=request.labels
     )
     if model.config.num_labels == 0:
-        raise CheckpointError(f"{source.name} gives features, not labels: choose a fine-tuned checkpoint")
+        raise CheckpointError.about(source.name, "{subject} gives features, not labels: choose a fine-tuned checkpoint")
     common = _common(source, request, engine, model, Logits(model), calibrate)
     return Classifier(model=model, top_k=request.top_k, **common)
 
@@ -257,7 +257,9 @@ def find_hints(frames: int, extra: Mapping[str, Any], name: str) -> SamplingHint
             or not (stride is None or isinstance(stride, int))
             or pixels not in (None, *PIXELS)
         ):
-            raise CheckpointError(f"{name}: its config.json names a sampling that makes no sense: {sampling!r}")
+            raise CheckpointError.about(
+                name, "{subject}: its config.json names a sampling that makes no sense: {sampling!r}", sampling=sampling
+            )
         return SamplingHints(frames, family, stride, pixels)
     entry = find_entry(name)
     return SamplingHints(frames, entry.family if entry else None)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from videomae_cli.errors import ModelMemoryError, OptionError, Wording
+from videomae_cli.errors import ModelMemoryError, OptionError, Wording, unknown_choice
 from videomae_cli.model import VideoMAEForPreTraining, VideoMAEForVideoClassification
 
 METHODS = ("last", "rollout", "grad")
@@ -67,26 +67,34 @@ def attend(
     except RuntimeError as error:
         if not isinstance(error, torch.cuda.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
-        raise ModelMemoryError(
-            f"{model.device} has too little memory for the attention of this model",
+        raise ModelMemoryError.about(
+            model.device,
+            "{subject} has too little memory for the attention of this model",
             remedy=Wording("try {@method:last} or rollout, a smaller model, or {@device:cpu}"),
         ) from None
 
 
 def _check(model: Model, method: str, layers: int, per_head: bool) -> None:
     if method not in METHODS:
-        raise OptionError(f"unknown method {method!r}: choose {', '.join(METHODS)}")
+        raise unknown_choice("method", method, METHODS)
     if per_head and method != "last":
-        raise OptionError(
-            Wording("heads separately go with {@method:last}; {method} mixes them from layer to layer", method=method)
+        raise OptionError.about(
+            "method", "heads separately go with {@method:last}; {method} mixes them from layer to layer", method=method
         )
     if per_head and layers > 1:
-        raise OptionError("heads separately are those of the last layer", remedy=Wording("leave {@layers} at 1"))
+        raise OptionError.about(
+            "per_head", "heads separately are those of the last layer", remedy=Wording("leave {@layers} at 1")
+        )
     available = model.config.num_hidden_layers
     if not 1 <= layers <= available:
-        raise OptionError(f"layers must be 1 to {available} with this model, not {layers}")
+        raise OptionError.about(
+            "layers",
+            "layers must be 1 to {available} with this model, not {layers}",
+            available=available,
+            layers=layers,
+        )
     if method == "grad" and not isinstance(model, VideoMAEForVideoClassification):
-        raise OptionError(Wording("{@method:grad} asks about a label, and a pre-training checkpoint has none"))
+        raise OptionError.about("method", "{@method:grad} asks about a label, and a pre-training checkpoint has none")
 
 
 def _layers(model: Model, pixel_values: Tensor) -> Iterator[Tensor]:

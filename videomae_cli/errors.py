@@ -12,7 +12,7 @@ when it is read. Settings are named in it as `{@overwrite:True}` or `{@device:cp
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -249,6 +249,22 @@ class FrameNumberError(OptionError, IndexError):
     """A number that no frame of the video has, or no number at all."""
 
 
+def unknown_choice(
+    setting: str, value: object, choices: Iterable[str], *, what: str | None = None, last: str = ", "
+) -> OptionError:
+    """Make the error for a value of `setting` that is none of `choices`.
+
+    what: the words for the setting, by default its name; last: the separator of the choices, ", " or " or ".
+    """
+    return OptionError.about(
+        setting,
+        "unknown {what} {value!r}: choose {choices}",
+        what=what or setting,
+        value=value,
+        choices=last.join(choices),
+    )
+
+
 # --- models -----------------------------------------------------------------------------------
 
 
@@ -308,6 +324,11 @@ class ModelOutputError(VideoMAEError):
     """The model's scores are NaN or infinite: damaged weights, or a dtype whose range is too small for them."""
 
     kind = "model_output"
+
+
+def scores_not_numbers(model: str) -> ModelOutputError:
+    """Make the error for a model whose scores are NaN or infinite."""
+    return ModelOutputError.about(model, "{subject} gives scores that are not numbers: its weights are damaged")
 
 
 class ModelMemoryError(VideoMAEError):
@@ -391,6 +412,11 @@ class OutputError(VideoMAEError):
     """The output can't be written: it exists already or is a folder, the disk is full, or there is no permission."""
 
     kind = "output"
+
+
+def not_written(path: object, error: OSError) -> OutputError:
+    """Make the error for a file that the system refused to write."""
+    return OutputError.about(path, "can't write {subject}: {reason}", reason=error.strerror or error)
 
 
 class StorageError(VideoMAEError):

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OutputError, Wording
+from videomae_cli.errors import OutputError, Wording, not_written
 from videomae_cli.filenames import fitting, temporary_prefix
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def whole_file(output: Path, *, scratch: Path | None = None, through_link: bool 
     """
     try:
         if filesystem.is_folder(output):
-            raise OutputError(f"{output} is a folder: give a file name to write to")
+            raise OutputError.about(output, "{subject} is a folder: give a file name to write to")
         if is_special(output):
             with output.open("wb") as device:  # a rename would replace the device by a regular file
                 yield device
@@ -69,7 +69,7 @@ def whole_file(output: Path, *, scratch: Path | None = None, through_link: bool 
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"can't write {output}: {error.strerror or error}") from None
+        raise not_written(output, error) from None
 
 
 @contextmanager

@@ -39,9 +39,13 @@ class MadeFiles:
             # leftovers under any name: the interrupted run may have written other files
             remove_leftovers(self.folder, None, PART)
         except FileLockedError:
-            raise OutputError(f"another process is writing {self.folder}: wait for it or stop it first") from None
+            raise OutputError.about(
+                self.folder, "another process is writing {subject}: wait for it or stop it first"
+            ) from None
         except OSError as error:
-            raise OutputError(f"can't make the folder {self.folder}: {error.strerror or error}") from None
+            raise OutputError.about(
+                self.folder, "can't make the folder {subject}: {reason}", reason=error.strerror or error
+            ) from None
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -65,11 +69,11 @@ class MadeFiles:
         for name in names:
             place = self.folder / name
             if filesystem.is_folder(place):
-                raise OutputError(f"{place} is a folder, in the place of a file: give another folder")
+                raise OutputError.about(place, "{subject} is a folder, in the place of a file: give another folder")
             if filesystem.is_named(place) and not self._overwrite:
-                raise OutputError(self._taken)
+                raise OutputError(self._taken, subject=str(self.folder))
         if not self._overwrite and self.earlier():
-            raise OutputError(self._taken)
+            raise OutputError(self._taken, subject=str(self.folder))
 
     def fill(self, contents: Mapping[str, bytes]) -> None:
         """Write files atomically, then remove all other files of earlier runs. Raises OutputError."""

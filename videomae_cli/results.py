@@ -127,7 +127,7 @@ class Result:
     def raise_for_error(self) -> None:
         """Raise the VideoMAEError that prevented a result; do nothing if there is one."""
         if self.error is not None:
-            error = self.error.exception or VideoMAEError(self.error.message)
+            error = self.error.exception or VideoMAEError(self.error.message, subject=self.path)
             error.subject = error.subject or self.path
             raise error
 

@@ -51,11 +51,15 @@ class SegmentRules:
         for name in ("smooth", "min_duration"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
-                raise OptionError(f"{name.replace('_', ' ')} must be 0 seconds or more, not {value:g}")
+                raise OptionError.about(
+                    name, "{name} must be 0 seconds or more, not {value:g}", name=name.replace("_", " "), value=value
+                )
         for name in ("threshold", "unsure_below"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
-                raise OptionError(f"{name.replace('_', ' ')} must be between 0 and 1, not {value:g}")
+                raise OptionError.about(
+                    name, "{name} must be between 0 and 1, not {value:g}", name=name.replace("_", " "), value=value
+                )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from videomae_cli.api import viewing
 from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video
 from videomae_cli.arguments import checked
 from videomae_cli.assembly import preprocessor_for
-from videomae_cli.errors import CheckpointError, OptionError, Wording
+from videomae_cli.errors import CheckpointError, OptionError, Wording, unknown_choice
 from videomae_cli.hub import ResolvedSource
 from videomae_cli.labels import match_label
 from videomae_cli.video import ClipRequest, DecodedVideo, Preprocessor, SamplingSpec
@@ -41,21 +41,20 @@ class AttentionQuery:
         method = self.method or ("last" if last else "grad" if self.label is not None else "rollout")
         object.__setattr__(self, "method", method)
         if method not in METHODS:
-            raise OptionError(f"unknown method {method!r}: choose {', '.join(METHODS)}")
+            raise unknown_choice("method", method, METHODS)
         if self.label is not None and method != "grad":
-            raise OptionError(
-                Wording("{@label} goes with {@method:grad}; {method} is the same whatever the label", method=method)
+            raise OptionError.about(
+                "label", "{@label} goes with {@method:grad}; {method} is the same whatever the label", method=method
             )
         if last and method != "last":
-            raise OptionError(
-                Wording(
-                    "{@layers} and {@per_head} go with {@method:last}; {method} takes all layers together",
-                    method=method,
-                )
+            raise OptionError.about(
+                "layers",
+                "{@layers} and {@per_head} go with {@method:last}; {method} takes all layers together",
+                method=method,
             )
         if self.per_head and self.layers > 1:
-            raise OptionError(
-                Wording("{@per_head} shows the heads of the last layer"), remedy=Wording("leave out {@layers}")
+            raise OptionError.about(
+                "per_head", "{@per_head} shows the heads of the last layer", remedy=Wording("leave out {@layers}")
             )
 
 
@@ -138,11 +137,13 @@ class AttentiveModel:
         if checkpoint.kind != "classification" and (query.method == "grad" or checkpoint.kind != "pretraining"):
             fits = viewing.fitting("classification", viewing.BUNDLED_CLASSIFIER)
             if checkpoint.kind == "pretraining":
-                raise CheckpointError(
-                    Wording("{name} comes from pre-training and has no labels for {@method:grad}", name=source.name),
+                raise CheckpointError.about(
+                    "method",
+                    "{name} comes from pre-training and has no labels for {@method:grad}",
+                    name=source.name,
                     remedy=Wording("use {@method:last} or rollout, or a checkpoint with labels, such as {it}", it=fits),
                 )
-            raise CheckpointError(f"{source.name} gives features, not labels: choose {fits}")
+            raise CheckpointError.about(source.name, "{subject} gives features, not labels: choose {fits}", fits=fits)
         preprocessor = preprocessor_for(source.path, checkpoint.config, resize)
         kind = VideoMAEForPreTraining if checkpoint.kind == "pretraining" else VideoMAEForVideoClassification
         net = kind.from_checkpoint(checkpoint, device=device)

@@ -205,7 +205,7 @@ def _clips(path: Any, name: str, config: Any, found: Sequence[FoundVideo], size:
         preprocessor = preprocessor_for(path, config, "antialias")
         clips = list(calibrate(preprocessor, hints, calibration_clips(config)))
     if not clips:
-        raise OptionError("none of the videos can be read")
+        raise OptionError.about("videos", "none of the videos can be read")
     return torch.cat(clips)
 
 

@@ -81,7 +81,9 @@ def sampling_spec(
 ) -> SamplingSpec:
     """Check sampling options (`SamplingOptions`) and make the specification for any model. Raises OptionError."""
     if not 0 < frame_rate < float("inf"):
-        raise OptionError(f"frame_rate must be a positive number, not {frame_rate}")
+        raise OptionError.about(
+            "frame_rate", "frame_rate must be a positive number, not {frame_rate}", frame_rate=frame_rate
+        )
     return SamplingSpec(
         family=sampling,
         stride=stride,
@@ -191,14 +193,23 @@ def as_frames(video: Any) -> npt.NDArray[np.uint8]:
     try:
         frames = np.asarray(video.detach().cpu() if hasattr(video, "detach") else video)
     except (TypeError, ValueError, RuntimeError) as error:  # for a tensor without data, or frames of several sizes
-        raise ModelInputError(
-            f"{_FRAMES_WANTED}, not {type(video).__name__} ({visible(str(error).splitlines()[0])})"
+        raise ModelInputError.about(
+            "video",
+            "{frames_wanted}, not {type} ({error})",
+            frames_wanted=_FRAMES_WANTED,
+            type=type(video).__name__,
+            error=visible(str(error).splitlines()[0]),
         ) from None
     if frames.ndim == 4 and frames.shape[-1] != 3 and frames.shape[1] == 3:
         frames = frames.transpose(0, 2, 3, 1)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
-        raise ModelInputError(
-            f"{_FRAMES_WANTED}, not {type(video).__name__} of shape {frames.shape} and type {frames.dtype}"
+        raise ModelInputError.about(
+            "video",
+            "{frames_wanted}, not {type} of shape {shape} and type {dtype}",
+            frames_wanted=_FRAMES_WANTED,
+            type=type(video).__name__,
+            shape=frames.shape,
+            dtype=frames.dtype,
         )
     return frames
 

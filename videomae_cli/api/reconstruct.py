@@ -12,7 +12,7 @@ from videomae_cli.api import viewing
 from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video
 from videomae_cli.arguments import check_seed, checked
 from videomae_cli.assembly import preprocessor_for
-from videomae_cli.errors import CheckpointError, OptionError, Wording
+from videomae_cli.errors import CheckpointError, OptionError, Wording, unknown_choice
 from videomae_cli.hub import ResolvedSource
 from videomae_cli.video import ClipRequest, DecodedVideo, Preprocessor, SamplingSpec
 
@@ -40,7 +40,7 @@ class Masking:
 
     def __post_init__(self) -> None:
         if self.mask not in MASKS:
-            raise OptionError(f"unknown mask {self.mask!r}: choose {', '.join(MASKS)}")
+            raise unknown_choice("mask", self.mask, MASKS)
         if self.stats not in STATS:
             raise OptionError(f"unknown stats {self.stats!r}: choose {' or '.join(STATS)}")
         check_seed(self.seed)
@@ -48,7 +48,9 @@ class Masking:
             raise OptionError(Wording("{@mask_ratio} holds no ratio: give one, such as 0.9"))
         for ratio in self.ratios:
             if not 0.0 < ratio < 1.0:
-                raise OptionError(f"the mask ratio is {ratio:g}; it must be more than 0 and less than 1")
+                raise OptionError.about(
+                    "mask_ratio", "the mask ratio is {ratio:g}; it must be more than 0 and less than 1", ratio=ratio
+                )
 
 
 @dataclass(frozen=True)
@@ -179,9 +181,12 @@ class Autoencoder:
         checkpoint = viewing.read_checkpoint(source, heads)
         if checkpoint.kind != "pretraining":
             what = "labels" if checkpoint.kind == "classification" else "features"
-            raise CheckpointError(
-                f"{source.name} gives {what} and has no decoder to reconstruct with: choose a pre-training checkpoint, "
-                f"such as {viewing.fitting('pretraining', viewing.BUNDLED_MAE)}"
+            raise CheckpointError.about(
+                source.name,
+                "{subject} gives {what} and has no decoder to reconstruct with: choose a pre-training checkpoint, "
+                "such as {fitting}",
+                what=what,
+                fitting=viewing.fitting("pretraining", viewing.BUNDLED_MAE),
             )
         preprocessor = preprocessor_for(source.path, checkpoint.config, resize)
         return cls(VideoMAEForPreTraining.from_checkpoint(checkpoint, device=device), preprocessor, source)
@@ -249,9 +254,11 @@ def check_panels(names: Sequence[str]) -> None:
     """Raise OptionError for unknown panels, or if there is no panel at all."""
     for name in names:
         if name not in PANELS:
-            raise OptionError(f"unknown panel {name!r}: choose of {', '.join(PANELS)}")
+            raise OptionError.about(
+                "panel", "unknown panel {name!r}: choose of {panels}", name=name, panels=", ".join(PANELS)
+            )
     if not names:
-        raise OptionError(Wording("{@panels} names no panel: choose of {panels}", panels=", ".join(PANELS)))
+        raise OptionError.about("panels", "{@panels} names no panel: choose of {panels}", panels=", ".join(PANELS))
 
 
 def _masked(model: VideoMAEForPreTraining, sampled: Sampled, masking: Masking) -> Iterator[MaskedClip]:

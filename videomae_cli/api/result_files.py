@@ -95,6 +95,6 @@ def _writer(format: str, sink: BinaryIO, ahead: list[Result]) -> writers.Writer:
         return writers.make_writer(format, sink)
     last = ahead[-1]
     if not isinstance(last, Embedding) or last.vectors is None:
-        raise OutputError("no result holds a vector: there is nothing to write")
+        raise OutputError.about("results", "no result holds a vector: there is nothing to write")
     layout = writers.VectorLayout(last.vectors.shape[1], str(last.vectors.dtype))
     return writers.make_vector_writer(format, sink, layout)

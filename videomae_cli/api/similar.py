@@ -52,9 +52,14 @@ def similar(
         return matches
     vectors = np.atleast_2d(np.asarray(query, np.float32))
     if vectors.ndim != 2 or vectors.shape[1] != opened.dimensions:
-        raise EmbeddingsError(f"{table} holds vectors of {opened.dimensions} values, not {query.shape[-1:] or 'one'}")
+        raise EmbeddingsError.about(
+            table,
+            "{subject} holds vectors of {dimensions} values, not {size}",
+            dimensions=opened.dimensions,
+            size=query.shape[-1:] or "one",
+        )
     if not np.isfinite(vectors).all() or not vectors.any():
-        raise EmbeddingsError("the query is zero or not finite: nothing is near it or far from it")
+        raise EmbeddingsError.about("query", "the query is zero or not finite: nothing is near it or far from it")
     return nearest(opened.blocks(), unit(vectors), top_k=top_k)
 
 
@@ -67,7 +72,9 @@ def find_duplicates(table: str | os.PathLike[str], threshold: float = 0.98) -> G
     EmbeddingsError, OptionError.
     """
     if not 0 < threshold <= 1:
-        raise OptionError(f"the threshold is a cosine above 0 and at most 1, not {threshold:g}")
+        raise OptionError.about(
+            "threshold", "the threshold is a cosine above 0 and at most 1, not {threshold:g}", threshold=threshold
+        )
     return duplicates.find_duplicates(EmbeddingTable(Path(table)), threshold)
 
 
@@ -88,14 +95,18 @@ def nearest_files(
     if found.path is not None:
         queries, name = np.stack(found.vectors), found.path
     elif filesystem.is_folder(query):
-        raise EmbeddingsError(f"{query} is a folder: give one video, or the name of one in {table.file}")
+        raise EmbeddingsError.about(
+            query, "{subject} is a folder: give one video, or the name of one in {file}", file=table.file
+        )
     elif filesystem.is_there(query):
         queries, name = _embedded(table, query, device, load or _load), query
     else:
         hint = f": did you mean {found.alike[0]}?" if found.alike else ""
-        raise EmbeddingsError(f"{query} is neither a file nor a name in {table.file}{hint}")
+        raise EmbeddingsError.about(
+            query, "{subject} is neither a file nor a name in {file}{hint}", file=table.file, hint=hint
+        )
     if not queries.any():
-        raise EmbeddingsError(f"the vector of {name} is zero: nothing is near it or far from it")
+        raise EmbeddingsError.about(name, "the vector of {subject} is zero: nothing is near it or far from it")
     leave_out = () if include_self or found.path is None else (name,)
     return nearest(table.blocks(), queries, top_k=top_k, leave_out=leave_out), name
 
@@ -108,14 +119,19 @@ def _load(request: EmbedderRequest) -> Embedder:
 def _embedded(table: EmbeddingTable, query: str, device: str, load: LoadEmbedder) -> Vectors:
     """Embed a video that is not in the table with the table's settings: (Q, D)."""
     if not table.settings:
-        raise EmbeddingsError(
-            f"{query} is not in {table.file}, which does not say how its vectors were made: "
-            "add the video to it, or make it with videomae embed as .parquet or .npz"
+        raise EmbeddingsError.about(
+            query,
+            "{subject} is not in {file}, which does not say how its vectors were made: add the video to it, or "
+            "make it with videomae embed as .parquet or .npz",
+            file=table.file,
         )
     vectors = _embed_like(table.settings, query, device, load)
     if vectors.shape[1] != table.dimensions:
-        raise EmbeddingsError(
-            f"{table.file} holds vectors of {table.dimensions} values, its model makes {vectors.shape[1]}"
+        raise EmbeddingsError.about(
+            table.file,
+            "{subject} holds vectors of {dimensions} values, its model makes {size}",
+            dimensions=table.dimensions,
+            size=vectors.shape[1],
         )
     return unit(vectors)
 
@@ -131,19 +147,25 @@ def _embed_like(settings: Mapping[str, Any], path: str, device: str, load: LoadE
         given = {name: settings[name] for name in _OPTIONS}
         request = EmbedderRequest(name=settings["model"], device=device, compiled="compile" in settings, **given)
     except (KeyError, TypeError, OptionError) as error:
-        raise EmbeddingsError(f"another version of videomae made the table ({error}): make it again") from None
+        raise EmbeddingsError.about(
+            "table", "another version of videomae made the table ({error}): make it again", error=error
+        ) from None
     try:
         embedder = load(request)
     # the table's format was int8 calibrated on another machine, or one that this CPU doesn't support
     except OptionError as error:
-        raise EmbeddingsError(f"can't make a vector as the table's were made: {error}") from None
+        raise EmbeddingsError.about(
+            request.name, "can't make a vector as the table's were made: {error}", error=error
+        ) from None
     now = settings_of("embed", embedder, sampling)
     # Sampling settings that an older table lacks had the default value.
     before = {name: value for name, value in settings.items() if name != "fingerprint"}
     before["sampling"] = asdict(sampling)
     changed = now.differences({**before, "version": now.version})
     if changed:
-        raise EmbeddingsError(f"{request.name} is not what made the table ({'; '.join(changed)}): make it again")
+        raise EmbeddingsError.about(
+            request.name, "{subject} is not what made the table ({changed}): make it again", changed="; ".join(changed)
+        )
     with Decoder() as decoder:
         (result,) = embedder(discover([path]), sampling=sampling, decoder=decoder)
     if result.vectors is None:

@@ -183,7 +183,9 @@ def check_outputs(output: Path | None, frames_dir: Path | None, *, overwrite: bo
             pick_encoder(chosen)
     if frames_dir is not None:
         if filesystem.is_there(frames_dir) and not filesystem.is_folder(frames_dir):
-            raise OutputError(f"{frames_dir} is a file", remedy=Wording("give a folder for {@frames_dir}"))
+            raise OutputError.about(
+                frames_dir, "{subject} is a file", remedy=Wording("give a folder for {@frames_dir}")
+            )
         from videomae_cli.pictures.scenes import frames_in
 
         frames_in(frames_dir, overwrite=overwrite).check_free()
@@ -192,7 +194,7 @@ def check_outputs(output: Path | None, frames_dir: Path | None, *, overwrite: bo
 def checked_scale(scale: int | None) -> int | None:
     """Return the scale if it is valid. Raises OptionError otherwise."""
     if scale is not None and not 1 <= scale <= 16:
-        raise OptionError(f"scale must be 1 to 16, not {scale}")
+        raise OptionError.about("scale", "scale must be 1 to 16, not {scale}", scale=scale)
     return scale
 
 

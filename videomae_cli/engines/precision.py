@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from videomae_cli.engines import cpu
-from videomae_cli.errors import OptionError, say
+from videomae_cli.errors import OptionError, say, unknown_choice
 
 if TYPE_CHECKING:
     import torch
@@ -46,13 +46,9 @@ class Engine:
 def check_engine(name: str, dtype: str, compiled: bool = False) -> None:
     """Raise OptionError for unknown names, and for combinations that no device supports."""
     if name not in ENGINES:
-        raise OptionError.about(
-            "engine", "unknown engine {name!r}: choose {engines}", name=name, engines=" or ".join(ENGINES)
-        )
+        raise unknown_choice("engine", name, ENGINES, last=" or ")
     if dtype not in DTYPES:
-        raise OptionError.about(
-            "dtype", "unknown dtype {dtype!r}: choose {dtypes}", dtype=dtype, dtypes=", ".join(DTYPES)
-        )
+        raise unknown_choice("dtype", dtype, DTYPES)
     if name == "torch" and dtype == "int8":
         raise OptionError.about("dtype", "{@dtype:int8} needs {@engine:openvino}")
     if name != "torch" and compiled:

@@ -209,6 +209,6 @@ def _ratio(part: int, whole: int) -> float | None:
 
 def _check(scores: Scores) -> None:
     if not len(scores):
-        raise ModelOutputError("there are no scores to measure")
+        raise ModelOutputError.about("scores", "there are no scores to measure")
     if not np.isfinite(scores).all():
-        raise ModelOutputError("the model's scores are not numbers: its weights are damaged")
+        raise ModelOutputError.about("scores", "the model's scores are not numbers: its weights are damaged")

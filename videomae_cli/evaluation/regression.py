@@ -68,9 +68,9 @@ def _mean(figures: Iterable[float | None]) -> float | None:
 def measure_values(predicted: Values, truth: Values) -> RegressionMetrics:
     """Measure predicted against true values, both (N,). Raises ModelOutputError for predictions that are not finite."""
     if not len(predicted):
-        raise ModelOutputError("there are no values to measure")
+        raise ModelOutputError.about("values", "there are no values to measure")
     if not np.isfinite(predicted).all():
-        raise ModelOutputError("the model's values are not numbers: its weights are damaged")
+        raise ModelOutputError.about("values", "the model's values are not numbers: its weights are damaged")
     errors = predicted - truth
     spread = float(((truth - truth.mean()) ** 2).sum())
     varies = bool((truth != truth[0]).any())

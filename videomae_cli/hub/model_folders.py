@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from videomae_cli import filesystem
-from videomae_cli.errors import CheckpointError, ModelNotFoundError, OptionError, OutputError, Wording
+from videomae_cli.errors import CheckpointError, ModelNotFoundError, OptionError, OutputError, Wording, not_written
 from videomae_cli.files import replacing
 from videomae_cli.hub import cache
 from videomae_cli.hub.download import write_ref
@@ -43,7 +43,7 @@ def export_snapshot(snapshot: Path, hub_id: str, target: Path) -> None:
             if damage(target / facts.name, facts, deep=True) is not None or facts.digest is None:
                 _copy(snapshot / facts.name, target / facts.name)
     except OSError as error:
-        raise OutputError.about(target, "can't write {subject}: {reason}", reason=error.strerror or error) from error
+        raise not_written(target, error) from error
 
 
 def import_folder(folder: Path, hub_id: str | None = None) -> Record:

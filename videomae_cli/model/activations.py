@@ -105,11 +105,17 @@ def activation(act: str | Activation) -> Activation:
     """Return the activation for a configuration's `hidden_act`, a name or a function. Raises ConfigError if unknown."""
     if not isinstance(act, str):
         if not callable(act):
-            raise ConfigError(f"hidden_act is {reprlib.repr(act)}; it must be a name or a function of one tensor")
+            raise ConfigError.about(
+                "hidden_act",
+                "hidden_act is {given}; it must be a name or a function of one tensor",
+                given=reprlib.repr(act),
+            )
         return act
     if act in LEARNED:
         return LEARNED[act]()
     if act not in ACTIVATIONS:
         known = ", ".join(sorted([*ACTIVATIONS, *LEARNED]))
-        raise ConfigError(f"hidden_act {act!r} is not known; known are {known}")
+        raise ConfigError.about(
+            "hidden_act", "hidden_act {act!r} is not known; known are {known}", act=act, known=known
+        )
     return ACTIVATIONS[act]

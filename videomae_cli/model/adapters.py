@@ -132,5 +132,7 @@ def _scale(config: Mapping[str, Any], layer: str, pair: Mapping[str, Tensor]) ->
         if layer == pattern or layer.endswith(f".{pattern}"):
             alpha = value
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < 1e6:
-        raise CheckpointError(f"the adapter's lora_alpha is {shown(alpha)}; it must be a number")
+        raise CheckpointError.about(
+            "lora_alpha", "the adapter's lora_alpha is {alpha}; it must be a number", alpha=shown(alpha)
+        )
     return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))

@@ -120,9 +120,11 @@ def _hugging_face_names(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Unify the names: no wrapper prefixes, biases spelled as on the hub, the encoder under `videomae.`."""
     adapted = next((name for name in raw if ".lora_A." in name or ".base_layer." in name), None)
     if adapted is not None:
-        raise CheckpointError(
-            f"the tensor {shown(adapted)} is an adapter's that wasn't merged into the weights; "
-            "save what peft's merge_and_unload() returns"
+        raise CheckpointError.about(
+            adapted,
+            "the tensor {tensor} is an adapter's that wasn't merged into the weights; save what peft's "
+            "merge_and_unload() returns",
+            tensor=shown(adapted),
         )
     whole = f"videomae.{HUGGING_FACE_ANCHOR}"
     tensors: dict[str, Tensor] = {}
@@ -137,7 +139,12 @@ def _hugging_face_names(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if short.startswith(("embeddings.", "encoder.layer.", "layernorm.")):
             short = f"videomae.{short}"
         if short in tensors:
-            raise CheckpointError(f"the checkpoint holds the tensor {shown(short)} twice, once as {shown(name)}")
+            raise CheckpointError.about(
+                name,
+                "the checkpoint holds the tensor {tensor} twice, once as {name}",
+                tensor=shown(short),
+                name=shown(name),
+            )
         tensors[short] = tensor
     return tensors
 

@@ -107,16 +107,21 @@ class VideoMAEConfig:
         for name in _RATES:
             rate = _check_float(name, getattr(self, name))
             if not 0.0 <= rate < 1.0:
-                raise ConfigError(f"{name} is {rate}; it must be at least 0 and below 1")
+                raise ConfigError.about(name, "{subject} is {rate}; it must be at least 0 and below 1", rate=rate)
         for name in ("layer_norm_eps", "initializer_range"):
             if _check_float(name, getattr(self, name)) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it can't be negative")
+                raise ConfigError.about(name, "{subject} is {value}; it can't be negative", value=getattr(self, name))
         for name in ("qkv_bias", "use_mean_pooling", "norm_pix_loss", *_OUTPUTS):
             if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} is {reprlib.repr(getattr(self, name))}; it must be true or false")
+                raise ConfigError.about(
+                    name, "{subject} is {value}; it must be true or false", value=reprlib.repr(getattr(self, name))
+                )
         if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
-            raise ConfigError(
-                f"problem_type is {reprlib.repr(self.problem_type)}; it must be one of {', '.join(PROBLEM_TYPES)}"
+            raise ConfigError.about(
+                "problem_type",
+                "problem_type is {value}; it must be one of {problem_types}",
+                value=reprlib.repr(self.problem_type),
+                problem_types=", ".join(PROBLEM_TYPES),
             )
         object.__setattr__(self, "id2label", _labels(self.id2label))
         object.__setattr__(self, "pruned_heads", self._checked_pruned_heads())
@@ -124,40 +129,77 @@ class VideoMAEConfig:
 
     def _check_divisible(self) -> None:
         if self.num_patches > _MOST_TOKENS:
-            raise ConfigError(f"clips of this size have {self.num_patches} tokens; at most {_MOST_TOKENS} are allowed")
+            raise ConfigError.about(
+                "image_size",
+                "clips of this size have {num_patches} tokens; at most {most_tokens} are allowed",
+                num_patches=self.num_patches,
+                most_tokens=_MOST_TOKENS,
+            )
         if self.num_patches * max(self.hidden_size, self.decoder_hidden_size) > _MOST_POSITIONS:
             wide = max(self.hidden_size, self.decoder_hidden_size)
-            raise ConfigError(f"{self.num_patches} tokens of {wide} numbers are more than any model has")
+            raise ConfigError.about(
+                "hidden_size",
+                "{num_patches} tokens of {wide} numbers are more than any model has",
+                num_patches=self.num_patches,
+                wide=wide,
+            )
         for side, image, patch in zip(("height", "width"), self.image_hw, self.patch_hw, strict=True):
             if image % patch:
-                raise ConfigError(f"the image {side} {image} is no multiple of the patch {side} {patch}")
+                raise ConfigError.about(
+                    "patch_size",
+                    "the image {side} {image} is no multiple of the patch {side} {patch}",
+                    side=side,
+                    image=image,
+                    patch=patch,
+                )
         if self.num_frames % self.tubelet_size:
-            raise ConfigError(f"num_frames {self.num_frames} is no multiple of tubelet_size {self.tubelet_size}")
+            raise ConfigError.about(
+                "num_frames",
+                "num_frames {num_frames} is no multiple of tubelet_size {tubelet_size}",
+                num_frames=self.num_frames,
+                tubelet_size=self.tubelet_size,
+            )
         if self.hidden_size % self.num_attention_heads:
-            raise ConfigError(
-                f"hidden_size {self.hidden_size} is no multiple of num_attention_heads {self.num_attention_heads}"
+            raise ConfigError.about(
+                "hidden_size",
+                "hidden_size {hidden_size} is no multiple of num_attention_heads {num_attention_heads}",
+                hidden_size=self.hidden_size,
+                num_attention_heads=self.num_attention_heads,
             )
 
     def _checked_pruned_heads(self) -> dict[int, tuple[int, ...]]:
         pruned: dict[int, tuple[int, ...]] = {}
         if not isinstance(self.pruned_heads, Mapping):
-            raise ConfigError("pruned_heads must map a layer to a list of heads")
+            raise ConfigError.about("pruned_heads", "pruned_heads must map a layer to a list of heads")
         for key, heads in self.pruned_heads.items():
             try:
                 layer, unique = int(key), tuple(sorted({int(head) for head in heads}))
             except (TypeError, ValueError, OverflowError):
-                raise ConfigError(
-                    f"pruned_heads has {reprlib.repr(key)}: {reprlib.repr(heads)}; it must map a layer to a list of heads"
+                raise ConfigError.about(
+                    "pruned_heads",
+                    "pruned_heads has {layer}: {heads}; it must map a layer to a list of heads",
+                    layer=reprlib.repr(key),
+                    heads=reprlib.repr(heads),
                 ) from None
             if not 0 <= layer < self.num_hidden_layers:
-                raise ConfigError(f"pruned_heads names layer {layer}; the layers are 0 to {self.num_hidden_layers - 1}")
+                raise ConfigError.about(
+                    "pruned_heads",
+                    "pruned_heads names layer {layer}; the layers are 0 to {last}",
+                    layer=layer,
+                    last=self.num_hidden_layers - 1,
+                )
             if any(not 0 <= head < self.num_attention_heads for head in unique):
-                raise ConfigError(
-                    f"pruned_heads names heads {list(unique)} in layer {layer}; "
-                    f"the heads are 0 to {self.num_attention_heads - 1}"
+                raise ConfigError.about(
+                    "pruned_heads",
+                    "pruned_heads names heads {heads} in layer {layer}; the heads are 0 to {last}",
+                    heads=list(unique),
+                    layer=layer,
+                    last=self.num_attention_heads - 1,
                 )
             if len(unique) == self.num_attention_heads:
-                raise ConfigError(f"pruned_heads takes every head out of layer {layer}; one must stay")
+                raise ConfigError.about(
+                    "pruned_heads", "pruned_heads takes every head out of layer {layer}; one must stay", layer=layer
+                )
             if unique:
                 pruned[layer] = unique
         return pruned
@@ -228,11 +270,14 @@ class VideoMAEConfig:
         named: the caller supplies label names, so don't warn about these. Raises ConfigError.
         """
         if not isinstance(values, Mapping):
-            raise ConfigError("the configuration is not a JSON object")
+            raise ConfigError.about("config", "the configuration is not a JSON object")
         model_type = values.get("model_type")
         if model_type not in (None, MODEL_TYPE):
-            raise ConfigError(
-                f"the configuration is of a {reprlib.repr(model_type)} model, not of a {MODEL_TYPE!r} one"
+            raise ConfigError.about(
+                "model_type",
+                "the configuration is of a {value} model, not of a {model_type!r} one",
+                value=reprlib.repr(model_type),
+                model_type=MODEL_TYPE,
             )
         known = {f.name for f in dataclasses.fields(cls)} - {"extra"}
         content = dict(values)
@@ -260,7 +305,11 @@ class VideoMAEConfig:
         content: dict[str, Any] = dict(self.extra)
         if not isinstance(self.hidden_act, str):
             name = getattr(self.hidden_act, "__name__", type(self.hidden_act).__name__)
-            raise ConfigError(f"hidden_act is the function {name}, which no config.json can hold; name a known one")
+            raise ConfigError.about(
+                "hidden_act",
+                "hidden_act is the function {name}, which no config.json can hold; name a known one",
+                name=name,
+            )
         for item in dataclasses.fields(self):
             if item.name != "extra" and getattr(self, item.name) != _OUTPUTS.get(item.name, _NEVER):
                 content[item.name] = getattr(self, item.name)
@@ -278,16 +327,22 @@ class VideoMAEConfig:
 
 def _check_int(name: str, value: object, *, minimum: int, maximum: int = _LARGEST) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{name} is {reprlib.repr(value)}; it must be a whole number")
+        raise ConfigError.about(name, "{subject} is {value}; it must be a whole number", value=reprlib.repr(value))
     if not minimum <= value <= maximum:
-        raise ConfigError(f"{name} is {reprlib.repr(value)}; it must be {minimum} to {maximum}")
+        raise ConfigError.about(
+            name,
+            "{subject} is {value}; it must be {minimum} to {maximum}",
+            value=reprlib.repr(value),
+            minimum=minimum,
+            maximum=maximum,
+        )
     return value
 
 
 def _check_float(name: str, value: object) -> float:
     # The comparison is false for NaN as well, and works for ints too large for a float.
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_FLOAT:
-        raise ConfigError(f"{name} is {reprlib.repr(value)}; it must be a number")
+        raise ConfigError.about(name, "{subject} is {value}; it must be a number", value=reprlib.repr(value))
     return float(value)
 
 
@@ -295,7 +350,9 @@ def _size(name: str, value: object) -> int | tuple[int, int]:
     """Validate an int, or a (height, width) pair of ints."""
     if isinstance(value, list | tuple):
         if len(value) != 2:
-            raise ConfigError(f"{name} is {reprlib.repr(list(value))}; it must be one number or [height, width]")
+            raise ConfigError.about(
+                name, "{subject} is {value}; it must be one number or [height, width]", value=reprlib.repr(list(value))
+            )
         return _check_int(name, value[0], minimum=1), _check_int(name, value[1], minimum=1)
     return _check_int(name, value, minimum=1)
 
@@ -303,11 +360,16 @@ def _size(name: str, value: object) -> int | tuple[int, int]:
 def _labels(id2label: Mapping[int, str]) -> dict[int, str]:
     """Sort labels by id, and check that the ids are 0, 1, 2, … without a gap."""
     if not isinstance(id2label, Mapping):
-        raise ConfigError("id2label must map a number to a label")
+        raise ConfigError.about("id2label", "id2label must map a number to a label")
     try:
         labels = {int(index): str(label) for index, label in id2label.items()}
     except (TypeError, ValueError, OverflowError):
-        raise ConfigError("id2label has a key that is not a number") from None
+        raise ConfigError.about("id2label", "id2label has a key that is not a number") from None
     if sorted(labels) != list(range(len(id2label))):
-        raise ConfigError(f"id2label numbers {len(id2label)} labels, but not from 0 to {len(id2label) - 1}")
+        raise ConfigError.about(
+            "id2label",
+            "id2label numbers {count} labels, but not from 0 to {last}",
+            count=len(id2label),
+            last=len(id2label) - 1,
+        )
     return {index: labels[index] for index in sorted(labels)}

@@ -44,7 +44,12 @@ class Overrides:
         }
         if self.labels is not None:
             if len(self.labels) != config.num_labels:
-                raise ConfigError(f"{len(self.labels)} labels were given for a checkpoint with {config.num_labels}")
+                raise ConfigError.about(
+                    "labels",
+                    "{count} labels were given for a checkpoint with {num_labels}",
+                    count=len(self.labels),
+                    num_labels=config.num_labels,
+                )
             changes["id2label"] = dict(enumerate(self.labels))
         return config.replace(**changes) if changes else config
 
@@ -125,13 +130,19 @@ def _stored(arguments: Mapping[str, Any], model_config: Mapping[str, Any]) -> di
 def _check_model_config(model_config: Mapping[str, Any]) -> None:
     for name, meaning in (("cos_attn", "cosine attention"), ("use_learnable_pos_emb", "learned positions")):
         if model_config.get(name):
-            raise ConfigError(f"model_config sets {name}: {meaning} is not part of VideoMAE and not supported")
+            raise ConfigError.about(
+                name,
+                "model_config sets {subject}: {meaning} is not part of VideoMAE and not supported",
+                meaning=meaning,
+            )
 
 
 def _heads(known: Mapping[int, int], width: int, option: str) -> int:
     if width not in known:
-        raise ConfigError(
-            f"the checkpoint doesn't say how many attention heads a width of {width} has",
+        raise ConfigError.about(
+            "num_attention_heads",
+            "the checkpoint doesn't say how many attention heads a width of {width} has",
+            width=width,
             remedy=Wording(f"{option} settles it"),
             joined="; ",
         )
@@ -140,10 +151,15 @@ def _heads(known: Mapping[int, int], width: int, option: str) -> int:
 
 def _shape(tensors: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[int, ...]:
     if name not in tensors:
-        raise CheckpointError(f"the checkpoint lacks the tensor {name!r}; it is no VideoMAE")
+        raise CheckpointError.about(name, "the checkpoint lacks the tensor {subject!r}; it is no VideoMAE")
     shape = tuple(tensors[name].shape)
     if len(shape) != dimensions:
-        raise CheckpointError(f"the tensor {name!r} has shape {shape}; a VideoMAE's has {dimensions} dimensions")
+        raise CheckpointError.about(
+            name,
+            "the tensor {subject!r} has shape {shape}; a VideoMAE's has {dimensions} dimensions",
+            shape=shape,
+            dimensions=dimensions,
+        )
     return shape
 
 

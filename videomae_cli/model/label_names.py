@@ -45,7 +45,12 @@ def _count(value: object) -> int | None:
         value = int(value)
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_LABELS):
         return value
-    raise ConfigError(f"num_labels is {reprlib.repr(value)}; it must be a whole number from 0 to {_MOST_LABELS}")
+    raise ConfigError.about(
+        "num_labels",
+        "num_labels is {value}; it must be a whole number from 0 to {most_labels}",
+        value=reprlib.repr(value),
+        most_labels=_MOST_LABELS,
+    )
 
 
 def _entries(values: Mapping[str, Any]) -> tuple[str, dict[int, str] | None]:

@@ -40,7 +40,12 @@ class BlockSpec:
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
-            raise ConfigError(f"a width of {self.width} is no multiple of {self.heads} attention heads")
+            raise ConfigError.about(
+                "hidden_size",
+                "a width of {width} is no multiple of {heads} attention heads",
+                width=self.width,
+                heads=self.heads,
+            )
 
     @property
     def head_dim(self) -> int:

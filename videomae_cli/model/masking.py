@@ -17,7 +17,9 @@ Grid = tuple[int, int, int]
 
 def _check_ratio(ratio: float) -> None:
     if not 0.0 <= ratio < 1.0:
-        raise OptionError(f"the mask ratio is {ratio}; it must be at least 0 and below 1")
+        raise OptionError.about(
+            "mask_ratio", "the mask ratio is {ratio}; it must be at least 0 and below 1", ratio=ratio
+        )
 
 
 def _shuffled(count: int, hidden: int, generator: torch.Generator) -> Tensor:
@@ -74,16 +76,36 @@ MASKS = {"tube": tube_mask, "random": random_mask, "frame": frame_mask, "causal"
 def check_mask(mask: Tensor, *, batch: int, tokens: int) -> None:
     """Raise ModelInputError unless `mask` is bool (batch, tokens) and hides equally many tokens per row, but not all."""
     if not isinstance(mask, Tensor):
-        raise ModelInputError(f"bool_masked_pos is a {type(mask).__name__}; it must be a tensor")
+        raise ModelInputError.about(
+            "bool_masked_pos", "bool_masked_pos is a {type}; it must be a tensor", type=type(mask).__name__
+        )
     if mask.dtype != torch.bool:
-        raise ModelInputError(f"bool_masked_pos is {mask.dtype}; it must be bool, True where a token is masked")
+        raise ModelInputError.about(
+            "bool_masked_pos",
+            "bool_masked_pos is {dtype}; it must be bool, True where a token is masked",
+            dtype=mask.dtype,
+        )
     if tuple(mask.shape) != (batch, tokens):
-        raise ModelInputError(f"bool_masked_pos has shape {tuple(mask.shape)}; it must be ({batch}, {tokens})")
+        raise ModelInputError.about(
+            "bool_masked_pos",
+            "bool_masked_pos has shape {shape}; it must be ({batch}, {tokens})",
+            shape=tuple(mask.shape),
+            batch=batch,
+            tokens=tokens,
+        )
     counts = mask.sum(dim=1).tolist()
     if len(set(counts)) > 1:
-        raise ModelInputError(f"bool_masked_pos masks {counts} tokens; every clip of a batch must have the same number")
+        raise ModelInputError.about(
+            "bool_masked_pos",
+            "bool_masked_pos masks {counts} tokens; every clip of a batch must have the same number",
+            counts=counts,
+        )
     if counts and counts[0] == tokens:
-        raise ModelInputError(f"bool_masked_pos masks all {tokens} tokens; at least one must stay visible")
+        raise ModelInputError.about(
+            "bool_masked_pos",
+            "bool_masked_pos masks all {tokens} tokens; at least one must stay visible",
+            tokens=tokens,
+        )
 
 
 def layer_head_masks(mask: Tensor, *, layers: int, heads: int, batch: int, tokens: int) -> Tensor:
@@ -92,14 +114,19 @@ def layer_head_masks(mask: Tensor, *, layers: int, heads: int, batch: int, token
     Accepts (heads,), (layers, heads), or five dimensions that broadcast to (layers, batch, heads, tokens, tokens).
     """
     if not isinstance(mask, Tensor):
-        raise ModelInputError(f"head_mask is a {type(mask).__name__}; it must be a tensor")
+        raise ModelInputError.about("head_mask", "head_mask is a {type}; it must be a tensor", type=type(mask).__name__)
     whole = (layers, batch, heads, tokens, tokens)
     if tuple(mask.shape) in ((heads,), (layers, heads)):
         return mask.expand(layers, heads).view(layers, 1, heads, 1, 1)
     if mask.ndim == 5 and all(size in (1, full) for size, full in zip(mask.shape, whole, strict=True)):
         return mask.expand(layers, -1, heads, -1, -1)
-    raise ModelInputError(
-        f"head_mask has shape {tuple(mask.shape)}; it must be ({heads},) or ({layers}, {heads}), or broadcast to {whole}"
+    raise ModelInputError.about(
+        "head_mask",
+        "head_mask has shape {shape}; it must be ({heads},) or ({layers}, {heads}), or broadcast to {whole}",
+        shape=tuple(mask.shape),
+        heads=heads,
+        layers=layers,
+        whole=whole,
     )
 
 

@@ -79,7 +79,12 @@ def from_mmaction(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for pattern, spelling in _MMACTION:
             official = pattern.sub(spelling, official)
         if official in renamed:
-            raise CheckpointError(f"the checkpoint holds the tensor {shown(official)} twice, once as {shown(name)}")
+            raise CheckpointError.about(
+                name,
+                "the checkpoint holds the tensor {tensor} twice, once as {name}",
+                tensor=shown(official),
+                name=shown(name),
+            )
         renamed[official] = tensor
     return renamed
 
@@ -110,9 +115,16 @@ def _fold_layer_scale(plain: dict[str, Tensor]) -> dict[str, Tensor]:
         for kind in ("weight", "bias"):
             target = f"{stem}.{_LAYER_SCALE[last]}.{kind}"
             if target not in plain:
-                raise CheckpointError(f"the checkpoint scales {target!r} by {name!r} but doesn't hold it")
+                raise CheckpointError.about(
+                    target, "the checkpoint scales {subject!r} by {name!r} but doesn't hold it", name=name
+                )
             if gamma.ndim != 1 or plain[target].shape[:1] != gamma.shape:
-                raise CheckpointError(f"{name!r} has shape {tuple(gamma.shape)}, which doesn't scale {target!r}")
+                raise CheckpointError.about(
+                    name,
+                    "{subject!r} has shape {shape}, which doesn't scale {target!r}",
+                    shape=tuple(gamma.shape),
+                    target=target,
+                )
             # rows of the weight and entries of the bias are output channels
             scale = gamma.unsqueeze(1) if kind == "weight" else gamma
             folded[target] = plain[target] * scale
@@ -127,7 +139,9 @@ def _translate(name: str, tensor: Tensor) -> dict[str, Tensor]:
         return {}
     match = _BLOCK.match(name)
     if match is None:
-        raise CheckpointError(f"the tensor {shown(name)} is unknown in a checkpoint of the official layout")
+        raise CheckpointError.about(
+            name, "the tensor {tensor} is unknown in a checkpoint of the official layout", tensor=shown(name)
+        )
     decoder, number, inner = match.groups()
     stem = f"decoder.decoder_layers.{number}" if decoder else f"videomae.encoder.layer.{number}"
     if inner in _IN_BLOCK:
@@ -139,15 +153,21 @@ def _translate(name: str, tensor: Tensor) -> dict[str, Tensor]:
         parts = _split(name, tensor)
         return {f"{stem}.attention.attention.{p}_bias": parts[full] for p, full in (("q", "query"), ("v", "value"))}
     if inner == "attn.scale":
-        raise CheckpointError(f"the tensor {name!r} belongs to cosine attention, which VideoMAE checkpoints don't use")
-    raise CheckpointError(f"the tensor {shown(name)} is unknown in a checkpoint of the official layout")
+        raise CheckpointError.about(
+            name, "the tensor {subject!r} belongs to cosine attention, which VideoMAE checkpoints don't use"
+        )
+    raise CheckpointError.about(
+        name, "the tensor {tensor} is unknown in a checkpoint of the official layout", tensor=shown(name)
+    )
 
 
 def _split(name: str, tensor: Tensor) -> dict[str, Tensor]:
     """Split a tensor that stacks queries, keys and values."""
     if tensor.ndim == 0 or tensor.shape[0] % 3:
         rows = tensor.shape[0] if tensor.ndim else 0
-        raise CheckpointError(f"the tensor {name!r} has {rows} rows, which don't split into three")
+        raise CheckpointError.about(
+            name, "the tensor {subject!r} has {rows} rows, which don't split into three", rows=rows
+        )
     return dict(zip(("query", "key", "value"), tensor.chunk(3, dim=0), strict=True))
 
 
@@ -157,4 +177,6 @@ def _check_fixed_positions(name: str, tensor: Tensor) -> None:
         expected = sincos_table(tensor.shape[1], tensor.shape[2])
         if torch.allclose(tensor.float(), expected, atol=1e-2 if tensor.dtype == torch.bfloat16 else 1e-3):
             return
-    raise CheckpointError(f"the tensor {name!r} holds learned positions; VideoMAE's are fixed sines and cosines")
+    raise CheckpointError.about(
+        name, "the tensor {subject!r} holds learned positions; VideoMAE's are fixed sines and cosines"
+    )

@@ -67,8 +67,11 @@ def _prefix(plain: Mapping[str, Tensor], anchor: str) -> str:
         found = [prefix for prefix in found if not _AVERAGED.search(prefix)] or found
     if len(found) > 1:
         listed = ", ".join(shown(prefix) for prefix in sorted(found)[:3])
-        raise CheckpointError(
-            f"the checkpoint holds {len(found)} encoders, under {listed}; save the one that is meant alone"
+        raise CheckpointError.about(
+            "checkpoint",
+            "the checkpoint holds {count} encoders, under {listed}; save the one that is meant alone",
+            count=len(found),
+            listed=listed,
         )
     return found[0] if found else ""
 
@@ -77,6 +80,11 @@ def _renamed(parts: Iterable[tuple[str, str, Tensor]]) -> dict[str, Tensor]:
     result: dict[str, Tensor] = {}
     for name, short, tensor in parts:
         if short in result:
-            raise CheckpointError(f"the checkpoint holds the tensor {shown(short)} twice, once as {shown(name)}")
+            raise CheckpointError.about(
+                name,
+                "the checkpoint holds the tensor {tensor} twice, once as {name}",
+                tensor=shown(short),
+                name=shown(name),
+            )
         result[short] = tensor
     return result

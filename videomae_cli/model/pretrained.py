@@ -64,7 +64,7 @@ class PretrainedModel(nn.Module):
         distribution, biases and mask token 0, norms 1. Raises ConfigError for another style.
         """
         if style not in ("official", "transformers"):
-            raise ConfigError(f"style is {style!r}; it must be 'official' or 'transformers'")
+            raise ConfigError.about("style", "style is {style!r}; it must be 'official' or 'transformers'", style=style)
         for module in self.modules():
             if isinstance(module, nn.LayerNorm | nn.Conv3d):
                 module.reset_parameters()
@@ -113,10 +113,18 @@ class PretrainedModel(nn.Module):
         """
         given = {} if gradient_checkpointing_kwargs is None else gradient_checkpointing_kwargs
         if not isinstance(given, Mapping):
-            raise ConfigError(f"gradient_checkpointing_kwargs is {given!r}; it must be a dictionary or left out")
+            raise ConfigError.about(
+                "gradient_checkpointing_kwargs",
+                "gradient_checkpointing_kwargs is {given!r}; it must be a dictionary or left out",
+                given=given,
+            )
         strangers = sorted(set(given) - {"use_reentrant"})
         if strangers:
-            raise ConfigError(f"gradient_checkpointing_kwargs has {strangers[0]!r}; only 'use_reentrant' is known")
+            raise ConfigError.about(
+                "gradient_checkpointing_kwargs",
+                "gradient_checkpointing_kwargs has {name!r}; only 'use_reentrant' is known",
+                name=strangers[0],
+            )
         self._set_gradient_checkpointing(True)
 
     def gradient_checkpointing_disable(self) -> None:
@@ -253,7 +261,9 @@ class PretrainedModel(nn.Module):
 def _check_implementation(name: str) -> None:
     if name not in get_args(Implementation):
         known = " or ".join(repr(known) for known in get_args(Implementation))
-        raise ConfigError(f"attn_implementation is {name!r}; it must be {known}")
+        raise ConfigError.about(
+            "attn_implementation", "attn_implementation is {name!r}; it must be {known}", name=name, known=known
+        )
 
 
 def _dtype(wanted: torch.dtype | str | None) -> torch.dtype | Literal["auto"] | None:
@@ -262,7 +272,9 @@ def _dtype(wanted: torch.dtype | str | None) -> torch.dtype | Literal["auto"] | 
         return None if wanted is None else "auto"
     found = getattr(torch, wanted.removeprefix("torch."), None) if isinstance(wanted, str) else wanted
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ConfigError(f"dtype is {wanted!r}; it must be a floating type such as torch.bfloat16, or 'auto'")
+        raise ConfigError.about(
+            "dtype", "dtype is {wanted!r}; it must be a floating type such as torch.bfloat16, or 'auto'", wanted=wanted
+        )
     return found
 
 

@@ -130,7 +130,9 @@ class VideoMAEForPreTraining(PretrainedModel):
         )
         count = masked.sum(dim=1)
         if len(masked) and int(count[0]) == 0:
-            raise ModelInputError("bool_masked_pos masks no token; there is nothing to predict")
+            raise ModelInputError.about(
+                "bool_masked_pos", "bool_masked_pos masks no token; there is nothing to predict"
+            )
         decoded = self.decoder(
             self._decoder_tokens(encoded.last_hidden_state, masked),
             int(count[0]) if len(masked) else 0,
@@ -192,8 +194,9 @@ class VideoMAEForPreTraining(PretrainedModel):
 def _masked(bool_masked_pos: Tensor | None) -> Tensor:
     """Return the mask. Raises ModelInputError if it is None."""
     if bool_masked_pos is None:
-        raise ModelInputError(
-            "bool_masked_pos is missing; pre-training needs a mask (videomae_cli.model.masking makes some)"
+        raise ModelInputError.about(
+            "bool_masked_pos",
+            "bool_masked_pos is missing; pre-training needs a mask (videomae_cli.model.masking makes some)",
         )
     return bool_masked_pos
 

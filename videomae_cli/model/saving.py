@@ -11,7 +11,7 @@ import safetensors.torch
 from torch import Tensor
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OutputError
+from videomae_cli.errors import OutputError, not_written
 from videomae_cli.files import write_file
 
 
@@ -44,5 +44,5 @@ def _write(path: Path, data: bytes) -> None:
     try:
         filesystem.make_folder(path.parent)
     except OSError as error:
-        raise OutputError.about(path, "can't write {subject}: {reason}", reason=error.strerror or error) from None
+        raise not_written(path, error) from None
     write_file(path, data, through_link=False)  # a link here points into a cache, which must not change

@@ -123,32 +123,55 @@ class VideoMAEModel(PretrainedModel):
     def _check_clips(self, pixel_values: Tensor) -> None:
         config = self.config
         if not isinstance(pixel_values, Tensor):
-            raise ModelInputError(f"pixel_values is a {type(pixel_values).__name__}; it must be a tensor")
+            raise ModelInputError.about(
+                "pixel_values", "pixel_values is a {type}; it must be a tensor", type=type(pixel_values).__name__
+            )
         if pixel_values.ndim != 5:
-            raise ModelInputError(
-                f"pixel_values has shape {tuple(pixel_values.shape)}; "
-                "it must be (clips, frames, channels, height, width)"
+            raise ModelInputError.about(
+                "pixel_values",
+                "pixel_values has shape {shape}; it must be (clips, frames, channels, height, width)",
+                shape=tuple(pixel_values.shape),
             )
         if not pixel_values.is_floating_point():
-            raise ModelInputError(f"pixel_values is {pixel_values.dtype}; it must be normalised floats, not raw pixels")
+            raise ModelInputError.about(
+                "pixel_values",
+                "pixel_values is {dtype}; it must be normalised floats, not raw pixels",
+                dtype=pixel_values.dtype,
+            )
         # Under autocast dtypes may differ, except for float64.
         mixed = torch.is_autocast_enabled(pixel_values.device.type) and pixel_values.dtype != torch.float64
         if pixel_values.dtype != self.dtype and not mixed:
-            raise ModelInputError(
-                f"pixel_values is {pixel_values.dtype} and the model {self.dtype}: use pixel_values.to(model.dtype)"
+            raise ModelInputError.about(
+                "pixel_values",
+                "pixel_values is {dtype} and the model {own}: use pixel_values.to(model.dtype)",
+                dtype=pixel_values.dtype,
+                own=self.dtype,
             )
         _, frames, channels, height, width = pixel_values.shape
         if channels != config.num_channels:
-            raise ModelInputError(
-                f"pixel_values has {channels} channels in dimension 2; the model takes {config.num_channels}"
+            raise ModelInputError.about(
+                "pixel_values",
+                "pixel_values has {channels} channels in dimension 2; the model takes {num_channels}",
+                channels=channels,
+                num_channels=config.num_channels,
             )
         if (height, width) != config.image_hw:
             rows, columns = config.image_hw
-            raise ModelInputError(
-                f"frames are {height}x{width} pixels (height x width); the model takes {rows}x{columns}"
+            raise ModelInputError.about(
+                "pixel_values",
+                "frames are {height}x{width} pixels (height x width); the model takes {rows}x{columns}",
+                height=height,
+                width=width,
+                rows=rows,
+                columns=columns,
             )
         if frames != config.num_frames:
-            raise ModelInputError(f"clips have {frames} frames; the model takes {config.num_frames}")
+            raise ModelInputError.about(
+                "pixel_values",
+                "clips have {frames} frames; the model takes {num_frames}",
+                frames=frames,
+                num_frames=config.num_frames,
+            )
 
     def _layer_head_masks(self, head_mask: Tensor | None, embedded: Tensor) -> tuple[Tensor | None, ...] | None:
         """Return one mask per layer without the pruned heads; `head_mask` counts the heads of the unpruned model."""
@@ -244,9 +267,9 @@ class VideoMAEForVideoClassification(PretrainedModel):
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         if not isinstance(labels, Tensor):
-            raise ModelInputError(f"labels is a {type(labels).__name__}; it must be a tensor")
+            raise ModelInputError.about("labels", "labels is a {type}; it must be a tensor", type=type(labels).__name__)
         if self.config.num_labels == 0:
-            raise ConfigError("the model has no labels, so there is no loss to compute")
+            raise ConfigError.about("labels", "the model has no labels, so there is no loss to compute")
         problem_type = self.problem_type(labels)
         if self.keep_problem_type and self.config.problem_type is None:
             self.config = self.config.replace(problem_type=problem_type)
@@ -279,19 +302,41 @@ def classification_loss(logits: Tensor, labels: Tensor, *, problem_type: str) ->
     labels = labels.to(logits.device)
     if problem_type == "single_label_classification":
         if labels.numel() != logits.shape[0]:
-            raise ModelInputError(f"labels has {labels.numel()} entries for {logits.shape[0]} clips")
+            raise ModelInputError.about(
+                "labels",
+                "labels has {entries} entries for {clips} clips",
+                entries=labels.numel(),
+                clips=logits.shape[0],
+            )
         if labels.is_floating_point() or labels.is_complex():
-            raise ModelInputError(f"labels is {labels.dtype}; class numbers must be a type of whole numbers")
+            raise ModelInputError.about(
+                "labels", "labels is {dtype}; class numbers must be a type of whole numbers", dtype=labels.dtype
+            )
         classes = labels.reshape(-1).long()
         strangers = classes[(classes >= logits.shape[1]) | ((classes < 0) & (classes != IGNORED_LABEL))]
         if len(strangers):
-            raise ModelInputError(f"labels names class {int(strangers[0])}; the classes are 0 to {logits.shape[1] - 1}")
+            raise ModelInputError.about(
+                "labels",
+                "labels names class {number}; the classes are 0 to {last}",
+                number=int(strangers[0]),
+                last=logits.shape[1] - 1,
+            )
         return functional.cross_entropy(logits, classes, ignore_index=IGNORED_LABEL)
     if problem_type == "regression" and logits.shape[1] == 1:
         if labels.numel() != logits.shape[0]:
-            raise ModelInputError(f"labels has {labels.numel()} entries for {logits.shape[0]} clips")
+            raise ModelInputError.about(
+                "labels",
+                "labels has {entries} entries for {clips} clips",
+                entries=labels.numel(),
+                clips=logits.shape[0],
+            )
         return functional.mse_loss(logits.reshape(-1), labels.reshape(-1).to(logits.dtype))
     if labels.shape != logits.shape:
-        raise ModelInputError(f"labels has shape {tuple(labels.shape)}; for this loss it must be {tuple(logits.shape)}")
+        raise ModelInputError.about(
+            "labels",
+            "labels has shape {shape}; for this loss it must be {expected}",
+            shape=tuple(labels.shape),
+            expected=tuple(logits.shape),
+        )
     loss = functional.mse_loss if problem_type == "regression" else functional.binary_cross_entropy_with_logits
     return loss(logits, labels.to(logits.dtype))

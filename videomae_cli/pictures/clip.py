@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli import files, filesystem
-from videomae_cli.errors import OutputError
+from videomae_cli.errors import not_written
 from videomae_cli.pictures.encoding import CLOCK, FilmEncoder, open_film, pick_encoder
 from videomae_cli.video.native import load_av
 
@@ -58,7 +58,7 @@ def write_clip(
                 return _publish(temporary, wanted, about, replaces)
         return _publish(temporary, wanted, about, replaces)
     except (OSError, load_av().FFmpegError) as error:
-        raise OutputError(f"can't write {wanted}: {error.strerror or error}") from None
+        raise not_written(wanted, error) from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -78,7 +78,9 @@ def pick_encoder(format: str, available: Callable[[], set[str]] = lambda: load_a
     for name in ENCODERS[format]:
         if name in found:
             return name
-    raise DependencyError(
-        f"the FFmpeg inside this PyAV has no encoder for {format} ({' or '.join(ENCODERS[format])}): "
-        "write a .gif, or install PyAV's own wheel (pip install --force-reinstall av)"
+    raise DependencyError.about(
+        format,
+        "the FFmpeg inside this PyAV has no encoder for {subject} ({encoders}): write a .gif, or install "
+        "PyAV's own wheel (pip install --force-reinstall av)",
+        encoders=" or ".join(ENCODERS[format]),
     )

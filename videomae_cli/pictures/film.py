@@ -43,7 +43,7 @@ def write_film(output: Path, film: Film, seconds: Sequence[float]) -> Written:
     """
     chosen = pick_format(output)
     if chosen == "png":
-        raise OptionError("a PNG holds one image, not a film")
+        raise OptionError.about("format", "a PNG holds one image, not a film")
     reduced = 1.0
     if chosen == "gif":
         data, reduced = _gif(film, seconds)

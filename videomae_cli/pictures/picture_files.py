@@ -28,7 +28,12 @@ def pick_format(output: Path) -> str:
     """Return the format that a file's suffix stands for. Raises OptionError."""
     suffix = output.suffix.lower().removeprefix(".")
     if suffix not in FORMATS:
-        raise OptionError(f"can't tell the format of {output.name!r}: end it in .{', .'.join(FORMATS[:-1])} or .png")
+        raise OptionError.about(
+            output,
+            "can't tell the format of {name!r}: end it in .{formats} or .png",
+            name=output.name,
+            formats=", .".join(FORMATS[:-1]),
+        )
     return suffix
 
 

@@ -35,7 +35,7 @@ def timeline_chart(record: dict[str, Any]) -> bytes:
         from matplotlib.figure import Figure
         from matplotlib.font_manager import fontManager
     except ImportError:
-        raise DependencyError("charts need matplotlib: pip install matplotlib") from None
+        raise DependencyError.about("matplotlib", "charts need matplotlib: pip install matplotlib") from None
     rows = _rows(record)
     # Not pyplot, which keeps figures alive and looks for a display.
     figure = Figure(figsize=(_WIDTH, _REST + _ROW * max(len(rows), 1)), dpi=_DPI, layout="constrained")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from videomae_cli.engines import Logits
-from videomae_cli.errors import ModelOutputError, OptionError, VideoMAEError, Wording
+from videomae_cli.errors import OptionError, VideoMAEError, Wording, scores_not_numbers
 from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
 from videomae_cli.pipeline.batches import Batches, Outcomes, Passed, Starts, clip_request, decode_found
 from videomae_cli.pipeline.pipeline_model import PipelineModel
@@ -68,8 +68,7 @@ class Classifier(PipelineModel[VideoMAEForVideoClassification, Classification]):
             return self._failed(path, passed.error, passed.views)
         if not torch.isfinite(passed.outputs).all():
             # JSON has no way to write NaN or infinity.
-            problem = f"{self.name} gives scores that are not numbers: its weights are damaged"
-            return self._failed(path, ModelOutputError(problem), passed.views)
+            return self._failed(path, scores_not_numbers(self.name), passed.views)
         scores = merge_views(passed.outputs, problem_type=self.problem_type)
         log.debug("%s: decoded by %s (%s) in %.2f s", path, video.info.decoder, video.info.codec, video.seconds)
         return Classification(
@@ -110,8 +109,9 @@ class Classifier(PipelineModel[VideoMAEForVideoClassification, Classification]):
     def check_labels(self, use: str) -> None:
         """Raise OptionError for a regression model. use: what labels are needed for, to name in the message."""
         if self.regression:
-            raise OptionError(
-                f"{self.name} is a regression model, whose outputs are values",
+            raise OptionError.about(
+                self.name,
+                "{subject} is a regression model, whose outputs are values",
                 remedy=Wording(
                     "{use} needs labels. `videomae classify` gives the values, with {@start} and {@end} those of a stretch",
                     use=use,

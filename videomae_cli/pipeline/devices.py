@@ -26,8 +26,11 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(next(kind for kind, available in present.items() if available))
     if not present.get(name, False):
-        raise OptionError(
-            f"device {name!r} is not available here", remedy=Wording("use {@device:cpu} or {@device:auto}")
+        raise OptionError.about(
+            "device",
+            "device {name!r} is not available here",
+            name=name,
+            remedy=Wording("use {@device:cpu} or {@device:auto}"),
         )
     return torch.device(name)
 
@@ -58,6 +61,8 @@ def memory_reported(device: torch.device) -> Iterator[None]:
         # On the CPU torch raises a plain RuntimeError, recognisable only by its message.
         if not isinstance(error, torch.cuda.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
-        raise ModelMemoryError(
-            f"{device} has too little memory for even one clip", remedy=Wording("try a smaller model, or {@device:cpu}")
+        raise ModelMemoryError.about(
+            device,
+            "{subject} has too little memory for even one clip",
+            remedy=Wording("try a smaller model, or {@device:cpu}"),
         ) from None

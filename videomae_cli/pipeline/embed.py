@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from videomae_cli.engines import Features
-from videomae_cli.errors import ModelOutputError, OptionError, VideoMAEError, Wording, say
+from videomae_cli.errors import ModelOutputError, OptionError, VideoMAEError, Wording, say, unknown_choice
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel, weights_digest
 from videomae_cli.pipeline.batches import Batches, Outcomes, Passed, Starts, clip_request, decode_found
 from videomae_cli.pipeline.classify import source_of
@@ -43,14 +43,21 @@ class Pooling:
 
     def __post_init__(self) -> None:
         if self.pool not in POOLS:
-            raise OptionError(f"unknown pool {self.pool!r}: choose {', '.join(POOLS)}")
+            raise unknown_choice("pool", self.pool, POOLS)
 
     def check(self, config: VideoMAEConfig, *, crops: int) -> None:
         """Raise OptionError for a layer that the model lacks, or a pooling that would mix different places."""
         if self.layer is not None and not 0 <= self.layer <= config.num_hidden_layers:
-            raise OptionError(f"layer {self.layer} is not there: the model has 0 to {config.num_hidden_layers}")
+            raise OptionError.about(
+                "layer",
+                "layer {layer} is not there: the model has 0 to {num_hidden_layers}",
+                layer=self.layer,
+                num_hidden_layers=config.num_hidden_layers,
+            )
         if self.pool == "tokens" and crops > 1:
-            raise OptionError("tokens of different crops show different places", remedy=Wording("give {@crops:1}"))
+            raise OptionError.about(
+                "crops", "tokens of different crops show different places", remedy=Wording("give {@crops:1}")
+            )
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class Embedder(PipelineModel[VideoMAEModel | VideoMAEForVideoClassification, Emb
 
     def __post_init__(self) -> None:
         if self.storage not in STORED:
-            raise OptionError(f"unknown storage {self.storage!r}: choose {', '.join(STORED)}")
+            raise unknown_choice("storage", self.storage, STORED)
         super().__post_init__()
 
     def _part(self) -> Features:
@@ -132,7 +139,11 @@ class Embedder(PipelineModel[VideoMAEModel | VideoMAEForVideoClassification, Emb
         largest = float(vectors.abs().max())
         if not torch.isfinite(vectors).all() or (self.storage == "float16" and largest > LARGEST_FLOAT16):
             hint = say("too large for float16: use {@storage:float32}") if np.isfinite(largest) else "no numbers"
-            return self._failed(path, ModelOutputError(f"{self.name} gives values that are {hint}"), passed.views)
+            return self._failed(
+                path,
+                ModelOutputError.about(self.name, "{subject} gives values that are {hint}", hint=hint),
+                passed.views,
+            )
         return Embedding(
             path=path,
             model=self.name,

@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from videomae_cli.errors import DependencyError, MachineError, ModelOutputError, VideoError, VideoMAEError
+from videomae_cli.errors import (
+    DependencyError,
+    MachineError,
+    VideoError,
+    VideoMAEError,
+    scores_not_numbers,
+)
 from videomae_cli.pipeline.batches import Halving
 from videomae_cli.pipeline.classify import Classifier, view_scores
 from videomae_cli.pipeline.window_clips import WindowAssembler, WindowClip
@@ -244,7 +250,7 @@ class ScoredWindows:
         if isinstance(output, VideoMAEError):
             raise output
         if not torch.isfinite(output).all():
-            raise ModelOutputError(f"{self.classifier.name} gives scores that are not numbers: its weights are damaged")
+            raise scores_not_numbers(self.classifier.name)
         scores = view_scores(output, problem_type=self.classifier.problem_type)
         self.scores.append(scores.numpy())
         self.spans += [(clip.start, clip.end) for clip in waiting]

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, cast
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OutputError
+from videomae_cli.errors import not_written
 from videomae_cli.files import check_new, is_special, linked, whole_file
 from videomae_cli.pages import Document, in_script, picture_script, relative_address
 from videomae_cli.report.entries import FACTS, Segments, facts_of, make_entry
@@ -146,4 +146,4 @@ class ReportWriter:
         try:
             yield
         except OSError as error:
-            raise OutputError(f"can't write {self.output}: {error.strerror or error}") from None
+            raise not_written(self.output, error) from None

@@ -61,7 +61,7 @@ class EmbeddingTable:
         # Read the first block now, so that a bad file is reported before any work is done.
         if next(self.blocks(), None) is None:
             why = f": all {self.failed} files failed" if self.failed else ""
-            raise EmbeddingsError(f"{file} holds no vectors{why}")
+            raise EmbeddingsError.about(file, "{subject} holds no vectors{why}", why=why)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -82,17 +82,21 @@ class EmbeddingTable:
         except OSError as error:
             raise self._unreadable(error) from None
         except DAMAGE as error:
-            raise EmbeddingsError(f"can't read embeddings from {self.file}: {error}") from None
+            raise EmbeddingsError.about(
+                self.file, "can't read embeddings from {subject}: {error}", error=error
+            ) from None
 
     def _open(self) -> EmbeddingFile:
         try:
             return open_embeddings(self.file)
         except FileNotFoundError:
-            raise EmbeddingsError(self._absent()) from None
+            raise EmbeddingsError(self._absent(), subject=str(self.file)) from None
         except OSError as error:
             raise self._unreadable(error) from None
         except DAMAGE as error:
-            raise EmbeddingsError(f"{self.file} holds no embeddings of videomae embed: {error}") from None
+            raise EmbeddingsError.about(
+                self.file, "{subject} holds no embeddings of videomae embed: {error}", error=error
+            ) from None
 
     def _absent(self) -> str:
         folder = filesystem.is_folder(self.file)
@@ -104,15 +108,19 @@ class EmbeddingTable:
         return say("there is no file {file}: {@embed_to:{file}} makes it", file=self.file)
 
     def _unreadable(self, error: OSError) -> EmbeddingsError:
-        return EmbeddingsError(f"can't read {error.filename or self.file}: {error.strerror or error}")
+        return EmbeddingsError.about(
+            error.filename or self.file, "can't read {subject}: {reason}", reason=error.strerror or error
+        )
 
     def _check(self, records: list[dict[str, Any]], dimensions: int) -> None:
         if any(record.get("t") is not None for record in records):
             raise self._slots()
         if dimensions == 0 or dimensions != (self.dimensions or dimensions):
-            raise EmbeddingsError(
-                f"{self.file} holds vectors of {self.dimensions or 'no'} and {dimensions} values: "
-                "they can't be compared"
+            raise EmbeddingsError.about(
+                self.file,
+                "{subject} holds vectors of {before} and {now} values: they can't be compared",
+                before=self.dimensions or "no",
+                now=dimensions,
             )
         self.dimensions = dimensions
         self.model = self._same("model", self.model, _texts(record.get("model") for record in records))
@@ -124,9 +132,13 @@ class EmbeddingTable:
         """Return the value that all rows share, or None. Raises EmbeddingsError for two, as their vectors aren't comparable."""
         values = sorted(now | ({before} if before else set()))
         if len(values) > 1:
-            raise EmbeddingsError(
-                f"{self.file} holds vectors of more than one {what} ({values[0]}, {values[1]}): "
-                "only vectors made alike can be compared"
+            raise EmbeddingsError.about(
+                self.file,
+                "{subject} holds vectors of more than one {what} ({first}, {second}): only vectors made alike "
+                "can be compared",
+                what=what,
+                first=values[0],
+                second=values[1],
             )
         return values[0] if values else None
 
@@ -141,7 +153,9 @@ class EmbeddingTable:
             return unit(vectors)
         except NotFiniteError as error:
             name = rows[error.row].path
-            raise EmbeddingsError(f"{self.file}: the vector of {name} holds values that are no numbers") from None
+            raise EmbeddingsError.about(
+                self.file, "{subject}: the vector of {name} holds values that are no numbers", name=name
+            ) from None
 
 
 def _row(record: Mapping[str, Any]) -> Row:

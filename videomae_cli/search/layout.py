@@ -85,7 +85,8 @@ def _umap(blocks: Callable[[], Iterable[VectorBlock]]) -> Layout:
         try:
             from umap import UMAP
         except ImportError as error:
-            raise DependencyError(
+            raise DependencyError.about(
+                "umap-learn",
                 "UMAP needs the package umap-learn",
                 remedy=Wording("pip install 'videomae-cli[map]', or {@method:pca} ({error})", error=error),
             ) from None

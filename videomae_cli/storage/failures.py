@@ -45,7 +45,9 @@ def reported(address: Address) -> Iterator[None]:
     except FileNotFoundError:
         raise ObjectNotFoundError.about(address, "there is no {subject!r}") from None
     except ImportError as error:
-        raise DependencyError(f"{address.scheme}:// needs another package: {_line(error)}") from None
+        raise DependencyError.about(
+            address, "{scheme}:// needs another package: {line}", scheme=address.scheme, line=_line(error)
+        ) from None
     except Exception as error:
         raise _explained(address, _line(error)) from None
 
@@ -65,7 +67,9 @@ def _explained(address: Address, text: str) -> VideoMAEError:
             address, "can't reach the server of {subject!r}", remedy="is its address right, and is it up?"
         )
     if "libjvm" in message or "libhdfs" in message:
-        return DependencyError("hdfs:// needs Java and Hadoop on this machine: set JAVA_HOME and HADOOP_HOME")
+        return DependencyError.about(
+            address, "hdfs:// needs Java and Hadoop on this machine: set JAVA_HOME and HADOOP_HOME"
+        )
     return StorageError.about(address, "{subject!r}: {text}", text=text)
 
 

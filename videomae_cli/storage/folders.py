@@ -152,6 +152,10 @@ class Folder:
         except BrokenPipeError:
             raise
         except StorageError as error:
-            raise OutputError(f"can't {doing}: {error}") from None  # the message names the address
+            raise OutputError.about(
+                shown, "can't {doing}: {error}", doing=doing, error=error
+            ) from None  # the message names the address
         except OSError as error:
-            raise OutputError(f"can't {doing} {shown}: {error.strerror or error}") from None
+            raise OutputError.about(
+                shown, "can't {doing} {subject}: {reason}", doing=doing, reason=error.strerror or error
+            ) from None

@@ -25,7 +25,9 @@ def manifest_names(source: BinaryIO) -> list[str]:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
-        raise DependencyError(f"Parquet needs the package pyarrow: pip install pyarrow ({error})") from None
+        raise DependencyError.about(
+            "pyarrow", "Parquet needs the package pyarrow: pip install pyarrow ({error})", error=error
+        ) from None
     try:
         with parquet.ParquetFile(source) as table:
             return list(dict.fromkeys(_names(pa, table)))

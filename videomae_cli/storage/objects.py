@@ -82,8 +82,10 @@ def _download(store: Store, place: Address, sink: BinaryIO, stopped: Callable[[]
 
 
 def _no_room(error: OSError) -> MachineError:
-    return MachineError(
-        f"can't keep a copy in {tempfile.gettempdir()}: {error.strerror or error}; TMPDIR names another folder"
+    return MachineError.about(
+        tempfile.gettempdir(),
+        "can't keep a copy in {subject}: {reason}; TMPDIR names another folder",
+        reason=error.strerror or error,
     )
 
 

@@ -53,7 +53,12 @@ def _store(scheme: str, authority: str, options: str) -> Store:
     try:
         from pyarrow import fs
     except ImportError as error:
-        raise DependencyError(f"{scheme}:// needs the package pyarrow: pip install pyarrow ({error})") from None
+        raise DependencyError.about(
+            "pyarrow",
+            "{scheme}:// needs the package pyarrow: pip install pyarrow ({error})",
+            scheme=scheme,
+            error=error,
+        ) from None
     if scheme == "s3":
         return _s3(fs, place)
     settings = place.settings
@@ -72,8 +77,9 @@ def _store(scheme: str, authority: str, options: str) -> Store:
 def _s3(fs: Any, place: Address) -> Store:
     """Open S3 without `from_uri`, which sets no time-outs and asks Amazon for the region even if another endpoint is set."""
     if "@" in place.authority:
-        raise StorageError(
-            "keys in an address would be written into every record: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        raise StorageError.about(
+            "address",
+            "keys in an address would be written into every record: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         )
     if not place.authority:
         raise StorageError.about(place, "{subject!r} names no bucket")
@@ -120,7 +126,9 @@ def _other(fs: Any, place: Address) -> Store:
         from fsspec.core import url_to_fs
     except ImportError:
         hint = "pip install fsspec, and the package for this storage (s3fs, gcsfs, adlfs, ...)"
-        raise DependencyError(f"{place.scheme}:// needs the package fsspec: {hint}") from None
+        raise DependencyError.about(
+            "fsspec", "{scheme}:// needs the package fsspec: {hint}", scheme=place.scheme, hint=hint
+        ) from None
     # If the package for a storage is missing, fsspec's message names it.
     filesystem, base = url_to_fs(f"{place.scheme}://{place.authority}/", **place.settings)
     return Store(fs.PyFileSystem(fs.FSSpecHandler(filesystem)), base)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from videomae_cli.arguments import checked
 from videomae_cli.assembly import find_hints, preprocessor_for
-from videomae_cli.errors import OptionError, VideoMAEError, Wording, say
+from videomae_cli.errors import OptionError, VideoMAEError, Wording, say, unknown_choice
 from videomae_cli.training.listener import TrainingListener
 from videomae_cli.training.terms import (
     RECIPE_NUMBERS,
@@ -96,9 +96,7 @@ class FineTuneRequest(Terms):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.mode not in MODES:
-            raise OptionError.about(
-                "mode", "unknown mode {mode!r}: choose {modes}", mode=self.mode, modes=", ".join(MODES)
-            )
+            raise unknown_choice("mode", self.mode, MODES)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from videomae_cli.datasets import Example
-from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.errors import OptionError, VideoMAEError, unknown_choice
 from videomae_cli.model import VideoMAEForPreTraining, weights_digest
 from videomae_cli.model.masking import MASKS
 from videomae_cli.training.checkpoint import digest, save_checkpoint
@@ -28,9 +28,7 @@ from videomae_cli.video import AugmentTransform, ClipRequest, DecodedVideo, Deco
 def check_masks(grid: tuple[int, int, int], recipe: MaskedRecipe) -> None:
     """Raise OptionError for masks that hide nothing of a model with this (time, height, width) grid of tokens."""
     if recipe.mask not in MASKS:
-        raise OptionError.about(
-            "mask", "unknown mask {mask!r}: choose {masks}", mask=recipe.mask, masks=", ".join(MASKS)
-        )
+        raise unknown_choice("mask", recipe.mask, MASKS)
     slots, height, width = grid
     units = {"tube": (height * width, "places"), "random": (slots * height * width, "tokens")}
     count, unit = units.get(recipe.mask, (slots, "time slots"))

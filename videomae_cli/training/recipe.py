@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from videomae_cli.errors import OptionError
+from videomae_cli.errors import OptionError, unknown_choice
 from videomae_cli.visible import counted
 
 RECIPES = ("default", "paper", "paper-kinetics", "paper-ssv2", "paper-ucf101")
@@ -292,9 +292,7 @@ def published(
     base.
     """
     if name not in RECIPES:
-        raise OptionError.about(
-            "recipe", "unknown recipe {name!r}: choose {recipes}", name=name, recipes=", ".join(RECIPES)
-        )
+        raise unknown_choice("recipe", name, RECIPES)
     data = name.partition("-")[2] or ("ssv2" if family == "segments" else "kinetics")
     size = SIZES[sum(width > widest for widest in (384, 768, 1024))]
     found = scripts.get((data, size))

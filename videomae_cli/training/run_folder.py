@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OutputError, TrainingError, Wording, say
+from videomae_cli.errors import OutputError, TrainingError, Wording, not_written, say
 from videomae_cli.files import FileLockedError, Lock, lock_removed, sync, whole_file
 from videomae_cli.jobs import Settings
 from videomae_cli.pictures.picture_files import is_own_picture
@@ -168,11 +168,7 @@ class Run:
             self._metrics.write(json.dumps(event, allow_nan=False).encode() + b"\n")
             self._metrics.flush()
         except OSError as error:
-            raise OutputError.about(
-                self.folder / "metrics.jsonl",
-                "can't write {subject}: {reason}",
-                reason=error.strerror or error,
-            ) from None
+            raise not_written(self.folder / "metrics.jsonl", error) from None
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Yield the events of metrics.jsonl so far."""
@@ -196,7 +192,7 @@ class Run:
             self._metrics.truncate(size)
             self._metrics.seek(0, os.SEEK_END)
         except OSError as error:
-            raise OutputError.about(path, "can't write {subject}: {reason}", reason=error.strerror or error) from None
+            raise not_written(path, error) from None
 
     def adds(self, name: str) -> bool:
         """Return whether to write a file that describes the run.

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.datasets import Example
-from videomae_cli.errors import ModelOutputError, VideoMAEError
+from videomae_cli.errors import VideoMAEError, scores_not_numbers
 from videomae_cli.pipeline import Classifier, merge_views
 from videomae_cli.training.distributed import Share
 from videomae_cli.training.features import View
@@ -61,9 +61,7 @@ def score(
             assert one.error is not None, "a file has outputs or an error"
             made = one.error
         elif not bool(one.outputs.isfinite().all()):
-            made = ModelOutputError.about(
-                classifier.name, "{subject} gives scores that are not numbers: its weights are damaged"
-            )
+            made = scores_not_numbers(classifier.name)
         else:
             made = merge_views(one.outputs, problem_type=classifier.problem_type).tolist()
         rows[place] = (one.views, made)

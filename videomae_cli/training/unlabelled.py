@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from videomae_cli.arguments import checked
 from videomae_cli.assembly import find_hints, preprocessor_for
-from videomae_cli.errors import OptionError
+from videomae_cli.errors import unknown_choice
 from videomae_cli.training.listener import TrainingListener
 from videomae_cli.training.terms import (
     RECIPE_NUMBERS,
@@ -60,9 +60,7 @@ class PreTrainRequest(Terms):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size not in SIZES:
-            raise OptionError.about(
-                "size", "unknown size {size!r}: choose {sizes}", size=self.size, sizes=", ".join(SIZES)
-            )
+            raise unknown_choice("size", self.size, SIZES)
 
 
 @checked

@@ -96,7 +96,12 @@ class Decoder:
     ) -> None:
         check_timeout(timeout)
         if not 1 <= workers <= MAX_WORKERS:
-            raise OptionError(f"workers must be from 1 to {MAX_WORKERS}, not {workers}")
+            raise OptionError.about(
+                "workers",
+                "workers must be from 1 to {max_workers}, not {workers}",
+                max_workers=MAX_WORKERS,
+                workers=workers,
+            )
         self._timeout, self._isolate = timeout, isolate
         self._count = affordable(workers) if isolate else workers
         self._memory = Allowance.of_machine(self._count) if memory is None else Allowance(memory, memory)

@@ -40,7 +40,9 @@ def check_address(address: str) -> None:
     """Raise VideoNotFoundError for an address of a kind that can't be read."""
     scheme = address.partition("://")[0].lower()
     if scheme not in PROTOCOLS:
-        raise VideoNotFoundError(f"{shown(address)} is no address that can be read: {', '.join(PROTOCOLS)}")
+        raise VideoNotFoundError.about(
+            shown(address), "{subject} is no address that can be read: {protocols}", protocols=", ".join(PROTOCOLS)
+        )
 
 
 def shown(address: str) -> str:
@@ -92,17 +94,19 @@ class AddressSource:
             self._container = open_media(self._copy or address, options=options, timeout=limits)
         except (self._av.FFmpegError, ValueError, UnicodeError) as error:
             self._refuse_unseekable(timeout)
-            raise VideoNotFoundError(f"can't open {self._name}: {self._reason(error)}") from None
+            raise VideoNotFoundError.about(
+                self._name, "can't open {subject}: {reason}", reason=self._reason(error)
+            ) from None
         if self._container.format.name.startswith(_NEEDS_SEEKING):
             self._refuse_unseekable(timeout)
         if not self._container.streams.video:
             self.close()
-            raise NotAVideoError(f"{self._name} holds no video")
+            raise NotAVideoError.about(self._name, "{subject} holds no video")
         self._stream = self._container.streams.video[0]
         self._context = self._stream.codec_context
         if self._context is None:
             self.close()
-            raise NotAVideoError(f"{self._name} holds video in a format that nothing here decodes")
+            raise NotAVideoError.about(self._name, "{subject} holds video in a format that nothing here decodes")
         self._stream.thread_type = "AUTO"
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps = float(rate) if rate and 0 < rate <= 1000 else 25.0
@@ -128,7 +132,9 @@ class AddressSource:
             except (self._av.FFmpegError, OSError) as error:
                 if self._is_end(error):
                     break
-                raise DecodeError(f"{self._name} broke off: {self._reason(error)}") from None
+                raise DecodeError.about(
+                    self._name, "{subject} broke off: {reason}", reason=self._reason(error)
+                ) from None
             if self.live and packet.dts is not None:
                 behind = pace.behind(packet.dts * base, time.monotonic() - asked)
                 self._context.skip_frame = "NONKEY" if behind else "DEFAULT"
@@ -164,7 +170,7 @@ class AddressSource:
         """Raise UnseekableError for a recording that needs seeking on a server that doesn't allow it."""
         remote = look(self._address, timeout) if self._over_http else None
         if remote is not None and not remote.ranges and 0 < (remote.size or 0) <= MOST_BYTES:
-            raise UnseekableError(f"{self._name} can't be read where it is")
+            raise UnseekableError.about(self._name, "{subject} can't be read where it is")
 
     def _is_end(self, error: Exception) -> bool:
         """Return whether an error is a normal end: FFmpeg 8 reports one after an answer that announced no length."""
@@ -189,7 +195,9 @@ class CameraSource:
         self._name = f"camera {number}"
         self._capture = self._cv2.VideoCapture(number)
         if not self._capture.isOpened():
-            raise VideoNotFoundError(f"there is no camera {number} here, or another program uses it")
+            raise VideoNotFoundError.about(
+                "camera", "there is no camera {number} here, or another program uses it", number=number
+            )
         self.fps = float(self._capture.get(self._cv2.CAP_PROP_FPS))
         if not 1 <= self.fps <= 1000:
             self.fps = _CAMERA_RATE
@@ -201,7 +209,7 @@ class CameraSource:
         while True:
             done, frame = self._capture.read()
             if not done:
-                raise DecodeError(f"{self._name} gives no more pictures")
+                raise DecodeError.about(self._name, "{subject} gives no more pictures")
             now = time.monotonic()
             first = now if first is None else first
             yield now - first, frame

@@ -74,7 +74,7 @@ def _listed(argument: str, addresses: bool) -> list[str] | FoundVideo | None:
         return None
     name = argument[1:]
     if not name:
-        raise OptionError("@ stands before the name of a list: @names.txt")
+        raise OptionError.about("@", "@ stands before the name of a list: @names.txt")
     try:
         if not (addresses and is_address(name)):
             with (
@@ -85,15 +85,15 @@ def _listed(argument: str, addresses: bool) -> list[str] | FoundVideo | None:
             return _read(repr(name), stream)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise OptionError(f"can't read the list {name!r}: {reason}") from None
+        raise OptionError.about(name, "can't read the list {subject!r}: {reason}", reason=reason) from None
     except StorageError as error:
-        raise OptionError(f"can't read the list: {error}") from None
+        raise OptionError.about(name, "can't read the list: {error}", error=error) from None
 
 
 def _from_standard_input() -> list[str] | FoundVideo:
     """Return the names on standard input, or the one video that comes in their place."""
     if sys.stdin is None or sys.stdin.closed:
-        raise OptionError("standard input is closed: there are no names to read for -")
+        raise OptionError.about("-", "standard input is closed: there are no names to read for -")
     stream = sys.stdin.buffer
     head = stream.read(HEAD_BYTES)
     content = content_of(head)
@@ -119,10 +119,10 @@ def _read(name: str, stream: BinaryIO, head: bytes = b"") -> list[str]:
             stream = io.BytesIO(head + stream.read())
         return manifest_names(stream)
     except OptionError as error:
-        raise OptionError(f"can't read the list {name}: {error}") from None
+        raise OptionError.about(name, "can't read the list {subject}: {error}", error=error) from None
     except (OSError, MemoryError) as error:
         reason = (getattr(error, "strerror", None) or str(error)) or "it is too large for the memory of this machine"
-        raise OptionError(f"can't read the list {name}: {reason}") from None
+        raise OptionError.about(name, "can't read the list {subject}: {reason}", reason=reason) from None
 
 
 # --- names that look like something else ------------------------------------------------------

@@ -35,7 +35,7 @@ def load_cv2() -> ModuleType:
     try:
         import cv2
     except Exception as error:  # a build that doesn't fit this numpy, or this system, may raise nearly anything
-        raise DependencyError(_explain_opencv(error)) from None
+        raise DependencyError(_explain_opencv(error), subject="opencv-python-headless") from None
     if not _state["debug"]:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2
@@ -46,7 +46,9 @@ def load_av() -> ModuleType:
     try:
         import av
     except Exception as error:  # as for OpenCV: a build that doesn't fit may raise nearly anything
-        raise DependencyError(f"PyAV can't be loaded ({_one_line(error)}): pip install --force-reinstall av") from None
+        raise DependencyError.about(
+            "av", "PyAV can't be loaded ({one_line}): pip install --force-reinstall av", one_line=_one_line(error)
+        ) from None
     if _state["debug"]:
         av.logging.set_level(av.logging.WARNING)
         logging.getLogger("libav").setLevel(logging.DEBUG)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli import filesystem
-from videomae_cli.errors import ConfigError, OptionError
+from videomae_cli.errors import ConfigError, OptionError, unknown_choice
 from videomae_cli.video.strips import resize_window
 
 if TYPE_CHECKING:
@@ -106,8 +106,10 @@ class PreprocessConfig:
             shortest_edge = size = None
         resample = settings.get("resample", 2)
         if not isinstance(resample, int) or resample not in _RESAMPLE:
-            raise ConfigError(
-                f"the processor's resample {reprlib.repr(resample)} is not supported: 2 (bilinear) or 3 (bicubic)"
+            raise ConfigError.about(
+                "resample",
+                "the processor's resample {value} is not supported: 2 (bilinear) or 3 (bicubic)",
+                value=reprlib.repr(resample),
             )
         rescale, normalise = _flag(settings, "do_rescale"), _flag(settings, "do_normalize")
         return cls(
@@ -158,9 +160,9 @@ class FrameTransform:
 
     def __post_init__(self) -> None:
         if self.method not in RESIZE_METHODS:
-            raise OptionError(f"unknown resize method {self.method!r}: choose {' or '.join(RESIZE_METHODS)}")
+            raise unknown_choice("resize", self.method, RESIZE_METHODS, what="resize method", last=" or ")
         if self.crops not in (1, 3):
-            raise OptionError(f"crops must be 1 or 3, not {self.crops}")
+            raise OptionError.about("crops", "crops must be 1 or 3, not {crops}", crops=self.crops)
 
     def __call__(self, frame: Frame) -> Frame:
         target = self.target_size(frame.shape[0], frame.shape[1])
@@ -321,21 +323,26 @@ def _read_triple(value: Any, default: tuple[float, float, float], name: str) -> 
     read = _scale if name == "image_std" else _number
     values = [read(v, name) for v in value] if isinstance(value, (list, tuple)) else [read(value, name)] * 3
     if len(values) != 3:
-        raise ConfigError(f"the processor's {name} must have 3 values, not {len(values)}")
+        raise ConfigError.about(name, "the processor's {subject} must have 3 values, not {count}", count=len(values))
     return values[0], values[1], values[2]
 
 
 def _flag(settings: dict[str, Any], name: str) -> bool:
     value = settings.get(name)
     if value is not None and not isinstance(value, (bool, int)):
-        raise ConfigError(f"the processor's {name} is {reprlib.repr(value)}; it must be true or false")
+        raise ConfigError.about(
+            name, "the processor's {subject} is {value}; it must be true or false", value=reprlib.repr(value)
+        )
     return value is None or bool(value)
 
 
 def _positive(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST_SIDE:
-        raise ConfigError(
-            f"the processor's {name} is {reprlib.repr(value)}, which is no size in pixels (1 to {_LARGEST_SIDE})"
+        raise ConfigError.about(
+            name,
+            "the processor's {subject} is {value}, which is no size in pixels (1 to {largest_side})",
+            value=reprlib.repr(value),
+            largest_side=_LARGEST_SIDE,
         )
     return value
 
@@ -343,12 +350,14 @@ def _positive(value: Any, name: str) -> int:
 def _number(value: Any, name: str) -> float:
     # The comparison is false for NaN, too.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST_NUMBER:
-        raise ConfigError(f"the processor's {name} is {reprlib.repr(value)} where a number belongs")
+        raise ConfigError.about(
+            name, "the processor's {subject} is {value} where a number belongs", value=reprlib.repr(value)
+        )
     return float(value)
 
 
 def _scale(value: Any, name: str) -> float:
     number = _number(value, name)
     if number < 1 / _LARGEST_NUMBER:
-        raise ConfigError(f"the processor's {name} is {number}; it must be above 0")
+        raise ConfigError.about(name, "the processor's {subject} is {number}; it must be above 0", number=number)
     return number

@@ -76,9 +76,12 @@ def _check_room(size: int, folder: str) -> None:
     if not 0 < size <= MOST_BYTES:
         raise VideoFetchError("the server does not say how long it is")
     if size > free:
-        raise MachineError(
-            f"the recording has to be copied and has {size / 1e6:,.0f} MB, but {tempfile.gettempdir()} has room for "
-            f"{free / 1e6:,.0f} MB (TMPDIR names another folder)"
+        raise MachineError.about(
+            tempfile.gettempdir(),
+            "the recording has to be copied and has {size:,.0f} MB, but {subject} has room for {free:,.0f} MB "
+            "(TMPDIR names another folder)",
+            size=size / 1e6,
+            free=free / 1e6,
         )
 
 

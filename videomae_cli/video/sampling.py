@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from videomae_cli.errors import OptionError, VideoError, say
+from videomae_cli.errors import OptionError, VideoError, say, unknown_choice
 
 FAMILIES = ("dense", "uniform", "segments")
 DEFAULT_STRIDE = 4
@@ -80,23 +80,41 @@ class SamplingSpec:
         for name in ("frames", "stride", "clips", "checkpoint_stride"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise OptionError(f"{name} must be at least 1, not {value}")
+                raise OptionError.about(name, "{subject} must be at least 1, not {value}", value=value)
         if self.clips is not None and self.clips > MAX_CLIPS:
-            raise OptionError(f"clips must be at most {MAX_CLIPS}, not {self.clips}: timeline looks at whole films")
+            raise OptionError.about(
+                "clips",
+                "clips must be at most {max_clips}, not {clips}: timeline looks at whole films",
+                max_clips=MAX_CLIPS,
+                clips=self.clips,
+            )
         if self.stride is not None and self.stride > MAX_STRIDE:
-            raise OptionError(f"stride must be at most {MAX_STRIDE}, not {self.stride}")
+            raise OptionError.about(
+                "stride", "stride must be at most {max_stride}, not {stride}", max_stride=MAX_STRIDE, stride=self.stride
+            )
         if self.crops not in (None, 1, 3):
-            raise OptionError(f"crops must be 1 or 3, not {self.crops}")
+            raise OptionError.about("crops", "crops must be 1 or 3, not {crops}", crops=self.crops)
         if self.family not in ("auto", *FAMILIES):
-            raise OptionError(f"unknown sampling family {self.family!r}: choose auto, {', '.join(FAMILIES)}")
+            raise OptionError.about(
+                "sampling",
+                "unknown sampling family {family!r}: choose auto, {families}",
+                family=self.family,
+                families=", ".join(FAMILIES),
+            )
         if self.checkpoint_family not in (None, *FAMILIES):
-            raise OptionError(f"the checkpoint names an unknown sampling family {self.checkpoint_family!r}")
+            raise OptionError.about(
+                "sampling",
+                "the checkpoint names an unknown sampling family {family!r}",
+                family=self.checkpoint_family,
+            )
         if self.protocol not in ("auto", "paper"):
-            raise OptionError(f"unknown protocol {self.protocol!r}: choose auto or paper")
+            raise OptionError.about(
+                "protocol", "unknown protocol {protocol!r}: choose auto or paper", protocol=self.protocol
+            )
         if self.pixels not in (None, *PIXELS):
-            raise OptionError(f"unknown pixels {self.pixels!r}: choose {' or '.join(PIXELS)}")
+            raise unknown_choice("pixels", self.pixels, PIXELS, last=" or ")
         if self.drawn not in DRAWN:
-            raise OptionError(f"unknown way to draw clips {self.drawn!r}: choose {' or '.join(DRAWN)}")
+            raise unknown_choice("drawn", self.drawn, DRAWN, what="way to draw clips", last=" or ")
         self._check_times()
         self._check_paper()
 
@@ -104,11 +122,15 @@ class SamplingSpec:
         for name in ("fps", "start", "end"):
             value = getattr(self, name)
             if value is not None and (not math.isfinite(value) or value < 0 or (name == "fps" and value == 0)):
-                raise OptionError(f"{name} must be a positive number, not {value}")
+                raise OptionError.about(name, "{subject} must be a positive number, not {value}", value=value)
         if self.fps is not None and self.fps > MAX_FPS:
-            raise OptionError(f"fps must be at most {MAX_FPS:g}, not {self.fps:g}")
+            raise OptionError.about(
+                "fps", "fps must be at most {max_fps:g}, not {fps:g}", max_fps=MAX_FPS, fps=self.fps
+            )
         if self.end is not None and self.end <= (self.start or 0.0):
-            raise OptionError(f"end ({self.end:g} s) must be after start ({self.start or 0.0:g} s)")
+            raise OptionError.about(
+                "end", "end ({end:g} s) must be after start ({start:g} s)", end=self.end, start=self.start or 0.0
+            )
 
     def _check_paper(self) -> None:
         if self.protocol != "paper" or self.seed is not None:
@@ -117,9 +139,15 @@ class SamplingSpec:
         fixed += ["pixels"] if self.pixels == "display" else []
         if fixed:
             names = " and ".join(fixed)
-            raise OptionError(f"the paper protocol fixes {names} itself: leave out either it or {names}")
+            raise OptionError.about(
+                "protocol", "the paper protocol fixes {names} itself: leave out either it or {names}", names=names
+            )
         if self.resolved_family not in PAPER_CLIPS:
-            raise OptionError(f"the paper has no {self.resolved_family!r} protocol: choose dense or segments")
+            raise OptionError.about(
+                "protocol",
+                "the paper has no {family!r} protocol: choose dense or segments",
+                family=self.resolved_family,
+            )
 
     @property
     def resolved_pixels(self) -> str:
@@ -319,12 +347,12 @@ def parse_time(text: str) -> float:
         numbers = []
     sane = all(math.isfinite(n) and n >= 0 for n in numbers) and all(n < 60 for n in numbers[1:])
     if not 1 <= len(numbers) <= 3 or not sane:
-        raise OptionError(f"{text!r} is not a time: write seconds (90.5) or hh:mm:ss (00:01:30.5)")
+        raise OptionError.about(text, "{subject!r} is not a time: write seconds (90.5) or hh:mm:ss (00:01:30.5)")
     seconds = 0.0
     for number in numbers:
         seconds = seconds * 60 + number
     if not math.isfinite(seconds):
-        raise OptionError(f"{text!r} is not a time: it is too long")
+        raise OptionError.about(text, "{subject!r} is not a time: it is too long")
     return seconds
 
 

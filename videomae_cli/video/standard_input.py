@@ -45,9 +45,11 @@ def keep(head: bytes, stream: BinaryIO, content: Content) -> FoundVideo:
     twice.
     """
     if _copies:
-        raise OptionError("- was given twice: standard input can be read once")
+        raise OptionError.about("-", "- was given twice: standard input can be read once")
     if content.family != "video":
-        return FoundVideo(NAME, NotAVideoError(f"standard input holds {content.words}, not a video"))
+        return FoundVideo(
+            NAME, NotAVideoError.about("-", "standard input holds {words}, not a video", words=content.words)
+        )
     folder = tempfile.gettempdir()
     try:
         limit = _limit(folder)
@@ -58,12 +60,12 @@ def keep(head: bytes, stream: BinaryIO, content: Content) -> FoundVideo:
             _copy(head, stream, sink, limit)
     except _TooLargeError as error:
         discard(os.getpid())
-        return FoundVideo(NAME, VideoFetchError(str(error)))
+        return FoundVideo(NAME, VideoFetchError(str(error), subject="-"))
     except OSError as error:
         discard(os.getpid())
         reason = error.strerror or str(error)
         words = f"can't keep the video of standard input in {folder}: {reason}; TMPDIR names another folder"
-        return FoundVideo(NAME, VideoFetchError(words))
+        return FoundVideo(NAME, VideoFetchError(words, subject="-"))
     except BaseException:
         discard(os.getpid())
         raise

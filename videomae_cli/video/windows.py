@@ -49,13 +49,22 @@ class WindowSpec:
         for name in ("window", "hop"):
             value = getattr(self, name)
             if value is not None and not SHORTEST <= value < math.inf:
-                raise OptionError(f"{name} must be at least {SHORTEST:g} seconds, not {value:g}")
+                raise OptionError.about(
+                    name,
+                    "{subject} must be at least {shortest:g} seconds, not {value:g}",
+                    shortest=SHORTEST,
+                    value=value,
+                )
         for name in ("start", "end"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
-                raise OptionError(f"{name} must be a number of seconds, 0 or more, not {value:g}")
+                raise OptionError.about(
+                    name, "{subject} must be a number of seconds, 0 or more, not {value:g}", value=value
+                )
         if self.end is not None and self.end <= (self.start or 0.0):
-            raise OptionError(f"end ({self.end:g} s) must be after start ({self.start or 0.0:g} s)")
+            raise OptionError.about(
+                "end", "end ({end:g} s) must be after start ({start:g} s)", end=self.end, start=self.start or 0.0
+            )
 
     def for_model(self, hints: SamplingHints) -> WindowSpec:
         """Return this spec with the model's number of frames, at the stride it was trained with."""
@@ -135,5 +144,5 @@ def parse_length(text: str, name: str) -> float:
     """Parse seconds from "2s", "500ms", "1.5min" or "2". Raises OptionError."""
     match = _LENGTH.fullmatch(text.strip().lower())
     if match is None:
-        raise OptionError(f"{name} {text!r} is no length of time: write 2s, 500ms or 2")
+        raise OptionError.about(name, "{subject} {text!r} is no length of time: write 2s, 500ms or 2", text=text)
     return float(match[1]) * _UNITS[match[2]]

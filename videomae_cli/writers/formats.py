@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
-from videomae_cli.errors import OptionError, Wording
+from videomae_cli.errors import OptionError, Wording, unknown_choice
 from videomae_cli.results import Record
 from videomae_cli.visible import FALLBACK
 
@@ -122,9 +122,7 @@ def pick_vector_format(asked: str | None, output: Path) -> str:
 def _pick(asked: str | None, output: Path | None, formats: Sequence[str], suffixes: Mapping[str, str]) -> str:
     if asked is not None:
         if asked not in formats:
-            raise OptionError.about(
-                "format", "unknown format {asked!r}: choose {formats}", asked=asked, formats=", ".join(formats)
-            )
+            raise unknown_choice("format", asked, formats)
         return asked
     assert output is not None
     suffix = output.suffix.lower()

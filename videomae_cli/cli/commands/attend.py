@@ -52,7 +52,9 @@ def attend(
 
     query = AttentionQuery(method, layers, per_head, label)
     if output is None and picture.frames_dir is None:
-        raise OptionError("say where the picture goes: -o attention.mp4 (.gif, .webm, .png), or --frames-dir DIR")
+        raise OptionError.about(
+            "output", "say where the picture goes: -o attention.mp4 (.gif, .webm, .png), or --frames-dir DIR"
+        )
     viewing.checked_scale(picture.scale)
     spec = view_spec(view)
     video = viewing.one_video(path)

@@ -12,7 +12,7 @@ from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
 from videomae_cli.cli.outputs.next_steps import Words, with_model
 from videomae_cli.cli.terminal import console, streams
-from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.errors import OptionError, VideoMAEError, unknown_choice
 
 
 @takes_groups
@@ -58,16 +58,16 @@ def download(
     names = _names(models or [], all)
     if from_dir is not None:
         if to is not None or verify or all or len(names) > 1:
-            raise OptionError(
-                "--from-dir imports one folder: give it at most one MODEL, and no --to, --all or --verify"
+            raise OptionError.about(
+                "from_dir", "--from-dir imports one folder: give it at most one MODEL, and no --to, --all or --verify"
             )
         _import(from_dir, names[0] if names else None)
     elif verify:
         if to is not None or force:
-            raise OptionError("--verify only looks at what is on this disk: leave out --to and --force")
+            raise OptionError.about("verify", "--verify only looks at what is on this disk: leave out --to and --force")
         _each(names or _cached_names(), lambda name: _verify(name, revision))
     elif not names:
-        raise OptionError("name a MODEL, or --all of a family; `videomae models` lists the known ones")
+        raise OptionError.about("model", "name a MODEL, or --all of a family; `videomae models` lists the known ones")
     else:
         _each(names, lambda name: _fetch(name, revision, force, _folder_for(name, to, len(names))))
         console.suggest(*_uses(names[0], revision, _folder_for(names[0], to, len(names))))
@@ -79,7 +79,7 @@ def _names(models: list[str], family: str | None) -> list[str]:
     if family is None:
         return list(dict.fromkeys(models))
     if family not in FAMILIES:
-        raise OptionError(f"unknown family {family!r}: choose {', '.join(FAMILIES)}")
+        raise unknown_choice("family", family, FAMILIES)
     return list(dict.fromkeys([*models, *(entry.name for entry in FAMILIES[family])]))
 
 
@@ -136,7 +136,9 @@ def _verify(name: str, revision: str | None) -> None:
         return
     wrong = verify_model(hub_source(name)[0], revision=revision)
     if wrong:
-        raise CheckpointError(f"{name}: {'; '.join(wrong)}; `videomae download --force {name}` fetches it again")
+        raise CheckpointError.about(
+            name, "{subject}: {wrong}; `videomae download --force {subject}` fetches it again", wrong="; ".join(wrong)
+        )
     streams.put(f"{name}: ok")
 
 

@@ -73,7 +73,7 @@ def embed(
 
     check_cluster(batch.cluster, output)
     if storage not in ("float32", "float16"):
-        raise OptionError(f"unknown storage {storage!r}: choose float32 or float16")
+        raise OptionError.about("storage", "unknown storage {storage!r}: choose float32 or float16", storage=storage)
     work = FileJob.find(paths, files, job=job, run=run, batch=batch)
     vectors = {"pool": pool, "layer": layer, "normalize": normalize, "per_clip": per_clip, "storage": storage}
     request = model_request(EmbedderRequest, model, run, **vectors)

@@ -70,9 +70,11 @@ def evaluate(
     terminal.configure()
     run.engine.check()
     if format not in ("table", "json"):
-        raise OptionError(f"unknown format {format!r}: choose table or json")
+        raise OptionError.about("format", "unknown format {format!r}: choose table or json", format=format)
     if run.engine.dtype == "int8":
-        raise OptionError("--dtype int8 is calibrated on a job's clips: evaluate with float32 or bfloat16")
+        raise OptionError.about(
+            "dtype", "--dtype int8 is calibrated on a job's clips: evaluate with float32 or bfloat16"
+        )
     from videomae_cli.assembly import ClassifierRequest
     from videomae_cli.cli.run.inputs import files_decoder, model_request, sampling_spec
     from videomae_cli.cli.run.loading import load_classifier, say_pixels

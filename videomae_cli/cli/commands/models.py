@@ -36,14 +36,16 @@ def models(
     """List the known checkpoints or those in the cache, describe one, or remove some."""
     loudness.configure()
     if format not in ("table", "json"):
-        raise OptionError(f"unknown format {format!r}: choose table or json")
+        raise OptionError.about("format", "unknown format {format!r}: choose table or json", format=format)
     from videomae_cli.cli.outputs.cached_models import list_cached, remove
 
     if words and words[0] == "remove":
         remove(words[1:])
         return
     if words and (len(words) > 1 or cached):
-        raise OptionError("name one model, without --cached; to take several out of the cache: models remove MODEL...")
+        raise OptionError.about(
+            "model", "name one model, without --cached; to take several out of the cache: models remove MODEL..."
+        )
     if cached:
         list_cached(format)
         return

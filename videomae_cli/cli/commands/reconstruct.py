@@ -82,7 +82,7 @@ def reconstruct(
     chosen = tuple(name.strip() for name in panels.split(",") if name.strip())
     check_panels(chosen)
     if masks.sweep and view.clips != 1:
-        raise OptionError("--sweep shows one clip: leave out --clips")
+        raise OptionError.about("sweep", "--sweep shows one clip: leave out --clips")
     masking = masks.masking()
     viewing.checked_scale(picture.scale)
     spec = view_spec(view)

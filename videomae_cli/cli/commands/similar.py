@@ -79,7 +79,9 @@ def _format(asked: str | None, output: Path | None) -> str:
 
     chosen = asked if asked is not None else pick_format(None, output)
     if chosen not in FORMATS:
-        raise OptionError(f"similar writes {', '.join(FORMATS)}, not {chosen!r}")
+        raise OptionError.about(
+            "format", "similar writes {formats}, not {chosen!r}", formats=", ".join(FORMATS), chosen=chosen
+        )
     return chosen
 
 
@@ -87,17 +89,29 @@ def _arguments(arguments: list[str], duplicates: float | None) -> tuple[str | No
     """Return QUERY (None with --duplicates) and TABLE from the arguments."""
     if duplicates is not None:
         if not 0 < duplicates <= 1:
-            raise OptionError(f"--duplicates takes a cosine above 0 and at most 1, not {duplicates:g}")
+            raise OptionError.about(
+                "duplicates",
+                "--duplicates takes a cosine above 0 and at most 1, not {duplicates:g}",
+                duplicates=duplicates,
+            )
         if len(arguments) != 1:
-            raise OptionError(f"--duplicates takes one argument, the file of embeddings, not {len(arguments)}")
+            raise OptionError.about(
+                "duplicates",
+                "--duplicates takes one argument, the file of embeddings, not {count}",
+                count=len(arguments),
+            )
         return None, Path(arguments[0])
     if len(arguments) == 1:
-        raise OptionError(
-            f"similar takes two arguments, QUERY and TABLE; only {arguments[0]} was given "
-            "(for the near-duplicates in a table add --duplicates 0.98)"
+        raise OptionError.about(
+            "arguments",
+            "similar takes two arguments, QUERY and TABLE; only {argument} was given (for the near-duplicates "
+            "in a table add --duplicates 0.98)",
+            argument=arguments[0],
         )
     if len(arguments) > 2:
-        raise OptionError(f"similar takes two arguments, QUERY and TABLE, not {len(arguments)}")
+        raise OptionError.about(
+            "arguments", "similar takes two arguments, QUERY and TABLE, not {count}", count=len(arguments)
+        )
     return arguments[0], Path(arguments[1])
 
 

@@ -127,7 +127,7 @@ class ShowOptions:
         unfit = {"--windows": self.windows, "--resume": job.resume, "--report": report is not None}
         for name, given in unfit.items():
             if search is not None and given:
-                raise OptionError(f"{name} does not go with --find, which tells places at the end")
+                raise OptionError.about(name, "{subject} does not go with --find, which tells places at the end")
         return search
 
 
@@ -230,7 +230,7 @@ def timeline(
         _live(paths, camera, asked, format, decoding.timeout, terminal.debug)
         return
     if not paths:
-        raise OptionError("nothing to look at: name video files or folders, or use --camera 0")
+        raise OptionError.about("videos", "nothing to look at: name video files or folders, or use --camera 0")
     chosen = pick_format(format, output) if search is None else "table"
     inputs = find_inputs(paths, files)
     decoder = make_decoder(decoding, debug=terminal.debug)
@@ -372,7 +372,7 @@ def _check_live(
     }
     for name, value in refused.items():
         if value is not None:
-            raise OptionError(f"{name} does not go with a live source: its lines go to standard output")
+            raise OptionError.about(name, "{subject} does not go with a live source: its lines go to standard output")
 
 
 def _live(
@@ -386,6 +386,6 @@ def _live(
     from videomae_cli.cli.run.live_timeline import watch_live
 
     if (camera is not None and paths) or len(paths or ()) > 1:
-        raise OptionError("one live source at a time: a camera or one address, and no files beside it")
+        raise OptionError.about("videos", "one live source at a time: a camera or one address, and no files beside it")
     source = camera if camera is not None else (paths or [""])[0]
     watch_live(source, asked.request, asked.windows, asked.shape, asked.rules, format, timeout, debug)

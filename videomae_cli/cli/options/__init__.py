@@ -176,7 +176,9 @@ def memory_bytes(size: str | None) -> int | None:
     match = _SIZE.fullmatch(size.strip())
     count = float(match[1]) * _UNITS[match[2].upper()] if match else 0.0
     if not 2**28 <= count <= 2**50:
-        raise OptionError(f"--decoder-memory is a size such as 2GB or 500MB, from 256MiB on, not {size!r}")
+        raise OptionError.about(
+            "decoder_memory", "--decoder-memory is a size such as 2GB or 500MB, from 256MiB on, not {size!r}", size=size
+        )
     return int(count)
 
 

@@ -50,7 +50,9 @@ class ConsoleOptions:
         """Set the verbosity of the console. Raises OptionError for an unknown kind of progress."""
         self.loudness.configure()
         if self.progress not in ("auto", "plain", "none"):
-            raise OptionError(f"unknown progress {self.progress!r}: choose auto, plain or none")
+            raise OptionError.about(
+                "progress", "unknown progress {progress!r}: choose auto, plain or none", progress=self.progress
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,12 +57,12 @@ def remove(names: list[str]) -> None:
     from videomae_cli.hub import bundled_names, find_entry, remove_model
 
     if not names:
-        raise OptionError("name what to remove; `videomae models --cached` lists what is there")
+        raise OptionError.about("model", "name what to remove; `videomae models --cached` lists what is there")
     failed = False
     for name in names:
         try:
             if name in bundled_names():
-                raise OptionError(f"{name} ships with videomae and can't be removed")
+                raise OptionError.about(name, "{subject} ships with videomae and can't be removed")
             freed = remove_model(name)
         except VideoMAEError as error:
             console.failure(error)

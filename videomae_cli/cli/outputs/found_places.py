@@ -54,19 +54,26 @@ def check_search(
     if clips are wanted and PyAV is missing."""
     if label is None:
         if cut is not None:
-            raise OptionError("--cut writes what --find finds: say what with --find LABEL")
+            raise OptionError.about("cut", "--cut writes what --find finds: say what with --find LABEL")
         return None
     path = Path(output) if output is not None else None
     if format is None and path is not None:
         suffix = path.suffix.lower()
         if suffix not in _SUFFIXES:
-            raise OptionError(f"can't tell the format of {path.name!r}: end it in one of {', '.join(_SUFFIXES)}")
+            raise OptionError.about(
+                path,
+                "can't tell the format of {name!r}: end it in one of {suffixes}",
+                name=path.name,
+                suffixes=", ".join(_SUFFIXES),
+            )
         format = _SUFFIXES[suffix]
     format = format or "table"
     if format not in FORMATS:
-        raise OptionError(f"--find gives {', '.join(FORMATS)}, not {format}")
+        raise OptionError.about(
+            "format", "--find gives {formats}, not {format}", formats=", ".join(FORMATS), format=format
+        )
     if cut is not None and filesystem.is_there(cut) and not filesystem.is_folder(cut):
-        raise OptionError(f"{cut} is no folder: --cut takes one, and makes it where it is not there")
+        raise OptionError.about(cut, "{subject} is no folder: --cut takes one, and makes it where it is not there")
     if cut is not None:
         from videomae_cli.pictures.encoding import pick_encoder
 

@@ -41,11 +41,11 @@ def open_report(
     if report is None:
         return nullcontext()
     if output is not None and (report.absolute() == output.absolute() or filesystem.same(report, output)):
-        raise OptionError(f"{report} can't be the report and the output: give another name with --report")
+        raise OptionError.about(report, "{subject} can't be the report and the output: give another name with --report")
     if filesystem.is_file(report) and any(
         video.error is None and filesystem.same(report, video.path) for video in found
     ):
-        raise OutputError(f"{report} is what is read: give another name with --report")
+        raise OutputError.about(report, "{subject} is what is read: give another name with --report")
     from videomae_cli.report import ReportWriter, is_report
 
     names = [as_utf8(path) for path in paths[:3]] + (["..."] if len(paths) > 3 else [])

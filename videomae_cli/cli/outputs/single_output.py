@@ -16,9 +16,9 @@ from videomae_cli.files import output_file
 def standard_output(format: str) -> BinaryIO:
     """Open standard output for bytes. Raises OutputError if it is closed, OptionError for Parquet on a terminal."""
     if streams.is_closed():
-        raise OutputError("standard output is closed: give a file with --output")
+        raise OutputError.about("output", "standard output is closed: give a file with --output")
     if format == "parquet" and console.is_terminal(sys.stdout):
-        raise OptionError("Parquet can't be shown on a terminal: name a file with --output")
+        raise OptionError.about("output", "Parquet can't be shown on a terminal: name a file with --output")
     return sys.stdout.buffer
 
 

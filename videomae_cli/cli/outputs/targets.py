@@ -146,8 +146,10 @@ class FileTarget(Target):
             report.drop()
             return None
         if self._job.tally.unknown_settings:
-            raise OutputError(
-                f"{self._job.output} has only a few columns, which no report can be made of: give --overwrite, or a new output with --wide"
+            raise OutputError.about(
+                self._job.output,
+                "{subject} has only a few columns, which no report can be made of: give --overwrite, or a new "
+                "output with --wide",
             )
         report.begin(self._job.folder / SIDECAR, self._job.records())
         return report
@@ -194,7 +196,9 @@ class FolderTarget(FileTarget):
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"can't make the folder {self._folder}: {error.strerror}") from None
+            raise OutputError.about(
+                self._folder, "can't make the folder {subject}: {reason}", reason=error.strerror
+            ) from None
         try:
             with super().opened():
                 yield
@@ -220,7 +224,11 @@ class FolderTarget(FileTarget):
         if self._job.fresh and not self._overwrite:
             taken = next((name for name in self._names.values() if filesystem.is_named(self._folder / name)), None)
             if taken is not None:
-                raise OutputError(f"{as_utf8(str(self._folder / taken))} is there already: --overwrite replaces it")
+                raise OutputError.about(
+                    self._folder / taken,
+                    "{file} is there already: --overwrite replaces it",
+                    file=as_utf8(str(self._folder / taken)),
+                )
         return tally
 
     def append(self, record: Record, seconds: float | None = None) -> None:
@@ -236,7 +244,9 @@ class FolderTarget(FileTarget):
             try:
                 file.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise OutputError(f"can't make the folder {file.parent}: {error.strerror}") from None
+                raise OutputError.about(
+                    file.parent, "can't make the folder {subject}: {reason}", reason=error.strerror
+                ) from None
             with whole_file(file, scratch=self._job.folder) as sink:
                 sink.write(content)
         self._job.append({**record, **file_fields(name)})
@@ -345,7 +355,7 @@ def open_target(
     """Make the target for `--output` and related options. listed: see `StreamTarget`. Raises OptionError for options that exclude each other."""
     if output is None or is_special(output):
         if resume:
-            raise OptionError("--resume needs an output that is a file: give it with --output")
+            raise OptionError.about("resume", "--resume needs an output that is a file: give it with --output")
         return StreamTarget(format, output, listed=listed)
     return FileTarget(Job(output, format=format, resume=resume, overwrite=overwrite), retry)
 
@@ -357,9 +367,11 @@ def open_vector_target(
     path = Path(output)
     if output.endswith(("/", os.sep)) or filesystem.is_folder(path):
         if format is not None:
-            raise OptionError(f"a folder holds .npy files: leave out --format, or name a file in {output}")
+            raise OptionError.about(
+                "format", "a folder holds .npy files: leave out --format, or name a file in {output}", output=output
+            )
         return ArrayFolderTarget(path, resume=resume, overwrite=overwrite, retry=retry)
     if is_special(path):
-        raise OptionError("embeddings need a file or a folder to be written to")
+        raise OptionError.about("output", "embeddings need a file or a folder to be written to")
     chosen = pick_vector_format(format, path)
     return FileTarget(Job(path, format=chosen, resume=resume, overwrite=overwrite), retry)

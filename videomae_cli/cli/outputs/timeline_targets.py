@@ -10,7 +10,7 @@ from pathlib import Path
 from videomae_cli import filesystem
 from videomae_cli.cli.outputs.single_output import standard_output
 from videomae_cli.cli.outputs.targets import FileTarget, FolderTarget, StreamTarget, Target
-from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.errors import OptionError, OutputError, unknown_choice
 from videomae_cli.files import check_new, is_special, whole_file
 from videomae_cli.jobs import Job
 from videomae_cli.results import Record, path_of
@@ -33,16 +33,25 @@ def pick_format(asked: str | None, output: str | None) -> str:
     """Choose the format: the requested one, else by the output's suffix, else a table. Raises OptionError."""
     if asked is not None:
         if asked not in FORMATS:
-            raise OptionError(f"unknown format {asked!r}: choose {', '.join(FORMATS)}")
+            raise unknown_choice("format", asked, FORMATS)
         return asked
     if output is None:
         return "table"
     suffix = Path(output).suffix.lower()
     if is_folder(output):
-        raise OptionError(f"a folder takes a document a video: say which with --format {', '.join(_ENDINGS)}")
+        raise OptionError.about(
+            "format",
+            "a folder takes a document a video: say which with --format {endings}",
+            endings=", ".join(_ENDINGS),
+        )
     if suffix not in _SUFFIXES:
         known = ", ".join(_SUFFIXES)
-        raise OptionError(f"can't tell the format of {Path(output).name!r}: end it in one of {known}, or give --format")
+        raise OptionError.about(
+            output,
+            "can't tell the format of {name!r}: end it in one of {known}, or give --format",
+            name=Path(output).name,
+            known=known,
+        )
     return _SUFFIXES[suffix]
 
 
@@ -66,18 +75,22 @@ def open_timeline_target(
     layout = widened(_TABLES.get(format, format), wide)
     if format in _TABLES:
         if output is not None and is_folder(output):
-            raise OptionError(f"{format} is one file for all videos: give a file name, not the folder {output}")
+            raise OptionError.about(
+                output, "{format} is one file for all videos: give a file name, not the folder {subject}", format=format
+            )
         if path is None or is_special(path):
             if resume:
-                raise OptionError("--resume needs an output that is a file: give it with --output")
+                raise OptionError.about("resume", "--resume needs an output that is a file: give it with --output")
             return StreamTarget(layout, path)
         return FileTarget(Job(path, format=layout, resume=resume, overwrite=overwrite), retry)
     if output is not None and path is not None and is_folder(output):
         return DocumentFolderTarget(path, format, resume=resume, overwrite=overwrite, retry=retry)
     if videos > 1:
-        raise OptionError(f"{format} is of one video: for several give a folder, such as -o {format}/")
+        raise OptionError.about(
+            "format", "{format} is of one video: for several give a folder, such as -o {format}/", format=format
+        )
     if resume:
-        raise OptionError("there is nothing to resume in a single document: leave out --resume")
+        raise OptionError.about("resume", "there is nothing to resume in a single document: leave out --resume")
     return DocumentTarget(path, format, overwrite=overwrite)
 
 
@@ -113,7 +126,7 @@ class DocumentTarget(Target):
         output = self._output
         if output is None:
             if self._format == "png":
-                raise OptionError("a chart can't go to standard output: name a file with --output")
+                raise OptionError.about("output", "a chart can't go to standard output: name a file with --output")
             standard_output(self._format)
         else:
             check_new(output, overwrite=self._overwrite)
@@ -132,10 +145,12 @@ class DocumentTarget(Target):
             except BrokenPipeError:
                 raise
             except OSError as error:
-                raise OutputError(f"can't write to standard output: {error.strerror or error}") from None
+                raise OutputError.about(
+                    "output", "can't write to standard output: {reason}", reason=error.strerror or error
+                ) from None
             return
         if filesystem.same(self._output, path_of(record)):
-            raise OutputError(f"{self._output} is what is read: give another name with --output")
+            raise OutputError.about(self._output, "{subject} is what is read: give another name with --output")
         with whole_file(self._output) as file:
             file.write(document)
 

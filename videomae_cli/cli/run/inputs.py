@@ -17,7 +17,7 @@ from videomae_cli.cli.options.groups import (
     ViewOptions,
 )
 from videomae_cli.cli.terminal import console
-from videomae_cli.errors import OptionError, VideoNotFoundError
+from videomae_cli.errors import OptionError, VideoNotFoundError, unknown_choice
 from videomae_cli.jobs import Shard
 from videomae_cli.video import Decoder, Filter, FoundVideo, SamplingSpec, auto_workers, find_videos
 from videomae_cli.video.preprocess import RESIZE_METHODS
@@ -52,7 +52,9 @@ def find_inputs(paths: Sequence[str], files: FileOptions, *, addresses: bool = F
     if any(video.error is None and kept_copy(video.path) is not None for video in found):
         console.note("standard input holds a video: it is in a temporary file while this runs, and - in the results")
     if not found and shard is None:
-        raise VideoNotFoundError("no files: the lists are empty, or --include and --exclude leave nothing")
+        raise VideoNotFoundError.about(
+            "videos", "no files: the lists are empty, or --include and --exclude leave nothing"
+        )
     return Inputs(found, shard.of(found) if shard else found, shard)
 
 
@@ -92,7 +94,7 @@ def model_request(kind: type[Request], model: ModelOptions, run: RunOptions, **o
 def pick_resize(asked: str | None, protocol: str = "auto") -> str:
     """Return the resize method: the requested one, else the protocol's. Raises OptionError."""
     if asked not in (None, *RESIZE_METHODS):
-        raise OptionError(f"unknown resize method {asked!r}: choose {' or '.join(RESIZE_METHODS)}")
+        raise unknown_choice("resize", asked, RESIZE_METHODS, what="resize method", last=" or ")
     if protocol == "paper" and asked not in (None, "opencv"):
-        raise OptionError("the paper protocol fixes resize itself: leave out either it or resize")
+        raise OptionError.about("resize", "the paper protocol fixes resize itself: leave out either it or resize")
     return asked or ("opencv" if protocol == "paper" else "antialias")

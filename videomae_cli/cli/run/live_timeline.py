@@ -64,9 +64,9 @@ def watch_live(
     shape: the kind of pixels. Raises VideoNotFoundError if there is no such source, DecodeError if it breaks off.
     """
     if format not in (None, "table", "jsonl"):
-        raise OptionError(f"a live source gives lines: table or jsonl, not {format}")
+        raise OptionError.about("format", "a live source gives lines: table or jsonl, not {format}", format=format)
     if streams.is_closed():
-        raise OutputError("standard output is closed: lines have nowhere to go")
+        raise OutputError.about("output", "standard output is closed: lines have nowhere to go")
     if isinstance(source, str):
         check_address(source)
     classifier = load_classifier(request)
@@ -104,7 +104,7 @@ def _copy(source: str, limit: float | None, why: UnseekableError, copies: ExitSt
         try:
             return copies.enter_context(copied(source, limit, on_progress=partial(listener.progress, name)))
         except VideoFetchError as error:
-            raise VideoFetchError(f"can't copy {name}: {error}") from None
+            raise VideoFetchError.about(name, "can't copy {subject}: {error}", error=error) from None
 
 
 def _say_head(head: LiveHead, classifier: Classifier) -> None:

@@ -38,6 +38,6 @@ def parse_settings(pairs: Sequence[str] | None) -> dict[str, str]:
     for pair in pairs or ():
         name, sign, value = pair.partition("=")
         if not sign or not name:
-            raise OptionError(f"--set needs NAME=VALUE, not {pair!r}")
+            raise OptionError.about(pair, "--set needs NAME=VALUE, not {subject!r}")
         values[name] = value
     return values

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from videomae_cli.cli.terminal.console import is_terminal
-from videomae_cli.errors import OutputError
+from videomae_cli.errors import OutputError, not_written
 from videomae_cli.visible import FALLBACK, exact_json, visible
 
 
@@ -110,7 +110,7 @@ def written(where: object = "to standard output") -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"can't write {where}: {error.strerror or error}") from None
+        raise not_written(where, error) from None
 
 
 def _print(text: str) -> None:
