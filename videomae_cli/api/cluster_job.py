@@ -15,7 +15,7 @@ from videomae_cli.api.loaded import DecoderOptions, LoadOptions, find_model, lab
 from videomae_cli.arguments import at_least, checked
 from videomae_cli.assembly import ClassifierRequest, EmbedderRequest, pixels_note, spread
 from videomae_cli.cluster.session import check_workers
-from videomae_cli.errors import OptionError, VideoNotFoundError, Wording
+from videomae_cli.errors import OptionError, VideoNotFoundError
 from videomae_cli.hub import DownloadListener, ResolvedSource
 from videomae_cli.jobs import Shard
 from videomae_cli.jobs.retry import Retry
@@ -290,12 +290,11 @@ class VideoJob:
         if request.device == "auto":
             request = replace(request, device=workers.device)
         elif (request.device == "cuda") != (workers.gpus > 0):
-            raise OptionError(
-                Wording(
-                    "{@device:{device}} does not go with {gpus:g} GPUs a worker",
-                    device=request.device,
-                    gpus=workers.gpus,
-                )
+            raise OptionError.about(
+                "device",
+                "{@device:{device}} does not go with {gpus:g} GPUs a worker",
+                device=request.device,
+                gpus=workers.gpus,
             )
         source = self.listener.find_model(request.name, request.revision)
         sample = spread(self.sample, _CALIBRATED_FILES) if request.dtype == "int8" else []
@@ -363,7 +362,7 @@ def cluster_job(
     part = Shard.parse(shard) if shard is not None else None
     everything = find_videos(videos)
     if not everything and part is None:
-        raise VideoNotFoundError("no files: no name refers to a video")
+        raise VideoNotFoundError.about("videos", "no files: no name refers to a video")
     return VideoJob(
         command=command,
         request=request,

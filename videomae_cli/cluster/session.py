@@ -126,7 +126,8 @@ def connect(address: str, *, debug: bool = False) -> Iterator[Cluster]:
     ray = load_ray(debug=debug)
     if ray.is_initialized():  # by a program of which this is a part: its session goes on
         if address != "auto":
-            raise ClusterError(
+            raise ClusterError.about(
+                "address",
                 "this process is connected to a cluster already",
                 remedy=Wording("leave out {@address}, or call ray.shutdown() before"),
             )

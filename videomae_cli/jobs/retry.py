@@ -25,10 +25,18 @@ class Retry:
             [asked if isinstance(asked, str) else ""] if not self.kinds else []
         )
         if wrong:
-            raise OptionError(f"unknown kind of error {wrong[0]!r}: choose {ALL} or some of {','.join(known)}")
+            raise OptionError.about(
+                "retry_errors",
+                "unknown kind of error {kind!r}: choose {all} or some of {known}",
+                kind=wrong[0],
+                all=ALL,
+                known=",".join(known),
+            )
         if not resume:
-            raise OptionError(
-                Wording("{@retry_errors} is about an output that is there"), remedy=Wording("give {@resume:True} too")
+            raise OptionError.about(
+                "retry_errors",
+                "{@retry_errors} is about an output that is there",
+                remedy=Wording("give {@resume:True} too"),
             )
 
     def __contains__(self, record: object) -> bool:

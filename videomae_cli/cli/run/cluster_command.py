@@ -21,7 +21,7 @@ from videomae_cli.cli.run.interrupts import terminable
 from videomae_cli.cli.run.retrying import said_again
 from videomae_cli.cli.terminal import console, streams
 from videomae_cli.cli.terminal.transfers import bring
-from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.errors import OptionError, VideoMAEError, unknown_choice
 from videomae_cli.hub import ResolvedSource
 from videomae_cli.jobs.retry import Retry
 from videomae_cli.storage import is_address
@@ -39,7 +39,7 @@ def check_cluster(asked: ClusterOptions, output: str | None) -> None:
     """Raise OptionError for an unknown cluster, and for cluster options without a cluster."""
     if asked.kind is not None:
         if asked.kind not in KINDS:
-            raise OptionError(f"unknown cluster {asked.kind!r}: choose {' or '.join(KINDS)}")
+            raise unknown_choice("cluster", asked.kind, KINDS, last=" or ")
         return
     given = {
         "--address": asked.address,
@@ -49,9 +49,11 @@ def check_cluster(asked: ClusterOptions, output: str | None) -> None:
     }
     for name, value in given.items():
         if value is not None:
-            raise OptionError(f"{name} is of a cluster: give --cluster ray too")
+            raise OptionError.about(name, "{subject} is of a cluster: give --cluster ray too")
     if output is not None and is_address(output):
-        raise OptionError(f"one machine writes to its disk, not to {output}: give a file, or --cluster ray too")
+        raise OptionError.about(
+            output, "one machine writes to its disk, not to {subject}: give a file, or --cluster ray too"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +79,11 @@ class ClusterCommand:
         """Run the command on the cluster and report how it went. Raises typer.Exit(1) if files failed."""
         for name, given in self.unfit.items():
             if given:
-                raise OptionError(f"{name} does not go with --cluster")
+                raise OptionError.about(name, "{subject} does not go with --cluster")
         if self.output is None:
-            raise OptionError("a cluster needs a place to write to: --output DIR/ for shards, or a file")
+            raise OptionError.about(
+                "output", "a cluster needs a place to write to: --output DIR/ for shards, or a file"
+            )
         job = self._job(self.output)
         if self.batch.dry_run:
             for name, text in _lines(job.plan(), job):
