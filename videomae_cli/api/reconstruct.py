@@ -12,7 +12,7 @@ from videomae_cli.api import viewing
 from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video
 from videomae_cli.arguments import check_seed, checked
 from videomae_cli.assembly import preprocessor_for
-from videomae_cli.errors import CheckpointError, OptionError, Wording, unknown_choice
+from videomae_cli.errors import CheckpointError, OptionError, unknown_choice
 from videomae_cli.hub import ResolvedSource
 from videomae_cli.video import ClipRequest, DecodedVideo, Preprocessor, SamplingSpec
 
@@ -42,10 +42,10 @@ class Masking:
         if self.mask not in MASKS:
             raise unknown_choice("mask", self.mask, MASKS)
         if self.stats not in STATS:
-            raise OptionError(f"unknown stats {self.stats!r}: choose {' or '.join(STATS)}")
+            raise unknown_choice("stats", self.stats, STATS, last=" or ")
         check_seed(self.seed)
         if not self.ratios:
-            raise OptionError(Wording("{@mask_ratio} holds no ratio: give one, such as 0.9"))
+            raise OptionError.about("mask_ratio", "{@mask_ratio} holds no ratio: give one, such as 0.9")
         for ratio in self.ratios:
             if not 0.0 < ratio < 1.0:
                 raise OptionError.about(
@@ -242,7 +242,7 @@ def reconstruct(
     masking = Masking(mask, ratios, seed, stats, all_predicted)
     asked = viewing.whole_view(options, "a reconstruction shows")
     if len(ratios) > 1 and asked.clips != 1:
-        raise OptionError("several mask ratios show one clip: leave out clips")
+        raise OptionError.about("clips", "several mask ratios show one clip: leave out clips")
     source, where = viewing.find(model, revision=revision, device=device, heads=heads)
     loaded = Autoencoder.load(source, device=where, resize=resize, heads=heads)
     rate = options.get("frame_rate", FRAME_RATE)

@@ -50,7 +50,9 @@ def verify_model(name: str, *, revision: str | None = None) -> list[str]:
     else:
         snapshots = [cache.model_folder(hub_id) / "snapshots" / (cache.cached_commit(hub_id, revision) or "none")]
     if not any(filesystem.is_folder(path) for path in snapshots):
-        raise ModelNotFoundError.about(hub_id, "{subject} is not on this disk", remedy=Wording("{@cached_models} lists what is"))
+        raise ModelNotFoundError.about(
+            hub_id, "{subject} is not on this disk", remedy=Wording("{@cached_models} lists what is")
+        )
     wrong = []
     for snapshot in snapshots:
         facts = cache.known_facts(snapshot)
@@ -71,7 +73,9 @@ def remove_model(name: str) -> int:
     hub_id = entry.hub_id if entry else name
     folder = cache.model_folder(hub_id)
     if "/" not in hub_id or not filesystem.is_folder(folder) or folder.parent != cache.cache_folder():
-        raise ModelNotFoundError.about(name, "{subject} is not in the cache", remedy=Wording("{@cached_models} lists what is"))
+        raise ModelNotFoundError.about(
+            name, "{subject} is not in the cache", remedy=Wording("{@cached_models} lists what is")
+        )
     size = _size(folder)
     try:
         shutil.rmtree(folder)

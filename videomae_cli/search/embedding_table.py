@@ -143,8 +143,9 @@ class EmbeddingTable:
         return values[0] if values else None
 
     def _slots(self) -> EmbeddingsError:
-        return EmbeddingsError(
-            f"{self.file} holds a vector for every token or time slot",
+        return EmbeddingsError.about(
+            self.file,
+            "{subject} holds a vector for every token or time slot",
             remedy=Wording("make one for each file or clip, with {@pool:mean}"),
         )
 
