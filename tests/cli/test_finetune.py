@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -48,6 +49,9 @@ def head(recordings: Path, videomae: Run, tmp_path_factory: pytest.TempPathFacto
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("top-1 ")
     assert "18 train clips, 9 held out, 3 classes (6 train clips each); split as the data says" in done.stderr
+    assert re.search(
+        r"features of 27 clips are computed once, and a linear layer is fitted; about .+ here\n", done.stderr
+    )
     return out
 
 

@@ -215,6 +215,7 @@ def _train(
     run = Run(request.output, resume=request.resume, overwrite=request.overwrite, writes=share.leads)
     with contextlib.nullcontext() if request.dry_run else run:
         if recipe is None:
+            listener.note(_head_plan(request, data, model.config, device.type, share.world))
             return _run_head(request, _head(request, start, data, decoder, device), run, share, listener)
         task = _whole(request, mode, start, recipe, data, decoder, share, listener)
         return _run_whole(request, task, run, share, request.loop(device, dtype), listener)
@@ -284,6 +285,20 @@ def _mode(
         "full" if asked == "auto" else asked,
         f"; about {duration(seconds)} for all {counted(numbers.epochs, 'epoch')} here",
     )
+
+
+def _head_plan(request: FineTuneRequest, data: LearningData, config: VideoMAEConfig, device: str, world: int) -> str:
+    """Say what mode "head" will do, and on a CPU how long that takes, unless measuring it took long itself."""
+    from videomae_cli.model import clip_gflops
+    from videomae_cli.training.expected_time import expected_seconds
+
+    clips = len(data.train) + len(data.val)
+    plan = f"the encoder stays as it is: features of {counted(clips, 'clip')} are computed once, and a linear layer is fitted"
+    if device != "cpu" or request.resume or clip_gflops(config) > _LARGE_GFLOPS:
+        return plan
+    views = clips * (request.sampling.clips or 1)
+    seconds = expected_seconds(config, epochs=1, train_views=0, val_views=views, reading=data.reading, processes=world)
+    return f"{plan}; about {duration(seconds)} here"
 
 
 def _head(request: FineTuneRequest, start: Start, data: LearningData, decoder: Decoder, device: Any) -> HeadTraining:
