@@ -127,6 +127,15 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def byte_size(count: int) -> str:
+    """Format a number of bytes in the unit that people use: 12 bytes, 56 kB, 3.5 MB, 1.2 GB."""
+    if count < 1000:
+        return counted(count, "byte")
+    if count < 100_000:
+        return f"{count / 1e3:.0f} kB"
+    return f"{count / 1e6:.1f} MB" if count < 999_950_000 else f"{count / 1e9:,.1f} GB"
+
+
 def duration(seconds: float) -> str:
     """Format seconds in the units that people use: 12 s, 3 min, 2 h 5 min, 4 d 3 h."""
     whole = round(seconds)

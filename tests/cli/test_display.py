@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from videomae_cli.api.known_models import list_models
 from videomae_cli.cli.outputs.next_steps import with_model, with_page, with_vectors
 from videomae_cli.cli.terminal import console
-from videomae_cli.cli.terminal.display import BAR_WIDTH, TerminalListWriter, score_bar, shortened
+from videomae_cli.cli.terminal.display import BAR_WIDTH, TerminalListWriter, print_rows, score_bar, shortened
 from videomae_cli.results import Classification, Failure, Prediction, Record
-from videomae_cli.visible import columns
+from videomae_cli.visible import byte_size, columns
 
 DENSE = "dense: 1 clip, stride 4, over 90 frames (3.0 s)"
 
@@ -171,3 +173,34 @@ def test_each_kind_of_model_has_its_uses() -> None:
         "pretraining": ["finetune", "reconstruct"],
         "encoder": ["embed", "finetune"],
     }
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 100, 200])
+def test_models_are_listed_without_breaking_words(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    rows = [model.as_dict() for model in list_models()]
+    names = ("name", "size", "data", "labels", "licence", "on_disk")
+    screen = Screen()
+    with monkeypatch.context() as patched:
+        patched.setenv("TERM", "xterm")
+        patched.setenv("NO_COLOR", "1")
+        patched.setenv("COLUMNS", str(width))
+        patched.setattr(sys, "stdout", screen)
+        print_rows(names, rows)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", screen.text())
+    for row in rows:
+        for name in names:
+            for word in str(row[name] or "").split():
+                assert re.search(rf"(?<!\S){re.escape(word)}(?!\w)", text), word
+    assert all(columns(line) <= width or len(line.split()) == 1 for line in text.splitlines())
+    assert (len(text.splitlines()) == len(rows) + 1) == (width == 200)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        *[(0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1 kB"), (99_999, "100 kB"), (100_000, "0.1 MB")],
+        *[(3_456_789, "3.5 MB"), (999_949_999, "999.9 MB"), (999_950_000, "1.0 GB"), (1_234_500_000_000, "1,234.5 GB")],
+    ],
+)
+def test_sizes_are_in_the_unit_that_people_use(count: int, text: str) -> None:
+    assert byte_size(count) == text

@@ -15,6 +15,7 @@ from onhub import FILES, HUB_ID, NEEDED, WEIGHTS, Command, weights
 from videomae_cli.errors import ModelNotFoundError
 from videomae_cli.hub import fetch_snapshot, resolve
 from videomae_cli.hub.download import needed_files
+from videomae_cli.visible import byte_size
 
 SHA = sha256(WEIGHTS)
 
@@ -94,16 +95,14 @@ def test_a_second_call_says_it_is_there_and_asks_nothing(videomae: Command, hub:
 def test_licence_is_told_before_the_first_download_and_recorded(videomae: Command, hub: LocalHub, cache: Path) -> None:
     first = videomae("download", HUB_ID)
     size = sum(len(FILES[name]) for name in NEEDED)
-    assert first.lines == [
-        f"videomae: fetching {HUB_ID}: {size / 1e6:.1f} MB, licence cc-by-nc-4.0 (no commercial use)"
-    ]
+    assert first.lines == [f"videomae: fetching {HUB_ID}: {byte_size(size)}, licence cc-by-nc-4.0 (no commercial use)"]
     record = json.loads((repository(cache) / "videomae" / f"{hub.repositories[HUB_ID].main}.json").read_text())
     assert record["licence"] == "cc-by-nc-4.0"
     assert {file["name"]: file["size"] for file in record["files"]}["model.safetensors"] == len(WEIGHTS)
     assert {file["name"]: file["digest"] for file in record["files"]}["model.safetensors"] == SHA
     hub.add(HUB_ID, FILES | {"config.json": b'{"model_type": "videomae"}'})
     again = videomae("download", HUB_ID, "--force")
-    assert again.lines == [f"videomae: fetching {HUB_ID}: 0.0 MB, licence cc-by-nc-4.0 (no commercial use)"]
+    assert again.lines == [f"videomae: fetching {HUB_ID}: 26 bytes, licence cc-by-nc-4.0 (no commercial use)"]
 
 
 @pytest.mark.parametrize(
@@ -227,7 +226,7 @@ def test_a_line_that_stays_dead_keeps_what_came(videomae: Command, hub: LocalHub
         done = videomae("download", HUB_ID)
     assert done.code == 1
     assert done.lines[-1] == (
-        "videomae: the connection broke at 1.0 of 3.5 MB of model.safetensors: run the command again, it goes on from there"
+        "videomae: the connection broke at 1.0 MB of 3.5 MB of model.safetensors: run the command again, it goes on from there"
     )
     assert [path.stat().st_size for path in repository(cache).rglob("*.incomplete")] == [1_048_576]
 
@@ -305,7 +304,7 @@ def test_no_space_is_known_before(
     done = videomae("download", HUB_ID)
     assert done.code == 1
     assert done.lines[-1] == (
-        f"videomae: no space left on the disk for {HUB_ID} (4 MB to go): free some, or set HF_HOME to another disk"
+        f"videomae: no space left on the disk for {HUB_ID} (3.5 MB to go): free some, or set HF_HOME to another disk"
     )
     assert hub.fetched() == []
 

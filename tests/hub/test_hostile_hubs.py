@@ -215,7 +215,7 @@ def test_a_transfer_that_stalls_is_told_and_given_up(videomae: Command, hub: Loc
     assert done.code == 1
     assert "videomae: model.safetensors: nothing has come for 0.3 s, still waiting" in done.lines
     assert done.lines[-1].startswith(
-        "videomae: nothing of model.safetensors has come for 1.5 s (1.0 of 3.5 MB are here)"
+        "videomae: nothing of model.safetensors has come for 1.5 s (1.0 MB of 3.5 MB are here)"
     )
     (partial,) = cache.rglob("*.incomplete")
     hub.faults.clear()

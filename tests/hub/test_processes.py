@@ -19,6 +19,8 @@ import pytest
 from hubserver import LocalHub, sha256
 from onhub import BLOCK_NETWORK, FILES, HUB_ID, WEIGHTS, environment, process
 
+from videomae_cli.visible import byte_size
+
 COMMAND = [sys.executable, "-m", "videomae_cli"]
 
 
@@ -173,7 +175,7 @@ def test_a_hub_id_works_in_any_command_and_then_without_a_network(hub: LocalHub,
     first = process(*arguments, env=env)
     assert first.code == 0, first.err
     size = sum((tmp_path / "tiny" / name).stat().st_size for name in ("config.json", "model.safetensors"))
-    assert first.lines == [f"videomae: fetching who/tiny: {size / 1e6:.1f} MB, licence mit"]
+    assert first.lines == [f"videomae: fetching who/tiny: {byte_size(size)}, licence mit"]
     record = json.loads(first.out)
     assert (record["model"], record["revision"]) == ("who/tiny", hub.repositories["who/tiny"].main)
     second = process(*arguments, env=env | {"HF_ENDPOINT": "http://hub.invalid"}, program=BLOCK_NETWORK)

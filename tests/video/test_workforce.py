@@ -160,7 +160,7 @@ def test_more_than_a_decoder_may_have_is_a_failure_of_kind_memory(
         (outcome,) = outcomes(decoder, copies[:1])
     assert isinstance(outcome, DecoderMemoryError)
     assert outcome.kind == "memory"
-    assert "takes more than the 629 MB it may have" in str(outcome)
+    assert "takes more than the 629.1 MB it may have" in str(outcome)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")

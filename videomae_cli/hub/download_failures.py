@@ -12,6 +12,7 @@ import os
 from urllib.parse import urlsplit
 
 from videomae_cli.errors import DownloadError, ModelNotFoundError, ModelOfflineError, VideoMAEError, Wording
+from videomae_cli.visible import byte_size
 
 _HTTP_LIBRARIES = {"requests", "urllib3", "httpx", "httpx2", "httpcore", "httpcore2", "h11", "ssl", "socket"}
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ def _via() -> str:
 
 def no_space(hub_id: str, wanted: int | None = None) -> DownloadError:
     """Make the error for a disk without enough space for the files."""
-    needs = f" ({wanted / 1e6:,.0f} MB to go)" if wanted else ""
+    needs = f" ({byte_size(wanted)} to go)" if wanted else ""
     return DownloadError.about(
         hub_id, "no space left on the disk for {subject}{needs}: free some, or set HF_HOME to another disk", needs=needs
     )

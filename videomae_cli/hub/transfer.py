@@ -29,6 +29,7 @@ from videomae_cli.files import lock, put_in_place
 from videomae_cli.hub import cache
 from videomae_cli.hub.download_failures import SilentError, is_network, is_timeout, is_transient, no_hub
 from videomae_cli.hub.records import FileFacts, damage
+from videomae_cli.visible import byte_size
 
 log = logging.getLogger(__name__)
 
@@ -268,10 +269,8 @@ def _transfer(url: str, location: str, partial: Path, facts: FileFacts, listener
             time.sleep(RETRY_WAITS[0])
     raise DownloadError.about(
         facts.name,
-        "the connection broke at {length:.1f} of {size:.1f} MB of {subject}: run the command again, it "
-        "goes on from there",
-        length=_length(partial) / 1e6,
-        size=(facts.size or 0) / 1e6,
+        "the connection broke at {here} of {subject}: run the command again, it goes on from there",
+        here=_here(_length(partial), facts),
     )
 
 
@@ -328,10 +327,10 @@ def _await_growth(going: Future[None], file: _Sink, facts: FileFacts, listener: 
         if silent > SILENT_SECONDS and not going.done():
             raise DownloadError.about(
                 facts.name,
-                "nothing of {subject} has come for {silent_seconds:g} s ({megabytes}): run the command again "
+                "nothing of {subject} has come for {silent_seconds:g} s ({here} are here): run the command again "
                 "later, it goes on from there",
                 silent_seconds=SILENT_SECONDS,
-                megabytes=_megabytes(file.tell(), facts),
+                here=_here(file.tell(), facts),
             )
         if silent > NOTICE_SECONDS and not notified:
             listener.note(f"{facts.name}: nothing has come for {NOTICE_SECONDS:g} s, still waiting")
@@ -339,8 +338,9 @@ def _await_growth(going: Future[None], file: _Sink, facts: FileFacts, listener: 
     going.result()
 
 
-def _megabytes(done: int, facts: FileFacts) -> str:
-    return f"{done / 1e6:.1f} of {(facts.size or 0) / 1e6:.1f} MB are here"
+def _here(done: int, facts: FileFacts) -> str:
+    """Say how much of a file has come: "1.0 MB of 3.5 MB"."""
+    return byte_size(done) if facts.size is None else f"{byte_size(done)} of {byte_size(facts.size)}"
 
 
 @contextmanager

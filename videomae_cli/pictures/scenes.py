@@ -15,6 +15,7 @@ from videomae_cli.made import MadeFiles
 from videomae_cli.pictures.film import encode_image, write_film, write_image
 from videomae_cli.pictures.panels import Panel, contact_sheet, side_by_side
 from videomae_cli.pictures.picture_files import is_own_picture, pick_format
+from videomae_cli.visible import byte_size
 
 Film = npt.NDArray[np.uint8]
 _FRAME = re.compile(r"clip[0-9]+-.*[0-9]{2,}\.png")
@@ -46,14 +47,16 @@ def save_scenes(output: Path, scenes: Sequence[Scene]) -> str:
     if pick_format(output) == "png":
         sheets = [contact_sheet(s.panels, s.times, columns=s.columns, caption=s.caption, foot=s.foot) for s in scenes]
         written = write_image(output, np.concatenate(_same_size(sheets)))
-        return f"{output}: {written.width}x{written.height} pixels, {_amount(written.size)}"
+        return f"{output}: {written.width}x{written.height} pixels, {byte_size(written.size)}"
     films = [side_by_side(s.panels, columns=s.columns, caption=s.caption, foot=s.foot) for s in scenes]
     film = np.concatenate(_same_size(films))
     written = write_film(output, film, [second for scene in scenes for second in scene.seconds])
     reduced = ""
     if written.reduced < 1:
         reduced = f", reduced to {written.reduced:.0%} to keep the GIF small (an .mp4 would not be)"
-    return f"{output}: {len(film)} frames of {written.width}x{written.height} pixels, {_amount(written.size)}{reduced}"
+    return (
+        f"{output}: {len(film)} frames of {written.width}x{written.height} pixels, {byte_size(written.size)}{reduced}"
+    )
 
 
 def frames_in(folder: Path, *, overwrite: bool) -> MadeFiles:
@@ -89,7 +92,3 @@ def _same_size(pictures: Sequence[Film]) -> list[Film]:
         ]
         result.append(np.pad(picture, missing, constant_values=255))
     return result
-
-
-def _amount(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.0f} kB"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from videomae_cli.errors import MachineError, VideoFetchError, VideoMAEError
+from videomae_cli.visible import byte_size
 
 # Larger lengths are not those of recordings: endless camera streams announce such numbers.
 MOST_BYTES = 10**12
@@ -78,10 +79,10 @@ def _check_room(size: int, folder: str) -> None:
     if size > free:
         raise MachineError.about(
             tempfile.gettempdir(),
-            "the recording has to be copied and has {size:,.0f} MB, but {subject} has room for {free:,.0f} MB "
+            "the recording has to be copied and has {size}, but {subject} has room for {free} "
             "(TMPDIR names another folder)",
-            size=size / 1e6,
-            free=free / 1e6,
+            size=byte_size(size),
+            free=byte_size(free),
         )
 
 

@@ -21,6 +21,7 @@ from videomae_cli import system
 from videomae_cli.errors import NotAVideoError, OptionError, VideoFetchError
 from videomae_cli.video.content import Content
 from videomae_cli.video.discovery import FoundVideo
+from videomae_cli.visible import byte_size
 
 NAME = "-"
 CHUNK_BYTES = 2**20
@@ -112,7 +113,7 @@ def _copy(head: bytes, stream: BinaryIO, sink: BinaryIO, limit: int) -> None:
         size += len(chunk)
         if size > limit:
             raise _TooLargeError(
-                f"the video of standard input is larger than {limit / 2**20:,.0f} MB, which is the limit "
+                f"the video of standard input is larger than {byte_size(limit)}, which is the limit "
                 "(VIDEOMAE_STDIN_BYTES) or what is free for temporary files: save it to a file and give that"
             )
         sink.write(chunk)

@@ -33,6 +33,7 @@ from videomae_cli.errors import (
     speak,
     vocabulary,
 )
+from videomae_cli.visible import byte_size
 
 _LENGTH = struct.Struct("<Q")
 # The program that decodes. Tests replace it with one that doesn't import torch first.
@@ -174,7 +175,7 @@ class WorkerProcess:
         if watch.verdict == "memory":
             assert watch.memory is not None
             return DecoderMemoryError.about(
-                subject, "decoding {subject!r} takes more than the {size} it may have", size=_size(watch.memory)
+                subject, "decoding {subject!r} takes more than the {size} it may have", size=byte_size(watch.memory)
             )
         if system.was_killed(code):
             return DecoderKilledError.about(
@@ -231,10 +232,6 @@ class _Watch:
         if not self._over.is_set():
             self.verdict = verdict
             self._process.kill()
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def serve(debug: bool, threads: int | None, words: Vocabulary) -> None:

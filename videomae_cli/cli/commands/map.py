@@ -14,6 +14,7 @@ from videomae_cli.cli.terminal import console
 from videomae_cli.cli.terminal.console import counted
 from videomae_cli.errors import VideoMAEError
 from videomae_cli.files import is_special
+from videomae_cli.visible import byte_size
 
 if TYPE_CHECKING:
     from videomae_cli.api.embedding_map import VideoMap
@@ -71,7 +72,7 @@ def map_(
             console.note(f"{labels} has no label for {found.unlabelled:,} of {counted(len(found.rows), 'point')}")
         _with_pictures(found, thumbnails, memory).write(sink)
     words = [found.method]
-    words += [] if is_special(output) else [f"{output.stat().st_size / 1e6:.1f} MB"]
+    words += [] if is_special(output) else [byte_size(output.stat().st_size)]
     words += [f"pictures of {thumbnails:,} of them"] if 0 < thumbnails < len(found.rows) else []
     failed = f"; {counted(found.failed, 'file')} without a vector left out" if found.failed else ""
     console.note(f"{found.number} in {output}: {', '.join(words)}{failed}")

@@ -8,8 +8,9 @@ import typer
 
 from videomae_cli.cli.terminal import console, streams
 from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.visible import byte_size
 
-_COLUMNS = ("name", "hub_id", "revision", "megabytes", "licence", "state")
+_COLUMNS = ("name", "hub_id", "revision", "size", "licence", "state")
 
 
 def list_cached(format: str) -> None:
@@ -37,7 +38,7 @@ def list_cached(format: str) -> None:
             {
                 **row,
                 "revision": ", ".join(revision[:12] for revision in row["revisions"]) or None,
-                "megabytes": f"{row['bytes'] / 1e6:.1f}",
+                "size": byte_size(row["bytes"]),
             }
             for row in rows
         )
@@ -69,6 +70,6 @@ def remove(names: list[str]) -> None:
             failed = True
             continue
         entry = find_entry(name)
-        streams.remark(f"removed {entry.hub_id if entry else name}: {freed / 1e6:.1f} MB")
+        streams.remark(f"removed {entry.hub_id if entry else name}: {byte_size(freed)}")
     if failed:
         raise typer.Exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -183,17 +184,57 @@ def _can_show(text: str) -> bool:
 
 
 def print_rows(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print rows as a table on standard output. Raises OutputError if it can't be written."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name == "name")
-    for row in rows:
-        table.add_row(*(plain("-" if row[name] in (None, "") else str(row[name]), "") for name in names))
+    """Print rows as a table on standard output, or, where that would break words, each as its name and a paragraph.
+
+    Raises OutputError if it can't be written.
+    """
+    heads = [name.replace("_", " ") for name in names]
+    cells = [[plain("-" if row[name] in (None, "") else str(row[name]), "") for name in names] for row in rows]
     with written():
         # A pipe has no width, so cells are not folded.
         out = Console(file=sys.stdout, highlight=False, width=None if is_terminal(sys.stdout) else 200)
-        out.print(table)
+        gap, widths = _widths([heads, *([cell.plain for cell in row] for row in cells)], out.width)
+        if widths:
+            table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
+            for head, width in zip(heads, widths, strict=True):
+                table.add_column(head, overflow="fold", width=width)
+            for row in cells:
+                table.add_row(*row)
+            out.print(table)
+        else:
+            for first, *others in cells:
+                out.print(Text(first.plain, style="bold"), soft_wrap=True)
+                out.print(Text(_paragraph(heads[1:], others, out.width)), soft_wrap=True)
         out.file.flush()
+
+
+def _widths(rows: Sequence[Sequence[str]], width: int) -> tuple[int, list[int]]:
+    """Return the gap between columns, and their widths; none if they don't fit without breaking words or names.
+
+    The first column holds names, which are never broken.
+    """
+    whole = [max(map(columns, cells)) for cells in zip(*rows, strict=True)]
+    longest = [max(columns(word) for cell in cells for word in cell.split()) for cells in zip(*rows, strict=True)]
+    widths = [whole[0], *longest[1:]]
+    room = width - sum(widths)
+    gaps = len(widths) - 1
+    if room < gaps:
+        return 0, []
+    gap = 2 if room >= 2 * gaps else 1
+    room -= gap * gaps
+    for place, needed in enumerate(whole):
+        more = min(room, needed - widths[place])
+        widths[place] += more
+        room -= more
+    return gap, widths
+
+
+def _paragraph(heads: Sequence[str], cells: Sequence[Text], width: int) -> str:
+    """Format the cells that aren't empty as "data Kinetics-400, labels 400", wrapped between words and indented."""
+    told = ", ".join(f"{head} {cell.plain}" for head, cell in zip(heads, cells, strict=True) if cell.plain != "-")
+    return textwrap.fill(
+        told, width, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def plain(text: str, style: str) -> Text:

@@ -11,7 +11,7 @@ from videomae_cli.api.loaded import find_model
 from videomae_cli.cli.terminal import console
 from videomae_cli.cli.terminal.estimator import Estimator
 from videomae_cli.hub import DownloadListener, PlannedDownload, ResolvedSource, licence_text
-from videomae_cli.visible import visible
+from videomae_cli.visible import byte_size, visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
@@ -101,5 +101,5 @@ class _Shown(DownloadListener):
 
 
 def _amount(download: PlannedDownload) -> str:
-    size = "size unknown" if download.size is None else f"{download.size / 1e6:,.1f} MB"
-    return f"{size} ({download.here / 1e6:,.1f} MB of it here already)" if download.here else size
+    whole = "size unknown" if download.size is None else byte_size(download.size)
+    return f"{whole} ({byte_size(download.here)} of it here already)" if download.here else whole
