@@ -67,12 +67,21 @@ def read_shot() -> list[Frame]:
 
 
 def write_clip(
-    output: Path, shot: list[Frame], scenes: Sequence[Scene], *, width: int = WIDTH, preset: str = "veryslow"
+    output: Path,
+    shot: list[Frame],
+    scenes: Sequence[Scene],
+    *,
+    width: int = WIDTH,
+    preset: str = "veryslow",
+    crf: str = "30",
 ) -> None:
-    """Write scenes as H.264 that any player takes, with their source and licence in the metadata."""
+    """Write scenes as H.264 that any player takes, with their source and licence in the metadata.
+
+    crf: x264's quality. The same scenes give slightly different pictures each time, except with "0", which is lossless.
+    """
     with av.open(str(output), "w", options={"movflags": "+faststart"}) as container:
         container.metadata["copyright"] = "(c) 2008 Blender Foundation, www.bigbuckbunny.org, CC-BY 3.0; camera added"
-        stream = container.add_stream("libx264", rate=RATE, options={"preset": preset, "crf": "30"})
+        stream = container.add_stream("libx264", rate=RATE, options={"preset": preset, "crf": crf})
         stream.width, stream.height, stream.pix_fmt = width, width * HEIGHT // WIDTH, "yuv420p"
         for frame in frames_of(shot, scenes, width):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
