@@ -308,8 +308,9 @@ def colours(page: Path) -> dict[str, str]:
 def test_the_map_of_an_archive_in_a_browser(videomae: Run, table: Path, tmp_path: Path) -> None:
     done = videomae("map", table, "-o", tmp_path / "map.html", cwd=table.parent, fresh=True)
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr.startswith(f"videomae: 11 videos in {tmp_path}/map.html: PCA, ")
-    assert done.stderr.endswith("; 1 file without a vector left out\n")
+    assert done.stderr.startswith(f"videomae: wrote {tmp_path}/map.html: 11 videos, PCA, ")
+    assert ", 1 file without a vector left out, " in done.stderr
+    assert done.stderr.endswith(" kB\n")
     with Browser(tmp_path / "profile") as browser:
         browser.open(tmp_path / "map.html")
         legend = browser.run("[...document.querySelectorAll('#groups .label')].map(l => l.textContent)")

@@ -16,6 +16,7 @@ import pytest
 from samples import Run, make_checkpoint
 
 from videomae_cli.cli.terminal import console
+from videomae_cli.visible import byte_size
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 
@@ -214,6 +215,14 @@ def on_terminal(python: str, columns: int, *words: str | Path, **environment: st
         shown += part
     os.close(terminal)
     return process.wait(), shown
+
+
+def test_a_terminal_is_told_what_was_written(quick_python: str, video: Path, checkpoint: Path, tmp_path: Path) -> None:
+    there = tmp_path / "labels.json"
+    code, shown = on_terminal(quick_python, 200, "classify", video, "--model", checkpoint, "-o", there)
+    assert code == 0
+    size = byte_size(there.stat().st_size)
+    assert f"videomae: wrote {there}: 1 file classified, {size}" in shown.decode()
 
 
 def test_a_command_ends_with_what_can_be_done_next(quick_python: str, checkpoint: Path, tmp_path: Path) -> None:

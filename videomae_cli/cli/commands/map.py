@@ -14,7 +14,6 @@ from videomae_cli.cli.terminal import console
 from videomae_cli.cli.terminal.console import counted
 from videomae_cli.errors import VideoMAEError
 from videomae_cli.files import is_special
-from videomae_cli.visible import byte_size
 
 if TYPE_CHECKING:
     from videomae_cli.api.embedding_map import VideoMap
@@ -71,11 +70,10 @@ def map_(
         if found.unlabelled:
             console.note(f"{labels} has no label for {found.unlabelled:,} of {counted(len(found.rows), 'point')}")
         _with_pictures(found, thumbnails, memory).write(sink)
-    words = [found.method]
-    words += [] if is_special(output) else [byte_size(output.stat().st_size)]
+    words = [found.number, found.method]
     words += [f"pictures of {thumbnails:,} of them"] if 0 < thumbnails < len(found.rows) else []
-    failed = f"; {counted(found.failed, 'file')} without a vector left out" if found.failed else ""
-    console.note(f"{found.number} in {output}: {', '.join(words)}{failed}")
+    words += [f"{counted(found.failed, 'file')} without a vector left out"] if found.failed else []
+    console.wrote(output, *words)
     if not is_special(output):
         console.suggest(*with_page(output))
 

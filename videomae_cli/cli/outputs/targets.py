@@ -38,11 +38,13 @@ class Target(ABC):
     """Takes the records of a batch while it is open: `begin`, `append` for each file in order, `finish`.
 
     The defaults are those of a target that keeps nothing between runs. resumable: whether a later run can continue the
-    output; console: the console that results are drawn on, None if they aren't.
+    output; console: the console that results are drawn on, None if they aren't;
+    output: the file or folder that is there in the end, None if there is none.
     """
 
     resumable = False
     console: Console | None = None
+    output: Path | None = None
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -100,6 +102,7 @@ class FileTarget(Target):
 
     def __init__(self, job: Job, retry: Container[Record] = ()) -> None:
         self._job, self._retry = job, retry
+        self.output = job.output
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -183,6 +186,7 @@ class FolderTarget(FileTarget):
         retry: Container[Record] = (),
     ) -> None:
         super().__init__(Job(folder / INDEX, format="jsonl", resume=resume, overwrite=overwrite), retry)
+        self.output = folder
         self._folder, self._ending, self._instead, self._overwrite = folder, ending, instead, overwrite
         self._names: dict[str, str] = {}
 

@@ -153,6 +153,7 @@ class DocumentTarget(Target):
             raise OutputError.about(self._output, "{subject} is what is read: give another name with --output")
         with whole_file(self._output) as file:
             file.write(document)
+        self.output = None if is_special(self._output) else self._output
 
 
 class DocumentFolderTarget(FolderTarget):

@@ -191,7 +191,10 @@ class Batch:
         if on_terminal and total > FAR_APART:  # they have scrolled away
             for line in self._failures:
                 console.error(line)
-        say_summary(total, self._failed, self.done_word, always=on_terminal and self.target.resumable)
+        say_summary(total, self._failed, self.done_word, always=False)
+        if on_terminal and self.target.output is not None:
+            all_done = [f"{console.counted(total, 'file')} {self.done_word}"]
+            console.wrote(self.target.output, *([] if self._failed.total() else all_done))
         if self._failed.total() < total:
             console.suggest(*self.then, *(with_page(self.report.output) if self.report is not None else ()))
         if self._failed.total() and not self.ok_on_errors:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from videomae_cli import system
 from videomae_cli.errors import ModelOfflineError, VideoMAEError
-from videomae_cli.visible import columns, visible
+from videomae_cli.visible import byte_size, columns, visible
 from videomae_cli.visible import counted as counted
 from videomae_cli.visible import duration as duration
 
@@ -143,6 +143,12 @@ def note(text: str) -> None:
     """Print a line that `--quiet` leaves out."""
     if not loudness.quiet:
         say(f"videomae: {text}")
+
+
+def wrote(output: Path, *facts: str) -> None:
+    """Say what was written: "wrote map.html: 12 points, 56 kB". A file's size is added to the facts; `--quiet` leaves it out."""
+    known = [*facts, *([byte_size(output.stat().st_size)] if output.is_file() else [])]
+    note(f"wrote {output}" + (f": {', '.join(known)}" if known else ""))
 
 
 def suggest(*commands: Sequence[str | Path]) -> None:
