@@ -34,7 +34,7 @@ PYTHON = sys.executable
 # The commands whose output is shown, as a reader would type them beside the film.
 CLASSIFY = "classify tour.mp4 --model camera-motion --end 4"
 TIMELINE = "timeline tour.mp4 --model camera-motion -o timeline.png"
-RECONSTRUCT = "reconstruct tour.mp4 --mask random --mask-ratio 0.75 --start 4 --end 6.6 --scale 3 -o reconstruction.gif"
+RECONSTRUCT = "reconstruct tour.mp4 --mask random --mask-ratio 0.75 --start 4 --end 6.6 --scale 2 -o reconstruction.gif"
 THEMES = {"light": DEFAULT_TERMINAL_THEME, "dark": DIMMED_MONOKAI}
 SECONDS = 2.6
 MOTIONS = {

@@ -99,7 +99,7 @@ def _sweep(
         for row, name in enumerate(lower or ["original"]):
             if "original" in names:
                 first = _panel(results[0].made, "original", masking, scale)
-                panels.append(first if row == 0 else Panel("", first.frames, notes=(note,)))
+                panels.append(first if row == 0 else Panel("", first.frames, notes=(note if row == 1 else "",)))
             panels += [_swept(result, name, masking, scale) for result in results] if lower else []
         columns = len(panels) // max(1, len(lower))
         caption = "" if len(lower) > 1 and "original" in names else note
@@ -115,27 +115,30 @@ def _swept(result: MaskedClip, name: str, masking: Masking, scale: int) -> Panel
     made = result.made
     panel = _panel(made, name, masking, scale)
     if name == "given":
-        return Panel(f"{result.ratio:.0%} hidden", panel.frames)
-    return Panel(
-        f"reconstruction at {result.ratio:.0%}", panel.frames, f"PSNR {made.psnr:.1f} dB, SSIM {made.ssim:.2f}"
-    )
+        return Panel(f"{result.hidden:.0%} hidden", panel.frames)
+    figures = f"PSNR {made.psnr:.1f} dB, SSIM {made.ssim:.2f}" if name == "reconstruction" else ""
+    return Panel(f"{name} at {result.hidden:.0%}", panel.frames, figures)
 
 
 def _panel(made: Reconstruction, name: str, masking: Masking, scale: int) -> Panel:
-    frames = enlarged(_frames(made, name), scale)
-    shown = 1 - float(made.hidden.float().mean())
-    count = len(made.original)
-    if name == "original":
-        return Panel("original", frames, f"{count} frames, as the model reads them")
-    if name == "given":
-        return Panel("given to the model", frames, f"{shown:.0%} of the patches")
     kept = "the model's picture of all patches; " if masking.all_predicted else ""
-    return Panel("reconstruction", frames, kept + _CONTRAST[made.stats])
+    note = {
+        "original": f"{len(made.original)} frames, as the model reads them",
+        "given": f"{float(made.hidden.float().mean()):.0%} of the patches hidden",
+        "reconstruction": kept + _CONTRAST[made.stats],
+        "difference": "white: half of the range or more",
+    }[name]
+    title = "given to the model" if name == "given" else name
+    return Panel(title, enlarged(_frames(made, name), scale), note)
 
 
 def _frames(made: Reconstruction, name: str) -> Film:
-    """Return the frames of a panel as (T, H, W, 3) uint8."""
+    """Return the frames of a panel as (T, H, W, 3) uint8; those of "difference" are grey."""
     source = made.predicted if name == "reconstruction" else made.original
+    if name == "difference":
+        # The mean over the channels, twice as bright, since most differences are small.
+        apart = (made.predicted - made.original).abs().mean(dim=1, keepdim=True)
+        source = (2 * apart).clamp(max=1).expand_as(made.original)
     # (T, C, H, W) -> (T, H, W, C)
     frames = (source.permute(0, 2, 3, 1).numpy() * 255 + 0.5).astype(np.uint8)
     if name == "given":

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from videomae_cli.model import VideoMAEForPreTraining
     from videomae_cli.reconstruction import Reconstruction
 
-PANELS = ("original", "given", "reconstruction")
+PANELS = ("original", "given", "reconstruction", "difference")
 MASKS = ("tube", "random", "frame", "causal")
 STATS = ("visible", "original")
 

@@ -64,7 +64,7 @@ def reconstruct(
     masks: MaskOptions,
     panels: Annotated[
         str, typer.Option(help="Which panels to draw, in this order, separated by commas.", metavar="LIST")
-    ] = "original,given,reconstruction",
+    ] = "original,given,reconstruction,difference",
     picture: PictureOptions,
     view: ViewOptions,
     loudness: LoudnessOptions,
