@@ -10,12 +10,14 @@ import typer
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import ConsoleOptions, ModelOptions, RunOptions, takes_groups
 from videomae_cli.cli.terminal import console, streams
-from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.errors import OptionError, VideoMAEError, unknown_choice
 
 if TYPE_CHECKING:
     from videomae_cli.evaluation import Evaluation
     from videomae_cli.training.evaluating import EvaluationJob, Measured
     from videomae_cli.video import Decoder
+
+_NO_INT8 = "--dtype int8 is calibrated on a job's clips: evaluate with float32 or bfloat16"
 
 
 @takes_groups
@@ -70,11 +72,9 @@ def evaluate(
     terminal.configure()
     run.engine.check()
     if format not in ("table", "json"):
-        raise OptionError.about("format", "unknown format {format!r}: choose table or json", format=format)
+        raise unknown_choice("format", format, ("table", "json"), last=" or ")
     if run.engine.dtype == "int8":
-        raise OptionError.about(
-            "dtype", "--dtype int8 is calibrated on a job's clips: evaluate with float32 or bfloat16"
-        )
+        raise OptionError.about("dtype", _NO_INT8)
     from videomae_cli.assembly import ClassifierRequest
     from videomae_cli.cli.run.inputs import files_decoder, model_request, sampling_spec
     from videomae_cli.cli.run.loading import load_classifier, say_pixels

@@ -19,6 +19,7 @@ from videomae_cli.cli.terminal.transfers import bring
 
 if TYPE_CHECKING:
     from videomae_cli.engines import Engine
+    from videomae_cli.hub import ResolvedSource
     from videomae_cli.model import VideoMAEConfig
     from videomae_cli.pipeline import Classifier, Embedder
     from videomae_cli.video import SamplingSpec
@@ -30,7 +31,7 @@ def load_classifier(request: ClassifierRequest, calibrate: Calibrate | None = No
     Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError."""
     from videomae_cli.cli.terminal.display import consoles, waiting
 
-    source = bring(request.name, request.revision, check=request.pick_engine)
+    source = _source(request)
     engine = _pick_engine(request)
     with waiting(f"loading {request.name}", consoles()[1]):
         return make_classifier(source, request, engine, calibrate)
@@ -45,7 +46,7 @@ def load_embedder(request: EmbedderRequest, calibrate: Calibrate | None = None) 
 
     # raises OptionError for invalid options before the download
     Pooling(request.pool, request.layer, request.normalize, request.per_clip)
-    source = bring(request.name, request.revision, check=request.pick_engine)
+    source = _source(request)
     engine = _pick_engine(request)
     with waiting(f"loading {request.name}", consoles()[1]):
         return make_embedder(source, request, engine, calibrate)
@@ -70,6 +71,13 @@ def say_pixels(name: str, trained: str | None, used: str) -> None:
     """Print a note if a model is known to be trained on another kind of pixels ("display", "stored")."""
     if note := pixels_note(name, trained, used):
         console.note(note)
+
+
+def _source(request: ModelRequest) -> ResolvedSource:
+    """Find the model, downloading it if necessary; options that can't work are refused before anything is fetched."""
+    if request.engine != "torch":
+        request.pick_engine()  # even before the hub is asked: only PyTorch takes longer to load than a hub to answer
+    return bring(request.name, request.revision, check=request.pick_engine)
 
 
 def _pick_engine(request: ModelRequest) -> Engine:
