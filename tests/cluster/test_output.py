@@ -241,9 +241,9 @@ def test_jobs_of_one_machine_and_of_a_cluster_are_not_taken_for_each_other(tmp_p
     with opened(file) as output:
         output.begin(SETTINGS, NAMES, PLAN, shard=None)
         piece(output.folder, 0, 2)
-    with pytest.raises(OutputError, match="with cluster"), Job(file, format="jsonl", resume=True):
+    with pytest.raises(OutputError, match="with a cluster job"), Job(file, format="jsonl", resume=True):
         pass
-    with pytest.raises(OutputError, match="with cluster"), Job(file, format="jsonl", overwrite=True):
+    with pytest.raises(OutputError, match="with a cluster job"), Job(file, format="jsonl", overwrite=True):
         pass
     other = tmp_path / "other.jsonl"
     with Job(other, format="jsonl") as job:
