@@ -187,7 +187,9 @@ def test_without_pyav_a_gif_is_written_and_a_film_is_one_line(tmp_path: Path, mo
         lambda: write_clip(tmp_path / "b.mp4", [(0.0, coloured()[0])], end=1.0, rate=25.0),
         # Said before a model is loaded, not after it has run.
         lambda: check_outputs(tmp_path / "c.mp4", None, overwrite=False),
-        lambda: check_search("label", tmp_path / "cuts", top_k=1, format=None, output=None, overwrite=False),
+        lambda: check_search(
+            "label", tmp_path / "cuts", top_k=1, format=None, wide=False, output=None, overwrite=False
+        ),
     ):
         with pytest.raises(DependencyError, match=r"PyAV can't be loaded \(.*\): pip install .*av$"):
             write()
