@@ -105,7 +105,7 @@ def test_a_label_that_is_typed_is_found_in_the_same_way(wanted: str, place: int)
 @pytest.mark.parametrize(
     ("wanted", "labels", "said"),
     [
-        ("pan lft", LABELS, "no label 'pan lft' (close: pan left, pan right): `videomae models MODEL` lists them"),
+        ("pan lft", LABELS, "no label 'pan lft' (close: pan left, pan right): describe_model(MODEL).labels lists them"),
         ("clock", LABELS, "(close: Roll counter-clockwise)"),
         ("7", LABELS, "(it has 0 to 4)"),
         (" RUNNING", ("running", "Running"), "several of the model's: 0 'running', 1 'Running': give its number"),

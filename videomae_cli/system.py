@@ -157,6 +157,14 @@ def terminating_signals() -> tuple[signal.Signals, ...]:
     return _signals("SIGTERM", "SIGBREAK")
 
 
+def lock_across_forks() -> threading.Lock:
+    """Make a lock that a forked child gets unlocked, since threads that held it exist in the parent only."""
+    lock = threading.Lock()
+    if hasattr(os, "register_at_fork"):  # Windows doesn't fork
+        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+    return lock
+
+
 def wake_main_thread() -> None:
     """Send SIGTERM to this process's main thread, interrupting its waits; on Windows a wait finishes first."""
     if hasattr(signal, "pthread_kill"):

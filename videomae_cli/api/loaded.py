@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar
 
-from videomae_cli import filesystem
+from videomae_cli import filesystem, system
 from videomae_cli.api.footage import (
     FRAME_RATE,
     FRAMES,
@@ -42,9 +41,7 @@ log = logging.getLogger(__name__)
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 # Held while a model opens its decoder, so that threads that begin together open one.
-_opening = threading.Lock()
-if hasattr(os, "register_at_fork"):  # a child must not inherit the lock locked
-    os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_opening.release)
+_opening = system.lock_across_forks()
 
 R = TypeVar("R", bound=Result)
 Request = TypeVar("Request", bound=ModelRequest)

@@ -10,11 +10,11 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from videomae_cli import system
+from videomae_cli import filesystem, system
 from videomae_cli.errors import ModelOfflineError, VideoMAEError
 from videomae_cli.visible import byte_size, columns, visible
 from videomae_cli.visible import counted as counted
@@ -147,7 +147,10 @@ def note(text: str) -> None:
 
 def wrote(output: Path, *facts: str) -> None:
     """Say what was written: "wrote map.html: 12 points, 56 kB". A file's size is added to the facts; `--quiet` leaves it out."""
-    known = [*facts, *([byte_size(output.stat().st_size)] if output.is_file() else [])]
+    known = list(facts)
+    with suppress(OSError):  # it may be gone again
+        if filesystem.is_file(output):
+            known.append(byte_size(output.stat().st_size))
     note(f"wrote {output}" + (f": {', '.join(known)}" if known else ""))
 
 
