@@ -131,6 +131,7 @@ ALLOWED = {
         "jobs",
         "writers",
         "files",
+        "system",
         "visible",
         "filesystem",
         "labels",
