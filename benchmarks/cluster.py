@@ -19,6 +19,11 @@ cluster does it.
 
 Tasks and actor calls that do nothing: what Ray Data itself takes for each.
 
+    python benchmarks/cluster.py shards [--files 16384]
+
+A shard of embeddings of ViT-B made of its pieces, as a job with GPUs has them, in the suite's S3 server that answers each
+request after 30 ms: seconds and requests for each piece, and for the shard.
+
     python benchmarks/cluster.py names [--names 1000000]
 
 A list of so many addresses in a Parquet file: seconds and memory until the job has them, and has cut them into tasks.
@@ -28,6 +33,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import resource
 import shutil
@@ -211,6 +217,71 @@ class _Same:
         return batch
 
 
+# Makes a shard, in a process of its own: the server has the other one.
+_SHARD = """
+import sys, time
+import numpy as np
+from videomae_cli.cluster import Form, make_plan
+from videomae_cli.cluster.output import WorkPlace, write_shard
+from videomae_cli.jobs import Settings
+from videomae_cli.jobs.settings import vector_layout
+from videomae_cli.results import Embedding, VectorPlace
+from videomae_cli.storage.folders import Folder
+
+files = int(sys.argv[1])
+settings = Settings("embed", "0", {"model": "m", "revision": None, "dimensions": 768})
+form = Form(vector_layout(768, "float32", settings, None))
+plan = make_plan(files, batch=64, view_bytes=16 * 224 * 224 * 3, file_bytes=3072, gpus=True)
+place = WorkPlace(Folder("s3://bucket/out"), "00000000", settings.fingerprint)
+vectors, where = np.zeros((1, 768), np.float32), (VectorPlace(0.0, 10.0),)
+chain, started, busy = [], time.perf_counter(), time.process_time()
+for first in range(0, files, plan.group):
+    stop = min(first + plan.group, files)
+    with place.folder.writing(place.piece_name(first, stop)) as sink:
+        writer = form.writer("parquet", sink)
+        for number in range(first, stop):
+            writer.write(Embedding(f"{number}.mp4", "m", vectors=vectors, places=where).as_dict(settings.stamp(number, None)))
+        writer.finish()
+    chain.append((first, stop))
+print(time.perf_counter() - started, time.process_time() - busy, len(chain), flush=True)
+sys.stdin.readline()
+started, busy = time.perf_counter(), time.process_time()
+write_shard(place, form, plan.shard_name(0), chain)
+print(time.perf_counter() - started, time.process_time() - busy, flush=True)
+"""
+
+
+def shards(arguments: argparse.Namespace, scratch: Path) -> None:
+    """Pieces and a shard in a server that is far away."""
+    sys.path.insert(0, os.fspath(Path(__file__).parent.parent / "tests"))
+    from objectstore import start_store
+    from slow_store import asked, slow_server  # beside this file
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    store, server = start_store()
+    store.bucket("bucket")
+    with slow_server(store.url, 0.03) as url:
+        command = [sys.executable, "-c", _SHARD, str(arguments.files)]
+        environment = {**os.environ, **store.environment, "AWS_ENDPOINT_URL": url}
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as job:
+            assert job.stdin is not None
+            assert job.stdout is not None
+            seconds, busy, pieces = map(float, job.stdout.readline().split())
+            print(
+                f"{pieces:.0f} pieces: {seconds / pieces:.3f} s each ({busy / pieces:.3f} s of the processor), {dict(asked)}"
+            )
+            asked.clear()
+            job.stdin.write("\n")
+            job.stdin.flush()
+            seconds, busy = map(float, job.stdout.readline().split())
+        rate = arguments.files / seconds
+        print(
+            f"a shard of {arguments.files:,} files: {seconds:.1f} s ({busy:.1f} s of the processor), {rate:.0f} files/s, {dict(asked)}"
+        )
+    server.stop()
+
+
 def names(arguments: argparse.Namespace, scratch: Path) -> None:
     """What the machine that gives the command does before the first task runs."""
     import pyarrow as pa
@@ -236,11 +307,12 @@ def names(arguments: argparse.Namespace, scratch: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["overhead", "memory", "rates", "schedule", "names"])
+    parser.add_argument("what", choices=["overhead", "memory", "rates", "schedule", "shards", "names"])
     parser.add_argument("--films", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--model", default="camera-motion")
     parser.add_argument("--tasks", type=int, default=2000)
+    parser.add_argument("--files", type=int, default=16384)
     parser.add_argument("--names", type=int, default=1_000_000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

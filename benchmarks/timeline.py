@@ -136,11 +136,11 @@ def boundaries(films: int) -> None:
 
     from recipes.camera_motion.motion import LABELS
     from videomae_cli.assembly import ClassifierRequest
-    from videomae_cli.cli.run.loading import load_classifier
+    from videomae_cli.cli.run.loading import load_model
     from videomae_cli.pipeline import TimelineMaker
     from videomae_cli.video import Decoder, FoundVideo, WindowSpec
 
-    classifier = load_classifier(ClassifierRequest(name="camera-motion"))
+    classifier = load_model(ClassifierRequest(name="camera-motion"))
     with tempfile.TemporaryDirectory(prefix="videomae-") as folder, Decoder() as decoder:
         scenes = {}
         for seed in range(films):

@@ -23,7 +23,7 @@ import numpy as np
 from recipes.camera_motion.motion import LABELS
 from recipes.camera_motion.windows import HELD_OUT, Clip, moved, read, write
 from videomae_cli.assembly import ClassifierRequest
-from videomae_cli.cli.run.loading import load_classifier
+from videomae_cli.cli.run.loading import load_model
 from videomae_cli.pipeline import TimelineMaker
 from videomae_cli.results import Segment
 from videomae_cli.video import Decoder, FoundVideo, WindowSpec
@@ -104,7 +104,7 @@ def main() -> None:
     asked = parser.parse_args()
     recordings = [read(asked.data / "held_out_footage", one) for one in HELD_OUT]
     rng = np.random.default_rng(asked.seed)
-    classifier = load_classifier(ClassifierRequest(name="camera-motion"))
+    classifier = load_model(ClassifierRequest(name="camera-motion"))
     maker = TimelineMaker(classifier, WindowSpec())
     found: list[Judged] = []
     with tempfile.TemporaryDirectory(prefix="videomae-") as folder, Decoder(isolate=False) as decoder:

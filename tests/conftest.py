@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-from forking import ForkServer
+from forking import ForkServer, early_variables
 from quick import asks_for_processes, forbid_processes, is_quick_module
 
 from videomae_cli import errors
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Tests run beside each other: threads of one would wait for those of another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# scikit-learn sets these when it is imported, and with variables that the server lacked nothing is forked (tests/forking.py).
+os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "True")
+os.environ.setdefault("KMP_INIT_AT_FORK", "FALSE")
 # Hundreds of processes are started: compiling the package in every one of them would be much of their time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
@@ -41,13 +45,18 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("unhurried")
 
+_EARLY_AT_FIRST = early_variables()
 _LOG = logging.getLogger("videomae_cli")
 _LOG_AT_FIRST = (_LOG.handlers[:], _LOG.propagate, _LOG.level)
+_ROOT_AT_FIRST = logging.root.level
 
-# Files whose tests take half a minute or more together.
-_LONG = frozenset(
-    {"test_on_ray.py", "test_finetune.py", "test_batch.py", "test_streams.py", "test_engine_options.py"}
-    | {"test_layout.py", "test_bundled_mae.py", "test_classify.py"}
+# Files whose tests take ten seconds of processor time or more together, the longest first.
+_LONG = (
+    *("test_on_ray.py", "test_finetune.py", "test_outages.py", "test_engine_options.py", "test_streams.py"),
+    *("test_batch.py", "test_export.py", "test_torch_free.py", "test_layout.py", "test_frame_folders.py"),
+    *("test_finetune_values.py", "test_similar_and_map.py", "test_pretrain.py", "test_docs.py", "test_engines.py"),
+    *("test_docs_pictures.py", "test_documented_examples.py", "test_embed_command.py", "test_bundled_mae.py"),
+    *("test_classify.py", "test_bench.py", "test_report_page.py"),
 )
 
 
@@ -67,12 +76,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if slow else None
 
 
+def pytest_collection_finish() -> None:
+    """What is imported and collected stays: looking through it again and again for garbage takes its time."""
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files that take long come first, so that none of them is still running when all others are done.
+    """Files that take long come first, the longest before all, so that none still runs when all others are done.
 
     With `--quick`, leave out single tests that ask for processes.
     """
-    items.sort(key=lambda item: item.path.name not in _LONG)
+    places = {name: place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
     if config.getoption("--quick"):
         slow = [item for item in items if asks_for_processes(item)]
         items[:] = [item for item in items if not asks_for_processes(item)]
@@ -95,14 +110,36 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.longrepr = f"skipped where nothing may be: {report.longrepr}"
 
 
+def _restore() -> None:
+    errors._of_block.set(None)
+    for name, log in logging.root.manager.loggerDict.items():
+        if name.startswith(f"{_LOG.name}.") and isinstance(log, logging.Logger):
+            log.level, log.propagate, log.disabled = logging.NOTSET, True, False
+    _LOG.handlers[:], _LOG.propagate, _LOG.level = _LOG_AT_FIRST[0], _LOG_AT_FIRST[1], _LOG_AT_FIRST[2]
+    logging.root.setLevel(_ROOT_AT_FIRST)
+    logging.disable(logging.NOTSET)  # and forgets what loggers had worked out from their levels
+    for name in early_variables().keys() - _EARLY_AT_FIRST.keys():
+        del os.environ[name]
+    os.environ.update(_EARLY_AT_FIRST)
+
+
 @pytest.fixture(autouse=True)
 def _package_as_it_was() -> Iterator[None]:
-    """A command that a test, or a fixture of a module, runs in this process leaves the package's log and the words of its
-    errors to the next as they were."""
+    """Logs, the words of errors and what processes are forked with are for each test as they were at first.
+
+    Whatever a command in this process, a fixture of another module or a library left behind.
+    """
+    _restore()
     yield
-    errors._of_block.set(None)
-    _LOG.handlers[:], _LOG.propagate = _LOG_AT_FIRST[0], _LOG_AT_FIRST[1]
-    _LOG.setLevel(_LOG_AT_FIRST[2])
+    _restore()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is remembered of checkpoints goes nowhere near the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIDEOMAE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

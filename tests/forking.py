@@ -48,8 +48,10 @@ EARLY = (
     "PYTORCH",
     "MPL",
 )
-# Python reads this one while it starts too; the streams of a child are made by it all the same.
-ENCODING = "PYTHONIOENCODING"
+# These begin like that, and are no reason to start afresh: the streams of a child are made by the one, and the other, which
+# `ray.init` sets, is read when a program calls `breakpoint()`.
+HARMLESS = ("PYTHONIOENCODING", "PYTHONBREAKPOINT")
+ENCODING = HARMLESS[0]
 # Slow to import, and these start no thread and look at no variable but those above. Optimizers import torch's compiler.
 # Not huggingface_hub, cv2 and typer's pages of help, which look at their variables once.
 IMPORTED = (
@@ -81,7 +83,7 @@ IMPORTED = (
         "videomae_cli.cli.outputs.timeline_targets",
         "videomae_cli.cli.run.cluster_command",
         "videomae_cli.cli.run.file_jobs",
-        "videomae_cli.cli.run.find_places",
+        "videomae_cli.cli.run.timeline_jobs",
     ),
     *("videomae_cli.pipeline.classify", "videomae_cli.video.worker"),
 )
@@ -94,7 +96,7 @@ import os, sys
 def fresh():
     os.execv({executable!r}, [{executable!r}, *sys.argv[1:]])
 environment = dict(os.environ)
-early = {{name: value for name, value in environment.items() if name.startswith({early!r}) and name != {encoding!r}}}
+early = {{name: value for name, value in environment.items() if name.startswith({early!r}) and name not in {harmless!r}}}
 if early != {expected!r} or sys.argv[1:2] not in (["-m"], ["-c"]):
     fresh()
 import json, signal, socket
@@ -128,6 +130,11 @@ os._exit(code)
 """
 
 
+def early_variables() -> dict[str, str]:
+    """Return the variables of this process that a child of the server can't be given any more."""
+    return {name: value for name, value in os.environ.items() if name.startswith(EARLY) and name not in HARMLESS}
+
+
 class ForkServer:
     """The process to fork from. A context manager; `python` is the program to start instead of `sys.executable`."""
 
@@ -135,9 +142,8 @@ class ForkServer:
         self._folder = Path(tempfile.mkdtemp(prefix="fork-"))
         self.python = self._folder / "python"
         self._address = self._folder / "socket"
-        early = {name: value for name, value in os.environ.items() if name.startswith(EARLY) and name != ENCODING}
         places = {"executable": sys.executable, "address": str(self._address)}
-        program = _PYTHON.format(early=EARLY, encoding=ENCODING, expected=early, **places)
+        program = _PYTHON.format(early=EARLY, harmless=HARMLESS, expected=early_variables(), **places)
         self.python.write_text(program, encoding="utf-8")
         self.python.chmod(0o755)
         self._process = subprocess.Popen(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import boto3
 from moto.server import ThreadedMotoServer
 
+BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
@@ -59,6 +62,60 @@ def start_store() -> tuple[ObjectStore, ThreadedMotoServer]:
         "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing"
     )
     return ObjectStore(url, client), server
+
+
+class Road:
+    """A way to the server that may be blocked: requests are answered with `blocked`, or cut off where that is empty.
+
+    left: so many requests are still blocked; shut: all are, or those alone whose beginning has this word in it; once: only the
+    next of these; asked: requests that passed, of which it takes no more than `after`.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        host, _, port = store.url.removeprefix("http://").partition(":")
+        self._to, self.left, self.blocked, self.refused = (host, int(port)), 0, BUSY, 0
+        self.shut: bool | bytes = False
+        self.once, self.asked = False, 0
+        self.after = float("inf")
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.place = "{}:{}".format(*self._listening.getsockname())
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What points a client here."""
+        return {**KEYS, "AWS_ENDPOINT_URL": f"http://{self.place}"}
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._serve, args=(self._listening.accept()[0],), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client, socket.create_connection(self._to) as server:
+            threading.Thread(target=self._pass, args=(server, client), daemon=True).start()
+            while data := client.recv(65536):
+                if self.left or self._is_shut(data):
+                    self.left = max(0, self.left - 1)
+                    self.shut = False if self.once else self.shut
+                    self.refused += 1
+                    client.sendall(self.blocked)
+                    return
+                self.asked += data.split(b" ", 1)[0] in (b"GET", b"PUT", b"POST", b"HEAD", b"DELETE")
+                server.sendall(data)
+
+    def _is_shut(self, data: bytes) -> bool:
+        if self.asked >= self.after:
+            return True
+        return self.shut if isinstance(self.shut, bool) else self.shut in data[:1024]
+
+    def _pass(self, server: socket.socket, client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := server.recv(65536):
+                client.sendall(data)
+
+    def close(self) -> None:
+        self._listening.close()
 
 
 def closed_port() -> int:

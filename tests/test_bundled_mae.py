@@ -91,8 +91,8 @@ def test_transformers_loads_it_with_the_same_outputs(model: VideoMAEForPreTraini
     torch.testing.assert_close(got.logits, expected.logits, rtol=1e-4, atol=1e-5)
 
 
-def test_a_preview_needs_no_download(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "videomae_cli", "reconstruct", str(bikes()), "-o", str(tmp_path / "preview.gif")]
+def test_a_preview_needs_no_download(quick_python: str, tmp_path: Path) -> None:
+    command = [quick_python, "-m", "videomae_cli", "reconstruct", str(bikes()), "-o", str(tmp_path / "preview.gif")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "(camera-motion-mae)" in done.stdout
@@ -124,7 +124,7 @@ def write(path: Path, frames: list[av.VideoFrame]) -> None:
         container.mux(stream.encode())
 
 
-def test_two_halves_of_a_shot_are_nearer_than_other_videos(tmp_path: Path) -> None:
+def test_two_halves_of_a_shot_are_nearer_than_other_videos(quick_python: str, tmp_path: Path) -> None:
     """Five shots of one street film, one of another street, one drawn: 14 halves, each with its own half among 13 others."""
     halves = tmp_path / "halves"
     halves.mkdir()
@@ -135,7 +135,7 @@ def test_two_halves_of_a_shot_are_nearer_than_other_videos(tmp_path: Path) -> No
             middle = (start + stop) // 2
             write(halves / f"{name}-{number}-a.mp4", frames[start:middle])
             write(halves / f"{name}-{number}-b.mp4", frames[middle:stop])
-    command = [sys.executable, "-m", "videomae_cli", "embed", str(halves), "-o", str(tmp_path / "vectors.npz")]
+    command = [quick_python, "-m", "videomae_cli", "embed", str(halves), "-o", str(tmp_path / "vectors.npz")]
     subprocess.run([*command, "--model", "camera-motion-mae", "--normalize", "-q"], check=True)
     with np.load(tmp_path / "vectors.npz") as table:
         cosines = table["embeddings"] @ table["embeddings"].T

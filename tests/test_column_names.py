@@ -21,7 +21,7 @@ def test_a_table_of_files_is_one_of_examples_too(tmp_path: Path, name: str, labe
     (tmp_path / "a.mp4").touch()
     table = pa.table({"note": ["first"], label: ["x"], name: ["a.mp4"]})
     pq.write_table(table, tmp_path / "t.parquet")
-    assert manifest_names(io.BytesIO((tmp_path / "t.parquet").read_bytes())) == ["a.mp4"]
+    assert list(manifest_names(io.BytesIO((tmp_path / "t.parquet").read_bytes()))) == ["a.mp4"]
     for file, content in (("t.parquet", None), ("t.csv", f"note,{label},{name}\nfirst,x,a.mp4\n")):
         if content:
             (tmp_path / file).write_text(content)

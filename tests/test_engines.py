@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from videomae_cli import system
 from videomae_cli.engines import (
     Engine,
     Features,
@@ -127,7 +129,7 @@ def test_a_model_is_converted_once(cache: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(through_openvino, "_converted", never)
     second = network(Logits(classifier()), "openvino", "float32")(clips())
-    assert torch.equal(first, second)
+    torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-6)
     for dtype in ("bfloat16", "float16"):  # all floating formats share one, on CPUs without units for them too
         part = Logits(classifier())
         through_openvino.model_file(part, Engine("openvino", dtype, CPU), digest=weights_digest(part))
@@ -151,7 +153,7 @@ def test_eight_bit_numbers_are_calibrated_once(capfd: pytest.CaptureFixture[str]
     first = network(Logits(classifier()), "openvino", "int8", calibration=calibration)
     second = network(Logits(classifier()), "openvino", "int8", calibration=calibration)
     assert asked == [1]
-    assert torch.equal(first(clips()), second(clips()))
+    torch.testing.assert_close(first(clips()), second(clips()), rtol=1e-5, atol=1e-6)
     assert first.identity == second.identity
     assert first.identity["calibration"], "another calibration is another model, and records say so"
     assert capfd.readouterr().out == "", "standard output is for data"
@@ -239,6 +241,35 @@ def test_what_is_detected_is_what_the_engines_find() -> None:
     assert cpu.machine_name()
 
 
+def test_what_linux_lists_is_what_torch_detects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch takes a second to import; asked only where the system doesn't tell."""
+    listed = cpu._detected.__wrapped__()
+    if hasattr(torch.cpu, "get_capabilities"):
+        monkeypatch.setattr(system, "cpu_flags", frozenset)
+        assert cpu._detected.__wrapped__() == listed
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    for flags, expected in {
+        "sse avx2": set(),
+        "amx_bf16 avx_vnni": {"bfloat16", "int8"},
+        "avx512_fp16": {"float16"},
+    }.items():
+        monkeypatch.setattr(system, "cpu_flags", lambda flags=flags: frozenset(flags.split()))
+        assert cpu._detected.__wrapped__() == expected
+
+
+def test_threads_are_as_many_as_torch_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = torch.get_num_threads()
+    assert cpu.threads() == count
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert cpu.threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    monkeypatch.setenv("MKL_NUM_THREADS", "2")
+    assert cpu.threads() == 2
+    monkeypatch.delenv("MKL_NUM_THREADS")
+    assert cpu.threads() == system.physical_cores() >= 1
+
+
 @pytest.mark.parametrize(
     ("machine", "there", "expected"),
     [
@@ -251,6 +282,7 @@ def test_older_versions_of_torch_are_asked_too(
     machine: str, there: dict[str, bool], expected: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(system, "cpu_flags", frozenset)  # a system that doesn't list them
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     for question, answer in there.items():
         monkeypatch.setattr(torch.cpu, question, lambda answer=answer: answer, raising=False)
@@ -396,3 +428,13 @@ def test_what_can_not_be_compiled_is_told_before_the_first_clip(monkeypatch: pyt
 def test_openvino_is_not_compiled_by_torch() -> None:
     with pytest.raises(OptionError, match='compile=True is for engine="torch"'):
         pick_engine("openvino", "float32", CPU, compiled=True)
+
+
+def test_handlers_that_others_share_with_nncf_keep_their_level() -> None:
+    log, handler = logging.getLogger("nncf"), logging.NullHandler(logging.INFO)
+    log.addHandler(handler)
+    try:
+        packages.load_nncf()
+        assert (log.level, handler.level) == (logging.ERROR, logging.INFO)
+    finally:
+        log.removeHandler(handler)

@@ -16,7 +16,16 @@ import videomae_cli as videomae
 from videomae_cli import errors
 from videomae_cli.cli.commands import stand_ins
 from videomae_cli.cli.options.flags import FLAGS, OVERRIDES
-from videomae_cli.errors import ModelOfflineError, OptionError, OutputError, VideoMAEError, Wording, say, speaking
+from videomae_cli.errors import (
+    ModelOfflineError,
+    OptionError,
+    OutputError,
+    VideoMAEError,
+    VideoNotFoundError,
+    Wording,
+    say,
+    speaking,
+)
 from videomae_cli.video.worker import WorkerProcess
 
 PACKAGE = Path(errors.__file__).parent
@@ -299,3 +308,21 @@ def test_errors_of_public_calls_keep_their_fields_whatever_the_file_is_called(na
         assert str(error)
         fields = (type(error), str(error), error.reason, str(error.remedy), error.subject, error.joined)
         assert (type(copy), str(copy), copy.reason, str(copy.remedy), copy.subject, copy.joined) == fields
+
+
+@pytest.mark.parametrize("letter", ["a", "\x1b", "é", "映", "d/", "a b "])
+def test_overlong_names_are_cut_in_the_middle(letter: str) -> None:
+    name = f"first-{letter * 1000}-last.mp4"
+    for error in (
+        VideoNotFoundError.about(name, "no such file: {subject!q}"),
+        VideoNotFoundError.about(name, "no such file: {subject}"),
+        OptionError.about("x", "not {path}", path=Path(name)),
+        OptionError.about("x", "not {path!q}", path=name),
+        OptionError.about("x", "not {path!r}", path=name.replace(" ", "_")),
+    ):
+        line = str(error)
+        assert len(error.naming(name)) < 600
+        assert "first-" in line
+        assert "…" in line
+        assert "-last.mp4" in line
+        assert line.isprintable()

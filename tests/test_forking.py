@@ -95,3 +95,12 @@ def test_the_server_outlives_whoever_is_killed_while_asking(quick_python: str) -
         process.wait()
     done = subprocess.run([quick_python, "-c", "import sys; print('torch' in sys.modules)"], stdout=subprocess.PIPE)
     assert done.stdout == b"True\n"
+
+
+@pytest.mark.parametrize("left_behind", ["PYTHONBREAKPOINT", "OMP_WAIT_POLICY", "nothing"])
+def test_what_a_library_leaves_in_the_environment_slows_no_later_test(quick_python: str, left_behind: str) -> None:
+    """Each of these runs after the one that left the variable before it."""
+    program = "import sys; print('torch' in sys.modules)"
+    assert subprocess.run([quick_python, "-c", program], stdout=subprocess.PIPE, check=True).stdout == b"True\n"
+    if left_behind != "nothing":
+        os.environ[left_behind] = "passive"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from videomae_cli.errors import ModelMemoryError, NotAVideoError, OptionError, VideoNotFoundError
+from videomae_cli.errors import DependencyError, ModelMemoryError, NotAVideoError, OptionError, VideoNotFoundError
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification
 from videomae_cli.pipeline import Classifier, auto_batch_size, merge_views, pick_device
 from videomae_cli.pipeline.batches import Batches, Halving
@@ -100,7 +100,7 @@ def test_top_k_beyond_the_labels_is_all_of_them_best_first(classifier: Classifie
 
 
 def test_views_are_merged_as_published() -> None:
-    logits = torch.tensor([[4.0, 0.0], [-1.0, 1.0]])
+    logits = np.array([[4.0, 0.0], [-1.0, 1.0]], np.float32)
     # By hand: softmax of two logits is the sigmoid of their difference.
     first = (1 / (1 + np.exp(-4)) + 1 / (1 + np.exp(2))) / 2
     assert merge_views(logits, problem_type="single_label_classification").tolist() == pytest.approx([first, 1 - first])
@@ -183,20 +183,20 @@ def test_batches_are_filled_across_files_and_results_stay_in_order(
 @pytest.mark.parametrize("done", [1, 2, 3, 4, 6])
 def test_a_job_that_goes_on_gives_the_same_bits(classifier: Classifier, film: str, done: int) -> None:
     """Batches lie as they would have without the break."""
-    seen: list[torch.Tensor] = []
+    seen: list[npt.NDArray[np.float32]] = []
 
-    def outputs(found: list[FoundVideo], starts: list[int | None]) -> list[torch.Tensor]:
+    def outputs(found: list[FoundVideo], starts: list[int | None]) -> list[npt.NDArray[np.float32]]:
         seen.clear()
         sampling = SamplingSpec(clips=2)
         requests = [ClipRequest(v.path, sampling=sampling, transform=transform) for v in found]
         with Decoder(isolate=False) as decoder:
             decoded = [(r.path, outcome) for r, outcome in decoder.decode_all(requests)]
-        return [p.outputs for p in Batches(classifier.logits, size=3, starts=starts)(decoded)]
+        return [p.outputs for p in Batches(classifier.outputs, size=3, starts=starts)(decoded)]
 
     transform = classifier.preprocessor.frame_transform(crops=1)
     whole = outputs([FoundVideo(film)] * 7, [])
     rest = outputs([FoundVideo(film)] * (7 - done), [2 * done, *[None] * (6 - done), 0])
-    assert all(torch.equal(a, b) for a, b in zip(whole[done:], rest, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(whole[done:], rest, strict=True))
 
 
 @pytest.mark.parametrize("again", [[0], [2, 3], [0, 5], [6], [1, 4, 6]])
@@ -208,9 +208,9 @@ def test_files_that_are_done_again_give_the_same_bits(classifier: Classifier, fi
         video = decoder.decode(request)
     sizes: list[int] = []
 
-    def logits(views: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def logits(views: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         sizes.append(len(views))
-        return classifier.logits(views)
+        return classifier.outputs(views)
 
     whole = [p.outputs for p in Batches(logits, size=3)([(film, video)] * 7)]
     assert sizes == [3, 3, 3, 3, 2]
@@ -218,7 +218,7 @@ def test_files_that_are_done_again_give_the_same_bits(classifier: Classifier, fi
     starts: list[int | None] = [2 * place for place in again]
     rest = [p.outputs for p in Batches(logits, size=3, starts=[*starts, 14])([(film, video)] * len(again))]
     assert sizes == [min(3, 14 - first) for first in sorted({v // 3 * 3 for p in again for v in (2 * p, 2 * p + 1)})]
-    assert all(torch.equal(whole[place], output) for place, output in zip(again, rest, strict=True))
+    assert all(np.array_equal(whole[place], output) for place, output in zip(again, rest, strict=True))
 
 
 def test_too_large_a_batch_is_halved_until_it_fits(classifier: Classifier, film: str) -> None:
@@ -288,3 +288,11 @@ def test_a_view_that_fails_by_itself_fails_its_batch_with_its_own_error(bad: tup
 
     views = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1, 1)
     assert Halving(forward, size=4)(views) is errors[bad[0]]
+
+
+def test_a_machine_that_can_not_run_the_model_fails_no_file() -> None:
+    def forward(views: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        raise DependencyError("the model can't be compiled")
+
+    with pytest.raises(DependencyError, match="compiled"):
+        Halving(forward, size=4)(np.zeros((4, 1, 1, 1, 1), np.uint8))

@@ -89,7 +89,15 @@ def test_free_memory_is_the_container_s_where_that_is_less(groups: Path, monkeyp
     (groups / "memory.max").write_text("max\n", encoding="ascii")
     assert system.free_memory() == 5000
     (groups / "memory/memory.limit_in_bytes").write_text("3000\n", encoding="ascii")
-    assert system.free_memory() == 3000
+    assert system.free_memory() == system.total_memory() == 3000
+    (groups / "memory/memory.usage_in_bytes").write_text("2500\n", encoding="ascii")
+    assert system.free_memory() == 500, "what is taken is not free"
+    (groups / "memory/memory.stat").write_text("cache 9\ntotal_inactive_file 1500\n", encoding="ascii")
+    assert system.free_memory() == 2000, "but for what only caches files"
+    (groups / "memory.max").write_text("4000\n", encoding="ascii")
+    (groups / "memory.current").write_text("3000\n", encoding="ascii")
+    (groups / "memory.stat").write_text("anon 1\ninactive_file 100\n", encoding="ascii")
+    assert (system.free_memory(), system.total_memory()) == (1100, 3000)
 
 
 def test_without_proc_the_cpu_still_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +191,23 @@ def test_the_memory_of_a_process_is_known_until_it_is_gone() -> None:
     process = subprocess.Popen([sys.executable, "-c", "pass"])
     process.wait()
     assert system.memory_of(process.pid) == 0
+
+
+def test_a_process_is_told_from_others_with_its_id() -> None:
+    pid, identity = system.process_identity()
+    assert pid == os.getpid()
+    assert system.is_running(pid, identity) is (True if identity else None)
+    assert system.is_running(pid, "another machine 5") is None
+    assert system.is_running(pid, None) is None
+    if identity:
+        child = subprocess.Popen([sys.executable, "-c", "pass"], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        child.stdout.read()  # it has ended, or is about to
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert system.is_running(child.pid, f"{identity.rpartition(' ')[0]} 5") is False, (
+            "one that nobody has waited for"
+        )
+        child.wait()
 
 
 @posix

@@ -18,7 +18,7 @@ from videomae_cli.errors import DecoderCrashError, ModelMemoryError, VideoNotFou
 from videomae_cli.hub import resolve
 from videomae_cli.model import VideoMAEForVideoClassification
 from videomae_cli.pipeline import Classifier, TimelineMaker
-from videomae_cli.pipeline.timeline import MOST_RUNS, LabelRuns
+from videomae_cli.pipeline.timeline import MOST_FRAMES, MOST_RUNS, LabelRuns
 from videomae_cli.pipeline.window_clips import WindowAssembler, WindowClip
 from videomae_cli.results import Timeline
 from videomae_cli.segments import SegmentRules, Stretch
@@ -120,13 +120,13 @@ def test_the_model_gets_each_window_once_in_full_batches(
     classifier: Classifier, film: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    logits = Classifier.logits
+    logits = Classifier.outputs
 
-    def counting(self: Classifier, views: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def counting(self: Classifier, views: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         sizes.append(len(views))
         return logits(self, views)
 
-    monkeypatch.setattr(Classifier, "logits", counting)
+    monkeypatch.setattr(Classifier, "outputs", counting)
     result = timeline(TimelineMaker(classifier, WindowSpec(), keep_windows=True), film, decoder)
     assert sum(sizes) == result.views == len(result.windows)
     assert all(size == 8 for size in sizes[:-1])
@@ -224,12 +224,12 @@ def test_a_model_without_memory_keeps_what_it_had(classifier: Classifier, film: 
     calls = 0
 
     class Failing(Classifier):
-        def logits(self, views: npt.NDArray[np.uint8]) -> torch.Tensor:
+        def outputs(self, views: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
             nonlocal calls
             calls += 1
             if calls > 1:
                 raise ModelMemoryError("cpu has too little memory")
-            return super().logits(views)
+            return super().outputs(views)
 
     failing = Failing(classifier.model, classifier.preprocessor, "camera-motion", batch_size=8)
     result = timeline(TimelineMaker(failing, WindowSpec()), film, decoder)
@@ -240,10 +240,10 @@ def test_a_model_without_memory_keeps_what_it_had(classifier: Classifier, film: 
 
 def test_independent_labels_may_overlap(classifier: Classifier, film: Path, decoder: Decoder) -> None:
     class Independent(Classifier):
-        def logits(self, views: npt.NDArray[np.uint8]) -> torch.Tensor:
-            scores = super().logits(views).softmax(-1)
+        def outputs(self, views: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            scores = torch.from_numpy(super().outputs(views)).softmax(-1)
             scores[:, 0] = 0.8  # a label that always holds
-            return scores.clamp(1e-6, 1 - 1e-6).logit()
+            return scores.clamp(1e-6, 1 - 1e-6).logit().numpy()
 
     model = copy(classifier.model)
     model.config = model.config.replace(problem_type="multi_label_classification")
@@ -278,6 +278,28 @@ def test_each_segment_has_the_frame_of_its_surest_window() -> None:
         assert picture is not None
         assert (picture.image.max(), picture.time) == (shown, shown + 0.625)
     assert runs.best(Stretch(8.0, 9.0, 0, 0.5)) is None
+
+
+def test_a_segment_has_frames_from_all_of_it_and_no_more_than_are_kept() -> None:
+    """Of one short window, of windows that overlap, and of a run of any length; the surest window's first, each once."""
+    runs = LabelRuns()
+    runs.add(window_clip(0), np.array([0.9, 0.1], np.float32))
+    assert [frame.time for frame in runs.frames(Stretch(0.0, 1.0, 0, 0.9))] == [0.625, 0.125, 0.375, 0.875]
+    for number in range(400):
+        clip = WindowClip(1 + number / 2, 2 + number / 2, np.full((16, 300, 200, 3), number % 256, np.uint8), ())
+        runs.add(clip, np.array([0.1, 0.9 if number == 7 else 0.6], np.float32))
+        assert all(len(run.frames) <= MOST_FRAMES for run in runs._runs)
+    first, *others = runs.frames(Stretch(1.0, 202.0, 1, 0.6))
+    assert first.time == pytest.approx(5.03, abs=0.01)
+    assert first.image.shape == (96, 64, 3)
+    times = [frame.time for frame in others]
+    assert MOST_FRAMES / 2 <= len(times) <= MOST_FRAMES
+    steps = np.diff(times)
+    assert steps.min() > 0
+    assert steps.max() < 2 * steps.min()
+    assert times[0] < 20
+    assert times[-1] > 150
+    assert runs.frames(Stretch(500.0, 600.0, 0, 0.5)) == ()
 
 
 def test_of_more_runs_than_are_kept_the_shortest_go() -> None:

@@ -11,6 +11,8 @@ from .api.embedding_map import VideoMap as VideoMap
 from .api.embedding_map import map_embeddings as map_embeddings
 from .api.engine_speeds import measure_engines as measure_engines
 from .api.evaluate import evaluate as evaluate
+from .api.export import ExportedModel as ExportedModel
+from .api.export import export as export
 from .api.footage import demo_clip as demo_clip
 from .api.footage import find_videos as find_videos
 from .api.known_models import convert as convert

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import numbers
 import os
 import types
@@ -34,14 +35,14 @@ def at_least(minimum: int, **values: float | None) -> None:
             )
 
 
-class _MismatchError(Exception):
-    """Raised for a value that doesn't have the annotated type."""
-
-
 def check_seed(seed: int) -> None:
     """Raise OptionError for a seed that the random generators of NumPy or PyTorch don't take."""
     if not 0 <= seed < 2**63:
         raise OptionError.about("seed", "{subject} must be from 0 to 2**63 - 1, not {seed}", seed=seed)
+
+
+class _MismatchError(Exception):
+    """Raised for a value that doesn't have the annotated type."""
 
 
 def checked(function: Function) -> Function:
@@ -61,6 +62,8 @@ def checked(function: Function) -> Function:
         known = _annotations(function)
         for name, value in bound.arguments.items():
             if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+                if unknown := [key for key in value if key not in known]:
+                    raise TypeError(f"{function.__qualname__}() got an unexpected keyword argument {unknown[0]!r}")
                 bound.arguments[name] = {key: _argument(key, one, known) for key, one in value.items()}
             else:
                 bound.arguments[name] = _argument(name, value, known)
@@ -77,11 +80,7 @@ def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
         given = parameter.annotation
         try:
             kind = eval(given, function.__globals__) if isinstance(given, str) else given
-        except (
-            NameError,
-            AttributeError,
-            TypeError,
-        ):  # the annotation uses a name that is imported only for type checkers
+        except (NameError, AttributeError, TypeError):  # it uses a name that is imported only for type checkers
             continue
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             found |= get_type_hints(get_args(kind)[0])
@@ -94,6 +93,8 @@ def _argument(name: str, value: Any, known: Mapping[str, Any]) -> Any:
     if name not in known:
         return value
     try:
+        if isinstance(value, str) and any(get_origin(option) is os.PathLike for option in _alternatives(known[name])):
+            _check_encodable(value)
         return _taken(value, known[name])
     except _MismatchError:
         raise OptionError.about(
@@ -125,8 +126,16 @@ def _taken(value: Any, kind: Any) -> Any:
     return _collection(value, get_args(kind)) if origin in _COLLECTIONS else value
 
 
+def _check_encodable(name: str) -> None:
+    """Check that a file can have this name. Raises _MismatchError for half of a character, which JSON may hold."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        raise _MismatchError from None
+
+
 def _collection(value: Any, kinds: tuple[Any, ...]) -> Any:
-    """Check the items of a list or a tuple as well; those of a generator come later. Raises _MismatchError."""
+    """Convert the items of a list or a tuple too; a generator is returned unread. Raises _MismatchError."""
     if isinstance(value, str | bytes | bytearray) or getattr(value, "ndim", None) == 0:
         raise _MismatchError
     if len(kinds) != 1 or not isinstance(value, list | tuple):
@@ -191,7 +200,8 @@ def _items_in_words(kind: Any) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, int) and abs(value) >= 10**20:
-        return "a number as large"  # Python refuses to format so many digits
+        digits = int(value.bit_length() * math.log10(2)) + 1  # Python refuses to format more than 4,300
+        return f"a number of about {digits:,} digits"
     if value is None or isinstance(value, str | bytes | int | float):
         text = visible(repr(value))
         return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,21 +1,25 @@
 """Builds a ready `Classifier` or `Embedder`, and its settings, from a checkpoint on this disk and a command's options.
 
 The pipeline receives models and never loads one; they are loaded here, for commands and cluster workers alike.
-Names have been resolved by then (`hub.resolve`): nothing here uses the network.
+Names have been resolved by then: of the functions here, only `find_model` uses the network.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from videomae_cli import __version__, filesystem
 from videomae_cli.arguments import at_least
-from videomae_cli.errors import CheckpointError, ConfigError, VideoMAEError
-from videomae_cli.hub import ResolvedSource, find_entry
-from videomae_cli.jobs import Settings
+from videomae_cli.content import HEAD_BYTES, Content, content_of
+from videomae_cli.errors import CheckpointError, ConfigError, ModelNotFoundError, VideoMAEError, Wording
+from videomae_cli.hub import DownloadListener, ResolvedSource, find_entry, resolve
+from videomae_cli.jobs import Part, Settings, Shard
+from videomae_cli.model import ModelOutline
 from videomae_cli.video import (
     ClipRequest,
     Decoder,
@@ -24,19 +28,75 @@ from videomae_cli.video import (
     Preprocessor,
     SamplingHints,
     SamplingSpec,
+    auto_workers,
 )
+from videomae_cli.video.decoder import check_timeout
+from videomae_cli.video.file_list import FileList, Sample, spread
 from videomae_cli.video.sampling import PIXELS
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from torch import Tensor
 
-    from videomae_cli.engines import Engine, Features, Logits
+    from videomae_cli.engines import Engine, Features, KnownCheckpoint, Logits
     from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
-    from videomae_cli.pipeline import Classifier, Embedder
+    from videomae_cli.pipeline import Classifier, Embedder, Pooling, TimelineMaker
+
+# Files that are not checked for being videos, since weights may happen to begin like one.
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+
+
+def find_model(name: str, revision: str | None, listener: DownloadListener | None = None) -> ResolvedSource:
+    """Find a model, downloading it if it is not on this disk; listener: receives the download's progress.
+
+    Raises ModelNotFoundError, also for a video given as a model, or DownloadError.
+    """
+    source = resolve(name, revision=revision, listener=listener)
+    if filesystem.is_file(source.path) and source.path.suffix not in _WEIGHTS and (content := _film_in(source.path)):
+        raise ModelNotFoundError.about(
+            name,
+            "{subject!r} is {content}, not a model",
+            remedy=Wording("give a checkpoint or a model's name, and videos {@videos_place}"),
+            content=content.words,
+        )
+    return source
+
+
+def _film_in(file: Path) -> Content | None:
+    """Determine the kind of a video or sound file; None for anything else."""
+    try:
+        with file.open("rb") as stream:
+            content = content_of(stream.read(HEAD_BYTES))
+    except OSError:
+        return None  # loading it will report the problem
+    return content if content is not None and content.family in ("video", "sound") else None
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelRequest:
+class DecoderOptions:
+    """The limits of a decoding process, and the number of processes: by default one for each core or file."""
+
+    timeout: float | None = 120.0
+    memory: int | None = None
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        check_timeout(self.timeout)
+        at_least(1, memory=self.memory, workers=self.workers)
+
+    def decoder(self, files: int) -> Decoder:
+        """Make a decoder for this many files. Raises OptionError."""
+        return Decoder(timeout=self.timeout, memory=self.memory, workers=self.workers or auto_workers(files))
+
+
+# Yields the given number of preprocessed clips for int8 calibration, (1, T, C, H, W) float32 each.
+Calibrate = Callable[[Preprocessor, SamplingHints, int], Iterable["Tensor"]]
+Loaded = TypeVar("Loaded", covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest(ABC, Generic[Loaded]):
     """The options of a command that choose a model and what runs it, unchanged."""
 
     name: str
@@ -54,14 +114,107 @@ class ModelRequest:
 
     def pick_engine(self) -> Engine:
         """Choose the engine that runs the model here. Raises OptionError if this machine lacks it."""
-        from videomae_cli.engines import pick_engine
+        from videomae_cli.engines import HostCPU, pick_engine
+
+        if self.engine == "openvino" and self.device in ("auto", "cpu"):
+            return pick_engine(self.engine, self.dtype, HostCPU(), self.compiled)  # needs no torch
         from videomae_cli.pipeline import pick_device
 
         return pick_engine(self.engine, self.dtype, pick_device(self.device), self.compiled)
 
+    def check(self) -> None:
+        """Raise OptionError for options that no model takes, before anything is downloaded."""
+
+    def make(self, source: ResolvedSource, engine: Engine, calibrate: Calibrate | None = None) -> Loaded:
+        """Load the model; one that OpenVINO has converted before is not read again, and torch not imported.
+
+        Raises CheckpointError, ConfigError, DependencyError or OptionError.
+        """
+        from videomae_cli.engines import KnownCheckpoint, Recollection
+
+        recollection = Recollection(source.path, self._decides)
+        known = recollection.known()
+        if known is not None and (file := self._converted(known, engine)) is not None:
+            from videomae_cli.engines.openvino import OpenVINONetwork
+
+            self._check_config(source, known.config)
+            common = self._common(source, engine, known)
+            return self._built(self._outline(source, known), network=OpenVINONetwork(file, engine), **common)
+        from videomae_cli.engines import calibration_clips, make_network
+        from videomae_cli.model import weights_digest
+
+        with recollection.loading():
+            model = self._load(source.path)
+        self._check_config(source, model.config)
+        part = self._part(model)
+        if known is None or known.config != model.config:
+            # computed before an engine changes the weights
+            known = KnownCheckpoint(model.config, weights_digest(model))
+            recollection.keep(known)
+        common = self._common(source, engine, known)
+        hints, preprocessor, size = common["hints"], common["preprocessor"], common["batch_size"]
+        count = calibration_clips(model.config)
+        clips = (lambda: calibrate(preprocessor, hints, count)) if calibrate else None
+        network = make_network(part, engine, digest=known.weights, size=size, calibration=clips)
+        runs_torch = engine.name == "torch"
+        return self._built(model if runs_torch else self._outline(source, known), network=network, **common)
+
+    def _outline(self, source: ResolvedSource, known: KnownCheckpoint) -> ModelOutline[Any]:
+        """Return what stands for a model whose weights an engine of its own has."""
+        return ModelOutline(known.config, partial(self._load, source.path))
+
+    def _converted(self, known: KnownCheckpoint, engine: Engine) -> Path | None:
+        """Return the file of a model that was converted before; None if there is none or another engine is asked for."""
+        if engine.name != "openvino":
+            return None
+        from videomae_cli.engines.openvino import found_file
+
+        return found_file(self._kind, known.config, engine, digest=known.weights)
+
+    def _common(self, source: ResolvedSource, engine: Engine, known: KnownCheckpoint) -> dict[str, Any]:
+        """Make the fields that all `PipelineModel`s share, apart from the model and its network."""
+        from videomae_cli.pipeline import auto_batch_size
+
+        config = known.config
+        return {
+            "preprocessor": preprocessor_for(source.path, config, self.resize),
+            "name": source.name,
+            "revision": source.revision,
+            "batch_size": self.batch_size or auto_batch_size(config, engine.device),
+            "weights": known.weights,
+            "hints": find_hints(config.num_frames, config.extra, source.name),
+            "checkpoint": source.path,
+        }
+
+    @property
+    def _decides(self) -> Mapping[str, object]:
+        """The options that decide how a checkpoint is read, as plain values."""
+        return {"request": type(self).__name__, "heads": self.heads}
+
+    @property
+    @abstractmethod
+    def _kind(self) -> str:
+        """The name of the part of the model that is run."""
+
+    @abstractmethod
+    def _load(self, path: Path) -> Any:
+        """Load the PyTorch model by its path, without asking the hub again."""
+
+    @abstractmethod
+    def _part(self, model: Any) -> Logits | Features:
+        """Return the part of the model that is run."""
+
+    @abstractmethod
+    def _check_config(self, source: ResolvedSource, config: VideoMAEConfig) -> None:
+        """Raise CheckpointError or OptionError for a model that can't do what is asked."""
+
+    @abstractmethod
+    def _built(self, model: Any, **common: Any) -> Loaded:
+        """Make the `PipelineModel`. common: the fields that all of them share."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierRequest(ModelRequest):
+class ClassifierRequest(ModelRequest["Classifier"]):
     """Request for a classifier, with options for its labels.
 
     top_k: labels per file, best first; labels: names for classes that the checkpoint does not name.
@@ -74,9 +227,40 @@ class ClassifierRequest(ModelRequest):
         super().__post_init__()
         at_least(1, top_k=self.top_k)
 
+    @property
+    def _decides(self) -> Mapping[str, object]:
+        return {**super()._decides, "labels": None if self.labels is None else list(self.labels)}
+
+    @property
+    def _kind(self) -> str:
+        from videomae_cli.engines.kinds import LOGITS
+
+        return LOGITS
+
+    def _load(self, path: Path) -> VideoMAEForVideoClassification:
+        from videomae_cli.model import VideoMAEForVideoClassification
+
+        return VideoMAEForVideoClassification.from_pretrained(path, num_attention_heads=self.heads, labels=self.labels)
+
+    def _part(self, model: VideoMAEForVideoClassification) -> Logits:
+        from videomae_cli.engines import Logits
+
+        return Logits(model)
+
+    def _check_config(self, source: ResolvedSource, config: VideoMAEConfig) -> None:
+        if config.num_labels == 0:
+            raise CheckpointError.about(
+                source.name, "{subject} gives features, not labels: choose a fine-tuned checkpoint"
+            )
+
+    def _built(self, model: Any, **common: Any) -> Classifier:
+        from videomae_cli.pipeline import Classifier
+
+        return Classifier(model=model, top_k=self.top_k, **common)
+
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedderRequest(ModelRequest):
+class EmbedderRequest(ModelRequest["Embedder"]):
     """Request for an encoder, with options for pooling its tokens into vectors."""
 
     pool: str = "mean"
@@ -85,72 +269,39 @@ class EmbedderRequest(ModelRequest):
     per_clip: bool = False
     storage: str = "float32"
 
+    @property
+    def pooling(self) -> Pooling:
+        """How tokens become vectors. Raises OptionError for what no model can do."""
+        from videomae_cli.pipeline import Pooling
 
-# Yields the given number of preprocessed clips for int8 calibration, (1, T, C, H, W) float32 each.
-Calibrate = Callable[[Preprocessor, SamplingHints, int], Iterable["Tensor"]]
+        return Pooling(self.pool, self.layer, self.normalize, self.per_clip)
 
+    def check(self) -> None:
+        _ = self.pooling
 
-def make_classifier(
-    source: ResolvedSource, request: ClassifierRequest, engine: Engine, calibrate: Calibrate | None = None
-) -> Classifier:
-    """Load a model with labels. Raises CheckpointError, ConfigError, DependencyError or OptionError."""
-    from videomae_cli.engines import Logits
-    from videomae_cli.model import VideoMAEForVideoClassification
-    from videomae_cli.pipeline import Classifier
+    @property
+    def _kind(self) -> str:
+        from videomae_cli.engines.kinds import features_kind
 
-    # Load by path: the files already found, without asking the hub again.
-    model = VideoMAEForVideoClassification.from_pretrained(
-        source.path, num_attention_heads=request.heads, labels=request.labels
-    )
-    if model.config.num_labels == 0:
-        raise CheckpointError.about(source.name, "{subject} gives features, not labels: choose a fine-tuned checkpoint")
-    common = _common(source, request, engine, model, Logits(model), calibrate)
-    return Classifier(model=model, top_k=request.top_k, **common)
+        return features_kind(self.pool, self.layer)
 
+    def _load(self, path: Path) -> VideoMAEModel | VideoMAEForVideoClassification:
+        from videomae_cli.model import load_encoder
 
-def make_embedder(
-    source: ResolvedSource, request: EmbedderRequest, engine: Engine, calibrate: Calibrate | None = None
-) -> Embedder:
-    """Load an encoder from any kind of checkpoint. Raises CheckpointError, ConfigError, DependencyError or OptionError."""
-    from videomae_cli.engines import Features
-    from videomae_cli.model import load_encoder
-    from videomae_cli.pipeline import Embedder, Pooling
+        return load_encoder(path, num_attention_heads=self.heads)
 
-    pooling = Pooling(request.pool, request.layer, request.normalize, request.per_clip)
-    model = load_encoder(source.path, num_attention_heads=request.heads)
-    pooling.check(model.config, crops=1)
-    common = _common(source, request, engine, model, Features(model, pooling.pool, pooling.layer), calibrate)
-    return Embedder(model=model, pooling=pooling, storage=request.storage, **common)
+    def _part(self, model: VideoMAEModel | VideoMAEForVideoClassification) -> Features:
+        from videomae_cli.engines import Features
 
+        return Features(model, self.pool, self.layer)
 
-def _common(
-    source: ResolvedSource,
-    request: ModelRequest,
-    engine: Engine,
-    model: VideoMAEModel | VideoMAEForVideoClassification,
-    part: Logits | Features,
-    calibrate: Calibrate | None,
-) -> dict[str, Any]:
-    """Make the fields that all `PipelineModel`s share. part: the part of the model that is run."""
-    from videomae_cli.engines import calibration_clips, make_network
-    from videomae_cli.model import weights_digest
-    from videomae_cli.pipeline import auto_batch_size
+    def _check_config(self, source: ResolvedSource, config: VideoMAEConfig) -> None:
+        self.pooling.check(config, crops=1)
 
-    weights = weights_digest(model)  # computed before an engine changes the weights
-    config = model.config
-    preprocessor = preprocessor_for(source.path, config, request.resize)
-    hints = find_hints(config.num_frames, config.extra, source.name)
-    size = request.batch_size or auto_batch_size(config, engine.device)
-    clips = (lambda: calibrate(preprocessor, hints, calibration_clips(config))) if calibrate else None
-    return {
-        "preprocessor": preprocessor,
-        "name": source.name,
-        "revision": source.revision,
-        "batch_size": size,
-        "network": make_network(part, engine, digest=weights, size=size, calibration=clips),
-        "weights": weights,
-        "hints": hints,
-    }
+    def _built(self, model: Any, **common: Any) -> Embedder:
+        from videomae_cli.pipeline import Embedder
+
+        return Embedder(model=model, pooling=self.pooling, storage=self.storage, **common)
 
 
 def settings_of(command: str, model: Classifier | Embedder, spec: SamplingSpec) -> Settings:
@@ -165,6 +316,23 @@ def settings_of(command: str, model: Classifier | Embedder, spec: SamplingSpec) 
         "sampling": asdict(spec),
     }
     return settings_for(command, values)
+
+
+def timeline_settings(maker: TimelineMaker) -> Settings:
+    """Return all settings that determine the results of `timeline`."""
+    classifier = maker.classifier
+    values = {
+        "model": classifier.name,
+        "revision": classifier.revision,
+        **classifier.settings,
+        "preprocessing": asdict(classifier.preprocessor.config),
+        "windows": asdict(maker.windows),
+        "pixels": maker.pixels,
+        **({"fps": maker.fps} if maker.fps is not None else {}),
+        "segments": asdict(maker.rules),
+        "all_windows": maker.keep_windows,
+    }
+    return settings_for("timeline", values)
 
 
 def settings_for(command: str, values: Mapping[str, Any]) -> Settings:
@@ -217,26 +385,48 @@ def calibration_on(found: Sequence[FoundVideo], asked: SamplingSpec, decoder: De
     """Return a function that yields calibration clips from the job's files, evenly spread; several per file if there are few."""
 
     def clips(preprocessor: Preprocessor, hints: SamplingHints, count: int) -> Iterator[Tensor]:
-        chosen = spread(found, count)
-        if not chosen:
-            return
-        several = -(-count // len(chosen))
-        spec = replace(asked.for_model(hints), clips=several, crops=1, protocol="auto")
-        transform = preprocessor.for_protocol(asked.protocol).frame_transform(crops=1)
-        requests = (ClipRequest(video.path, sampling=spec, transform=transform) for video in chosen)
-        for _, outcome in decoder.decode_all(requests):
-            if isinstance(outcome, VideoMAEError):
-                continue  # the job itself will report this error
-            for view in outcome.views():
-                yield preprocessor.to_pixel_values(view[None])
+        for view in sample_views(found, asked.for_model(hints), preprocessor, decoder, count):
+            yield preprocessor.to_pixel_values(view[None])
 
     return clips
 
 
-def spread(found: Sequence[FoundVideo], count: int) -> list[FoundVideo]:
-    """Pick at most `count` of the files without an error, evenly from the whole list."""
-    good = [video for video in found if video.error is None]
-    return good[:: max(1, len(good) // count)][:count]
+def sample_views(
+    found: Sequence[FoundVideo], spec: SamplingSpec, preprocessor: Preprocessor, decoder: Decoder, count: int
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield about `count` clips (T, H, W, 3) of the files, evenly spread; several per file if there are few.
+
+    Files that can't be read give none: whoever asked for them will report that.
+    """
+    chosen = spread(found, count)
+    several = -(-count // max(1, len(chosen)))
+    transform = preprocessor.for_protocol(spec.protocol).frame_transform(crops=1)
+    spec = replace(spec, clips=several, crops=1, protocol="auto")
+    for _, outcome in decoder.decode_all(ClipRequest(one.path, sampling=spec, transform=transform) for one in chosen):
+        if not isinstance(outcome, VideoMAEError):
+            yield from outcome.views()
+
+
+def divide(
+    videos: Iterable[FoundVideo], shard: Shard | None
+) -> tuple[Sequence[FoundVideo], Sequence[FoundVideo], Part | None]:
+    """Return the files of a shard (None for all), a sample of the whole list, and the part of it that the shard is.
+
+    The files of other shards are not held in memory.
+    """
+    found, sample = FileList(), Sample()
+
+    def each() -> Iterator[FoundVideo]:
+        for video in videos:
+            sample.add(video)
+            yield video
+
+    if shard is not None:
+        part = shard.choose(each(), lambda video: video.name, found.append)
+        return found, sample.files, part
+    for video in each():
+        found.append(video)
+    return found, sample.files, None
 
 
 def pixels_note(name: str, trained: str | None, used: str) -> str | None:

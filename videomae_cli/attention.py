@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from videomae_cli.errors import ModelMemoryError, OptionError, Wording, unknown_choice
+from videomae_cli.errors import ModelMemoryError, OptionError, Wording, check_choice
 from videomae_cli.model import VideoMAEForPreTraining, VideoMAEForVideoClassification
 
 METHODS = ("last", "rollout", "grad")
@@ -75,8 +75,7 @@ def attend(
 
 
 def _check(model: Model, method: str, layers: int, per_head: bool) -> None:
-    if method not in METHODS:
-        raise unknown_choice("method", method, METHODS)
+    check_choice("method", method, METHODS)
     if per_head and method != "last":
         raise OptionError.about(
             "method", "heads separately go with {@method:last}; {method} mixes them from layer to layer", method=method
@@ -87,12 +86,8 @@ def _check(model: Model, method: str, layers: int, per_head: bool) -> None:
         )
     available = model.config.num_hidden_layers
     if not 1 <= layers <= available:
-        raise OptionError.about(
-            "layers",
-            "layers must be 1 to {available} with this model, not {layers}",
-            available=available,
-            layers=layers,
-        )
+        reason = "layers must be 1 to {available} with this model, not {layers}"
+        raise OptionError.about("layers", reason, available=available, layers=layers)
     if method == "grad" and not isinstance(model, VideoMAEForVideoClassification):
         raise OptionError.about("method", "{@method:grad} asks about a label, and a pre-training checkpoint has none")
 
@@ -194,7 +189,10 @@ def _with_attentions(model: VideoMAEForVideoClassification, pixel_values: Tensor
 
 
 def _received(model: Model, weights: Tensor) -> Tensor:
-    """Reduce attention (M, queries, keys) to what each key receives, (M, N), from all queries or from the one read."""
+    """Reduce attention (M, queries, keys) to what each key receives, (M, N): the mean over all queries.
+
+    If the classifier reads only token 0 (no mean pooling), it is what the key receives from that token.
+    """
     from_token_0 = isinstance(model, VideoMAEForVideoClassification) and not model.config.use_mean_pooling
     return weights[:, 0] if from_token_0 else weights.mean(dim=1)
 

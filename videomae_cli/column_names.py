@@ -16,7 +16,14 @@ COLUMN_NAMES = {
     "group": ("group", "source", "source_id"),
     "start": ("start", "start_time", "start_s"),
     "end": ("end", "end_time", "end_s", "stop"),
+    # Of clips that are pictures: the number of the first and the last one, how many, and how many a second.
+    "first": ("start_frame", "first_frame", "start_idx", "start_index", "offset"),
+    "last": ("stop_frame", "end_frame", "last_frame"),
+    "count": ("count", "total_frames", "num_frames", "n_frames", "frame_count"),
+    "fps": ("fps", "frame_rate"),
 }
+
+PICTURE_COLUMNS = ("first", "last", "count", "fps")
 
 
 def find_columns(names: Iterable[str]) -> dict[str, str]:

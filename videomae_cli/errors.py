@@ -20,7 +20,7 @@ from numbers import Number
 from string import Formatter
 from typing import Any, ClassVar, Self, TypeVar
 
-from videomae_cli.visible import visible
+from videomae_cli.visible import LONGEST_NAME, brief, shortened, visible
 
 Vocabulary = Mapping[str, str]
 """Maps the name of a setting to its spelling. A setting that it lacks is spelled as in Python: by its name."""
@@ -37,7 +37,11 @@ _PYTHON = {
     "cached_models": "cached_models()",
     "embed_to": 'write_results(load_embedder(MODEL).embed_all(VIDEOS), "{}")',
     "known_models": "list_models()",
+    "labels_used": "map_embeddings(labels=...) and merge() read it",
     "model_labels": "describe_model(MODEL).labels",
+    "sharded": "a job with shard=",
+    "timelines_used": "merge() reads it",
+    "vectors_used": "similar() and map_embeddings() read it",
 }
 _PLACEHOLDERS = ("True", "False", "None", "N", "FILE")
 
@@ -98,7 +102,9 @@ class _Template(Formatter):
         return _Setting(name[1:]) if name.startswith("@") else kwargs[name]
 
     def convert_field(self, value: Any, conversion: Any) -> Any:
-        return f"'{visible(str(value))}'" if conversion == "q" else super().convert_field(value, conversion)
+        if conversion == "q":
+            return f"'{shortened(visible(str(value)), LONGEST_NAME)}'"
+        return super().convert_field(value, conversion)
 
 
 class _Shown(str):
@@ -109,23 +115,16 @@ class _Shown(str):
 
     shown: str
 
-    def __new__(cls, value: object) -> Self:
+    def __new__(cls, value: object, shown: str | None = None) -> Self:
         text = super().__new__(cls, value)
-        text.shown = repr(str(value) if isinstance(value, os.PathLike | BaseException) else value)
+        text.shown = shown or repr(str(value) if isinstance(value, os.PathLike | BaseException) else value)
         return text
 
     def __repr__(self) -> str:
         return self.shown
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _shown, (str(self), self.shown)
-
-
-def _shown(text: str, shown: str) -> _Shown:
-    """Unpickle the text of a value."""
-    value = _Shown(text)
-    value.shown = shown
-    return value
+        return _Shown, (str(self), self.shown)
 
 
 @dataclass(frozen=True, init=False)
@@ -137,7 +136,9 @@ class Wording:
 
     def __init__(self, template: str, /, **values: object) -> None:
         for name, value in values.items():
-            if not isinstance(value, str | Number | Wording | VideoMAEError | None):
+            if isinstance(value, os.PathLike):
+                values[name] = _Shown(shortened(str(value), LONGEST_NAME))
+            elif not isinstance(value, str | Number | Wording | VideoMAEError | None):
                 values[name] = _Shown(value)
         object.__setattr__(self, "template", template)
         object.__setattr__(self, "values", values)
@@ -147,7 +148,8 @@ class Wording:
 
     def about(self, subject: str) -> str:
         """Format the template, with {subject} replaced by `subject`."""
-        return _Template().vformat(self.template, (), {"subject": subject, **self.values})
+        named = shortened(subject, LONGEST_NAME)
+        return _Template().vformat(self.template, (), {"subject": named, **self.values})
 
     @property
     def names_subject(self) -> bool:
@@ -165,7 +167,7 @@ def say(template: str, /, **values: object) -> str:
 
 class VideoMAEError(Exception):
     """Base of all errors this package raises on purpose. `str(error)` is one line that can be shown to a user:
-    names of files come with their control characters escaped.
+    names of files come with their control characters escaped, and cut in the middle if they are overlong.
 
     reason: what is wrong; remedy: what to do, may be empty; subject: the path, address, model or setting that the error
     is about, may be empty; joined: the separator between reason and remedy; retryable: whether trying the same file
@@ -174,6 +176,12 @@ class VideoMAEError(Exception):
 
     kind: ClassVar[str] = "error"
     retryable: ClassVar[bool] = False
+
+    def __init_subclass__(cls, *, kind: str | None = None, retryable: bool | None = None) -> None:
+        """Set the class's own `kind` and `retryable`; by default they are its base's."""
+        super().__init_subclass__()
+        cls.kind = kind or cls.kind
+        cls.retryable = cls.retryable if retryable is None else retryable
 
     def __init__(
         self,
@@ -198,17 +206,17 @@ class VideoMAEError(Exception):
     def reason(self) -> str:
         """What is wrong, spelled for the reader, without the remedy."""
         reason = self.args[0] if self.args else ""
-        return visible(reason.about(self.subject) if isinstance(reason, Wording) else str(reason))
+        return brief(visible(reason.about(self.subject) if isinstance(reason, Wording) else str(reason)))
 
     def __str__(self) -> str:
         remedy = self.remedy.about(self.subject) if isinstance(self.remedy, Wording) else self.remedy
-        return visible(f"{self.reason}{self.joined}{remedy}") if remedy else self.reason
+        return brief(visible(f"{self.reason}{self.joined}{remedy}")) if remedy else self.reason
 
     def naming(self, path: str) -> str:
         """Return the message, prefixed with `path` unless the message already contains it as the error's subject."""
         reason = self.args[0] if self.args else ""
         named = self.subject == path and isinstance(reason, Wording) and reason.names_subject
-        return str(self) if named or not path else f"{path}: {self}"
+        return str(self) if named or not path else f"{shortened(path, LONGEST_NAME)}: {self}"
 
     def rename(self, old: str, new: str) -> Self:
         """Replace the subject `old`, or a file inside it, by `new`, including in errors that the message quotes.
@@ -231,65 +239,46 @@ class VideoMAEError(Exception):
 Kind = TypeVar("Kind", bound=VideoMAEError)
 
 
-def _rebuilt(kind: type[VideoMAEError], arguments: tuple[object, ...], fields: dict[str, object]) -> VideoMAEError:
-    """Unpickle an error whose constructor takes more than its message."""
-    error = kind.__new__(kind, *arguments)
-    error.args = arguments
-    error.__dict__.update(fields)
-    return error
-
-
-class OptionError(VideoMAEError):
+class OptionError(VideoMAEError, kind="usage"):
     """An option or an argument that is invalid regardless of what the files contain (CLI exit code 2)."""
-
-    kind = "usage"
 
 
 class FrameNumberError(OptionError, IndexError):
-    """A number that no frame of the video has, or no number at all."""
+    """A frame was requested that the video does not have, or no frame at all."""
 
 
-def unknown_choice(
+def check_choice(
     setting: str, value: object, choices: Iterable[str], *, what: str | None = None, last: str = ", "
-) -> OptionError:
-    """Make the error for a value of `setting` that is none of `choices`.
+) -> None:
+    """Raise OptionError for a value of `setting` that is none of `choices`.
 
-    what: the words for the setting, by default its name; last: the separator of the choices, ", " or " or ".
+    what: the words for the setting, by default its name; last: what separates the last choice, ", " or " or ".
     """
-    return OptionError.about(
-        setting,
-        "unknown {what} {value!r}: choose {choices}",
-        what=what or setting,
-        value=value,
-        choices=last.join(choices),
-    )
+    *most, end = choices
+    if value not in (*most, end):
+        known = last.join([", ".join(most), end] if most else [end])
+        raise OptionError.about(
+            setting, "unknown {what} {value!r}: choose {known}", what=what or setting, value=value, known=known
+        )
 
 
 # --- models -----------------------------------------------------------------------------------
 
 
-class ConfigError(VideoMAEError):
+class ConfigError(VideoMAEError, kind="config"):
     """A model configuration that is invalid or contradicts itself."""
 
-    kind = "config"
 
-
-class ModelInputError(VideoMAEError):
+class ModelInputError(VideoMAEError, kind="model_input"):
     """A tensor handed to a model has the wrong shape, type or mask."""
 
-    kind = "model_input"
 
-
-class CheckpointError(VideoMAEError):
+class CheckpointError(VideoMAEError, kind="checkpoint"):
     """A file that is not a checkpoint, is damaged, would run code when loaded, or doesn't match its configuration."""
 
-    kind = "checkpoint"
 
-
-class ModelNotFoundError(VideoMAEError):
+class ModelNotFoundError(VideoMAEError, kind="model_not_found"):
     """A model name that is neither bundled, nor on disk, nor reachable on the hub."""
-
-    kind = "model_not_found"
 
 
 class ModelOfflineError(ModelNotFoundError):
@@ -302,7 +291,7 @@ class ModelOfflineError(ModelNotFoundError):
         self,
         reason: str,
         *,
-        hub_id: str,
+        hub_id: str = "",  # pickle calls with the reason only
         revisions: tuple[str, ...] = (),
         remedy: str | Wording = "",
         joined: str = ": ",
@@ -310,20 +299,17 @@ class ModelOfflineError(ModelNotFoundError):
         super().__init__(reason, subject=hub_id, remedy=remedy, joined=joined)
         self.hub_id, self.revisions = hub_id, revisions
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuilt, (type(self), self.args, vars(self))
 
-
-class DownloadError(VideoMAEError):
+class DownloadError(VideoMAEError, kind="download"):
     """A download from the hub failed: network, permission, unknown revision, disk space, corrupt data."""
 
-    kind = "download"
+
+class WrongHubError(ModelOfflineError, DownloadError, kind="download"):
+    """A model that is not in the local cache while something else answers in the hub's place, such as a page to log in."""
 
 
-class ModelOutputError(VideoMAEError):
+class ModelOutputError(VideoMAEError, kind="model_output"):
     """The model's scores are NaN or infinite: damaged weights, or a dtype whose range is too small for them."""
-
-    kind = "model_output"
 
 
 def scores_not_numbers(model: str) -> ModelOutputError:
@@ -331,87 +317,62 @@ def scores_not_numbers(model: str) -> ModelOutputError:
     return ModelOutputError.about(model, "{subject} gives scores that are not numbers: its weights are damaged")
 
 
-class ModelMemoryError(VideoMAEError):
+class ModelMemoryError(VideoMAEError, kind="memory", retryable=True):
     """The device has too little memory for a batch of clips."""
-
-    kind = "memory"
-    retryable = True
 
 
 # --- videos -----------------------------------------------------------------------------------
 
 
-class VideoError(VideoMAEError):
+class VideoError(VideoMAEError, kind="video"):
     """Something is wrong with one video file. A batch records the failure and goes on with the other files."""
 
-    kind = "video"
 
-
-class VideoNotFoundError(VideoError):
+class VideoNotFoundError(VideoError, kind="not_found"):
     """The path does not exist, or is not a regular file or a directory with videos in it."""
 
-    kind = "not_found"
 
-
-class VideoFetchError(VideoError):
+class VideoFetchError(VideoError, kind="fetch", retryable=True):
     """A video in object storage could not be downloaded: no permission, no server, or the transfer was interrupted."""
 
-    kind = "fetch"
-    retryable = True
 
-
-class NotAVideoError(VideoError):
+class NotAVideoError(VideoError, kind="not_a_video"):
     """The file exists but contains no video: it is text, an archive, audio only, or empty."""
 
-    kind = "not_a_video"
 
-
-class DecodeError(VideoError):
+class DecodeError(VideoError, kind="decode"):
     """The file is a video, but no frame, or not the requested frame, could be decoded."""
 
-    kind = "decode"
 
-
-class FileChangedError(VideoError):
+class FileChangedError(VideoError, kind="changed", retryable=True):
     """The file was written to, replaced or removed while it was being read."""
 
-    kind = "changed"
-    retryable = True
 
-
-class DecodeTimeoutError(VideoError):
+class DecodeTimeoutError(VideoError, kind="timeout", retryable=True):
     """Decoding took longer than the time limit and was stopped."""
 
-    kind = "timeout"
-    retryable = True
 
-
-class DecoderCrashError(VideoError):
+class DecoderCrashError(VideoError, kind="decoder_crash"):
     """The process that decoded the file died."""
 
-    kind = "decoder_crash"
 
-
-class DecoderKilledError(DecoderCrashError):
+class DecoderKilledError(DecoderCrashError, retryable=True):
     """The process that decoded the file was killed from outside, for example by the kernel's out-of-memory killer."""
 
-    retryable = True
 
-
-class DecoderMemoryError(VideoError):
+class DecoderMemoryError(VideoError, kind="memory", retryable=True):
     """Decoding the file takes more memory than a decoder is allowed."""
-
-    kind = "memory"
-    retryable = True
 
 
 # --- outputs and surroundings -----------------------------------------------------------------
 
 
-class OutputError(VideoMAEError):
+class OutputError(VideoMAEError, kind="output"):
     """The output can't be written: it exists already or is a folder, the disk is full, or there is no permission."""
 
-    kind = "output"
+
+class OutputUnavailableError(OutputError, retryable=True):
+    """The storage of the output can't be reached or fails, which may pass, or be otherwise on another machine."""
 
 
 def not_written(path: object, error: OSError) -> OutputError:
@@ -419,56 +380,43 @@ def not_written(path: object, error: OSError) -> OutputError:
     return OutputError.about(path, "can't write {subject}: {reason}", reason=error.strerror or error)
 
 
-class StorageError(VideoMAEError):
+class StorageError(VideoMAEError, kind="storage"):
     """A request to object storage failed: no permission, no server, or an invalid address."""
 
-    kind = "storage"
+
+class StorageUnavailableError(StorageError, retryable=True):
+    """A server of object storage can't be reached or is too busy, which may pass."""
 
 
-class ObjectNotFoundError(StorageError):
+class ObjectNotFoundError(StorageError, kind="object_not_found"):
     """There is no such object, folder or bucket."""
 
-    kind = "object_not_found"
 
-
-class MachineError(VideoMAEError):
+class MachineError(VideoMAEError, kind="machine", retryable=True):
     """This machine ran out of a resource, through no fault of any file: open files, processes, memory, space in TMPDIR.
 
     It stops a batch, so that no good file is recorded as failed because of it.
     """
 
-    kind = "machine"
-    retryable = True
 
-
-class DependencyError(VideoMAEError):
+class DependencyError(VideoMAEError, kind="dependency"):
     """A required package or system library is missing or can't be imported."""
 
-    kind = "dependency"
 
-
-class ClusterError(VideoMAEError):
+class ClusterError(VideoMAEError, kind="cluster"):
     """A cluster can't be reached, its machines don't suit the job, or work was lost for good."""
 
-    kind = "cluster"
 
-
-class EmbeddingsError(VideoMAEError):
+class EmbeddingsError(VideoMAEError, kind="embeddings"):
     """A file contains no embeddings, or embeddings that can't be compared with the others."""
 
-    kind = "embeddings"
 
-
-class TrainingError(VideoMAEError):
+class TrainingError(VideoMAEError, kind="training"):
     """Training can't continue: NaN loss, too little memory, or a damaged saved state. What was saved is kept."""
 
-    kind = "training"
 
-
-class DatasetError(VideoMAEError):
+class DatasetError(VideoMAEError, kind="dataset"):
     """Labelled data can't be read, contradicts itself, or leaves no examples to learn from."""
-
-    kind = "dataset"
 
 
 def failure_kinds() -> tuple[str, ...]:

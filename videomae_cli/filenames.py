@@ -12,8 +12,9 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
+from types import MappingProxyType
 
 # The limit of nearly all file systems, in bytes or, on Windows and macOS, in characters (each at least a byte).
 NAME_BYTES = 255
@@ -60,13 +61,14 @@ def names_below(
     *,
     instead: bool = False,
     reserved: Iterable[str] = (),
+    fixed: Mapping[str, str] = MappingProxyType({}),
     windows: bool = os.name == "nt",
 ) -> dict[str, str]:
     """Choose a distinct output name below `folder` for each input path, valid on every disk.
 
     A name is the input's path relative to the inputs' common folder, plus `ending`: clip.mp4.npy. instead: `ending`
     replaces the suffix if the names stay distinct: clip.srt. reserved: names directly in the folder that may not be
-    used.
+    used; fixed: names that inputs have already, of these and of others, and keep.
     """
     limit = limit_in(folder)
     room = _PATH_BYTES - len(os.fsencode(os.path.abspath(folder))) - 1  # noqa: PTH100 - links stay as named
@@ -77,8 +79,9 @@ def names_below(
         uses = Counter(map(_folded, short.values()))
         plain = {path: short[path] if uses[_folded(short[path])] == 1 else plain[path] for path in paths}
     taken = {_folded(name) for name in reserved}
-    names = {path: _safe(plain[path], ending, limit, room, taken, windows) for path in paths}
-    return _made_distinct(names, below, ending, limit)
+    names = {path: _safe(plain[path], ending, limit, room, taken, windows) for path in paths if path not in fixed}
+    made = _made_distinct(names, below, ending, limit, set(map(_folded, fixed.values())))
+    return {path: fixed[path] if path in fixed else made[path] for path in paths}
 
 
 def _below_shared(paths: Sequence[str]) -> dict[str, str]:
@@ -112,12 +115,14 @@ def _part(stem: str, ending: str, limit: int, windows: bool) -> str:
     return fitting(stem, ending, limit=limit)
 
 
-def _made_distinct(names: Mapping[str, str], below: Mapping[str, str], ending: str, limit: int) -> dict[str, str]:
-    """Rename outputs that collide on some disk, with each other or with a folder that another name needs."""
+def _made_distinct(
+    names: Mapping[str, str], below: Mapping[str, str], ending: str, limit: int, taken: Set[str]
+) -> dict[str, str]:
+    """Rename outputs that collide on some disk, with each other, with what is taken or with a folder that another name needs."""
     uses = Counter(map(_folded, names.values()))
     folders = {_folded(str(folder)) for name in set(names.values()) for folder in Path(name).parents}
-    alone = {key for key, count in uses.items() if count == 1 and key not in folders}
-    used = alone | folders
+    alone = {key for key, count in uses.items() if count == 1 and key not in folders and key not in taken}
+    used = alone | folders | taken
     result = {}
     for path, name in names.items():
         changed, attempt = name, 0

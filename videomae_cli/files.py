@@ -17,6 +17,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -106,6 +107,19 @@ def check_new(
         raise OutputError.about(output, "{subject} is there already", remedy=remedy)
 
 
+def check_not_read(outputs: Iterable[str | os.PathLike[str]], sources: Iterable[str]) -> None:
+    """Raise OutputError if a file that would be written is one of those that are read, under whatever name."""
+    written: dict[tuple[int, int], str | os.PathLike[str]] = {}
+    for output in outputs:
+        if (identity := filesystem.identity(output)) is not None:
+            written[identity] = output
+    for source in sources if written else ():
+        if (identity := filesystem.identity(source)) in written and identity is not None:
+            raise OutputError.about(
+                written[identity], "{subject} is what is read", remedy=Wording("give another name with {@output}")
+            )
+
+
 @contextmanager
 def replacing(target: Path, *, scratch: Path | None = None) -> Iterator[BinaryIO]:
     """Open a file as `whole_file` does, for callers that word failures themselves. Raises OSError."""
@@ -133,9 +147,7 @@ def whole_folder(place: Path) -> Iterator[Path]:
     killed processes left beside it are removed, whatever their names. Raises OSError.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left_folders(place.parent)
-    scratch, held = _new_folder(place)
-    try:
+    with _scratch_folder(place) as scratch:
         yield scratch
         # A power cut may lose whatever was not synced yet keep what was done later. So sync first the files' bytes,
         # then their names (bottom up, each folder after its contents), and only then make the whole visible by the
@@ -149,20 +161,69 @@ def whole_folder(place: Path) -> Iterator[Path]:
         except OSError:
             if not filesystem.is_folder(place):
                 raise
+
+
+@contextmanager
+def whole_files(*targets: Path) -> Iterator[Path]:
+    """Yield an empty folder for files that belong together; if the block succeeds, they are moved to `targets`, in this order.
+
+    The block writes each under its target's name. What it leaves out is removed: it belonged to a set that is replaced. A
+    symbolic link is replaced, too. The last target is the file that the others serve. Raises OSError.
+    """
+    with _scratch_folder(targets[-1]) as scratch:
+        yield scratch
+        for target in targets:
+            if filesystem.is_there(scratch / target.name):
+                put_in_place(scratch / target.name, target)
+            else:
+                target.unlink(missing_ok=True)
+
+
+@contextmanager
+def _scratch_folder(place: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `place`, which is removed after the block; first remove those of processes that were killed."""
+    _remove_left_folders(place.parent)
+    with _held_folder(place) as scratch:
+        yield scratch
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield an empty folder in TMPDIR that only this user may read, and remove it after the block.
+
+    Those that killed processes left there are removed when a process makes its first. Raises OSError.
+    """
+    place = Path(tempfile.gettempdir(), "videomae")
+    _tidy_once(place.parent)
+    with _held_folder(place, mode=0o700) as scratch:
+        yield scratch
+
+
+@contextmanager
+def _held_folder(place: Path, *, mode: int = 0o777) -> Iterator[Path]:
+    """Yield a `_new_folder`, locked during the block and removed after it."""
+    scratch, held = _new_folder(place, mode=mode)
+    try:
+        yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         if held is not None:
             os.close(held)
 
 
-def _new_folder(place: Path) -> tuple[Path, int | None]:
+@lru_cache(maxsize=8)
+def _tidy_once(parent: Path) -> None:
+    _remove_left_folders(parent)
+
+
+def _new_folder(place: Path, *, mode: int = 0o777) -> tuple[Path, int | None]:
     """Create an empty folder beside `place` and lock it; return it with the descriptor that holds the lock, if there are locks.
 
     Until the descriptor is closed, `_remove_left_folders` does not remove the folder.
     """
     while True:
         scratch = place.with_name(f"{place.name}-{_machine()}{secrets.token_hex(4)}{PART}")
-        scratch.mkdir()
+        scratch.mkdir(mode)
         if _fcntl is None:
             return scratch, None
         with contextlib.suppress(FileNotFoundError):  # another process has just removed it as a leftover
@@ -194,19 +255,43 @@ def write_file(output: Path, data: bytes, *, through_link: bool = True) -> None:
         sink.write(data)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing. Raises OutputError."""
+    with making(folder):
+        filesystem.make_folder(folder)
+
+
+@contextmanager
+def making(folder: Path) -> Iterator[None]:
+    """Turn an OSError in the block, which makes a folder, into an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError.about(folder, "can't make the folder {subject}: {reason}", reason=reason) from None
+
+
 def _scratch(scratch: Path | None, beside: Path) -> Path:
     """Return `scratch` if its files can be renamed into `beside`, else `beside`: a subfolder may be a link to another disk."""
     return scratch if scratch is not None and scratch.stat().st_dev == beside.stat().st_dev else beside
 
 
 def is_special(output: Path) -> bool:
-    """Whether `output` exists but is neither a file nor a folder: a device, a named pipe."""
+    """Return whether `output` exists but is neither a file nor a folder: a device, a named pipe."""
     return filesystem.look(output).kind == "other"
 
 
 def linked(output: Path) -> Path:
-    """Resolve a symbolic link: a rename over the link itself would not update the linked file."""
-    return Path(os.path.realpath(output))
+    """Resolve a symbolic link: a rename over the link itself would not update the linked file.
+
+    Raises OutputError for a name that no file can have.
+    """
+    try:
+        return Path(os.path.realpath(output))
+    except ValueError:
+        raise OutputError.about(
+            output, "can't write {subject}: {reason}", reason=filesystem.look(output).reason
+        ) from None
 
 
 def new_file(folder: Path, prefix: str, suffix: str) -> tuple[BinaryIO, Path]:
@@ -471,6 +556,15 @@ def lock_removed(file: Path, *, wait: float = 0.0) -> Lock:
                     return held
             held.release()
     raise FileLockedError(str(file))
+
+
+def lock_output(file: Path, output: object) -> Lock:
+    """Lock a file as `lock_removed` does, for the time in which `output` is written. Raises OutputError if another process
+    has locked it, or OSError."""
+    try:
+        return lock_removed(file)
+    except FileLockedError:
+        raise OutputError.about(output, "another process is writing {subject}: wait for it or stop it first") from None
 
 
 def _unlocked(file: Path) -> Lock:

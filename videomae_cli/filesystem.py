@@ -74,17 +74,17 @@ def look(path: str | os.PathLike[str]) -> Place:
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is known to be a folder."""
+    """Return whether a path is known to be a folder."""
     return look(path).is_folder
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is known to be a regular file."""
+    """Return whether a path is known to be a regular file."""
     return look(path).is_file
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:
-    """Whether something is known to exist at a path, following links."""
+    """Return whether something is known to exist at a path, following links."""
     return look(path).is_there
 
 
@@ -97,7 +97,7 @@ def names_in(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def is_named(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder has an entry of this name, broken links included."""
+    """Return whether a folder has an entry of this name, broken links included."""
     try:
         os.lstat(path)
     except (OSError, ValueError):
@@ -106,7 +106,7 @@ def is_named(path: str | os.PathLike[str]) -> bool:
 
 
 def is_link(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is known to be a symbolic link."""
+    """Return whether a path is known to be a symbolic link."""
     try:
         return stat.S_ISLNK(os.lstat(path).st_mode)
     except (OSError, ValueError):
@@ -190,8 +190,17 @@ def real(path: str | os.PathLike[str]) -> str:
         return os.fspath(path)
 
 
+def identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Return what tells a regular file from all others, whatever its names; None for anything else."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - Path("") is "."
+    except (OSError, ValueError):
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
 def same(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
-    """Whether two paths are known to name one file."""
+    """Return whether two paths are known to name one file."""
     try:
         return os.path.samefile(one, other)  # noqa: PTH121 - Path("") is "."
     except (OSError, ValueError):

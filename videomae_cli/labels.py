@@ -79,12 +79,8 @@ def _from_csv(text: str, path: Path) -> list[str]:
 def _in_order(names: dict[int, str], path: Path) -> list[str]:
     missing = next((number for number in range(len(names)) if number not in names), None)
     if missing is not None:
-        raise ConfigError.about(
-            path,
-            "{subject} must number its labels 0 to {last}: {missing} is missing",
-            last=len(names) - 1,
-            missing=missing,
-        )
+        reason = "{subject} must number its labels 0 to {last}: {missing} is missing"
+        raise ConfigError.about(path, reason, last=len(names) - 1, missing=missing)
     return [names[number] for number in range(len(names))]
 
 

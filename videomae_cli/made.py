@@ -13,7 +13,7 @@ from pathlib import Path
 
 from videomae_cli import filesystem
 from videomae_cli.errors import OutputError
-from videomae_cli.files import PART, FileLockedError, Lock, lock_removed, remove_leftovers, write_file
+from videomae_cli.files import PART, Lock, lock_output, making, remove_leftovers, write_file
 
 _LOCK = ".videomae.lock"
 
@@ -33,19 +33,11 @@ class MadeFiles:
 
     def __enter__(self) -> MadeFiles:
         self._new = not filesystem.is_named(self.folder)
-        try:
+        with making(self.folder):
             filesystem.make_folder(self.folder)
-            self._lock = lock_removed(self.folder / _LOCK)
+            self._lock = lock_output(self.folder / _LOCK, self.folder)
             # leftovers under any name: the interrupted run may have written other files
             remove_leftovers(self.folder, None, PART)
-        except FileLockedError:
-            raise OutputError.about(
-                self.folder, "another process is writing {subject}: wait for it or stop it first"
-            ) from None
-        except OSError as error:
-            raise OutputError.about(
-                self.folder, "can't make the folder {subject}: {reason}", reason=error.strerror or error
-            ) from None
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -88,7 +80,7 @@ class MadeFiles:
 
 
 def is_inside(folder: Path, name: str) -> bool:
-    """Whether an untrusted relative name is a regular file below a folder, reached through no links."""
+    """Return whether an untrusted relative name is a regular file below a folder, reached through no links."""
     parts = Path(name).parts
     if not parts or Path(name).is_absolute() or ".." in parts or "\0" in name:
         return False

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from videomae_cli.errors import OptionError, unknown_choice
+from videomae_cli.errors import OptionError, check_choice
 from videomae_cli.model import VideoMAEForPreTraining
 from videomae_cli.model.masking import MASKS, patchify, select, unpatchify
 from videomae_cli.model.pretraining import patch_statistics, to_unit_range
@@ -53,18 +53,12 @@ class Reconstruction:
 
 def make_mask(model: VideoMAEForPreTraining, kind: str, ratio: float, *, seed: int = 0) -> Tensor:
     """Make a mask (1, N), True where hidden. Raises OptionError for an unknown kind or a ratio that hides nothing."""
-    if kind not in MASKS:
-        raise unknown_choice("mask", kind, MASKS)
+    check_choice("mask", kind, MASKS)
     mask = MASKS[kind](model.config.grid, ratio, seed=seed)
     if not mask.any():
         units = model.config.grid[0] if kind in ("frame", "causal") else model.config.num_patches
-        raise OptionError.about(
-            "mask_ratio",
-            "a mask ratio of {ratio:g} hides nothing: a {kind} mask needs at least {least:.2g} with this model",
-            ratio=ratio,
-            kind=kind,
-            least=1 / units,
-        )
+        reason = "a mask ratio of {ratio:g} hides nothing: a {kind} mask needs at least {least:.2g} with this model"
+        raise OptionError.about("mask_ratio", reason, ratio=ratio, kind=kind, least=1 / units)
     return mask
 
 

@@ -79,18 +79,23 @@ class Source:
     pixels: str = "display"
 
 
+# The fields of a record that say how a file was read.
+_OF_SOURCE = ("sampling", "decoder", "num_frames", "fps", "duration", "width", "height", "pixels", "crops")
+
+
 @dataclass(frozen=True)
 class Stamp:
     """The fields of a record that identify the job it belongs to.
 
     index: the file's position in the job's list, from 0; shard: "I/N" if the list was split; fingerprint: a hash of
-    model and settings (`jobs.settings`); version: of this package.
+    model and settings (`jobs.settings`); version: of this package; listed: the list that was split (`jobs.shards`).
     """
 
     index: int = 0
     fingerprint: str | None = None
     version: str | None = None
     shard: str | None = None
+    listed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -156,17 +161,11 @@ class Result:
             "fingerprint": stamp.fingerprint,
             "version": stamp.version,
             "shard": stamp.shard,
+            **({"list": stamp.listed} if stamp.listed else {}),
             **self.content(),
             **self._clips(),
-            "sampling": source.sampling if source else None,
-            "decoder": source.decoder if source else None,
-            "num_frames": source.num_frames if source else None,
-            "fps": round(source.fps, 4) if source else None,
-            "duration": round(source.duration, 4) if source else None,
-            "width": source.width if source else None,
-            "height": source.height if source else None,
-            "pixels": source.pixels if source else None,
-            "crops": source.crops if source else None,
+            **{name: getattr(self.source, name, None) for name in _OF_SOURCE},
+            **({"fps": round(source.fps, 4), "duration": round(source.duration, 4)} if source else {}),
             "warnings": list(self.warnings),
             "error": self.error.as_dict() if self.error else None,
         }
@@ -253,7 +252,7 @@ class Timeline(Result):
     came before. window, hop: seconds. multi_label: segments belong to independent labels and may overlap; otherwise
     they tile the analysed part in order, neighbours with different labels. segments: ascending by start. windows: all
     of them if requested, else none. thumbnails: frames spread over the analysed part if requested, not in the record;
-    segment_thumbnails: then a frame of each segment too, or None for one without.
+    segment_frames: then some frames of each segment too: the one of its surest window first, then others in order.
     views: number of windows that went through the model.
     """
 
@@ -265,19 +264,17 @@ class Timeline(Result):
     segments: tuple[Segment, ...] = ()
     windows: tuple[Window, ...] = ()
     thumbnails: tuple[Thumbnail, ...] = ()
-    segment_thumbnails: tuple[Thumbnail | None, ...] = ()
+    segment_frames: tuple[tuple[Thumbnail, ...], ...] = ()
 
     def content(self) -> Record:
         return {
-            "start": round(self.start, 4),
-            "end": round(self.end, 4),
+            **_edges(self),
             "window": round(self.window, 4),
             "hop": round(self.hop, 4),
             "multi_label": self.multi_label,
             "segments": [
                 {
-                    "start": round(s.start, 4),
-                    "end": round(s.end, 4),
+                    **_edges(s),
                     "label": s.label,
                     "label_id": s.label_id,
                     "score": None if s.score is None else round(s.score, 6),
@@ -285,18 +282,15 @@ class Timeline(Result):
                 }
                 for s in self.segments
             ],
-            "windows": [
-                {
-                    "start": round(w.start, 4),
-                    "end": round(w.end, 4),
-                    "predictions": [p.as_dict() for p in w.predictions],
-                }
-                for w in self.windows
-            ],
+            "windows": [{**_edges(w), "predictions": [p.as_dict() for p in w.predictions]} for w in self.windows],
         }
 
     def _clips(self) -> Record:
         return {}
+
+
+def _edges(part: Timeline | Segment | Window | VectorPlace) -> Record:
+    return {"start": round(part.start, 4), "end": round(part.end, 4)}
 
 
 @dataclass(frozen=True)
@@ -323,18 +317,17 @@ class Embedding(Result):
 
     def content(self) -> Record:
         """Return `rows` (what each vector represents) and `vectors`, the array itself, which each writer stores its own way."""
-        rows = [
-            {"clip": p.clip, "t": p.t, "h": p.h, "w": p.w, "start": round(p.start, 4), "end": round(p.end, 4)}
-            for p in self.places
-        ]
+        rows = [{"clip": p.clip, "t": p.t, "h": p.h, "w": p.w, **_edges(p)} for p in self.places]
         return {"rows": rows, "vectors": self.vectors}
 
 
 def path_fields(path: str) -> dict[str, str]:
     """Return `path`, plus `path_bytes` (base64) only if the name is not UTF-8 and `path` would lose information."""
-    raw = os.fsencode(path)
     try:
+        raw = os.fsencode(path)
         return {"path": raw.decode("utf-8")}
+    except UnicodeEncodeError:  # no file's name: half of a character, from a program
+        return {"path": as_utf8(path)}
     except UnicodeDecodeError:
         return {"path": as_utf8(path), "path_bytes": base64.b64encode(raw).decode("ascii")}
 

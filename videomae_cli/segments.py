@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 
 NO_LABEL = -1
 INDEPENDENT_THRESHOLD = 0.5
-# Of segments that score a little less than this, at most half had the right label: benchmarks/unsure.py, docs/timeline.md.
+# At most half of the segments that score just below this had the right label: benchmarks/unsure.py, docs/timeline.md.
 UNSURE_BELOW = 0.45
 # Between two windows the scores blend from one into the other; several cells per hop locate a boundary where the labels
 # cross.

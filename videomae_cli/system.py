@@ -1,4 +1,4 @@
-"""Questions to the operating system (CPUs, memory, signals, terminals), with a fallback for systems that can't answer.
+"""Wraps what differs between operating systems (CPUs, memory, signals, terminals), with a fallback where a call is missing.
 
 Everything works on Linux, macOS and Windows, inside a container or not; `docs/platforms.md` says what is tested where.
 Files are the subject of `filesystem` and `files`. psutil is imported inside functions because its import is slow.
@@ -12,15 +12,19 @@ import os
 import platform
 import select
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 # Linux's files about this process and its container; each pair is for control groups v2, then v1.
 _GROUPS = Path("/sys/fs/cgroup")
-_MEMORY_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
+_MEMORY_GROUPS = (
+    ("", "memory.max", "memory.current", "inactive_file"),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
 _CPU_QUOTA, _CPU_QUOTA_1, _CPU_PERIOD_1 = "cpu.max", "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"
 _PROC = Path("/proc")
 # Parameters of glibc's mallopt (malloc.h).
@@ -66,16 +70,48 @@ def cpu_model() -> str:
     return next(named, "") or platform.processor() or platform.machine()
 
 
-def free_memory() -> int:
-    """Return the bytes of memory that are free on this machine, or the container's limit if that is less."""
+def cpu_flags() -> frozenset[str]:
+    """Return the features of the CPU, as Linux names them; empty where the system doesn't list them."""
+    with contextlib.suppress(OSError):
+        for line in (_PROC / "cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("flags"):
+                return frozenset(line.partition(":")[2].split())
+    return frozenset()
+
+
+def physical_cores() -> int:
+    """Return how many of the CPUs in this process's affinity are cores of their own, not second threads of one."""
     import psutil
 
-    limits = [int(psutil.virtual_memory().available)]
-    for name in _MEMORY_LIMITS:
+    return min(_scheduled_cpus(), psutil.cpu_count(logical=False) or sys.maxsize)
+
+
+def free_memory() -> int:
+    """Return the bytes of memory that are free on this machine, or in this container if that is less."""
+    import psutil
+
+    return min(int(psutil.virtual_memory().available), *(limit - used for limit, used in _memory_groups()), sys.maxsize)
+
+
+def total_memory() -> int:
+    """Return the bytes of memory that this machine has, or the container's limit if that is less."""
+    import psutil
+
+    return min(int(psutil.virtual_memory().total), *(limit for limit, _ in _memory_groups()), sys.maxsize)
+
+
+def _memory_groups() -> Iterator[tuple[int, int]]:
+    """Yield the container's memory limit and how much of it is taken; cached files don't count, since they make room."""
+    for folder, limit, used, cached in _MEMORY_GROUPS:
+        group = _GROUPS / folder
         # the file says "max" if there is no limit
         with contextlib.suppress(OSError, ValueError):
-            limits.append(int((_GROUPS / name).read_text(encoding="ascii")))
-    return min(limits)
+            most, taken = int((group / limit).read_text(encoding="ascii")), 0
+            with contextlib.suppress(OSError, ValueError):
+                taken = int((group / used).read_text(encoding="ascii"))
+                lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+                taken -= next((int(line.split()[1]) for line in lines if line.split()[0] == cached), 0)
+            yield most, taken
 
 
 def return_freed_memory() -> bool:
@@ -118,10 +154,13 @@ def _open_files() -> int:
     return 32
 
 
-def be_first_killed() -> bool:
-    """Make this process the first that Linux kills when memory runs out; False on other systems."""
+def be_first_killed(score: int = 1000) -> bool:
+    """Make this process the first that Linux kills when memory runs out; False on other systems.
+
+    score: from 0 to 1000, the highest; of two processes with the same score the larger one is killed.
+    """
     try:
-        (_PROC / "self/oom_score_adj").write_text("1000", encoding="ascii")
+        (_PROC / "self/oom_score_adj").write_text(str(score), encoding="ascii")
     except OSError:
         return False
     return True
@@ -137,8 +176,36 @@ def memory_of(process_id: int) -> int:
         return 0
 
 
+def process_identity() -> tuple[int, str | None]:
+    """Return this process's id, and what tells it from all other processes, also of other machines, with the same id.
+
+    None for the latter where the system doesn't say (only Linux does).
+    """
+    return os.getpid(), _identity(os.getpid())
+
+
+def is_running(process_id: int, identity: str | None) -> bool | None:
+    """Return whether a process that `process_identity` described runs; None if it is one of another machine or container."""
+    here = _identity(os.getpid())
+    if identity is None or here is None or identity.rpartition(" ")[0] != here.rpartition(" ")[0]:
+        return None
+    return _identity(process_id) == identity
+
+
+def _identity(process_id: int) -> str | None:
+    """Return when the machine and the process were started, and which container's process ids count; None if it doesn't run."""
+    try:
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        numbers = (_PROC / "self/ns/pid").stat().st_ino
+        # the name of the program, in parentheses, may contain anything; state and start time are fields 3 and 22
+        fields = (_PROC / f"{process_id}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return None
+    return None if fields[0] in "ZX" else f"{boot} {numbers} {fields[19]}"
+
+
 def was_killed(code: int) -> bool:
-    """Whether exit code `code` means that the process was killed by SIGKILL or SIGTERM; always False on Windows."""
+    """Return whether an exit code means that the process was killed by SIGKILL or SIGTERM; always False on Windows."""
     return code < 0 and -code in {int(number) for number in _signals("SIGKILL", "SIGTERM")}
 
 
@@ -165,12 +232,30 @@ def lock_across_forks() -> threading.Lock:
     return lock
 
 
-def wake_main_thread() -> None:
-    """Send SIGTERM to this process's main thread, interrupting its waits; on Windows a wait finishes first."""
+def wake_main_thread(number: signal.Signals = signal.SIGTERM) -> None:
+    """Send a signal to this process's main thread, interrupting its waits; on Windows a wait finishes first."""
     if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
     else:
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
+
+
+@contextmanager
+def every(seconds: float, call: Callable[[], None]) -> Iterator[None]:
+    """Call a function periodically from another thread during the block, even while no progress is made."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(seconds):
+            call()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def closing_signals() -> tuple[signal.Signals, ...]:

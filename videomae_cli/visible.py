@@ -17,22 +17,13 @@ _BLANK = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F
 _BLANK |= {*range(0xFE00, 0xFE0E), *range(0xE0100, 0xE01F0)}  # FE0E and FE0F stay: they select text or emoji style
 # Most accents allowed on one letter: more would overlap the lines above and below. Living scripts need up to four.
 _MOST_ACCENTS = 8
+# The most columns of a name in a message: longer ones, which may have thousands of characters, are cut in the middle.
+LONGEST_NAME = 240
+_LONG_WORD = re.compile(rf"\S{{{LONGEST_NAME},}}")
 # What (GitHub) Markdown would read as markup, a link or, at the start of a line, a list or a rule.
 _MARKDOWN = re.compile(r"[\\|`*_<>\[\]&$~#!]|(?<=www)\.|:(?=//)|^[-+=]|(?<=[0-9])[.)](?= |$)", re.IGNORECASE)
 # ASCII equivalents of the characters that our own messages use, for terminals that can't show them.
-_ALIKE = {
-    "…": "...",
-    "·": "-",
-    "→": "->",
-    "×": "x",
-    "–": "-",
-    "—": "-",
-    "‹": "<",
-    "›": ">",
-    "━": "-",
-    "╸": "-",
-    "╺": "-",
-}
+_ALIKE = {"…": "...", "→": "->", "×": "x", "‹": "<", "›": ">", **dict.fromkeys("·–—━╸╺", "-")}
 
 
 def visible(text: str) -> str:
@@ -65,6 +56,27 @@ def columns(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def shortened(text: str, width: int, *, gap: str = "…") -> str:
+    """Shorten text to `width` columns by replacing its middle by `gap`: beginning and end distinguish names."""
+    if columns(text) <= width:
+        return text
+    start, end = "", ""
+    room = width - columns(gap)
+    for front, back in zip(text, reversed(text), strict=True):
+        if columns(start) + columns(end) + columns(back) > room:
+            break
+        end = back + end
+        if columns(start) + columns(end) + columns(front) > room:
+            break
+        start += front
+    return start + gap + end
+
+
+def brief(text: str) -> str:
+    """Shorten each word of a message that is longer than any name that people give to files and folders."""
+    return text if len(text) <= LONGEST_NAME else _LONG_WORD.sub(lambda word: shortened(word[0], LONGEST_NAME), text)
 
 
 def _unstacked(text: str) -> str:

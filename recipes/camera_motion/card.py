@@ -59,7 +59,7 @@ Apache-2.0.
 
 ## Limits
 
-- Motions slower than about 0.3 % of the picture's width between two sampled frames may be called static.
+- Motions slower than about 0.3% of the picture's width between two sampled frames may be called static.
 - One label a clip: a camera that pans and then tilts gets the mean of its clips; a diagonal move gets the larger part.
 - A subject that fills most of the picture and moves is seen as camera motion: the first shot of `bikes.mp4`, a standing
   camera above a passing bus, is called *roll counter-clockwise*. A dolly forward counts as zoom in.

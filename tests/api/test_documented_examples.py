@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from lessons import footage
+from motions import write_motions
 from samples import write_video
+from streaming import served
 from typer.testing import CliRunner
 
 from videomae_cli.cli.app import app
@@ -38,8 +40,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-# What runs on a cluster is run on one by tests/cluster/test_on_ray.py.
-HERE = [number for number, block in enumerate(GUIDE) if "cluster_job(" not in block]
+# What runs on a cluster is run on one by tests/cluster/test_on_ray.py, and what watches a stream by a test of its own.
+HERE = [number for number, block in enumerate(GUIDE) if "cluster_job(" not in block and ".watch(" not in block]
 
 
 @pytest.mark.parametrize("number", HERE)
@@ -52,6 +54,16 @@ def test_every_block_of_the_guide_runs(
     assert not printed.err
     assert "None" not in printed.out.replace("broken.mp4: None", "")
     assert printed.out or "print" not in GUIDE[number]
+
+
+def test_the_example_of_a_stream_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = (block for block in GUIDE if ".watch(" in block)
+    film = write_motions(tmp_path / "known.mp4", (("pan left", 6.0),), seed=7)
+    with served(film, loops=1, speed=5.0) as address:
+        exec(block.replace("rtsp://camera.local/stream", address), {"__name__": "example"})
+    printed = capsys.readouterr()
+    assert "pan left" in printed.out
+    assert not printed.err
 
 
 def test_the_example_of_the_readme_runs(

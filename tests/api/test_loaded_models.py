@@ -154,7 +154,7 @@ def test_other_things_are_refused_alone_and_cost_nothing_else_in_a_list(
     results = list(model.classify_all(iter([given, frames, video])))
     assert [result.error.kind if result.error else None for result in results] == ["model_input", None, None]
     assert [result.path for result in results] == ["<frames 0>", "<frames 1>", str(video)]
-    assert results[1].predictions == results[2].predictions
+    assert_alike(results[1], results[2])
 
 
 @pytest.mark.parametrize(
@@ -275,10 +275,17 @@ def test_names_are_taken_only_as_far_as_decoding_is_ahead(model: videomae.VideoC
     results.close()  # type: ignore[attr-defined]
 
 
+def assert_alike(ours: videomae.Classification, theirs: videomae.Classification) -> None:
+    """The last bits depend on where weights lie in memory, and clips in a batch."""
+    assert [one.label for one in ours.predictions] == [one.label for one in theirs.predictions]
+    scores = [one.score for one in theirs.predictions]
+    assert [one.score for one in ours.predictions] == pytest.approx(scores, rel=1e-5)
+
+
 def test_a_copy_of_a_model_has_a_decoder_of_its_own(model: videomae.VideoClassifier, video: Path) -> None:
     result = model.classify(video)
     for other in copy.copy(model), pickle.loads(pickle.dumps(model)):
-        assert other.classify(video).predictions == result.predictions
+        assert_alike(other.classify(video), result)
         assert other._decoder() is not model._decoder()
         other.close()
     assert len(model._decoder().processes) == 1

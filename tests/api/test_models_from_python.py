@@ -46,7 +46,7 @@ def test_a_converted_checkpoint_is_the_one_of_the_command(checkpoint: Path, tmp_
     assert done.exit_code == 0, done.output
     for name in ("config.json", "model.safetensors"):
         assert len({(tmp_path / folder / name).read_bytes() for folder in "abc"}) == 1
-    with pytest.raises(OutputError, match="already holds"):
+    with pytest.raises(OutputError, match="already: overwrite=True replaces it"):
         videomae.convert(checkpoint, tmp_path / "a")
     with pytest.raises(OptionError, match="unknown dtype 'int4'"):
         videomae.convert(checkpoint, tmp_path / "d", dtype="int4")

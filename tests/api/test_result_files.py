@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import videomae_cli as videomae
-from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.errors import OptionError, OutputError, VideoMAEError
 from videomae_cli.results import Classification, Embedding, Failure, Prediction, Segment, Timeline, VectorPlace
 from videomae_cli.writers import read_records, read_vector_records
 
@@ -47,22 +47,52 @@ def test_timelines_and_nothing(tmp_path: Path) -> None:
         videomae.write_results(FILMS, tmp_path / "u.jsonl", wide=True)
     videomae.write_results(FILMS, tmp_path / "t.jsonl")
     assert [len(record["segments"]) for record in read_records(tmp_path / "t.jsonl")] == [1, 0]
-    with pytest.raises(OptionError, match="'parquet' is not for these results"):
+    with pytest.raises(OptionError, match=r"can't tell the format of 't.parquet': end it in one of .*\.srt"):
         videomae.write_results(FILMS, tmp_path / "t.parquet")
+    for name, begins in (("t.srt", b"1\n00:00"), ("t.vtt", b"WEBVTT"), ("t.eaf", b"<?xml"), ("t.png", b"\x89PNG")):
+        assert videomae.write_results(FILMS[:1], tmp_path / name) == 1
+        assert (tmp_path / name).read_bytes().startswith(begins)
+        with pytest.raises(OptionError, match="holds one video"):
+            videomae.write_results(FILMS, tmp_path / name, overwrite=True)
+        assert (tmp_path / name).read_bytes().startswith(begins)
     assert videomae.write_results([], tmp_path / "none.json") == 0
     assert list(read_records(tmp_path / "none.json")) == []
 
 
-@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+@pytest.mark.parametrize("format", ["srt", "vtt", "elan", "png", "npz"])
+def test_no_results_are_not_written_in_a_format_of_one(format: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=f"there are no results: {format} can't hold none, as table, json, .* can"):
+        videomae.write_results([], tmp_path / "x", format=format)
+    ending = {"elan": "eaf"}.get(format, format)
+    with pytest.raises(OptionError, match="there are no results"):
+        videomae.write_results(iter([]), tmp_path / f"x.{ending}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "npz"])
 def test_vectors_are_read_back_whichever_file_failed_first(suffix: str, tmp_path: Path) -> None:
     file = tmp_path / f"v.{suffix}"
     assert videomae.write_results(iter(VECTORS), file) == 2
     assert [len(record["rows"]) for record in read_vector_records(file)] == [0, 1]
-    with pytest.raises(OptionError, match="'npz' is not for these results"):
-        videomae.write_results(VECTORS, tmp_path / "v.npz")
     with pytest.raises(OutputError, match="no result holds a vector"):
         videomae.write_results(VECTORS[:1], tmp_path / "w.parquet")
     assert not (tmp_path / "w.parquet").exists()
+
+
+def test_what_is_read_is_never_replaced(tmp_path: Path) -> None:
+    film, link = tmp_path / "a.jsonl", tmp_path / "link.jsonl"
+    film.write_bytes(b"a film")
+    link.symlink_to(film)
+    found = Classification(str(film), "m", predictions=(Prediction("x", 0, 0.5),))
+    for output in (film, link):
+        with pytest.raises(OutputError, match="is what is read: give another name with output"):
+            videomae.write_results([LABELS[0], found], output, overwrite=True)
+    assert film.read_bytes() == b"a film"
+    with pytest.raises(OutputError, match="is a folder"):
+        videomae.write_results(FILMS[:1], f"{tmp_path}/new/", format="srt")
+    with pytest.raises(VideoMAEError, match="broken"):
+        videomae.write_results(FILMS[1:], tmp_path / "b.srt")
+    assert sorted(tmp_path.iterdir()) == [film, link]
 
 
 def test_a_file_of_results_that_break_off_is_not_there(tmp_path: Path) -> None:

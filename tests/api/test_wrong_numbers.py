@@ -10,6 +10,7 @@ import pytest
 
 import videomae_cli as videomae
 from videomae_cli.errors import OptionError
+from videomae_cli.training import TrainingListener
 
 CLIP = videomae.demo_clip()
 
@@ -89,12 +90,61 @@ def test_of_the_functions(function: Callable[..., Any], name: str, value: int) -
     wrong(lambda **options: function(CLIP, **options), name, value)
 
 
+NO_DATA = "no/data"
+TRAINING = [
+    ("epochs", 0),
+    ("batch_size", 0),
+    ("lr", 2),
+    ("warmup", -1),
+    ("repeats", 0),
+    ("crop_scale", 2),
+    ("workers", 0),
+    ("patience", 0),
+]
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "value"),
+    [
+        *((videomae.finetune, *wrong) for wrong in TRAINING),
+        *((videomae.pretrain, *wrong) for wrong in TRAINING),
+        (videomae.finetune, "label_smoothing", 1),
+        (videomae.finetune, "head_init_scale", -1),
+        (videomae.finetune, "augment_magnitude", 11),
+        (videomae.finetune, "lora_rank", 0),
+        (videomae.finetune, "penalty", -1),
+        (videomae.pretrain, "mask_ratio", 1),
+        (videomae.pretrain, "frames", 1),
+        (videomae.pretrain, "image_size", 0),
+    ],
+)
+def test_of_training_before_the_data_is_read(
+    function: Callable[..., Any], name: str, value: int, tmp_path: Path
+) -> None:
+    init = {"init": "camera-motion-mae"} if function is videomae.finetune else {}
+    wrong(lambda **options: function(NO_DATA, output=tmp_path / "out", **init, **options), name, value)
+
+
+def test_a_rate_that_suits_little_data_is_not_refused_early(tmp_path: Path) -> None:
+    """The default peak hangs on the number of clips, which is not known yet."""
+    for function, init in ((videomae.finetune, {"init": "camera-motion-mae"}), (videomae.pretrain, {})):
+        with pytest.raises(videomae.VideoMAEError, match="no/data"):
+            function(NO_DATA, output=tmp_path / "out", min_lr=2e-5, **init)
+
+
 def test_nothing_to_join_is_no_missing_shard(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="no outputs were given"):
         videomae.merge([], tmp_path / "joined.jsonl")
 
 
-@pytest.mark.parametrize("function", [videomae.load_classifier, lambda film: videomae.attend(film, model=film)])
+@pytest.mark.parametrize(
+    "function",
+    [
+        videomae.load_classifier,
+        lambda film: videomae.attend(film, model=film),
+        lambda film: TrainingListener().find_model(str(film), None),
+    ],
+)
 def test_a_video_for_a_model_is_refused(function: Callable[..., Any]) -> None:
     with pytest.raises(videomae.VideoMAEError, match=r"a video .MP4., not a model: .* as the first argument") as raised:
         function(CLIP)

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +99,14 @@ def test_embed_from_a_list_in_a_bucket_writes_a_manifest(
     assert [video.path for video in find_videos([f"@{out}"], addresses=True)] == names  # eight rows each, but one name
 
 
-def test_ctrl_c_leaves_no_copies(checkpoint: Path, store: ObjectStore, bucket: str, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_copies(
+    quick_python: str, checkpoint: Path, store: ObjectStore, bucket: str, tmp_path: Path
+) -> None:
     video = write_video(tmp_path / "clip.mp4")
     folder = store.bucket(bucket, {f"{number:02}.mp4": video for number in range(40)})
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    command = [sys.executable, "-m", "videomae_cli", "classify", folder, "--model", str(checkpoint)]
+    command = [quick_python, "-m", "videomae_cli", "classify", folder, "--model", str(checkpoint)]
     process = subprocess.Popen(
         [*command, "--format", "jsonl", "--batch-size", "1"],
         stdout=subprocess.PIPE,
@@ -120,4 +121,30 @@ def test_ctrl_c_leaves_no_copies(checkpoint: Path, store: ObjectStore, bucket: s
     process.stdout.read()
     assert process.wait(timeout=300) == 130
     assert "Traceback" not in process.stderr.read()
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_timeline_of_a_bucket_is_that_of_the_disk(
+    videomae: Run, video: Path, checkpoint: Path, store: ObjectStore, bucket: str, tmp_path: Path
+) -> None:
+    clips, scratch = tmp_path / "clips", tmp_path / "scratch"
+    clips.mkdir()
+    scratch.mkdir()
+    (clips / "a b%.mp4").write_bytes(video.read_bytes())
+    (clips / "text.mp4").write_text("this is a letter, not a film\n")
+    write_video(clips / "z.mp4", count=50)
+    folder = store.bucket(bucket, {p.name: p for p in clips.iterdir()})
+    store.put(bucket, "list.txt", "\n".join(f"{folder}/{p.name}" for p in sorted(clips.iterdir())).encode())
+    environment = {**store.environment, "TMPDIR": str(scratch)}
+    local = videomae("timeline", clips, "-m", checkpoint, "--format", "jsonl")
+    for given in (f"{folder}/", f"@{folder}/list.txt"):
+        remote = videomae("timeline", given, "-m", checkpoint, "--format", "jsonl", environment=environment)
+        assert (local.returncode, remote.returncode) == (1, 1), remote.stderr
+        ours, theirs = records(remote.stdout.replace(folder, str(clips))), records(local.stdout)
+        assert [record.pop("path") for record in ours] == [record.pop("path") for record in theirs]
+        assert ours == theirs
+        assert remote.stderr.replace(folder, str(clips)) == local.stderr
+    gone = videomae("timeline", f"{folder}/gone.mp4", "-m", checkpoint, environment=environment)
+    assert gone.returncode == 1
+    assert f"there is no '{folder}/gone.mp4'" in gone.stderr
     assert list(scratch.iterdir()) == []

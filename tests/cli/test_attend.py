@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
-from subprocess import CompletedProcess, run
+from subprocess import CompletedProcess
 
 import av
 import numpy as np
@@ -141,10 +140,9 @@ def test_wrong_options_are_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_scale_is_of_the_panels(video: Path, tmp_path: Path) -> None:
+def test_the_scale_is_of_the_panels(videomae: Run, video: Path, tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path / "m", num_hidden_layers=1)
-    command = [sys.executable, "-m", "videomae_cli", "attend", video, "-m", folder]
-    done = run([*command, "-o", tmp_path / "a.png", "--scale", "2"], capture_output=True, text=True)
+    done = videomae("attend", video, "-m", folder, "-o", tmp_path / "a.png", "--scale", "2")
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "a.png") as image:
         assert 8 * 64 < image.width < 8 * 96, "panels of twice 32 pixels"

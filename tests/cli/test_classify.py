@@ -272,11 +272,13 @@ def test_an_output_that_is_a_folder_or_nowhere_is_refused(
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_traceback(videomae: Run, video: Path, checkpoint: Path) -> None:
+def test_a_full_disk_leaves_the_old_file_and_no_traceback(
+    videomae: Run, quick_python: str, video: Path, checkpoint: Path
+) -> None:
     done = videomae("classify", video, "--model", checkpoint, "--format", "jsonl", stdin=subprocess.DEVNULL)
     assert done.returncode == 0
     with Path("/dev/full").open("w") as full:
-        command = [sys.executable, "-m", "videomae_cli", "classify", str(video), "--model", str(checkpoint)]
+        command = [quick_python, "-m", "videomae_cli", "classify", str(video), "--model", str(checkpoint)]
         broken = subprocess.run([*command, "--format", "jsonl"], stdout=full, stderr=subprocess.PIPE, text=True)
     assert broken.returncode == 1
     assert "No space left" in broken.stderr
@@ -290,18 +292,20 @@ def test_debug_shows_the_traceback_and_the_decoder(videomae: Run, video: Path, c
     assert "Traceback" in done.stderr
 
 
-def test_a_terminal_gets_a_table_with_bars(video: Path, checkpoint: Path) -> None:
-    shown = _in_terminal("classify", str(video), str(video.parent / "gone.mp4"), "--model", str(checkpoint))
+def test_a_terminal_gets_a_table_with_bars(quick_python: str, video: Path, checkpoint: Path) -> None:
+    shown = _in_terminal(
+        quick_python, "classify", str(video), str(video.parent / "gone.mp4"), "--model", str(checkpoint)
+    )
     assert "━" in shown
     assert "[bold]running[/bold]" in shown
     assert "%" in shown
     assert "no such file" in shown
 
 
-def test_no_data_is_written_into_the_bar(video: Path, checkpoint: Path) -> None:
+def test_no_data_is_written_into_the_bar(quick_python: str, video: Path, checkpoint: Path) -> None:
     other = write_video(video.parent / "other.mp4")
     for options in ([], ["--format", "jsonl"]):
-        shown = _in_terminal("classify", str(video), str(other), "--model", str(checkpoint), *options)
+        shown = _in_terminal(quick_python, "classify", str(video), str(other), "--model", str(checkpoint), *options)
         assert shown.count("滑雪") == 2
         # The bar ("0/2 files") is erased before data are written.
         for part in shown.split("\x1b[2K"):
@@ -310,8 +314,9 @@ def test_no_data_is_written_into_the_bar(video: Path, checkpoint: Path) -> None:
 
 
 def test_ctrl_c_ends_with_130_and_a_line(checkpoint: Path, tmp_path: Path) -> None:
-    for number in range(60):
-        write_video(tmp_path / f"{number}.mp4", count=16)
+    film = write_video(tmp_path / "0.mp4", count=16).read_bytes()
+    for number in range(1, 60):
+        (tmp_path / f"{number}.mp4").write_bytes(film)
     command = [sys.executable, "-m", "videomae_cli", "classify", str(tmp_path), "--model", str(checkpoint)]
     process = subprocess.Popen(
         [*command, "--format", "jsonl"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -325,21 +330,21 @@ def test_ctrl_c_ends_with_130_and_a_line(checkpoint: Path, tmp_path: Path) -> No
     assert "Traceback" not in process.stderr.read()
 
 
-def test_a_closed_pipe_is_no_error(video: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_closed_pipe_is_no_error(quick_python: str, video: Path, checkpoint: Path, tmp_path: Path) -> None:
     for number in range(20):
         (tmp_path / f"{number}.mp4").write_bytes(video.read_bytes())
-    command = f"{sys.executable} -m videomae_cli classify {tmp_path} --model {checkpoint} --format jsonl | head -1"
+    command = f"{quick_python} -m videomae_cli classify {tmp_path} --model {checkpoint} --format jsonl | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
 
 
-def _in_terminal(*arguments: str) -> str:
+def _in_terminal(python: str, *arguments: str) -> str:
     """What the command writes to a terminal of 80 columns, all of it."""
     child, terminal = pty.fork()
     if child == 0:
         environment = {**os.environ, "COLUMNS": "80", "LINES": "40", "TERM": "xterm-256color", "OMP_NUM_THREADS": "1"}
-        os.execve(sys.executable, [sys.executable, "-m", "videomae_cli", *arguments], environment)
+        os.execve(python, [python, "-m", "videomae_cli", *arguments], environment)
     shown, deadline = b"", time.monotonic() + 300
     while time.monotonic() < deadline:
         ready, _, _ = select.select([terminal], [], [], 1)

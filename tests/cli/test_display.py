@@ -7,20 +7,65 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 
 from videomae_cli.api.known_models import list_models
 from videomae_cli.cli.outputs.next_steps import with_model, with_page, with_vectors
-from videomae_cli.cli.terminal import console
-from videomae_cli.cli.terminal.display import BAR_WIDTH, TerminalListWriter, print_rows, score_bar, shortened
+from videomae_cli.cli.terminal import console, transfers
+from videomae_cli.cli.terminal.display import (
+    BAR_WIDTH,
+    TerminalListWriter,
+    TerminalTimelineWriter,
+    TerminalWriter,
+    consoles,
+    print_rows,
+    ranked,
+    score_bar,
+    shortened,
+)
 from videomae_cli.results import Classification, Failure, Prediction, Record
 from videomae_cli.visible import byte_size, columns
 
 DENSE = "dense: 1 clip, stride 4, over 90 frames (3.0 s)"
+
+
+@pytest.mark.parametrize("width", [30, 40, 69, 80, 200])
+def test_downloads_part_no_number_from_its_unit(width: int) -> None:
+    """Of a file that came at once no rate is known, and none is shown."""
+    screen = io.StringIO()
+    with ExitStack() as stack:
+        columns_shown = transfers._Shown(stack, lambda: None)._columns(width)
+    with Progress(*columns_shown, console=Console(file=screen, width=width)) as progress:
+        progress.add_task("preprocessor_config.json", total=406, completed=406)
+        progress.add_task("model.safetensors", total=351_234_567, completed=170_000_000)
+    lines = [line.rstrip() for line in screen.getvalue().splitlines()]
+    assert len(lines) == 2, lines
+    assert all(columns(line) <= width for line in lines)
+    assert "406/406 bytes" in lines[0]
+    assert "170.0/351.2 MB" in lines[1]
+    assert "?" not in "".join(lines)
+    assert ("━" in lines[1]) == (width >= 70)
+
+
+@pytest.mark.parametrize("width", [24, 40, 60, 80, 200])
+@pytest.mark.parametrize("name", ["a.mp4", "videos/holiday-in-the-mountains-2019-part-10.mp4", "雪/滑雪-" * 9])
+def test_names_of_similar_files_are_never_broken(name: str, width: int) -> None:
+    """Bars give way to names, and names that are too long anyway lose their middle."""
+    screen = io.StringIO()
+    terminal = Console(file=screen, width=width)
+    terminal.print(ranked([("1", 1.0, name), ("10", 0.5, "b.mp4")], terminal))
+    lines = [line.rstrip() for line in screen.getvalue().splitlines()]
+    assert len(lines) == 2
+    assert all(columns(line) <= width for line in lines)
+    assert all("1.0000" in lines[0] and "━━" in line for line in lines)
+    assert lines[1].endswith("  0.5000  b.mp4")
+    assert (name in lines[0]) == (columns(name) <= width - 18)
 
 
 def listed(*records: Record, width: int = 60) -> list[str]:
@@ -48,9 +93,27 @@ def test_a_file_is_a_line_with_what_comes_close() -> None:
     )
     assert listed(clear, close) == [
         "a.mp4        90.0%  pan right",
-        "longer.mp4   40.0%  pan right  zoom in 30.0%",
+        "longer.mp4   40.0%  pan right  (next: zoom in 30.0%)",
         "some-model, dense: 1 clip, stride 4",
     ]
+
+
+def test_labels_that_come_close_are_whole_or_left_out() -> None:
+    close = result("a.mp4", ("static", 0.4), ("zoom in", 0.35), ("roll counter-clockwise", 0.2), ("tilt up", 0.05))
+    both, one, none = (listed(close, width=width)[0] for width in (80, 60, 40))
+    assert both == "a.mp4   40.0%  static  (next: zoom in 35.0%, roll counter-clockwise 20.0%)"
+    assert one == "a.mp4   40.0%  static  (next: zoom in 35.0%)"
+    assert none == "a.mp4   40.0%  static"
+
+
+def test_a_dumb_terminal_has_its_own_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Screen())
+    monkeypatch.setenv("COLUMNS", "40")
+    for term, drawn_over in (("xterm", True), ("dumb", False), ("unknown", False)):
+        monkeypatch.setenv("TERM", term)
+        assert consoles()[0].width == 40
+        assert console.is_terminal(sys.stdout)
+        assert console.redraws(sys.stdout) is drawn_over
 
 
 def test_what_differs_from_file_to_file_is_said_to_differ() -> None:
@@ -204,3 +267,48 @@ def test_models_are_listed_without_breaking_words(monkeypatch: pytest.MonkeyPatc
 )
 def test_sizes_are_in_the_unit_that_people_use(count: int, text: str) -> None:
     assert byte_size(count) == text
+
+
+def drawn(writer: type[TerminalWriter | TerminalTimelineWriter], record: dict[str, Any], width: int) -> list[str]:
+    """The lines that a writer draws on a terminal of this width."""
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    writer(console).write(record, 1.2)
+    assert isinstance(console.file, io.StringIO)
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert all(columns(line) <= width for line in lines), lines
+    return lines
+
+
+MADE = {
+    "path": "a.mp4",
+    "error": None,
+    "warnings": [],
+    "model": "tiny",
+    "decoder": "opencv",
+    "width": 480,
+    "height": 270,
+}
+
+
+@pytest.mark.parametrize("width", [36, 40, 80, 200])
+def test_a_narrow_terminal_loses_the_bar_and_no_word(width: int) -> None:
+    predictions = [
+        {"label": "pulling the rope slowly", "score": 0.804, "label_id": 0},
+        {"label": "zoom in", "score": 0.065, "label_id": 1},
+    ]
+    sampling = "dense: 1 clip of 16 frames, stride 4, 1 crop, from 0 s to 4 s, over 100 frames (4.0 s)"
+    lines = drawn(TerminalWriter, MADE | {"predictions": predictions, "sampling": sampling}, width)
+    assert re.match(r"1 +pulling the rope slowly .*80\.4%$", lines[1]), lines
+    assert re.match(r"2 +zoom in .* 6\.5%$", lines[2]), lines
+    assert ("\u2501" in lines[1]) == (width >= 40)
+    settings = "\n".join(lines[3:])
+    for together in ("1 clip", "16 frames", "0 s", "4 s,", "(4.0 s)", "1.2 s"):
+        assert together in settings, settings
+
+
+@pytest.mark.parametrize("width", [36, 40, 80])
+def test_a_narrow_timeline_keeps_label_and_score(width: int) -> None:
+    segment = {"start": 63.52, "end": 3599.0, "label": "pan right", "score": 0.8, "unsure": False}
+    lines = drawn(TerminalTimelineWriter, MADE | {"segments": [segment], "windows": [], "sampling": None}, width)
+    clocks = "0:01:03.52 - 0:59:59.00" if width > 40 else "01:03.5 - 59:59.0"
+    assert re.match(rf"{clocks} +pan right .*80", lines[1]), lines

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from videomae_cli.api import tried_files
 from videomae_cli.cli.run import dry_run as planning
 from videomae_cli.cli.run.training_progress import TrainingProgress
 from videomae_cli.cli.terminal import console, progress, transfers
@@ -229,7 +230,7 @@ def test_lines_are_said_from_another_thread_until_the_block_ends() -> None:
 
 def test_the_bar_is_drawn_anew_while_nothing_happens(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr(progress, "is_terminal", lambda _: True)
+    monkeypatch.setattr(progress, "redraws", lambda _: True)
     monkeypatch.setattr(console.loudness, "quiet", False)
     monkeypatch.setattr(console.loudness, "debug", False)
     bar = BatchProgress(61, watched=True, now=clock)
@@ -303,7 +304,7 @@ def test_in_a_pipe_epochs_have_lines(
 
 
 def test_a_dry_run_says_what_the_whole_takes(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning.time, "monotonic", clock)
+    monkeypatch.setattr(tried_files.time, "monotonic", clock)
     runs = []
 
     def run(files: Any) -> Iterator[Any]:
@@ -313,10 +314,10 @@ def test_a_dry_run_says_what_the_whole_takes(clock: Clock, monkeypatch: pytest.M
             clock.now += 3.0
             yield SimpleNamespace(views=2, error=None)
 
-    plan = planning.Plan("model", 1, run)
-    for count, words in ((1, "about 3 s (1 files tried)"), (100, "about 5 min (15 files tried)")):
+    for count, words in ((1, "about 3 s (1 file tried)"), (100, "about 5 min (15 files tried)")):
         runs.clear()
-        lines = dict(planning._tried([SimpleNamespace(path=str(n)) for n in range(count)], plan))  # type: ignore[misc]
+        files: Any = [SimpleNamespace(path=str(n), error=None) for n in range(count)]
+        lines = dict(planning._tried(tried_files.try_files(files, "model", 1, run)))
         assert lines["time"] == words
         assert lines["clips"].startswith(f"{'' if count == 1 else 'about '}{2 * count} through")
 

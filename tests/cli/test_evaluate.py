@@ -109,9 +109,7 @@ def refused(code: int, *arguments: str | Path) -> str:
 
 def test_the_numbers_are_those_of_classify(videomae: Run, moves: Path, tmp_path: Path) -> None:
     out = tmp_path / "measured.json"
-    done = videomae(
-        "evaluate", moves, "--model", "camera-motion", "-o", out, "--report", tmp_path / "report", fresh=True
-    )
+    done = videomae("evaluate", moves, "--model", "camera-motion", "-o", out, "--report", tmp_path / "report")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     options = ["--model", "camera-motion", "--format", "jsonl", "--top-k", "9", "--workers", "1"]
@@ -142,7 +140,7 @@ def test_the_numbers_are_those_of_classify(videomae: Run, moves: Path, tmp_path:
     assert measured["protocol"] == "dense: 1 clip x 1 crop"
     assert measured["views"] == 9
 
-    assert re.search(rf"^top-1 +{right.mean():.1%}  \(95 % interval ", done.stdout, re.MULTILINE)
+    assert re.search(rf"^top-1 +{right.mean():.1%}  \(95% interval ", done.stdout, re.MULTILINE)
     assert done.stdout.splitlines()[0] == f"camera-motion on {moves}, split all: 9 clips"
     wrong = confusion.sum() - confusion.trace()
     assert len(re.findall(r" as [a-z -]+ \(\d\)", done.stdout)) == wrong

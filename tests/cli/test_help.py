@@ -48,6 +48,20 @@ def test_a_long_help_begins_with_what_is_used_most(name: str) -> None:
     assert order == [heading for heading in SECTIONS if heading in order]
 
 
+@pytest.mark.parametrize("width", [40, 60, 80])
+@pytest.mark.parametrize("name", ["", *sorted(LOADED)])
+def test_help_fits_and_breaks_no_name(name: str, width: int) -> None:
+    def words(columns: int) -> str:
+        shown = CliRunner().invoke(app, [*filter(None, [name]), "--help"], env={"COLUMNS": str(columns)})
+        assert shown.exit_code == 0
+        body, _, examples = shown.output.partition("\nExamples:\n")
+        assert all(len(line) <= columns or len(line.split()) == 1 for line in body.splitlines()), "but for the examples"
+        assert all(line.startswith("  videomae ") for line in examples.splitlines())
+        return " ".join(body.split())
+
+    assert words(width) == words(1000)
+
+
 @pytest.mark.parametrize("line", [line for guide in GUIDES.values() for line in guide.examples])
 def test_examples_parse(line: str) -> None:
     words = shlex.split(line)[1:]

@@ -47,7 +47,7 @@ def test_convert_writes_what_transformers_and_we_load_alike(videomae: Run, check
     labels = tmp_path / "labels.txt"
     labels.write_text("a\nb\nc\nd\n")
     out = tmp_path / "converted"
-    done = videomae("convert", checkpoint, out, "--labels", labels, "--dtype", "bfloat16", fresh=True)
+    done = videomae("convert", checkpoint, out, "--labels", labels, "--dtype", "bfloat16")
     assert done.returncode == 0, done.stderr
     ours = VideoMAEForVideoClassification.from_pretrained(out)
     theirs = Reference.from_pretrained(out, dtype=torch.float32).eval()

@@ -65,8 +65,8 @@ def test_what_no_file_can_give_is_refused(
     given = [command, str(tmp_path / "t.csv") if command == "evaluate" else str(video), "--model", "camera-motion"]
     (tmp_path / "t.csv").write_text(f"path,label\n{video},pan left\n", encoding="utf-8")
     given += ["-o", str(tmp_path / "o.npz")] if command == "embed" else []
-    monkeypatch.setattr("videomae_cli.cli.run.loading.make_classifier", _never)
-    monkeypatch.setattr("videomae_cli.cli.run.loading.make_embedder", _never)
+    monkeypatch.setattr("videomae_cli.assembly.ClassifierRequest.make", _never)
+    monkeypatch.setattr("videomae_cli.assembly.EmbedderRequest.make", _never)
     done = CliRunner().invoke(app, [*given, f"{option}={value}"])
     assert done.exit_code == 2, done.output
     assert "Traceback" not in done.stderr

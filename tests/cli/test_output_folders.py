@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 from jobs_in_folders import FAKE, fake_record
 
-from videomae_cli.cli.outputs.targets import ArrayFolderTarget, FolderTarget
-from videomae_cli.cli.outputs.timeline_targets import DocumentFolderTarget
+from videomae_cli.cli.options.groups import JobOptions
 from videomae_cli.errors import OutputError
 from videomae_cli.jobs import Settings
+from videomae_cli.jobs.documents import DocumentFolderTarget
+from videomae_cli.jobs.targets import ArrayFolderTarget, FolderTarget
 
 Open = Callable[..., FolderTarget]
 
 
 def arrays(folder: Path, **options: bool) -> FolderTarget:
-    return ArrayFolderTarget(folder, resume=options.get("resume", False), overwrite=options.get("overwrite", False))
+    return ArrayFolderTarget(folder, JobOptions(**options))
 
 
 def subtitles(folder: Path, **options: bool) -> FolderTarget:
-    resume, overwrite = options.get("resume", False), options.get("overwrite", False)
-    return DocumentFolderTarget(folder, "srt", resume=resume, overwrite=overwrite)
+    return DocumentFolderTarget(folder, "srt", JobOptions(**options))
 
 
 KINDS = pytest.mark.parametrize("kind", [arrays, subtitles])
@@ -64,7 +64,7 @@ def test_nothing_that_is_there_is_replaced_unasked(kind: Open, tmp_path: Path) -
         (out / name).write_bytes(b"mine")
         before = tree(out)
         for options in ({}, {"resume": True}):
-            with pytest.raises(OutputError, match="--overwrite"):
+            with pytest.raises(OutputError, match="overwrite=True"):
                 run(kind(out, **options), NAMES)
             assert tree(out) == before
         (out / name).unlink()

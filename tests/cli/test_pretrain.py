@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -65,15 +65,15 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     encoder: Path, recordings: Path, quick_python: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "killed"
-    line = [sys.executable, "-m", "videomae_cli", "pretrain", str(recordings / "train"), "-o", str(out), *TINY, *SHORT]
-    process = subprocess.Popen(line, env={**os.environ, **SILENT}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    line = [quick_python, "-m", "videomae_cli", "pretrain", str(recordings / "train"), "-o", str(out), *TINY, *SHORT]
+    process = subprocess.Popen(line, env={**os.environ, **SILENT}, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     wait_for_epoch(out, 2, process)
     assert is_own_picture(out / "curves.png"), "there while it runs"
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()  # until nobody writes any more
     assert is_own_picture(out / "curves.png"), "and after a kill"
     done = subprocess.run(
-        [quick_python, *line[1:], "--resume"], env={**os.environ, **SILENT}, capture_output=True, text=True, check=False
+        [*line, "--resume"], env={**os.environ, **SILENT}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert events(out) == events(encoder)
@@ -130,6 +130,9 @@ def test_the_published_recipe_is_said(recordings: Path, videomae: Run, tmp_path:
     line = ["pretrain", recordings / "train", "-o", tmp_path / "out", "--size", "tiny", "--val", "0", "--no-check"]
     done = videomae(*line, "--recipe", "paper", "--dry-run")
     assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"parameters, from random weights, about \d.* for all 800 epochs here; recipe paper: ", done.stderr
+    )
     assert "recipe paper: 800 epochs of 1 step of 16 clips, rate 9.4e-06, tube masks that hide 90%" in done.stderr
     assert "rate from 0 in 40 epochs to 9.37e-06 and down to 6.3e-07" in done.stderr
     assert "gradient not bounded; crops of 66 to 100% of the short side, not mirrored" in done.stderr

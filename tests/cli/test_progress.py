@@ -45,7 +45,7 @@ def test_plain_lines_say_files_rate_time_and_failures(capsys: pytest.CaptureFixt
 
 def test_a_long_file_is_told_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr(progress, "is_terminal", lambda _: True)
+    monkeypatch.setattr(progress, "redraws", lambda _: True)
     monkeypatch.setattr(console.loudness, "quiet", False)
     monkeypatch.setattr(console.loudness, "debug", False)
     clock = Clock()
@@ -71,7 +71,7 @@ def test_nothing_is_said_without_a_terminal_unless_asked(capsys: pytest.CaptureF
 
 def test_a_terminal_gets_a_bar_that_fits_and_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr(progress, "is_terminal", lambda _: True)
+    monkeypatch.setattr(progress, "redraws", lambda _: True)
     monkeypatch.setattr(console.loudness, "quiet", False)
     monkeypatch.setattr(console.loudness, "debug", False)
     bar = BatchProgress(2000, done=999, failed=12)

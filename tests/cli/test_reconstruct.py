@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from videomae_cli.cli.app import app
 from videomae_cli.model import VideoMAEConfig, VideoMAEForPreTraining
+from videomae_cli.pictures import film as pictures_film
 
 Film = npt.NDArray[np.uint8]
 GREY = (124, 124, 128)
@@ -83,7 +84,7 @@ def test_a_film_shows_original_given_and_reconstruction_at_the_clips_speed(
     clip = write_video(tmp_path / "clip.mp4", count=61, size=size)
     done = videomae("reconstruct", clip, "-m", pretrainer, "-o", tmp_path / "a.mp4", "--mask-ratio", "0.75")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[-1].startswith(f"videomae: {tmp_path / 'a.mp4'}: 16 frames of ")
+    assert done.stderr.splitlines()[-1].startswith(f"videomae: wrote {tmp_path / 'a.mp4'}: 16 frames of ")
     film, times = decoded(tmp_path / "a.mp4")
     assert len(film) == 16
     assert film.shape[1] % 2 == film.shape[2] % 2 == 0
@@ -253,3 +254,17 @@ def test_a_clip_shorter_than_the_model_repeats_its_last_frame(pretrainer: Path, 
     film, times = decoded(tmp_path / "a.mp4")
     assert len(film) == 16
     np.testing.assert_allclose(np.diff(times), 0.04, atol=2e-3)
+
+
+def test_a_gif_that_would_be_giant_is_drawn_smaller_by_a_whole_factor(
+    pretrainer: Path, video: Path, videomae: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames are never blurred: those of a model of 64 pixels are twice as large here, not four times."""
+    monkeypatch.setattr(pictures_film, "_GIF_BYTES_A_FRAME", 25_000)
+    done = videomae("reconstruct", video, "-m", pretrainer, "-o", tmp_path / "a.gif")
+    assert done.returncode == 0, done.stderr
+    assert "drawn smaller to keep the GIF small" in done.stderr
+    with Image.open(tmp_path / "a.gif") as image:
+        factors = {factor: 4 * factor * 64 + 5 * max(6, 2 * factor) for factor in (3, 2)}
+        assert image.width in factors.values()
+    assert (tmp_path / "a.gif").stat().st_size <= 16 * 25_000

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -37,9 +36,7 @@ def strips(page: Path) -> int:
     return page.read_text(encoding="utf-8").count('<script type="text/plain" id="p')
 
 
-def start(
-    archive: Path, checkpoint: Path, folder: Path, *options: str, python: str = sys.executable
-) -> subprocess.Popen[str]:
+def start(python: str, archive: Path, checkpoint: Path, folder: Path, *options: str) -> subprocess.Popen[str]:
     command = [python, "-m", "videomae_cli", "classify", str(archive), "--model", str(checkpoint)]
     return subprocess.Popen(
         [
@@ -72,7 +69,7 @@ def test_killed_and_resumed_the_report_shows_every_file(
     archive: Path, checkpoint: Path, quick_python: str, tmp_path: Path
 ) -> None:
     (tmp_path / "whole").mkdir()
-    process = start(archive, checkpoint, tmp_path / "whole", python=quick_python)
+    process = start(quick_python, archive, checkpoint, tmp_path / "whole")
     process.communicate(timeout=300)
     assert process.returncode == 1  # of those that are no films
     whole = tmp_path / "whole" / "r.html"
@@ -80,7 +77,7 @@ def test_killed_and_resumed_the_report_shows_every_file(
     for attempt in range(5):  # on a busy machine a look in between may come late
         folder = tmp_path / f"killed{attempt}"
         folder.mkdir()
-        process = start(archive, checkpoint, folder)
+        process = start(quick_python, archive, checkpoint, folder)
         deadline = time.monotonic() + 300
         while process.poll() is None and kept(folder) < 5 and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -91,7 +88,7 @@ def test_killed_and_resumed_the_report_shows_every_file(
     assert process.returncode == -signal.SIGKILL
     assert 5 <= kept(folder) < COUNT
     assert {file.name for file in folder.iterdir()} == {"o.jsonl.partial"}
-    process = start(archive, checkpoint, folder, "--resume", python=quick_python)
+    process = start(quick_python, archive, checkpoint, folder, "--resume")
     process.communicate(timeout=300)
     assert process.returncode == 1
     assert (folder / "r.html").read_bytes() == whole.read_bytes()
@@ -99,12 +96,12 @@ def test_killed_and_resumed_the_report_shows_every_file(
     assert {file.name for file in folder.iterdir()} == {"o.jsonl", "r.html"}
     # Complete: nothing to do, and the report stays what it is.
     before = (folder / "r.html").stat().st_mtime_ns
-    process = start(archive, checkpoint, folder, "--resume", python=quick_python)
+    process = start(quick_python, archive, checkpoint, folder, "--resume")
     process.communicate(timeout=300)
     assert (folder / "r.html").stat().st_mtime_ns == before
     # Asked for afterwards, it is made of the records: without pictures, but of all files.
     (folder / "r.html").unlink()
-    process = start(archive, checkpoint, folder, "--resume", python=quick_python)
+    process = start(quick_python, archive, checkpoint, folder, "--resume")
     process.communicate(timeout=300)
     assert (len(entries(folder / "r.html")), strips(folder / "r.html")) == (COUNT, 0)
 

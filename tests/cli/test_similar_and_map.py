@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import pytest
 from chromium import Browser, find_chromium
 from samples import Run
 
+from videomae_cli.pictures.hues import label_colour
 from videomae_cli.results import path_of
 from videomae_cli.writers import read_vector_records
 
@@ -238,8 +238,16 @@ def test_a_written_file_is_whole_and_nothing_is_written_over(videomae: Run, tabl
         (["similar", "archive", "v.parquet"], 1, "archive is a folder: give one video"),
         (["similar", "archive/letter.mp4", "v.parquet"], 1, "archive/letter.mp4"),
         (["similar", "archive/phone/0a.mp4", "none.parquet"], 1, "there is no file none.parquet: videomae embed"),
-        (["similar", "archive/phone/0a.mp4", "archive/phone/0b.mp4"], 1, "holds no embeddings of videomae embed"),
+        (
+            ["similar", "archive/phone/0a.mp4", "archive/phone/0b.mp4"],
+            1,
+            "archive/phone/0b.mp4 is a video (MP4), not embeddings",
+        ),
+        (["similar", "v.parquet", "archive/phone/0a.mp4"], 1, "the query comes first, then the table"),
+        (["similar", "v.parquet", "archive"], 1, "'v.parquet' is a table of embeddings and 'archive' is none"),
+        (["similar", "v.parquet", "v.parquet"], 1, "'v.parquet' is a table of embeddings: give one video"),
         (["similar", "archive/phone/0a.mp4", "v.parquet", "-o", "none/x.json"], 1, "can't write none/x.json"),
+        (["map", "archive/phone/0a.mp4", "-o", "x.html"], 1, "videomae embed VIDEOS -o vectors.parquet makes a file"),
         (["map", "v.parquet"], 2, "--output"),
         (["map", "v.parquet", "-o", "x.html", "--method", "tsne"], 2, "unknown method 'tsne'"),
         (["map", "v.parquet", "-o", "x.html", "--colour", "red"], 2, "unknown colour 'red'"),
@@ -281,8 +289,8 @@ def test_a_model_that_is_not_the_table_s_is_never_used(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_one_line(videomae: Run, table: Path) -> None:
-    command = [sys.executable, "-m", "videomae_cli", "similar", "archive/phone/0a.mp4", "v.parquet"]
+def test_a_full_disk_is_one_line(videomae: Run, quick_python: str, table: Path) -> None:
+    command = [quick_python, "-m", "videomae_cli", "similar", "archive/phone/0a.mp4", "v.parquet"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=table.parent, check=False)
     assert (done.returncode, done.stderr) == (1, "videomae: can't write to standard output: No space left on device\n")
@@ -306,7 +314,7 @@ def colours(page: Path) -> dict[str, str]:
 
 @pytest.mark.skipif(find_chromium() is None, reason="no chromium: apt-get install chromium")
 def test_the_map_of_an_archive_in_a_browser(videomae: Run, table: Path, tmp_path: Path) -> None:
-    done = videomae("map", table, "-o", tmp_path / "map.html", cwd=table.parent, fresh=True)
+    done = videomae("map", table, "-o", tmp_path / "map.html", cwd=table.parent)
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.startswith(f"videomae: wrote {tmp_path}/map.html: 11 videos, PCA, ")
     assert ", 1 file without a vector left out, " in done.stderr
@@ -346,6 +354,11 @@ def test_labels_of_classify_colour_the_map(
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in labels.read_text(encoding="utf-8").splitlines()]
     expected = {r["path"]: r["predictions"][0]["label"] for r in records if r["predictions"]}
+    numbers = {r["predictions"][0]["label"]: r["predictions"][0]["label_id"] for r in records if r["predictions"]}
+    data = data_of(tmp_path / "m.html")
+    shown = {label: pair[0] for label, pair in zip(data["groups"], data["colours"], strict=True)}
+    if format != "csv":  # which has no numbers of labels
+        assert {label: shown[label] for label in numbers} == {label: label_colour(n) for label, n in numbers.items()}
     if format == "csv":  # whose few columns hold no name that is not UTF-8
         expected |= {path: "no label" for path in expected if "\ufffd" in path}
     assert {f"{table.parent}/{path}": label for path, label in colours(tmp_path / "m.html").items()} == expected

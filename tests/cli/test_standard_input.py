@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from samples import Run
 
+from videomae_cli.content import content_of
 from videomae_cli.errors import VideoFetchError
 from videomae_cli.video import find_videos, standard_input
-from videomae_cli.video.content import content_of
 
 
 def film(file: Path, format: str, codec: str, pixels: str = "yuv420p", **options: str) -> bytes:
@@ -137,9 +137,9 @@ def test_a_video_that_is_too_large_is_one_record(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_no_copy(number: int, video: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_signal_leaves_no_copy(number: int, quick_python: str, video: Path, checkpoint: Path, tmp_path: Path) -> None:
     """While it is being read: the pipe stays open, so nothing else can have begun."""
-    command = [sys.executable, "-m", "videomae_cli", "classify", "-", "-m", str(checkpoint)]
+    command = [quick_python, "-m", "videomae_cli", "classify", "-", "-m", str(checkpoint)]
     environment = {**os.environ, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         assert process.stdin is not None

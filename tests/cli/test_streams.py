@@ -279,6 +279,9 @@ def test_a_terminal_is_shown_what_it_can_show(
         assert not re.search(r"\x1b\[[0-9;]*3[0-9]", text)
     if environment.get("TERM") == "dumb":
         assert "\x1b" not in text
+        wide = [line for line in text.splitlines() if len(line) > columns]
+        assert all(" " not in line.strip() for line in wide), "lines are broken between words, as on any terminal"
+    assert "failed: no such" not in text, "a failure is said once, on standard error"
     assert f"{tmp_path / 'a-file-that-is-not-there.mp4'}'" in text, "in one piece"
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 from motions import write_motions
 from streaming import served, serving
 from typer.testing import CliRunner
@@ -57,13 +55,13 @@ def test_lines_come_as_windows_complete(film: Path) -> None:
 
 def test_frames_are_dropped_rather_than_falling_behind(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that has its first window only when the whole stream has been sent."""
-    sent, logits = threading.Event(), Classifier.logits
+    sent, logits = threading.Event(), Classifier.outputs
 
-    def slow(self: Classifier, views: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def slow(self: Classifier, views: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         assert sent.wait(300), "a stream that is not read does not end"
         return logits(self, views)
 
-    monkeypatch.setattr(Classifier, "logits", slow)
+    monkeypatch.setattr(Classifier, "outputs", slow)
     with served(film, loops=20, speed=150.0, sent=sent) as address:
         options = ("--model", "camera-motion", "--window", "0.25s", "--hop", "0.25s", "--format", "jsonl")
         done = CliRunner().invoke(app, ["timeline", address, *options])
@@ -93,11 +91,29 @@ def test_a_recording_behind_an_address_is_seen_whole(film: Path) -> None:
     assert 28 <= len(done.stdout.splitlines()) <= 29
 
 
+def test_a_live_decoder_has_the_memory_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int | None] = []
+
+    class Worker:
+        def __init__(self, **_: object) -> None: ...
+
+        def call(self, *_: object, memory: int | None, **__: object) -> None:
+            given.append(memory)
+            raise VideoNotFoundError("nothing is there")
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr("videomae_cli.api.live.WorkerProcess", Worker)
+    options = ("--camera", "0", "--model", "camera-motion", "--decoder-memory", "2GB")
+    done = CliRunner().invoke(app, ["timeline", *options])
+    assert (done.exit_code, given) == (1, [2_000_000_000]), done.stderr
+
+
 @pytest.fixture
-def watching(film: Path) -> Iterator[subprocess.Popen[str]]:
+def watching(film: Path, quick_python: str) -> Iterator[subprocess.Popen[str]]:
     with served(film, loops=100) as address:
         command = [
-            sys.executable,
+            quick_python,
             "-m",
             "videomae_cli",
             "timeline",
@@ -132,7 +148,7 @@ def test_ctrl_c_ends_it_with_a_summary(watching: subprocess.Popen[str]) -> None:
         (("rtsp://me:secret@127.0.0.1:9/none",), "can't open 'rtsp://me:***@127.0.0.1:9/none': Connection refused"),
         (("--camera", "77"), "there is no camera 77 here, or another program uses it"),
         (("srt://127.0.0.1:9",), "'srt://127.0.0.1:9' is no address that can be read: http, https, rtsp"),
-        (("file:///etc/passwd",), "'file:///etc/passwd' is no address that can be read"),
+        (("gopher://host/a.mp4",), "'gopher://host/a.mp4' is no address that can be read"),
     ],
 )
 def test_what_is_not_there_is_one_line(arguments: tuple[str, ...], message: str) -> None:

@@ -1,9 +1,8 @@
-"""Real small videos, tiny real checkpoints and the real command: on a cluster in fresh processes, as a user starts them."""
+"""Real small videos, tiny real checkpoints and the real command."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ def videomae(quick_python: str) -> Run:
     """Runs the real command, its output piped."""
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        process = start(*arguments, python=sys.executable if "--cluster" in arguments else quick_python)
+        process = start(quick_python, *arguments)
         out, errors = process.communicate(timeout=PATIENCE)
         return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 

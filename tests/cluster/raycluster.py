@@ -6,9 +6,8 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,17 +31,24 @@ _started: list[subprocess.Popen[str]] = []
 
 
 @contextmanager
-def ray_cluster(nodes: int = 2) -> Iterator[Any]:
-    """`ray.cluster_utils.Cluster` of nodes with one core each and a small object store; `.address` is where it is."""
+def ray_cluster(nodes: int = 2, settings: Sequence[Mapping[str, str]] = ()) -> Iterator[Any]:
+    """`ray.cluster_utils.Cluster` of nodes with one core each and a small object store; `.address` is where it is.
+
+    settings: variables of the environment of each node, which then have addresses of their own.
+    """
     from ray.cluster_utils import Cluster
 
     each = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
+    head = {**each, "include_dashboard": False, "include_log_monitor": False}
+    own: list[dict[str, Any]] = [{} for _ in range(nodes)]
+    for number, variables in enumerate(settings):
+        own[number] = {"env_vars": dict(variables), **({"node_ip_address": f"127.0.0.{number + 1}"} if number else {})}
     for attempt in range(_TRIES):
         cluster = None
         try:
-            cluster = Cluster(initialize_head=True, head_node_args={**each, "include_dashboard": False})
-            for _ in range(nodes - 1):
-                cluster.add_node(**each)
+            cluster = Cluster(initialize_head=True, head_node_args={**head, **own[0]})
+            for node in own[1:]:
+                cluster.add_node(**each, **node)
             break
         except Exception:  # Ray gives a raylet 30 seconds to start, whatever else the machine does
             if cluster is not None:
@@ -55,9 +61,7 @@ def ray_cluster(nodes: int = 2) -> Iterator[Any]:
         cluster.shutdown()
 
 
-def start(
-    *arguments: str | Path, environment: dict[str, str] | None = None, python: str = sys.executable
-) -> subprocess.Popen[str]:
+def start(python: str, *arguments: str | Path, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """The real command in a real process."""
     command = [python, "-m", "videomae_cli", *map(os.fspath, arguments)]
     settings = {**os.environ, "HF_HUB_OFFLINE": "1", **(environment or {})}

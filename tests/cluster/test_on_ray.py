@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def test_labels_are_those_of_one_machine_though_workers_are_killed(
     alone, out = tmp_path / "alone.jsonl", tmp_path / "out.jsonl"
     command = ("classify", archive, "--model", checkpoint, *OPTIONS)
     done = videomae(*command, "-o", alone)
-    process = start(*command, "-o", out, *on_cluster(cluster))
+    process = start(sys.executable, *command, "-o", out, *on_cluster(cluster))
     partial = tmp_path / "out.jsonl.partial"
     assert wait_for_pieces(process, partial, 2) >= 2
     assert kill_one("ray::", "InferenceWorker"), "a worker with a model in it"
@@ -107,28 +108,28 @@ def test_labels_are_those_of_one_machine_though_workers_are_killed(
 
 
 def test_vectors_of_an_interrupted_job_and_a_lost_machine(
-    cluster: Any, archive: Path, checkpoint: Path, videomae: Run, tmp_path: Path
+    cluster: Any, archive: Path, checkpoint: Path, videomae: Run, quick_python: str, tmp_path: Path
 ) -> None:
     alone, out = tmp_path / "alone.parquet", tmp_path / "out"
     command = ("embed", archive, "--model", checkpoint, *OPTIONS)
     assert videomae(*command, "-o", alone).returncode == 1
     shards = on_cluster(cluster, "-o", f"{out}/", "--shard-files", "8")
-    process = start(*command, *shards)
+    process = start(quick_python, *command, *shards)
     wait_for_pieces(process, out, 4)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, errors
     last = errors.splitlines()[-1]
-    assert f"of 30 files are kept in {out}; --resume goes on from them" in last
+    assert f"of 30 files are kept in {out}; --resume continues from there" in last
     kept = {path.name: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
     assert kept
 
-    refused = start(*command, *shards)
+    refused = start(quick_python, *command, *shards)
     _, errors = refused.communicate(timeout=PATIENCE)
     assert (refused.returncode, "--resume completes it" in errors) == (1, True)
 
     lost = cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
-    process = start(*command, *shards, "--resume")
+    process = start(quick_python, *command, *shards, "--resume")
     wait_for_pieces(process, out, len(kept) + 1)
     cluster.remove_node(lost, allow_graceful=False)
     _, errors = process.communicate(timeout=PATIENCE)
@@ -137,10 +138,10 @@ def test_vectors_of_an_interrupted_job_and_a_lost_machine(
     assert "24 of 30 files embedded, 6 failed: 6 not_a_video" in errors
 
     names = sorted(path.name for path in out.iterdir())
-    assert names == ["_job.json", *(f"part-{number:05}-of-00004.parquet" for number in range(4))]
+    assert names == ["_job.json", "_list.parquet", *(f"part-{number:05}-of-00004.parquet" for number in range(4))]
     for name in kept.keys() & set(names):
         assert (out / name).stat().st_mtime_ns == kept[name], "what was there is not made again"
-    one, many = pq.read_table(alone), pq.read_table([str(out / name) for name in names[1:]])
+    one, many = pq.read_table(alone), pq.read_table([str(out / name) for name in names[2:]])
     assert many.schema.equals(one.schema, check_metadata=True)
     assert many.equals(one), "row for row, to the last bit"
     joined = tmp_path / "joined.parquet"
@@ -184,7 +185,7 @@ def test_the_example_of_the_guide_writes_what_the_command_writes(
 
 
 def test_a_model_of_the_hub_films_and_shards_in_object_storage(
-    cluster: Any, store: ObjectStore, hub: LocalHub, archive: Path, checkpoint: Path, videomae: Run, tmp_path: Path
+    cluster: Any, store: ObjectStore, hub: LocalHub, archive: Path, checkpoint: Path, quick_python: str, tmp_path: Path
 ) -> None:
     """One machine asks the hub, once; the others get what it got. Films are read from, and shards written to, a bucket."""
     hub.add("someone/model", {path.name: path.read_bytes() for path in checkpoint.iterdir()})
@@ -199,7 +200,7 @@ def test_a_model_of_the_hub_films_and_shards_in_object_storage(
         "HF_HUB_DISABLE_XET": "1",
     }
     command = ("classify", f"@{manifest}", "--model", "someone/model", *OPTIONS)
-    process = start(*command, *on_cluster(cluster, "-o", f"{bucket}/out/"), environment=online)
+    process = start(quick_python, *command, *on_cluster(cluster, "-o", f"{bucket}/out/"), environment=online)
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, errors
     assert "2 of 4 files classified, 2 failed: 1 not_a_video, 1 not_found" in errors
@@ -207,16 +208,19 @@ def test_a_model_of_the_hub_films_and_shards_in_object_storage(
     assert store.keys("films") == [
         *(f"in/{name}" for name in names),
         "out/_job.json",
+        "out/_list.parquet",
         "out/part-00000-of-00001.parquet",
     ]
     shard = tmp_path / "shard.parquet"
     store.client.download_file("films", "out/part-00000-of-00001.parquet", str(shard))
     alone = tmp_path / "alone.jsonl"
     offline = online | {"HF_ENDPOINT": "http://hub.invalid", "HF_HUB_OFFLINE": "1"}
-    start(*command, "-o", alone, environment=offline).communicate(timeout=PATIENCE)
+    start(quick_python, *command, "-o", alone, environment=offline).communicate(timeout=PATIENCE)
     assert list(read_records(shard)) == list(read_records(alone))
     # Later, without a network: what the machines keep is enough.
-    again = start(*command, *on_cluster(cluster, "-o", f"{bucket}/other/", "--dry-run"), environment=offline)
+    again = start(
+        quick_python, *command, *on_cluster(cluster, "-o", f"{bucket}/other/", "--dry-run"), environment=offline
+    )
     out, errors = again.communicate(timeout=PATIENCE)
     assert (again.returncode, without_waiting(errors)) == (0, "")
     assert "someone/model" in out

@@ -13,12 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from videomae_cli.cli.app import app
-from videomae_cli.cluster.output import PARTIAL, Form, open_output, piece_name, renew_shard, write_shard
-from videomae_cli.cluster.plan import ClusterPlan, Pieces, tasks_left
+from videomae_cli.cluster.output import PARTIAL, Form, WorkPlace, open_output, renew_shard, write_shard
+from videomae_cli.cluster.plan import ClusterPlan, Pieces, ranges_left
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.jobs import CLUSTER_HEADER, Job, Settings
 from videomae_cli.results import Classification, Embedding, Failure, Prediction, Stamp, VectorPlace
-from videomae_cli.storage.folders import Folder
+from videomae_cli.storage import manifest_names
 from videomae_cli.writers import VectorLayout, read_records, read_vector_records
 
 SETTINGS = Settings("classify", "0", {"model": "m", "revision": None, "top_k": 5})
@@ -30,11 +30,13 @@ NAMES = [f"{number}.mp4" for number in range(6)] + [os.fsdecode(b"\xff.mp4")]
 def record(place: int) -> dict[str, Any]:
     failed = Failure("decode", "no") if place == 5 else None
     found = () if failed else (Prediction("walking", 3, place / 10),)
-    return Classification(NAMES[place], "m", predictions=found, error=failed).as_dict(Stamp(place, "f", "0"))
+    return Classification(NAMES[place], "m", predictions=found, error=failed).as_dict(
+        Stamp(place, SETTINGS.fingerprint, "0")
+    )
 
 
-def piece(folder: Folder, first: int, stop: int, form: Form = LABELS, make: Any = record) -> tuple[int, int]:
-    with folder.writing(piece_name(first, stop)) as sink:
+def piece(place: WorkPlace, first: int, stop: int, form: Form = LABELS, make: Any = record) -> tuple[int, int]:
+    with place.folder.writing(place.piece_name(first, stop)) as sink:
         writer = form.writer("parquet", sink)
         for place in range(first, stop):
             writer.write(make(place))
@@ -48,15 +50,22 @@ def opened(output: Path | str, **options: Any) -> Any:
     return open_output(str(output), **given)
 
 
+def write_shards(output: Any, plan: ClusterPlan = PLAN, form: Form = LABELS, make: Any = record) -> None:
+    for number in range(plan.shards):
+        files = plan.shard_files(number)
+        chain = [piece(output.place, files.start, files.stop, form, make)]
+        write_shard(output.place, form, plan.shard_name(number), chain)
+
+
 def test_pieces_become_shards_and_shards_one_file(tmp_path: Path) -> None:
     file = tmp_path / "labels.jsonl"
     with opened(file) as output:
         output.begin(SETTINGS, NAMES, PLAN, shard=None)
-        first = [piece(output.folder, *stretch) for stretch in ((0, 1), (1, 2), (2, 4))]
-        assert write_shard(output.folder, Form(), PLAN.shard_name(0), first) == Counter()
+        first = [piece(output.place, *stretch) for stretch in ((0, 1), (1, 2), (2, 4))]
+        assert write_shard(output.place, Form(), PLAN.shard_name(0), first) == Counter()
         assert output.folder.names(PARTIAL) == [], "pieces are removed"
-        rest = [piece(output.folder, 4, 6), piece(output.folder, 6, 7)]
-        assert write_shard(output.folder, Form(), PLAN.shard_name(1), rest) == Counter({"decode": 1})
+        rest = [piece(output.place, 4, 6), piece(output.place, 6, 7)]
+        assert write_shard(output.place, Form(), PLAN.shard_name(1), rest) == Counter({"decode": 1})
         output.finish(Form(), PLAN)
     assert list(read_records(file)) == [record(place) for place in range(7)]
     assert list(tmp_path.iterdir()) == [file]
@@ -69,7 +78,7 @@ def test_values_are_kept_by_pieces_and_shards(suffix: str, values: Any, tmp_path
         if place == 5:
             return record(place)
         found = {name: value * (place + 1) for name, value in values}
-        return Classification(NAMES[place], "m", values=found).as_dict(Stamp(place, "f", "0"))
+        return Classification(NAMES[place], "m", values=found).as_dict(Stamp(place, SETTINGS.fingerprint, "0"))
 
     folder, file = tmp_path / "out", tmp_path / f"values.{suffix}"
     for output in (opened(f"{folder}/"), opened(file)):
@@ -79,10 +88,10 @@ def test_values_are_kept_by_pieces_and_shards(suffix: str, values: Any, tmp_path
                 files = PLAN.shard_files(number)
                 middle = files.start + 1
                 chain = [
-                    piece(output.folder, *stretch, make=measured)
+                    piece(output.place, *stretch, make=measured)
                     for stretch in ((files.start, middle), (middle, files.stop))
                 ]
-                write_shard(output.folder, LABELS, PLAN.shard_name(number), chain)
+                write_shard(output.place, LABELS, PLAN.shard_name(number), chain)
             output.finish(LABELS, PLAN)
     expected = [measured(place) for place in range(7)]
     assert list(read_records(file)) == expected
@@ -102,44 +111,83 @@ def test_values_are_kept_by_pieces_and_shards(suffix: str, values: Any, tmp_path
 def test_a_folder_keeps_its_shards_and_what_made_them(tmp_path: Path) -> None:
     with opened(f"{tmp_path}/out/") as output:
         output.begin(SETTINGS, NAMES, PLAN, shard="2/3")
-        for number in range(2):
-            files = PLAN.shard_files(number)
-            write_shard(output.folder, Form(), PLAN.shard_name(number), [piece(output.folder, files.start, files.stop)])
-        output.finish(Form(), PLAN)
-    names = ["_job.json", "part-00000-of-00002.parquet", "part-00001-of-00002.parquet"]
+        write_shards(output)
+        output.finish(LABELS, PLAN)
+    names = ["_job.json", "_list.parquet", "part-00000-of-00002.parquet", "part-00001-of-00002.parquet"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    with (tmp_path / "out" / "_list.parquet").open("rb") as listed:
+        assert list(manifest_names(listed)) == NAMES
     about = json.loads((tmp_path / "out" / CLUSTER_HEADER).read_bytes())
     assert (about["settings"], about["shard"]) == (SETTINGS.as_dict(), "2/3")
+
+
+@pytest.mark.parametrize("gone", [0, 1, 3])
+@pytest.mark.parametrize("given", ["folder", "files"])
+def test_a_lost_shard_is_missed_wherever_it_was(given: str, gone: int, tmp_path: Path) -> None:
+    plan, folder = ClusterPlan(files=7, task=2, shard=2, batch=1, group=4), tmp_path / "out"
+    with opened(f"{folder}/") as output:
+        output.begin(SETTINGS, NAMES, plan, shard=None)
+        write_shards(output, plan)
+        output.finish(LABELS, plan)
+    (folder / plan.shard_name(gone)).unlink()
+    outputs = [str(folder)] if given == "folder" else [str(path) for path in folder.glob("part-*")]
+    command = ["merge", *outputs, "-o", str(tmp_path / "all.jsonl")]
+    done = CliRunner().invoke(app, command)
+    assert (done.exit_code, done.stderr.count(f"shard {plan.shard_name(gone)} is missing")) == (1, 1)
+    assert not (tmp_path / "all.jsonl").exists()
+    assert CliRunner().invoke(app, [*command, "--allow-gaps"]).exit_code == 1
+    assert [r["index"] for r in read_records(tmp_path / "all.jsonl")] == [n for n in range(7) if n // 2 != gone]
 
 
 def test_what_is_there_is_found_again_with_the_plan_it_was_made_by(tmp_path: Path) -> None:
     with opened(f"{tmp_path}/out/") as output:
         output.begin(SETTINGS, NAMES, PLAN, shard=None)
-        write_shard(output.folder, Form(), PLAN.shard_name(1), [piece(output.folder, 4, 7)])
-        piece(output.folder, 0, 1)
-        piece(output.folder, 2, 4)
+        write_shard(output.place, Form(), PLAN.shard_name(1), [piece(output.place, 4, 7)])
+        piece(output.place, 0, 1)
+        piece(output.place, 2, 4)
     other = ClusterPlan(files=7, task=1, shard=7, batch=8, group=8)
     with opened(f"{tmp_path}/out/", resume=True) as output:
         plan, past = output.begin(SETTINGS, NAMES, other, shard=None)
         assert plan == PLAN
         assert past.shards == {1: Counter({"decode": 1})}
-        assert past.done(plan) == 5
-        left = tasks_left(plan, past.shards, past.pieces)
-        assert left == [0]
-        output.clear(plan, left, past.pieces)
-        assert output.folder.names(PARTIAL) == ["0000000002-0000000004.parquet"]
+        assert past.done(plan) == 6
+        left = ranges_left(plan, past.shards, past.pieces)
+        assert left == [range(1, 2)], "pieces of a task that isn't done are kept"
+
+
+def test_pieces_of_another_job_in_the_same_place_are_never_taken(tmp_path: Path) -> None:
+    """One whose machines went on when it had been taken for dead, and then was replaced."""
+    with opened(f"{tmp_path}/out/") as output:
+        output.begin(SETTINGS, NAMES, PLAN, shard=None)
+        before = output.place
+        piece(before, 0, 4)
+    with opened(f"{tmp_path}/out/", overwrite=True) as output:
+        _, past = output.begin(SETTINGS, NAMES, PLAN, shard=None)
+        piece(before, 0, 4)
+        piece(output.place, 4, 7, make=lambda place: record(place) | {"fingerprint": "another"})
+    with opened(f"{tmp_path}/out/", resume=True) as output:
+        _, past = output.begin(SETTINGS, NAMES, PLAN, shard=None)
+        assert past.chain(PLAN, 0) is None
+        with pytest.raises(OutputError, match="holds results of other settings: another job writes to this output"):
+            write_shard(output.place, LABELS, PLAN.shard_name(1), past.chain(PLAN, 1) or [])
+        assert not output.folder.exists(PLAN.shard_name(1))
+        write_shards(output)
+        output.finish(LABELS, PLAN)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        CLUSTER_HEADER,
+        "_list.parquet",
+        *map(PLAN.shard_name, (0, 1)),
+    ]
 
 
 def test_other_settings_lists_and_shards_are_refused(tmp_path: Path) -> None:
     with opened(f"{tmp_path}/out/") as output:
         output.begin(SETTINGS, NAMES, PLAN, shard=None)
-        piece(output.folder, 0, 2)
+        piece(output.place, 0, 2)
     changed = Settings("classify", "0", {"model": "m", "revision": None, "top_k": 1})
     cases = [
         ((changed, NAMES, PLAN, None), "top k was 5, now 1"),
         ((SETTINGS, NAMES, PLAN, "1/2"), "shard was None, now 1/2"),
-        ((SETTINGS, NAMES[:6], PLAN, None), "another list of files"),
-        ((SETTINGS, NAMES[::-1], PLAN, None), "another list of files"),
     ]
     for (settings, names, plan, shard), words in cases:
         with pytest.raises(OutputError, match=words), opened(f"{tmp_path}/out/", resume=True) as output:
@@ -161,7 +209,7 @@ def test_nothing_that_is_there_is_lost(tmp_path: Path) -> None:
         pass
     with opened(f"{tmp_path}/out/") as output:
         output.begin(SETTINGS, NAMES, PLAN, shard=None)
-        piece(output.folder, 0, 2)
+        piece(output.place, 0, 2)
         with pytest.raises(OutputError, match="another process"), opened(f"{tmp_path}/out/", resume=True):
             pass
     with pytest.raises(OutputError, match="resume=True completes it"), opened(f"{tmp_path}/out/"):
@@ -186,11 +234,7 @@ def test_what_is_there_and_isnt_the_jobs_is_never_touched(tmp_path: Path) -> Non
     def complete(**options: Any) -> None:
         with opened(f"{tmp_path}/out/", **options) as output:
             output.begin(SETTINGS, NAMES, PLAN, shard=None)
-            for number in range(2):
-                files = PLAN.shard_files(number)
-                write_shard(
-                    output.folder, LABELS, PLAN.shard_name(number), [piece(output.folder, files.start, files.stop)]
-                )
+            write_shards(output)
             for name in ("_partial/.0000000000-0000000001.parquet", f".{PLAN.shard_name(1)}"):
                 (tmp_path / f"out/{name}.0123abcd.part").write_bytes(b"of one that was killed")
             output.finish(LABELS, PLAN)
@@ -201,7 +245,7 @@ def test_what_is_there_and_isnt_the_jobs_is_never_touched(tmp_path: Path) -> Non
         (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "out" / name).write_text("mine")
     complete(overwrite=True)
-    ours = [CLUSTER_HEADER, *(PLAN.shard_name(number) for number in range(2))]
+    ours = [CLUSTER_HEADER, "_list.parquet", *(PLAN.shard_name(number) for number in range(2))]
     there = sorted(str(file.relative_to(tmp_path / "out")) for file in (tmp_path / "out").rglob("*") if file.is_file())
     assert there == sorted([*mine, *ours])
     assert all((tmp_path / "out" / name).read_text() == "mine" for name in mine)
@@ -214,7 +258,7 @@ def test_a_users_folder_in_the_place_of_a_jobs_is_refused(name: str, begun: bool
     if begun:
         with opened(file) as output:
             output.begin(SETTINGS, NAMES, PLAN, shard=None)
-            piece(output.folder, 0, 2)
+            piece(output.place, 0, 2)
     (tmp_path / "labels.jsonl.partial" / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "labels.jsonl.partial" / name).write_text("mine")
     for options in ({}, {"overwrite": True}, {"resume": True}):
@@ -226,21 +270,19 @@ def test_a_users_folder_in_the_place_of_a_jobs_is_refused(name: str, begun: bool
 def test_a_shard_that_was_removed_is_made_again(tmp_path: Path) -> None:
     with opened(f"{tmp_path}/out/") as output:
         output.begin(SETTINGS, NAMES, PLAN, shard=None)
-        for number in range(2):
-            files = PLAN.shard_files(number)
-            write_shard(output.folder, LABELS, PLAN.shard_name(number), [piece(output.folder, files.start, files.stop)])
+        write_shards(output)
         output.finish(LABELS, PLAN)
     (tmp_path / "out" / PLAN.shard_name(0)).unlink()
     with opened(f"{tmp_path}/out/", resume=True) as output:
         plan, past = output.begin(SETTINGS, NAMES, PLAN, shard=None)
-        assert tasks_left(plan, past.shards, past.pieces) == [0, 1]
+        assert ranges_left(plan, past.shards, past.pieces) == [range(0, 2), range(2, 4)]
 
 
 def test_jobs_of_one_machine_and_of_a_cluster_are_not_taken_for_each_other(tmp_path: Path) -> None:
     file = tmp_path / "labels.jsonl"
     with opened(file) as output:
         output.begin(SETTINGS, NAMES, PLAN, shard=None)
-        piece(output.folder, 0, 2)
+        piece(output.place, 0, 2)
     with pytest.raises(OutputError, match="with a cluster job"), Job(file, format="jsonl", resume=True):
         pass
     with pytest.raises(OutputError, match="with a cluster job"), Job(file, format="jsonl", overwrite=True):
@@ -262,18 +304,19 @@ def test_vectors_come_back_to_the_last_bit(tmp_path: Path, suffix: str) -> None:
 
     def embedded(place: int) -> dict[str, Any]:
         if place == 5:
-            return Embedding(NAMES[place], "m", error=Failure("decode", "no")).as_dict(Stamp(place, "f", "0"))
+            return Embedding(NAMES[place], "m", error=Failure("decode", "no")).as_dict(
+                Stamp(place, SETTINGS.fingerprint, "0")
+            )
         vectors = np.random.default_rng(place).normal(size=(2, 3)).astype(np.float32)
         places = (VectorPlace(0.0, 0.5, 0), VectorPlace(0.5, 1.0, 1))
-        return Embedding(NAMES[place], "m", vectors=vectors, places=places).as_dict(Stamp(place, "f", "0"))
+        return Embedding(NAMES[place], "m", vectors=vectors, places=places).as_dict(
+            Stamp(place, SETTINGS.fingerprint, "0")
+        )
 
     file = tmp_path / f"vectors.{suffix}"
     with opened(file, vectors=True) as output:
         output.begin(SETTINGS, NAMES, PLAN, shard=None)
-        for number in range(2):
-            files = PLAN.shard_files(number)
-            chain = [piece(output.folder, files.start, files.stop, form, embedded)]
-            write_shard(output.folder, form, PLAN.shard_name(number), chain)
+        write_shards(output, form=form, make=embedded)
         output.finish(form, PLAN)
     got = list(read_vector_records(file))
     assert [entry["status"] for entry in got] == ["ok"] * 5 + ["error", "ok"]
@@ -310,10 +353,8 @@ def go_on(output: Any, make: Any, *, tasks: int = 99, shards: bool = True) -> li
     """Do what is left as a cluster does, or some of it. Returns the tasks that were done."""
     plan, past = output.begin(SETTINGS, NAMES, PLAN, shard=None, form=LABELS)
     done = past.left(plan)[:tasks]
-    output.clear(plan, done, past.pieces)
-    for task in done:
-        files = plan.task_files(task)
-        past.pieces.add(*piece(output.folder, files.start, files.stop, make=make))
+    for files in done:
+        past.pieces.add(*piece(output.place, files.start, files.stop, make=make))
     for number in range(plan.shards) if shards else ():
         chain = past.chain(plan, number)
         if number in past.shards or chain is None:
@@ -322,12 +363,12 @@ def go_on(output: Any, make: Any, *, tasks: int = 99, shards: bool = True) -> li
         if number in past.again:
             for _ in range(2):  # whoever made it died before it could say so
                 first = plan.shard_files(number).start
-                past.shards[number] = renew_shard(output.folder, LABELS, name, first, chain, past.kinds)
+                past.shards[number] = renew_shard(output.place, LABELS, name, first, chain, past.kinds)
         else:
-            past.shards[number] = write_shard(output.folder, LABELS, name, chain)
+            past.shards[number] = write_shard(output.place, LABELS, name, chain)
     if len(past.shards) == plan.shards:
         output.finish(LABELS, plan)
-    return done
+    return [files.start // plan.task for files in done]
 
 
 def what_is_there(place: Path) -> list[dict[str, Any]]:
@@ -361,7 +402,7 @@ def test_failures_are_done_again_and_nothing_else_changes(name: str, tmp_path: P
     assert what_is_there(Path(out)) == [changed(place) if place in (0, 5) else failing()(place) for place in range(7)]
     there = sorted(path.name for path in tmp_path.rglob("*"))
     shards = [PLAN.shard_name(number) for number in range(2)]
-    assert there == (["_job.json", "out", *shards] if name == "out/" else [name])
+    assert there == (["_job.json", "_list.parquet", "out", *shards] if name == "out/" else [name])
 
 
 @pytest.mark.parametrize("name", ["out/", "labels.jsonl"])
@@ -389,14 +430,7 @@ def test_a_complete_file_of_another_job_is_not_opened_again(tmp_path: Path) -> N
         go_on(output, failing(0))
     before = out.read_bytes()
     other = Settings("classify", "0", {"model": "m", "revision": None, "top_k": 1})
-    for settings, names, words in (
-        (other, NAMES, "made with other settings"),
-        (SETTINGS, NAMES[::-1], "another list"),
-        (SETTINGS, [*NAMES, "more.mp4"], "a shorter list"),
-    ):
-        with (
-            pytest.raises(OutputError, match=words),
-            opened(out, resume=True, retry=frozenset({"decode"})) as output,
-        ):
-            output.begin(settings, names, PLAN, shard=None, form=LABELS)
+    with pytest.raises(OutputError, match="other settings"):  # noqa: SIM117
+        with opened(out, resume=True, retry=frozenset({"decode"})) as output:
+            output.begin(other, NAMES, PLAN, shard=None, form=LABELS)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(out.name, before)]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videomae_cli.cluster.plan import ClusterPlan, Pieces, make_plan, tasks_left
+from videomae_cli.cluster.plan import ClusterPlan, Pieces, bundled, make_plan, ranges_left
 
 plans = st.builds(
     make_plan,
@@ -45,7 +45,7 @@ def test_what_is_cut_at_random_is_found_whole(plan: ClusterPlan, chance: random.
             cuts = sorted({files.start, files.stop, *(chance.randint(files.start, files.stop) for _ in range(3))})
             for first, stop in pairwise(cuts):
                 pieces.add(first, stop)
-    assert tasks_left(plan, [], pieces) == []
+    assert ranges_left(plan, [], pieces) == []
     for number in range(plan.shards):
         chain = pieces.chain(plan.shard_files(number))
         assert chain is not None
@@ -55,16 +55,44 @@ def test_what_is_cut_at_random_is_found_whole(plan: ClusterPlan, chance: random.
 def test_a_gap_is_seen_and_a_shard_counts_for_its_tasks() -> None:
     plan = ClusterPlan(files=10, task=2, shard=4, batch=1, group=4)
     pieces = Pieces([(4, 6), (6, 7)])
-    assert tasks_left(plan, [0], pieces) == [3, 4]
+    assert ranges_left(plan, [0], pieces) == [range(7, 8), range(8, 10)]
     assert pieces.chain(range(4, 8)) is None
     pieces.forget(range(6, 8))
     assert list(pieces.within(range(4, 10))) == [(4, 6)]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "batch", "least"), [(True, 64, 256), (True, 10, 256), (False, 4, 32), (True, 210, 256)]
+)
+def test_groups_go_by_bytes(gpus: bool, batch: int, least: int) -> None:
+    """Not by the batch: eleven milliseconds for each group limit a job of ten million clips, whatever the batch."""
+    view = 16 * 224 * 224 * 3
+    plan = make_plan(10_000_000, batch=batch, view_bytes=view, file_bytes=3072, gpus=gpus)
+    assert least * 2**20 <= plan.group * view < least * 2**20 + batch * view
+    assert plan.group % batch == 0
 
 
 def test_pieces_that_lead_nowhere_are_not_taken() -> None:
     """Of two runs that cut a task differently, one may have ended early: the chain goes back and takes the other."""
     pieces = Pieces([(0, 3), (3, 5), (0, 2), (2, 6)])
     assert pieces.chain(range(6)) == [(0, 2), (2, 6)]
+
+
+@given(st.sets(st.tuples(st.integers(0, 12), st.integers(1, 5))), st.integers(1, 12))
+def test_with_what_is_left_there_is_a_chain(cuts: set[tuple[int, int]], files: int) -> None:
+    pieces = Pieces((first, first + count) for first, count in cuts)
+    gaps = pieces.gaps(range(files))
+    assert (gaps == []) == (pieces.chain(range(files)) is not None)
+    for gap in gaps:
+        assert 0 <= gap.start < gap.stop <= files
+        pieces.add(gap.start, gap.stop)
+    assert pieces.chain(range(files)) is not None
+
+
+def test_small_ranges_travel_together() -> None:
+    ranges = [range(0, 4), range(5, 6), range(8, 9), range(9, 20), range(30, 31)]
+    assert list(bundled(ranges, 4)) == [[range(0, 4)], [range(5, 6), range(8, 9)], [range(9, 20)], [range(30, 31)]]
+    assert list(bundled([], 4)) == []
 
 
 @pytest.mark.parametrize("change", [{"task": 0}, {"shard": 3}, {"files": -1}, {"group": "many"}, {"batch": None}])

@@ -29,7 +29,7 @@ HOSTILE = (
     "end\\",
 )
 FIELDS = (
-    "schema_version model revision version fingerprint data split protocol views clips failed ignored metrics classes "
+    "schema_version model revision version fingerprint data split protocol views clips failed ignored trained_on metrics classes "
     "labels confusion reliability failures settings"
 )
 
@@ -114,7 +114,7 @@ def test_failed_clips_count_as_wrong_in_top_1_of_all() -> None:
 
 def test_the_headline() -> None:
     lines = dict(headline(evaluation(PAIRS, NAMES)))
-    assert re.fullmatch(r"42\.9%  \(95 % interval 15\.8% to 75\.0%\)", lines["top-1"])
+    assert re.fullmatch(r"42\.9%  \(95% interval 15\.8% to 75\.0%\)", lines["top-1"])
     assert lines["mean class accuracy"] == "50.0%"
     assert "top-5" not in lines, "of five classes it is always 100 %"
     assert "top-1, failed as wrong" not in lines

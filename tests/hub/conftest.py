@@ -23,6 +23,7 @@ def server() -> Iterator[LocalHub]:
 @pytest.fixture
 def hub(server: LocalHub) -> LocalHub:
     """The local hub, with one ordinary model and no faults."""
+    server.test += 1
     server.repositories.clear()
     server.faults.clear()
     server.requests.clear()

@@ -67,6 +67,7 @@ class LocalHub:
         self.repositories: dict[str, Repository] = {}
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.test = 0  # part of the storage's addresses: a transfer that a test gave up may go on asking in the next
         self.lock = threading.Lock()
         self.closing = threading.Event()
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -133,6 +134,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         # As a proxy is asked, the path is a whole address.
         path = unquote(urlsplit(self.path).path)
+        stored = re.fullmatch(r"/storage/(\d+)/([0-9a-f]{64})", path)
+        if stored and int(stored[1]) != self.hub.test:
+            self.fault = None
+            self._error(404, "EntryNotFound")
+            return
         with self.hub.lock:
             self.hub.requests.append((self.command, path, {k.lower(): v for k, v in self.headers.items()}))
         self.fault = self.hub.take_fault(self.command, path)
@@ -140,13 +146,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._drip(self.fault.drip)
             return
         if self.fault and self.fault.body is not None:
-            self._send(200, self.fault.body, self.fault.headers)
+            self._send(self.fault.status or 200, self.fault.body, self.fault.headers)
             return
         if self.fault and self.fault.status:
             self._send(self.fault.status, b"{}", self.fault.headers)
             return
-        if found := re.fullmatch(r"/storage/([0-9a-f]{64})", path):
-            self._storage(found[1])
+        if stored:
+            self._storage(stored[2])
         elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
             self._info(found[1], found[2])
         elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", path):
@@ -225,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": commit}
         if len(data) > LFS_ABOVE:
             headers |= {"X-Linked-Etag": f'"{sha256(data)}"', "X-Linked-Size": str(len(data))}
-            headers["Location"] = f"http://localhost:{self.hub.port}/storage/{sha256(data)}"
+            headers["Location"] = f"http://localhost:{self.hub.port}/storage/{self.hub.test}/{sha256(data)}"
             self._send(302, b"Found", headers)
         else:
             self._send(200, data, headers | {"ETag": f'"{git_sha1(data)}"'})

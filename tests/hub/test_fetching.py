@@ -226,7 +226,7 @@ def test_a_line_that_stays_dead_keeps_what_came(videomae: Command, hub: LocalHub
         done = videomae("download", HUB_ID)
     assert done.code == 1
     assert done.lines[-1] == (
-        "videomae: the connection broke at 1.0 MB of 3.5 MB of model.safetensors: run the command again, it goes on from there"
+        "videomae: the connection broke at 1.0 MB of 3.5 MB of model.safetensors: run the command again, and it continues from there"
     )
     assert [path.stat().st_size for path in repository(cache).rglob("*.incomplete")] == [1_048_576]
 

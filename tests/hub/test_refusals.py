@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hubserver import LocalHub
@@ -85,6 +86,39 @@ def test_a_server_that_is_no_hub(videomae: Command, hub: LocalHub) -> None:
         "127.0.0.1:{hub.port} does not answer as the hub does (no tag for config.json): check HF_ENDPOINT and the proxy"
     )
     assert words.format(hub=hub) in refusal(videomae, HUB_ID)
+
+
+PAGE = {"body": b"\n<!DOCTYPE html><title>Log in</title>", "headers": {"Content-Type": "text/html; charset=utf-8"}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        ({"status": 200, **PAGE}, "a web page"),
+        ({"status": 401, **PAGE}, "a web page, 401"),
+        ({"status": 403, **PAGE}, "a web page, 403"),
+        ({"status": 404, **PAGE}, "a web page, 404"),
+        ({"status": 511}, "a web page, 511"),
+        ({"status": 200, "body": b"[]"}, "TypeError: "),
+    ],
+)
+def test_a_page_in_place_of_the_hub(answer: dict[str, Any], what: str, videomae: Command, hub: LocalHub) -> None:
+    """A network that wants a login, or a proxy that refuses: what helps is a folder from another machine, or a bundled model."""
+    hub.fail("/api/models/", times=20, **answer)
+    line = refusal(videomae, HUB_ID)
+    assert line.startswith(f"videomae: 127.0.0.1:{hub.port} does not answer as the hub does ({what}"), line
+    assert line.endswith(
+        f"whether this network wants a login in a browser first; where there is a network, `videomae download {HUB_ID} "
+        "--to DIR` makes a folder to import here: `videomae download --from-dir DIR`"
+    ), line
+    done = videomae("convert", HUB_ID, "copy")
+    assert "to use here (videomae convert DIR); videomae convert camera-motion needs no download" in done.err, done.err
+
+
+@pytest.mark.parametrize(("status", "words"), [(429, "fewer requests (429)"), (503, "in trouble (503)")])
+def test_a_page_of_the_servers_before_the_hub(status: int, words: str, videomae: Command, hub: LocalHub) -> None:
+    hub.fail("/api/models/", times=20, status=status, **PAGE)
+    assert words in refusal(videomae, HUB_ID)
 
 
 def test_nobody_there(videomae: Command, monkeypatch: pytest.MonkeyPatch) -> None:

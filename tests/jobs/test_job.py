@@ -118,13 +118,6 @@ def test_a_complete_output_is_left_alone(whole: bytes, tmp_path: Path) -> None:
     assert not out.with_name("whole.jsonl.partial").exists()
 
 
-@pytest.mark.parametrize("count", [11, 13])
-def test_a_complete_output_of_another_list_is_not_taken_for_this(whole: bytes, count: int, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="list of files"):
-        run(tmp_path / "whole.jsonl", count, resume=True)
-    assert (tmp_path / "whole.jsonl").read_bytes() == whole
-
-
 def test_nothing_is_overwritten_unless_asked(whole: bytes, tmp_path: Path) -> None:
     out = tmp_path / "whole.jsonl"
     with pytest.raises(OutputError, match="overwrite=True"):
@@ -186,14 +179,6 @@ def test_a_complete_output_with_other_settings_is_refused(
     changed = Settings("classify", version, {**SETTINGS.values, **values})
     with pytest.raises(OutputError, match=words):
         run(tmp_path / "whole.jsonl", 12, settings=changed, resume=True)
-
-
-def test_another_list_is_refused_where_it_differs(tmp_path: Path) -> None:
-    out = tmp_path / "out.jsonl"
-    broken_off(out, 5, 3)
-    with Job(out, format="jsonl", resume=True) as job, pytest.raises(OutputError, match=r"number 2 was '1\.mp4'"):
-        job.begin(SETTINGS, ["0.mp4", "new.mp4", "1.mp4", "2.mp4"])
-    assert run(out, 5, resume=True).done == 5
 
 
 def test_a_list_that_grew_at_its_end_is_gone_on_with(tmp_path: Path) -> None:

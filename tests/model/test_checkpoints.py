@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 import transformers
-from reference import clips, randomise, reference_for, relative_error, tiny_config
+from reference import clips, randomise, reference_for, relative_error, same, tiny_config
 from torch import Tensor
 
 from videomae_cli.errors import CheckpointError, ConfigError, ModelNotFoundError
@@ -96,20 +96,20 @@ def test_what_transformers_saves_in_shards_is_read(tmp_path: Path) -> None:
 
 def test_pytorch_bin_is_read_where_there_is_no_safetensors(tmp_path: Path) -> None:
     model = write_bin(tmp_path, classifier())
-    assert torch.equal(logits(VideoMAEForVideoClassification.from_pretrained(tmp_path)), logits(model))
+    assert same(logits(VideoMAEForVideoClassification.from_pretrained(tmp_path)), logits(model))
 
 
 def test_sharded_pytorch_bin_is_read(tmp_path: Path) -> None:
     model = write_bin(tmp_path, classifier(), shards=3)
     assert len(list(tmp_path.glob("*.bin"))) == 3
-    assert torch.equal(logits(VideoMAEForVideoClassification.from_pretrained(tmp_path)), logits(model))
+    assert same(logits(VideoMAEForVideoClassification.from_pretrained(tmp_path)), logits(model))
 
 
 def test_safetensors_go_before_pickles(tmp_path: Path) -> None:
     write_bin(tmp_path, classifier(seed=1))
     model = classifier(seed=2)
     write_directory(tmp_path, model)
-    assert torch.equal(logits(VideoMAEForVideoClassification.from_pretrained(tmp_path)), logits(model))
+    assert same(logits(VideoMAEForVideoClassification.from_pretrained(tmp_path)), logits(model))
 
 
 def write_bin(
@@ -139,7 +139,7 @@ def test_both_spellings_of_the_biases_are_read(tmp_path: Path, spelling: str) ->
         assert renamed.keys() != tensors.keys()
         tensors = renamed
     write_directory(tmp_path, model, tensors)
-    assert torch.equal(logits(VideoMAEForVideoClassification.from_pretrained(tmp_path)), logits(model))
+    assert same(logits(VideoMAEForVideoClassification.from_pretrained(tmp_path)), logits(model))
 
 
 def test_a_key_bias_is_left_out_since_softmax_cancels_it(tmp_path: Path) -> None:
@@ -159,10 +159,10 @@ def test_one_weights_file_is_read_with_the_configuration_beside_it_or_without(tm
     model = classifier()
     write_directory(tmp_path, model)
     path = tmp_path / "model.safetensors"
-    assert torch.equal(logits(VideoMAEForVideoClassification.from_pretrained(path)), logits(model))
+    assert same(logits(VideoMAEForVideoClassification.from_pretrained(path)), logits(model))
     (tmp_path / "config.json").unlink()
     inferred = VideoMAEForVideoClassification.from_pretrained(path, num_attention_heads=4, image_size=32, num_frames=4)
-    assert torch.equal(logits(inferred), logits(model))
+    assert same(logits(inferred), logits(model))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_one_weights_file_is_read_with_the_configuration_beside_it_or_without(tm
 def test_config_quirks_of_the_hub_are_read(tmp_path: Path, quirk: dict[str, Any]) -> None:
     model = classifier()
     write_directory(tmp_path, model, **quirk)
-    assert torch.equal(logits(VideoMAEForVideoClassification.from_pretrained(tmp_path)), logits(model))
+    assert same(logits(VideoMAEForVideoClassification.from_pretrained(tmp_path)), logits(model))
 
 
 def test_labels_missing_from_the_config_are_counted(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_the_encoder_of_a_classifier_and_of_an_autoencoder_is_read(tmp_path: Pat
         encoder = VideoMAEModel.from_pretrained(tmp_path / folder)
         video = clips(encoder.config)
         with torch.no_grad():
-            assert torch.equal(encoder(video).last_hidden_state, model.videomae(video).last_hidden_state)
+            assert same(encoder(video).last_hidden_state, model.videomae(video).last_hidden_state)
 
 
 def test_an_encoder_saves_and_loads_and_is_read_by_transformers(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_an_encoder_saves_and_loads_and_is_read_by_transformers(tmp_path: Path) 
     video = clips(encoder.config)
     with torch.no_grad():
         tokens = encoder(video).last_hidden_state
-        assert torch.equal(VideoMAEModel.from_pretrained(tmp_path)(video).last_hidden_state, tokens)
+        assert same(VideoMAEModel.from_pretrained(tmp_path)(video).last_hidden_state, tokens)
         reference = transformers.VideoMAEModel.from_pretrained(tmp_path).eval()
         assert relative_error(tokens, reference(video).last_hidden_state) <= TOLERANCE
 
@@ -302,7 +302,7 @@ def test_small_with_16_heads_is_followed_with_a_warning_and_can_be_overridden(
     with caplog.at_level(logging.WARNING, logger="videomae_cli"):
         followed = VideoMAEForVideoClassification.from_pretrained(tmp_path)
     assert followed.config.num_attention_heads == 16
-    assert torch.equal(logits(followed), logits(model))
+    assert same(logits(followed), logits(model))
     assert "16 attention heads" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING, logger="videomae_cli"):

@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 from official_layout import official_tensors
-from reference import clips, randomise, relative_error, tiny_config
+from reference import clips, randomise, relative_error, same, tiny_config
 from torch import Tensor, nn
 
 from videomae_cli.errors import CheckpointError, ConfigError
@@ -43,7 +43,7 @@ def test_a_finetuned_file_is_read(tmp_path: Path) -> None:
     model = make(VideoMAEForVideoClassification, id2label={i: str(i) for i in range(5)})
     path = save(tmp_path / "checkpoint.pth", official_tensors(model))
     loaded = VideoMAEForVideoClassification.from_pretrained(path, **OPTIONS)
-    assert torch.equal(outputs(loaded), outputs(model))
+    assert same(outputs(loaded), outputs(model))
     assert loaded.config.num_labels == 5
     assert loaded.config.use_mean_pooling
     assert loaded.config.layer_norm_eps == 1e-6
@@ -53,7 +53,7 @@ def test_a_finetuned_file_that_reads_the_first_token_is_read(tmp_path: Path) -> 
     model = make(VideoMAEForVideoClassification, use_mean_pooling=False)
     path = save(tmp_path / "checkpoint.pth", official_tensors(model))
     loaded = VideoMAEForVideoClassification.from_pretrained(path, **OPTIONS)
-    assert torch.equal(outputs(loaded), outputs(model))
+    assert same(outputs(loaded), outputs(model))
     assert not loaded.config.use_mean_pooling
 
 
@@ -65,11 +65,11 @@ def test_a_pretraining_file_is_read(tmp_path: Path) -> None:
     path = save(tmp_path / "checkpoint.pth", tensors, optimizer={"state": {}}, epoch=1599)
     loaded = VideoMAEForPreTraining.from_pretrained(path, decoder_num_attention_heads=2, **OPTIONS)
     mask = torch.arange(8).expand(2, 8) % 2 == 0
-    assert torch.equal(outputs(loaded, bool_masked_pos=mask), outputs(model, bool_masked_pos=mask))
+    assert same(outputs(loaded, bool_masked_pos=mask), outputs(model, bool_masked_pos=mask))
     encoder = VideoMAEModel.from_pretrained(path, decoder_num_attention_heads=2, **OPTIONS)
     with torch.no_grad():
         tokens = encoder(clips(tiny_config())).last_hidden_state
-        assert torch.equal(tokens, model.videomae(clips(tiny_config())).last_hidden_state)
+        assert same(tokens, model.videomae(clips(tiny_config())).last_hidden_state)
 
 
 @pytest.mark.parametrize("wrapper", ["model", "module", "state_dict", None])
@@ -78,7 +78,7 @@ def test_wrappers_and_prefixes_are_seen_through(tmp_path: Path, wrapper: str | N
     model = make(VideoMAEForVideoClassification)
     tensors = {prefix + name: tensor for name, tensor in official_tensors(model).items()}
     path = save(tmp_path / "checkpoint.pth", tensors, wrapper)
-    assert torch.equal(outputs(VideoMAEForVideoClassification.from_pretrained(path, **OPTIONS)), outputs(model))
+    assert same(outputs(VideoMAEForVideoClassification.from_pretrained(path, **OPTIONS)), outputs(model))
 
 
 def test_models_without_biases_are_told_by_their_tensors(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_bias_for_queries_keys_and_values_in_one_tensor_is_read(tmp_path: Path
         q, v = (tensors.pop(f"blocks.{layer}.attn.{part}_bias") for part in "qv")
         tensors[f"blocks.{layer}.attn.qkv.bias"] = torch.cat([q, torch.randn(32), v])
     path = save(tmp_path / "checkpoint.pth", tensors)
-    assert torch.equal(outputs(VideoMAEForVideoClassification.from_pretrained(path, **OPTIONS)), outputs(model))
+    assert same(outputs(VideoMAEForVideoClassification.from_pretrained(path, **OPTIONS)), outputs(model))
 
 
 def test_layer_scale_is_folded_into_the_weights(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_v2_directory_with_a_nested_config_is_read(tmp_path: Path) -> None:
     loaded = VideoMAEForVideoClassification.from_pretrained(v2_directory(tmp_path, model))
     # it has no classes: what comes out is the pooled feature
     assert outputs(loaded).shape == (2, 32)
-    assert torch.equal(outputs(loaded), outputs(model))
+    assert same(outputs(loaded), outputs(model))
     assert loaded.config.num_attention_heads == 4
 
 
@@ -211,7 +211,7 @@ def test_v2_with_cosine_attention_or_learned_positions_is_refused(tmp_path: Path
     with pytest.raises(CheckpointError, match="'pos_embed' holds learned positions"):
         VideoMAEForVideoClassification.from_pretrained(learned, **OPTIONS)
     fixed = save(tmp_path / "c.pth", {**tensors, "pos_embed": sincos_table(8, 32)})
-    assert torch.equal(outputs(VideoMAEForVideoClassification.from_pretrained(fixed, **OPTIONS)), outputs(model))
+    assert same(outputs(VideoMAEForVideoClassification.from_pretrained(fixed, **OPTIONS)), outputs(model))
 
 
 # --- strictness ---------------------------------------------------------------------------------

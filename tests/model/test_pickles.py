@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 from official_layout import official_tensors
+from reference import same
 from test_official import OPTIONS, make, outputs
 
 from videomae_cli.errors import CheckpointError, ConfigError
@@ -92,7 +93,7 @@ ORDINARY: dict[str, Any] = {
 @pytest.mark.parametrize("what", ORDINARY)
 def test_plain_data_beside_the_weights_is_let_through(tmp_path: Path, what: str, zipped: bool) -> None:
     path = save({"model": weights(), **ORDINARY[what]}, tmp_path / "checkpoint-9.pth", zipped)
-    assert torch.equal(outputs(VideoMAEForVideoClassification.from_pretrained(path, **OPTIONS)), outputs(model()))
+    assert same(outputs(VideoMAEForVideoClassification.from_pretrained(path, **OPTIONS)), outputs(model()))
 
 
 @pytest.mark.parametrize("old", ["numpy._core.multiarray", "numpy.core.multiarray"])
@@ -131,7 +132,7 @@ def test_averaged_weights_alone_are_read_and_named(tmp_path: Path, name: str, ca
     path = save({name: weights(), "epoch": 3}, tmp_path / "a.pth")
     with caplog.at_level(logging.WARNING, logger="videomae_cli"):
         loaded = VideoMAEForVideoClassification.from_pretrained(path, **OPTIONS)
-    assert torch.equal(outputs(loaded), outputs(model()))
+    assert same(outputs(loaded), outputs(model()))
     assert f"these are the averaged weights ({name})" in caplog.text
 
 
@@ -144,7 +145,7 @@ def test_of_weights_and_averaged_weights_the_first_are_taken_which_describe_and_
         loaded = VideoMAEForVideoClassification.from_pretrained(path, **OPTIONS)
         assert not caplog.records
         convert(path, tmp_path / "out", **OPTIONS)
-    assert torch.equal(outputs(loaded), outputs(model()))
+    assert same(outputs(loaded), outputs(model()))
     said = "holds 'model' and averaged weights, 'model_ema'; 'model' is taken"
     assert [said in record.getMessage() for record in caplog.records] == [True]
     assert said in str(describe(path, num_attention_heads=4).note)
@@ -176,7 +177,7 @@ def test_weights_that_are_tied_or_lie_in_one_storage_are_read(tmp_path: Path) ->
     parts = flat.split([tensor.numel() for tensor in tensors.values()])
     views = {name: part.view_as(tensors[name]) for name, part in zip(tensors, parts, strict=True)}
     path = save({"model": views, "module": views}, tmp_path / "a.pth")
-    assert torch.equal(outputs(VideoMAEForVideoClassification.from_pretrained(path, **OPTIONS)), outputs(model()))
+    assert same(outputs(VideoMAEForVideoClassification.from_pretrained(path, **OPTIONS)), outputs(model()))
 
 
 @FORMATS
@@ -306,7 +307,7 @@ def test_methods_that_a_file_puts_on_its_objects_are_not_called(tmp_path: Path) 
     methods = dict.fromkeys(("items", "get", "keys", "values", "__iter__"), 5)
     inner = Calls(collections.OrderedDict, [list(item) for item in tensors.items()], state=methods)
     path = save(Calls(collections.OrderedDict, [["model", inner]], state=methods), tmp_path / "a.pth")
-    assert torch.equal(outputs(VideoMAEForVideoClassification.from_pretrained(path, **OPTIONS)), outputs(model()))
+    assert same(outputs(VideoMAEForVideoClassification.from_pretrained(path, **OPTIONS)), outputs(model()))
 
 
 # --- tensors of every kind ----------------------------------------------------------------------

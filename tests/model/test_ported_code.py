@@ -177,7 +177,7 @@ def test_a_function_serves_as_activation_but_not_in_a_file(tmp_path: Path) -> No
     model = made(VideoMAEModel, hidden_act=torch.nn.functional.gelu)
     named = VideoMAEModel(tiny_config()).eval()
     named.load_state_dict(model.state_dict())
-    assert torch.equal(call(model)[0], call(named)[0])
+    assert same(call(model)[0], call(named)[0])
     with pytest.raises(ConfigError, match=r"hidden_act is the function gelu, which no config\.json can hold"):
         model.save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model").exists()
@@ -208,7 +208,7 @@ def test_a_head_mask_hides_single_keys() -> None:
     assert float(output.attentions[0][..., 1:].abs().max()) == 0.0
     expected = call(model, output_attentions=True).attentions[0][..., :1]
     assert relative_error(output.attentions[0][..., :1], expected) <= TOLERANCE
-    assert torch.equal(output[0], call(model, head_mask=mask)[0])
+    assert same(output[0], call(model, head_mask=mask)[0])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 from official_layout import official_tensors
+from reference import same
 from test_official import OPTIONS, make, outputs
 
 from videomae_cli.errors import CheckpointError
@@ -35,10 +36,10 @@ def test_any_prefix_of_either_layout_is_seen_through(tmp_path: Path, prefix: str
     model = make(VideoMAEForVideoClassification)
     path = tmp_path / "a.ckpt"
     torch.save({"state_dict": {prefix + name: tensor for name, tensor in official_tensors(model).items()}}, path)
-    assert torch.equal(outputs(load(path)), outputs(model))
+    assert same(outputs(load(path)), outputs(model))
     save = {prefix + name: tensor for name, tensor in model.state_dict().items()}
     safetensors.torch.save_file(save, tmp_path / "b.safetensors")
-    assert torch.equal(outputs(load(tmp_path / "b.safetensors")), outputs(model))
+    assert same(outputs(load(tmp_path / "b.safetensors")), outputs(model))
 
 
 def test_a_head_beside_the_encoder_is_found_and_strangers_are_left_out(
@@ -52,7 +53,7 @@ def test_a_head_beside_the_encoder_is_found_and_strangers_are_left_out(
     strangers = {"criterion.weight": torch.ones(2), "net.queue": torch.ones(3)}
     torch.save({"state_dict": {**tensors, **strangers}}, tmp_path / "a.ckpt")
     with caplog.at_level(logging.WARNING, logger="videomae_cli"):
-        assert torch.equal(outputs(load(tmp_path / "a.ckpt")), outputs(model))
+        assert same(outputs(load(tmp_path / "a.ckpt")), outputs(model))
     assert "under 'net.backbone.'; 'criterion.weight' and 1 more beside it" in caplog.text
 
 
@@ -64,7 +65,7 @@ def test_pretraining_files_keep_their_decoder(tmp_path: Path, prefix: str, encod
     torch.save({"model": tensors}, tmp_path / "a.pth")
     loaded = VideoMAEForPreTraining.from_pretrained(tmp_path / "a.pth", decoder_num_attention_heads=2, **OPTIONS)
     mask = torch.arange(8).expand(2, 8) % 2 == 0
-    assert torch.equal(outputs(loaded, bool_masked_pos=mask), outputs(model, bool_masked_pos=mask))
+    assert same(outputs(loaded, bool_masked_pos=mask), outputs(model, bool_masked_pos=mask))
 
 
 def test_of_two_encoders_the_one_that_is_no_average_is_taken(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_of_two_encoders_the_one_that_is_no_average_is_taken(tmp_path: Path) -> 
     both = {f"model.{name}": tensor for name, tensor in tensors.items()}
     averaged = {f"model_ema.{name}": tensor * 2 for name, tensor in tensors.items()}
     torch.save({"state_dict": {**averaged, **both}}, tmp_path / "a.ckpt")
-    assert torch.equal(outputs(load(tmp_path / "a.ckpt")), outputs(model))
+    assert same(outputs(load(tmp_path / "a.ckpt")), outputs(model))
     torch.save({"state_dict": {**both, **{f"other.{name}": t for name, t in tensors.items()}}}, tmp_path / "b.ckpt")
     with pytest.raises(CheckpointError, match=r"holds 2 encoders, under 'model\.', 'other\.'"):
         load(tmp_path / "b.ckpt")
@@ -112,4 +113,4 @@ def test_models_of_mmaction2_are_read_with_their_head(tmp_path: Path, names: str
                 new = new.replace(ours, theirs)
         renamed[new] = tensor
     torch.save({"meta": {"epoch": 1}, "state_dict": renamed}, tmp_path / "a.pth")
-    assert torch.equal(outputs(load(tmp_path / "a.pth")), outputs(model))
+    assert same(outputs(load(tmp_path / "a.pth")), outputs(model))

@@ -6,6 +6,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,25 @@ def test_nothing_is_cut_off_at_the_edges(count: int) -> None:
     pixels = picture(confusion_chart(np.full((count, count), 123456), long))
     for edge in (pixels[:8], pixels[-8:], pixels[:, :8], pixels[:, -8:]):
         assert (edge == 255).all()
+
+
+@pytest.mark.parametrize("count", [10, 100, 174])
+def test_names_beside_the_matrix_do_not_overlap_and_missing_ones_are_told(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Any] = []
+    monkeypatch.setattr(charts, "_png", lambda figure, axes, **how: figures.append(figure) or b"")
+    confusion_chart(np.eye(count, dtype=np.int64), [f"{'W' * 40} {n}" for n in range(count)])
+    axes = figures[0].axes[0]
+    axes.get_tightbbox()  # puts the names where they will be drawn
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    across, down = ([label.get_window_extent() for label in axis.get_ticklabels()] for axis in (axes.xaxis, axes.yaxis))
+    named = len(across)
+    assert len(down) == named >= min(count, 51)
+    assert all(left.x1 <= right.x0 for left, right in pairwise(across))
+    assert all(above.y0 >= below.y1 for above, below in pairwise(down))
+    told = axes.get_title(loc="left")
+    assert told == (f"{count} classes, one in {-(-count // named)} of them named" if named < count else "")
 
 
 def test_one_class_that_was_all_there_is() -> None:

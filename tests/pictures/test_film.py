@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from videomae_cli.api.viewing import check_outputs
-from videomae_cli.cli.outputs.found_places import check_search
+from videomae_cli.cli.outputs.found_places import Search
 from videomae_cli.errors import DependencyError, OptionError, OutputError
 from videomae_cli.files import write_file
 from videomae_cli.pictures.clip import write_clip
@@ -187,9 +187,7 @@ def test_without_pyav_a_gif_is_written_and_a_film_is_one_line(tmp_path: Path, mo
         lambda: write_clip(tmp_path / "b.mp4", [(0.0, coloured()[0])], end=1.0, rate=25.0),
         # Said before a model is loaded, not after it has run.
         lambda: check_outputs(tmp_path / "c.mp4", None, overwrite=False),
-        lambda: check_search(
-            "label", tmp_path / "cuts", top_k=1, format=None, wide=False, output=None, overwrite=False
-        ),
+        lambda: Search("label", 1, tmp_path / "cuts", "table", None, overwrite=False),
     ):
         with pytest.raises(DependencyError, match=r"PyAV can't be loaded \(.*\): pip install .*av$"):
             write()

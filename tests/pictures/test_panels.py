@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
+from videomae_cli.api import attention_scenes
+from videomae_cli.attention import AttentionMaps
+from videomae_cli.pictures import lettering
 from videomae_cli.pictures.heat import Scale, legend, over_frames
 from videomae_cli.pictures.lettering import PAPER, drawable, lettered, width_of, wrapped
 from videomae_cli.pictures.panels import Panel, comfortable_scale, contact_sheet, enlarged, side_by_side
+from videomae_cli.pictures.scenes import sheet_of
 
 
 def panel(title: str, value: int, count: int = 6, size: tuple[int, int] = (64, 64)) -> Panel:
@@ -73,6 +82,50 @@ def test_text_keeps_inside_its_width() -> None:
     lines = wrapped(text, width=150, size=14)
     assert " ".join(lines) == text
     assert all(width_of(line, 14) <= 150 for line in lines)
+
+
+@pytest.mark.parametrize("width", range(60, 400, 20))
+def test_numbers_stay_with_their_units(width: int) -> None:
+    text = "mae, tube mask, seed 0. Over hidden patches: PSNR 15.6 dB, SSIM 0.14. Clip 1 of 2, from 3.0 s. 16 frames, 12 heads"
+    lines = wrapped(text, width=width, size=13)
+    assert " ".join(lines) == text
+    for whole in ("seed 0", "PSNR 15.6 dB", "SSIM 0.14", "Clip 1 of 2", "3.0 s", "16 frames", "12 heads"):
+        assert any(whole in line for line in lines), whole
+
+
+@pytest.mark.parametrize("side", [8, 32, 64, 224, 448])
+def test_titles_and_times_are_whole_at_every_size(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: list[str] = []
+
+    def fit(text: str, width: int, size: int) -> tuple[str, int]:
+        fitted.append(actual(text, width, size)[0])
+        return actual(text, width, size)
+
+    actual = lettering._fitted
+    monkeypatch.setattr(lettering, "_fitted", fit)
+    titles = ("given to the model", "reconstruction", "head 11")
+    panels = [replace(panel(title, 90, size=(side, side)), subtitle="16 frames") for title in titles]
+    side_by_side(panels, caption="PSNR 15.6 dB")
+    contact_sheet(panels, [100.0 + n for n in range(6)])
+    assert {"given to the model", "reconstruction", "16 frames", "100.00 s", "PSNR 15.6 dB"} <= set(fitted)
+
+
+@pytest.mark.parametrize("heads", [1, 3, 6, 12, 16, 24])
+def test_heads_fit_on_a_screen(heads: int) -> None:
+    """A sheet is no more than a little higher than wide, and every head is on it, with at least two frames."""
+    frames = np.full((16, 24, 24, 3), 128, np.uint8)
+    maps = AttentionMaps(maps=torch.ones(heads, 8, 3, 3) / 72, method="last", layers=1, heads=tuple(range(heads)))
+    sampled: Any = SimpleNamespace(shown=[frames], seconds=[[0.1] * 16], video=SimpleNamespace(timestamps=[[0.1] * 16]))
+    found: Any = SimpleNamespace(maps=[maps], sampled=sampled, model="m")
+    scene = attention_scenes._scene(found, 0, maps.maps.numpy(), Scale(0.5, 2.0))
+    assert [one.title for one in scene.panels] == ["original", *(f"head {n}" for n in range(heads))]
+    assert f"{heads} head{'' if heads == 1 else 's'}. " in scene.caption
+    big = [replace(one, frames=enlarged(one.frames, 10)) for one in scene.panels]
+    sheet = sheet_of(replace(scene, panels=big))
+    assert sheet.shape[0] < 1.2 * sheet.shape[1]
+    assert sheet.shape[0] < 2200
+    shown = (np.abs(sheet.astype(int) - 255).sum(axis=2) > 60).mean()
+    assert shown > 0.6, "most of it are pictures"
 
 
 def test_the_font_knows_what_it_lacks() -> None:

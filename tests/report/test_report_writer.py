@@ -13,6 +13,7 @@ from PIL import Image
 from reportrecords import SEGMENTS, classified, failed, strip, write_five
 
 from videomae_cli.errors import OutputError
+from videomae_cli.pictures.hues import label_colour
 from videomae_cli.pictures.strip import MOST_BYTES, make_strip
 from videomae_cli.report import ReportWriter, is_report
 from videomae_cli.report.entries import make_entry
@@ -105,6 +106,21 @@ def test_what_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
             pass
 
 
+def test_colours_are_those_of_charts_whichever_file_a_label_is_in(tmp_path: Path) -> None:
+    """Of segments, of predictions, of what an interrupted run kept, and of what knows only a name."""
+    kept = interrupted(tmp_path, 1)
+    named = [{**segment, "label_id": 40} for segment in SEGMENTS if segment["label"] == "zoom in"]
+    with ReportWriter(tmp_path / "r.html", title="t", about="a") as report:
+        report.begin(kept, RECORDS[:1])
+        report.add(classified(1, "b.mp4", ("__proto__", 0.5), ("y", 0.3)), segments=[*named, *SEGMENTS])
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    colours = dict(json.loads(text.split('id="data">')[1].split("</script>")[0])["colours"])
+    assert sorted(colours) == ["__proto__", "pan left", "x", "y", "zoom in"]
+    assert colours["zoom in"] == [label_colour(40), label_colour(40, dark=True)]
+    assert colours["__proto__"][0] == label_colour(0) != colours["x"][0], "both are the first of a model"
+    assert len({light for light, _ in colours.values()}) == 5
+
+
 def test_entries_say_what_is_known() -> None:
     entry = make_entry(failed(1, "b.mp4"), None, None)
     assert entry == {"index": 1, "path": "b.mp4", "error": ["decode", "no frame can be decoded"]}
@@ -125,6 +141,20 @@ def test_strips_are_small_whatever_is_in_them(height: int, width: int, count: in
     with Image.open(io.BytesIO(made)) as picture:
         assert picture.format == "WEBP"
     assert make_strip([]) is None
+
+
+@pytest.mark.parametrize(("side", "tall"), [(32, 96), (16, 96), (40, 80), (64, 64), (224, 96)])
+def test_small_frames_are_enlarged_by_a_whole_factor(side: int, tall: int) -> None:
+    checks = np.zeros((side, side, 3), np.uint8)
+    checks[:, ::2] = 255
+    made = make_strip([checks])
+    assert made is not None
+    with Image.open(io.BytesIO(made)) as picture:
+        assert picture.size == (tall, tall)
+        levels = np.asarray(picture.convert("L")).astype(int)
+    if side < 64:
+        middles = levels[:, tall // side // 2 :: tall // side]
+        assert middles[:, ::2].min() > 200 > 60 > middles[:, 1::2].max(), "no grey between black and white"
 
 
 def test_strips_show_the_first_and_the_last_frame_in_order() -> None:

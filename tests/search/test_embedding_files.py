@@ -148,7 +148,7 @@ def zipped(file: Path, **members: bytes) -> None:
 GOOD = {"path": "a", "embedding": [1.0, 2.0]}
 FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda f: f.write_bytes(b""), "none of Parquet, npz and JSON Lines"),
-    "video": (lambda f: f.write_bytes(b"\0\0\0\x18ftypmp42"), "none of Parquet, npz and JSON Lines"),
+    "video": (lambda f: f.write_bytes(b"\0\0\0\x18ftypmp42"), "is a video \\(MP4\\), not embeddings"),
     "json array": (lambda f: f.write_text("[1]"), "none of Parquet, npz and JSON Lines"),
     "parquet, cut": (lambda f: f.write_bytes(b"PAR1" + bytes(40)), "is damaged"),
     "parquet, other columns": (lambda f: save(f, name=["a"]), "no columns path and embedding"),
@@ -338,3 +338,24 @@ def test_lengths_of_any_size_become_one() -> None:
     np.testing.assert_allclose(unit(values), [[0.6, 0.8], [0.6, 0.8], [0.6, 0.8], [0, 0], [-0.6, 0.8]], rtol=1e-6)
     assert unit(values).dtype == np.float32
     np.testing.assert_allclose(unit(np.full((1, 4), 60000, np.float16)), 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2])
+def test_a_folder_without_one_of_its_shards_is_not_taken_for_the_whole(gone: int, tmp_path: Path) -> None:
+    folder, vectors = tmp_path / "out", bunches(6)
+    folder.mkdir()
+    for number in range(3):
+        part = slice(2 * number, 2 * number + 2)
+        write_table(folder / f"part-{number:05}-of-00003.parquet", vectors[part], [f"{n}.mp4" for n in range(6)][part])
+    assert len(read(folder)[1]) == 6
+    (folder / f"part-{gone:05}-of-00003.parquet").unlink()
+    with pytest.raises(
+        OutputError, match=f"part-{gone:05}-of-00003.parquet is missing: run its job again with resume=True"
+    ):
+        EmbeddingTable(folder)
+
+
+def test_what_a_name_promises_has_a_limit() -> None:
+    promised = "part-00000-of-99999999999.parquet"
+    assert len(vector_reading.missing_shards([Path(promised)])) == 1000
+    assert vector_reading.missing_shards(map(Path, ["a/" + promised[:14] + "00001.parquet", "part-x.parquet"])) == []

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from chromium import Browser, find_chromium
+from PIL import ImageColor
 
 from videomae_cli.pages import in_script
+from videomae_cli.pictures.hues import label_colour
 from videomae_cli.search.embedding_table import Row
 from videomae_cli.search.page import MAX_GROUPS, Map, folders, write_page
 from videomae_cli.video.lists import names_in
@@ -46,6 +48,7 @@ def write(file: Path, **changes: Any) -> Path:
         "points": np.array([[-1, 1], [1, 1], [-1, -1], [1, -1]], np.float32),
         "groups": ["near", "near", "far", "near"],
         "group_name": "label",
+        "ids": {"far": 3},
         "pictures": [picture(200), None, picture(40), None],
         "neighbours": (np.array([[1, 2], [0, 3], [3, 0], [2, 1]]), np.array([[0.9876, 0.5]] * 4, np.float32)),
     }
@@ -323,6 +326,16 @@ class TestInABrowser:
         page.browser.scheme("dark")
         assert brightness() < 150 < 600 < light
         assert page.colour(0) != before
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_labels_have_the_colours_that_they_have_in_charts(self, page: Page, scheme: str) -> None:
+        page.browser.scheme(scheme)
+        wanted = [int(part) for part in ImageColor.getrgb(label_colour(3, dark=scheme == "dark"))]
+        dot = page.browser.run("getComputedStyle(document.querySelector('#groups li:nth-child(2) .dot')).color")
+        assert dot == f"rgb({', '.join(map(str, wanted))})"
+        *drawn, opacity = page.colour(2)
+        assert opacity > 200
+        assert drawn == pytest.approx(wanted, abs=3)
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_the_hint_of_the_box_reads_like_other_soft_text(self, page: Page, scheme: str) -> None:

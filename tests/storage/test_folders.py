@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 import re
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from objectstore import ObjectStore, closed_port
 
-from videomae_cli.errors import OutputError
+from videomae_cli.errors import OutputError, OutputUnavailableError
+from videomae_cli.storage import folders
 from videomae_cli.storage.folders import Folder
 
 
@@ -70,6 +75,30 @@ def test_all_that_a_job_does_with_it(folder: Folder) -> None:
     assert folder.names() == ["a b%.parquet"]
 
 
+def test_a_subfolder_that_others_write_to_is_left_without_loss(folder: Folder) -> None:
+    folder.make()
+    leaving = threading.Event()
+
+    def leave() -> None:
+        while not leaving.wait(0.001):
+            folder.leave("_owners")
+
+    with ThreadPoolExecutor(1) as pool:
+        left = pool.submit(leave)
+        try:
+            for number in range(40):
+                name = f"_owners/{number}"
+                with folder.writing(name) as sink:
+                    sink.write(b"x")
+                assert folder.read(name) == b"x"
+                folder.remove(name)
+        finally:
+            leaving.set()
+        left.result()
+    folder.leave("_owners")
+    assert folder.names("_owners") == []
+
+
 def break_off(folder: Folder, name: str) -> None:
     with folder.writing(name) as sink:
         sink.write(b"x" * 100_000)
@@ -124,3 +153,62 @@ def test_no_folder(tmp_path: Path) -> None:
         folder.make()
     with pytest.raises(OutputError, match=r"can't write .*file/x: (Not a directory|File exists)"), folder.writing("x"):
         pass
+
+
+def test_several_files_are_read_and_removed_at_once(folder: Folder) -> None:
+    names = [f"_partial/{number:02}.bin" for number in range(40)]
+    for name in names:
+        with folder.writing(name) as sink:
+            sink.write(name.encode())
+    copies = folder.copies(names)
+    for name, copy in zip(names, copies, strict=True):
+        assert copy.read_bytes() == name.encode()
+        before = copy
+    assert before.exists() == (not folder.remote), "a copy is deleted"
+    stopped = folder.copies(names)
+    first = next(stopped)
+    stopped.close()
+    assert first.exists() == (not folder.remote)
+    folder.remove_all([*names[:30], "_partial/none.bin"])
+    assert folder.names("_partial") == [name.removeprefix("_partial/") for name in names[30:]]
+    with pytest.raises(OutputError):
+        list(folder.copies([names[35], names[0]]))
+    folder.remove_own(re.compile(r"[0-9]+\.bin"), "_partial")
+    assert folder.names("_partial") == []
+
+
+def test_copies_are_deleted_whatever_ends_the_reading(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not folder.remote:
+        return
+    with folder.writing("a.bin") as sink:
+        sink.write(b"a")
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    with pytest.raises(OutputError):
+        list(folder.copies(["a.bin", "none.bin", "a.bin", "a.bin"]))
+    copies = folder.copies(["a.bin"] * 30)
+    next(copies)
+    copies.close()
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_disk_that_fails_is_a_machine_s_and_what_is_missing_is_missing_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(str(tmp_path))
+    opened: list[object] = []
+
+    def fail(*given: object, **more: object) -> None:
+        opened.append(given)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(folders, "replacing", fail)
+        with pytest.raises(OutputUnavailableError, match=r"can't write .*x: Input/output error"), folder.writing("x"):
+            pass
+    assert len(opened) == 1, "what stays is not tried again"
+    with pytest.raises(OutputError) as missing:
+        folder.read("gone")
+    assert not isinstance(missing.value, OutputUnavailableError)

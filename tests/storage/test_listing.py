@@ -90,11 +90,11 @@ def test_a_folder_is_walked_as_on_a_disk(folder: str, tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     for root in (folder, folder + "/", f"file://{tmp_path}"):
-        found = files_below(root)
+        found = list(files_below(root))
         assert [address.removeprefix(root.rstrip("/") + "/") for address in found] == BELOW
-        top = files_below(root, recursive=False)
+        top = list(files_below(root, recursive=False))
         assert [address.rpartition("/")[2] for address in top] == [name for name in BELOW if "/" not in name]
-    assert files_below(folder, enters=lambda below: not below.endswith("/sub")) == [
+    assert list(files_below(folder, enters=lambda below: not below.endswith("/sub"))) == [
         f"{folder}/{name}" for name in BELOW if not name.startswith("sub/")
     ]
 
@@ -120,10 +120,36 @@ def test_patterns(folder: str, pattern: str, expected: list[str]) -> None:
     assert found == expected
 
 
+@pytest.mark.parametrize(("folders", "each", "worth"), [(2, 3, 100), (18, 3, 100), (18, 3, 3)])
+def test_many_folders_are_listed_in_order(
+    store: ObjectStore, bucket: str, monkeypatch: pytest.MonkeyPatch, folders: int, each: int, worth: int
+) -> None:
+    """By a list of each folder, or by one long list if the folders hold less than is worth a list."""
+    monkeypatch.setattr("videomae_cli.storage.listing._WORTH", worth)
+    keys = [f"clips/{folder:02}/{'ab'[file % 2]}/{file:03}.mp4" for folder in range(folders) for file in range(each)]
+    keys += [
+        "clips/00.mp4",
+        "clips/05",
+        "clips/05.mp4",
+        "clips/05-x/1.mp4",
+        "clips/zz.mp4",
+        "clips/.x/1.mp4",
+        "clips/7//1.mp4",
+    ]
+    address = store.bucket(bucket)
+    for key in keys:
+        store.put(bucket, key, b"")
+    wanted = sorted(key.removeprefix("clips/").split("/") for key in keys if "/.x/" not in key)
+    below = list(files_below(f"{address}/clips"))
+    assert below == [f"{address}/clips/{'/'.join(parts)}" for parts in wanted]
+    left = files_below(f"{address}/clips/", enters=lambda folder: not folder.endswith(("/01", "/a")))
+    assert list(left) == [name for name in below if "/01/" not in name and "/a/" not in name]
+
+
 def test_options_stay_with_what_is_found(folder: str, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     options = f"?endpoint_override={store.url.removeprefix('http://')}&scheme=http"
-    assert files_below(f"{folder}/sub-2/{options}") == [f"{folder}/sub-2/f.mp4{options}"]
+    assert list(files_below(f"{folder}/sub-2/{options}")) == [f"{folder}/sub-2/f.mp4{options}"]
     assert [entry.address for entry in matching(f"{folder}/b*{options}")] == [f"{folder}/b.mp4{options}"]
     assert look(f"{folder}/b.mp4{options}") == "file"
 
@@ -140,15 +166,15 @@ def test_what_is_where(folder: str) -> None:
 
 def test_what_can_not_be_listed(store: ObjectStore, folder: str, bucket: str) -> None:
     with pytest.raises(ObjectNotFoundError, match=r"there is no 's3://.*/clips/none'"):
-        files_below(f"{folder}/none")
+        list(files_below(f"{folder}/none"))
     with pytest.raises(ObjectNotFoundError, match="there is no bucket 'no-such-bucket'"):
-        files_below("s3://no-such-bucket/clips")
+        list(files_below("s3://no-such-bucket/clips"))
     with pytest.raises(StorageError, match="can't choose the bucket"):
         matching("s3://*/clips")
     with pytest.raises(StorageError, match="unknown option 'nonsense'"):
-        files_below(f"{folder}?nonsense=1")
+        list(files_below(f"{folder}?nonsense=1"))
     with pytest.raises(StorageError, match="AWS_ACCESS_KEY_ID"):
-        files_below(f"s3://key:secret@{bucket}/clips")
+        list(files_below(f"s3://key:secret@{bucket}/clips"))
     store.lock(bucket)
     with pytest.raises(StorageError, match=r"no permission for .*AWS_PROFILE.*anonymous=true"):
         look(f"{folder}/b.mp4")
@@ -156,7 +182,7 @@ def test_what_can_not_be_listed(store: ObjectStore, folder: str, bucket: str) ->
 
 def test_a_server_that_is_down(bucket: str) -> None:
     with pytest.raises(StorageError, match="can't reach the server of 's3://bucket/clips"):
-        files_below(f"s3://bucket/clips?endpoint_override=127.0.0.1:{closed_port()}&scheme=http&region=x")
+        list(files_below(f"s3://bucket/clips?endpoint_override=127.0.0.1:{closed_port()}&scheme=http&region=x"))
 
 
 def test_a_package_that_is_not_there() -> None:
@@ -174,7 +200,7 @@ def test_a_copy_is_whole_and_goes_away(
     address = store.bucket(bucket, {"a b.mp4": content[:size]}) + "/a b.mp4"
     with local_copy(address) as copy:
         assert copy.read_bytes() == content[:size]
-        assert (copy.suffix, copy.parent) == (".mp4", tmp_path)
+        assert (copy.suffix, copy.parent.parent) == (".mp4", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

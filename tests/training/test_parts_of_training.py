@@ -27,7 +27,7 @@ from videomae_cli.training.card import classifier_card
 from videomae_cli.training.linear_probe import Rows, best_probe, fit, probabilities
 from videomae_cli.training.mixing import Mixing, one_hot, smoothed, soft_cross_entropy
 from videomae_cli.training.optim import layer_of
-from videomae_cli.training.state import load_state, save_state
+from videomae_cli.training.run_folder import load_state, save_state
 
 
 def small() -> VideoMAEForVideoClassification:
@@ -172,7 +172,7 @@ def test_a_damaged_state_is_told(tmp_path: Path) -> None:
     whole = (tmp_path / "state.pt").read_bytes()
     for content in (whole[: len(whole) // 2], b"", b"text", whole.replace(b"module", b"modulo", 1)[:-40]):
         (tmp_path / "state.pt").write_bytes(content)
-        with pytest.raises(TrainingError, match="overwrite=True begins anew"):
+        with pytest.raises(TrainingError, match="overwrite=True starts over"):
             load_state(tmp_path / "state.pt")
 
 

@@ -123,6 +123,7 @@ def test_a_held_out_loss_that_is_no_number_is_a_failure(monkeypatch: pytest.Monk
     from videomae_cli.datasets import Example
     from videomae_cli.model import VideoMAEConfig, VideoMAEForPreTraining
     from videomae_cli.training import PreTrain, masked, masked_recipe_for
+    from videomae_cli.training.clip_task import Start
     from videomae_cli.video import Decoder, PreprocessConfig, Preprocessor, SamplingSpec
 
     config = VideoMAEConfig(image_size=32, num_frames=4, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
@@ -135,15 +136,13 @@ def test_a_held_out_loss_that_is_no_number_is_a_failure(monkeypatch: pytest.Monk
     )
     clips = [Example(f"{name}.mp4", (), None, name) for name in "abc"]
     with Decoder(workers=1) as decoder:
-        task = PreTrain(
-            VideoMAEForPreTraining(config),
-            train=clips,
-            val=clips,
-            recipe=masked_recipe_for(clips=3, asked={}),
+        start = Start(
+            model=VideoMAEForPreTraining(config),
             preprocessor=Preprocessor(PreprocessConfig(shortest_edge=32, crop=(32, 32))),
             sampling=SamplingSpec(frames=4, clips=1),
             decoder=decoder,
         )
+        task = PreTrain(start, train=clips, val=clips, recipe=masked_recipe_for(clips=3, asked={}))
         figures = task.evaluate(task.module)
         assert figures == {"val_loss": 0.0, "score": 0.0, "failed": 2}
         assert figures is not None

@@ -620,7 +620,7 @@ INTACT: dict[str, Recipe] = {
     "variable.mkv": _film(count=90, pts=_jitter, time_base=MS, options={"g": "24"}),
     "gap.mp4": _film(count=60, pts=[40 * i + 3_600_000 * (i // 30) for i in range(60)], time_base=MS, options=B),
     "gap.ts": _film(count=60, pts=[40 * i + 3_600_000 * (i // 30) for i in range(60)], time_base=MS, options=B),
-    # The clock of MPEG-TS has 33 bits: 1 second after the start it begins anew, or 90 seconds after.
+    # The clock of MPEG-TS has 33 bits: 1 second after the start it starts over, or 90 seconds after.
     "clock-wraps.ts": _film(count=60, pts=[2**33 + 3600 * (i - 25) for i in range(60)], time_base=TS, options=B),
     "clock-wraps-later.ts": _film(
         count=60, rate=1, pts=[2**33 + 90_000 * (3 * i - 90) for i in range(60)], time_base=TS, options=B

@@ -63,7 +63,7 @@ def test_walking_reads_up_to_the_frame_and_no_further(used: bool) -> None:
 
 def unknown(count: int) -> PacketIndex:
     """What packets say that have no times."""
-    return PacketIndex(array("d"), array("q"), count, count, False, False, False, False, False, False)
+    return PacketIndex(packets=count, decodable=count)
 
 
 @pytest.mark.parametrize(

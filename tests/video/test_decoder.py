@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,13 +21,21 @@ from videomae_cli.errors import (
     VideoNotFoundError,
 )
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FrameTransform, SamplingSpec, auto_workers
+from videomae_cli.video import worker as worker_module
 from videomae_cli.video.captures import _threads_for
 from videomae_cli.video.clips import decode_clips
 from videomae_cli.video.decoder import _threads_each
 from videomae_cli.video.worker import WorkerProcess
 
 Films = Callable[[str], Path]
+fresh = pytest.mark.parametrize("python", [sys.executable], indirect=True, ids=["fresh"])
 SMALL = FrameTransform(shortest_edge=32, size=None, crop=(32, 32), crops=3)
+
+
+@pytest.fixture(autouse=True)
+def python(request: pytest.FixtureRequest, quick_python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where ending is what is tested, a real one."""
+    monkeypatch.setattr(worker_module, "INTERPRETER", getattr(request, "param", quick_python))
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +117,7 @@ def test_after_a_hang_the_next_call_works(worker: WorkerProcess) -> None:
     assert worker.call(abs, -3, timeout=60, subject="next.mp4") == 3
 
 
+@fresh
 @pytest.mark.parametrize(
     ("function", "argument", "cause"), [(os._exit, 3, "exit code 3"), (signal.raise_signal, 11, "SEGV")]
 )
@@ -145,6 +155,7 @@ def test_started_early_it_works_the_same(film: Films) -> None:
         assert decoder.decode(ClipRequest(film("h264.mp4"), transform=SMALL)).info.num_frames == 60
 
 
+@fresh
 def test_closing_ends_the_process(worker: WorkerProcess) -> None:
     process_id = worker.call(_process_id, None, timeout=60, subject="a.mp4")
     worker.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from videomae_cli.errors import VideoNotFoundError
@@ -38,6 +39,32 @@ def test_a_file_reached_twice_is_listed_once(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").touch()
     (tmp_path / "link.mp4").symlink_to(tmp_path / "a.mp4")
     assert len(discover([tmp_path, tmp_path / "a.mp4", str(tmp_path) + "/../" + tmp_path.name + "/a.mp4"])) == 1
+
+
+@pytest.mark.parametrize("given", ["", "/", "/.", "/*", "/**/*.mp4", "/sub/../*"])
+def test_names_below_what_was_searched_are_those_of_any_machine(given: str, tmp_path: Path) -> None:
+    """They choose the shard of a file, wherever its folder is mounted."""
+    seen = []
+    for mount in ("disk", "mnt/elsewhere"):
+        (tmp_path / mount / "sub").mkdir(parents=True)
+        for name in ("a.mp4", "sub/b.mp4"):
+            (tmp_path / mount / name).touch()
+        found = discover([f"{tmp_path / mount}{given}"], globs=True)
+        seen.append([item.name for item in found])
+        assert [item.path for item in found] != seen[-1]
+    assert seen[0] == seen[1]
+    assert sorted(name.removeprefix("sub/../") for name in seen[0]) == ["a.mp4", "sub/b.mp4"]
+
+
+def test_a_file_that_is_named_has_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.mp4").touch()
+    assert [item.name for item in discover(["./a.mp4"])] == ["./a.mp4"]
+    assert [item.name for item in discover(["gone.mp4", str(tmp_path / "a.mp4")])] == [
+        "gone.mp4",
+        str(tmp_path / "a.mp4"),
+    ]
+    assert [item.name for item in discover(["."])] == ["a.mp4"]
 
 
 def test_a_link_to_a_parent_folder_ends(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from videomae_cli import filesystem
 from videomae_cli.errors import OptionError, VideoNotFoundError
 from videomae_cli.video import Filter, find_videos
 from videomae_cli.video.lists import names_in
-from videomae_cli.video.naming import split_names
 
 
 @pytest.fixture
@@ -80,10 +79,20 @@ def test_standard_input_is_a_list(archive: Path, monkeypatch: pytest.MonkeyPatch
     assert names("a.MKV", "-") == ["a.MKV", "b.mp4", "sub/deep/d.mp4", "two\nlines.mp4", os.fsdecode(b"\xff.mp4") + "!"]
 
 
+def test_a_list_on_standard_input_may_be_given_as_one(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"b.mp4\nsub/deep\n")))
+    assert names("a.MKV", "@-") == ["a.MKV", "b.mp4", "sub/deep/d.mp4"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\0\0\0\x18ftypmp42" + bytes(99))))
+    with pytest.raises(OptionError, match=r"standard input: it holds no names, it is a video .*give it without the @"):
+        names("@-")
+    (archive / "@-").touch()
+    assert names("@-") == ["@-"], "a file that is called so"
+
+
 def test_lists_from_windows() -> None:
-    assert split_names(b"a.mp4\r\nb c.mp4\r\n\r\n") == ["a.mp4", "b c.mp4"]
-    assert split_names(b"a.mp4\r\nb.mp4\n") == ["a.mp4\r", "b.mp4"]  # then it is part of a name
-    assert split_names(b"") == []
+    assert names_in(b"a.mp4\r\nb c.mp4\r\n\r\n") == ["a.mp4", "b c.mp4"]
+    assert names_in(b"a.mp4\r\nb.mp4\n") == ["a.mp4\r", "b.mp4"]  # then it is part of a name
+    assert names_in(b"") == []
 
 
 def test_a_list_that_is_not_there_stops_everything(archive: Path) -> None:

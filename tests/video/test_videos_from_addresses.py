@@ -69,6 +69,13 @@ def test_folders_and_patterns(clips: str, below: str, expected: list[str]) -> No
     assert names(clips + below) == [f"{clips}/{name}" for name in expected]
 
 
+def test_what_is_below_a_folder_has_a_name_without_bucket_and_options(clips: str, store: ObjectStore) -> None:
+    options = f"?endpoint_override={store.url.removeprefix('http://')}&scheme=http"
+    for given in (f"{clips}/sub/raw", f"{clips}/sub/raw/", f"{clips}/sub/raw/{options}", f"{clips}/sub/raw/*{options}"):
+        assert [video.name for video in find_videos([given], addresses=True)] == ["e.mp4"]
+    assert [video.name for video in find_videos([f"{clips}/b.mp4{options}"], addresses=True)] == [f"{clips}/b.mp4"]
+
+
 def test_filters_and_duplicates(clips: str, store: ObjectStore, bucket: str) -> None:
     def found(*arguments: str, **options: Any) -> list[str]:
         return [path.removeprefix(f"{clips}/") for path in names(*arguments, **options)]
@@ -252,6 +259,6 @@ def test_without_room_for_one_copy_the_job_stops(
     def full(*arguments: object, **options: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("videomae_cli.storage.objects.tempfile.mkstemp", full)
+    monkeypatch.setattr("videomae_cli.storage.objects.scratch_folder", full)
     with Decoder(timeout=60) as decoder, pytest.raises(MachineError, match="TMPDIR names another folder"):
         list(decoder.decode_all([ClipRequest(f"{folder}/{number}.mp4", FOUR) for number in range(3)]))

@@ -316,6 +316,15 @@ def test_processes_are_as_many_as_there_are_descriptors_for(
     assert affordable(8) == workers
 
 
+def test_a_large_decoder_leaves_memory_to_others(copies: list[ClipRequest], stand_in: Callable[..., list[str]]) -> None:
+    with Decoder(memory=2**40, reserve=2**62) as decoder:
+        assert isinstance(outcomes(decoder, copies[:1])[0], DecodedVideo), "it takes what any takes"
+        asked = stand_in(hungry)
+        (outcome,) = outcomes(decoder, copies[:1])
+    assert isinstance(outcome, DecoderMemoryError)
+    assert len(asked) == 2, "once more, with nothing beside it"
+
+
 def test_memory_is_shared_between_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "free_memory", lambda: 8 * 10**9)
     assert Allowance.of_machine(3) == Allowance(2 * 10**9, 6 * 10**9)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from videomae_cli.api import viewing
 from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video
+from videomae_cli.api.viewing import Decode, VideoView, ViewingModel
 from videomae_cli.arguments import checked
 from videomae_cli.assembly import preprocessor_for
-from videomae_cli.errors import CheckpointError, OptionError, Wording, unknown_choice
+from videomae_cli.errors import CheckpointError, OptionError, Wording, check_choice
 from videomae_cli.hub import ResolvedSource
 from videomae_cli.labels import match_label
-from videomae_cli.video import ClipRequest, DecodedVideo, Preprocessor, SamplingSpec
+from videomae_cli.video import SamplingSpec
 
 if TYPE_CHECKING:
-    from videomae_cli.api.viewing import Sampled
-    from videomae_cli.attention import AttentionMaps, Model
+    from videomae_cli.attention import AttentionMaps
 
 METHODS = ("last", "rollout", "grad")
 
@@ -40,18 +38,14 @@ class AttentionQuery:
         last = self.per_head or self.layers > 1
         method = self.method or ("last" if last else "grad" if self.label is not None else "rollout")
         object.__setattr__(self, "method", method)
-        if method not in METHODS:
-            raise unknown_choice("method", method, METHODS)
+        check_choice("method", method, METHODS)
         if self.label is not None and method != "grad":
             raise OptionError.about(
                 "label", "{@label} goes with {@method:grad}; {method} is the same whatever the label", method=method
             )
         if last and method != "last":
-            raise OptionError.about(
-                "layers",
-                "{@layers} and {@per_head} go with {@method:last}; {method} takes all layers together",
-                method=method,
-            )
+            reason = "{@layers} and {@per_head} go with {@method:last}; {method} takes all layers together"
+            raise OptionError.about("layers", reason, method=method)
         if self.per_head and self.layers > 1:
             raise OptionError.about(
                 "per_head", "{@per_head} shows the heads of the last layer", remedy=Wording("leave out {@layers}")
@@ -59,19 +53,10 @@ class AttentionQuery:
 
 
 @dataclass(frozen=True)
-class VideoAttention:
+class VideoAttention(VideoView):
     """One video's attention maps: `maps[c]` are those of clip c, `sampled` holds the frames they belong to."""
 
-    path: str
-    model: str
-    revision: str | None
-    sampled: Sampled
     maps: tuple[AttentionMaps, ...]
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a user should know about the file."""
-        return self.sampled.video.warnings
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the command prints with `--json`, without the picture's name."""
@@ -88,11 +73,11 @@ class VideoAttention:
                     "label_id": maps.label_id,
                     "score": maps.score,
                     "value": maps.value,
-                    **viewing.facts_of_clip(self.sampled, clip),
+                    **self.sampled.facts_of_clip(clip),
                 }
                 for clip, maps in enumerate(self.maps)
             ],
-            **viewing.facts_of(self.sampled, self.path, self.model, self.revision),
+            **self.facts(),
         }
 
     @checked
@@ -110,19 +95,14 @@ class VideoAttention:
         """
         from videomae_cli.api.attention_scenes import save
 
-        file = None if output is None else Path(output)
-        folder = None if frames_dir is None else Path(frames_dir)
-        viewing.check_outputs(file, folder, overwrite=overwrite)
-        return save(self.maps, self.sampled, self.model, output=file, frames_dir=folder, overwrite=overwrite)
+        file, folder = viewing.check_outputs(output, frames_dir, overwrite=overwrite)
+        return save(self, output=file, frames_dir=folder, overwrite=overwrite)
 
 
 @dataclass(frozen=True)
-class AttentiveModel:
+class AttentiveModel(ViewingModel):
     """A loaded model and what is needed to compute its attention on videos."""
 
-    net: Model
-    preprocessor: Preprocessor
-    source: ResolvedSource
     query: AttentionQuery
     label_id: int | None
 
@@ -130,7 +110,8 @@ class AttentiveModel:
     def load(
         cls, source: ResolvedSource, query: AttentionQuery, *, device: Any, resize: str, heads: int | None
     ) -> AttentiveModel:
-        """Load a classifier or a pre-training checkpoint. Raises CheckpointError, ConfigError, or OptionError for an unknown label."""
+        """Load a classifier or a pre-training checkpoint. Raises CheckpointError, ConfigError, or OptionError for an
+        unknown label."""
         from videomae_cli.model import VideoMAEForPreTraining, VideoMAEForVideoClassification
 
         checkpoint = viewing.read_checkpoint(source, heads)
@@ -150,14 +131,8 @@ class AttentiveModel:
         chosen = match_label(str(query.label), net.config.label_names) if query.label is not None else None
         return cls(net, preprocessor, source, query, chosen)
 
-    def fit(self, asked: SamplingSpec) -> SamplingSpec:
-        """Adapt the requested sampling to this model."""
-        return viewing.fit_spec(asked, self.net.config, self.source.name)
-
-    def run(
-        self, path: str, spec: SamplingSpec, decode: Callable[[ClipRequest], DecodedVideo], *, scale: int | None
-    ) -> VideoAttention:
-        """Decode one video's clips and compute their maps. spec: from `fit`. Raises VideoError, ModelMemoryError."""
+    def run(self, path: str, spec: SamplingSpec, decode: Decode, *, scale: int | None) -> VideoAttention:
+        """Decode one video's clips and compute their maps. Raises VideoError, ModelMemoryError."""
         from videomae_cli.attention import attend as run
         from videomae_cli.pictures.panels import comfortable_scale
 
@@ -214,4 +189,4 @@ def attend(
     loaded = AttentiveModel.load(source, query, device=where, resize=resize, heads=heads)
     rate = options.get("frame_rate", FRAME_RATE)
     with viewing.opened(video, timeout=timeout, frame_rate=rate) as (path, decode):
-        return loaded.run(path, loaded.fit(asked), decode, scale=scale)
+        return loaded.run(path, asked.for_model(loaded.hints), decode, scale=scale)

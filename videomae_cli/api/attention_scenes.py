@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,13 @@ from videomae_cli.pictures import scenes
 from videomae_cli.pictures.heat import Scale, legend, over_frames
 from videomae_cli.pictures.lettering import drawable
 from videomae_cli.pictures.panels import Panel
+from videomae_cli.visible import counted
 
 if TYPE_CHECKING:
-    from videomae_cli.api.viewing import Sampled
+    from videomae_cli.api.attend import VideoAttention
     from videomae_cli.attention import AttentionMaps
+
+_FEW = 4  # panels that fit on a screen one below the other
 
 
 def title(maps: AttentionMaps) -> str:
@@ -27,26 +29,15 @@ def title(maps: AttentionMaps) -> str:
     if maps.method == "rollout":
         return f"attention rollout over {maps.layers} layers"
     which = "the last layer" if maps.layers == 1 else f"the last {maps.layers} layers"
-    return f"attention of {which}" + (f", {len(maps.heads)} heads" if maps.heads else "")
+    return f"attention of {which}" + (f", {counted(len(maps.heads), 'head')}" if maps.heads else "")
 
 
-def save(
-    found: Sequence[AttentionMaps],
-    sampled: Sampled,
-    model: str,
-    *,
-    output: Path | None,
-    frames_dir: Path | None,
-    overwrite: bool,
-) -> str:
+def save(found: VideoAttention, *, output: Path | None, frames_dir: Path | None, overwrite: bool) -> str:
     """Draw and write the requested files; returns a line that says what was written. Raises OutputError."""
     # In multiples of the average token's attention, with one scale for all clips, so that colours are comparable.
-    heats = [(maps.maps * maps.maps[0].numel()).numpy() for maps in found]
+    heats = [(maps.maps * maps.maps[0].numel()).numpy() for maps in found.maps]
     scale = Scale.of(np.stack(heats))
-    drawn = [
-        _scene(maps, heat, sampled, clip, model, scale)
-        for clip, (maps, heat) in enumerate(zip(found, heats, strict=True))
-    ]
+    drawn = [_scene(found, clip, heat, scale) for clip, heat in enumerate(heats)]
     said = []
     if frames_dir is not None:
         named = {
@@ -58,7 +49,8 @@ def save(
     return "; ".join(said)
 
 
-def _scene(maps: AttentionMaps, heat: Any, sampled: Sampled, clip: int, model: str, scale: Scale) -> scenes.Scene:
+def _scene(found: VideoAttention, clip: int, heat: Any, scale: Scale) -> scenes.Scene:
+    maps, sampled = found.maps[clip], found.sampled
     frames = sampled.shown[clip]
     panels = [Panel("original", frames, f"{len(frames)} frames", name="original")]
     said = title(maps)
@@ -73,8 +65,9 @@ def _scene(maps: AttentionMaps, heat: Any, sampled: Sampled, clip: int, model: s
         panels,
         sampled.video.timestamps[clip],
         sampled.seconds[clip],
-        f"{scenes.which_clip(clip, sampled.video.timestamps)}{model}, {said}. Colours: a patch's share of it, in multiples of the average patch's.",
-        columns=_columns(len(panels)) if maps.heads else None,
+        f"{scenes.which_clip(clip, sampled.video.timestamps)}{found.model}, {said}. Colours: a patch's share of it, in multiples of the average patch's.",
+        columns=_columns(len(panels)) if len(panels) > _FEW else None,
+        across=1 + (len(panels) > _FEW) + (len(panels) > 2 * _FEW) + (len(panels) > 5 * _FEW),
         foot=partial(legend, scale=scale, size=14),
     )
 

@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video, find_videos, one_video, sampling_spec, seconds
+from videomae_cli.api.footage import SamplingOptions, Video, find_videos, one_video, sampling_spec, seconds
+from videomae_cli.api.live import LiveTimeline
 from videomae_cli.api.loaded import LoadedModel, LoadOptions, label_names, load_model
+from videomae_cli.api.output_jobs import ClassifyFilesOptions, OutputJob, OutputOptions, ReportOptions, options_of
 from videomae_cli.api.places import FoundPlaces, PlaceFinder
 from videomae_cli.arguments import at_least, checked
-from videomae_cli.assembly import ClassifierRequest, make_classifier
+from videomae_cli.assembly import ClassifierRequest, settings_of, timeline_settings
+from videomae_cli.hub import DownloadListener
+from videomae_cli.jobs.work import FinishedJob
 from videomae_cli.labels import match_label
 from videomae_cli.results import Classification, Timeline
 from videomae_cli.segments import UNSURE_BELOW, SegmentRules
@@ -28,8 +32,9 @@ class TimelineOptions(TypedDict, total=False):
     Defaults in parentheses. window: length of a window, in seconds or as "2s" (the model's clip); hop: step between
     windows (half a window); start, end: the part of the video, in seconds or as "1:30"; smooth: length of the moving
     average over scores (0); min_duration: shortest segment (a window); threshold: minimum score of a label (0; 0.5 for
-    independent labels); unsure_below: mean score under which a segment is `unsure` (0.45); windows: also return all windows, each with its `top_k` (5) best labels; pixels: "display" or
-    "stored".
+    independent labels); unsure_below: mean score under which a segment is `unsure` (0.45); windows: also return all
+    windows, each with its `top_k` (5) best labels; pixels: "display" or "stored"; fps: frame rate of folders of frames
+    (30).
     """
 
     window: float | str | None
@@ -43,6 +48,23 @@ class TimelineOptions(TypedDict, total=False):
     windows: bool
     top_k: int
     pixels: str | None
+    fps: float | None
+
+
+class WatchOptions(TypedDict, total=False):
+    """How a live source is watched: as in `TimelineOptions`; listener: notified if a recording must be copied first."""
+
+    window: float | str | None
+    hop: float | str | None
+    threshold: float | None
+    unsure_below: float
+    top_k: int
+    pixels: str | None
+    listener: DownloadListener | None
+
+
+class TimelineFilesOptions(OutputOptions, ReportOptions, TimelineOptions):
+    """The options of `timeline_files`: those of the output and of the report, and how a long video is analysed."""
 
 
 class VideoClassifier(LoadedModel[Classification]):
@@ -56,7 +78,7 @@ class VideoClassifier(LoadedModel[Classification]):
     @property
     def model(self) -> VideoMAEForVideoClassification:
         """The PyTorch model: (B, T, C, H, W) float32 -> logits (B, labels)."""
-        return self.pipeline.model
+        return self.pipeline.loaded_model
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -77,16 +99,11 @@ class VideoClassifier(LoadedModel[Classification]):
         as clips=5, start="1:30". Raises VideoError, ModelOutputError or ModelMemoryError if there is no result;
         OptionError; ModelInputError for frames of another type or shape.
         """
-        spec, rate = self._sampling(options)
-        return self._one(self._with(top_k), video, spec, rate)
+        return self._one(self._with(top_k), video, options)
 
     @checked
     def classify_all(
-        self,
-        videos: Video | Iterable[Video | FoundVideo],
-        *,
-        top_k: int = 5,
-        **options: Unpack[SamplingOptions],
+        self, videos: Video | Iterable[Video | FoundVideo], *, top_k: int = 5, **options: Unpack[SamplingOptions]
     ) -> Iterator[Classification]:
         """Classify many videos; yields one result per video, in order, while the next ones are decoded.
 
@@ -94,18 +111,46 @@ class VideoClassifier(LoadedModel[Classification]):
         video is its result's `error` (`kind`, `message`), not an exception; `raise_for_error` raises it. Raises
         OptionError immediately, and MachineError or DependencyError if this machine can't decode at all.
         """
-        spec, rate = self._sampling(options)
-        return self._each(self._with(top_k), videos, spec, rate)
+        return self._each(self._with(top_k), videos, options)
+
+    @checked
+    def classify_files(
+        self,
+        videos: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | FoundVideo],
+        output: str | os.PathLike[str],
+        *,
+        top_k: int = 5,
+        **options: Unpack[ClassifyFilesOptions],
+    ) -> FinishedJob:
+        """Classify files and write their records to a file; what `videomae classify -o` does, with the same bytes.
+
+        videos: as `find_videos` takes them; output: appears when all files are done, until then results are kept beside
+        it, so that `resume=True`, or the command's --resume, goes on after a kill; options: `OutputOptions`,
+        `ReportOptions` and `SamplingOptions`. The result has `files` and `failed`, a count by kind of error. Raises
+        OutputError, OptionError, VideoNotFoundError if there is no file, and MachineError or DependencyError if this
+        machine can't decode at all.
+        """
+        job = OutputJob(videos, output, options)
+        model, spec = self._with(top_k), self.pipeline.fit(sampling_spec(**options_of(SamplingOptions, options)))
+        with self.decoding.decoder(len(job.found)) as decoder:
+            return job.run(
+                job.labels(),
+                settings_of("classify", model, spec),
+                lambda left, starts: model(
+                    left, sampling=spec, decoder=decoder, starts=starts, thumbnails=job.thumbnails
+                ),
+            )
 
     @checked
     def timeline(self, video: str | os.PathLike[str], **options: Unpack[TimelineOptions]) -> Timeline:
-        """Find what happens when in a file of any length: `segments`, each with `start`, `end` (seconds), `label`, `score` and `unsure`.
+        """Find what happens when in a file of any length: `segments`, each with `start`, `end` (seconds), `label`,
+        `score` and `unsure`.
 
         The file is decoded once, in constant memory. options: `TimelineOptions`. Raises VideoError if there is no
         result or decoding fails half way (`timeline_all` returns the part before that); OptionError (also for a
         regression model, which has no labels).
         """
-        maker = self._timeline_maker(**options)
+        maker = self._timeline_maker(options)
         (result,) = maker([FoundVideo(one_video(video))], decoder=self._decoder())
         result.raise_for_error()
         return result
@@ -117,7 +162,7 @@ class VideoClassifier(LoadedModel[Classification]):
         **options: Unpack[TimelineOptions],
     ) -> Iterator[Timeline]:
         """Find what happens when in many files; yields one result per file, in order. See `classify_all` and `timeline`."""
-        maker = self._timeline_maker(**options)
+        maker = self._timeline_maker(options)
         found = find_videos(videos)
 
         def results() -> Iterator[Timeline]:
@@ -125,6 +170,44 @@ class VideoClassifier(LoadedModel[Classification]):
                 yield from maker(found, decoder=decoder)
 
         return results()
+
+    @checked
+    def timeline_files(
+        self,
+        videos: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | FoundVideo],
+        output: str | os.PathLike[str],
+        **options: Unpack[TimelineFilesOptions],
+    ) -> FinishedJob:
+        """Find what happens when in many files and write it down; what `videomae timeline -o` does, with the same bytes.
+
+        output: a table ("x.csv", "x.jsonl", ...), a document of one video (.srt, .vtt, .eaf, .png), or a folder, ending
+        in a slash (as text: `Path` drops it) or existing, for a document of each, with `format="srt"` and so on;
+        options: `OutputOptions`, `ReportOptions` and `TimelineOptions`. See `classify_files` for the rest.
+        """
+        job = OutputJob(videos, output, options)
+        maker = replace(self._timeline_maker(options_of(TimelineOptions, options)), thumbnails=job.thumbnails)
+        with self.decoding.decoder(1) as decoder:
+            return job.run(job.timelines(), timeline_settings(maker), lambda left, starts: maker(left, decoder=decoder))
+
+    @checked
+    def watch(self, source: str | int, **options: Unpack[WatchOptions]) -> LiveTimeline:
+        """Open a live source, to get the labels of each window as it completes; what `videomae timeline` does with one.
+
+        source: the number of a camera, or an address (rtsp://, http://, ...). Iterating over the result yields `label`,
+        `predictions`, `start` and `end` (seconds) and more; if the model can't keep up, frames are dropped and counted. A
+        context manager. Raises OptionError, VideoNotFoundError if there is no such source, DecodeError if it breaks off.
+        """
+        maker = self._timeline_maker(options_of(TimelineOptions, options))
+        return LiveTimeline(
+            maker.classifier,
+            source,
+            maker.windows,
+            maker.rules,
+            pixels=maker.pixels,
+            timeout=self.decoding.timeout,
+            memory=self.decoding.memory,
+            listener=options.get("listener"),
+        )
 
     @checked
     def find(
@@ -156,43 +239,31 @@ class VideoClassifier(LoadedModel[Classification]):
         at_least(1, top_k=top_k)
         return replace(self.pipeline, top_k=top_k)
 
-    def _sampling(self, options: SamplingOptions) -> tuple[SamplingSpec, float]:
-        return self.pipeline.fit(sampling_spec(**options)), options.get("frame_rate", FRAME_RATE)
-
-    def _timeline_maker(
-        self,
-        *,
-        window: float | str | None = None,
-        hop: float | str | None = None,
-        start: float | str | None = None,
-        end: float | str | None = None,
-        smooth: float | str = 0.0,
-        min_duration: float | str | None = None,
-        threshold: float | None = None,
-        unsure_below: float = UNSURE_BELOW,
-        windows: bool = False,
-        top_k: int = 5,
-        pixels: str | None = None,
-    ) -> TimelineMaker:
+    def _timeline_maker(self, given: TimelineOptions) -> TimelineMaker:
         """Check the options of a timeline and build the object that computes it. Raises OptionError."""
         from videomae_cli.pipeline import TimelineMaker
 
         self.pipeline.check_labels("timeline")
         asked = WindowSpec(
-            window=_length(window, "window"), hop=_length(hop, "hop"), start=seconds(start), end=seconds(end)
+            window=_length(given.get("window"), "window"),
+            hop=_length(given.get("hop"), "hop"),
+            start=seconds(given.get("start"), "start"),
+            end=seconds(given.get("end"), "end"),
         )
         rules = SegmentRules(
-            smooth=_length(smooth, "smooth") or 0.0,
-            min_duration=_length(min_duration, "min_duration"),
-            threshold=threshold,
-            unsure_below=unsure_below,
+            smooth=_length(given.get("smooth"), "smooth") or 0.0,
+            min_duration=_length(given.get("min_duration"), "min_duration"),
+            threshold=given.get("threshold"),
+            unsure_below=given.get("unsure_below", UNSURE_BELOW),
         )
+        shape = SamplingSpec(pixels=given.get("pixels"), fps=given.get("fps"))
         return TimelineMaker(
-            self._with(top_k),
+            self._with(given.get("top_k", 5)),
             self.pipeline.fit_windows(asked),
             rules,
-            keep_windows=windows,
-            pixels=self.pipeline.fit(SamplingSpec(pixels=pixels)).resolved_pixels,
+            keep_windows=given.get("windows", False),
+            pixels=self.pipeline.fit(shape).resolved_pixels,
+            fps=shape.fps,
         )
 
 
@@ -210,7 +281,7 @@ def load_classifier(
     ModelNotFoundError, DownloadError, CheckpointError (also for a checkpoint without labels), ConfigError,
     DependencyError or OptionError.
     """
-    return VideoClassifier(*load_model(make_classifier, ClassifierRequest, model, options, labels=label_names(labels)))
+    return VideoClassifier(*load_model(ClassifierRequest, model, options, labels=label_names(labels)))
 
 
 def _length(given: float | str | None, name: str) -> float | None:

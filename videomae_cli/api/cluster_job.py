@@ -7,23 +7,37 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from videomae_cli.api.footage import SamplingOptions, find_videos, sampling_spec
-from videomae_cli.api.loaded import DecoderOptions, LoadOptions, find_model, label_names, split_options
+from videomae_cli.api.footage import SamplingOptions, each_video, find_videos, sampling_spec
+from videomae_cli.api.loaded import LoadOptions, label_names, split_options
 from videomae_cli.arguments import at_least, checked
-from videomae_cli.assembly import ClassifierRequest, EmbedderRequest, pixels_note, spread
+from videomae_cli.assembly import ClassifierRequest, DecoderOptions, EmbedderRequest, divide, find_model, pixels_note
 from videomae_cli.cluster.session import check_workers
-from videomae_cli.errors import OptionError, VideoNotFoundError
+from videomae_cli.errors import OptionError, VideoNotFoundError, check_choice
 from videomae_cli.hub import DownloadListener, ResolvedSource
-from videomae_cli.jobs import Shard
-from videomae_cli.jobs.retry import Retry
+from videomae_cli.jobs import Part, Shard
+from videomae_cli.jobs.retry import Retry, earlier_failures
+from videomae_cli.jobs.settings import vector_layout
+from videomae_cli.jobs.work import FinishedJob
 from videomae_cli.video import FoundVideo, SamplingSpec
+from videomae_cli.video.file_list import spread
 from videomae_cli.writers import VectorLayout
 
 if TYPE_CHECKING:
-    from videomae_cli.cluster import Cluster, ClusterPlan, Description, Estimate, ModelSpec, Output, Trial, Workers
+    from videomae_cli.cluster import (
+        Cluster,
+        ClusterPlan,
+        Description,
+        Estimate,
+        ModelSpec,
+        Output,
+        Requirements,
+        Trial,
+        Workers,
+    )
     from videomae_cli.cluster.inference import PieceReport
     from videomae_cli.cluster.output import Past
 
@@ -58,7 +72,7 @@ class JobProgress:
 
     @property
     def done(self) -> int:
-        """How many files are done and kept, also by earlier runs."""
+        """The number of files done so far, including those of earlier runs."""
         return self._past.done(self._plan)
 
 
@@ -67,12 +81,14 @@ class ClusterListener(DownloadListener):
 
     By default every method does little: override as needed.
 
-    Methods that are context managers enclose a stage of the work.
+    Methods that are context managers enclose a stage of the work. downloads: receives the progress of the download instead.
     """
+
+    downloads: DownloadListener | None = None
 
     def find_model(self, name: str, revision: str | None) -> ResolvedSource:
         """Find the job's model, downloading it if necessary."""
-        return find_model(name, revision, self)
+        return find_model(name, revision, self.downloads or self)
 
     def note(self, text: str) -> None:
         """Receive one line, such as that the cluster has no machine free yet."""
@@ -88,25 +104,15 @@ class ClusterListener(DownloadListener):
         yield lambda report: None
 
 
-class _OfDownloads(ClusterListener):
-    """Passes on what concerns the download alone."""
-
-    def __init__(self, listener: DownloadListener | None) -> None:
-        self._listener = listener
-
-    def find_model(self, name: str, revision: str | None) -> ResolvedSource:
-        return find_model(name, revision, self._listener)
-
-
 @dataclass(frozen=True, kw_only=True)
 class JobPlan:
     """What a job would do, and about how long it would take.
 
-    files: of this job; unusable: those of them that can't be opened, by kind of error; machines, cpus, gpus: of the whole cluster;
-    tasks: that decode `task_files` files each, `tasks_at_once` of them at a time; workers: models, each with `gpus_per_worker` GPUs
-    or `threads` threads, that take `batch_size` clips at once; shards: output files of at most `shard_files` videos; trial: how some
-    files went on a worker, and estimate: the whole time, both None if no file can be opened; retried: failures of earlier runs that
-    would be done again, by kind.
+    files: of this job; unusable: those of them that can't be opened, by kind of error; machines, cpus, gpus: of the
+    whole cluster; tasks: that decode `task_files` files each, `tasks_at_once` of them at a time; workers: models, each
+    with `gpus_per_worker` GPUs or `threads` threads, that take `batch_size` clips at once; shards: output files of at
+    most `shard_files` videos; trial: measurements with some files on a worker, and estimate: the whole time, both None
+    if no file can be opened, and the estimate also if all tried files failed; retried: failures of earlier runs that would be done again, by kind.
     """
 
     files: int
@@ -129,21 +135,12 @@ class JobPlan:
     retried: Counter[str]
 
 
-@dataclass(frozen=True)
-class FinishedJob:
-    """What a job came to: the number of its `files`, the `failed` ones by kind of error, and its `output`."""
-
-    files: int
-    failed: Counter[str]
-    output: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class VideoJob:
     """A job on a cluster, as returned by `cluster_job`: `plan` tries a few files, `run` does them all.
 
-    everything: all files, of which this job does `found`, its `part`; sample: the files to calibrate int8 on; bars: show Ray's own
-    progress bars.
+    everything: all files; found: those that this job does; part: its shard, if the list is split; sample: the files to
+    calibrate int8 on; bars: show Ray's own progress bars.
     """
 
     command: str
@@ -152,7 +149,7 @@ class VideoJob:
     found: Sequence[FoundVideo]
     sample: Sequence[FoundVideo]
     output: str
-    part: Shard | None = None
+    part: Part | None = None
     format: str | None = None
     wide: bool = False
     resume: bool = False
@@ -178,8 +175,8 @@ class VideoJob:
         output = self._open()
         with self._connected() as (cluster, workers):
             sample = spread(self.found, _TRIED_FILES)
-            _, expected, trial = self._look(cluster, workers, self._seen(), sample)
-        plan, tasks = self._divide(expected), self.decoding.workers
+            _, expected, trial = self._look(cluster, workers, self._required(output), sample)
+        plan, tasks = self._divide(expected, workers), self.decoding.workers
         unusable = Counter(video.error.kind for video in self.found if video.error)
         usable = len(self.found) - unusable.total()
         return JobPlan(
@@ -212,24 +209,31 @@ class VideoJob:
         from videomae_cli.cluster import ClusterJob, Form
 
         output = self._open()
-        with self._connected() as (cluster, workers), output:
-            folder = [] if output.folder.remote else [output.folder.location]
-            spec, expected, _ = self._look(cluster, workers, self._seen() + folder)
-            form, shard = Form(self._layout(expected)), str(self.part) if self.part else None
-            names = (video.path for video in self.found)
-            plan, past = output.begin(expected.settings, names, self._divide(expected), shard=shard, form=form)
+        with self._connected() as (cluster, workers), ExitStack() as owned:
+            with self.listener.waiting("taking over the output"):
+                owned.enter_context(output)
+            seen = [] if output.folder.remote else [output.folder.location]
+            needed = self._required(output, seen)
+            spec, expected, _ = self._look(cluster, workers, needed)
+            form, names = Form(self._layout(expected)), (video.path for video in self.found)
+            plan, past = output.begin(
+                expected.settings, names, self._divide(expected, workers), shard=self._shard, form=form
+            )
+            if words := earlier_failures(sum(past.shards.values(), Counter())):
+                self.listener.note(words)
             job = ClusterJob(
-                found=self.found,
+                found=self._in_order(output.names),
                 model=spec,
                 expected=expected,
                 plan=plan,
                 form=form,
                 output=output,
                 workers=workers,
-                timeout=self.decoding.timeout,
-                memory=self.decoding.memory,
-                shard=self.part,
-                tasks_at_once=self.decoding.workers,
+                cluster=cluster,
+                decoding=self.decoding,
+                needed=needed,
+                note=self.listener.note,
+                part=self.part,
                 bars=self.bars,
                 debug=self.debug,
             )
@@ -252,7 +256,8 @@ class VideoJob:
 
     @contextmanager
     def _connected(self) -> Iterator[tuple[Cluster, Workers]]:
-        """Connect to the cluster for the block; yields it and its workers: without GPUs for a model that runs on another device."""
+        """Connect to the cluster for the block; yields it and its workers: without GPUs for a model that runs on
+        another device."""
         from videomae_cli.cluster import connect
 
         gpus = self.gpus_per_worker
@@ -264,48 +269,60 @@ class VideoJob:
             yield cluster, cluster.workers(self.num_workers, gpus)
 
     def _look(
-        self, cluster: Cluster, workers: Workers, seen: Sequence[str], sample: Sequence[FoundVideo] = ()
+        self, cluster: Cluster, workers: Workers, needed: Requirements, sample: Sequence[FoundVideo] = ()
     ) -> tuple[ModelSpec, Description, Trial | None]:
-        """Check that every machine sees these paths, and have a worker describe the model, and try it on `sample`."""
+        """Check that every machine has what it needs, and have a worker describe the model, and try it on `sample`."""
         from videomae_cli.cluster import look_at_model, visit_nodes
 
-        spec = self._spec(workers)
+        spec = self._spec(workers, needed.home)
         needs = f"{workers.gpus:g} GPU" if workers.gpus else "a machine"
         with self.listener.waiting("looking at the machines and the model"):
-            visit_nodes(cluster, spec.home, seen)
+            visit_nodes(cluster, needed)
             expected, trial = look_at_model(
                 spec, workers, sample, lambda: self.listener.note(f"waiting for the cluster to have {needs} free")
             )
         if expected.slow:
             self.listener.note(f"on a worker: {expected.slow}")
+        if words := cluster.crowded(self._divide(expected, workers).group * expected.view_bytes):
+            self.listener.note(words)
         values = expected.settings.values
         if note := pixels_note(values["model"], expected.trained_on, values["sampling"]["pixels"]):
             self.listener.note(note)
         return spec, expected, trial
 
-    def _spec(self, workers: Workers) -> ModelSpec:
+    def _spec(self, workers: Workers, home: str) -> ModelSpec:
         from videomae_cli.cluster import ModelSpec, pack
 
         request = self.request
         if request.device == "auto":
             request = replace(request, device=workers.device)
         elif (request.device == "cuda") != (workers.gpus > 0):
-            raise OptionError.about(
-                "device",
-                "{@device:{device}} does not go with {gpus:g} GPUs a worker",
-                device=request.device,
-                gpus=workers.gpus,
-            )
+            reason = "{@device:{device}} does not go with {gpus:g} GPUs a worker"
+            raise OptionError.about("device", reason, device=request.device, gpus=workers.gpus)
         source = self.listener.find_model(request.name, request.revision)
         sample = spread(self.sample, _CALIBRATED_FILES) if request.dtype == "int8" else []
-        home = str(Path.cwd())
         return ModelSpec(self.command, request, pack(source), self.sampling, tuple(sample), home, workers.threads)
 
-    def _seen(self) -> list[str]:
-        """Return a file of the job that every machine must see, unless it is in object storage."""
-        return [video.path for video in spread(self.found, 1) if "://" not in video.path]
+    def _required(self, output: Output, seen: Sequence[str] = ()) -> Requirements:
+        """Return what each machine needs. seen: paths that it must see, besides files of the job."""
+        from videomae_cli.cluster import Requirements
 
-    def _divide(self, expected: Description) -> ClusterPlan:
+        names = (video.path for video in chain(self.found, self.sample) if video.error is None)
+        return Requirements.of(names, str(Path.cwd()), output.folder, seen)
+
+    def _in_order(self, names: Sequence[str]) -> Sequence[FoundVideo]:
+        """Return the files in the order of the output, which an earlier run with another list may have begun."""
+        if len(names) == len(self.found) and all(
+            video.path == name for video, name in zip(self.found, names, strict=True)
+        ):
+            return self.found
+        known = {video.path: video for video in self.found}
+        gone = sum(name not in known for name in names)
+        if gone:
+            self.listener.note(f"{gone} files are no longer listed: what is known of them stays as it is")
+        return [known.get(name) or FoundVideo(name) for name in names]
+
+    def _divide(self, expected: Description, workers: Workers) -> ClusterPlan:
         from videomae_cli.cluster import make_plan
 
         clips = self.sampling.clips or _CLIPS
@@ -316,14 +333,17 @@ class VideoJob:
             view_bytes=expected.view_bytes,
             file_bytes=max(1, each),
             shard_files=self.shard_files,
+            gpus=workers.gpus > 0,
         )
+
+    @property
+    def _shard(self) -> str | None:
+        return str(self.part) if self.part else None
 
     def _layout(self, expected: Description) -> VectorLayout | None:
         if not isinstance(self.request, EmbedderRequest):
             return None
-        about = {**expected.settings.as_dict(), "fingerprint": expected.settings.fingerprint}
-        shard = str(self.part) if self.part else None
-        return VectorLayout(expected.dimensions, self.request.storage, about, shard)
+        return vector_layout(expected.dimensions, self.request.storage, expected.settings, self.part)
 
 
 @checked
@@ -347,28 +367,41 @@ def cluster_job(
 ) -> VideoJob:
     """Prepare a job on a Ray cluster; what `videomae classify` and `embed` do with `--cluster ray`.
 
-    command: "classify" or "embed"; videos: as `find_videos` takes them, under names that all machines know; output: a folder or
-    address that ends in / for Parquet shards, or a file; address: "auto" (the cluster of this machine, or RAY_ADDRESS), "local" for
-    this machine's cores, or HOST:PORT; num_workers: models (one per GPU, or per machine without GPUs); gpus_per_worker: such as 0.5,
-    0 for CPUs; shard_files: videos per shard at most; shard: the part of the list to do, such as "2/8"; wide: every column of a CSV; retry_errors: "all", or
-    kinds of error, with `resume`; options: those of `load_classifier` or `load_embedder`, such as top_k=3 or pool="time", and
-    `SamplingOptions`; workers: files decoded at once on the whole cluster; listener: a `ClusterListener`, or one of downloads only.
+    command: "classify" or "embed"; videos: as `find_videos` takes them, under names that all machines know; output: for
+    Parquet shards an address or a folder, either ending in / (which `Path` drops: give text, or a folder that exists),
+    else a file; address: "auto" (the cluster of this machine, or RAY_ADDRESS), "local" for this machine's cores, or
+    HOST:PORT; num_workers: models (one per GPU, or per machine without GPUs); gpus_per_worker: such as 0.5, 0 for CPUs;
+    shard_files: videos per shard at most; shard: the part of the list to do, such as "2/8"; wide: every column of a
+    CSV; retry_errors: "all", or kinds of error, with `resume`; options: those of `load_classifier` or `load_embedder`,
+    such as top_k=3 or pool="time", and `SamplingOptions`; workers: files decoded at once on the whole cluster;
+    listener: a `ClusterListener`, or one of downloads only.
 
     The job's `plan()` says what it would do, and `run()` does it. Raises OptionError, and VideoNotFoundError if there is no file.
     """
-    if command not in ("classify", "embed"):
-        raise OptionError.about("command", "unknown {subject} {command!r}: choose classify or embed", command=command)
-    request, sampling, decoding, calibration, listener = _split(command, model, dict(options))
-    part = Shard.parse(shard) if shard is not None else None
-    everything = find_videos(videos)
-    if not everything and part is None:
+    check_choice("command", command, ("classify", "embed"), last=" or ")
+    given: dict[str, Any] = {**options}
+    names = SamplingOptions.__annotations__.keys() & given.keys()
+    sampling = sampling_spec(**{name: given.pop(name) for name in names})
+    own = ClusterJobOptions.__annotations__.keys() - LoadOptions.__annotations__.keys() & given.keys()
+    fields = {name: given.pop(name) for name in own}
+    if command == "classify":
+        fields["labels"] = label_names(fields.get("labels"))
+    kind: Any = ClassifierRequest if command == "classify" else EmbedderRequest
+    request, decoding, calibration, listener = split_options(kind, model, given, **fields)
+    request.check()
+    if not isinstance(listener, ClusterListener):
+        downloads, listener = listener, ClusterListener()
+        listener.downloads = downloads
+    chosen = Shard.parse(shard) if shard is not None else None
+    found, sample, part = divide(each_video(videos), chosen)
+    if not found and part is None:
         raise VideoNotFoundError.about("videos", "no files: no name refers to a video")
     return VideoJob(
         command=command,
         request=request,
         sampling=sampling,
-        found=part.of(everything) if part else everything,
-        sample=everything if calibration is None else find_videos(calibration),
+        found=found,
+        sample=sample if calibration is None else find_videos(calibration),
         output=os.fspath(output),
         part=part,
         format=format,
@@ -381,25 +414,5 @@ def cluster_job(
         gpus_per_worker=gpus_per_worker,
         shard_files=shard_files,
         decoding=decoding,
-        listener=listener if isinstance(listener, ClusterListener) else _OfDownloads(listener),
+        listener=listener,
     )
-
-
-def _split(
-    command: str, model: str | os.PathLike[str], options: dict[str, Any]
-) -> tuple[ClassifierRequest | EmbedderRequest, SamplingSpec, DecoderOptions, Any, DownloadListener | None]:
-    """Sort `ClusterJobOptions`; the fourth is the videos for calibration, or None. Raises OptionError."""
-    from videomae_cli.pipeline import Pooling
-
-    sampling = {name: options.pop(name) for name in SamplingOptions.__annotations__.keys() & options.keys()}
-    own = ClusterJobOptions.__annotations__.keys() - LoadOptions.__annotations__.keys() & options.keys()
-    fields = {name: options.pop(name) for name in own}
-    request: ClassifierRequest | EmbedderRequest
-    if command == "classify":
-        fields["labels"] = label_names(fields.get("labels"))
-        request, decoding, calibration, listener = split_options(ClassifierRequest, model, options, **fields)
-    else:
-        embedder, decoding, calibration, listener = split_options(EmbedderRequest, model, options, **fields)
-        Pooling(embedder.pool, embedder.layer, embedder.normalize, embedder.per_clip)  # validates the options
-        request = embedder
-    return request, sampling_spec(**sampling), decoding, calibration, listener

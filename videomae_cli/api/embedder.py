@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Unpack
 
-from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video, sampling_spec
+from videomae_cli.api.footage import SamplingOptions, Video, sampling_spec
 from videomae_cli.api.loaded import LoadedModel, LoadOptions, load_model
+from videomae_cli.api.output_jobs import EmbedFilesOptions, OutputJob, options_of
 from videomae_cli.arguments import checked
-from videomae_cli.assembly import EmbedderRequest, make_embedder
+from videomae_cli.assembly import EmbedderRequest, settings_of
+from videomae_cli.jobs.work import FinishedJob
 from videomae_cli.results import Embedding
-from videomae_cli.video import FoundVideo, SamplingSpec
+from videomae_cli.video import FoundVideo
 
 if TYPE_CHECKING:
     from videomae_cli.model import VideoMAEForVideoClassification, VideoMAEModel
@@ -29,12 +31,12 @@ class VideoEmbedder(LoadedModel[Embedding]):
     @property
     def model(self) -> VideoMAEModel | VideoMAEForVideoClassification:
         """The PyTorch model whose tokens are pooled."""
-        return self.pipeline.model
+        return self.pipeline.loaded_model
 
     @property
     def dimensions(self) -> int:
         """The number of dimensions of a vector."""
-        return self.pipeline.model.config.hidden_size
+        return self.pipeline.config.hidden_size
 
     @checked
     def embed(self, video: Video, **options: Unpack[SamplingOptions]) -> Embedding:
@@ -45,8 +47,7 @@ class VideoEmbedder(LoadedModel[Embedding]):
         ModelOutputError or ModelMemoryError if there is no result; OptionError; ModelInputError for frames of another
         type or shape.
         """
-        spec, rate = self._sampling(options)
-        return self._one(self.pipeline, video, spec, rate)
+        return self._one(self.pipeline, video, options)
 
     @checked
     def embed_all(
@@ -58,11 +59,30 @@ class VideoEmbedder(LoadedModel[Embedding]):
         video is its result's `error`, not an exception. Raises OptionError immediately, and MachineError or
         DependencyError if this machine can't decode at all.
         """
-        spec, rate = self._sampling(options)
-        return self._each(self.pipeline, videos, spec, rate)
+        return self._each(self.pipeline, videos, options)
 
-    def _sampling(self, options: SamplingOptions) -> tuple[SamplingSpec, float]:
-        return self.pipeline.fit(sampling_spec(**options)), options.get("frame_rate", FRAME_RATE)
+    @checked
+    def embed_files(
+        self,
+        videos: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | FoundVideo],
+        output: str | os.PathLike[str],
+        **options: Unpack[EmbedFilesOptions],
+    ) -> FinishedJob:
+        """Embed files and write their vectors; what `videomae embed -o` does, with the same bytes.
+
+        output: a file (.parquet, .npz or .jsonl), or a folder, ending in a slash (as text: `Path` drops it) or existing, for an
+        array (.npy) of each video. See `VideoClassifier.classify_files` for the rest.
+        """
+        job = OutputJob(videos, output, options)
+        model, spec = self.pipeline, self.pipeline.fit(sampling_spec(**options_of(SamplingOptions, options)))
+        settings = settings_of("embed", model, spec)
+        with self.decoding.decoder(len(job.found)) as decoder:
+            return job.run(
+                job.vectors(),
+                settings,
+                lambda left, starts: model(left, sampling=spec, decoder=decoder, starts=starts),
+                job.layout(self.dimensions, model.storage, settings),
+            )
 
 
 @checked
@@ -84,8 +104,5 @@ def load_embedder(
     "float32" or "float16"; options:
     `LoadOptions`. Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError.
     """
-    from videomae_cli.pipeline import Pooling
-
-    Pooling(pool, layer, normalize, per_clip)  # validate the options before the download
     fields = {"pool": pool, "layer": layer, "normalize": normalize, "per_clip": per_clip, "storage": storage}
-    return VideoEmbedder(*load_model(make_embedder, EmbedderRequest, model, options, **fields))
+    return VideoEmbedder(*load_model(EmbedderRequest, model, options, **fields))

@@ -12,7 +12,7 @@ import numpy as np
 
 from videomae_cli.api.thumbnails import OnPicture, make_thumbnails
 from videomae_cli.arguments import checked
-from videomae_cli.errors import EmbeddingsError, OptionError
+from videomae_cli.errors import EmbeddingsError, OptionError, check_choice
 from videomae_cli.files import output_file
 from videomae_cli.results import as_utf8, path_of
 from videomae_cli.search.embedding_table import EmbeddingTable, Row, Vectors
@@ -20,7 +20,7 @@ from videomae_cli.search.layout import METHODS, lay_out
 from videomae_cli.search.nearest import neighbours
 from videomae_cli.search.page import MAX_NEIGHBOURED, Map, Neighbours, folders, write_page
 from videomae_cli.visible import counted
-from videomae_cli.writers import read_records
+from videomae_cli.writers import place_of, read_records
 
 COLOURS = ("auto", "folder", "label", "none")
 UNKNOWN = "no label"
@@ -35,7 +35,7 @@ class VideoMap:
     of files without a vector; unlabelled: number of points without a label.
     """
 
-    table: Path
+    table: Path | str
     page: Map
     method: str
     failed: int = 0
@@ -99,8 +99,9 @@ def map_embeddings(
 ) -> VideoMap:
     """Map embeddings to the plane with similar videos close together; what `videomae map` does.
 
-    table: output of `videomae embed`; method: "pca", "umap", or "auto" for UMAP if umap-learn is installed; colour:
-    what colours mean, "folder", "label", "none", or "auto" for labels if given; labels: output of `videomae classify`
+    table: output of `videomae embed`, or the address of a cluster's; method: "pca", "umap", or "auto" for UMAP if
+    umap-learn is installed; colour: what colours mean, "folder", "label", "none", or "auto" for labels if given; labels:
+    output of `videomae classify`
     for the same files; thumbnails: maximum number of pictures on the page; memory: bytes that a decoding process may
     take; timeout: seconds per picture; on_progress: called with each file that was tried and its error, or None. The
     result has `points` (N, 2), `rows`, `groups` and `save("map.html")`. Raises EmbeddingsError, OutputError for labels
@@ -112,17 +113,11 @@ def map_embeddings(
 
 def check_map(method: str, colour: str, labels: str | os.PathLike[str] | None) -> str:
     """Check the options and return what colours mean ("auto" resolved). Raises OptionError."""
-    for name, value, known in (("method", method, METHODS), ("colour", colour, COLOURS)):
-        if value not in known:
-            raise OptionError.about(
-                name, "unknown {subject} {value!r}: choose {known}", value=value, known=", ".join(known)
-            )
+    check_choice("method", method, METHODS)
+    check_choice("colour", colour, COLOURS)
     if colour == "label" and labels is None:
-        raise OptionError.about(
-            "labels",
-            "{@colour:label} needs {@labels}",
-            remedy="the output of videomae classify for the same files",
-        )
+        reason = "{@colour:label} needs {@labels}"
+        raise OptionError.about("labels", reason, remedy="the output of videomae classify for the same files")
     if colour == "auto":
         return "folder" if labels is None else "label"
     return colour
@@ -133,18 +128,19 @@ def lay_out_map(
 ) -> VideoMap:
     """Make the map without pictures; see `map_embeddings`."""
     colour = check_map(method, colour, labels)
-    place = Path(table)
+    place = place_of(table)
     embeddings = EmbeddingTable(place)
     rows = [row for block in embeddings.blocks() for row in block.rows]
-    groups, unlabelled = _groups(colour, None if labels is None else Path(labels), rows, place)
+    groups, unlabelled, ids = _groups(colour, None if labels is None else Path(labels), rows, place)
     layout = lay_out(embeddings.blocks, len(rows), method)
     page = Map(
-        title=as_utf8(place.name or str(place)),
+        title=as_utf8(Path(place).name or str(place)),
         description="",
         rows=rows,
         points=layout.points,
         groups=groups,
         group_name=colour,
+        ids=ids,
         neighbours=_neighbours(embeddings, len(rows)),
     )
     found = VideoMap(place, page, layout.description, embeddings.failed, unlabelled)
@@ -159,27 +155,34 @@ def _neighbours(embeddings: EmbeddingTable, count: int) -> Neighbours | None:
     return neighbours(np.concatenate([block.vectors for block in embeddings.blocks()]).astype(np.float32), ALIKE)
 
 
-def _groups(colour: str, labels: Path | None, rows: list[Row], table: Path) -> tuple[list[str] | None, int]:
-    """Return the name of each row's group, and the number of rows without a label."""
+def _groups(
+    colour: str, labels: Path | None, rows: list[Row], table: Path | str
+) -> tuple[list[str] | None, int, dict[str, object]]:
+    """Return the name of each row's group, the number of rows without a label, and the numbers of the labels, if known."""
     if colour == "none":
-        return None, 0
+        return None, 0, {}
     if colour == "folder" or labels is None:
-        return folders(rows), 0
-    known = _labels(labels, [row.path for row in rows])
+        return folders(rows), 0, {}
+    known, ids = _labels(labels, [row.path for row in rows])
     missing = known.count(None)
     if missing == len(known):
         raise EmbeddingsError.about(
             labels, "{subject} has no label for any file of {table}: both must name the same files", table=table
         )
-    return [label or UNKNOWN for label in known], missing
+    return [label or UNKNOWN for label in known], missing, ids
 
 
-def _labels(file: Path, paths: list[str]) -> list[str | None]:
-    """Map each path to the best label that `videomae classify` gave it; another path of the same file counts too."""
+def _labels(file: Path, paths: list[str]) -> tuple[list[str | None], dict[str, object]]:
+    """Map each path to the best label that `videomae classify` gave it; another path of the same file counts too.
+
+    Also returns the id of each label (None from a narrow CSV, which has no ids).
+    """
     best: dict[str, str] = {}
+    ids: dict[str, object] = {}
     for record in read_records(file, narrow=True):
         path = path_of(record)
         match record.get("predictions"):
-            case [{"label": label}, *_]:
+            case [{"label": label, **more}, *_]:
+                ids.setdefault(as_utf8(str(label)), more.get("label_id"))
                 best[path] = best[os.path.abspath(path)] = as_utf8(str(label))  # noqa: PTH100 - links stay links
-    return [best.get(path) or best.get(os.path.abspath(path)) for path in paths]  # noqa: PTH100
+    return [best.get(path) or best.get(os.path.abspath(path)) for path in paths], ids  # noqa: PTH100

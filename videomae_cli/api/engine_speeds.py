@@ -19,7 +19,7 @@ from videomae_cli.hub import resolve
 if TYPE_CHECKING:
     import torch
 
-    from videomae_cli.engines import Engine, Network
+    from videomae_cli.engines import Network
     from videomae_cli.video import FoundVideo
 
 Videos: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
@@ -49,8 +49,8 @@ class EngineSpeed:
 
 @dataclass(frozen=True)
 class EngineSpeeds:
-    """The result of `measure_engines`. weights: digest of the model's weights; clips: number of real clips, 0 for noise; settings:
-    first PyTorch in float32, the reference."""
+    """The result of `measure_engines`. weights: digest of the model's weights; clips: number of real clips, 0 for
+    noise; settings: first PyTorch in float32, the reference."""
 
     model: str
     device: str
@@ -127,7 +127,7 @@ def _networks(
     clips: torch.Tensor,
 ) -> dict[int, Network]:
     """Build the network of each setting that can run here, by the setting's index; set `problem` for the others."""
-    from videomae_cli.engines import pick_engine
+    from videomae_cli.engines import make_network, pick_engine
 
     networks: dict[int, Network] = {}
     for number, one in enumerate(settings):
@@ -136,8 +136,18 @@ def _networks(
             if one.engine == "torch" and engine.slow:
                 one.problem = engine.slow  # don't spend time on what won't be recommended
             else:
-                networks[number] = _network(path, heads, engine, weights, clips)
+                part = _part(path, heads)
+                # The digest that classify and embed use too, so that they find the models that were converted here.
+                networks[number] = make_network(
+                    part, engine, digest=weights, calibration=lambda: [clip[None] for clip in clips]
+                )
+                networks[
+                    number
+                ].wait()  # what can't be compiled is said of this setting, and the next is not slowed down
+                del part
+                gc.collect()
         except (DependencyError, OptionError) as error:
+            networks.pop(number, None)
             one.problem = str(error)
     return networks
 
@@ -177,17 +187,6 @@ def _part(path: Any, heads: int | None) -> Any:
     return Features(net)
 
 
-def _network(path: Any, heads: int | None, engine: Engine, weights: str, clips: torch.Tensor) -> Network:
-    from videomae_cli.engines import make_network
-
-    part = _part(path, heads)
-    # The digest that classify and embed use too, so that they find the models that were converted here.
-    network = make_network(part, engine, digest=weights, calibration=lambda: [clip[None] for clip in clips])
-    del part
-    gc.collect()
-    return network
-
-
 def _clips(path: Any, name: str, config: Any, found: Sequence[FoundVideo], size: int) -> torch.Tensor:
     """Return clips (V, T, C, H, W) of the videos, or one batch of noise."""
     import torch
@@ -213,12 +212,11 @@ def _compare(
     settings: Sequence[EngineSpeed], networks: dict[int, Network], clips: torch.Tensor, *, labels: bool
 ) -> None:
     """Compute how much the outputs of each setting deviate from those of the first."""
-    outputs = {}
     import torch
 
-    for number, network in networks.items():
-        outputs[number] = torch.cat([network(clip[None]) for clip in clips])
-        exact = outputs[0]
-        settings[number].off = float((outputs[number] - exact).abs().max() / exact.abs().max())
+    outputs = {number: torch.cat([network(clip[None]) for clip in clips]) for number, network in networks.items()}
+    exact = outputs[0]
+    for number, output in outputs.items():
+        settings[number].off = float((output - exact).abs().max() / exact.abs().max())
         if labels:
-            settings[number].agree = float((outputs[number].argmax(-1) == exact.argmax(-1)).float().mean())
+            settings[number].agree = float((output.argmax(-1) == exact.argmax(-1)).float().mean())

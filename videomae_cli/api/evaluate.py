@@ -26,6 +26,7 @@ def evaluate(
     labels: str | os.PathLike[str] | None = None,
     target: str | Sequence[str] = (),
     ignore_unknown: bool = False,
+    frame_folders: str = "auto",
     report: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     on_clip: OnClip = lambda path, views, error: None,
@@ -35,7 +36,8 @@ def evaluate(
 
     data: a folder of class folders or a table of path and label; model: a loaded classifier, or the name of one; split:
     "test", "val", "train" or "all"; labels: a file of names for labels that are numbers; target: columns of true
-    values, for a regression model; ignore_unknown: leave out clips with labels that the model lacks; report: a folder
+    values, for a regression model; ignore_unknown: leave out clips with labels that the model lacks; frame_folders: as in
+    `find_videos`; report: a folder
     for report.md and its pictures; overwrite: replace a report; on_clip: called with path, views and error of each
     clip; options: `SamplingOptions`, such as protocol="paper". The result has `metrics` (`top1`, `top5`, ..., or the
     errors of a regression model), `classes`, `failures` and `as_dict()`. Raises DatasetError, OptionError, OutputError,
@@ -45,7 +47,8 @@ def evaluate(
     place = None if report is None else Path(report)
     check_places(None, place, overwrite)
     targets = (target,) if isinstance(target, str) else target
-    read = LabelledData.read(data, split=split, labels=None if labels is None else Path(labels), targets=targets)
+    names = None if labels is None else Path(labels)
+    read = LabelledData.read(data, split=split, labels=names, targets=targets, frame_folders=frame_folders)
     loaded = model if isinstance(model, VideoClassifier) else load_classifier(model)
     job = EvaluationJob.plan(loaded.pipeline, read, spec, ignore_unknown=ignore_unknown)
     with loaded.decoding.decoder(len(job.kept)) as decoder:

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
-from videomae_cli import filesystem
 from videomae_cli.arguments import checked
-from videomae_cli.errors import ModelInputError, OptionError, VideoError, VideoMAEError
+from videomae_cli.errors import ModelInputError, OptionError, VideoMAEError
 from videomae_cli.video import (
     ClipRequest,
     DecodedVideo,
@@ -19,10 +18,12 @@ from videomae_cli.video import (
     Filter,
     FoundVideo,
     SamplingSpec,
-    discover,
+    named_videos,
+    one_clip,
     parse_time,
 )
-from videomae_cli.video import find_videos as find_named
+from videomae_cli.video.discovery import each_video as each_found
+from videomae_cli.video.seen_names import SeenNames
 from videomae_cli.visible import visible
 
 if TYPE_CHECKING:
@@ -66,40 +67,21 @@ class SamplingOptions(TypedDict, total=False):
     frame_rate: float
 
 
-def sampling_spec(
-    *,
-    sampling: str = "auto",
-    stride: int | None = None,
-    clips: int | None = None,
-    crops: int | None = None,
-    protocol: str = "auto",
-    fps: float | None = None,
-    start: float | str | None = None,
-    end: float | str | None = None,
-    pixels: str | None = None,
-    frame_rate: float = FRAME_RATE,
-) -> SamplingSpec:
-    """Check sampling options (`SamplingOptions`) and make the specification for any model. Raises OptionError."""
+def sampling_spec(**options: Unpack[SamplingOptions]) -> SamplingSpec:
+    """Check sampling options and make the specification for any model. Raises OptionError."""
+    given: dict[str, Any] = {**options}
+    frame_rate = given.pop("frame_rate", FRAME_RATE)
     if not 0 < frame_rate < float("inf"):
         raise OptionError.about(
             "frame_rate", "frame_rate must be a positive number, not {frame_rate}", frame_rate=frame_rate
         )
-    return SamplingSpec(
-        family=sampling,
-        stride=stride,
-        clips=clips,
-        crops=crops,
-        protocol=protocol,
-        fps=fps,
-        start=seconds(start),
-        end=seconds(end),
-        pixels=pixels,
-    )
+    start, end = (seconds(given.pop(name, None), name) for name in ("start", "end"))
+    return SamplingSpec(family=given.pop("sampling", "auto"), start=start, end=end, **given)
 
 
-def seconds(time: float | str | None) -> float | None:
-    """Parse a time given in seconds or as text, such as "1:30". Raises OptionError."""
-    return parse_time(time) if isinstance(time, str) else time
+def seconds(time: float | str | None, setting: str = "") -> float | None:
+    """Parse a time given in seconds or as text, such as "1:30". Raises OptionError, which names the setting if it is given."""
+    return parse_time(time, setting) if isinstance(time, str) else time
 
 
 @checked
@@ -109,27 +91,40 @@ def find_videos(
     recursive: bool = True,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    frame_folders: str = "auto",
 ) -> list[FoundVideo]:
     """List the video files that names refer to, each once: `path`, and `error` if it can't be used.
 
     A string is interpreted as on the command line: a file, a folder, a pattern, an address such as s3://bucket/clips/,
     or @LIST for the names in a file. A `pathlib.Path` is a file or a folder literally, even with special characters.
-    include, exclude: shell patterns. Raises OptionError if a list can't be read.
+    include, exclude: shell patterns; frame_folders: whether a folder of numbered pictures is a clip: "auto" if it looks
+    like one, "never" or "always". Raises OptionError if a list can't be read.
     """
-    only = Filter(tuple(include), tuple(exclude))
-    found: dict[str, FoundVideo] = {}
+    return list(each_video(videos, recursive=recursive, include=include, exclude=exclude, frame_folders=frame_folders))
+
+
+def each_video(
+    videos: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | FoundVideo],
+    *,
+    recursive: bool = True,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    frame_folders: str = "auto",
+) -> Iterator[FoundVideo]:
+    """Yield the video files that names refer to, each once, as `find_videos` returns them."""
+    only = Filter(tuple(include), tuple(exclude), frame_folders)
+    seen = SeenNames()
     items = [videos] if isinstance(videos, str | os.PathLike) else videos
     for kind, group in groupby(
         map(_name, items), key=lambda item: (isinstance(item, FoundVideo), isinstance(item, str))
     ):
-        run: list[Any] = list(group)
+        row: list[Any] = list(group)
+        run: Iterable[FoundVideo] = row
         if kind[1]:
-            run = find_named(run, recursive=recursive, only=only, addresses=True)
+            run = named_videos(row, recursive=recursive, only=only, addresses=True)
         elif not kind[0]:
-            run = discover(run, recursive=recursive, only=only)
-        for video in run:
-            found.setdefault(video.path, video)
-    return list(found.values())
+            run = each_found(row, recursive=recursive, only=only)
+        yield from (video for video in run if seen.add(video.path))
 
 
 def _name(item: Any) -> Any:
@@ -147,29 +142,25 @@ def one_video(path: str | os.PathLike[str]) -> str:
         if path.error is not None:
             raise path.error
         path = path.path
-    if filesystem.is_folder(path):
-        raise VideoError.about(os.fspath(path), "{subject} is a folder: give one video")
-    (video,) = discover([os.fspath(path)], addresses=isinstance(path, str)) or [FoundVideo(os.fspath(path))]
+    video = one_clip(os.fspath(path), addresses=isinstance(path, str))
     if video.error is not None:
         raise video.error
     return video.path
 
 
 def many_videos(videos: Any) -> tuple[Iterable[Any], int]:
-    """List names as files; frames, and iterators of videos, are returned unchanged.
+    """Return the videos to read, and their number (`MANY` if unknown), which decides how many are decoded at once.
 
-    Also returns the number of files, or `MANY` if unknown, to decide how many to decode at once. Raises OptionError.
+    A name or a list of names is looked up by `find_videos`, frames become a list of one; any other iterable is returned
+    unchanged. Raises OptionError.
     """
     if is_named(videos):
         videos = [videos]
     elif getattr(videos, "ndim", 5) == 0 or _holds_numbers(videos):
         return [videos], 1
     if isinstance(videos, bytes | bytearray) or not isinstance(videos, Iterable):
-        raise OptionError.about(
-            "videos",
-            "{subject} must be a name, a path, frames or a list of these, not {kind}",
-            kind="None" if videos is None else type(videos).__name__,
-        )
+        reason = "{subject} must be a name, a path, frames or a list of these, not {kind}"
+        raise OptionError.about("videos", reason, kind="None" if videos is None else type(videos).__name__)
     if isinstance(videos, list | tuple) and all(map(is_named, videos)):
         found = find_videos(videos)
         return found, len(found)
@@ -177,12 +168,12 @@ def many_videos(videos: Any) -> tuple[Iterable[Any], int]:
 
 
 def _holds_numbers(videos: Any) -> bool:
-    """Whether `videos` is an array or tensor of one video's frames, rather than of names or several videos."""
+    """Return whether `videos` is an array or tensor of one video's frames, rather than of names or several videos."""
     return getattr(videos, "ndim", 5) <= 4 and getattr(videos.dtype, "kind", "u") not in "OUT"
 
 
 def is_named(video: object) -> bool:
-    """Whether a video is given by name, rather than as decoded frames."""
+    """Return whether a video is given by name, rather than as decoded frames."""
     return isinstance(video, str | os.PathLike | FoundVideo)
 
 

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videomae_cli.api.loaded import model_name
 from videomae_cli.arguments import checked
-from videomae_cli.errors import OptionError
-from videomae_cli.hub import REGISTRY, bundled_names, is_cached
+from videomae_cli.errors import check_choice
+from videomae_cli.hub import REGISTRY, is_cached
 from videomae_cli.labels import read_labels
 
 if TYPE_CHECKING:
-    from videomae_cli.model.describe import ModelDescription
+    from videomae_cli.model.description import ModelDescription
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
-# Facts about the bundled checkpoints.
-_BUNDLED: dict[str, dict[str, Any]] = {
-    "camera-motion": {"task": "classification", "data": "rendered camera motion", "labels": 9},
-    "camera-motion-mae": {"task": "pretraining", "data": "footage and rendered camera motion", "labels": None},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +29,14 @@ class KnownModel:
     """
 
     name: str
-    hub_id: str | None
+    hub_id: str | None = None
     size: str
-    parameters: int | None
+    parameters: int | None = None
     task: str
     data: str
-    labels: int | None
+    labels: int | None = None
     licence: str
-    protocol: str | None
+    protocol: str | None = None
     on_disk: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -49,40 +44,24 @@ class KnownModel:
         return asdict(self)
 
 
+_OWN: dict[str, Any] = {"size": "tiny", "licence": "Apache-2.0", "on_disk": "bundled"}
+BUNDLED = (
+    KnownModel(name="camera-motion", task="classification", data="rendered camera motion", labels=9, **_OWN),
+    KnownModel(name="camera-motion-mae", task="pretraining", data="footage and rendered camera motion", **_OWN),
+)
+
+
 def list_models() -> list[KnownModel]:
     """List the checkpoints with short names, those that ship with the package first; makes no network request.
 
     Raises nothing.
     """
-    bundled = [
-        KnownModel(
-            name=name,
-            hub_id=None,
-            size="tiny",
-            parameters=None,
-            **_BUNDLED[name],
-            licence="Apache-2.0",
-            protocol=None,
-            on_disk="bundled",
-        )
-        for name in bundled_names()
-    ]
-    published = [
-        KnownModel(
-            name=entry.name,
-            hub_id=entry.hub_id,
-            size=entry.size,
-            parameters=entry.parameters,
-            task=entry.task,
-            data=entry.data,
-            labels=entry.labels,
-            licence=entry.licence,
-            protocol=entry.protocol,
-            on_disk="yes" if is_cached(entry) else "no",
-        )
+    shared = [field.name for field in fields(KnownModel) if field.name != "on_disk"]
+    published = (
+        KnownModel(**{name: getattr(entry, name) for name in shared}, on_disk="yes" if is_cached(entry) else "no")
         for entry in REGISTRY
-    ]
-    return bundled + published
+    )
+    return [*BUNDLED, *published]
 
 
 @checked
@@ -92,17 +71,9 @@ def describe_model(model: str | os.PathLike[str], *, revision: str | None = None
     model: a name, a hub id or a path; revision: branch, tag or commit on the hub. Raises ModelNotFoundError (also for a
     model that has not been downloaded), CheckpointError or ConfigError.
     """
-    from videomae_cli.model.describe import describe
+    from videomae_cli.model.description import describe
 
     return describe(model_name(model), revision=revision, local_files_only=True)
-
-
-def check_dtype(dtype: str) -> None:
-    """Raise OptionError for an unknown dtype of weights."""
-    if dtype not in DTYPES:
-        raise OptionError.about(
-            "dtype", "unknown {subject} {dtype!r}: choose {known}", dtype=dtype, known=", ".join(DTYPES)
-        )
 
 
 @checked
@@ -126,11 +97,11 @@ def convert(
     unchanged; overwrite: replace a checkpoint in the directory. Returns a description of the converted checkpoint.
     Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, OptionError or OutputError.
     """
-    check_dtype(dtype)
+    check_choice("dtype", dtype, DTYPES)
     import torch
 
     from videomae_cli.assembly import check_processors
-    from videomae_cli.model.convert import convert as write_converted
+    from videomae_cli.model.conversion import convert as write_converted
 
     return write_converted(
         model_name(model),

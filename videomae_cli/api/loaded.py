@@ -6,45 +6,41 @@ import logging
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar, Unpack
 
-from videomae_cli import filesystem, system
+from videomae_cli import system
 from videomae_cli.api.footage import (
     FRAME_RATE,
     FRAMES,
+    SamplingOptions,
     decode_each,
     decode_frames,
     find_videos,
     is_named,
     many_videos,
     one_video,
+    sampling_spec,
 )
-from videomae_cli.arguments import at_least
-from videomae_cli.assembly import Calibrate, ModelRequest, calibration_on
-from videomae_cli.errors import ModelNotFoundError, Wording
-from videomae_cli.hub import DownloadListener, ResolvedSource, resolve
+from videomae_cli.api.tried_files import FilePlan, try_files
+from videomae_cli.arguments import checked
+from videomae_cli.assembly import DecoderOptions, ModelRequest, calibration_on, find_model
+from videomae_cli.hub import DownloadListener
 from videomae_cli.labels import read_labels
 from videomae_cli.results import Result
-from videomae_cli.video import ClipRequest, Decoder, SamplingSpec, auto_workers
-from videomae_cli.video.content import HEAD_BYTES, Content, content_of
-from videomae_cli.video.decoder import check_timeout
+from videomae_cli.video import ClipRequest, Decoder, FoundVideo, SamplingSpec
 
 if TYPE_CHECKING:
-    from videomae_cli.engines import Engine
     from videomae_cli.pipeline import PipelineModel
 
 log = logging.getLogger(__name__)
-
-# Files that are not checked for being videos, since weights may happen to begin like one.
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 # Held while a model opens its decoder, so that threads that begin together open one.
 _opening = system.lock_across_forks()
 
 R = TypeVar("R", bound=Result)
-Request = TypeVar("Request", bound=ModelRequest)
+Request = TypeVar("Request", bound=ModelRequest[Any])
 Model = TypeVar("Model")
 
 
@@ -74,45 +70,25 @@ class LoadOptions(TypedDict, total=False):
     listener: DownloadListener | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class DecoderOptions:
-    """The load options for decoding: the limits of a decoding process, and the number of processes."""
-
-    timeout: float | None = 120.0
-    memory: int | None = None
-    workers: int | None = None
-
-    def __post_init__(self) -> None:
-        check_timeout(self.timeout)
-        at_least(1, memory=self.memory, workers=self.workers)
-
-    def decoder(self, files: int) -> Decoder:
-        """Make a decoder for this many files. Raises OptionError."""
-        return Decoder(timeout=self.timeout, memory=self.memory, workers=self.workers or auto_workers(files))
-
-
 def load_model(
-    make: Callable[[ResolvedSource, Request, Engine, Calibrate | None], Model],
-    request: Callable[..., Request],
-    model: str | os.PathLike[str],
-    options: Mapping[str, Any],
-    **fields: Any,
+    request: type[ModelRequest[Model]], model: str | os.PathLike[str], options: Mapping[str, Any], **fields: Any
 ) -> tuple[Model, DecoderOptions]:
-    """Find a model, downloading it if it is not on this disk, and let `make` load it.
+    """Load a model, downloading it if it is not on this disk; returns it and the options for decoding.
 
-    request: the class of the request for `make`; options: `LoadOptions`; fields: further fields of the request. An engine that
-    this machine lacks raises OptionError before anything is downloaded. Returns the model and the options for decoding.
+    request: the class of the request for it; options: `LoadOptions`; fields: further fields of the request. An engine that
+    this machine lacks raises OptionError before anything is downloaded.
     """
     asked, decoding, calibration, listener = split_options(request, model, options, **fields)
+    asked.check()
     engine = asked.pick_engine()
     if engine.slow:
         log.info("%s", engine.slow)
     source = find_model(asked.name, asked.revision, listener)
     if calibration is None:
-        return make(source, asked, engine, None), decoding
+        return asked.make(source, engine), decoding
     found = find_videos(calibration)
     with decoding.decoder(len(found)) as decoder:
-        return make(source, asked, engine, calibration_on(found, SamplingSpec(), decoder)), decoding
+        return asked.make(source, engine, calibration_on(found, SamplingSpec(), decoder)), decoding
 
 
 def split_options(
@@ -120,10 +96,8 @@ def split_options(
 ) -> tuple[Request, DecoderOptions, Any, DownloadListener | None]:
     """Sort `LoadOptions` into the request for a model, the options for decoding, the videos for calibration, and the listener.
 
-    fields: further fields of the request. Raises OptionError, and TypeError for an option that does not exist.
+    fields: further fields of the request. Raises OptionError.
     """
-    if unknown := sorted(options.keys() - LoadOptions.__annotations__.keys()):
-        raise TypeError(f"unexpected keyword argument {unknown[0]!r}")
     given = {**options, **fields, "name": model_name(model)}
     given["compiled"] = given.pop("compile", False)
     decoding = DecoderOptions(**{name: given.pop(name) for name in ("timeout", "memory", "workers") if name in given})
@@ -131,34 +105,9 @@ def split_options(
     return request(**given), decoding, calibration, listener
 
 
-def find_model(name: str, revision: str | None, listener: DownloadListener | None = None) -> ResolvedSource:
-    """Find a model, downloading it if it is not on this disk; listener: told of the download.
-
-    Raises ModelNotFoundError, also for a video given as a model, or DownloadError.
-    """
-    source = resolve(name, revision=revision, listener=listener)
-    if filesystem.is_file(source.path) and source.path.suffix not in _WEIGHTS and (content := _film_in(source.path)):
-        raise ModelNotFoundError.about(
-            name,
-            "{subject!r} is {content}, not a model",
-            remedy=Wording("give a checkpoint or a model's name, and videos {@videos_place}"),
-            content=content.words,
-        )
-    return source
-
-
-def _film_in(file: Path) -> Content | None:
-    """Determine the kind of a video or sound file; None for anything else."""
-    try:
-        with file.open("rb") as stream:
-            content = content_of(stream.read(HEAD_BYTES))
-    except OSError:
-        return None  # loading it will report the problem
-    return content if content is not None and content.family in ("video", "sound") else None
-
-
 def label_names(labels: Sequence[str] | os.PathLike[str] | None) -> tuple[str, ...] | None:
-    """Return names for the outputs of a model, given as such or as a file of them; None for the checkpoint's own. Raises OptionError."""
+    """Return names for the outputs of a model, given as such or as a file of them; None for the checkpoint's own.
+    Raises OptionError."""
     names = read_labels(Path(labels)) if isinstance(labels, str | os.PathLike) else labels
     return None if names is None else tuple(names)
 
@@ -228,9 +177,9 @@ class LoadedModel(Generic[R]):
         """Return what a copy has too: the model and the options, not the decoder."""
         return {"pipeline": self.pipeline, "decoding": self.decoding, "_closing": None, "_owner": 0}
 
-    def _one(self, model: PipelineModel[Any, R], video: Any, spec: SamplingSpec, frame_rate: float = FRAME_RATE) -> R:
+    def _one(self, model: PipelineModel[Any, R], video: Any, options: SamplingOptions) -> R:
         """Run one video through the model. Raises a VideoMAEError if it fails."""
-        request = self._request(model, spec)
+        request, frame_rate = self._request(model, options)
         if is_named(video):
             path = one_video(video)
             decoded = self._decoder().decode(ClipRequest(path, request.sampling, request.transform))
@@ -240,14 +189,12 @@ class LoadedModel(Generic[R]):
         result.raise_for_error()
         return result
 
-    def _each(
-        self, model: PipelineModel[Any, R], videos: Any, spec: SamplingSpec, frame_rate: float = FRAME_RATE
-    ) -> Iterator[R]:
+    def _each(self, model: PipelineModel[Any, R], videos: Any, options: SamplingOptions) -> Iterator[R]:
         """Yield one result per video, in order; a failure is in the video's result.
 
         Files are listed immediately, not during iteration.
         """
-        request = self._request(model, spec)
+        request, frame_rate = self._request(model, options)
         items, files = many_videos(videos)
 
         def results() -> Iterator[R]:
@@ -257,8 +204,27 @@ class LoadedModel(Generic[R]):
 
         return results()
 
+    @checked
+    def plan_files(
+        self,
+        videos: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | FoundVideo],
+        **options: Unpack[SamplingOptions],
+    ) -> FilePlan:
+        """Try a few files, and tell what a job over all of them would do and about how long it would take; writes nothing.
+
+        What `--dry-run` does. The result has `files`, `unusable`, `clips`, `seconds` and more. Raises OptionError, and
+        MachineError or DependencyError if this machine can't decode at all.
+        """
+        found, model = find_videos(videos), self.pipeline
+        spec = model.fit(sampling_spec(**options))
+        with self.decoding.decoder(len(found)) as decoder:
+            run = partial(model, sampling=spec, decoder=decoder)
+            return try_files(found, model.name, model.batch_size, run)
+
     @staticmethod
-    def _request(model: PipelineModel[Any, R], spec: SamplingSpec) -> ClipRequest:
+    def _request(model: PipelineModel[Any, R], options: SamplingOptions) -> tuple[ClipRequest, float]:
+        """Return what to decode of each video, and the frames per second of videos given as frames."""
         from videomae_cli.pipeline import clip_request
 
-        return clip_request(model.preprocessor, spec)
+        spec = model.fit(sampling_spec(**options))
+        return clip_request(model.preprocessor, spec), options.get("frame_rate", FRAME_RATE)

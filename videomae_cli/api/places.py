@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videomae_cli import filesystem
 from videomae_cli.arguments import checked
 from videomae_cli.errors import OutputError, VideoMAEError
+from videomae_cli.files import make_folder
 from videomae_cli.made import MadeFiles
 from videomae_cli.results import Record, Timeline, as_utf8, path_fields, path_of
 from videomae_cli.video import Decoder, PassRequest
 from videomae_cli.writers.clock import clock
 
 if TYPE_CHECKING:
-    from videomae_cli.api.loaded import DecoderOptions
+    from videomae_cli.assembly import DecoderOptions
 
 _NAME_CHARACTERS = 40
 # Frames per second assumed for a file that doesn't state its frame rate.
@@ -107,25 +107,29 @@ class FoundPlaces(Sequence[LabelPlace]):
 
 
 def cut_places(
-    places: Iterable[LabelPlace],
-    folder: Path,
-    decoder: Decoder,
-    *,
-    label: str,
-    overwrite: bool,
-    on_failure: OnFailure,
+    places: Iterable[LabelPlace], folder: Path, decoder: Decoder, *, label: str, overwrite: bool, on_failure: OnFailure
 ) -> list[Path | None]:
     """Write places as clips to a folder; see `FoundPlaces.cut`. label: as requested; stored in the clips' comments."""
-    from videomae_cli.pictures.clip import is_clip
+    from videomae_cli.pictures.clip import is_clip, write_clip
 
     about = f"videomae timeline --find {json.dumps(label.strip().casefold())}"
-    cutter = _Cutter(folder, decoder, about, overwrite, on_failure)
+
+    def cut(place: LabelPlace) -> Path | None:
+        frames, file = _frames(place, decoder), folder / clip_name(place)
+        try:
+            return write_clip(file, frames, end=place.end, rate=place.rate, about=about, replaces=overwrite)
+        except OutputError:
+            raise
+        except VideoMAEError as error:
+            on_failure(place, error)
+            return None
+
     if not overwrite:
         make_folder(folder)
-        return [cutter.cut(place) for place in places]
+        return list(map(cut, places))
     with MadeFiles(folder, lambda file: is_clip(file, about), "", overwrite=True) as made:
         earlier = made.earlier()
-        clips = [cutter.cut(place) for place in places]
+        clips = list(map(cut, places))
         made.remove(earlier - {clip.name for clip in clips if clip is not None})
     return clips
 
@@ -137,47 +141,10 @@ def clip_name(place: LabelPlace) -> str:
     return f"{place.rank:03}_{label}_{stem}_{start}-{end}.mp4"
 
 
-@dataclass(frozen=True)
-class _Cutter:
-    """Cuts clips out of files. about: the comment stored in each clip."""
-
-    folder: Path
-    decoder: Decoder
-    about: str
-    replaces: bool
-    on_failure: OnFailure
-
-    def cut(self, place: LabelPlace) -> Path | None:
-        """Write a clip and return its path, or None if the file can't be read. Raises OutputError."""
-        from videomae_cli.pictures.clip import write_clip
-
-        try:
-            return write_clip(
-                self.folder / clip_name(place),
-                self._frames(place),
-                end=place.end,
-                rate=place.rate,
-                about=self.about,
-                replaces=self.replaces,
-            )
-        except OutputError:
-            raise
-        except VideoMAEError as error:
-            self.on_failure(place, error)
-            return None
-
-    def _frames(self, place: LabelPlace) -> Iterator[tuple[float, Any]]:
-        with self.decoder.stream(PassRequest(place.path, start=place.start, end=place.end)) as stream:
-            for block in stream:
-                yield from zip(block.times, block.frames, strict=True)
-
-
-def make_folder(folder: Path) -> None:
-    """Create the folder for clips if it is missing. Raises OutputError."""
-    try:
-        filesystem.make_folder(folder)
-    except OSError as error:
-        raise OutputError.about(folder, "can't make the folder {subject}: {reason}", reason=error.strerror) from None
+def _frames(place: LabelPlace, decoder: Decoder) -> Iterator[tuple[float, Any]]:
+    with decoder.stream(PassRequest(place.path, start=place.start, end=place.end, fps=place.rate)) as stream:
+        for block in stream:
+            yield from zip(block.times, block.frames, strict=True)
 
 
 def _plain(text: str) -> str:

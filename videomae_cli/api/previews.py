@@ -13,8 +13,7 @@ from videomae_cli.pictures import scenes
 from videomae_cli.pictures.panels import Panel, comfortable_scale, enlarged
 
 if TYPE_CHECKING:
-    from videomae_cli.api.reconstruct import MaskedClip, Masking
-    from videomae_cli.api.viewing import Sampled
+    from videomae_cli.api.reconstruct import MaskedClip, Masking, VideoReconstruction
     from videomae_cli.reconstruction import Reconstruction
 
 Film = npt.NDArray[np.uint8]
@@ -33,68 +32,62 @@ _STATS_NOTE = {
 
 
 def save(
-    results: Sequence[MaskedClip],
-    sampled: Sampled,
-    masking: Masking,
-    model: str,
-    *,
+    found: VideoReconstruction,
     panels: Sequence[str],
+    *,
     scale: int | None,
     output: Path | None,
     frames_dir: Path | None,
     overwrite: bool,
 ) -> str:
     """Draw and write the requested files; returns a line that says what was written, possibly empty. Raises OutputError."""
-    height, width = results[0].made.original.shape[2:]
+    height, width = found.clips[0].made.original.shape[2:]
     scale = scale or comfortable_scale(height, width)
+    several = len(found.masking.ratios) > 1
     lines: list[str] = []
     if frames_dir is not None:
         named = {
-            f"clip{r.clip + 1}-{round(r.ratio * 100)}-{name}"
-            if len(masking.ratios) > 1
-            else f"clip{r.clip + 1}-{name}": enlarged(_frames(r.made, name), scale)
-            for r in results
+            f"clip{r.clip + 1}-{f'{round(r.ratio * 100)}-' if several else ''}{name}": enlarged(
+                _frames(r.made, name), scale
+            )
+            for r in found.clips
             for name in panels
         }
         lines.append(scenes.save_frames(frames_dir, named, overwrite=overwrite))
     if output is not None:
-        if len(masking.ratios) > 1:
-            made = [_sweep(results, sampled, masking, model, panels, scale, grid=output.suffix.lower() != ".png")]
-        else:
-            made = [_scene(result, sampled, masking, model, panels, scale) for result in results]
-        lines.append(scenes.save_scenes(output, made))
+        grid = output.suffix.lower() != ".png"
+        # Each smaller drawing has a whole factor, down to the model's own pixels: any other would blur the enlarged frames.
+        drawn = (
+            [_sweep(found, panels, factor, grid=grid)]
+            if several
+            else [_scene(found, result, panels, factor) for result in found.clips]
+            for factor in range(scale, 0, -1)
+        )
+        lines.append(scenes.save_scenes(output, next(drawn), drawn))
     return "; ".join(lines)
 
 
-def _scene(
-    result: MaskedClip, sampled: Sampled, masking: Masking, model: str, names: Sequence[str], scale: int
-) -> scenes.Scene:
-    drawn = [_panel(result.made, name, masking, scale) for name in names]
-    made = result.made
+def _scene(found: VideoReconstruction, result: MaskedClip, names: Sequence[str], scale: int) -> scenes.Scene:
+    made, sampled = result.made, found.sampled
     figures = f"Over hidden patches: PSNR {made.psnr:.1f} dB, SSIM {made.ssim:.2f}."
-    caption = f"{model}, {masking.mask} mask, seed {masking.seed}. {figures} {_STATS_NOTE[made.stats]}".strip()
     return scenes.Scene(
-        drawn,
+        [_panel(made, name, found.masking, scale) for name in names],
         sampled.video.timestamps[result.clip],
         sampled.seconds[result.clip],
-        scenes.which_clip(result.clip, sampled.video.timestamps) + caption,
+        scenes.which_clip(result.clip, sampled.video.timestamps) + _caption(found, figures),
     )
 
 
-def _sweep(
-    results: Sequence[MaskedClip],
-    sampled: Sampled,
-    masking: Masking,
-    model: str,
-    names: Sequence[str],
-    scale: int,
-    *,
-    grid: bool,
-) -> scenes.Scene:
+def _caption(found: VideoReconstruction, figures: str = "") -> str:
+    note = f"{figures} {_STATS_NOTE[found.clips[0].made.stats]}".strip()
+    return f"{found.model}, {found.masking.mask} mask, seed {found.masking.seed}. {note}".strip()
+
+
+def _sweep(found: VideoReconstruction, names: Sequence[str], scale: int, *, grid: bool) -> scenes.Scene:
     """Lay out several mask ratios side by side: the masked input above its reconstruction, the original on the left."""
     lower = [name for name in names if name != "original"]
     panels: list[Panel] = []
-    note = f"{model}, {masking.mask} mask, seed {masking.seed}. {_STATS_NOTE[results[0].made.stats]}".strip()
+    results, masking, sampled, note = found.clips, found.masking, found.sampled, _caption(found)
     if grid:
         for row, name in enumerate(lower or ["original"]):
             if "original" in names:

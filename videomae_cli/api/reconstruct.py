@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from videomae_cli.api import viewing
 from videomae_cli.api.footage import FRAME_RATE, SamplingOptions, Video
+from videomae_cli.api.viewing import Decode, VideoView, ViewingModel
 from videomae_cli.arguments import check_seed, checked
 from videomae_cli.assembly import preprocessor_for
-from videomae_cli.errors import CheckpointError, OptionError, unknown_choice
+from videomae_cli.errors import CheckpointError, OptionError, check_choice
 from videomae_cli.hub import ResolvedSource
-from videomae_cli.video import ClipRequest, DecodedVideo, Preprocessor, SamplingSpec
+from videomae_cli.video import SamplingSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from videomae_cli.api.viewing import Sampled
     from videomae_cli.model import VideoMAEForPreTraining
     from videomae_cli.reconstruction import Reconstruction
@@ -39,10 +37,8 @@ class Masking:
     all_predicted: bool
 
     def __post_init__(self) -> None:
-        if self.mask not in MASKS:
-            raise unknown_choice("mask", self.mask, MASKS)
-        if self.stats not in STATS:
-            raise unknown_choice("stats", self.stats, STATS, last=" or ")
+        check_choice("mask", self.mask, MASKS)
+        check_choice("stats", self.stats, STATS, last=" or ")
         check_seed(self.seed)
         if not self.ratios:
             raise OptionError.about("mask_ratio", "{@mask_ratio} holds no ratio: give one, such as 0.9")
@@ -75,19 +71,15 @@ class MaskedClip:
             "loss": self.made.loss,
             "psnr": self.made.psnr if self.made.psnr != float("inf") else None,
             "ssim": self.made.ssim,
-            **viewing.facts_of_clip(sampled, self.clip),
+            **sampled.facts_of_clip(self.clip),
         }
 
 
 @dataclass(frozen=True)
-class VideoReconstruction:
+class VideoReconstruction(VideoView):
     """One video's reconstructed clips, for each mask ratio. clips: each has `made`, with frames as tensors and metrics."""
 
-    path: str
-    model: str
-    revision: str | None
     masking: Masking
-    sampled: Sampled
     clips: tuple[MaskedClip, ...]
 
     @property
@@ -106,14 +98,8 @@ class VideoReconstruction:
         """The structural similarity over hidden pixels, averaged over clips."""
         return sum(clip.made.ssim for clip in self.clips) / len(self.clips)
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a user should know about the file."""
-        return self.sampled.video.warnings
-
     def as_dict(self) -> dict[str, Any]:
         """Return what the command prints with `--json`, without the picture's name."""
-        facts = viewing.facts_of(self.sampled, self.path, self.model, self.revision)
         return {
             "schema_version": 1,
             "mask": self.masking.mask,
@@ -124,7 +110,7 @@ class VideoReconstruction:
             "psnr": self.psnr,
             "ssim": self.ssim,
             "results": [clip.as_dict(self.sampled) for clip in self.clips],
-            **facts,
+            **self.facts(),
         }
 
     @checked
@@ -146,29 +132,15 @@ class VideoReconstruction:
 
         check_panels(panels)
         viewing.checked_scale(scale)
-        file = None if output is None else Path(output)
-        folder = None if frames_dir is None else Path(frames_dir)
-        viewing.check_outputs(file, folder, overwrite=overwrite)
-        return save(
-            self.clips,
-            self.sampled,
-            self.masking,
-            self.model,
-            panels=panels,
-            scale=scale,
-            output=file,
-            frames_dir=folder,
-            overwrite=overwrite,
-        )
+        file, folder = viewing.check_outputs(output, frames_dir, overwrite=overwrite)
+        return save(self, panels, scale=scale, output=file, frames_dir=folder, overwrite=overwrite)
 
 
 @dataclass(frozen=True)
-class Autoencoder:
+class Autoencoder(ViewingModel):
     """A loaded pre-training model, ready for videos."""
 
     net: VideoMAEForPreTraining
-    preprocessor: Preprocessor
-    source: ResolvedSource
 
     @classmethod
     def load(cls, source: ResolvedSource, *, device: Any, resize: str, heads: int | None) -> Autoencoder:
@@ -192,24 +164,20 @@ class Autoencoder:
         return cls(VideoMAEForPreTraining.from_checkpoint(checkpoint, device=device), preprocessor, source)
 
     @property
-    def shifts_colours(self) -> bool:
-        """Whether its preprocessing doesn't use ImageNet's statistics, which its loss assumes."""
+    def note(self) -> str | None:
+        """A line about preprocessing without ImageNet's statistics, which the model's loss assumes."""
         from videomae_cli.model.pretraining import IMAGENET_MEAN, IMAGENET_STD
 
         config = self.preprocessor.config
-        return (config.mean, config.std) != (IMAGENET_MEAN, IMAGENET_STD)
+        if (config.mean, config.std) == (IMAGENET_MEAN, IMAGENET_STD):
+            return None
+        return f"{self.source.name} does not normalise with ImageNet's statistics: colours come out shifted"
 
-    def fit(self, asked: SamplingSpec) -> SamplingSpec:
-        """Adapt the requested sampling to this model."""
-        return viewing.fit_spec(asked, self.net.config, self.source.name)
-
-    def run(
-        self, path: str, spec: SamplingSpec, masking: Masking, decode: Callable[[ClipRequest], DecodedVideo]
-    ) -> VideoReconstruction:
-        """Decode one video's clips and reconstruct each with each ratio. spec: from `fit`. Raises VideoError or OptionError."""
+    def run(self, path: str, spec: SamplingSpec, decode: Decode, *, masking: Masking) -> VideoReconstruction:
+        """Decode one video's clips and reconstruct each with each ratio. Raises VideoError or OptionError."""
         sampled = viewing.sample(path, spec, self.preprocessor, decode)
         clips = tuple(_masked(self.net, sampled, masking))
-        return VideoReconstruction(path, self.source.name, self.source.revision, masking, sampled, clips)
+        return VideoReconstruction(path, self.source.name, self.source.revision, sampled, masking, clips)
 
 
 @checked
@@ -247,7 +215,7 @@ def reconstruct(
     loaded = Autoencoder.load(source, device=where, resize=resize, heads=heads)
     rate = options.get("frame_rate", FRAME_RATE)
     with viewing.opened(video, timeout=timeout, frame_rate=rate) as (path, decode):
-        return loaded.run(path, loaded.fit(asked), masking, decode)
+        return loaded.run(path, asked.for_model(loaded.hints), decode, masking=masking)
 
 
 def check_panels(names: Sequence[str]) -> None:
@@ -255,10 +223,10 @@ def check_panels(names: Sequence[str]) -> None:
     for name in names:
         if name not in PANELS:
             raise OptionError.about(
-                "panel", "unknown panel {name!r}: choose of {panels}", name=name, panels=", ".join(PANELS)
+                "panel", "unknown panel {name!r}: choose from {panels}", name=name, panels=", ".join(PANELS)
             )
     if not names:
-        raise OptionError.about("panels", "{@panels} names no panel: choose of {panels}", panels=", ".join(PANELS))
+        raise OptionError.about("panels", "{@panels} names no panel: choose from {panels}", panels=", ".join(PANELS))
 
 
 def _masked(model: VideoMAEForPreTraining, sampled: Sampled, masking: Masking) -> Iterator[MaskedClip]:

@@ -11,8 +11,17 @@ from typing import BinaryIO
 from videomae_cli import writers
 from videomae_cli.arguments import checked
 from videomae_cli.errors import OptionError, OutputError
-from videomae_cli.files import output_file
-from videomae_cli.results import Embedding, Result, Stamp, Timeline
+from videomae_cli.files import check_not_read, output_file
+from videomae_cli.jobs.documents import (
+    DOCUMENTS,
+    TABLES,
+    check_single,
+    has_content,
+    pick_timeline_format,
+    timeline_document,
+)
+from videomae_cli.results import Embedding, Record, Result, Stamp, Timeline
+from videomae_cli.writers.formats import FORMATS, SUFFIXES, pick_among
 
 
 @checked
@@ -27,56 +36,77 @@ def write_results(
     """Write results to one file as they arrive, such as those of `classify_all`, `timeline_all` or `embed_all`.
 
     results: all of the same kind; output: a file that appears whole, once the last result is in, or not at all; format:
-    "table", "json", "jsonl", "csv" or "parquet" for labels, all but the last for timelines, "parquet" or "jsonl" for
-    vectors; None: by the output's suffix; wide: write every column of a CSV, not only the few for people; overwrite:
-    replace an existing file. A video that failed becomes a record with `"status": "error"`. Returns the number of results. This can't be resumed after a kill: for that, use the
-    commands and their --resume. Raises OutputError, OptionError, and whatever iterating over `results` raises.
+    "table", "json", "jsonl", "csv" or "parquet" for labels; all but the last for timelines, or for one of them "srt",
+    "vtt", "elan" or "png"; "parquet", "npz" or "jsonl" for vectors; None: by the output's suffix; wide: write every
+    column of a CSV, not only the few for people; overwrite: replace an existing file. A video that failed becomes a
+    record with `"status": "error"`; the one of a document raises its error. Returns the number of results. This can't be
+    resumed after a kill: for that, see `VideoClassifier.classify_files`. Raises OutputError, OptionError, and whatever
+    iterating over `results` raises.
     """
     coming = iter(results)
     ahead = list(islice(coming, 1))
     first = ahead[0] if ahead else None
     target = Path(output)
+    if os.fspath(output).endswith(("/", os.sep)):
+        raise OutputError.about(output, "{subject} is a folder: give a file name to write to")
     chosen = writers.widened(_pick(first, format, target), wide)
     count = 0
     with output_file(target, overwrite=overwrite) as sink:
         if isinstance(first, Embedding):
-            ahead += _until_vectors(first, coming)
-        writer = _writer(chosen, sink, ahead)
+            # An array's size is at its beginning.
+            ahead += coming if chosen == "npz" else _until_vectors(first, coming)
+        writer = _OneTimeline(chosen, sink, target) if chosen in DOCUMENTS else _writer(chosen, sink, ahead)
         for count, result in enumerate(chain(ahead, coming), 1):
             _check_kind(result, first)
-            writer.write(result.as_dict(Stamp(index=count - 1)), result.seconds)
+            check_not_read([target], [result.path])
+            record = result.as_dict(Stamp(index=count - 1))
+            if chosen in DOCUMENTS:
+                check_single(chosen, count, resume=False)
+                if not has_content(record):
+                    result.raise_for_error()
+            writer.write(record, result.seconds)
         writer.finish()
     return count
 
 
 def _check_kind(result: object, first: object) -> None:
-    """Raise OptionError for what is no result, or one of another kind than the first."""
+    """Raise OptionError unless `result` is a result, of the same kind as the first."""
     if not isinstance(result, Result) or type(result) is not type(first):
-        raise OptionError.about(
-            "results",
-            "{subject} must be of one kind, such as those of classify_all: here are {first} and {kind}",
-            first=type(first).__name__,
-            kind=type(result).__name__,
-        )
+        reason = "{subject} must be of one kind, such as those of classify_all: here are {first} and {kind}"
+        raise OptionError.about("results", reason, first=type(first).__name__, kind=type(result).__name__)
 
 
 def _pick(first: Result | None, format: str | None, output: Path) -> str:
     """Return the name of the writer. Raises OptionError."""
-    known: tuple[str, ...]
     if isinstance(first, Embedding):
-        chosen, known = writers.pick_vector_format(format, output), ("parquet", "jsonl")
-    else:
-        chosen, known = writers.pick_format(format, output), writers.FORMATS
+        return writers.pick_vector_format(format, output)
     if isinstance(first, Timeline):
-        known = tuple(name for name in known if name != "parquet")
-    if chosen not in known:
-        raise OptionError.about(
-            "format",
-            "{subject} {chosen!r} is not for these results: choose {known}",
-            chosen=chosen,
-            known=", ".join(known),
-        )
-    return f"timeline-{chosen}" if isinstance(first, Timeline) and chosen in ("table", "csv") else chosen
+        chosen = pick_timeline_format(format, os.fspath(output))
+        return TABLES.get(chosen, chosen)
+    if first is None:
+        return _pick_for_none(format, output)
+    return writers.pick_format(format, output)
+
+
+def _pick_for_none(format: str | None, output: Path) -> str:
+    """Return the format of a file that holds no result. Raises OptionError for a format that can't hold none."""
+    suffixes = SUFFIXES | {ending: name for name, ending in DOCUMENTS.items()} | {".npz": "npz"}
+    chosen = pick_among(format, output, (*FORMATS, *DOCUMENTS, "npz"), suffixes)
+    if chosen not in FORMATS:
+        reason = "there are no results: {format} can't hold none, as {others} can"
+        raise OptionError.about("results", reason, format=chosen, others=", ".join(FORMATS))
+    return chosen
+
+
+class _OneTimeline(writers.Writer):
+    """Writes the document of one timeline, such as subtitles."""
+
+    def __init__(self, format: str, sink: BinaryIO, output: Path) -> None:
+        super().__init__(sink)
+        self._format, self._folder = format, output.parent
+
+    def write(self, record: Record, seconds: float | None = None) -> None:
+        self.sink.write(timeline_document(self._format, record, self._folder))
 
 
 def _until_vectors(first: Embedding, coming: Iterable[Result]) -> list[Result]:
@@ -93,8 +123,11 @@ def _until_vectors(first: Embedding, coming: Iterable[Result]) -> list[Result]:
 def _writer(format: str, sink: BinaryIO, ahead: list[Result]) -> writers.Writer:
     if not ahead or not isinstance(ahead[0], Embedding):
         return writers.make_writer(format, sink)
-    last = ahead[-1]
-    if not isinstance(last, Embedding) or last.vectors is None:
+    last = next(
+        (result for result in reversed(ahead) if isinstance(result, Embedding) and result.vectors is not None), None
+    )
+    if last is None or last.vectors is None:
         raise OutputError.about("results", "no result holds a vector: there is nothing to write")
     layout = writers.VectorLayout(last.vectors.shape[1], str(last.vectors.dtype))
-    return writers.make_vector_writer(format, sink, layout)
+    vectors = [result.vectors for result in ahead if isinstance(result, Embedding)]
+    return writers.make_vector_writer(format, sink, layout, rows=sum(len(each) for each in vectors if each is not None))

@@ -13,13 +13,14 @@ import numpy.typing as npt
 
 from videomae_cli import filesystem
 from videomae_cli.arguments import at_least, checked
-from videomae_cli.assembly import EmbedderRequest, make_embedder, settings_of
-from videomae_cli.errors import EmbeddingsError, OptionError, VideoError
+from videomae_cli.assembly import EmbedderRequest, settings_of
+from videomae_cli.errors import EmbeddingsError, OptionError, VideoError, VideoMAEError
 from videomae_cli.hub import resolve
 from videomae_cli.search import duplicates
 from videomae_cli.search.embedding_table import EmbeddingTable, Vectors, unit
 from videomae_cli.search.nearest import Match, find_path, nearest
-from videomae_cli.video import Decoder, SamplingSpec, discover
+from videomae_cli.video import Decoder, SamplingSpec, is_clip, one_clip
+from videomae_cli.writers import place_of
 
 if TYPE_CHECKING:
     from videomae_cli.pipeline import Embedder
@@ -41,23 +42,19 @@ def similar(
     """Find the files of a table whose embeddings are nearest to a video's, nearest first; what `videomae similar` does.
 
     query: a name in the table, a video (embedded with the table's settings), or vectors (D,) or (Q, D); table: output
-    of `videomae embed`: .parquet, .npz, .jsonl or a folder; top_k: number of files; include_self: also return the query
-    itself if it is in the table. A match has `row.path` and `score`, the cosine. Raises EmbeddingsError, VideoError,
+    of `videomae embed`: .parquet, .npz, .jsonl or a folder, or the address of a cluster's; top_k: number of files;
+    include_self: also return the query itself if it is in the table. A match has `row.path` and `score`, the cosine. Raises EmbeddingsError, VideoError,
     and what loading raises.
     """
     at_least(1, top_k=top_k)
-    opened = EmbeddingTable(Path(table))
+    opened = open_table(place_of(table), None if isinstance(query, np.ndarray) else os.fspath(query))
     if not isinstance(query, np.ndarray):
         matches, _ = nearest_files(opened, os.fspath(query), top_k, include_self=include_self, device=device)
         return matches
     vectors = np.atleast_2d(np.asarray(query, np.float32))
     if vectors.ndim != 2 or vectors.shape[1] != opened.dimensions:
-        raise EmbeddingsError.about(
-            table,
-            "{subject} holds vectors of {dimensions} values, not {size}",
-            dimensions=opened.dimensions,
-            size=query.shape[-1:] or "one",
-        )
+        reason = "{subject} holds vectors of {dimensions} values, not {size}"
+        raise EmbeddingsError.about(table, reason, dimensions=opened.dimensions, size=query.shape[-1:] or "one")
     if not np.isfinite(vectors).all() or not vectors.any():
         raise EmbeddingsError.about("query", "the query is zero or not finite: nothing is near it or far from it")
     return nearest(opened.blocks(), unit(vectors), top_k=top_k)
@@ -75,17 +72,31 @@ def find_duplicates(table: str | os.PathLike[str], threshold: float = 0.98) -> G
         raise OptionError.about(
             "threshold", "the threshold is a cosine above 0 and at most 1, not {threshold:g}", threshold=threshold
         )
-    return duplicates.find_duplicates(EmbeddingTable(Path(table)), threshold)
+    return duplicates.find_duplicates(EmbeddingTable(place_of(table)), threshold)
+
+
+def open_table(file: Path | str, query: str | None) -> EmbeddingTable:
+    """Open a table of embeddings that a query is compared with. Raises EmbeddingsError, also for the two the wrong way round."""
+    try:
+        return EmbeddingTable(file)
+    except EmbeddingsError:
+        if query is None or not _is_table(query):
+            raise
+        reason = "{query!q} is a table of embeddings and {subject!q} is none: the query comes first, then the table"
+        raise EmbeddingsError.about(file, reason, query=query) from None
+
+
+def _is_table(path: str) -> bool:
+    """Return whether a path, such as that of a query, is a table of embeddings itself."""
+    try:
+        EmbeddingTable(place_of(path))
+    except VideoMAEError:
+        return False
+    return True
 
 
 def nearest_files(
-    table: EmbeddingTable,
-    query: str,
-    top_k: int,
-    *,
-    include_self: bool,
-    device: str,
-    load: LoadEmbedder | None = None,
+    table: EmbeddingTable, query: str, top_k: int, *, include_self: bool, device: str, load: LoadEmbedder | None = None
 ) -> tuple[list[Match], str]:
     """Return the matches, and the query's name in the table. load: loads the model if one is needed.
 
@@ -94,11 +105,14 @@ def nearest_files(
     found = find_path(table.blocks(), query)
     if found.path is not None:
         queries, name = np.stack(found.vectors), found.path
-    elif filesystem.is_folder(query):
+    elif filesystem.is_there(query) and _is_table(query):
+        reason = "{subject!q} is a table of embeddings: give one video, or the name of one in {file}"
+        raise EmbeddingsError.about(query, reason, file=table.file)
+    elif filesystem.is_folder(query) and not is_clip(query):
         raise EmbeddingsError.about(
             query, "{subject} is a folder: give one video, or the name of one in {file}", file=table.file
         )
-    elif filesystem.is_there(query):
+    elif filesystem.is_there(query) or is_clip(query):
         queries, name = _embedded(table, query, device, load or _load), query
     else:
         hint = f": did you mean {found.alike[0]}?" if found.alike else ""
@@ -113,7 +127,7 @@ def nearest_files(
 
 def _load(request: EmbedderRequest) -> Embedder:
     engine = request.pick_engine()  # before the download, so that invalid options fail first
-    return make_embedder(resolve(request.name, revision=request.revision), request, engine)
+    return request.make(resolve(request.name, revision=request.revision), engine)
 
 
 def _embedded(table: EmbeddingTable, query: str, device: str, load: LoadEmbedder) -> Vectors:
@@ -127,12 +141,8 @@ def _embedded(table: EmbeddingTable, query: str, device: str, load: LoadEmbedder
         )
     vectors = _embed_like(table.settings, query, device, load)
     if vectors.shape[1] != table.dimensions:
-        raise EmbeddingsError.about(
-            table.file,
-            "{subject} holds vectors of {dimensions} values, its model makes {size}",
-            dimensions=table.dimensions,
-            size=vectors.shape[1],
-        )
+        reason = "{subject} holds vectors of {dimensions} values, its model makes {size}"
+        raise EmbeddingsError.about(table.file, reason, dimensions=table.dimensions, size=vectors.shape[1])
     return unit(vectors)
 
 
@@ -167,7 +177,7 @@ def _embed_like(settings: Mapping[str, Any], path: str, device: str, load: LoadE
             request.name, "{subject} is not what made the table ({changed}): make it again", changed="; ".join(changed)
         )
     with Decoder() as decoder:
-        (result,) = embedder(discover([path]), sampling=sampling, decoder=decoder)
+        (result,) = embedder([one_clip(path)], sampling=sampling, decoder=decoder)
     if result.vectors is None:
         assert result.error is not None
         raise VideoError.about(path, "{problem}", problem=result.error.naming(path))

@@ -16,7 +16,7 @@ OnPicture = Callable[[str, VideoMAEError | None], object]
 
 
 def spread(count: int, wanted: int) -> list[int]:
-    """Choose `wanted` of `count` positions, evenly spread; all if there are not more."""
+    """Choose `wanted` of `count` positions, evenly spread, or all of them if there are fewer."""
     return list(range(count)) if wanted >= count else [count * number // wanted for number in range(wanted)]
 
 

@@ -15,27 +15,22 @@ import numpy as np
 from videomae_cli import filesystem
 from videomae_cli.api.footage import FRAMES, SamplingOptions, Video, decode_frames, is_named, sampling_spec
 from videomae_cli.api.footage import one_video as one_name
-from videomae_cli.api.loaded import find_model, model_name
+from videomae_cli.api.loaded import model_name
 from videomae_cli.arguments import at_least
-from videomae_cli.assembly import find_hints
+from videomae_cli.assembly import find_hints, find_model
 from videomae_cli.errors import OptionError, OutputError, VideoError, Wording
 from videomae_cli.hub import REGISTRY
-from videomae_cli.video import (
-    ClipRequest,
-    Decoder,
-    Preprocessor,
-    SamplingSpec,
-    find_videos,
-)
+from videomae_cli.video import ClipRequest, Decoder, Preprocessor, SamplingHints, SamplingSpec, find_videos, one_clip
 
 if TYPE_CHECKING:
     import torch
 
     from videomae_cli.hub import ResolvedSource
+    from videomae_cli.model import VideoMAEForPreTraining, VideoMAEForVideoClassification
     from videomae_cli.model.checkpoint_loading import Checkpoint
-    from videomae_cli.model.config import VideoMAEConfig
     from videomae_cli.video import DecodedVideo
 
+Decode = Callable[[ClipRequest], "DecodedVideo"]
 BUNDLED_MAE = "camera-motion-mae"
 BUNDLED_CLASSIFIER = "camera-motion"
 
@@ -49,6 +44,58 @@ class Sampled:
     pixel_values: torch.Tensor
     seconds: tuple[tuple[float, ...], ...]
     shown: Any
+
+    def facts_of_clip(self, clip: int) -> dict[str, Any]:
+        """Return the fields of `--json` that say which frames a clip consists of."""
+        return {"frames": list(self.video.plan.clips[clip]), "timestamps": list(self.video.timestamps[clip])}
+
+
+@dataclass(frozen=True)
+class VideoView:
+    """What a model found in one video; `sampled` holds the frames that it saw."""
+
+    path: str
+    model: str
+    revision: str | None
+    sampled: Sampled
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know about the file."""
+        return self.sampled.video.warnings
+
+    def facts(self) -> dict[str, Any]:
+        """Return the fields of `--json` that describe the file, how it was read, and the model."""
+        video = self.sampled.video
+        return {
+            "sampling": video.plan.description,
+            "decoder": video.info.decoder,
+            "pixels": video.info.pixels,
+            "warnings": list(self.warnings),
+            "path": self.path,
+            "model": self.model,
+            "revision": self.revision,
+        }
+
+
+@dataclass(frozen=True)
+class ViewingModel:
+    """A loaded model, ready for videos."""
+
+    net: VideoMAEForPreTraining | VideoMAEForVideoClassification
+    preprocessor: Preprocessor
+    source: ResolvedSource
+
+    @property
+    def hints(self) -> SamplingHints:
+        """How the model's training data was sampled."""
+        config = self.net.config
+        return find_hints(config.num_frames, config.extra, self.source.name)
+
+    @property
+    def note(self) -> str | None:
+        """A line on what is special about the model, if anything is."""
+        return None
 
 
 def whole_view(options: SamplingOptions, shown: str) -> SamplingSpec:
@@ -72,9 +119,7 @@ def find(
 
 
 @contextmanager
-def opened(
-    video: Video, *, timeout: float | None, frame_rate: float
-) -> Iterator[tuple[str, Callable[[ClipRequest], DecodedVideo]]]:
+def opened(video: Video, *, timeout: float | None, frame_rate: float) -> Iterator[tuple[str, Decode]]:
     """Open a file, an address or frames; yields its name and the function that decodes it. Raises VideoError, OptionError."""
     if not is_named(video):
         yield FRAMES, partial(decode_frames, video, name=FRAMES, frame_rate=frame_rate)
@@ -86,11 +131,9 @@ def opened(
 
 def one_video(path: str) -> str:
     """Return the path of the one file that `path` refers to. Raises VideoError."""
-    if filesystem.is_folder(path):
-        raise VideoError.about(path, "{subject} is a folder: give one video file")
-    found = find_videos([path])
+    found = [one_clip(path)] if filesystem.is_folder(path) else find_videos([path])
     if len(found) != 1:
-        raise VideoError.about(path, "{subject} stands for {count} files: give one video file", count=len(found))
+        raise VideoError.about(path, "{subject} matches {count} files: give one video file", count=len(found))
     if found[0].error:
         raise found[0].error
     return found[0].path
@@ -104,19 +147,7 @@ def read_checkpoint(source: ResolvedSource, heads: int | None) -> Checkpoint:
     return load_checkpoint(source.path, overrides=Overrides(num_attention_heads=heads))
 
 
-def fit_spec(spec: SamplingSpec, config: VideoMAEConfig, name: str) -> SamplingSpec:
-    """Adapt the requested sampling to a checkpoint."""
-    return spec.for_model(find_hints(config.num_frames, config.extra, name))
-
-
-def sample(
-    path: str,
-    spec: SamplingSpec,
-    preprocessor: Preprocessor,
-    decode: Callable[[ClipRequest], DecodedVideo],
-    *,
-    scale: int = 1,
-) -> Sampled:
+def sample(path: str, spec: SamplingSpec, preprocessor: Preprocessor, decode: Decode, *, scale: int = 1) -> Sampled:
     """Decode a file's clips. scale: enlargement of the frames for display, which are decoded again at that size.
 
     Raises VideoError.
@@ -137,24 +168,6 @@ def sample(
     return Sampled(video, preprocessor.to_pixel_values(views), seconds, shown)
 
 
-def facts_of(sampled: Sampled, path: str, model: str, revision: str | None) -> dict[str, Any]:
-    """Return the fields of `--json` that describe the file, how it was read, and the model."""
-    return {
-        "sampling": sampled.video.plan.description,
-        "decoder": sampled.video.info.decoder,
-        "pixels": sampled.video.info.pixels,
-        "warnings": list(sampled.video.warnings),
-        "path": path,
-        "model": model,
-        "revision": revision,
-    }
-
-
-def facts_of_clip(sampled: Sampled, clip: int) -> dict[str, Any]:
-    """Return the fields of `--json` that say which frames a clip consists of."""
-    return {"frames": list(sampled.video.plan.clips[clip]), "timestamps": list(sampled.video.timestamps[clip])}
-
-
 def _on_screen(times: Sequence[float], fps: float) -> tuple[float, ...]:
     """Return how long to show each frame, in seconds, so that the clip plays at its original speed.
 
@@ -167,8 +180,10 @@ def _on_screen(times: Sequence[float], fps: float) -> tuple[float, ...]:
     return tuple(float(step) if step > 1e-6 else usual for step in [*steps, usual])
 
 
-def check_outputs(output: Path | None, frames_dir: Path | None, *, overwrite: bool) -> None:
-    """Check the outputs before anything is loaded.
+def check_outputs(
+    output: str | os.PathLike[str] | None, frames_dir: str | os.PathLike[str] | None, *, overwrite: bool
+) -> tuple[Path | None, Path | None]:
+    """Check the file and the folder for pictures before anything is loaded, and return them.
 
     Raises OptionError for an unknown suffix, OutputError for a file that can't be written, DependencyError for mp4 or
     webm without PyAV.
@@ -176,19 +191,20 @@ def check_outputs(output: Path | None, frames_dir: Path | None, *, overwrite: bo
     from videomae_cli.pictures.encoding import ENCODERS, pick_encoder
     from videomae_cli.pictures.picture_files import check_free, pick_format
 
-    if output is not None:
-        chosen = pick_format(output)
-        check_free([output], overwrite=overwrite)
+    file = None if output is None else Path(output)
+    folder = None if frames_dir is None else Path(frames_dir)
+    if file is not None:
+        chosen = pick_format(file)
+        check_free([file], overwrite=overwrite)
         if chosen in ENCODERS:
             pick_encoder(chosen)
-    if frames_dir is not None:
-        if filesystem.is_there(frames_dir) and not filesystem.is_folder(frames_dir):
-            raise OutputError.about(
-                frames_dir, "{subject} is a file", remedy=Wording("give a folder for {@frames_dir}")
-            )
+    if folder is not None:
+        if filesystem.is_there(folder) and not filesystem.is_folder(folder):
+            raise OutputError.about(folder, "{subject} is a file", remedy=Wording("give a folder for {@frames_dir}"))
         from videomae_cli.pictures.scenes import frames_in
 
-        frames_in(frames_dir, overwrite=overwrite).check_free()
+        frames_in(folder, overwrite=overwrite).check_free()
+    return file, folder
 
 
 def checked_scale(scale: int | None) -> int | None:

@@ -18,6 +18,8 @@ from typer.core import TyperGroup
 from videomae_cli import __version__
 from videomae_cli.cli.commands import stand_ins
 from videomae_cli.cli.options.flags import FLAGS
+from videomae_cli.cli.options.help_page import PageContext
+from videomae_cli.cli.options.wrong_usage import refusing, unknown_command
 from videomae_cli.cli.run.interrupts import Terminated
 from videomae_cli.cli.terminal import console, streams
 from videomae_cli.errors import OptionError, VideoMAEError, speaking
@@ -25,6 +27,8 @@ from videomae_cli.errors import OptionError, VideoMAEError, speaking
 
 class Commands(TyperGroup):
     """Turns what a command raises into one line and an exit code, alike under CliRunner and in a process."""
+
+    context_class = PageContext
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -52,6 +56,23 @@ class Commands(TyperGroup):
             completion_init()
         super()._main_shell_completion(*arguments, **extra)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options before a command. Raises OptionError for those that are wrong."""
+        with refusing(ctx, args):
+            return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the name, the command and its arguments. Raises OptionError if there is none of that name."""
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            raise unknown_command(args[0], self.commands)
+        with refusing(ctx, args):
+            return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands, each with the whole of its line."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.help or "") for name, command in self.commands.items()])
+
     def invoke(self, ctx: Any) -> Any:
         with speaking(FLAGS), _exit_codes():
             return super().invoke(ctx)
@@ -61,13 +82,6 @@ class Commands(TyperGroup):
 def _exit_codes() -> Iterator[None]:
     try:
         yield
-    except typer.TyperException as error:
-        # The message quotes the arguments, among them file names, which may contain anything: escape it.
-        # this error's message is the help text; typer doesn't export its class, so compare the name
-        if type(error).__name__ != "NoArgsIsHelpError":
-            prefix = error.format_message().partition(error.message)[0] if error.message else ""
-            error.message = "\n".join(console.wrapped(error.message or "", margin=len(f"Error: {prefix}")))
-        raise
     except VideoMAEError as error:
         console.failure(error)
         raise typer.Exit(2 if isinstance(error, OptionError) else 1) from None

@@ -7,10 +7,13 @@ file names -> CPU tasks that decode -> actors that each hold a model -> pieces -
     weights    transfers a checkpoint to every machine once
     models     loads the model on a worker, and describes it before the job begins
     clip_rows  decoded clips <-> rows of a table that Ray transfers
+    attempts   counts processes that died, and finds the file that costs them
     decoding   the tasks, which run our reader and decoder processes
     inference  the actors, which run our pipeline and write pieces
+    machines   machines that the job does without, and the files that they handed back
     output     pieces, shards, resuming, and joining shards into one file
     run        runs a job until nothing is missing
+    requirements  what each machine must have and reach, tried there
     survey     checks the machines and the model on them before a job, and estimates its time
 
 Why no record is lost or duplicated: a piece holds the records of a known range of the list, is named after it, and

@@ -5,6 +5,7 @@ from .output import Output as Output
 from .output import open_output as open_output
 from .plan import ClusterPlan as ClusterPlan
 from .plan import make_plan as make_plan
+from .requirements import Requirements as Requirements
 from .run import ClusterJob as ClusterJob
 from .session import Cluster as Cluster
 from .session import Workers as Workers

@@ -17,20 +17,32 @@ from videomae_cli.errors import VideoMAEError
 from videomae_cli.video import DecodedVideo
 
 Outcome = DecodedVideo | VideoMAEError
-FIRST, STOP, ABOUT, PIXELS = "first", "stop", "about", "pixels"
+FIRST, ABOUT, PIXELS = "first", "about", "pixels"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a machine hands files back, up to `stop`, for another to try. node: Ray's name of the machine; reason: what it can't,
+    as the end of a sentence; lost: whether that goes for all files, so that it should get no more work."""
+
+    node: str
+    stop: int
+    reason: str
+    lost: bool
 
 
 @dataclass(frozen=True)
 class Group:
-    """Consecutive files of the list, starting at index `first`: (path, outcome) each."""
+    """Consecutive files of the list, starting at index `first`: (path, outcome) each; or none, and why they are handed back."""
 
     first: int
     files: tuple[tuple[str, Outcome], ...]
+    refusal: Refusal | None = None
 
     @property
     def stop(self) -> int:
         """The index after the group's last file."""
-        return self.first + len(self.files)
+        return self.refusal.stop if self.refusal else self.first + len(self.files)
 
 
 def to_table(group: Group) -> Any:
@@ -51,8 +63,7 @@ def to_table(group: Group) -> Any:
     return pa.table(
         {
             FIRST: pa.array([group.first], pa.int64()),
-            STOP: pa.array([group.stop], pa.int64()),
-            ABOUT: pa.array([pickle.dumps(about)], pa.large_binary()),
+            ABOUT: pa.array([pickle.dumps((about, group.refusal))], pa.large_binary()),
             PIXELS: column,
         }
     )
@@ -65,10 +76,11 @@ def from_table(table: Any) -> Iterator[Group]:
         pixels = np.frombuffer(columns[PIXELS][row].as_buffer(), np.uint8)
         files: list[tuple[str, Outcome]] = []
         at = 0
-        for path, outcome, shape in pickle.loads(columns[ABOUT][row].as_py()):
+        about, refusal = pickle.loads(columns[ABOUT][row].as_py())
+        for path, outcome, shape in about:
             if shape is not None:
                 size = int(np.prod(shape))
                 outcome = replace(outcome, frames=pixels[at : at + size].reshape(shape))
                 at += size
             files.append((path, outcome))
-        yield Group(columns[FIRST][row].as_py(), tuple(files))
+        yield Group(columns[FIRST][row].as_py(), tuple(files), refusal)

@@ -2,36 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from videomae_cli import system
-from videomae_cli.cluster.clip_rows import Group, Outcome, to_table
-from videomae_cli.cluster.models import enter
+from videomae_cli import storage, system
+from videomae_cli.assembly import DecoderOptions
+from videomae_cli.cluster.attempts import Attempt, Witness, here
+from videomae_cli.cluster.clip_rows import Group, Outcome, Refusal, to_table
+from videomae_cli.cluster.models import enter, monitored_memory
 from videomae_cli.cluster.plan import ClusterPlan
-from videomae_cli.errors import DependencyError, MachineError, Vocabulary, speak, vocabulary
+from videomae_cli.cluster.requirements import Requirements
+from videomae_cli.errors import (
+    DecoderKilledError,
+    DependencyError,
+    MachineError,
+    VideoFetchError,
+    VideoNotFoundError,
+    Vocabulary,
+    speak,
+    vocabulary,
+)
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo
 
 # The list is stored in objects of this many files, so that a task fetches at most two of them.
 LIST_CHUNK = 8192
+# Where memory runs out, Linux kills a decoder first (1000), then what waits for it, then a model.
+_KILLED_SECOND = 900
 
 
 @dataclass(frozen=True)
 class DecodingWork:
-    """What every task receives. clips: what to decode of a file; lists: references to the files, `LIST_CHUNK` each; home: the folder
-    that relative names start from; memory: bytes that decoding one file may take, None for what its machine can
-    spare."""
+    """What every task receives. clips: what to decode of a file; lists: references to the files, `LIST_CHUNK` each;
+    home: the folder that relative names start from; decoding: the limits for each file; attempts: what is told which
+    work begins and ends, so that no file is tried for ever; needed: what a machine must reach to be believed that a file
+    can't be fetched, None to believe it; last: whether such a file fails here instead of being handed to another machine."""
 
     plan: ClusterPlan
     clips: ClipRequest
     lists: tuple[Any, ...]
     home: str
-    timeout: float | None
-    memory: int | None = None
+    decoding: DecoderOptions
+    attempts: Witness
+    needed: Requirements | None = None
+    last: bool = False
     debug: bool = False
     words: Vocabulary = field(default_factory=vocabulary)
+
+    def refusal(self, video: FoundVideo, outcome: Outcome, place: int) -> Refusal | None:
+        """Return why this machine hands a file back instead of calling it a failure; None if the outcome stands."""
+        if self.needed is None or video.error is not None or not _may_be_the_machines(video.path, outcome):
+            return None
+        lacking = self.needed.unread()
+        if lacking is None and self.last:
+            return None
+        return Refusal(here(), place + 1, lacking or f"failed with {video.path}: {outcome}", lacking is not None)
 
 
 def put_lists(found: Sequence[FoundVideo]) -> tuple[Any, ...]:
@@ -42,17 +69,28 @@ def put_lists(found: Sequence[FoundVideo]) -> tuple[Any, ...]:
 
 
 def decode_tasks(batch: Any, *, work: DecodingWork) -> Iterator[Any]:
-    """Decode the files of tasks, given by number in the column `task`: a function for Ray Data's `map_batches`.
+    """Decode ranges of the list, given in the columns `first` and `stop`: a function for Ray Data's `map_batches`.
 
-    Yields a table with one row for each group of files.
+    Each range is a task or what is left of one. Yields a table with one row for each group of files.
     """
     _return_memory()
     enter(work.home)
     speak(work.words)
-    for number in batch.column("task").to_pylist():
-        files = work.plan.task_files(number)
-        for group in groups(files.start, _videos(work, files), work):
+    storage.on_wait(lambda error: work.attempts.wait(here(), str(error)))
+    for first, stop in zip(batch.column("first").to_pylist(), batch.column("stop").to_pylist(), strict=True):
+        videos = _videos(work, range(first, stop))
+        for video in videos:
+            if storage.is_address(video.path):
+                storage.expect(video.path)
+        attempt = work.attempts.begin(_key(first), here())
+        for group in groups(first, videos, work, attempt):
             yield to_table(group)
+        work.attempts.end(_key(first))
+
+
+def _key(first: int) -> tuple[str, int]:
+    """Return what `Attempts` knows a task by, from the index of its first file."""
+    return "decoding", first
 
 
 @lru_cache(maxsize=1)
@@ -62,26 +100,48 @@ def _return_memory() -> None:
     `benchmarks/cluster.py memory` measures this.
     """
     system.return_freed_memory()
+    system.be_first_killed(_KILLED_SECOND)
 
 
-def groups(first: int, videos: Sequence[FoundVideo], work: DecodingWork) -> Iterator[Group]:
-    """Decode the files of a task, and yield them in groups of up to `plan.group` views."""
-    decoder = _decoder(work.timeout, work.memory, work.debug)
-    decoded = _outcomes(decoder, [replace(work.clips, path=video.path) for video in videos if video.error is None])
+def groups(first: int, videos: Sequence[FoundVideo], work: DecodingWork, attempt: Attempt) -> Iterator[Group]:
+    """Decode the files of a task, and yield them in groups of up to `plan.group` views.
+
+    Files that this machine hands back are groups of their own; if it can fetch none, so are all that follow.
+    """
+    decoder = _decoder(work.decoding, work.debug)
+    if attempt.careful:
+        decoded = _one_by_one(decoder, first, videos, work, attempt)
+    else:
+        decoded = _outcomes(decoder, [replace(work.clips, path=video.path) for video in videos if video.error is None])
     files: list[tuple[str, Outcome]] = []
-    views = 0
-    for video in videos:
-        outcome = video.error if video.error is not None else next(decoded)
-        count = _views(outcome)
-        if files and views + count > work.plan.group:
-            yield Group(first, tuple(files))
-            first, files, views = first + len(files), [], 0
-        files.append((video.path, outcome))
-        views += count
-    yield Group(first, tuple(files))
+    views, end = 0, first + len(videos)
+    with closing(decoded):
+        for place, video in enumerate(videos, first):
+            outcome = video.error if video.error is not None else next(decoded)
+            refusal = work.refusal(video, outcome, place)
+            count = _views(outcome)
+            if files and (refusal or views + count > work.plan.group):
+                yield Group(place - len(files), tuple(files))
+                files, views = [], 0
+            if refusal is not None:
+                yield Group(place, (), replace(refusal, stop=end) if refusal.lost else refusal)
+                if refusal.lost:
+                    return
+                continue
+            files.append((video.path, outcome))
+            views += count
+    if files:
+        yield Group(end - len(files), tuple(files))
 
 
-def _outcomes(decoder: Decoder, requests: Sequence[ClipRequest]) -> Iterator[Outcome]:
+def _may_be_the_machines(path: str, outcome: Outcome) -> bool:
+    """Return whether another machine may succeed where this one failed."""
+    # The command saw each file on a disk, but of addresses storage knows best which there are.
+    gone = isinstance(outcome, VideoNotFoundError) and not storage.is_address(path)
+    return gone or isinstance(outcome, VideoFetchError | MachineError | DependencyError)
+
+
+def _outcomes(decoder: Decoder, requests: Sequence[ClipRequest]) -> Generator[Outcome]:
     """Yield the outcome of each request. Unlike on one machine, a MachineError doesn't end the job: it fails the file only."""
     done = 0
     while done < len(requests):
@@ -92,6 +152,24 @@ def _outcomes(decoder: Decoder, requests: Sequence[ClipRequest]) -> Iterator[Out
         except (MachineError, DependencyError) as error:
             done += 1
             yield error
+
+
+def _one_by_one(
+    decoder: Decoder, first: int, videos: Sequence[FoundVideo], work: DecodingWork, attempt: Attempt
+) -> Generator[Outcome]:
+    """Yield the outcomes of a task that has cost a process: nothing is decoded ahead, and each file is announced before."""
+    for place, video in enumerate(videos, first):
+        if video.error is not None:
+            continue
+        if count := attempt.convicted.get(place):
+            yield DecoderKilledError.about(
+                video.path, "the process that decoded {subject!r} died, {count} times one after the other", count=count
+            )
+            continue
+        work.attempts.hold(_key(first), place)
+        (outcome,) = _outcomes(decoder, [replace(work.clips, path=video.path)])
+        work.attempts.hold(_key(first), None)
+        yield outcome
 
 
 def _views(outcome: Outcome) -> int:
@@ -108,8 +186,10 @@ def _videos(work: DecodingWork, files: range) -> list[FoundVideo]:
 
 
 @lru_cache(maxsize=1)
-def _decoder(timeout: float | None, memory: int | None, debug: bool) -> Decoder:
+def _decoder(limits: DecoderOptions, debug: bool) -> Decoder:
     # Cached between tasks, because the decoder process takes seconds to start. Each decoder uses one thread per file,
     # since as many tasks run on this machine as it has cores. The process ends together with the Ray process that
     # started it.
-    return Decoder(timeout=timeout, memory=memory, workers=1, threads=1, debug=debug)
+    return Decoder(
+        timeout=limits.timeout, memory=limits.memory, reserve=monitored_memory(), workers=1, threads=1, debug=debug
+    )

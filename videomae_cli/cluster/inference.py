@@ -4,50 +4,61 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Iterator
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
-from videomae_cli.cluster.clip_rows import Group, from_table
+from videomae_cli import storage, system
+from videomae_cli.cluster.attempts import Attempt, Witness, here
+from videomae_cli.cluster.clip_rows import Group, Refusal, from_table
 from videomae_cli.cluster.models import Description, ModelSpec, describe
-from videomae_cli.cluster.output import Form, piece_name
-from videomae_cli.jobs import Shard
-from videomae_cli.results import Stamp, as_utf8
-from videomae_cli.storage.folders import Folder
+from videomae_cli.cluster.output import Form, WorkPlace
+from videomae_cli.errors import ModelMemoryError, OutputUnavailableError
+from videomae_cli.jobs import Part
+from videomae_cli.results import Result, as_utf8
+
+# See decoding: of what runs on a machine without memory, a model is the last that Linux kills.
+_KILLED_LAST = 500
 
 
 @dataclass(frozen=True)
 class InferenceWork:
-    """What every actor receives. expected: the job's description of the model; shard: if the list was split."""
+    """What every actor receives. expected: the job's description of the model; part: of a list that was split; attempts: what is
+    told which work begins and ends."""
 
     model: ModelSpec
     expected: Description
     batch: int
-    folder: Folder
+    place: WorkPlace
     form: Form
-    shard: Shard | None = None
+    attempts: Witness
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
 class PieceReport:
-    """What an actor reports about a piece. notes: (line, whether it is an error); failed: files by kind of error."""
+    """What an actor reports about a piece. notes: (line, whether it is an error); failed: files by kind of error; refusal: why
+    there is no piece, and another machine should try."""
 
     first: int
     stop: int
     views: int
     failed: Counter[str] = field(default_factory=Counter)
     notes: tuple[tuple[str, bool], ...] = ()
+    refusal: Refusal | None = None
 
     def to_json(self) -> str:
         """Encode the report as JSON; bytes of names that are not UTF-8 are replaced."""
         notes = [(as_utf8(line), bad) for line, bad in self.notes]
-        return json.dumps([self.first, self.stop, self.views, dict(self.failed), notes])
+        refusal = self.refusal and astuple(replace(self.refusal, reason=as_utf8(self.refusal.reason)))
+        return json.dumps([self.first, self.stop, self.views, dict(self.failed), notes, refusal])
 
     @classmethod
     def from_json(cls, text: str) -> PieceReport:
         """Decode a report that `to_json` encoded."""
-        first, stop, views, failed, notes = json.loads(text)
-        return cls(first, stop, views, Counter(failed), tuple((line, bad) for line, bad in notes))
+        first, stop, views, failed, notes, refusal = json.loads(text)
+        lines = tuple((line, bad) for line, bad in notes)
+        return cls(first, stop, views, Counter(failed), lines, Refusal(*refusal) if refusal else None)
 
 
 class InferenceWorker:
@@ -58,6 +69,10 @@ class InferenceWorker:
 
     def __init__(self, work: InferenceWork) -> None:
         self._work = work
+        system.be_first_killed(_KILLED_LAST)
+        if work.place.folder.remote:
+            storage.expect(work.place.folder.location)
+            storage.on_wait(lambda error: work.attempts.wait(here(), str(error)))
         model, sampling = work.model.ready()
         work.expected.check(describe(work.model, model, sampling))
         # Use the plan's batch size: another one, chosen for this machine, would change the last bits of results.
@@ -70,20 +85,26 @@ class InferenceWorker:
         return pa.table({"report": [self._piece(group).to_json() for group in from_table(batch)]})
 
     def _piece(self, group: Group) -> PieceReport:
+        if group.refusal is not None:
+            return PieceReport(group.first, group.stop, 0, refusal=group.refusal)
+        key = ("model", group.first)
+        attempt = self._work.attempts.begin(key, here())
+        try:
+            report = self._written(group, key, attempt)
+        except OutputUnavailableError as error:
+            refusal = Refusal(here(), group.stop, f"can't write the output ({error})", lost=True)
+            report = PieceReport(group.first, group.stop, 0, refusal=refusal)
+        self._work.attempts.end(key)
+        return report
+
+    def _written(self, group: Group, key: Hashable, attempt: Attempt) -> PieceReport:
         work, settings = self._work, self._work.expected.settings
-        part = work.shard or Shard()
         report = PieceReport(group.first, group.stop, 0)
         views, notes = 0, []
-        with work.folder.writing(piece_name(group.first, group.stop)) as sink:
+        with work.place.folder.writing(work.place.piece_name(group.first, group.stop)) as sink:
             writer = work.form.writer("parquet", sink)
-            for place, result in enumerate(self._model.results(group.files), group.first):
-                stamp = Stamp(
-                    index=part.index(place),
-                    fingerprint=settings.fingerprint,
-                    version=settings.version,
-                    shard=str(part) if work.shard else None,
-                )
-                writer.write(result.as_dict(stamp))
+            for place, result in enumerate(self._results(group, key, attempt), group.first):
+                writer.write(result.as_dict(settings.stamp(place, work.part)))
                 views += result.views
                 if result.error:
                     report.failed[result.error.kind] += 1
@@ -91,6 +112,22 @@ class InferenceWorker:
                 notes += [(f"{result.path}: {warning}", False) for warning in result.warnings]
             writer.finish()
         return PieceReport(group.first, group.stop, views, report.failed, tuple(notes))
+
+    def _results(self, group: Group, key: Hashable, attempt: Attempt) -> Iterator[Result]:
+        """Yield the results of a group; one file at a time if it has cost two processes, because a file of it may be to blame.
+
+        Not after the first: a process may die of anything, and batches of one file change the last bits of results.
+        """
+        if attempt.deaths < 2:
+            yield from self._model.results(group.files)
+            return
+        for place, (path, outcome) in enumerate(group.files, group.first):
+            if count := attempt.convicted.get(place):
+                reason = "the process that ran the model on {subject!r} died, {count} times one after the other"
+                outcome = ModelMemoryError.about(path, reason, count=count)
+            self._work.attempts.hold(key, place)
+            yield from self._model.results([(path, outcome)])
+        self._work.attempts.hold(key, None)
 
 
 def reports(table: Any) -> Iterator[PieceReport]:

@@ -13,15 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from videomae_cli import errors
-from videomae_cli.assembly import (
-    ClassifierRequest,
-    EmbedderRequest,
-    calibration_on,
-    make_classifier,
-    make_embedder,
-    settings_of,
-)
+from videomae_cli import errors, system
+from videomae_cli.assembly import ClassifierRequest, EmbedderRequest, calibration_on, settings_of
 from videomae_cli.cluster.weights import Parcel
 from videomae_cli.errors import CheckpointError, ClusterError, ConfigError, VideoMAEError, Wording
 from videomae_cli.jobs import Settings
@@ -31,7 +24,9 @@ if TYPE_CHECKING:
     from videomae_cli.pipeline import Classifier, Embedder
     from videomae_cli.video import ClipRequest
 
-
+# Ray's default, and how much earlier a decoder is stopped: it fills a quarter of a gigabyte between two of Ray's looks.
+_RAY_VARIABLE = "RAY_memory_usage_threshold"
+_RAY_THRESHOLD, _MARGIN, _MARGIN_BYTES = 0.95, 0.02, 128 * 2**20
 # Finds our own errors in the text of a traceback.
 _NAMED = re.compile(r"^videomae_cli\.errors\.(\w+): (.+)$", re.MULTILINE)
 
@@ -39,7 +34,7 @@ _NAMED = re.compile(r"^videomae_cli\.errors\.(\w+): (.+)$", re.MULTILINE)
 @dataclass(frozen=True)
 class ModelSpec:
     """A command's options and checkpoint. sample: files for int8 calibration; home: the folder that relative names start
-    from; threads: PyTorch's number of threads, on a CPU."""
+    from, empty if there are none; threads: PyTorch's number of threads, on a CPU."""
 
     command: str
     request: ClassifierRequest | EmbedderRequest
@@ -59,14 +54,10 @@ class ModelSpec:
         torch.set_num_threads(self.threads)
         engine = self.request.pick_engine()
         source = self.parcel.unpack()
-        model: Classifier | Embedder
-        with Decoder() as decoder:
+        with Decoder(reserve=monitored_memory()) as decoder:
             calibrate = calibration_on(self.sample, self.sampling, decoder)
             try:
-                if isinstance(self.request, ClassifierRequest):
-                    model = make_classifier(source, self.request, engine, calibrate)
-                else:
-                    model = make_embedder(source, self.request, engine, calibrate)
+                model = self.request.make(source, engine, calibrate)
             except (CheckpointError, ConfigError) as error:
                 # Name the user's checkpoint, not this machine's copy.
                 raise error.rename(str(source.path), self.parcel.origin) from None
@@ -105,7 +96,7 @@ def describe(spec: ModelSpec, model: Classifier | Embedder, sampling: SamplingSp
     """Describe a loaded model for the job."""
     from videomae_cli.pipeline import Embedder, clip_request
 
-    config = model.model.config
+    config = model.config
     height, width = config.image_hw
     described = Description(
         settings=settings_of(spec.command, model, sampling),
@@ -122,10 +113,26 @@ def describe(spec: ModelSpec, model: Classifier | Embedder, sampling: SamplingSp
     return described
 
 
-def enter(home: str) -> None:
-    """Change to the command's working directory, so that relative names mean the same. Raises ClusterError."""
+def monitored_memory() -> int:
+    """Return how many bytes of this machine's memory must stay free, lest Ray kill processes.
+
+    Ray's memory monitor looks four times a second, and knows tasks and actors, not the decoders that they started: it
+    would kill a model for the frames of a film. Ray reads its threshold from the same variable.
+    """
     try:
-        if Path.cwd() != Path(home):
+        threshold = float(os.environ.get(_RAY_VARIABLE, ""))
+    except ValueError:
+        threshold = _RAY_THRESHOLD
+    return int((1 - threshold + _MARGIN) * system.total_memory()) + _MARGIN_BYTES
+
+
+def enter(home: str) -> None:
+    """Change to the command's working directory, so that relative names mean the same; no name does if `home` is empty.
+
+    Raises ClusterError.
+    """
+    try:
+        if home and Path.cwd() != Path(home):
             os.chdir(home)
     except OSError as error:
         raise ClusterError.about(

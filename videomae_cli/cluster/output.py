@@ -1,7 +1,9 @@
 """The output of a cluster job: pieces, then numbered Parquet shards, and finally, if requested, a single file.
 
     OUT/_job.json                                the header: settings, list and plan, written before the first piece
-    OUT/_partial/0000000000-0000000013.parquet   the records of files 0 to 12 of the list
+    OUT/_list.parquet                            the names of the files, in the order of the records
+    OUT/_owners/3f9c2a7d8e01b44c.json            who writes here (see `ownership`)
+    OUT/_partial/5d21c09e-0000000000-0000000013.parquet   the records of files 0 to 12 of the list, by the run 5d21c09e
     OUT/part-00000-of-00007.parquet              a shard, made from pieces, which are then removed
 
 The job is complete when OUT/_partial is gone. If OUT is to be a single file, all this is in `OUT.partial/` until
@@ -16,24 +18,29 @@ import hashlib
 import json
 import os
 import re
+import secrets
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain as chained
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 from videomae_cli import filesystem
-from videomae_cli.cluster.plan import ClusterPlan, Pieces, tasks_left
+from videomae_cli.cluster.ownership import OWNERS, Ownership
+from videomae_cli.cluster.plan import ClusterPlan, Pieces, ranges_left
 from videomae_cli.errors import OptionError, OutputError, Wording
 from videomae_cli.filenames import partial_folder
-from videomae_cli.files import FileLockedError, Lock, lock_removed, whole_file
+from videomae_cli.files import Lock, check_not_read, lock_output, whole_file
 from videomae_cli.jobs import CLUSTER_HEADER, Settings
+from videomae_cli.jobs.folder import STARTS_AGAIN
+from videomae_cli.jobs.retry import earlier_failures
 from videomae_cli.results import Record, path_of
-from videomae_cli.storage import is_address
+from videomae_cli.storage import is_address, manifest_names
 from videomae_cli.storage.folders import Folder
 from videomae_cli.writers import (
+    PART,
     VectorLayout,
     Writer,
     make_vector_writer,
@@ -44,14 +51,14 @@ from videomae_cli.writers import (
     read_vector_records,
     widened,
 )
-from videomae_cli.writers.parquet import count_rows
+from videomae_cli.writers import PARTIAL as PARTIAL
+from videomae_cli.writers.parquet import count_rows, write_names
 
 LAYOUT_VERSION = 1
-PARTIAL = "_partial"
-_SHARD = re.compile(r"part-[0-9]{5,}-of-[0-9]{5,}\.parquet")
-_PIECE = re.compile(r"[0-9]{10,}-[0-9]{10,}\.parquet")
+_PIECE = re.compile(r"(?:([0-9a-f]{8})-)?([0-9]{10,})-([0-9]{10,})\.parquet")
 _LOCK = "_lock"
-_OWN = re.compile(rf"{_SHARD.pattern}|{CLUSTER_HEADER}")
+_LIST = "_list.parquet"
+_OWN = re.compile(rf"{PART.pattern}|{CLUSTER_HEADER}|{_LIST}")
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,39 @@ class Form:
         return read_records(file, format)
 
 
+@dataclass(frozen=True)
+class WorkPlace:
+    """Where a job writes, as workers get it. run: prefix of the pieces of this job, begun once and resumed or not, so that they
+    are not taken for those of another job that wrote here before and isn't quite dead; fingerprint: of all its records."""
+
+    folder: Folder
+    run: str = ""
+    fingerprint: str | None = None
+
+    def piece_name(self, first: int, stop: int) -> str:
+        """Return the name of the piece with the records of files first, ..., stop - 1 of the list."""
+        return f"{PARTIAL}/{self.run and self.run + '-'}{first:010}-{stop:010}.parquet"
+
+    def piece_of(self, name: str) -> tuple[int, int] | None:
+        """Return the first file and the end of a piece, from its name in the subfolder; None if it is none of this job."""
+        found = _PIECE.fullmatch(name)
+        return (int(found[2]), int(found[3])) if found and (found[1] or "") == self.run else None
+
+    def records(self, form: Form, chain: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Record]]:
+        """Yield the records of pieces, in order, each with its index in the list. Raises OutputError if they are another job's."""
+        names = [self.piece_name(*piece) for piece in chain]
+        for name, (first, _), path in zip(names, chain, self.folder.copies(names), strict=True):
+            for index, record in enumerate(form.read(path), first):
+                if self.fingerprint is not None and record.get("fingerprint") != self.fingerprint:
+                    reason = "{subject} holds results of other settings: another job writes to this output"
+                    raise OutputError.about(f"{self.folder.location}/{name}", reason)
+                yield index, record
+
+    def remove(self, pieces: Iterable[tuple[int, int]]) -> None:
+        """Remove pieces; missing ones are not an error."""
+        self.folder.remove_all(self.piece_name(*piece) for piece in pieces)
+
+
 @dataclass
 class Past:
     """What a job has done so far. shards: finished shards -> their failed files by kind; again: shards to be rewritten because of
@@ -90,13 +130,13 @@ class Past:
         chains = [self.pieces.chain(plan.task_files(task)) for task in self.again[shard]]
         return None if None in chains else [piece for chain in chains for piece in chain or ()]
 
-    def left(self, plan: ClusterPlan) -> list[int]:
-        """Return the numbers of the tasks still to be done."""
-        return tasks_left(plan, self.shards, self.pieces, self.again)
+    def left(self, plan: ClusterPlan) -> list[range]:
+        """Return what is left to do of each task, as ranges of the list."""
+        return ranges_left(plan, self.shards, self.pieces, self.again)
 
     def done(self, plan: ClusterPlan) -> int:
         """Return how many files are finished."""
-        return plan.files - sum(len(plan.task_files(task)) for task in self.left(plan))
+        return plan.files - sum(map(len, self.left(plan)))
 
 
 class Output:
@@ -123,15 +163,33 @@ class Output:
         self.folder = Folder(location)
         self._file, self._format, self._resume, self._overwrite = file, format, resume, overwrite
         self._retry = retry
+        self.names: list[str] = []
         self._header: dict[str, Any] = {}
+        self._fingerprint: str | None = None
         self._lock: Lock | None = None
+        self._ownership = Ownership(self.folder, self.shown)
 
     def __enter__(self) -> Output:
+        self._ownership.check_free(certain=self._resume or self._overwrite)
+        self._check()
+        self.folder.make()
+        if not self.folder.remote:
+            self._lock = lock_output(self._root / _LOCK, self.shown)
+        try:
+            self._ownership.acquire()
+            self._check()  # again: another run may have come and gone
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def _check(self) -> None:
+        """Raise OutputError if the output can't be written, or is there and may neither be replaced nor continued."""
         if self._file is not None and filesystem.is_folder(self._file):
             raise OutputError.about(self._file, "{subject} is a folder: end it in / for a folder of shards")
-        names = self.folder.names()
+        names = set(self.folder.names()) - {_LOCK}
         ours = CLUSTER_HEADER in names
-        if (names and not ours) or (self._file is not None and self._holds_foreign()):
+        if (names - {_LIST} and not ours) or (self._file is not None and self._holds_foreign()):
             raise OutputError.about(self.folder.location, "{subject} holds other files: give a new folder")
         existing = ours or (self._file is not None and filesystem.is_there(self._file))
         if existing and not self._resume and not self._overwrite:
@@ -140,35 +198,44 @@ class Output:
                 "{subject} is there already",
                 remedy=Wording("{@overwrite:True} replaces it, {@resume:True} completes it"),
             )
-        self.folder.make()
-        if not self.folder.remote:
-            try:
-                self._lock = lock_removed(Path(self.folder.location) / _LOCK)
-            except FileLockedError:
-                raise OutputError.about(
-                    self.shown, "another process is writing {subject}: wait for it or stop it first"
-                ) from None
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._lock is None:
-            return
-        place = Path(self.folder.location)
+    def __exit__(self, *exc: object) -> None:
         nothing_done = False
-        with contextlib.suppress(OSError, OutputError):
-            nothing_done = set(self.folder.names()) <= {CLUSTER_HEADER, _LOCK} and not self.folder.names(PARTIAL)
-            if nothing_done:
-                self.folder.remove(CLUSTER_HEADER)
-        self._lock.release(remove=True)
-        self._lock = None
-        if nothing_done:
+        try:
+            with contextlib.suppress(OSError, OutputError):
+                names = set(self.folder.names())
+                nothing_done = names <= {CLUSTER_HEADER, _LIST, _LOCK} and not self.folder.names(PARTIAL)
+                if nothing_done and CLUSTER_HEADER in names:
+                    self._ownership.check(now=True)
+                    self.folder.remove(_LIST)
+                    self.folder.remove(CLUSTER_HEADER)
+        finally:
+            self._leave()
+        if nothing_done and not self.folder.remote:
             with contextlib.suppress(OSError):
-                place.rmdir()
+                self._root.rmdir()
+
+    def _leave(self) -> None:
+        self._ownership.release()
+        if self._lock is not None:
+            self._lock.release(remove=True)
+        self._lock = None
+
+    def check_owned(self, *, now: bool = False) -> None:
+        """Raise OutputError if another run has taken the output over. now: look, instead of trusting the last look."""
+        self._ownership.check(now=now)
+
+    @property
+    def _root(self) -> Path:
+        return Path(self.folder.location)
+
+    @property
+    def place(self) -> WorkPlace:
+        """Where workers write pieces and shards, once the job has begun."""
+        return WorkPlace(self.folder, self._header.get("run", ""), self._fingerprint)
 
     def _holds_foreign(self) -> bool:
-        """Whether the job's folder, which is removed when its file is complete, contains anything that no job made."""
+        """Return whether the job's folder, which is removed in the end, contains anything that no job made."""
         place = Path(self.folder.location)
         if not os.path.lexists(place):
             return False
@@ -176,7 +243,9 @@ class Output:
             return True
         known = re.compile(rf"\.?({_OWN.pattern}|{_LOCK})(\.[0-9a-f]{{8,}}\.part)?")
         return any(
-            not known.fullmatch(entry.name) if entry.is_file(follow_symlinks=False) else entry.name != PARTIAL
+            not known.fullmatch(entry.name)
+            if entry.is_file(follow_symlinks=False)
+            else entry.name not in (PARTIAL, OWNERS)
             for entry in os.scandir(place)
         )
 
@@ -191,40 +260,56 @@ class Output:
     ) -> tuple[ClusterPlan, Past]:
         """Start, or resume an earlier run, whose plan is then returned, because pieces follow it.
 
-        form: how to read records, to find failures to retry. Raises OutputError if an earlier run had other settings or
-        another list of files.
+        form: how to read records, to find failures to retry. Afterwards `names` are the files in the order of the plan:
+        those of the earlier run, then those that it didn't have. Raises OutputError if an earlier run had other settings, or
+        another list that was split by `--shard`.
         """
-        names = list(names)
-        digest = _digest(names)
+        self.names = list(names)
+        self._fingerprint = settings.fingerprint
+        if self._file is not None:
+            check_not_read([self._file], self.names)
         form = form or Form()
         if self._resume and CLUSTER_HEADER in self.folder.names():
-            plan = self._compare(settings, digest, plan, shard)
-            if self._header.get("reopened") and self._file is not None and filesystem.is_there(self._file):
-                self._restore(plan, form)
+            plan = self._compare(settings, plan, shard, form)
             return plan, self._past(plan, form)
         reopened = self._resume and self._file is not None and filesystem.is_there(self._file)
-        if reopened and not self._retry:
-            raise OutputError.about(
-                self.shown, "{subject} is complete", remedy=Wording("{@overwrite:True} makes it again")
-            )
+        before = self._names_in_file(form) if reopened else []
+        if reopened and not self._retry and set(before) >= set(self.names):
+            words = earlier_failures(self._recorded(form))
+            reason = "{subject} is complete; {words}" if words else "{subject} is complete"
+            remedy = Wording("{@overwrite:True} makes it again")
+            raise OutputError.about(self.shown, reason, words=words, remedy=remedy, joined=", " if words else ": ")
         if reopened:
-            self._check_complete(settings, names, shard, form)
+            self._check_complete(settings, self.names if shard is not None else before, shard, form)
+            self.names = _joined(before, self.names)
+            plan = replace(plan, files=len(self.names))
         self.folder.remove_own(_OWN)
         self.folder.remove_own(_PIECE, PARTIAL)
         self._header = {
             "layout_version": LAYOUT_VERSION,
-            "list": digest,
+            "run": secrets.token_hex(4),
+            "list": _digest(self.names),
             "shard": shard,
             "plan": plan.as_dict(),
             "settings": settings.as_dict(),
         }
         if reopened:
-            self._header["reopened"] = True
+            self._header |= {"reopened": True, "growing": len(before)}
+        self._write_list()
         self._write_header()
         if reopened:
             self._restore(plan, form)
+            self._regroup(plan, form)
             return plan, self._past(plan, form)
         return plan, Past()
+
+    def _names_in_file(self, form: Form) -> list[str]:
+        assert self._file is not None
+        return [path_of(record) for record in form.read(self._file, self._format, vectors=False)]
+
+    def _write_list(self) -> None:
+        with self.folder.writing(_LIST) as sink:
+            write_names(sink, self.names)
 
     def _write_header(self) -> None:
         with self.folder.writing(CLUSTER_HEADER) as sink:
@@ -237,30 +322,26 @@ class Output:
         for record in form.read(self._file, self._format, vectors=False):
             if count >= len(names) or path_of(record) != names[count]:
                 raise OutputError.about(
-                    self.shown,
-                    "{subject} is complete, but for another list of files",
-                    remedy=Wording("{@overwrite:True} starts again"),
+                    self.shown, "{subject} is complete, but for another list of files", remedy=STARTS_AGAIN
                 )
             same = record.get("fingerprint") == settings.fingerprint and record.get("shard") == shard
             if not same and not _is_asked(record, self._retry):
                 differing = "; ".join(settings.differences_from_record(record, shard))
-                raise OutputError.about(
-                    self.shown,
-                    "{subject} was made with other settings ({differing})",
-                    differing=differing,
-                    remedy=Wording("{@overwrite:True} starts again"),
-                )
+                reason = "{subject} was made with other settings ({differing})"
+                raise OutputError.about(self.shown, reason, differing=differing, remedy=STARTS_AGAIN)
             count += 1
         if count < len(names):
             raise OutputError.about(
-                self.shown,
-                "{subject} is complete, but for a shorter list of files",
-                remedy=Wording("{@overwrite:True} starts again"),
+                self.shown, "{subject} is complete, but for a shorter list of files", remedy=STARTS_AGAIN
             )
 
-    def _restore(self, plan: ClusterPlan, form: Form) -> None:
-        """Split the complete file into shards again; it stays until the new one is complete."""
-        assert self._file is not None
+    def _restore(self, grown: ClusterPlan, form: Form) -> None:
+        """Split the complete file into shards again, and those as the list has grown; it stays until the new one is complete."""
+        if self._file is None or not self._header.get("reopened") or not filesystem.is_there(self._file):
+            return
+        if self._header.get("restored"):
+            return
+        plan = replace(grown, files=self._header.get("growing", grown.files))
         existing = set(self.folder.names())
         records = form.read(self._file, self._format)
         for number in range(plan.shards):
@@ -269,31 +350,26 @@ class Output:
                 deque(own, maxlen=0)
                 continue
             with self.folder.writing(plan.shard_name(number)) as sink:
-                writer = form.writer("parquet", sink)
-                for record in own:
-                    writer.write(record)
-                writer.finish()
+                _write(form.writer("parquet", sink), own)
+        self._header["restored"] = True
+        self._write_header()
 
     def failures(self, form: Form) -> Counter[str]:
         """Count by kind the recorded failures that would be retried; changes nothing."""
+        recorded = self._recorded(form)
+        return Counter({kind: count for kind, count in recorded.items() if _is_asked_kind(kind, self._retry)})
+
+    def _recorded(self, form: Form) -> Counter[str]:
         existing: Counter[str] = Counter()
         names = self.folder.names()
-        shards = [name for name in names if _SHARD.fullmatch(name)] if CLUSTER_HEADER in names else []
+        shards = [name for name in names if PART.fullmatch(name)] if CLUSTER_HEADER in names else []
         for name in shards:
             with self.folder.opened(name) as stream:
                 existing += count_rows(stream).failed
         if not shards and self._file is not None and filesystem.is_there(self._file):
             records = form.read(self._file, self._format, vectors=False)
             existing.update(record["error"]["kind"] for record in records if record["error"])
-        return Counter({kind: count for kind, count in existing.items() if _is_asked_kind(kind, self._retry)})
-
-    def clear(self, plan: ClusterPlan, tasks: Sequence[int], pieces: Pieces) -> None:
-        """Remove the pieces of tasks that are to be repeated."""
-        for number in tasks:
-            files = plan.task_files(number)
-            for first, stop in pieces.within(files):
-                self.folder.remove(piece_name(first, stop))
-            pieces.forget(files)
+        return existing
 
     @property
     def kept(self) -> str:
@@ -302,6 +378,7 @@ class Output:
 
     def finish(self, form: Form, plan: ClusterPlan) -> None:
         """Remove intermediate files; if a single file was requested, join the shards into it."""
+        self.check_owned(now=True)
         if self._header.pop("again", None) is not None:
             self._write_header()  # first: as long as the header asks for rewriting shards, the pieces are needed
         self.folder.remove_own(_PIECE, PARTIAL)
@@ -312,44 +389,89 @@ class Output:
         for number in range(plan.shards):
             with self.folder.opened(plan.shard_name(number)) as stream:
                 rows += count_rows(stream).good
+        names = map(plan.shard_name, range(plan.shards))
         with whole_file(self._file) as sink:
-            writer = form.writer(self._format, sink, rows=rows)
-            for number in range(plan.shards):
-                with self.folder.local(plan.shard_name(number)) as path:
-                    for record in form.read(path):
-                        writer.write(record)
-            writer.finish()
+            _write(form.writer(self._format, sink, rows=rows), _read_all(self.folder, form, names))
+        self._header.pop("restored", None)
         self._header["reopened"] = True  # if this process is killed from here on, a resumed run finds the complete file
         self._write_header()
-        self.folder.remove_own(_SHARD)
+        self.folder.remove_own(PART)
+        self.folder.remove(_LIST)
         # remove the header last, since a folder without one counts as the user's own
         self.folder.remove(CLUSTER_HEADER)
 
-    def _compare(self, settings: Settings, digest: str, plan: ClusterPlan, shard: str | None) -> ClusterPlan:
+    def _compare(self, settings: Settings, plan: ClusterPlan, shard: str | None, form: Form) -> ClusterPlan:
         try:
             earlier = json.loads(self.folder.read(CLUSTER_HEADER))
             stored = ClusterPlan.from_dict(earlier["plan"])
-            same_list = earlier["list"] == digest
+            same_list = earlier["list"] == _digest(self.names)
             self._header = dict(earlier)
             if not isinstance(earlier["settings"], dict):
                 raise TypeError
         except (ValueError, KeyError, TypeError):
             raise OutputError.about(
-                self.folder.location,
-                "{subject}/{cluster_header} is damaged",
-                cluster_header=CLUSTER_HEADER,
-                remedy=Wording("{@overwrite:True} starts again"),
+                self.folder.location, f"{{subject}}/{CLUSTER_HEADER} is damaged", remedy=STARTS_AGAIN
             ) from None
         settings.check_same(self.folder.location, earlier, shard)
+        self._restore(stored, form)
+        self._regroup(stored, form)
+        if not same_list and shard is None and (before := self._earlier_names(stored, form)) is not None:
+            return self._grow(before, stored, form)
         if not same_list:
+            reason = "{subject} is of another list of files ({stored} files then, {now} now)"
             raise OutputError.about(
-                self.folder.location,
-                "{subject} is of another list of files ({stored} files then, {now} now)",
-                stored=stored.files,
-                now=plan.files,
-                remedy=Wording("{@overwrite:True} starts again"),
+                self.folder.location, reason, stored=stored.files, now=plan.files, remedy=STARTS_AGAIN
             )
         return stored
+
+    def _earlier_names(self, plan: ClusterPlan, form: Form) -> list[str] | None:
+        """Return the names of an earlier run's files; None if they are not known."""
+        names: list[str] = []
+        if _LIST in self.folder.names():
+            with (
+                self.folder.opened(_LIST) as stream,
+                contextlib.suppress(OptionError),
+            ):  # one that is damaged tells nothing
+                names = list(islice(manifest_names(stream), plan.files))
+        elif self._header.get("reopened") and self._file is not None and filesystem.is_there(self._file):
+            names = self._names_in_file(form)
+        else:
+            return None
+        return names if _digest(names) == self._header["list"] else None
+
+    def _grow(self, before: list[str], plan: ClusterPlan, form: Form) -> ClusterPlan:
+        """Continue a job with another list: files that are new come after those of the earlier one."""
+        self.names = _joined(before, self.names)
+        if len(self.names) == len(before):
+            return plan
+        grown = replace(plan, files=len(self.names))
+        self._write_list()  # before the header, which says how many of these names count
+        self._header |= {"list": _digest(self.names), "plan": grown.as_dict(), "growing": plan.files}
+        self._write_header()
+        self._regroup(grown, form)
+        return grown
+
+    def _regroup(self, plan: ClusterPlan, form: Form) -> None:
+        """Name shards as the grown list demands; what isn't a whole shard any more becomes pieces. May be repeated."""
+        if "growing" not in self._header:
+            return
+        before, existing = replace(plan, files=self._header["growing"]), set(self.folder.names())
+        for number in range(before.shards):
+            name, files = before.shard_name(number), before.shard_files(number)
+            if name not in existing:
+                continue
+            if files != plan.shard_files(number):
+                with self.folder.local(name) as path:
+                    records = form.read(path)
+                    for start in range(files.start, files.stop, plan.task):
+                        stop = min(start + plan.task, files.stop)
+                        with self.folder.writing(self.place.piece_name(start, stop)) as sink:
+                            _write(form.writer("parquet", sink), islice(records, stop - start))
+                self.folder.remove(name)
+            elif name != plan.shard_name(number):
+                self.folder.rename(name, plan.shard_name(number))
+        del self._header["growing"]
+        self._write_header()
 
     def _past(self, plan: ClusterPlan, form: Form) -> Past:
         past = Past(kinds=self._retry | frozenset(self._header.get("again") or ()))
@@ -360,15 +482,14 @@ class Output:
                 with self.folder.opened(name) as stream:
                     past.shards[number] = count_rows(stream).failed
         for name in self.folder.names(PARTIAL):
-            first, _, stop = name.removesuffix(".parquet").partition("-")
-            if name.endswith(".parquet") and first.isdigit() and stop.isdigit():
-                past.pieces.add(int(first), int(stop))
+            if piece := self.place.piece_of(name):
+                past.pieces.add(*piece)
         if past.kinds:
             self._find_failures(past, plan, form)
         return past
 
     def _find_failures(self, past: Past, plan: ClusterPlan, form: Form) -> None:
-        """Find the failures to retry, in shards (kept until they are rewritten) and in pieces (removed)."""
+        """Find the failures to retry: note shards with some in `past.again`, and remove the pieces of tasks with some."""
         for number, failed in list(past.shards.items()):
             if not any(_is_asked_kind(kind, past.kinds) for kind in failed):
                 continue
@@ -379,10 +500,11 @@ class Output:
             del past.shards[number]
         for task in range(plan.tasks) if self._retry else ():
             for first, stop in past.pieces.within(plan.task_files(task)):
-                with self.folder.opened(piece_name(first, stop)) as stream:
+                with self.folder.opened(self.place.piece_name(first, stop)) as stream:
                     failed = count_rows(stream).failed
                 if any(_is_asked_kind(kind, self._retry) for kind in failed):
-                    self.clear(plan, [task], past.pieces)
+                    self.place.remove(past.pieces.within(plan.task_files(task)))
+                    past.pieces.forget(plan.task_files(task))
                     break
         if past.again:
             self._header["again"] = sorted(past.kinds)
@@ -421,62 +543,59 @@ def open_output(
     return Output(location, file=file, format=chosen, resume=resume, overwrite=overwrite, retry=retry)
 
 
-def piece_name(first: int, stop: int) -> str:
-    """Return the name of the piece with the records of files first, ..., stop - 1 of the list."""
-    return f"{PARTIAL}/{first:010}-{stop:010}.parquet"
-
-
-def write_shard(folder: Folder, form: Form, name: str, chain: Sequence[tuple[int, int]]) -> Counter[str]:
+def write_shard(place: WorkPlace, form: Form, name: str, chain: Sequence[tuple[int, int]]) -> Counter[str]:
     """Write a shard from its pieces, then remove them; can run on any worker. Returns the number of failed files by kind."""
+    folder = place.folder
     if folder.exists(name):
         # The worker that wrote it died before it could report; some of the pieces may be gone.
         with folder.opened(name) as stream:
             failed = count_rows(stream).failed
-        _remove(folder, chain)
+        place.remove(chain)
         return failed
     with folder.writing(name) as sink:
-        writer = form.writer("parquet", sink)
-        failed = Counter()
-        for first, stop in chain:
-            with folder.local(piece_name(first, stop)) as path:
-                for record in form.read(path):
-                    writer.write(record)
-                    if record["error"]:
-                        failed[record["error"]["kind"]] += 1
-        writer.finish()
-    _remove(folder, chain)
+        made = (record for _, record in place.records(form, chain))
+        failed = _write(form.writer("parquet", sink), made)
+    place.remove(chain)
     return failed
 
 
 def renew_shard(
-    folder: Folder, form: Form, name: str, first: int, chain: Sequence[tuple[int, int]], kinds: frozenset[str]
+    place: WorkPlace, form: Form, name: str, first: int, chain: Sequence[tuple[int, int]], kinds: frozenset[str]
 ) -> Counter[str]:
     """Rewrite a shard, replacing its failures of these kinds by the records of pieces; other records are unchanged.
 
     Can run on any worker, and be repeated if one dies, since the pieces are kept. first: index in the list of the
     shard's first file. Returns the number of failed files by kind.
     """
-    failed: Counter[str] = Counter()
-    with folder.local(name) as before, folder.writing(name) as sink:
-        writer = form.writer("parquet", sink)
-        made = _records_of(folder, form, chain)
+    made = place.records(form, chain)
+
+    def renewed(before: Iterator[Record]) -> Iterator[Record]:
         at, new = next(made, (-1, None))
-        for place, record in enumerate(form.read(before), first):
-            while new is not None and at < place:
+        for index, record in enumerate(before, first):
+            while new is not None and at < index:
                 at, new = next(made, (-1, None))
-            if new is not None and at == place and _is_asked(record, kinds):
-                record = new
-            writer.write(record)
-            if record["error"]:
-                failed[record["error"]["kind"]] += 1
-        writer.finish()
+            yield new if new is not None and at == index and _is_asked(record, kinds) else record
+
+    with place.folder.local(name) as before, place.folder.writing(name) as sink:
+        return _write(form.writer("parquet", sink), renewed(form.read(before)))
+
+
+def _read_all(folder: Folder, form: Form, names: Iterable[str]) -> Iterator[Record]:
+    """Yield the records of several files of the folder, in order."""
+    for name in names:
+        with folder.local(name) as path:
+            yield from form.read(path)
+
+
+def _write(writer: Writer, records: Iterable[Record]) -> Counter[str]:
+    """Write records, and finish. Returns the number of failed files by kind."""
+    failed: Counter[str] = Counter()
+    for record in records:
+        writer.write(record)
+        if record["error"]:
+            failed[record["error"]["kind"]] += 1
+    writer.finish()
     return failed
-
-
-def _records_of(folder: Folder, form: Form, chain: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Record]]:
-    for first, stop in chain:
-        with folder.local(piece_name(first, stop)) as path:
-            yield from enumerate(form.read(path), first)
 
 
 def _is_asked_kind(kind: str, kinds: frozenset[str]) -> bool:
@@ -488,9 +607,9 @@ def _is_asked(record: Record, kinds: frozenset[str]) -> bool:
     return error is not None and _is_asked_kind(error["kind"], kinds)
 
 
-def _remove(folder: Folder, chain: Sequence[tuple[int, int]]) -> None:
-    for first, stop in chain:
-        folder.remove(piece_name(first, stop))
+def _joined(before: list[str], names: list[str]) -> list[str]:
+    """Return the names of before, then those of `names` that are not among them."""
+    return list(dict.fromkeys(chained(before, names)))
 
 
 def _digest(names: Iterable[str]) -> str:

@@ -18,8 +18,9 @@ from typing import Any
 # Number of tasks for a long list: enough for a thousand cores to finish at nearly the same time.
 _TASKS = 4096
 _MAX_TASK = 256
-# Minimum bytes of pixels per group: with less, the overhead of messages would matter, with much more, the memory.
-_GROUP_BYTES = 32 * 2**20
+# Minimum bytes of pixels per group: with less, the overhead of messages would matter, with much more, the memory. A GPU takes
+# so many clips that groups cost the process that gives the command more than anything else: 11 ms each.
+_GROUP_BYTES, _GPU_GROUP_BYTES = 32 * 2**20, 256 * 2**20
 # Limits of an output file: small enough to be written quickly, large enough that there are not many thousands.
 _SHARD_FILES = 16384
 _SHARD_BYTES = 256 * 2**20
@@ -76,12 +77,12 @@ class ClusterPlan:
 
 
 def make_plan(
-    files: int, *, batch: int, view_bytes: int, file_bytes: int, shard_files: int | None = None
+    files: int, *, batch: int, view_bytes: int, file_bytes: int, shard_files: int | None = None, gpus: bool = False
 ) -> ClusterPlan:
     """Make the plan for a list. batch: views per model call; view_bytes: size of a view's pixels; file_bytes: approximate output
-    size per video; shard_files: videos per output file, None to choose a suitable number."""
-    group = batch * max(1, _GROUP_BYTES // (batch * view_bytes))
-    # A file has at least one view, so this many files fill a group, unless the list is too short for several tasks.
+    size per video; shard_files: videos per output file, None to choose a suitable number; gpus: whether models run on them."""
+    group = batch * -(-(_GPU_GROUP_BYTES if gpus else _GROUP_BYTES) // (batch * view_bytes))
+    # With at least one view per file, `group` files fill a group; fewer for a short list, so that it makes several tasks.
     filling = min(group, max(1, files // 16))
     task = min(_MAX_TASK, max(filling, -(-files // _TASKS)))
     per_shard = shard_files or max(1, min(_SHARD_FILES, _SHARD_BYTES // file_bytes))
@@ -119,6 +120,24 @@ class Pieces:
             at, _ = chain.pop()
         return chain
 
+    def gaps(self, places: range) -> list[range]:
+        """Return what is left to do of `places`: with pieces for these ranges, there is a chain."""
+        if self.chain(places) is not None:
+            return []
+        if not self._stops:
+            return [places]
+        found: list[range] = []
+        at = begin = places.start
+        while at < places.stop:
+            stop = max((stop for stop in self._stops.get(at, ()) if stop <= places.stop), default=None)
+            if stop is None:
+                at += 1
+                continue
+            if begin < at:
+                found.append(range(begin, at))
+            at = begin = stop
+        return [*found, range(begin, at)] if begin < at else found
+
     def within(self, places: range) -> Iterator[tuple[int, int]]:
         """Yield the pieces that begin in a range."""
         for first in places:
@@ -130,15 +149,27 @@ class Pieces:
             self._stops.pop(first, None)
 
 
-def tasks_left(
+def ranges_left(
     plan: ClusterPlan, shards: Iterable[int], pieces: Pieces, again: Mapping[int, Sequence[int]] | None = None
-) -> list[int]:
-    """Return the numbers of the tasks still to be done. shards: finished output files; again: output file -> the only tasks to
-    repeat for it."""
+) -> list[range]:
+    """Return what is left of each task. shards: finished output files; again: output file -> the only tasks to repeat for it."""
     finished, only = set(shards), again or {}
 
     def is_left(number: int) -> bool:
         shard = plan.shard_of(number * plan.task)
         return shard not in finished and number in only.get(shard, (number,))
 
-    return [number for number in range(plan.tasks) if is_left(number) and pieces.chain(plan.task_files(number)) is None]
+    return [gap for number in range(plan.tasks) if is_left(number) for gap in pieces.gaps(plan.task_files(number))]
+
+
+def bundled(ranges: Iterable[range], most: int) -> Iterator[list[range]]:
+    """Put ranges together for tasks of up to `most` files."""
+    bundle, files = list[range](), 0
+    for one in ranges:
+        if bundle and files + len(one) > most:
+            yield bundle
+            bundle, files = [], 0
+        bundle.append(one)
+        files += len(one)
+    if bundle:
+        yield bundle

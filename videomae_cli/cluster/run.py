@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import logging
+import signal
+import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from videomae_cli import system
+from videomae_cli.assembly import DecoderOptions
+from videomae_cli.cluster.attempts import Witness, here, remote_attempts
 from videomae_cli.cluster.decoding import DecodingWork, decode_tasks, put_lists
 from videomae_cli.cluster.inference import InferenceWork, InferenceWorker, PieceReport, reports
+from videomae_cli.cluster.machines import Errand, Machines
 from videomae_cli.cluster.models import Description, ModelSpec, own_error
 from videomae_cli.cluster.output import Form, Output, Past, renew_shard, write_shard
-from videomae_cli.cluster.plan import ClusterPlan
-from videomae_cli.cluster.session import DECODING_CPUS, WAITING_CPUS, Workers
-from videomae_cli.errors import ClusterError, Wording
-from videomae_cli.jobs import Shard
+from videomae_cli.cluster.plan import ClusterPlan, bundled
+from videomae_cli.cluster.requirements import Requirements
+from videomae_cli.cluster.session import DECODING_CPUS, WAITING_CPUS, Cluster, Placement, Workers
+from videomae_cli.errors import ClusterError, MachineError, OutputUnavailableError, VideoMAEError, Wording
+from videomae_cli.jobs import Part
 from videomae_cli.video import FoundVideo
+
+log = logging.getLogger(__name__)
 
 # Maximum passes over the list. A second pass is rare: it is needed if pieces got lost because a machine died.
 _ROUNDS = 4
 _SHARDS_AT_ONCE = 8
+# How often to look whether the machines are still there, while nothing is finished.
+_LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class ClusterJob:
-    """A job on a connected cluster. memory: bytes that decoding one file may take; tasks_at_once: most files decoded at a
-    time, None for one per core; bars: show Ray's own progress bars on a terminal."""
+    """A job on a connected cluster. decoding: its limits, for each file, and the most files decoded at a time; needed: what
+    every machine must reach; note: is told what happens to machines; bars: show Ray's own progress bars on a terminal."""
 
     found: Sequence[FoundVideo]
     model: ModelSpec
@@ -35,29 +48,27 @@ class ClusterJob:
     form: Form
     output: Output
     workers: Workers
-    timeout: float | None
-    memory: int | None = None
-    shard: Shard | None = None
-    tasks_at_once: int | None = None
+    cluster: Cluster
+    decoding: DecoderOptions
+    needed: Requirements
+    note: Callable[[str], object] = lambda text: None
+    part: Part | None = None
     bars: bool = False
     debug: bool = False
 
     def run(self, past: Past, on_piece: Callable[[PieceReport], object]) -> Counter[str]:
         """Do all remaining work. Returns the number of failed files of the whole job, by kind.
 
-        on_piece: called when the files of a piece are finished. Raises ClusterError if the cluster keeps losing work, and what a worker raises.
+        on_piece: called when the files of a piece are finished. Raises ClusterError if the cluster keeps losing work,
+        and what a worker raises.
         """
-        shards = _Shards(self, past)
-        lists = put_lists(self.found)
+        machines = Machines(self.cluster, self.note)
+        shards = _Shards(self, past, machines)
+        lists, attempts = put_lists(self.found), remote_attempts()
         try:
             for _ in range(_ROUNDS):
-                left = past.left(self.plan)
-                if left:
-                    self.output.clear(self.plan, left, past.pieces)
-                    with self._configured():
-                        for report in self._process(left, lists):
-                            if shards.take(report):
-                                on_piece(report)
+                with self._configured(), self._watched(machines, attempts):
+                    self._round(shards, machines, lists, attempts, on_piece)
                 shards.write_rest()
                 if shards.complete:
                     self.output.finish(self.form, self.plan)
@@ -66,15 +77,91 @@ class ClusterJob:
             raise
         except Exception as error:
             raise _translated(error) from error
-        raise ClusterError.about(
-            self.output.shown,
-            "the cluster lost {count} of {tasks} tasks again and again, whatever was tried",
-            count=len(left),
-            tasks=self.plan.tasks,
-        )
+        reason = "the cluster lost {count} of {files} files again and again, whatever was tried"
+        left = sum(map(len, past.left(self.plan)))
+        raise ClusterError.about(self.output.shown, reason, count=left, files=self.plan.files)
 
-    def _process(self, tasks: Sequence[int], lists: tuple[Any, ...]) -> Iterator[PieceReport]:
-        """Decode the files of these tasks and run the model on them; yields the pieces' reports."""
+    def _round(
+        self,
+        shards: _Shards,
+        machines: Machines,
+        lists: tuple[Any, ...],
+        attempts: Witness,
+        on_piece: Callable[[PieceReport], object],
+    ) -> None:
+        """Do what is left, then what machines handed back; if one is lost on the way, go on without it."""
+        for again in (False, True):
+            whole = False
+            while not whole:
+                left = shards.past.left(self.plan)
+                errands = machines.errands(left, again=again)
+                if not errands:
+                    break
+                shards.expect(left)
+                with closing(self._process(errands, machines, lists, attempts, last=again)) as reports:
+                    whole = all(self._take(report, shards, machines, on_piece) for report in reports)
+                if not whole:
+                    attempts.forget()
+
+    def _take(
+        self,
+        report: PieceReport,
+        shards: _Shards,
+        machines: Machines,
+        on_piece: Callable[[PieceReport], object],
+    ) -> bool:
+        """Note what a machine has done; return False if it is lost, so that work has to be divided anew."""
+        self.output.check_owned()
+        machines.heard()
+        if report.refusal is not None:
+            machines.take_back(report.first, report.refusal)
+            return not report.refusal.lost
+        if shards.take(report):
+            on_piece(report)
+        return True
+
+    @contextmanager
+    def _watched(self, machines: Machines, attempts: Witness) -> Iterator[None]:
+        """Look at the machines during the block: Ray waits in silence for one that could do the work, and for ever.
+
+        Says if nothing happens for long. Raises ClusterError if no machine is left. The wait is interrupted as Ctrl-C does
+        it, hence in the main thread only.
+        """
+        placement, found = Placement(self.workers, self.cluster), list[ClusterError]()
+
+        def look() -> None:
+            try:
+                if not found:
+                    placement.check(machines.left().nodes, time.monotonic())
+                    machines.say_silence(attempts.standing)
+            except ClusterError as error:
+                found.append(error)
+                system.wake_main_thread(signal.SIGINT)
+            except Exception as error:  # the cluster doesn't answer: the next look will tell
+                log.debug("can't look at the machines", exc_info=error)
+
+        watches = threading.current_thread() is threading.main_thread()
+        try:
+            with system.every(_LOOK_SECONDS, look) if watches else nullcontext():
+                yield
+        except KeyboardInterrupt:
+            if found:
+                raise found[0] from None
+            raise
+
+    def _process(
+        self,
+        errands: Sequence[Errand],
+        machines: Machines,
+        lists: tuple[Any, ...],
+        attempts: Witness,
+        *,
+        last: bool,
+    ) -> Generator[PieceReport]:
+        """Decode these files and run the model on them; yields the pieces' reports.
+
+        last: whether a file that can't be fetched fails, instead of being handed to another machine.
+        """
         import pyarrow as pa
         import ray
         from ray.data import ActorPoolStrategy, TaskPoolStrategy
@@ -84,28 +171,41 @@ class ClusterJob:
             clips=self.expected.clips,
             lists=lists,
             home=self.model.home,
-            timeout=self.timeout,
-            memory=self.memory,
+            decoding=self.decoding,
+            attempts=attempts,
+            needed=self.needed,
+            last=last,
             debug=self.debug,
         )
         inference = InferenceWork(
             model=self.model,
             expected=self.expected,
             batch=self.plan.batch,
-            folder=self.output.folder,
+            place=self.output.place,
             form=self.form,
-            shard=self.shard,
+            attempts=attempts,
+            part=self.part,
         )
-        # One block per task of ours, because Ray Data runs one of its tasks per block.
-        numbers = ray.data.from_arrow([pa.table({"task": [number]}) for number in tasks])
-        clips = numbers.map_batches(
-            decode_tasks,
-            batch_size=1,
-            batch_format="pyarrow",
-            fn_kwargs={"work": decoding},
-            num_cpus=DECODING_CPUS,
-            compute=TaskPoolStrategy(size=self.tasks_at_once),
-        )
+        tasks, parts = 0, []
+        for errand in errands:
+            bundles = list(bundled(errand.ranges, self.plan.task))
+            tasks += len(bundles)
+            # One block per task of ours, because Ray Data runs one of its tasks per block.
+            ranges = ray.data.from_arrow(
+                [pa.table({"first": [one.start for one in b], "stop": [one.stop for one in b]}) for b in bundles]
+            )
+            parts.append(
+                ranges.map_batches(
+                    decode_tasks,
+                    batch_size=None,
+                    batch_format="pyarrow",
+                    fn_kwargs={"work": decoding},
+                    num_cpus=DECODING_CPUS,
+                    compute=TaskPoolStrategy(size=self.decoding.workers),
+                    **errand.options,
+                )
+            )
+        clips = parts[0].union(*parts[1:]) if len(parts) > 1 else parts[0]
         done = clips.map_batches(
             InferenceWorker,
             batch_size=1,
@@ -114,7 +214,8 @@ class ClusterJob:
             num_cpus=WAITING_CPUS,
             num_gpus=self.workers.gpus or None,
             # One group in work and one in transfer: more would only fill up the object store.
-            compute=ActorPoolStrategy(size=min(self.workers.count, len(tasks)), max_tasks_in_flight_per_actor=2),
+            compute=ActorPoolStrategy(size=min(machines.workers(self.workers), tasks), max_tasks_in_flight_per_actor=2),
+            **machines.options,
         )
         for table in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield from reports(table)
@@ -148,13 +249,20 @@ class _Shards:
 
     job: ClusterJob
     past: Past
-    _counts: Counter[int] = field(default_factory=Counter)
+    machines: Machines
+    _missing: Counter[int] = field(default_factory=Counter)
     _writing: dict[Any, int] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
         """Whether every shard has been written."""
         return len(self.past.shards) == self.job.plan.shards
+
+    def expect(self, left: Iterable[range]) -> None:
+        """Note how many files each shard still lacks."""
+        self._missing.clear()
+        for files in left:
+            self._missing[self.job.plan.shard_of(files.start)] += len(files)
 
     def take(self, report: PieceReport) -> bool:
         """Note a finished piece, and start writing its shard if it was the last one missing.
@@ -166,12 +274,9 @@ class _Shards:
         if number in self.past.shards or piece in self.past.pieces.within(range(report.first, report.first + 1)):
             return False
         self.past.pieces.add(*piece)
-        self._counts[number] += report.stop - report.first
+        self._missing[number] -= report.stop - report.first
         self._collect(wait=False)
-        plan = self.job.plan
-        tasks = self.past.again.get(number)
-        wanted = sum(len(plan.task_files(task)) for task in tasks) if tasks else len(plan.shard_files(number))
-        if self._counts[number] >= wanted and number not in self._writing.values():
+        if self._missing[number] <= 0 and number not in self._writing.values():
             self._write(number)
         return True
 
@@ -190,15 +295,16 @@ class _Shards:
         chain = past.chain(job.plan, number)
         if chain is None:
             return
+        job.output.check_owned(now=True)
         while len(self._writing) >= _SHARDS_AT_ONCE:
             self._collect(wait=True)
         name = job.plan.shard_name(number)
-        spread = ray.remote(num_cpus=WAITING_CPUS, scheduling_strategy="SPREAD")
+        task = ray.remote(num_cpus=WAITING_CPUS, scheduling_strategy="SPREAD", **self.machines.options)(_tried)
         if number in past.again:
             first = job.plan.shard_files(number).start
-            ref = spread(renew_shard).remote(job.output.folder, job.form, name, first, chain, past.kinds)
+            ref = task.remote(renew_shard, job.output.place, job.form, name, first, chain, past.kinds)
         else:
-            ref = spread(write_shard).remote(job.output.folder, job.form, name, chain)
+            ref = task.remote(write_shard, job.output.place, job.form, name, chain)
         self._writing[ref] = number
 
     def _collect(self, *, wait: bool) -> None:
@@ -206,11 +312,28 @@ class _Shards:
 
         if not self._writing:
             return
-        ready, _ = ray.wait(list(self._writing), timeout=None if wait else 0)
+        placement = Placement(self.job.workers, self.job.cluster)
+        ready, _ = ray.wait(list(self._writing), timeout=_LOOK_SECONDS if wait else 0)
+        while wait and not ready:
+            placement.check(self.machines.left().nodes, time.monotonic())
+            ready, _ = ray.wait(list(self._writing), timeout=_LOOK_SECONDS)
         for ref in ready:
             number = self._writing.pop(ref)
-            self.past.shards[number] = ray.get(ref)
+            node, outcome = ray.get(ref)
+            if isinstance(outcome, VideoMAEError):
+                self.machines.lose(node, f"can't make a shard ({outcome})")
+                self._write(number)
+                continue
+            self.past.shards[number] = outcome
             self.past.pieces.forget(self.job.plan.shard_files(number))
+
+
+def _tried(write: Callable[..., Counter[str]], *given: Any) -> tuple[str, Counter[str] | VideoMAEError]:
+    """Write a shard; return which machine did, and what it returned or why it couldn't, which another machine may."""
+    try:
+        return here(), write(*given)
+    except (OutputUnavailableError, MachineError) as error:
+        return here(), error
 
 
 def _translated(error: BaseException) -> BaseException:

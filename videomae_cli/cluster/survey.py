@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from videomae_cli import __version__, filesystem
+from videomae_cli import __version__
+from videomae_cli.assembly import DecoderOptions
+from videomae_cli.cluster.attempts import Attempt, Attempts
 from videomae_cli.cluster.decoding import DecodingWork, groups
-from videomae_cli.cluster.models import Description, ModelSpec, describe, enter, own_error
+from videomae_cli.cluster.models import Description, ModelSpec, describe, own_error
 from videomae_cli.cluster.plan import make_plan
+from videomae_cli.cluster.requirements import Requirements
 from videomae_cli.cluster.session import WAITING_CPUS, Cluster, Workers
 from videomae_cli.errors import ClusterError, VideoMAEError, Wording
 from videomae_cli.video import FoundVideo
@@ -22,16 +23,25 @@ _PATIENCE = 15.0
 
 @dataclass(frozen=True)
 class Trial:
-    """A measurement with a few files on one worker: seconds for decoding a file, and for the model per clip."""
+    """A measurement with a few files on one worker: seconds for decoding a file, and for the model per clip.
+
+    reason: why the first file failed that did, with its name.
+    """
 
     files: int
     failed: int
     clips: int
     decode_seconds: float
     model_seconds: float
+    reason: str | None = None
 
-    def whole(self, files: int, cluster: Cluster, workers: Workers, tasks_at_once: int | None) -> Estimate:
-        """Estimate the time for all files: with GPUs, decoding and the model overlap; on CPUs they share the cores."""
+    def whole(self, files: int, cluster: Cluster, workers: Workers, tasks_at_once: int | None) -> Estimate | None:
+        """Estimate the time for all files: with GPUs, decoding and the model overlap; on CPUs they share the cores.
+
+        None if every file of the trial failed, which tells nothing of the others.
+        """
+        if self.failed == self.files:
+            return None
         clips = round(self.clips / self.files * files)
         slots = max(1, min(cluster.cpus, tasks_at_once or cluster.cpus))
         decoding = self.decode_seconds * files / slots
@@ -41,7 +51,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The estimated time of a whole job in seconds. decoding, model: the time of either alone; clips: their number."""
+    """The estimated time of a whole job in seconds. decoding, model: the time of each on its own; clips: their number."""
 
     seconds: float
     decoding: float
@@ -49,48 +59,36 @@ class Estimate:
     clips: int
 
 
-def visit_nodes(cluster: Cluster, home: str, marks: Sequence[str]) -> None:
-    """Check that every machine has this version of the package, the folder `home`, and the paths `marks`.
+def visit_nodes(cluster: Cluster, needed: Requirements) -> None:
+    """Check that every machine has this version of the package and what the job needs, by really reading and writing there.
 
-    Raises ClusterError if one has not, since a part of the job would fail there.
+    Raises ClusterError about one that has not, since a part of the job would fail there.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     task = ray.remote(num_cpus=0, max_retries=1)(_visit)
     refs = {
-        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(home, marks): node
+        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(needed): node
         for node in cluster.at_work
     }
     for ref, node in refs.items():
-        version, missing = answer(ref, f"{node.address}")
+        version, lacking = answer(ref, f"{node.address}")
         if version != __version__:
-            raise ClusterError.about(
-                node.address,
-                "{subject} has videomae-cli {version}, this machine {own}: install one version on all",
-                version=version,
-                own=__version__,
-            )
-        if missing:
-            raise ClusterError.about(
-                node.address,
-                "{subject} does not see {missing}: files, and the output, must be on storage that all machines "
-                "share under one name, or in an object store (s3://, gs://)",
-                missing=missing,
-            )
+            reason = "{subject} has videomae-cli {version}, this machine {own}: install one version on all"
+            raise ClusterError.about(node.address, reason, version=version, own=__version__)
+        if lacking:
+            raise ClusterError.about(node.address, "{subject} {lacking}", lacking=lacking)
 
 
-def _visit(home: str, marks: Sequence[str]) -> tuple[str, str | None]:
-    if not filesystem.is_folder(Path(home)):
-        return __version__, home
-    enter(home)
-    return __version__, next((mark for mark in marks if not os.path.lexists(mark)), None)
+def _visit(needed: Requirements) -> tuple[str, str | None]:
+    return __version__, needed.lacking()
 
 
 def look_at_model(
     spec: ModelSpec, workers: Workers, sample: Sequence[FoundVideo] = (), waiting: Callable[[], None] | None = None
 ) -> tuple[Description, Trial | None]:
-    """Have a worker load and describe the model, and measure decoding and model on `sample`.
+    """Have a worker load and describe the model, and time decoding and the model on `sample`.
 
     waiting: called once if no machine becomes free for a while. Raises what loading the model raises.
     """
@@ -114,21 +112,24 @@ def _look(spec: ModelSpec, sample: tuple[FoundVideo, ...]) -> tuple[Description,
 
 def _try(spec: ModelSpec, model: Any, described: Description, sample: tuple[FoundVideo, ...]) -> Trial:
     plan = make_plan(len(sample), batch=described.batch, view_bytes=described.view_bytes, file_bytes=1)
-    work = DecodingWork(plan, described.clips, (), spec.home, timeout=120.0)
-    for group in groups(0, sample[:1], work):  # warm-up: starts the decoder process and runs a first batch
+    work = DecodingWork(plan, described.clips, (), spec.home, DecoderOptions(), Attempts())
+    for group in groups(0, sample[:1], work, Attempt()):  # warm-up: starts the decoder process and runs a first batch
         list(model.results(group.files))
     decoding = running = 0.0
     failed = clips = 0
+    reason = None
     started = time.monotonic()
-    for group in groups(0, sample, work):
+    for group in groups(0, sample, work, Attempt()):
         decoding += time.monotonic() - started
         started = time.monotonic()
         for result in model.results(group.files):
-            failed += result.error is not None
             clips += result.views
+            if result.error is not None:
+                failed += 1
+                reason = reason or result.error.naming(result.path)
         running += time.monotonic() - started
         started = time.monotonic()
-    return Trial(len(sample), failed, clips, decoding / len(sample), running / max(1, clips))
+    return Trial(len(sample), failed, clips, decoding / len(sample), running / max(1, clips), reason)
 
 
 def answer(ref: Any, where: str) -> Any:

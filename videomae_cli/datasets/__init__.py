@@ -9,7 +9,7 @@ values      numbers to predict (regression)
 from __future__ import annotations
 
 from videomae_cli.datasets.checking import Report, check_dataset
-from videomae_cli.datasets.dataset_reading import read_dataset, table_columns
+from videomae_cli.datasets.dataset_reading import read_dataset, table_columns, unlabelled_output
 from videomae_cli.datasets.examples import Dataset, Example
 from videomae_cli.datasets.grouping import split_dataset
 from videomae_cli.datasets.values import values_of_labels
@@ -22,5 +22,6 @@ __all__ = [
     "read_dataset",
     "split_dataset",
     "table_columns",
+    "unlabelled_output",
     "values_of_labels",
 ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from videomae_cli import filesystem
@@ -13,6 +13,7 @@ from videomae_cli.datasets.examples import Dataset, Example
 from videomae_cli.errors import DatasetError, VideoMAEError
 from videomae_cli.results import as_utf8
 from videomae_cli.video import ClipRequest, Decoder, FrameTransform, SamplingSpec
+from videomae_cli.video.clip_names import ClipName
 from videomae_cli.visible import counted
 
 FEW = 5
@@ -27,8 +28,9 @@ _PROBE_SIZE = FrameTransform(shortest_edge=16, size=(16, 16), crop=None, method=
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of a check. train, val: the usable examples; broken: (path, reason) of unreadable files; doubles: held-out files
-    that were left out because train has a file with identical bytes; shared: held-out clips of files in train."""
+    """The outcome of a check. train, val: the usable examples; broken: (path, reason) of unreadable files; doubles:
+    held-out files that were left out because train has a file with identical bytes; shared: held-out clips of files in
+    train; lengths: seconds of each example that was tried and can be read."""
 
     dataset: Dataset
     train: tuple[Example, ...]
@@ -37,6 +39,7 @@ class Report:
     broken: tuple[tuple[str, str], ...] = ()
     doubles: tuple[str, ...] = ()
     shared: int = 0
+    lengths: Mapping[Example, float] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """Describe what will be used and what won't, one line each."""
@@ -96,12 +99,13 @@ def check_dataset(
     if not train:
         raise DatasetError.about("data", "there is nothing to train on: every clip of the data is in val or test")
     broken: dict[Example, str] = {}
+    lengths: dict[Example, float] = {}
     if decoder is not None:
-        broken = _broken([*train, *val], decoder, on_progress)
+        broken, lengths = _tried([*train, *val], decoder, on_progress)
     good = [example for example in train if example not in broken]
     doubles = _doubles(good, val)
     held = [example for example in val if example not in broken and example not in doubles]
-    trained = {example.path for example in good}
+    trained = {ClipName.parse(example.path).place for example in good}
     report = Report(
         dataset=dataset,
         train=tuple(good),
@@ -109,7 +113,8 @@ def check_dataset(
         rule=rule,
         broken=tuple(dict.fromkeys((example.path, why) for example, why in broken.items())),
         doubles=tuple(dict.fromkeys(example.path for example in doubles)),
-        shared=sum(example.path in trained for example in held),
+        shared=sum(ClipName.parse(example.path).place in trained for example in held),
+        lengths=lengths,
     )
     _check_enough(report)
     return report
@@ -128,18 +133,12 @@ def _check_enough(report: Report) -> None:
         raise DatasetError.about(classes[0], "there is one class only, {subject!r}: a classifier needs two or more")
     counts = Counter(label for example in report.train for label in example.labels)
     if all(counts[label] == len(report.train) for label in classes):
-        raise DatasetError.about(
-            classes[0],
-            "every training clip has {classes}: add clips that lack a label, or have none",
-            classes=_some([repr(label) for label in classes]),
-        )
+        reason = "every training clip has {classes}: add clips that lack a label, or have none"
+        raise DatasetError.about(classes[0], reason, classes=_some([repr(label) for label in classes]))
     missing = [label for label in classes if label not in counts]
     if missing:
-        raise DatasetError.about(
-            missing[0],
-            "no training clip that can be read is of {missing}",
-            missing=_some([repr(label) for label in missing]),
-        )
+        reason = "no training clip that can be read is of {missing}"
+        raise DatasetError.about(missing[0], reason, missing=_some([repr(label) for label in missing]))
 
 
 def _check_varies(name: str, values: Sequence[float]) -> None:
@@ -160,24 +159,28 @@ def _check_varies(name: str, values: Sequence[float]) -> None:
         )
 
 
-def _broken(
+def _tried(
     examples: Sequence[Example], decoder: Decoder, on_progress: Callable[[str, VideoMAEError | None], None]
-) -> dict[Example, str]:
+) -> tuple[dict[Example, str], dict[Example, float]]:
+    """Decode some frames of each example; return why examples can't be read, and the seconds that the others last."""
     requests = (
         ClipRequest(example.path, sampling=_PROBE_SAMPLING.within(example.start, example.end), transform=_PROBE_SIZE)
         for example in examples
     )
-    broken = {}
+    broken, lengths = {}, {}
     for example, (_, outcome) in zip(examples, decoder.decode_all(requests, ahead=16), strict=True):
         error = outcome if isinstance(outcome, VideoMAEError) else None
         on_progress(example.path, error)
-        if error is not None:
-            broken[example] = str(error)
-    return broken
+        if isinstance(outcome, VideoMAEError):
+            broken[example] = str(outcome)
+        else:
+            first, stop = outcome.plan.window
+            lengths[example] = (stop - first) / outcome.info.fps if outcome.info.fps > 0 else 0.0
+    return broken, lengths
 
 
 def _doubles(train: Sequence[Example], val: Sequence[Example]) -> set[Example]:
-    """Find held-out whole files with the same bytes as a training file. Only files of equal size are read."""
+    """Find held-out examples that are whole files with the same bytes as a training file. Only files of equal size are read."""
     sizes: dict[int, list[str]] = defaultdict(list)
     for path in dict.fromkeys(example.path for example in train):
         size = _size(path)
@@ -201,12 +204,9 @@ def _size(path: str) -> int | None:
 
 def _digest(path: str, seen: dict[str, str]) -> str:
     if path not in seen:
-        hashed = hashlib.sha256()
         try:
             with Path(path).open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    hashed.update(block)
-            seen[path] = hashed.hexdigest()
+                seen[path] = hashlib.file_digest(stream, "sha256").hexdigest()
         except (OSError, ValueError):
             seen[path] = path  # the file has disappeared: treat it as unique
     return seen[path]

@@ -8,13 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from videomae_cli import filesystem
-from videomae_cli.datasets.examples import SPLITS, Dataset, Example, make_dataset
+from videomae_cli.content import EMBEDDINGS, LABELS, TIMELINE, Content, content_in
+from videomae_cli.datasets.examples import Dataset, Example, make_dataset
 from videomae_cli.datasets.grouping import with_groups
-from videomae_cli.datasets.tables import TABLES, WantedColumns, column_names, named, read_table
-from videomae_cli.errors import DatasetError, OptionError
+from videomae_cli.datasets.rows import TABLES, WantedColumns, column_names
+from videomae_cli.datasets.tables import named, read_table
+from videomae_cli.errors import DatasetError, OptionError, VideoNotFoundError
 from videomae_cli.labels import read_labels
 from videomae_cli.results import as_utf8
-from videomae_cli.video import FoundVideo, discover, find_videos
+from videomae_cli.video import Filter, FoundVideo, discover, find_videos
 
 # Accepted names of folders that hold one split of the data.
 _PARTS = {
@@ -26,53 +28,64 @@ _PARTS = {
     "test": "test",
     "testing": "test",
 }
+_GUESSES = (
+    "{source} is an output of videomae classify: its labels are what a model said, unless you have corrected them"
+)
 LAYOUT = "a folder of class folders (DATA/archery/*.mp4), or DATA/train and DATA/val with class folders"
 
 
 def read_dataset(
     source: str,
     *,
-    split: str | None = None,
     labels: Path | None = None,
     labels_required: bool = True,
-    multi_label: bool | None = None,
     targets: Sequence[str] = (),
+    only: Filter | None = None,
 ) -> Dataset:
     """Read a dataset from a folder of class folders, possibly below train, val and test, or from a table.
 
-    split: keep only this split's examples, but the classes of the whole dataset. labels: a file of names
-    (`labels.read_labels`) that gives numeric labels their names, and classes their order. labels_required: False also
-    accepts files, folders, patterns and lists without labels. targets: the table's columns of numbers to predict,
-    instead of labels. Raises DatasetError, ConfigError for the file of names, OptionError for invalid targets.
+    labels: a file of names (`labels.read_labels`) that gives numeric labels their names, and classes their order.
+    labels_required: False also accepts files, folders, patterns and lists without labels. targets: the table's columns
+    of numbers to predict, instead of labels; only: which files of folders are taken. Raises DatasetError, ConfigError for the file of names, OptionError for
+    invalid targets.
     """
+    only = only or Filter()
     if targets:
-        return _with_values(source, tuple(targets), split, labels)
+        return _with_values(source, tuple(targets), labels)
     names = read_labels(labels) if labels is not None else ()
     path = Path(source)
     notes: tuple[str, ...] = ()
     if path.suffix.lower() in TABLES and filesystem.is_file(path):
+        content = content_in(path)
+        if content in (EMBEDDINGS, TIMELINE) and labels_required:
+            raise unlabelled_output(source, content)
         examples = read_table(path, names=names, wanted=WantedColumns(labels_required))
+        notes = (_GUESSES.format(source=source),) if content is LABELS and labels_required else ()
     elif filesystem.is_folder(path) and labels_required:
-        examples, notes = _folder(path, names)
+        examples, notes = _folder(path, names, only)
     elif not labels_required:
-        examples = _unlabelled(source)
+        examples = _unlabelled(source, only)
     else:
         kinds = ", ".join(sorted(TABLES))
-        problem = (
-            f"no such folder or table: {source!r}"
-            if not filesystem.is_there(path)
-            else f"{source!r} is no table ({kinds})"
-        )
+        content = content_in(path)
+        what = "no table" if content is None else f"{content.words}, no table"
+        there = filesystem.is_there(path)
+        problem = f"{source!r} is {what} ({kinds})" if there else f"no such folder or table: {source!r}"
         raise DatasetError.about(
             source, "{problem}; DATA is {layout}, or a table of path and label", problem=problem, layout=LAYOUT
         )
     if not examples:
         raise DatasetError.about(source, "{subject!r} holds no videos")
-    dataset = make_dataset(with_groups(examples), order=names, multi_label=multi_label, notes=notes)
-    return dataset if split is None else _part(dataset, split, source)
+    return make_dataset(with_groups(examples), order=names, notes=notes)
 
 
-def _with_values(source: str, targets: tuple[str, ...], split: str | None, labels: Path | None) -> Dataset:
+def unlabelled_output(source: str, content: Content) -> DatasetError:
+    """Make the error for an output of this program that is given as labelled clips and has no labels."""
+    reason = "{subject!r} is {content} and has no labels of clips; DATA is {layout}, or a table of path and label"
+    return DatasetError.about(source, reason, content=content.words, layout=LAYOUT)
+
+
+def _with_values(source: str, targets: tuple[str, ...], labels: Path | None) -> Dataset:
     path = Path(source)
     if labels is not None:
         raise OptionError.about(
@@ -85,15 +98,10 @@ def _with_values(source: str, targets: tuple[str, ...], split: str | None, label
         raise OptionError.about(as_utf8(bad), "{subject!r} can't be the name of a target column")
     if not filesystem.is_file(path) or path.suffix.lower() not in TABLES:
         what = f"{source!r} is none" if filesystem.is_there(path) else f"there is no {source!r}"
-        raise DatasetError.about(
-            source,
-            "a target column needs a table ({tables}) that has it, and {what}",
-            tables=", ".join(sorted(TABLES)),
-            what=what,
-        )
+        reason = "a target column needs a table ({tables}) that has it, and {what}"
+        raise DatasetError.about(source, reason, tables=", ".join(sorted(TABLES)), what=what)
     examples = with_groups(read_table(path, wanted=WantedColumns(label=False, targets=targets)))
-    dataset = make_dataset(examples, outputs=targets)
-    return dataset if split is None else _part(dataset, split, source)
+    return make_dataset(examples, outputs=targets)
 
 
 def table_columns(source: str) -> tuple[str, ...]:
@@ -102,30 +110,16 @@ def table_columns(source: str) -> tuple[str, ...]:
     return column_names(path) if path.suffix.lower() in TABLES and filesystem.is_file(path) else ()
 
 
-def _part(dataset: Dataset, split: str, source: str) -> Dataset:
-    if split not in SPLITS:
-        raise DatasetError.about(
-            "split", "unknown split {split!r}: choose {splits}", split=split, splits=", ".join(SPLITS)
-        )
-    examples = dataset.of(split)
-    if not examples:
-        there = sorted({e.split for e in dataset.examples if e.split is not None}, key=SPLITS.index)
-        raise DatasetError.about(
-            source, "{subject!r} has no split {split!r}: it has {there}", split=split, there=", ".join(there) or "none"
-        )
-    return replace(dataset, examples=examples)
-
-
-def _folder(root: Path, names: Sequence[str]) -> tuple[list[Example], tuple[str, ...]]:
+def _folder(root: Path, names: Sequence[str], only: Filter) -> tuple[list[Example], tuple[str, ...]]:
     """Read the clips in a folder; also return a note on videos that have no class."""
     folders = _subfolders(root)
     parts = {folder: _PARTS[folder.name.lower()] for folder in folders if folder.name.lower() in _PARTS}
     # A folder without class folders in it is not a split: "train" may be a class, next to "car".
     parts = {folder: part for folder, part in parts.items() if _subfolders(folder)} or parts
     others = [folder for folder in folders if folder not in parts]
-    if not parts or (len(parts) == 1 and any(_videos(folder) for folder in others)):
-        return _classes([(root, None)], names)
-    stray = next((folder for folder in others if _videos(folder)), None)
+    if not parts or (len(parts) == 1 and any(_videos(folder, only) for folder in others)):
+        return _classes([(root, None)], names, only)
+    stray = next((folder for folder in others if _videos(folder, only)), None)
     if stray is not None:
         raise DatasetError.about(
             root,
@@ -134,10 +128,12 @@ def _folder(root: Path, names: Sequence[str]) -> tuple[list[Example], tuple[str,
             parts=", ".join(sorted(p.name for p in parts)),
             name=as_utf8(stray.name),
         )
-    return _classes(list(parts.items()), names)
+    return _classes(list(parts.items()), names, only)
 
 
-def _classes(roots: Sequence[tuple[Path, str | None]], names: Sequence[str]) -> tuple[list[Example], tuple[str, ...]]:
+def _classes(
+    roots: Sequence[tuple[Path, str | None]], names: Sequence[str], only: Filter
+) -> tuple[list[Example], tuple[str, ...]]:
     examples: list[Example] = []
     empty: dict[str, Path] = {}
     beside = 0
@@ -145,10 +141,10 @@ def _classes(roots: Sequence[tuple[Path, str | None]], names: Sequence[str]) -> 
         folders = _subfolders(root)
         if not folders:
             raise DatasetError.about(root, "{subject!r} holds no class folders: DATA is {layout}", layout=LAYOUT)
-        beside += len(_videos(root, recursive=False))
+        beside += len(_videos(root, replace(only, frame_folders="never"), recursive=False))
         for folder in folders:
             label = _label(folder, names)
-            found = _videos(folder)
+            found = _videos(folder, only)
             examples += [Example(video.path, (label,), split, "") for video in found]
             if not found:
                 empty[label] = folder
@@ -158,10 +154,8 @@ def _classes(roots: Sequence[tuple[Path, str | None]], names: Sequence[str]) -> 
         raise DatasetError.about(roots[0][0], "no class folder in {subject!r} holds videos")
     if bare:
         raise DatasetError.about(bare[0], "the class folder {subject!r} holds no videos: fill it, or remove it")
-    notes = (
-        (f"left out, since beside the class folders and so without a class: {beside} of the videos",) if beside else ()
-    )
-    return examples, notes
+    note = f"left out, since beside the class folders and so without a class: {beside} of the videos"
+    return examples, (note,) if beside else ()
 
 
 def _label(folder: Path, names: Sequence[str]) -> str:
@@ -172,9 +166,9 @@ def _label(folder: Path, names: Sequence[str]) -> str:
     return named(folder.name, names, f"the class folder {str(folder)!r}") if names else folder.name
 
 
-def _videos(folder: Path, *, recursive: bool = True) -> list[FoundVideo]:
+def _videos(folder: Path, only: Filter, *, recursive: bool = True) -> list[FoundVideo]:
     """Find all videos in a folder, unreadable ones included. Raises DatasetError for a folder that can't be listed."""
-    found = discover([folder], recursive=recursive)
+    found = discover([folder], recursive=recursive, only=only)
     for video in found:
         if (
             video.error is not None
@@ -182,7 +176,11 @@ def _videos(folder: Path, *, recursive: bool = True) -> list[FoundVideo]:
             and not os.access(video.path, os.R_OK | os.X_OK)
         ):
             raise video.error.recast(DatasetError)
-    return [video for video in found if video.error is None or not filesystem.is_folder(video.path)]
+    return [
+        video
+        for video in found
+        if not (isinstance(video.error, VideoNotFoundError) and filesystem.is_folder(video.path))
+    ]
 
 
 def _subfolders(root: Path) -> list[Path]:
@@ -192,9 +190,9 @@ def _subfolders(root: Path) -> list[Path]:
         raise DatasetError.about(root, "can't list {subject!r}: {reason}", reason=error.strerror) from None
 
 
-def _unlabelled(source: str) -> list[Example]:
+def _unlabelled(source: str, only: Filter) -> list[Example]:
     """Find the videos named by a file, folder, pattern or list, as unlabelled examples."""
-    found = find_videos([source])
+    found = find_videos([source], only=only)
     if len(found) == 1 and found[0].error is not None:
         raise found[0].error.recast(DatasetError)
     root = Path(source)

@@ -16,9 +16,9 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Example:
-    """One clip. labels: exactly one, or any number for multi-label data; split: "train", "val" or "test", None if the data doesn't
-    say; group: identifies the source that the clip comes from; start, end: seconds, if the clip is a part of its file;
-    values: numbers to predict, one per output of the dataset."""
+    """One clip. labels: exactly one, or any number for multi-label data; split: "train", "val" or "test", None if the
+    data doesn't say; group: identifies the source that the clip comes from; start, end: seconds, if the clip is a part
+    of its file; values: numbers to predict, one per output of the dataset."""
 
     path: str
     labels: tuple[str, ...]
@@ -84,29 +84,21 @@ def make_dataset(
     examples: Iterable[Example],
     *,
     order: Sequence[str] = (),
-    multi_label: bool | None = None,
     notes: tuple[str, ...] = (),
     outputs: tuple[str, ...] = (),
 ) -> Dataset:
     """Make a dataset with the classes that occur: first those in `order`, in that order, then the others in natural order.
 
-    multi_label: None means True if any example has several labels or none. outputs: the names of the values, for
-    regression. Raises DatasetError if multi_label is False and an example has not exactly one label.
+    It is multi-label if any example has several labels or none. outputs: the names of the values, for regression.
     """
     examples = tuple(examples)
     if outputs:
         return Dataset(examples, (), False, notes, outputs)
-    several = [example for example in examples if len(example.labels) != 1]
-    if multi_label is False and several:
-        raise DatasetError.about(
-            several[0].path,
-            "{subject!r} has {count} labels, where each clip must have one",
-            count=len(several[0].labels),
-        )
+    several = any(len(example.labels) != 1 for example in examples)
     present = {label for example in examples for label in example.labels}
     first = [label for label in dict.fromkeys(order) if label in present]
     classes = first + sorted(present - set(first), key=natural)
-    return Dataset(examples, tuple(classes), bool(several) if multi_label is None else multi_label, notes)
+    return Dataset(examples, tuple(classes), several, notes)
 
 
 def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:

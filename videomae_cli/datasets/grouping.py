@@ -23,6 +23,7 @@ from dataclasses import replace
 
 from videomae_cli.datasets.examples import Dataset, Example
 from videomae_cli.errors import OptionError
+from videomae_cli.video.clip_names import ClipName
 
 # These names identify the source in any folder.
 _EVERYWHERE = (
@@ -46,7 +47,7 @@ def with_groups(examples: Sequence[Example]) -> list[Example]:
     labels: dict[str, set[str]] = defaultdict(set)
     groups: dict[str, set[str]] = defaultdict(set)
     for example in named:
-        files[example.group].add(example.path)
+        files[example.group].add(ClipName.parse(example.path).place)
         for label in example.labels or ("",):
             labels[example.group].add(label)
             groups[label].add(example.group)
@@ -70,7 +71,8 @@ def _merge_groups_sharing_files(examples: Sequence[Example]) -> list[Example]:
 
     first: dict[str, str] = {}
     for example in examples:
-        one, other = root(first.setdefault(example.path, example.group)), root(example.group)
+        place = ClipName.parse(example.path).place
+        one, other = root(first.setdefault(place, example.group)), root(example.group)
         if one != other:
             parent[max(one, other)] = min(one, other)
     return [replace(e, group=root(e.group)) if root(e.group) != e.group else e for e in examples]
@@ -78,6 +80,7 @@ def _merge_groups_sharing_files(examples: Sequence[Example]) -> list[Example]:
 
 def source_of(path: str) -> str:
     """Return the source that a clip's file name identifies, or its own path if it identifies none."""
+    path = ClipName.parse(path).place
     folder, name = os.path.split(path)
     stem = os.path.splitext(name)[0]  # noqa: PTH122 - PurePath changes the path
     if len(name) > _LONGEST_NAME:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from videomae_cli.column_names import find_columns
-from videomae_cli.video.discovery import VIDEO_SUFFIXES
+from videomae_cli.column_names import PICTURE_COLUMNS, find_columns
+from videomae_cli.content import VIDEO_SUFFIXES
+from videomae_cli.storage.manifests import load_pyarrow
 from videomae_cli.writers.cells import read_cell
-from videomae_cli.writers.parquet import load_pyarrow
 
 Row = Mapping[str, Any]
 TABLES = {".csv": ",", ".tsv": "\t", ".txt": " ", ".parquet": "", ".jsonl": "", ".ndjson": ""}
@@ -65,7 +65,8 @@ def column_names(file: Path) -> tuple[str, ...]:
                 names = _header(stream.readline(), TABLES[file.suffix.lower()])[1]
     except (OSError, ValueError, RecursionError, TypeError, csv.Error):
         return ()
-    return tuple(dict.fromkeys([*find_columns(names), *(str(name) for name in names)]))
+    ours = (name for name in find_columns(names) if name not in PICTURE_COLUMNS)
+    return tuple(dict.fromkeys([*ours, *(str(name) for name in names)]))
 
 
 def read_rows(file: Path, wanted: WantedColumns) -> Iterator[tuple[str, Row]]:
@@ -147,7 +148,11 @@ def _text(stream: TextIO, separator: str, wanted: WantedColumns) -> Iterator[tup
     if separator.strip(" "):
         for number, cells in enumerate(csv.reader(stream, delimiter=separator), 1):
             if any(cell.strip() for cell in cells):
-                yield f"row {number}", _cells(cells, wanted.label)
+                # path and label in separate cells, or in one, separated by a space
+                path, *between, label = [cells[0].strip(), *cells[1:-1], cells[-1]]
+                row = _listed(path, wanted.label) if len(cells) == 1 else {"path": path, "label": label}
+                between += [] if wanted.label else [label]
+                yield f"row {number}", {"line": " ".join([path, *between]), **row}
         return
     for number, line in enumerate(stream, 1):
         if line.strip():
@@ -163,23 +168,17 @@ def _with_header(stream: TextIO, separator: str, wanted: WantedColumns) -> Itera
             yield f"row {number}", {ours: read_cell(cells[at]) for ours, at in columns.items() if at < len(cells)}
 
 
-def _cells(cells: list[str], labels_required: bool) -> Row:
-    """Parse a row of a file without a header: path and label in separate cells, or in one cell separated by a space."""
-    if len(cells) == 1:
-        return _listed(cells[0].strip(), labels_required)
-    return {"path": cells[0].strip(), "label": cells[-1]}
-
-
 def _listed(line: str, labels_required: bool) -> Row:
     """Parse a line "PATH NUMBER", where the path may contain spaces, or "PATH LABEL"."""
     found = _NUMBERED.match(line)
     if found:
-        return {"path": found.group(1).rstrip(" ,\t"), "label": found.group(2)}
+        path = found.group(1).rstrip(" ,\t")
+        return {"path": path, "label": found.group(2), "line": path if labels_required else line}
     path, label = next(
         ((p.strip(), w.strip()) for mark in (",", "\t", " ") for p, m, w in [line.rpartition(mark)] if m), (line, "")
     )
     if labels_required and path and label and not _is_file(label):
-        return {"path": path, "label": label}
+        return {"path": path, "label": label, "line": path}
     return {"path": line, "label": None}
 
 

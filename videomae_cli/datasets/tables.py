@@ -3,7 +3,8 @@
 With a header: `path` and `label` (other names: `column_names`), and optionally `split`, `group`, `start`, `end`.
 Without one, as in the lists of the official VideoMAE code: a path, a space or comma, and the number of the label.
 Relative paths are relative to the table's folder. Several labels of a clip are a list, are separated by | or ;, or are
-in several rows. Columns of numbers to predict are read only if they are requested by name.
+in several rows. For clips that are pictures: `start_frame`, `stop_frame` or `count`, and `fps`, or without a header the
+start and the count before the label. Columns of numbers to predict are read only if they are requested by name.
 """
 
 from __future__ import annotations
@@ -12,20 +13,22 @@ import base64
 import csv
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from videomae_cli import filesystem
+from videomae_cli.column_names import PICTURE_COLUMNS
 from videomae_cli.datasets.examples import SPLITS, Example
-from videomae_cli.datasets.rows import TABLES, Row, WantedColumns, column_names, read_rows
+from videomae_cli.datasets.rows import Row, WantedColumns, read_rows
 from videomae_cli.datasets.values import read_value
 from videomae_cli.errors import DatasetError
 from videomae_cli.results import as_utf8
-
-__all__ = ["TABLES", "WantedColumns", "column_names", "named", "read_table"]
+from videomae_cli.video.clip_names import ClipName, valid_rate
+from videomae_cli.video.image_sequences import annotated_clip, is_place
 
 _SPLITS = {"training": "train", "validation": "val", "valid": "val", "dev": "val", "validate": "val", "testing": "test"}
-_SEPARATORS = "|;"
 
 
 def read_table(file: Path, *, wanted: WantedColumns, names: Sequence[str] = ()) -> list[Example]:
@@ -55,21 +58,12 @@ def _merged(one: Example, other: Example, where: str) -> Example:
     """Merge two rows of the same clip. Raises DatasetError if they contradict each other."""
     for what, a, b in (("split", one.split, other.split), ("group", one.group, other.group)):
         if a and b and a != b:
-            raise DatasetError.about(
-                where,
-                "{subject}: an earlier row puts this clip into {what} {a!r}, this one into {b!r}",
-                what=what,
-                a=a,
-                b=b,
-            )
+            reason = "{subject}: an earlier row puts this clip into {what} {a!r}, this one into {b!r}"
+            raise DatasetError.about(where, reason, what=what, a=a, b=b)
     if one.values != other.values:
         first, second = next((a, b) for a, b in zip(one.values, other.values, strict=True) if a != b)
-        raise DatasetError.about(
-            where,
-            "{subject}: an earlier row gives this clip the value {first:g}, this one {second:g}",
-            first=first,
-            second=second,
-        )
+        reason = "{subject}: an earlier row gives this clip the value {first:g}, this one {second:g}"
+        raise DatasetError.about(where, reason, first=first, second=second)
     labels = tuple(dict.fromkeys([*one.labels, *other.labels]))
     group = one.group or other.group
     return Example(one.path, labels, one.split or other.split, group, one.start, one.end, one.values)
@@ -91,8 +85,43 @@ def _example(file: Path, where: str, row: Row, names: Sequence[str], wanted: Wan
         raise DatasetError.about(
             where, "{subject}: its end ({end:g} s) is not after its start ({start:g} s)", end=end, start=start or 0.0
         )
-    whole = os.path.join(os.fspath(file.parent), path)  # noqa: PTH118 - keeps a path as it is written
+    folder = os.fspath(file.parent)
+    whole = os.path.join(folder, path)  # noqa: PTH118 - keeps a path as it is written
+    if "line" in row and (row["line"] != path or not filesystem.is_there(whole)):
+        clip = annotated_clip(row["line"], labelled=wanted.label, folder=folder)
+        whole = whole if clip is None else os.path.join(folder, clip)  # noqa: PTH118
+    whole = _pictures(whole, row, where)
     return Example(whole, labels, split or None, _text(row.get("group")), start, end, _values(row, wanted, where))
+
+
+def _pictures(path: str, row: Row, where: str) -> str:
+    """Return the name of a clip that is pictures, with the part and the rate that the row says; any other path unchanged."""
+    said = {name: text for name in PICTURE_COLUMNS if (text := _text(row.get(name)))}
+    if not said or ClipName.parse(path).place != path or not is_place(path):
+        return path
+    numbers = {name: _whole_number(text, where) for name, text in said.items() if name != "fps"}
+    first, last, count = (numbers.get(name) for name in ("first", "last", "count"))
+    fps = _seconds(said.get("fps"), where)
+    if fps is not None and not valid_rate(fps):
+        raise DatasetError.about(where, "{subject}: {fps:g} is no rate of frames", fps=fps)
+    if first is not None and last is None:
+        if count is None:
+            raise DatasetError.about(where, "{subject}: it has the first frame, but neither the last one nor a count")
+        last = first + count - 1
+    elif last is not None and first is None:
+        first = 0
+    if first is not None and last is not None:
+        if last < first:
+            raise DatasetError.about(where, "{subject}: its frames end before they begin")
+        count = None
+    return str(ClipName(path, first, last, count, fps))
+
+
+def _whole_number(text: str, where: str) -> int:
+    number = text.removesuffix(".0")  # as tables with gaps have whole numbers
+    if not (number.isascii() and number.isdigit() and len(number) <= 18):
+        raise DatasetError.about(where, "{subject}: {text!r} is no number of a frame", text=text)
+    return int(number)
 
 
 def _values(row: Row, wanted: WantedColumns, where: str) -> tuple[float, ...]:
@@ -130,10 +159,7 @@ def _labels(value: Any, names: Sequence[str], where: str) -> tuple[str, ...]:
     if isinstance(value, (list, tuple)):
         parts = [_text(part) for part in value]
     else:
-        text = _text(value)
-        for separator in _SEPARATORS[1:]:
-            text = text.replace(separator, _SEPARATORS[0])
-        parts = [part.strip() for part in text.split(_SEPARATORS[0])]
+        parts = [part.strip() for part in re.split(r"[|;]", _text(value))]
     parts = [part for part in parts if part]
     for part in parts:
         if as_utf8(part) != part:

@@ -45,10 +45,7 @@ def values_of_labels(dataset: Dataset, output: str) -> Dataset:
         try:
             value = read_value(example.labels[0])
         except ValueError:
-            raise DatasetError.about(
-                example.path,
-                "{subject!r} has the label {labels!r}, where the model gives a number",
-                labels=example.labels[0],
-            ) from None
+            reason = "{subject!r} has the label {labels!r}, where the model gives a number"
+            raise DatasetError.about(example.path, reason, labels=example.labels[0]) from None
         changed.append(replace(example, labels=(), values=(value,)))
     return replace(dataset, examples=tuple(changed), classes=(), multi_label=False, outputs=(output,))

@@ -1,6 +1,6 @@
 """Runs a model's weights with PyTorch or OpenVINO, in the requested number format.
 
-    parts       the part of a model that is run (`Logits`, `Features`)
+    parts       the part of a model that is run (`Logits`, `Features`); kinds  what cached models of them are called
     networks    runs a part with PyTorch (`TorchNetwork`) or any engine (`make_network`)
     packages    imports OpenVINO and NNCF on demand
     cpu         the number formats that this machine's CPU computes in fast
@@ -8,6 +8,9 @@
     openvino    runs a part with OpenVINO, converted once and cached on disk (`OpenVINONetwork`)
     int8        quantises weights and activations to eight bits with NNCF, calibrated on clips
     store       the disk cache of converted models
+    known_weights  the configuration and digest of checkpoints that were read before, as long as their files are the same
+    watching    reports each batch that goes through a network
+    exports/    writes a part as a file for other programs, and runs it with their runtimes
     timings     the fastest engine and format that `videomae bench` measured on this machine
 
 `make_network` is the entry point. PyTorch in float32 is the reference; `benchmarks/agreement.py` measures how much the

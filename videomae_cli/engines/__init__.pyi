@@ -1,11 +1,15 @@
 from .int8 import calibration_clips as calibration_clips
+from .known_weights import KnownCheckpoint as KnownCheckpoint
+from .known_weights import Recollection as Recollection
 from .networks import Network as Network
 from .networks import TorchNetwork as TorchNetwork
-from .networks import WatchedNetwork as WatchedNetwork
 from .networks import make_network as make_network
 from .parts import Features as Features
 from .parts import Logits as Logits
+from .precision import Device as Device
 from .precision import Engine as Engine
+from .precision import HostCPU as HostCPU
 from .precision import check_engine as check_engine
 from .precision import engine_of as engine_of
 from .precision import pick_engine as pick_engine
+from .watching import WatchedNetwork as WatchedNetwork

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from functools import cache
 
 from videomae_cli import system
@@ -49,11 +50,26 @@ def machine_name() -> str:
     return f"{system.cpu_model()}, {system.usable_cpus()} cores"
 
 
+def threads() -> int:
+    """Return how many threads an engine should use: torch's number if it is loaded, else what torch would choose."""
+    if "torch" in sys.modules:
+        import torch
+
+        return torch.get_num_threads()
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        if (given := os.environ.get(name, "").partition(",")[0]).isdecimal() and int(given) > 0:
+            return int(given)
+    return system.physical_cores()
+
+
 @cache
 def _detected() -> frozenset[str]:
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    if x86 and (flags := system.cpu_flags()):
+        return frozenset(name for name, any_of in _X86.items() if not flags.isdisjoint(any_of))
     import torch
 
-    if platform.machine().lower() in ("x86_64", "amd64"):
+    if x86:
         if hasattr(torch.cpu, "get_capabilities"):  # from torch 2.11 on
             features = torch.cpu.get_capabilities()
             return frozenset(name for name, any_of in _X86.items() if any(features.get(one) for one in any_of))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from videomae_cli.engines.openvino import OpenVINONetwork, model_file
 from videomae_cli.engines.parts import Calibration, Features, Logits
 from videomae_cli.engines.precision import Engine
 from videomae_cli.errors import OptionError
@@ -24,13 +26,21 @@ class Network(Protocol):
     def __call__(self, pixel_values: Tensor) -> Tensor:
         """Map clips (V, T, C, H, W) to outputs (V, ...), both float32 on the CPU."""
 
+    def infer(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Do the same with arrays; OpenVINO needs no torch for it."""
+        return self(torch.from_numpy(pixel_values)).numpy()
 
-class TorchNetwork:
+    def wait(self) -> None:
+        """Wait until the model is loaded, where that goes on in the background. Raises what loading raises."""
+        return None
+
+
+class TorchNetwork(Network):
     """Runs a part of a model with PyTorch, on the engine's device and in its number format."""
 
     def __init__(self, part: Logits | Features, engine: Engine) -> None:
         self.engine = engine
-        self.part = part.to(engine.device, engine.torch_dtype)
+        self.part = part.to(engine.torch_device, engine.torch_dtype)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -38,11 +48,11 @@ class TorchNetwork:
 
     @torch.inference_mode()
     def __call__(self, pixel_values: Tensor) -> Tensor:
-        result: Tensor = self.part(pixel_values.to(self.engine.device, self.engine.torch_dtype))
+        result: Tensor = self.part(pixel_values.to(self.engine.torch_device, self.engine.torch_dtype))
         return result.float().cpu()
 
 
-class CompiledNetwork:
+class CompiledNetwork(Network):
     """Runs a part of a model with torch.compile, `size` clips at a time.
 
     Smaller batches are padded, since a new batch size would trigger a recompilation. Compiles on construction, and
@@ -87,24 +97,6 @@ class CompiledNetwork:
             raise
 
 
-class WatchedNetwork:
-    """Wraps a network to report every batch: calls `begun` before it, and `ended` with its number of clips after it."""
-
-    def __init__(self, network: Network, *, begun: Callable[[], None], ended: Callable[[int], None]) -> None:
-        self.engine = network.engine
-        self._network, self._begun, self._ended = network, begun, ended
-
-    @property
-    def identity(self) -> dict[str, str]:
-        return self._network.identity
-
-    def __call__(self, pixel_values: Tensor) -> Tensor:
-        self._begun()
-        result = self._network(pixel_values)
-        self._ended(len(pixel_values))
-        return result
-
-
 def make_network(
     part: Logits | Features, engine: Engine, *, digest: str, size: int = 1, calibration: Calibration | None = None
 ) -> Network:
@@ -115,8 +107,6 @@ def make_network(
     """
     if engine.name == "torch":
         return CompiledNetwork(part, engine, size) if engine.compiled else TorchNetwork(part, engine)
-    from videomae_cli.engines.openvino import OpenVINONetwork
-
-    network = OpenVINONetwork(part, engine, digest=digest, calibration=calibration)
+    network = OpenVINONetwork(model_file(part, engine, digest=digest, calibration=calibration), engine)
     part.to("meta")  # frees PyTorch's weights: OpenVINO has its own copy
     return network

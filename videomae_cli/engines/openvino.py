@@ -1,23 +1,35 @@
-"""Runs a part of a model with OpenVINO: converted once and cached on disk, compiled for this CPU at every start."""
+"""Runs a part of a model with OpenVINO: converted once and cached on disk, compiled for this CPU at every start.
+
+Only the conversion needs torch: a converted model runs without importing it.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
 import warnings
+from collections.abc import Mapping
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from videomae_cli import filesystem
-from videomae_cli.engines.int8 import nncf_version, quantize
-from videomae_cli.engines.packages import formats, load_openvino
-from videomae_cli.engines.parts import Calibration, Features, Logits
-from videomae_cli.engines.store import kept
+from videomae_cli.engines import cpu
+from videomae_cli.engines.int8 import quantize
+from videomae_cli.engines.packages import formats, load_nncf, load_openvino
+from videomae_cli.engines.precision import Engine
+from videomae_cli.engines.store import is_intact, kept, place_of
 from videomae_cli.errors import DependencyError, OptionError, Wording, say
 
 if TYPE_CHECKING:
-    from videomae_cli.engines.precision import Engine
+    from torch import Tensor, nn
+
+    from videomae_cli.engines.parts import Calibration, Features, Logits
+    from videomae_cli.model import VideoMAEConfig
 
 # Version of the cached models: increase it when the conversion changes, so that older ones are no longer found.
 FORMAT = 1
@@ -25,17 +37,17 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
 class OpenVINONetwork:
-    """A `Network` that runs on OpenVINO; once it is constructed, the PyTorch weights are no longer needed."""
+    """A `Network` that runs on OpenVINO, made from a converted model's file.
 
-    def __init__(
-        self, part: Logits | Features, engine: Engine, *, digest: str, calibration: Calibration | None = None
-    ) -> None:
+    The model is compiled in a thread, so that the caller can begin to decode; the first batch waits for it, and so does
+    the end of the program, which must not come in the middle of a library's work.
+    """
+
+    def __init__(self, file: Path, engine: Engine) -> None:
         self.engine = engine
         openvino = load_openvino()
-        file = model_file(part, engine, digest=digest, calibration=calibration)
         calibrated = file.with_name("calibration.txt")
         self._calibrated = calibrated.read_text().strip() if filesystem.is_there(calibrated) else None
-        core = openvino.Core()
         supported = formats()
         if engine.dtype not in supported:
             # OpenVINO would silently use another format.
@@ -45,12 +57,14 @@ class OpenVINONetwork:
             )
         # Layers that int8 excludes run in bfloat16 if the CPU has it.
         left_over = "bfloat16" if "bfloat16" in supported else "float32"
-        precision = _HINTS[left_over if engine.dtype == "int8" else engine.dtype]
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
-        threads = torch.get_num_threads()
-        self._compiled = core.compile_model(file, "CPU", settings | {"INFERENCE_NUM_THREADS": threads})
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": _HINTS[left_over if engine.dtype == "int8" else engine.dtype],
+            "INFERENCE_NUM_THREADS": cpu.threads(),
+        }
         self._version = openvino.__version__
-        self._request = self._compiled.create_infer_request()
+        self._request: Future[Any] = Future()
+        Thread(target=_compile, args=(self._request, file, settings), name="compile").start()
 
     @property
     def identity(self) -> dict[str, str]:
@@ -58,47 +72,89 @@ class OpenVINONetwork:
         return about | ({"calibration": self._calibrated} if self._calibrated else {})
 
     def __call__(self, pixel_values: Tensor) -> Tensor:
+        import torch
+
         given = pixel_values.detach().to("cpu", torch.float32).contiguous().numpy()
+        return torch.from_numpy(self.infer(given))
+
+    def infer(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         # Copied below, since the next call overwrites this memory.
-        output = self._request.infer([given])[0]
-        if len(output) != len(given):
-            raise DependencyError.about(
-                "engine",
-                "OpenVINO computes nothing on this CPU, or under this ONEDNN_MAX_CPU_ISA",
-                remedy=Wording("choose {@engine:torch}"),
-            )
-        return torch.from_numpy(output.copy())
+        output = self._request.result().infer([pixel_values])[0]
+        if len(output) != len(pixel_values):
+            reason = "OpenVINO computes nothing on this CPU, or under this ONEDNN_MAX_CPU_ISA"
+            raise DependencyError.about("engine", reason, remedy=Wording("choose {@engine:torch}"))
+        return np.array(output, dtype=np.float32)
+
+    def wait(self) -> None:
+        self._request.result()
+
+
+def _compile(made: Future[Any], file: Path, settings: Mapping[str, object]) -> None:
+    """Compile a converted model, and hand over a request of it or the error."""
+    try:
+        core = load_openvino().Core()
+        made.set_result(core.compile_model(file, "CPU", dict(settings)).create_infer_request())
+    except RuntimeError as error:
+        reason = "OpenVINO can't read the converted model in {subject} ({reason}): remove this folder"
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        made.set_exception(DependencyError.about(file.parent, reason, reason=lines[-1]))
+    except BaseException as error:
+        made.set_exception(error)
+
+
+def found_file(kind: str, config: VideoMAEConfig, engine: Engine, *, digest: str) -> Path | None:
+    """Return the file of a model that was converted before, or None. kind: of the part of it that is run."""
+    place = place_of(_about(kind, config, engine, digest))
+    return place / "model.xml" if is_intact(place) else None
 
 
 def model_file(part: Logits | Features, engine: Engine, *, digest: str, calibration: Calibration | None = None) -> Path:
     """Return the converted model's file, cached or converted now: float32 for all floating-point formats, or int8."""
-    openvino = load_openvino()
-    about = {
-        "format": FORMAT,
-        "kind": part.kind,
-        "weights": digest,
-        "config": part.config.to_dict(),
-        "openvino": openvino.__version__,
-    }
+    about = _about(part.kind, part.config, engine, digest)
     if engine.dtype != "int8":
-        return kept(about, lambda folder: _convert(part, folder)) / "model.xml"
-    about |= {"dtype": "int8", "nncf": nncf_version()}
+        save = partial(load_openvino().save_model, compress_to_fp16=False)
+        return kept(about, lambda folder: save(_converted(part), folder / "model.xml")) / "model.xml"
     return kept(about, lambda folder: quantize(_converted(part), calibration, folder)) / "model.xml"
 
 
-def _convert(part: Logits | Features, folder: Path) -> None:
-    load_openvino().save_model(_converted(part), folder / "model.xml", compress_to_fp16=False)
+def _about(kind: str, config: VideoMAEConfig, engine: Engine, digest: str) -> dict[str, object]:
+    """Return everything that determines a converted model. Raises DependencyError."""
+    about = {
+        "format": FORMAT,
+        "kind": kind,
+        "weights": digest,
+        "config": config.to_dict(),
+        "openvino": load_openvino().__version__,
+    }
+    return about if engine.dtype != "int8" else about | {"dtype": "int8", "nncf": _nncf_version()}
+
+
+def _nncf_version() -> str:
+    """Return the version of nncf, whose import would take seconds. Raises DependencyError."""
+    try:
+        return importlib.metadata.version("nncf")
+    except importlib.metadata.PackageNotFoundError:
+        return str(load_nncf().__version__)
 
 
 def _converted(part: Logits | Features) -> Any:
     """Convert a part to an OpenVINO model with a dynamic batch size."""
+    import torch
+
     config = part.config
     shape = (config.num_frames, config.num_channels, *config.image_hw)
+    return converted(part.to("cpu", torch.float32), torch.zeros(1, *shape))
+
+
+def converted(module: nn.Module, example: Tensor) -> Any:
+    """Convert a module with one input and one output to an OpenVINO model; the batch size becomes a dynamic one."""
+    import torch
+
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the tracer warns of shape checks becoming constants; shapes never change here
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-            part.to("cpu", torch.float32), torch.zeros(1, *shape), check_trace=False, strict=False
+            module, example, check_trace=False, strict=False
         )
-        model = load_openvino().convert_model(traced, example_input=torch.zeros(1, *shape))
-    model.reshape([-1, *shape])
+        model = load_openvino().convert_model(traced, example_input=example)
+    model.reshape([-1, *example.shape[1:]])
     return model

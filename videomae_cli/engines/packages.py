@@ -20,12 +20,8 @@ def load_openvino() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise DependencyError.about(
-            "openvino",
-            "{@engine:openvino} needs the package openvino: {install} ({error})",
-            install=_INSTALL,
-            error=error,
-        ) from None
+        reason = "{@engine:openvino} needs the package openvino: {install} ({error})"
+        raise DependencyError.about("openvino", reason, install=_INSTALL, error=error) from None
     return openvino
 
 
@@ -47,5 +43,6 @@ def load_nncf() -> Any:
         raise DependencyError.about(
             "nncf", "{@dtype:int8} needs the package nncf: {install} ({error})", install=_INSTALL, error=error
         ) from None
-    nncf.set_log_level(logging.ERROR)
+    # Not `nncf.set_log_level`: it sets the level of every handler too, among them those that other programs share with it.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf

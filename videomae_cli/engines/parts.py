@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
+from videomae_cli.engines.kinds import LOGITS, features_kind
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
 
 # Returns clips (V, T, C, H, W) float32 for int8 calibration; called only if they are needed.
@@ -27,7 +28,7 @@ class Logits(nn.Module):
     @property
     def kind(self) -> str:
         """A stable name for what the part computes."""
-        return "logits"
+        return LOGITS
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         logits: Tensor = self.model(pixel_values, **_PLAIN).logits
@@ -55,7 +56,7 @@ class Features(nn.Module):
     @property
     def kind(self) -> str:
         """A stable name for what the part computes."""
-        return f"{self.pool}, layer {'last' if self.layer is None else self.layer}"
+        return features_kind(self.pool, self.layer)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         encoded = self.encoder(pixel_values, **{**_PLAIN, "output_hidden_states": self.layer is not None})

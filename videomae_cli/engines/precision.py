@@ -6,10 +6,11 @@ Names are checked without importing torch, so that a wrong one is reported immed
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from videomae_cli.engines import cpu
-from videomae_cli.errors import OptionError, say, unknown_choice
+from videomae_cli.engines.packages import formats
+from videomae_cli.errors import OptionError, check_choice, say
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +18,19 @@ if TYPE_CHECKING:
     from videomae_cli.model import VideoMAEForVideoClassification, VideoMAEModel
 
 ENGINES = ("torch", "openvino")
+# A device of torch, or this machine's CPU without torch.
+Device: TypeAlias = "torch.device | HostCPU"
 DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
+
+
+@dataclass(frozen=True)
+class HostCPU:
+    """The CPU, for engines that need no torch: like `torch.device("cpu")`, whose import takes a second."""
+
+    type: str = "cpu"
+
+    def __str__(self) -> str:
+        return self.type
 
 
 @dataclass(frozen=True)
@@ -27,8 +40,15 @@ class Engine:
 
     name: str
     dtype: str
-    device: torch.device
+    device: Device
     compiled: bool = False
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device as PyTorch names it."""
+        import torch
+
+        return torch.device(str(self.device))
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -45,17 +65,15 @@ class Engine:
 
 def check_engine(name: str, dtype: str, compiled: bool = False) -> None:
     """Raise OptionError for unknown names, and for combinations that no device supports."""
-    if name not in ENGINES:
-        raise unknown_choice("engine", name, ENGINES, last=" or ")
-    if dtype not in DTYPES:
-        raise unknown_choice("dtype", dtype, DTYPES)
+    check_choice("engine", name, ENGINES, last=" or ")
+    check_choice("dtype", dtype, DTYPES)
     if name == "torch" and dtype == "int8":
         raise OptionError.about("dtype", "{@dtype:int8} needs {@engine:openvino}")
     if name != "torch" and compiled:
         raise OptionError.about("compile", "{@compile:True} is for {@engine:torch}: OpenVINO always compiles")
 
 
-def pick_engine(name: str, dtype: str, device: torch.device, compiled: bool = False) -> Engine:
+def pick_engine(name: str, dtype: str, device: Device, compiled: bool = False) -> Engine:
     """Choose how to run on a device. Raises OptionError for unknown names and unsupported combinations.
 
     dtype "auto" is the fastest safe one: on CUDA bfloat16 if the device has it, else float16; on Apple's MPS and the
@@ -75,7 +93,7 @@ def pick_engine(name: str, dtype: str, device: torch.device, compiled: bool = Fa
     return engine
 
 
-def missing_units(name: str, dtype: str, device: torch.device) -> str | None:
+def missing_units(name: str, dtype: str, device: Device) -> str | None:
     """Say what this machine's CPU lacks for a number format and what to use instead; None if nothing.
 
     One rule for all engines and commands: a format without units is an error if the engine can't compute in it, and a
@@ -101,10 +119,8 @@ def engine_of(model: VideoMAEModel | VideoMAEForVideoClassification) -> Engine:
     return Engine("torch", str(model.dtype).removeprefix("torch."), model.device)
 
 
-def _auto(name: str, device: torch.device) -> str:
+def _auto(name: str, device: Device) -> str:
     if name == "openvino":
-        from videomae_cli.engines.packages import formats
-
         return "bfloat16" if "bfloat16" in formats() else "float32"
     if device.type == "cuda":
         import torch

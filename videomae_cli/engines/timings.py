@@ -66,7 +66,5 @@ def fastest(weights: str) -> Fastest | None:
 
 def _place(weights: str) -> Path:
     """Return the timings file for everything that speed depends on: the machine, its number of threads, the model."""
-    import torch
-
-    what = [cpu.machine_name(), sorted(cpu.units()), torch.get_num_threads(), weights]
+    what = [cpu.machine_name(), sorted(cpu.units()), cpu.threads(), weights]
     return store_folder() / "timings" / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]}.json"

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from videomae_cli.evaluation.metrics import (
-    Calibration,
-    ClassFigures,
-    Metrics,
-    MultiLabelMetrics,
-    measure,
-    measure_labels,
-)
+from videomae_cli.evaluation.metrics import Metrics, MultiLabelMetrics, measure, measure_labels
 from videomae_cli.evaluation.regression import RegressionMetrics, measure_outputs, measure_values
 from videomae_cli.evaluation.report import Evaluation, confused_pairs, headline, markdown, worst_classes
 
 __all__ = [
-    "Calibration",
-    "ClassFigures",
     "Evaluation",
     "Metrics",
     "MultiLabelMetrics",

@@ -107,7 +107,7 @@ class MultiLabelMetrics:
 
 def measure(scores: Scores, targets: npt.NDArray[np.int64]) -> Metrics:
     """Measure probabilities (N, C) against class ids (N,). Raises ModelOutputError for scores that are not finite."""
-    _check(scores)
+    check_figures(scores, "scores")
     count, classes = scores.shape
     rows = np.arange(count)
     true_scores = scores[rows, targets]
@@ -137,7 +137,7 @@ def measure(scores: Scores, targets: npt.NDArray[np.int64]) -> Metrics:
 
 def measure_labels(scores: Scores, targets: npt.NDArray[np.float32]) -> MultiLabelMetrics:
     """Measure independent probabilities (N, C) against targets (N, C) of 0 and 1. Raises ModelOutputError."""
-    _check(scores)
+    check_figures(scores, "scores")
     truth, predicted = targets > 0.5, scores >= 0.5
     hits = (truth & predicted).sum(axis=0)
     figures = tuple(
@@ -207,8 +207,9 @@ def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _check(scores: Scores) -> None:
-    if not len(scores):
-        raise ModelOutputError.about("scores", "there are no scores to measure")
-    if not np.isfinite(scores).all():
-        raise ModelOutputError.about("scores", "the model's scores are not numbers: its weights are damaged")
+def check_figures(figures: npt.NDArray[np.float64], what: str) -> None:
+    """Raise ModelOutputError if there is nothing to measure, or anything not finite. what: the figures, in words."""
+    if not len(figures):
+        raise ModelOutputError.about(what, "there are no {subject} to measure")
+    if not np.isfinite(figures).all():
+        raise ModelOutputError.about(what, "the model's {subject} are not numbers: its weights are damaged")

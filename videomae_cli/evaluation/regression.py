@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli.errors import ModelOutputError
+from videomae_cli.evaluation.metrics import check_figures
 
 Values = npt.NDArray[np.float64]
 
@@ -67,10 +67,7 @@ def _mean(figures: Iterable[float | None]) -> float | None:
 
 def measure_values(predicted: Values, truth: Values) -> RegressionMetrics:
     """Measure predicted against true values, both (N,). Raises ModelOutputError for predictions that are not finite."""
-    if not len(predicted):
-        raise ModelOutputError.about("values", "there are no values to measure")
-    if not np.isfinite(predicted).all():
-        raise ModelOutputError.about("values", "the model's values are not numbers: its weights are damaged")
+    check_figures(predicted, "values")
     errors = predicted - truth
     spread = float(((truth - truth.mean()) ** 2).sum())
     varies = bool((truth != truth[0]).any())

@@ -23,7 +23,7 @@ class Evaluation:
 
     labels: the checkpoint's, in the order of their ids; protocol: a description of the views per clip; failures: path,
     kind and message of clips that could not be scored; ignored: number of clips left out because the checkpoint lacks
-    their label.
+    their label; trained_on: number of scored clips that the model was trained on, None if its checkpoint doesn't say.
     """
 
     model: str
@@ -39,6 +39,17 @@ class Evaluation:
     metrics: Metrics | MultiLabelMetrics | RegressionMetrics
     failures: tuple[Mapping[str, str], ...] = ()
     ignored: int = 0
+    trained_on: int | None = None
+
+    @property
+    def doubt(self) -> str:
+        """Say that the model was trained on clips that it was measured on; empty if it wasn't, or if that isn't known."""
+        if not self.trained_on:
+            return ""
+        clips = counted(self.metrics.count, "clip")
+        which = f"{self.trained_on:,} of the {clips}" if self.trained_on < self.metrics.count else f"all {clips}"
+        which = f"the {clips.removeprefix('1 ')}" if self.metrics.count == 1 else which
+        return f"{visible(self.model)} was trained on {which}: on new clips it may be less good than this"
 
     @property
     def classes(self) -> tuple[ClassFigures, ...]:
@@ -56,10 +67,12 @@ class Evaluation:
         """Return the whole evaluation as plain values for JSON."""
         m = self.metrics
         rows = [
-            {"label": self.labels[number], "label_id": number, **asdict(figures), **_precision(m, number)}
+            {"label": self.labels[number], "label_id": number, **asdict(figures)}
             for number, figures in enumerate(self.classes)
             if figures.support or figures.precision is not None
         ]
+        if isinstance(m, MultiLabelMetrics):
+            rows = [row | {"average_precision": m.average_precision[row["label_id"]]} for row in rows]
         whole: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "model": self.model,
@@ -73,6 +86,7 @@ class Evaluation:
             "clips": m.count + len(self.failures),
             "failed": len(self.failures),
             "ignored": self.ignored,
+            "trained_on": self.trained_on,
             "metrics": {**m.as_dict(), **({} if self.top1_of_all is None else {"top1_of_all": self.top1_of_all})},
             "classes": rows,
         }
@@ -93,7 +107,7 @@ def headline(e: Evaluation) -> list[tuple[str, str]]:
     if isinstance(m, Metrics):
         low, high = m.interval
         lines = [
-            ("top-1", f"{m.top1:.1%}  (95 % interval {low:.1%} to {high:.1%})"),
+            ("top-1", f"{m.top1:.1%}  (95% interval {low:.1%} to {high:.1%})"),
             *([("top-5", f"{m.top5:.1%}")] if len(e.labels) > 5 else []),
             ("mean class accuracy", f"{m.mean_class:.1%}"),
             ("calibration error", f"{m.calibration.error:.1%}"),
@@ -165,6 +179,8 @@ def markdown(e: Evaluation, pictures: Sequence[str] = ()) -> str:
     ]
     if e.ignored:
         lines += [f"Left out: {counted(e.ignored, 'clip')} with labels that the model does not have.", ""]
+    if e.doubt:
+        lines += [f"{in_markdown(e.doubt)}.", ""]
     lines += [line for name in pictures for line in (f"![{name.removesuffix('.png')}]({name})", "")]
     m = e.metrics
     extra = ["average precision"] if isinstance(m, MultiLabelMetrics) else []
@@ -184,10 +200,6 @@ def markdown(e: Evaluation, pictures: Sequence[str] = ()) -> str:
         lines += ["", "## Failed", "", "| clip | reason |", "|---|---|"]
         lines += [f"| {in_markdown(f['path'])} | {in_markdown(f['message'])} |" for f in e.failures]
     return "\n".join(lines) + "\n"
-
-
-def _precision(m: Metrics | MultiLabelMetrics | RegressionMetrics, number: int) -> dict[str, Any]:
-    return {"average_precision": m.average_precision[number]} if isinstance(m, MultiLabelMetrics) else {}
 
 
 def _share(value: float | None) -> str:

@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 
 from videomae_cli import filesystem
-from videomae_cli.hub.records import FileFacts, Record, damage, json_in, read_record
+from videomae_cli.hub.records import FileFacts, Record, damage, object_in, read_record
 
 CONFIG_FILES = (
     "config.json",
@@ -76,9 +76,9 @@ def whole_snapshots(hub_id: str) -> list[Path]:
 
 
 def is_whole(snapshot: Path, file: str | None = None) -> bool:
-    """Whether a snapshot has its configuration and weights, or `file`, in the sizes that record and file headers give."""
+    """Return whether a snapshot has its configuration and weights, or just `file`, in the recorded sizes, none truncated."""
     names = [file] if file else weight_files(snapshot)
-    if not names or not (file or _holds_object(snapshot / "config.json")):
+    if not names or not (file or object_in(snapshot / "config.json") is not None):
         return False
     record = read_record(record_path(snapshot))
     sizes = {facts.name: facts for facts in record.files} if record else {}
@@ -90,7 +90,7 @@ def is_whole(snapshot: Path, file: str | None = None) -> bool:
 
 
 def is_cut_off(weights: Path) -> bool:
-    """Whether a weights file is truncated, judged by its own header or, for a zip, the directory at its end."""
+    """Return whether a weights file is truncated, judged by its own header or, for a zip, the directory at its end."""
     try:
         if weights.suffix == ".safetensors":
             return weights.stat().st_size != _announced_size(weights)
@@ -119,10 +119,6 @@ def _announced_size(weights: Path) -> int:
     return 8 + length + max(ends, default=0)
 
 
-def _holds_object(file: Path) -> bool:
-    return isinstance(json_in(file), dict)
-
-
 def weight_files(snapshot: Path) -> list[str]:
     """Return the names of the weights files: one, or an index and its shards. Empty if there are none."""
     for single in ("model.safetensors", "pytorch_model.bin"):
@@ -136,8 +132,7 @@ def weight_files(snapshot: Path) -> list[str]:
 
 def shards_of(index: Path) -> list[str]:
     """Return the names of the shards that an index lists; empty if it can't be read."""
-    content = json_in(index)
-    weight_map = content.get("weight_map") if isinstance(content, dict) else None
+    weight_map = (object_in(index) or {}).get("weight_map")
     return sorted(set(map(str, weight_map.values()))) if isinstance(weight_map, dict) else []
 
 
@@ -147,8 +142,9 @@ def known_facts(snapshot: Path) -> tuple[FileFacts, ...]:
     if record:
         return record.files
     return tuple(
-        FileFacts(path.relative_to(snapshot).as_posix(), None, _blob_digest(path))
+        FileFacts(path.relative_to(snapshot).as_posix(), None, blob if _DIGEST.fullmatch(blob) else None)
         for path in sorted(snapshot.rglob("*"))
+        for blob in [path.readlink().name if filesystem.is_link(path) else ""]
         if filesystem.is_link(path) or filesystem.is_file(path)
     )
 
@@ -157,8 +153,3 @@ def record_of(snapshot: Path, hub_id: str) -> Record:
     """Return the record of a snapshot, or make one from its files if another tool downloaded it."""
     record = read_record(record_path(snapshot))
     return record or Record(hub_id, snapshot.name, None, known_facts(snapshot))
-
-
-def _blob_digest(path: Path) -> str | None:
-    name = path.readlink().name if filesystem.is_link(path) else ""
-    return name if _DIGEST.fullmatch(name) else None

@@ -62,7 +62,7 @@ def fetch_snapshot(
 
 
 def is_cached(entry: RegistryEntry) -> bool:
-    """Whether a checkpoint is completely in the cache; makes no network request."""
+    """Return whether a checkpoint is completely in the cache; makes no network request."""
     return cache.find_snapshot(entry.hub_id, None, entry.file) is not None
 
 
@@ -85,11 +85,8 @@ def _fetch(hub_id: str, revision: str | None, file: str | None, force: bool, lis
     write_record(cache.record_path(snapshot), record)
     for facts in record.files:
         if cache.is_cut_off(snapshot / facts.name):
-            raise DownloadError.about(
-                hub_id,
-                "{name} of {subject} is damaged on the hub: it ends before it says that it does",
-                name=facts.name,
-            )
+            reason = "{name} of {subject} is damaged on the hub: it ends before it says that it does"
+            raise DownloadError.about(hub_id, reason, name=facts.name)
     if not cache.is_whole(snapshot, file):
         raise DownloadError.about(
             hub_id, "{subject} is incomplete on the hub: its index names weights that it does not hold"
@@ -113,7 +110,7 @@ def _look_up(hub_id: str, revision: str | None, file: str | None) -> Record:
     entry = find_entry(hub_id)
     card: Any = info.card_data
     licence = getattr(card, "license", None) or (entry.licence if entry else None)
-    files = tuple(_facts(listing[name]) for name in names)
+    files = tuple(_facts(hub_id, listing[name]) for name in names)
     return Record(hub_id, str(info.sha), str(licence) if licence else None, files)
 
 
@@ -146,14 +143,14 @@ def write_ref(hub_id: str, revision: str | None, commit: str) -> None:
         sink.write(commit.encode())
 
 
-def _facts(sibling: Any) -> FileFacts:
+def _facts(hub_id: str, sibling: Any) -> FileFacts:
     """Extract size and digest of a file from the hub's answer. Raises DownloadError if they make no sense."""
     lfs = sibling.lfs
     size, digest = (lfs.size, lfs.sha256) if lfs else (sibling.size, sibling.blob_id)
     if not isinstance(size, int | None) or isinstance(size, bool) or (size or 0) < 0:
-        raise no_hub(f"a size of {size!r:.40}")
+        raise no_hub(hub_id, f"a size of {size!r:.40}")
     if not isinstance(digest, str | None):
-        raise no_hub(f"a digest of {digest!r:.40}")
+        raise no_hub(hub_id, f"a digest of {digest!r:.40}")
     return FileFacts(sibling.rfilename, size, digest)
 
 

@@ -10,8 +10,8 @@ from videomae_cli import filesystem
 from videomae_cli.arguments import checked
 from videomae_cli.errors import DownloadError, ModelNotFoundError, Wording
 from videomae_cli.hub import cache
-from videomae_cli.hub.records import damage, json_in, read_record
-from videomae_cli.hub.registry import REGISTRY, find_entry
+from videomae_cli.hub.records import damage, object_in, read_record
+from videomae_cli.hub.registry import REGISTRY, hub_id_of
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ def verify_model(name: str, *, revision: str | None = None) -> list[str]:
     name: a short name or a hub id. Returns one line per damaged file, so nothing if all is well. Raises
     ModelNotFoundError.
     """
-    entry = find_entry(name)
-    hub_id = entry.hub_id if entry else name
+    hub_id = hub_id_of(name)
     if revision is None:
         snapshots = [
             path for path in filesystem.entries(cache.model_folder(hub_id) / "snapshots") if filesystem.is_folder(path)
@@ -69,8 +68,7 @@ def remove_model(name: str) -> int:
 
     Raises ModelNotFoundError or DownloadError.
     """
-    entry = find_entry(name)
-    hub_id = entry.hub_id if entry else name
+    hub_id = hub_id_of(name)
     folder = cache.model_folder(hub_id)
     if "/" not in hub_id or not filesystem.is_folder(folder) or folder.parent != cache.cache_folder():
         raise ModelNotFoundError.about(
@@ -107,8 +105,8 @@ def _describe(folder: Path) -> CachedModel | None:
 
 
 def _is_videomae(snapshot: Path) -> bool:
-    config = json_in(snapshot / "config.json")
-    return isinstance(config, dict) and "videomae" in str(config.get("model_type", "")).lower()
+    config = object_in(snapshot / "config.json") or {}
+    return "videomae" in str(config.get("model_type", "")).lower()
 
 
 def _size(folder: Path) -> int:

@@ -75,12 +75,8 @@ def _identify(folder: Path, hub_id: str | None) -> Record:
     record = read_record(folder / PLAIN_RECORD)
     entry = find_entry(hub_id) if hub_id else None
     wanted = entry.hub_id if entry else hub_id
-    if record is not None:
-        if wanted and wanted != record.hub_id:
-            raise OptionError.about(
-                folder, "{subject} holds {hub_id}, not {wanted}", hub_id=record.hub_id, wanted=wanted
-            )
-        hub_id = record.hub_id
+    if record is not None and wanted and wanted != record.hub_id:
+        raise OptionError.about(folder, "{subject} holds {hub_id}, not {wanted}", hub_id=record.hub_id, wanted=wanted)
     if wanted is None and record is None:
         raise OptionError.about(
             folder,
@@ -100,7 +96,7 @@ def _identify(folder: Path, hub_id: str | None) -> Record:
     missing = next((file for file in names if not filesystem.is_file(folder / file)), None)
     if missing is not None:
         raise CheckpointError.about(
-            folder, "{subject} is incomplete: its index names {missing}, which is missing", missing=missing or "nothing"
+            folder, "{subject} is incomplete: its index names {missing}, which is missing", missing=missing
         )
     files = tuple(FileFacts(file, (folder / file).stat().st_size, _sha256(folder / file)) for file in names)
     # No commit is known: use a hash of the content, so that importing the same files gives the same snapshot.

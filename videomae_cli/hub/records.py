@@ -17,7 +17,6 @@ from videomae_cli import filesystem
 from videomae_cli.files import replacing
 
 PLAIN_RECORD = "videomae.json"
-_BLOCK = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -60,18 +59,19 @@ def write_record(path: Path, record: Record) -> None:
 def read_record(path: Path) -> Record | None:
     """Read a record; None if the file is missing or invalid."""
     try:
-        content = json_in(path)
+        content = object_in(path) or {}
         files = tuple(FileFacts(str(file["name"]), file["size"], file["digest"]) for file in content["files"])
         return Record(str(content["hub_id"]), str(content["revision"]), content["licence"], files)
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def json_in(path: Path) -> Any:
-    """Parse a JSON file; None if it can't be read or parsed."""
+def object_in(path: Path) -> dict[str, Any] | None:
+    """Parse a file that holds a JSON object; None if it can't be read or holds something else."""
     try:
         with filesystem.opened(path) as file:
-            return json.loads(file.read())
+            content = json.loads(file.read())
+        return content if isinstance(content, dict) else None
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -93,15 +93,11 @@ def damage(path: Path, facts: FileFacts, *, deep: bool) -> str | None:
 
 def digest(path: Path, *, like: str) -> str:
     """Hash a file with the algorithm that produced `like`: SHA-256, or a git blob id if it has 40 digits."""
-    if _kind(like) == "SHA-256":
-        sum_of = hashlib.sha256()
-    else:
-        sum_of = hashlib.sha1(usedforsecurity=False)
-        sum_of.update(b"blob %d\0" % path.stat().st_size)
+    begun = hashlib.sha256()
+    if _kind(like) != "SHA-256":
+        begun = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            sum_of.update(block)
-    return sum_of.hexdigest()
+        return hashlib.file_digest(file, lambda: begun).hexdigest()
 
 
 def _kind(value: str) -> str:

@@ -42,16 +42,15 @@ class RegistryEntry:
 def _mcg(name: str, suffix: str, size: str, data: str, labels: int | None) -> RegistryEntry:
     task = "classification" if labels else "pretraining"
     family = "segments" if data == "Something-Something V2" else "dense"
-    return RegistryEntry(
-        name,
-        f"MCG-NJU/videomae-{suffix}",
-        size,
-        task,
-        data,
-        labels,
-        family,
-        parameters=_PARAMETERS[size, labels],
-    )
+    hub_id, parameters = f"MCG-NJU/videomae-{suffix}", _PARAMETERS[size, labels]
+    return RegistryEntry(name, hub_id, size, task, data, labels, family, parameters=parameters)
+
+
+def _distilled(size: str) -> RegistryEntry:
+    data, file = "Kinetics-710 (distilled from giant)", f"distill/vit_{size[0]}_k710_dl_from_giant.pth"
+    licence = "Apache-2.0 (as tagged)"
+    name, hub_id = f"v2-{size}-k710", "OpenGVLab/VideoMAE2"
+    return RegistryEntry(name, hub_id, size, "classification", data, 710, "dense", licence=licence, file=file)
 
 
 # (size, labels) -> parameters, computed from the architecture; pre-training checkpoints include the decoder. Tested.
@@ -84,28 +83,8 @@ REGISTRY: tuple[RegistryEntry, ...] = (
     RegistryEntry("v2-base", "OpenGVLab/VideoMAEv2-Base", "base", "features", "UnlabeledHybrid", None, "dense"),
     RegistryEntry("v2-large", "OpenGVLab/VideoMAEv2-Large", "large", "features", "UnlabeledHybrid", None, "dense"),
     RegistryEntry("v2-giant", "OpenGVLab/VideoMAEv2-giant", "giant", "features", "UnlabeledHybrid", None, "dense"),
-    RegistryEntry(
-        "v2-small-k710",
-        "OpenGVLab/VideoMAE2",
-        "small",
-        "classification",
-        "Kinetics-710 (distilled from giant)",
-        710,
-        "dense",
-        licence="Apache-2.0 (as tagged)",
-        file="distill/vit_s_k710_dl_from_giant.pth",
-    ),
-    RegistryEntry(
-        "v2-base-k710",
-        "OpenGVLab/VideoMAE2",
-        "base",
-        "classification",
-        "Kinetics-710 (distilled from giant)",
-        710,
-        "dense",
-        licence="Apache-2.0 (as tagged)",
-        file="distill/vit_b_k710_dl_from_giant.pth",
-    ),
+    _distilled("small"),
+    _distilled("base"),
 )
 
 FAMILIES: dict[str, tuple[RegistryEntry, ...]] = {
@@ -123,6 +102,12 @@ _BY_HUB_ID = {entry.hub_id.lower(): entry for entry in REGISTRY if entry.file is
 def find_entry(name: str) -> RegistryEntry | None:
     """Return the entry with this short name or hub id, or None."""
     return _BY_NAME.get(name) or _BY_HUB_ID.get(name.lower())
+
+
+def hub_id_of(name: str) -> str:
+    """Return the hub id of a short name; any other name is returned unchanged."""
+    entry = find_entry(name)
+    return entry.hub_id if entry else name
 
 
 def suggestions(name: str, others: tuple[str, ...] = ()) -> list[str]:

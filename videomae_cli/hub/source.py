@@ -10,15 +10,15 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from videomae_cli import filesystem
 from videomae_cli.arguments import checked
 from videomae_cli.errors import ModelNotFoundError, say
+from videomae_cli.hub.download import fetch_snapshot
+from videomae_cli.hub.model_folders import export_snapshot
 from videomae_cli.hub.registry import find_entry, suggestions
-
-if TYPE_CHECKING:
-    from videomae_cli.hub.transfer import DownloadListener
+from videomae_cli.hub.transfer import DownloadListener
 
 BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "checkpoints"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -79,8 +79,6 @@ def resolve(
         return ResolvedSource(path, source, "file")
     _refuse_unreadable(source, filesystem.look(path))
     hub_id, file = hub_source(source)
-    from videomae_cli.hub.download import fetch_snapshot
-
     folder = fetch_snapshot(hub_id, revision=revision, file=file, offline=local_files_only, listener=listener)
     if file:
         return ResolvedSource(folder / file, source, "hub", folder.name)
@@ -104,9 +102,6 @@ def download(
     """
     if model in bundled_names():
         return BUNDLED_FOLDER / model
-    from videomae_cli.hub.download import fetch_snapshot
-    from videomae_cli.hub.model_folders import export_snapshot
-
     hub_id, file = hub_source(model)
     snapshot = fetch_snapshot(hub_id, revision=revision, file=file, force=force, listener=listener)
     if to is not None:
@@ -156,12 +151,8 @@ def _refuse_lookalikes(source: str) -> None:
             raise ModelNotFoundError.about(source, "{subject!r} {words}: give {how}", words=words, how=how)
     cached = _CACHED.fullmatch(Path(source).name)
     if cached:
-        raise ModelNotFoundError.about(
-            source,
-            "{subject!r} is what the hub's cache calls a model: give {owner}/{name}",
-            owner=cached[1],
-            name=cached[2],
-        )
+        reason = "{subject!r} is what the hub's cache calls a model: give {owner}/{name}"
+        raise ModelNotFoundError.about(source, reason, owner=cached[1], name=cached[2])
     if "://" in source:
         raise ModelNotFoundError.about(
             source, "{subject!r} is an address, not a model: download it, and give the folder or OWNER/NAME"

@@ -99,7 +99,7 @@ def fetch_file(hub_id: str, commit: str, facts: FileFacts, listener: DownloadLis
     url = hf_hub_url(hub_id, facts.name, revision=commit)
     found = with_retries(lambda: get_hf_file_metadata(url, timeout=TRY_SECONDS))
     if not found.etag or not _SAFE_NAME.fullmatch(found.etag):
-        raise no_hub(f"no tag for {facts.name}")
+        raise no_hub(hub_id, f"no tag for {facts.name}")
     facts = FileFacts(facts.name, facts.size if facts.size is not None else found.size, facts.digest)
     blob = folder / "blobs" / found.etag
     with _lock(folder, found.etag):
@@ -112,16 +112,12 @@ def fetch_file(hub_id: str, commit: str, facts: FileFacts, listener: DownloadLis
     hf_hub_download(hub_id, facts.name, revision=commit)  # the blob exists: this only links it into the snapshot
 
 
-def first_seconds() -> float:
-    """Return the seconds that the hub has for its first answer; HF_HUB_ETAG_TIMEOUT sets them, as in huggingface_hub."""
-    from huggingface_hub import constants
-
-    return float(constants.HF_HUB_ETAG_TIMEOUT) if os.environ.get("HF_HUB_ETAG_TIMEOUT") else FIRST_SECONDS
-
-
 def first_answer(ask: Callable[[float], _Answer]) -> _Answer:
     """Send the first request to the hub, with a time limit: retried if the hub is busy, but not if it is silent."""
-    seconds = first_seconds()
+    from huggingface_hub import constants
+
+    # HF_HUB_ETAG_TIMEOUT sets the limit, as in huggingface_hub, whose own default is much longer.
+    seconds = float(constants.HF_HUB_ETAG_TIMEOUT) if os.environ.get("HF_HUB_ETAG_TIMEOUT") else FIRST_SECONDS
 
     def once() -> _Answer:
         try:
@@ -137,15 +133,23 @@ def first_answer(ask: Callable[[float], _Answer]) -> _Answer:
 def with_retries(ask: Callable[[], _Answer]) -> _Answer:
     """Send a request to the hub, retrying while it is busy or slow, for `QUESTION_SECONDS` at most."""
     deadline = time.monotonic() + QUESTION_SECONDS
+    return _retried(
+        lambda: _within(ask, max(0.1, deadline - time.monotonic())),
+        again=lambda error, pause: is_transient(error) and time.monotonic() + pause <= deadline,
+    )
+
+
+def _retried(call: Callable[[], _Answer], *, again: Callable[[Exception, float], bool]) -> _Answer:
+    """Call a function, and again after each of the `RETRY_WAITS` unless `again` refuses, given the error and the wait."""
     for pause in RETRY_WAITS:
         try:
-            return _within(ask, max(0.1, deadline - time.monotonic()))
+            return call()
         except Exception as error:
-            if not is_transient(error) or time.monotonic() + pause > deadline:
+            if not again(error, pause):
                 raise
             log.debug("asking again in %g s: %s", pause, error)
             time.sleep(pause)
-    return _within(ask, max(0.1, deadline - time.monotonic()))
+    return call()
 
 
 def _within(ask: Callable[[], _Answer], seconds: float) -> _Answer:
@@ -154,21 +158,27 @@ def _within(ask: Callable[[], _Answer], seconds: float) -> _Answer:
     Runs in a thread, because DNS look-ups have no time-out and a server that trickles bytes never triggers the
     socket's.
     """
-    answer: Future[_Answer] = Future()
-
-    def run() -> None:
-        try:
-            answer.set_result(ask())
-        except BaseException as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=run, name="hub", daemon=True).start()
+    answer = _in_thread(ask)
     try:
         return answer.result(seconds)
     except FutureTimeoutError:
         if answer.done():
             raise  # the request itself raised it
         raise TimeoutError(f"no answer in {QUESTION_SECONDS:g} s") from None
+
+
+def _in_thread(work: Callable[[], _Answer]) -> Future[_Answer]:
+    """Begin some work in a thread that ends with the program at the latest."""
+    going: Future[_Answer] = Future()
+
+    def run() -> None:
+        try:
+            going.set_result(work())
+        except BaseException as error:
+            going.set_exception(error)
+
+    threading.Thread(target=run, name="hub", daemon=True).start()
+    return going
 
 
 @contextmanager
@@ -236,12 +246,8 @@ def _receive(url: str, location: str, blob: Path, facts: FileFacts, hub_id: str,
             return
         log.debug("%s %s", facts.name, wrong)
         partial.unlink(missing_ok=True)
-    raise DownloadError.about(
-        hub_id,
-        "{name} of {subject} {wrong}: what arrived was thrown away; run the command again, or check the proxy",
-        name=facts.name,
-        wrong=wrong,
-    )
+    reason = "{name} of {subject} {wrong}: what arrived was thrown away; run the command again, or check the proxy"
+    raise DownloadError.about(hub_id, reason, name=facts.name, wrong=wrong)
 
 
 def _transfer(url: str, location: str, partial: Path, facts: FileFacts, listener: DownloadListener) -> None:
@@ -255,8 +261,11 @@ def _transfer(url: str, location: str, partial: Path, facts: FileFacts, listener
     while fruitless < 2:  # each round already includes several tries by huggingface_hub
         before = _length(partial)
         try:
-            _get_with_retries(url, location, partial, facts, listener)
-            return
+            # Retry only if the hub is too busy to answer: `_get` and huggingface_hub handle network failures.
+            return _retried(
+                lambda: _get(url, location, partial, facts, listener),
+                again=lambda error, _: getattr(error, "response", None) is not None and is_transient(error),
+            )
         except Exception as error:
             if getattr(error, "response", None) is not None:
                 raise
@@ -267,28 +276,12 @@ def _transfer(url: str, location: str, partial: Path, facts: FileFacts, listener
             log.debug("%s was cut at %d bytes: %s", facts.name, _length(partial), error)
             fruitless = 0 if _length(partial) > before else fruitless + 1
             time.sleep(RETRY_WAITS[0])
-    raise DownloadError.about(
-        facts.name,
-        "the connection broke at {here} of {subject}: run the command again, it goes on from there",
-        here=_here(_length(partial), facts),
-    )
+    reason = "the connection broke at {here} of {subject}: run the command again, and it continues from there"
+    raise DownloadError.about(facts.name, reason, here=_here(_length(partial), facts))
 
 
 def _length(path: Path) -> int:
     return path.stat().st_size if filesystem.is_there(path) else 0
-
-
-def _get_with_retries(url: str, location: str, partial: Path, facts: FileFacts, listener: DownloadListener) -> None:
-    """Call `_get`, retrying only if the hub says that it is busy; `_get` and huggingface_hub handle network failures."""
-    for pause in RETRY_WAITS:
-        try:
-            return _get(url, location, partial, facts, listener)
-        except Exception as error:
-            if getattr(error, "response", None) is None or not is_transient(error):
-                raise
-            log.debug("asking again in %g s: %s", pause, error)
-            time.sleep(pause)
-    return _get(url, location, partial, facts, listener)
 
 
 def _get(url: str, location: str, partial: Path, facts: FileFacts, listener: DownloadListener) -> None:
@@ -300,18 +293,11 @@ def _get(url: str, location: str, partial: Path, facts: FileFacts, listener: Dow
     with _Sink(partial, facts.size, lambda done: listener.progress(facts.name, done, facts.size)) as file:
         done = file.tell()
         listener.progress(facts.name, done, facts.size)
+        sink = cast(BinaryIO, file)
         # In a thread, so that Ctrl-C and stalls are noticed while it waits for the network.
-        going: Future[None] = Future()
-
-        def run() -> None:
-            try:
-                sink = cast(BinaryIO, file)
-                http_get(location, sink, resume_size=done, headers=headers, expected_size=facts.size)
-                going.set_result(None)
-            except BaseException as error:
-                going.set_exception(error)
-
-        threading.Thread(target=run, name="hub", daemon=True).start()
+        going = _in_thread(
+            lambda: http_get(location, sink, resume_size=done, headers=headers, expected_size=facts.size)
+        )
         try:
             _await_growth(going, file, facts, listener)
         finally:
@@ -328,7 +314,7 @@ def _await_growth(going: Future[None], file: _Sink, facts: FileFacts, listener: 
             raise DownloadError.about(
                 facts.name,
                 "nothing of {subject} has come for {silent_seconds:g} s ({here} are here): run the command again "
-                "later, it goes on from there",
+                "later, and it continues from there",
                 silent_seconds=SILENT_SECONDS,
                 here=_here(file.tell(), facts),
             )
@@ -339,7 +325,7 @@ def _await_growth(going: Future[None], file: _Sink, facts: FileFacts, listener: 
 
 
 def _here(done: int, facts: FileFacts) -> str:
-    """Say how much of a file has come: "1.0 MB of 3.5 MB"."""
+    """Format how much of a file has been downloaded: "1.0 MB of 3.5 MB"."""
     return byte_size(done) if facts.size is None else f"{byte_size(done)} of {byte_size(facts.size)}"
 
 

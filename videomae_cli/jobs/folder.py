@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OutputError
-from videomae_cli.files import FileLockedError, Lock, lock_removed
+from videomae_cli.errors import OutputError, Wording
+from videomae_cli.files import Lock, lock_output
 
 HEADER, RECORDS, VECTORS, LOCK, REPLACED = "job.json", "records.jsonl", "vectors.bin", "lock", "replaced.json"
-AGAIN, AGAIN_VECTORS = "again.jsonl", "again.bin"
+AGAIN, AGAIN_VECTORS, LIST = "again.jsonl", "again.bin", "list.parquet"
+STARTS_AGAIN = Wording("{@overwrite:True} starts again")
 # The last one is the spool of a report.
-_OWN = frozenset({HEADER, RECORDS, VECTORS, AGAIN, AGAIN_VECTORS, LOCK, REPLACED, "report.jsonl"})
+_OWN = frozenset({HEADER, RECORDS, VECTORS, AGAIN, AGAIN_VECTORS, LIST, LOCK, REPLACED, "report.jsonl"})
 _TEMPORARY = re.compile(r"\..*\.part", re.DOTALL)
 # Header of a cluster job (`cluster.output`), whose folder has the same name but other contents.
 CLUSTER_HEADER = "_job.json"
@@ -49,8 +50,7 @@ class JobFolder:
                 self.path, "{subject} keeps results of a run with {@cluster}: go on with that, or remove the folder"
             )
         for name, entry in sorted(entries.items()):
-            ours = name in _OWN or _TEMPORARY.fullmatch(name)
-            if not ours or not entry.is_file(follow_symlinks=False):
+            if not self._is_ours(entry):
                 raise self._foreign(name)
         if HEADER in entries and self._is_foreign_header():
             raise self._foreign(HEADER)
@@ -59,12 +59,7 @@ class JobFolder:
 
     def enter(self) -> None:
         """Create the folder if it is missing, and lock it."""
-        try:
-            self._lock = lock_removed(self.path / LOCK)
-        except FileLockedError:
-            raise OutputError.about(
-                self._output, "another process is writing {subject}: wait for it or stop it first"
-            ) from None
+        self._lock = lock_output(self.path / LOCK, self._output)
 
     @property
     def is_locked(self) -> bool:
@@ -105,7 +100,7 @@ class JobFolder:
         return known and entry.is_file(follow_symlinks=False)
 
     def _is_foreign_header(self) -> bool:
-        """Whether the header is another program's JSON; a file that is not JSON is taken for a damaged header of ours."""
+        """Return whether the header is another program's JSON; a file that is not JSON counts as a damaged header."""
         try:
             content = json.loads((self.path / HEADER).read_bytes())
         except (OSError, ValueError, RecursionError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from array import array
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +18,12 @@ from videomae_cli.errors import OptionError, OutputError, Wording, say
 from videomae_cli.filenames import partial_folder
 from videomae_cli.files import linked, sync_folder, whole_file
 from videomae_cli.jobs.again import Replacements
-from videomae_cli.jobs.folder import AGAIN, HEADER, RECORDS, JobFolder
+from videomae_cli.jobs.folder import AGAIN, HEADER, LIST, RECORDS, STARTS_AGAIN, JobFolder
+from videomae_cli.jobs.job_list import JobList
 from videomae_cli.jobs.journal import Journal
 from videomae_cli.jobs.settings import Settings
-from videomae_cli.results import Record, as_utf8, path_of
+from videomae_cli.jobs.shards import Part
+from videomae_cli.results import SCHEMA_VERSION, Record, as_utf8, path_fields, path_of
 from videomae_cli.writers import (
     VectorLayout,
     Writer,
@@ -30,10 +33,12 @@ from videomae_cli.writers import (
     make_writer,
     read_records,
     read_vector_records,
+    write_names,
 )
 
-# Version 2 added checksums to the journal's lines, 3 a separate file for records that replace earlier ones.
-LAYOUT_VERSION = 3
+# Version 2 added checksums to the journal's lines, 3 a separate file for records that replace earlier ones, 4 the list
+# of files, in whose order the records need not be.
+LAYOUT_VERSION = 4
 CHECK_SECONDS = 1.0
 
 
@@ -43,8 +48,9 @@ class JobTally:
 
     again: positions of files to be redone, each with the number of views before it, or None if the file itself had
     none; views: total number of views of the files that earlier runs have processed; damaged: records that were
-    discarded because a line of the journal, or one before them, was damaged; unknown_settings:
-    whether the complete output is a narrow CSV, which does not say how it was made.
+    discarded because a line of the journal, or one before them, was damaged; gone: the number of files with a result
+    that are no longer listed, and count for nothing else; rest: positions of files without a result, None for all after
+    the first ones; unknown_settings: whether the complete output is a narrow CSV, which doesn't record its settings.
     """
 
     done: int = 0
@@ -52,8 +58,16 @@ class JobTally:
     damaged: int = 0
     views: int = 0
     rows: int = 0
+    gone: int = 0
+    rest: list[int] | None = None
     unknown_settings: bool = False
     failed: Counter[str] = field(default_factory=Counter)
+
+    def count_gone(self, record: Record) -> None:
+        """Add the record of a file that is no longer listed, which keeps its place in batches and in the output."""
+        self.gone += 1
+        self.views += _views(record)
+        self.rows += len(record.get("rows") or ())
 
     def count(self, record: Record) -> None:
         """Add a finished record to the counts."""
@@ -72,18 +86,20 @@ class JobTally:
 
     def left(self, total: int) -> list[int]:
         """Return the positions of the files still to be done, in the order in which `Job.append` expects their records."""
-        return [*self.again, *range(self.done + len(self.again), total)]
+        return [*self.again, *self._rest(total)]
 
     def starts(self, total: int) -> list[int | None]:
         """Return how many of the job's views precede each file in `left`; see `starts` of `pipeline.Batches`.
 
-        None means that the file directly follows the one before it in the list.
-
-        One more element at the end is the number of views that earlier runs have processed, or 0 if that is not needed.
+        None means that the file directly follows the one before it in the list. One more element at the end is the
+        number of views that earlier runs have processed, or 0 if that is not needed.
         """
-        tail = total - self.done - len(self.again)
+        tail = len(self._rest(total))
         whole = self.views if any(start is not None for start in self.again.values()) else 0
         return [*self.again.values(), *[self.views, *[None] * (tail - 1)][:tail], whole]
+
+    def _rest(self, total: int) -> Sequence[int]:
+        return range(self.done + len(self.again), total) if self.rest is None else self.rest
 
 
 class Job:
@@ -100,6 +116,8 @@ class Job:
             )
         self.output, self.format = output, format
         self._target = linked(output)
+        if not self._target.name:
+            raise OutputError.about(output, "{subject} is a folder: give a file name to write to")
         self.folder = partial_folder(self._target)
         self._job_folder = JobFolder(self.folder, output)
         self._resume, self._overwrite = resume, overwrite
@@ -107,6 +125,7 @@ class Job:
         self._layout: VectorLayout | None = None
         self._journal = Journal(self.folder / RECORDS)
         self._replacements = Replacements(self.folder / AGAIN, None)
+        self._list = JobList(())
         # Whether the earlier records are those of a complete output, which is replaced once the redone ones are in.
         self._reopened = False
         self._again_left = 0
@@ -142,7 +161,7 @@ class Job:
                 self.folder,
                 "{subject} keeps results of an earlier run{without}",
                 without=without,
-                remedy=Wording("{@resume:True} goes on from them, {@overwrite:True} starts again"),
+                remedy=Wording("{@resume:True} continues from there, {@overwrite:True} starts again"),
             )
 
     def begin(
@@ -150,22 +169,29 @@ class Job:
         settings: Settings,
         names: Sequence[str],
         *,
-        shard: str | None = None,
+        part: Part | None = None,
         vectors: VectorLayout | None = None,
         counts: Callable[[Record], bool] = lambda record: True,
     ) -> JobTally:
         """Start, or resume an earlier run; `JobTally.left` then says which of the names are still to be done, in which order.
 
-        vectors: layout of the records' vectors, if they have any; counts: whether a record of an earlier run is still
-        valid (its output file may have been removed, for example); invalid ones are redone.
+        part: if these are the names of a part of a list; vectors: layout of the records' vectors, if they have any; counts:
+        whether a record of an earlier run is still valid (its output file may have been removed, for example); invalid ones
+        are redone. Records of files that are no longer listed are kept.
 
-        Raises OutputError if the earlier run had other settings or another list of files.
+        Raises OutputError if the earlier run had other settings.
         """
-        self._layout = vectors
-        header = {"layout_version": LAYOUT_VERSION, "shard": shard, "settings": settings.as_dict()}
+        self._layout, self._list = vectors, JobList(names, part)
+        shard = str(part) if part is not None else None
+        header = {
+            "layout_version": LAYOUT_VERSION,
+            "shard": shard,
+            "list": self._list.listed,
+            "settings": settings.as_dict(),
+        }
         with self._reported():
             earlier = self._job_folder.header() if self._resume and filesystem.is_there(self._header) else None
-            self._journal = Journal(self.folder / RECORDS, vectors, checked=_has_checksums(earlier))
+            self._journal = Journal(self.folder / RECORDS, vectors, checked=(earlier or {}).get("layout_version") != 1)
             self._replacements = Replacements(self.folder / AGAIN, vectors)
             # True if an earlier run was killed while removing its records after completing the output.
             cleared = filesystem.is_there(self._target) and not (
@@ -178,9 +204,16 @@ class Job:
                 self._replacements.journal.create()  # job folders of earlier versions lack this file
                 if earlier is not None and earlier.get("reopened"):
                     self._reopened = True
-                    self._check_complete(settings, names, shard, counts)
+                    self._check_complete(settings, shard, counts)
+                    if self._has_changed:
+                        self._take_over(header, settings, names, counts)
                 else:
-                    self._recover(names, settings, counts)
+                    self._recover(settings, counts)
+                    if earlier is not None and earlier.get("list") != header["list"]:
+                        # The lines of version 1 have no checksums, and stay as they are.
+                        self._write_header(
+                            {**header, "layout_version": 1} if earlier["layout_version"] == 1 else header
+                        )
             elif self._resume and not filesystem.is_there(self._target) and self._journal.lines():
                 # The header is lost, but each record has the fingerprint of its settings.
                 first = self._journal.first()
@@ -189,15 +222,18 @@ class Job:
                         self.folder,
                         "can't go on: {subject} holds no {header}, and no results with these settings",
                         header=HEADER,
-                        remedy=Wording("{@overwrite:True} starts again"),
+                        remedy=STARTS_AGAIN,
                         joined="; ",
                     )
                 self._replacements.recover()
-                self._recover(names, settings, counts)
+                self._recover(settings, counts)
                 self._write_header(header)
             elif self._resume and filesystem.is_there(self._target):
-                self._check_complete(settings, names, shard, counts)
-                if self.tally.again:
+                self._check_complete(settings, shard, counts)
+                if self._has_changed:
+                    self._job_folder.clear()
+                    self._take_over(header, settings, names, counts)
+                elif self.tally.again:
                     self._reopened = True
                     self._job_folder.clear()
                     self._write_header({**header, "reopened": True})
@@ -210,22 +246,55 @@ class Job:
         self._again_left = len(self.tally.again)
         return self.tally
 
-    def _recover(self, names: Sequence[str], settings: Settings, counts: Callable[[Record], bool]) -> None:
-        ours = self._journal.recover(names, counts=lambda record: record.get("fingerprint") == settings.fingerprint)
-        for place, record in enumerate(ours):
-            self._count(place, record, counts)
+    def _recover(self, settings: Settings, counts: Callable[[Record], bool]) -> None:
+        ours = self._journal.recover(counts=lambda record: record.get("fingerprint") == settings.fingerprint)
+        for record in ours:
+            self._count(record, counts)
+        self._count_rest()
         self.tally.damaged = self._journal.damaged + self._replacements.journal.damaged
 
-    def _count(self, place: int, record: Record, counts: Callable[[Record], bool]) -> None:
-        now = self._replacements.of(record)
-        if counts(now):
+    def _count(self, record: Record, counts: Callable[[Record], bool]) -> None:
+        place, now = self._list.place(record), self._replacements.of(record)
+        if place is None:
+            self.tally.count_gone(now)
+        elif counts(now):
             self.tally.count(now)
         else:
             self.tally.count_again(place, now)
 
+    def _count_rest(self) -> None:
+        if not self._list.in_order:
+            self.tally.rest = self._list.left()
+
+    @property
+    def _has_changed(self) -> bool:
+        """Whether the list holds files that a complete output doesn't, or is another for the other shards of the job."""
+        return self._list.relisted or self.tally.done + len(self.tally.again) < len(self._list.names)
+
+    def _take_over(
+        self, header: dict[str, Any], settings: Settings, names: Sequence[str], counts: Callable[[Record], bool]
+    ) -> None:
+        """Make an interrupted job of a complete output, which stays until the job is complete again."""
+        self._journal.clear()
+        stored = self._stored() if self._layout is None else read_vector_records(self._target)
+        for record in stored:
+            if self._layout is not None and record["vectors"] is not None:
+                # JSON Lines don't say of which type the numbers are.
+                record["vectors"] = record["vectors"].astype(self._layout.storage, copy=False)
+            if self.tally.unknown_settings and (place := self._list.find(path_of(record))) is not None:
+                record |= path_fields(names[place])  # narrow CSV holds no bytes that aren't UTF-8
+            # Narrow CSV has no fingerprint, and a failure that is to be redone may have another.
+            self._journal.append({"schema_version": SCHEMA_VERSION, **record, "fingerprint": settings.fingerprint})
+        self._journal.sync()
+        self._reopened = False
+        self._write_header(header)
+        self.tally = JobTally(unknown_settings=self.tally.unknown_settings)
+        self._list = JobList(names, self._list.part)
+        self._recover(settings, counts)
+
     def failures(self, asked: Container[Record]) -> Counter[str]:
-        """Count by kind the recorded failures that are in `asked`, of a complete or an interrupted job. Changes nothing."""
-        found: dict[int, str | None] = {}
+        """Count by kind the recorded failures that `asked` contains, whether or not the job was completed. Changes nothing."""
+        found: dict[str, str | None] = {}
         header = self._job_folder.header() if filesystem.is_there(self._header) else {}
         sources = [Journal(self.folder / AGAIN, checked=False).records()]
         if header and not header.get("reopened"):
@@ -239,7 +308,7 @@ class Job:
         for source in sources:
             with contextlib.suppress(OSError, OutputError):
                 for record in source:
-                    found[record["index"]] = record["error"]["kind"] if record in asked else None
+                    found[path_of(record)] = record["error"]["kind"] if record in asked else None
         return Counter(kind for kind in found.values() if kind is not None)
 
     def earlier_records(self) -> Iterator[Record]:
@@ -253,9 +322,39 @@ class Job:
         with contextlib.suppress(OSError, OutputError):
             yield from Journal(self.folder / RECORDS, checked=False).records()
 
+    def kept_records(self) -> Iterator[Record]:
+        """Yield the records with which `begin` goes on: of an interrupted job, else of the complete output. Unreadable ones are
+        left out."""
+        begun = self._job_folder.header() if filesystem.is_there(self._header) else None
+        with contextlib.suppress(OSError, OutputError):
+            if begun is not None and not begun.get("reopened"):
+                yield from Journal(self.folder / RECORDS, checked=False).records()
+            elif filesystem.is_file(self._target):
+                yield from self._stored()
+
     def records(self) -> Iterator[Record]:
-        """Return the records so far, with replacements; call after `begin`."""
+        """Return the records so far, with replacements, in the order of the list; call after `begin`."""
+        if not self.complete and not self._reopened and (self._list.relisted or not self._list.in_order):
+            return self._in_list_order()
         return map(self._replacements.of, self._earlier()) if not self.complete else self._earlier()
+
+    def _in_list_order(self) -> Iterator[Record]:
+        """Yield the records of listed files in the order of the list, then the others, stamped with their places in it."""
+        # Two packed arrays: ten million tuples would take a gigabyte.
+        lines, vectors = (array("q", [-1]) * len(self._list.names) for _ in range(2))
+        gone = []
+        for record, begin in self._journal.located():
+            place = self._list.find(path_of(record))
+            if place is None:
+                gone.append(begin)
+            else:
+                lines[place], vectors[place] = begin
+        places = [place for place, begin in enumerate(lines) if begin >= 0]
+        listed = self._journal.records_at((lines[place], vectors[place]) for place in places)
+        for place, record in zip(places, listed, strict=True):
+            yield self._list.stamped(self._replacements.of(record), place)
+        for number, record in enumerate(self._journal.records_at(gone)):
+            yield self._list.stamped_gone(self._replacements.of(record), number)
 
     def _earlier(self) -> Iterator[Record]:
         """Return the records of earlier runs, without replacements."""
@@ -340,29 +439,23 @@ class Job:
 
     def _compare(self, earlier: dict[str, Any] | None, header: dict[str, Any], settings: Settings) -> None:
         if earlier is None:
-            raise OutputError.about(
-                self._header, "{subject} is damaged", remedy=Wording("{@overwrite:True} starts again")
-            )
+            raise OutputError.about(self._header, "{subject} is damaged", remedy=STARTS_AGAIN)
+        if header["shard"] is not None and earlier.get("shard") == header["shard"] and not earlier.get("list"):
+            raise _by_position(self.folder)
         version = earlier.get("layout_version")
         if not isinstance(version, int) or version > LAYOUT_VERSION:
             raise OutputError.about(self.folder, "{subject} was made by a later version of videomae: go on with that")
         settings.check_same(self.folder, earlier, header["shard"])
 
-    def _check_complete(
-        self, settings: Settings, names: Sequence[str], shard: str | None, counts: Callable[[Record], bool]
-    ) -> None:
+    def _check_complete(self, settings: Settings, shard: str | None, counts: Callable[[Record], bool]) -> None:
         """Count the records of a complete output, and check that it belongs to this job. Raises OutputError."""
         if not filesystem.is_there(self._target):
-            raise OutputError.about(
-                self.output,
-                "{subject} is gone, of which {folder} completes a part",
-                folder=self.folder,
-                remedy=Wording("{@overwrite:True} starts again"),
-            )
+            reason = "{subject} is gone, of which {folder} completes a part"
+            raise OutputError.about(self.output, reason, folder=self.folder, remedy=STARTS_AGAIN)
         stored = self._stored()
         if self._layout is not None:
             stored = read_vector_records(self._target, vectors=False)
-        for place, record in enumerate(stored):
+        for number, record in enumerate(stored):
             named = "fingerprint" in record
             if named != (self.format != "csv"):
                 raise OutputError.about(
@@ -376,35 +469,26 @@ class Job:
                         else "leave out {@wide:True}, or give {@overwrite:True} to start again"
                     ),
                 )
-            if place >= len(names) or path_of(record) != (names[place] if named else as_utf8(names[place])):
-                raise OutputError.about(
-                    self.output,
-                    "{subject} is complete, but for another list of files",
-                    remedy=Wording("{@overwrite:True} starts again"),
-                )
+            if not named and number == 0:
+                self._list = JobList([as_utf8(name) for name in self._list.names])
+            if named and shard is not None and record.get("shard") == shard and not record.get("list"):
+                raise _by_position(self.output)
             same = not named or (record.get("fingerprint") == settings.fingerprint and record.get("shard") == shard)
             self.tally.unknown_settings |= not named
             # The settings of a failure don't matter if it is redone.
             if not same and (record.get("error") is None or counts(self._replacements.of(record))):
                 differing = "; ".join(settings.differences_from_record(record, shard))
-                raise OutputError.about(
-                    self.output,
-                    "{subject} was made with other settings ({differing})",
-                    differing=differing,
-                    remedy=Wording("{@overwrite:True} starts again"),
-                )
-            self._count(place, record, counts)
-        if self.tally.done + len(self.tally.again) < len(names):
-            raise OutputError.about(
-                self.output,
-                "{subject} is complete, but for a shorter list of files",
-                remedy=Wording("{@overwrite:True} starts again"),
-            )
+                reason = "{subject} was made with other settings ({differing})"
+                raise OutputError.about(self.output, reason, differing=differing, remedy=STARTS_AGAIN)
+            self._count(record, counts)
+        self._count_rest()
 
     def _write_header(self, header: dict[str, Any]) -> None:
         # The journals first, because a header implies that they exist.
         self._journal.create()
         self._replacements.journal.create()
+        with whole_file(self.folder / LIST) as sink:
+            write_names(sink, self._list.names)
         with whole_file(self._header) as sink:
             sink.write(json.dumps(header, indent=2).encode())
         sync_folder(self.folder.parent)
@@ -425,14 +509,16 @@ class Job:
         if not self.tally.done or not self.is_kept:
             return ""
         return say(
-            "; {done} results are kept in {folder}, and {@resume:True} goes on from them",
+            "; {done} results are kept in {folder}, and {@resume:True} continues from there",
             done=self.tally.done,
             folder=self.folder,
         )
 
 
-def _has_checksums(header: dict[str, Any] | None) -> bool:
-    return header is None or header.get("layout_version") != 1
+def _by_position(place: Path) -> OutputError:
+    """Make the error for a shard that an earlier version began or wrote, which has other files than the shard has now."""
+    reason = "{subject} is of an earlier version of videomae, which split lists in another way: it can be merged, but not resumed"
+    return OutputError.about(place, reason, remedy=STARTS_AGAIN)
 
 
 def _views(record: Record) -> int:

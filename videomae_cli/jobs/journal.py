@@ -17,8 +17,9 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -55,16 +56,12 @@ class Journal:
         if self._layout is not None:
             self._vector_file.touch()
 
-    def recover(
-        self, names: Sequence[str] | None, *, counts: Callable[[Record], bool] = lambda record: True
-    ) -> Iterator[Record]:
+    def recover(self, *, counts: Callable[[Record], bool] = lambda record: True) -> Iterator[Record]:
         """Yield the valid records, then cut off everything after them; `damaged` is the number of lines that were lost.
 
-        names: the job's list of files, None if the records are in no order; counts: whether a record belongs to this
-        job. Raises OutputError if a record's file is not the one at its position in the list.
+        counts: whether a record belongs to this job.
         """
-        good = done = 0
-        good_vectors = 0
+        good = good_vectors = 0
         with self.file.open("rb") as stream, self._vectors_to_read() as vectors:
             for line in stream:
                 record = _parse(line, self._checked)
@@ -73,20 +70,8 @@ class Journal:
                     # A kill may have truncated the last line. Lines after a damaged one are redone, too.
                     self.damaged = sum(1 for _ in stream) + (record is not None or line.endswith(b"\n"))
                     break
-                path = path_of(record)
-                if names is not None and (done >= len(names) or names[done] != path):
-                    now = repr(names[done]) if done < len(names) else "nothing"
-                    raise OutputError.about(
-                        path,
-                        "the list of files has changed: number {number} was {subject!r} and is {now} now",
-                        number=done + 1,
-                        now=now,
-                        remedy=Wording("{@overwrite:True} starts again"),
-                        joined="; ",
-                    )
                 good += len(line)
                 good_vectors += record["vectors"].nbytes if record.get("vectors") is not None else 0
-                done += 1
                 self.end = good, good_vectors
                 yield record
         _cut(self.file, good)
@@ -117,27 +102,47 @@ class Journal:
                 sync(stream)
         self._synced = time.monotonic()
 
-    def records(self, begin: tuple[int, int] = (0, 0)) -> Iterator[Record]:
-        """Yield all records, from the start or from an earlier value of `end`. Raises OutputError for damaged ones."""
+    def records(self) -> Iterator[Record]:
+        """Yield all records, in the order in which they were appended. Raises OutputError for damaged ones."""
+        return self.records_at(repeat(None))
+
+    def records_at(self, begins: Iterable[tuple[int, int] | None]) -> Iterator[Record]:
+        """Yield the records that begin at earlier values of `end`, None for the one that follows the last. Raises OutputError
+        for damaged ones."""
         with self.file.open("rb") as stream, self._vectors_to_read() as vectors:
-            stream.seek(begin[0])
-            if vectors is not None:
-                vectors.seek(begin[1])
+            for begin in begins:
+                if begin is not None:
+                    stream.seek(begin[0])
+                    if vectors is not None:
+                        vectors.seek(begin[1])
+                if not (line := stream.readline()):
+                    return
+                record = _parse(line, self._checked)
+                if record is None:
+                    raise damaged(self.file)
+                if vectors is not None and not self._take(record, vectors):
+                    raise damaged(self._vector_file)
+                yield record
+
+    def located(self) -> Iterator[tuple[Record, tuple[int, int]]]:
+        """Yield each record, without its vectors, and where it begins, for `records_at`. Raises OutputError for damaged ones."""
+        begin, vectors = 0, 0
+        with self.file.open("rb") as stream:
             for line in stream:
                 record = _parse(line, self._checked)
                 if record is None:
-                    raise OutputError.about(
-                        self.file,
-                        "{subject} was changed or damaged",
-                        remedy=Wording("{@resume:True} does what is lost again"),
-                    )
-                if vectors is not None and not self._take(record, vectors):
-                    raise OutputError.about(
-                        self._vector_file,
-                        "{subject} was changed or damaged",
-                        remedy=Wording("{@resume:True} does what is lost again"),
-                    )
-                yield record
+                    raise damaged(self.file)
+                yield record, (begin, vectors)
+                begin += len(line)
+                vectors += len(record.get("rows") or ()) * self._layout.bytes_each if self._layout is not None else 0
+
+    def clear(self) -> None:
+        """Remove all records from the journal."""
+        self.create()
+        _cut(self.file, 0)
+        if self._layout is not None:
+            _cut(self._vector_file, 0)
+        self.end = (0, 0)
 
     @property
     def is_there(self) -> bool:
@@ -191,6 +196,13 @@ class Journal:
         return True
 
 
+def damaged(file: Path) -> OutputError:
+    """Make the error for a job's file whose content is not what the job wrote."""
+    return OutputError.about(
+        file, "{subject} was changed or damaged", remedy=Wording("{@resume:True} does what is lost again")
+    )
+
+
 def _write(stream: BinaryIO, data: bytes) -> None:
     written = 0
     while written < len(data):
@@ -227,14 +239,10 @@ def _parse(line: bytes, checked: bool) -> Record | None:
 
 
 def _is_record(record: object) -> bool:
-    """Whether a value has the fields, of the right types, that jobs rely on. Raises ValueError for a damaged path."""
-    if (
-        not isinstance(record, dict)
-        or not isinstance(record.get("path"), str)
-        or not isinstance(record.get("index"), int)
-    ):
+    """Return whether a value has the fields and types that jobs rely on. Raises ValueError for a damaged path."""
+    if not isinstance(record, dict) or "error" not in record:
         return False
-    if "error" not in record:
+    if not isinstance(record.get("path"), str) or not isinstance(record.get("index"), int):
         return False
     error = record["error"]
     if error is not None and not (isinstance(error, dict) and isinstance(error.get("kind"), str)):

@@ -1,18 +1,21 @@
-"""Chooses the failures in an output that are done again."""
+"""Chooses which failures in an existing output are retried."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
-from videomae_cli.errors import OptionError, Wording, failure_kinds
+from videomae_cli.errors import OptionError, Wording, failure_kinds, say
 
 ALL = "all"
+# Failures that say nothing about a file: storage or the machine was to blame.
+_PASSING = ("fetch", "machine")
 
 
 class Retry:
-    """Contains the failure records that are to be retried: of some `kinds`, or of all; empty if None were asked for.
+    """Contains the failure records to retry: those of certain `kinds`, or all of them; empty if `asked` is None.
 
-    asked: kinds of error, also as one text with commas. Raises OptionError for an unknown kind, and without `resume`.
+    asked: kinds of error, or one text with commas between them. Raises OptionError for an unknown kind, and without `resume`.
     """
 
     def __init__(self, asked: str | Iterable[str] | None, *, resume: bool) -> None:
@@ -42,3 +45,33 @@ class Retry:
     def __contains__(self, record: object) -> bool:
         error = record.get("error") if isinstance(record, dict) else None
         return error is not None and (ALL in self.kinds or error["kind"] in self.kinds)
+
+
+def earlier_failures(failed: Mapping[str, int]) -> str | None:
+    """Say how many files failed in earlier runs for reasons that may have passed, and how to do them again; None if none did.
+
+    failed: their number by kind of error.
+    """
+    kinds = [kind for kind in _PASSING if failed.get(kind)]
+    if not kinds:
+        return None
+    count = sum(failed[kind] for kind in kinds)
+    reason = "{count} failed before with {named}: {@retry_errors:{kinds}} does {it} again"
+    named, it = " and ".join(kinds), "it" if count == 1 else "them"
+    return say(reason, count=count, named=named, kinds=",".join(kinds), it=it)
+
+
+class OnExisting(Protocol):
+    """What is to happen to an output that exists: whether to resume or to overwrite it, and which of its failures to retry."""
+
+    @property
+    def resume(self) -> bool:
+        """Whether to go on from what it holds."""
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether to replace it with a new one."""
+
+    @property
+    def retry(self) -> Retry:
+        """The failures in it to retry."""

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from videomae_cli.errors import OutputError, Wording
+from videomae_cli.jobs.shards import Part
+from videomae_cli.results import Stamp
+from videomae_cli.writers import VectorLayout
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,19 @@ class Settings:
         text = json.dumps(self.as_dict(), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def stamp(self, place: int, part: Part | None) -> Stamp:
+        """Identify the record of a file by its place in the job's list, or in its part of the list."""
+        if part is None:
+            return Stamp(place, self.fingerprint, self.version)
+        return Stamp(part.places[place], self.fingerprint, self.version, str(part.shard), part.listed)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for JSON."""
         return {"command": self.command, "version": self.version, **self.values}
+
+    def with_fingerprint(self) -> dict[str, Any]:
+        """Return the settings as plain values, with their fingerprint: what a file says about how it was made."""
+        return {**self.as_dict(), "fingerprint": self.fingerprint}
 
     def differences(self, earlier: Mapping[str, Any]) -> list[str]:
         """Describe each difference from the settings of an earlier run."""
@@ -60,6 +73,12 @@ class Settings:
             _change(name, record.get(name), now.get(name)) for name in recorded if record.get(name) != now.get(name)
         ]
         return words or ["the same model, but other options or weights"]
+
+
+def vector_layout(dimensions: int, storage: str, settings: Settings, part: Part | None) -> VectorLayout:
+    """Return what all vectors of a job have in common. part: the job's part of a list that was split."""
+    shard, listed = (str(part.shard), part.listed) if part else (None, None)
+    return VectorLayout(dimensions, storage, settings.with_fingerprint(), shard, listed)
 
 
 def _change(name: str, before: object, after: object) -> str:

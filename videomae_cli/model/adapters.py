@@ -27,7 +27,7 @@ _TRAINED_WHOLE = re.compile(r"(.+?)(?:\.modules_to_save(?:\.default)?|\.base_lay
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter rather than a whole model."""
+    """Return whether a folder holds an adapter rather than a whole model."""
     return filesystem.is_file(folder / _CONFIG) and not any(filesystem.is_file(folder / name) for name in WEIGHT_FILES)
 
 

@@ -18,12 +18,12 @@ from torch import Tensor
 from videomae_cli import filesystem
 from videomae_cli.errors import CheckpointError, ConfigError, Wording
 from videomae_cli.model.adapters import base_of, is_adapter, merge
-from videomae_cli.model.checkpoints import RawTensors, read_config, read_weights
+from videomae_cli.model.checkpoints import RawTensors, read_json, read_weights
 from videomae_cli.model.config import VideoMAEConfig
 from videomae_cli.model.inferred_config import Overrides, infer_config
 from videomae_cli.model.messages import shown
 from videomae_cli.model.official import is_official, to_hugging_face
-from videomae_cli.model.prefixes import HUGGING_FACE_ANCHOR, has_anchor, without_prefixes
+from videomae_cli.model.prefixes import HUGGING_FACE_ANCHOR, has_anchor, renamed, without_prefixes
 from videomae_cli.visible import counted
 
 Kind = Literal["encoder", "classification", "pretraining"]
@@ -56,9 +56,8 @@ def load_checkpoint(path: Path, *, overrides: Overrides) -> Checkpoint:
     weights = base_of(path) if adapter else path
     # For a single weights file, look for its configuration in the same folder.
     folder = weights if filesystem.is_folder(weights) else weights.parent
-    content = (
-        read_config(folder) if filesystem.is_folder(weights) or filesystem.is_file(folder / "config.json") else None
-    )
+    config_file = folder / "config.json"
+    content = read_json(config_file) if filesystem.is_folder(weights) or filesystem.is_file(config_file) else None
     raw = read_weights(weights)
     if adapter:
         raw = merge(raw, path)
@@ -127,26 +126,17 @@ def _hugging_face_names(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
             tensor=shown(adapted),
         )
     whole = f"videomae.{HUGGING_FACE_ANCHOR}"
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in without_prefixes(raw, whole if has_anchor(raw, whole) else HUGGING_FACE_ANCHOR).items():
-        short = name
-        if short.endswith(".attention.attention.key.bias"):
-            # Dropping it is exact: it adds the same number to all scores of a query, which softmax cancels.
-            continue
-        for spelling, ours in _BIASES:
-            if short.endswith(spelling):
-                short = short.removesuffix(spelling) + ours
-        if short.startswith(("embeddings.", "encoder.layer.", "layernorm.")):
-            short = f"videomae.{short}"
-        if short in tensors:
-            raise CheckpointError.about(
-                name,
-                "the checkpoint holds the tensor {tensor} twice, once as {name}",
-                tensor=shown(short),
-                name=shown(name),
-            )
-        tensors[short] = tensor
-    return tensors
+    plain = without_prefixes(raw, whole if has_anchor(raw, whole) else HUGGING_FACE_ANCHOR)
+    # Dropping the keys' bias is exact: it adds the same number to all scores of a query, which softmax cancels.
+    kept = (name for name in plain if not name.endswith(".attention.attention.key.bias"))
+    return renamed((name, _hub_name(name), plain[name]) for name in kept)
+
+
+def _hub_name(name: str) -> str:
+    for spelling, ours in _BIASES:
+        if name.endswith(spelling):
+            name = name.removesuffix(spelling) + ours
+    return f"videomae.{name}" if name.startswith(("embeddings.", "encoder.layer.", "layernorm.")) else name
 
 
 def _warn_small(config: VideoMAEConfig, overrides: Overrides, path: Path) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from videomae_cli import filesystem
+from videomae_cli.content import content_in
 from videomae_cli.errors import CheckpointError, Wording
 from videomae_cli.model.messages import first_line, shown
 from videomae_cli.model.pickles import PICKLE_START, ZIP_START, Arguments, NumpyArray, Plain, read_pickle
@@ -58,11 +59,6 @@ class RawTensors:
     tensors: dict[str, Tensor]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     note: str | None = None
-
-
-def read_config(directory: Path) -> dict[str, Any]:
-    """Read a model directory's `config.json`. Raises CheckpointError."""
-    return read_json(directory / "config.json")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -197,6 +193,8 @@ def _check_file(path: Path) -> bool:
     # safetensors begin with a length whose first byte may be "<" or "{" too, but which contains zero bytes
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text[:1] in (b"<", b"{") and b"\0" not in head:
+        if (content := content_in(path)) is not None and content.family == "output":
+            raise CheckpointError.about(path, "{subject} is {content}, not a model's weights", content=content.words)
         kind = "a web page" if text[:1] == b"<" else "JSON text"
         raise CheckpointError.about(path, "{subject} is {kind}, not weights; download it again", kind=kind)
     for start, kind in _OTHER_FORMATS.items():
@@ -213,6 +211,9 @@ def _check_file(path: Path) -> bool:
             )
         return True
     if not head.startswith((ZIP_START, PICKLE_START)):
+        content = content_in(path)
+        if content is not None:
+            raise CheckpointError.about(path, "{subject} is {content}, not a model's weights", content=content.words)
         raise CheckpointError.about(path, "{subject} is no PyTorch checkpoint, nor is it named .safetensors")
     return False
 

@@ -11,6 +11,7 @@ import math
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from videomae_cli.errors import ConfigError, Wording
@@ -107,22 +108,15 @@ class VideoMAEConfig:
         for name in _RATES:
             rate = _check_float(name, getattr(self, name))
             if not 0.0 <= rate < 1.0:
-                raise ConfigError.about(name, "{subject} is {rate}; it must be at least 0 and below 1", rate=rate)
+                raise _wrong(name, rate, "it must be at least 0 and below 1")
         for name in ("layer_norm_eps", "initializer_range"):
             if _check_float(name, getattr(self, name)) < 0:
-                raise ConfigError.about(name, "{subject} is {value}; it can't be negative", value=getattr(self, name))
+                raise _wrong(name, getattr(self, name), "it can't be negative")
         for name in ("qkv_bias", "use_mean_pooling", "norm_pix_loss", *_OUTPUTS):
             if not isinstance(getattr(self, name), bool):
-                raise ConfigError.about(
-                    name, "{subject} is {value}; it must be true or false", value=reprlib.repr(getattr(self, name))
-                )
+                raise _wrong(name, getattr(self, name), "it must be true or false")
         if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
-            raise ConfigError.about(
-                "problem_type",
-                "problem_type is {value}; it must be one of {problem_types}",
-                value=reprlib.repr(self.problem_type),
-                problem_types=", ".join(PROBLEM_TYPES),
-            )
+            raise _wrong("problem_type", self.problem_type, f"it must be one of {', '.join(PROBLEM_TYPES)}")
         object.__setattr__(self, "id2label", _labels(self.id2label))
         object.__setattr__(self, "pruned_heads", self._checked_pruned_heads())
         self._check_divisible()
@@ -169,37 +163,23 @@ class VideoMAEConfig:
 
     def _checked_pruned_heads(self) -> dict[int, tuple[int, ...]]:
         pruned: dict[int, tuple[int, ...]] = {}
+        wrong = partial(ConfigError.about, "pruned_heads")
         if not isinstance(self.pruned_heads, Mapping):
-            raise ConfigError.about("pruned_heads", "pruned_heads must map a layer to a list of heads")
+            raise wrong("{subject} must map a layer to a list of heads")
         for key, heads in self.pruned_heads.items():
             try:
                 layer, unique = int(key), tuple(sorted({int(head) for head in heads}))
             except (TypeError, ValueError, OverflowError):
-                raise ConfigError.about(
-                    "pruned_heads",
-                    "pruned_heads has {layer}: {heads}; it must map a layer to a list of heads",
-                    layer=reprlib.repr(key),
-                    heads=reprlib.repr(heads),
-                ) from None
+                reason = "{subject} has {layer}: {heads}; it must map a layer to a list of heads"
+                raise wrong(reason, layer=reprlib.repr(key), heads=reprlib.repr(heads)) from None
             if not 0 <= layer < self.num_hidden_layers:
-                raise ConfigError.about(
-                    "pruned_heads",
-                    "pruned_heads names layer {layer}; the layers are 0 to {last}",
-                    layer=layer,
-                    last=self.num_hidden_layers - 1,
-                )
+                last = self.num_hidden_layers - 1
+                raise wrong("{subject} names layer {layer}; the layers are 0 to {last}", layer=layer, last=last)
             if any(not 0 <= head < self.num_attention_heads for head in unique):
-                raise ConfigError.about(
-                    "pruned_heads",
-                    "pruned_heads names heads {heads} in layer {layer}; the heads are 0 to {last}",
-                    heads=list(unique),
-                    layer=layer,
-                    last=self.num_attention_heads - 1,
-                )
+                reason = "{subject} names heads {heads} in layer {layer}; the heads are 0 to {last}"
+                raise wrong(reason, heads=list(unique), layer=layer, last=self.num_attention_heads - 1)
             if len(unique) == self.num_attention_heads:
-                raise ConfigError.about(
-                    "pruned_heads", "pruned_heads takes every head out of layer {layer}; one must stay", layer=layer
-                )
+                raise wrong("{subject} takes every head out of layer {layer}; one must stay", layer=layer)
             if unique:
                 pruned[layer] = unique
         return pruned
@@ -242,6 +222,11 @@ class VideoMAEConfig:
     def label_names(self) -> tuple[str, ...]:
         """The labels in the order of their ids."""
         return tuple(self.id2label[number] for number in range(self.num_labels))
+
+    @property
+    def resolved_problem_type(self) -> str:
+        """The problem type, told by the number of outputs where none is stored: one is a regression, several are classes."""
+        return self.problem_type or ("regression" if self.num_labels == 1 else "single_label_classification")
 
     @property
     def label2id(self) -> dict[str, int]:
@@ -325,24 +310,23 @@ class VideoMAEConfig:
         return content
 
 
+def _wrong(name: str, value: object, words: str) -> ConfigError:
+    """Make the error for a field with a value that can't be. words: what it must be."""
+    return ConfigError.about(name, f"{{subject}} is {{value}}; {words}", value=reprlib.repr(value))
+
+
 def _check_int(name: str, value: object, *, minimum: int, maximum: int = _LARGEST) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError.about(name, "{subject} is {value}; it must be a whole number", value=reprlib.repr(value))
+        raise _wrong(name, value, "it must be a whole number")
     if not minimum <= value <= maximum:
-        raise ConfigError.about(
-            name,
-            "{subject} is {value}; it must be {minimum} to {maximum}",
-            value=reprlib.repr(value),
-            minimum=minimum,
-            maximum=maximum,
-        )
+        raise _wrong(name, value, f"it must be {minimum} to {maximum}")
     return value
 
 
 def _check_float(name: str, value: object) -> float:
     # The comparison is false for NaN as well, and works for ints too large for a float.
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_FLOAT:
-        raise ConfigError.about(name, "{subject} is {value}; it must be a number", value=reprlib.repr(value))
+        raise _wrong(name, value, "it must be a number")
     return float(value)
 
 
@@ -350,9 +334,7 @@ def _size(name: str, value: object) -> int | tuple[int, int]:
     """Validate an int, or a (height, width) pair of ints."""
     if isinstance(value, list | tuple):
         if len(value) != 2:
-            raise ConfigError.about(
-                name, "{subject} is {value}; it must be one number or [height, width]", value=reprlib.repr(list(value))
-            )
+            raise _wrong(name, list(value), "it must be one number or [height, width]")
         return _check_int(name, value[0], minimum=1), _check_int(name, value[1], minimum=1)
     return _check_int(name, value, minimum=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,14 +14,18 @@ from videomae_cli.model.videomae import VideoMAEForVideoClassification, VideoMAE
 
 
 def load_encoder(
-    source: str | Path, *, device: str | torch.device = "cpu", num_attention_heads: int | None = None
+    source: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    num_attention_heads: int | None = None,
+    labels: Sequence[str] | None = None,
 ) -> VideoMAEModel | VideoMAEForVideoClassification:
     """Load a checkpoint's encoder in evaluation mode; a classifier is loaded whole, since its features include `fc_norm`.
 
     Raises ModelNotFoundError, DownloadError, CheckpointError or ConfigError.
     """
     path = resolve(str(source)).path
-    checkpoint = load_checkpoint(path, overrides=Overrides(num_attention_heads=num_attention_heads))
+    checkpoint = load_checkpoint(path, overrides=Overrides(num_attention_heads=num_attention_heads, labels=labels))
     kind = VideoMAEForVideoClassification if checkpoint.kind == "classification" else VideoMAEModel
     model = kind.from_checkpoint(checkpoint, device=device)
     assert isinstance(model, VideoMAEModel | VideoMAEForVideoClassification)

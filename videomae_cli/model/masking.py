@@ -6,6 +6,8 @@ order. Every row of a batch hides the same number of tokens, since the visible o
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -29,15 +31,11 @@ def _shuffled(count: int, hidden: int, generator: torch.Generator) -> Tensor:
     return mask
 
 
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def tube_mask(grid: Grid, ratio: float, *, batch: int = 1, seed: int = 0) -> Tensor:
     """Mask (batch, tokens): hides int(ratio * h * w) random positions, the same in all time slots (paper, section 3.2)."""
     _check_ratio(ratio)
     slots, height, width = grid
-    places, generator = height * width, _generator(seed)
+    places, generator = height * width, torch.Generator().manual_seed(seed)
     rows = [_shuffled(places, int(ratio * places), generator).repeat(slots) for _ in range(batch)]
     return torch.stack(rows)
 
@@ -46,7 +44,7 @@ def random_mask(grid: Grid, ratio: float, *, batch: int = 1, seed: int = 0) -> T
     """Mask (batch, tokens): hides int(ratio * tokens) random tokens."""
     _check_ratio(ratio)
     slots, height, width = grid
-    tokens, generator = slots * height * width, _generator(seed)
+    tokens, generator = slots * height * width, torch.Generator().manual_seed(seed)
     return torch.stack([_shuffled(tokens, int(ratio * tokens), generator) for _ in range(batch)])
 
 
@@ -54,7 +52,7 @@ def frame_mask(grid: Grid, ratio: float, *, batch: int = 1, seed: int = 0) -> Te
     """Mask (batch, tokens): hides int(ratio * time slots) random slots of `tubelet_size` frames each."""
     _check_ratio(ratio)
     slots, height, width = grid
-    generator = _generator(seed)
+    generator = torch.Generator().manual_seed(seed)
     rows = [_shuffled(slots, int(ratio * slots), generator).repeat_interleave(height * width) for _ in range(batch)]
     return torch.stack(rows)
 
@@ -75,37 +73,20 @@ MASKS = {"tube": tube_mask, "random": random_mask, "frame": frame_mask, "causal"
 
 def check_mask(mask: Tensor, *, batch: int, tokens: int) -> None:
     """Raise ModelInputError unless `mask` is bool (batch, tokens) and hides equally many tokens per row, but not all."""
+    wrong = partial(ModelInputError.about, "bool_masked_pos")
     if not isinstance(mask, Tensor):
-        raise ModelInputError.about(
-            "bool_masked_pos", "bool_masked_pos is a {type}; it must be a tensor", type=type(mask).__name__
-        )
+        raise wrong("{subject} is a {type}; it must be a tensor", type=type(mask).__name__)
     if mask.dtype != torch.bool:
-        raise ModelInputError.about(
-            "bool_masked_pos",
-            "bool_masked_pos is {dtype}; it must be bool, True where a token is masked",
-            dtype=mask.dtype,
-        )
-    if tuple(mask.shape) != (batch, tokens):
-        raise ModelInputError.about(
-            "bool_masked_pos",
-            "bool_masked_pos has shape {shape}; it must be ({batch}, {tokens})",
-            shape=tuple(mask.shape),
-            batch=batch,
-            tokens=tokens,
-        )
+        raise wrong("{subject} is {dtype}; it must be bool, True where a token is masked", dtype=mask.dtype)
+    shape, expected = tuple(mask.shape), (batch, tokens)
+    if shape != expected:
+        raise wrong("{subject} has shape {shape}; it must be {expected}", shape=shape, expected=expected)
     counts = mask.sum(dim=1).tolist()
     if len(set(counts)) > 1:
-        raise ModelInputError.about(
-            "bool_masked_pos",
-            "bool_masked_pos masks {counts} tokens; every clip of a batch must have the same number",
-            counts=counts,
-        )
+        reason = "{subject} masks {counts} tokens; every clip of a batch must have the same number"
+        raise wrong(reason, counts=counts)
     if counts and counts[0] == tokens:
-        raise ModelInputError.about(
-            "bool_masked_pos",
-            "bool_masked_pos masks all {tokens} tokens; at least one must stay visible",
-            tokens=tokens,
-        )
+        raise wrong("{subject} masks all {tokens} tokens; at least one must stay visible", tokens=tokens)
 
 
 def layer_head_masks(mask: Tensor, *, layers: int, heads: int, batch: int, tokens: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from videomae_cli.errors import CheckpointError
 from videomae_cli.model.layers import sincos_table
 from videomae_cli.model.messages import shown
-from videomae_cli.model.prefixes import OFFICIAL_ANCHOR, has_anchor, without_prefixes
+from videomae_cli.model.prefixes import OFFICIAL_ANCHOR, has_anchor, renamed, without_prefixes
 
 _BLOCK = re.compile(r"^(decoder\.)?blocks\.(\d{1,6})\.(.+)$")
 
@@ -73,24 +73,17 @@ def from_mmaction(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename tensors of mmaction2 to the official code's names; others are unchanged."""
     if not has_anchor(tensors, "blocks.0.attn.qkv.weight"):
         return dict(tensors)
-    renamed: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        official = name
-        for pattern, spelling in _MMACTION:
-            official = pattern.sub(spelling, official)
-        if official in renamed:
-            raise CheckpointError.about(
-                name,
-                "the checkpoint holds the tensor {tensor} twice, once as {name}",
-                tensor=shown(official),
-                name=shown(name),
-            )
-        renamed[official] = tensor
-    return renamed
+    return renamed((name, _from_mmaction(name), tensor) for name, tensor in tensors.items())
+
+
+def _from_mmaction(name: str) -> str:
+    for pattern, spelling in _MMACTION:
+        name = pattern.sub(spelling, name)
+    return name
 
 
 def is_official(names: Mapping[str, object]) -> bool:
-    """Whether tensor names are the official code's, with any prefix."""
+    """Return whether tensor names are the official code's, with any prefix."""
     return has_anchor(names, OFFICIAL_ANCHOR) or has_anchor(names, "blocks.0.attn.qkv.weight")
 
 
@@ -138,11 +131,7 @@ def _translate(name: str, tensor: Tensor) -> dict[str, Tensor]:
         _check_fixed_positions(name, tensor)
         return {}
     match = _BLOCK.match(name)
-    if match is None:
-        raise CheckpointError.about(
-            name, "the tensor {tensor} is unknown in a checkpoint of the official layout", tensor=shown(name)
-        )
-    decoder, number, inner = match.groups()
+    decoder, number, inner = match.groups() if match else ("", "", "")
     stem = f"decoder.decoder_layers.{number}" if decoder else f"videomae.encoder.layer.{number}"
     if inner in _IN_BLOCK:
         return {f"{stem}.{_IN_BLOCK[inner]}": tensor}

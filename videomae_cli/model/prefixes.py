@@ -31,7 +31,7 @@ def without_prefixes(tensors: Mapping[str, Tensor], anchor: str) -> dict[str, Te
     If it was inside another model, tensors that are not part of a VideoMAE are dropped with a warning. Raises
     CheckpointError for two encoders, or two tensors with the same name.
     """
-    plain = _renamed((name, _WRAPPER.sub("", name), tensor) for name, tensor in tensors.items())
+    plain = renamed((name, _WRAPPER.sub("", name), tensor) for name, tensor in tensors.items())
     prefix = _prefix(plain, anchor)
     if not prefix:
         return plain
@@ -53,11 +53,11 @@ def without_prefixes(tensors: Mapping[str, Tensor], anchor: str) -> dict[str, Te
             "the checkpoint's model lies under %s; %s%s beside it isn't part of it and is left out",
             shown(prefix), shown(strangers[0]), more,
         )  # fmt: skip
-    return _renamed(taken)
+    return renamed(taken)
 
 
 def has_anchor(names: Iterable[str], anchor: str) -> bool:
-    """Whether any name equals `anchor`, or ends in it after a dot."""
+    """Return whether any name equals `anchor`, or ends in it after a dot."""
     return any(name == anchor or name.endswith(f".{anchor}") for name in names)
 
 
@@ -76,7 +76,8 @@ def _prefix(plain: Mapping[str, Tensor], anchor: str) -> str:
     return found[0] if found else ""
 
 
-def _renamed(parts: Iterable[tuple[str, str, Tensor]]) -> dict[str, Tensor]:
+def renamed(parts: Iterable[tuple[str, str, Tensor]]) -> dict[str, Tensor]:
+    """Return tensors, given as (name, new name, tensor), under their new names. Raises CheckpointError for one held twice."""
     result: dict[str, Tensor] = {}
     for name, short, tensor in parts:
         if short in result:

@@ -317,17 +317,21 @@ def fit(model: PretrainedModel, checkpoint: Checkpoint) -> dict[str, Tensor]:
         raise CheckpointError.about(
             where, "{subject} holds {names}, for which its configuration has no place", names=_named(surplus)
         )
+    check_shapes(expected, tensors, where)
+    return tensors
+
+
+def check_shapes(expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Raise CheckpointError for the first tensor that has another shape than the model. where: the file."""
     for name, shape in expected.items():
-        if tuple(tensors[name].shape) != shape:
-            found = tuple(tensors[name].shape)
+        if name in tensors and tuple(tensors[name].shape) != shape:
             raise CheckpointError.about(
                 where,
                 "{subject}: the tensor {name!r} has shape {found}; its configuration needs {shape}",
                 name=name,
-                found=found,
+                found=tuple(tensors[name].shape),
                 shape=shape,
             )
-    return tensors
 
 
 def _named(names: Sequence[str]) -> str:

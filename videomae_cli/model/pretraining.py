@@ -202,7 +202,7 @@ def _masked(bool_masked_pos: Tensor | None) -> Tensor:
 
 
 def to_unit_range(pixel_values: Tensor) -> Tensor:
-    """Undo the normalisation of RGB clips (B, T, 3, H, W) to [0, 1]; other numbers of channels are unchanged."""
+    """Map normalised RGB clips (B, T, 3, H, W) back to [0, 1]; clips that don't have three channels are returned unchanged."""
     if pixel_values.shape[2] != len(IMAGENET_MEAN):
         return pixel_values
     mean = pixel_values.new_tensor(IMAGENET_MEAN).view(1, 1, -1, 1, 1)

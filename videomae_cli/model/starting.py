@@ -11,6 +11,7 @@ from torch import Tensor
 
 from videomae_cli.errors import CheckpointError
 from videomae_cli.model.checkpoint_loading import Checkpoint, check_numbers
+from videomae_cli.model.pretrained import check_shapes
 from videomae_cli.model.videomae import VideoMAEForVideoClassification
 
 # Scale of a new classifier's initial weights: small, so that the first steps hardly disturb the encoder (BEiT's
@@ -69,7 +70,7 @@ def start_classifier(
 
 
 def has_classifier(checkpoint: Checkpoint, labels: Sequence[str], problem_type: str) -> bool:
-    """Whether the checkpoint's classifier can be reused: same labels in the same order, same kind of problem."""
+    """Return whether the checkpoint's classifier can be reused: same labels in the same order, same kind of problem."""
     before = checkpoint.config
     # The model's own rule: without a problem type, a single output means regression.
     values = before.problem_type == "regression" or (before.problem_type is None and before.num_labels == 1)
@@ -86,16 +87,9 @@ def _check(path: Path, wanted: Mapping[str, Tensor], tensors: Mapping[str, Tenso
         raise CheckpointError.about(
             path, "{subject} lacks the tensor {missing!r}: it is no whole encoder to start from", missing=missing[0]
         )
-    for name, tensor in tensors.items():
+    for name in tensors:
         if name not in wanted:
             raise CheckpointError.about(
                 path, "{subject} holds the tensor {name!r}, for which its configuration has no place", name=name
             )
-        if wanted[name].shape != tensor.shape:
-            raise CheckpointError.about(
-                path,
-                "{subject}: the tensor {name!r} has shape {found}; its configuration needs {wanted}",
-                name=name,
-                found=tuple(tensor.shape),
-                wanted=tuple(wanted[name].shape),
-            )
+    check_shapes({name: tuple(tensor.shape) for name, tensor in wanted.items()}, tensors, path)

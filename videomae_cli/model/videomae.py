@@ -6,6 +6,7 @@ Clips are normalised floats (B, T, C, H, W), tokens (B, N, D).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -122,56 +123,30 @@ class VideoMAEModel(PretrainedModel):
 
     def _check_clips(self, pixel_values: Tensor) -> None:
         config = self.config
+        wrong = partial(ModelInputError.about, "pixel_values")
         if not isinstance(pixel_values, Tensor):
-            raise ModelInputError.about(
-                "pixel_values", "pixel_values is a {type}; it must be a tensor", type=type(pixel_values).__name__
-            )
+            raise wrong("{subject} is a {type}; it must be a tensor", type=type(pixel_values).__name__)
+        shape = tuple(pixel_values.shape)
         if pixel_values.ndim != 5:
-            raise ModelInputError.about(
-                "pixel_values",
-                "pixel_values has shape {shape}; it must be (clips, frames, channels, height, width)",
-                shape=tuple(pixel_values.shape),
-            )
+            raise wrong("{subject} has shape {shape}; it must be (clips, frames, channels, height, width)", shape=shape)
+        dtype = pixel_values.dtype
         if not pixel_values.is_floating_point():
-            raise ModelInputError.about(
-                "pixel_values",
-                "pixel_values is {dtype}; it must be normalised floats, not raw pixels",
-                dtype=pixel_values.dtype,
-            )
+            raise wrong("{subject} is {dtype}; it must be normalised floats, not raw pixels", dtype=dtype)
         # Under autocast dtypes may differ, except for float64.
-        mixed = torch.is_autocast_enabled(pixel_values.device.type) and pixel_values.dtype != torch.float64
-        if pixel_values.dtype != self.dtype and not mixed:
-            raise ModelInputError.about(
-                "pixel_values",
-                "pixel_values is {dtype} and the model {own}: use pixel_values.to(model.dtype)",
-                dtype=pixel_values.dtype,
-                own=self.dtype,
-            )
-        _, frames, channels, height, width = pixel_values.shape
+        mixed = torch.is_autocast_enabled(pixel_values.device.type) and dtype != torch.float64
+        if dtype != self.dtype and not mixed:
+            reason = "{subject} is {dtype} and the model {own}: use pixel_values.to(model.dtype)"
+            raise wrong(reason, dtype=dtype, own=self.dtype)
+        _, frames, channels, *size = shape
         if channels != config.num_channels:
-            raise ModelInputError.about(
-                "pixel_values",
-                "pixel_values has {channels} channels in dimension 2; the model takes {num_channels}",
-                channels=channels,
-                num_channels=config.num_channels,
-            )
-        if (height, width) != config.image_hw:
-            rows, columns = config.image_hw
-            raise ModelInputError.about(
-                "pixel_values",
-                "frames are {height}x{width} pixels (height x width); the model takes {rows}x{columns}",
-                height=height,
-                width=width,
-                rows=rows,
-                columns=columns,
-            )
+            reason = "{subject} has {channels} channels in dimension 2; the model takes {wanted}"
+            raise wrong(reason, channels=channels, wanted=config.num_channels)
+        if tuple(size) != config.image_hw:
+            found, wanted = ("x".join(map(str, sides)) for sides in (size, config.image_hw))
+            reason = "frames are {found} pixels (height x width); the model takes {wanted}"
+            raise wrong(reason, found=found, wanted=wanted)
         if frames != config.num_frames:
-            raise ModelInputError.about(
-                "pixel_values",
-                "clips have {frames} frames; the model takes {num_frames}",
-                frames=frames,
-                num_frames=config.num_frames,
-            )
+            raise wrong("clips have {frames} frames; the model takes {wanted}", frames=frames, wanted=config.num_frames)
 
     def _layer_head_masks(self, head_mask: Tensor | None, embedded: Tensor) -> tuple[Tensor | None, ...] | None:
         """Return one mask per layer without the pruned heads; `head_mask` counts the heads of the unpruned model."""
@@ -279,12 +254,9 @@ class VideoMAEForVideoClassification(PretrainedModel):
     def problem_type(self, labels: Tensor | None = None) -> str:
         """Return the configuration's problem type, or infer it: one output means regression, integer labels mean a single
         label per clip, float labels several."""
-        if self.config.problem_type is not None:
-            return self.config.problem_type
-        if self.config.num_labels == 1:
-            return "regression"
-        if labels is None or labels.dtype in (torch.int64, torch.int32):
-            return "single_label_classification"
+        stored = self.config.problem_type is not None or self.config.num_labels == 1
+        if stored or labels is None or labels.dtype in (torch.int64, torch.int32):
+            return self.config.resolved_problem_type
         return "multi_label_classification"
 
     def prune_heads(self, heads: Mapping[int, Sequence[int]]) -> None:
@@ -300,43 +272,25 @@ def classification_loss(logits: Tensor, labels: Tensor, *, problem_type: str) ->
     don't match.
     """
     labels = labels.to(logits.device)
-    if problem_type == "single_label_classification":
-        if labels.numel() != logits.shape[0]:
-            raise ModelInputError.about(
-                "labels",
-                "labels has {entries} entries for {clips} clips",
-                entries=labels.numel(),
-                clips=logits.shape[0],
-            )
+    wrong = partial(ModelInputError.about, "labels")
+    single = problem_type == "single_label_classification"
+    if (single or (problem_type == "regression" and logits.shape[1] == 1)) and labels.numel() != logits.shape[0]:
+        raise wrong("{subject} has {entries} entries for {clips} clips", entries=labels.numel(), clips=logits.shape[0])
+    if single:
         if labels.is_floating_point() or labels.is_complex():
-            raise ModelInputError.about(
-                "labels", "labels is {dtype}; class numbers must be a type of whole numbers", dtype=labels.dtype
-            )
+            raise wrong("{subject} is {dtype}; class numbers must be a type of whole numbers", dtype=labels.dtype)
         classes = labels.reshape(-1).long()
         strangers = classes[(classes >= logits.shape[1]) | ((classes < 0) & (classes != IGNORED_LABEL))]
         if len(strangers):
-            raise ModelInputError.about(
-                "labels",
-                "labels names class {number}; the classes are 0 to {last}",
-                number=int(strangers[0]),
-                last=logits.shape[1] - 1,
+            last = logits.shape[1] - 1
+            raise wrong(
+                "{subject} names class {number}; the classes are 0 to {last}", number=int(strangers[0]), last=last
             )
         return functional.cross_entropy(logits, classes, ignore_index=IGNORED_LABEL)
     if problem_type == "regression" and logits.shape[1] == 1:
-        if labels.numel() != logits.shape[0]:
-            raise ModelInputError.about(
-                "labels",
-                "labels has {entries} entries for {clips} clips",
-                entries=labels.numel(),
-                clips=logits.shape[0],
-            )
         return functional.mse_loss(logits.reshape(-1), labels.reshape(-1).to(logits.dtype))
     if labels.shape != logits.shape:
-        raise ModelInputError.about(
-            "labels",
-            "labels has shape {shape}; for this loss it must be {expected}",
-            shape=tuple(labels.shape),
-            expected=tuple(logits.shape),
-        )
+        found, expected = tuple(labels.shape), tuple(logits.shape)
+        raise wrong("{subject} has shape {found}; for this loss it must be {expected}", found=found, expected=expected)
     loss = functional.mse_loss if problem_type == "regression" else functional.binary_cross_entropy_with_logits
     return loss(logits, labels.to(logits.dtype))

@@ -11,7 +11,7 @@ from urllib.parse import quote
 def relative_address(path: str, page: Path) -> str | None:
     """Return the address of the file `path` relative to `page`, percent-encoded byte by byte; it begins with a dot.
 
-    None where there is no such address: for an address of its own, and for a file on another drive.
+    None if `path` is an address itself, or a file on another drive.
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path):
         return None

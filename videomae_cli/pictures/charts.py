@@ -28,7 +28,8 @@ _BLUE, _ORANGE, _GREY = "#2a6fbb", "#d9772b", "#8a8f98"
 
 # Confusion matrices with at most this many classes show counts in the cells, and with at most this many name every
 # class rather than only every second, third, ...
-_NUMBERED, _NAMED = 30, 80
+_NUMBERED, _NAMED = 30, 100
+_LARGEST = 12.75  # inches: so high that 100 names in 7 points don't touch
 # The main metric of a training run, by its name in metrics.jsonl -> its name in the chart.
 _SCORES = {"top1": "top-1", "mAP": "mAP", "r2": "R²"}
 _MOST_OUTPUTS = 9
@@ -96,8 +97,8 @@ def confusion_chart(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> by
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     # The matrix has a fixed size in inches. Names may extend beyond the figure: the picture is cropped to what is
     # drawn.
-    cell = min(1.2, max(0.34, 3.4 / count)) if count <= _NUMBERED else max(0.17, 10.2 / count) if count <= _NAMED else 0
-    side = cell * count or 10.2
+    cell = min(1.2, max(0.34, 3.4 / count)) if count <= _NUMBERED else min(_LARGEST, max(10.2, 0.17 * count)) / count
+    side = cell * count if count <= _NAMED else _LARGEST
     figure = _figure(side + 1, side + 1, layout=None)
     width, height = figure.get_size_inches()
     axes = figure.add_axes((0.5 / width, 0.5 / height, side / width, side / height))
@@ -105,6 +106,8 @@ def confusion_chart(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> by
     axes.set(xlabel="predicted", ylabel="true")
     step = -(-count // _NAMED)
     shown = range(0, count, step)
+    if step > 1:
+        axes.set_title(f"{count} classes, one in {step} of them named", loc="left", fontsize=9, color="#555")
     names = [_short(classes[place], place) for place in shown]
     size = 9 if cell >= 0.3 else 7
     wide = max(map(len, names)) * size * 0.6 / 72 > side / count

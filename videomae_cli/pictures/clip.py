@@ -21,7 +21,7 @@ _HEAD_BYTES = 2 << 20
 
 
 def is_clip(file: Path, about: str) -> bool:
-    """Whether a file is a clip that `write_clip` wrote with this `about`."""
+    """Return whether a file is a clip that `write_clip` wrote with this `about`."""
     try:
         with file.open("rb") as stream:
             return about.encode() in stream.read(_HEAD_BYTES)

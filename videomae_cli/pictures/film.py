@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,10 @@ class Written:
     reduced: float = 1.0
 
 
-def write_film(output: Path, film: Film, seconds: Sequence[float]) -> Written:
+def write_film(output: Path, film: Film, seconds: Sequence[float], smaller: Iterable[Film] = ()) -> Written:
     """Write images (T, H, W, 3) uint8 RGB, image i shown for seconds[i]. mp4 and webm need even sides.
 
+    smaller: the same film drawn smaller, for a GIF that would be too large; what is too large all the same is reduced.
     Raises OptionError, OutputError, or DependencyError if FFmpeg has no encoder for the format.
     """
     chosen = pick_format(output)
@@ -46,7 +48,7 @@ def write_film(output: Path, film: Film, seconds: Sequence[float]) -> Written:
         raise OptionError.about("format", "a PNG holds one image, not a film")
     reduced = 1.0
     if chosen == "gif":
-        data, reduced = _gif(film, seconds)
+        film, data, reduced = _gif(film, seconds, smaller)
     else:
         data = _encoded(film, seconds, chosen)
     write_file(output, data)
@@ -70,20 +72,31 @@ def encode_image(image: Film) -> bytes:
     return buffer.getvalue()
 
 
-def _gif(film: Film, seconds: Sequence[float]) -> tuple[bytes, float]:
-    """Encode a GIF, scaled down until it has at most about 5 MB per 16 frames; returns it and the scale."""
+def _gif(film: Film, seconds: Sequence[float], smaller: Iterable[Film]) -> tuple[Film, bytes, float]:
+    """Encode the first of the films that has at most about 5 MB per 16 frames as a GIF, or the last, reduced until it has.
+
+    Returns the film, the GIF and the scale to which it was reduced, else 1.
+    """
     budget = int(_GIF_BYTES_A_FRAME * max(len(film), 16))
-    durations = _rounded(seconds)
+    for drawn in chain([film], smaller):
+        data = _whole_gif(drawn, seconds)
+        if len(data) <= budget:
+            return drawn, data, 1.0
     share = 1.0
-    while True:
-        images = in_palette(film if share == 1.0 else _resized(film, share))
-        buffer = io.BytesIO()
-        images[0].save(
-            buffer, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False
-        )
-        if buffer.tell() <= budget or share < 0.3:
-            return buffer.getvalue(), share
+    while len(data) > budget and share >= 0.3:
         share *= _GIF_SHRINK
+        data = _whole_gif(_resized(drawn, share), seconds)
+    return drawn, data, share
+
+
+def _whole_gif(film: Film, seconds: Sequence[float]) -> bytes:
+    images = in_palette(film)
+    buffer = io.BytesIO()
+    durations = _rounded(seconds)
+    images[0].save(
+        buffer, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False
+    )
+    return buffer.getvalue()
 
 
 def _rounded(seconds: Sequence[float]) -> list[int]:

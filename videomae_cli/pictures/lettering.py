@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +21,11 @@ INK = (28, 28, 30)
 FAINT = (110, 110, 115)
 PAPER = (255, 255, 255)
 _ELLIPSIS = "..."
+# What belongs on one line: "16 frames", "15.6 dB", "PSNR 15.6 dB", "seed 0", "90 %".
+_NUMBERS = re.compile(
+    r"(?:\b(?:PSNR|SSIM|seed|label|head|[Cc]lip|from|at) )?\d[\d.,]*(?: (?:of \d+|dB|s|%|frames?|layers?|heads?)(?!\w))?"
+)
+_UNBROKEN = "\0"
 
 
 @cache
@@ -45,7 +51,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 @cache
 def _has(character: str, size: int) -> bool:
-    """Whether the font has this character, or only the box that stands for missing ones."""
+    """Return whether the font has this character, or only the box that stands for missing ones."""
     if character == " ":
         return True
     font = _font(size)
@@ -53,7 +59,7 @@ def _has(character: str, size: int) -> bool:
 
 
 def drawable(text: str) -> bool:
-    """Whether the font has all letters of a text, apart from accents."""
+    """Return whether the font has all letters of a text, apart from accents."""
     return "?" not in _plain(text.replace("?", ""), 16)
 
 
@@ -79,9 +85,10 @@ def lettered(lines: list[str], *, width: int, size: int, colour: tuple[int, int,
 
 
 def wrapped(text: str, *, width: int, size: int) -> list[str]:
-    """Break text at spaces into lines of at most `width` pixels."""
+    """Break text at spaces into lines of at most `width` pixels, but not between a number and its unit or name."""
     lines = [""]
-    for word in text.split():
+    for part in _NUMBERS.sub(lambda found: found[0].replace(" ", _UNBROKEN), " ".join(text.split())).split(" "):
+        word = part.replace(_UNBROKEN, " ")
         longer = f"{lines[-1]} {word}".strip()
         if lines[-1] and width_of(longer, size) > width:
             lines.append(word)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ Foot = Callable[[int], Film]
 # Panels narrower than this are hard to see on today's screens, so frames of small models are enlarged to it.
 _COMFORTABLE = 224  # pixels
 _SHEET_COLUMNS = 8
+# Titles and times need this much, so frames that are narrower (of a small model, not enlarged) have white beside them.
+_TITLE_WIDTH, _TIME_WIDTH = 108, 56  # pixels
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ def side_by_side(
     foot: draws a picture of a given width to put below the panels; caption: text below that.
     """
     columns = min(columns or len(panels), len(panels))
+    panels = [_widened(panel, _TITLE_WIDTH) for panel in panels]
     width = panels[0].frames.shape[2]
     size = _type_size(width)
     gap = max(6, width // 32)
@@ -71,30 +74,42 @@ def contact_sheet(
     times: Sequence[float],
     *,
     columns: int | None = None,
+    across: int = 1,
     caption: str = "",
     foot: Foot | None = None,
 ) -> Frame:
-    """Show each panel as a row of evenly picked frames below its title, with the frames' times at the top: (H, W, 3)."""
+    """Show each panel as a row of evenly picked frames below its title, with the frames' times at the top: (H, W, 3).
+
+    columns: frames per panel; across: panels side by side.
+    """
+    panels = [_widened(panel, _TIME_WIDTH) for panel in panels]
     count, width = panels[0].frames.shape[0], panels[0].frames.shape[2]
-    columns = min(columns or _SHEET_COLUMNS, count)
+    columns = min(columns or max(2, round(_SHEET_COLUMNS / across)), count)
     picked = np.unique(np.linspace(0, count - 1, columns).round().astype(int))
     gap = max(4, width // 48)
     size = round(_type_size(width) * 1.25)  # text is larger, because a sheet is wide and usually viewed scaled down
-    whole = len(picked) * (width + gap) - gap
-    bands = [
-        _joined(
-            [lettered([f"{times[i]:.2f} s"], width=width, size=round(size * 0.8), colour=FAINT) for i in picked],
-            gap,
-            axis=1,
-        )
-    ]
-    for panel in panels:
-        subtitle = f"  -  {panel.subtitle}" if panel.subtitle else ""
-        title = lettered([panel.title + subtitle], width=whole, size=size)
-        strip = _joined([panel.frames[i] for i in picked], gap, axis=1)
-        bands.append(np.concatenate([title, strip], axis=0))
+    stamps = [lettered([f"{times[i]:.2f} s"], width=width, size=round(size * 0.8), colour=FAINT) for i in picked]
+    rows = [[_joined(stamps, gap, axis=1)] * min(across, len(panels))]
+    blocks = [_sheet_block(panel, picked.tolist(), size, gap) for panel in panels]
+    rows += [blocks[at : at + across] for at in range(0, len(blocks), across)]
+    rows[-1] += [np.full_like(blocks[0], PAPER[0])] * (len(rows[0]) - len(rows[-1]))
+    bands = [_joined(row, 4 * gap, axis=1) for row in rows]
     sheet = _with_foot(_joined(bands, gap, axis=0)[None], caption, foot, size, gap)
     return np.asarray(_framed(sheet, gap * 2)[0])
+
+
+def _sheet_block(panel: Panel, picked: Sequence[int], size: int, gap: int) -> Frame:
+    """Stack a panel's title and a row of its picked frames."""
+    strip = _joined([panel.frames[i] for i in picked], gap, axis=1)
+    subtitle = f"  -  {panel.subtitle}" if panel.subtitle else ""
+    return np.concatenate([lettered([panel.title + subtitle], width=strip.shape[1], size=size), strip], axis=0)
+
+
+def _widened(panel: Panel, least: int) -> Panel:
+    """Return the panel with white to the right of frames that are narrower than `least` pixels."""
+    missing = least - panel.frames.shape[2]
+    edges = ((0, 0), (0, 0), (0, missing), (0, 0))
+    return replace(panel, frames=np.pad(panel.frames, edges, constant_values=PAPER[0])) if missing > 0 else panel
 
 
 def _type_size(width: int) -> int:

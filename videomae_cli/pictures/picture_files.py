@@ -15,7 +15,7 @@ SOURCE, _HEAD_BYTES = "videomae-cli", 1024
 
 
 def is_own_picture(file: Path) -> bool:
-    """Whether a file is a PNG that this package wrote, by the text chunk before its pixels."""
+    """Return whether a file is a PNG that this package wrote, by the text chunk before its pixels."""
     try:
         with file.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)

@@ -28,7 +28,8 @@ def make_strip(
         return None
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(most_frames, len(frames))).round().astype(int))
     height, width = frames[0].shape[:2]
-    tallest = min(HEIGHT, height)  # small frames are left to the browser to enlarge, which interpolates
+    # Small frames are enlarged by a whole factor, which keeps their pixels sharp; the browser would interpolate.
+    tallest = max(1, HEIGHT // height) * height if height < HEIGHT else HEIGHT
     for tall in (tallest, max(1, tallest // 2), max(1, tallest // 4)):
         size = max(1, min(round(width * tall / height), 2 * tall)), tall
         gap = max(1, tall // 48)  # without a gap, similar neighbouring frames would look like a single one

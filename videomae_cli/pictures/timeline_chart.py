@@ -74,8 +74,8 @@ def _draw(axes: Axes, record: dict[str, Any], rows: dict[str, list[dict[str, Any
     least = (end - start) / (_WIDTH * _DPI)
     for number, segments in enumerate(rows.values()):
         bars = [(s["start"], max(s["end"] - s["start"], least)) for s in segments]
-        ids = {s["label_id"] for s in segments}
-        colour = label_colour(min(ids) if len(ids) == 1 else None)
+        several = len({s["label"] for s in segments}) > 1
+        colour = label_colour(None if several else min(s["label_id"] for s in segments))
         tints = [(colour, _shade(s["score"])) for s in segments]
         axes.broken_barh(bars, (number - 0.38, 0.76), facecolors=tints, linewidth=0)
         unsure = [bar for bar, s in zip(bars, segments, strict=True) if s["unsure"]]
@@ -108,7 +108,7 @@ def _shade(score: float) -> float:
 
 
 def _explain(axes: Axes, *, unsure: bool) -> None:
-    """Add the legend that says what the shade means, and the hatching where there is any."""
+    """Add a legend of the shades and their scores, and of the hatching if any segment is unsure."""
     from matplotlib.patches import Patch
 
     keys = [Patch(facecolor=("#222222", _shade(score)), label=f"{score:.0%}") for score in _KEYS]
@@ -134,4 +134,6 @@ def _clock(seconds: float, *, whole: bool) -> str:
 
 def _short(label: str) -> str:
     text = visible(label)
-    return text if len(text) <= _LABEL_CHARACTERS else text[: _LABEL_CHARACTERS - 1] + "…"
+    half = _LABEL_CHARACTERS // 2
+    # keep both ends: many labels differ only at their end
+    return text if len(text) <= _LABEL_CHARACTERS else f"{text[:half].rstrip()}…{text[1 - half :].lstrip()}"

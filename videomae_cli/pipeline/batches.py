@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from videomae_cli.errors import ModelMemoryError, VideoMAEError
+from videomae_cli.errors import DependencyError, MachineError, ModelMemoryError, VideoMAEError
 from videomae_cli.results import Thumbnail
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingSpec
 
 Views = npt.NDArray[np.uint8]
-Forward = Callable[[Views], torch.Tensor]
+Outputs = npt.NDArray[np.float32]
+Forward = Callable[[Views], Outputs]
 # See `Batches`.
 Starts = Sequence[int | None]
 # A file with its decoded clips or its error; None whenever no further file is ready.
@@ -31,23 +31,21 @@ Outcomes = Iterable[tuple[str, DecodedVideo | VideoMAEError] | None]
 class Passed:
     """A file on its way through the model.
 
-    outputs: (V, ...) for all its views, once all have been computed without an error.
-
-    waiting: number of views still to be computed; seconds: this file's share of the model's time; thumbnails: empty
-    unless requested.
+    outputs: (V, ...) for all its views, once all have been computed without an error; waiting: number of views still to
+    be computed; seconds: this file's share of the model's time; thumbnails: empty unless requested.
     """
 
     path: str
     video: DecodedVideo | None = None
     error: VideoMAEError | None = None
-    outputs: torch.Tensor | None = None
+    outputs: Outputs | None = None
     views: int = 0
     seconds: float = 0.0
     waiting: int = 0
     thumbnails: tuple[Thumbnail, ...] = ()
-    _parts: list[torch.Tensor] = field(default_factory=list)
+    _parts: list[Outputs] = field(default_factory=list)
 
-    def take(self, part: torch.Tensor | VideoMAEError, count: int, seconds: float) -> None:
+    def take(self, part: Outputs | VideoMAEError, count: int, seconds: float) -> None:
         """Take the outputs of the next `count` views, or their error."""
         self.waiting -= count
         self.seconds += seconds
@@ -56,7 +54,7 @@ class Passed:
         else:
             self._parts.append(part)
         if self.waiting == 0 and self.error is None:
-            self.outputs = torch.cat(self._parts)
+            self.outputs = np.concatenate(self._parts)
         if self.waiting == 0:
             self._parts = []
 
@@ -112,19 +110,21 @@ class Halving:
     def __init__(self, forward: Forward, *, size: int) -> None:
         self._forward, self.size = forward, size
 
-    def __call__(self, views: Views) -> torch.Tensor | VideoMAEError:
+    def __call__(self, views: Views) -> Outputs | VideoMAEError:
         """Compute all views at once, or halve the batch until the device has enough memory for it."""
         try:
             return self._forward(views)
         except ModelMemoryError as error:
             if len(views) == 1:
                 return error
+        except (DependencyError, MachineError):
+            raise  # no file is to blame
         except VideoMAEError as error:
             return error
         self.size = max(1, len(views) // 2)
         halves = [self(half) for half in np.array_split(views, 2)]
         failed = [half for half in halves if isinstance(half, VideoMAEError)]
-        return failed[0] if failed else torch.cat([half for half in halves if isinstance(half, torch.Tensor)])
+        return failed[0] if failed else np.concatenate([half for half in halves if isinstance(half, np.ndarray)])
 
 
 class Batches:
@@ -135,11 +135,20 @@ class Batches:
     that every view has the same position in its batch as in an uninterrupted job: a batch of another size rounds its
     sums differently, and the outputs must be equal bit for bit.
 
-    thumbnails: number of frames of each file to keep, to show to people.
+    thumbnails: number of frames of each file to keep, to show to people; wait: called before each batch, and not counted
+    as the model's time.
     """
 
-    def __init__(self, forward: Forward, *, size: int, starts: Starts = (), thumbnails: int = 0) -> None:
-        self._thumbnails = thumbnails
+    def __init__(
+        self,
+        forward: Forward,
+        *,
+        size: int,
+        starts: Starts = (),
+        thumbnails: int = 0,
+        wait: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._thumbnails, self._wait = thumbnails, wait
         self._forward = Halving(forward, size=size)
         self._size = size
         self._starts, self._through = iter(starts[:-1]), (starts[-1] if starts else None) or 0
@@ -223,6 +232,7 @@ class Batches:
         if not parts:
             return
         views = [part for _, part in parts]
+        self._wait()
         started = time.monotonic()
         output = self._forward(views[0] if len(views) == 1 else np.concatenate(views))
         each = (time.monotonic() - started) / sum(len(part) for passed, part in parts if passed is not None)

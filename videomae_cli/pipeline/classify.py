@@ -4,89 +4,53 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from videomae_cli.engines import Logits
-from videomae_cli.errors import OptionError, VideoMAEError, Wording, scores_not_numbers
-from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
-from videomae_cli.pipeline.batches import Batches, Outcomes, Passed, Starts, clip_request, decode_found
+from videomae_cli.errors import OptionError, Wording, scores_not_numbers
+from videomae_cli.pipeline.batches import Outputs, Passed
 from videomae_cli.pipeline.pipeline_model import PipelineModel
-from videomae_cli.results import Classification, Failure, Prediction, Source
-from videomae_cli.video import DecodedVideo, Decoder, FoundVideo, SamplingSpec, WindowSpec
+from videomae_cli.results import Classification, Prediction
+from videomae_cli.video import WindowSpec
 
+if TYPE_CHECKING:
+    from videomae_cli.engines import Logits
+    from videomae_cli.model import VideoMAEForVideoClassification
+
+# Named alone, so that torch is not imported.
+_Model: TypeAlias = "VideoMAEForVideoClassification"
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Classifier(PipelineModel[VideoMAEForVideoClassification, Classification]):
+class Classifier(PipelineModel[_Model, Classification]):
     """A classifier or regression model, with everything needed to use it on files.
 
     top_k: labels per file, best first.
     """
 
     top_k: int = 5
+    result = Classification
 
     def _part(self) -> Logits:
-        return Logits(self.model)
+        from videomae_cli.engines import Logits
 
-    def __call__(
-        self,
-        found: Iterable[FoundVideo],
-        *,
-        sampling: SamplingSpec,
-        decoder: Decoder,
-        starts: Starts = (),
-        eager: bool = False,
-        thumbnails: int = 0,
-    ) -> Iterator[Classification]:
-        """Yield one result per file, in order. If a file fails, its result says why; nothing is raised.
-
-        starts: for a resumed job, the position of each file's views in the job (see `Batches`); eager: run an
-        incomplete batch rather than delay a result until the next file is decoded (the last bits of its scores then
-        depend on the speed of decoding); thumbnails: number of frames of each file to keep.
-        """
-        request = clip_request(self.preprocessor, sampling)
-        outcomes = decode_found(found, request, decoder, ahead=2 * self.batch_size, eager=eager)
-        yield from self.results(outcomes, starts=starts, thumbnails=thumbnails)
-
-    def results(self, outcomes: Outcomes, *, starts: Starts = (), thumbnails: int = 0) -> Iterator[Classification]:
-        """Classify files that have been decoded already with a request from `clip_request`."""
-        batches = Batches(self.logits, size=self.batch_size, starts=starts, thumbnails=thumbnails)
-        for passed in batches(outcomes):
-            yield self._result(passed)
+        return Logits(self.loaded_model)
 
     def _result(self, passed: Passed) -> Classification:
-        path, video = passed.path, passed.video
-        if video is None or passed.outputs is None:
-            assert passed.error is not None
-            return self._failed(path, passed.error, passed.views)
-        if not torch.isfinite(passed.outputs).all():
+        if passed.outputs is None:
+            return self._failed(passed, passed.error)
+        if not np.isfinite(passed.outputs).all():
             # JSON has no way to write NaN or infinity.
-            return self._failed(path, scores_not_numbers(self.name), passed.views)
+            return self._failed(passed, scores_not_numbers(self.name))
         scores = merge_views(passed.outputs, problem_type=self.problem_type)
-        log.debug("%s: decoded by %s (%s) in %.2f s", path, video.info.decoder, video.info.codec, video.seconds)
-        return Classification(
-            path=path,
-            model=self.name,
-            revision=self.revision,
-            predictions=() if self.regression else self.best(scores),
-            values=self.values(scores) if self.regression else None,
-            source=source_of(video),
-            warnings=video.warnings,
-            seconds=video.seconds + passed.seconds,
-            views=passed.views,
-            thumbnails=passed.thumbnails,
-        )
-
-    def _failed(self, path: str, error: VideoMAEError, views: int) -> Classification:
-        log.debug("%s failed", path, exc_info=error)
-        return Classification(path=path, model=self.name, revision=self.revision, error=Failure.of(error), views=views)
+        best = () if self.regression else self.best(scores)
+        values = self.values(scores) if self.regression else None
+        return self._made(passed, predictions=best, values=values, thumbnails=passed.thumbnails)
 
     @property
     def multi_label(self) -> bool:
@@ -104,7 +68,7 @@ class Classifier(PipelineModel[VideoMAEForVideoClassification, Classification]):
 
         If it has none, a single output means regression and several mean classes.
         """
-        return self.model.problem_type()
+        return self.config.resolved_problem_type
 
     def check_labels(self, use: str) -> None:
         """Raise OptionError for a regression model. use: what labels are needed for, to name in the message."""
@@ -127,66 +91,44 @@ class Classifier(PipelineModel[VideoMAEForVideoClassification, Classification]):
     def settings(self) -> Mapping[str, Any]:
         """Return everything about this classifier that affects results, as plain values for `jobs.Settings`."""
         return {
-            "weights": self.weights or weights_digest(self.model),
+            "weights": self.digest,
             "top_k": self.top_k,
             "resize": self.preprocessor.resize,
-            "heads": self.model.config.num_attention_heads,
+            "heads": self.config.num_attention_heads,
             **self._network.identity,
-            "labels": list(self.model.config.label_names),
+            "labels": list(self.config.label_names),
         }
-
-    def logits(self, views: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """Compute the logits (V, labels) float32, on the CPU, of views (V, T, H, W, 3) uint8 in one batch. Raises
-        ModelMemoryError.
-        """
-        return self._run(views)
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """Return the names of a regression model's outputs; outputs of the same name get their number appended."""
-        names = self.model.config.label_names
+        names = self.config.label_names
         often = Counter(names)
         return tuple(name if often[name] == 1 else f"{name} {number}" for number, name in enumerate(names))
 
-    def values(self, outputs: torch.Tensor) -> dict[str, float]:
+    def values(self, outputs: Outputs) -> dict[str, float]:
         """Map the names of a regression model's outputs to their values (outputs,)."""
         return dict(zip(self.output_names, outputs.tolist(), strict=True))
 
-    def best(self, scores: torch.Tensor) -> tuple[Prediction, ...]:
+    def best(self, scores: npt.NDArray[np.floating]) -> tuple[Prediction, ...]:
         """Return the `top_k` labels of scores (labels,), best first."""
-        values, ids = scores.topk(min(self.top_k, len(scores)))
-        labels = self.model.config.id2label
-        return tuple(
-            Prediction(labels[label_id], label_id, value)
-            for value, label_id in zip(values.tolist(), ids.tolist(), strict=True)
-        )
+        labels = self.config.id2label
+        ids = np.argsort(-scores, kind="stable")[: self.top_k].tolist()  # of equal scores, the lower number first
+        return tuple(Prediction(labels[label_id], label_id, float(scores[label_id])) for label_id in ids)
 
 
-def source_of(video: DecodedVideo) -> Source:
-    """Describe which frames of a file were read, for its record."""
-    info, plan = video.info, video.plan
-    return Source(
-        decoder=info.decoder,
-        sampling=plan.description,
-        frames=plan.clips,
-        timestamps=video.timestamps,
-        crops=plan.crops,
-        num_frames=info.num_frames,
-        fps=info.fps,
-        duration=info.duration,
-        width=info.width,
-        height=info.height,
-        pixels=info.pixels,
-    )
-
-
-def view_scores(logits: torch.Tensor, *, problem_type: str) -> torch.Tensor:
+def view_scores(logits: Outputs, *, problem_type: str) -> Outputs:
     """Turn logits (V, labels) into scores: softmax for classes, sigmoid for independent labels; values stay unchanged."""
     if problem_type == "regression":
         return logits
-    return logits.sigmoid() if problem_type == "multi_label_classification" else logits.softmax(dim=-1)
+    if problem_type == "multi_label_classification":
+        # both exponents are of negative numbers, so that neither overflows
+        small = np.exp(-np.abs(logits))
+        return np.asarray(np.where(logits >= 0, 1 / (1 + small), small / (1 + small)))
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
-def merge_views(logits: torch.Tensor, *, problem_type: str) -> torch.Tensor:
+def merge_views(logits: Outputs, *, problem_type: str) -> Outputs:
     """Merge logits (V, labels) into scores (labels,): the mean of the views' scores, as in the papers."""
-    return view_scores(logits, problem_type=problem_type).mean(dim=0)
+    return np.asarray(view_scores(logits, problem_type=problem_type).mean(axis=0))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from videomae_cli.errors import (
     DependencyError,
@@ -20,13 +19,18 @@ from videomae_cli.errors import (
 )
 from videomae_cli.pipeline.batches import Halving
 from videomae_cli.pipeline.classify import Classifier, view_scores
+from videomae_cli.pipeline.pipeline_model import source_from
 from videomae_cli.pipeline.window_clips import WindowAssembler, WindowClip
 from videomae_cli.results import Failure, Segment, Source, Thumbnail, Timeline, Window
 from videomae_cli.segments import NO_LABEL, SegmentRules, Stretch, find_segments
 from videomae_cli.video import Decoder, FoundVideo, FrameBlock, PassRequest, VideoInfo, WindowGrid, WindowSpec
+from videomae_cli.video.pictures import small_frame
 
-# Runs of one label whose pictures are kept: 128 frames of 224 x 224 are 19 MB.
+# Runs of one label whose frames are kept, how many of each, and the pixels of their long side: 32 MB at most.
 MOST_RUNS = 128
+MOST_FRAMES = 8
+_FRAME_SIZE = 96
+_FRAMES_A_WINDOW = 4
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +43,8 @@ class TimelineMaker:
     """A classifier with everything needed to use it on long files.
 
     rules: how scores become segments; keep_windows: include all windows in the results, with the classifier's `top_k`
-    labels; thumbnails: number of frames of each file to keep; pixels: "display" or "stored".
+    labels; thumbnails: number of frames of each file to keep; pixels: "display" or "stored"; fps: frame rate of folders of
+    frames.
     """
 
     classifier: Classifier
@@ -48,9 +53,10 @@ class TimelineMaker:
     keep_windows: bool = False
     thumbnails: int = 0
     pixels: str = "display"
+    fps: float | None = None
 
     def __call__(
-        self, found: Iterable[FoundVideo], *, decoder: Decoder, moved: Moved | None = None
+        self, found: Iterable[FoundVideo], *, decoder: Decoder, moved: Moved = lambda path, at, total: None
     ) -> Iterator[Timeline]:
         """Yield one result per file, in order. If a file fails, its result says why; nothing is raised.
 
@@ -61,7 +67,7 @@ class TimelineMaker:
             if video.error is not None:
                 yield self._failed(video.path, video.error)
             else:
-                yield self._one(video.path, decoder, moved or _nowhere)
+                yield self._one(video.path, decoder, moved)
 
     def _one(self, path: str, decoder: Decoder, moved: Moved) -> Timeline:
         began = time.monotonic()
@@ -72,7 +78,7 @@ class TimelineMaker:
         last: FrameBlock | None = None
         grid: WindowGrid | None = None
         try:
-            with decoder.stream(PassRequest(path, self.windows, transform, pixels=self.pixels)) as stream:
+            with decoder.stream(PassRequest(path, self.windows, transform, pixels=self.pixels, fps=self.fps)) as stream:
                 grid, info = stream.head.grid, stream.head.info
                 assert grid is not None
                 assembler = WindowAssembler(grid)
@@ -132,36 +138,25 @@ class TimelineMaker:
             segments=tuple(self._segment(stretch) for stretch in stretches),
             windows=tuple(self._windows(scored, scores)) if self.keep_windows else (),
             thumbnails=scored.spread_thumbnails(),
-            segment_thumbnails=tuple(scored.runs.best(stretch) for stretch in stretches) if self.thumbnails else (),
+            segment_frames=tuple(scored.runs.frames(stretch) for stretch in stretches) if self.thumbnails else (),
         )
 
     def _source(self, info: VideoInfo, grid: WindowGrid, count: int) -> Source:
         words = f"{count} windows of {grid.window:.2f} s" if count > 1 else "1 window"
         every = f" every {grid.hop:.2f} s" if count > 1 else ""
-        return Source(
-            decoder=info.decoder,
-            sampling=f"{words}{every}, {grid.frames} frames each",
-            frames=(),
-            timestamps=(),
-            crops=1,
-            num_frames=info.num_frames,
-            fps=info.fps,
-            duration=info.duration,
-            width=info.width,
-            height=info.height,
-            pixels=info.pixels,
-        )
+        sampling = f"{words}{every}, {grid.frames} frames each"
+        return source_from(info, sampling=sampling, frames=(), timestamps=(), crops=1)
 
     def _segment(self, stretch: Stretch) -> Segment:
         if stretch.label == NO_LABEL:
             return Segment(stretch.start, stretch.end)
-        label = self.classifier.model.config.id2label[stretch.label]
+        label = self.classifier.config.id2label[stretch.label]
         unsure = stretch.score < self.rules.unsure_below
         return Segment(stretch.start, stretch.end, label, stretch.label, stretch.score, unsure)
 
     def _windows(self, scored: ScoredWindows, scores: npt.NDArray[np.float32]) -> Iterator[Window]:
         for (start, end), row in zip(scored.spans, scores, strict=True):
-            yield Window(start, end, self.classifier.best(torch.from_numpy(row)))
+            yield Window(start, end, self.classifier.best(row))
 
     def _failed(self, path: str, error: VideoMAEError) -> Timeline:
         classifier = self.classifier
@@ -170,13 +165,33 @@ class TimelineMaker:
 
 @dataclass
 class LabelRun:
-    """Successive windows with one best label. start, end: seconds; picture: the middle frame of the one that scores most."""
+    """Successive windows with the same best label. start, end: seconds; picture: the middle frame of the best-scoring one.
+
+    frames: at most `MOST_FRAMES`, evenly spread: every n-th is kept, and n doubles whenever there are more.
+    """
 
     label: int
     start: float
     end: float
     score: float
     picture: Thumbnail
+    frames: list[Thumbnail] = field(default_factory=list)
+    _every: int = 1
+    _seen: int = 0
+    _until: float = -1.0
+
+    def keep(self, clip: WindowClip) -> None:
+        """Add some of a window's frames, but not of the part that the window before has too."""
+        for place in np.unique(np.linspace(0, len(clip.frames) - 1, _FRAMES_A_WINDOW).round().astype(int)):
+            moment = _moment(clip, int(place))
+            if moment <= self._until:
+                continue
+            self._until = moment
+            if self._seen % self._every == 0:
+                self.frames.append(_small(clip, int(place)))
+                if len(self.frames) > MOST_FRAMES:
+                    self.frames, self._every = self.frames[::2], 2 * self._every
+            self._seen += 1
 
 
 @dataclass
@@ -190,27 +205,46 @@ class LabelRuns:
         label = int(scores.argmax())
         score = float(scores[label])
         last = self._runs[-1] if self._runs else None
+        middle = len(clip.frames) // 2
         if last is None or last.label != label:
             if len(self._runs) >= MOST_RUNS:
                 self._runs.remove(min(self._runs, key=lambda run: run.end - run.start))
-            self._runs.append(LabelRun(label, clip.start, clip.end, score, middle_frame(clip)))
-            return
+            last = LabelRun(label, clip.start, clip.end, score, _small(clip, middle))
+            self._runs.append(last)
+        elif score > last.score:
+            last.score, last.picture = score, _small(clip, middle)
         last.end = clip.end
-        if score > last.score:
-            last.score, last.picture = score, middle_frame(clip)
+        last.keep(clip)
 
     def best(self, stretch: Stretch) -> Thumbnail | None:
-        """Return the frame within a stretch whose window scored most, if possible for the label of the stretch."""
+        """Return the frame of the highest-scoring window in a stretch, if possible one with the label of the stretch."""
         inside = [run for run in self._runs if stretch.start <= run.picture.time <= stretch.end]
         found = max(inside, key=lambda run: (run.label == stretch.label, run.score), default=None)
         return None if found is None else found.picture
+
+    def frames(self, stretch: Stretch) -> tuple[Thumbnail, ...]:
+        """Return the frames stored for a stretch: first that of its highest-scoring window, then the others in order."""
+        near = [run for run in self._runs if run.start <= stretch.end and stretch.start <= run.end]
+        kept = {one.time: one for run in near for one in run.frames if stretch.start <= one.time <= stretch.end}
+        best = self.best(stretch)
+        if best is not None:
+            kept.pop(best.time, None)
+        return (*([] if best is None else [best]), *(kept[time] for time in sorted(kept)))
+
+
+def _moment(clip: WindowClip, place: int) -> float:
+    """Return the time in seconds of the middle of a window's frame."""
+    return clip.start + (place + 0.5) * (clip.end - clip.start) / len(clip.frames)
+
+
+def _small(clip: WindowClip, place: int) -> Thumbnail:
+    return Thumbnail(_moment(clip, place), small_frame(clip.frames[place], size=_FRAME_SIZE))
 
 
 def middle_frame(clip: WindowClip) -> Thumbnail:
     """Copy the middle frame of a window, with its time."""
     middle = len(clip.frames) // 2
-    moment = clip.start + (middle + 0.5) * (clip.end - clip.start) / len(clip.frames)
-    return Thumbnail(moment, clip.frames[middle].copy())
+    return Thumbnail(_moment(clip, middle), clip.frames[middle].copy())
 
 
 @dataclass
@@ -231,7 +265,7 @@ class ScoredWindows:
     _seen: int = 0
 
     def __post_init__(self) -> None:
-        self._forward = Halving(self.classifier.logits, size=self.classifier.batch_size)
+        self._forward = Halving(self.classifier.outputs, size=self.classifier.batch_size)
 
     def add(self, clip: WindowClip) -> None:
         """Add one more window, and run a batch when it is full. Raises a VideoMAEError if the model fails."""
@@ -249,10 +283,10 @@ class ScoredWindows:
         output = self._forward(np.stack([clip.frames for clip in waiting]))
         if isinstance(output, VideoMAEError):
             raise output
-        if not torch.isfinite(output).all():
+        if not np.isfinite(output).all():
             raise scores_not_numbers(self.classifier.name)
         scores = view_scores(output, problem_type=self.classifier.problem_type)
-        self.scores.append(scores.numpy())
+        self.scores.append(scores)
         self.spans += [(clip.start, clip.end) for clip in waiting]
         if self.thumbnails:
             for clip, row in zip(waiting, self.scores[-1], strict=True):
@@ -279,7 +313,3 @@ class ScoredWindows:
         """Return `thumbnails` of the stored frames, evenly spread over the video."""
         rows = np.unique(np.linspace(0, len(self._pictures) - 1, self.thumbnails).round().astype(int))
         return tuple(self._pictures[row] for row in rows) if self._pictures else ()
-
-
-def _nowhere(path: str, at: float, total: float) -> None:
-    """Ignore the progress within a file."""

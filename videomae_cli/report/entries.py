@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from videomae_cli.results import Record
@@ -50,6 +50,21 @@ def make_entry(record: Record, segments: Segments | None, duration: float | None
     if entry["timeline"] and not entry["labels"]:
         entry["labels"], entry["share"] = _shares(entry["timeline"]), 1
     return {name: value for name, value in entry.items() if value not in (None, [])}
+
+
+def ids_of(record: Record, segments: Segments | None) -> dict[str, int | None]:
+    """Return the labels in a file's entry with their numbers, or None for a label without one."""
+    labelled = [*(record.get("segments") or () if segments is None else segments)]
+    labelled += (record.get("predictions") or ())[:_MOST_LABELS]
+    return merge_ids({}, [(one["label"], one.get("label_id")) for one in labelled if one.get("label") is not None])
+
+
+def merge_ids(ids: dict[str, int | None], found: Iterable[tuple[str, int | None]]) -> dict[str, int | None]:
+    """Add labels with their numbers to `ids`, which it returns; of several labels with one name the least number counts."""
+    for name, number in found:
+        known = ids.get(name)
+        ids[name] = number if known is None else known if number is None else min(known, number)
+    return ids
 
 
 def facts_of(record: Record) -> dict[str, str]:

@@ -13,19 +13,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from videomae_cli.report.entries import facts_of, make_entry
+from videomae_cli.report.entries import facts_of, ids_of, make_entry
 from videomae_cli.results import Record
 
 
 @dataclass(frozen=True)
 class Line:
-    """The report's data on one file. facts: fields of its job; entry: what the page shows.
+    """The report's data on one file. facts: fields of its job; entry: what the page shows; ids: the numbers of its labels.
 
     strip: a filmstrip picture; shots: one of a frame for each of some segments, whose numbers are the entry's `shots`.
     """
 
     facts: dict[str, str]
     entry: dict[str, Any]
+    ids: dict[str, int | None] = field(default_factory=dict)
     strip: bytes | None = field(default=None, repr=False)
     shots: bytes | None = field(default=None, repr=False)
 
@@ -35,7 +36,7 @@ class Line:
             name: base64.b64encode(picture).decode("ascii") if picture is not None else None
             for name, picture in (("strip", self.strip), ("shots", self.shots))
         }
-        text = json.dumps({"facts": self.facts, "entry": self.entry, **pictures}, ensure_ascii=False)
+        text = json.dumps({"facts": self.facts, "entry": self.entry, "ids": self.ids, **pictures}, ensure_ascii=False)
         return (text + "\n").encode("utf-8", "replace")
 
     @classmethod
@@ -45,7 +46,8 @@ class Line:
             value = json.loads(line)
             pictures = (value["strip"], value.get("shots"))
             strip, shots = (base64.b64decode(picture) if picture is not None else None for picture in pictures)
-            return cls(dict(value["facts"]), dict(value["entry"]), strip, shots) if line.endswith(b"\n") else None
+            whole = cls(dict(value["facts"]), dict(value["entry"]), dict(value.get("ids", {})), strip, shots)
+            return whole if line.endswith(b"\n") else None
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -61,7 +63,7 @@ class Spool:
         valid_bytes, matching = 0, True
         with self._reader() as reader:
             for record in records:
-                expected = Line(facts_of(record), make_entry(record, None, None))
+                expected = Line(facts_of(record), make_entry(record, None, None), ids_of(record, None))
                 if matching:
                     raw = reader.readline()
                     line = Line.parsed(raw)
@@ -101,5 +103,5 @@ class Spool:
 
 
 def _same(line: Line, expected: Line) -> bool:
-    """Whether a stored line is for the same file and job as the expected one."""
+    """Return whether a stored line is for the same file and job as the expected one."""
     return line.facts == expected.facts and all(line.entry.get(k) == expected.entry.get(k) for k in ("index", "path"))

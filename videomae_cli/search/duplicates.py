@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -76,20 +76,13 @@ def find_duplicates(table: EmbeddingTable, threshold: float, *, exact_limit: int
     return Groups(files.groups(), exact, len(rows), files.count)
 
 
-@dataclass
 class _Files:
     """Disjoint sets of files (union-find). parent[f]: a file of the same group with a smaller number, or f itself."""
 
-    rows: list[Row]
-    count: int = 0
-    _first: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
         numbers: dict[str, int] = {}
-        of_row = np.empty(len(self.rows), np.int64)
-        for place, row in enumerate(self.rows):
-            of_row[place] = numbers.setdefault(row.path, len(numbers))
-        self.of_row = of_row
+        self.of_row = np.array([numbers.setdefault(row.path, len(numbers)) for row in rows], np.int64)
         self.count = len(numbers)
         self.parent = np.arange(self.count)
         self.score = np.full(self.count, -2.0, np.float32)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli import filesystem
-from videomae_cli.errors import EmbeddingsError, Wording, say
+from videomae_cli.content import EMBEDDINGS, content_in, holds_videos
+from videomae_cli.errors import EmbeddingsError, OutputError, Wording, say
 from videomae_cli.filenames import partial_folder
 from videomae_cli.results import path_of
-from videomae_cli.writers.vector_reading import DAMAGE, INDEX, EmbeddingFile, open_embeddings
+from videomae_cli.writers import copied
+from videomae_cli.writers.vector_reading import DAMAGE, INDEX, PART, PARTIAL, EmbeddingFile, open_embeddings
 
 Vectors = npt.NDArray[np.float32]
+_MAKES = Wording("{@embed_to:vectors.parquet} makes a file of them")
 _NUMBERS = ("index", "clip", "start", "end")  # the fields of `Row` after the path, in order
 # The only columns read: the others of a wide table would take most of the time.
 _COLUMNS = ("path", "path_bytes", "embedding", "model", "fingerprint", "t", *_NUMBERS)
@@ -45,12 +50,26 @@ class VectorBlock:
 class EmbeddingTable:
     """An opened file of embeddings. After a full pass over `blocks`, `failed` counts the files without a vector.
 
+    file: a path, or the address of an object or of a cluster's folder, which is copied to TMPDIR as long as this lives;
     settings: those of the job that made it, as far as the file says; model, fingerprint: common to all rows. Raises
-    EmbeddingsError if the file is missing, holds no embeddings, or holds some that can't be compared.
+    EmbeddingsError if the file is missing, holds no embeddings, or holds some that can't be compared; StorageError.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path | str) -> None:
         self.file = file
+        self._place = copied(file, PART, PARTIAL) if isinstance(file, str) else file
+        if self._place is file:
+            self._look()
+            return
+        remove = weakref.finalize(self, shutil.rmtree, self._place.parent, ignore_errors=True)
+        try:
+            self._look()
+        except BaseException:
+            remove()
+            raise
+
+    def _look(self) -> None:
+        """Open the file and read its first block. Raises EmbeddingsError."""
         self._source = self._open()
         self.model = self._same("model", None, _texts([self.settings.get("model")]))
         self.fingerprint = self._same("fingerprint", None, _texts([self.settings.get("fingerprint")]))
@@ -61,7 +80,7 @@ class EmbeddingTable:
         # Read the first block now, so that a bad file is reported before any work is done.
         if next(self.blocks(), None) is None:
             why = f": all {self.failed} files failed" if self.failed else ""
-            raise EmbeddingsError.about(file, "{subject} holds no vectors{why}", why=why)
+            raise EmbeddingsError.about(self.file, "{subject} holds no vectors{why}", why=why)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -79,49 +98,54 @@ class EmbeddingTable:
                     self._check(records, batch.vectors.shape[1])
                     rows = [_row(record) for record in records]
                     yield VectorBlock(self._unit(batch.vectors, rows), rows)
-        except OSError as error:
-            raise self._unreadable(error) from None
-        except DAMAGE as error:
-            raise EmbeddingsError.about(
-                self.file, "can't read embeddings from {subject}: {error}", error=error
-            ) from None
+        except (OSError, *DAMAGE) as error:
+            raise self._unreadable(error, "can't read embeddings from {subject}: {error}") from None
 
     def _open(self) -> EmbeddingFile:
         try:
-            return open_embeddings(self.file)
+            return open_embeddings(self._place)
+        except OutputError as error:
+            raise error.rename(str(self._place), str(self.file).rstrip("/")) from None
         except FileNotFoundError:
             raise EmbeddingsError(self._absent(), subject=str(self.file)) from None
-        except OSError as error:
-            raise self._unreadable(error) from None
-        except DAMAGE as error:
-            raise EmbeddingsError.about(
-                self.file, "{subject} holds no embeddings of videomae embed: {error}", error=error
-            ) from None
+        except (OSError, *DAMAGE) as error:
+            raise self._unreadable(error, "{subject} holds no embeddings of videomae embed: {error}") from None
 
     def _absent(self) -> str:
-        folder = filesystem.is_folder(self.file)
-        wanted = self.file / INDEX if folder else self.file
+        folder = filesystem.is_folder(self._place)
+        wanted = self._place / INDEX if folder else self._place
         if filesystem.is_there(partial_folder(wanted)):
             return f"{self.file} is not complete: run its videomae embed again with --resume"
+        if folder and holds_videos(self._place):
+            return say("{file} is a folder of videos, not of embeddings; {makes}", file=self.file, makes=_MAKES)
         if folder:
             return f"{self.file} is a folder without {INDEX}: give an output of videomae embed"
         return say("there is no file {file}: {@embed_to:{file}} makes it", file=self.file)
 
-    def _unreadable(self, error: OSError) -> EmbeddingsError:
-        return EmbeddingsError.about(
-            error.filename or self.file, "can't read {subject}: {reason}", reason=error.strerror or error
-        )
+    def _unreadable(self, error: Exception, damaged: str) -> EmbeddingsError:
+        if not isinstance(error, OSError):
+            content = content_in(self._place)
+            if content is None or content is EMBEDDINGS or content.family in ("document", "archive"):
+                return EmbeddingsError.about(self.file, damaged, error=error, remedy=_MAKES, joined="; ")
+            what = "not of videomae embed" if content.family == "output" else "not embeddings"
+            return EmbeddingsError.about(
+                self.file,
+                "{subject} is {content}, {what}",
+                content=content.words,
+                what=what,
+                remedy=_MAKES,
+                joined="; ",
+            )
+        reason = error.strerror or error
+        place = self.file if self._place is not self.file else error.filename or self.file
+        return EmbeddingsError.about(place, "can't read {subject}: {reason}", reason=reason)
 
     def _check(self, records: list[dict[str, Any]], dimensions: int) -> None:
         if any(record.get("t") is not None for record in records):
             raise self._slots()
         if dimensions == 0 or dimensions != (self.dimensions or dimensions):
-            raise EmbeddingsError.about(
-                self.file,
-                "{subject} holds vectors of {before} and {now} values: they can't be compared",
-                before=self.dimensions or "no",
-                now=dimensions,
-            )
+            reason = "{subject} holds vectors of {before} and {now} values: they can't be compared"
+            raise EmbeddingsError.about(self.file, reason, before=self.dimensions or "no", now=dimensions)
         self.dimensions = dimensions
         self.model = self._same("model", self.model, _texts(record.get("model") for record in records))
         self.fingerprint = self._same(
@@ -129,7 +153,11 @@ class EmbeddingTable:
         )
 
     def _same(self, what: str, before: str | None, now: frozenset[str]) -> str | None:
-        """Return the value that all rows share, or None. Raises EmbeddingsError for two, as their vectors aren't comparable."""
+        """Return the value that all rows so far share; None if no row has one.
+
+        what: its name in messages; before: the value of earlier rows; now: the values of further rows. Raises
+        EmbeddingsError for two values, since such vectors can't be compared.
+        """
         values = sorted(now | ({before} if before else set()))
         if len(values) > 1:
             raise EmbeddingsError.about(

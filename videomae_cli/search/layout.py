@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Layout:
-    """Points in the plane: (N, 2) float32, centred, within [-1, 1]; description: how they were made, in words."""
+    """Points in the plane: (N, 2) float32, centred, within [-1, 1]; description: the layout method, in words."""
 
     points: Vectors
     description: str

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.pages import Document, in_script, picture_script
+from videomae_cli.pictures.hues import label_colour, label_colours
 from videomae_cli.results import as_utf8, path_fields
 from videomae_cli.search.embedding_table import Row, Vectors
 
@@ -26,7 +27,8 @@ Neighbours = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Map:
-    """The contents of the page. points: (N, 2) in [-1, 1]; groups: a name for each point, or None for one colour;
+    """The contents of the page. points: (N, 2) in [-1, 1]; groups: a name for each point, or None for one colour; ids:
+    the numbers of those names that are a model's labels, so that they have the colours they have in charts and reports;
     pictures: for each point JPEG bytes or None; neighbours: what "more like this" shows, or None."""
 
     title: str
@@ -35,6 +37,7 @@ class Map:
     points: Vectors
     groups: Sequence[str] | None = None
     group_name: str = ""
+    ids: Mapping[str, object] = field(default_factory=dict)
     pictures: Sequence[bytes | None] = ()
     neighbours: Neighbours | None = None
 
@@ -68,6 +71,7 @@ def _data(map: Map) -> dict[str, object]:
     counts = Counter(map.groups or ())
     groups = sorted(counts, key=lambda name: (-counts[name], name))  # the largest first, as in the legend
     number = {name: place for place, name in enumerate(groups)}
+    colours = label_colours(groups[:MAX_GROUPS], map.ids)
     times = [[_rounded(row.start), _rounded(row.end)] for row in map.rows]
     return {
         "description": map.description,
@@ -81,6 +85,8 @@ def _data(map: Map) -> dict[str, object]:
         "groups": groups,
         "group": [number[name] for name in map.groups or ()],
         "shown": min(len(groups), MAX_GROUPS),
+        "colours": [colours[name] for name in groups[:MAX_GROUPS]],
+        "grey": [label_colour(None), label_colour(None, dark=True)],
         "raw": _exact_names(map.rows),
         **_packed(map.neighbours),
     }

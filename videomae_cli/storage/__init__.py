@@ -6,6 +6,7 @@
     objects      reading, copying, writing and deleting one object
     folders      output folders, on a disk or in object storage
     manifests    Parquet tables that list names
+    patience     waiting for a server that is away for a while
     failures     errors of client libraries -> our errors, in one line
 
 pyarrow is imported on first use of an address. Errors are `StorageError`, or `DependencyError` if a package is missing;
@@ -14,17 +15,31 @@ callers, who know what the object was for, turn them into errors about a video, 
 
 from __future__ import annotations
 
-from videomae_cli.storage.addresses import Address, is_address, without_options
-from videomae_cli.storage.listing import ListingEntry, files_below, matching, names_in
+from videomae_cli.storage.addresses import Address, canonical, is_address, without_options
+from videomae_cli.storage.listing import ListingEntry, files_below, matching, names_in, times_in
 from videomae_cli.storage.manifests import PARQUET_MAGIC, manifest_names
-from videomae_cli.storage.objects import delete, delete_empty, local_copy, look, make_folder, opened, put, read_bytes
+from videomae_cli.storage.objects import (
+    delete,
+    delete_empty,
+    local_copy,
+    look,
+    make_folder,
+    move,
+    opened,
+    put,
+    read_begin,
+    read_bytes,
+)
+from videomae_cli.storage.patience import expect, on_wait
 
 __all__ = [
     "PARQUET_MAGIC",
     "Address",
     "ListingEntry",
+    "canonical",
     "delete",
     "delete_empty",
+    "expect",
     "files_below",
     "is_address",
     "local_copy",
@@ -32,9 +47,13 @@ __all__ = [
     "make_folder",
     "manifest_names",
     "matching",
+    "move",
     "names_in",
+    "on_wait",
     "opened",
     "put",
+    "read_begin",
     "read_bytes",
+    "times_in",
     "without_options",
 ]

@@ -17,6 +17,8 @@ _OPTIONS = re.compile(r"\?([a-z_]+=[^&?]*(?:&[a-z_]+=[^&?]*)*)$")
 _KNOWN = frozenset({"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "file"})
 # Streams and web pages are handled elsewhere, even though fsspec knows some of these schemes.
 _NEVER = frozenset({"http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "udp", "tcp", "rtp"})
+# Most addresses of a long list begin so, and need no parsing: it would be half of the time that a list takes.
+_PLAIN = ("s3://", "gs://")
 _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 
 
@@ -74,17 +76,28 @@ class Address:
 
 
 def is_address(text: str) -> bool:
-    """Whether `text` is the address of an object or folder in storage; http:// and stream addresses are not."""
+    """Return whether `text` is the address of an object or folder in storage; http:// and stream addresses are not."""
     found = _SCHEME.match(text)
     if found is None:
         return False
     scheme = found[1].lower()
-    return scheme not in _NEVER and (scheme in _KNOWN or scheme in _others())
+    if scheme in _KNOWN:
+        return True
+    return scheme not in _NEVER and scheme in _others()
 
 
 def without_options(text: str) -> str:
     """Strip the options from an address, to derive a file name or suffix from the rest."""
+    if "?" not in text and text.startswith(_PLAIN):
+        return text.removesuffix("/") if text.count("/") == 3 else text  # as below: s3://bucket/ is s3://bucket
     return Address.parse(text).plain
+
+
+def canonical(text: str) -> str:
+    """Return an address with its scheme's standard name, which is the same for all ways to write it."""
+    if "?" not in text and text.startswith(_PLAIN):
+        return without_options(text)
+    return str(Address.parse(text).canonical)
 
 
 def _others() -> frozenset[str]:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from videomae_cli.errors import DependencyError, ObjectNotFoundError, StorageError, VideoMAEError
+from videomae_cli.errors import (
+    DependencyError,
+    ObjectNotFoundError,
+    StorageError,
+    StorageUnavailableError,
+    VideoMAEError,
+)
 from videomae_cli.storage.addresses import Address
 
 _MOST_CHARACTERS = 200
@@ -19,19 +25,19 @@ _NO_BUCKET = ("no_such_bucket", "nosuchbucket", "bucket not found", "to create b
 _REFUSED = (
     "access_denied",
     "permission_denied",
+    "permission denied",
     "forbidden",
     "status 403",
     "authorizationfailure",
-    "permission denied",
 )
 _UNKNOWN_KEYS = ("invalid_access_key_id", "signature_does_not_match", "unauthenticated", "expiredtoken", "invalidtoken")
 _UNREACHABLE = (
-    "network_connection",
-    "could not connect",
-    "resolve host",
-    "connection refused",
-    "unavailable",
-    "timed out",
+    *("network_connection", "could not connect", "resolve host", "connection refused"),
+    *("unavailable", "timed out", "connection reset", "connection aborted", "broken pipe", "network is unreachable"),
+)
+_BUSY = (
+    *("slow_down", "slowdown", "throttl", "too many requests", "internal_failure", "internalerror", "internal error"),
+    *("status 429", "status 500", "status 502", "status 503", "status 504", "request_timeout", "requesttimeout"),
 )
 
 
@@ -63,8 +69,12 @@ def _explained(address: Address, text: str) -> VideoMAEError:
     if any(words in message for words in _UNKNOWN_KEYS):
         return StorageError.about(address, "the credentials for {subject!r} are refused", remedy=_hint(address))
     if any(words in message for words in _UNREACHABLE):
-        return StorageError.about(
+        return StorageUnavailableError.about(
             address, "can't reach the server of {subject!r}", remedy="is its address right, and is it up?"
+        )
+    if any(words in message for words in _BUSY):
+        return StorageUnavailableError.about(
+            address, "the server of {subject!r} is too busy or fails: {text}", text=text
         )
     if "libjvm" in message or "libhdfs" in message:
         return DependencyError.about(

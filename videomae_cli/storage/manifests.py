@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any, BinaryIO
 
 from videomae_cli.column_names import find_columns
@@ -15,22 +16,30 @@ PARQUET_MAGIC = b"PAR1"
 _ROWS = 65536
 
 
-def manifest_names(source: BinaryIO) -> list[str]:
-    """Return the distinct names in a table (a seekable stream), in order; rows without a name are skipped.
-
-    The column is the first of `column_names.COLUMN_NAMES["path"]`, else the only text column. A row's `path_bytes`
-    (base64, see `results.path_fields`) takes precedence if present. Raises OptionError.
-    """
+def load_pyarrow() -> tuple[Any, Any]:
+    """Import pyarrow and pyarrow.parquet. Raises DependencyError."""
     try:
-        import pyarrow as pa
+        import pyarrow
         from pyarrow import parquet
     except ImportError as error:
         raise DependencyError.about(
             "pyarrow", "Parquet needs the package pyarrow: pip install pyarrow ({error})", error=error
         ) from None
+    return pyarrow, parquet
+
+
+def manifest_names(source: BinaryIO) -> Iterator[str]:
+    """Yield the names in a table (a seekable stream), in order, one for rows in a row that have the same; rows without a
+    name are skipped.
+
+    The column is the first of `column_names.COLUMN_NAMES["path"]`, else the only text column. A row's `path_bytes`
+    (base64, see `results.path_fields`) takes precedence if present. Raises OptionError.
+    """
+    pa, parquet = load_pyarrow()
     try:
         with parquet.ParquetFile(source) as table:
-            return list(dict.fromkeys(_names(pa, table)))
+            for name, _ in groupby(_names(pa, table)):
+                yield name
     except (pa.ArrowException, OSError) as error:
         raise OptionError(f"it is damaged ({' '.join(str(error).split())})") from None
 

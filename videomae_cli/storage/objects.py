@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from videomae_cli import filesystem
-from videomae_cli.errors import MachineError, ObjectNotFoundError, StorageError
+from videomae_cli.errors import MachineError, ObjectNotFoundError, StorageUnavailableError
+from videomae_cli.files import scratch_folder
 from videomae_cli.storage.addresses import Address
 from videomae_cli.storage.failures import reported
+from videomae_cli.storage.patience import patiently
 from videomae_cli.storage.stores import Store, store_of
 
 # Bytes per request to S3, which is also what a transfer holds in memory.
 CHUNK_BYTES = 8 * 2**20
+# Objects up to this size are one request; pyarrow divides those of 10 MB and more into parts.
+_AT_ONCE_BYTES = 8 * 2**20
 _LONGEST_SUFFIX = 16
+
+
+@contextmanager
+def _located(address: str) -> Iterator[tuple[Store, str]]:
+    """Yield the store of an address and its path there; errors in the block are about the address."""
+    place = Address.parse(address)
+    store = store_of(place)
+    with reported(place):
+        yield store, store.path(place)
 
 
 def look(address: str) -> str | None:
     """Return "file", "folder", or None if nothing is there. Raises StorageError or DependencyError."""
-    place = Address.parse(address)
-    store = store_of(place)
-    with reported(place):
-        from pyarrow.fs import FileType
 
-        kind = store.filesystem.get_file_info(store.path(place)).type
-        return {FileType.File: "file", FileType.Directory: "folder"}.get(kind)
+    def ask() -> str | None:
+        with _located(address) as (store, path):
+            from pyarrow.fs import FileType
+
+            kind = store.filesystem.get_file_info(path).type
+            return {FileType.File: "file", FileType.Directory: "folder"}.get(kind)
+
+    return patiently(address, ask)
 
 
 @contextmanager
@@ -47,22 +64,22 @@ def local_copy(address: str, *, stopped: Callable[[], bool] = lambda: False) -> 
             raise ObjectNotFoundError.about(address, "there is no {subject!r}")
         yield file
         return
-    store = store_of(place)
-    try:
-        suffix = Path(place.path).suffix[:_LONGEST_SUFFIX]
-        descriptor, name = tempfile.mkstemp(prefix="videomae-", suffix=suffix)
-    except OSError as error:
-        raise _no_room(error) from None
-    copy = Path(name)
-    try:
-        with open(descriptor, "wb") as sink:  # noqa: PTH123 - a descriptor, not a path
-            _download(store, place, sink, stopped)
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch_folder())
+            copy = folder / f"copy{Path(place.path).suffix[:_LONGEST_SUFFIX]}"
+            sink = stack.enter_context(copy.open("wb"))
+        except OSError as error:
+            raise _no_room(error) from None
+        with sink:
+            patiently(place, lambda: _download(place, sink, stopped), stopped=stopped)
         yield copy
-    finally:
-        copy.unlink(missing_ok=True)
 
 
-def _download(store: Store, place: Address, sink: BinaryIO, stopped: Callable[[], bool]) -> None:
+def _download(place: Address, sink: BinaryIO, stopped: Callable[[], bool]) -> None:
+    store = store_of(place)
+    sink.seek(0)  # an earlier try may have been cut off
+    sink.truncate()
     with reported(place):
         source = store.filesystem.open_input_file(store.path(place))
         size, done = source.size(), 0
@@ -71,7 +88,7 @@ def _download(store: Store, place: Address, sink: BinaryIO, stopped: Callable[[]
             with reported(place):
                 part = source.read(min(CHUNK_BYTES, size - done))
             if not part or stopped():
-                raise StorageError.about(
+                raise StorageUnavailableError.about(
                     place, "{subject!r} is cut off: {done} of {size} bytes came", done=done, size=size
                 )
             try:
@@ -91,46 +108,87 @@ def _no_room(error: OSError) -> MachineError:
 
 def read_bytes(address: str) -> bytes:
     """Read a whole object. Raises ObjectNotFoundError, StorageError or DependencyError."""
-    place = Address.parse(address)
-    store = store_of(place)
-    with reported(place), store.filesystem.open_input_file(store.path(place)) as source:
-        return bytes(source.read())
+
+    def ask() -> bytes:
+        with _located(address) as (store, path), store.filesystem.open_input_file(path) as source:
+            return bytes(source.read())
+
+    return patiently(address, ask)
+
+
+def read_begin(address: str, most: int = 1024) -> bytes:
+    """Read the first bytes of an object, to find out whether this machine can. Raises as `read_bytes` does."""
+
+    def ask() -> bytes:
+        with _located(address) as (store, path), store.filesystem.open_input_file(path) as source:
+            return bytes(source.read(min(most, source.size())))
+
+    return patiently(address, ask)
 
 
 def opened(address: str) -> BinaryIO:
     """Open an object for random access. Raises ObjectNotFoundError, StorageError or DependencyError."""
-    place = Address.parse(address)
-    store = store_of(place)
-    with reported(place):
-        stream: BinaryIO = store.filesystem.open_input_file(store.path(place))
-    return stream
+
+    def ask() -> BinaryIO:
+        with _located(address) as (store, path):
+            stream: BinaryIO = store.filesystem.open_input_file(path)
+            return stream
+
+    return patiently(address, ask)
 
 
 def put(file: Path, address: str) -> None:
     """Upload a local file atomically, replacing what is there. Raises StorageError or DependencyError.
 
-    Storage whose uploads are not atomic gets a temporary name first, then a rename. The copy is a single call because a
-    Python signal handler between several writes could drop the stream half way, and closing it would publish the
-    partial object.
+    Storage whose uploads are not atomic gets a temporary name first, then a rename.
     """
-    place = Address.parse(address)
-    store = store_of(place)
-    path = store.path(place)
-    with reported(place):
-        from pyarrow import fs
+    patiently(address, lambda: _upload(file, address))
 
+
+def _upload(file: Path, address: str) -> None:
+    with _located(address) as (store, path):
         if store.completes:
-            fs.copy_files(os.fspath(file), path, fs.LocalFileSystem(), store.filesystem, chunk_size=CHUNK_BYTES)
+            # In a thread of its own, because a signal handler in this one could drop the stream half way, and a stream
+            # that is dropped publishes what it has. The block waits for the thread.
+            with ThreadPoolExecutor(1, thread_name_prefix="upload") as sender:
+                sender.submit(_send, store, file, path).result()
             return
         folder, _, name = path.rpartition("/")
         store.filesystem.create_dir(folder or "/", recursive=True)
         part = f"{folder}/.{name}.{uuid.uuid4().hex}.part"
         try:
-            fs.copy_files(os.fspath(file), part, fs.LocalFileSystem(), store.filesystem, chunk_size=CHUNK_BYTES)
+            with file.open("rb") as source, store.filesystem.open_output_stream(part) as sink:
+                shutil.copyfileobj(source, sink, CHUNK_BYTES)
             store.filesystem.move(part, path)
         except BaseException:
             with suppress(Exception):
                 store.filesystem.delete_file(part)
+            raise
+
+
+def _send(store: Store, file: Path, path: str) -> None:
+    """Write an object in one call and close it: `pyarrow.fs.copy_files` closes it without looking at what that says, and so
+    takes an upload that failed for one that succeeded."""
+    import pyarrow as pa
+
+    size = file.stat().st_size
+    content = pa.memory_map(os.fspath(file)).read_buffer() if size else b""
+    sink = (store.at_once if size <= _AT_ONCE_BYTES else store.filesystem).open_output_stream(path)
+    sink.write(content)
+    sink.close()
+
+
+def move(address: str, target: str) -> None:
+    """Rename an object within its bucket, on the server. Raises ObjectNotFoundError, StorageError or DependencyError."""
+
+    def ask() -> None:
+        with _located(address) as (store, path):
+            store.filesystem.move(path, store.path(Address.parse(target)))
+
+    try:
+        patiently(address, ask)
+    except ObjectNotFoundError:
+        if look(target) != "file":  # it may be there already, if an answer got lost
             raise
 
 
@@ -139,26 +197,34 @@ def make_folder(address: str) -> None:
 
     Raises StorageError, ObjectNotFoundError (no bucket) or DependencyError.
     """
-    place = Address.parse(address)
-    store = store_of(place)
-    with reported(place):
-        store.filesystem.create_dir(store.path(place), recursive=True)
+
+    def ask() -> None:
+        with _located(address) as (store, path):
+            store.filesystem.create_dir(path, recursive=True)
+
+    patiently(address, ask)
 
 
 def delete(address: str) -> None:
     """Delete an object; a missing one is not an error. Raises StorageError or DependencyError."""
-    place = Address.parse(address)
-    store = store_of(place)
-    with suppress(ObjectNotFoundError), reported(place):
-        store.filesystem.delete_file(store.path(place))
+
+    def ask() -> None:
+        with _located(address) as (store, path):
+            store.filesystem.delete_file(path)
+
+    with suppress(ObjectNotFoundError):
+        patiently(address, ask)
 
 
 def delete_empty(folder: str) -> None:
     """Delete a folder if it is empty; a missing one is not an error. Raises StorageError or DependencyError."""
-    place = Address.parse(folder)
-    store = store_of(place)
-    with suppress(ObjectNotFoundError), reported(place):
-        from pyarrow import fs
 
-        if not store.filesystem.get_file_info(fs.FileSelector(store.path(place))):
-            store.filesystem.delete_dir(store.path(place))
+    def ask() -> None:
+        with _located(folder) as (store, path):
+            from pyarrow import fs
+
+            if not store.filesystem.get_file_info(fs.FileSelector(path)):
+                store.filesystem.delete_dir(path)
+
+    with suppress(ObjectNotFoundError):
+        patiently(folder, ask)

@@ -27,12 +27,20 @@ _S3_FLAGS = frozenset({"anonymous", "allow_bucket_creation", "force_virtual_addr
 class Store:
     """A filesystem and a location in it. filesystem: a pyarrow.fs.FileSystem; base: the path of the bucket in it.
 
-    completes: whether uploads are atomic, so that an object is never visible in part.
+    completes: whether uploads are atomic, so that an object is never visible in part; small: the same filesystem, but a
+    small object is written by one request instead of three. It must not be used for large ones: a stream of it that
+    can't begin its upload publishes an empty object.
     """
 
     filesystem: Any
     base: str
     completes: bool = False
+    small: Any = None
+
+    @property
+    def at_once(self) -> Any:
+        """The filesystem for small objects."""
+        return self.small or self.filesystem
 
     def path(self, address: Address) -> str:
         """Return the path of an address in the filesystem."""
@@ -53,12 +61,8 @@ def _store(scheme: str, authority: str, options: str) -> Store:
     try:
         from pyarrow import fs
     except ImportError as error:
-        raise DependencyError.about(
-            "pyarrow",
-            "{scheme}:// needs the package pyarrow: pip install pyarrow ({error})",
-            scheme=scheme,
-            error=error,
-        ) from None
+        reason = "{scheme}:// needs the package pyarrow: pip install pyarrow ({error})"
+        raise DependencyError.about("pyarrow", reason, scheme=scheme, error=error) from None
     if scheme == "s3":
         return _s3(fs, place)
     settings = place.settings
@@ -93,10 +97,14 @@ def _s3(fs: Any, place: Address) -> Store:
         given[name] = value.lower() in ("1", "true", "yes") if name in _S3_FLAGS else value
     if "region" not in given and "endpoint_override" not in given:
         given["region"] = _region(fs, place.authority)
-    filesystem = fs.S3FileSystem(
-        **given, connect_timeout=CONNECT_SECONDS, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=TRIES)
-    )
-    return Store(filesystem, place.authority, completes=True)
+    given["connect_timeout"] = CONNECT_SECONDS
+    given["retry_strategy"] = fs.AwsStandardS3RetryStrategy(max_attempts=TRIES)
+    filesystem = fs.S3FileSystem(**given)
+    try:
+        small = fs.S3FileSystem(**given, allow_delayed_open=True)
+    except TypeError:  # an older pyarrow
+        small = filesystem
+    return Store(filesystem, place.authority, completes=True, small=small)
 
 
 def _region(fs: Any, bucket: str) -> str | None:

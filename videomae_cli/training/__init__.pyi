@@ -10,7 +10,6 @@ from .features import View as View
 from .finetuning import finetune as finetune
 from .head import HeadTraining as HeadTraining
 from .listener import TrainingListener as TrainingListener
-from .loop import Loop as Loop
 from .masked import PreTrain as PreTrain
 from .masked import check_masks as check_masks
 from .optim import adamw as adamw
@@ -24,6 +23,7 @@ from .recipe import recipe_for as recipe_for
 from .run_folder import Run as Run
 from .task import Task as Task
 from .task import TaskOptions as TaskOptions
+from .terms import Loop as Loop
 from .terms import Trained as Trained
 from .trainer import Trainer as Trainer
 from .unlabelled import pretrain as pretrain

@@ -18,9 +18,7 @@ _MOST_CLASSES = 50
 
 
 def finish(run: Run, figures: Figures | None, data: Data, settings: Settings) -> None:
-    """Write confusion.png (for values scatter.png) and README.md into the folder of a run, and curves.png if only the
-    last layer was trained. Raises OutputError.
-    """
+    """Write README.md and a chart of the metrics, and curves.png if only the last layer was trained. Raises OutputError."""
     events = list(run.events())
     if any(event.get("event") == "probe" for event in events):
         _write(run, CURVES, penalty_curve(events))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,15 @@ def save_checkpoint(
     model: VideoMAEForVideoClassification | VideoMAEForPreTraining, preprocessor: Preprocessor, folder: Path
 ) -> None:
     """Write config.json, model.safetensors and preprocessor_config.json. Raises OutputError."""
-    write = folder / "preprocessor_config.json"
     model.save_pretrained(folder)
-    write_json(write, preprocessor.config.to_dict())
+    write_json(folder / "preprocessor_config.json", preprocessor.config.to_dict())
 
 
 def own_section(sampling: SamplingSpec, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return this package's section of config.json: how clips are sampled, and the checkpoint trained from."""
-    family = {"family": sampling.resolved_family}
     stride = sampling.stride or sampling.checkpoint_stride
-    said = {**family, **({"stride": stride} if stride else {}), "pixels": sampling.resolved_pixels}
+    strided = {"stride": stride} if stride else {}
+    said = {"family": sampling.resolved_family, **strided, "pixels": sampling.resolved_pixels}
     return {"videomae_cli": {"sampling": said, **about}}
 
 
@@ -40,3 +39,13 @@ def digest(examples: Iterable[Example]) -> str:
         line += [example.values] if example.values else []
         hashed.update(json.dumps(line).encode() + b"\n")
     return hashed.hexdigest()[:16]
+
+
+def described(train: Sequence[Example], val: Sequence[Example]) -> dict[str, Any]:
+    """Count and hash training and held-out clips, to tell whether an earlier run had others."""
+    return {
+        "train_clips": len(train),
+        "val_clips": len(val),
+        "train_digest": digest(train),
+        "val_digest": digest(val),
+    }

@@ -29,7 +29,7 @@ def draw_curves(run: Run) -> None:
 def drawing(
     run: Run, on_event: Callable[[Event], None], *, now: Callable[[], float] = time.monotonic
 ) -> Iterator[Callable[[Event], None]]:
-    """Yield `on_event` as a function that also draws the curves, and draw them once more at the end of the block.
+    """Yield a function that passes events on to `on_event`, and draws the curves from time to time.
 
     They are drawn after the first epoch, then at most every 10 s, and at the end of the block, even if an error or a
     second Ctrl-C ends it. Raises OutputError.

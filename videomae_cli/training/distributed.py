@@ -42,9 +42,7 @@ class Share:
 
 
 def launched() -> Share:
-    """Return the rank and world size that `torchrun` put into the environment. Raises TrainingError for invalid
-    numbers.
-    """
+    """Return the rank and world size that `torchrun` put into the environment. Raises TrainingError for wrong ones."""
     try:
         share = Share(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     except ValueError:
@@ -52,12 +50,8 @@ def launched() -> Share:
             "WORLD_SIZE", "RANK and WORLD_SIZE must be numbers: start several processes with torchrun"
         ) from None
     if not 0 <= share.rank < share.world:
-        raise TrainingError.about(
-            "RANK",
-            "RANK is {rank} of WORLD_SIZE {world}: start several processes with torchrun",
-            rank=share.rank,
-            world=share.world,
-        )
+        reason = "RANK is {rank} of WORLD_SIZE {world}: start several processes with torchrun"
+        raise TrainingError.about("RANK", reason, rank=share.rank, world=share.world)
     return share
 
 
@@ -90,12 +84,8 @@ def together(device: torch.device) -> Iterator[Share]:
     try:
         distributed.init_process_group(backend)
     except (RuntimeError, ValueError) as error:
-        raise TrainingError.about(
-            "WORLD_SIZE",
-            "the {world} processes can't find each other: {error}",
-            world=share.world,
-            error=str(error).splitlines()[0],
-        ) from None
+        reason = "the {world} processes can't find each other: {error}"
+        raise TrainingError.about("WORLD_SIZE", reason, world=share.world, error=str(error).splitlines()[0]) from None
     try:
         yield share
     finally:

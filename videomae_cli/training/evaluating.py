@@ -7,17 +7,20 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from videomae_cli import __version__, filesystem
 from videomae_cli.assembly import settings_of
-from videomae_cli.datasets import Dataset, Example, read_dataset, table_columns, values_of_labels
-from videomae_cli.errors import DatasetError, OptionError, OutputError, Wording, say
+from videomae_cli.content import EMBEDDINGS, TIMELINE, content_in
+from videomae_cli.datasets import Dataset, Example, read_dataset, table_columns, unlabelled_output, values_of_labels
+from videomae_cli.errors import DatasetError, OptionError, OutputError, VideoMAEError, Wording, check_choice, say
 from videomae_cli.evaluation import (
     Evaluation,
     Metrics,
+    MultiLabelMetrics,
     RegressionMetrics,
     markdown,
     measure,
@@ -27,15 +30,15 @@ from videomae_cli.evaluation import (
 from videomae_cli.files import check_new, whole_file
 from videomae_cli.labels import match_labels
 from videomae_cli.made import MadeFiles
+from videomae_cli.pictures.charts import confusion_chart, reliability_chart, scatter_chart
+from videomae_cli.pictures.picture_files import is_own_picture
+from videomae_cli.pipeline import Classifier
 from videomae_cli.results import as_utf8, path_fields
 from videomae_cli.training.features import View
 from videomae_cli.training.scoring import OnClip, ScoredClips, score
-from videomae_cli.video import Decoder, SamplingSpec
+from videomae_cli.training.seen_clips import SeenClips
+from videomae_cli.video import Decoder, Filter, SamplingSpec
 from videomae_cli.visible import counted
-
-if TYPE_CHECKING:
-    from videomae_cli.evaluation import MultiLabelMetrics
-    from videomae_cli.pipeline import Classifier
 
 SPLITS = ("test", "val", "train", "all")
 # Files that a report folder may contain; which pictures it has depends on the model's task.
@@ -63,24 +66,41 @@ class LabelledData:
         split: str | None = None,
         labels: Path | None = None,
         targets: Sequence[str] = (),
+        frame_folders: str = "auto",
     ) -> LabelledData:
-        """Read a folder of class folders or a table. labels: names for labels that are numbers; targets: columns of values.
+        """Read a folder of class folders or a table. labels: names for labels that are numbers; targets: columns of
+        values; frame_folders: as in `find_videos`.
 
         Raises DatasetError (also for a split that the data doesn't have) or OptionError.
         """
-        check_split(split)
+        if split is not None:
+            check_choice("split", split, SPLITS, last=" or ")
         data = os.fspath(data)
         columns = table_columns(data)
         # If the table has no label column, only the model can tell whether labels are needed.
         labelled = "label" in columns or not columns
-        dataset = read_dataset(data, labels=labels, labels_required=labelled, targets=targets)
+        only = Filter(frame_folders=frame_folders)
+        dataset = read_dataset(data, labels=labels, labels_required=labelled, targets=targets, only=only)
         read = cls(data, columns, dataset, split, tuple(targets))
         read.chosen()
         return read
 
     def chosen(self) -> tuple[str, Sequence[Example]]:
         """Return the name of the split to measure, and its examples. Raises DatasetError for a split that is missing."""
-        return _chosen(self.dataset, self.split)
+        dataset, split = self.dataset, self.split
+        given = [name for name in ("test", "val", "train") if dataset.of(name)]
+        if split is None:
+            split = next((name for name in ("test", "val") if name in given), "all")
+        if split == "all":
+            return "all", dataset.examples
+        if split not in given:
+            raise DatasetError.about(
+                split,
+                "the data has no split {subject!r} (it has {given})",
+                given=", ".join(given) or "none",
+                remedy=Wording("{@split:all} takes every clip"),
+            )
+        return split, dataset.of(split)
 
     def for_model(self, classifier: Classifier) -> LabelledData:
         """Return the data with labels for a classifier, or with true values for a regression model.
@@ -90,18 +110,13 @@ class LabelledData:
         if classifier.regression:
             return replace(self, dataset=_values(classifier, self.dataset, self.data, self.columns))
         if self.targets:
-            raise OptionError.about(
-                "target",
-                "{name} gives classes, not values",
-                name=classifier.name,
-                remedy=Wording("leave out {@target}"),
-            )
+            reason = "{name} gives classes, not values"
+            raise OptionError.about("target", reason, name=classifier.name, remedy=Wording("leave out {@target}"))
         if self.columns and "label" not in self.columns:
-            raise DatasetError.about(
-                self.data,
-                "can't read {subject}: it has no column label (its columns: {columns})",
-                columns=", ".join(self.columns),
-            )
+            if (content := content_in(self.data)) in (EMBEDDINGS, TIMELINE):
+                raise unlabelled_output(self.data, content)
+            reason = "can't read {subject}: it has no column label (its columns: {columns})"
+            raise DatasetError.about(self.data, reason, columns=", ".join(self.columns))
         return self
 
 
@@ -136,16 +151,12 @@ class EvaluationJob:
     ) -> EvaluationJob:
         """Match the labels of the data to those of the model.
 
-        spec: the requested sampling, not yet adapted to a model.
-
-        Raises DatasetError if they don't fit, OptionError for options that don't fit the model.
+        spec: the requested sampling, not yet adapted to a model. Raises DatasetError if they don't fit, OptionError for
+        options that don't fit the model.
         """
         data = data.for_model(classifier)
         split, examples = data.chosen()
-        config = classifier.model.config
-        names = config.label_names
-        if classifier.regression:
-            names = classifier.output_names
+        names = classifier.output_names if classifier.regression else classifier.config.label_names
         # Only labels of the chosen clips count: another split may have classes of its own.
         present = {label for example in examples for label in example.labels}
         wanted = [label for label in data.dataset.classes if label in present]
@@ -153,19 +164,12 @@ class EvaluationJob:
         kept = [e for e in examples if all(label in ids for label in e.labels)]
         if not kept:
             more = ", ..." if len(wanted) > 3 else ""
-            raise DatasetError.about(
-                classifier.name,
-                "the model has not one of the data's labels ({wanted}{more})",
-                wanted=", ".join(wanted[:3]),
-                more=more,
-            )
+            reason = "the model has not one of the data's labels ({wanted}{more})"
+            raise DatasetError.about(classifier.name, reason, wanted=", ".join(wanted[:3]), more=more)
         classes = not (classifier.multi_label or classifier.regression)
         if classes and (several := next((e for e in kept if len(e.labels) != 1), None)):
-            raise DatasetError.about(
-                several.path,
-                "{subject!r} has {count} labels, and the model says one: use a multi-label model",
-                count=len(several.labels),
-            )
+            reason = "{subject!r} has {count} labels, and the model says one: use a multi-label model"
+            raise DatasetError.about(several.path, reason, count=len(several.labels))
         return cls(classifier, data.data, split, classifier.fit(spec), kept, ids, names, len(examples) - len(kept))
 
     def run(
@@ -177,9 +181,8 @@ class EvaluationJob:
     ) -> Measured:
         """Score every clip and compute the metrics.
 
-        scorer: used instead of the classifier, to watch its batches; on_clip: called after each clip.
-
-        Clips that fail are listed in the evaluation's `failures`. Raises DatasetError if none can be scored.
+        scorer: used instead of the classifier, to watch its batches; on_clip: called after each clip. Clips that fail
+        are listed in the evaluation's `failures`. Raises DatasetError if none can be scored.
         """
         view = View(
             sampling=self.spec,
@@ -197,7 +200,6 @@ class EvaluationJob:
     def _evaluation(self, scored: ScoredClips) -> Evaluation:
         valid = scored.valid
         good = [example for example, ok in zip(self.kept, valid, strict=True) if ok]
-        several = self.classifier.multi_label
         metrics: Metrics | MultiLabelMetrics | RegressionMetrics
         scores = scored.scores[valid]
         if self.classifier.regression:
@@ -206,7 +208,9 @@ class EvaluationJob:
             truth = np.zeros((len(good), len(self.names)), dtype=np.float32)
             for row, example in enumerate(good):
                 truth[row, [self.ids[label] for label in example.labels]] = 1
-            metrics = measure_labels(scores, truth) if several else measure(scores, truth.argmax(axis=1))
+            metrics = (
+                measure_labels(scores, truth) if self.classifier.multi_label else measure(scores, truth.argmax(axis=1))
+            )
         settings = settings_of("evaluate", self.classifier, self.spec)
         counts = sorted(set(scored.views[valid].tolist()))
         return Evaluation(
@@ -222,17 +226,18 @@ class EvaluationJob:
             labels=self.names,
             metrics=metrics,
             failures=tuple(
-                {"path": as_utf8(self.kept[place].path), "kind": error.kind, "message": as_utf8(str(error))}
+                {"path": as_utf8(self.kept[place].path), **_failure(error)}
                 for place, error in sorted(scored.errors.items())
             ),
             ignored=self.ignored,
+            trained_on=self._trained_on(good),
         )
 
-
-def check_split(split: str | None) -> None:
-    """Raise OptionError for a split that no data has."""
-    if split is not None and split not in SPLITS:
-        raise OptionError.about("split", "unknown split {split!r}: choose test, val, train or all", split=split)
+    def _trained_on(self, examples: Sequence[Example]) -> int | None:
+        """Count the clips that the model was trained on; None if its checkpoint doesn't say."""
+        place = self.classifier.checkpoint
+        seen = SeenClips.read(place) if place is not None else None
+        return seen.count(examples) if seen is not None else None
 
 
 def _values(classifier: Classifier, dataset: Dataset, data: str, columns: Sequence[str]) -> Dataset:
@@ -257,12 +262,8 @@ def _values(classifier: Classifier, dataset: Dataset, data: str, columns: Sequen
             )
         return dataset
     if len(names) > 1:
-        raise DatasetError.about(
-            classifier.name,
-            "{subject} gives {count} values a clip: give a table with a column for each ({said})",
-            count=len(names),
-            said=said,
-        )
+        reason = "{subject} gives {count} values a clip: give a table with a column for each ({said})"
+        raise DatasetError.about(classifier.name, reason, count=len(names), said=said)
     if columns and "label" not in columns:
         raise DatasetError.about(
             data,
@@ -285,23 +286,6 @@ def _protocol(spec: SamplingSpec, views: Sequence[int]) -> str:
     return f"{spec.resolved_family}: {clips} clip{plural} x {crops} crop{'s' if crops > 1 else ''}{paper}{pixels}"
 
 
-def _chosen(dataset: Dataset, split: str | None) -> tuple[str, Sequence[Example]]:
-    """Choose the examples to measure, and name their split. Raises DatasetError for a split that is missing."""
-    given = [name for name in ("test", "val", "train") if dataset.of(name)]
-    if split is None:
-        split = next((name for name in ("test", "val") if name in given), "all")
-    if split == "all":
-        return "all", dataset.examples
-    if split not in given:
-        raise DatasetError.about(
-            split,
-            "the data has no split {subject!r} (it has {given})",
-            given=", ".join(given) or "none",
-            remedy=Wording("{@split:all} takes every clip"),
-        )
-    return split, dataset.of(split)
-
-
 def check_places(output: Path | None, report: Path | None, overwrite: bool) -> None:
     """Raise OutputError if an output can't be written, or would replace a file without `overwrite`."""
     if output is not None:
@@ -322,8 +306,6 @@ def check_places(output: Path | None, report: Path | None, overwrite: bool) -> N
 
 
 def _made(report: Path, overwrite: bool) -> MadeFiles:
-    from videomae_cli.pictures.picture_files import is_own_picture
-
     return MadeFiles(
         report,
         lambda file: file.name in REPORT_FILES and is_own_picture(file),
@@ -341,8 +323,6 @@ def write_evaluation(measured: Measured, output: Path | None, report: Path | Non
             sink.write(document)
     if report is None:
         return
-    from videomae_cli.pictures.charts import confusion_chart, reliability_chart, scatter_chart
-
     files = {"report.json": document, "predictions.jsonl": _predictions(evaluation, scored, kept)}
     m = evaluation.metrics
     if isinstance(m, Metrics):
@@ -362,30 +342,29 @@ def write_evaluation(measured: Measured, output: Path | None, report: Path | Non
 
 def _predictions(evaluation: Evaluation, scored: ScoredClips, kept: Sequence[Example]) -> bytes:
     """Return a JSON line per clip: the truth, the prediction, and every score by label id."""
+    values = isinstance(evaluation.metrics, RegressionMetrics)
     lines = []
     for place, example in enumerate(kept):
+        error = scored.errors.get(place)
+        said, scores = (None, None) if error is not None else _said(evaluation, scored.scores[place])
         line: dict[str, Any] = {**path_fields(example.path), "start": example.start, "end": example.end}
-        values = isinstance(evaluation.metrics, RegressionMetrics)
         line["true"] = _by_name(example.values, evaluation.labels) if values else list(example.labels)
-        if place in scored.errors:
-            error = scored.errors[place]
-            line |= {
-                "status": "error",
-                "error": {"kind": error.kind, "message": as_utf8(str(error))},
-                "said": None,
-                "scores": None,
-            }
-        else:
-            row = scored.scores[place]
-            if values:
-                line |= {"status": "ok", "error": None, "said": _by_name(row, evaluation.labels), "scores": None}
-                lines.append(json.dumps(line))
-                continue
-            places = [int(row.argmax())] if isinstance(evaluation.metrics, Metrics) else np.flatnonzero(row >= 0.5)
-            said = [evaluation.labels[place] for place in places]
-            line |= {"status": "ok", "error": None, "said": said, "scores": [float(f"{value:.6g}") for value in row]}
-        lines.append(json.dumps(line))
+        line["status"] = "ok" if error is None else "error"
+        line["error"] = None if error is None else _failure(error)
+        lines.append(json.dumps(line | {"said": said, "scores": scores}))
     return ("\n".join(lines) + "\n").encode()
+
+
+def _said(evaluation: Evaluation, row: npt.NDArray[np.float64]) -> tuple[Any, list[float] | None]:
+    """Return what the model says about a clip, and its scores, which only a classifier has."""
+    if isinstance(evaluation.metrics, RegressionMetrics):
+        return _by_name(row.tolist(), evaluation.labels), None
+    places = [int(row.argmax())] if isinstance(evaluation.metrics, Metrics) else np.flatnonzero(row >= 0.5)
+    return [evaluation.labels[place] for place in places], [float(f"{value:.6g}") for value in row]
+
+
+def _failure(error: VideoMAEError) -> dict[str, str]:
+    return {"kind": error.kind, "message": as_utf8(str(error))}
 
 
 def _by_name(values: Sequence[float], names: Sequence[str]) -> float | dict[str, float]:

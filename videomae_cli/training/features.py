@@ -20,6 +20,7 @@ from videomae_cli.files import whole_file
 from videomae_cli.pipeline.batches import Batches, Forward, Passed
 from videomae_cli.training.distributed import Share
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FrameTransform, SamplingSpec
+from videomae_cli.video.clips import file_stamp
 from videomae_cli.writers.npz_archive import write_arrays
 
 Array = npt.NDArray[np.float32]
@@ -37,9 +38,10 @@ class View:
 
     def through(self, forward: Forward, examples: Sequence[Example]) -> Iterator[Passed]:
         """Yield each example with the outputs (V, ...) of `forward` on its views, or its error, in order."""
-        return Batches(forward, size=self.batch)(self._outcomes(examples))
+        return Batches(forward, size=self.batch)(self.decoded(examples))
 
-    def _outcomes(self, examples: Sequence[Example]) -> Iterator[tuple[str, DecodedVideo | VideoMAEError]]:
+    def decoded(self, examples: Sequence[Example]) -> Iterator[tuple[str, DecodedVideo | VideoMAEError]]:
+        """Yield the path of each example with its clips, or its error, in order."""
         requests = (
             ClipRequest(e.path, sampling=self.sampling.within(e.start, e.end), transform=self.transform)
             for e in examples
@@ -99,10 +101,10 @@ def features_of(
     share: Share,
     on_progress: Callable[[int, VideoMAEError | None, str], None] = lambda done, error, path: None,
 ) -> list[Array | None]:
-    """Compute the features (clips, D) of each example, None for one that failed. forward: (V, T, H, W, 3) uint8 -> (V,
-    1, D).
+    """Compute the features (clips, D) of each example, None for one that failed.
 
-    on_progress: called after each example with the number done, its error or None, and its path.
+    forward: (V, T, H, W, 3) uint8 -> (V, 1, D); on_progress: called after each example with the number done, its error
+    or None, and its path.
     """
     found = [store.get(example) for example in examples]
     missing = [place for place, rows in enumerate(found) if rows is None]
@@ -115,7 +117,7 @@ def features_of(
             on_progress(min(done, len(examples)), passed.error, passed.path)
             if passed.outputs is None:
                 continue
-            made[place] = passed.outputs[:, 0].float().numpy()
+            made[place] = passed.outputs[:, 0]
             store.put(examples[place], made[place])
             if share.leads and time.monotonic() - saved > _SAVE_SECONDS:
                 store.save()
@@ -138,10 +140,6 @@ def made_by(**decides: Any) -> str:
 
 
 def _key(example: Example) -> str:
-    try:
-        status = Path(example.path).stat()
-        stamp = [status.st_size, status.st_mtime_ns]
-    except (OSError, ValueError):
-        stamp = []
+    stamp = list(file_stamp(example.path) or ())
     what = [example.path.encode("utf-8", "surrogateescape").hex(), stamp, example.start, example.end]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]

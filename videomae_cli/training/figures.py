@@ -74,7 +74,7 @@ class Figures:
         clips = counted(m.count, "held-out clip")
         if isinstance(m, Metrics):
             low, high = m.interval
-            return f"top-1 {m.top1:.1%} on {clips} (95 % interval {low:.0%} to {high:.0%})"
+            return f"top-1 {m.top1:.1%} on {clips} (95% interval {low:.0%} to {high:.0%})"
         if isinstance(m, MultiLabelMetrics):
             return f"mAP {m.mean_ap:.3f} on {clips}"
         share = "" if m.r2 is None else f"R² {m.r2:.3f}, "

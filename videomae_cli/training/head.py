@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from videomae_cli.engines import Engine, Features, TorchNetwork
 from videomae_cli.errors import TrainingError, VideoMAEError
-from videomae_cli.jobs import Settings
 from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
+from videomae_cli.pipeline.batches import Outputs
 from videomae_cli.pipeline.devices import memory_reported
 from videomae_cli.training.checkpoint import save_checkpoint
 from videomae_cli.training.classification import Data
-from videomae_cli.training.distributed import Share
-from videomae_cli.training.features import Array, FeatureStore, View, features_of, made_by
+from videomae_cli.training.clip_task import Start
+from videomae_cli.training.features import Array, FeatureStore, features_of, made_by
 from videomae_cli.training.figures import Figures, figures_of
 from videomae_cli.training.linear_probe import LinearProbe, Rows, best_probe, probabilities
 from videomae_cli.training.ridge import RIDGE_STRENGTH, RIDGE_STRENGTHS, fit_ridge
 from videomae_cli.training.run_folder import FEATURES, Run
 from videomae_cli.training.scoring import known_scores
-from videomae_cli.video import Preprocessor
+from videomae_cli.training.seen_clips import record_seen
 
 # The task name in the settings of such a run ends with this.
 HEAD_ONLY = ", head only"
@@ -40,56 +40,53 @@ class HeadTraining:
     strength: of the penalty, None to choose the one that is best on the held-out clips.
     """
 
-    model: VideoMAEForVideoClassification
+    start: Start[VideoMAEForVideoClassification]
     data: Data
-    preprocessor: Preprocessor
-    view: View
     engine: Engine
-    init: str
     strength: float | None = None
-    seed: int = 0
+
+    @property
+    def model(self) -> VideoMAEForVideoClassification:
+        """The model whose last layer is trained."""
+        return self.start.model
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """Return everything that affects the result, as plain JSON values."""
-        return {
-            "task": self.data.task + HEAD_ONLY,
-            "init": self.init,
-            "weights": weights_digest(self.model.videomae),
-            "data": self.data.described,
-            "recipe": {"strength": self.strength},
-            "sampling": asdict(self.view.sampling),
-            "preprocessing": asdict(self.preprocessor.config),
-            "dtype": self.engine.dtype,
-            "seed": self.seed,
-        }
+        weights, recipe = weights_digest(self.model.videomae), {"strength": self.strength}
+        task = self.data.task + HEAD_ONLY
+        known = self.start.settings(task, weights=weights, data=self.data.described, recipe=recipe)
+        return known | {"dtype": self.engine.dtype}
 
-    def __call__(self, run: Run, settings: Settings, *, share: Share, on_progress: OnProgress) -> Figures | None:
+    def __call__(self, run: Run, on_progress: OnProgress) -> Figures | None:
         """Train and save; return the metrics of the held-out clips, if there are any. Raises TrainingError."""
-        found = self._features(run, share, on_progress)
-        if not share.leads:
+        found = self._features(run, on_progress)
+        if not self.start.share.leads:
             return None
         train, val = found[: len(self.data.train)], found[len(self.data.train) :]
         rows = self._rows(train)
         best = self._fit(run, rows, val)
         self._put(best)
-        save_checkpoint(self.model, self.preprocessor, run.folder)
+        save_checkpoint(self.model, self.start.preprocessor, run.folder)
+        used = (example for example, rows in zip(self.data.train, train, strict=True) if rows is not None)
+        record_seen(run.folder, used, self.start.folder)
         return self._figures(best, val) if self.data.val else None
 
-    def _features(self, run: Run, share: Share, on_progress: OnProgress) -> list[Array | None]:
+    def _features(self, run: Run, on_progress: OnProgress) -> list[Array | None]:
+        start = self.start
         network = TorchNetwork(Features(self.model.eval(), "mean"), self.engine)
 
-        def forward(views: np.ndarray) -> Tensor:
+        def forward(views: np.ndarray) -> Outputs:
             with memory_reported(self.engine.device):
-                return network(self.preprocessor.to_pixel_values(views, self.engine.device))
+                return network(start.preprocessor.to_pixel_values(views, self.engine.torch_device)).numpy()
 
         same = {name: self.settings[name] for name in ("weights", "sampling", "preprocessing", "dtype")}
-        store = FeatureStore(run.folder / FEATURES, made_by(**same, resize=self.preprocessor.resize))
+        store = FeatureStore(run.folder / FEATURES, made_by(**same, resize=start.preprocessor.resize))
         examples = [*self.data.train, *self.data.val]
         found = features_of(
-            examples, view=self.view, forward=forward, store=store, share=share, on_progress=on_progress
+            examples, view=start.view, forward=forward, store=store, share=start.share, on_progress=on_progress
         )
-        if share.leads:
+        if start.share.leads:
             store.save()
         return found
 

@@ -102,11 +102,10 @@ def best_probe(
     fitted: Callable[..., LinearProbe] = fit,
     on_probe: Callable[[LinearProbe, float | None], None] = lambda probe, score: None,
 ) -> tuple[LinearProbe, float | None]:
-    """Return the probe that scores best on held-out clips; if there are none, the one with the `usual` strength.
+    """Fit a probe with each penalty strength, and return the one that scores best, with its score.
 
-    Ties go to the stronger penalty.
-
-    fitted: fits the probe of one strength, from the arguments of `fit`.
+    Ties go to the stronger penalty. score: None without held-out clips, which leaves only the strength `usual` to fit (or
+    the single one given); fitted: called instead of `fit`, with its arguments.
     """
     best: tuple[LinearProbe, float | None] | None = None
     for strength in strengths if score is not None or len(strengths) == 1 else (usual,):

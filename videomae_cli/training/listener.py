@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from videomae_cli.assembly import find_model
 from videomae_cli.errors import VideoMAEError
-from videomae_cli.hub import ResolvedSource, resolve
+from videomae_cli.hub import ResolvedSource
 
 if TYPE_CHECKING:
     from videomae_cli.training.task import Task
@@ -19,16 +20,14 @@ OnEvent = Callable[[Mapping[str, Any]], None]
 
 
 class TrainingListener:
-    """Receives the progress of a training run, and may stop it.
-
-    By default every method does nothing: override as needed.
+    """Receives the progress of a training run, and may stop it. Every method does nothing: override as needed.
 
     Methods that are context managers enclose a stage of the work, and yield the function that is called during it.
     """
 
     def find_model(self, name: str, revision: str | None) -> ResolvedSource:
         """Find the checkpoint that training starts from, downloading it if necessary."""
-        return resolve(name, revision=revision)
+        return find_model(name, revision)
 
     def note(self, line: str) -> None:
         """Receive one line about what will be done."""

@@ -18,9 +18,8 @@ def add_lora(
 ) -> Callable[[nn.Module], VideoMAEForVideoClassification]:
     """Add LoRA adapters of `rank` to queries, values and output projections, in place.
 
-    All other weights are frozen, except `fc_norm` and the classifier.
-
-    Returns the function that turns the trained model into a plain one. Raises DependencyError.
+    All other weights are frozen, except `fc_norm` and the classifier. Returns the function that turns the trained model
+    into a plain one. Raises DependencyError.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model

@@ -65,16 +65,12 @@ class Mixing:
     mixup: float = 0.8
     cutmix: float = 1.0
 
-    @property
-    def on(self) -> bool:
-        return self.mixup > 0 or self.cutmix > 0
-
     def __call__(self, clips: Tensor, targets: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Mix clips (B, T, C, H, W) and targets (B, classes) with those of the same batch in reverse order.
 
         The box of cutmix is the same in all frames.
         """
-        if not self.on or len(clips) < 2:
+        if not (self.mixup or self.cutmix) or len(clips) < 2:
             return clips, targets
         cut = self.cutmix > 0 and (self.mixup == 0 or rng.random() < 0.5)
         alpha = self.cutmix if cut else self.mixup

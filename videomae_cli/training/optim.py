@@ -16,9 +16,7 @@ Named = Iterable[tuple[str, nn.Parameter]]
 
 
 def layer_of(name: str, layers: int) -> int:
-    """Return 0 for the patch embedding, 1 to `layers` for the blocks, `layers` + 1 for what follows (BEiT, section
-    3.2).
-    """
+    """Return 0 for the patch embedding, 1 to `layers` for blocks, `layers` + 1 for what follows (BEiT, section 3.2)."""
     if _EMBEDDINGS.match(name):
         return 0
     found = _LAYER.match(name)
@@ -28,11 +26,9 @@ def layer_of(name: str, layers: int) -> int:
 def parameter_groups(
     named: Named, *, lr: float, weight_decay: float, layer_decay: float = 1.0, layers: int = 0
 ) -> list[dict[str, object]]:
-    """Group parameters for an optimizer, with a rate per layer.
+    """Group parameters for an optimizer: a layer's rate is `layer_decay` times that of the layer above it.
 
     Biases, norms and single-vector tokens get no weight decay.
-
-    A layer's rate is `layer_decay` times that of the layer above it.
     """
     groups: dict[tuple[int, bool], dict[str, object]] = {}
     for name, parameter in named:

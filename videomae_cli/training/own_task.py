@@ -7,24 +7,19 @@ import logging
 import sys
 from pathlib import Path
 
-import torch
-
 from videomae_cli import filesystem
 from videomae_cli.errors import TrainingError, VideoMAEError, Wording
 from videomae_cli.training.distributed import Share
 from videomae_cli.training.listener import TrainingListener
-from videomae_cli.training.run_folder import Run
 from videomae_cli.training.task import Task, TaskOptions
-from videomae_cli.training.terms import Terms, Trained
+from videomae_cli.training.terms import Loop, Terms, Trained
 from videomae_cli.training.trainer import train
 from videomae_cli.visible import counted
 
 log = logging.getLogger(__name__)
 
 
-def train_own_task(
-    terms: Terms, command: str, share: Share, device: torch.device, dtype: str, listener: TrainingListener
-) -> Trained:
+def train_own_task(terms: Terms, command: str, share: Share, loop: Loop, listener: TrainingListener) -> Trained:
     """Train the task in the Python file given in place of the data. Raises TrainingError, OutputError."""
     options = TaskOptions(
         values=dict(terms.values),
@@ -38,9 +33,9 @@ def train_own_task(
     listener.note(f"{terms.data}: {counted(task.steps, 'step')}, evaluated every {task.epoch}")
     if terms.dry_run:
         return Trained(terms.output, "dry run", steps=task.steps)
-    with Run(terms.output, resume=terms.resume, overwrite=terms.overwrite, writes=share.leads) as run:
+    with terms.run(share) as run:
         try:
-            ended = train(task, run, terms.loop(device, dtype), share=share, command=command, listener=listener)
+            ended = train(task, run, loop, share=share, command=command, listener=listener)
             if share.leads and ended.ended != "interrupted":
                 task.finish(run.folder)
         finally:
@@ -49,9 +44,7 @@ def train_own_task(
 
 
 def load_task(file: str, options: TaskOptions) -> Task:
-    """Load a Python file and return the task that its `task(options)` makes. Raises TrainingError if it fails or makes
-    none.
-    """
+    """Return the task that the `task(options)` of a Python file makes. Raises TrainingError if it fails or makes none."""
     path = Path(file)
     if not filesystem.is_file(path):
         raise TrainingError.about(
@@ -81,9 +74,6 @@ def load_task(file: str, options: TaskOptions) -> Task:
             joined=" ",
         ) from None
     if not isinstance(made, Task):
-        raise TrainingError.about(
-            file,
-            "{subject}: task(options) must return a videomae_cli.training.Task, not {type}",
-            type=type(made).__name__,
-        )
+        reason = "{subject}: task(options) must return a videomae_cli.training.Task, not {type}"
+        raise TrainingError.about(file, reason, type=type(made).__name__)
     return made

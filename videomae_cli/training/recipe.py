@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from videomae_cli.errors import OptionError, unknown_choice
+from videomae_cli.errors import OptionError, check_choice
 from videomae_cli.visible import counted
 
 RECIPES = ("default", "paper", "paper-kinetics", "paper-ssv2", "paper-ucf101")
@@ -21,8 +21,21 @@ RECIPES = ("default", "paper", "paper-kinetics", "paper-ssv2", "paper-ucf101")
 RATE_CLIPS = 256
 # With fewer clips than this, mixing and strong augmentation hurt: there are too few steps to profit from them.
 FEW_CLIPS = 1000
+_FEW = {"mixup": 0.0, "cutmix": 0.0, "operations": 2, "magnitude": 5.0}
 # Clips that one process takes at once by default.
 AT_ONCE = 16
+# Option name -> name of the same number in a recipe, where they differ.
+IN_RECIPE = {
+    "batch_size": "batch",
+    "crop_scale": "scale",
+    "head_init_scale": "head_scale",
+    "label_smoothing": "smoothing",
+    "augment_ops": "operations",
+    "augment_magnitude": "magnitude",
+}
+_OPTIONS = {inside: option for option, inside in IN_RECIPE.items()}
+# For checking options before the data is known: fewer clips lower the default rates, so what fails here fails with any data.
+MANY_CLIPS = 1_000_000
 SIZES = ("small", "base", "large", "huge")
 _SIDED = re.compile(r"\b(left|right|clockwise|anti-?clockwise)\b|counter-?clockwise", re.IGNORECASE)
 
@@ -90,7 +103,7 @@ class _Numbers:
     clip_grad: float = 0.0
     repeats: int = 1
 
-    def _check_common(self) -> None:
+    def __post_init__(self) -> None:
         _check(self, ("epochs", "batch", "accumulate", "repeats"), lambda v: v >= 1, "at least 1")
         _check(self, ("lr",), lambda v: 0 < v <= 1, "more than 0 and at most 1")
         _check(self, ("min_lr",), lambda v: 0 <= v <= self.lr, f"at least 0 and at most the peak of {self.lr:g}")
@@ -144,7 +157,7 @@ class Recipe(_Numbers):
     ema: float | None = None
 
     def __post_init__(self) -> None:
-        self._check_common()
+        super().__post_init__()
         _check(self, ("views",), lambda v: v >= 1, "at least 1")
         _check(self, ("layer_decay", "scale"), lambda v: 0 < v <= 1, "more than 0 and at most 1")
         parts = ("drop_path", "head_dropout", "smoothing", "ema")
@@ -179,7 +192,7 @@ class MaskedRecipe(_Numbers):
     flip: bool = False
 
     def __post_init__(self) -> None:
-        self._check_common()
+        super().__post_init__()
         _check(self, ("mask_ratio",), lambda v: 0 < v < 1, "more than 0 and below 1")
         _check(self, ("scale",), lambda v: 0 < v <= 1, "more than 0 and at most 1")
 
@@ -195,7 +208,7 @@ def _batches(clips: int, world: int, said: Mapping[str, Any], target: int | None
     Without a target, a step is small enough for an epoch to have four of them.
     """
     total = min(target, clips) if target else clips // 4
-    batch = said.get("batch") or max(1, min(AT_ONCE, total // world))
+    batch = said.get("batch", max(1, min(AT_ONCE, total // world)))
     filled = max(1, round(total / (batch * world))) if target and "batch" not in said else 1
     return batch, said.get("accumulate", filled)
 
@@ -213,74 +226,50 @@ def recipe_for(
 ) -> Recipe:
     """Choose the recipe for `clips` training clips on `world` processes.
 
-    asked: the numbers that the user gave, None for the others.
-
-    name: one of `RECIPES`; family: how the frames of a clip are sampled, which tells Something-Something from Kinetics;
-    width: of the model, which tells its size. Labels that tell left from right keep clips from being mirrored.
+    asked: the numbers that the user gave, None for the others; name: one of `RECIPES`; family: how the frames of a clip
+    are sampled, which tells Something-Something from Kinetics; width: of the model, which tells its size. Labels that
+    tell left from right keep clips from being mirrored.
     """
-    said = {key: value for key, value in asked.items() if value is not None}
     script = published(FINE_TUNING, name, family=family, width=width)
-    batch, accumulate = _batches(clips, world, said, script.batch if name != "default" else None)
-    step = batch * accumulate * world
-    linear = step / RATE_CLIPS
-    values: dict[str, Any] = {
-        "epochs": script.epochs,
-        "lr": script.rate * linear,
+    values = {
         "layer_decay": script.layer_decay,
         "drop_path": script.drop_path,
         "head_dropout": script.head_dropout,
-    }
-    if name == "default":
-        values |= _on_own_data(script, clips, step)
-    values |= {
         "flip": script.flip and not any(_SIDED.search(label) for label in labels),
+        **(_FEW if name == "default" and clips < FEW_CLIPS else {}),
         # mixing several independent labels would not give a probability for each
         **({"mixup": 0.0, "cutmix": 0.0, "smoothing": 0.0} if multi_label else {}),
-        **said,
-        "batch": batch,
-        "accumulate": accumulate,
     }
-    values.setdefault("warmup", _warmup(5.0, values["epochs"]))
-    values.setdefault("min_lr", min(script.floor * linear, values["lr"]))
-    return Recipe(name=name, **values)
-
-
-def _on_own_data(script: Published, clips: int, step: int) -> dict[str, Any]:
-    """Return where `default` differs from the published numbers: see the table in docs/training.md."""
-    few = {"mixup": 0.0, "cutmix": 0.0, "operations": 2, "magnitude": 5.0}
-    return {
-        "lr": _by_root(script, step),
-        **(few if clips < FEW_CLIPS else {}),
-    }
+    return Recipe(**values | _numbers(script, name, clips, world, asked, warmup=5.0))
 
 
 def masked_recipe_for(
     *, clips: int, world: int = 1, asked: Mapping[str, Any], name: str = "default", width: int = 768
 ) -> MaskedRecipe:
     """Choose the recipe for pre-training; the arguments are those of `recipe_for`."""
-    said = {key: value for key, value in asked.items() if value is not None}
     script = published(PRETRAINING, name, width=width)
+    return MaskedRecipe(**{"mask_ratio": script.mask_ratio} | _numbers(script, name, clips, world, asked, warmup=40.0))
+
+
+def _numbers(
+    script: Published, name: str, clips: int, world: int, asked: Mapping[str, Any], *, warmup: float
+) -> dict[str, Any]:
+    """Return the numbers that the user gave, and those of `_Numbers` that follow from the size of a step."""
+    said = {key: value for key, value in asked.items() if value is not None}
     batch, accumulate = _batches(clips, world, said, script.batch if name != "default" else None)
     step = batch * accumulate * world
     linear = step / RATE_CLIPS
-    rate = script.rate * linear
-    if name == "default":
-        rate = _by_root(script, step)
-    values = {"epochs": script.epochs, "lr": rate, "mask_ratio": script.mask_ratio, **said}
-    values |= {"batch": batch, "accumulate": accumulate}
-    values.setdefault("warmup", _warmup(40.0, values["epochs"]))
+    rate = _by_root(script, step) if name == "default" else script.rate * linear
+    values = {"name": name, "epochs": script.epochs, "lr": rate, **said, "batch": batch, "accumulate": accumulate}
+    # As published if the run is longer than that, else a fifth of the run.
+    values.setdefault("warmup", warmup if values["epochs"] > warmup else values["epochs"] / 5)
     values.setdefault("min_lr", min(script.floor * linear, values["lr"]))
-    return MaskedRecipe(name=name, **values)
+    return values
 
 
 def _by_root(script: Published, step: int) -> float:
     """Scale the published rate by the square root of the step's size, as AdamW's noise grows (Malladi et al. 2022)."""
     return script.rate * script.batch / RATE_CLIPS * math.sqrt(min(step, script.batch) / script.batch)
-
-
-def _warmup(wanted: float, epochs: int) -> float:
-    """Return the epochs of warm-up: as published if the run is longer than that, else a fifth of the run."""
-    return wanted if epochs > wanted else epochs / 5
 
 
 def published(
@@ -291,8 +280,7 @@ def published(
     If there is no script for this size: for Something-Something the Kinetics script without mirroring, else the one for
     base.
     """
-    if name not in RECIPES:
-        raise unknown_choice("recipe", name, RECIPES)
+    check_choice("recipe", name, RECIPES)
     data = name.partition("-")[2] or ("ssv2" if family == "segments" else "kinetics")
     size = SIZES[sum(width > widest for widest in (384, 768, 1024))]
     found = scripts.get((data, size))
@@ -305,13 +293,9 @@ def _check(recipe: Any, names: Sequence[str], holds: Any, words: str) -> None:
     for name in names:
         value = getattr(recipe, name)
         if value is not None and not holds(value):
-            raise OptionError.about(
-                name,
-                "{setting} must be {words}, not {value:g}",
-                setting=name.replace("_", "-"),
-                words=words,
-                value=value,
-            )
+            option = _OPTIONS.get(name, name)
+            reason = "{@" + option + "} must be {words}, not {value:g}"
+            raise OptionError.about(option, reason, words=words, value=value)
 
 
 def _listed(values: Sequence[float]) -> str:

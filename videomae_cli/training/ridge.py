@@ -69,10 +69,9 @@ def spread_of(values: npt.NDArray[np.float64]) -> Spread:
 def fit_ridge(rows: Rows, outputs: int, *, strength: float, spread: Spread) -> LinearProbe:
     """Fit a ridge regression of standardised values.
 
-    It minimises the mean squared error plus strength / rows times the sum of squared weights.
-
-    rows: with targets (N, outputs) in the data's unit, in which the probe predicts, too. Raises TrainingError for
-    features that are not finite.
+    It minimises the mean squared error plus strength / rows times the sum of squared weights. rows: with targets (N,
+    outputs) in the data's unit, in which the probe predicts, too. Raises TrainingError for features that are not
+    finite.
     """
     x, mean, deviation = standardised(rows.features)
     targets = spread.standardise(rows.targets.reshape(-1, outputs))

@@ -1,6 +1,7 @@
 """The folder of a training run: what it contains, and how a run is started and resumed.
 
 config.json, model.safetensors, preprocessor_config.json    the best checkpoint so far (without evaluation: the last)
+trained_on.json                                             which clips it was trained on, for `evaluate`
 last/                                                       the last checkpoint
 training.json                                               settings, and how the run ended
 metrics.jsonl                                               a line every few steps, and one per epoch
@@ -16,27 +17,20 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import torch
+
 from videomae_cli import filesystem
 from videomae_cli.errors import OutputError, TrainingError, Wording, not_written, say
 from videomae_cli.files import FileLockedError, Lock, lock_removed, sync, whole_file
 from videomae_cli.jobs import Settings
+from videomae_cli.model.conversion import SEEN
 from videomae_cli.pictures.picture_files import is_own_picture
-from videomae_cli.training.state import load_state, save_state
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = STATE_VERSION = 1
+ANEW = Wording("{@overwrite:True} starts over")
 FEATURES, CARD, CURVES = "features.npz", "README.md", "curves.png"
-_MADE = frozenset(
-    {
-        "training.json",
-        "metrics.jsonl",
-        "state.pt",
-        "config.json",
-        "model.safetensors",
-        "preprocessor_config.json",
-        FEATURES,
-        CARD,
-    }
-)
+_MODEL = ("config.json", "model.safetensors", "preprocessor_config.json", SEEN)
+_MADE = frozenset({"training.json", "metrics.jsonl", "state.pt", *_MODEL, FEATURES, CARD})
 _PICTURES = frozenset({CURVES, "confusion.png", "scatter.png"})
 # Files that a run leaves in its folder if it is killed right after its start.
 _BEGUN = re.compile(r"\.lock|\.training\.json\..*\.part")
@@ -64,10 +58,10 @@ class Run:
             raise OutputError.about(
                 self.folder,
                 "{subject} is there already",
-                remedy=Wording("{@resume:True} goes on with it, {@overwrite:True} begins anew"),
+                remedy=Wording("{@resume:True} continues it, {@overwrite:True} starts over"),
             )
         if there and not filesystem.is_there(self.settings_file):
-            does = say("{@resume:True} goes on with") if self._resume else say("{@overwrite:True} replaces")
+            does = say("{@resume:True} continues") if self._resume else say("{@overwrite:True} replaces")
             raise OutputError.about(
                 self.folder, "{subject} holds no training run: {does} only those; give another name", does=does
             )
@@ -106,9 +100,7 @@ class Run:
     def begin(self, settings: Settings, *, keeps: Collection[str] = ()) -> dict[str, Any] | None:
         """Return the state to resume from, or None for a new run.
 
-        Raises TrainingError if an earlier run had other settings.
-
-        keeps: files of the earlier run that the new one can use.
+        keeps: files of the earlier run that the new one can use. Raises TrainingError if that had other settings.
         """
         earlier = self.recorded() if self._resume else None
         self.fresh = earlier is None
@@ -116,12 +108,8 @@ class Run:
             before = {name: value for name, value in earlier["settings"].items() if name != "fingerprint"}
             changed = settings.differences(before)
             if changed:
-                raise TrainingError.about(
-                    self.folder,
-                    "{subject} was started with other settings ({changed})",
-                    changed="; ".join(changed),
-                    remedy=Wording("{@overwrite:True} begins anew"),
-                )
+                reason = "{subject} was started with other settings ({changed})"
+                raise TrainingError.about(self.folder, reason, changed="; ".join(changed), remedy=ANEW)
         state = load_state(self.state_file) if earlier is not None and filesystem.is_there(self.state_file) else None
         if not self._writes:
             return state
@@ -138,26 +126,15 @@ class Run:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise TrainingError.about(
-                self.settings_file,
-                "{subject} can't be read ({error})",
-                error=error,
-                remedy=Wording("{@overwrite:True} begins anew"),
-            ) from None
+            reason = "{subject} can't be read ({error})"
+            raise TrainingError.about(self.settings_file, reason, error=error, remedy=ANEW) from None
         if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
-            raise TrainingError.about(
-                self.settings_file,
-                "{subject} is no record of a training run",
-                remedy=Wording("{@overwrite:True} begins anew"),
-            )
+            raise TrainingError.about(self.settings_file, "{subject} is no record of a training run", remedy=ANEW)
         return content
 
     def record(self, settings: Settings, outcome: Mapping[str, Any]) -> None:
         """Write `training.json` with the settings and the outcome. Raises OutputError."""
-        about = {
-            "schema_version": SCHEMA_VERSION,
-            "settings": {**settings.as_dict(), "fingerprint": settings.fingerprint},
-        }
+        about = {"schema_version": SCHEMA_VERSION, "settings": settings.with_fingerprint()}
         write_json(self.settings_file, {**about, **outcome})
 
     def note(self, event: Mapping[str, Any]) -> None:
@@ -215,3 +192,24 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all. Raises OutputError."""
     with whole_file(path) as sink:
         sink.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def save_state(file: Path, state: dict[str, Any]) -> None:
+    """Save a state to a file. Raises OutputError, for example on a full disk; the previous state then stays."""
+    try:
+        with whole_file(file) as sink:
+            torch.save({"version": STATE_VERSION, **state}, sink)
+    except RuntimeError as error:  # torch's own writer reports a full disk by a RuntimeError
+        raise OutputError.about(file, "can't write {subject}: {error}", error=str(error).splitlines()[0]) from None
+
+
+def load_state(file: Path) -> dict[str, Any]:
+    """Load a state, running no code from the file. Raises TrainingError if it is damaged or of another version."""
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch's reader raises all kinds for a damaged file: IndexError, AssertionError, ...
+        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+        raise TrainingError.about(file, "{subject} can't be read ({reason})", reason=reason, remedy=ANEW) from None
+    if not isinstance(state, dict) or state.get("version") != STATE_VERSION:
+        raise TrainingError.about(file, "{subject} was written by another version of videomae", remedy=ANEW)
+    return state

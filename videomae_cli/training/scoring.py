@@ -48,25 +48,23 @@ def score(
     share: Share | None = None,
     on_clip: OnClip = lambda path, views, error: None,
 ) -> ScoredClips:
-    """Score every example as `classify` does: probabilities or values, in order. The processes of `share` divide the
-    work.
-    """
+    """Score every example as `classify` does, in order. The processes of `share` divide the work."""
     share = share or Share()
     mine = list(range(share.rank, len(examples), share.world))
     rows: dict[int, tuple[int, list[float] | VideoMAEError]] = {}
-    passed = view.through(classifier.logits, [examples[place] for place in mine])
+    passed = view.through(classifier.outputs, [examples[place] for place in mine])
     for place, one in zip(mine, passed, strict=True):
         made: list[float] | VideoMAEError
         if one.outputs is None:
             assert one.error is not None, "a file has outputs or an error"
             made = one.error
-        elif not bool(one.outputs.isfinite().all()):
+        elif not np.isfinite(one.outputs).all():
             made = scores_not_numbers(classifier.name)
         else:
             made = merge_views(one.outputs, problem_type=classifier.problem_type).tolist()
         rows[place] = (one.views, made)
         on_clip(one.path, one.views, made if isinstance(made, VideoMAEError) else None)
-    scores = np.full((len(examples), classifier.model.config.num_labels), np.nan)
+    scores = np.full((len(examples), classifier.config.num_labels), np.nan)
     views, errors = np.zeros(len(examples), dtype=np.int64), {}
     for part in share.gather(rows):
         for place, (count, made) in part.items():

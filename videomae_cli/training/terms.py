@@ -1,51 +1,41 @@
-"""Holds the options that `finetune` and `pretrain` have in common, and the result that both return."""
+"""Holds the options that `finetune` and `pretrain` have in common, those of any training loop, and the result of both."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
+
+import torch
 
 from videomae_cli import __version__
-from videomae_cli.arguments import check_seed
+from videomae_cli.arguments import at_least, check_seed
 from videomae_cli.assembly import pixels_note
-from videomae_cli.errors import OptionError
+from videomae_cli.engines import pick_engine
+from videomae_cli.errors import OptionError, check_choice
 from videomae_cli.jobs import Settings
+from videomae_cli.training.distributed import Share
+from videomae_cli.training.figures import Figures
 from videomae_cli.training.listener import TrainingListener
+from videomae_cli.training.recipe import IN_RECIPE
+from videomae_cli.training.run_folder import Run
 from videomae_cli.video import Decoder, SamplingHints, SamplingSpec, auto_workers
-
-if TYPE_CHECKING:
-    import torch
-
-    from videomae_cli.training.figures import Figures
-    from videomae_cli.training.loop import Loop
 
 # More than any machine has cores: one decoder per core.
 MANY = 1 << 20
-# Hyperparameters of every recipe: option name -> name in the recipe.
-RECIPE_NUMBERS: dict[str, str] = {
-    "epochs": "epochs",
-    "batch_size": "batch",
-    "accumulate": "accumulate",
-    "lr": "lr",
-    "min_lr": "min_lr",
-    "warmup": "warmup",
-    "weight_decay": "weight_decay",
-    "betas": "betas",
-    "clip_grad": "clip_grad",
-    "crop_scale": "scale",
-    "flip": "flip",
-    "repeats": "repeats",
-}
+# Hyperparameters of every recipe, by the names of their options.
+RECIPE_NUMBERS: tuple[str, ...] = (
+    *("epochs", "batch_size", "accumulate", "lr", "min_lr", "warmup", "weight_decay", "betas", "clip_grad"),
+    *("crop_scale", "flip", "repeats"),
+)
 
 
 class TrainingOptions(TypedDict, total=False):
     """Settings of a training run. All are optional, with the meaning of the commands' options.
 
     Data: val: fraction of the files that is held out; check: first check that every file can be decoded; seed;
-    sampling, stride, fps, pixels: which frames (see `SamplingOptions`); timeout: seconds that decoding a clip may take,
+    sampling, stride, fps, pixels: which frames (see `SamplingOptions`); frame_folders: as in `find_videos`; timeout: seconds that decoding a clip may take,
     None for no limit; memory: bytes that a decoding process may take; workers: files decoded at once; debug: let
     decoders write to stderr.
 
@@ -69,6 +59,7 @@ class TrainingOptions(TypedDict, total=False):
     stride: int | None
     fps: float | None
     pixels: str | None
+    frame_folders: str
     device: str
     dtype: str
     compile: bool
@@ -96,6 +87,23 @@ class TrainingOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Loop:
+    """Settings of the training loop.
+
+    dtype: "float32" or "bfloat16", of matrix products; patience: epochs without a better score after which to stop;
+    log_steps: steps between two lines of metrics; save_seconds: at most this much work is lost if the run is killed.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: str = "float32"
+    seed: int = 0
+    patience: int | None = None
+    log_steps: int = 10
+    save_seconds: float = 120.0
+    compiled: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Terms:
     """The checked options of `finetune` and `pretrain`.
 
@@ -113,6 +121,7 @@ class Terms:
     patience: int | None = None
     seed: int = 0
     sampling: SamplingSpec = field(default_factory=SamplingSpec)
+    frame_folders: str = "auto"
     device: str = "auto"
     dtype: str = "auto"
     compile: bool = False
@@ -129,13 +138,14 @@ class Terms:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+        at_least(1, patience=self.patience, heads=self.heads, workers=self.workers, memory=self.memory)
         if not 0 <= self.val < 1:
             raise OptionError.about(
                 "val", "{@val} is the part of the files that is held out: from 0 to below 1, not {val:g}", val=self.val
             )
         if self.resume and self.overwrite:
             raise OptionError.about(
-                "resume", "{@resume:True} goes on with a run, {@overwrite:True} replaces it: give one of them"
+                "resume", "{@resume:True} continues a run, {@overwrite:True} replaces it: give one of them"
             )
 
     @property
@@ -147,6 +157,10 @@ class Terms:
         """Open the decoder of this training process. Raises OptionError."""
         return Decoder(timeout=self.timeout, memory=self.memory, workers=self.decoders, debug=self.debug)
 
+    def run(self, share: Share) -> Run:
+        """Return the folder of this run, which only the leading process writes to."""
+        return Run(self.output, resume=self.resume, overwrite=self.overwrite, writes=share.leads)
+
     def sampling_for(self, hints: SamplingHints, name: str, listener: TrainingListener) -> SamplingSpec:
         """Adapt the requested sampling to the initial checkpoint, and note if it was trained on other pixels."""
         usual = None if hints.pixels else "stored"  # Every published model was trained on stored pixels.
@@ -157,8 +171,6 @@ class Terms:
 
     def loop(self, device: torch.device, dtype: str) -> Loop:
         """Return the settings of the training loop. dtype: as `pick_dtype` returns it."""
-        from videomae_cli.training.loop import Loop
-
         return Loop(device=device, dtype=dtype, seed=self.seed, patience=self.patience, compiled=self.compile)
 
 
@@ -185,14 +197,14 @@ class Trained:
 
 
 def split_options(
-    options: Mapping[str, Any], numbers: Mapping[str, str], *, clips: int | None
+    options: Mapping[str, Any], numbers: Iterable[str], *, clips: int | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split a caller's options into hyperparameters of a recipe and fields of `Terms`.
 
-    numbers: option name -> name of the same number in the recipe. Raises OptionError.
+    numbers: the options that are hyperparameters. Raises OptionError.
     """
     rest = dict(options)
-    asked = {name: rest.pop(option, None) for option, name in numbers.items()}
+    asked = {IN_RECIPE.get(option, option): rest.pop(option, None) for option in numbers}
     # A published recipe implies stored pixels, because the official loader doesn't stretch frames.
     stored = "stored" if rest.get("recipe", "default") != "default" else None
     rest["sampling"] = SamplingSpec(
@@ -205,16 +217,6 @@ def split_options(
     return asked, rest
 
 
-def text_path(path: str | os.PathLike[str]) -> str:
-    """Return a path that a caller gives as text."""
-    return os.fspath(path)
-
-
-def given_names(names: str | Sequence[str]) -> tuple[str, ...]:
-    """Return one name or several as a tuple."""
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
 def settings_of(command: str, values: Mapping[str, Any], loop: Loop | None = None) -> Settings:
     """Collect all settings that affect the result."""
     how = {"dtype": loop.dtype, "device": loop.device.type, "patience": loop.patience} if loop is not None else {}
@@ -223,12 +225,7 @@ def settings_of(command: str, values: Mapping[str, Any], loop: Loop | None = Non
 
 def pick_dtype(dtype: str, device: torch.device, listener: TrainingListener) -> str:
     """Choose float32, or bfloat16 if CUDA supports it, and report if this machine is slow at it. Raises OptionError."""
-    from videomae_cli.engines import pick_engine
-
-    if dtype not in ("auto", "float32", "bfloat16"):
-        raise OptionError.about(
-            "dtype", "unknown dtype {dtype!r} for training: choose auto, float32 or bfloat16", dtype=dtype
-        )
+    check_choice("dtype", dtype, ("auto", "float32", "bfloat16"), what="dtype for training", last=" or ")
     engine = pick_engine("torch", dtype, device)
     if engine.slow:
         listener.note(engine.slow)

@@ -5,26 +5,28 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from videomae_cli.errors import TrainingError, Wording
+from videomae_cli.pipeline.devices import memory_reported
 from videomae_cli.training.curves import drawing
 from videomae_cli.training.distributed import Share
 from videomae_cli.training.listener import TrainingListener
-from videomae_cli.training.loop import Loop
-from videomae_cli.training.run_folder import Run
+from videomae_cli.training.run_folder import ANEW, Run
 from videomae_cli.training.task import Task
-from videomae_cli.training.terms import Trained, settings_of
+from videomae_cli.training.terms import Loop, Trained, settings_of
 
 Event = Mapping[str, Any]
 _SMOOTHING = 0.98
+_LESS_MEMORY = Wording("lower {@batch_size} and raise {@accumulate} by as much, or add {@gradient_checkpointing:True}")
 
 
 class _Loss(nn.Module):
@@ -71,9 +73,7 @@ class Trainer:
     def __call__(self, state: dict[str, Any] | None) -> str:
         """Train to the end and return "finished", "stopped early" or "interrupted".
 
-        state: an earlier run's, to resume from.
-
-        Raises TrainingError; everything saved before that is kept.
+        state: an earlier run's, to resume from. Raises TrainingError; everything saved before that is kept.
         """
         if state is not None:
             self._restore(state)
@@ -109,7 +109,7 @@ class Trainer:
         loss: nn.Module = _Loss(self.task)
         if self.share.world > 1:
             devices = [self.loop.device.index] if self.loop.device.type == "cuda" else None
-            loss = nn.parallel.DistributedDataParallel(loss, device_ids=devices, broadcast_buffers=False)
+            loss = DistributedDataParallel(loss, device_ids=devices, broadcast_buffers=False)
         return torch.compile(loss) if self.loop.compiled else loss
 
     def _step(self, loss: Callable[[Any, int], tuple[Tensor, dict[str, Tensor]]], batches: list[Any]) -> None:
@@ -122,9 +122,11 @@ class Trainer:
                 group["lr"] = peak * rate
             optimizer.zero_grad(set_to_none=True)
         self.task.module.train()
-        with _memory_told(self.loop.device):
+        last = len(batches) - 1
+        with memory_reported(self.loop.device, TrainingError, "{subject} has too little memory", _LESS_MEMORY):
             for number, batch in enumerate(batches):
-                with self._apart(loss, last=number == len(batches) - 1):
+                # Processes exchange gradients only with the last batch of a step.
+                with loss.no_sync() if isinstance(loss, DistributedDataParallel) and number < last else nullcontext():
                     with torch.autocast(self.loop.device.type, torch.bfloat16, enabled=self.loop.dtype == "bfloat16"):
                         value, figures = loss(batch, self.done)
                     (value / len(batches) if len(batches) > 1 else value).backward()  # type: ignore[no-untyped-call]
@@ -138,12 +140,6 @@ class Trainer:
                 optimizer.step()
         self.done += 1
         self._follow()
-
-    def _apart(self, loss: Any, *, last: bool) -> Any:
-        """Exchange gradients between processes only with the last batch of a step."""
-        if isinstance(loss, nn.parallel.DistributedDataParallel) and not last:
-            return loss.no_sync()
-        return _nothing()
 
     def _note(self, value: Tensor, figures: Mapping[str, Tensor], parts: int) -> None:
         self._bad |= ~torch.isfinite(value)
@@ -179,7 +175,8 @@ class Trainer:
         ends = self.done == self.task.steps
         if self.done % self.loop.log_steps == 0 or ends:
             self._check()
-            event = {"event": "step", "step": self.done, "epoch": self.done / self.task.epoch, "lr": self._rate()}
+            rate = float(max(group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups))
+            event = {"event": "step", "step": self.done, "epoch": self.done / self.task.epoch, "lr": rate}
             self._tell({**event, **{name: float(f"{mean:.6g}") for name, mean in self._means.items()}})
         if self.done % self.task.epoch == 0 or ends:
             self._check()
@@ -206,9 +203,6 @@ class Trainer:
             self.task.export(self.evaluated, self.run.last)
         self._tell({**event, **(figures or {}), "best": self.best, "seconds": round(time.monotonic() - began, 3)})
         self.stopped = self.loop.patience is not None and self.stale >= self.loop.patience
-
-    def _rate(self) -> float:
-        return float(max(group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups))
 
     def _tell(self, event: Event) -> None:
         self.run.note(event)
@@ -255,13 +249,8 @@ class Trainer:
             self.best, self.best_figures = state["best"], state["best_figures"]
             self.stale, self.stopped = int(state["stale"]), bool(state["stopped"])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-            problem = str(error).splitlines()[0][:100]
-            raise TrainingError.about(
-                self.run.state_file,
-                "{subject} doesn't fit this run ({problem})",
-                problem=problem,
-                remedy=Wording("{@overwrite:True} begins anew"),
-            ) from None
+            reason, problem = "{subject} doesn't fit this run ({problem})", str(error).splitlines()[0][:100]
+            raise TrainingError.about(self.run.state_file, reason, problem=problem, remedy=ANEW) from None
 
 
 def _mixed(*numbers: int) -> int:
@@ -270,28 +259,6 @@ def _mixed(*numbers: int) -> int:
     for number in numbers:
         mixed = (mixed ^ (number + 0x9E3779B97F4A7C15 + (mixed << 6) + (mixed >> 2))) * 0xBF58476D1CE4E5B9 % 2**64
     return mixed >> 1
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
-@contextmanager
-def _memory_told(device: torch.device) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        # On the CPU torch raises a plain RuntimeError, recognisable only by its message.
-        if not isinstance(error, torch.cuda.OutOfMemoryError) and "allocate memory" not in str(error):
-            raise
-        raise TrainingError.about(
-            device,
-            "{subject} has too little memory",
-            remedy=Wording(
-                "lower {@batch_size} and raise {@accumulate} by as much, or add {@gradient_checkpointing:True}"
-            ),
-        ) from None
 
 
 def train(task: Task, run: Run, loop: Loop, *, share: Share, command: str, listener: TrainingListener) -> Trained:

@@ -5,28 +5,34 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
-from videomae_cli.arguments import checked
+import torch
+
+from videomae_cli.arguments import at_least, checked
 from videomae_cli.assembly import find_hints, preprocessor_for
-from videomae_cli.errors import unknown_choice
+from videomae_cli.errors import check_choice
+from videomae_cli.model import VideoMAEConfig, VideoMAEForPreTraining
+from videomae_cli.training.card import finish_masked
+from videomae_cli.training.checkpoint import own_section
+from videomae_cli.training.classification import Data
+from videomae_cli.training.clip_task import Start
+from videomae_cli.training.expected_time import expected_seconds, seconds_of_a_masked_view
 from videomae_cli.training.listener import TrainingListener
+from videomae_cli.training.masked import PreTrain, check_masks
+from videomae_cli.training.process import Process, read_learning_data, run_training
+from videomae_cli.training.recipe import MANY_CLIPS, SSV2_STRIDE, masked_recipe_for
 from videomae_cli.training.terms import (
     RECIPE_NUMBERS,
     Terms,
     Trained,
     TrainingOptions,
-    pick_dtype,
     settings_of,
     split_options,
-    text_path,
 )
-from videomae_cli.video import Decoder, PreprocessConfig, Preprocessor, SamplingSpec
-from videomae_cli.visible import counted
-
-if TYPE_CHECKING:
-    from videomae_cli.model import VideoMAEConfig
-    from videomae_cli.training import Loop, Share
+from videomae_cli.training.trainer import train
+from videomae_cli.video import PreprocessConfig, Preprocessor
+from videomae_cli.visible import counted, duration
 
 # Encoder width, layers, heads, and the decoder's, as published; "tiny" is our own, for small data.
 SIZES = {
@@ -36,18 +42,12 @@ SIZES = {
     "large": (1024, 24, 16, 512, 12, 8),
     "huge": (1280, 32, 16, 640, 12, 8),
 }
-# Option name -> name of the same number in a recipe.
-NUMBERS = RECIPE_NUMBERS | {
-    "mask": "mask",
-    "mask_ratio": "mask_ratio",
-}
+NUMBERS = (*RECIPE_NUMBERS, "mask", "mask_ratio")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreTrainRequest(Terms):
-    """The checked options of `pretrain`, besides those in `Terms`. size, image_size, patch_size, frames, norm_pix: for
-    a new model.
-    """
+    """The checked options of `pretrain`, besides those in `Terms`. Those from `size` on are for a new model."""
 
     init: str | None = None
     revision: str | None = None
@@ -59,8 +59,9 @@ class PreTrainRequest(Terms):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.size not in SIZES:
-            raise unknown_choice("size", self.size, SIZES)
+        check_choice("size", self.size, SIZES)
+        at_least(8, image_size=self.image_size)
+        at_least(2, patch_size=self.patch_size, frames=self.frames)
 
 
 @checked
@@ -92,10 +93,10 @@ def pretrain(
     given: dict[str, Any] = {"val": 0.05, "flip": False, **options, "mask": mask, "mask_ratio": mask_ratio}
     asked, terms = split_options(given, NUMBERS, clips=1)
     request = PreTrainRequest(
-        data=text_path(data),
+        data=os.fspath(data),
         output=Path(output),
         asked=asked,
-        init=None if init is None else text_path(init),
+        init=None if init is None else os.fspath(init),
         revision=revision,
         size=size,
         image_size=image_size,
@@ -104,62 +105,31 @@ def pretrain(
         norm_pix=norm_pix,
         **terms,
     )
-    return _pretrain(request, listener or TrainingListener())
+    # Reports wrong options before the data is read.
+    masked_recipe_for(clips=MANY_CLIPS, asked=asked, name=request.recipe)
+    return run_training(request, "pretrain", listener or TrainingListener(), _train)
 
 
-def _pretrain(request: PreTrainRequest, listener: TrainingListener) -> Trained:
-    from videomae_cli.pipeline import pick_device
-    from videomae_cli.training import local_device, masked_recipe_for, together
-
-    # Report wrong options before the data is read.
-    masked_recipe_for(clips=1, asked=request.asked, name=request.recipe)
-    device = local_device(pick_device(request.device))
-    with together(device) as share, listener.process(leads=share.leads):
-        dtype = pick_dtype(request.dtype, device, listener)
-        if request.data.endswith(".py"):
-            from videomae_cli.training.own_task import train_own_task
-
-            return train_own_task(request, "pretrain", share, device, dtype, listener)
-        with request.decoder() as decoder:
-            return _train(request, decoder, share, request.loop(device, dtype), listener)
-
-
-def _train(request: PreTrainRequest, decoder: Decoder, share: Share, loop: Loop, listener: TrainingListener) -> Trained:
-    from videomae_cli.training import PreTrain, Run, check_masks, masked_recipe_for
-    from videomae_cli.training.card import finish_masked
-    from videomae_cli.training.learning_data import read_learning_data
-    from videomae_cli.training.trainer import train
-
-    model, preprocessor, sampling, name = _model(request, listener)
-    numbers = {"asked": request.asked, "name": request.recipe, "width": model.config.hidden_size}
-    check_masks(model.config.grid, masked_recipe_for(clips=1, **numbers))
-    data = read_learning_data(request, decoder, share, listener, labels=False)
+def _train(request: PreTrainRequest, process: Process) -> Trained:
+    start = _start(request, process)
+    config, share, loop, listener = start.model.config, process.share, process.loop, process.listener
+    numbers: dict[str, Any] = {"asked": request.asked, "name": request.recipe, "width": config.hidden_size}
+    check_masks(config.grid, masked_recipe_for(clips=MANY_CLIPS, **numbers))
+    data = read_learning_data(request, process, labels=False)
     recipe = masked_recipe_for(clips=len(data.train), world=share.world, **numbers)
     if request.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
-    task = PreTrain(
-        model,
-        train=data.train,
-        val=data.val,
-        recipe=recipe,
-        preprocessor=preprocessor,
-        sampling=sampling,
-        decoder=decoder,
-        seed=request.seed,
-        share=share,
-        init=name,
-        warn=lambda path, error: listener.clip_failed(path, error, replaced=True),
-    )
+        start.model.gradient_checkpointing_enable()
+    task = PreTrain(start, train=data.train, val=data.val, recipe=recipe)
+    time_note = _expected_time(task, data) if loop.device.type == "cpu" else ""
     listener.note(
-        f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, from {name or 'random weights'}; "
-        f"recipe {recipe.name}: {counted(recipe.epochs, 'epoch')} of {counted(task.epoch, 'step')} of "
-        f"{counted(task.clips, 'clip')}, rate {recipe.lr:.2g}, {recipe.mask} masks that hide {recipe.mask_ratio:.0%}"
+        f"{start.model.num_parameters() / 1e6:.1f} M parameters, from {start.init or 'random weights'}{time_note}; "
+        f"{task.plan}, {recipe.mask} masks that hide {recipe.mask_ratio:.0%}"
     )
     for line in recipe.lines():
         listener.note(line)
     if request.dry_run:
         return Trained(request.output, "dry run", steps=task.steps)
-    with Run(request.output, resume=request.resume, overwrite=request.overwrite, writes=share.leads) as run:
+    with request.run(share) as run:
         trained = train(task, run, loop, share=share, command="pretrain", listener=listener)
         if not share.leads or trained.ended == "interrupted":
             return trained
@@ -168,39 +138,57 @@ def _train(request: PreTrainRequest, decoder: Decoder, share: Share, loop: Loop,
         return replace(trained, loss=last["train_loss"] if last.get("val_loss") is None else last["val_loss"])
 
 
-def _model(request: PreTrainRequest, listener: TrainingListener) -> tuple[Any, Preprocessor, SamplingSpec, str | None]:
-    """Return the model, its preprocessor, how clips are sampled, and the name of the checkpoint it starts from."""
-    import torch
+def _expected_time(task: PreTrain, data: Data) -> str:
+    """Say how long all epochs take on this CPU, as measured with a few views."""
+    recipe = task.recipe
+    seconds = expected_seconds(
+        seconds_of_a_masked_view(task.model, recipe.mask, recipe.mask_ratio),
+        epochs=recipe.epochs,
+        train_views=task.epoch * task.clips,
+        val_views=len(data.val),
+        reading=data.reading,
+        processes=task.start.share.world,
+    )
+    return f", about {duration(seconds)} for all {counted(recipe.epochs, 'epoch')} here"
 
-    from videomae_cli.model import VideoMAEForPreTraining
-    from videomae_cli.training import SSV2_STRIDE, own_section
 
+def _start(request: PreTrainRequest, process: Process) -> Start[VideoMAEForPreTraining]:
+    """Load the checkpoint to continue from, or make a new model."""
     torch.manual_seed(request.seed)
+    listener, name, made_by = process.listener, None, {"made_by": "videomae pretrain"}
     if request.init is not None:
         source = listener.find_model(request.init, request.revision)
+        name = source.name
         model = VideoMAEForPreTraining.from_pretrained(source.path)
         # Loaded weights are a read-only memory-mapped file: training needs its own copy.
         for parameter in model.parameters():
             parameter.data = parameter.data.clone()
-        hints = find_hints(model.config.num_frames, model.config.extra, source.name)
-        sampling = request.sampling_for(hints, source.name, listener)
-        about = {"init": source.name, "made_by": "videomae pretrain"}
-        model.config = model.config.replace(extra=own_section(sampling, about))
-        return model, preprocessor_for(source.path, model.config, "antialias"), sampling, source.name
-    config = _config(request)
-    # Unless the checkpoint says otherwise, sample as for the published checkpoints: densely, every 4th frame.
-    sampling = request.sampling_for(find_hints(config.num_frames, {}, ""), "", listener)
-    if request.recipe == "paper-ssv2" and request.sampling.stride is None:
-        sampling = replace(sampling, checkpoint_stride=SSV2_STRIDE)
-    config = config.replace(extra=own_section(sampling, {"made_by": "videomae pretrain"}))
-    model = VideoMAEForPreTraining(config)
-    side = request.image_size
-    return model, Preprocessor(PreprocessConfig(shortest_edge=side, crop=(side, side))), sampling, None
+        hints = find_hints(model.config.num_frames, model.config.extra, name)
+        sampling = request.sampling_for(hints, name, listener)
+        model.config = model.config.replace(extra=own_section(sampling, {"init": name, **made_by}))
+        preprocessor = preprocessor_for(source.path, model.config, "antialias")
+    else:
+        config = _config(request)
+        # Unless the checkpoint says otherwise, sample as for the published checkpoints: densely, every 4th frame.
+        sampling = request.sampling_for(find_hints(config.num_frames, {}, ""), "", listener)
+        if request.recipe == "paper-ssv2" and request.sampling.stride is None:
+            sampling = replace(sampling, checkpoint_stride=SSV2_STRIDE)
+        model = VideoMAEForPreTraining(config.replace(extra=own_section(sampling, made_by)))
+        side = request.image_size
+        preprocessor = Preprocessor(PreprocessConfig(shortest_edge=side, crop=(side, side)))
+    return Start(
+        model=model,
+        preprocessor=preprocessor,
+        sampling=sampling,
+        decoder=process.decoder,
+        init=name,
+        seed=request.seed,
+        share=process.share,
+        warn=lambda path, error: listener.clip_failed(path, error, replaced=True),
+    )
 
 
 def _config(request: PreTrainRequest) -> VideoMAEConfig:
-    from videomae_cli.model import VideoMAEConfig
-
     width, layers, heads, decoder_width, decoder_layers, decoder_heads = SIZES[request.size]
     return VideoMAEConfig(
         image_size=request.image_size,

@@ -8,7 +8,11 @@ from .decoder import auto_workers as auto_workers
 from .discovery import Filter as Filter
 from .discovery import FoundVideo as FoundVideo
 from .discovery import discover as discover
+from .discovery import is_clip as is_clip
+from .discovery import one_clip as one_clip
+from .file_list import FileList as FileList
 from .naming import find_videos as find_videos
+from .naming import named_videos as named_videos
 from .preprocess import FrameTransform as FrameTransform
 from .preprocess import PreprocessConfig as PreprocessConfig
 from .preprocess import Preprocessor as Preprocessor

@@ -15,7 +15,7 @@ from typing import Any
 
 from videomae_cli.video.h264 import Field, parse_field, parse_sps, slice_type
 
-# Offset in the avcC and hvcC headers of the byte that says how many bytes each unit's length takes.
+# Offset, in the avcC and hvcC headers, of the byte that gives the size of the length field before each unit.
 _LENGTH_SIZE_AT = {"h264": 4, "hevc": 21}
 # How many of a unit's first bytes are searched for three zeros, which can't occur inside a unit (ITU-T H.264, 7.4.1).
 _HEAD, _IMPOSSIBLE = 48, b"\0\0\0"
@@ -34,17 +34,14 @@ class BitstreamCheck:
     def __init__(self, context: Any) -> None:
         self._codec: str = context.codec.canonical_name
         extradata = context.extradata or b""
-        # avcC and hvcC start with version 1; without them the stream has start codes.
-        position = _LENGTH_SIZE_AT.get(self._codec, len(extradata))
-        prefixed = position < len(extradata) and extradata[0] == 1
-        self._prefix = (extradata[position] & 3) + 1 if prefixed else 0
+        self._prefix = prefix_size(self._codec, extradata)
         self._picture = _PICTURE.get(self._codec)
         self._frame_number_bits: int | None = None
         self._field: Field | None = None
         if self._codec == "h264":
             # In avcC the parameter sets come after six other bytes, each with a length of two bytes.
-            sets = _prefixed_units(extradata[6:], 2) if prefixed else _started_units(extradata)
-            self._learn(extradata[6:] if prefixed else extradata, sets)
+            sets = prefixed_units(extradata[6:], 2) if self._prefix else started_units(extradata)
+            self._learn(extradata[6:] if self._prefix else extradata, sets)
 
     def __call__(self, packet: Any) -> str:
         if self._codec in _SHOWN:
@@ -69,7 +66,7 @@ class BitstreamCheck:
 
     def _h264_kind(self, packet: Any) -> str:
         data = bytes(packet) if packet.is_keyframe or self._frame_number_bits is not None else b""
-        units = list(_prefixed_units(data, self._prefix) if self._prefix else _started_units(data))
+        units = list(prefixed_units(data, self._prefix) if self._prefix else started_units(data))
         if packet.is_keyframe:
             self._learn(data, units)
         if self._frame_number_bits is not None and self._is_second_field(data, units):
@@ -104,7 +101,14 @@ def _starts_intra(data: bytes, units: list[int]) -> bool:
     return True
 
 
-def _prefixed_units(data: bytes, prefix: int) -> Iterator[int]:
+def prefix_size(codec: str, extradata: bytes) -> int:
+    """Return how many bytes the length before each unit takes; 0 if units follow start codes."""
+    # avcC and hvcC start with version 1; without them the stream has start codes.
+    position = _LENGTH_SIZE_AT.get(codec, len(extradata))
+    return (extradata[position] & 3) + 1 if position < len(extradata) and extradata[0] == 1 else 0
+
+
+def prefixed_units(data: bytes | memoryview, prefix: int) -> Iterator[int]:
     """Yield the offset of each unit of a packet whose units are prefixed by their length."""
     position = 0
     while position + prefix < len(data):
@@ -112,7 +116,7 @@ def _prefixed_units(data: bytes, prefix: int) -> Iterator[int]:
         position += prefix + int.from_bytes(data[position : position + prefix], "big")
 
 
-def _started_units(data: bytes) -> Iterator[int]:
+def started_units(data: bytes) -> Iterator[int]:
     """Yield the offset of each unit of a packet whose units follow start codes."""
     position = data.find(b"\0\0\1")
     while 0 <= position < len(data) - 3:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from videomae_cli.errors import FileChangedError, VideoError, Wording
 from videomae_cli.video.clips import file_stamp
-from videomae_cli.video.discovery import check_regular_file
+from videomae_cli.video.discovery import check_readable
 from videomae_cli.video.onepass import PassReader, Step
 from videomae_cli.video.preprocess import FrameTransform
 from videomae_cli.video.reader import ReadAgainError, VideoInfo
@@ -40,7 +40,7 @@ _NONE = np.zeros((0, 0, 0, 3), np.uint8)
 class PassRequest:
     """Requests frames of one file: those of windows, or, without `windows`, every frame from start to end.
 
-    Without `transform`, frames come as decoded. transform: makes one crop of each frame; pixels: as in `open_video`.
+    Without `transform`, frames come as decoded. transform: makes one crop of each frame; pixels, fps: as in `open_video`.
     """
 
     path: str | os.PathLike[str]
@@ -49,6 +49,7 @@ class PassRequest:
     start: float = 0.0
     end: float | None = None
     pixels: str = "display"
+    fps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class _Pass:
     request: PassRequest
     reader: PassReader
     grid: WindowGrid | None
-    stamp: tuple[int, int] | None
+    stamp: tuple[int, ...] | None
     through: float = 0.0
     restarted: bool = False
     steps: Iterator[Step] = field(default_factory=lambda: iter(()))
@@ -120,8 +121,8 @@ def open_pass(request: PassRequest) -> PassHead:
         close_pass(token)
     stamp = file_stamp(request.path)
     path = os.fspath(request.path)
-    check_regular_file(path)
-    reader = PassReader(path, pixels=request.pixels)
+    check_readable(path)
+    reader = PassReader(path, pixels=request.pixels, fps=request.fps)
     try:
         grid = request.windows.grid(fps=reader.fps, end=reader.end) if request.windows else None
         _check_times(grid, reader)

@@ -9,7 +9,10 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +21,7 @@ import numpy.typing as npt
 from videomae_cli.errors import DecodeError
 from videomae_cli.video.native import load_av, load_cv2, native_path
 from videomae_cli.video.probe import Probe, open_container
+from videomae_cli.video.unreferenced import ReferenceCheck
 
 Frame = npt.NDArray[np.uint8]
 
@@ -26,8 +30,10 @@ Frame = npt.NDArray[np.uint8]
 # pictures come out (which varies more from run to run the more threads there are).
 _THREADS, _CAREFUL_THREADS = 6, 2
 _most_threads = _THREADS
-_LARGE_PIXELS = 1920 * 1088
+LARGE_PIXELS = 1920 * 1088
 _ROWS = 64
+# For such small pictures several threads take more processor time than they save.
+_SMALL_PIXELS = 1 << 17
 
 
 def limit_threads(most: int) -> None:
@@ -39,14 +45,14 @@ def limit_threads(most: int) -> None:
 def decoder_threads(probe: Probe) -> int:
     """Return how many threads should decode this video."""
     sound = probe.index.reliable and probe.index.whole
-    if probe.avoid_opencv and probe.width * probe.height > _LARGE_PIXELS:
+    if probe.avoid_opencv and probe.width * probe.height > LARGE_PIXELS:
         # High dynamic range: frames of ten bits take twice the memory.
         return 1
     return _threads_for(probe.width * probe.height) if sound else min(_CAREFUL_THREADS, _most_threads)
 
 
 def _threads_for(pixels: int) -> int:
-    return min(_THREADS if pixels <= _LARGE_PIXELS else _CAREFUL_THREADS, _most_threads)
+    return min(_THREADS if pixels <= LARGE_PIXELS else _CAREFUL_THREADS, _most_threads)
 
 
 class Capture(Protocol):
@@ -78,7 +84,7 @@ class OpenCVCapture:
 
     def __init__(self, path: str, threads: int) -> None:
         self._cv2: Any = load_cv2()
-        self._path, self.threads = native_path(path), threads
+        self._path, self._native, self.threads = path, native_path(path), threads
         self._capture: Any = None
         self._ahead: list[float | None] = []
         self.restart()
@@ -93,7 +99,7 @@ class OpenCVCapture:
         if careful:
             self.threads = min(self.threads, _CAREFUL_THREADS)
         cv2 = self._cv2
-        self._capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self.threads])
+        self._capture = cv2.VideoCapture(self._native, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self.threads])
         if not self._capture.isOpened():
             raise DecodeError.about(self._path, "OpenCV can't open {subject!r}")
         # OpenCV knows only rotations, and would rotate mirrored pictures; `orientation` handles both instead.
@@ -115,7 +121,7 @@ class OpenCVCapture:
         if frame.dtype != np.uint8:
             frame = (frame >> 8).astype(np.uint8)
         grey = frame.ndim == 2 or frame.shape[2] == 1
-        if grey or frame.shape[0] * frame.shape[1] <= _LARGE_PIXELS:
+        if grey or frame.shape[0] * frame.shape[1] <= LARGE_PIXELS:
             code = self._cv2.COLOR_GRAY2RGB if grey else self._cv2.COLOR_BGR2RGB
             return np.asarray(self._cv2.cvtColor(frame, code), dtype=np.uint8)
         # A second frame of that size would take too much memory: convert in place, some rows at a time because OpenCV
@@ -199,7 +205,8 @@ class PyAVCapture:
 
     def __init__(self, probe: Probe) -> None:
         self._av: Any = load_av()
-        self._probe, self._threads = probe, decoder_threads(probe)
+        self._probe, self._threads = probe, self._choose_threads(probe)
+        self._reformatter = self._av.video.reformatter.VideoReformatter()
         self._container: Any = None
         self._frame: Any = None
         self.restart()
@@ -230,7 +237,9 @@ class PyAVCapture:
         # A size that changes within the file is scaled back to the first one, as OpenCV does.
         size = {"width": self._probe.width, "height": self._probe.height}
         try:
-            return np.asarray(self._frame.to_ndarray(format="rgb24", **size), dtype=np.uint8)
+            # One thread: waiting for others takes longer than converting a picture.
+            converted = self._reformatter.reformat(self._frame, format="rgb24", threads=1, **size)
+            return np.asarray(converted.to_ndarray(), dtype=np.uint8)
         except (self._av.FFmpegError, ValueError):
             return None
 
@@ -248,12 +257,16 @@ class PyAVCapture:
             self._container.close()
             self._container = None
 
+    def _time(self, item: Any) -> float:
+        """Return when a packet or a frame is shown, exactly as `probe` computes it."""
+        return math.nan if item.pts is None else (item.pts - self._start) * self._base
+
     def _decode(self) -> Iterator[Any]:
         errors = 0
         while True:
             try:
                 for packet in self._container.demux(self._stream):
-                    if packet.size:
+                    if packet.size and not self._leaves_out(packet):
                         yield from self._decode_packet(packet)
                 break
             except self._av.EOFError:
@@ -265,9 +278,89 @@ class PyAVCapture:
                     break
         yield from self._decode_packet(None)
 
+    def _choose_threads(self, probe: Probe) -> int:
+        return decoder_threads(probe)
+
+    def _leaves_out(self, packet: Any) -> bool:
+        return False
+
     def _decode_packet(self, packet: Any) -> list[Any]:
         try:
             return list(self._stream.codec_context.decode(packet))
         except self._av.FFmpegError:
             # One bad picture is not the end of the file.
             return []
+
+
+class SparseCapture(PyAVCapture):
+    """Decodes with PyAV, leaving out each picture that nobody wants if no other picture refers to it.
+
+    `grab` counts those pictures all the same, and returns their times.
+    """
+
+    def __init__(self, probe: Probe) -> None:
+        self._wanted: array[float] = array("d")
+        self._left_out: list[float] = []
+        self._upcoming: Any = None
+        self._reached = -math.inf
+        super().__init__(probe)
+
+    def _choose_threads(self, probe: Probe) -> int:
+        return 1 if probe.width * probe.height <= _SMALL_PIXELS else decoder_threads(probe)
+
+    def expect(self, wanted: array[float]) -> bool:
+        """Say which frames will be retrieved next, by their times, ascending; all after the last one are decoded.
+
+        Returns False if one of them has been left out already: `restart` first.
+        """
+        self._wanted = wanted
+        return not any(self._is_wanted(time) for time in self._left_out)
+
+    def restart(self, *, careful: bool = False) -> None:
+        super().restart(careful=careful)
+        self._references = ReferenceCheck(self._stream.codec_context)
+        self._forget()
+
+    def grab(self) -> float | None:
+        self._frame = None
+        if self._upcoming is None:
+            self._upcoming = next(self._frames, None)
+        time = math.inf if self._upcoming is None else self._time(self._upcoming)
+        # After a seek nobody counts the pictures before the first one that decodes.
+        first = time if self._reached == -math.inf else self._reached
+        while self._left_out and self._left_out[0] <= first:
+            heappop(self._left_out)
+        if self._left_out and self._left_out[0] < time:
+            self._reached = heappop(self._left_out)
+            return self._reached
+        self._frame, self._upcoming = self._upcoming, None
+        if self._frame is None:
+            return None
+        self._reached = time
+        return time
+
+    def seek(self, seconds: float) -> float | None:
+        self._forget()
+        return super().seek(seconds)
+
+    def close(self) -> None:
+        self._upcoming = None
+        super().close()
+
+    def _forget(self) -> None:
+        self._left_out.clear()
+        self._upcoming, self._reached = None, -math.inf
+
+    def _leaves_out(self, packet: Any) -> bool:
+        unreferenced = self._references(packet)
+        if not unreferenced or packet.pts is None or packet.is_discard or not self._wanted:
+            return False
+        time = self._time(packet)
+        if time > self._wanted[-1] or self._is_wanted(time):
+            return False
+        heappush(self._left_out, time)
+        return True
+
+    def _is_wanted(self, time: float) -> bool:
+        slot = bisect_left(self._wanted, time)
+        return slot < len(self._wanted) and self._wanted[slot] == time

@@ -6,14 +6,17 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli.errors import DecodeError, FileChangedError
+from videomae_cli import filesystem
+from videomae_cli.errors import DecodeError, FileChangedError, VideoError
+from videomae_cli.video.clip_names import ClipName
+from videomae_cli.video.image_sequences import find_sequence, is_place
 from videomae_cli.video.reader import VideoInfo, VideoReader, open_video
 from videomae_cli.video.sampling import SamplingPlan, SamplingSpec, plan_clips
+from videomae_cli.video.tar_members import split_path
 
 Frame = npt.NDArray[np.uint8]
 # A transform takes one decoded frame (H, W, 3) to its crops (K, h, w, 3): `FrameTransform` or `AugmentTransform`.
@@ -60,7 +63,8 @@ def decode_clips(request: ClipRequest) -> DecodedVideo:
     """Decode the clips of one file in this process. Raises a VideoError or DependencyError."""
     started = time.monotonic()
     before = file_stamp(request.path)
-    with open_video(request.path, pixels=request.sampling.resolved_pixels) as reader:
+    spec = request.sampling
+    with open_video(request.path, pixels=spec.resolved_pixels, fps=spec.fps) as reader:
         try:
             result = _decode(reader, request)
             counted_again = reader.num_frames != result.plan.num_frames
@@ -111,13 +115,23 @@ def clips_of_frames(frames: Frame, request: ClipRequest, *, frame_rate: float) -
     )
 
 
-def file_stamp(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """Return the size and the modification time, which change when a file is written to; None if it is gone."""
+def file_stamp(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
+    """Return numbers that change when a file is written to, its size and time; None if it is gone.
+
+    Of pictures they are those of the folder and of some pictures in it, of something in an archive those of the archive.
+    """
+    path = os.fspath(path)
+    inside = None if filesystem.is_there(path) else split_path(path)
     try:
-        status = Path(path).stat()
-    except OSError:
+        pictures = find_sequence(path) if inside is None and is_place(ClipName.parse(path).place) else None
+        files = [path] if inside is None else [inside[0]]
+        if pictures is not None:
+            some = (0, len(pictures) // 2, len(pictures) - 1)
+            files = [pictures.folder.path, *(os.path.join(pictures.folder.path, pictures.names[at]) for at in some)]  # noqa: PTH118
+        status = [os.stat(file) for file in files]  # noqa: PTH116 - as the path is written
+    except (OSError, ValueError, VideoError):
         return None
-    return status.st_size, status.st_mtime_ns
+    return tuple(number for one in status for number in (one.st_size, one.st_mtime_ns))
 
 
 def _decode(reader: VideoReader, request: ClipRequest) -> DecodedVideo:

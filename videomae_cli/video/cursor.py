@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from itertools import pairwise
 
 from videomae_cli.errors import DecodeError
@@ -27,7 +28,7 @@ SPARE_READS = 64
 # Seconds that a clock must go back to count as a restart; less is the disorder of a damaged stretch.
 RESTART_SECONDS = 1.0
 UNTIMED_NOTE = "the file has no usable times: {fps:g} fps assumed"
-RESTART_NOTE = "the clock of the recording starts anew; time goes on from the frame before"
+RESTART_NOTE = "the recording's clock restarts; time continues from the frame before"
 
 
 class IndexMismatchError(Exception):
@@ -46,6 +47,7 @@ class IndexedCursor:
         self._times = index.times
         self._position = -1
         self._seeks = capture.can_seek
+        self._back_off = _BACK_OFF if capture.name == "opencv" else 1
 
     def goto(self, number: int) -> None:
         """Grab frame `number`; afterwards `capture.retrieve()` returns it."""
@@ -58,9 +60,25 @@ class IndexedCursor:
                 except IndexMismatchError:
                     # The seek did not land where it claimed to: this decoder can't seek in this file.
                     self._seeks = False
-            self._capture.restart()
-            self._position = -1
+            self.restart()
         self._walk_to(number)
+
+    def restart(self) -> None:
+        """Go back to before the first frame."""
+        self._capture.restart()
+        self._position = -1
+
+    def count_passed(self, wanted: Sequence[int]) -> int:
+        """Return how many other frames are decoded on the way to these, in ascending order."""
+        position, passed = self._position, 0
+        for number in wanted:
+            if number < position:
+                position = -1
+            if self._seek_pays(number, position):
+                position = self._last_key(number - self._back_off) - 1
+            passed += max(number - position - 1, 0)
+            position = number
+        return passed
 
     def check_end(self) -> None:
         """Verify that the last frame of the index decodes and that none follows. Raises IndexMismatchError."""
@@ -68,8 +86,7 @@ class IndexedCursor:
         if self._capture.grab() is not None:
             raise IndexMismatchError(len(self._times), math.nan)  # more frames than packets
         # Past the end some decoders can't seek back.
-        self._capture.restart()
-        self._position = -1
+        self.restart()
 
     def _walk_to(self, number: int) -> None:
         while self._position < number:
@@ -85,7 +102,10 @@ class IndexedCursor:
 
     def seek_pays(self, number: int) -> bool:
         """Return whether seeking to a later frame is faster than decoding every frame up to it."""
-        return self._seeks and self._last_key(number - _BACK_OFF) > self._position + _SEEK_COST
+        return self._seek_pays(number, self._position)
+
+    def _seek_pays(self, number: int, position: int) -> bool:
+        return self._seeks and self._last_key(number - self._back_off) > position + _SEEK_COST
 
     def _last_key(self, number: int) -> int:
         slot = bisect_right(self._index.keys, number) - 1
@@ -94,7 +114,7 @@ class IndexedCursor:
     def _seek(self, number: int) -> bool:
         """Seek to before `number`, to where decoding is clean; return False if walking from the start is better."""
         key = self._last_key(number)
-        if not self._seeks or self._last_key(number - _BACK_OFF) <= 0:
+        if not self._seeks or self._last_key(number - self._back_off) <= 0:
             return False
         # If not every keyframe is known, decoding is clean only if a known keyframe lies between the landing and the
         # frame.

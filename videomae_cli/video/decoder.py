@@ -75,9 +75,10 @@ class Decoder:
     """Decodes files in `workers` processes; each is reused for many files, and replaced when a file crashes it.
 
     timeout: seconds a file may take, None for no limit; memory: bytes that a decoding process may take, None for what
-    this machine can spare; threads: per process, None for the best number if nothing else runs; isolate: False decodes
-    in this process, without limits; debug: let ffmpeg and OpenCV write to stderr. For an address (`storage.is_address`)
-    a copy is fetched and decoded; the time limit does not count the transfer.
+    this machine can spare; reserve: bytes of this machine's memory that other programs need, so that a large decoding
+    process is stopped while so much is free; threads: per process, None for the best number if nothing else runs;
+    isolate: False decodes in this process, without limits; debug: let ffmpeg and OpenCV write to stderr. For an address
+    (`storage.is_address`) a copy is fetched and decoded; the time limit does not count the transfer.
 
     A file is not blamed for what is not its fault: if a process can't be started, is killed from outside or takes more
     than its share of the memory, the file is decoded again while no other file is. If the machine still lacks the
@@ -91,20 +92,18 @@ class Decoder:
         isolate: bool = True,
         workers: int = 1,
         memory: int | None = None,
+        reserve: int = 0,
         threads: int | None = None,
         debug: bool = False,
     ) -> None:
         check_timeout(timeout)
         if not 1 <= workers <= MAX_WORKERS:
-            raise OptionError.about(
-                "workers",
-                "workers must be from 1 to {max_workers}, not {workers}",
-                max_workers=MAX_WORKERS,
-                workers=workers,
-            )
+            reason = "{subject} must be from 1 to {most}, not {workers}"
+            raise OptionError.about("workers", reason, most=MAX_WORKERS, workers=workers)
         self._timeout, self._isolate = timeout, isolate
         self._count = affordable(workers) if isolate else workers
-        self._memory = Allowance.of_machine(self._count) if memory is None else Allowance(memory, memory)
+        allowance = Allowance.of_machine(self._count) if memory is None else Allowance(memory, memory)
+        self._memory = replace(allowance, reserve=reserve)
         self._all = [
             WorkerProcess(debug=debug, threads=threads or _threads_each(workers))
             for _ in range(self._count if isolate else 0)
@@ -129,9 +128,7 @@ class Decoder:
             worker.start()
 
     def decode(self, request: ClipRequest) -> DecodedVideo:
-        """Decode the clips of one file. Raises a VideoError, a MachineError, or a DependencyError if nothing can be
-        decoded at all.
-        """
+        """Decode the clips of one file. Raises a VideoError, MachineError, or DependencyError if nothing decodes."""
         path = os.fspath(request.path)
         if not is_elsewhere(path):
             return self._decode(request, path)
@@ -172,7 +169,9 @@ class Decoder:
                     log.info("one decoding process less: %s", error)
 
     def _attempt(self, worker: WorkerProcess, request: ClipRequest, subject: str, memory: int) -> DecodedVideo:
-        result = worker.call(decode_clips, request, timeout=self._timeout, subject=subject, memory=memory)
+        result = worker.call(
+            decode_clips, request, timeout=self._timeout, subject=subject, memory=memory, reserve=self._memory.reserve
+        )
         assert isinstance(result, DecodedVideo)
         return result
 

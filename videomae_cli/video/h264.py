@@ -24,7 +24,7 @@ class Field:
 
 
 class _Bits:
-    """Reads numbers from the bits of a unit, skipping the bytes inserted so that it never looks like a start code."""
+    """Reads numbers from the bits of a unit, without its emulation prevention bytes (0, 0, 3 stands for 0, 0)."""
 
     def __init__(self, data: bytes) -> None:
         plain = data.replace(b"\0\0\3", b"\0\0")

@@ -6,23 +6,27 @@ each end in a zero byte (`find -print0`), which are taken literally. Anything el
 is refused in one line that says what to do.
 
 If a file with exactly the name in a line exists, the line means that file. Otherwise surrounding spaces and quotes are
-removed, file:// and ~ are understood, and # begins a comment.
+removed, file:// and ~ are understood, and # begins a comment. A line may also be PATH START COUNT, with or without a
+LABEL, for a clip of pictures, as annotation lists have them.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO
 from urllib.parse import unquote
 
 from videomae_cli import filesystem
 from videomae_cli.column_names import COLUMN_NAMES
+from videomae_cli.content import HEAD_BYTES, content_of
 from videomae_cli.errors import OptionError
 from videomae_cli.storage import is_address
-from videomae_cli.video.content import HEAD_BYTES, content_of
+from videomae_cli.video.image_sequences import annotated_clip
 
 # Byte order marks, longest first: UTF-32's begins with UTF-16's.
 _MARKS = (
@@ -33,6 +37,8 @@ _MARKS = (
     (b"\xfe\xff", "utf-16-be", "UTF-16"),
 )
 _UNMARKED = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+_ENDS_ALONE = re.compile(rb"[^\r\n]\n")
+_CHUNK = 2**20
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _COLUMNS = frozenset({"paths", "files", "videos", "name"}.union(*COLUMN_NAMES.values()))
 # The beginning of a web page or XML document; a file name may begin with < too, so compare more than that.
@@ -41,31 +47,92 @@ _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»"}
 
 
 def names_in(content: bytes, *, exists: Callable[[str], bool] = filesystem.is_named) -> list[str]:
-    """Return the names in a list, in its order. exists: tells whether there is a file of a given name.
+    """Return what `each_name` yields for a list with this content."""
+    return list(each_name(io.BytesIO(content), exists=exists))
 
-    Raises OptionError, which doesn't name the list, if it contains anything other than names.
+
+def each_name(list_: BinaryIO, *, exists: Callable[[str], bool] = filesystem.is_named) -> Iterator[str]:
+    """Yield the names in a list (a seekable stream), in its order. exists: tells whether there is a file of a given name.
+
+    Text without a byte order mark, with one name per line, is read line by line; anything else is held in memory. Raises
+    OptionError, which doesn't name the list, if it contains anything other than names; for one of its names that means a
+    whole folder, only when that is reached.
     """
-    kind = content_of(content[:HEAD_BYTES])
+    list_.seek(0)
+    head = list_.read(HEAD_BYTES)
+    kind = content_of(head)
     if kind is not None:
         raise OptionError(f"it holds no names, it is {kind.words}{_way_on(kind.family)}")
+    ends = _line_ends(list_, head)
+    list_.seek(0)
+    if ends is None:
+        yield from _whole(list_.read(), exists)
+        return
+    _refuse_programs(os.fsdecode(head))
+    first = _first_line(os.fsdecode(_without_end(line, ends)) for line in list_)
+    _refuse_tables(first, exists, lambda: _everything(list_))
+    list_.seek(0)
+    lines = (os.fsdecode(_without_end(line, ends)) for line in list_)
+    yield from _without_roots(filter(None, (_meant(line, exists) for line in lines if line)))
+
+
+def _whole(content: bytes, exists: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the names in a list that is not read line by line."""
     text = _decoded(content)
     if text is None:
-        return _zero_separated(content)
+        yield from _zero_separated(content)
+        return
     if "\0" in text:
-        return [name for name in text.split("\0") if name]
-    if len(_CONTROL.findall(text[:HEAD_BYTES])) * 20 > len(text[:HEAD_BYTES]):
-        raise OptionError("it holds no names but bytes of a program: give a list as text, a name a line")
+        yield from (name for name in text.split("\0") if name)
+        return
+    _refuse_programs(text[:HEAD_BYTES])
     lines = _lines(text)
-    _refuse_tables(text, lines, exists)
-    named = (_meant(line, exists) for line in lines if line)
-    return _without_roots([name for name in named if name])
+    _refuse_tables(_first_line(lines), exists, lambda: text)
+    yield from _without_roots(filter(None, (_meant(line, exists) for line in lines if line)))
+
+
+def _line_ends(list_: BinaryIO, head: bytes) -> bytes | None:
+    """Return what ends the lines of a list, Unix's or Windows', if it is text that can be read line by line; else None."""
+    if any(head.startswith(mark) for mark, *_ in _MARKS):
+        return None
+    list_.seek(0)
+    lines = alone = zero = 0
+    before = b"\n"
+    while chunk := list_.read(_CHUNK):
+        zero += b"\0" in chunk
+        chunk, before = before + chunk, chunk[-1:]
+        lines += chunk.count(b"\n", 1)
+        alone += bool(_ENDS_ALONE.search(chunk))
+    if zero or not lines:
+        return None
+    # If every line but the last ends in a carriage return, the list is from Windows; otherwise it is part of a name.
+    return b"\n" if alone else b"\r\n"
+
+
+def _without_end(line: bytes, ends: bytes) -> bytes:
+    return line.removesuffix(b"\n").removesuffix(ends[:-1])
+
+
+def _first_line(lines: Iterable[str]) -> str:
+    """Return the first line that isn't blank; empty if all are."""
+    return next((line for line in lines if line.strip()), "")
+
+
+def _everything(list_: BinaryIO) -> str:
+    list_.seek(0)
+    return os.fsdecode(list_.read())
+
+
+def _refuse_programs(head: str) -> None:
+    if len(_CONTROL.findall(head)) * 20 > len(head):
+        raise OptionError("it holds no names but bytes of a program: give a list as text, one name per line")
 
 
 def _way_on(family: str) -> str:
     return {
         "video": ": give it without the @",
         "archive": ": unpack it first",
-        "document": ": save it as text, a name a line",
+        "document": ": save it as text, one name per line",
     }.get(family, "")
 
 
@@ -94,7 +161,7 @@ def _decoded(content: bytes) -> str | None:
             return text
     if all(len(piece) == 1 for piece in pieces) and content.endswith(b"\0"):
         return None  # files with one-letter names, such as a, b and c
-    raise OptionError("it is neither text nor names that end in zero bytes: save it as UTF-8, a name a line")
+    raise OptionError("it is neither text nor names that end in zero bytes: save it as UTF-8, one name per line")
 
 
 def _from_bytes(content: bytes, encoding: str) -> str:
@@ -102,11 +169,11 @@ def _from_bytes(content: bytes, encoding: str) -> str:
     return content.decode(encoding, "surrogateescape" if encoding == "utf-8" else "strict")
 
 
-def _zero_separated(content: bytes) -> list[str]:
+def _zero_separated(content: bytes) -> Iterator[str]:
     names = [os.fsdecode(name) for name in content.split(b"\0") if name]
     odd = sum(bool(_CONTROL.search(name)) for name in names[:1000])
     if odd * 5 > len(names[:1000]):
-        raise OptionError("it holds no names but bytes of a program: give a list as text, a name a line")
+        raise OptionError("it holds no names but bytes of a program: give a list as text, one name per line")
     return _without_roots(names)
 
 
@@ -141,6 +208,8 @@ def _meant(line: str, exists: Callable[[str], bool]) -> str | None:
         plain = _local(local[1])
     elif plain.startswith("~"):
         plain = filesystem.home_expanded(plain)
+    if (clip := annotated_clip(plain, labelled=False)) is not None:
+        return clip
     # A name that doesn't exist is reported as it was written, without the blanks around it.
     return plain if plain != stripped or exists(plain) or is_address(plain) else line.strip(" \t\ufeff")
 
@@ -151,32 +220,37 @@ def _local(path: str) -> str:
     return path[1:] if re.match(r"/[A-Za-z]:", path) and os.name == "nt" else path
 
 
-def _without_roots(names: Sequence[str]) -> list[str]:
-    """Return the names without `.`, which find lists along with the folder's contents.
+def _without_roots(names: Iterable[str]) -> Iterator[str]:
+    """Yield the names without `.`, which find lists along with the folder's contents.
 
-    Raises OptionError for a whole disk or folder.
-
-    A user who means a whole folder gives it as an argument: in a list it is an accident, due to an encoding, an empty
-    variable or a truncated line.
+    Raises OptionError for a whole disk or folder: a user who means one gives it as an argument, and in a list it is an
+    accident, due to an encoding, an empty variable or a truncated line.
     """
-    below = any(name.startswith(("./", ".\\")) and len(name) > 2 for name in names)
-    kept = []
+    below, roots = False, list[str]()
     for name in names:
+        below = below or (name.startswith(("./", ".\\")) and len(name) > 2)
         if name.strip("./\\") or not name:
-            kept.append(name)
-        elif not (below and name in (".", "./")):
-            raise OptionError(
-                f"it holds the name {name!r}, which would be a whole folder or disk: give that as an argument of its own"
-            )
-    return kept
+            yield name
+        elif name in (".", "./"):
+            roots.append(name)  # names below it may follow
+        else:
+            raise _root_error(name)
+    if roots and not below:
+        raise _root_error(roots[0])
 
 
-def _refuse_tables(text: str, lines: Sequence[str], exists: Callable[[str], bool]) -> None:
-    """Raise OptionError for text that is not a list of names: JSON, a web page, a table."""
-    first = next((line.strip() for line in lines if line.strip()), "")
+def _root_error(name: str) -> OptionError:
+    return OptionError(
+        f"it holds the name {name!r}, which would be a whole folder or disk: give that as an argument of its own"
+    )
+
+
+def _refuse_tables(first: str, exists: Callable[[str], bool], text: Callable[[], str]) -> None:
+    """Raise OptionError for text that is not a list of names: JSON, a web page, a table. first: its first line that isn't blank."""
+    first = first.strip()
     if not first or exists(first):
         return
-    if first[0] in "{[" and _is_json(text, first):
+    if first[0] in "{[" and _is_json(first, text):
         raise OptionError("it holds JSON: give names as text, one a line (jq -r .path takes them out)")
     if _MARKUP.match(first):
         raise OptionError("it is a web page or XML, not a list: give names as text, one a line")
@@ -189,10 +263,10 @@ def _refuse_tables(text: str, lines: Sequence[str], exists: Callable[[str], bool
             )
 
 
-def _is_json(text: str, first: str) -> bool:
-    for part in (first, text):
+def _is_json(first: str, text: Callable[[], str]) -> bool:
+    for whole in (False, True):
         try:
-            return isinstance(json.loads(part), (dict, list))
+            return isinstance(json.loads(text() if whole else first), (dict, list))
         except ValueError:
             continue
         except RecursionError:

@@ -50,7 +50,7 @@ class LiveRequest:
 class LiveHead:
     """Describes an open live source.
 
-    token: identifies it for `next_window`; name: for people; live: False for a recording, which can be read at any
+    token: identifies it for `next_window`; name: as shown to users; live: False for a recording, which can be read at any
     pace.
     """
 

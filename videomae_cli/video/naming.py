@@ -16,41 +16,42 @@ from pathlib import Path
 from typing import BinaryIO
 
 from videomae_cli import filesystem
+from videomae_cli.content import HEAD_BYTES, content_of
 from videomae_cli.errors import OptionError, StorageError, VideoNotFoundError, say
 from videomae_cli.storage import PARQUET_MAGIC, is_address, local_copy, manifest_names
 from videomae_cli.video import standard_input
-from videomae_cli.video.content import HEAD_BYTES, content_of
-from videomae_cli.video.discovery import Filter, FoundVideo, discover
-from videomae_cli.video.lists import names_in
+from videomae_cli.video.discovery import Filter, FoundVideo, each_video
+from videomae_cli.video.lists import each_name
+from videomae_cli.video.seen_names import SeenNames
 
 
 def find_videos(
     arguments: Iterable[str], *, recursive: bool = True, only: Filter | None = None, addresses: bool = False
 ) -> list[FoundVideo]:
-    """Find all files behind the arguments of a command, each once, in a stable order (`discovery.discover`).
+    """Return what `named_videos` yields as a list."""
+    return list(named_videos(arguments, recursive=recursive, only=only, addresses=addresses))
+
+
+def named_videos(
+    arguments: Iterable[str], *, recursive: bool = True, only: Filter | None = None, addresses: bool = False
+) -> Iterator[FoundVideo]:
+    """Yield all files behind the arguments of a command, each once, in a stable order (`discovery.each_video`).
 
     addresses: also accept objects and lists in object storage. Raises OptionError if a list can't be read.
     """
-    found: list[FoundVideo] = []
-    seen: set[str] = set()
+    seen = SeenNames()
     for names, typed in _groups(arguments, addresses):
         if isinstance(names, FoundVideo):
-            found.append(names)
+            yield names
             continue
-        group = discover(names, recursive=recursive, only=only, globs=typed, seen=seen, addresses=addresses)
-        found += [_with_hint(video, typed=typed) for video in group]
-    return found
+        for video in each_video(names, recursive=recursive, only=only, globs=typed, seen=seen, addresses=addresses):
+            yield _with_hint(video, typed=typed)
 
 
-def split_names(content: bytes) -> list[str]:
-    """Return the names in a list (see `lists.names_in`)."""
-    return names_in(content)
-
-
-def _groups(arguments: Iterable[str], addresses: bool) -> Iterator[tuple[list[str] | FoundVideo, bool]]:
+def _groups(arguments: Iterable[str], addresses: bool) -> Iterator[tuple[Iterable[str] | FoundVideo, bool]]:
     """Yield runs of names, each with whether the user typed them.
 
-    Names typed in a row stay one group, so that `discover` sees their order and their duplicates in one call.
+    Names typed in a row stay one group, so that `each_video` sees their order and their duplicates in one call.
     """
     typed: list[str] = []
     for argument in arguments:
@@ -66,23 +67,30 @@ def _groups(arguments: Iterable[str], addresses: bool) -> Iterator[tuple[list[st
         yield typed, True
 
 
-def _listed(argument: str, addresses: bool) -> list[str] | FoundVideo | None:
+def _listed(argument: str, addresses: bool) -> Iterator[str] | FoundVideo | None:
     """Return the names, or the one video, that an argument stands for; None if the argument is a name itself."""
     if argument == "-":
         return _from_standard_input()
+    if argument == "@-" and not filesystem.is_named(argument):
+        return _read("on standard input", _standard_input())
     if not argument.startswith("@") or filesystem.is_named(argument):
         return None
-    name = argument[1:]
-    if not name:
+    if argument == "@":
         raise OptionError.about("@", "@ stands before the name of a list: @names.txt")
+    return _in_list(argument[1:], addresses)
+
+
+def _in_list(name: str, addresses: bool) -> Iterator[str]:
+    """Yield the names in the list that is called so. Raises OptionError if it can't be read."""
     try:
         if not (addresses and is_address(name)):
             with (
                 filesystem.opened(name) if filesystem.is_file(name) else io.BytesIO(filesystem.contents(name)) as stream
             ):
-                return _read(repr(name), stream)
+                yield from _read(repr(name), stream)
+            return
         with local_copy(name) as copy, copy.open("rb") as stream:
-            return _read(repr(name), stream)
+            yield from _read(repr(name), stream)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise OptionError.about(name, "can't read the list {subject!r}: {reason}", reason=reason) from None
@@ -90,11 +98,9 @@ def _listed(argument: str, addresses: bool) -> list[str] | FoundVideo | None:
         raise OptionError.about(name, "can't read the list: {error}", error=error) from None
 
 
-def _from_standard_input() -> list[str] | FoundVideo:
+def _from_standard_input() -> Iterator[str] | FoundVideo:
     """Return the names on standard input, or the one video that comes in their place."""
-    if sys.stdin is None or sys.stdin.closed:
-        raise OptionError.about("-", "standard input is closed: there are no names to read for -")
-    stream = sys.stdin.buffer
+    stream = _standard_input()
     head = stream.read(HEAD_BYTES)
     content = content_of(head)
     if content is not None and content.family in ("video", "sound", "picture"):
@@ -103,21 +109,24 @@ def _from_standard_input() -> list[str] | FoundVideo:
     return _read("on standard input", stream, head)
 
 
-def _read(name: str, stream: BinaryIO, head: bytes = b"") -> list[str]:
-    """Read the names in an open list, be it text or a Parquet table.
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None or sys.stdin.closed:
+        raise OptionError.about("-", "standard input is closed: there are no names to read for -")
+    return sys.stdin.buffer
+
+
+def _read(name: str, stream: BinaryIO, head: bytes = b"") -> Iterator[str]:
+    """Yield the names in an open list, be it text or a Parquet table.
 
     name: the list's name in messages; head: its first bytes, which have been read already.
     """
     try:
         head = head or stream.read(HEAD_BYTES)
-        if not head.startswith(PARQUET_MAGIC):
-            content = content_of(head)
-            return names_in(head if content is not None else head + stream.read())
-        if stream.seekable():
-            stream.seek(0)
-        else:
-            stream = io.BytesIO(head + stream.read())
-        return manifest_names(stream)
+        table = head.startswith(PARQUET_MAGIC)
+        if not stream.seekable():
+            stream = io.BytesIO(head if content_of(head) is not None and not table else head + stream.read())
+        stream.seek(0)
+        yield from manifest_names(stream) if table else each_name(stream)
     except OptionError as error:
         raise OptionError.about(name, "can't read the list {subject}: {error}", error=error) from None
     except (OSError, MemoryError) as error:

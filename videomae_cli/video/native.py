@@ -1,6 +1,4 @@
-"""Loads OpenCV and PyAV, silently and with errors that say what to install, and hides differences between their
-releases.
-"""
+"""Loads OpenCV and PyAV silently, with errors that say what to install, and hides differences between releases."""
 
 from __future__ import annotations
 
@@ -13,8 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
-from videomae_cli import files
+from videomae_cli import files, filesystem
 from videomae_cli.errors import DependencyError
+from videomae_cli.video.tar_members import find_video
 
 _state = {"debug": False}
 
@@ -70,7 +69,14 @@ def open_media(source: str | IO[bytes], *, options: dict[str, str], timeout: tup
 
 
 def native_path(path: str) -> str:
-    """Return an absolute path for OpenCV and PyAV, so that no name looks like an address or an option."""
+    """Return an absolute path for OpenCV and PyAV, so that no name looks like an address or an option.
+
+    A video in an archive becomes a part of that file.
+    """
+    member = None if filesystem.is_file(path) else find_video(path)
+    if member is not None:
+        # ffmpeg's protocol for a part of a file, which OpenCV and PyAV share
+        return f"subfile,,start,{member.offset},end,{member.offset + member.size},,:{native_path(member.archive)}"
     absolute = Path(path).absolute()
     try:
         str(absolute).encode("utf-8")

@@ -13,6 +13,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ from videomae_cli.video.cursor import (
     IndexedCursor,
     IndexMismatchError,
 )
-from videomae_cli.video.reader import VideoInfo, VideoReader
+from videomae_cli.video.reader import ReadAgainError, VideoInfo, VideoReader
 from videomae_cli.video.windows import GRACE
 
 Frame = npt.NDArray[np.uint8]
@@ -40,6 +41,8 @@ _STRIDE = 100
 # not have been converted by then; the previous frame replaces it.
 _LONGEST_SECONDS = 2.0
 _LONGEST_GAP_SECONDS = 86400.0
+# The decoder is told of so many wanted frames at a time.
+_SOON = 1000
 _MOST_NOTES = 5
 
 
@@ -47,7 +50,6 @@ class PassReader(VideoReader):
     """Goes through a file once, from its first frame on. After a ReadAgainError, call `walk` again."""
 
     _known: array[float] | None
-    _indexed: IndexedCursor
 
     def _settle(self, capture: Capture) -> None:
         """Grab the first frame; everything else is found out during the walk."""
@@ -58,12 +60,14 @@ class PassReader(VideoReader):
         self._shift, self._raw = 0.0, math.nan
         first: float | None = None
         if self._known is not None:
-            self._indexed = IndexedCursor(capture, index)
+            self._cursor = cursor = IndexedCursor(capture, index)
             try:
-                self._indexed.goto(0)
+                cursor.goto(0)
                 self._times = self._known
                 return
             except IndexMismatchError as mismatch:
+                if self._sparse is not None:
+                    raise
                 self._known, first = None, mismatch.time
         if first is None:
             first = self._grab(capture)
@@ -93,18 +97,23 @@ class PassReader(VideoReader):
         return tuple(self._notes) if self.end is None else super().warnings
 
     def walk(self, moments: Moments | None, start: float, end: float) -> Iterator[Step]:
-        """Yield (number, seconds, frame) from `start` to `end`: of frames on screen at one of the moments, or of all.
+        """Yield (number, seconds, frame) from `start` to `end`: the frames on screen at `moments`, or all without moments.
 
-        For a frame that is not needed, `frame` is None, which shows the progress. Raises ReadAgainError if all frames
-        so far were wrong.
+        A step whose `frame` is None only reports progress. Raises ReadAgainError if the frames so far may be wrong.
         """
         if self._known is not None:
             try:
-                for number in self._wanted(moments, start, end):
-                    yield from self._go_to(number)
-                    yield number, self._times[number] - self._times[0], self._try_picture(number)
+                numbers = self._wanted(moments, start, end)
+                while soon := tuple(islice(numbers, _SOON)):
+                    self._expect(soon)
+                    for number in soon:
+                        yield from self._go_to(number)
+                        yield number, self._times[number] - self._times[0], self._try_picture(number)
                 return
             except IndexMismatchError as mismatch:
+                if self._sparse is not None:
+                    self._decode_all()
+                    raise ReadAgainError from None
                 # All frames before this one were as predicted; the one that isn't may have been grabbed already.
                 self._times, self._known = self._times[: mismatch.number], None
                 raw = self._grab(self._open_capture) if mismatch.time is None else mismatch.time
@@ -130,7 +139,8 @@ class PassReader(VideoReader):
 
     def _go_to(self, number: int) -> Iterator[Step]:
         """Go to a frame, a long way in several steps, so that the caller doesn't take this for a decoder that hangs."""
-        cursor, times = self._indexed, self._times
+        cursor, times = self._cursor, self._times
+        assert isinstance(cursor, IndexedCursor)
         while number - cursor.position > _STRIDE and not cursor.seek_pays(number):
             cursor.goto(cursor.position + _STRIDE)
             yield cursor.position, times[cursor.position] - times[0], None

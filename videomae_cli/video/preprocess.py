@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import reprlib
+import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli import filesystem
-from videomae_cli.errors import ConfigError, OptionError, unknown_choice
+from videomae_cli.errors import ConfigError, OptionError, check_choice
+from videomae_cli.video.antialias import resize_antialiased
 from videomae_cli.video.strips import resize_window
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ _LARGEST_SIDE = 2048
 _LARGEST_NUMBER = 1e6
 _FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 _NESTED = ("video_processor", "image_processor", "feature_extractor")
+# Processor seconds of resizing without PyTorch after which importing it is cheaper.
+TORCH_SECONDS = 0.5
 RESIZE_METHODS = ("antialias", "opencv")
 # Above this size (50 MB) only the parts of the resized picture that the crops show are computed.
 _LARGE_PIXELS = 2**24
@@ -106,11 +111,7 @@ class PreprocessConfig:
             shortest_edge = size = None
         resample = settings.get("resample", 2)
         if not isinstance(resample, int) or resample not in _RESAMPLE:
-            raise ConfigError.about(
-                "resample",
-                "the processor's resample {value} is not supported: 2 (bilinear) or 3 (bicubic)",
-                value=reprlib.repr(resample),
-            )
+            raise _wrong("resample", "{value} is not supported: 2 (bilinear) or 3 (bicubic)", resample)
         rescale, normalise = _flag(settings, "do_rescale"), _flag(settings, "do_normalize")
         return cls(
             shortest_edge=shortest_edge,
@@ -159,8 +160,7 @@ class FrameTransform:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        if self.method not in RESIZE_METHODS:
-            raise unknown_choice("resize", self.method, RESIZE_METHODS, what="resize method", last=" or ")
+        check_choice("resize", self.method, RESIZE_METHODS, what="resize method", last=" or ")
         if self.crops not in (1, 3):
             raise OptionError.about("crops", "crops must be 1 or 3, not {crops}", crops=self.crops)
 
@@ -216,6 +216,17 @@ class Preprocessor:
         c = self.config
         return FrameTransform(c.shortest_edge, c.size, c.crop, crops, self.resize, c.interpolation)
 
+    def normalized(self, clips: Frame) -> npt.NDArray[np.float32]:
+        """Return what `to_pixel_values` returns on the CPU, equal bit for bit, as an array and without torch."""
+        # (V, T, H, W, 3) -> (V, T, 3, H, W)
+        pixels = np.ascontiguousarray(clips.transpose(0, 1, 4, 2, 3), dtype=np.float32)
+        if self.config.rescale_factor is not None:
+            pixels *= np.float32(self.config.rescale_factor)
+        if self.config.mean is not None and self.config.std is not None:
+            pixels -= np.array(self.config.mean, dtype=np.float32)[:, None, None]
+            pixels /= np.array(self.config.std, dtype=np.float32)[:, None, None]
+        return pixels
+
     def to_pixel_values(self, clips: Frame, device: torch.device | None = None) -> torch.Tensor:
         """Rescale and normalise uint8 (V, T, H, W, 3) to float32 (V, T, 3, H, W).
 
@@ -247,13 +258,33 @@ def resize_frame(frame: Frame, size: tuple[int, int], method: str, interpolation
 
         flag = cv2.INTER_LINEAR if interpolation == "bilinear" else cv2.INTER_CUBIC
         return np.asarray(cv2.resize(frame, (size[1], size[0]), interpolation=flag), dtype=np.uint8)
+    if not _torch_pays():
+        began = time.thread_time()
+        resized = resize_antialiased(frame, size, cubic=interpolation == "bicubic")
+        _spent.seconds += time.thread_time() - began
+        return resized
     import torch
 
     # (H, W, 3) -> (1, 3, H, W) as a view: torch has a fast path for channels-last uint8
     planes = torch.from_numpy(frame).permute(2, 0, 1)[None]
     interpolate = torch.nn.functional.interpolate
-    resized = interpolate(planes, size=size, mode=interpolation, align_corners=False, antialias=True)
-    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
+    planes = interpolate(planes, size=size, mode=interpolation, align_corners=False, antialias=True)
+    return np.ascontiguousarray(planes[0].permute(1, 2, 0).numpy())
+
+
+def _torch_pays() -> bool:
+    """Whether to resize with PyTorch: ten times as fast and equal bit for bit, but a second to import."""
+    return "torch" in sys.modules or _spent.seconds > TORCH_SECONDS
+
+
+@dataclass
+class _Spent:
+    """Counts the processor seconds of resizing without PyTorch in this process."""
+
+    seconds: float = 0.0
+
+
+_spent = _Spent()
 
 
 def _pad(frame: Frame, crop: tuple[int, int]) -> Frame:
@@ -269,9 +300,7 @@ def _pad(frame: Frame, crop: tuple[int, int]) -> Frame:
 def _window(shape: tuple[int, ...], crop: tuple[int, int], k: int, crops: int) -> tuple[slice, slice]:
     """Return the rows and columns of crop k of `crops`: the centre, or one of 3 spread along the long side.
 
-    With 3 crops, crop k starts at int(k * (long - crop) / 2).
-
-    If a side is shorter than the crop, all of it is returned.
+    With 3 crops, crop k starts at int(k * (long - crop) / 2). If a side is shorter than the crop, all of it is returned.
     """
     room = [max(shape[axis] - crop[axis], 0) for axis in (0, 1)]
     offset = [room[0] // 2, room[1] // 2]
@@ -323,41 +352,37 @@ def _read_triple(value: Any, default: tuple[float, float, float], name: str) -> 
     read = _scale if name == "image_std" else _number
     values = [read(v, name) for v in value] if isinstance(value, (list, tuple)) else [read(value, name)] * 3
     if len(values) != 3:
-        raise ConfigError.about(name, "the processor's {subject} must have 3 values, not {count}", count=len(values))
+        raise _wrong(name, "must have 3 values, not {value}", len(values))
     return values[0], values[1], values[2]
+
+
+def _wrong(name: str, problem: str, value: object) -> ConfigError:
+    """Make the error for a setting of the processor. problem: the words after its name, with {value}."""
+    return ConfigError.about(name, f"the processor's {{subject}} {problem}", value=reprlib.repr(value))
 
 
 def _flag(settings: dict[str, Any], name: str) -> bool:
     value = settings.get(name)
     if value is not None and not isinstance(value, (bool, int)):
-        raise ConfigError.about(
-            name, "the processor's {subject} is {value}; it must be true or false", value=reprlib.repr(value)
-        )
+        raise _wrong(name, "is {value}; it must be true or false", value)
     return value is None or bool(value)
 
 
 def _positive(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST_SIDE:
-        raise ConfigError.about(
-            name,
-            "the processor's {subject} is {value}, which is no size in pixels (1 to {largest_side})",
-            value=reprlib.repr(value),
-            largest_side=_LARGEST_SIDE,
-        )
+        raise _wrong(name, f"is {{value}}, which is no size in pixels (1 to {_LARGEST_SIDE})", value)
     return value
 
 
 def _number(value: Any, name: str) -> float:
     # The comparison is false for NaN, too.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST_NUMBER:
-        raise ConfigError.about(
-            name, "the processor's {subject} is {value} where a number belongs", value=reprlib.repr(value)
-        )
+        raise _wrong(name, "is {value} where a number belongs", value)
     return float(value)
 
 
 def _scale(value: Any, name: str) -> float:
     number = _number(value, name)
     if number < 1 / _LARGEST_NUMBER:
-        raise ConfigError.about(name, "the processor's {subject} is {number}; it must be above 0", number=number)
+        raise _wrong(name, "is {value}; it must be above 0", number)
     return number

@@ -10,19 +10,20 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
+from videomae_cli.content import HEAD_BYTES, content_in
 from videomae_cli.errors import NotAVideoError, say
 from videomae_cli.video.bitstream import BitstreamCheck
-from videomae_cli.video.content import HEAD_BYTES, content_of
 from videomae_cli.video.native import load_av, native_path, open_media
 from videomae_cli.video.orientation import Orientation
 from videomae_cli.video.structure import is_whole
+from videomae_cli.video.tar_members import opened
 from videomae_cli.video.transport import is_intact
+from videomae_cli.video.unreferenced import ReferenceCheck
 
 # Demuxers that open other files or devices, or that turn pictures or text into video.
 _REFUSED = frozenset(
@@ -46,6 +47,8 @@ _STATING = ("matroska", "mxf", "asf")
 _LEAST_AVI_BYTES = 8
 # ffmpeg's AVFieldOrder values for "unknown" and "progressive".
 _PROGRESSIVE = (0, 1)
+# Unspecified, BT.709, and the two of BT.601 (ITU-T H.273): OpenCV converts wider ones to BT.709.
+_COMMON_FORMATS, _COMMON_PRIMARIES = ("yuv420p", "yuvj420p"), (2, 1, 5, 6)
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 
 
@@ -65,16 +68,17 @@ class PacketIndex:
     counted: the container only numbers its pictures, and the times that decoders derive from that are guesses (AVI).
     """
 
-    times: array[float]
-    keys: array[int]
-    packets: int
-    decodable: int
-    reliable: bool
-    whole: bool
-    torn: bool
-    complete: bool
-    seekable: bool
-    counted: bool
+    times: array[float] = field(default_factory=lambda: array("d"))
+    keys: array[int] = field(default_factory=lambda: array("q"))
+    packets: int = 0
+    decodable: int = 0
+    reliable: bool = False
+    whole: bool = False
+    torn: bool = False
+    complete: bool = False
+    seekable: bool = False
+    counted: bool = False
+    unreferenced: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -83,37 +87,39 @@ class Probe:
 
     width, height: pixels as stored; declared: the header's count of frames, or 0; duration: seconds from the first
     picture to the end, from the header or the packets, or 0; ends_stated: the header states the duration; avoid_opencv:
-    why OpenCV can't be trusted with this stream, or None.
+    why OpenCV can't be trusted with this stream, or None; notes: warnings that the source has for the user.
     """
 
     path: str
-    stream: int
     codec: str
     width: int
     height: int
     fps: float
     declared: int
     duration: float
-    ends_stated: bool
-    orientation: Orientation
-    pixel_aspect: Fraction
-    start_time: float
-    avoid_opencv: str | None
     index: PacketIndex
+    stream: int = 0
+    ends_stated: bool = False
+    orientation: Orientation = field(default_factory=Orientation)
+    pixel_aspect: Fraction = Fraction(1)
+    start_time: float = 0.0
+    avoid_opencv: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def probe_video(path: str, meanwhile: Callable[[int], None] | None = None) -> Probe:
     """Read the packets of the first video stream. Raises NotAVideoError if there is none.
 
-    meanwhile: called with the pixels per picture, as soon as the header shows a stream that OpenCV can decode.
+    meanwhile: called with the pixels per picture, as soon as the header shows a stream that OpenCV is likely to decode.
     """
     av = load_av()
     with open_container(path) as container:
         stream = _choose_stream(container, path)
-        if meanwhile is not None and _why_not_opencv(container, stream, None) is None:
+        likely_sparse = stream.codec_context.has_b_frames and _is_common(stream.codec_context)
+        if meanwhile is not None and not likely_sparse and _why_not_opencv(container, stream, None) is None:
             meanwhile(stream.codec_context.width * stream.codec_context.height)
         stream.codec_context.thread_count = 1
-        scan = _Scan(container, stream)
+        scan = _Scan(container, stream, path)
         try:
             scan.run(av)
         except (ValueError, MemoryError) as error:
@@ -152,9 +158,9 @@ def open_container(path: str) -> Any:
     """Open a file with PyAV as a plain file, in a format that can't refer to other files. Raises NotAVideoError."""
     av = load_av()
     try:
-        return open_media(
-            native_path(path), options={"protocol_whitelist": "file", "format_whitelist": _allowed_formats()}
-        )
+        name = native_path(path)
+        protocols = "file,subfile" if name.startswith("subfile,") else "file"
+        return open_media(name, options={"protocol_whitelist": protocols, "format_whitelist": _allowed_formats()})
     except (av.FFmpegError, ValueError, UnicodeError) as error:
         raise NotAVideoError.about(
             path, "{subject!r} holds no video that can be read ({reason})", reason=_reason(path, error)
@@ -164,14 +170,15 @@ def open_container(path: str) -> Any:
 class _Scan:
     """Reads all packets once, and decodes just enough to get the first frame."""
 
-    def __init__(self, container: Any, stream: Any) -> None:
-        self._container, self._stream = container, stream
+    def __init__(self, container: Any, stream: Any, path: str) -> None:
+        self._container, self._stream, self._path = container, stream, path
         self._times: array[float] = array("d")
         self._keys: array[float] = array("d")
         self._packets = 0
         self._hidden = 0
         self._untimed = 0
         self._undecodable = 0
+        self._unreferenced = 0
         self._first_key: float | None = None
         self._last: Any = None
         self.damaged = False
@@ -182,9 +189,10 @@ class _Scan:
         for other in self._container.streams:
             if other.index != self._stream.index:
                 other.discard = av.stream.Discard.all
-        check = BitstreamCheck(self._stream.codec_context)
+        context = self._stream.codec_context
+        check, references = BitstreamCheck(context), ReferenceCheck(context) if _is_common(context) else None
         if self._container.format.name == "mpegts":
-            self.damaged = not is_intact(self._container.name, self._stream.id)
+            self.damaged = not is_intact(self._path, self._stream.id)
         base, start = float(self._stream.time_base or 0), self._stream.start_time or 0
         for packet in self._each_packet(av):
             self._packets += 1
@@ -192,6 +200,8 @@ class _Scan:
                 self._decode_first(av, packet)
             if packet.is_corrupt:
                 self.damaged = True
+            if references is not None and self._packets <= _PROBE_PACKETS:
+                self._unreferenced += references(packet)
             kind = check(packet)
             if kind == "damaged":
                 self.damaged = True
@@ -227,7 +237,7 @@ class _Scan:
         name = self._container.format.name
         indexed = any(kind in name for kind in _INDEXED_CONTAINERS)
         declared = self._stream.frames
-        structure = is_whole(self._container.name, name)
+        structure = is_whole(self._path, name)
         # PyAV marks a packet as corrupt if the container gives its size and fewer bytes are there.
         torn = structure is False or (self._last is not None and self._last.is_corrupt)
         if "mov" in name and declared:
@@ -239,6 +249,7 @@ class _Scan:
             whole = not torn and span > _duration(self._container, self._stream) - _END_TOLERANCE
         else:
             whole = bool(structure) and not torn
+        complete = reliable and indexed and whole and not self._hidden
         return PacketIndex(
             times=times,
             keys=array("q", sorted(bisect_left(times, key) for key in self._keys)) if reliable else array("q"),
@@ -247,9 +258,10 @@ class _Scan:
             reliable=reliable,
             whole=whole,
             torn=torn,
-            complete=reliable and indexed and whole and not self._hidden,
+            complete=complete,
             seekable=indexed,
             counted=name == "avi",
+            unreferenced=self._unreferenced / min(self._packets, _PROBE_PACKETS) if complete else 0.0,
         )
 
     def _each_packet(self, av: Any) -> Iterator[Any]:
@@ -303,8 +315,12 @@ def _choose_stream(container: Any, path: str) -> Any:
     return moving[0]
 
 
+_PLURALS = {"attachment": "attachments", "subtitle": "subtitles"}
+
+
 def _kinds(container: Any) -> str:
-    return " and ".join(sorted({stream.type for stream in container.streams if stream.type != "video"}))
+    types = sorted({stream.type for stream in container.streams if stream.type != "video"})
+    return " and ".join(_PLURALS.get(kind, kind) for kind in types)
 
 
 def _why_not_opencv(container: Any, stream: Any, frame: Any) -> str | None:
@@ -318,6 +334,12 @@ def _why_not_opencv(container: Any, stream: Any, frame: Any) -> str | None:
     if (frame is not None and frame.interlaced_frame) or context.field_order not in _PROGRESSIVE:
         return "interlaced"
     return None
+
+
+def _is_common(context: Any) -> bool:
+    """Return whether OpenCV and PyAV give the same pixels (tests/video/test_sparse.py compares them)."""
+    even = context.width % 2 == 0 == context.height % 2
+    return even and context.pix_fmt in _COMMON_FORMATS and context.color_primaries in _COMMON_PRIMARIES
 
 
 def _pixel_aspect(value: Fraction | None) -> Fraction:
@@ -353,19 +375,17 @@ def _duration(container: Any, stream: Any) -> float:
 def _reason(path: str, error: Exception) -> str:
     """Say in a few words what the file is instead of a video."""
     try:
-        with Path(path).open("rb") as file:
+        with opened(path) as file:
             head = file.read(HEAD_BYTES)
-    except OSError as problem:
-        return problem.strerror or "can't be read"
+    except (OSError, ValueError) as problem:
+        return getattr(problem, "strerror", None) or "can't be read"
     if not head:
         return "the file is empty"
-    content = content_of(head)
+    content = content_in(path)
     if content is not None and content.family != "video":
-        return f"it is {content.words}" + (": unpack it first" if content.family == "archive" else "")
+        return f"it is {content.advice}"
     if content is None and not any(byte < 9 for byte in head):
         return f"it looks like text{_kind_of_text(head, path)}"
-    if content is None and head[8:9] == b"{" and path.endswith(".safetensors"):
-        return say("it is a model's weights: give them {@model_place}")
     return " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".") or "unknown format"
 
 

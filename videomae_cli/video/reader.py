@@ -22,14 +22,13 @@ import numpy.typing as npt
 
 from videomae_cli.arguments import checked
 from videomae_cli.errors import DecodeError, FrameNumberError, OptionError, VideoError, VideoMAEError
-from videomae_cli.video.captures import Capture, OpeningAhead, PyAVCapture
-from videomae_cli.video.content import is_animated
+from videomae_cli.video.captures import LARGE_PIXELS, Capture, OpeningAhead, PyAVCapture, SparseCapture
 from videomae_cli.video.cursor import IndexedCursor, IndexMismatchError, WalkingCursor, straighten
-from videomae_cli.video.discovery import check_regular_file
+from videomae_cli.video.discovery import check_readable
 from videomae_cli.video.native import load_cv2
 from videomae_cli.video.probe import NoDecoderError, Probe, probe_video
+from videomae_cli.video.sources import special_source
 from videomae_cli.video.unprobed import probe_with_opencv
-from videomae_cli.video.webp import WebPCapture, probe_webp
 
 Frame = npt.NDArray[np.uint8]
 Transform = Callable[[Frame], Frame]
@@ -40,6 +39,9 @@ _TWIN_CHECKS = 2
 _TWIN_DIFFERENCE = 12.0
 # If fewer frames than this seem to be missing, none is: durations in headers are rounded.
 _SPARE_FRAMES = 1.5
+# Pictures, and pixels of them, that must be left out for the other decoder to be worth it.
+_LEAST_SAVED, _LEAST_SAVED_PIXELS = 12, 2_000_000
+_SPARSE_REASON = "pictures that nobody needs are left out"
 _UNPROBED_NOTE = "decoded by OpenCV alone, which may show interlaced and HDR video wrongly ({why})"
 
 
@@ -47,7 +49,7 @@ _UNPROBED_NOTE = "decoded by OpenCV alone, which may show interlaced and HDR vid
 class VideoInfo:
     """Properties of an open video file.
 
-    decoder: "opencv", "pyav", or "pillow" of an animated WebP, and `reason` why not OpenCV; num_frames: how many
+    decoder: "opencv", "pyav", or "pillow" of pictures and animated WebP, and `reason` why not OpenCV; num_frames: how many
     decode; declared_frames: what the header says, 0 for nothing; fps: frames per second on average; duration,
     start_time: seconds; width, height: pixels of the frames delivered, upright, and with square pixels if `pixels` is
     "display"; mirrored, rotation: how stored frames are turned upright: first mirrored (left to right), then rotated
@@ -77,18 +79,22 @@ class ReadAgainError(Exception):
 class VideoReader:
     """An open video, for one thread of one process. Use `open_video` to get one."""
 
-    def __init__(self, path: str, *, decoder: str | None = None, pixels: str = "display") -> None:
+    def __init__(
+        self, path: str, *, decoder: str | None = None, pixels: str = "display", fps: float | None = None
+    ) -> None:
         self._path, self._pixels = path, pixels
         self._notes: list[str] = []
         self._capture: Capture | None = None
         self._twin_checks = _TWIN_CHECKS
         self._reason: str | None = None
+        # The decoder that leaves out pictures; whether to use it is chosen when it is known which frames are wanted.
+        self._sparse: SparseCapture | None = None
+        self._chosen = False
         self._unprobed: str | None = None
-        if is_animated(path):
-            if decoder == "pyav":
-                raise DecodeError("PyAV does not decode animated WebP")
-            self._probe = probe_webp(path)
-            self._start(WebPCapture)
+        special = special_source(path, decoder=decoder, fps=fps)
+        if special is not None:
+            self._probe, open_capture = special
+            self._start(open_capture)
             return
         ahead = OpeningAhead()
         try:
@@ -111,11 +117,9 @@ class VideoReader:
         ahead.close()
         self._twin_checks, self._reason = 0, None
         text = getattr(error, "strerror", None) or error  # leave out the path, which every note's reader knows
-        why = (
-            "it is in a format that nothing here decodes"
-            if isinstance(error, NoDecoderError)
-            else f"{type(error).__name__}: {text}"
-        )
+        why = f"{type(error).__name__}: {text}"
+        if isinstance(error, NoDecoderError):
+            why = "it is in a format that nothing here decodes"
         try:
             self._probe = probe_with_opencv(path)
             self._start(ahead.take)
@@ -129,6 +133,12 @@ class VideoReader:
 
     def _open(self, decoder: str | None, ahead: OpeningAhead) -> None:
         self._reason = self._probe.avoid_opencv if decoder is None else None
+        if decoder is None and self._reason is None and self._saves(len(self._probe.index.times)) and self._is_light():
+            self._reason = _SPARSE_REASON
+            try:
+                return self._start(self._open_sparsely)
+            except (DecodeError, IndexMismatchError):
+                self._sparse = self._reason = None
         if (decoder or ("pyav" if self._reason else "opencv")) == "opencv":
             try:
                 self._start(ahead.take)
@@ -139,6 +149,10 @@ class VideoReader:
                 self._start(PyAVCapture)
         else:
             self._start(PyAVCapture)
+
+    def _open_sparsely(self, probe: Probe) -> Capture:
+        self._sparse = SparseCapture(probe)
+        return self._sparse
 
     @property
     def info(self) -> VideoInfo:
@@ -180,7 +194,8 @@ class VideoReader:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what a user should know about this file."""
-        return (*((self._unprobed,) if self._unprobed else ()), *self._notes, *self._missing())
+        unprobed = (self._unprobed,) if self._unprobed else ()
+        return (*self._probe.notes, *unprobed, *self._notes, *self._missing())
 
     def timestamps(self, indices: Sequence[int]) -> list[float]:
         """Return the times of these frames, in seconds after the first frame of the file."""
@@ -210,6 +225,8 @@ class VideoReader:
             raise OptionError.about("indices", "{subject} must ascend, each once")
         for index in indices:
             self._check_number(index)
+        self._expect(indices)
+        for index in indices:
             # Read before looking up the time, since reading may change the times.
             result = [self._persist(partial(self._transformed, index, transform))]
             yield index, self._times[index] - self._times[0], result.pop()
@@ -252,7 +269,8 @@ class VideoReader:
                     cursor.check_end()
                 return
             except IndexMismatchError:
-                pass
+                if self._sparse is not None:
+                    raise
         self._walk()
 
     def _walk(self) -> None:
@@ -280,6 +298,7 @@ class VideoReader:
         return read()
 
     def _read_sorted(self, wanted: Sequence[int], transform: Transform | None) -> Frame:
+        self._expect(wanted)
         rows: Frame | None = None
         for row, index in enumerate(wanted):
             result = self._transformed(index, transform)
@@ -297,12 +316,8 @@ class VideoReader:
 
     def _check_number(self, index: int) -> None:
         if not 0 <= index < self.num_frames:
-            raise FrameNumberError.about(
-                self._path,
-                "{subject!r} has no frame {index}: it is a video of {count} frames",
-                index=index,
-                count=self.num_frames,
-            )
+            reason = "{subject!r} has no frame {index}: it is a video of {count} frames"
+            raise FrameNumberError.about(self._path, reason, index=index, count=self.num_frames)
 
     def _frame(self, index: int) -> Frame:
         """Return one frame, upright. Raises DecodeError if fewer frames decode than expected."""
@@ -311,9 +326,37 @@ class VideoReader:
         try:
             self._cursor.goto(index)
         except IndexMismatchError:
-            self._walk()
+            if self._sparse is None:
+                self._walk()
+            else:
+                self._decode_all()
             raise ReadAgainError from None
         return self._picture(index)
+
+    def _expect(self, wanted: Sequence[int]) -> None:
+        """Leave out pictures on the way to these frames, in ascending order, if there are enough that nobody needs."""
+        cursor, sparse = self._cursor, self._sparse
+        if sparse is None or not isinstance(cursor, IndexedCursor):
+            return
+        if not self._chosen and not self._saves(cursor.count_passed(wanted)):
+            self._decode_all()
+        elif not sparse.expect(array("d", (self._times[index] for index in wanted))):
+            cursor.restart()
+        self._chosen = True
+
+    def _saves(self, passed: int) -> bool:
+        """Return whether going past so many pictures is much cheaper without those that no other refers to."""
+        saved = self._probe.index.unreferenced * passed
+        return saved >= _LEAST_SAVED and saved * self._probe.width * self._probe.height >= _LEAST_SAVED_PIXELS
+
+    def _is_light(self) -> bool:
+        """Return whether PyAV takes no more memory than OpenCV; with HEVC above 1080p it takes a third more."""
+        return self._probe.codec != "hevc" or self._probe.width * self._probe.height <= LARGE_PIXELS
+
+    def _decode_all(self) -> None:
+        """Continue with OpenCV, which decodes every picture."""
+        self._sparse, self._reason = None, None
+        self._start(OpeningAhead().take)
 
     def _picture(self, index: int) -> Frame:
         """Return the last frame grabbed. index: its number."""
@@ -394,11 +437,8 @@ class VideoReader:
             return [f"{decoded} of about {round(duration * self.fps)} frames decoded: the file is cut off"]
         # Pictures are stored after those they refer to, so the last ones stored may be displayed after others that are
         # lost.
-        return (
-            [f"{decoded} frames decoded: the file is cut off, and nothing tells whether these are all"]
-            if index.torn
-            else []
-        )
+        note = f"{decoded} frames decoded: the file is cut off, and nothing tells whether these are all"
+        return [note] if index.torn else []
 
     def _typical_interval(self) -> float:
         """Return the median time in seconds from one frame to the next."""
@@ -406,13 +446,16 @@ class VideoReader:
 
 
 @checked
-def open_video(path: str | os.PathLike[str], *, decoder: str | None = None, pixels: str = "display") -> VideoReader:
-    """Open a regular file that holds a video.
+def open_video(
+    path: str | os.PathLike[str], *, decoder: str | None = None, pixels: str = "display", fps: float | None = None
+) -> VideoReader:
+    """Open a file that holds a video, or a clip that is a folder of numbered pictures (`image_sequences`).
 
     decoder: "opencv" or "pyav" to insist on one, None for OpenCV if it decodes the file correctly, else PyAV. pixels:
-    "display" stretches frames to square pixels, "stored" leaves them as they are. Raises VideoNotFoundError,
-    NotAVideoError, DecodeError (no frame decodes) or DependencyError.
+    "display" stretches frames to square pixels, "stored" leaves them as they are. fps: pictures per second, for pictures
+    whose name doesn't say; 30 is assumed without it. Raises VideoNotFoundError, NotAVideoError, DecodeError (no frame
+    decodes) or DependencyError.
     """
     path = os.fspath(path)
-    check_regular_file(path)
-    return VideoReader(path, decoder=decoder, pixels=pixels)
+    check_readable(path)
+    return VideoReader(path, decoder=decoder, pixels=pixels, fps=fps)

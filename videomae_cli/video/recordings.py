@@ -23,10 +23,8 @@ MOST_BYTES = 10**12
 _CHUNK_BYTES = 2**20
 
 
-class UnseekableError(VideoMAEError):
+class UnseekableError(VideoMAEError, kind="unseekable"):
     """Raised if a recording can't be streamed: its index follows its pictures, and the server only sends whole files."""
-
-    kind = "unseekable"
 
 
 @dataclass(frozen=True)
@@ -103,10 +101,8 @@ def _opened(address: str, timeout: float | None, headers: dict[str, str]) -> Any
     parts = urllib.parse.urlsplit(address)
     login, _, place = parts.netloc.rpartition("@")
     if login:
-        headers = {
-            **headers,
-            "Authorization": "Basic " + base64.b64encode(urllib.parse.unquote_to_bytes(login)).decode(),
-        }
+        coded = base64.b64encode(urllib.parse.unquote_to_bytes(login)).decode()
+        headers = {**headers, "Authorization": f"Basic {coded}"}
     # As browsers do: spaces and letters beyond ASCII are escaped, existing escapes are left alone.
     path = urllib.parse.quote(parts.path, safe="/%:=&?~#+!$,;'@()*[]")
     query = urllib.parse.quote(parts.query, safe="/%:=&?~#+!$,;'@()*[]")
@@ -117,7 +113,7 @@ def _opened(address: str, timeout: float | None, headers: dict[str, str]) -> Any
     return opener.open(request, timeout=timeout)
 
 
-# Without the handlers for ftp, files and data, so that no redirection leads there.
+# The handlers for ftp:, file: and data: are left out, so that no redirection can lead there.
 _HANDLERS = (
     urllib.request.ProxyHandler,
     urllib.request.HTTPHandler,

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from videomae_cli.errors import OptionError, VideoError, say, unknown_choice
+from videomae_cli.errors import OptionError, VideoError, check_choice, say
 
 FAMILIES = ("dense", "uniform", "segments")
 DEFAULT_STRIDE = 4
@@ -82,39 +82,22 @@ class SamplingSpec:
             if value is not None and value < 1:
                 raise OptionError.about(name, "{subject} must be at least 1, not {value}", value=value)
         if self.clips is not None and self.clips > MAX_CLIPS:
-            raise OptionError.about(
-                "clips",
-                "clips must be at most {max_clips}, not {clips}: timeline looks at whole films",
-                max_clips=MAX_CLIPS,
-                clips=self.clips,
-            )
+            reason = "{subject} must be at most {most}, not {clips}: timeline looks at whole films"
+            raise OptionError.about("clips", reason, most=MAX_CLIPS, clips=self.clips)
         if self.stride is not None and self.stride > MAX_STRIDE:
             raise OptionError.about(
                 "stride", "stride must be at most {max_stride}, not {stride}", max_stride=MAX_STRIDE, stride=self.stride
             )
         if self.crops not in (None, 1, 3):
             raise OptionError.about("crops", "crops must be 1 or 3, not {crops}", crops=self.crops)
-        if self.family not in ("auto", *FAMILIES):
-            raise OptionError.about(
-                "sampling",
-                "unknown sampling family {family!r}: choose auto, {families}",
-                family=self.family,
-                families=", ".join(FAMILIES),
-            )
+        check_choice("sampling", self.family, ("auto", *FAMILIES), what="sampling family")
         if self.checkpoint_family not in (None, *FAMILIES):
-            raise OptionError.about(
-                "sampling",
-                "the checkpoint names an unknown sampling family {family!r}",
-                family=self.checkpoint_family,
-            )
-        if self.protocol not in ("auto", "paper"):
-            raise OptionError.about(
-                "protocol", "unknown protocol {protocol!r}: choose auto or paper", protocol=self.protocol
-            )
-        if self.pixels not in (None, *PIXELS):
-            raise unknown_choice("pixels", self.pixels, PIXELS, last=" or ")
-        if self.drawn not in DRAWN:
-            raise unknown_choice("drawn", self.drawn, DRAWN, what="way to draw clips", last=" or ")
+            reason = "the checkpoint names an unknown sampling family {family!r}"
+            raise OptionError.about("sampling", reason, family=self.checkpoint_family)
+        check_choice("protocol", self.protocol, ("auto", "paper"), last=" or ")
+        if self.pixels is not None:
+            check_choice("pixels", self.pixels, PIXELS, last=" or ")
+        check_choice("drawn", self.drawn, DRAWN, what="way to draw clips", last=" or ")
         self._check_times()
         self._check_paper()
 
@@ -159,9 +142,7 @@ class SamplingSpec:
         return replace(self, start=self.start if start is None else start, end=self.end if end is None else end)
 
     def for_model(self, hints: SamplingHints) -> SamplingSpec:
-        """Return this spec with the number of frames, the family, the stride and the pixels that the model was trained
-        with.
-        """
+        """Return this spec with the frames per clip, family, stride and pixels that the model was trained with."""
         own = hints.pixels if self.protocol != "paper" else None
         spec = replace(self, frames=hints.frames, checkpoint_family=hints.family, checkpoint_stride=hints.stride)
         return replace(spec, pixels=self.pixels or own or self.resolved_pixels)
@@ -175,6 +156,12 @@ class SamplingSpec:
     def resolved_crops(self) -> int:
         """Return the crops per clip: the requested number, else 3 for the paper's protocol, else 1."""
         return self.crops or (PAPER_CROPS if self.protocol == "paper" else 1)
+
+    def clip_count(self, seconds: float) -> int:
+        """Return how many clips to take from a video, or from a part of one, of this length."""
+        if self.protocol == "paper" and self.seed is None:
+            return PAPER_CLIPS[self.resolved_family]
+        return self.clips or max(1, min(MAX_AUTO_CLIPS, int(seconds / SECONDS_PER_CLIP + 0.5)))
 
 
 @dataclass(frozen=True)
@@ -218,7 +205,7 @@ def plan_clips(
     seconds = clock[stop - 1] - clock[first] + (1.0 / fps if fps > 0 else 0.0)
     family = spec.resolved_family
     stride = _stride(spec, len(pool)) if family == "dense" else None
-    count = _clip_count(spec, family, seconds)
+    count = spec.clip_count(seconds)
     if spec.seed is None:
         positions = _POSITIONS[family](len(pool), spec.frames, stride or 1, count)
     else:
@@ -248,9 +235,7 @@ def dense_positions(count: int, frames: int, stride: int, clips: int) -> list[li
 
 
 def uniform_positions(count: int, frames: int, stride: int, clips: int) -> list[list[int]]:
-    """Cut the file into `clips` equal parts; in each, take `frames` positions from the first to the last, equally
-    spaced.
-    """
+    """Cut the file into `clips` equal parts, and space `frames` positions equally over each, ends included."""
     result = []
     for k in range(clips):
         first = min(count * k // clips, count - 1)
@@ -338,8 +323,12 @@ def _of_each_part(chance: random.Random, count: int, frames: int) -> list[int]:
 _POSITIONS = {"dense": dense_positions, "uniform": uniform_positions, "segments": segments_positions}
 
 
-def parse_time(text: str) -> float:
-    """Parse seconds from "90", "90.5", "1:30" or "00:01:30.5". Raises OptionError for anything else."""
+def parse_time(text: str, setting: str = "") -> float:
+    """Parse seconds from "90", "90.5", "1:30" or "00:01:30.5". Raises OptionError for anything else.
+
+    setting: "start" or "end", which the error names.
+    """
+    named = "{@" + setting + "}: " if setting else ""
     fields = text.strip().split(":")
     try:
         numbers = [float(field) for field in fields]
@@ -347,12 +336,13 @@ def parse_time(text: str) -> float:
         numbers = []
     sane = all(math.isfinite(n) and n >= 0 for n in numbers) and all(n < 60 for n in numbers[1:])
     if not 1 <= len(numbers) <= 3 or not sane:
-        raise OptionError.about(text, "{subject!r} is not a time: write seconds (90.5) or hh:mm:ss (00:01:30.5)")
+        reason = f"{named}{{subject!r}} is not a time: write seconds (90.5) or hh:mm:ss (00:01:30.5)"
+        raise OptionError.about(text, reason)
     seconds = 0.0
     for number in numbers:
         seconds = seconds * 60 + number
     if not math.isfinite(seconds):
-        raise OptionError.about(text, "{subject!r} is not a time: it is too long")
+        raise OptionError.about(text, f"{named}{{subject!r}} is not a time: it is too long")
     return seconds
 
 
@@ -407,46 +397,28 @@ def _nearest(clock: Sequence[float], moment: float, first: int, stop: int) -> in
 
 def _stride(spec: SamplingSpec, count: int) -> int:
     wanted = spec.stride or (spec.checkpoint_stride if spec.family == "auto" else None) or DEFAULT_STRIDE
-    if (
-        spec.stride is None
-        and spec.seed is None
-        and spec.protocol == "auto"
-        and spec.family == "auto"
-        and spec.frames > 1
-    ):
+    free = spec.stride is None and spec.seed is None and spec.protocol == spec.family == "auto"
+    if free and spec.frames > 1:
         # For a short file, a smaller stride is better than repeating the last frame.
         return min(wanted, max(1, (count - 1) // (spec.frames - 1)))
     return wanted
 
 
-def _clip_count(spec: SamplingSpec, family: str, seconds: float) -> int:
-    if spec.protocol == "paper" and spec.seed is None:
-        return PAPER_CLIPS[family]
-    return spec.clips or max(1, min(MAX_AUTO_CLIPS, int(seconds / SECONDS_PER_CLIP + 0.5)))
-
-
 def _warnings(
     spec: SamplingSpec, clips: Sequence[Sequence[int]], frames: int, seconds: float, fps: float
 ) -> tuple[str, ...]:
-    """Return warnings for options that make little sense with this file: clips of one frame, or frames shown
-    repeatedly.
-    """
-    given = (
-        f"fps {spec.fps:g}" if spec.fps is not None else f"stride {spec.stride}" if spec.stride is not None else None
-    )
-    if given is None or frames < 2:
+    """Return warnings for options that make little sense with this file: frames that would be shown repeatedly."""
+    if (spec.fps is None and spec.stride is None) or frames < 2:
         return ()
+    given = f"fps {spec.fps:g}" if spec.fps is not None else f"stride {spec.stride}"
     if max(len(set(clip)) for clip in clips) == 1:
         remedy = say("a higher {@fps}") if spec.fps is not None else say("a smaller {@stride}")
         return (f"at {given} a clip is one frame {spec.frames} times, of {frames} in {seconds:.1f} s: give {remedy}",)
     if spec.fps is not None and 0 < 2 * fps < spec.fps:
-        return (
-            say(
-                "at {given} frames of this file, which has {fps:g} a second, are shown several times: give a lower {@fps}",
-                given=given,
-                fps=fps,
-            ),
+        note = (
+            "at {given} frames of this file, which has {fps:g} a second, are shown several times: give a lower {@fps}"
         )
+        return (say(note, given=given, fps=fps),)
     return ()
 
 

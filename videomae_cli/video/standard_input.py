@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from videomae_cli import system
+from videomae_cli.content import Content
 from videomae_cli.errors import NotAVideoError, OptionError, VideoFetchError
-from videomae_cli.video.content import Content
 from videomae_cli.video.discovery import FoundVideo
 from videomae_cli.visible import byte_size
 
@@ -126,5 +126,5 @@ def _copy(head: bytes, stream: BinaryIO, sink: BinaryIO, limit: int) -> None:
 def _descriptor_of(stream: BinaryIO) -> int | None:
     try:
         return stream.fileno()
-    except OSError:  # in memory
+    except OSError:  # a stream in memory has no descriptor
         return None

@@ -6,15 +6,14 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from videomae_cli.errors import DecoderKilledError
 from videomae_cli.video.blocks import FrameBlock, PassHead, PassRequest, close_pass, next_block, open_pass
-from videomae_cli.video.fetching import speaking_of
-from videomae_cli.video.standard_input import kept_copy
+from videomae_cli.video.fetching import fetch, is_elsewhere, speaking_of
 from videomae_cli.video.worker import WorkerProcess
 from videomae_cli.video.workforce import patiently
 
@@ -26,7 +25,7 @@ _POLL_SECONDS = 0.1
 
 
 class BlockStream:
-    """Iterates over one file's blocks, in order. A context manager; iterate once.
+    """Iterates over one file's blocks, in order. A context manager; iterate once. Of an object in storage a copy is fetched first.
 
     Raises a VideoError if the file can't be opened, and during iteration if decoding fails; blocks before that are
     valid. If the decoder is killed from outside, it gets another try from the first frame, because the file is not to
@@ -46,15 +45,18 @@ class BlockStream:
         self._timeout, self._memory = timeout, memory
         self._killed = False
         self._subject = os.fspath(request.path)
-        self._copy = kept_copy(self._subject)
-        if self._copy is not None:
-            self._request = request = replace(request, path=self._copy)
+        self._copy: Path | None = None
+        self._kept = ExitStack()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._ready: queue.Queue[FrameBlock | BaseException] = queue.Queue(AHEAD)
         try:
+            if is_elsewhere(self._subject):
+                self._copy = self._kept.enter_context(fetch(self._subject, stopped=self._over.is_set))
+                self._request = replace(request, path=self._copy)
             self.head = self._open()
         except BaseException:
+            self._kept.close()
             done()
             raise
 
@@ -94,6 +96,7 @@ class BlockStream:
         elif self._thread is not None and self._thread.is_alive():
             self._worker.close()
             self._thread.join()
+        self._kept.close()
         self._done()
 
     def _open(self) -> PassHead:

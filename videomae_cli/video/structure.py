@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO
 
+from videomae_cli.video.tar_members import opened
 from videomae_cli.video.transport import ends_in_pes, ends_torn
 
 _RIFF = struct.Struct("<4sI")
@@ -37,11 +37,11 @@ def is_whole(path: str, format: str) -> bool | None:
     if check is None:
         return None
     try:
-        with Path(path).open("rb") as file:
+        with opened(path) as file:
             length = file.seek(0, 2)
             file.seek(0)
             return check(file, length)
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 

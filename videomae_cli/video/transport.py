@@ -6,11 +6,12 @@ A seek across a gap lands at the right time, but after the gap pictures have oth
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
+from videomae_cli.video.tar_members import opened
 
 _SYNC = 0x47
 # (size of a packet, offset of its sync byte): plain, with a time stamp before it (Blu-ray), with error correction after
@@ -111,7 +112,7 @@ def _layout(head: bytes) -> tuple[int, int] | None:
 
 def _packets(path: str) -> Iterator[npt.NDArray[np.uint8]]:
     """Yield chunks of (n, size) bytes, each row from its sync byte on; a torn last packet is left out."""
-    with Path(path).open("rb") as file:
+    with opened(path) as file:
         layout = _layout(file.read(204 * 8))
         if layout is None:
             raise ValueError("no packet structure")

@@ -6,15 +6,14 @@ hence the warning that the reader attaches to such a file.
 
 from __future__ import annotations
 
-from array import array
 from fractions import Fraction
-from pathlib import Path
 
 from videomae_cli.errors import DecodeError
 from videomae_cli.video.captures import OpenCVCapture
 from videomae_cli.video.native import load_cv2
 from videomae_cli.video.orientation import Orientation
 from videomae_cli.video.probe import PacketIndex, Probe
+from videomae_cli.video.tar_members import opened
 
 # (offset, bytes at it) of formats that contain their own pictures. ffmpeg would also open lists of other files (concat,
 # HLS), which an untrusted file must not make it do.
@@ -34,7 +33,7 @@ _THREADS = 2
 
 def probe_with_opencv(path: str) -> Probe:
     """Describe the first video stream by what its header promises. Raises DecodeError if OpenCV can't open it."""
-    with Path(path).open("rb") as file:
+    with opened(path) as file:
         if not _holds_its_pictures(file.read(512)):
             raise DecodeError.about(path, "{subject!r} is in no format that OpenCV is given by itself")
     cv2 = load_cv2()
@@ -53,30 +52,15 @@ def probe_with_opencv(path: str) -> Probe:
     aspect = Fraction(int(across), int(up)) if across > 0 and up > 0 else Fraction(1)
     return Probe(
         path=path,
-        stream=0,
         codec=int(fourcc).to_bytes(4, "little", signed=fourcc < 0).decode("latin-1").strip("\0 ").lower(),
         width=int(width),
         height=int(height),
         fps=fps,
         declared=0,  # often a guess from the duration
         duration=count / fps if 0 < count < 2**40 else 0.0,
-        ends_stated=False,
         orientation=_TURNS.get(int(turn) % 360, Orientation()),
         pixel_aspect=aspect if Fraction(1, 5) <= aspect <= 5 else Fraction(1),
-        start_time=0.0,
-        avoid_opencv=None,
-        index=PacketIndex(
-            times=array("d"),
-            keys=array("q"),
-            packets=0,
-            decodable=0,
-            reliable=False,
-            whole=False,
-            torn=False,
-            complete=False,
-            seekable=False,
-            counted=False,
-        ),
+        index=PacketIndex(),
     )
 
 

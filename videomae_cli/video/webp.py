@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import io
 from array import array
-from fractions import Fraction
 from itertools import accumulate, pairwise
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import DecodeError, NotAVideoError
-from videomae_cli.video.orientation import Orientation
 from videomae_cli.video.probe import PacketIndex, Probe
+from videomae_cli.video.tar_members import opened
 
 _DEFAULT_RATE = 25.0
 
@@ -49,7 +47,8 @@ def _number(data: bytes, position: int, size: int = 3) -> int:
 
 def probe_webp(path: str) -> Probe:
     """Describe an animation as `probe_video` does other files. Raises NotAVideoError for one without frames."""
-    data = Path(path).read_bytes()
+    with opened(path) as file:
+        data = file.read()
     durations, end, stated = _frames(data)
     count = len(durations)
     if not count:
@@ -57,7 +56,6 @@ def probe_webp(path: str) -> Probe:
     *starts, total = accumulate(durations, initial=0)
     return Probe(
         path=path,
-        stream=0,
         codec="webp",
         width=_number(data, 24) + 1,  # size from the chunk VP8X, which comes first in every animation
         height=_number(data, 27) + 1,
@@ -65,11 +63,6 @@ def probe_webp(path: str) -> Probe:
         # A truncated file: estimate its frame count from the fraction of bytes that is left.
         declared=max(round(count * stated / end), count),
         duration=total / 1000,
-        ends_stated=False,
-        orientation=Orientation(),
-        pixel_aspect=Fraction(1),
-        start_time=0.0,
-        avoid_opencv=None,
         index=PacketIndex(
             times=array("d", (start / 1000 for start in starts)),
             keys=array("q", [0]),
@@ -78,9 +71,6 @@ def probe_webp(path: str) -> Probe:
             reliable=all(a < b for a, b in pairwise(starts)),
             whole=end >= stated,
             torn=end < stated,
-            complete=False,
-            seekable=False,
-            counted=False,
         ),
     )
 
@@ -94,7 +84,8 @@ class WebPCapture:
     def __init__(self, probe: Probe) -> None:
         from PIL import Image
 
-        data = Path(probe.path).read_bytes()
+        with opened(probe.path) as file:
+            data = file.read()
         # Pillow refuses truncated data: leave out the incomplete part.
         end = _frames(data)[1]
         data = data[:4] + (end - 8).to_bytes(4, "little") + data[8:end]
@@ -109,11 +100,9 @@ class WebPCapture:
             ) from None
 
     def restart(self, *, careful: bool = False) -> None:
-        """Rewind to before the first frame."""
         self._position = -1
 
     def grab(self) -> float | None:
-        """Decode the next frame and return its time; None at the end, and once a frame can't be decoded."""
         if self._position + 1 >= self._count:
             return None
         try:
@@ -126,13 +115,10 @@ class WebPCapture:
         return self._times[self._position]
 
     def retrieve(self) -> npt.NDArray[np.uint8] | None:
-        """Return the last frame grabbed, RGB (H, W, 3) uint8, without transparency."""
         return np.asarray(self._image.convert("RGB"), dtype=np.uint8)
 
     def seek(self, seconds: float) -> float | None:
-        """Return None: an animation is always read from its start."""
-        return None
+        return None  # an animation is always read from its start
 
     def close(self) -> None:
-        """Close the file and its decoder."""
         self._image.close()

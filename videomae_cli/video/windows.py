@@ -49,12 +49,8 @@ class WindowSpec:
         for name in ("window", "hop"):
             value = getattr(self, name)
             if value is not None and not SHORTEST <= value < math.inf:
-                raise OptionError.about(
-                    name,
-                    "{subject} must be at least {shortest:g} seconds, not {value:g}",
-                    shortest=SHORTEST,
-                    value=value,
-                )
+                reason = "{subject} must be at least {shortest:g} seconds, not {value:g}"
+                raise OptionError.about(name, reason, shortest=SHORTEST, value=value)
         for name in ("start", "end"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
@@ -71,11 +67,9 @@ class WindowSpec:
         return replace(self, frames=hints.frames, stride=hints.stride or DEFAULT_STRIDE)
 
     def grid(self, *, fps: float, end: float | None) -> WindowGrid:
-        """Lay out the windows in a file.
+        """Lay out the windows in a file. Raises VideoError if `start` lies behind its end.
 
         fps: its frames per second; end: where it ends, None if that is not known yet.
-
-        Raises VideoError if `start` lies behind the end.
         """
         start = self.start or 0.0
         if end is not None and start >= end - GRACE:

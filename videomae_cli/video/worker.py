@@ -36,13 +36,15 @@ from videomae_cli.errors import (
 from videomae_cli.visible import byte_size
 
 _LENGTH = struct.Struct("<Q")
-# The program that decodes. Tests replace it with one that doesn't import torch first.
+# The program that decodes; tests replace it.
 INTERPRETER = sys.executable
-# Importing torch on a loaded machine is slow; this limit only ends a process that would never start.
+# Importing OpenCV on a loaded machine is slow; this limit only ends a process that would never start.
 _START_SECONDS = 300.0
 _BOOT = "import sys; sys.path[:] = {path!r}; from videomae_cli.video.worker import serve; serve({debug!r}, {threads!r}, {words!r})"
 # Seconds between memory checks. A decoder may fill memory at about 2 GB/s, so it exceeds its limit by at most 100 MB.
 _POLL_SECONDS = 0.05
+# What a decoder with its libraries takes for ordinary videos: below that it is not to blame for what a machine lacks.
+_ORDINARY_BYTES = 512 * 2**20
 # Error numbers for resources of the machine that have run out, and what helps.
 _REMEDIES = {
     errno.EMFILE: "ulimit -n allows more",
@@ -98,12 +100,20 @@ class WorkerProcess:
         return self._process.pid if self._process is not None else None
 
     def call(
-        self, function: Any, argument: Any, *, timeout: float | None, subject: str, memory: int | None = None
+        self,
+        function: Any,
+        argument: Any,
+        *,
+        timeout: float | None,
+        subject: str,
+        memory: int | None = None,
+        reserve: int = 0,
     ) -> Any:
         """Run `function(argument)` in the process and return its result.
 
-        subject: the file, for messages; memory: bytes that the process may take. The time limit applies to the function
-        alone: it starts when the process has loaded its modules.
+        subject: the file, for messages; memory: bytes that the process may take; reserve: bytes of the machine's memory
+        that it must leave free. The time limit applies to the function alone: it starts when the process has loaded its
+        modules.
 
         Raises what the function raises, DecodeTimeoutError after `timeout` seconds, DecoderMemoryError if it takes
         more memory, DecoderCrashError if the process dies, MachineError if it does not even start; in all these cases
@@ -121,7 +131,7 @@ class WorkerProcess:
             if self._decoder is None:
                 with watch:
                     self._decoder = self._receive(process)
-            watch = _Watch(process, timeout=timeout, memory=memory, decoder=self._decoder)
+            watch = _Watch(process, timeout=timeout, memory=memory, reserve=reserve, decoder=self._decoder)
             with watch:
                 _send(process.stdin, (function, argument))
                 answer = self._receive(process)
@@ -191,7 +201,8 @@ class WorkerProcess:
 class _Watch:
     """Kills a process that takes too long or too much memory while the block runs; `verdict` says which it was.
 
-    decoder: the id of the process whose memory is watched, if there is a limit.
+    reserve: bytes of the machine's memory that must stay free; decoder: the id of the process whose memory is watched,
+    if there is a limit. `memory` becomes what a process took that left too little free.
     """
 
     def __init__(
@@ -200,9 +211,11 @@ class _Watch:
         *,
         timeout: float | None,
         memory: int | None = None,
+        reserve: int = 0,
         decoder: int | None = None,
     ) -> None:
         self._process, self.timeout, self.memory, self._decoder = process, timeout, memory, decoder or process.pid
+        self._reserve = reserve
         self.verdict: str | None = None
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -223,10 +236,17 @@ class _Watch:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return self._kill("time")
-            if self.memory is not None and system.memory_of(self._decoder) > self.memory:
+            if self.memory is not None and self._is_too_large(self.memory):
                 return self._kill("memory")
             if self._over.wait(left if self.memory is None else min(_POLL_SECONDS, left or _POLL_SECONDS)):
                 return None
+
+    def _is_too_large(self, memory: int) -> bool:
+        taken = system.memory_of(self._decoder)
+        if _ORDINARY_BYTES < taken <= memory and self._reserve and system.free_memory() < self._reserve:
+            self.memory = taken
+            return True
+        return taken > memory
 
     def _kill(self, verdict: str) -> None:
         if not self._over.is_set():
@@ -283,8 +303,6 @@ def _load_everything() -> None:
     with contextlib.suppress(VideoMAEError, ImportError):
         load_av()
         load_cv2()
-        import torch  # noqa: F401
-
         import videomae_cli.video.blocks
         import videomae_cli.video.live_windows  # noqa: F401
 

@@ -28,10 +28,14 @@ _MEMORY_FRACTION, _LEAST_BYTES = 0.75, 2**30
 
 @dataclass(frozen=True)
 class Allowance:
-    """Bytes of memory that a decoding process may take: `each` if several run, or `alone` if only one does."""
+    """Bytes of memory that a decoding process may take: `each` if several run, or `alone` if only one does.
+
+    reserve: bytes of this machine's memory that a process must leave free, unless it takes no more than any decoder.
+    """
 
     each: int
     alone: int
+    reserve: int = 0
 
     @classmethod
     def of_machine(cls, workers: int) -> Allowance:

@@ -1,6 +1,7 @@
 """Maps records to the columns of CSV and Parquet and back: single nested values become columns, lists stay lists.
 
-`error` becomes `error_kind`, `error_message` and `error_retryable`; the best prediction is repeated as `label`, `label_id` and `score`.
+`error` becomes `error_kind`, `error_message` and `error_retryable`; the best prediction is repeated as `label`,
+`label_id` and `score`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from videomae_cli.results import Record
 
 ERROR = ("error_kind", "error_message", "error_retryable")
 # Columns that files of earlier versions lack.
-LATER = frozenset({"error_retryable"})
+LATER = frozenset({"error_retryable", "list"})
 # HEAD: which file; MADE: the error, or the model and version that made it; READ: how the file was decoded.
 HEAD = {"schema_version": "int", "index": "int", "path": "text", "path_bytes": "text", "status": "text"}
 MADE = {
@@ -24,6 +25,7 @@ MADE = {
     "fingerprint": "text",
     "version": "text",
     "shard": "text",
+    "list": "text",
 }
 READ = {
     "sampling": "text",
@@ -76,6 +78,8 @@ def to_record(row: dict[str, Any]) -> Record:
     for name in COLUMNS:
         if name == "path":
             record |= path
+        elif name == "list":
+            record |= {name: row[name]} if row.get(name) else {}
         elif name not in skipped:
             record[name] = dict(row[name]) if name == "values" and row[name] is not None else row[name]
         if name == "predictions":
@@ -94,4 +98,4 @@ def to_error(row: dict[str, Any]) -> dict[str, Any] | None:
 
 def are_ours(names: Sequence[str]) -> bool:
     """Return whether a table has the columns that this or an earlier version of the package writes."""
-    return list(names) in (list(COLUMNS), [name for name in COLUMNS if name not in LATER])
+    return list(names) == [name for name in COLUMNS if name not in LATER or name in names]

@@ -26,19 +26,16 @@ _PARSE: dict[str, Callable[[str], Any]] = {
 class CsvWriter(Writer):
     """Writes a header, then one row per record; None becomes an empty cell."""
 
-    format = "csv-wide"
-
     def __init__(self, sink: BinaryIO) -> None:
         super().__init__(sink)
         self.put(csv_row(COLUMNS))
 
     def write(self, record: Record, seconds: float | None = None) -> None:
         row = to_row(record)
-        self.put(csv_row((_cell(row[name], kind) for name, kind in COLUMNS.items()), for_people=self.for_people))
-
-
-def _cell(value: Any, kind: str) -> Any:
-    return json_cell(value) if kind in ("json", "bool") and value is not None else value
+        for name, kind in COLUMNS.items():
+            if kind in ("json", "bool") and row[name] is not None:
+                row[name] = json_cell(row[name])
+        self.put(csv_row((row[name] for name in COLUMNS), for_people=self.for_people))
 
 
 def read_csv(file: Path, *, narrow: bool = False) -> Iterator[Record]:

@@ -1,7 +1,8 @@
-"""Writes a timeline as an ELAN annotation document (.eaf, format 3.0): https://www.mpi.nl/tools/elan/EAF_Annotation_Format_3.0_and_ELAN.pdf
+"""Writes a timeline as an ELAN annotation document (.eaf, format 3.0):
+https://www.mpi.nl/tools/elan/EAF_Annotation_Format_3.0_and_ELAN.pdf
 
 There is one tier if only one label holds at a time, else one tier per label, since annotations in a tier must not overlap.
-Each tier has a dependent tier with the scores. An unsure label has a question mark behind it.
+Each tier has a dependent tier with the scores. An unsure label is followed by a question mark.
 """
 
 from __future__ import annotations
@@ -55,11 +56,16 @@ def eaf(record: Record, folder: Path | None = None) -> str:
     numbers = iter(range(1, 2 * len(named) + 1))
     for tier, scores, segments in _tiers(named, separate=record["multi_label"]):
         labels = ET.SubElement(root, "TIER", {"TIER_ID": tier, "LINGUISTIC_TYPE_REF": "label"})
-        parents = [_aligned(labels, f"a{next(numbers)}", slots, segment) for segment in segments]
+        parents = [f"a{next(numbers)}" for _ in segments]
+        for name, segment in zip(parents, segments, strict=True):
+            start, end = (slots[_milliseconds(segment[edge])] for edge in ("start", "end"))
+            times = {"TIME_SLOT_REF1": start, "TIME_SLOT_REF2": end}
+            _annotate(labels, "ALIGNABLE_ANNOTATION", name, times, xml_text(marked(segment)))
         below = {"TIER_ID": scores, "LINGUISTIC_TYPE_REF": "score", "PARENT_REF": tier}
         dependent = ET.SubElement(root, "TIER", below)
         for parent, segment in zip(parents, segments, strict=True):
-            _referring(dependent, f"a{next(numbers)}", parent, f"{segment['score']:.4f}")
+            score = f"{segment['score']:.4f}"
+            _annotate(dependent, "REF_ANNOTATION", f"a{next(numbers)}", {"ANNOTATION_REF": parent}, score)
     _types(root)
     ET.indent(root, "    ")
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
@@ -146,19 +152,8 @@ def _time_order(root: ET.Element, named: Sequence[Record]) -> dict[int, str]:
     return slots
 
 
-def _aligned(tier: ET.Element, name: str, slots: dict[int, str], segment: Record) -> str:
-    annotation = ET.SubElement(ET.SubElement(tier, "ANNOTATION"), "ALIGNABLE_ANNOTATION")
-    annotation.set("ANNOTATION_ID", name)
-    annotation.set("TIME_SLOT_REF1", slots[_milliseconds(segment["start"])])
-    annotation.set("TIME_SLOT_REF2", slots[_milliseconds(segment["end"])])
-    ET.SubElement(annotation, "ANNOTATION_VALUE").text = xml_text(marked(segment))
-    return name
-
-
-def _referring(tier: ET.Element, name: str, parent: str, value: str) -> None:
-    annotation = ET.SubElement(ET.SubElement(tier, "ANNOTATION"), "REF_ANNOTATION")
-    annotation.set("ANNOTATION_ID", name)
-    annotation.set("ANNOTATION_REF", parent)
+def _annotate(tier: ET.Element, kind: str, name: str, refers: dict[str, str], value: str) -> None:
+    annotation = ET.SubElement(ET.SubElement(tier, "ANNOTATION"), kind, {"ANNOTATION_ID": name, **refers})
     ET.SubElement(annotation, "ANNOTATION_VALUE").text = value
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
-from videomae_cli.errors import OptionError, Wording, unknown_choice
+from videomae_cli.errors import OptionError, Wording, check_choice
 from videomae_cli.results import Record
 from videomae_cli.visible import FALLBACK
 
@@ -16,7 +16,6 @@ from videomae_cli.visible import FALLBACK
 class Writer:
     """Writes records to a binary sink that it neither opens nor closes."""
 
-    format: ClassVar[str]
     # Encoding of the sink: the terminal's for text that people read there, UTF-8 for data.
     encoding = "utf-8"
     # Whether the sink is a terminal: then no program will read the text back.
@@ -39,12 +38,14 @@ class Writer:
 
 @dataclass(frozen=True)
 class VectorLayout:
-    """What all vectors of an output have in common. storage: "float32" or "float16"; settings: the job's."""
+    """What all vectors of an output have in common. storage: "float32" or "float16"; settings: the job's; shard and listed: as
+    in `results.Stamp`."""
 
     dimensions: int
     storage: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     shard: str | None = None
+    listed: str | None = None
 
     @property
     def bytes_each(self) -> int:
@@ -70,7 +71,7 @@ _WIDE_HOME = {
     "csv-wide": ("csv_file", "CsvWriter"),
     "timeline-csv-wide": ("timelines", "TimelineCsvWriter"),
 }
-_SUFFIXES = {
+SUFFIXES = {
     ".json": "json",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -94,7 +95,7 @@ VECTOR_FORMATS = ("parquet", "npz", "jsonl")
 
 def pick_format(asked: str | None, output: Path | None) -> str:
     """Return the requested format, else the one of the output's suffix, else "table". Raises OptionError."""
-    return "table" if asked is None and output is None else _pick(asked, output, FORMATS, _SUFFIXES)
+    return "table" if asked is None and output is None else pick_among(asked, output, FORMATS, SUFFIXES)
 
 
 def widened(format: str, wide: bool) -> str:
@@ -105,24 +106,30 @@ def widened(format: str, wide: bool) -> str:
     if not wide:
         return format
     if f"{format}-wide" not in _WIDE_HOME:
-        raise OptionError.about(
-            "wide",
-            "{@wide:True} is about the columns of CSV: leave it out for {format}",
-            format=format.removeprefix("timeline-"),
-        )
+        reason = "{@wide:True} is about the columns of CSV: leave it out for {format}"
+        raise OptionError.about("wide", reason, format=format.removeprefix("timeline-"))
     return f"{format}-wide"
+
+
+def pick_label_format(asked: str | None, output: Path | None, *, wide: bool, sharded: bool) -> str:
+    """Return the format of an output of labels, see `pick_format` and `widened`. Raises OptionError.
+
+    sharded: the output is for `merge`, which needs every column.
+    """
+    chosen = pick_format(asked, output)
+    return widened(chosen, wide or (sharded and chosen == "csv"))
 
 
 def pick_vector_format(asked: str | None, output: Path) -> str:
     """Return the requested format, else the one of the output's suffix. Raises OptionError."""
-    suffixes = {suffix: format for suffix, format in _SUFFIXES.items() if format in VECTOR_FORMATS} | {".npz": "npz"}
-    return _pick(asked, output, VECTOR_FORMATS, suffixes)
+    suffixes = {suffix: format for suffix, format in SUFFIXES.items() if format in VECTOR_FORMATS} | {".npz": "npz"}
+    return pick_among(asked, output, VECTOR_FORMATS, suffixes)
 
 
-def _pick(asked: str | None, output: Path | None, formats: Sequence[str], suffixes: Mapping[str, str]) -> str:
+def pick_among(asked: str | None, output: Path | None, formats: Sequence[str], suffixes: Mapping[str, str]) -> str:
+    """Return the requested format, one of `formats`, else the one of the output's suffix. Raises OptionError."""
     if asked is not None:
-        if asked not in formats:
-            raise unknown_choice("format", asked, formats)
+        check_choice("format", asked, formats)
         return asked
     assert output is not None
     suffix = output.suffix.lower()

@@ -10,8 +10,6 @@ from videomae_cli.writers.formats import Writer
 class JsonLinesWriter(Writer):
     """Writes one JSON object per line, each as it arrives."""
 
-    format = "jsonl"
-
     def write(self, record: Record, seconds: float | None = None) -> None:
         self.put(exact_json(record) + "\n")
 
@@ -19,7 +17,6 @@ class JsonLinesWriter(Writer):
 class JsonWriter(Writer):
     """Writes one JSON array, with one object per line."""
 
-    format = "json"
     _count = 0
 
     def write(self, record: Record, seconds: float | None = None) -> None:

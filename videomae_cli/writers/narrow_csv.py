@@ -16,6 +16,7 @@ from typing import BinaryIO
 from videomae_cli.results import Record
 from videomae_cli.writers.cells import csv_row, read_cell
 from videomae_cli.writers.formats import Writer
+from videomae_cli.writers.timelines import rows_of
 
 SCORED = ("label", "score")
 _STRETCH = ("start", "end", *SCORED, "unsure")
@@ -73,8 +74,6 @@ class _NarrowWriter(Writer):
 class NarrowCsvWriter(_NarrowWriter):
     """Writes path, best label, score and error of each file, or the values of a regression model."""
 
-    format = "csv"
-
     def columns(self, record: Record | None) -> tuple[str, ...]:
         values = record.get("values") if record is not None else None
         return SCORED if values is None else _headings(values)
@@ -90,20 +89,12 @@ class NarrowCsvWriter(_NarrowWriter):
 class NarrowTimelineCsvWriter(_NarrowWriter):
     """Writes a row for each segment, with the times in seconds; a file without segments has a row too."""
 
-    format = "timeline-csv"
-
     def columns(self, record: Record | None) -> tuple[str, ...]:
         kind = ("kind",) if record is not None and record["windows"] else ()
         return (*kind, *_STRETCH)
 
     def rows(self, record: Record) -> Iterator[Record]:
-        if not record["segments"]:
-            yield {"kind": "file"}
-        for segment in record["segments"]:
-            yield {"kind": "segment", **segment}
-        for window in record["windows"] if "kind" in self._columns else ():
-            best: Record = next(iter(window["predictions"]), {})
-            yield {"kind": "window", "start": window["start"], "end": window["end"], **best}
+        return rows_of(record, windows="kind" in self._columns)
 
 
 def _headings(values: Sequence[str] | dict[str, float]) -> tuple[str, ...]:
@@ -117,7 +108,8 @@ def _reason(record: Record) -> str | None:
 
 
 def are_narrow(names: Sequence[str]) -> bool:
-    """Return whether a table has the columns of a `NarrowCsvWriter`: path first, error last, label and score or values between."""
+    """Return whether a table has the columns of a `NarrowCsvWriter`: path first, error last, label and score or values
+    between."""
     timelines = _STRETCH, ("kind", *_STRETCH)
     return len(names) > 2 and names[0] == "path" and names[-1] == "error" and tuple(names[1:-1]) not in timelines
 

@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from videomae_cli.errors import DependencyError, OutputError, Wording
-from videomae_cli.results import Record
+from videomae_cli.errors import OutputError, Wording
+from videomae_cli.results import Record, path_fields
+from videomae_cli.storage.manifests import load_pyarrow
 from videomae_cli.writers.columns import COLUMNS, are_ours, to_record, to_row
 from videomae_cli.writers.formats import Writer
 
 ROW_GROUP = 8192
+# Bytes of a column that are read at once, instead of a whole row group.
+READ_BYTES = 2**14
 
 
-class ParquetWriter(Writer):
-    """Writes records to Parquet, holding at most one row group in memory."""
+class RowGroupWriter(Writer):
+    """Base of the writers of Parquet, which hold at most one row group in memory. size: rows of a group."""
 
-    format = "parquet"
+    size = ROW_GROUP
 
-    def __init__(self, sink: BinaryIO) -> None:
+    def __init__(self, sink: BinaryIO, schema: Any, compression: Any) -> None:
         super().__init__(sink)
-        pa, pq = load_pyarrow()
-        self._pa, self._schema = pa, schema(pa)
-        self._file = pq.ParquetWriter(sink, self._schema, compression="zstd")
-        self._rows: list[dict[str, Any]] = []
+        self._pa, _ = load_pyarrow()
+        self._schema = schema
+        self._file = _abandonable()(sink, schema, compression=compression)
+        self._rows: list[Any] = []
 
-    def write(self, record: Record, seconds: float | None = None) -> None:
-        self._rows.append(to_row(record))
-        if len(self._rows) == ROW_GROUP:
+    def add(self, row: Any) -> None:
+        """Take a row, and write the group if it is full."""
+        self._rows.append(row)
+        if len(self._rows) == self.size:
             self._flush()
 
     def finish(self) -> None:
@@ -38,9 +43,29 @@ class ParquetWriter(Writer):
             self._flush()
         self._file.close()
 
+    def table(self, rows: list[Any]) -> Any:
+        """Return the Arrow table of some rows."""
+        return self._pa.Table.from_pylist(rows, schema=self._schema)
+
     def _flush(self) -> None:
-        self._file.write_table(self._pa.Table.from_pylist(self._rows, schema=self._schema))
+        self._file.write_table(self.table(self._rows))
         self._rows = []
+
+
+@cache
+def _abandonable() -> Any:
+    """Return pyarrow's writer without its `__del__`, which would complete a file that was given up, after its sink is closed."""
+    return type("AbandonableWriter", (load_pyarrow()[1].ParquetWriter,), {"__del__": lambda self: None})
+
+
+class ParquetWriter(RowGroupWriter):
+    """Writes records to Parquet, one row per file."""
+
+    def __init__(self, sink: BinaryIO) -> None:
+        super().__init__(sink, schema(load_pyarrow()[0]), "zstd")
+
+    def write(self, record: Record, seconds: float | None = None) -> None:
+        self.add(to_row(record))
 
 
 def schema(pa: Any) -> Any:
@@ -64,17 +89,28 @@ def plain_types(pa: Any) -> dict[str, Any]:
     return {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "text": text, "texts": pa.list_(text)}
 
 
-def read_parquet(file: Path) -> Iterator[Record]:
-    """Yield the records of a file that `ParquetWriter` wrote. Raises ValueError for any other file."""
+def write_names(sink: BinaryIO, names: Sequence[str]) -> None:
+    """Write the names of files to a table with the columns `path` and `path_bytes`, which commands read as @LIST."""
+    pa, pq = load_pyarrow()
+    schema = pa.schema([("path", pa.string()), ("path_bytes", pa.string())])
+    with pq.ParquetWriter(sink, schema, compression="zstd") as table:
+        for first in range(0, len(names), ROW_GROUP):
+            rows = [path_fields(name) for name in names[first : first + ROW_GROUP]]
+            table.write_table(pa.Table.from_pylist(rows, schema=schema))
+
+
+def read_parquet(file: Path, size: int = ROW_GROUP) -> Iterator[Record]:
+    """Yield the records of a file that `ParquetWriter` wrote, of which `size` are in memory at once. Raises ValueError for any
+    other file."""
     pa, pq = load_pyarrow()
     try:
-        table = pq.ParquetFile(file)
+        table = pq.ParquetFile(file, pre_buffer=False, buffer_size=READ_BYTES)
     except pa.ArrowException as error:
         raise ValueError(f"it is no Parquet file ({' '.join(str(error).split())})") from None
     with table:
         if not are_ours(table.schema_arrow.names):
             raise ValueError("its columns are not those of videomae")
-        for batch in table.iter_batches(batch_size=ROW_GROUP):
+        for batch in table.iter_batches(batch_size=size):
             for row in batch.to_pylist():
                 yield to_record(row)
 
@@ -103,15 +139,3 @@ def count_rows(stream: BinaryIO) -> Counts:
         ) from None
     good = kinds.pop(None, 0)
     return Counts(good, kinds)
-
-
-def load_pyarrow() -> tuple[Any, Any]:
-    """Import pyarrow and pyarrow.parquet. Raises DependencyError."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise DependencyError.about(
-            "pyarrow", "Parquet needs the package pyarrow: pip install pyarrow ({error})", error=error
-        ) from None
-    return pyarrow, parquet

@@ -7,33 +7,56 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OutputError
+from videomae_cli.content import content_in
+from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.results import Record
 from videomae_cli.writers.csv_file import read_csv
 from videomae_cli.writers.formats import pick_format
+from videomae_cli.writers.parquet import ROW_GROUP, read_parquet
 
 
-def read_records(file: Path, format: str | None = None, *, narrow: bool = False) -> Iterator[Record]:
+def read_records(
+    file: Path, format: str | None = None, *, narrow: bool = False, size: int = ROW_GROUP
+) -> Iterator[Record]:
     """Yield the records of a file. Raises OutputError if it is missing, damaged, or not an output of this package.
 
-    narrow: also of a CSV for people, whose records hold no more than its columns (see `narrow_csv`).
+    narrow: accept a narrow CSV too, whose records hold no more than its few columns (see `narrow_csv`); size:
+    how many records of a Parquet file are in memory at once.
     """
-    format = format or pick_format(None, file)
+    format = format or _format_of(file)
     check_readable(file, format)
     try:
         filesystem.opened(file).close()  # refuse a pipe, which would block
-        for record in read_csv(file, narrow=narrow) if _is_csv(format) else _READERS[format](file):
+        if format == "parquet":
+            records = read_parquet(file, size)
+        else:
+            records = read_csv(file, narrow=narrow) if _is_csv(format) else _READERS[format](file)
+        for record in records:
             if not isinstance(record, dict) or not isinstance(record.get("path"), str) or "index" not in record:
                 raise ValueError("it holds something else than records of videomae")
             yield record
-    except OSError as error:
-        raise OutputError.about(file, "can't read {subject}: {reason}", reason=error.strerror) from None
-    except ValueError as error:
-        raise OutputError.about(file, "can't read {subject}: {error}", error=error) from None
+    except (OSError, ValueError) as error:
+        raise unreadable(file, error) from None
     except RecursionError:
-        raise OutputError.about(
-            file, "can't read {subject}: it is nested too deeply to be records of videomae"
-        ) from None
+        raise unreadable(file, ValueError("it is nested too deeply to be records of videomae")) from None
+
+
+def _format_of(file: Path) -> str:
+    """Return the format that a file's name ends in. Raises OutputError for one that no output of this program has."""
+    try:
+        return pick_format(None, file)
+    except OptionError:
+        content = content_in(file)
+        what = f"is {content.words}" if content is not None else "is named like no output of this program"
+        reason = "{subject} {what}, and results are read from .jsonl, .json, .csv and .parquet"
+        raise OutputError.about(file, reason, what=what) from None
+
+
+def unreadable(file: Path, error: Exception, damaged: str = "can't read {subject}: {error}") -> OutputError:
+    """Make the error for a file that can't be opened, or whose content is wrong. damaged: the message for such content."""
+    if isinstance(error, OSError):
+        return OutputError.about(file, "can't read {subject}: {reason}", reason=error.strerror or error)
+    return OutputError.about(file, damaged, error=error)
 
 
 def check_readable(file: Path, format: str) -> None:
@@ -66,10 +89,4 @@ def _is_csv(format: str) -> bool:
     return format in ("csv", "csv-wide")
 
 
-def _read_parquet(file: Path) -> Iterator[Record]:
-    from videomae_cli.writers.parquet import read_parquet
-
-    yield from read_parquet(file)
-
-
-_READERS = {"jsonl": _read_lines, "json": _read_document, "parquet": _read_parquet}
+_READERS = {"jsonl": _read_lines, "json": _read_document, "parquet": read_parquet}

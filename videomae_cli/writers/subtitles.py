@@ -1,7 +1,7 @@
 """Writes a timeline as SubRip (srt) or WebVTT (vtt) subtitles, to watch the labels over the video.
 
-Each labelled segment is one cue, with its score, and a question mark behind a label that is unsure. Labels may come from any checkpoint, so they are made safe: players
-must not take them for markup, and parsers not for the end of a cue.
+Each labelled segment is one cue, with its score, and a question mark behind a label that is unsure. Labels may come
+from any checkpoint, so they are made safe: players must not take them for markup, and parsers not for the end of a cue.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HARMLESS = str.maketrans("<>{}\\", "‹›()⧵")
 
 
 def srt(record: Record) -> str:
-    """Write the segments of a record as SubRip: numbered cues, times with a comma."""
+    """Format the segments of a record as SubRip: numbered cues, times with a comma."""
     cues = [
         f"{number}\n{clock(start, mark=',')} --> {clock(end, mark=',')}\n{_plain(label)} {score:.0%}\n"
         for number, (start, end, label, score) in enumerate(_cues(record), 1)
@@ -27,9 +27,9 @@ def srt(record: Record) -> str:
 
 
 def vtt(record: Record) -> str:
-    """Write the segments of a record as WebVTT."""
+    """Format the segments of a record as WebVTT."""
     cues = [
-        f"{clock(start)} --> {clock(end)}\n{_escaped(_plain(label))} {score:.0%}\n"
+        f"{clock(start)} --> {clock(end)}\n{_plain(label).replace('&', '&amp;')} {score:.0%}\n"
         for start, end, label, score in _cues(record)
     ]
     return "\n".join(["WEBVTT\n", *cues])
@@ -46,7 +46,3 @@ def _plain(label: str) -> str:
     # Control characters become spaces, which read better in a cue than escapes.
     text = "".join(c if visible(c) == c else " " for c in label).strip() or "-"
     return text.replace("-->", "→").translate(_HARMLESS)
-
-
-def _escaped(label: str) -> str:
-    return label.replace("&", "&amp;")

@@ -10,9 +10,7 @@ from videomae_cli.writers.formats import Writer
 
 
 class TextWriter(Writer):
-    """Writes path, ranked labels with scores, and a line on how they were made; a failure is one line."""
-
-    format = "table"
+    """Writes the path, then the ranked labels with scores and a line about model and sampling, or the reason of a failure."""
 
     def write(self, record: Record, seconds: float | None = None) -> None:
         lines = [visible(path_of(record))]

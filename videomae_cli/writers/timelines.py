@@ -13,29 +13,15 @@ from videomae_cli.writers.formats import Writer
 from videomae_cli.writers.text import aligned, describe
 
 COLUMNS = (
-    *(
-        "index",
-        "path",
-        "path_bytes",
-        "status",
-        "kind",
-        "start",
-        "end",
-        "label",
-        "label_id",
-        "score",
-        "unsure",
-        "predictions",
-    ),
-    *("error_kind", "error_message", "model", "revision", "fingerprint", "version", "shard"),
+    *("index", "path", "path_bytes", "status", "kind"),
+    *("start", "end", "label", "label_id", "score", "unsure", "predictions"),
+    *("error_kind", "error_message", "model", "revision", "fingerprint", "version", "shard", "list"),
     *("window", "hop", "duration", "fps", "num_frames", "decoder"),
 )
 
 
 class TimelineTextWriter(Writer):
-    """Writes path, one line per segment, and a line on how they were made or why it failed."""
-
-    format = "timeline-table"
+    """Writes the path, one line per segment, and a line about model and sampling, or the reason of a failure."""
 
     def write(self, record: Record, seconds: float | None = None) -> None:
         lines = [visible(path_of(record))]
@@ -54,8 +40,6 @@ class TimelineTextWriter(Writer):
 class TimelineCsvWriter(Writer):
     """Writes a header, then one row per segment and per window, told apart by `kind`; a file without segments has a row too."""
 
-    format = "timeline-csv-wide"
-
     def __init__(self, sink: BinaryIO) -> None:
         super().__init__(sink)
         self.put(csv_row(COLUMNS))
@@ -63,20 +47,21 @@ class TimelineCsvWriter(Writer):
     def write(self, record: Record, seconds: float | None = None) -> None:
         error = record["error"] or {}
         common = {**record, "error_kind": error.get("kind"), "error_message": error.get("message")}
-        for row in _rows(record):
+        for row in rows_of(record, windows=True):
             made = {**dict.fromkeys(("label", "label_id", "score", "unsure", "predictions")), **row}
+            if made["predictions"] is not None:
+                made["predictions"] = json_cell(made["predictions"])
             self.put(csv_row([{**common, **made}.get(name) for name in COLUMNS], for_people=self.for_people))
 
 
-def _rows(record: Record) -> Iterator[Record]:
+def rows_of(record: Record, *, windows: bool) -> Iterator[Record]:
+    """Yield the segments of a timeline, and its windows with their best label, told apart by `kind`."""
     if not record["segments"]:
         yield {"kind": "file"}
     for segment in record["segments"]:
         yield {"kind": "segment", **segment}
-    for window in record["windows"]:
-        best = window["predictions"][0] if window["predictions"] else {}
-        edges = {"start": window["start"], "end": window["end"]}
-        yield {"kind": "window", **edges, **best, "predictions": json_cell(window["predictions"])}
+    for window in record["windows"] if windows else ():
+        yield {"kind": "window", **window, **next(iter(window["predictions"]), {})}
 
 
 def span(stretch: Record) -> str:

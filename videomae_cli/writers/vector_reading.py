@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from heapq import merge
 from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from types import NoneType
 from typing import IO, Any
@@ -26,11 +28,13 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OutputError
+from videomae_cli.errors import OutputError, Wording
 from videomae_cli.results import Record, file_of, path_fields, path_of
+from videomae_cli.storage.manifests import load_pyarrow
 from videomae_cli.writers.columns import ERROR, to_error
 from videomae_cli.writers.formats import VectorLayout, pick_vector_format
-from videomae_cli.writers.parquet import load_pyarrow
+from videomae_cli.writers.parquet import READ_BYTES
+from videomae_cli.writers.reading import unreadable
 from videomae_cli.writers.vectors import METADATA_KEY, PLACE
 
 Array = npt.NDArray[Any]
@@ -39,10 +43,15 @@ Row = dict[str, Any]
 # What the readers raise for damaged files. RuntimeError: a zip member with a password or an unknown compression method.
 DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 INDEX = "index.jsonl"  # in a folder: one line per video, naming its .npy file
+# A shard of a cluster job, and what its folder also holds until the job is complete.
+PART = re.compile(r"part-([0-9]{5,})-of-([0-9]{5,})\.parquet")
+PARTIAL = "_partial"
+# The most missing shards to list: a damaged or invented name may promise any number of them.
+_MOST_MISSING = 1000
 # Rows in memory at once: 12 MiB with 768 float32 values each. Fewer when a merge reads many files side by side.
 BLOCK = 4096
 _JOINED_BLOCK = 512
-# Wider than any VideoMAE by far: a number beyond it is damage, and must not become an allocation.
+# Far wider than any VideoMAE: a larger number means damage, and must not lead to a huge allocation.
 MAX_DIMENSIONS = 65536
 
 
@@ -81,6 +90,13 @@ def open_embeddings(file: Path) -> EmbeddingFile:
     """Open embeddings of any format, recognised by the first bytes and not by the name. Raises OSError or one of `DAMAGE`."""
     if filesystem.is_folder(file):
         if shards := shards_in(file):
+            if missing := missing_shards(shards):
+                raise OutputError.about(
+                    file,
+                    "{subject} is not complete: {missing} is missing",
+                    missing=missing[0],
+                    remedy=Wording("run its job again with {@resume:True}"),
+                )
             return EmbeddingFile(file, "shards", _about(shards[0], "parquet")[0])
         filesystem.opened(file / INDEX).close()
         return EmbeddingFile(file, "folder")
@@ -94,7 +110,27 @@ def open_embeddings(file: Path) -> EmbeddingFile:
 
 def shards_in(folder: Path) -> list[Path]:
     """List the Parquet shards in a cluster job's folder, in order."""
-    return filesystem.entries(folder, "part-*.parquet")
+    return [file for file in filesystem.entries(folder, "part-*.parquet") if is_part(file)]
+
+
+def is_part(file: Path) -> bool:
+    """Return whether a file is named as one of several in a cluster job's folder."""
+    return PART.fullmatch(file.name) is not None
+
+
+def missing_shards(files: Iterable[Path]) -> list[str]:
+    """List the shards, at most a thousand, that the names of the others promise: `part-00002-of-00005.parquet` promises five."""
+    given: dict[tuple[Path, str], set[int]] = {}
+    for file in files:
+        if match := PART.fullmatch(file.name):
+            given.setdefault((file.parent, match[2]), set()).add(int(match[1]))
+    missing = (
+        f"part-{number:05}-of-{count}.parquet"
+        for (_, count), numbers in given.items()
+        for number in range(int(count))
+        if number not in numbers
+    )
+    return list(islice(missing, _MOST_MISSING))
 
 
 def _about(file: Path, format: str) -> tuple[dict[str, Any], str | None]:
@@ -126,10 +162,8 @@ def read_layout(file: Path) -> VectorLayout:
         if dimensions not in range(1, MAX_DIMENSIONS + 1) or storage not in ("float16", "float32"):
             raise ValueError(f"vectors of {dimensions} values of {storage}")
         return VectorLayout(dimensions, storage, settings, shard)
-    except OSError as error:
-        raise OutputError.about(file, "can't read {subject}: {reason}", reason=error.strerror or error) from None
-    except DAMAGE as error:
-        raise OutputError.about(file, "{subject} is no output of videomae embed ({error})", error=error) from None
+    except (OSError, *DAMAGE) as error:
+        raise unreadable(file, error, "{subject} is no output of videomae embed ({error})") from None
 
 
 def _layout_of_lines(file: Path) -> tuple[dict[str, Any], str | None]:
@@ -158,25 +192,24 @@ def holds_vectors(file: Path) -> bool:
     return suffix == ".npz"
 
 
-def read_vector_records(file: Path, *, vectors: bool = True) -> Iterator[Record]:
+def read_vector_records(file: Path, *, vectors: bool = True, size: int = _JOINED_BLOCK) -> Iterator[Record]:
     """Read the records of an output of `embed`, one per video, with `rows` and `vectors` (R, D); vectors=False reads None for
-    the vectors. Raises OutputError."""
+    the vectors. size: how many rows are in memory at once. Raises OutputError."""
     source = EmbeddingFile(file, pick_vector_format(None, file))
     try:
         filesystem.opened(file).close()  # raises for a pipe, reading which would block
-        pairs = (pair for batch in source.batches(vectors=vectors, size=_JOINED_BLOCK) for pair in batch.pairs())
+        pairs = (pair for batch in source.batches(vectors=vectors, size=size) for pair in batch.pairs())
         for _, group in groupby(pairs, key=lambda pair: pair[0]["index"]):
             yield _record(list(group))
-    except OSError as error:
-        raise OutputError.about(file, "can't read {subject}: {reason}", reason=error.strerror or error) from None
-    except DAMAGE as error:
-        raise OutputError.about(file, "can't read {subject}: {error}", error=error) from None
+    except (OSError, *DAMAGE) as error:
+        raise unreadable(file, error) from None
 
 
 def _record(pairs: list[tuple[Row, Array | None]]) -> Record:
     first = pairs[0][0]
     vectors = [vector for _, vector in pairs if vector is not None]
-    record = {name: value for name, value in first.items() if name not in (*PLACE, *ERROR, "path_bytes")}
+    skipped = (*PLACE, *ERROR, "path_bytes", *(("list",) if not first.get("list") else ()))
+    record = {name: value for name, value in first.items() if name not in skipped}
     failed = first["status"] != "ok"
     return record | {
         **path_fields(path_of(first)),
@@ -192,7 +225,8 @@ def _record(pairs: list[tuple[Row, Array | None]]) -> Record:
 def _read_parquet(file: Path, size: int, columns: Collection[str] | None, vectors: bool) -> Iterator[RowBatch]:
     _, parquet = load_pyarrow()
     # pre_buffer would end up holding all row groups in memory; without it there is one at a time.
-    with _parquet_errors(), parquet.ParquetFile(file, pre_buffer=False) as table:
+    # buffer_size reads a column's pages one by one, of which a merge has many files open.
+    with _parquet_errors(), parquet.ParquetFile(file, pre_buffer=False, buffer_size=READ_BYTES) as table:
         names = table.schema_arrow.names
         if "path" not in names or "embedding" not in names:
             raise ValueError("it has no columns path and embedding")
@@ -321,7 +355,7 @@ def _read_npz(file: Path, size: int, columns: Collection[str] | None, vectors: b
         about = _metadata(archive)
         settings = _object(about.get("settings"))
         shared = {name: settings.get(name) for name in ("model", "revision", "fingerprint", "version")}
-        shared |= {"schema_version": about.get("schema_version"), "shard": about.get("shard")}
+        shared |= {name: about.get(name) for name in ("schema_version", "shard", "list")}
         failures = _npz_failures(about, shared)
         for _ in range(0, table.rows, size):
             values = {name: _values(array.read(size)) for name, array in arrays.items()}
@@ -331,17 +365,12 @@ def _read_npz(file: Path, size: int, columns: Collection[str] | None, vectors: b
             # Failures are stored apart: merge each into its place among the rows.
             earlier = [row for row in failures if row["index"] < rows[-1].get("index", -1)]
             failures = failures[len(earlier) :]
-            rows = list(merge(rows, earlier, key=_index)) if earlier else rows
+            rows = list(merge(rows, earlier, key=itemgetter("index"))) if earlier else rows
             yield RowBatch(
                 rows, [vectors and row["error"] is None for row in rows], table.read(size) if vectors else _NONE
             )
     if failures:
         yield RowBatch(failures, [False] * len(failures), _NONE)
-
-
-def _index(row: Row) -> int:
-    index: int = row["index"]
-    return index
 
 
 def _npz_failures(about: Mapping[str, Any], shared: Row) -> list[Row]:

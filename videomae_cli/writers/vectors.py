@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from videomae_cli.errors import OptionError
 from videomae_cli.results import SCHEMA_VERSION, Record, path_of
+from videomae_cli.storage.manifests import load_pyarrow
 from videomae_cli.writers.columns import ERROR, HEAD, MADE, READ
 from videomae_cli.writers.formats import VectorLayout, Writer
 from videomae_cli.writers.npz_archive import Archive, member
-from videomae_cli.writers.parquet import load_pyarrow, plain_types
+from videomae_cli.writers.parquet import RowGroupWriter, plain_types
 
 # Upper bound of the vectors held in memory: 16 MiB.
 ROW_GROUP_BYTES = 16 * 2**20
@@ -64,51 +65,31 @@ class VectorWriter(Writer):
         self.layout = layout
 
 
-class VectorParquetWriter(VectorWriter):
-    """Writes fixed-size lists of floats, which any reader knows, with at most one row group in memory."""
-
-    format = "parquet"
+class VectorParquetWriter(RowGroupWriter):
+    """Writes fixed-size lists of floats, which any reader knows."""
 
     def __init__(self, sink: BinaryIO, layout: VectorLayout) -> None:
-        super().__init__(sink, layout)
-        self._pa, pq = load_pyarrow()
-        self._schema = schema(self._pa, layout)
+        self.layout, self.size = layout, max(1, ROW_GROUP_BYTES // layout.bytes_each)
         # Floats hardly compress; the other columns repeat their values.
         compression = {name: "zstd" for name in COLUMNS if name not in ("embedding", "warnings")}
         compression |= {"embedding.list.element": "none", "warnings.list.element": "zstd"}
-        self._file = pq.ParquetWriter(sink, self._schema, compression=compression)
-        self._group = max(1, ROW_GROUP_BYTES // layout.bytes_each)
-        self._rows: list[dict[str, Any]] = []
-        self._vectors: list[npt.NDArray[Any] | None] = []
+        super().__init__(sink, schema(load_pyarrow()[0], layout), compression)
 
     def write(self, record: Record, seconds: float | None = None) -> None:
-        for row, vector in rows_of(record):
-            self._rows.append(row)
-            self._vectors.append(vector)
-            if len(self._rows) == self._group:
-                self._flush()
+        for pair in rows_of(record):
+            self.add(pair)
 
-    def finish(self) -> None:
-        if self._rows:
-            self._flush()
-        self._file.close()
-
-    def _flush(self) -> None:
-        pa = self._pa
+    def table(self, rows: list[tuple[dict[str, Any], npt.NDArray[Any] | None]]) -> Any:
+        pa, types = self._pa, {name: self._schema.field(name).type for name in COLUMNS}
         none = np.zeros(self.layout.dimensions, self.layout.storage)
-        flat = np.stack([none if vector is None else vector for vector in self._vectors])
-        missing = pa.array([vector is None for vector in self._vectors])
-        embedding = pa.FixedSizeListArray.from_arrays(
-            pa.array(flat.reshape(-1)), type=self._schema.field("embedding").type, mask=missing
-        )
+        flat = np.stack([none if vector is None else vector for _, vector in rows])
+        missing = pa.array([vector is None for _, vector in rows])
+        embedding = pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), type=types["embedding"], mask=missing)
         columns = [
-            embedding
-            if name == "embedding"
-            else pa.array([row[name] for row in self._rows], self._schema.field(name).type)
+            embedding if name == "embedding" else pa.array([row[name] for row, _ in rows], types[name])
             for name in COLUMNS
         ]
-        self._file.write_table(pa.Table.from_arrays(columns, schema=self._schema))
-        self._rows, self._vectors = [], []
+        return pa.Table.from_arrays(columns, schema=self._schema)
 
 
 def schema(pa: Any, layout: VectorLayout) -> Any:
@@ -122,8 +103,6 @@ def schema(pa: Any, layout: VectorLayout) -> Any:
 class VectorJsonLinesWriter(VectorWriter):
     """Writes one JSON object per vector, with as many digits as its type holds."""
 
-    format = "jsonl"
-
     def write(self, record: Record, seconds: float | None = None) -> None:
         for row, vector in rows_of(record):
             values = None if vector is None else [float(str(value)) for value in vector]
@@ -135,8 +114,6 @@ class VectorJsonLinesWriter(VectorWriter):
 class VectorNpzWriter(VectorWriter):
     """Writes arrays for numpy.load: `embeddings` (N, D), `paths`, each row's place, and `metadata`, JSON text with
     the settings and failures. The number of rows must be known at the start, as npy headers precede the data."""
-
-    format = "npz"
 
     def __init__(self, sink: BinaryIO, layout: VectorLayout, rows: int) -> None:
         super().__init__(sink, layout)
@@ -177,6 +154,7 @@ class VectorNpzWriter(VectorWriter):
             "schema_version": SCHEMA_VERSION,
             "settings": dict(self.layout.settings),
             "shard": self.layout.shard,
+            "list": self.layout.listed,
             "failures": self._failures,
         }
         self._archive.add("metadata", np.array(json.dumps(about)))

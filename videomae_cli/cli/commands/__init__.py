@@ -15,7 +15,9 @@ from typer.core import TyperCommand
 
 from videomae_cli.cli.options.completion import complete
 from videomae_cli.cli.options.flags import words_of
+from videomae_cli.cli.options.help_page import PageContext, row_of
 from videomae_cli.cli.options.sections import GUIDES, LONG_HELP, headings
+from videomae_cli.cli.options.wrong_usage import refusing
 from videomae_cli.cli.terminal import console
 from videomae_cli.errors import switch
 
@@ -33,19 +35,20 @@ class Entry(NamedTuple):
 COMMANDS = [
     Entry("demo", "See what it does, on a film that ships with it.", "demo", "demo"),
     Entry("classify", "Say what each video shows.", "classify", "classify"),
-    Entry("timeline", "Say what happens when, in long videos and live streams.", "timeline", "timeline"),
+    Entry("timeline", "Say what happens when in long videos and live streams.", "timeline", "timeline"),
     Entry("embed", "Turn each video into a vector, for search and training.", "embed", "embed"),
     Entry("similar", "Find the videos most like one, or near-duplicates.", "similar", "similar"),
-    Entry("map", "Draw what is alike close together, as one page.", "map", "map_"),
+    Entry("map", "Draw similar videos close together, on one page.", "map", "map_"),
     Entry("reconstruct", "Show what a model makes of what it does not see.", "reconstruct", "reconstruct"),
     Entry("attend", "Show where a model looks, as heat over the frames.", "attend", "attend"),
-    Entry("finetune", "Train a classifier of your own classes.", "finetune", "finetune"),
+    Entry("finetune", "Train a classifier on your own classes.", "finetune", "finetune"),
     Entry("evaluate", "Measure a model on labelled clips.", "evaluate", "evaluate"),
     Entry("pretrain", "Train an encoder on videos without labels.", "pretrain", "pretrain"),
     Entry("merge", "Join the outputs of a job that was split with --shard.", "merge", "merge"),
-    Entry("bench", "Measure clips a second per engine, and say which to use.", "bench", "bench"),
+    Entry("bench", "Measure which engine is fastest on this machine.", "bench", "bench"),
     Entry("models", "List or describe checkpoints, or remove cached ones.", "models", "models"),
     Entry("download", "Download models, so that they work without a network.", "download", "download"),
+    Entry("export", "Write a model as ONNX, OpenVINO or PyTorch file.", "export", "export"),
     Entry("convert", "Write a checkpoint as a Hugging Face directory.", "convert", "convert"),
 ]
 
@@ -53,19 +56,27 @@ COMMANDS = [
 class GuidedCommand(TyperCommand):
     """A command whose help lists options under headings, the most used ones first, and ends with examples."""
 
+    context_class = PageContext
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse arguments. Raises OptionError for those that are wrong."""
+        with refusing(ctx, args):
+            return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the usage line after the command: [OPTIONS] PATH..."""
+        return ["[OPTIONS]", *(_usage(one) for one in self.params if one.param_type_name == "argument")]
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments, and the options, under headings if there are many."""
         options = {max(p.opts, key=len): p for p in self.get_params(ctx) if p.param_type_name == "option"}
-        if len(options) < LONG_HELP:
-            super().format_options(ctx, formatter)
-            return
-        rows = [p.get_help_record(ctx) for p in self.get_params(ctx) if p.param_type_name != "option"]
-        if any(rows):
-            with formatter.section("Arguments"):
-                formatter.write_dl([row for row in rows if row is not None])
         sections: dict[str, list[tuple[str, str]]] = {}
-        for flag, heading in headings(str(self.name), options).items():
-            if (row := options[flag].get_help_record(ctx)) is not None:
+        for one in self.params:
+            if one.param_type_name == "argument" and (row := row_of(one, ctx)) is not None:
+                sections.setdefault("Arguments", []).append(row)
+        few = len(options) < LONG_HELP
+        for flag, heading in (dict.fromkeys(options, "Options") if few else headings(str(self.name), options)).items():
+            if (row := row_of(options[flag], ctx)) is not None:
                 sections.setdefault(heading, []).append(row)
         for heading, listed in sections.items():
             with formatter.section(heading):
@@ -77,6 +88,13 @@ class GuidedCommand(TyperCommand):
             with formatter.section("Examples"):
                 for line in guide.examples:
                     formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+def _usage(argument: Any) -> str:
+    """Format an argument for the usage line: PATH, PATH... or [PATH]."""
+    name = str(argument.metavar or argument.name.upper())
+    name += "..." if argument.nargs < 0 and " " not in name and not name.endswith("...") else ""
+    return name if argument.required else f"[{name}]"
 
 
 class LazyCommand(TyperCommand):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,7 @@ from videomae_cli.cli.terminal import console, streams
 from videomae_cli.errors import OptionError
 
 if TYPE_CHECKING:
-    from videomae_cli.api.attend import AttentionQuery, AttentiveModel, VideoAttention
+    from videomae_cli.api.attend import VideoAttention
 
 
 @takes_groups
@@ -45,48 +46,30 @@ def attend(
     Takes checkpoints with labels and from pre-training; --method grad needs labels.
     """
     loudness.configure()
-    from videomae_cli.api import viewing
-    from videomae_cli.api.attend import AttentionQuery
-    from videomae_cli.cli.run.inputs import make_decoder, view_spec
-    from videomae_cli.cli.run.loading import say_viewed_pixels
+    from videomae_cli.api.attend import AttentionQuery, AttentiveModel
+    from videomae_cli.cli.run.view import view_video
 
     query = AttentionQuery(method, layers, per_head, label)
     if output is None and picture.frames_dir is None:
         raise OptionError.about(
             "output", "say where the picture goes: -o attention.mp4 (.gif, .webm, .png), or --frames-dir DIR"
         )
-    viewing.checked_scale(picture.scale)
-    spec = view_spec(view)
-    video = viewing.one_video(path)
-    viewing.check_outputs(output, picture.frames_dir, overwrite=picture.overwrite)
-    with make_decoder(view.decoding, debug=loudness.debug) as decoder:
-        decoder.start()  # its process starts up while the model loads
-        loaded = _load(model, query, view)
-        fitted = loaded.fit(spec)
-        say_viewed_pixels(loaded.net.config, loaded.source.name, fitted)
-        found = loaded.run(video, fitted, decoder.decode, scale=picture.scale)
-    for warning in found.warnings:
-        console.note(f"{video}: {warning}")
+    found = view_video(
+        path,
+        output,
+        model=(model.model, model.revision),
+        picture=picture,
+        view=view,
+        debug=loudness.debug,
+        load=partial(AttentiveModel.load, query=query),
+        run=partial(AttentiveModel.run, scale=picture.scale),
+    )
     saved = found.save(output, frames_dir=picture.frames_dir, overwrite=picture.overwrite)
     if picture.as_json:
         streams.put_json(found.as_dict() | {"path": path, "output": str(output) if output else None})
     else:
         _say(found, path)
-    console.note(saved)
-
-
-def _load(model: ModelOptions, query: AttentionQuery, view: ViewOptions) -> AttentiveModel:
-    from videomae_cli.api.attend import AttentiveModel
-    from videomae_cli.cli.run.inputs import pick_resize
-    from videomae_cli.cli.terminal.display import consoles, waiting
-    from videomae_cli.cli.terminal.transfers import bring
-    from videomae_cli.pipeline import pick_device
-
-    resize = pick_resize(view.resize)
-    where = pick_device(view.device)  # before the download: a wrong --device shouldn't wait for it
-    with waiting(f"loading {model.model}", consoles()[1]):
-        source = bring(model.model, model.revision)
-        return AttentiveModel.load(source, query, device=where, resize=resize, heads=view.heads)
+    console.note(f"wrote {saved}")
 
 
 def _say(found: VideoAttention, path: str) -> None:

@@ -26,11 +26,7 @@ def bench(
     *,
     videos: Annotated[
         list[str] | None,
-        typer.Option(
-            "--videos",
-            help="Measure on clips of these videos; also measures int8, which is calibrated on them.",
-            metavar="PATH",
-        ),
+        options.VIDEOS(help="Measure on clips of these videos; also measures int8, which is calibrated on them."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often to measure each setting.")] = 5,
     batch_size: options.BatchSize = None,

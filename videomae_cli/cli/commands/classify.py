@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +17,8 @@ from videomae_cli.cli.options.groups import (
     RunOptions,
     takes_groups,
 )
+from videomae_cli.cli.outputs.next_steps import Words, with_shard
+from videomae_cli.errors import OptionError
 
 # With more files a terminal shows a line for each instead of a table.
 MOST_TABLES = 2
@@ -55,50 +57,46 @@ def classify(
     Exit code 0 if every file was classified, 1 if one was not, 2 for wrong options.
     """
     batch.terminal.configure()
+    from videomae_cli.api.report_pages import open_report
     from videomae_cli.assembly import ClassifierRequest
-    from videomae_cli.cli.outputs.reporting import open_report
-    from videomae_cli.cli.outputs.targets import open_target
-    from videomae_cli.cli.run.cluster_command import ClusterCommand, check_cluster
+    from videomae_cli.cli.outputs.streaming import open_target
+    from videomae_cli.cli.run.cluster_command import check_cluster, run_on_cluster
     from videomae_cli.cli.run.file_jobs import FileJob, classify_files
     from videomae_cli.cli.run.inputs import model_request
-    from videomae_cli.cli.run.loading import load_classifier
     from videomae_cli.labels import read_labels
+    from videomae_cli.writers import pick_label_format
 
     check_cluster(batch.cluster, output)
     file = Path(output) if output is not None else None
-    chosen = _layout(format, file, files.shard, wide=wide) if batch.cluster.kind is None else "parquet"
+    chosen = "parquet"
+    if batch.cluster.kind is None:
+        chosen = pick_label_format(format, file, wide=wide, sharded=files.shard is not None)
     work = FileJob.find(paths, files, job=job, run=run, batch=batch)
     names = read_labels(labels) if labels else None
     request = model_request(ClassifierRequest, model, run, top_k=top_k, labels=names)
     if batch.cluster.kind is not None:
-        ClusterCommand(
-            name="classify",
-            done_word="classified",
-            request=request,
-            output=output,
-            format=format,
-            wide=wide,
-            unfit={"--report": report is not None},
-            **vars(work),
-        ).start()
+        if report is not None:
+            raise OptionError.about("report", "--report does not go with --cluster")
+        run_on_cluster(work, request, output=output, format=format, wide=wide, then=_joining(output))
         return
     found = work.inputs.found
     listed = [video.path for video in found] if len(found) > MOST_TABLES and not detail else []
-    target = open_target(chosen, file, resume=job.resume, overwrite=job.overwrite, retry=work.retry, listed=listed)
+    target = open_target(chosen, file, job, listed=listed)
     decoder = work.decoder()
     if batch.dry_run:
-        work.say_plan(partial(load_classifier, request), decoder, target, file)
+        work.say_plan(request, decoder, target, file)
         return
-    page = open_report(report, file, "classify", paths, found, overwrite=job.overwrite, resume=job.resume)
+    page = open_report(report, file, "classify", paths, found, job)
     # The outputs first: one that can't be written is reported before a model is loaded.
     with target.opened(), page as writer, decoder:
-        classify_files(work, request, target, writer, decoder)
+        then = with_shard(target.output) if target.output is not None and work.inputs.part is not None else []
+        classify_files(work, request, target, writer, decoder, then)
 
 
-def _layout(format: str | None, output: Path | None, shard: str | None, *, wide: bool) -> str:
-    """Return the format of the output. Raises OptionError."""
-    from videomae_cli.writers import pick_format, widened
+def _joining(output: str | None) -> list[Words]:
+    """Return the command that joins the shards in the output of a cluster, if that is a folder of this machine."""
+    from videomae_cli.storage import is_address
 
-    chosen = pick_format(format, output)
-    # A shard is for `videomae merge`, which needs every column.
-    return widened(chosen, wide or (chosen == "csv" and shard is not None))
+    if output is None or is_address(output) or not output.endswith(("/", os.sep)):
+        return []
+    return [("videomae", "merge", Path(output), "-o", "labels.csv")]

@@ -11,6 +11,7 @@ from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
 from videomae_cli.cli.outputs.next_steps import with_model
 from videomae_cli.cli.terminal import console
+from videomae_cli.errors import check_choice
 
 
 @takes_groups
@@ -53,7 +54,7 @@ def convert(
     from videomae_cli.api import known_models
     from videomae_cli.cli.terminal.transfers import bring
 
-    known_models.check_dtype(dtype)
+    check_choice("dtype", dtype, known_models.DTYPES)
     bring(source, revision)
     written = known_models.convert(
         source,
@@ -67,5 +68,5 @@ def convert(
         dtype=dtype,
         overwrite=overwrite,
     )
-    console.note(f"wrote {written.path}: {written.kind}, {written.architecture}")
+    console.wrote(written.path, written.kind, written.architecture)
     console.suggest(*with_model(written.kind, written.path))

@@ -13,29 +13,25 @@ from videomae_cli.cli import options
 from videomae_cli.cli.commands import stand_ins
 from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
 from videomae_cli.cli.terminal import console
-from videomae_cli.files import check_new, write_file
+from videomae_cli.files import check_new, make_folder, write_file
 
 
 class Step(NamedTuple):
-    """One command of the demonstration: a question, the command, its arguments, and the file it writes, if any."""
+    """One command of the demonstration: a question, the command, its arguments as typed, and the file it writes, if any."""
 
     question: str
     command: str
-    arguments: tuple[str, ...]
+    arguments: str
     output: str | None = None
 
 
 STEPS = (
-    Step(
-        "What does the camera do in the first four seconds?",
-        "classify",
-        ("--model", "camera-motion", "--end", "4", "--top-k", "3"),
-    ),
-    Step("And over the whole film?", "timeline", ("--model", "camera-motion")),
+    Step("What does the camera do in the first four seconds?", "classify", "--model camera-motion --end 4 --top-k 3"),
+    Step("And over the whole film?", "timeline", "--model camera-motion"),
     Step(
         "What does a masked autoencoder make of a quarter of a clip?",
         "reconstruct",
-        ("--mask", "random", "--mask-ratio", "0.75", "--start", "4", "--end", "6.6"),
+        "--mask random --mask-ratio 0.75 --start 4 --end 6.6",
         "preview.gif",
     ),
 )
@@ -63,20 +59,20 @@ def demo(
     terminal = consoles()[0]
     for number, step in enumerate(STEPS):
         output = ["-o", str(directory / step.output)] if step.output is not None else []
-        words = [str(film), *step.arguments, *output]
+        words = [str(film), *step.arguments.split(), *output]
         if number and not console.is_terminal(sys.stdout):  # on one, tables end with an empty line
             terminal.print()
         terminal.print(plain(f"# {step.question}", "dim"))
         for line in _typed(["videomae", step.command, *words], terminal.width):
             terminal.print(plain(line, "bold"), soft_wrap=True)
         _run(step.command, [*words, *(["--overwrite"] if output else []), *flags])
-    console.note(f"look at {directory / 'preview.gif'}; with a film of yours: videomae classify FILM")
+    console.note(
+        f"look at {directory / 'preview.gif'}; with a film of yours: `videomae classify FILM --model camera-motion`"
+    )
 
 
 def _lay_out(directory: Path, clip: Path, *, overwrite: bool) -> Path:
     """Copy the clip into the folder and return its path. Raises OutputError if files of these names exist."""
-    from videomae_cli.api.places import make_folder
-
     make_folder(directory)
     for name in (clip.name, *(step.output for step in STEPS if step.output is not None)):
         check_new(directory / name, overwrite=overwrite)

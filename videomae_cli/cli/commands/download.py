@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
 from videomae_cli.cli.outputs.next_steps import Words, with_model
 from videomae_cli.cli.terminal import console, streams
-from videomae_cli.errors import OptionError, VideoMAEError, unknown_choice
+from videomae_cli.errors import OptionError, check_choice
 
 
 @takes_groups
@@ -51,8 +50,8 @@ def download(
 ) -> None:
     """Download models, so that they work without a network from then on.
 
-    Only the files a model needs are fetched, into Hugging Face's cache, and checked by size and SHA-256. A download
-    that was cut goes on where it stopped. Prints the folder of each model on standard output.
+    Only the files a model needs are fetched, into Hugging Face's cache, and checked by size and SHA-256. An
+    interrupted download continues where it stopped. Prints the folder of each model on standard output.
     """
     loudness.configure()
     names = _names(models or [], all)
@@ -65,11 +64,11 @@ def download(
     elif verify:
         if to is not None or force:
             raise OptionError.about("verify", "--verify only looks at what is on this disk: leave out --to and --force")
-        _each(names or _cached_names(), lambda name: _verify(name, revision))
+        console.each(names or _cached_names(), lambda name: _verify(name, revision))
     elif not names:
         raise OptionError.about("model", "name a MODEL, or --all of a family; `videomae models` lists the known ones")
     else:
-        _each(names, lambda name: _fetch(name, revision, force, _folder_for(name, to, len(names))))
+        console.each(names, lambda name: _fetch(name, revision, force, _folder_for(name, to, len(names))))
         console.suggest(*_uses(names[0], revision, _folder_for(names[0], to, len(names))))
 
 
@@ -78,22 +77,8 @@ def _names(models: list[str], family: str | None) -> list[str]:
 
     if family is None:
         return list(dict.fromkeys(models))
-    if family not in FAMILIES:
-        raise unknown_choice("family", family, FAMILIES)
+    check_choice("family", family, FAMILIES)
     return list(dict.fromkeys([*models, *(entry.name for entry in FAMILIES[family])]))
-
-
-def _each(names: list[str], work: Callable[[str], None]) -> None:
-    """Process every name; a failure is reported and sets the exit code, but doesn't stop the others."""
-    failed = False
-    for name in names:
-        try:
-            work(name)
-        except VideoMAEError as error:
-            console.failure(error)
-            failed = True
-    if failed:
-        raise typer.Exit(1)
 
 
 def _fetch(name: str, revision: str | None, force: bool, to: Path | None) -> None:

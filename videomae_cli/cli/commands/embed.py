@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,8 +16,8 @@ from videomae_cli.cli.options.groups import (
     RunOptions,
     takes_groups,
 )
-from videomae_cli.cli.outputs.next_steps import Words, with_vectors
-from videomae_cli.errors import OptionError
+from videomae_cli.cli.outputs.next_steps import Words, with_shard, with_vectors
+from videomae_cli.errors import check_choice
 
 if TYPE_CHECKING:
     from videomae_cli.cli.run.file_jobs import FileJob
@@ -65,32 +64,25 @@ def embed(
     """
     batch.terminal.configure()
     from videomae_cli.assembly import EmbedderRequest
-    from videomae_cli.cli.outputs.targets import open_vector_target
-    from videomae_cli.cli.run.cluster_command import ClusterCommand, check_cluster
+    from videomae_cli.cli.run.cluster_command import check_cluster, run_on_cluster
     from videomae_cli.cli.run.file_jobs import FileJob, embed_files
     from videomae_cli.cli.run.inputs import model_request
-    from videomae_cli.cli.run.loading import load_embedder
+    from videomae_cli.jobs.targets import open_vector_target
+    from videomae_cli.storage import is_address
 
     check_cluster(batch.cluster, output)
-    if storage not in ("float32", "float16"):
-        raise OptionError.about("storage", "unknown storage {storage!r}: choose float32 or float16", storage=storage)
+    check_choice("storage", storage, ("float32", "float16"), last=" or ")
     work = FileJob.find(paths, files, job=job, run=run, batch=batch)
     vectors = {"pool": pool, "layer": layer, "normalize": normalize, "per_clip": per_clip, "storage": storage}
     request = model_request(EmbedderRequest, model, run, **vectors)
     if batch.cluster.kind is not None:
-        ClusterCommand(
-            name="embed",
-            done_word="embedded",
-            request=request,
-            output=output,
-            format=format,
-            **vars(work),
-        ).start()
+        then = [] if is_address(output) else _then(work, Path(output), pool)
+        run_on_cluster(work, request, output=output, format=format, then=then)
         return
-    target = open_vector_target(format, output, resume=job.resume, overwrite=job.overwrite, retry=work.retry)
+    target = open_vector_target(format, output, job)
     decoder = work.decoder()
     if batch.dry_run:
-        work.say_plan(partial(load_embedder, request), decoder, target, Path(output))
+        work.say_plan(request, decoder, target, Path(output))
         return
     # The output first: one that can't be written is reported before a model is loaded.
     with target.opened(), decoder:
@@ -98,8 +90,10 @@ def embed(
 
 
 def _then(work: FileJob, output: Path, pool: str) -> list[Words]:
-    """Return the commands that go on from the vectors: none from tokens, nor from one shard of several."""
-    if pool != "mean" or work.inputs.part is not None:
+    """Return the commands that go on from the vectors; with tokens, none of videomae's does."""
+    if work.inputs.part is not None:
+        return with_shard(output)
+    if pool != "mean":
         return []
     readable = (video.path for video in work.inputs.found if video.error is None and video.path != "-")
     return with_vectors(output, next(readable, "VIDEO"))

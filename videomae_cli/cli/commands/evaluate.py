@@ -10,7 +10,7 @@ import typer
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import ConsoleOptions, ModelOptions, RunOptions, takes_groups
 from videomae_cli.cli.terminal import console, streams
-from videomae_cli.errors import OptionError, VideoMAEError, unknown_choice
+from videomae_cli.errors import OptionError, VideoMAEError, check_choice
 
 if TYPE_CHECKING:
     from videomae_cli.evaluation import Evaluation
@@ -59,6 +59,7 @@ def evaluate(
         bool, typer.Option("--ignore-unknown", help="Leave out clips with labels that the model does not have.")
     ] = False,
     overwrite: options.Overwrite = False,
+    frame_folders: options.FrameFolders = "auto",
     run: RunOptions,
     ok_on_errors: options.OkOnErrors = False,
     terminal: ConsoleOptions,
@@ -71,30 +72,26 @@ def evaluate(
     """
     terminal.configure()
     run.engine.check()
-    if format not in ("table", "json"):
-        raise unknown_choice("format", format, ("table", "json"), last=" or ")
+    check_choice("format", format, ("table", "json"), last=" or ")
     if run.engine.dtype == "int8":
         raise OptionError.about("dtype", _NO_INT8)
     from videomae_cli.assembly import ClassifierRequest
     from videomae_cli.cli.run.inputs import files_decoder, model_request, sampling_spec
-    from videomae_cli.cli.run.loading import load_classifier, say_pixels
+    from videomae_cli.cli.run.loading import load_model, say_pixels
     from videomae_cli.labels import read_labels
-    from videomae_cli.training.evaluating import (
-        EvaluationJob,
-        LabelledData,
-        check_places,
-        check_split,
-        write_evaluation,
-    )
+    from videomae_cli.training.evaluating import EvaluationJob, LabelledData, check_places, write_evaluation
 
     spec = sampling_spec(run.sampling)
-    check_split(split)
     check_places(output, report, overwrite)
-    labelled = LabelledData.read(data, split=split, labels=data_labels, targets=target or ())
+    labelled = LabelledData.read(
+        data, split=split, labels=data_labels, targets=target or (), frame_folders=frame_folders
+    )
+    for line in labelled.dataset.notes:
+        console.note(line)
     request = model_request(ClassifierRequest, model, run, labels=read_labels(labels) if labels else None)
     with files_decoder(run, len(labelled.chosen()[1]), debug=terminal.debug) as decoder:
         decoder.start()
-        classifier = load_classifier(request)
+        classifier = load_model(request)
         job = EvaluationJob.plan(classifier, labelled, spec, ignore_unknown=ignore_unknown)
         say_pixels(classifier.name, classifier.hints.pixels if classifier.hints else None, job.spec.resolved_pixels)
         measured = _run(job, decoder, terminal.progress)
@@ -105,20 +102,23 @@ def evaluate(
             streams.put_json(evaluation.as_dict())
         else:
             _show(evaluation)
+    if evaluation.doubt:
+        console.note(evaluation.doubt)
+    for written in (output, report):
+        if written is not None:
+            console.wrote(written, f"{console.counted(evaluation.metrics.count, 'clip')} scored", piped=False)
     if evaluation.failures and not ok_on_errors:
         raise typer.Exit(1)
 
 
 def _run(job: EvaluationJob, decoder: Decoder, progress: str) -> Measured:
     """Run the job with a progress bar, and print one line per failure."""
-    from videomae_cli.cli.run.batch import Watch
+    from videomae_cli.cli.run.batch import watched
     from videomae_cli.cli.run.interrupts import terminable
     from videomae_cli.cli.terminal.display import consoles
     from videomae_cli.cli.terminal.progress import BatchProgress
 
     shown = BatchProgress(len(job.kept), watched=True)
-    watch = Watch()
-    watch.progress = shown
 
     def on_clip(path: str, views: int, error: VideoMAEError | None) -> None:
         if error is not None:
@@ -126,7 +126,7 @@ def _run(job: EvaluationJob, decoder: Decoder, progress: str) -> Measured:
         shown.advance(path, views=views, failed=error is not None)
 
     with terminable(), shown.shown(progress, consoles()[1]):
-        return job.run(decoder, scorer=watch.over(job.classifier), on_clip=on_clip)
+        return job.run(decoder, scorer=watched(job.classifier, shown), on_clip=on_clip)
 
 
 def _show(e: Evaluation) -> None:

@@ -10,12 +10,7 @@ import typer
 
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import takes_groups
-from videomae_cli.cli.options.training_groups import (
-    DeviceOptions,
-    DrawOptions,
-    OptimizerOptions,
-    RunFolderOptions,
-)
+from videomae_cli.cli.options.training_groups import DeviceOptions, DrawOptions, OptimizerOptions, RunFolderOptions
 from videomae_cli.cli.outputs.next_steps import with_model
 from videomae_cli.cli.terminal import console, streams
 
@@ -118,32 +113,36 @@ def finetune(
             help="Clips to take from each file; outside --mode head, only from held-out files. Default: as in classify.",
         ),
     ] = None,
+    frame_folders: options.FrameFolders = "auto",
     device: DeviceOptions,
     heads: options.Heads = None,
     run: RunFolderOptions,
 ) -> None:
-    """Train a classifier of your own classes, or a model of your own values.
+    """Train a classifier on your own classes, or a model that predicts your own numbers.
 
     OUT is a checkpoint directory for every command here and for transformers, with metrics, curves and a confusion matrix
-    (of values, predicted over true) beside the weights. With several GPUs: torchrun --nproc-per-node N -m videomae_cli finetune ...
+    (for numbers, a plot of predicted against true ones) beside the weights. With several GPUs: torchrun --nproc-per-node N -m videomae_cli finetune ...
 
-    Exit code 0 when trained, 1 if not, 2 for wrong options, 130 when interrupted (--resume goes on).
+    Exit code 0 when trained, 1 if not, 2 for wrong options, 130 when interrupted (--resume continues).
     """
     run.terminal.configure()
     from videomae_cli.cli.run.training_arguments import training_arguments
-    from videomae_cli.cli.run.training_progress import stopped
+    from videomae_cli.cli.run.training_progress import say_written, stopped
     from videomae_cli.training import finetune as train
 
     given = training_arguments(start, optimizer, change, draw, device, run)
-    trained = train(data, output=output, target=target or (), clips=clips, heads=heads, **given)
+    trained = train(
+        data, output=output, target=target or (), clips=clips, heads=heads, frame_folders=frame_folders, **given
+    )
     if stopped(trained):
         return
     if data.endswith(".py"):
         streams.remark(f"{output}: {console.counted(trained.steps, 'step')} done")
         return
+    say_written(Path(output))
     about = trained.figures.line if trained.figures is not None else "nothing held out, so nothing measured"
     streams.remark(about)
     console.suggest(
         *with_model("classification", Path(output)),
-        ("videomae", "evaluate", "DATA", "--model", Path(output)),
+        ("videomae", "evaluate", "OTHER_CLIPS", "--model", Path(output)),
     )

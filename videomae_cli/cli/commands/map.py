@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 @takes_groups
 def map_(
     table: Annotated[
-        Path, typer.Argument(help="What videomae embed wrote: .parquet, .npz, .jsonl or a folder.", metavar="TABLE")
+        str,
+        typer.Argument(
+            help="What videomae embed wrote: .parquet, .npz, .jsonl or a folder; a cluster's also as an address.",
+            metavar="TABLE",
+        ),
     ],
     *,
     output: Annotated[Path, options.OUTPUT(help="The page to write.", metavar="FILE.html")],
@@ -52,7 +56,7 @@ def map_(
     overwrite: options.Overwrite = False,
     loudness: LoudnessOptions,
 ) -> None:
-    """Draw what is alike close together: one page that opens offline in any browser.
+    """Draw similar videos close together, on one page that opens offline in any browser.
 
     Points can be searched, filtered and zoomed, and show their file and its picture.
     """

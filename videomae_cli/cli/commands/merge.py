@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from videomae_cli import filesystem
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
 from videomae_cli.cli.outputs.next_steps import with_vectors
 from videomae_cli.cli.terminal import console
+from videomae_cli.errors import VideoMAEError
 
 SHOWN_GAPS = 5
 
@@ -18,13 +20,14 @@ SHOWN_GAPS = 5
 @takes_groups
 def merge(
     outputs: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            help="The outputs of all shards, in any order; or a cluster's output folder.", metavar="OUTPUT..."
+            help="The outputs of all shards, in any order; or a cluster's output folder, also as an address.",
+            metavar="OUTPUT...",
         ),
     ],
     *,
-    output: Annotated[Path, options.OUTPUT(help="The file to write.", metavar="FILE")],
+    output: Annotated[str, options.OUTPUT(help="The file to write, or a folder for it (DIR/).", metavar="FILE")],
     format: Annotated[
         str | None, options.FORMAT(help="Default: as FILE's name ends.", metavar="table|json|jsonl|csv|parquet|npz")
     ] = None,
@@ -50,12 +53,29 @@ def merge(
         _say_gaps(gaps_in_words(error.found))
         raise
     _say_gaps(gaps_in_words(joined))
-    failed = f", {joined.failed} of them failed" if joined.failed else ""
-    console.note(f"{joined.files} files from {joined.outputs} outputs in {output}{failed}")
+    if joined.gone:
+        console.note(
+            f"{console.counted(joined.gone, 'file')} no longer listed when its shard was done again: kept, at the end"
+        )
+    failed = f"{joined.failed} of them failed" if joined.failed else ""
+    files, parts = console.counted(joined.files, "file"), console.counted(joined.outputs, "output")
+    console.wrote(Path(output), f"{files} from {parts}", failed)
     if not joined.complete:
         raise typer.Exit(1)
-    if holds_vectors(output):
-        console.suggest(*with_vectors(output, "VIDEO"))
+    written = Path(output)
+    if (filesystem.is_folder(written) or holds_vectors(written)) and _comparable(written):
+        console.suggest(*with_vectors(written, "VIDEO"))
+
+
+def _comparable(output: Path) -> bool:
+    """Return whether `similar` and `map` take these vectors, as they do not those of tokens."""
+    from videomae_cli.search.embedding_table import EmbeddingTable
+
+    try:
+        EmbeddingTable(output)
+    except VideoMAEError:
+        return False
+    return True
 
 
 def _say_gaps(lines: list[str]) -> None:

@@ -8,12 +8,14 @@ import typer
 
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
-from videomae_cli.cli.terminal import streams
-from videomae_cli.errors import OptionError
+from videomae_cli.cli.outputs.next_steps import with_model
+from videomae_cli.cli.terminal import console, streams
+from videomae_cli.errors import OptionError, check_choice
 
 if TYPE_CHECKING:
-    from videomae_cli.model.describe import ModelDescription
+    from videomae_cli.model.description import ModelDescription
 
+_NAME_COLUMNS = 17
 _COLUMNS = ("name", "size", "data", "labels", "licence", "on_disk")
 
 
@@ -35,8 +37,7 @@ def models(
 ) -> None:
     """List the known checkpoints or those in the cache, describe one, or remove some."""
     loudness.configure()
-    if format not in ("table", "json"):
-        raise OptionError.about("format", "unknown format {format!r}: choose table or json", format=format)
+    check_choice("format", format, ("table", "json"), last=" or ")
     from videomae_cli.cli.outputs.cached_models import list_cached, remove
 
     if words and words[0] == "remove":
@@ -67,6 +68,7 @@ def models(
         streams.put_json(facts, indent=2)
     else:
         _print_facts(facts)
+        console.suggest(*with_model(facts["kind"], words[0], *(["--revision", revision] if revision else [])))
 
 
 def _facts(found: ModelDescription) -> dict[str, Any]:
@@ -88,17 +90,18 @@ def _facts(found: ModelDescription) -> dict[str, Any]:
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
+    from videomae_cli.cli.terminal.display import lines_of
+
     labels = facts["labels"]
-    shown = dict(facts)
-    shown["parameters"] = f"{facts['parameters'] / 1e6:.1f} million"
-    shown["sampling"] = (
-        ", ".join(f"{k} {v}" for k, v in (facts["sampling"] or {}).items() if v is not None)
-        or "unknown: dense is assumed"
-    )
-    shown["licence"] = facts["licence"] or "unknown"
-    shown["labels"] = (
-        f"{len(labels)}: {', '.join(labels[:12])}{', ...' if len(labels) > 12 else ''}" if labels else "none"
-    )
-    for name, value in shown.items():
+    sampling = ", ".join(f"{k} {v}" for k, v in (facts["sampling"] or {}).items() if v is not None)
+    names = f"{', '.join(labels[:12])}{', ...' if len(labels) > 12 else ''}"
+    shown = {
+        "parameters": f"{facts['parameters'] / 1e6:.1f} million",
+        "sampling": sampling or "unknown: dense is assumed",
+        "licence": facts["licence"] or "unknown",
+        "labels": f"{len(labels)}: {names}" if labels else "none",
+    }
+    for name, value in (facts | shown).items():
         if value is not None:
-            streams.put(f"{name.replace('_', ' '):<16} {value}")
+            for number, line in enumerate(lines_of(str(value), _NAME_COLUMNS)):
+                streams.put(f"{'' if number else name.replace('_', ' '):<{_NAME_COLUMNS - 1}} {line}")

@@ -10,12 +10,7 @@ import typer
 
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import takes_groups
-from videomae_cli.cli.options.training_groups import (
-    DeviceOptions,
-    DrawOptions,
-    OptimizerOptions,
-    RunFolderOptions,
-)
+from videomae_cli.cli.options.training_groups import DeviceOptions, DrawOptions, OptimizerOptions, RunFolderOptions
 from videomae_cli.cli.outputs.next_steps import with_model
 from videomae_cli.cli.terminal import console, streams
 
@@ -61,11 +56,12 @@ def pretrain(
     crop_scale: Annotated[
         float | None,
         options.CROP_SCALE(
-            help="Smallest fraction of a frame's area that a random crop may keep. Default: the published crops, 66 to 100 % of the short side."
+            help="Smallest fraction of a frame's area that a random crop may keep. Default: the published crops, 66 to 100% of the short side."
         ),
     ] = None,
     flip: Annotated[bool, options.FLIP(help="Mirror half of the clips.")] = False,
     repeats: options.Repeats = None,
+    frame_folders: Annotated[str, options.FRAME_FOLDERS("--frame-folders")] = "auto",
     draw: DrawOptions,
     device: DeviceOptions,
     run: RunFolderOptions,
@@ -74,18 +70,21 @@ def pretrain(
 
     OUT is a checkpoint for finetune, embed and reconstruct, and for transformers.
 
-    Exit code 0 when trained, 1 if not, 2 for wrong options, 130 when interrupted (--resume goes on).
+    Exit code 0 when trained, 1 if not, 2 for wrong options, 130 when interrupted (--resume continues).
     """
     run.terminal.configure()
     from videomae_cli.cli.run.training_arguments import training_arguments
-    from videomae_cli.cli.run.training_progress import stopped
+    from videomae_cli.cli.run.training_progress import say_written, stopped
     from videomae_cli.training import pretrain as train
 
     given = training_arguments(start, optimizer, draw, device, run)
-    trained = train(data, output=output, crop_scale=crop_scale, flip=flip, repeats=repeats, **given)
+    trained = train(
+        data, output=output, crop_scale=crop_scale, flip=flip, repeats=repeats, frame_folders=frame_folders, **given
+    )
     if stopped(trained):
         return
     if trained.loss is not None:
+        say_written(Path(output))
         streams.remark(f"loss {trained.loss:.4f}")
         console.suggest(*with_model("pretraining", Path(output)))
     else:

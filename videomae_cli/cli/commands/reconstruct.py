@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ from videomae_cli.cli.terminal import console, streams
 from videomae_cli.errors import OptionError
 
 if TYPE_CHECKING:
-    from videomae_cli.api.reconstruct import Autoencoder, Masking, VideoReconstruction
+    from videomae_cli.api.reconstruct import Masking, VideoReconstruction
 
 SWEEP = (0.5, 0.75, 0.9, 0.95)
 
@@ -74,27 +75,25 @@ def reconstruct(
     Prints the loss, and PSNR and SSIM over the hidden patches. Without -o or --frames-dir no picture is made.
     """
     loudness.configure()
-    from videomae_cli.api import viewing
-    from videomae_cli.api.reconstruct import check_panels
-    from videomae_cli.cli.run.inputs import make_decoder, view_spec
-    from videomae_cli.cli.run.loading import say_viewed_pixels
+    from videomae_cli.api.reconstruct import Autoencoder, check_panels
+    from videomae_cli.cli.run.view import view_video
 
     chosen = tuple(name.strip() for name in panels.split(",") if name.strip())
     check_panels(chosen)
     if masks.sweep and view.clips != 1:
         raise OptionError.about("sweep", "--sweep shows one clip: leave out --clips")
-    masking = masks.masking()
-    viewing.checked_scale(picture.scale)
-    spec = view_spec(view)
-    video = viewing.one_video(path)
-    viewing.check_outputs(output, picture.frames_dir, overwrite=picture.overwrite)
-    with make_decoder(view.decoding, debug=loudness.debug) as decoder:
-        decoder.start()  # its process starts up while the model loads
-        loaded = _load(model, revision, view)
-        fitted = loaded.fit(spec)
-        say_viewed_pixels(loaded.net.config, loaded.source.name, fitted)
-        found = loaded.run(video, fitted, masking, decoder.decode)
-    _warn(found, video)
+    found = view_video(
+        path,
+        output,
+        model=(model, revision),
+        picture=picture,
+        view=view,
+        debug=loudness.debug,
+        load=Autoencoder.load,
+        run=partial(Autoencoder.run, masking=masks.masking()),
+    )
+    if masks.stats == "original" and found.clips[0].made.stats is None:
+        console.note(f"{found.model} predicts mean and contrast itself: --stats changes nothing")
     saved = found.save(
         output, frames_dir=picture.frames_dir, panels=chosen, scale=picture.scale, overwrite=picture.overwrite
     )
@@ -104,34 +103,9 @@ def reconstruct(
         for line in _lines(found, path):
             (streams.remark if saved else streams.put)(line)
     if saved:
-        console.note(saved)
+        console.note(f"wrote {saved}")
     elif not picture.as_json:
         console.note("no picture was asked for: -o preview.gif (.mp4, .webm, .png) makes one")
-
-
-def _load(name: str, revision: str | None, view: ViewOptions) -> Autoencoder:
-    from videomae_cli.api.reconstruct import Autoencoder
-    from videomae_cli.cli.run.inputs import pick_resize
-    from videomae_cli.cli.terminal.display import consoles, waiting
-    from videomae_cli.cli.terminal.transfers import bring
-    from videomae_cli.pipeline import pick_device
-
-    resize = pick_resize(view.resize)
-    where = pick_device(view.device)  # before the download: a wrong --device shouldn't wait for it
-    with waiting(f"loading {name}", consoles()[1]):
-        source = bring(name, revision)
-        loaded = Autoencoder.load(source, device=where, resize=resize, heads=view.heads)
-    if loaded.shifts_colours:
-        console.note(f"{source.name} does not normalise with ImageNet's statistics: colours come out shifted")
-    return loaded
-
-
-def _warn(found: VideoReconstruction, video: str) -> None:
-
-    for warning in found.warnings:
-        console.note(f"{video}: {warning}")
-    if found.masking.stats == "original" and found.clips[0].made.stats is None:
-        console.note(f"{found.model} predicts mean and contrast itself: --stats changes nothing")
 
 
 def _lines(found: VideoReconstruction, path: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,10 +12,6 @@ from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
 from videomae_cli.cli.terminal import console
 from videomae_cli.errors import OptionError
 
-if TYPE_CHECKING:
-    from videomae_cli.search.duplicates import Groups
-    from videomae_cli.search.embedding_table import EmbeddingTable
-
 
 @takes_groups
 def similar(
@@ -23,7 +19,7 @@ def similar(
         list[str],
         typer.Argument(
             help="A video, or the name of one in TABLE; then TABLE, what videomae embed wrote: .parquet, .npz, .jsonl "
-            "or a folder. With --duplicates TABLE only.",
+            "or a folder; a cluster's also as an address. With --duplicates TABLE only.",
             metavar="[QUERY] TABLE",
         ),
     ],
@@ -54,23 +50,29 @@ def similar(
     loudness.configure()
     query, file = _arguments(arguments, duplicates)
     chosen = _format(format, output)
-    from videomae_cli.api.similar import nearest_files
+    from videomae_cli.api.similar import nearest_files, open_table
     from videomae_cli.cli.outputs.similar_files import show_groups, show_matches
     from videomae_cli.cli.outputs.single_output import single_output
-    from videomae_cli.cli.run.loading import load_embedder
-    from videomae_cli.search.embedding_table import EmbeddingTable
+    from videomae_cli.cli.run.loading import load_model
+    from videomae_cli.search.duplicates import find_duplicates
 
     with single_output(chosen, output, overwrite=overwrite, source=file) as sink:
-        table = EmbeddingTable(file)
+        table = open_table(file, query)
         if query is None:
             assert duplicates is not None
-            found = _duplicates(table, duplicates)
+            found = find_duplicates(table, duplicates)
+            if not found.exact:
+                console.note(f"{found.vectors} vectors were compared by an index, which may miss a pair")
             show_groups(found, table, duplicates, sink, format=chosen, drawn=output is None)
+            fact = console.counted(len(found.groups), "group")
         else:
             matches, name = nearest_files(
-                table, query, top_k, include_self=include_self, device=device, load=load_embedder
+                table, query, top_k, include_self=include_self, device=device, load=load_model
             )
             show_matches(matches, name, table, sink, format=chosen, drawn=output is None)
+            fact = console.counted(len(matches), "match", "matches")
+    if output is not None:
+        console.wrote(output, fact, piped=False)
 
 
 def _format(asked: str | None, output: Path | None) -> str:
@@ -85,22 +87,18 @@ def _format(asked: str | None, output: Path | None) -> str:
     return chosen
 
 
-def _arguments(arguments: list[str], duplicates: float | None) -> tuple[str | None, Path]:
+def _arguments(arguments: list[str], duplicates: float | None) -> tuple[str | None, Path | str]:
     """Return QUERY (None with --duplicates) and TABLE from the arguments."""
+    from videomae_cli.writers import place_of
+
     if duplicates is not None:
         if not 0 < duplicates <= 1:
-            raise OptionError.about(
-                "duplicates",
-                "--duplicates takes a cosine above 0 and at most 1, not {duplicates:g}",
-                duplicates=duplicates,
-            )
+            reason = "--duplicates takes a cosine above 0 and at most 1, not {duplicates:g}"
+            raise OptionError.about("duplicates", reason, duplicates=duplicates)
         if len(arguments) != 1:
-            raise OptionError.about(
-                "duplicates",
-                "--duplicates takes one argument, the file of embeddings, not {count}",
-                count=len(arguments),
-            )
-        return None, Path(arguments[0])
+            reason = "--duplicates takes one argument, the file of embeddings, not {count}"
+            raise OptionError.about("duplicates", reason, count=len(arguments))
+        return None, place_of(arguments[0])
     if len(arguments) == 1:
         raise OptionError.about(
             "arguments",
@@ -112,13 +110,4 @@ def _arguments(arguments: list[str], duplicates: float | None) -> tuple[str | No
         raise OptionError.about(
             "arguments", "similar takes two arguments, QUERY and TABLE, not {count}", count=len(arguments)
         )
-    return arguments[0], Path(arguments[1])
-
-
-def _duplicates(table: EmbeddingTable, threshold: float) -> Groups:
-    from videomae_cli.search.duplicates import find_duplicates
-
-    found = find_duplicates(table, threshold)
-    if not found.exact:
-        console.note(f"{found.vectors} vectors were compared by an index, which may miss a pair")
-    return found
+    return arguments[0], place_of(arguments[1])

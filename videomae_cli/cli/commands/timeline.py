@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,26 +11,22 @@ import typer
 
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import (
+    ClipOptions,
     ConsoleOptions,
     DecodingOptions,
     EngineOptions,
     FileOptions,
     JobOptions,
     ModelOptions,
+    RunOptions,
     takes_groups,
 )
 from videomae_cli.errors import OptionError
 
 if TYPE_CHECKING:
-    from videomae_cli.assembly import ClassifierRequest
     from videomae_cli.cli.outputs.found_places import Search
-    from videomae_cli.cli.run.batch import Batch
-    from videomae_cli.cli.run.inputs import Inputs
-    from videomae_cli.jobs import Settings
-    from videomae_cli.pipeline import TimelineMaker
-    from videomae_cli.results import Timeline
     from videomae_cli.segments import SegmentRules
-    from videomae_cli.video import Decoder, FoundVideo, SamplingSpec, WindowSpec
+    from videomae_cli.video import SamplingSpec, WindowSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +47,9 @@ class WindowOptions:
     ] = None
     start: options.Start = None
     end: options.End = None
+    fps: Annotated[
+        float | None, options.FPS(help="Frame rate of folders of frames, which have none of their own. Default 30.")
+    ] = None
     smooth: Annotated[
         str, typer.Option(help="Average scores over this much time before making segments.", metavar="0s|4s")
     ] = "0s"
@@ -79,9 +78,15 @@ class WindowOptions:
         return WindowSpec(
             window=_length(self.window, "--window"),
             hop=_length(self.hop, "--hop"),
-            start=parse_time(self.start) if self.start is not None else None,
-            end=parse_time(self.end) if self.end is not None else None,
+            start=parse_time(self.start, "start") if self.start is not None else None,
+            end=parse_time(self.end, "end") if self.end is not None else None,
         )
+
+    def shape(self, pixels: str | None) -> SamplingSpec:
+        """Return how frames are read. Raises OptionError."""
+        from videomae_cli.video import SamplingSpec
+
+        return SamplingSpec(pixels=pixels, fps=self.fps)
 
     def rules(self) -> SegmentRules:
         """Return the rules that turn scores into segments. Raises OptionError."""
@@ -115,42 +120,27 @@ class ShowOptions:
         ),
     ] = None
 
+    @property
+    def labels(self) -> int:
+        """How many labels to show for each window."""
+        return self.top_k if self.top_k is not None and self.find is None else 5
+
     def search(
         self, format: str | None, output: str | None, job: JobOptions, report: Path | None, *, wide: bool
     ) -> Search | None:
         """Return the requested search, or None. Raises OptionError for options that exclude it."""
-        from videomae_cli.cli.outputs.found_places import check_search
+        if self.find is None:
+            if self.cut is not None:
+                raise OptionError.about("cut", "--cut writes what --find finds: say what with --find LABEL")
+            return None
+        from videomae_cli.cli.outputs.found_places import Search, pick_format
+        from videomae_cli.writers import widened
 
-        search = check_search(
-            self.find, self.cut, top_k=self.top_k, format=format, output=output, wide=wide, overwrite=job.overwrite
-        )
-        unfit = {"--windows": self.windows, "--resume": job.resume, "--report": report is not None}
-        for name, given in unfit.items():
-            if search is not None and given:
-                raise OptionError.about(name, "{subject} does not go with --find, which tells places at the end")
-        return search
-
-
-@dataclass(frozen=True)
-class TimelineRequest:
-    """The settings of a timeline: the model, how windows are placed and sampled, and how they become segments."""
-
-    request: ClassifierRequest
-    windows: WindowSpec
-    shape: SamplingSpec
-    rules: SegmentRules
-
-    def maker(self, found: Sequence[FoundVideo], decoder: Decoder) -> TimelineMaker:
-        """Load the model and return a timeline maker. found: the files of the job, for calibrating int8."""
-        from videomae_cli.assembly import calibration_on
-        from videomae_cli.cli.run.loading import fitted, load_classifier
-        from videomae_cli.pipeline import TimelineMaker
-
-        sampling = self.shape.within(self.windows.start, self.windows.end)
-        classifier = load_classifier(self.request, calibration_on(found, sampling, decoder))
-        classifier.check_labels("timeline")
-        pixels = fitted(sampling, classifier).resolved_pixels
-        return TimelineMaker(classifier, classifier.fit_windows(self.windows), self.rules, pixels=pixels)
+        for name, given in {"--windows": self.windows, "--resume": job.resume, "--report": report is not None}.items():
+            if given:
+                raise OptionError.about(name, "{subject} does not go with --find, which lists places at the end")
+        path = Path(output) if output is not None else None
+        return Search(self.find, self.top_k, self.cut, widened(pick_format(format, path), wide), path, job.overwrite)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,140 +198,55 @@ def timeline(
     ok_on_errors: options.OkOnErrors = False,
     terminal: ConsoleOptions,
 ) -> None:
-    """Say what happens when: segments under one label, in films of any length and in live sources.
+    """Say what happens when in long videos and live streams, as labelled segments.
 
-    Exit code 0 if every file was gone through, 1 if one was not, 2 for wrong options, 130 for Ctrl-C.
+    Exit code 0 if every file was analysed, 1 if one was not, 2 for wrong options, 130 for Ctrl-C.
     """
     terminal.configure()
-    from videomae_cli.cli.outputs.reporting import open_report
-    from videomae_cli.cli.outputs.timeline_targets import open_timeline_target, pick_format
-    from videomae_cli.cli.run.batch import Batch, Watch
-    from videomae_cli.cli.run.inputs import find_inputs, make_decoder
-    from videomae_cli.jobs.retry import Retry
-    from videomae_cli.video import SamplingSpec
+    from videomae_cli.api.loaded import label_names
+    from videomae_cli.api.report_pages import open_report
+    from videomae_cli.assembly import ClassifierRequest
+    from videomae_cli.cli.outputs.timeline_targets import open_timeline_target
+    from videomae_cli.cli.run.inputs import find_inputs, make_decoder, model_request
+    from videomae_cli.cli.run.live_timeline import watch_live
+    from videomae_cli.cli.run.timeline_jobs import TimelineRequest, find_places, make_timelines
+    from videomae_cli.jobs.documents import pick_timeline_format
 
-    windows, rules, shape = times.windows(), times.rules(), SamplingSpec(pixels=pixels)  # SamplingSpec checks the value
-    retry = Retry(job.retry_errors, resume=job.resume)
+    windows, rules, shape = times.windows(), times.rules(), times.shape(pixels)
+    _ = job.retry  # raises OptionError for what can't be retried
     engine.check()
-    asked = TimelineRequest(_classifier(model, engine, show, resize, heads, labels), windows, shape, rules)
+    run = RunOptions(sampling=ClipOptions(), resize=resize, decoding=decoding, engine=engine, heads=heads)
+    request = model_request(ClassifierRequest, model, run, top_k=show.labels, labels=label_names(labels))
+    asked = TimelineRequest(request, windows, shape, rules)
     search = show.search(format, output, job, report, wide=wide)
-    if camera is not None or is_address(paths):
-        _check_live(times, show, job, output=output, shard=files.shard, report=report)
-        _live(paths, camera, asked, format, decoding.timeout, terminal.debug)
+    if camera is not None or is_live(paths):
+        _check_live(times, show, job, files, output=output, wide=wide, report=report)
+        watch_live(_live_source(paths, camera), asked, format, decoding, terminal.debug)
         return
     if not paths:
         raise OptionError.about("videos", "nothing to look at: name video files or folders, or use --camera 0")
-    chosen = pick_format(format, output) if search is None else "table"
-    inputs = find_inputs(paths, files)
+    chosen = pick_timeline_format(format, output) if search is None else "table"
+    inputs = find_inputs(paths, files, addresses=True)
     decoder = make_decoder(decoding, debug=terminal.debug)
     if search is not None:
-        _find(search, asked, inputs, decoder, terminal.progress, ok_on_errors=ok_on_errors)
+        find_places(asked, search, inputs, decoder, progress=terminal.progress, ok_on_errors=ok_on_errors)
         return
-    target = open_timeline_target(
-        chosen, output, wide=wide, resume=job.resume, overwrite=job.overwrite, videos=len(inputs.found), retry=retry
-    )
+    target = open_timeline_target(chosen, output, job, wide=wide, videos=len(inputs.found))
     written = Path(output) if output is not None else None
-    page = open_report(report, written, "timeline", paths, inputs.found, overwrite=job.overwrite, resume=job.resume)
+    page = open_report(report, written, "timeline", paths, inputs.found, job)
     # Check outputs first, so that one that can't be written is reported before a model is loaded.
     with target.opened(), page as writer, decoder:
-        watch = Watch(long_files=True)
-        work = Batch(
-            inputs.found, target, "gone through", inputs.part, terminal.progress, ok_on_errors, None, watch, writer
+        progress = terminal.progress
+        make_timelines(
+            asked, inputs, target, writer, decoder, windows=show.windows, progress=progress, ok_on_errors=ok_on_errors
         )
-        _go_through(work, asked, inputs, decoder, all_windows=show.windows)
 
 
-def _classifier(
-    model: ModelOptions,
-    engine: EngineOptions,
-    show: ShowOptions,
-    resize: str | None,
-    heads: int | None,
-    labels: Path | None,
-) -> ClassifierRequest:
-    """Return the request for the classifier. Raises OptionError."""
-    from videomae_cli.assembly import ClassifierRequest
-    from videomae_cli.cli.run.inputs import pick_resize
-    from videomae_cli.labels import read_labels
+def is_live(paths: Sequence[str] | None) -> bool:
+    """Return whether the input is the address of a stream, or of a recording behind http; objects in storage are files."""
+    from videomae_cli.storage import is_address
 
-    return ClassifierRequest(
-        name=model.model,
-        revision=model.revision,
-        **asdict(engine),
-        resize=pick_resize(resize),
-        heads=heads,
-        top_k=show.top_k if show.top_k is not None and show.find is None else 5,
-        labels=read_labels(labels) if labels else None,
-    )
-
-
-def _find(
-    search: Search, asked: TimelineRequest, inputs: Inputs, decoder: Decoder, progress: str, *, ok_on_errors: bool
-) -> None:
-    """Load the model, search all files for a label, and output the places."""
-    from videomae_cli.cli.run.batch import Watch
-    from videomae_cli.cli.run.find_places import show_found
-
-    watch = Watch(long_files=True)
-    with decoder:
-        maker = asked.maker(inputs.everything, decoder)
-        show_found(search, maker, inputs.found, decoder, watch, progress=progress, ok_on_errors=ok_on_errors)
-
-
-def _go_through(work: Batch, asked: TimelineRequest, inputs: Inputs, decoder: Decoder, *, all_windows: bool) -> None:
-    """Load the model and process the files."""
-    from videomae_cli.assembly import settings_for
-    from videomae_cli.cli.outputs.reporting import FRAMES
-
-    if inputs.hopeless:
-        # No file can be opened, so don't load a model; write the failures.
-        name = asked.request.name
-        work.run(settings_for("timeline", {"model": name}), lambda left, _: _failures(left, name))
-        return
-    watch = work.watch
-    assert watch is not None, "films are long"
-    decoder.start()  # its process starts up while the model loads
-    maker = asked.maker(inputs.everything, decoder)
-    maker = replace(
-        maker,
-        classifier=watch.over(maker.classifier),
-        keep_windows=all_windows,
-        thumbnails=FRAMES if work.report is not None else 0,
-    )
-    work.run(
-        timeline_settings(maker),
-        lambda left, _: maker(left, decoder=decoder, moved=watch.moved),
-        engine=maker.classifier.engine,
-    )
-
-
-def is_address(paths: Sequence[str] | None) -> bool:
-    """Return whether the input is the address of a stream."""
-    return bool(paths) and any("://" in path for path in paths or ())
-
-
-def timeline_settings(maker: TimelineMaker) -> Settings:
-    """Return the settings that determine the results, to compare and resume outputs."""
-    from videomae_cli.assembly import settings_for
-
-    classifier = maker.classifier
-    values = {
-        "model": classifier.name,
-        "revision": classifier.revision,
-        **classifier.settings,
-        "preprocessing": asdict(classifier.preprocessor.config),
-        "windows": asdict(maker.windows),
-        "pixels": maker.pixels,
-        "segments": asdict(maker.rules),
-        "all_windows": maker.keep_windows,
-    }
-    return settings_for("timeline", values)
-
-
-def _failures(found: Sequence[FoundVideo], model: str) -> Iterable[Timeline]:
-    from videomae_cli.results import Failure, Timeline
-
-    return (Timeline(video.path, model, error=Failure.of(video.error)) for video in found if video.error)
+    return any("://" in path and not is_address(path.removeprefix("@")) for path in paths or ())
 
 
 def _length(asked: str | None, option: str) -> float | None:
@@ -355,37 +260,36 @@ def _check_live(
     times: WindowOptions,
     show: ShowOptions,
     job: JobOptions,
+    files: FileOptions,
     *,
     output: str | None,
-    shard: str | None,
+    wide: bool,
     report: Path | None,
 ) -> None:
     """Raise OptionError for options that don't apply to a live source."""
     refused = {
         "--find": show.find,
         "--output": output,
+        "--wide": wide,
         "--start": times.start,
         "--end": times.end,
-        "--shard": shard,
+        "--fps": times.fps,
+        "--smooth": times.smooth != WindowOptions.smooth,
+        "--min-duration": times.min_duration,
+        "--include": files.include,
+        "--exclude": files.exclude,
+        "--shard": files.shard,
         "--report": report,
-        "--resume": job.resume or None,
+        "--resume": job.resume,
+        "--overwrite": job.overwrite,
     }
     for name, value in refused.items():
-        if value is not None:
-            raise OptionError.about(name, "{subject} does not go with a live source: its lines go to standard output")
+        if value not in (None, False):
+            raise OptionError.about(name, "{subject} does not go with a live source, which prints one line per window")
 
 
-def _live(
-    paths: Sequence[str] | None,
-    camera: int | None,
-    asked: TimelineRequest,
-    format: str | None,
-    timeout: float,
-    debug: bool,
-) -> None:
-    from videomae_cli.cli.run.live_timeline import watch_live
-
+def _live_source(paths: Sequence[str] | None, camera: int | None) -> str | int:
+    """Return the one live source: a stream's address, or the number of a camera. Raises OptionError if there are more."""
     if (camera is not None and paths) or len(paths or ()) > 1:
         raise OptionError.about("videos", "one live source at a time: a camera or one address, and no files beside it")
-    source = camera if camera is not None else (paths or [""])[0]
-    watch_live(source, asked.request, asked.windows, asked.shape, asked.rules, format, timeout, debug)
+    return camera if camera is not None else (paths or [""])[0]

@@ -31,8 +31,16 @@ METHOD = partial(typer.Option, "--method")
 TARGET = partial(typer.Option, "--target", metavar="COLUMN")
 CLIPS = partial(typer.Option, "--clips")
 FRAMES = partial(typer.Option, "--frames")
+FPS = partial(typer.Option, "--fps")
+FRAME_FOLDERS = partial(
+    typer.Option,
+    help="Whether a folder of numbered pictures (img_00001.jpg, ...) is a clip: auto if it looks like one, not like a folder "
+    "of photos.",
+    metavar="auto|never|always",
+)
 IMAGE_SIZE = partial(typer.Option, "--image-size")
 DTYPE = partial(typer.Option, "--dtype")
+VIDEOS = partial(typer.Option, "--videos", metavar="PATH")
 BATCH_SIZE = partial(typer.Option, "--batch-size", min=1)
 TIMEOUT = partial(typer.Option, "--timeout")
 MASK_RATIO = partial(typer.Option, "--mask-ratio")
@@ -89,12 +97,14 @@ Stride = Annotated[
 ]
 Fps = Annotated[
     float | None,
-    typer.Option(
-        help="Sample by time, as if the file had this frame rate. Without it strides count the file's own frames."
+    FPS(
+        help="Sample by time, as if the file had this frame rate. Without it strides count the file's own frames. For a "
+        "folder of frames it is the frames' rate, 30 by default."
     ),
 ]
 Start = Annotated[str | None, typer.Option(help="Skip everything before this time.", metavar="SECONDS|HH:MM:SS")]
 End = Annotated[str | None, typer.Option(help="Skip everything after this time.", metavar="SECONDS|HH:MM:SS")]
+FrameFolders = Annotated[str, FRAME_FOLDERS("--frame-folders", "--frames")]
 Pixels = Annotated[
     str | None,
     typer.Option(

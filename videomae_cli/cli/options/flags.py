@@ -4,64 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+# The settings in messages, as {@name}, whose flags have their names.
+_SETTINGS = (
+    "accumulate address allow_gaps batch_size cluster colour compile crops debug device dtype end engine exclude "
+    "format fps frame_folders frames_dir from_dir gpus_per_worker gradient_checkpointing hop ignore_unknown label label_smoothing "
+    "layers lr mask_ratio method mode model num_workers output overwrite panels per_head report resume retry_errors "
+    "revision split start storage stride target val videos wide"
+)
 # {@name} in a message -> the flag that the user types.
-FLAGS = {
-    "accumulate": "--accumulate",
-    "address": "--address",
-    "allow_gaps": "--allow-gaps",
-    "batch_size": "--batch-size",
+FLAGS = {name: f"--{name.replace('_', '-')}" for name in _SETTINGS.split()} | {
     "bench_videos": "videomae bench --videos",
     "cached_models": "`videomae models --cached`",
-    "cluster": "--cluster",
-    "colour": "--colour",
-    "compile": "--compile",
-    "crops": "--crops",
-    "debug": "--debug",
     "debug_log": "--debug",
-    "device": "--device",
-    "dtype": "--dtype",
     "embed_to": "videomae embed VIDEOS -o",
-    "end": "--end",
-    "engine": "--engine",
-    "exclude": "--exclude",
-    "format": "--format",
-    "fps": "--fps",
-    "frames_dir": "--frames-dir",
-    "from_dir": "--from-dir",
-    "gpus_per_worker": "--gpus-per-worker",
-    "gradient_checkpointing": "--gradient-checkpointing",
-    "hop": "--hop",
-    "ignore_unknown": "--ignore-unknown",
     "known_models": "`videomae models`",
-    "label": "--label",
-    "label_smoothing": "--label-smoothing",
-    "layers": "--layers",
-    "lr": "--lr",
-    "mask_ratio": "--mask-ratio",
-    "method": "--method",
-    "mode": "--mode",
-    "model": "--model",
+    "labels_used": "`videomae map --labels` and `videomae merge` read it",
     "model_labels": "`videomae models MODEL`",
     "model_place": "behind --model",
     "no_timeout": "0",
-    "num_workers": "--num-workers",
-    "output": "--output",
-    "overwrite": "--overwrite",
-    "panels": "--panels",
-    "per_head": "--per-head",
     "pool": "videomae embed --pool",
-    "report": "--report",
-    "resume": "--resume",
-    "retry_errors": "--retry-errors",
-    "revision": "--revision",
-    "split": "--split",
-    "start": "--start",
-    "storage": "--storage",
-    "stride": "--stride",
-    "target": "--target",
-    "val": "--val",
+    "sharded": "`videomae classify --shard I/N`",
+    "timelines_used": "`videomae merge` reads it",
+    "vectors_used": "`videomae similar` and `videomae map` read it",
     "videos_place": "without an option",
-    "wide": "--wide",
 }
 
 # The parameters that override a checkpoint's configuration -> their options.

@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from videomae_cli.cli import options
 from videomae_cli.cli.terminal import console
-from videomae_cli.errors import OptionError
+from videomae_cli.errors import check_choice
+
+if TYPE_CHECKING:
+    from videomae_cli.jobs.retry import Retry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +52,7 @@ class ConsoleOptions:
     def configure(self) -> None:
         """Set the verbosity of the console. Raises OptionError for an unknown kind of progress."""
         self.loudness.configure()
-        if self.progress not in ("auto", "plain", "none"):
-            raise OptionError.about(
-                "progress", "unknown progress {progress!r}: choose auto, plain or none", progress=self.progress
-            )
+        check_choice("progress", self.progress, ("auto", "plain", "none"), last=" or ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +114,13 @@ class JobOptions:
     ] = None
     overwrite: options.Overwrite = False
 
+    @cached_property
+    def retry(self) -> Retry:
+        """Which failures of an earlier run are retried. Raises OptionError."""
+        from videomae_cli.jobs.retry import Retry
+
+        return Retry(self.retry_errors, resume=self.resume)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FileOptions:
@@ -133,6 +140,7 @@ class FileOptions:
             help="Leave out files and folders whose name or path matches. May be repeated.", metavar="PATTERN"
         ),
     ] = None
+    frame_folders: options.FrameFolders = "auto"
     shard: Annotated[
         str | None,
         typer.Option(
@@ -220,7 +228,9 @@ class ClusterOptions:
     ] = None
     shard_files: Annotated[
         int | None,
-        typer.Option(min=1, help="The most videos an output shard may hold. Default: 16384, fewer for large vectors."),
+        typer.Option(
+            min=1, help="Maximum number of videos in an output shard. Default: 16384, fewer for large vectors."
+        ),
     ] = None
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import typer
-
 from videomae_cli.cli.terminal import console, streams
-from videomae_cli.errors import OptionError, VideoMAEError
+from videomae_cli.errors import OptionError
 from videomae_cli.visible import byte_size
 
 _COLUMNS = ("name", "hub_id", "revision", "size", "licence", "state")
@@ -59,17 +57,11 @@ def remove(names: list[str]) -> None:
 
     if not names:
         raise OptionError.about("model", "name what to remove; `videomae models --cached` lists what is there")
-    failed = False
-    for name in names:
-        try:
-            if name in bundled_names():
-                raise OptionError.about(name, "{subject} ships with videomae and can't be removed")
-            freed = remove_model(name)
-        except VideoMAEError as error:
-            console.failure(error)
-            failed = True
-            continue
-        entry = find_entry(name)
+
+    def remove_one(name: str) -> None:
+        if name in bundled_names():
+            raise OptionError.about(name, "{subject} ships with videomae and can't be removed")
+        freed, entry = remove_model(name), find_entry(name)
         streams.remark(f"removed {entry.hub_id if entry else name}: {byte_size(freed)}")
-    if failed:
-        raise typer.Exit(1)
+
+    console.each(names, remove_one)

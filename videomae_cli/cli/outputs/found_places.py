@@ -9,28 +9,31 @@ from pathlib import Path
 from typing import BinaryIO
 
 from videomae_cli import filesystem
-from videomae_cli.api.places import LabelPlace, PlaceFinder, cut_places, make_folder
+from videomae_cli.api.places import LabelPlace, PlaceFinder, cut_places
 from videomae_cli.cli.outputs.single_output import single_output
-from videomae_cli.cli.outputs.targets import Target
 from videomae_cli.cli.terminal import console, streams
 from videomae_cli.errors import OptionError, VideoMAEError
-from videomae_cli.files import check_new
+from videomae_cli.files import check_new, make_folder
+from videomae_cli.jobs.targets import Target
 from videomae_cli.results import Record, as_utf8, path_of
 from videomae_cli.video import Decoder, FoundVideo
 from videomae_cli.visible import FALLBACK, exact_json, visible
-from videomae_cli.writers import widened
 from videomae_cli.writers.cells import csv_row
 from videomae_cli.writers.clock import short_clock
+from videomae_cli.writers.formats import SUFFIXES, pick_among
 
 FORMATS = ("table", "json", "jsonl", "csv")
-_SUFFIXES = {".txt": "table", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+_SUFFIXES = {".txt": "table"} | {suffix: format for suffix, format in SUFFIXES.items() if format in FORMATS}
 _NARROW = ("path", "start", "end", "label", "score", "unsure")
 _COLUMNS = ("rank", "path", "path_bytes", "start", "end", "label", "label_id", "score", "unsure", "clip")
 
 
 @dataclass(frozen=True)
 class Search:
-    """A search for a label, and the output of the places found. top_k: maximum number of places; cut: the folder for clips."""
+    """A search for a label, and the output of the places found. top_k: maximum number of places; cut: the folder for clips.
+
+    Raises OptionError for a file in the place of the folder, DependencyError if clips are wanted and PyAV is missing.
+    """
 
     label: str
     top_k: int | None
@@ -39,46 +42,27 @@ class Search:
     output: Path | None
     overwrite: bool
 
-
-def check_search(
-    label: str | None,
-    cut: Path | None,
-    *,
-    top_k: int | None,
-    format: str | None,
-    output: str | None,
-    wide: bool,
-    overwrite: bool,
-) -> Search | None:
-    """Return the search that the options ask for, or None. Raises OptionError if they exclude each other, DependencyError
-    if clips are wanted and PyAV is missing."""
-    if label is None:
-        if cut is not None:
-            raise OptionError.about("cut", "--cut writes what --find finds: say what with --find LABEL")
-        return None
-    path = Path(output) if output is not None else None
-    if format is None and path is not None:
-        suffix = path.suffix.lower()
-        if suffix not in _SUFFIXES:
+    def __post_init__(self) -> None:
+        if self.cut is None:
+            return
+        if filesystem.is_there(self.cut) and not filesystem.is_folder(self.cut):
             raise OptionError.about(
-                path,
-                "can't tell the format of {name!r}: end it in one of {suffixes}",
-                name=path.name,
-                suffixes=", ".join(_SUFFIXES),
+                self.cut, "{subject} is no folder: --cut takes one, and makes it where it is not there"
             )
-        format = _SUFFIXES[suffix]
-    format = format or "table"
-    if format not in FORMATS:
-        raise OptionError.about(
-            "format", "--find gives {formats}, not {format}", formats=", ".join(FORMATS), format=format
-        )
-    if cut is not None and filesystem.is_there(cut) and not filesystem.is_folder(cut):
-        raise OptionError.about(cut, "{subject} is no folder: --cut takes one, and makes it where it is not there")
-    if cut is not None:
         from videomae_cli.pictures.encoding import pick_encoder
 
         pick_encoder("mp4")
-    return Search(label, top_k, cut, widened(format, wide), path, overwrite)
+
+
+def pick_format(asked: str | None, output: Path | None) -> str:
+    """Choose the format: the requested one, else by the output's suffix, else a table. Raises OptionError."""
+    if asked is None and output is None:
+        return "table"
+    if asked not in (None, *FORMATS):
+        raise OptionError.about(
+            "format", "--find gives {formats}, not {format}", formats=", ".join(FORMATS), format=asked
+        )
+    return pick_among(asked, output, FORMATS, _SUFFIXES)
 
 
 @dataclass
@@ -116,17 +100,16 @@ class PlacesTarget(Target):
         with single_output(search.format, search.output, overwrite=search.overwrite, source=Path()) as sink:
             sink.write(_formatted(rows, search.format, sink))
         where = f"in {console.counted(len(self.found), 'file')}"
-        console.note(f"{console.counted(len(self.finder), 'place')} {where}: {search_words(search, len(rows))}")
+        listed = f"the best {len(rows)} listed" if rows else "nothing to list"
+        console.note(f"{console.counted(len(self.finder), 'place')} {where}: {listed}")
+        if search.output is not None:
+            console.wrote(search.output, console.counted(len(rows), "place"))
+        if search.cut is not None:
+            console.wrote(search.cut, console.counted(sum(row["clip"] is not None for row in rows), "clip"))
 
 
 def _say_uncut(place: LabelPlace, error: VideoMAEError) -> None:
     console.error(f"{place.path}: can't be cut: {error}")
-
-
-def search_words(search: Search, shown: int) -> str:
-    """Return the words that say what was done with the places."""
-    words = f"the best {shown} listed" if shown else "nothing to list"
-    return words + (f", cut into {search.cut}" if search.cut is not None else "")
 
 
 def _formatted(rows: Sequence[Record], format: str, sink: BinaryIO) -> bytes:

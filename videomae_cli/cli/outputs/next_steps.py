@@ -1,4 +1,4 @@
-"""Commands that go on from what a command made, in words for `console.suggest`."""
+"""Suggests commands that use the output of the one that has just run, as words for `console.suggest`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,15 @@ def with_vectors(vectors: Path, query: str) -> list[Words]:
         ("videomae", "similar", query if "://" in query else Path(query), vectors),
         ("videomae", "map", vectors, "-o", page),
     ]
+
+
+def with_shard(output: Path) -> list[Words]:
+    """Return what to do with the output of one shard of several, once the others are there: nothing if it is a folder."""
+    return (
+        []
+        if not output.suffix
+        else [("videomae", "merge", output, "OTHERS", "-o", output.with_name(f"all{output.suffix}"))]
+    )
 
 
 def with_page(page: Path) -> list[Words]:

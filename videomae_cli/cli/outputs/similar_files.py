@@ -94,7 +94,7 @@ def _table(sink: BinaryIO, title: str, lines: Sequence[tuple[str, float, str]], 
 
         console = consoles()[0]
         console.print(plain(title, "bold"), soft_wrap=True)
-        console.print(ranked(lines))
+        console.print(ranked(lines, console))
         console.print()
         return
     text = [visible(title)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,9 @@ def standard_output(format: str) -> BinaryIO:
 
 
 @contextmanager
-def single_output(format: str, output: Path | None, *, overwrite: bool, source: Path) -> Iterator[BinaryIO]:
+def single_output(
+    format: str, output: Path | None, *, overwrite: bool, source: str | os.PathLike[str]
+) -> Iterator[BinaryIO]:
     """Yield a sink for everything that a command writes: a file, written atomically, or standard output.
 
     Raises OutputError if it can't be written, or would replace an existing file without `overwrite`, or `source` at all.

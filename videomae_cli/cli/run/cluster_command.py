@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 
 from videomae_cli.api.cluster_job import ClusterListener, JobPlan, JobProgress, VideoJob
-from videomae_cli.api.loaded import DecoderOptions
-from videomae_cli.assembly import ClassifierRequest, EmbedderRequest
-from videomae_cli.cli.options.groups import BatchOptions, ClusterOptions, JobOptions, RunOptions
-from videomae_cli.cli.run.batch import say_summary
-from videomae_cli.cli.run.inputs import Inputs
+from videomae_cli.assembly import ClassifierRequest, DecoderOptions, EmbedderRequest
+from videomae_cli.cli.options.groups import ClusterOptions
+from videomae_cli.cli.outputs.next_steps import Words
+from videomae_cli.cli.run.batch import say_failures
+from videomae_cli.cli.run.dry_run import said_again
+from videomae_cli.cli.run.file_jobs import FileJob
 from videomae_cli.cli.run.interrupts import terminable
-from videomae_cli.cli.run.retrying import said_again
 from videomae_cli.cli.terminal import console, streams
 from videomae_cli.cli.terminal.transfers import bring
-from videomae_cli.errors import OptionError, VideoMAEError, unknown_choice
+from videomae_cli.errors import OptionError, VideoMAEError, check_choice
 from videomae_cli.hub import ResolvedSource
-from videomae_cli.jobs.retry import Retry
 from videomae_cli.storage import is_address
-from videomae_cli.video import SamplingSpec
 
 if TYPE_CHECKING:
     from videomae_cli.api.cluster_job import OnPiece
@@ -38,8 +36,7 @@ KINDS = ("ray",)
 def check_cluster(asked: ClusterOptions, output: str | None) -> None:
     """Raise OptionError for an unknown cluster, and for cluster options without a cluster."""
     if asked.kind is not None:
-        if asked.kind not in KINDS:
-            raise unknown_choice("cluster", asked.kind, KINDS, last=" or ")
+        check_choice("cluster", asked.kind, KINDS, last=" or ")
         return
     given = {
         "--address": asked.address,
@@ -49,84 +46,68 @@ def check_cluster(asked: ClusterOptions, output: str | None) -> None:
     }
     for name, value in given.items():
         if value is not None:
-            raise OptionError.about(name, "{subject} is of a cluster: give --cluster ray too")
+            raise OptionError.about(name, "{subject} is for clusters: give --cluster ray too")
     if output is not None and is_address(output):
         raise OptionError.about(
             output, "one machine writes to its disk, not to {subject}: give a file, or --cluster ray too"
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClusterCommand:
-    """A command as it was given. name: "classify" or "embed"; done_word: "classified"; unfit: options that don't go with a
-    cluster, and whether they were given."""
+def run_on_cluster(
+    files: FileJob,
+    request: ClassifierRequest | EmbedderRequest,
+    *,
+    output: str | None,
+    format: str | None,
+    wide: bool = False,
+    then: Sequence[Words] = (),
+) -> None:
+    """Classify or embed the files on a cluster, and report how it went. Raises typer.Exit(1) if files failed.
 
-    name: str
-    done_word: str
-    request: ClassifierRequest | EmbedderRequest
-    sampling: SamplingSpec
-    inputs: Inputs
-    output: str | None
-    format: str | None
-    wide: bool = False
-    job: JobOptions
-    retry: Retry
-    run: RunOptions
-    batch: BatchOptions
-    unfit: dict[str, bool] = field(default_factory=dict)
-
-    def start(self) -> None:
-        """Run the command on the cluster and report how it went. Raises typer.Exit(1) if files failed."""
-        for name, given in self.unfit.items():
-            if given:
-                raise OptionError.about(name, "{subject} does not go with --cluster")
-        if self.output is None:
-            raise OptionError.about(
-                "output", "a cluster needs a place to write to: --output DIR/ for shards, or a file"
-            )
-        job = self._job(self.output)
-        if self.batch.dry_run:
-            for name, text in _lines(job.plan(), job):
-                streams.put(f"{name:<9}{text}")
-            return
-        done = job.run()
-        say_summary(done.files, done.failed, self.done_word, always=console.is_terminal(sys.stderr))
-        if done.failed.total() and not self.batch.ok_on_errors:
-            raise typer.Exit(1)
-
-    def _job(self, output: str) -> VideoJob:
-        asked, bars, limits = self.batch.cluster, self._bars, self.run.decoding
-        return VideoJob(
-            command=self.name,
-            request=self.request,
-            sampling=self.sampling,
-            found=self.inputs.found,
-            sample=self.inputs.everything,
-            output=output,
-            part=self.inputs.part,
-            format=self.format,
-            wide=self.wide,
-            resume=self.job.resume,
-            overwrite=self.job.overwrite,
-            retry=self.retry.kinds,
-            address=asked.address or "auto",
-            num_workers=asked.num_workers,
-            gpus_per_worker=asked.gpus_per_worker,
-            shard_files=asked.shard_files,
-            decoding=DecoderOptions(timeout=limits.seconds, memory=limits.memory, workers=self.run.workers),
-            listener=_Shown("none" if bars else self.batch.terminal.progress),
-            bars=bars,
-            debug=self.batch.terminal.debug,
-        )
-
-    @property
-    def _bars(self) -> bool:
-        """Whether Ray should draw its own progress bars.
-
-        It decides by whether standard output is a terminal, but draws on standard error.
-        """
-        loud = not console.loudness.quiet and self.batch.terminal.progress == "auto"
-        return loud and console.is_terminal(sys.stdout) and console.is_terminal(sys.stderr)
+    then: commands that go on from the output.
+    """
+    if output is None:
+        raise OptionError.about("output", "a cluster needs a place to write to: --output DIR/ for shards, or a file")
+    asked, limits, terminal = files.batch.cluster, files.run.decoding, files.batch.terminal
+    # Ray decides by standard output whether to draw its bars, and draws them on standard error.
+    bars = terminal.progress == "auto" and not console.loudness.quiet
+    bars = bars and console.redraws(sys.stdout) and console.redraws(sys.stderr)
+    classifies = isinstance(request, ClassifierRequest)
+    job = VideoJob(
+        command="classify" if classifies else "embed",
+        request=request,
+        sampling=files.sampling,
+        found=files.inputs.found,
+        sample=files.inputs.sample,
+        output=output,
+        part=files.inputs.part,
+        format=format,
+        wide=wide,
+        resume=files.job.resume,
+        overwrite=files.job.overwrite,
+        retry=files.job.retry.kinds,
+        address=asked.address or "auto",
+        num_workers=asked.num_workers,
+        gpus_per_worker=asked.gpus_per_worker,
+        shard_files=asked.shard_files,
+        decoding=DecoderOptions(timeout=limits.seconds, memory=limits.memory, workers=files.run.workers),
+        listener=_Shown("none" if bars else terminal.progress),
+        bars=bars,
+        debug=terminal.debug,
+    )
+    if files.batch.dry_run:
+        for name, text in _lines(job.plan(), job):
+            streams.put(f"{name:<9}{text}")
+        return
+    done = job.run()
+    done_word = "classified" if classifies else "embedded"
+    say_failures(done.files, done.failed, done_word)
+    count = console.counted(done.files, "file")
+    console.wrote(job.output, "" if done.failed.total() else f"{count} {done_word}", piped=False)
+    if done.failed.total() < done.files:
+        console.suggest(*then)
+    if done.failed.total() and not files.batch.ok_on_errors:
+        raise typer.Exit(1)
 
 
 @dataclass
@@ -175,7 +156,9 @@ def _show_piece(drawn: BatchProgress, report: PieceReport) -> None:
 def _kept(comma: str, progress: JobProgress) -> str:
     if not progress.done:
         return ""
-    return f"{comma}{progress.done} of {progress.files} files are kept in {progress.kept}; --resume goes on from them"
+    return (
+        f"{comma}{progress.done} of {progress.files} files are kept in {progress.kept}; --resume continues from there"
+    )
 
 
 def _lines(plan: JobPlan, job: VideoJob) -> list[tuple[str, str]]:
@@ -202,14 +185,15 @@ def _lines(plan: JobPlan, job: VideoJob) -> list[tuple[str, str]]:
 
 def _time_lines(plan: JobPlan) -> list[tuple[str, str]]:
     guess, trial = plan.estimate, plan.trial
-    if guess is None or trial is None:
+    if trial is None:
         return []
+    failed = [("failed", f"{trial.failed} of the {trial.files} files tried ({trial.reason})")] if trial.failed else []
+    if guess is None:
+        return failed
     parts = f"decoding alone {console.duration(guess.decoding)}, the model alone {console.duration(guess.model)}"
     beside = "beside each other" if plan.gpus_per_worker else "on the same cores"
-    lines = [
+    return [
         ("clips", f"about {guess.clips:,}"),
         ("time", f"about {console.duration(guess.seconds)}: {parts}, {beside} ({trial.files} files tried)"),
+        *failed,
     ]
-    if trial.failed:
-        lines.append(("failed", f"{trial.failed} of the {trial.files} files tried"))
-    return lines

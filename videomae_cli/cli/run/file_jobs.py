@@ -2,48 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videomae_cli.api.report_pages import FRAMES
+from videomae_cli.api.tried_files import try_files
 from videomae_cli.assembly import (
     Calibrate,
     ClassifierRequest,
     EmbedderRequest,
+    ModelRequest,
     calibration_on,
-    settings_for,
     settings_of,
 )
 from videomae_cli.cli.options.groups import BatchOptions, FileOptions, JobOptions, RunOptions
 from videomae_cli.cli.outputs.next_steps import Words
-from videomae_cli.cli.outputs.reporting import FRAMES
-from videomae_cli.cli.outputs.targets import Target
-from videomae_cli.cli.run.batch import Batch, Watch
-from videomae_cli.cli.run.dry_run import Plan, say_plan
+from videomae_cli.cli.run.batch import Batch, watched
+from videomae_cli.cli.run.dry_run import said_again, say_plan
 from videomae_cli.cli.run.inputs import Inputs, files_decoder, find_inputs, sampling_spec
-from videomae_cli.cli.run.loading import fitted, load_classifier, load_embedder
-from videomae_cli.cli.run.retrying import retried
-from videomae_cli.jobs.retry import Retry
-from videomae_cli.results import Classification, Failure
-from videomae_cli.video import Decoder, FoundVideo, SamplingSpec
-from videomae_cli.writers import VectorLayout
+from videomae_cli.cli.run.loading import fitted, load_model
+from videomae_cli.jobs.settings import vector_layout
+from videomae_cli.jobs.targets import Target
+from videomae_cli.results import Classification
+from videomae_cli.video import Decoder, SamplingSpec
 
 if TYPE_CHECKING:
-    from videomae_cli.pipeline import Classifier, Embedder
+    from videomae_cli.cli.run.batch import Model
     from videomae_cli.report import ReportWriter
-
-    Load = Callable[[Calibrate], Classifier | Embedder]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileJob:
-    """The files of a job and the options for reading them. retry: which failures of an earlier run are retried."""
+    """The files of a job and the options for reading them."""
 
     sampling: SamplingSpec
     inputs: Inputs
     job: JobOptions
-    retry: Retry
     run: RunOptions
     batch: BatchOptions
 
@@ -53,10 +50,9 @@ class FileJob:
     ) -> FileJob:
         """Check the options and find the files. Raises OptionError, and VideoNotFoundError if there is nothing to do."""
         spec = sampling_spec(run.sampling)
-        retry = Retry(job.retry_errors, resume=job.resume)
+        _ = job.retry  # raises OptionError for what can't be retried
         run.engine.check()
-        inputs = find_inputs(paths, files, addresses=True)
-        return cls(sampling=spec, inputs=inputs, job=job, retry=retry, run=run, batch=batch)
+        return cls(sampling=spec, inputs=find_inputs(paths, files, addresses=True), job=job, run=run, batch=batch)
 
     def decoder(self) -> Decoder:
         """Return the decoder that reads the files, not started yet. Raises OptionError."""
@@ -64,49 +60,45 @@ class FileJob:
 
     def calibration(self, decoder: Decoder) -> Calibrate:
         """Return a function that yields clips of the job's files, to calibrate int8."""
-        return calibration_on(self.inputs.everything, self.sampling, decoder)
+        return calibration_on(self.inputs.sample, self.sampling, decoder)
 
-    def say_plan(self, load: Load, decoder: Decoder, target: Target, output: Path | None) -> None:
+    def say_plan(self, request: ModelRequest[Model], decoder: Decoder, target: Target, output: Path | None) -> None:
         """Print what the job would do and about how long it would take (`--dry-run`)."""
-
-        def plan() -> Plan:
-            model = load(self.calibration(decoder))
-            spec = fitted(self.sampling, model)
-            return Plan(model.name, model.batch_size, lambda found: model(found, sampling=spec, decoder=decoder))
-
+        again = said_again(target.failures()) if self.job.retry.kinds and target.resumable else []
+        found = self.inputs.found
         with decoder:
-            say_plan(self.inputs.found, plan, output, retried(target, self.retry))
+            if any(video.error is None for video in found):
+                model = load_model(request, self.calibration(decoder))
+                spec = fitted(self.sampling, model)
+                run = partial(model, sampling=spec, decoder=decoder)
+                plan = try_files(found, model.name, model.batch_size, run)
+            else:
+                plan = try_files(found, request.name, 1, lambda _: ())
+            say_plan(plan, output, again)
 
-    def work(self, target: Target, done_word: str, watch: Watch, **more: Any) -> Batch:
+    def work(self, target: Target, done_word: str, **more: Any) -> Batch:
         """Return the batch of these files. more: further fields of `Batch`."""
-        inputs, batch = self.inputs, self.batch
-        return Batch(
-            inputs.found,
-            target,
-            done_word,
-            inputs.part,
-            batch.terminal.progress,
-            batch.ok_on_errors,
-            watch=watch,
-            **more,
-        )
+        progress, ok_on_errors = self.batch.terminal.progress, self.batch.ok_on_errors
+        return Batch(self.inputs.found, target, done_word, self.inputs.part, progress, ok_on_errors, **more)
 
 
 def classify_files(
-    files: FileJob, request: ClassifierRequest, target: Target, report: ReportWriter | None, decoder: Decoder
+    files: FileJob,
+    request: ClassifierRequest,
+    target: Target,
+    report: ReportWriter | None,
+    decoder: Decoder,
+    then: Sequence[Words] = (),
 ) -> None:
-    """Load the classifier and classify the files. Raises typer.Exit(1) if files failed."""
-    watch = Watch()
-    work = files.work(target, "classified", watch, report=report)
+    """Load the classifier and classify the files. Raises typer.Exit(1) if files failed. then: commands to suggest at the end."""
+    work = files.work(target, "classified", report=report, then=then)
     if files.inputs.hopeless:
-        # No file can be opened, so don't load a model; write the failures.
-        name = request.name
-        work.run(settings_for("classify", {"model": name}), lambda left, _: _failures(left, name))
+        work.fail("classify", request.name, Classification)
         return
     decoder.start()  # its process starts up while the model loads
-    classifier = load_classifier(request, files.calibration(decoder))
+    classifier = load_model(request, files.calibration(decoder))
     spec = fitted(files.sampling, classifier)
-    classifier = watch.over(classifier)
+    classifier = watched(classifier, work.shown)
     work.run(
         settings_of("classify", classifier, spec),
         lambda left, starts: classifier(
@@ -122,28 +114,18 @@ def classify_files(
 
 
 def embed_files(
-    files: FileJob,
-    request: EmbedderRequest,
-    target: Target,
-    decoder: Decoder,
-    then: Sequence[Words] = (),
+    files: FileJob, request: EmbedderRequest, target: Target, decoder: Decoder, then: Sequence[Words] = ()
 ) -> None:
     """Load the encoder and embed the files. Raises typer.Exit(1) if files failed. then: commands to suggest at the end."""
     decoder.start()  # its process starts up while the model loads
-    embedder = load_embedder(request, files.calibration(decoder))
+    embedder = load_model(request, files.calibration(decoder))
     spec = fitted(files.sampling, embedder)
     settings = settings_of("embed", embedder, spec)
-    about = {**settings.as_dict(), "fingerprint": settings.fingerprint}
-    part = str(files.inputs.part) if files.inputs.part else None
-    layout = VectorLayout(embedder.model.config.hidden_size, request.storage, about, part)
-    watch = Watch()
-    embedder = watch.over(embedder)
-    files.work(target, "embedded", watch, vectors=layout, then=then).run(
+    layout = vector_layout(embedder.config.hidden_size, request.storage, settings, files.inputs.part)
+    work = files.work(target, "embedded", vectors=layout, then=then)
+    embedder = watched(embedder, work.shown)
+    work.run(
         settings,
         lambda left, starts: embedder(left, sampling=spec, decoder=decoder, starts=starts),
         engine=embedder.engine,
     )
-
-
-def _failures(found: Iterable[FoundVideo], model: str) -> Iterable[Classification]:
-    return (Classification(video.path, model, error=Failure.of(video.error)) for video in found if video.error)

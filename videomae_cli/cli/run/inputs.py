@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from videomae_cli.api import footage
-from videomae_cli.assembly import ModelRequest
+from videomae_cli.assembly import ModelRequest, divide
 from videomae_cli.cli.options.groups import (
     ClipOptions,
     DecodingOptions,
@@ -17,22 +17,23 @@ from videomae_cli.cli.options.groups import (
     ViewOptions,
 )
 from videomae_cli.cli.terminal import console
-from videomae_cli.errors import OptionError, VideoNotFoundError, unknown_choice
-from videomae_cli.jobs import Shard
-from videomae_cli.video import Decoder, Filter, FoundVideo, SamplingSpec, auto_workers, find_videos
+from videomae_cli.errors import OptionError, VideoNotFoundError, check_choice
+from videomae_cli.jobs import Part, Shard
+from videomae_cli.video import Decoder, Filter, FoundVideo, SamplingSpec, auto_workers, named_videos
 from videomae_cli.video.preprocess import RESIZE_METHODS
 from videomae_cli.video.standard_input import kept_copy
 
-Request = TypeVar("Request", bound=ModelRequest)
+Request = TypeVar("Request", bound=ModelRequest[Any])
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files of a job. everything: all of them; found: those of this run, which is `part` of a split job, if any."""
+    """The files of a job. found: those of this run; part: its shard, if the job is split; sample: some of all of them, of all
+    shards."""
 
-    everything: Sequence[FoundVideo]
+    sample: Sequence[FoundVideo]
     found: Sequence[FoundVideo]
-    part: Shard | None = None
+    part: Part | None = None
 
     @property
     def hopeless(self) -> bool:
@@ -47,15 +48,16 @@ def find_inputs(paths: Sequence[str], files: FileOptions, *, addresses: bool = F
     an empty list, or everything excluded.
     """
     shard = Shard.parse(files.shard) if files.shard is not None else None
-    only = Filter(tuple(files.include or ()), tuple(files.exclude or ()))
-    found = find_videos(paths, recursive=files.recursive, only=only, addresses=addresses)
+    only = Filter(tuple(files.include or ()), tuple(files.exclude or ()), files.frame_folders)
+    named = named_videos(paths, recursive=files.recursive, only=only, addresses=addresses)
+    found, sample, part = divide(named, shard)
     if any(video.error is None and kept_copy(video.path) is not None for video in found):
         console.note("standard input holds a video: it is in a temporary file while this runs, and - in the results")
-    if not found and shard is None:
+    if not found and part is None:
         raise VideoNotFoundError.about(
             "videos", "no files: the lists are empty, or --include and --exclude leave nothing"
         )
-    return Inputs(found, shard.of(found) if shard else found, shard)
+    return Inputs(sample, found, part)
 
 
 def sampling_spec(asked: ClipOptions) -> SamplingSpec:
@@ -93,8 +95,8 @@ def model_request(kind: type[Request], model: ModelOptions, run: RunOptions, **o
 
 def pick_resize(asked: str | None, protocol: str = "auto") -> str:
     """Return the resize method: the requested one, else the protocol's. Raises OptionError."""
-    if asked not in (None, *RESIZE_METHODS):
-        raise unknown_choice("resize", asked, RESIZE_METHODS, what="resize method", last=" or ")
+    if asked is not None:
+        check_choice("resize", asked, RESIZE_METHODS, what="resize method", last=" or ")
     if protocol == "paper" and asked not in (None, "opencv"):
         raise OptionError.about("resize", "the paper protocol fixes resize itself: leave out either it or resize")
     return asked or ("opencv" if protocol == "paper" else "antialias")

@@ -1,11 +1,11 @@
-"""Interrupts a job even while it waits: by SIGTERM, raised as an exception like Ctrl-C, or by a failed periodic check."""
+"""Interrupts a job, even while it waits, on SIGTERM (raised as an exception like Ctrl-C) or when a periodic check fails."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 from videomae_cli import system
@@ -16,22 +16,27 @@ class Terminated(KeyboardInterrupt):
     """Raised for SIGTERM, which schedulers send to end a job."""
 
 
-@contextmanager
-def terminable() -> Iterator[None]:
+def terminable() -> AbstractContextManager[None]:
     """Raise Terminated for SIGTERM inside the block, so that results are kept and decoding processes end."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Terminated
 
+    return handling(system.terminating_signals(), stop)
+
+
+@contextmanager
+def handling(signals: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle signals with a function inside the block. Does nothing outside the main thread, where Python forbids it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, stop) for number in system.terminating_signals()}
+    before = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 @contextmanager
@@ -40,28 +45,22 @@ def looked_after(check: Callable[[], None], *, seconds: float) -> Iterator[None]
 
     Use it inside `terminable`, whose signal wakes the main thread; in other threads nothing is checked.
     """
-    main, ended = threading.main_thread(), threading.Event()
-    if threading.current_thread() is not main or main.ident is None:
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     found: list[VideoMAEError] = []
 
     def look() -> None:
-        while not found and not ended.wait(seconds):
-            try:
-                check()
-            except VideoMAEError as error:
-                found.append(error)
-                system.wake_main_thread()
-
-    thread = threading.Thread(target=look, name="looking after the job", daemon=True)
-    thread.start()
-    try:
         try:
+            if not found:
+                check()
+        except VideoMAEError as error:
+            found.append(error)
+            system.wake_main_thread()
+
+    try:
+        with system.every(seconds, look):
             yield
-        finally:
-            ended.set()
-            thread.join()
     except Terminated:
         if not found:
             raise

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from videomae_cli import system
-from videomae_cli.cli.run.interrupts import terminable
+from videomae_cli import filesystem, system
+from videomae_cli.cli.run.interrupts import handling, terminable
 from videomae_cli.cli.terminal import console
 from videomae_cli.cli.terminal.display import consoles
 from videomae_cli.cli.terminal.estimator import Estimator, speed
-from videomae_cli.cli.terminal.progress import BatchProgress
+from videomae_cli.cli.terminal.progress import BatchProgress, drawn_bar
 from videomae_cli.cli.terminal.transfers import bring
 from videomae_cli.errors import VideoMAEError
 from videomae_cli.hub import ResolvedSource
 from videomae_cli.training import Trained, TrainingListener, launched
 from videomae_cli.training.listener import OnEvent, OnFile
+from videomae_cli.training.run_folder import CARD, CURVES
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -40,12 +41,8 @@ class Stop:
 
     asked: bool = False
 
-    @contextmanager
-    def listening(self) -> Iterator[Stop]:
+    def listening(self) -> AbstractContextManager[None]:
         """Listen for signals while the block runs."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
 
         def take(number: int, frame: FrameType | None) -> None:
             if self.asked:
@@ -53,19 +50,14 @@ class Stop:
             self.asked = True
             console.note("stopping after this step (once more to stop at once)")
 
-        before = {number: signal.signal(number, take) for number in (signal.SIGINT, *system.terminating_signals())}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return handling((signal.SIGINT, *system.terminating_signals()), take)
 
 
 @dataclass
 class TrainingProgress:
     """Shows the progress of training: a bar on a terminal, else a line for each epoch; lines for a log; or nothing.
 
-    Epochs that follow each other fast have a line every 10 s, but the first and the last always have theirs.
+    If epochs are short, only one every 10 s gets a line, besides the first and the last.
     """
 
     task: Task
@@ -87,22 +79,12 @@ class TrainingProgress:
 
     @contextmanager
     def shown(self) -> Iterator[TrainingProgress]:
-        from videomae_cli.cli.terminal.display import print_lines, spinner_name
-
         loud = console.loudness
-        if self.mode != "auto" or not console.is_terminal(sys.stderr) or loud.quiet or loud.debug:
+        if self.mode != "auto" or not console.redraws(sys.stderr) or loud.quiet or loud.debug:
             yield self
             self._say()
             return
-        from rich.progress import BarColumn, Progress, SpinnerColumn
-
-        from videomae_cli.cli.terminal.progress import Words
-
-        target = consoles()[1]
-        columns = (SpinnerColumn(spinner_name(target)), BarColumn(bar_width=10), Words(lambda _: self.text()))
-        bar = Progress(*columns, console=target, transient=True, redirect_stdout=False, redirect_stderr=False)
-        with bar, console.lines_through(print_lines(target)):
-            self._bar, self._row = bar, bar.add_task("", total=self.task.steps)
+        with drawn_bar(consoles()[1], self.text, width=10, total=self.task.steps) as (self._bar, self._row):
             yield self
 
     def __call__(self, event: Mapping[str, Any]) -> None:
@@ -131,7 +113,7 @@ class TrainingProgress:
             self._say()
 
     def _say(self) -> None:
-        """Print the line that waits to be said, if there is one."""
+        """Print the pending line, if there is one."""
         if self._line and (self.mode == "plain" or not console.loudness.quiet):
             console.say(f"videomae: {self._line}")
         self._said, self._line, self._told = self.now(), "", True
@@ -197,7 +179,7 @@ class TerminalListener(TrainingListener):
     @contextmanager
     def features(self, count: int) -> Iterator[OnFile]:
         shown = BatchProgress(count)
-        piped = self._mode == "auto" and not (console.is_terminal(sys.stderr) or console.loudness.quiet)
+        piped = self._mode == "auto" and not (console.redraws(sys.stderr) or console.loudness.quiet)
         with terminable(), shown.shown("plain" if piped else self._mode, consoles()[1]):
             yield lambda path, error: shown.advance(path, views=1, failed=error is not None)
 
@@ -209,12 +191,19 @@ class TerminalListener(TrainingListener):
 
 
 def stopped(trained: Trained) -> bool:
-    """Return whether there is no result to report here: a dry run, or not the leading process. Raises KeyboardInterrupt after Ctrl-C."""
+    """Return whether there is no result to report here: a dry run, or not the leading process. Raises KeyboardInterrupt
+    after Ctrl-C."""
     if trained.ended == "interrupted":
         raise KeyboardInterrupt(
-            f"interrupted: step {trained.step} of {trained.steps} is kept in {trained.folder}; --resume goes on from it"
+            f"interrupted: step {trained.step} of {trained.steps} is kept in {trained.folder}; --resume continues from there"
         )
     return trained.ended == "dry run" or not launched().leads
+
+
+def say_written(folder: Path) -> None:
+    """Say on a terminal what a run has left in its folder."""
+    described = [name for name in (CURVES, "confusion.png", "scatter.png", CARD) if filesystem.is_file(folder / name)]
+    console.wrote(folder, "checkpoint", *described, piped=False)
 
 
 @contextmanager

@@ -10,13 +10,16 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+
+import typer
 
 from videomae_cli import filesystem, system
 from videomae_cli.errors import ModelOfflineError, VideoMAEError
-from videomae_cli.visible import byte_size, columns, visible
+from videomae_cli.visible import brief, byte_size, columns, visible
 from videomae_cli.visible import counted as counted
 from videomae_cli.visible import duration as duration
 
@@ -34,6 +37,8 @@ class Loudness:
 
 # Commands whose typical model has no labels.
 _ON_ENCODERS = {"reconstruct", "finetune", "pretrain"}
+# The sizes of at most this many files in a folder are added up: more would take seconds on a network drive.
+_MOST_SIZED = 10_000
 
 loudness = Loudness()
 
@@ -50,7 +55,7 @@ def configure(*, debug: bool, quiet: bool) -> None:
     log.propagate = False
     if not debug:
         warnings.simplefilter("ignore")  # torch's warnings are for developers
-        # Also its message about a CUDA toolkit without a GPU, which CUDA builds log when compiling.
+        # Silence torch's message about a CUDA toolkit without a GPU, which its CUDA builds log when compiling.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     log.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING)
 
@@ -94,12 +99,20 @@ def say(text: str) -> None:
     for line in wrapped(text):
         if loudness.print_line:
             loudness.print_line(line)
-        elif sys.stderr is not None:
-            print(line, file=sys.stderr, flush=True)
+        else:
+            _put(line)
 
 
-# Quoted names and commands are never broken, even if too long for a line, so that they can be copied.
-_WORDS = re.compile(r"`[^`]*`\S*|'[^']*'\S*|\S+")
+def _put(line: str) -> None:
+    """Write a line to stderr in one piece: between a text and its end, as `print` writes them, Ctrl-C could come."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+# Quoted names and commands are never broken, even if too long for a line, so that they can be copied; a number stays with
+# its unit.
+_WORDS = re.compile(r"`[^`]*`\S*|'[^']*'\S*|\(?\d[\d.,]* [^\W\d_]\S*|\S+")
 
 
 def wrapped(text: str, *, margin: int = 0) -> list[str]:
@@ -107,9 +120,14 @@ def wrapped(text: str, *, margin: int = 0) -> list[str]:
 
     margin: columns of the first line that are taken by something else.
     """
-    line = visible(text)
+    line = brief(visible(text))
     width = system.terminal_width(sys.stderr) if is_terminal(sys.stderr) else None
-    if width is None or margin + columns(line) <= width:
+    return [line] if width is None else folded(line, width, margin=margin)
+
+
+def folded(line: str, width: int, *, margin: int = 0) -> list[str]:
+    """Break a line between words into lines of at most `width` columns; margin: columns of the first that are taken."""
+    if margin + columns(line) <= width:
         return [line]
     lines: list[str] = []
     left = -1
@@ -145,13 +163,25 @@ def note(text: str) -> None:
         say(f"videomae: {text}")
 
 
-def wrote(output: Path, *facts: str) -> None:
-    """Say what was written: "wrote map.html: 12 points, 56 kB". A file's size is added to the facts; `--quiet` leaves it out."""
-    known = list(facts)
-    with suppress(OSError):  # it may be gone again
-        if filesystem.is_file(output):
-            known.append(byte_size(output.stat().st_size))
-    note(f"wrote {output}" + (f": {', '.join(known)}" if known else ""))
+def wrote(output: Path | str, *facts: str, piped: bool = True) -> None:
+    """Say what was written: "wrote map.html: 12 points, 56 kB". `--quiet` leaves it out.
+
+    facts: what is in it, to which the size is added; empty ones are left out. piped: say it without a terminal too.
+    """
+    if piped or is_terminal(sys.stderr):
+        known = [fact for fact in (*facts, _size(Path(output))) if fact]
+        note(f"wrote {output}" + (f": {', '.join(known)}" if known else ""))
+
+
+def _size(place: Path) -> str:
+    """Format the size of a file, or of all files in a folder; empty if it is gone again, or there are too many to add up."""
+    inside = (Path(folder, name) for folder, _, names in os.walk(place) for name in names)
+    files = list(islice(inside, _MOST_SIZED + 1)) if filesystem.is_folder(place) else [place]
+    try:
+        size = sum(file.stat().st_size for file in files if filesystem.is_file(file))
+    except OSError:
+        return ""
+    return byte_size(size) if size and len(files) <= _MOST_SIZED else ""
 
 
 def suggest(*commands: Sequence[str | Path]) -> None:
@@ -165,7 +195,7 @@ def suggest(*commands: Sequence[str | Path]) -> None:
     sys.stdout.flush()
     for number, words in enumerate(commands):
         line = ("      " if number else "next: ") + " ".join(map(shell_word, words))
-        print(line, file=sys.stderr, flush=True)
+        _put(line)
 
 
 def shell_word(word: str | Path) -> str:
@@ -186,15 +216,32 @@ def _in_dollar_quotes(character: str) -> str:
     )
 
 
+def each(names: Iterable[str], work: Callable[[str], object]) -> None:
+    """Process every name; a failure is reported and sets the exit code, but doesn't stop the others. Raises typer.Exit(1)."""
+    failed = False
+    for name in names:
+        try:
+            work(name)
+        except VideoMAEError as problem:
+            failure(problem)
+            failed = True
+    if failed:
+        raise typer.Exit(1)
+
+
 def trace() -> None:
     """Print the traceback of the exception being handled, with `--debug` only."""
     if loudness.debug:
         for line in traceback.format_exc().splitlines():
-            if sys.stderr is not None:
-                print(visible(line), file=sys.stderr)
+            _put(visible(line))
 
 
 def is_terminal(stream: object) -> bool:
-    """Whether a stream is a terminal that supports drawing."""
+    """Return whether a stream is a terminal, where a person reads lines of its width."""
     isatty = getattr(stream, "isatty", None)
-    return bool(isatty and isatty()) and os.environ.get("TERM") != "dumb"
+    return bool(isatty and isatty())
+
+
+def redraws(stream: object) -> bool:
+    """Return whether a stream is a terminal that can draw over what it shows, as bars and spinners do."""
+    return is_terminal(stream) and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")

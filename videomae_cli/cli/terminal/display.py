@@ -7,25 +7,30 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from videomae_cli.cli.terminal.console import is_terminal, loudness
+from videomae_cli import system
+from videomae_cli import visible as visible_names
+from videomae_cli.cli.terminal.console import folded, is_terminal, loudness, redraws
 from videomae_cli.cli.terminal.streams import written
 from videomae_cli.results import Record, path_of
 from videomae_cli.visible import FALLBACK, columns, visible
 from videomae_cli.writers import TextWriter, describe
+from videomae_cli.writers.clock import clock
 from videomae_cli.writers.timelines import TimelineTextWriter, best_of, marked, percent, span
 
 BAR_WIDTH = 24
+# A narrow terminal has shorter bars, or none: the fewest columns of one, and those between two columns of a table.
+_LEAST_BAR, _GAP = 4, 2
 
 
 class TerminalWriter(TextWriter):
-    """Draws a table per file: rank, label, bar, score, and a line on how it was made."""
+    """Draws a table per file: rank, label, bar and score, and below it a line about model and sampling."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(io.BytesIO())  # no sink: this draws on the console instead
@@ -35,26 +40,24 @@ class TerminalWriter(TextWriter):
         if record["error"]:
             return  # reported on stderr
         self.console.print(plain(path_of(record), "bold"), soft_wrap=True)
-        table = Table(box=None, pad_edge=False, show_header=False)
-        table.add_column(justify="right", style="dim")
-        table.add_column(overflow="fold")
-        table.add_column(width=BAR_WIDTH)
-        table.add_column(justify="right")
+        rows = [(str(rank), p["label"], f"{p['score']:.1%}") for rank, p in enumerate(record["predictions"], 1)]
+        width = _bar_room(self.console, rows)
+        table = _scores(width)
         for rank, p in enumerate(record["predictions"], 1):
             # As Text, so that rich doesn't interpret [brackets] in labels as markup.
-            bar = score_bar(p["score"])
-            table.add_row(str(rank), plain(p["label"], "bold" if rank == 1 else ""), bar, f"{p['score']:.1%}")
+            bar = [score_bar(p["score"], width)] if width else []
+            table.add_row(str(rank), plain(p["label"], "bold" if rank == 1 else ""), *bar, f"{p['score']:.1%}")
         for name, value in (record.get("values") or {}).items():
-            table.add_row("", plain(name, "bold"), "", f"{value:.6g}")
+            table.add_row("", plain(name, "bold"), *([""] if width else []), f"{value:.6g}")
         self.console.print(table)
-        self.console.print(plain(describe(record, seconds), "dim"))
+        print_folded(self.console, describe(record, seconds))
         self.console.print()
 
 
 class TerminalListWriter(TextWriter):
-    """Draws a line per file: name, best label with score, and labels close to it; how it was made comes once at the end.
+    """Draws a line per file: name, best label with score, and labels close to it; model and sampling come once at the end.
 
-    names: those of all files, by which the first column is sized.
+    names: the names of all files, which determine the width of the first column.
     """
 
     _WIDEST_NAME = 0.5  # fraction of the terminal's width
@@ -77,19 +80,28 @@ class TerminalListWriter(TextWriter):
         if best is not None:
             line.append_text(Text.assemble(f"  {best['score']:6.1%}  ", plain(best["label"], "bold")))
             close = [other for other in others if other["score"] >= best["score"] * self._CLOSE][: self._MOST_OTHERS]
-            line.append_text(plain("".join(f"  {other['label']} {other['score']:.1%}" for other in close), "dim"))
+            line.append_text(self._runners_up(close, self.console.width - line.cell_len))
         for name, value in (record.get("values") or {}).items():
             line.append_text(Text.assemble("  ", plain(name, ""), " ", plain(f"{value:.6g}", "bold")))
         line.truncate(self.console.width, overflow="ellipsis")
         self.console.print(line)
         self._made[_settings_of(record)] = None
 
+    def _runners_up(self, close: Sequence[Record], room: int) -> Text:
+        """Format the labels that come close to the best one: " (next: zoom in 34.9%, static 20.1%)"; only those that fit."""
+        for count in range(len(close), 0, -1):
+            listed = ", ".join(f"{other['label']} {other['score']:.1%}" for other in close[:count])
+            text = plain(f"  (next: {listed})", "dim")
+            if text.cell_len <= room:
+                return text
+        return Text()
+
     def finish(self) -> None:
-        """Print how the results were made, if that is the same for all files."""
+        """Print model and sampling, if they are the same for all files."""
         if len(self._made) == 1:
-            self.console.print(plain("".join(self._made), "dim"))
+            print_folded(self.console, "".join(self._made))
         elif self._made:
-            self.console.print(plain("clips differ from file to file: --detail shows how each was sampled", "dim"))
+            print_folded(self.console, "clips differ from file to file: --detail shows how each was sampled")
 
 
 def _settings_of(record: Record) -> str:
@@ -114,68 +126,109 @@ class TerminalTimelineWriter(TimelineTextWriter):
             for window in record["windows"]:
                 self.console.print(plain(f"{span(window)}  {best_of(window)}", ""))
         if record["sampling"]:
-            self.console.print(plain(describe(record, seconds), "dim"))
+            print_folded(self.console, describe(record, seconds))
             self.console.print()
 
     def _table(self, record: Record) -> Table:
-        table = Table(box=None, pad_edge=False, show_header=False)
-        table.add_column(justify="right", style="dim", no_wrap=True)
-        table.add_column(overflow="fold")
-        table.add_column(width=BAR_WIDTH)
-        table.add_column(justify="right")
-        for segment in record["segments"]:
+        rows = [(span(one), marked(one), percent(one).strip()) for one in record["segments"]]
+        if sum(_widest(rows)) + 2 * _GAP > self.console.width:
+            rows = [
+                (_short_span(one), label, score)
+                for one, (_, label, score) in zip(record["segments"], rows, strict=True)
+            ]
+        width = _bar_room(self.console, rows)
+        table = _scores(width)
+        for segment, (when, *_) in zip(record["segments"], rows, strict=True):
             score = segment["score"]
-            bar = "" if score is None else score_bar(score)
+            bar = [Text() if score is None else score_bar(score, width)] if width else []
             style = "dim" if segment["unsure"] else "bold"
             table.add_row(
-                span(segment),
+                when,
                 plain(marked(segment), style),
-                bar,
+                *bar,
                 plain(percent(segment).strip(), "dim" if segment["unsure"] else ""),
             )
         return table
 
 
-def ranked(lines: Sequence[tuple[str, float, str]]) -> Table:
-    """Return a table of (rank, cosine, name) with a bar from 0 to 1 for each."""
+def _scores(width: int) -> Table:
+    """Return a table for ranks or times, labels, bars of this width (0: none) and scores."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(justify="right", style="dim")
-    table.add_column(width=BAR_WIDTH)
-    table.add_column(justify="right")
+    table.add_column(justify="right", style="dim", no_wrap=True)
     table.add_column(overflow="fold")
+    if width:
+        table.add_column(width=width)
+    table.add_column(justify="right")
+    return table
+
+
+def _bar_room(console: Console, rows: Sequence[tuple[str, ...]]) -> int:
+    """Return the width of the bars beside columns of text: what these leave of the terminal, so that no word is broken."""
+    widths = _widest(rows)
+    room = console.width - sum(widths) - _GAP * len(widths)
+    return min(BAR_WIDTH, room) if room >= _LEAST_BAR else 0
+
+
+def _widest(rows: Sequence[tuple[str, ...]]) -> list[int]:
+    """Return the width of each column of text."""
+    return [max(columns(visible(cell)) for cell in cells) for cells in zip(*rows, strict=True)]
+
+
+def _short_span(segment: Record) -> str:
+    """Format when a segment is for a narrow terminal, to tenths of a second and without hours that are 0."""
+    start, end = (clock(segment[edge], digits=1, hours=1).removeprefix("0:") for edge in ("start", "end"))
+    return f"{start} - {end}"
+
+
+def lines_of(text: str, taken: int) -> list[str]:
+    """Break text into lines that leave `taken` columns free on standard output; one line if that is not a terminal."""
+    if not is_terminal(sys.stdout):
+        return [text]
+    return folded(text, max(1, system.terminal_width(sys.stdout) - taken))
+
+
+def print_folded(console: Console, text: str) -> None:
+    """Print a dim line, broken between words so that numbers stay with their units."""
+    for line in folded(plain(text, "").plain, console.width):
+        console.print(Text(line, style="dim"), soft_wrap=True)
+
+
+def ranked(lines: Sequence[tuple[str, float, str]], console: Console) -> Table:
+    """Return a table of (rank, cosine, name) with a bar from 0 to 1 for each.
+
+    Names come first: bars are shortened for their sake, and only then are names, in the middle.
+    """
+    table = Table(box=None, pad_edge=False, show_header=False)
+    left = console.width - max((len(rank) for rank, _, _ in lines), default=0) - len("0.0000") - 3 * _GAP
+    names = max((columns(visible(name)) for _, _, name in lines), default=0)
+    width = max(min(BAR_WIDTH, console.width // 4, left - names), _LEAST_BAR)
+    table.add_column(justify="right", style="dim")
+    table.add_column(width=width)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
     for rank, score, name in lines:
-        bar = score_bar(score)
+        bar, name = score_bar(score, width), shortened(visible(name), left - width)
         table.add_row(rank, bar, f"{score:.4f}", plain(name, "bold" if rank == "1" else ""))
     return table
 
 
 def shortened(text: str, width: int) -> str:
-    """Shorten text to `width` columns by cutting out its middle: beginning and end distinguish files."""
-    if columns(text) <= width:
-        return text
-    start, end = "", ""
-    for front, back in zip(text, reversed(text), strict=True):
-        if columns(start + end + back) >= width:
-            break
-        end = back + end
-        if columns(start + end + front) >= width:
-            break
-        start += front
-    return f"{start}\u2026{end}" if _can_show("\u2026") else f"{start}~{end}"
+    """Shorten text to `width` columns by cutting out its middle, marked by a character that standard output can show."""
+    return visible_names.shortened(text, width, gap="\u2026" if _can_show("\u2026") else "~")
 
 
-def score_bar(score: float) -> Text:
-    """Draw a bar, BAR_WIDTH characters for a score of 1, with a resolution of half a character.
+def score_bar(score: float, width: int = BAR_WIDTH) -> Text:
+    """Draw a bar, `width` characters for a score of 1, with a resolution of half a character.
 
     The rest stays empty, since any background colour would dominate on either light or dark terminals.
     """
-    halves = round(max(0.0, min(1.0, score)) * 2 * BAR_WIDTH) or (score > 0)
+    halves = round(max(0.0, min(1.0, score)) * 2 * width) or (score > 0 and width > 0)
     whole, half = ("\u2501", "\u2578") if _can_show("\u2501\u2578") else ("-", "")
     return Text(whole * (halves // 2) + half * (halves % 2), style="color(197)")
 
 
 def _can_show(text: str) -> bool:
-    """Whether standard output can encode these characters."""
+    """Return whether standard output can encode these characters."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except (UnicodeEncodeError, LookupError):
@@ -192,7 +245,7 @@ def print_rows(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     cells = [[plain("-" if row[name] in (None, "") else str(row[name]), "") for name in names] for row in rows]
     with written():
         # A pipe has no width, so cells are not folded.
-        out = Console(file=sys.stdout, highlight=False, width=None if is_terminal(sys.stdout) else 200)
+        out = console_on(sys.stdout, width=None if is_terminal(sys.stdout) else 200)
         gap, widths = _widths([heads, *([cell.plain for cell in row] for row in cells)], out.width)
         if widths:
             table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
@@ -260,14 +313,22 @@ def spinner_name(console: Console) -> str:
 
 def consoles() -> tuple[Console, Console]:
     """Return the consoles for data and for progress; on a terminal they are the same, so that the bar doesn't overlap tables."""
-    data = Console(file=sys.stdout, highlight=False, soft_wrap=False)
+    data = console_on(sys.stdout)
     if is_terminal(sys.stdout):
         return data, data
-    return data, Console(file=sys.stderr, highlight=False)
+    return data, console_on(sys.stderr)
+
+
+def console_on(stream: TextIO, *, width: int | None = None) -> Console:
+    """Return rich's console on a stream; width: that of its lines, by default the terminal's."""
+    if width is None and is_terminal(stream) and not redraws(stream):
+        # Rich takes a dumb terminal for one of 80 columns unless it is given both width and height.
+        return Console(file=stream, highlight=False, width=system.terminal_width(stream), height=25)
+    return Console(file=stream, highlight=False, width=width)
 
 
 def _wanted() -> bool:
-    return is_terminal(sys.stderr) and not loudness.quiet and not loudness.debug
+    return redraws(sys.stderr) and not loudness.quiet and not loudness.debug
 
 
 @contextmanager

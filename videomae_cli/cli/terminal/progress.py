@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID
 from rich.text import Text
 
-from videomae_cli.cli.terminal.console import duration, is_terminal, lines_through, loudness, say
+from videomae_cli.cli.terminal.console import duration, lines_through, loudness, redraws, say
 from videomae_cli.cli.terminal.display import plain, print_lines, shortened, spinner_name
 from videomae_cli.cli.terminal.estimator import Estimator, speed
+from videomae_cli.system import every
 from videomae_cli.writers.clock import clock
 
 PLAIN_SECONDS = 10.0
@@ -32,13 +33,7 @@ class BatchProgress:
     """
 
     def __init__(
-        self,
-        total: int,
-        *,
-        done: int = 0,
-        failed: int = 0,
-        watched: bool = False,
-        now: Callable[[], float] = monotonic,
+        self, total: int, *, done: int = 0, failed: int = 0, watched: bool = False, now: Callable[[], float] = monotonic
     ) -> None:
         self.total, self.done, self.failed, self.views = total, done, failed, 0
         self._first, self._now = done, now
@@ -53,6 +48,11 @@ class BatchProgress:
         self._share = 0.0
         self._place = ""
 
+    def resume(self, done: int, failed: int) -> None:
+        """Count the files that an earlier run has finished, and those of them that failed."""
+        self.done = self._first = done
+        self.failed = failed
+
     @contextmanager
     def shown(self, mode: str, console: Console | None, *, single: bool = False) -> Iterator[BatchProgress]:
         """Show the progress during the block.
@@ -64,14 +64,12 @@ class BatchProgress:
             with every(PLAIN_SECONDS, self._say_if_due):
                 yield self
             return
-        wanted = mode == "auto" and is_terminal(sys.stderr) and not loudness.quiet and not loudness.debug
+        wanted = mode == "auto" and redraws(sys.stderr) and not loudness.quiet and not loudness.debug
         if not wanted or console is None or (self.total < 2 and not single):
             yield self
             return
-        columns = (SpinnerColumn(spinner_name(console)), BarColumn(bar_width=16), Words(lambda _: self.text()))
-        bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
-        with bar, lines_through(print_lines(console)):
-            self._bar, self._task = bar, bar.add_task("", total=self.total, completed=self.done)
+        drawn = drawn_bar(console, self.text, width=16, total=self.total, completed=self.done)
+        with drawn as (self._bar, self._task):
             yield self
 
     def advance(self, path: str, *, views: int, failed: bool) -> None:
@@ -187,18 +185,11 @@ class Words(ProgressColumn):
 
 
 @contextmanager
-def every(seconds: float, call: Callable[[], None]) -> Iterator[None]:
-    """Call a function periodically from another thread during the block, even while no progress is made."""
-    ended = threading.Event()
-
-    def run() -> None:
-        while not ended.wait(seconds):
-            call()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+def drawn_bar(
+    console: Console, text: Callable[[], str], *, width: int, total: int, completed: int = 0
+) -> Iterator[tuple[Progress, TaskID]]:
+    """Draw a spinner, a bar and a text during the block, with all lines above them."""
+    columns = (SpinnerColumn(spinner_name(console)), BarColumn(bar_width=width), Words(lambda _: text()))
+    bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+    with bar, lines_through(print_lines(console)):
+        yield bar, bar.add_task("", total=total, completed=completed)

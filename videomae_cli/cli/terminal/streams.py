@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from videomae_cli.cli.terminal.console import is_terminal
+from videomae_cli import system
+from videomae_cli.cli.terminal.console import folded, is_terminal
 from videomae_cli.errors import OutputError, not_written
 from videomae_cli.visible import FALLBACK, exact_json, visible
 
@@ -44,7 +45,7 @@ def put(text: str) -> None:
     """Write a line of data to standard output. Raises OutputError if it can't be written, BrokenPipeError if the reader has
     gone."""
     with written():
-        _print(visible(text))
+        _print(_shown(text))
 
 
 def put_json(value: object, *, indent: int | None = None) -> None:
@@ -65,7 +66,7 @@ def text_encoding(sink: object) -> str:
 
 
 def is_shown(sink: object) -> bool:
-    """Whether `sink` is standard output and a terminal, so that a person reads it."""
+    """Return whether `sink` is standard output and a terminal, so that a person reads it."""
     return sink is getattr(sys.stdout, "buffer", None) and is_terminal(sys.stdout)
 
 
@@ -81,11 +82,11 @@ def dispensable() -> Iterator[None]:
 def remark(text: str) -> None:
     """Print a remark about an output file on standard output, ignoring failures."""
     with dispensable():
-        _print(visible(text))
+        _print(_shown(text))
 
 
 def is_closed() -> bool:
-    """Whether standard output is closed; check this before hours of work whose result would go there."""
+    """Return whether standard output is closed; check this before hours of work whose result would go there."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return sys.stdout is None or sys.stdout.closed or isinstance(raw, _Closed)
 
@@ -111,6 +112,12 @@ def written(where: object = "to standard output") -> Iterator[None]:
         raise
     except OSError as error:
         raise not_written(where, error) from None
+
+
+def _shown(text: str) -> str:
+    """Escape a line, and on a terminal break it between words."""
+    line = visible(text)
+    return "\n".join(folded(line, system.terminal_width(sys.stdout))) if is_terminal(sys.stdout) else line
 
 
 def _print(text: str) -> None:

@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from videomae_cli.api.loaded import find_model
+from videomae_cli.assembly import find_model
 from videomae_cli.cli.terminal import console
 from videomae_cli.cli.terminal.estimator import Estimator
 from videomae_cli.hub import DownloadListener, PlannedDownload, ResolvedSource, licence_text
 from videomae_cli.visible import byte_size, visible
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, Task, TaskID
+    from rich.progress import Progress, ProgressColumn, Task, TaskID
+
+# Columns for "999.9/999.9 bytes" and a space before it; of the shortest name; of a terminal on which bars and rates are shown.
+_BYTES_WIDTH, _LEAST_NAME, _ROOM_FOR_BARS = 18, 8, 70
 
 
 @contextmanager
@@ -58,7 +61,7 @@ class _Shown(DownloadListener):
         console.note(text)
 
     def progress(self, file: str, done: int, total: int | None) -> None:
-        if console.loudness.quiet or not console.is_terminal(sys.stderr):
+        if console.loudness.quiet or not console.redraws(sys.stderr):
             return
         if self._progress is None:
             self._progress = self._start()
@@ -77,27 +80,34 @@ class _Shown(DownloadListener):
 
     def _start(self) -> Progress:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TransferSpeedColumn,
-        )
+        from rich.progress import Progress
 
         from videomae_cli.cli.terminal.display import print_lines
-        from videomae_cli.cli.terminal.progress import Words
 
         terminal = Console(stderr=True, highlight=False)
         self._stack.enter_context(console.lines_through(print_lines(terminal)))
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            Words(self._left),
-        )
-        return self._stack.enter_context(Progress(*columns, console=terminal))
+        return self._stack.enter_context(Progress(*self._columns(terminal.width), console=terminal))
+
+    def _columns(self, width: int) -> list[ProgressColumn]:
+        """Return what is shown of a file on a terminal of `width` columns: where there is little room, its name and its bytes."""
+        from rich.progress import BarColumn, DownloadColumn
+        from rich.table import Column
+
+        from videomae_cli.cli.terminal.display import shortened
+        from videomae_cli.cli.terminal.progress import Words
+
+        names = max(width - _BYTES_WIDTH, _LEAST_NAME)
+        name = Words(lambda task: shortened(task.description, names))
+        size = DownloadColumn(table_column=Column(no_wrap=True))
+        if width < _ROOM_FOR_BARS:
+            return [name, size]
+        return [name, BarColumn(bar_width=None), size, Words(_speed), Words(self._left)]
+
+
+def _speed(task: Task) -> str:
+    """Format the rate of a file's download; empty while it is not known, as of a file that came at once."""
+    speed = task.finished_speed or task.speed
+    return f"{byte_size(round(speed))}/s" if speed else ""
 
 
 def _amount(download: PlannedDownload) -> str:

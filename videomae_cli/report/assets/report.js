@@ -3,7 +3,7 @@
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("data").textContent);
   const root = document.documentElement;
-  const COLOURS = 11, HISTOGRAM = 12, CELLS = 2000, THIN = 1 / 200, KEYS = 12;
+  const HISTOGRAM = 12, CELLS = 2000, THIN = 1 / 200, KEYS = 12;
 
   const make = (kind, name, text) => {
     const element = document.createElement(kind);
@@ -44,9 +44,9 @@
   const counts = new Map();
   for (const entry of entries) for (const label of entry.counted) counts.set(label, (counts.get(label) || 0) + 1);
   const ranked = [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
-  const rank = new Map(ranked.map(([label], place) => [label, place]));
-  // Colours are of labels, the same in every timeline; where there are more labels, the rest is grey.
-  const colour = (label) => (label == null ? "transparent" : `var(--g${Math.min(rank.get(label), COLOURS)})`);
+  // Colours are of labels, the same on every page and chart; each is a variable, set for the theme.
+  const variables = new Map(data.colours.map(([label], place) => [label, `var(--label-${place})`]));
+  const colour = (label) => (label == null ? "transparent" : variables.get(label) || "var(--soft)");
 
   // --- one file ---------------------------------------------------------------------------------
 
@@ -54,6 +54,7 @@
     for (const [name, value, text] of labels) {
       const bar = make("span", "bar"), fill = make("i");
       fill.style.width = `${Math.max(0, Math.min(1, value)) * 100}%`;
+      fill.style.background = colour(name);
       bar.append(fill);
       bar.setAttribute("aria-hidden", "true");
       parent.append(make("span", "name", name), bar, make("span", "value", text));
@@ -180,36 +181,44 @@
     box.append(line, told);
     show(-1);
     const whole = make("div", "");
-    whole.append(box, shots.list, detail);
+    whole.append(box, shots.list, shots.note, detail);
     return whole;
   }
 
   // --- a picture for each segment, and the film -------------------------------------------------
 
-  // All pictures of a file are one, side by side; each place shows its part of it as a background.
+  // All frames of a file's segments are one picture, side by side; each place shows its part of it as a background.
   function shotsOf(entry, words, open) {
-    const list = make("ol", "shots"), source = byId("s" + entry.place), numbers = entry.shots || [], buttons = new Map();
-    const picture = (place, kind) => {
-      const part = make(kind, "shot"), number = numbers.indexOf(place);
-      if (number < 0 || !source) return null;
-      part.dataset.number = number;
-      part.style.setProperty("--share", numbers.length > 1 ? number / (numbers.length - 1) : 0);
+    const list = make("ol", "shots"), source = byId("s" + entry.place);
+    const numbers = source ? entry.shots || [] : [], moments = entry.moments || [], buttons = new Map();
+    const show = (element, frame) => {
+      element.style.setProperty("--share", numbers.length > 1 ? frame / (numbers.length - 1) : 0);
+    };
+    const picture = (frame, kind) => {
+      const part = make(kind, "shot");
+      show(part, frame);
       return part;
     };
+    // The frames of a segment in their order, and the one that stands for it.
+    const frames = (place) => numbers.flatMap((other, frame) => (other === place ? [frame] : []))
+      .sort((a, b) => moments[a] - moments[b] || a - b);
+    const first = (place) => numbers.indexOf(place);
     list.setAttribute("aria-label", `Segments of ${entry.name}`);
-    for (const place of source ? numbers : []) {
+    for (const place of new Set(numbers)) {
       const item = make("li"), button = make("button"), segment = entry.timeline[place], key = make("span", "key", segment[2] ?? "no label");
       key.style.setProperty("--key", colour(segment[2]));
       button.type = "button";
       button.setAttribute("aria-label", words(segment));
-      button.append(picture(place, "span"), key, make("span", "time", clock(segment[0])));
+      button.append(picture(first(place), "span"), key, make("span", "time", clock(segment[0])));
       button.addEventListener("click", () => open(place));
       buttons.set(place, button);
       item.append(button);
       list.append(item);
     }
     list.hidden = !buttons.size;
-    const ready = !source ? null : new Image();
+    const missing = buttons.size && buttons.size < entry.timeline.length;
+    const note = make("p", "hint", missing ? `Frames are kept of ${number(buttons.size)} of ${number(entry.timeline.length)} segments.` : "");
+    const ready = buttons.size ? new Image() : null;
     let cut = () => {};
     if (ready) {
       ready.addEventListener("load", () => {
@@ -226,7 +235,7 @@
       ready.src = source.textContent;
     }
     return {
-      list, picture, cut: (element) => cut(element),
+      list, note, show, picture, frames, first, moments, cut: (element) => cut(element),
       press(place) { for (const [other, button] of buttons) button.setAttribute("aria-pressed", String(other === place)); },
     };
   }
@@ -239,7 +248,7 @@
     button.type = "button";
     button.addEventListener("click", close);
     head.append(key, button);
-    const picture = shots.picture(place, "div");
+    const best = shots.first(place), picture = best < 0 ? null : shots.picture(best, "div");
     if (picture) {
       picture.classList.add("large");
       picture.setAttribute("role", "img");
@@ -248,9 +257,36 @@
     }
     const word = make("p", "hint");
     word.setAttribute("role", "status");
-    parts.push(head, picture || make("p", "hint", "No picture of this segment is kept."));
-    if (entry.film) parts.push(player(entry, start, end, picture, word), word);
+    const video = entry.film ? player(entry, start, end, picture, word) : null;
+    const view = make("div", "view"), stage = make("div", "stage"), frames = shots.frames(place);
+    stage.append(picture || make("p", "hint", "No frame of this segment is kept."));
+    if (video) stage.append(video, word);
+    view.append(stage);
+    if (frames.length > 1) view.append(strips(frames, best, words, shots, (frame) => {
+      shots.show(picture, frame);
+      if (video && video.isConnected) video.currentTime = shots.moments[frame];
+    }));
+    parts.push(head, view);
     return parts;
+  }
+  // The frames of a segment; a click shows one large, or where the film plays, goes there.
+  function strips(frames, current, words, shots, choose) {
+    const list = make("ol", "shots frames"), buttons = new Map();
+    const press = (frame) => { for (const [other, button] of buttons) button.setAttribute("aria-pressed", String(other === frame)); };
+    list.setAttribute("aria-label", `Frames of ${words}`);
+    for (const frame of frames) {
+      const item = make("li"), button = make("button"), time = shots.moments[frame];
+      button.type = "button";
+      button.append(shots.picture(frame, "span"), make("span", "time", time == null ? "" : clock(time)));
+      button.setAttribute("aria-label", time == null ? "Frame" : `Frame at ${clock(time)}`);
+      button.addEventListener("click", () => { press(frame); choose(frame); });
+      buttons.set(frame, button);
+      item.append(button);
+      list.append(item);
+    }
+    press(current);
+    shots.cut(list);
+    return list;
   }
   // What a browser can't play, or doesn't find, leaves the picture and a word.
   function player(entry, start, end, picture, word) {
@@ -280,7 +316,6 @@
     for (const [name, value] of entry.labels) {
       const row = make("div", "label");
       bars(row, [[name, value, percent(value)]]);
-      if (entry.share) row.querySelector(".bar i").style.background = colour(name);
       labels.append(row);
     }
     const image = strip(entry);
@@ -293,7 +328,7 @@
     if (entry.size) meta.push(entry.size.join(" × "));
     if (entry.fps) meta.push(`${entry.fps} fps`);
     if (entry.sampling) meta.push(entry.sampling);
-    if (meta.length) film.append(make("p", "meta", meta.join(" · ")));
+    if (meta.length) film.append(make("p", "meta", meta.join(" · ").replace(/(\d) (s|fps)\b/g, "$1\u00a0$2")));
     for (const warning of entry.warnings || []) film.append(make("p", "warning", `⚠ ${warning}`));
     if (film.childNodes.length) body.append(film);
     if (labels.childNodes.length) body.append(labels);
@@ -392,7 +427,6 @@
       button.type = "button";
       button.dataset.label = name;
       bars(button, [[name, count / ranked[0][1], number(count)]]);
-      if (timed) button.querySelector(".bar i").style.background = colour(name);
       button.addEventListener("click", () => { label = label === name ? null : name; filter(); });
       item.append(button);
       item.hidden = place >= HISTOGRAM;
@@ -423,7 +457,10 @@
 
   const system = matchMedia("(prefers-color-scheme: dark)");
   const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
-  const tellTheme = () => { byId("theme").textContent = dark() ? "Light theme" : "Dark theme"; };
+  const tellTheme = () => {
+    byId("theme").textContent = dark() ? "Light theme" : "Dark theme";
+    data.colours.forEach(([, pair], place) => { root.style.setProperty(`--label-${place}`, pair[Number(dark())]); });
+  };
   byId("theme").addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; tellTheme(); });
   system.addEventListener("change", tellTheme);
 

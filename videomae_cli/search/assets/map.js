@@ -16,6 +16,7 @@
   const texts = Array.from({ length: count }, (_, i) => (path(i) + "\n" + groupOf(i)).toLowerCase());
   const shown = new Array(places).fill(true);
   let matches = null;                 // Uint8Array: what the search finds, or null without a search
+  const dark = matchMedia("(prefers-color-scheme: dark)");
   let colours = [];
   let view = { x: 0, y: 0, scale: 1 };   // the place in the middle, and pixels a unit
   let width = 0, height = 0, ratio = 1;
@@ -40,7 +41,9 @@
   function readColours() {
     const style = getComputedStyle(document.documentElement);
     const value = (name) => style.getPropertyValue(name).trim();
-    colours = Array.from({ length: 12 }, (_, i) => value("--g" + i));
+    const theme = Number(dark.matches);
+    colours = data.colours.map((pair) => pair[theme]);
+    colours.grey = data.grey[theme];
     colours.ink = value("--ink");
     colours.back = value("--back");
     colours.line = value("--line");
@@ -49,7 +52,7 @@
     document.querySelectorAll("#groups .dot").forEach((dot, i) => { dot.style.color = colourOf(i); });
     draw();
   }
-  const colourOf = (place) => colours[others && place === places - 1 ? 11 : place];
+  const colourOf = (place) => (places ? colours[others && place === places - 1 ? "grey" : place] : colours.accent);
 
   function draw() {
     if (drawing) return;
@@ -619,7 +622,7 @@
   byId("description").textContent = data.description;
   buildLegend();
   readColours();
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", readColours);
+  dark.addEventListener("change", readColours);
   new ResizeObserver(resize).observe(stage);
   resize();
   showAll();

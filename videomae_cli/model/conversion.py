@@ -11,12 +11,13 @@ from typing import Any, Literal
 import torch
 
 from videomae_cli import filesystem
-from videomae_cli.errors import OutputError
+from videomae_cli.errors import OutputError, Wording
+from videomae_cli.files import whole_file
 from videomae_cli.hub import ResolvedSource, find_entry, resolve
 from videomae_cli.model.checkpoint_loading import Checkpoint, load_checkpoint
 from videomae_cli.model.checkpoints import WEIGHT_FILES, read_json
 from videomae_cli.model.config import VideoMAEConfig
-from videomae_cli.model.describe import MODEL_CLASSES, ModelDescription, describe_checkpoint
+from videomae_cli.model.description import MODEL_CLASSES, ModelDescription, describe_checkpoint
 from videomae_cli.model.inferred_config import Overrides
 from videomae_cli.model.pretraining import IMAGENET_MEAN, IMAGENET_STD
 from videomae_cli.model.saving import write_json
@@ -24,6 +25,8 @@ from videomae_cli.model.saving import write_json
 _PREPROCESSOR = "preprocessor_config.json"
 # The file names that newer repositories use.
 _PREPROCESSORS = (_PREPROCESSOR, "video_preprocessor_config.json", "processor_config.json")
+# The record of the clips that a model was trained on (`training.seen_clips`), beside its weights.
+SEEN = "trained_on.json"
 _BILINEAR = 2  # PIL's code for it, which the file stores
 
 logger = logging.getLogger(__name__)
@@ -75,8 +78,20 @@ def convert(
         write_json(target / name, content)
     for name in set(_PREPROCESSORS) - preprocessors.keys():
         (target / name).unlink(missing_ok=True)  # left by the previous model, it would be applied to this one
+    _copy_seen(resolved.path, target)
     written = replace(checkpoint, path=target, config=model.config)
     return describe_checkpoint(written, ResolvedSource(target, str(target), "directory"))
+
+
+def _copy_seen(source: Path, target: Path) -> None:
+    """Copy the record of what the model was trained on. One of the model that was there before would be wrong here."""
+    record = (source if filesystem.is_folder(source) else source.parent) / SEEN
+    if filesystem.same(record, target / SEEN):
+        return
+    (target / SEEN).unlink(missing_ok=True)
+    if filesystem.is_file(record):
+        with whole_file(target / SEEN) as sink:
+            sink.write(record.read_bytes())
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
@@ -86,8 +101,9 @@ def _check_target(target: Path, overwrite: bool) -> None:
     if existing and not overwrite:
         raise OutputError.about(
             target,
-            "{subject} already holds {existing}; choose another directory or allow overwriting",
+            "{subject} holds {existing} already",
             existing=existing[0],
+            remedy=Wording("{@overwrite:True} replaces it, or choose another directory"),
         )
 
 

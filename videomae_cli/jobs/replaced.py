@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from videomae_cli.files import whole_file
-from videomae_cli.jobs import REPLACED
+from videomae_cli.jobs.folder import REPLACED
 from videomae_cli.made import is_inside, remove_inside
 
 
 class Replaced:
-    """A list of an earlier job's files, stored in the job's folder, so that it survives a kill. Its names come from an index, which
-    isn't trusted: only regular files below `folder` with the ending of results are ever removed."""
+    """A list of an earlier job's files, stored in the job's folder, so that it survives a kill. Its names come from an
+    index, which isn't trusted: only regular files below `folder` whose names end in `ending` are ever removed."""
 
     def __init__(self, job: Path, folder: Path, ending: str) -> None:
         self._file, self._folder, self._ending = job / REPLACED, folder, ending

@@ -16,6 +16,7 @@ from videomae_cli.model.adapters import base_of, is_adapter
 from videomae_cli.model.checkpoint_loading import Checkpoint, Kind, load_checkpoint
 from videomae_cli.model.checkpoints import find_weights
 from videomae_cli.model.config import VideoMAEConfig
+from videomae_cli.model.cost import clip_gflops
 from videomae_cli.model.inferred_config import Overrides
 from videomae_cli.model.pretrained import PretrainedModel, fit
 from videomae_cli.model.pretraining import VideoMAEForPreTraining
@@ -31,7 +32,7 @@ MODEL_CLASSES: dict[Kind, type[PretrainedModel]] = {
 SMALL_HEADS = (
     "config.json says 16 heads, the official ViT-S was trained with 6, and the shapes are the same for both. To measure it: "
     "videomae evaluate DATA --model MODEL on labelled clips, once as it is and once with --heads 6; the true number comes "
-    "near the published accuracy (Kinetics-400: 79.0 %, Something-Something V2: 66.8 %), the other stays far below"
+    "near the published accuracy (Kinetics-400: 79.0%, Something-Something V2: 66.8%), the other stays far below"
 )
 _SIZES = {(384, 12): "ViT-S", (768, 12): "ViT-B", (1024, 24): "ViT-L", (1280, 32): "ViT-H", (1408, 40): "ViT-g"}
 _LICENCE_LINE = re.compile(r"^license:\s*['\"]?([^'\"\n#]+)", re.MULTILINE)
@@ -106,9 +107,7 @@ def describe_checkpoint(checkpoint: Checkpoint, resolved: ResolvedSource) -> Mod
     sampling = section.get("sampling")
     if not isinstance(sampling, dict):
         sampling = {"family": entry.family, "protocol": entry.protocol} if entry else None
-    folder = resolved.path if filesystem.is_folder(resolved.path) else resolved.path.parent
     heads = SMALL_HEADS if (config.hidden_size, config.num_attention_heads) == (384, 16) else None
-    licence = section.get("license") or (entry.licence if entry else None) or _licence_of_card(folder)
     return ModelDescription(
         name=resolved.name,
         path=resolved.path,
@@ -121,31 +120,25 @@ def describe_checkpoint(checkpoint: Checkpoint, resolved: ResolvedSource) -> Mod
         gflops=clip_gflops(config),
         labels=tuple(config.id2label.values()) if kind == "classification" else (),
         sampling=sampling,
-        licence=str(licence) if licence else None,
+        licence=licence_of(resolved, config),
         note="; ".join(note for note in (checkpoint.note, heads) if note) or None,
     )
-
-
-def clip_gflops(config: VideoMAEConfig) -> float:
-    """Count the encoder's multiply-adds for one clip and crop without masking, in billions.
-
-    A multiply-add counts as one operation, as in the papers (ViT-B on 16x224x224: 180); norms, softmax, activations and
-    the classifier are ignored.
-    """
-    tokens, width = config.num_patches, config.hidden_size
-    total = tokens * config.patch_dim * width
-    for layer in range(config.num_hidden_layers):
-        heads = config.num_attention_heads - len(config.pruned_heads.get(layer, ()))
-        attention = heads * config.head_dim
-        # per layer: projections to queries, keys, values and output; attention scores and weighted sums; the MLP
-        total += tokens * (4 * width * attention + 2 * tokens * attention + 2 * width * config.intermediate_size)
-    return total / 1e9
 
 
 def _weights_name(path: Path) -> str:
     if is_adapter(path):
         return f"an adapter, merged into {base_of(path)}"
     return find_weights(path).name if filesystem.is_folder(path) else path.name
+
+
+def licence_of(resolved: ResolvedSource, config: VideoMAEConfig) -> str | None:
+    """Return the licence that a checkpoint's configuration, the registry or its model card states, in this order."""
+    ours = config.extra.get("videomae_cli")
+    entry = find_entry(resolved.name)
+    folder = resolved.path if filesystem.is_folder(resolved.path) else resolved.path.parent
+    stated = ours.get("license") if isinstance(ours, dict) else None
+    found = stated or (entry.licence if entry else None) or _licence_of_card(folder)
+    return str(found) if found else None
 
 
 def _licence_of_card(folder: Path) -> str | None:

@@ -1,0 +1,24 @@
+"""`videomae export`, as a process."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from samples import Run
+
+
+def test_the_command_says_what_it_wrote(checkpoint: Path, videomae: Run, tmp_path: Path) -> None:
+    done = videomae("export", checkpoint, "m.pt2", "--uint8", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == f"{checkpoint}: frames (B, 16, 32, 32, 3) -> logits (B, 4)"
+    assert re.fullmatch(
+        r"largest difference from PyTorch in float32 on 4 clips: \S+, where outputs go up to \S+; same best label: 100%",
+        second,
+    )
+    assert re.fullmatch(r"videomae: wrote m\.pt2: torch\.export, float32, .* MB\n", done.stderr)
+    again = videomae("export", checkpoint, "m.pt2", "--json", "--overwrite", "--quiet", cwd=tmp_path)
+    assert json.loads(again.stdout)["schema_version"] == 1
+    assert again.stderr == ""

@@ -1,0 +1,90 @@
+"""Makes the timelines of a job's files on this machine, or searches them for the places of one label (`--find`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from videomae_cli.api.places import PlaceFinder
+from videomae_cli.api.report_pages import FRAMES
+from videomae_cli.assembly import ClassifierRequest, calibration_on, settings_for, timeline_settings
+from videomae_cli.cli.outputs.found_places import PlacesTarget, Search
+from videomae_cli.cli.run.batch import Batch, watched
+from videomae_cli.cli.run.inputs import Inputs
+from videomae_cli.cli.run.loading import fitted, load_model
+from videomae_cli.jobs import Settings
+from videomae_cli.jobs.targets import Target
+from videomae_cli.labels import match_label
+from videomae_cli.results import Timeline
+from videomae_cli.segments import SegmentRules
+from videomae_cli.video import Decoder, FoundVideo, SamplingSpec, WindowSpec
+
+if TYPE_CHECKING:
+    from videomae_cli.pipeline import TimelineMaker
+    from videomae_cli.report import ReportWriter
+
+_DONE = "analysed"
+
+
+@dataclass(frozen=True)
+class TimelineRequest:
+    """The settings of a timeline: the model, how windows are placed and sampled, and how they become segments."""
+
+    request: ClassifierRequest
+    windows: WindowSpec
+    shape: SamplingSpec
+    rules: SegmentRules
+
+    def maker(self, found: Sequence[FoundVideo], decoder: Decoder) -> TimelineMaker:
+        """Load the model and return a timeline maker. found: some files of the job, for calibrating int8."""
+        from videomae_cli.pipeline import TimelineMaker
+
+        decoder.start()  # its process starts up while the model loads
+        sampling = self.shape.within(self.windows.start, self.windows.end)
+        classifier = load_model(self.request, calibration_on(found, sampling, decoder))
+        classifier.check_labels("timeline")
+        pixels = fitted(sampling, classifier).resolved_pixels
+        windows = classifier.fit_windows(self.windows)
+        return TimelineMaker(classifier, windows, self.rules, pixels=pixels, fps=self.shape.fps)
+
+
+def make_timelines(
+    asked: TimelineRequest,
+    inputs: Inputs,
+    target: Target,
+    report: ReportWriter | None,
+    decoder: Decoder,
+    *,
+    windows: bool,
+    progress: str,
+    ok_on_errors: bool,
+) -> None:
+    """Load the model and write the timelines of all files. Raises typer.Exit(1) if files failed."""
+    work = Batch(inputs.found, target, _DONE, inputs.part, progress, ok_on_errors, films=True, report=report)
+    if inputs.hopeless:
+        work.fail("timeline", asked.request.name, Timeline)
+        return
+    frames = FRAMES if report is not None else 0
+    maker = replace(asked.maker(inputs.sample, decoder), keep_windows=windows, thumbnails=frames)
+    _run(work, timeline_settings(maker), maker, decoder)
+
+
+def find_places(
+    asked: TimelineRequest, search: Search, inputs: Inputs, decoder: Decoder, *, progress: str, ok_on_errors: bool
+) -> None:
+    """Search all files for a label and output the places. Raises OptionError for a label that the model doesn't have."""
+    with decoder:
+        maker = asked.maker(inputs.sample, decoder)
+        finder = PlaceFinder(match_label(search.label, maker.classifier.config.label_names))
+        target = PlacesTarget(search, finder, decoder, inputs.found)
+        with target.opened():
+            work = Batch(inputs.found, target, _DONE, None, progress, ok_on_errors, films=True)
+            _run(work, settings_for("timeline", {"model": maker.classifier.name}), maker, decoder)
+
+
+def _run(work: Batch, settings: Settings, maker: TimelineMaker, decoder: Decoder) -> None:
+    maker = replace(maker, classifier=watched(maker.classifier, work.shown))
+    results = partial(maker, decoder=decoder, moved=work.shown.within)
+    work.run(settings, lambda left, _: results(left), engine=maker.classifier.engine)
