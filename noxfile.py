@@ -75,7 +75,7 @@ def _try_out(session: nox.Session) -> None:
     # Its pages of help and its refusals come by way of Typer's own names.
     for arguments, code in ((["--help"], 0), (["classify", "--help"], 0), (["classify", "--nonsense"], 2), ([], 2)):
         session.run("videomae", *arguments, success_codes=[code], silent=True)
-    session.install("pytest", "pytest-xdist", "hypothesis")
+    session.install("pytest", "pytest-timeout", "pytest-xdist", "hypothesis")
     # -P and the folder: the package under test is the one installed.
     with session.chdir(footage):
         session.run(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import faulthandler
 import gc
 import importlib
 import json
@@ -100,7 +101,7 @@ early = {{name: value for name, value in environment.items() if name.startswith(
 if early != {expected!r} or sys.argv[1:2] not in (["-m"], ["-c"]):
     fresh()
 import json, signal, socket
-passed_on = {{signal.SIGINT, signal.SIGTERM, signal.SIGHUP}}
+passed_on = {{signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2}}
 signal.pthread_sigmask(signal.SIG_BLOCK, passed_on)
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
@@ -183,6 +184,7 @@ def serve(address: str, python: str) -> Callable[[], object]:
             assert not name.startswith("videomae_cli"), f"{name} is gone: every test would be slower"
     assert not sys.modules.keys() & set(NEVER_IMPORTED), "its variables would not be those of the child"
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a process with threads must not fork"
+    faulthandler.register(signal.SIGUSR2)  # a child that hangs is asked where, as raycluster.ended does
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page
     listener = socket.socket(socket.AF_UNIX)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from raycluster import PATIENCE, end_all, start
+from raycluster import end_all, ended, start
 from samples import Run
 
 
@@ -17,7 +17,7 @@ def videomae(quick_python: str) -> Run:
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         process = start(quick_python, *arguments)
-        out, errors = process.communicate(timeout=PATIENCE)
+        out, errors = ended(process)
         return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 
     return run

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 # What is drawn or sent nowhere, and patience for a machine that other tests keep busy.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -25,9 +27,10 @@ ENVIRONMENT = {
 }
 STORE_BYTES = 80 * 2**20
 # Seconds for what takes a few: two raylets and their workers, each of which imports torch, on a machine with other work.
-PATIENCE = 1200.0
+PATIENCE = 400.0
 _TRIES = 3
 _started: list[subprocess.Popen[str]] = []
+_hung: list[str] = []
 
 
 @contextmanager
@@ -63,10 +66,25 @@ def ray_cluster(nodes: int = 2, settings: Sequence[Mapping[str, str]] = ()) -> I
 
 def start(python: str, *arguments: str | Path, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """The real command in a real process."""
+    assert not _hung, f"not tried, for an earlier command did not end: {_hung[0]}"
     command = [python, "-m", "videomae_cli", *map(os.fspath, arguments)]
     settings = {**os.environ, "HF_HUB_OFFLINE": "1", **(environment or {})}
     _started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings))
     return _started[-1]
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Wait for what `start` started: what it printed, and its errors. One that does not end shows what its threads do, if the
+    fork server started it, and is the last that is tried: the rest would wait as long, one by one."""
+    try:
+        return process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        _hung.append(" ".join(map(str, process.args)))  # type: ignore[arg-type]
+        process.send_signal(signal.SIGUSR2)
+        time.sleep(5)
+        process.kill()
+        out, errors = process.communicate()
+        pytest.fail(f"{_hung[-1]} did not end within {PATIENCE:g} s\n{out}\n{errors}")
 
 
 def end_all() -> None:

@@ -20,8 +20,8 @@ from hubserver import LocalHub
 from objectstore import ObjectStore
 from raycluster import (
     ENVIRONMENT,
-    PATIENCE,
     STORE_BYTES,
+    ended,
     kill_one,
     ray_cluster,
     spilled,
@@ -94,7 +94,7 @@ def test_labels_are_those_of_one_machine_though_workers_are_killed(
     assert wait_for_pieces(process, partial, 2) >= 2
     assert kill_one("ray::", "InferenceWorker"), "a worker with a model in it"
     assert kill_one("ray::", "decode_tasks"), "one that decodes"
-    _, errors = process.communicate(timeout=PATIENCE)
+    _, errors = ended(process)
     assert process.returncode == done.returncode == 1, errors
     assert out.read_bytes() == alone.read_bytes(), "row for row, to the last bit"
     lines = without_waiting(errors).splitlines()
@@ -117,7 +117,7 @@ def test_vectors_of_an_interrupted_job_and_a_lost_machine(
     process = start(quick_python, *command, *shards)
     wait_for_pieces(process, out, 4)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=PATIENCE)
+    _, errors = ended(process)
     assert process.returncode == 130, errors
     last = errors.splitlines()[-1]
     assert f"of 30 files are kept in {out}; --resume continues from there" in last
@@ -125,14 +125,14 @@ def test_vectors_of_an_interrupted_job_and_a_lost_machine(
     assert kept
 
     refused = start(quick_python, *command, *shards)
-    _, errors = refused.communicate(timeout=PATIENCE)
+    _, errors = ended(refused)
     assert (refused.returncode, "--resume completes it" in errors) == (1, True)
 
     lost = cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
     process = start(quick_python, *command, *shards, "--resume")
     wait_for_pieces(process, out, len(kept) + 1)
     cluster.remove_node(lost, allow_graceful=False)
-    _, errors = process.communicate(timeout=PATIENCE)
+    _, errors = ended(process)
     assert process.returncode == 1, errors
     assert "files are done already" in errors
     assert "24 of 30 files embedded, 6 failed: 6 not_a_video" in errors
@@ -201,7 +201,7 @@ def test_a_model_of_the_hub_films_and_shards_in_object_storage(
     }
     command = ("classify", f"@{manifest}", "--model", "someone/model", *OPTIONS)
     process = start(quick_python, *command, *on_cluster(cluster, "-o", f"{bucket}/out/"), environment=online)
-    _, errors = process.communicate(timeout=PATIENCE)
+    _, errors = ended(process)
     assert process.returncode == 1, errors
     assert "2 of 4 files classified, 2 failed: 1 not_a_video, 1 not_found" in errors
     assert len(hub.fetched()) == len(set(hub.fetched())) == 2, "its two files, each once"
@@ -215,13 +215,13 @@ def test_a_model_of_the_hub_films_and_shards_in_object_storage(
     store.client.download_file("films", "out/part-00000-of-00001.parquet", str(shard))
     alone = tmp_path / "alone.jsonl"
     offline = online | {"HF_ENDPOINT": "http://hub.invalid", "HF_HUB_OFFLINE": "1"}
-    start(quick_python, *command, "-o", alone, environment=offline).communicate(timeout=PATIENCE)
+    ended(start(quick_python, *command, "-o", alone, environment=offline))
     assert list(read_records(shard)) == list(read_records(alone))
     # Later, without a network: what the machines keep is enough.
     again = start(
         quick_python, *command, *on_cluster(cluster, "-o", f"{bucket}/other/", "--dry-run"), environment=offline
     )
-    out, errors = again.communicate(timeout=PATIENCE)
+    out, errors = ended(again)
     assert (again.returncode, without_waiting(errors)) == (0, "")
     assert "someone/model" in out
 

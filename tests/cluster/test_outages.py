@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from objectstore import ObjectStore, Road
-from raycluster import ENVIRONMENT, PATIENCE, ray_cluster, start, without_waiting
+from raycluster import ENVIRONMENT, ended, ray_cluster, start, without_waiting
 from samples import make_checkpoint, write_video
 
 FILES = 16
@@ -79,7 +79,7 @@ def embed(
         command = ("embed", source, "--model", checkpoint, "--clips", "1", "--batch-size", "1")
         place = ("--cluster", "ray", "--address", machines.cluster.address, "-o", f"s3://{bucket}/out/")
         process = start(quick_python, *command, *place, *more, environment=store.environment)
-        out, errors = process.communicate(timeout=PATIENCE)
+        out, errors = ended(process)
         return subprocess.CompletedProcess(process.args, process.returncode, out, without_waiting(errors))
 
     return run
@@ -188,7 +188,7 @@ def test_of_two_commands_on_one_output_never_two_write(
     command = ("embed", films, "--model", checkpoint, "--clips", "1", "--batch-size", "1", "-o", f"s3://{bucket}/out/")
     place = ("--cluster", "ray", "--address", machines.cluster.address)
     both = [start(quick_python, *command, *place, environment=store.environment) for _ in range(2)]
-    ended = [(process.communicate(timeout=PATIENCE)[1], process.returncode) for process in both]
+    ended = [(ended(process)[1], process.returncode) for process in both]
     refused = [errors for errors, code in ended if code]
     assert len(refused) in (1, 2), ended
     for errors in refused:
@@ -196,7 +196,7 @@ def test_of_two_commands_on_one_output_never_two_write(
         assert "another process is writing" in errors or "is there already" in errors
     if len(refused) == 2:
         again = start(quick_python, *command, *place, "--resume", environment=store.environment)
-        said = again.communicate(timeout=PATIENCE)[1]
+        said = ended(again)[1]
         assert again.returncode == 0, said
     check_whole(store, bucket, tmp_path)
     names = [key for key in store.keys(bucket) if "part-" not in key]
