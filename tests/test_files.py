@@ -6,7 +6,6 @@ import contextlib
 import errno
 import logging
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -351,14 +350,18 @@ def test_a_folder_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypa
 @pytest.mark.skipif(not POSIX, reason="Windows has no locks of folders: there they stay")
 def test_what_a_killed_process_left_of_a_folder_goes_and_what_lives_stays(tmp_path: Path) -> None:
     """Also of folders of other names; never of a process that is still at it, of another machine, or what is no such folder."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        with files.whole_folder(tmp_path / "killed") as folder:
-            (folder / "weights").write_text("half")
-            os.write(writer, b"x")
-            signal.pause()
-    os.read(reader, 1)
+    code = """
+import signal, sys
+from pathlib import Path
+from videomae_cli import files
+with files.whole_folder(Path(sys.argv[1])) as folder:
+    (folder / "weights").write_text("half")
+    print("written", flush=True)
+    signal.pause()
+"""
+    killed = subprocess.Popen([sys.executable, "-c", code, tmp_path / "killed"], stdout=subprocess.PIPE)
+    assert killed.stdout is not None
+    assert killed.stdout.readline() == b"written\n"
     (left,) = tmp_path.iterdir()
     stays = [
         tmp_path / left.name.replace(files._machine(), "zzzz"),
@@ -372,8 +375,8 @@ def test_what_a_killed_process_left_of_a_folder_goes_and_what_lives_stays(tmp_pa
     with files.whole_folder(tmp_path / "mine"):
         pass
     assert (left / "weights").read_text() == "half", "its process lives"
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    killed.kill()
+    killed.communicate(timeout=300)
     with files.whole_folder(tmp_path / "mine too") as mine, files.whole_folder(tmp_path / "another"):
         assert mine.is_dir(), "a second one of this process does not take it either"
     assert not left.exists()
