@@ -106,7 +106,7 @@ class Filter:
             return False
         if self.include:
             return _matches(path, self.include)
-        return named or (_suffix(path) in VIDEO_SUFFIXES and not _is_picture(path))
+        return named or (suffix_of(path) in VIDEO_SUFFIXES and not _is_picture(path))
 
 
 def discover(
@@ -254,7 +254,7 @@ class _Walker:
         if not path or (path.endswith("/") and not (globs and glob.has_magic(path))):
             yield from self._stored_below(address)
             return
-        suffix = _suffix(path)
+        suffix = suffix_of(path)
         if globs and (glob.has_magic(path) or suffix not in VIDEO_SUFFIXES):
             kind = storage.look(address)
             if kind == "folder":
@@ -440,21 +440,12 @@ def _before_magic(pattern: str, separator: str) -> str:
     return "".join(part + separator for part in literal)
 
 
-def _suffix(path: str) -> str:
-    """Return the suffix of a path as `Path(path).suffix.lower()` does, which takes 2 microseconds."""
-    name = path.rpartition("/")[2]
-    if not name or name == "." or os.sep != "/":
-        return Path(path).suffix.lower()
-    dot = name.rfind(".")
-    return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
-
-
 def _is_picture(path: str) -> bool:
     """Return whether a WebP is a still picture, such as a preview beside a video.
 
     One in object storage counts as a still picture, to avoid asking the server.
     """
-    if _suffix(path) != ".webp":
+    if suffix_of(path) != ".webp":
         return False
     return storage.is_address(path) or (filesystem.is_file(path) and is_animated(path) is False)
 

@@ -55,12 +55,14 @@ class Member:
 @dataclass(frozen=True)
 class TarIndex:
     """What is in an archive. members: by name, links included; folders: the names in each folder, "" for the outermost;
-    outside: names that lead out of the archive, which are left alone; problem: why the rest can't be read, or None."""
+    videos: the names of the videos by their key path; outside: names that lead out of the archive, which are left alone;
+    problem: why the rest can't be read, or None."""
 
     members: dict[str, Member]
     outside: tuple[str, ...] = ()
     problem: str | None = None
     folders: dict[str, list[str]] = field(default_factory=dict)
+    videos: dict[str, list[str]] = field(default_factory=dict)
 
 
 def is_archive(path: str) -> bool:
@@ -92,19 +94,13 @@ def find_video(path: str) -> Member | None:
     if parts is None:
         return None
     try:
-        members = index_of(parts[0]).members
+        index = index_of(parts[0])
     except (NotAVideoError, VideoNotFoundError):
         return None
-    if parts[1] in members:
-        member = members[parts[1]]
-        return member if suffix_of(parts[1]) in _VIDEOS else None
-    folders = index_of(parts[0]).folders
-    if parts[1] in folders:
-        return None
-    folder, _, key = parts[1].rpartition("/")
-    names = folders.get(folder, [])
-    alike = [name for name in names if key_of(name) == key and suffix_of(name) in _VIDEOS]
-    return members[(folder + "/" if folder else "") + alike[0]] if len(alike) == 1 else None
+    if parts[1] in index.members:
+        return index.members[parts[1]] if suffix_of(parts[1]) in _VIDEOS else None
+    alike = index.videos.get(parts[1], []) if parts[1] not in index.folders else []
+    return index.members[alike[0]] if len(alike) == 1 else None
 
 
 def key_path(name: str) -> str:
@@ -136,10 +132,13 @@ def _index(archive: str, size: int, changed: int) -> TarIndex:
     if problem is not None and not members and not outside:
         raise NotAVideoError.about(archive, "{subject!q} is no tar archive: {problem}", problem=problem)
     folders: dict[str, list[str]] = defaultdict(list)
+    videos: dict[str, list[str]] = defaultdict(list)
     for name in members:
         folder, _, last = name.rpartition("/")
         folders[folder].append(last)
-    return TarIndex(members, tuple(outside), problem, dict(folders))
+        if suffix_of(last) in _VIDEOS:
+            videos[key_path(name)].append(name)
+    return TarIndex(members, tuple(outside), problem, dict(folders), dict(videos))
 
 
 class _DamagedError(Exception):
