@@ -85,6 +85,7 @@ ALLOWED = {
     "evaluation": {"visible", "errors"},
     "training": {
         "content",
+        "storage",
         "arguments",
         "lazy",
         "made",
@@ -144,6 +145,7 @@ ALLOWED = {
     },
     "api": {
         "arguments",
+        "storage",
         "cluster",
         "errors",
         "made",

@@ -148,3 +148,58 @@ def test_a_timeline_of_a_bucket_is_that_of_the_disk(
     assert gone.returncode == 1
     assert f"there is no '{folder}/gone.mp4'" in gone.stderr
     assert list(scratch.iterdir()) == []
+
+
+def test_a_model_is_trained_and_measured_on_a_bucket_as_on_a_disk(
+    videomae: Run, recordings: Path, store: ObjectStore, bucket: str, tmp_path: Path
+) -> None:
+    place = store.bucket(bucket, {str(p.relative_to(recordings)): p for p in recordings.rglob("*.mp4")})
+    gone = f"{place}/val/bikes/gone.mp4,bikes\n{place}/val/bikes/0.mp4,bikes\n"
+    store.put(bucket, "lists/val.csv", f"path,label\n../val/carphone_pristine/0.mp4,carphone_pristine\n{gone}".encode())
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    there = {**store.environment, "TMPDIR": str(scratch)}
+    figures, seen = [], []
+    for data, out, environment in ((recordings, tmp_path / "disk", {}), (place, tmp_path / "stored", there)):
+        options = ("--init", "camera-motion-mae", "--mode", "head", "--workers", "1")
+        done = videomae("finetune", data, "-o", out, *options, environment=environment)
+        assert done.returncode == 0, done.stderr
+        figures.append(json.loads((out / "training.json").read_text())["figures"])
+        seen.append(json.loads((out / "trained_on.json").read_text())["files"])
+    assert figures[0] == figures[1]
+    assert seen[0] == seen[1]
+    options = ("--model", tmp_path / "stored", "--split", "all", "--format", "json", "--workers", "1")
+    disk = json.loads(videomae("evaluate", recordings, *options).stdout)
+    stored = json.loads(videomae("evaluate", f"{place}/", *options, environment=there).stdout)
+    assert stored.pop("data") == f"{place}/"
+    disk.pop("data")
+    assert stored == disk
+    assert stored["trained_on"] == 18
+    measured = videomae("evaluate", f"{place}/lists/val.csv", *options, environment=there)
+    assert measured.returncode == 1
+    assert measured.stderr.splitlines()[0].endswith(f"there is no '{place}/val/bikes/gone.mp4'")
+    document = json.loads(measured.stdout)
+    assert (document["clips"], document["failed"]) == (3, 1)
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_video_in_a_bucket_is_compared_with_a_table(
+    videomae: Run, video: Path, checkpoint: Path, store: ObjectStore, bucket: str, tmp_path: Path
+) -> None:
+    write_video(tmp_path / "other.mp4", count=50)
+    place = store.bucket(bucket, {"query.mp4": video})
+    table = tmp_path / "v.parquet"
+    videomae("embed", video, tmp_path / "other.mp4", "--model", checkpoint, "-o", table)
+    options = (table, "--format", "jsonl", "--include-self")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    there = {**store.environment, "TMPDIR": str(scratch)}
+    found = records(videomae("similar", f"{place}/query.mp4", *options, environment=there).stdout)
+    same = records(videomae("similar", video, *options).stdout)
+    assert [r["path"] for r in found] == [r["path"] for r in same]
+    assert [r["score"] for r in found] == pytest.approx([r["score"] for r in same], abs=2e-6)
+    missing = videomae("similar", f"{place}/gone.mp4", *options, environment=there)
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert missing.stderr.count("\n") == 1
+    assert f"{place}/gone.mp4 is neither a file nor a name in {table}" in missing.stderr
+    assert list(scratch.iterdir()) == []

@@ -14,11 +14,19 @@ import numpy.typing as npt
 from videomae_cli import filesystem
 from videomae_cli.arguments import at_least, checked
 from videomae_cli.assembly import EmbedderRequest, settings_of
-from videomae_cli.errors import EmbeddingsError, OptionError, VideoError, VideoMAEError
+from videomae_cli.errors import (
+    EmbeddingsError,
+    OptionError,
+    StorageError,
+    VideoError,
+    VideoFetchError,
+    VideoMAEError,
+)
 from videomae_cli.hub import resolve
 from videomae_cli.search import duplicates
 from videomae_cli.search.embedding_table import EmbeddingTable, Vectors, unit
 from videomae_cli.search.nearest import Match, find_path, nearest
+from videomae_cli.storage import is_address, look
 from videomae_cli.video import Decoder, SamplingSpec, is_clip, one_clip
 from videomae_cli.writers import place_of
 
@@ -41,7 +49,7 @@ def similar(
 ) -> list[Match]:
     """Find the files of a table whose embeddings are nearest to a video's, nearest first; what `videomae similar` does.
 
-    query: a name in the table, a video (embedded with the table's settings), or vectors (D,) or (Q, D); table: output
+    query: a name in the table, a video, also in object storage (embedded with the table's settings), or vectors (D,) or (Q, D); table: output
     of `videomae embed`: .parquet, .npz, .jsonl or a folder, or the address of a cluster's; top_k: number of files;
     include_self: also return the query itself if it is in the table. A match has `row.path` and `score`, the cosine. Raises EmbeddingsError, VideoError,
     and what loading raises.
@@ -112,7 +120,7 @@ def nearest_files(
         raise EmbeddingsError.about(
             query, "{subject} is a folder: give one video, or the name of one in {file}", file=table.file
         )
-    elif filesystem.is_there(query) or is_clip(query):
+    elif _is_stored(query) if is_address(query) else filesystem.is_there(query) or is_clip(query):
         queries, name = _embedded(table, query, device, load or _load), query
     else:
         hint = f": did you mean {found.alike[0]}?" if found.alike else ""
@@ -123,6 +131,18 @@ def nearest_files(
         raise EmbeddingsError.about(name, "the vector of {subject} is zero: nothing is near it or far from it")
     leave_out = () if include_self or found.path is None else (name,)
     return nearest(table.blocks(), queries, top_k=top_k, leave_out=leave_out), name
+
+
+def _is_stored(address: str) -> bool:
+    """Return whether an address names an object, before a model is loaded for it. Raises VideoError for a folder, or if the
+    storage doesn't say."""
+    try:
+        kind = look(address)
+    except StorageError as error:
+        raise error.recast(VideoFetchError) from None
+    if kind == "folder":
+        raise VideoError.about(address, "{subject} is a folder: give one video")
+    return kind == "file"
 
 
 def _load(request: EmbedderRequest) -> Embedder:
@@ -177,7 +197,7 @@ def _embed_like(settings: Mapping[str, Any], path: str, device: str, load: LoadE
             request.name, "{subject} is not what made the table ({changed}): make it again", changed="; ".join(changed)
         )
     with Decoder() as decoder:
-        (result,) = embedder([one_clip(path)], sampling=sampling, decoder=decoder)
+        (result,) = embedder([one_clip(path, addresses=True)], sampling=sampling, decoder=decoder)
     if result.vectors is None:
         assert result.error is not None
         raise VideoError.about(path, "{problem}", problem=result.error.naming(path))

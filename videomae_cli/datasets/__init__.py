@@ -3,7 +3,7 @@
 examples    the types Dataset and Example       dataset_reading   a user's DATA argument -> a dataset
 grouping    clips of one source, train/val      tables            rows -> examples
 checking    finds unusable files before use     rows              CSV, TSV, lists, Parquet, JSON Lines -> rows
-values      numbers to predict (regression)
+values      numbers to predict (regression)             data_places   on a disk or in object storage
 """
 
 from __future__ import annotations

@@ -7,10 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
-from videomae_cli import filesystem
+from videomae_cli import filesystem, storage
 from videomae_cli.datasets.examples import Dataset, Example
-from videomae_cli.errors import DatasetError, VideoMAEError
+from videomae_cli.errors import DatasetError, StorageError, VideoMAEError
 from videomae_cli.results import as_utf8
 from videomae_cli.video import ClipRequest, Decoder, FrameTransform, SamplingSpec
 from videomae_cli.video.clip_names import ClipName
@@ -181,9 +182,17 @@ def _tried(
 
 def _doubles(train: Sequence[Example], val: Sequence[Example]) -> set[Example]:
     """Find held-out examples that are whole files with the same bytes as a training file. Only files of equal size are read."""
+    remote = storage.stamps(example.path for example in (*train, *val) if val and storage.is_address(example.path))
+
+    def size_of(path: str) -> int | None:
+        if storage.is_address(path):
+            return remote[path].size if path in remote else None
+        place = filesystem.look(path)
+        return place.size if place.is_file else None
+
     sizes: dict[int, list[str]] = defaultdict(list)
     for path in dict.fromkeys(example.path for example in train):
-        size = _size(path)
+        size = size_of(path)
         if size is not None:
             sizes[size].append(path)
     seen: dict[str, str] = {}
@@ -191,23 +200,18 @@ def _doubles(train: Sequence[Example], val: Sequence[Example]) -> set[Example]:
     for example in val:
         if example.start is not None or example.end is not None:
             continue
-        alike = sizes.get(_size(example.path) or -1, [])
+        alike = sizes.get(size_of(example.path) or -1, [])
         if any(path == example.path or _digest(path, seen) == _digest(example.path, seen) for path in alike):
             doubles.add(example)
     return doubles
 
 
-def _size(path: str) -> int | None:
-    place = filesystem.look(path)
-    return place.size if place.is_file else None
-
-
 def _digest(path: str, seen: dict[str, str]) -> str:
     if path not in seen:
         try:
-            with Path(path).open("rb") as stream:
-                seen[path] = hashlib.file_digest(stream, "sha256").hexdigest()
-        except (OSError, ValueError):
+            with storage.opened(path) if storage.is_address(path) else Path(path).open("rb") as stream:
+                seen[path] = hashlib.file_digest(cast(Any, stream), "sha256").hexdigest()
+        except (OSError, ValueError, StorageError):
             seen[path] = path  # the file has disappeared: treat it as unique
     return seen[path]
 

@@ -23,6 +23,7 @@ from dataclasses import replace
 
 from videomae_cli.datasets.examples import Dataset, Example
 from videomae_cli.errors import OptionError
+from videomae_cli.storage import is_address, without_options
 from videomae_cli.video.clip_names import ClipName
 
 # These names identify the source in any folder.
@@ -80,7 +81,7 @@ def _merge_groups_sharing_files(examples: Sequence[Example]) -> list[Example]:
 
 def source_of(path: str) -> str:
     """Return the source that a clip's file name identifies, or its own path if it identifies none."""
-    path = ClipName.parse(path).place
+    path = ClipName.parse(without_options(path) if is_address(path) else path).place
     folder, name = os.path.split(path)
     stem = os.path.splitext(name)[0]  # noqa: PTH122 - PurePath changes the path
     if len(name) > _LONGEST_NAME:
@@ -170,7 +171,8 @@ def _classes(examples: Iterable[Example]) -> Counter[str]:
 
 def _order(groups: Mapping[str, Sequence[Example]], seed: int) -> list[str]:
     """Shuffle the groups by a hash of the seed and their names relative to the folder that all files share."""
-    folders = {os.path.dirname(example.path) for examples in groups.values() for example in examples}  # noqa: PTH120
+    paths = (example.path for examples in groups.values() for example in examples)
+    folders = {os.path.dirname(without_options(path) if is_address(path) else path) for path in paths}  # noqa: PTH120
     try:
         shared = os.path.commonpath(folders)
     except ValueError:

@@ -2,7 +2,7 @@
 
 With a header: `path` and `label` (other names: `column_names`), and optionally `split`, `group`, `start`, `end`.
 Without one, as in the lists of the official VideoMAE code: a path, a space or comma, and the number of the label.
-Relative paths are relative to the table's folder. Several labels of a clip are a list, are separated by | or ;, or are
+Relative paths are relative to the table's folder; paths may be addresses in object storage. Several labels of a clip are a list, are separated by | or ;, or are
 in several rows. For clips that are pictures: `start_frame`, `stop_frame` or `count`, and `fps`, or without a header the
 start and the count before the label. Columns of numbers to predict are read only if they are requested by name.
 """
@@ -20,37 +20,46 @@ from typing import Any
 
 from videomae_cli import filesystem
 from videomae_cli.column_names import PICTURE_COLUMNS
+from videomae_cli.datasets.data_places import clip_in, folder_of
 from videomae_cli.datasets.examples import SPLITS, Example
 from videomae_cli.datasets.rows import Row, WantedColumns, read_rows
 from videomae_cli.datasets.values import read_value
 from videomae_cli.errors import DatasetError
 from videomae_cli.results import as_utf8
+from videomae_cli.storage import canonical, is_address
 from videomae_cli.video.clip_names import ClipName, valid_rate
 from videomae_cli.video.image_sequences import annotated_clip, is_place
 
 _SPLITS = {"training": "train", "validation": "val", "valid": "val", "dev": "val", "validate": "val", "testing": "test"}
 
 
-def read_table(file: Path, *, wanted: WantedColumns, names: Sequence[str] = ()) -> list[Example]:
+def read_table(
+    file: Path, *, wanted: WantedColumns, names: Sequence[str] = (), source: str | None = None
+) -> list[Example]:
     """Read all examples; several rows of one clip become one example with several labels.
 
-    names: the names of numeric labels. Raises DatasetError, which names the row.
+    names: the names of numeric labels; source: where the table lies if `file` is a copy of it. Raises DatasetError, which
+    names the row.
     """
+    source = os.fspath(file) if source is None else source
+    folder = folder_of(source)
     joined: dict[tuple[Any, ...], Example] = {}
     try:
         for where, row in read_rows(file, wanted):
-            example = _example(file, f"{file}, {where}", row, names, wanted)
-            key = (os.path.abspath(example.path), example.start, example.end)  # noqa: PTH100 - follows no links
+            example = _example(folder, f"{source}, {where}", row, names, wanted)
+            path = example.path
+            same = canonical(path) if is_address(path) else os.path.abspath(path)  # noqa: PTH100 - follows no links
+            key = (same, example.start, example.end)
             before = joined.get(key)
-            joined[key] = example if before is None else _merged(before, example, f"{file}, {where}")
+            joined[key] = example if before is None else _merged(before, example, f"{source}, {where}")
     except OSError as error:
-        raise DatasetError.about(file, "can't read {subject}: {reason}", reason=error.strerror or error) from None
+        raise DatasetError.about(source, "can't read {subject}: {reason}", reason=error.strerror or error) from None
     except UnicodeDecodeError:
-        raise DatasetError.about(file, "{subject} is not UTF-8 text: save it as such") from None
+        raise DatasetError.about(source, "{subject} is not UTF-8 text: save it as such") from None
     except (csv.Error, ValueError) as error:
-        raise DatasetError.about(file, "can't read {subject}: {error}", error=error) from None
+        raise DatasetError.about(source, "can't read {subject}: {error}", error=error) from None
     if not joined:
-        raise DatasetError.about(file, "{subject} has no rows")
+        raise DatasetError.about(source, "{subject} has no rows")
     return list(joined.values())
 
 
@@ -69,7 +78,7 @@ def _merged(one: Example, other: Example, where: str) -> Example:
     return Example(one.path, labels, one.split or other.split, group, one.start, one.end, one.values)
 
 
-def _example(file: Path, where: str, row: Row, names: Sequence[str], wanted: WantedColumns) -> Example:
+def _example(folder: str, where: str, row: Row, names: Sequence[str], wanted: WantedColumns) -> Example:
     path = _path(row, where)
     labels = _labels(row.get("label"), names, where) if wanted.label else ()
     if wanted.label and not labels and not isinstance(row.get("label"), (list, tuple)):
@@ -85,9 +94,8 @@ def _example(file: Path, where: str, row: Row, names: Sequence[str], wanted: Wan
         raise DatasetError.about(
             where, "{subject}: its end ({end:g} s) is not after its start ({start:g} s)", end=end, start=start or 0.0
         )
-    folder = os.fspath(file.parent)
-    whole = os.path.join(folder, path)  # noqa: PTH118 - keeps a path as it is written
-    if "line" in row and (row["line"] != path or not filesystem.is_there(whole)):
+    whole = clip_in(folder, path)
+    if "line" in row and not is_address(whole) and (row["line"] != path or not filesystem.is_there(whole)):
         clip = annotated_clip(row["line"], labelled=wanted.label, folder=folder)
         whole = whole if clip is None else os.path.join(folder, clip)  # noqa: PTH118
     whole = _pictures(whole, row, where)

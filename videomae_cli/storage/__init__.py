@@ -16,9 +16,10 @@ callers, who know what the object was for, turn them into errors about a video, 
 from __future__ import annotations
 
 from videomae_cli.storage.addresses import Address, canonical, is_address, without_options
-from videomae_cli.storage.listing import ListingEntry, files_below, matching, names_in, times_in
+from videomae_cli.storage.listing import ListingEntry, files_below, folders_in, matching, names_in, times_in
 from videomae_cli.storage.manifests import PARQUET_MAGIC, manifest_names
 from videomae_cli.storage.objects import (
+    ObjectStamp,
     delete,
     delete_empty,
     local_copy,
@@ -29,6 +30,8 @@ from videomae_cli.storage.objects import (
     put,
     read_begin,
     read_bytes,
+    stamp,
+    stamps,
 )
 from videomae_cli.storage.patience import expect, on_wait
 
@@ -36,11 +39,13 @@ __all__ = [
     "PARQUET_MAGIC",
     "Address",
     "ListingEntry",
+    "ObjectStamp",
     "canonical",
     "delete",
     "delete_empty",
     "expect",
     "files_below",
+    "folders_in",
     "is_address",
     "local_copy",
     "look",
@@ -54,6 +59,8 @@ __all__ = [
     "put",
     "read_begin",
     "read_bytes",
+    "stamp",
+    "stamps",
     "times_in",
     "without_options",
 ]

@@ -127,6 +127,15 @@ def names_in(folder: str) -> list[str]:
     return sorted(parts[0] for parts, is_folder in listed if not is_folder)
 
 
+def folders_in(folder: str) -> list[str]:
+    """List the names of the folders directly in a folder, sorted, without hidden ones.
+
+    Raises ObjectNotFoundError if the folder is missing, StorageError or DependencyError.
+    """
+    listed = _listed(Address.parse(folder), recursive=False)
+    return sorted(parts[0] for parts, is_folder in listed if is_folder and not _hidden(parts[0]))
+
+
 def times_in(folder: str) -> dict[str, float | None]:
     """Return when each file directly in a folder was written, in seconds by the storage's clock, if it tells; else None.
 

@@ -6,14 +6,21 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from videomae_cli import filesystem
-from videomae_cli.errors import MachineError, ObjectNotFoundError, StorageUnavailableError
+from videomae_cli.errors import (
+    DependencyError,
+    MachineError,
+    ObjectNotFoundError,
+    StorageError,
+    StorageUnavailableError,
+)
 from videomae_cli.files import scratch_folder
 from videomae_cli.storage.addresses import Address
 from videomae_cli.storage.failures import reported
@@ -25,6 +32,16 @@ CHUNK_BYTES = 8 * 2**20
 # Objects up to this size are one request; pyarrow divides those of 10 MB and more into parts.
 _AT_ONCE_BYTES = 8 * 2**20
 _LONGEST_SUFFIX = 16
+# Objects that are looked at together: what takes is waiting for the answers.
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStamp:
+    """What changes when an object is written anew. size: bytes; changed: nanoseconds, None if the storage doesn't tell."""
+
+    size: int
+    changed: int | None
 
 
 @contextmanager
@@ -47,6 +64,30 @@ def look(address: str) -> str | None:
             return {FileType.File: "file", FileType.Directory: "folder"}.get(kind)
 
     return patiently(address, ask)
+
+
+def stamp(address: str) -> ObjectStamp | None:
+    """Return the size and the time of an object, None if there is none. Raises StorageError or DependencyError."""
+
+    def ask() -> ObjectStamp | None:
+        with _located(address) as (store, path):
+            info = store.filesystem.get_file_info(path)
+            return ObjectStamp(info.size, info.mtime_ns) if info.is_file else None
+
+    return patiently(address, ask)
+
+
+def stamps(addresses: Iterable[str]) -> dict[str, ObjectStamp]:
+    """Return the stamps of those objects that can be looked at, several asked for at once."""
+
+    def ask(address: str) -> ObjectStamp | None:
+        with suppress(StorageError, DependencyError):
+            return stamp(address)
+        return None
+
+    wanted = list(dict.fromkeys(addresses))
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="videomae-stamps") as pool:
+        return {address: found for address, found in zip(wanted, pool.map(ask, wanted), strict=True) if found}
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from videomae_cli.datasets import Example
 from videomae_cli.errors import VideoMAEError
 from videomae_cli.files import whole_file
 from videomae_cli.pipeline.batches import Batches, Forward, Passed
+from videomae_cli.storage import ObjectStamp, is_address, stamps
 from videomae_cli.training.distributed import Share
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FrameTransform, SamplingSpec
 from videomae_cli.video.clips import file_stamp
@@ -60,6 +61,8 @@ class FeatureStore:
     file: Path
     made_by: str
     _rows: dict[str, Array] = field(default_factory=dict)
+    # Stamps of objects in storage, asked for once a run.
+    _stamps: dict[str, ObjectStamp] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:
@@ -74,12 +77,23 @@ class FeatureStore:
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             self._rows = {}  # missing or damaged: features are computed again
 
+    def look_at(self, examples: Sequence[Example]) -> None:
+        """Find out which state the examples in object storage are in, several at once, before they are read."""
+        unknown = (e.path for e in examples if is_address(e.path) and e.path not in self._stamps)
+        self._stamps |= stamps(unknown)
+
     def get(self, example: Example) -> Array | None:
         """Return the cached features; None if there are none, or the example's file has changed since."""
-        return self._rows.get(_key(example))
+        return self._rows.get(self._key(example))
 
     def put(self, example: Example, rows: Array) -> None:
-        self._rows[_key(example)] = rows
+        self._rows[self._key(example)] = rows
+
+    def _key(self, example: Example) -> str:
+        seen = self._stamps.get(example.path)
+        stamp = [seen.size, seen.changed] if seen is not None else list(file_stamp(example.path) or ())
+        what = [example.path.encode("utf-8", "surrogateescape").hex(), stamp, example.start, example.end]
+        return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]
 
     def save(self) -> None:
         """Write the cached features to `file`, if there are any. Raises OutputError."""
@@ -106,6 +120,7 @@ def features_of(
     forward: (V, T, H, W, 3) uint8 -> (V, 1, D); on_progress: called after each example with the number done, its error
     or None, and its path.
     """
+    store.look_at(examples)
     found = [store.get(example) for example in examples]
     missing = [place for place, rows in enumerate(found) if rows is None]
     mine = missing[share.rank :: share.world]
@@ -137,9 +152,3 @@ def made_by(**decides: Any) -> str:
     """Hash everything that determines a feature into one hexadecimal digest."""
     text = json.dumps(decides, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _key(example: Example) -> str:
-    stamp = list(file_stamp(example.path) or ())
-    what = [example.path.encode("utf-8", "surrogateescape").hex(), stamp, example.start, example.end]
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]

@@ -9,17 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from math import inf
 from pathlib import Path
 from typing import BinaryIO
 
-from videomae_cli import filesystem
+from videomae_cli import filesystem, storage
 from videomae_cli.datasets import Example
-from videomae_cli.errors import VideoError
+from videomae_cli.errors import DependencyError, StorageError, VideoError
 from videomae_cli.files import whole_file
 from videomae_cli.model.conversion import SEEN
+from videomae_cli.storage import is_address
 from videomae_cli.video.clip_names import ClipName
 from videomae_cli.video.image_sequences import DEFAULT_FPS, find_sequence
 from videomae_cli.video.tar_members import opened
@@ -27,6 +29,8 @@ from videomae_cli.video.tar_members import opened
 SCHEMA_VERSION = 1
 # Reading all of a data set again would take hours: beginning, middle and end of a file, with its size, are enough to know it.
 _SAMPLE_BYTES = 1 << 16
+# Objects of a server that are looked at together: what takes is waiting for its answers.
+_AT_ONCE = 16
 
 Stretch = tuple[float, float]
 
@@ -62,7 +66,11 @@ class SeenClips:
 def located(examples: Iterable[Example]) -> Iterator[tuple[str | None, Stretch]]:
     """Yield for each clip the digest of the file or the pictures that it is a part of, None if they can't be read, and which
     part: from (start, end) in seconds, or in numbers of pictures."""
+    examples = list(examples)
     digest_of = cache(file_digest)
+    remote = list(dict.fromkeys(example.path for example in examples if is_address(example.path)))
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="videomae-digests") as pool:
+        digests = dict(zip(remote, pool.map(file_digest, remote), strict=True))
     for example in examples:
         path, (start, end) = example.path, _bounds(example.start, example.end)
         try:
@@ -73,7 +81,7 @@ def located(examples: Iterable[Example]) -> Iterator[tuple[str | None, Stretch]]
             path = path if filesystem.is_folder(path) else ClipName.parse(path).place
             each, first = (pictures.fps or DEFAULT_FPS) * pictures.step, pictures.numbers[0]
             start, end = first + start * each, min(first + end * each, pictures.numbers[-1] + 1.0)
-        yield digest_of(path), (start, end)
+        yield digests[path] if path in digests else digest_of(path), (start, end)
 
 
 def record_seen(folder: Path, examples: Iterable[Example], init: Path | None) -> None:
@@ -96,19 +104,19 @@ def record_seen(folder: Path, examples: Iterable[Example], init: Path | None) ->
 def file_digest(path: str) -> str | None:
     """Hash a clip's content to 16 hexadecimal digits; None if it can't be read.
 
-    Of a file, also one in an archive, its size, beginning, middle and end; of numbered pictures their number, and the first,
+    Of a file, also one in an archive or in object storage, its size, beginning, middle and end; of numbered pictures their number, and the first,
     the middle and the last of them likewise.
     """
     try:
         pictures = find_sequence(path)
         if pictures is None:
-            with opened(path) as stream:
+            with storage.opened(path) if is_address(path) else opened(path) as stream:
                 return _sampled(hashlib.sha256(), stream).hexdigest()[:16]
         hashed = hashlib.sha256(f"{len(pictures)} pictures".encode())
         for place in (0, len(pictures) // 2, len(pictures) - 1):
             with pictures.opened(place) as stream:
                 _sampled(hashed, stream)
-    except (OSError, ValueError, VideoError):
+    except (OSError, ValueError, VideoError, StorageError, DependencyError):
         return None
     return hashed.hexdigest()[:16]
 
