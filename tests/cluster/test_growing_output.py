@@ -34,8 +34,17 @@ def plan_of(files: int) -> ClusterPlan:
     return ClusterPlan(files=files, task=2, shard=4, batch=1, group=4)
 
 
-def run(out: str, listed: list[str], done: list[str], *, most: int = 99, failing: str = "", **options: Any) -> None:
-    """A job as a cluster does it, up to `most` tasks; notes in `done` which files it did."""
+def run(
+    out: str,
+    listed: list[str],
+    done: list[str],
+    *,
+    most: int = 99,
+    failing: str | set[str] = "",
+    before_shards: bool = False,
+    **options: Any,
+) -> None:
+    """A job as a cluster does it, up to `most` tasks; notes in `done` which files it did. before_shards: it is killed then."""
     given = {"vectors": False, "format": None, "resume": True, "overwrite": False, **options}
     with open_output(out, **given) as output:
         plan, past = output.begin(SETTINGS, listed, plan_of(len(listed)), shard=None, form=FORM)
@@ -46,12 +55,16 @@ def run(out: str, listed: list[str], done: list[str], *, most: int = 99, failing
                 for place in files:
                     name = output.names[place]
                     done.append(name)
-                    error = Failure("fetch", "no") if name == failing else None
+                    error = (
+                        Failure("fetch", "no") if name in ({failing} if isinstance(failing, str) else failing) else None
+                    )
                     found = () if error else (Prediction(name, 3, 0.5),)
                     stamp = Stamp(place, SETTINGS.fingerprint, "0")
                     writer.write(Classification(name, "m", predictions=found, error=error).as_dict(stamp))
                 writer.finish()
             past.pieces.add(files.start, files.stop)
+        if before_shards:
+            raise Killed
         write_shards(output, plan, past)
 
 
@@ -138,6 +151,23 @@ def test_an_interrupted_job_grows_and_its_failures_are_tried_again(out: str) -> 
     run(out, names(*range(12)), done, retry=frozenset({"fetch"}))
     assert sorted(done[11:]) == names(0, 1, 11), "the task of the failure, and the new one"
     check(out, names(*range(12)))
+
+
+@pytest.mark.parametrize("tasks", [0, 1, 2])
+@pytest.mark.parametrize("again", [False, True])
+def test_what_was_tried_again_before_an_interrupt_survives_a_longer_list(out: str, tasks: int, again: bool) -> None:
+    first, failed = names(*range(7)), {"04.mp4", "06.mp4"}
+    run(out, first, [], failing=failed)
+    tried: list[str] = []
+    # Of the last shard, which is cut anew, one task is done again or both, and nothing of it written into the shard.
+    with pytest.raises(Killed):
+        run(out, first, tried, most=tasks, retry=frozenset({"fetch"}), before_shards=True)
+    assert tried == names(4, 5, 6)[: 2 * tasks]
+    done: list[str] = []
+    run(out, names(*range(9)), done, retry=frozenset({"fetch"}) if again else frozenset())
+    check(out, names(*range(9)))
+    if not again:  # what was done is not done once more
+        assert sorted([*tried, *done]) == sorted(names(*([4, 5] if tasks else [4]), 6, 7, 8))
 
 
 @pytest.mark.parametrize("kind", ["disk", "file"])

@@ -170,11 +170,19 @@ def test_what_is_the_files_fault_is_not_handed_back(decode: Callable[..., list[G
     assert group.stop == 6
 
 
-def test_a_machine_that_can_not_write_hands_its_group_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_bytes(b"")
+@pytest.mark.parametrize("there", ["unwritable", "mount point", "nothing"])
+def test_a_machine_that_can_not_write_hands_its_group_back(
+    there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    if there != "nothing":
+        out.mkdir()
+    if there == "unwritable":
+        (out / "_job.json").write_text("{}")
+        (out / "_partial").write_bytes(b"")
     described = Description(Settings("classify", "0", {"model": "m", "revision": None}), ClipRequest(""), 1, 1)
     attempts = Attempts(alive=lambda node: True)
-    place = WorkPlace(Folder(str(tmp_path / "file")))
+    place = WorkPlace(Folder(str(out)))
     worker = object.__new__(InferenceWorker)
     worker._work = InferenceWork(None, described, 1, place, Form(), attempts)  # type: ignore[arg-type]
     monkeypatch.setattr(inference_module, "here", lambda: "a")
@@ -182,7 +190,10 @@ def test_a_machine_that_can_not_write_hands_its_group_back(tmp_path: Path, monke
     assert (report.first, report.stop, attempts.standing().under_way) == (3, 4, 0)
     assert report.refusal is not None
     assert (report.refusal.node, report.refusal.lost) == ("a", True)
-    assert report.refusal.reason.startswith("can't write the output (can't write ")
+    words = "can't write " if there == "unwritable" else f"{out} doesn't hold the job any more: is it on a share"
+    assert report.refusal.reason.startswith(f"can't write the output ({words}")
+    assert out.exists() == (there != "nothing"), "nothing is written below a mount point"
+    assert there != "mount point" or list(out.iterdir()) == []
     assert PieceReport.from_json(report.to_json()) == report
     passed = worker._piece(Group(3, (), Refusal("b", 9, "no", lost=False)))
     assert (passed.stop, passed.refusal) == (9, Refusal("b", 9, "no", lost=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,21 @@ def test_a_file_that_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Path, "open", refuse)
     assert needed.lacking() == f"can't read {film} (Permission denied)"
+
+
+def test_a_share_that_is_not_mounted_any_more_is_missed_and_a_removed_file_is_not(tmp_path: Path) -> None:
+    films = [str(tmp_path / "share" / folder / "a.mp4") for folder in "abcd"]
+    for film in films:
+        Path(film).parent.mkdir(parents=True)
+        Path(film).write_bytes(b"film")
+    needed = Requirements.of(films, "/", Folder(str(tmp_path)), [])
+    assert needed.films == tuple(films[:3])
+    assert needed.unread() is None
+    shutil.rmtree(tmp_path / "share" / "a")
+    (tmp_path / "share" / "b" / "a.mp4").unlink()
+    assert needed.unread() is None, "one of them is seen"
+    (tmp_path / "share" / "c" / "a.mp4").rename(tmp_path / "share" / "c" / "other.mp4")
+    assert needed.unread() is None, "a folder with something in it is mounted"
+    shutil.rmtree(tmp_path / "share")
+    (tmp_path / "share").mkdir()
+    assert (needed.unread() or "").startswith(f"does not see {films[0]}: ")

@@ -111,6 +111,7 @@ def test_a_failure_in_the_middle_leaves_what_was_there(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    folder.make()
     with folder.writing("kept") as sink:
         sink.write(b"before")
     for name in ("kept", "sub/new"):
@@ -157,6 +158,7 @@ def test_no_folder(tmp_path: Path) -> None:
 
 def test_several_files_are_read_and_removed_at_once(folder: Folder) -> None:
     names = [f"_partial/{number:02}.bin" for number in range(40)]
+    folder.make()
     for name in names:
         with folder.writing(name) as sink:
             sink.write(name.encode())
@@ -212,3 +214,13 @@ def test_a_disk_that_fails_is_a_machine_s_and_what_is_missing_is_missing_for_all
     with pytest.raises(OutputError) as missing:
         folder.read("gone")
     assert not isinstance(missing.value, OutputUnavailableError)
+
+
+def test_a_folder_that_is_not_there_is_not_made_again(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path / "share" / "out"))
+    folder.make()
+    (tmp_path / "share" / "out").rmdir()  # as a share that is not mounted any more leaves its mount point
+    for name in ("a", "_partial/a"):
+        with pytest.raises(OutputUnavailableError, match="can't write"):
+            break_off(folder, name)
+    assert list((tmp_path / "share").iterdir()) == []

@@ -101,6 +101,7 @@ class InferenceWorker:
         work, settings = self._work, self._work.expected.settings
         report = PieceReport(group.first, group.stop, 0)
         views, notes = 0, []
+        work.place.check_seen()
         with work.place.folder.writing(work.place.piece_name(group.first, group.stop)) as sink:
             writer = work.form.writer("parquet", sink)
             for place, result in enumerate(self._results(group, key, attempt), group.first):

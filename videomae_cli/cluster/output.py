@@ -23,14 +23,14 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain as chained
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from videomae_cli import filesystem
 from videomae_cli.cluster.ownership import OWNERS, Ownership
 from videomae_cli.cluster.plan import ClusterPlan, Pieces, ranges_left
-from videomae_cli.errors import OptionError, OutputError, Wording
+from videomae_cli.errors import OptionError, OutputError, OutputUnavailableError, Wording
 from videomae_cli.filenames import partial_folder
 from videomae_cli.files import Lock, check_not_read, lock_output, whole_file
 from videomae_cli.jobs import CLUSTER_HEADER, Settings
@@ -97,6 +97,13 @@ class WorkPlace:
         """Return the first file and the end of a piece, from its name in the subfolder; None if it is none of this job."""
         found = _PIECE.fullmatch(name)
         return (int(found[2]), int(found[3])) if found and (found[1] or "") == self.run else None
+
+    def check_seen(self) -> None:
+        """Raise OutputUnavailableError if this machine doesn't see the job's folder: that of a share which isn't mounted may be
+        there, empty, and what is written to it lost."""
+        if not self.folder.remote and not self.folder.exists(CLUSTER_HEADER):
+            reason = "{subject} doesn't hold the job any more: is it on a share that is not mounted here?"
+            raise OutputUnavailableError.about(self.folder.location, reason)
 
     def records(self, form: Form, chain: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Record]]:
         """Yield the records of pieces, in order, each with its index in the list. Raises OutputError if they are another job's."""
@@ -456,22 +463,44 @@ class Output:
         if "growing" not in self._header:
             return
         before, existing = replace(plan, files=self._header["growing"]), set(self.folder.names())
+        pieces = self._pieces()
         for number in range(before.shards):
             name, files = before.shard_name(number), before.shard_files(number)
             if name not in existing:
                 continue
             if files != plan.shard_files(number):
-                with self.folder.local(name) as path:
-                    records = form.read(path)
-                    for start in range(files.start, files.stop, plan.task):
-                        stop = min(start + plan.task, files.stop)
-                        with self.folder.writing(self.place.piece_name(start, stop)) as sink:
-                            _write(form.writer("parquet", sink), islice(records, stop - start))
+                self._split(name, files, plan, form, pieces)
                 self.folder.remove(name)
             elif name != plan.shard_name(number):
                 self.folder.rename(name, plan.shard_name(number))
         del self._header["growing"]
         self._write_header()
+
+    def _split(self, name: str, files: range, plan: ClusterPlan, form: Form, pieces: Pieces) -> None:
+        """Write the records of a shard as pieces. Failures that an earlier run was asked to do again are replaced by what it did,
+        and left out where it didn't get to them, so that they are done now."""
+        kinds = frozenset(self._header.get("again") or ())
+        with self.folder.local(name) as path:
+            places = enumerate(form.read(path, vectors=False), files.start) if kinds else ()
+            asked = {place for place, record in places if _is_asked(record, kinds)}
+            records = enumerate(form.read(path), files.start)
+            for start in range(files.start, files.stop, plan.task):
+                task = range(start, min(start + plan.task, files.stop))
+                chain = pieces.apart(task) if asked.intersection(task) else []
+                left = asked.difference(*(range(first, stop) for first, stop in chain))
+                settled = _renewed(islice(records, len(task)), self.place.records(form, chain), kinds)
+                for undone, run in groupby(task, left.__contains__):
+                    stretch = list(run)
+                    own = islice(settled, len(stretch))
+                    if undone:
+                        deque(own, maxlen=0)
+                        continue
+                    with self.folder.writing(self.place.piece_name(stretch[0], stretch[-1] + 1)) as sink:
+                        _write(form.writer("parquet", sink), own)
+
+    def _pieces(self) -> Pieces:
+        found = map(self.place.piece_of, self.folder.names(PARTIAL))
+        return Pieces(piece for piece in found if piece is not None)
 
     def _past(self, plan: ClusterPlan, form: Form) -> Past:
         past = Past(kinds=self._retry | frozenset(self._header.get("again") or ()))
@@ -481,9 +510,7 @@ class Output:
             if name in existing:
                 with self.folder.opened(name) as stream:
                     past.shards[number] = count_rows(stream).failed
-        for name in self.folder.names(PARTIAL):
-            if piece := self.place.piece_of(name):
-                past.pieces.add(*piece)
+        past.pieces = self._pieces()
         if past.kinds:
             self._find_failures(past, plan, form)
         return past
@@ -546,6 +573,7 @@ def open_output(
 def write_shard(place: WorkPlace, form: Form, name: str, chain: Sequence[tuple[int, int]]) -> Counter[str]:
     """Write a shard from its pieces, then remove them; can run on any worker. Returns the number of failed files by kind."""
     folder = place.folder
+    place.check_seen()
     if folder.exists(name):
         # The worker that wrote it died before it could report; some of the pieces may be gone.
         with folder.opened(name) as stream:
@@ -567,17 +595,20 @@ def renew_shard(
     Can run on any worker, and be repeated if one dies, since the pieces are kept. first: index in the list of the
     shard's first file. Returns the number of failed files by kind.
     """
-    made = place.records(form, chain)
-
-    def renewed(before: Iterator[Record]) -> Iterator[Record]:
-        at, new = next(made, (-1, None))
-        for index, record in enumerate(before, first):
-            while new is not None and at < index:
-                at, new = next(made, (-1, None))
-            yield new if new is not None and at == index and _is_asked(record, kinds) else record
-
     with place.folder.local(name) as before, place.folder.writing(name) as sink:
-        return _write(form.writer("parquet", sink), renewed(form.read(before)))
+        renewed = _renewed(enumerate(form.read(before), first), place.records(form, chain), kinds)
+        return _write(form.writer("parquet", sink), renewed)
+
+
+def _renewed(
+    before: Iterable[tuple[int, Record]], made: Iterator[tuple[int, Record]], kinds: frozenset[str]
+) -> Iterator[Record]:
+    """Yield records with their failures of these kinds replaced by what was `made` since; both in order, each with its index."""
+    at, new = next(made, (-1, None))
+    for index, record in before:
+        while new is not None and at < index:
+            at, new = next(made, (-1, None))
+        yield new if new is not None and at == index and _is_asked(record, kinds) else record
 
 
 def _read_all(folder: Folder, form: Form, names: Iterable[str]) -> Iterator[Record]:

@@ -127,16 +127,22 @@ class Pieces:
         if not self._stops:
             return [places]
         found: list[range] = []
-        at = begin = places.start
+        begin = places.start
+        for first, stop in self.apart(places):
+            if begin < first:
+                found.append(range(begin, first))
+            begin = stop
+        return [*found, range(begin, places.stop)] if begin < places.stop else found
+
+    def apart(self, places: range) -> list[tuple[int, int]]:
+        """Return pieces within `places` that don't overlap, in order, the longest of those that begin at one file."""
+        found, at = list[tuple[int, int]](), places.start
         while at < places.stop:
             stop = max((stop for stop in self._stops.get(at, ()) if stop <= places.stop), default=None)
-            if stop is None:
-                at += 1
-                continue
-            if begin < at:
-                found.append(range(begin, at))
-            at = begin = stop
-        return [*found, range(begin, at)] if begin < at else found
+            if stop is not None:
+                found.append((at, stop))
+            at = at + 1 if stop is None else stop
+        return found
 
     def within(self, places: range) -> Iterator[tuple[int, int]]:
         """Yield the pieces that begin in a range."""

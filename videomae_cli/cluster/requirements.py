@@ -21,10 +21,12 @@ _TRIED = 3
 @dataclass(frozen=True)
 class Requirements:
     """What a machine needs. home: the folder that relative names start from, empty if there are none; paths: what it must
-    see; objects: addresses of which it must read one; output: the folder that it must write to, None for nowhere."""
+    see; films: files of the job on a disk, in several folders, of which it must see one; objects: addresses of which it must
+    read one; output: the folder that it must write to, None for nowhere."""
 
     home: str = ""
     paths: tuple[str, ...] = ()
+    films: tuple[str, ...] = ()
     objects: tuple[str, ...] = ()
     output: Folder | None = None
 
@@ -34,13 +36,14 @@ class Requirements:
 
         The output is tried where it will be, or, if that folder doesn't exist yet, in the folder that it will be made in.
         """
-        relative, first, objects = False, "", list[str]()
+        relative, films, objects = False, dict[str, str](), list[str]()
         for name in names:
             if storage.is_address(name):
                 if len(objects) < _TRIED:
                     objects.append(name)
             elif "://" not in name:
-                first = first or name
+                if len(films) < _TRIED:
+                    films.setdefault(os.path.dirname(name), name)  # noqa: PTH120 - as the name is written
                 relative = relative or not os.path.isabs(name)  # noqa: PTH117 - a name, which may be an address on Windows
         place = output
         if not output.remote:
@@ -48,8 +51,8 @@ class Requirements:
             while not filesystem.is_folder(folder) and folder != folder.parent:
                 folder = folder.parent
             place = Folder(str(folder))
-        paths = (*([first] if first else ()), *seen)
-        return cls(home if relative else "", paths, tuple(objects), place)
+        paths = (*list(films.values())[:1], *seen)
+        return cls(home if relative else "", paths, tuple(films.values()), tuple(objects), place)
 
     def lacking(self) -> str | None:
         """Say what this machine lacks, as the end of a sentence that begins with its name; None if it has everything."""
@@ -64,6 +67,8 @@ class Requirements:
     def unread(self) -> str | None:
         """Read the beginning of a file of the job; say why this machine can't read any, None if it can."""
         said = None
+        if self.films and all(map(_is_out_of_reach, self.films)):
+            return _unseen(self.films[0])
         for path in self.paths:
             try:
                 if filesystem.is_file(Path(path)):
@@ -94,6 +99,12 @@ class Requirements:
         except (OutputError, StorageError) as error:
             return f"can't write the output ({error})"
         return None
+
+
+def _is_out_of_reach(path: str) -> bool:
+    """Return whether a file of the job is missing because this machine doesn't see its folder, such as that of a share which is
+    not mounted any more. A folder with something in it is seen: then the file was removed."""
+    return not os.path.lexists(path) and not filesystem.names_in(os.path.dirname(path) or ".")  # noqa: PTH120
 
 
 def _unseen(path: str) -> str:

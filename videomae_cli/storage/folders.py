@@ -99,7 +99,7 @@ class Folder:
         """
         if not self.remote:
             with self._reported("write", name), ExitStack() as stack:
-                yield self._begin(self._file(name), stack)
+                yield self._begin(name, stack)
             return
         with self._reported("write", name), scratch_folder() as folder:
             copy = folder / "copy"
@@ -107,11 +107,14 @@ class Folder:
                 yield sink
             storage.put(copy, self._address(name))
 
-    @staticmethod
-    def _begin(file: Path, stack: ExitStack) -> BinaryIO:
+    def _begin(self, name: str, stack: ExitStack) -> BinaryIO:
+        file = self._file(name)
         for left in reversed(range(_TRIES)):
             try:
-                file.parent.mkdir(parents=True, exist_ok=True)
+                if file.parent != self._root:
+                    # The folder itself was made by `make`. Where it is missing a share is not mounted, and what was written
+                    # below its mount point would never be seen again.
+                    file.parent.mkdir(exist_ok=True)
                 return stack.enter_context(replacing(linked(file)))
             except (FileNotFoundError, FileExistsError):  # another run may `leave` the subfolder between the steps
                 if not left:
@@ -246,8 +249,9 @@ class Folder:
                 shown, "can't {doing}: {error}", doing=doing, error=error
             ) from None  # the message names the address
         except OSError as error:
-            # What isn't there is missing on all machines.
-            kind = OutputError if isinstance(error, FileNotFoundError) else OutputUnavailableError
+            # What isn't there is missing on all machines, unless this one doesn't see the folder.
+            missing = isinstance(error, FileNotFoundError) and filesystem.is_folder(self._root)
+            kind = OutputError if missing else OutputUnavailableError
             raise kind.about(
                 shown, "can't {doing} {subject}: {reason}", doing=doing, reason=error.strerror or error
             ) from None
