@@ -26,6 +26,7 @@ from videomae_cli.errors import (
     say,
     speaking,
 )
+from videomae_cli.training.finetuning import NUMBERS
 from videomae_cli.video.worker import WorkerProcess
 
 PACKAGE = Path(errors.__file__).parent
@@ -64,6 +65,7 @@ def test_no_module_of_the_core_names_a_flag(folder: str) -> None:
 
 def test_the_table_of_flags_has_what_messages_name_and_nothing_else() -> None:
     named = {name for file in CORE for text in literals(file) for name in re.findall(r"\{@(\w+)", text)}
+    named |= set(NUMBERS)  # which messages on recipes name by their fields
     assert named == FLAGS.keys() | OVERRIDES.keys()
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from videomae_cli.api.known_models import list_models
-from videomae_cli.cli.outputs.next_steps import with_model, with_page, with_vectors
+from videomae_cli.cli.outputs.next_steps import on_video, with_model, with_page, with_vectors
 from videomae_cli.cli.terminal import console, transfers
 from videomae_cli.cli.terminal.display import (
     BAR_WIDTH,
@@ -216,7 +216,8 @@ def test_what_can_be_done_next_is_for_people(
         patched.setattr(sys, "stdout", screens[0])
         patched.setattr(sys, "stderr", screens[1])
         patched.setattr(console.loudness, "quiet", quiet)
-        console.suggest(*with_vectors(Path("-some vectors.parquet"), "-a.mp4"), *with_page(Path("page.html")))
+        steps = on_video(with_vectors(Path("-some vectors.parquet")), "-a.mp4")
+        console.suggest(*steps, *with_page(Path("page.html")))
         console.suggest()
     lines = [
         "next: videomae similar ./-a.mp4 './-some vectors.parquet'",
@@ -312,3 +313,10 @@ def test_a_narrow_timeline_keeps_label_and_score(width: int) -> None:
     lines = drawn(TerminalTimelineWriter, MADE | {"segments": [segment], "windows": [], "sampling": None}, width)
     clocks = "0:01:03.52 - 0:59:59.00" if width > 40 else "01:03.5 - 59:59.0"
     assert re.match(rf"{clocks} +pan right .*80", lines[1]), lines
+
+
+def test_a_suggested_video_is_one_that_was_read() -> None:
+    steps = with_vectors(Path("v.npz"))
+    assert on_video(steps, None)[0] == ("videomae", "similar", Path("VIDEO"), Path("v.npz"))
+    assert on_video(steps, "a.mp4")[0][2] == Path("a.mp4")
+    assert on_video(steps, "s3://b/a.mp4")[0][2] == "s3://b/a.mp4", "a Path would lose a slash"

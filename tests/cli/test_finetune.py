@@ -411,7 +411,7 @@ def test_a_head_has_no_recipe(recordings: Path, videomae: Run, tmp_path: Path) -
     line = ["finetune", recordings, "-o", tmp_path / "out", "--init", "camera-motion-mae", "--no-check"]
     done = videomae(*line, "--mode", "head", "--recipe", "paper", "--min-lr", "0")
     assert done.returncode == 2
-    assert "leave out min-lr, recipe paper" in done.stderr
+    assert "leave out --min-lr, --recipe paper" in done.stderr
     done = videomae(*line, "--mode", "full", "--recipe", "papper", "--dry-run")
     assert done.returncode == 2
     assert "unknown recipe 'papper'" in done.stderr

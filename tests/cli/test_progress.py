@@ -100,3 +100,12 @@ def test_of_a_film_whose_length_nobody_knows_only_the_place_is_said() -> None:
     assert bar.seconds_left is None
     bar.within("videos/film.mp4", 61.0, 122.0)
     assert "0:01:01 of 0:02:02" in bar.text()
+
+
+def test_what_follows_the_last_file_takes_the_place_of_its_name() -> None:
+    progress = BatchProgress(2, then="fitting")
+    progress.advance("a.mp4", views=1, failed=False)
+    assert progress.text() == "1/2 files, a.mp4"
+    progress.advance("b.mp4", views=1, failed=False)
+    assert progress.text().startswith("2/2 files")
+    assert progress.text().endswith("fitting")

@@ -163,7 +163,7 @@ def test_a_film_that_nobody_can_fetch_is_a_row_and_can_be_asked_for_again(
         road.shut = b"/07.mp4 HTTP"
     done = embed()
     assert (done.returncode, "gets no more work" in done.stderr) == (1, False), done.stderr
-    assert f"15 of {FILES} files embedded, 1 failed: 1 fetch" in done.stderr
+    assert f"15 of {FILES} files embedded, 1 failed (fetch)" in done.stderr
     kinds = [row["error_kind"] for row in rows(store, bucket, tmp_path)]
     assert kinds == [*[None] * 7, "fetch", *[None] * 8]
     machines.open()

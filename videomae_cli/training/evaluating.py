@@ -79,6 +79,8 @@ class LabelledData:
         columns = table_columns(data)
         # If the table has no label column, only the model can tell whether labels are needed.
         labelled = "label" in columns or not columns
+        if not labelled and not targets and (content := content_in(data)) in (EMBEDDINGS, TIMELINE):
+            raise unlabelled_output(data, content)  # no model has these columns as its outputs
         only = Filter(frame_folders=frame_folders)
         dataset = read_dataset(data, labels=labels, labels_required=labelled, targets=targets, only=only)
         read = cls(data, columns, dataset, split, tuple(targets))
@@ -113,8 +115,6 @@ class LabelledData:
             reason = "{name} gives classes, not values"
             raise OptionError.about("target", reason, name=classifier.name, remedy=Wording("leave out {@target}"))
         if self.columns and "label" not in self.columns:
-            if (content := content_in(self.data)) in (EMBEDDINGS, TIMELINE):
-                raise unlabelled_output(self.data, content)
             reason = "can't read {subject}: it has no column label (its columns: {columns})"
             raise DatasetError.about(self.data, reason, columns=", ".join(self.columns))
         return self

@@ -52,6 +52,11 @@ def seconds_of_a_masked_view(model: VideoMAEForPreTraining, mask: str, ratio: fl
     return taken
 
 
+def all_epochs(count: int) -> str:
+    """Name all epochs of a run after "for": "all 30 epochs", "the one epoch"."""
+    return f"all {count} epochs" if count > 1 else "the one epoch"
+
+
 def expected_seconds(
     view: float, *, epochs: int, train_views: int, val_views: int, reading: float = 0.0, processes: int = 1
 ) -> float:

@@ -32,12 +32,12 @@ from videomae_cli.training.checkpoint import own_section
 from videomae_cli.training.classification import Data, FineTune
 from videomae_cli.training.clip_task import Start
 from videomae_cli.training.distributed import Share
-from videomae_cli.training.expected_time import PATIENCE_SECONDS, expected_seconds, seconds_of_a_view
+from videomae_cli.training.expected_time import PATIENCE_SECONDS, all_epochs, expected_seconds, seconds_of_a_view
 from videomae_cli.training.head import HEAD_ONLY, HeadTraining
 from videomae_cli.training.listener import TrainingListener
 from videomae_cli.training.lora import add_lora
 from videomae_cli.training.process import Process, read_learning_data, run_training
-from videomae_cli.training.recipe import MANY_CLIPS, Recipe, recipe_for
+from videomae_cli.training.recipe import MANY_CLIPS, Recipe, option_of, recipe_for
 from videomae_cli.training.run_folder import FEATURES, Run
 from videomae_cli.training.terms import (
     RECIPE_NUMBERS,
@@ -151,6 +151,8 @@ def finetune(
     )
     # Reports wrong numbers before the data is read.
     recipe_for(clips=MANY_CLIPS, labels=(), asked=asked, name=request.recipe)
+    if mode == "head":
+        _check_head_only(request)
     return run_training(request, "finetune", listener or TrainingListener(), _train)
 
 
@@ -247,7 +249,7 @@ def _mode(
     )
     if asked == "auto" and seconds > PATIENCE_SECONDS:
         return "head", say("; all weights, {@mode:full}, would take about {time} here", time=duration(seconds))
-    note = f"; about {duration(seconds)} for all {counted(numbers.epochs, 'epoch')} here"
+    note = f"; about {duration(seconds)} for {all_epochs(numbers.epochs)} here"
     return "full" if asked == "auto" else asked, note
 
 
@@ -265,14 +267,20 @@ def _head_plan(request: FineTuneRequest, data: Data, config: VideoMAEConfig, pro
 def _head(
     request: FineTuneRequest, start: Start[VideoMAEForVideoClassification], data: Data, device: torch.device
 ) -> HeadTraining:
-    recipe_only = [name.replace("_", "-") for name, value in request.asked.items() if value is not None]
-    recipe_only += [f"recipe {request.recipe}"] if request.recipe != "default" else []
-    if recipe_only:
-        reason = "{@mode:head} trains no encoder: leave out {options}, or say {@mode:full}"
-        raise OptionError.about("mode", reason, options=", ".join(sorted(recipe_only)))
+    _check_head_only(request)
     start.model.to(device)
     engine = pick_engine("torch", request.dtype, device)
     return HeadTraining(start=start, data=data, engine=engine, strength=request.penalty)
+
+
+def _check_head_only(request: FineTuneRequest) -> None:
+    """Raise OptionError for hyperparameters of a recipe, which mode "head" doesn't follow."""
+    given = [option_of(name) for name, value in request.asked.items() if value is not None]
+    names = ["{@" + option + "}" for option in sorted(given)]
+    names += [f"{{@recipe:{request.recipe}}}"] if request.recipe != "default" else []
+    if names:
+        reason = "{@mode:head} trains no encoder: leave out {options}, or say {@mode:full}"
+        raise OptionError.about("mode", reason, options=Wording(", ".join(names)))
 
 
 def _run_head(request: FineTuneRequest, head: HeadTraining, run: Run, listener: TrainingListener) -> Trained:

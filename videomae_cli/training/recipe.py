@@ -293,9 +293,14 @@ def _check(recipe: Any, names: Sequence[str], holds: Any, words: str) -> None:
     for name in names:
         value = getattr(recipe, name)
         if value is not None and not holds(value):
-            option = _OPTIONS.get(name, name)
+            option = option_of(name)
             reason = "{@" + option + "} must be {words}, not {value:g}"
             raise OptionError.about(option, reason, words=words, value=value)
+
+
+def option_of(name: str) -> str:
+    """Return the option that sets a field of a recipe."""
+    return _OPTIONS.get(name, name)
 
 
 def _listed(values: Sequence[float]) -> str:

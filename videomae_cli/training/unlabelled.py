@@ -17,7 +17,7 @@ from videomae_cli.training.card import finish_masked
 from videomae_cli.training.checkpoint import own_section
 from videomae_cli.training.classification import Data
 from videomae_cli.training.clip_task import Start
-from videomae_cli.training.expected_time import expected_seconds, seconds_of_a_masked_view
+from videomae_cli.training.expected_time import all_epochs, expected_seconds, seconds_of_a_masked_view
 from videomae_cli.training.listener import TrainingListener
 from videomae_cli.training.masked import PreTrain, check_masks
 from videomae_cli.training.process import Process, read_learning_data, run_training
@@ -32,7 +32,7 @@ from videomae_cli.training.terms import (
 )
 from videomae_cli.training.trainer import train
 from videomae_cli.video import PreprocessConfig, Preprocessor
-from videomae_cli.visible import counted, duration
+from videomae_cli.visible import duration
 
 # Encoder width, layers, heads, and the decoder's, as published; "tiny" is our own, for small data.
 SIZES = {
@@ -149,7 +149,7 @@ def _expected_time(task: PreTrain, data: Data) -> str:
         reading=data.reading,
         processes=task.start.share.world,
     )
-    return f", about {duration(seconds)} for all {counted(recipe.epochs, 'epoch')} here"
+    return f", about {duration(seconds)} for {all_epochs(recipe.epochs)} here"
 
 
 def _start(request: PreTrainRequest, process: Process) -> Start[VideoMAEForPreTraining]:

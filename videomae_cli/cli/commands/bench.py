@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from videomae_cli import system
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import LoudnessOptions, takes_groups
-from videomae_cli.cli.terminal import streams
+from videomae_cli.cli.terminal import console, streams
 
 if TYPE_CHECKING:
-    from videomae_cli.api.engine_speeds import EngineSpeeds
+    from videomae_cli.api.engine_speeds import EngineSpeed, EngineSpeeds
     from videomae_cli.engines.timings import Fastest
+
+# Columns that the table takes, for which a narrower terminal has no room.
+_WIDTH = 60
 
 
 @takes_groups
@@ -81,21 +85,46 @@ def _stages() -> Iterator[Callable[[str], None]]:
         yield show
 
 
+def _row(cells: Sequence[str], *, wide: bool) -> str:
+    """Lay out the cells of one setting in columns; on a terminal that is too narrow for these, in fewer and closer ones.
+
+    There the engine and the number format share a column, and "same label" is left out.
+    """
+    engine, dtype, rate, speed, off, *same = cells
+    if wide:
+        return f"{engine:<10}{dtype:<10}{rate:>9}{speed:>8}{off:>9}" + "".join(f"{cell:>12}" for cell in same)
+    return f"{f'{engine} {dtype}':<18}{rate:>8}{speed:>6}{off:>7}"
+
+
+def _cells(one: EngineSpeed, *, labelled: bool) -> list[str]:
+    """Format what was measured of a setting, as many cells as the heading has."""
+    off = one.off or 0.0
+    # A percent is what the documentation speaks of; what is below a hundredth of one is the arithmetic's last digits.
+    shown = "0%" if off == 0 else "<0.01%" if off < 1e-4 else f"{off:.2%}" if off < 0.1 else f"{off:.0%}"
+    same = "" if one.agree is None else f"{one.agree:.0%}"
+    cells = [one.engine, one.dtype, f"{one.clips_per_s:.2f}", f"{one.speed:.2f}x", shown]
+    return [*cells, same] if labelled else cells
+
+
 def _show(measured: EngineSpeeds, best: Fastest) -> None:
     settings = measured.settings
     real = f"{measured.clips} clips" if measured.clips else "noise"
     streams.put(f"{measured.model} on {measured.device}, {measured.batch_size} at once, {real}")
-    streams.put(f"{'engine':<10}{'dtype':<10}{'clips/s':>9}{'speed':>8}{'off by':>10}{'same label':>12}")
+    labelled = any(one.agree is not None for one in settings)
+    heads = ("engine", "dtype", "clips/s", "speed", "off by", *(["same label"] if labelled else []))
+    width = system.terminal_width(sys.stdout) if console.is_terminal(sys.stdout) else _WIDTH
+    wide = width >= _WIDTH
+    streams.put(_row(heads, wide=wide))
     for one in settings:
-        if one.problem:
-            first = f"{one.engine:<10}{one.dtype:<10}  "
-            for line in wrap(one.problem, 80, initial_indent=first, subsequent_indent=" " * len(first)):
-                streams.put(line)
+        if one.problem is None:
+            streams.put(_row(_cells(one, labelled=labelled), wide=wide))
             continue
-        same = "" if one.agree is None else f"{one.agree:.0%}"
-        streams.put(
-            f"{one.engine:<10}{one.dtype:<10}{one.clips_per_s:>9.2f}{f'{one.speed:.2f}x':>8}{one.off:>10.1e}{same:>12}"
-        )
+        first = f"{one.engine:<10}{one.dtype:<10}  " if wide else f"{one.engine} {one.dtype}: "
+        room = width - (len(first) if wide else 2)
+        start, *more = console.folded(one.problem, room, margin=0 if wide else len(first) - 2)
+        streams.put(f"{first}{start}")
+        for line in more:
+            streams.put(f"{'':{len(first) if wide else 2}}{line}")
     streams.put(f"recommended here: {best.asked or 'the defaults'}")
     small = next((one for one in settings if one.dtype == "int8" and one.speed), None)
     if small is not None and (small.speed or 0) > best.speed:

@@ -93,7 +93,4 @@ def _then(work: FileJob, output: Path, pool: str) -> list[Words]:
     """Return the commands that go on from the vectors; with tokens, none of videomae's does."""
     if work.inputs.part is not None:
         return with_shard(output)
-    if pool != "mean":
-        return []
-    readable = (video.path for video in work.inputs.found if video.error is None and video.path != "-")
-    return with_vectors(output, next(readable, "VIDEO"))
+    return with_vectors(output) if pool == "mean" else []

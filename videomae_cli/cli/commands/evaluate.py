@@ -132,14 +132,16 @@ def _run(job: EvaluationJob, decoder: Decoder, progress: str) -> Measured:
 def _show(e: Evaluation) -> None:
     """Print the evaluation as a table for people."""
     from rich.table import Table
+    from rich.text import Text
 
-    from videomae_cli.cli.terminal.display import consoles, plain
+    from videomae_cli.cli.terminal.display import consoles, lines_of, plain
     from videomae_cli.evaluation import confused_pairs, headline, worst_classes
 
     out = consoles()[0]
     # soft_wrap: don't wrap paths, so that they stay whole when the output is not a terminal.
     title = f"{e.model} on {e.data}, split {e.split}: {console.counted(e.metrics.count, 'clip')}"
-    out.print(plain(title, "bold"), soft_wrap=True)
+    for line in lines_of(plain(title, "").plain, 0):
+        out.print(Text(line, style="bold"), soft_wrap=True)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
@@ -153,4 +155,5 @@ def _show(e: Evaluation) -> None:
     out.print(table)
     left = f", {console.counted(e.ignored, 'clip')} with other labels left out" if e.ignored else ""
     failed = f", {console.counted(len(e.failures), 'clip')} failed" if e.failures else ""
-    out.print(plain(f"{e.protocol}{failed}{left}", "dim"), soft_wrap=True)
+    for line in lines_of(f"{e.protocol}{failed}{left}", 0):
+        out.print(plain(line, "dim"), soft_wrap=True)

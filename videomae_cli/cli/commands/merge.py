@@ -64,7 +64,7 @@ def merge(
         raise typer.Exit(1)
     written = Path(output)
     if (filesystem.is_folder(written) or holds_vectors(written)) and _comparable(written):
-        console.suggest(*with_vectors(written, "VIDEO"))
+        console.suggest(*with_vectors(written))
 
 
 def _comparable(output: Path) -> bool:

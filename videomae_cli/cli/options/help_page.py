@@ -59,7 +59,7 @@ class HelpPage(_Formatter):  # type: ignore[misc]
             if lines and columns(first) + col_spacing <= beside - self.current_indent:
                 self.write(f"{'':{self.current_indent}}{first:{beside - self.current_indent}}{lines.pop(0)}\n")
             else:
-                self._put(first, hanging=2)
+                self._put(_split_choices(first, self.width - self.current_indent - 2), hanging=2)
             self.write("".join(f"{'':{beside}}{line}\n" for line in lines))
 
     def _put(self, text: str, *, hanging: int = 0) -> None:
@@ -67,6 +67,22 @@ class HelpPage(_Formatter):  # type: ignore[misc]
         first, *others = folded(text, self.width - self.current_indent - hanging, margin=-hanging)
         self.write(f"{'':{self.current_indent}}{first}\n")
         self.write("".join(f"{'':{self.current_indent + hanging}}{line}\n" for line in others))
+
+
+def _split_choices(flags: str, width: int) -> str:
+    """Divide lists of choices that are wider than `width` after a |, so that no choice is broken."""
+    return " ".join(part for word in flags.split() for part in _parts(word, width))
+
+
+def _parts(word: str, width: int) -> list[str]:
+    if columns(word) <= width:
+        return [word]
+    parts = [""]
+    for choice in re.findall(r"[^|]+\|?", word):
+        if parts[-1] and columns(parts[-1] + choice) > width:
+            parts.append("")
+        parts[-1] += choice
+    return parts
 
 
 def row_of(parameter: Any, context: Any) -> tuple[str, str] | None:

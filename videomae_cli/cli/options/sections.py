@@ -10,7 +10,7 @@ OFTEN, REST, TRAINED = "Used most", "More options", "What is trained"
 # Each flag's heading, in every command that takes it; flags not listed here come under REST.
 SECTIONS: dict[str, str] = {
     "Model": "--model --init --revision --heads --labels --image-size --frames --size --patch-size --decoder-heads",
-    "Which files": "--recursive --include --exclude --shard --data-labels --ignore-unknown --split --target --val --check",
+    "Which files": "--recursive --frame-folders --include --exclude --shard --data-labels --ignore-unknown --split --target --val --check",
     "Which frames": "--sampling --stride --clips --crops --protocol --fps --start --end --resize --pixels",
     "Windows and segments": "--window --hop --smooth --min-duration --threshold --unsure-below --windows --find --cut --camera",
     "Output": "--output --format --wide --top-k --detail --report --overwrite --json --storage --frames-dir --scale --panels "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from videomae_cli import filesystem
+from videomae_cli import filesystem, system
 from videomae_cli.api.places import LabelPlace, PlaceFinder, cut_places
 from videomae_cli.cli.outputs.single_output import single_output
 from videomae_cli.cli.terminal import console, streams
@@ -17,13 +18,15 @@ from videomae_cli.files import check_new, make_folder
 from videomae_cli.jobs.targets import Target
 from videomae_cli.results import Record, as_utf8, path_of
 from videomae_cli.video import Decoder, FoundVideo
-from videomae_cli.visible import FALLBACK, exact_json, visible
+from videomae_cli.visible import FALLBACK, columns, exact_json, visible
 from videomae_cli.writers.cells import csv_row
 from videomae_cli.writers.clock import short_clock
 from videomae_cli.writers.formats import SUFFIXES, pick_among
 
 FORMATS = ("table", "json", "jsonl", "csv")
 _SUFFIXES = {".txt": "table"} | {suffix: format for suffix, format in SUFFIXES.items() if format in FORMATS}
+# A name on a terminal is shortened to this many columns, or has a line of its own.
+_LEAST_NAME = 20
 _NARROW = ("path", "start", "end", "label", "score", "unsure")
 _COLUMNS = ("rank", "path", "path_bytes", "start", "end", "label", "label_id", "score", "unsure", "clip")
 
@@ -112,15 +115,27 @@ def _say_uncut(place: LabelPlace, error: VideoMAEError) -> None:
     console.error(f"{place.path}: can't be cut: {error}")
 
 
+def _line(row: Record, width: int | None) -> str:
+    """Format a place as a line: rank, score, from, to and the name, which loses its middle where a terminal is too narrow.
+
+    Where there is no room for a name at all, it gets a line of its own.
+    """
+    mark, start, end = "?" if row["unsure"] else " ", short_clock(row["start"]), short_clock(row["end"])
+    facts, name = f"{row['rank']:>4}  {row['score']:6.1%} {mark} {start} - {end}  ", visible(path_of(row))
+    if width is None or len(facts) + columns(name) <= width:
+        return f"{facts}{name}\n"
+    from videomae_cli.cli.terminal.display import shortened
+
+    if (room := width - len(facts)) >= _LEAST_NAME:
+        return f"{facts}{shortened(name, room)}\n"
+    return f"{facts.rstrip()}\n      {shortened(name, width - 6)}\n"
+
+
 def _formatted(rows: Sequence[Record], format: str, sink: BinaryIO) -> bytes:
     """Return the places in a format, as bytes for `sink`."""
     if format == "table":
-        lines = (
-            f"{row['rank']:>4}  {row['score']:6.1%} {'?' if row['unsure'] else ' '} {short_clock(row['start'])} - {short_clock(row['end'])}  "
-            f"{visible(path_of(row))}\n"
-            for row in rows
-        )
-        return "".join(lines).encode(streams.text_encoding(sink), FALLBACK)
+        width = system.terminal_width(sys.stdout) if streams.is_shown(sink) else None
+        return "".join(_line(row, width) for row in rows).encode(streams.text_encoding(sink), FALLBACK)
     if format.startswith("csv"):
         cut = ("clip",) if any("clip" in row for row in rows) else ()
         names = (*_NARROW, *cut) if format == "csv" else _COLUMNS

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 Words = tuple[str | Path, ...]
+# Stands for a video that the command before has read.
+A_VIDEO = Path("VIDEO")
 
 
 def with_model(kind: str, model: str | Path, *options: str) -> list[Words]:
@@ -22,11 +25,19 @@ def with_model(kind: str, model: str | Path, *options: str) -> list[Words]:
     ]
 
 
-def with_vectors(vectors: Path, query: str) -> list[Words]:
-    """Return what a file or folder of embeddings can be used for. query: a video, to search for similar ones."""
+def on_video(steps: Sequence[Words], video: str | None) -> list[Words]:
+    """Return the commands with a video's name in place of `A_VIDEO`; as they are if there is none."""
+    if video is None:
+        return list(steps)
+    named = video if "://" in video else Path(video)
+    return [tuple(named if word is A_VIDEO else word for word in step) for step in steps]
+
+
+def with_vectors(vectors: Path) -> list[Words]:
+    """Return what a file or folder of embeddings can be used for."""
     page = vectors.with_name(f"{vectors.stem}-map.html")
     return [
-        ("videomae", "similar", query if "://" in query else Path(query), vectors),
+        ("videomae", "similar", A_VIDEO, vectors),
         ("videomae", "map", vectors, "-o", page),
     ]
 

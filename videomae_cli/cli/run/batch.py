@@ -13,7 +13,7 @@ import typer
 
 from videomae_cli.api.report_pages import tell_report
 from videomae_cli.assembly import settings_for
-from videomae_cli.cli.outputs.next_steps import Words, with_page
+from videomae_cli.cli.outputs.next_steps import Words, on_video, with_page
 from videomae_cli.cli.run.hints import faster_here
 from videomae_cli.cli.run.interrupts import looked_after, terminable
 from videomae_cli.cli.terminal import console
@@ -71,6 +71,7 @@ class Batch:
     then: Sequence[Words] = ()
     _failed: Counter[str] = field(default_factory=Counter)
     _failures: list[str] = field(default_factory=list)
+    _done: list[str] = field(default_factory=list)
     _noted: Counter[str] = field(default_factory=Counter)
     _segments: Counter[str] = field(default_factory=Counter)
 
@@ -170,6 +171,8 @@ class Batch:
             console.error(line)
             if len(self._failures) < MOST_REPEATED:
                 self._failures.append(line)
+        elif not self._done and result.path != "-":
+            self._done.append(result.path)
         for warning in result.warnings:
             self._noted[warning] += 1
             if self._noted[warning] <= MOST_ALIKE:
@@ -190,7 +193,8 @@ class Batch:
         if reported and self.report is not None:
             console.wrote(self.report.output, console.counted(total, "file"), piped=False)
         if self._failed.total() < total:
-            console.suggest(*self.then, *(with_page(self.report.output) if self.report is not None else ()))
+            steps = on_video(self.then, next(iter(self._done), None))
+            console.suggest(*steps, *(with_page(self.report.output) if self.report is not None else ()))
         if self._failed.total() and not self.ok_on_errors:
             raise typer.Exit(1)
 
@@ -219,5 +223,10 @@ def say_failures(total: int, failed: Counter[str], done_word: str) -> None:
     """Say how many files of a batch were done and how many failed, by kind, if any did."""
     count = failed.total()
     if count and total > 1:
-        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(failed.items()))
-        console.note(f"{total - count} of {total} files {done_word}, {count} failed: {kinds}")
+        # One kind needs no number of its own: "2 failed (not_a_video)".
+        kinds = f" ({next(iter(failed))})" if len(failed) == 1 else f": {_by_kind(failed)}"
+        console.note(f"{total - count} of {total} files {done_word}, {count} failed{kinds}")
+
+
+def _by_kind(failed: Counter[str]) -> str:
+    return ", ".join(f"{number} {kind}" for kind, number in sorted(failed.items()))

@@ -172,13 +172,13 @@ class TerminalListener(TrainingListener):
 
     @contextmanager
     def files(self, count: int) -> Iterator[OnFile]:
-        shown = BatchProgress(count)
+        shown = BatchProgress(count, then="fitting")
         with shown.shown(self._mode, consoles()[1]):
             yield lambda path, error: shown.advance(path, views=error is None, failed=error is not None)
 
     @contextmanager
     def features(self, count: int) -> Iterator[OnFile]:
-        shown = BatchProgress(count)
+        shown = BatchProgress(count, then="fitting")
         piped = self._mode == "auto" and not (console.redraws(sys.stderr) or console.loudness.quiet)
         with terminable(), shown.shown("plain" if piped else self._mode, consoles()[1]):
             yield lambda path, error: shown.advance(path, views=1, failed=error is not None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -60,7 +59,7 @@ class TerminalListWriter(TextWriter):
     names: the names of all files, which determine the width of the first column.
     """
 
-    _WIDEST_NAME = 0.5  # fraction of the terminal's width
+    _WIDEST_NAME, _LEAST_NAME = 0.5, 1 / 3  # fractions of the terminal's width
     _CLOSE = 0.5  # fraction of the best score from which a label is listed too
     _MOST_OTHERS = 2
 
@@ -74,9 +73,12 @@ class TerminalListWriter(TextWriter):
         if record["error"]:
             return  # reported on stderr
         width = min(self._widest, int(self.console.width * self._WIDEST_NAME))
+        best, *others = record["predictions"] or [None]
+        if best is not None:  # names give way to labels, which lose their sense with their end
+            room = self.console.width - len("  100.0%  ") - columns(visible(best["label"]))
+            width = max(min(width, room), min(width, int(self.console.width * self._LEAST_NAME)))
         name = shortened(visible(path_of(record)), width)
         line = Text.assemble(plain(name, ""), " " * (width - columns(name)))
-        best, *others = record["predictions"] or [None]
         if best is not None:
             line.append_text(Text.assemble(f"  {best['score']:6.1%}  ", plain(best["label"], "bold")))
             close = [other for other in others if other["score"] >= best["score"] * self._CLOSE][: self._MOST_OTHERS]
@@ -284,10 +286,13 @@ def _widths(rows: Sequence[Sequence[str]], width: int) -> tuple[int, list[int]]:
 
 def _paragraph(heads: Sequence[str], cells: Sequence[Text], width: int) -> str:
     """Format the cells that aren't empty as "data Kinetics-400, labels 400", wrapped between words and indented."""
-    told = ", ".join(f"{head} {cell.plain}" for head, cell in zip(heads, cells, strict=True) if cell.plain != "-")
-    return textwrap.fill(
-        told, width, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    told = [f"{head} {cell.plain}" for head, cell in zip(heads, cells, strict=True) if cell.plain != "-"]
+    widest = max((columns(word) for one in told for word in one.split()), default=0)
+    # A name that leaves no room for the indent or a comma has a line of its own, whole if the terminal is as wide.
+    lines = (
+        folded(", ".join(told), width - 2) if widest < width - 2 else [x for one in told for x in folded(one, width)]
     )
+    return "\n".join(line if columns(line) > width - 2 else f"  {line}" for line in lines)
 
 
 def plain(text: str, style: str) -> Text:

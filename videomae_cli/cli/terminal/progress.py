@@ -20,6 +20,8 @@ from videomae_cli.writers.clock import clock
 
 PLAIN_SECONDS = 10.0
 NAME_WIDTH = 20
+# The part of a bar that is still to come: faint on light and dark backgrounds alike, which no one colour is.
+TRACK = "dim"
 # If the model has waited this long for its next batch, "decoding" is shown.
 WAITING_SECONDS = 5.0
 
@@ -28,14 +30,22 @@ class BatchProgress:
     """Counts files and clips of this run, and shows the progress from time to time.
 
     done: files finished by an earlier run; watched: whether `batch_begun` and `batch_ended` are called for every batch
-    of the model, from which come the rate and whether the model or the decoder is being waited for; now: a clock, in
-    seconds.
+    of the model, from which come the rate and whether the model or the decoder is being waited for; then: what is done after
+    the last file, such as "fitting", shown in place of its name; now: a clock, in seconds.
     """
 
     def __init__(
-        self, total: int, *, done: int = 0, failed: int = 0, watched: bool = False, now: Callable[[], float] = monotonic
+        self,
+        total: int,
+        *,
+        done: int = 0,
+        failed: int = 0,
+        watched: bool = False,
+        then: str = "",
+        now: Callable[[], float] = monotonic,
     ) -> None:
         self.total, self.done, self.failed, self.views = total, done, failed, 0
+        self._then = then
         self._first, self._now = done, now
         self._clips, self._films = Estimator(now), Estimator(now)
         self._clips_done = 0  # clips that the model has processed, including those of unfinished files
@@ -110,7 +120,9 @@ class BatchProgress:
         words += self._pace_words()
         if self.failed:
             words.append(f"{self.failed} failed")
-        if self._name:
+        if self._then and self.done == self.total:
+            words.append(self._then)
+        elif self._name:
             words.append(shortened(plain(self._name, "").plain, NAME_WIDTH))
         return ", ".join(words)
 
@@ -189,7 +201,7 @@ def drawn_bar(
     console: Console, text: Callable[[], str], *, width: int, total: int, completed: int = 0
 ) -> Iterator[tuple[Progress, TaskID]]:
     """Draw a spinner, a bar and a text during the block, with all lines above them."""
-    columns = (SpinnerColumn(spinner_name(console)), BarColumn(bar_width=width), Words(lambda _: text()))
+    columns = (SpinnerColumn(spinner_name(console)), BarColumn(bar_width=width, style=TRACK), Words(lambda _: text()))
     bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
     with bar, lines_through(print_lines(console)):
         yield bar, bar.add_task("", total=total, completed=completed)

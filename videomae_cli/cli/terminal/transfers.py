@@ -94,14 +94,14 @@ class _Shown(DownloadListener):
         from rich.table import Column
 
         from videomae_cli.cli.terminal.display import shortened
-        from videomae_cli.cli.terminal.progress import Words
+        from videomae_cli.cli.terminal.progress import TRACK, Words
 
         names = max(width - _BYTES_WIDTH, _LEAST_NAME)
         name = Words(lambda task: shortened(task.description, names))
         size = DownloadColumn(table_column=Column(no_wrap=True))
         if width < _ROOM_FOR_BARS:
             return [name, size]
-        return [name, BarColumn(bar_width=None), size, Words(_speed), Words(self._left)]
+        return [name, BarColumn(bar_width=None, style=TRACK), size, Words(_speed), Words(self._left)]
 
 
 def _speed(task: Task) -> str:
