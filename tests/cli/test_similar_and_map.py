@@ -388,6 +388,6 @@ def test_pictures_are_left_out_where_there_are_none(videomae: Run, table: Path, 
     done = videomae("map", table, "-o", "m.html", "--colour", "none", "--thumbnails", "4", cwd=tmp_path)
     assert done.returncode == 0
     first, last = done.stderr.splitlines()
-    assert first.startswith("videomae: no picture of 4 of 4 files, such as no such file: 'archive/")
+    assert first.startswith("videomae: 4 of 4 files have no picture (no such file: 'archive/")
     assert "pictures of 4 of them" in last
     assert data_of(tmp_path / "m.html")["groups"] == []

@@ -74,13 +74,15 @@ def said(place: Path, line: str, code: int) -> str:
     return done.stderr.splitlines()[-1].replace(f"{place}/", "").removeprefix("videomae: ")
 
 
-@pytest.mark.parametrize("command", ["classify", "timeline", "reconstruct"])
+@pytest.mark.parametrize("command", ["classify", "timeline", "embed", "reconstruct"])
 @pytest.mark.parametrize("name", sorted(OUTPUTS))
 def test_commands_for_videos_name_the_command_for_outputs(place: Path, command: str, name: str) -> None:
     """No model is loaded before: the default one isn't on this disk."""
     made_by, suffixes, use = OUTPUTS[name]
     for suffix in suffixes.split():
-        tail = " --model NOT/HERE" + (" -o place/preview.gif" if command == "reconstruct" else "")
+        tail = " --model NOT/HERE" + {"reconstruct": " -o place/preview.gif", "embed": " -o place/none.npz"}.get(
+            command, ""
+        )
         line = said(place, f"{command} place/{name}.{suffix}{tail}", 1)
         assert line == f"'{name}.{suffix}' is no video but an output of videomae {made_by}: {use}"
 

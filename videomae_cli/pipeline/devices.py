@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from videomae_cli.errors import ModelMemoryError, OptionError, VideoMAEError, Wording
+from videomae_cli.errors import ModelMemoryError, OptionError, VideoMAEError, Wording, check_choice
 from videomae_cli.model import VideoMAEConfig, clip_gflops
 
 if TYPE_CHECKING:
@@ -28,9 +28,10 @@ def pick_device(name: str) -> torch.device:
     import torch
 
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    check_choice("device", name, ("auto", "cpu", "cuda", "mps"))
     if name == "auto":
         return torch.device(next(kind for kind, available in present.items() if available))
-    if not present.get(name, False):
+    if not present[name]:
         raise OptionError.about(
             "device",
             "device {name!r} is not available here",

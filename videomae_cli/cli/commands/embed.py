@@ -80,6 +80,8 @@ def embed(
         run_on_cluster(work, request, output=output, format=format, then=then)
         return
     target = open_vector_target(format, output, job)
+    if work.inputs.no_videos and not (job.resume or batch.ok_on_errors):
+        work.refuse()
     decoder = work.decoder()
     if batch.dry_run:
         work.say_plan(request, decoder, target, Path(output))

@@ -99,5 +99,5 @@ def _with_pictures(found: VideoMap, wanted: int, memory: int | None) -> VideoMap
     with progress.shown("auto", consoles()[1]):
         found = found.with_pictures(wanted, memory=memory, on_progress=tried)
     if reasons:
-        console.note(f"no picture of {len(reasons)} of {progress.total} files, such as {reasons[0]}")
+        console.note(f"{len(reasons)} of {progress.total} files have no picture ({reasons[0]})")
     return found

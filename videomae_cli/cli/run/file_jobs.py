@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
 
 from videomae_cli.api.report_pages import FRAMES
 from videomae_cli.api.tried_files import try_files
@@ -24,6 +26,7 @@ from videomae_cli.cli.run.batch import Batch, watched
 from videomae_cli.cli.run.dry_run import said_again, say_plan
 from videomae_cli.cli.run.inputs import Inputs, files_decoder, find_inputs, sampling_spec
 from videomae_cli.cli.run.loading import fitted, load_model
+from videomae_cli.cli.terminal import console
 from videomae_cli.jobs.settings import vector_layout
 from videomae_cli.jobs.targets import Target
 from videomae_cli.results import Classification
@@ -53,6 +56,13 @@ class FileJob:
         _ = job.retry  # raises OptionError for what can't be retried
         run.engine.check()
         return cls(sampling=spec, inputs=find_inputs(paths, files, addresses=True), job=job, run=run, batch=batch)
+
+    def refuse(self) -> NoReturn:
+        """Report the files, none of which is a video, without loading a model for them. Raises typer.Exit(1)."""
+        for video in self.inputs.found:
+            if video.error is not None:
+                console.error(video.error.naming(video.path))
+        raise typer.Exit(1)
 
     def decoder(self) -> Decoder:
         """Return the decoder that reads the files, not started yet. Raises OptionError."""

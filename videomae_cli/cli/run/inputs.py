@@ -17,7 +17,7 @@ from videomae_cli.cli.options.groups import (
     ViewOptions,
 )
 from videomae_cli.cli.terminal import console
-from videomae_cli.errors import OptionError, VideoNotFoundError, check_choice
+from videomae_cli.errors import NotAVideoError, OptionError, VideoNotFoundError, check_choice
 from videomae_cli.jobs import Part, Shard
 from videomae_cli.video import Decoder, Filter, FoundVideo, SamplingSpec, auto_workers, named_videos
 from videomae_cli.video.preprocess import RESIZE_METHODS
@@ -39,6 +39,11 @@ class Inputs:
     def hopeless(self) -> bool:
         """Whether no file can be opened, so that no model needs to be loaded."""
         return self.part is None and all(video.error for video in self.found)
+
+    @property
+    def no_videos(self) -> bool:
+        """Whether every file is something else than a video, so that trying again would not help either."""
+        return self.hopeless and all(isinstance(video.error, NotAVideoError) for video in self.found)
 
 
 def find_inputs(paths: Sequence[str], files: FileOptions, *, addresses: bool = False) -> Inputs:

@@ -24,8 +24,10 @@ def load_model(request: ModelRequest[Model], calibrate: Calibrate | None = None)
     from videomae_cli.cli.terminal.display import consoles, waiting
 
     request.check()
-    if request.engine != "torch":
-        request.pick_engine()  # even before the hub is asked: only PyTorch takes longer to load than a hub to answer
+    if request.engine != "torch" or request.device not in ("auto", "cpu"):
+        # Even before the hub is asked. With the defaults nothing can be wrong, and PyTorch takes longer to load than a hub
+        # to answer.
+        request.pick_engine()
     source = bring(request.name, request.revision, check=request.pick_engine)
     engine = request.pick_engine()
     if engine.slow:
