@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from typer.testing import CliRunner
 
 from videomae_cli.cli.app import app
 from videomae_cli.cli.commands import stand_ins
+from videomae_cli.cli.options.help_page import HelpPage
 from videomae_cli.cli.options.sections import GUIDES, LONG_HELP, OFTEN, REST, SECTIONS
 
 GROUP: Any = typer.main.get_command(app)
@@ -101,3 +104,22 @@ def test_a_shell_completes_commands_options_choices_and_models(
     with pytest.raises(SystemExit):
         app(prog_name="videomae")
     assert capsys.readouterr().out.split() == offered
+
+
+@pytest.mark.parametrize(
+    ("term", "no_color", "bold"), [("xterm", "", True), ("xterm", "1", False), ("dumb", "", False)]
+)
+def test_headings_stand_out_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, term: str, no_color: str, bold: bool
+) -> None:
+    class Screen(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    with monkeypatch.context() as patched:
+        patched.setenv("TERM", term)
+        patched.setenv("NO_COLOR", no_color)
+        patched.setattr(sys, "stdout", Screen())
+        page = HelpPage(width=60)
+        page.write_heading("Model")
+    assert page.getvalue() == ("\x1b[1mModel:\x1b[0m\n" if bold else "Model:\n")

@@ -49,11 +49,7 @@ FLIP = partial(typer.Option, "--flip/--no-flip")
 PROGRESS = partial(typer.Option, "--progress", metavar="auto|plain|none")
 
 # What `video.lists` reads.
-A_LIST = (
-    "A list holds one name per line, in UTF-8, UTF-16, UTF-32 or the names' own bytes; quotes and blanks around a name, "
-    "file://, ~ and # comment lines are understood unless a file has that very name. It may also be names that each end in a "
-    "zero byte (find -print0), or a Parquet table."
-)
+A_LIST = "A list holds one name per line, or names that each end in a zero byte (find -print0), or is a Parquet table."
 Paths = Annotated[
     list[str],
     typer.Argument(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import typer
 
-from videomae_cli.cli.terminal.console import folded
+from videomae_cli.cli.terminal.console import folded, redraws
 from videomae_cli.visible import columns
 
 _MOST_COLUMNS = 80
@@ -35,6 +37,11 @@ class HelpPage(_Formatter):  # type: ignore[misc]
     def __init__(self, indent_increment: int = 2, width: int | None = None, max_width: int | None = None) -> None:
         room = min(shutil.get_terminal_size().columns, max_width or _MOST_COLUMNS) - 2
         super().__init__(indent_increment, width or max(room, _FEWEST_COLUMNS), max_width)
+
+    def write_heading(self, heading: str) -> None:
+        """Write a heading, which stands out where people read it on a terminal; plain in pipes and with NO_COLOR."""
+        shown = redraws(sys.stdout) and not os.environ.get("NO_COLOR")
+        self.write(f"{'':{self.current_indent}}" + (f"\x1b[1m{heading}:\x1b[0m" if shown else f"{heading}:") + "\n")
 
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
         """Write "Usage: videomae classify [OPTIONS] PATH..."."""
