@@ -40,6 +40,7 @@ from videomae_cli.jobs import Settings
 from videomae_cli.jobs.settings import vector_layout
 from videomae_cli.results import Embedding, VectorPlace
 from videomae_cli.video import ClipRequest, DecodedVideo, SamplingPlan, VideoInfo, named_videos
+from videomae_cli.video.file_list import Paths
 
 VIEW_BYTES, BATCH, CLIP_SECONDS = 16 * 224 * 224 * 3, 64, 10.0
 # What tells this program's processes from others.
@@ -126,7 +127,7 @@ def run_job(names: Path, out: str, dimensions: int, workers: int, told: Any) -> 
     plan = make_plan(len(found), batch=BATCH, view_bytes=VIEW_BYTES, file_bytes=dimensions * 4, gpus=True)
     output = open_output(out, vectors=True, format=None, resume=True, overwrite=False)
     with connect("local") as cluster, output:
-        plan, past = output.begin(settings, (video.path for video in found), plan, shard=None, form=form)
+        plan, past = output.begin(settings, Paths(found), plan, shard=None, form=form)
         count = past.done(plan)
         told.send(("begun", count))
         job = ClusterJob(

@@ -19,6 +19,8 @@ from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.jobs import CLUSTER_HEADER, Job, Settings
 from videomae_cli.results import Classification, Embedding, Failure, Prediction, Stamp, VectorPlace
 from videomae_cli.storage import manifest_names
+from videomae_cli.video import FoundVideo
+from videomae_cli.video.file_list import FileList, Paths
 from videomae_cli.writers import VectorLayout, read_records, read_vector_records
 
 SETTINGS = Settings("classify", "0", {"model": "m", "revision": None, "top_k": 5})
@@ -434,3 +436,20 @@ def test_a_complete_file_of_another_job_is_not_opened_again(tmp_path: Path) -> N
         with opened(out, resume=True, retry=frozenset({"decode"})) as output:
             output.begin(other, NAMES, PLAN, shard=None, form=LABELS)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(out.name, before)]
+
+
+def test_names_are_asked_for_and_not_copied(tmp_path: Path) -> None:
+    found = FileList(FoundVideo(f"{number}.mp4") for number in range(1000))
+    names, plan = Paths(found), ClusterPlan(files=1000, task=10, shard=100, batch=1, group=4)
+    for _ in range(2):
+        with open_output(f"{tmp_path}/out/", vectors=False, format=None, resume=True, overwrite=False) as output:
+            output.begin(SETTINGS, names, plan, shard=None)
+            assert output.names is names
+            with output.folder.writing(output.place.piece_name(0, 10)) as sink:
+                sink.write(b"")
+    # A list that has grown is held once, and is that of before, then what is new.
+    more = Paths.kept(["new.mp4", "7.mp4", *names, "new.mp4"])
+    with open_output(f"{tmp_path}/out/", vectors=False, format=None, resume=True, overwrite=False) as output:
+        output.begin(SETTINGS, more, ClusterPlan(files=1001, task=10, shard=100, batch=1, group=4), shard=None)
+        assert list(output.names) == [*names, "new.mp4"]
+        assert (output.names[7], output.names[-2:]) == ("7.mp4", ["999.mp4", "new.mp4"])

@@ -23,7 +23,7 @@ from videomae_cli.jobs.retry import Retry, earlier_failures
 from videomae_cli.jobs.settings import vector_layout
 from videomae_cli.jobs.work import FinishedJob
 from videomae_cli.video import FoundVideo, SamplingSpec
-from videomae_cli.video.file_list import spread
+from videomae_cli.video.file_list import Paths, spread
 from videomae_cli.writers import VectorLayout
 
 if TYPE_CHECKING:
@@ -215,14 +215,14 @@ class VideoJob:
             seen = [] if output.folder.remote else [output.folder.location]
             needed = self._required(output, seen)
             spec, expected, _ = self._look(cluster, workers, needed)
-            form, names = Form(self._layout(expected)), (video.path for video in self.found)
+            form, names = Form(self._layout(expected)), Paths(self.found)
             plan, past = output.begin(
                 expected.settings, names, self._divide(expected, workers), shard=self._shard, form=form
             )
             if words := earlier_failures(sum(past.shards.values(), Counter())):
                 self.listener.note(words)
             job = ClusterJob(
-                found=self._in_order(output.names),
+                found=self.found if output.names is names else self._in_order(output.names),
                 model=spec,
                 expected=expected,
                 plan=plan,

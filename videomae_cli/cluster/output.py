@@ -39,6 +39,7 @@ from videomae_cli.jobs.retry import earlier_failures
 from videomae_cli.results import Record, path_of
 from videomae_cli.storage import is_address, manifest_names
 from videomae_cli.storage.folders import Folder
+from videomae_cli.video.file_list import Paths
 from videomae_cli.writers import (
     PART,
     VectorLayout,
@@ -170,7 +171,7 @@ class Output:
         self.folder = Folder(location)
         self._file, self._format, self._resume, self._overwrite = file, format, resume, overwrite
         self._retry = retry
-        self.names: list[str] = []
+        self.names: Sequence[str] = []
         self._header: dict[str, Any] = {}
         self._fingerprint: str | None = None
         self._lock: Lock | None = None
@@ -259,7 +260,7 @@ class Output:
     def begin(
         self,
         settings: Settings,
-        names: Iterable[str],
+        names: Sequence[str],
         plan: ClusterPlan,
         *,
         shard: str | None,
@@ -267,11 +268,12 @@ class Output:
     ) -> tuple[ClusterPlan, Past]:
         """Start, or resume an earlier run, whose plan is then returned, because pieces follow it.
 
-        form: how to read records, to find failures to retry. Afterwards `names` are the files in the order of the plan:
+        names: of the files, kept as they are, since there may be millions; form: how to read records, to find failures to
+        retry. Afterwards `names` are the files in the order of the plan:
         those of the earlier run, then those that it didn't have. Raises OutputError if an earlier run had other settings, or
         another list that was split by `--shard`.
         """
-        self.names = list(names)
+        self.names = names
         self._fingerprint = settings.fingerprint
         if self._file is not None:
             check_not_read([self._file], self.names)
@@ -280,8 +282,8 @@ class Output:
             plan = self._compare(settings, plan, shard, form)
             return plan, self._past(plan, form)
         reopened = self._resume and self._file is not None and filesystem.is_there(self._file)
-        before = self._names_in_file(form) if reopened else []
-        if reopened and not self._retry and set(before) >= set(self.names):
+        before = self._names_in_file(form) if reopened else Paths(())
+        if reopened and not self._retry and len(_joined(before, names)) == len(before):
             words = earlier_failures(self._recorded(form))
             reason = "{subject} is complete; {words}" if words else "{subject} is complete"
             remedy = Wording("{@overwrite:True} makes it again")
@@ -310,9 +312,9 @@ class Output:
             return plan, self._past(plan, form)
         return plan, Past()
 
-    def _names_in_file(self, form: Form) -> list[str]:
+    def _names_in_file(self, form: Form) -> Paths:
         assert self._file is not None
-        return [path_of(record) for record in form.read(self._file, self._format, vectors=False)]
+        return Paths.kept(path_of(record) for record in form.read(self._file, self._format, vectors=False))
 
     def _write_list(self) -> None:
         with self.folder.writing(_LIST) as sink:
@@ -431,22 +433,22 @@ class Output:
             )
         return stored
 
-    def _earlier_names(self, plan: ClusterPlan, form: Form) -> list[str] | None:
+    def _earlier_names(self, plan: ClusterPlan, form: Form) -> Paths | None:
         """Return the names of an earlier run's files; None if they are not known."""
-        names: list[str] = []
+        names = Paths(())
         if _LIST in self.folder.names():
             with (
                 self.folder.opened(_LIST) as stream,
                 contextlib.suppress(OptionError),
             ):  # one that is damaged tells nothing
-                names = list(islice(manifest_names(stream), plan.files))
+                names = Paths.kept(islice(manifest_names(stream), plan.files))
         elif self._header.get("reopened") and self._file is not None and filesystem.is_there(self._file):
             names = self._names_in_file(form)
         else:
             return None
         return names if _digest(names) == self._header["list"] else None
 
-    def _grow(self, before: list[str], plan: ClusterPlan, form: Form) -> ClusterPlan:
+    def _grow(self, before: Sequence[str], plan: ClusterPlan, form: Form) -> ClusterPlan:
         """Continue a job with another list: files that are new come after those of the earlier one."""
         self.names = _joined(before, self.names)
         if len(self.names) == len(before):
@@ -638,9 +640,9 @@ def _is_asked(record: Record, kinds: frozenset[str]) -> bool:
     return error is not None and _is_asked_kind(error["kind"], kinds)
 
 
-def _joined(before: list[str], names: list[str]) -> list[str]:
+def _joined(before: Sequence[str], names: Sequence[str]) -> Paths:
     """Return the names of before, then those of `names` that are not among them."""
-    return list(dict.fromkeys(chained(before, names)))
+    return Paths.kept(chained(before, names))
 
 
 def _digest(names: Iterable[str]) -> str:

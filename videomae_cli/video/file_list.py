@@ -8,6 +8,7 @@ from typing import overload
 
 from videomae_cli.errors import VideoMAEError
 from videomae_cli.video.discovery import FoundVideo
+from videomae_cli.video.seen_names import SeenNames
 
 # Any text, also one with bytes that are no UTF-8, and half characters as Windows allows them in names.
 _CODING = ("utf-8", "surrogatepass")
@@ -51,6 +52,34 @@ class FileList(Sequence[FoundVideo]):
 
     def __iter__(self) -> Iterator[FoundVideo]:
         return map(self.__getitem__, range(len(self)))
+
+
+class Paths(Sequence[str]):
+    """The paths of found files, each made when it is asked for, so that a long list isn't held twice."""
+
+    def __init__(self, found: Sequence[FoundVideo]) -> None:
+        self._found = found
+
+    @classmethod
+    def kept(cls, names: Iterable[str]) -> Paths:
+        """Keep names in little memory, each once, in order."""
+        seen = SeenNames()
+        return cls(FileList(FoundVideo(name) for name in names if seen.add(name)))
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return [video.path for video in self._found[place]]
+        return self._found[place].path
+
+    def __iter__(self) -> Iterator[str]:
+        return (video.path for video in self._found)
 
 
 class Sample:
