@@ -230,7 +230,6 @@ def without_subject(tree: ast.Module, kinds: set[str]) -> list[tuple[str, str]]:
 FILE_KINDS = {kind.__name__ for kind in every_error() if issubclass(kind, errors.VideoError)}
 NAMED_BY_THE_CATCHER = {
     "video/": (FILE_KINDS, "the decoder's process and a result's raise_for_error fill in the file that was read"),
-    "pipeline/timeline.py": (FILE_KINDS, "so they do here"),
     "video/worker.py": ({"MachineError"}, "it is about the whole machine, which has no name"),
     "video/lists.py": ({"OptionError"}, "it is about the content of a list, and naming.py names that list"),
     "storage/manifests.py": ({"OptionError"}, "it is about the content of a list, and naming.py names that list"),

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from videomae_cli import __version__, filesystem
 from videomae_cli.arguments import at_least
 from videomae_cli.content import HEAD_BYTES, Content, content_of
-from videomae_cli.errors import CheckpointError, ConfigError, ModelNotFoundError, VideoMAEError, Wording
+from videomae_cli.errors import (
+    CheckpointError,
+    ConfigError,
+    ModelNotFoundError,
+    OptionError,
+    VideoMAEError,
+    Wording,
+)
 from videomae_cli.hub import DownloadListener, ResolvedSource, find_entry, resolve
 from videomae_cli.jobs import Part, Settings, Shard
 from videomae_cli.model import ModelOutline
@@ -28,6 +35,7 @@ from videomae_cli.video import (
     Preprocessor,
     SamplingHints,
     SamplingSpec,
+    WindowSpec,
     auto_workers,
 )
 from videomae_cli.video.decoder import check_timeout
@@ -41,7 +49,7 @@ if TYPE_CHECKING:
 
     from videomae_cli.engines import Engine, Features, KnownCheckpoint, Logits
     from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
-    from videomae_cli.pipeline import Classifier, Embedder, Pooling, TimelineMaker
+    from videomae_cli.pipeline import Classifier, DenseEmbedder, Embedder, Pooling, TimelineMaker
 
 # Files that are not checked for being videos, since weights may happen to begin like one.
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -316,6 +324,43 @@ def settings_of(command: str, model: Classifier | Embedder, spec: SamplingSpec) 
         "sampling": asdict(spec),
     }
     return settings_for(command, values)
+
+
+_OF_CLIPS = {
+    "clips": "{@clips} does not go with {@window}",
+    "crops": "{@crops} does not go with {@window}",
+    "stride": "{@stride} does not go with {@window}",
+    "family": "{@sampling} does not go with {@window}",
+    "protocol": "{@protocol} does not go with {@window}",
+}
+
+
+def check_windowed(asked: SamplingSpec) -> None:
+    """Raise OptionError for settings that only clips have, not windows."""
+    for name, reason in _OF_CLIPS.items():
+        if getattr(asked, name) != getattr(SamplingSpec(), name):
+            setting = {"family": "sampling"}.get(name, name)
+            raise OptionError.about(setting, reason + ": the frames of a window are spread evenly over it")
+
+
+def dense_embedder(embedder: Embedder, asked: SamplingSpec, windows: WindowSpec) -> tuple[DenseEmbedder, SamplingSpec]:
+    """Return what embeds the windows of films, and how a clip that is compared with them is sampled.
+
+    asked: start, end, pixels and frame rate count. Raises OptionError for settings that only clips have.
+    """
+    from videomae_cli.pipeline import DenseEmbedder
+
+    check_windowed(asked)
+    spec = embedder.fit(asked)
+    fitted = embedder.fit_windows(replace(windows, start=asked.start, end=asked.end))
+    return DenseEmbedder(embedder, fitted, pixels=spec.resolved_pixels, fps=asked.fps), spec
+
+
+def dense_settings(maker: DenseEmbedder, spec: SamplingSpec) -> Settings:
+    """Return all settings that determine the results of `embed` with windows. spec: how a clip that is compared with them
+    is sampled (`similar`)."""
+    settings = settings_of("embed", maker.embedder, spec)
+    return settings_for("embed", {**settings.values, "windows": asdict(maker.windows)})
 
 
 def timeline_settings(maker: TimelineMaker) -> Settings:

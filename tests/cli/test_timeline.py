@@ -285,7 +285,7 @@ def test_a_job_goes_on(film: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ((), "nothing to look at: name video files or folders, or use --camera 0"),
-        (("a.mp4", "--window", "soon"), "--window 'soon' is no length of time: write 2s, 500ms or 2"),
+        (("a.mp4", "--window", "soon"), "--window 'soon' is no length of time: write 2s or 500ms, or 16f for frames"),
         (("a.mp4", "--hop", "0"), "hop must be at least 0.001 seconds, not 0"),
         (("a.mp4", "--threshold", "2"), "threshold must be between 0 and 1, not 2"),
         (

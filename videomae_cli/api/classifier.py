@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from videomae_cli.api.footage import SamplingOptions, Video, find_videos, one_video, sampling_spec, seconds
+from videomae_cli.api.footage import (
+    SamplingOptions,
+    Video,
+    find_videos,
+    one_video,
+    sampling_spec,
+    seconds,
+    window_length,
+)
 from videomae_cli.api.live import LiveTimeline
 from videomae_cli.api.loaded import LoadedModel, LoadOptions, label_names, load_model
 from videomae_cli.api.output_jobs import ClassifyFilesOptions, OutputJob, OutputOptions, ReportOptions, options_of
@@ -29,8 +37,8 @@ if TYPE_CHECKING:
 class TimelineOptions(TypedDict, total=False):
     """How a long video is analysed. All are optional, with the meaning of the options of `videomae timeline`.
 
-    Defaults in parentheses. window: length of a window, in seconds or as "2s" (the model's clip); hop: step between
-    windows (half a window); start, end: the part of the video, in seconds or as "1:30"; smooth: length of the moving
+    Defaults in parentheses. window: length of a window, in seconds, as "2s", or as "64f" for frames of the file (the
+    model's clip); hop: step between windows (half a window); start, end: the part of the video, in seconds or as "1:30"; smooth: length of the moving
     average over scores (0); min_duration: shortest segment (a window); threshold: minimum score of a label (0; 0.5 for
     independent labels); unsure_below: mean score under which a segment is `unsure` (0.45); windows: also return all
     windows, each with its `top_k` (5) best labels; pixels: "display" or "stored"; fps: frame rate of folders of frames
@@ -245,8 +253,8 @@ class VideoClassifier(LoadedModel[Classification]):
 
         self.pipeline.check_labels("timeline")
         asked = WindowSpec(
-            window=_length(given.get("window"), "window"),
-            hop=_length(given.get("hop"), "hop"),
+            window=window_length(given.get("window"), "window"),
+            hop=window_length(given.get("hop"), "hop"),
             start=seconds(given.get("start"), "start"),
             end=seconds(given.get("end"), "end"),
         )

@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Unpack
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from videomae_cli.api.footage import SamplingOptions, Video, sampling_spec
+from videomae_cli.api.footage import (
+    SamplingOptions,
+    Video,
+    find_videos,
+    one_video,
+    sampling_spec,
+    window_length,
+)
 from videomae_cli.api.loaded import LoadedModel, LoadOptions, load_model
 from videomae_cli.api.output_jobs import EmbedFilesOptions, OutputJob, options_of
 from videomae_cli.arguments import checked
-from videomae_cli.assembly import EmbedderRequest, settings_of
+from videomae_cli.assembly import EmbedderRequest, dense_embedder, dense_settings, settings_of
 from videomae_cli.jobs.work import FinishedJob
 from videomae_cli.results import Embedding
-from videomae_cli.video import FoundVideo
+from videomae_cli.video import FoundVideo, SamplingSpec, WindowSpec
 
 if TYPE_CHECKING:
     from videomae_cli.model import VideoMAEForVideoClassification, VideoMAEModel
-    from videomae_cli.pipeline import Embedder
+    from videomae_cli.pipeline import DenseEmbedder, Embedder
+
+
+class DenseOptions(TypedDict, total=False):
+    """The windows that each get a vector. All are optional, with the meaning of the options of `videomae embed`.
+
+    window: length of a window, in seconds, as "2s", or as "16f" for frames of the file (the model's clip); hop: step between
+    windows (half a window); start, end: the part of the video, in seconds or as "1:30"; pixels: "display" or "stored";
+    fps: frame rate of folders of frames (30).
+    """
+
+    window: float | str | None
+    hop: float | str | None
+    start: float | str | None
+    end: float | str | None
+    pixels: str | None
+    fps: float | None
 
 
 class VideoEmbedder(LoadedModel[Embedding]):
@@ -62,6 +85,37 @@ class VideoEmbedder(LoadedModel[Embedding]):
         return self._each(self.pipeline, videos, options)
 
     @checked
+    def embed_windows(self, video: str | os.PathLike[str], **options: Unpack[DenseOptions]) -> Embedding:
+        """Embed every window of a file of any length: `vectors` (windows, D), and `places` with the start and end of each in
+        seconds.
+
+        The file is decoded once, and each frame is resized once. A window that doesn't fit at the end is moved back to
+        end there; a file shorter than a window gives one row. options: `DenseOptions`. Raises VideoError,
+        ModelOutputError or ModelMemoryError if there is no result; OptionError, also if the model was loaded with
+        another `pool` than "mean".
+        """
+        maker, _ = self._windows(options)
+        (result,) = maker([FoundVideo(one_video(video))], decoder=self._decoder())
+        result.raise_for_error()
+        return result
+
+    @checked
+    def embed_windows_all(
+        self,
+        videos: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | FoundVideo],
+        **options: Unpack[DenseOptions],
+    ) -> Iterator[Embedding]:
+        """Embed every window of many files; yields one result per file, in order. See `embed_all` and `embed_windows`."""
+        maker, _ = self._windows(options)
+        found = find_videos(videos)
+
+        def results() -> Iterator[Embedding]:
+            with self.decoding.decoder(1) as decoder:
+                yield from maker(found, decoder=decoder)
+
+        return results()
+
+    @checked
     def embed_files(
         self,
         videos: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | FoundVideo],
@@ -74,6 +128,8 @@ class VideoEmbedder(LoadedModel[Embedding]):
         array (.npy) of each video. See `VideoClassifier.classify_files` for the rest.
         """
         job = OutputJob(videos, output, options)
+        if options.get("window") is not None or options.get("hop") is not None:
+            return self._windows_of_files(job, options)
         model, spec = self.pipeline, self.pipeline.fit(sampling_spec(**options_of(SamplingOptions, options)))
         settings = settings_of("embed", model, spec)
         with self.decoding.decoder(len(job.found)) as decoder:
@@ -83,6 +139,25 @@ class VideoEmbedder(LoadedModel[Embedding]):
                 lambda left, starts: model(left, sampling=spec, decoder=decoder, starts=starts),
                 job.layout(self.dimensions, model.storage, settings),
             )
+
+    def _windows_of_files(self, job: OutputJob, options: EmbedFilesOptions) -> FinishedJob:
+        maker, spec = self._windows(options)
+        settings = dense_settings(maker, spec)
+        with self.decoding.decoder(1) as decoder:
+            return job.run(
+                job.vectors(),
+                settings,
+                lambda left, starts: maker(left, decoder=decoder),
+                job.layout(self.dimensions, self.pipeline.storage, settings),
+            )
+
+    def _windows(self, given: Mapping[str, Any]) -> tuple[DenseEmbedder, SamplingSpec]:
+        """Check the options of windows and build the object that embeds them. Raises OptionError."""
+        asked = sampling_spec(**options_of(SamplingOptions, given))
+        windows = WindowSpec(
+            window=window_length(given.get("window"), "window"), hop=window_length(given.get("hop"), "hop")
+        )
+        return dense_embedder(self.pipeline, asked, windows)
 
 
 @checked

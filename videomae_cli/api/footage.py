@@ -17,10 +17,12 @@ from videomae_cli.video import (
     Decoder,
     Filter,
     FoundVideo,
+    Length,
     SamplingSpec,
     named_videos,
     one_clip,
     parse_time,
+    parse_window,
 )
 from videomae_cli.video.discovery import each_video as each_found
 from videomae_cli.video.seen_names import SeenNames
@@ -77,6 +79,11 @@ def sampling_spec(**options: Unpack[SamplingOptions]) -> SamplingSpec:
         )
     start, end = (seconds(given.pop(name, None), name) for name in ("start", "end"))
     return SamplingSpec(family=given.pop("sampling", "auto"), start=start, end=end, **given)
+
+
+def window_length(given: float | str | None, name: str) -> Length | None:
+    """Parse the length of a window or hop, given in seconds or as text, such as "500ms" or "16f". Raises OptionError."""
+    return parse_window(given, name) if isinstance(given, str) else given
 
 
 def seconds(time: float | str | None, setting: str = "") -> float | None:

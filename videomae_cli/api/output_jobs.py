@@ -48,7 +48,11 @@ class ReportOptions(TypedDict, total=False):
 
 
 class EmbedFilesOptions(OutputOptions, SamplingOptions):
-    """The options of `embed_files`: those of the output, and which frames the model sees."""
+    """The options of `embed_files`: those of the output, and which frames the model sees: of clips, or, if `window` or `hop` is
+    given, of every window (see `DenseOptions`)."""
+
+    window: float | str | None
+    hop: float | str | None
 
 
 class ClassifyFilesOptions(OutputOptions, ReportOptions, SamplingOptions):

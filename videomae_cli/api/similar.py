@@ -189,7 +189,8 @@ def _embed_like(settings: Mapping[str, Any], path: str, device: str, load: LoadE
         ) from None
     now = settings_of("embed", embedder, sampling)
     # Sampling settings that an older table lacks had the default value.
-    before = {name: value for name, value in settings.items() if name != "fingerprint"}
+    # Where the windows of a table lie says nothing of a clip that is compared with them.
+    before = {name: value for name, value in settings.items() if name not in ("fingerprint", "windows")}
     before["sampling"] = asdict(sampling)
     changed = now.differences({**before, "version": now.version})
     if changed:

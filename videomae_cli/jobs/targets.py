@@ -255,7 +255,7 @@ class FolderTarget(FileTarget):
 
 
 class ArrayFolderTarget(FolderTarget):
-    """Writes one .npy per video: (D,) for a single vector, else (rows, D)."""
+    """Writes one .npy per video: (D,) for the vector of a file, (rows, D) for those of its clips, windows or tokens."""
 
     def __init__(self, folder: Path, asked: OnExisting) -> None:
         super().__init__(folder, ".npy", asked, instead=False)
@@ -267,7 +267,8 @@ class ArrayFolderTarget(FolderTarget):
         if vectors is None:
             return None
         content = io.BytesIO()
-        np.save(content, vectors[0] if len(vectors) == 1 else vectors, allow_pickle=False)
+        of_file = len(vectors) == 1 and record["rows"][0]["clip"] is None
+        np.save(content, vectors[0] if of_file else vectors, allow_pickle=False)
         return content.getvalue()
 
 

@@ -4,7 +4,8 @@
     pipeline_model  what the next two have in common (`PipelineModel`)
     classify    labels for files (`Classifier`)
     embed       vectors for files (`Embedder`)
-    timeline    what happens when, in files of any length (`TimelineMaker`); window_clips  assembles their frames
+    timeline    what happens when, in files of any length (`TimelineMaker`)
+    dense       vectors for every window of such files (`DenseEmbedder`); window_clips  assembles the frames of both
     devices     where to run, and how many views at once
 
 Decoding runs ahead in its own processes while the model works (`video.Decoder.decode_all`).
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from videomae_cli.pipeline.batches import clip_request
 from videomae_cli.pipeline.classify import Classifier, merge_views
+from videomae_cli.pipeline.dense import DenseEmbedder
 from videomae_cli.pipeline.devices import auto_batch_size, pick_device
 from videomae_cli.pipeline.embed import Embedder, Pooling
 from videomae_cli.pipeline.pipeline_model import PipelineModel
@@ -21,6 +23,7 @@ from videomae_cli.pipeline.timeline import TimelineMaker
 
 __all__ = [
     "Classifier",
+    "DenseEmbedder",
     "Embedder",
     "PipelineModel",
     "Pooling",

@@ -15,7 +15,6 @@ from videomae_cli.errors import OptionError, Wording, scores_not_numbers
 from videomae_cli.pipeline.batches import Outputs, Passed
 from videomae_cli.pipeline.pipeline_model import PipelineModel
 from videomae_cli.results import Classification, Prediction
-from videomae_cli.video import WindowSpec
 
 if TYPE_CHECKING:
     from videomae_cli.engines import Logits
@@ -81,11 +80,6 @@ class Classifier(PipelineModel[_Model, Classification]):
                     use=use,
                 ),
             )
-
-    def fit_windows(self, asked: WindowSpec) -> WindowSpec:
-        """Adapt the requested windows to this model's number of frames and stride."""
-        assert self.hints is not None, "made where none was given"
-        return asked.for_model(self.hints)
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from videomae_cli.errors import ModelOutputError, OptionError, Wording, check_choice, say
 from videomae_cli.pipeline.batches import Outputs, Passed
@@ -107,12 +108,25 @@ class Embedder(PipelineModel[_Model, Embedding]):
         if video is None or passed.outputs is None:
             return self._failed(passed, passed.error)
         vectors, places = self._merged(passed.outputs, video)
+        try:
+            stored = self.stored(vectors)
+        except ModelOutputError as error:
+            return self._failed(passed, error)
+        return self._made(passed, vectors=stored, places=places)
+
+    def stored(self, vectors: Outputs) -> npt.NDArray[Any]:
+        """Return vectors (R, D) as they are stored: scaled to length 1 if asked for, in the storage's format.
+
+        Raises ModelOutputError for values that are no numbers, or too large for the format.
+        """
+        if self.pooling.normalize:
+            lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+            vectors = vectors / np.maximum(lengths, np.float32(_SHORTEST))
         largest = float(np.abs(vectors).max())
         if not np.isfinite(vectors).all() or (self.storage == "float16" and largest > LARGEST_FLOAT16):
             hint = say("too large for float16: use {@storage:float32}") if np.isfinite(largest) else "no numbers"
-            error = ModelOutputError.about(self.name, "{subject} gives values that are {hint}", hint=hint)
-            return self._failed(passed, error)
-        return self._made(passed, vectors=vectors.astype(STORED[self.storage]), places=places)
+            raise ModelOutputError.about(self.name, "{subject} gives values that are {hint}", hint=hint)
+        return vectors.astype(STORED[self.storage])
 
     def _merged(self, outputs: Outputs, video: DecodedVideo) -> tuple[Outputs, tuple[VectorPlace, ...]]:
         """Merge the vectors (V, R, D) of all views into (rows, D); also return what each row represents."""
@@ -124,11 +138,7 @@ class Embedder(PipelineModel[_Model, Embedding]):
             places = [VectorPlace(min(times), max(times))]
         else:
             places = [place for number in range(len(clips)) for place in self._places(number, video.timestamps[number])]
-        vectors = clips.reshape(-1, clips.shape[-1])
-        if self.pooling.normalize:
-            lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-            vectors = vectors / np.maximum(lengths, np.float32(_SHORTEST))
-        return vectors, tuple(places)
+        return clips.reshape(-1, clips.shape[-1]), tuple(places)
 
     def _places(self, clip: int, times: tuple[float, ...]) -> Iterator[VectorPlace]:
         config = self.config

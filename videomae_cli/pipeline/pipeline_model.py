@@ -17,7 +17,16 @@ from videomae_cli.model import ModelOutline, VideoMAEConfig
 from videomae_cli.pipeline.batches import Batches, Outcomes, Outputs, Passed, Starts, clip_request, decode_found
 from videomae_cli.pipeline.devices import memory_reported
 from videomae_cli.results import Failure, Result, Source
-from videomae_cli.video import DecodedVideo, Decoder, FoundVideo, Preprocessor, SamplingHints, SamplingSpec, VideoInfo
+from videomae_cli.video import (
+    DecodedVideo,
+    Decoder,
+    FoundVideo,
+    Preprocessor,
+    SamplingHints,
+    SamplingSpec,
+    VideoInfo,
+    WindowSpec,
+)
 
 if TYPE_CHECKING:
     from videomae_cli.engines import Engine, Features, Logits, Network
@@ -140,6 +149,11 @@ class PipelineModel(ABC, Generic[Model_co, Result_co]):
         """Adapt the requested sampling to this model's number of frames and its training. Raises OptionError."""
         assert self.hints is not None, "made where none was given"
         self.check(asked)
+        return asked.for_model(self.hints)
+
+    def fit_windows(self, asked: WindowSpec) -> WindowSpec:
+        """Adapt the requested windows to this model's number of frames and stride."""
+        assert self.hints is not None, "made where none was given"
         return asked.for_model(self.hints)
 
     @property

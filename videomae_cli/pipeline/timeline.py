@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,17 +13,15 @@ import numpy.typing as npt
 from videomae_cli.errors import (
     DependencyError,
     MachineError,
-    VideoError,
     VideoMAEError,
     scores_not_numbers,
 )
 from videomae_cli.pipeline.batches import Halving
 from videomae_cli.pipeline.classify import Classifier, view_scores
-from videomae_cli.pipeline.pipeline_model import source_from
-from videomae_cli.pipeline.window_clips import WindowAssembler, WindowClip
-from videomae_cli.results import Failure, Segment, Source, Thumbnail, Timeline, Window
+from videomae_cli.pipeline.window_clips import Moved, WindowClip, WindowPass, unmoved
+from videomae_cli.results import Failure, Segment, Thumbnail, Timeline, Window
 from videomae_cli.segments import NO_LABEL, SegmentRules, Stretch, find_segments
-from videomae_cli.video import Decoder, FoundVideo, FrameBlock, PassRequest, VideoInfo, WindowGrid, WindowSpec
+from videomae_cli.video import Decoder, FoundVideo, FrameBlock, PassRequest, WindowGrid, WindowSpec
 from videomae_cli.video.pictures import small_frame
 
 # Runs of one label whose frames are kept, how many of each, and the pixels of their long side: 32 MB at most.
@@ -33,9 +31,6 @@ _FRAME_SIZE = 96
 _FRAMES_A_WINDOW = 4
 
 log = logging.getLogger(__name__)
-
-# Called with the path, the seconds of the video that have been processed, and its length (0: unknown).
-Moved = Callable[[str, float, float], None]
 
 
 @dataclass(frozen=True)
@@ -55,9 +50,7 @@ class TimelineMaker:
     pixels: str = "display"
     fps: float | None = None
 
-    def __call__(
-        self, found: Iterable[FoundVideo], *, decoder: Decoder, moved: Moved = lambda path, at, total: None
-    ) -> Iterator[Timeline]:
+    def __call__(self, found: Iterable[FoundVideo], *, decoder: Decoder, moved: Moved = unmoved) -> Iterator[Timeline]:
         """Yield one result per file, in order. If a file fails, its result says why; nothing is raised.
 
         If decoding fails half way, the result has both the error and the segments up to that point. moved: called with
@@ -74,23 +67,14 @@ class TimelineMaker:
         scored = ScoredWindows(self.classifier, self.thumbnails)
         transform = self.classifier.preprocessor.frame_transform(crops=1)
         error: VideoMAEError | None = None
-        info: VideoInfo | None = None
-        last: FrameBlock | None = None
-        grid: WindowGrid | None = None
+        request = PassRequest(path, self.windows, transform, pixels=self.pixels, fps=self.fps)
+        film = WindowPass(request, decoder, moved)
         try:
-            with decoder.stream(PassRequest(path, self.windows, transform, pixels=self.pixels, fps=self.fps)) as stream:
-                grid, info = stream.head.grid, stream.head.info
-                assert grid is not None
-                assembler = WindowAssembler(grid)
-                total = max((grid.end or info.duration) - grid.start, 0.0)
-                for block in stream:
-                    if block.restarted:
-                        scored = ScoredWindows(self.classifier, self.thumbnails)
-                    for clip in assembler.add(block):
-                        scored.add(clip)
-                    if block.info is not None:
-                        last, info = block, block.info
-                    moved(path, min(max(block.through - grid.start, 0.0), total), total)
+            for restarted, clips in film:
+                if restarted:
+                    scored = ScoredWindows(self.classifier, self.thumbnails)
+                for clip in clips:
+                    scored.add(clip)
             scored.run()
         except (MachineError, DependencyError):
             raise  # the machine is at fault, not the file
@@ -99,13 +83,13 @@ class TimelineMaker:
             error = problem
             scored.try_run()
         if error is None and not scored.spans:
-            assert grid is not None
-            error = VideoError(f"no frame lies after {grid.start:g} s")
-        if grid is None or info is None or not scored.spans:
+            error = film.nothing_there()
+        if film.grid is None or film.info is None or not scored.spans:
             assert error is not None
             return self._failed(path, error)
-        result = self._result(path, grid, scored, last, error)
-        return replace(result, source=self._source(info, grid, len(scored.spans)), seconds=time.monotonic() - began)
+        result = self._result(path, film.grid, scored, film.last, error)
+        source = film.source(len(scored.spans))
+        return replace(result, source=source, warnings=film.warnings, seconds=time.monotonic() - began)
 
     def _result(
         self, path: str, grid: WindowGrid, scored: ScoredWindows, last: FrameBlock | None, error: VideoMAEError | None
@@ -127,7 +111,6 @@ class TimelineMaker:
             path=path,
             model=self.classifier.name,
             revision=self.classifier.revision,
-            warnings=last.warnings if last is not None else (),
             views=len(scored.spans),
             error=Failure.of(error) if error is not None else None,
             start=grid.start,
@@ -140,12 +123,6 @@ class TimelineMaker:
             thumbnails=scored.spread_thumbnails(),
             segment_frames=tuple(scored.runs.frames(stretch) for stretch in stretches) if self.thumbnails else (),
         )
-
-    def _source(self, info: VideoInfo, grid: WindowGrid, count: int) -> Source:
-        words = f"{count} windows of {grid.window:.2f} s" if count > 1 else "1 window"
-        every = f" every {grid.hop:.2f} s" if count > 1 else ""
-        sampling = f"{words}{every}, {grid.frames} frames each"
-        return source_from(info, sampling=sampling, frames=(), timestamps=(), crops=1)
 
     def _segment(self, stretch: Stretch) -> Segment:
         if stretch.label == NO_LABEL:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli.video import FrameBlock, WindowGrid
+from videomae_cli.errors import VideoError
+from videomae_cli.pipeline.pipeline_model import source_from
+from videomae_cli.results import Source
+from videomae_cli.video import Decoder, FrameBlock, PassRequest, VideoInfo, WindowGrid
 from videomae_cli.video.windows import GRACE
 
 Frame = npt.NDArray[np.uint8]
+# Called with the path, the seconds of the video that have been processed, and its length (0: unknown).
+Moved = Callable[[str, float, float], None]
+
+
+def unmoved(path: str, at: float, total: float) -> None:
+    """Report nothing: a `Moved` for those who don't ask."""
 
 
 @dataclass(frozen=True)
@@ -80,3 +89,51 @@ class WindowAssembler:
         row = bisect_right(self._shown, first) - 1
         if row > 0:
             del self._shown[:row], self._numbers[:row], self._frames[:row]
+
+
+class WindowPass:
+    """One pass over the windows of a file. grid, info, last: what is known of it so far, None before its first frames.
+
+    request: names the file and its windows; moved: called with the progress after each block's windows have been used.
+    """
+
+    def __init__(self, request: PassRequest, decoder: Decoder, moved: Moved = unmoved) -> None:
+        assert request.windows is not None, "every frame has no windows"
+        self._request, self._decoder, self._moved = request, decoder, moved
+        self.grid: WindowGrid | None = None
+        self.info: VideoInfo | None = None
+        self.last: FrameBlock | None = None
+
+    def __iter__(self) -> Iterator[tuple[bool, Iterator[WindowClip]]]:
+        """Yield the windows that each block of frames completes, and whether the file begins again with them, because
+        another decoder goes on with it. Raises what the decoder raises."""
+        with self._decoder.stream(self._request) as stream:
+            grid, self.info = stream.head.grid, stream.head.info
+            assert grid is not None
+            self.grid = grid
+            assembler = WindowAssembler(grid)
+            total = max((grid.end or self.info.duration) - grid.start, 0.0)
+            for block in stream:
+                yield block.restarted, assembler.add(block)
+                if block.info is not None:
+                    self.last, self.info = block, block.info
+                self._moved(str(self._request.path), min(max(block.through - grid.start, 0.0), total), total)
+
+    def nothing_there(self) -> VideoError:
+        """Make the error for a file that had no frame for any window."""
+        start = self.grid.start if self.grid is not None else 0.0
+        return VideoError.about(self._request.path, "no frame lies after {start:g} s", start=start)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return the warnings of the decoder."""
+        return self.last.warnings if self.last is not None else ()
+
+    def source(self, count: int) -> Source:
+        """Describe the file, of which `count` windows were made, for its record."""
+        assert self.grid is not None
+        assert self.info is not None
+        words = f"{count} windows of {self.grid.window:.2f} s" if count > 1 else "1 window"
+        every = f" every {self.grid.hop:.2f} s" if count > 1 else ""
+        sampling = f"{words}{every}, {self.grid.frames} frames each"
+        return source_from(self.info, sampling=sampling, frames=(), timestamps=(), crops=1)

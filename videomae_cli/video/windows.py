@@ -18,6 +18,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from videomae_cli.errors import OptionError, VideoError
 from videomae_cli.video.sampling import DEFAULT_STRIDE, SamplingHints
@@ -28,27 +29,42 @@ GRACE = 5e-4
 SHORTEST = 1e-3
 _SAME = 1e-6
 _LENGTH = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|min|m|h|)")
+_FRAMES = re.compile(r"(\d{1,9})\s*f(?:rames?)?")
 _UNITS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
-class WindowSpec:
-    """Specifies the windows of a video, in seconds.
+class FrameCount:
+    """A length of time in frames of a file, at its average frame rate."""
 
-    window: None for the length of `frames` frames at `stride`; hop: None for half a window.
+    frames: int
+
+
+Length: TypeAlias = float | FrameCount
+
+
+@dataclass(frozen=True)
+class WindowSpec:
+    """Specifies the windows of a video, in seconds or in its frames.
+
+    frames: how many each window shows; window: None for the length of `frames` frames at `stride`; hop: None for half a
+    window.
     """
 
     frames: int = 16
     stride: int = 4
-    window: float | None = None
-    hop: float | None = None
+    window: Length | None = None
+    hop: Length | None = None
     start: float | None = None
     end: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("window", "hop"):
             value = getattr(self, name)
-            if value is not None and not SHORTEST <= value < math.inf:
+            if isinstance(value, FrameCount):
+                if value.frames < 1:
+                    raise OptionError.about(name, "{subject} must be at least 1 frame")
+            elif value is not None and not SHORTEST <= value < math.inf:
                 reason = "{subject} must be at least {shortest:g} seconds, not {value:g}"
                 raise OptionError.about(name, reason, shortest=SHORTEST, value=value)
         for name in ("start", "end"):
@@ -75,19 +91,23 @@ class WindowSpec:
         if end is not None and start >= end - GRACE:
             raise VideoError(f"start ({start:g} s) is after the last frame (the file ends at {end:.3f} s)")
         stop = end if self.end is None else self.end if end is None else min(self.end, end)
-        window = self.window or self.frames * self.stride / fps
-        return WindowGrid(self.frames, window, self.hop or window / 2, start, stop)
+        window = _seconds(self.window or FrameCount(self.frames * self.stride), fps)
+        hop = window / 2 if self.hop is None else _seconds(self.hop, fps)
+        in_frames = isinstance(self.window, FrameCount) or isinstance(self.hop, FrameCount)
+        return WindowGrid(self.frames, window, hop, start, stop, same=0.5 / fps if in_frames else _SAME)
 
 
 @dataclass(frozen=True)
 class WindowGrid:
-    """The windows of one file, in seconds after its first frame. end: None while it is not known."""
+    """The windows of one file, in seconds after its first frame. end: None while it is not known; same: places that are no
+    further apart are one place."""
 
     frames: int
     window: float
     hop: float
     start: float = 0.0
     end: float | None = None
+    same: float = _SAME
 
     def ending(self, end: float) -> WindowGrid:
         """Return this grid with `end` filled in, when it has become known."""
@@ -95,16 +115,16 @@ class WindowGrid:
 
     def spans(self) -> Iterator[tuple[float, float]]:
         """Yield (start, end) of every window, ascending; endlessly if the end is not known."""
-        if self.end is not None and self.end - self.start <= self.window + _SAME:
+        if self.end is not None and self.end - self.start <= self.window + self.same:
             yield self.start, self.end
             return
         k = 0
-        while self.end is None or self.start + k * self.hop + self.window <= self.end + _SAME:
+        while self.end is None or self.start + k * self.hop + self.window <= self.end + self.same:
             begin = self.start + k * self.hop
             yield begin, begin + self.window
             k += 1
         last = self.start + (k - 1) * self.hop + self.window
-        if last < self.end - _SAME:
+        if last < self.end - self.same:
             yield self.end - self.window, self.end
 
     def count(self) -> int | None:
@@ -112,10 +132,10 @@ class WindowGrid:
         if self.end is None:
             return None
         room = self.end - self.start - self.window
-        if room <= _SAME:
+        if room <= self.same:
             return 1
-        k = int((room + _SAME) / self.hop)
-        return k + 1 + (self.start + k * self.hop + self.window < self.end - _SAME)
+        k = int((room + self.same) / self.hop)
+        return k + 1 + (self.start + k * self.hop + self.window < self.end - self.same)
 
     def moments(self, span: tuple[float, float]) -> list[float]:
         """Return the moments whose frames a window shows: the middles of its equal parts."""
@@ -132,6 +152,21 @@ class WindowGrid:
                 heapq.heappush(heap, moment)
         while heap:
             yield heapq.heappop(heap)
+
+
+def _seconds(length: Length, fps: float) -> float:
+    return length.frames / fps if isinstance(length, FrameCount) else length
+
+
+def parse_window(text: str, name: str) -> Length:
+    """Parse the length of a window or hop: frames from "16f", else seconds as `parse_length` does. Raises OptionError."""
+    count = _FRAMES.fullmatch(text.strip().lower())
+    if count is not None:
+        return FrameCount(int(count[1]))
+    if _LENGTH.fullmatch(text.strip().lower()) is None:
+        reason = "{subject} {text!r} is no length of time: write 2s or 500ms, or 16f for frames"
+        raise OptionError.about(name, reason, text=text)
+    return parse_length(text, name)
 
 
 def parse_length(text: str, name: str) -> float:

@@ -17,10 +17,11 @@ from videomae_cli.cli.options.groups import (
     takes_groups,
 )
 from videomae_cli.cli.outputs.next_steps import Words, with_shard, with_vectors
-from videomae_cli.errors import check_choice
+from videomae_cli.errors import OptionError, check_choice
 
 if TYPE_CHECKING:
     from videomae_cli.cli.run.file_jobs import FileJob
+    from videomae_cli.video import WindowSpec
 
 
 @takes_groups
@@ -49,6 +50,20 @@ def embed(
     per_clip: Annotated[
         bool, typer.Option("--per-clip", help="Write one vector per clip, with its seconds, instead of one per file.")
     ] = False,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            help="Write one vector for each window of the whole video: how much time, or how many of its frames, a window "
+            "covers. Default with --hop: as long as a clip at the checkpoint's stride.",
+            metavar="2s|500ms|16f",
+        ),
+    ] = None,
+    hop: Annotated[
+        str | None,
+        typer.Option(
+            help="Time, or frames, from one window to the next. Default: half a window.", metavar="1s|250ms|4f"
+        ),
+    ] = None,
     storage: Annotated[str, typer.Option(help="How numbers are stored.", metavar="float32|float16")] = "float32",
     format: Annotated[
         str | None, options.FORMAT(help="Default: as OUT's name ends.", metavar="parquet|npz|jsonl")
@@ -63,7 +78,7 @@ def embed(
     Exit code 0 if every file was embedded, 1 if one was not, 2 for wrong options.
     """
     batch.terminal.configure()
-    from videomae_cli.assembly import EmbedderRequest
+    from videomae_cli.assembly import EmbedderRequest, check_windowed
     from videomae_cli.cli.run.cluster_command import check_cluster, run_on_cluster
     from videomae_cli.cli.run.file_jobs import FileJob, embed_files
     from videomae_cli.cli.run.inputs import model_request
@@ -72,7 +87,10 @@ def embed(
 
     check_cluster(batch.cluster, output)
     check_choice("storage", storage, ("float32", "float16"), last=" or ")
+    windows = _windows(window, hop, pool=pool, batch=batch)
     work = FileJob.find(paths, files, job=job, run=run, batch=batch)
+    if windows is not None:
+        check_windowed(work.sampling)
     vectors = {"pool": pool, "layer": layer, "normalize": normalize, "per_clip": per_clip, "storage": storage}
     request = model_request(EmbedderRequest, model, run, **vectors)
     if batch.cluster.kind is not None:
@@ -88,7 +106,29 @@ def embed(
         return
     # The output first: one that can't be written is reported before a model is loaded.
     with target.opened(), decoder:
-        embed_files(work, request, target, decoder, _then(work, Path(output), pool))
+        embed_files(work, request, target, decoder, windows, _then(work, Path(output), pool))
+
+
+def _windows(window: str | None, hop: str | None, *, pool: str, batch: BatchOptions) -> WindowSpec | None:
+    """Return the windows that are asked for, if any. Raises OptionError, also for options that don't go with them."""
+    from videomae_cli.video import WindowSpec, parse_window
+
+    if window is None and hop is None:
+        return None
+    if pool != "mean":
+        raise OptionError.about(
+            "pool", "--pool {pool} does not go with --window: a window becomes one vector", pool=pool
+        )
+    if batch.cluster.kind is not None:
+        raise OptionError.about(
+            "window", "--window does not go with --cluster: run one command per machine, each with its --shard I/N"
+        )
+    if batch.dry_run:
+        raise OptionError.about("window", "--window does not go with --dry-run: whole films are too long to try")
+    return WindowSpec(
+        window=parse_window(window, "--window") if window is not None else None,
+        hop=parse_window(hop, "--hop") if hop is not None else None,
+    )
 
 
 def _then(work: FileJob, output: Path, pool: str) -> list[Words]:

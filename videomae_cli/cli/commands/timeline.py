@@ -36,14 +36,16 @@ class WindowOptions:
     window: Annotated[
         str | None,
         typer.Option(
-            help="How much time one window covers; its frames are spread evenly over it. Default: as long as a clip "
-            "at the checkpoint's stride.",
-            metavar="2s|500ms",
+            help="How much time, or how many of the file's frames, one window covers; its frames are spread evenly over it. "
+            "Default: as long as a clip at the checkpoint's stride.",
+            metavar="2s|500ms|64f",
         ),
     ] = None
     hop: Annotated[
         str | None,
-        typer.Option(help="Time from one window to the next. Default: half a window.", metavar="1s|250ms"),
+        typer.Option(
+            help="Time, or frames, from one window to the next. Default: half a window.", metavar="1s|250ms|8f"
+        ),
     ] = None
     start: options.Start = None
     end: options.End = None
@@ -73,11 +75,11 @@ class WindowOptions:
 
     def windows(self) -> WindowSpec:
         """Return how windows are placed. Raises OptionError."""
-        from videomae_cli.video import WindowSpec, parse_time
+        from videomae_cli.video import WindowSpec, parse_time, parse_window
 
         return WindowSpec(
-            window=_length(self.window, "--window"),
-            hop=_length(self.hop, "--hop"),
+            window=parse_window(self.window, "--window") if self.window is not None else None,
+            hop=parse_window(self.hop, "--hop") if self.hop is not None else None,
             start=parse_time(self.start, "start") if self.start is not None else None,
             end=parse_time(self.end, "end") if self.end is not None else None,
         )

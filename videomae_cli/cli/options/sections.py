@@ -53,7 +53,7 @@ GUIDES = {
         "--model --output --pool --per-clip --normalize",
         "videomae embed videos/ -o vectors.parquet --model camera-motion",
         "videomae embed videos/ -o vectors.npz --model base --per-clip",
-        "videomae embed @list.txt -o features/ --model camera-motion --pool tokens",
+        "videomae embed films/ -o features/ --model camera-motion --window 16f --hop 4f",
     ),
     "reconstruct": Guide(
         "--output --mask --mask-ratio --start --model",

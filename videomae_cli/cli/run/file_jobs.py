@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,6 +18,8 @@ from videomae_cli.assembly import (
     EmbedderRequest,
     ModelRequest,
     calibration_on,
+    dense_embedder,
+    dense_settings,
     settings_of,
 )
 from videomae_cli.cli.options.groups import BatchOptions, FileOptions, JobOptions, RunOptions
@@ -25,15 +27,16 @@ from videomae_cli.cli.outputs.next_steps import Words
 from videomae_cli.cli.run.batch import Batch, watched
 from videomae_cli.cli.run.dry_run import said_again, say_plan
 from videomae_cli.cli.run.inputs import Inputs, files_decoder, find_inputs, sampling_spec
-from videomae_cli.cli.run.loading import fitted, load_model
+from videomae_cli.cli.run.loading import fitted, load_model, say_pixels
 from videomae_cli.cli.terminal import console
 from videomae_cli.jobs.settings import vector_layout
 from videomae_cli.jobs.targets import Target
 from videomae_cli.results import Classification
-from videomae_cli.video import Decoder, SamplingSpec
+from videomae_cli.video import Decoder, SamplingSpec, WindowSpec
 
 if TYPE_CHECKING:
     from videomae_cli.cli.run.batch import Model
+    from videomae_cli.pipeline import Embedder
     from videomae_cli.report import ReportWriter
 
 
@@ -124,18 +127,45 @@ def classify_files(
 
 
 def embed_files(
-    files: FileJob, request: EmbedderRequest, target: Target, decoder: Decoder, then: Sequence[Words] = ()
+    files: FileJob,
+    request: EmbedderRequest,
+    target: Target,
+    decoder: Decoder,
+    windows: WindowSpec | None = None,
+    then: Sequence[Words] = (),
 ) -> None:
-    """Load the encoder and embed the files. Raises typer.Exit(1) if files failed. then: commands to suggest at the end."""
+    """Load the encoder and embed the files, or all their windows. Raises typer.Exit(1) if files failed.
+
+    then: commands to suggest at the end.
+    """
     decoder.start()  # its process starts up while the model loads
     embedder = load_model(request, files.calibration(decoder))
+    if windows is not None:
+        _embed_windows(files, embedder, windows, target, decoder, then)
+        return
     spec = fitted(files.sampling, embedder)
     settings = settings_of("embed", embedder, spec)
-    layout = vector_layout(embedder.config.hidden_size, request.storage, settings, files.inputs.part)
+    layout = vector_layout(embedder.config.hidden_size, embedder.storage, settings, files.inputs.part)
     work = files.work(target, "embedded", vectors=layout, then=then)
     embedder = watched(embedder, work.shown)
     work.run(
         settings,
         lambda left, starts: embedder(left, sampling=spec, decoder=decoder, starts=starts),
+        engine=embedder.engine,
+    )
+
+
+def _embed_windows(
+    files: FileJob, embedder: Embedder, windows: WindowSpec, target: Target, decoder: Decoder, then: Sequence[Words]
+) -> None:
+    maker, spec = dense_embedder(embedder, files.sampling, windows)
+    say_pixels(embedder.name, embedder.hints.pixels if embedder.hints else None, maker.pixels)
+    settings = dense_settings(maker, spec)
+    layout = vector_layout(embedder.config.hidden_size, embedder.storage, settings, files.inputs.part)
+    work = files.work(target, "embedded", vectors=layout, then=then, films=True)
+    maker = replace(maker, embedder=watched(embedder, work.shown))
+    work.run(
+        settings,
+        lambda left, _: maker(left, decoder=decoder, moved=work.shown.within),
         engine=embedder.engine,
     )

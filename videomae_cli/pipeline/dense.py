@@ -1,0 +1,122 @@
+"""Embeds every window of videos of any length: a vector for each, in one pass of decoding."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from videomae_cli.errors import DependencyError, MachineError, OptionError, VideoMAEError, Wording
+from videomae_cli.pipeline.batches import Halving, Outputs
+from videomae_cli.pipeline.embed import Embedder
+from videomae_cli.pipeline.window_clips import Moved, WindowClip, WindowPass, unmoved
+from videomae_cli.results import Embedding, Failure, VectorPlace
+from videomae_cli.video import Decoder, FoundVideo, PassRequest, WindowSpec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DenseEmbedder:
+    """An encoder with everything needed to embed the windows of long files.
+
+    embedder: pools each window to one vector; windows: where they lie; pixels: "display" or "stored"; fps: frame rate of
+    folders of frames.
+    """
+
+    embedder: Embedder
+    windows: WindowSpec
+    pixels: str = "display"
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.embedder.pooling.pool != "mean":
+            raise OptionError.about(
+                "pool",
+                "a window becomes one vector",
+                remedy=Wording("leave {@pool:mean} as it is, or leave out {@window}"),
+            )
+
+    def __call__(self, found: Iterable[FoundVideo], *, decoder: Decoder, moved: Moved = unmoved) -> Iterator[Embedding]:
+        """Yield one result per file, in order: `vectors` (windows, D) and their `places`. If a file fails, also half way, its
+        result says why; nothing is raised.
+
+        A file is decoded once, and a frame is resized once, however many windows show it; memory grows with its length
+        by the vectors only. moved: called with the progress within a file. Raises MachineError or DependencyError if this
+        machine can't decode at all.
+        """
+        for video in found:
+            if video.error is not None:
+                yield self._failed(video.path, video.error)
+                continue
+            try:
+                yield self._one(video.path, decoder, moved)
+            except (MachineError, DependencyError):
+                raise  # the machine is at fault, not the file
+            except VideoMAEError as error:
+                log.debug("%s failed", video.path, exc_info=error)
+                yield self._failed(video.path, error)
+
+    def _one(self, path: str, decoder: Decoder, moved: Moved) -> Embedding:
+        began = time.monotonic()
+        transform = self.embedder.preprocessor.frame_transform(crops=1)
+        request = PassRequest(path, self.windows, transform, pixels=self.pixels, fps=self.fps)
+        film = WindowPass(request, decoder, moved)
+        embedded = _EmbeddedWindows(self.embedder)
+        for restarted, clips in film:
+            if restarted:
+                embedded = _EmbeddedWindows(self.embedder)
+            for clip in clips:
+                embedded.add(clip)
+        embedded.run()
+        if not embedded.places:
+            raise film.nothing_there()
+        return Embedding(
+            path=path,
+            model=self.embedder.name,
+            revision=self.embedder.revision,
+            views=len(embedded.places),
+            source=film.source(len(embedded.places)),
+            warnings=film.warnings,
+            seconds=time.monotonic() - began,
+            vectors=self.embedder.stored(np.concatenate(embedded.vectors)),
+            places=tuple(embedded.places),
+        )
+
+    def _failed(self, path: str, error: VideoMAEError) -> Embedding:
+        embedder = self.embedder
+        return Embedding(path=path, model=embedder.name, revision=embedder.revision, error=Failure.of(error))
+
+
+@dataclass
+class _EmbeddedWindows:
+    """The windows of one file that the model has embedded: vectors (n, D) for each batch, and each window's place."""
+
+    embedder: Embedder
+    vectors: list[Outputs] = field(default_factory=list)
+    places: list[VectorPlace] = field(default_factory=list)
+    _waiting: list[WindowClip] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._forward = Halving(self.embedder.outputs, size=self.embedder.batch_size)
+
+    def add(self, clip: WindowClip) -> None:
+        """Add one more window, and run a batch when it is full. Raises a VideoMAEError if the model fails."""
+        self._waiting.append(clip)
+        if len(self._waiting) >= self._forward.size:
+            self.run()
+
+    def run(self) -> None:
+        """Run the model on the windows of the last, incomplete batch."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        output = self._forward(np.stack([clip.frames for clip in waiting]))
+        if isinstance(output, VideoMAEError):
+            raise output
+        self.vectors.append(output.reshape(len(waiting), -1))  # (n, 1, D): one vector for all tokens
+        for clip in waiting:
+            self.places.append(VectorPlace(clip.start, clip.end, len(self.places)))
