@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import pty
+import subprocess
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -109,3 +114,20 @@ def test_what_follows_the_last_file_takes_the_place_of_its_name() -> None:
     progress.advance("b.mp4", views=1, failed=False)
     assert progress.text().startswith("2/2 files")
     assert progress.text().endswith("fitting")
+
+
+def test_beside_a_pipe_there_are_lines_and_no_bar(quick_python: str, video: Path, checkpoint: Path) -> None:
+    """What reads the pipe may write to the terminal, in the middle of a bar."""
+    terminal, theirs = pty.openpty()
+    words = [quick_python, "-m", "videomae_cli", "timeline", video, "--model", checkpoint, "--format", "csv"]
+    done = subprocess.run(
+        words, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "TERM": "xterm"}, timeout=120, check=True
+    )
+    os.set_blocking(terminal, False)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # nothing there, or the other end is closed
+        shown = os.read(terminal, 65536)
+    os.close(terminal)
+    assert done.stdout.startswith(b"path,")
+    assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}".encode() not in shown

@@ -67,7 +67,7 @@ def demo(
             terminal.print(plain(line, "bold"), soft_wrap=True)
         _run(step.command, [*words, *(["--overwrite"] if output else []), *flags])
     console.note(
-        f"look at {directory / 'preview.gif'}; with a film of yours: `videomae classify FILM --model camera-motion`"
+        f"look at {directory / 'preview.gif'}; with a film of your own: `videomae classify FILM --model camera-motion`"
     )
 
 

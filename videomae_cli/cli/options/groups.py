@@ -40,7 +40,10 @@ class ConsoleOptions:
 
     progress: Annotated[
         str,
-        options.PROGRESS(help="auto: a bar on a terminal, else nothing; plain: a line now and then, for a log."),
+        options.PROGRESS(
+            help="auto: a bar on a terminal (lines now and then if a pipe reads the results), else nothing; plain: such lines, "
+            "for a log."
+        ),
     ] = "auto"
     loudness: LoudnessOptions
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from videomae_cli import system
 from videomae_cli.api.report_pages import tell_report
 from videomae_cli.assembly import settings_for
 from videomae_cli.cli.outputs.next_steps import Words, on_video, with_page
@@ -152,12 +153,15 @@ class Batch:
 
         # A table and the bar share one console, which hides the bar while it prints. Data written to the same terminal
         # without that console would end up inside the bar, so there is no bar then.
-        bars = self.target.console
+        bars, mode = self.target.console, self.progress
         if bars is None and (self.target.resumable or not console.is_terminal(sys.stdout)):
             bars = consoles()[1]
+            if mode == "auto" and not self.target.resumable and system.is_pipe(sys.stdout):
+                # What reads the pipe (`| cat`, `| jq`) may write to the same terminal, into the bar: lines don't mind.
+                mode = "plain" if console.redraws(sys.stderr) and not console.loudness.quiet else "none"
         progress = self.shown
         progress.resume(tally.done, tally.failed.total())
-        with progress.shown(self.progress, bars, single=self.films):
+        with progress.shown(mode, bars, single=self.films):
             for result in results:
                 self._report(result)
                 progress.advance(result.path, views=result.views, failed=result.error is not None)
