@@ -140,6 +140,7 @@ def test_a_film_that_kills_the_model_costs_itself_only(
     model = Model(deadly)
     described = Description(Settings("classify", "0", {"model": "m", "revision": None}), ClipRequest(""), 1, 1)
     attempts = Attempts(alive=lambda node: True)
+    (tmp_path / "_job.json").write_text("{}")
     work = InferenceWork(None, described, 1, WorkPlace(Folder(str(tmp_path))), Form(), attempts)  # type: ignore[arg-type]
     worker = object.__new__(InferenceWorker)
     worker._work, worker._model = work, model  # type: ignore[assignment]

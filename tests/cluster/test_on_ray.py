@@ -138,12 +138,23 @@ def test_vectors_of_an_interrupted_job_and_a_lost_machine(
     assert "24 of 30 files embedded, 6 failed (not_a_video)" in errors
 
     names = sorted(path.name for path in out.iterdir())
-    assert names == ["_job.json", "_list.parquet", *(f"part-{number:05}-of-00004.parquet" for number in range(4))]
+    assert names == [
+        "_job.json",
+        "_list.parquet",
+        "_metrics.jsonl",
+        *(f"part-{number:05}-of-00004.parquet" for number in range(4)),
+    ]
     for name in kept.keys() & set(names):
         assert (out / name).stat().st_mtime_ns == kept[name], "what was there is not made again"
-    one, many = pq.read_table(alone), pq.read_table([str(out / name) for name in names[2:]])
+    one, many = pq.read_table(alone), pq.read_table([str(out / name) for name in names[3:]])
     assert many.schema.equals(one.schema, check_metadata=True)
     assert many.equals(one), "row for row, to the last bit"
+    log = [json.loads(line) for line in (out / "_metrics.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in log if line["event"] != "running"] == ["begun", "stopped", "begun", "ended"]
+    assert (log[-1]["done"], log[-1]["files"], log[-1]["schema_version"]) == (30, 30, 1)
+    assert log[-1]["done_before"] > 0
+    assert set(log[-1]["stages"]) == {"decode", "model", "write", "shard"}
+    assert all(stage["seconds"] > 0 for stage in log[-1]["stages"].values())
     joined = tmp_path / "joined.parquet"
     assert videomae("merge", out, "-o", joined).returncode == 0
     assert pq.read_table(joined).equals(one)
@@ -209,6 +220,7 @@ def test_a_model_of_the_hub_films_and_shards_in_object_storage(
         *(f"in/{name}" for name in names),
         "out/_job.json",
         "out/_list.parquet",
+        "out/_metrics.jsonl",
         "out/part-00000-of-00001.parquet",
     ]
     shard = tmp_path / "shard.parquet"

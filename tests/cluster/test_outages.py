@@ -200,4 +200,4 @@ def test_of_two_commands_on_one_output_never_two_write(
         assert again.returncode == 0, said
     check_whole(store, bucket, tmp_path)
     names = [key for key in store.keys(bucket) if "part-" not in key]
-    assert names == ["out/_job.json", "out/_list.parquet"], "nothing is left of who was refused"
+    assert names == ["out/_job.json", "out/_list.parquet", "out/_metrics.jsonl"], "nothing is left of who was refused"

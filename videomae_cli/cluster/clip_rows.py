@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from videomae_cli.cluster.job_log import Effort
 from videomae_cli.errors import VideoMAEError
 from videomae_cli.video import DecodedVideo
 
@@ -33,11 +34,13 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Group:
-    """Consecutive files of the list, starting at index `first`: (path, outcome) each; or none, and why they are handed back."""
+    """Consecutive files of the list, starting at index `first`: (path, outcome) each; or none, and why they are handed back.
+    effort: what decoding them took."""
 
     first: int
     files: tuple[tuple[str, Outcome], ...]
     refusal: Refusal | None = None
+    effort: Effort | None = None
 
     @property
     def stop(self) -> int:
@@ -63,7 +66,7 @@ def to_table(group: Group) -> Any:
     return pa.table(
         {
             FIRST: pa.array([group.first], pa.int64()),
-            ABOUT: pa.array([pickle.dumps((about, group.refusal))], pa.large_binary()),
+            ABOUT: pa.array([pickle.dumps((about, group.refusal, group.effort))], pa.large_binary()),
             PIXELS: column,
         }
     )
@@ -76,11 +79,11 @@ def from_table(table: Any) -> Iterator[Group]:
         pixels = np.frombuffer(columns[PIXELS][row].as_buffer(), np.uint8)
         files: list[tuple[str, Outcome]] = []
         at = 0
-        about, refusal = pickle.loads(columns[ABOUT][row].as_py())
+        about, refusal, effort = pickle.loads(columns[ABOUT][row].as_py())
         for path, outcome, shape in about:
             if shape is not None:
                 size = int(np.prod(shape))
                 outcome = replace(outcome, frames=pixels[at : at + size].reshape(shape))
                 at += size
             files.append((path, outcome))
-        yield Group(columns[FIRST][row].as_py(), tuple(files), refusal)
+        yield Group(columns[FIRST][row].as_py(), tuple(files), refusal, effort)

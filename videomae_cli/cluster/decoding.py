@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from videomae_cli import storage, system
+from videomae_cli import filesystem, storage, system
 from videomae_cli.assembly import DecoderOptions
 from videomae_cli.cluster.attempts import Attempt, Witness, here
 from videomae_cli.cluster.clip_rows import Group, Outcome, Refusal, to_table
+from videomae_cli.cluster.job_log import Effort, Stopwatch
 from videomae_cli.cluster.models import enter, monitored_memory
 from videomae_cli.cluster.plan import ClusterPlan
 from videomae_cli.cluster.requirements import Requirements
@@ -115,13 +116,15 @@ def groups(first: int, videos: Sequence[FoundVideo], work: DecodingWork, attempt
         decoded = _outcomes(decoder, [replace(work.clips, path=video.path) for video in videos if video.error is None])
     files: list[tuple[str, Outcome]] = []
     views, end = 0, first + len(videos)
+    meter = _Meter()
     with closing(decoded):
         for place, video in enumerate(videos, first):
-            outcome = video.error if video.error is not None else next(decoded)
+            with meter.watch.running():
+                outcome = video.error if video.error is not None else next(decoded)
             refusal = work.refusal(video, outcome, place)
             count = _views(outcome)
             if files and (refusal or views + count > work.plan.group):
-                yield Group(place - len(files), tuple(files))
+                yield Group(place - len(files), tuple(files), effort=meter.effort(len(files), views))
                 files, views = [], 0
             if refusal is not None:
                 yield Group(place, (), replace(refusal, stop=end) if refusal.lost else refusal)
@@ -129,9 +132,29 @@ def groups(first: int, videos: Sequence[FoundVideo], work: DecodingWork, attempt
                     return
                 continue
             files.append((video.path, outcome))
+            meter.see(video.path)
             views += count
     if files:
-        yield Group(end - len(files), tuple(files))
+        yield Group(end - len(files), tuple(files), effort=meter.effort(len(files), views))
+
+
+class _Meter:
+    """Measures what the groups of a task take: time, and bytes fetched from storage or, of files on a disk, their size."""
+
+    def __init__(self) -> None:
+        self.watch, self._bytes, self._fetched = Stopwatch(), 0, storage.fetched_bytes()
+
+    def see(self, path: str) -> None:
+        """Count a file that was read."""
+        if not storage.is_address(path):
+            self._bytes += filesystem.look(path).size or 0
+
+    def effort(self, files: int, clips: int) -> Effort:
+        """Return what was spent since the last call."""
+        fetched = storage.fetched_bytes()
+        made = Effort("decode", here(), self.watch.seconds, files, clips, self._bytes + fetched - self._fetched)
+        self.watch, self._bytes, self._fetched = Stopwatch(), 0, fetched
+        return made
 
 
 def _may_be_the_machines(path: str, outcome: Outcome) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from videomae_cli import storage, system
 from videomae_cli.cluster.attempts import Attempt, Witness, here
 from videomae_cli.cluster.clip_rows import Group, Refusal, from_table
+from videomae_cli.cluster.job_log import Effort, Stopwatch
 from videomae_cli.cluster.models import Description, ModelSpec, describe
 from videomae_cli.cluster.output import Form, WorkPlace
 from videomae_cli.errors import ModelMemoryError, OutputUnavailableError
@@ -38,7 +39,7 @@ class InferenceWork:
 @dataclass(frozen=True)
 class PieceReport:
     """What an actor reports about a piece. notes: (line, whether it is an error); failed: files by kind of error; refusal: why
-    there is no piece, and another machine should try."""
+    there is no piece, and another machine should try; efforts: what the piece took, of decoding first."""
 
     first: int
     stop: int
@@ -46,19 +47,23 @@ class PieceReport:
     failed: Counter[str] = field(default_factory=Counter)
     notes: tuple[tuple[str, bool], ...] = ()
     refusal: Refusal | None = None
+    efforts: tuple[Effort, ...] = ()
 
     def to_json(self) -> str:
         """Encode the report as JSON; bytes of names that are not UTF-8 are replaced."""
         notes = [(as_utf8(line), bad) for line, bad in self.notes]
         refusal = self.refusal and astuple(replace(self.refusal, reason=as_utf8(self.refusal.reason)))
-        return json.dumps([self.first, self.stop, self.views, dict(self.failed), notes, refusal])
+        return json.dumps(
+            [self.first, self.stop, self.views, dict(self.failed), notes, refusal, [*map(astuple, self.efforts)]]
+        )
 
     @classmethod
     def from_json(cls, text: str) -> PieceReport:
         """Decode a report that `to_json` encoded."""
-        first, stop, views, failed, notes, refusal = json.loads(text)
+        first, stop, views, failed, notes, refusal, efforts = json.loads(text)
         lines = tuple((line, bad) for line, bad in notes)
-        return cls(first, stop, views, Counter(failed), lines, Refusal(*refusal) if refusal else None)
+        refused = Refusal(*refusal) if refusal else None
+        return cls(first, stop, views, Counter(failed), lines, refused, tuple(Effort(*effort) for effort in efforts))
 
 
 class InferenceWorker:
@@ -101,10 +106,11 @@ class InferenceWorker:
         work, settings = self._work, self._work.expected.settings
         report = PieceReport(group.first, group.stop, 0)
         views, notes = 0, []
+        model, writing = Stopwatch(), Stopwatch()
         work.place.check_seen()
-        with work.place.folder.writing(work.place.piece_name(group.first, group.stop)) as sink:
+        with writing.running(), work.place.folder.writing(work.place.piece_name(group.first, group.stop)) as sink:
             writer = work.form.writer("parquet", sink)
-            for place, result in enumerate(self._results(group, key, attempt), group.first):
+            for place, result in enumerate(_timed(self._results(group, key, attempt), model), group.first):
                 writer.write(result.as_dict(settings.stamp(place, work.part)))
                 views += result.views
                 if result.error:
@@ -112,7 +118,14 @@ class InferenceWorker:
                     notes.append((result.error.naming(result.path), True))
                 notes += [(f"{result.path}: {warning}", False) for warning in result.warnings]
             writer.finish()
-        return PieceReport(group.first, group.stop, views, report.failed, tuple(notes))
+            size = sink.tell()
+        files = group.stop - group.first
+        efforts = (
+            *([group.effort] if group.effort is not None else []),
+            Effort("model", here(), model.seconds, files, views),
+            Effort("write", here(), max(0.0, writing.seconds - model.seconds), files, views, size),
+        )
+        return PieceReport(group.first, group.stop, views, report.failed, tuple(notes), efforts=efforts)
 
     def _results(self, group: Group, key: Hashable, attempt: Attempt) -> Iterator[Result]:
         """Yield the results of a group; one file at a time if it has cost two processes, because a file of it may be to blame.
@@ -129,6 +142,16 @@ class InferenceWorker:
             self._work.attempts.hold(key, place)
             yield from self._model.results([(path, outcome)])
         self._work.attempts.hold(key, None)
+
+
+def _timed(results: Iterator[Result], watch: Stopwatch) -> Iterator[Result]:
+    """Yield results, and count the time that it takes to make them."""
+    while True:
+        with watch.running():
+            result = next(results, None)
+        if result is None:
+            return
+        yield result
 
 
 def reports(table: Any) -> Iterator[PieceReport]:

@@ -37,13 +37,15 @@ class Errand:
 @dataclass
 class Machines:
     """The machines of a running job. before: those that there were at first; note: is told of each that is lost; now: tells
-    which there are; lost: those that get no more work; handed: file of the list -> the machine that gave it back."""
+    which there are; lost: those that get no more work; handed: file of the list -> the machine that gave it back;
+    on_lost: is told the machine and why."""
 
     before: Cluster
     note: Callable[[str], object]
     now: Callable[[], Sequence[Node]] = lambda: _nodes_now()
     lost: set[str] = field(default_factory=set)
     handed: dict[int, str] = field(default_factory=dict)
+    on_lost: Callable[[str, str], object] = lambda id, reason: None
     _heard: float = field(default_factory=time.monotonic)
     _silent: float = _SILENT_SECONDS
 
@@ -72,6 +74,7 @@ class Machines:
         if id in self.lost:
             return
         self.lost.add(id)
+        self.on_lost(id, reason)
         known = {node.id: node.address for node in (*self.before.nodes, *self.now())}
         address, count = known.get(id, id), len(self.lost)
         if not self.left().at_work:

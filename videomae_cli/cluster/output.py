@@ -2,6 +2,7 @@
 
     OUT/_job.json                                the header: settings, list and plan, written before the first piece
     OUT/_list.parquet                            the names of the files, in the order of the records
+    OUT/_metrics.jsonl                           what the job does and how fast (see `job_log`)
     OUT/_owners/3f9c2a7d8e01b44c.json            who writes here (see `ownership`)
     OUT/_partial/5d21c09e-0000000000-0000000013.parquet   the records of files 0 to 12 of the list, by the run 5d21c09e
     OUT/part-00000-of-00007.parquet              a shard, made from pieces, which are then removed
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from videomae_cli import filesystem
+from videomae_cli.cluster.job_log import METRICS
 from videomae_cli.cluster.ownership import OWNERS, Ownership
 from videomae_cli.cluster.plan import ClusterPlan, Pieces, ranges_left
 from videomae_cli.errors import OptionError, OutputError, OutputUnavailableError, Wording
@@ -59,7 +61,7 @@ LAYOUT_VERSION = 1
 _PIECE = re.compile(r"(?:([0-9a-f]{8})-)?([0-9]{10,})-([0-9]{10,})\.parquet")
 _LOCK = "_lock"
 _LIST = "_list.parquet"
-_OWN = re.compile(rf"{PART.pattern}|{CLUSTER_HEADER}|{_LIST}")
+_OWN = re.compile(rf"{PART.pattern}|{CLUSTER_HEADER}|{_LIST}|{METRICS}")
 
 
 @dataclass(frozen=True)
@@ -212,10 +214,11 @@ class Output:
         try:
             with contextlib.suppress(OSError, OutputError):
                 names = set(self.folder.names())
-                nothing_done = names <= {CLUSTER_HEADER, _LIST, _LOCK} and not self.folder.names(PARTIAL)
+                nothing_done = names <= {CLUSTER_HEADER, _LIST, _LOCK, METRICS} and not self.folder.names(PARTIAL)
                 if nothing_done and CLUSTER_HEADER in names:
                     self._ownership.check(now=True)
                     self.folder.remove(_LIST)
+                    self.folder.remove(METRICS)
                     self.folder.remove(CLUSTER_HEADER)
         finally:
             self._leave()
@@ -236,6 +239,11 @@ class Output:
     @property
     def _root(self) -> Path:
         return Path(self.folder.location)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the shards stay, in a folder, instead of becoming a single file."""
+        return self._file is None
 
     @property
     def place(self) -> WorkPlace:

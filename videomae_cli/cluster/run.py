@@ -17,6 +17,7 @@ from videomae_cli.assembly import DecoderOptions
 from videomae_cli.cluster.attempts import Witness, here, remote_attempts
 from videomae_cli.cluster.decoding import DecodingWork, decode_tasks, put_lists
 from videomae_cli.cluster.inference import InferenceWork, InferenceWorker, PieceReport, reports
+from videomae_cli.cluster.job_log import Effort, MetricsLog
 from videomae_cli.cluster.machines import Errand, Machines
 from videomae_cli.cluster.models import Description, ModelSpec, own_error
 from videomae_cli.cluster.output import Form, Output, Past, renew_shard, write_shard
@@ -62,8 +63,21 @@ class ClusterJob:
         on_piece: called when the files of a piece are finished. Raises ClusterError if the cluster keeps losing work,
         and what a worker raises.
         """
-        machines = Machines(self.cluster, self.note)
-        shards = _Shards(self, past, machines)
+        log = MetricsLog(
+            self.output.folder,
+            self.output.place.run,
+            self.plan.files,
+            lambda: past.done(self.plan),
+            self.cluster,
+            self.note,
+        )
+        # A single file has no folder that stays, and nothing unasked is put beside it.
+        with log.kept() if self.output.is_folder else nullcontext():
+            return self._run(past, on_piece, log)
+
+    def _run(self, past: Past, on_piece: Callable[[PieceReport], object], metrics: MetricsLog) -> Counter[str]:
+        machines = Machines(self.cluster, self.note, on_lost=metrics.lose)
+        shards = _Shards(self, past, machines, metrics)
         lists, attempts = put_lists(self.found), remote_attempts()
         try:
             for _ in range(_ROUNDS):
@@ -114,9 +128,11 @@ class ClusterJob:
         self.output.check_owned()
         machines.heard()
         if report.refusal is not None:
+            shards.metrics.handed_back(report.refusal.node, report.stop - report.first)
             machines.take_back(report.first, report.refusal)
             return not report.refusal.lost
         if shards.take(report):
+            shards.metrics.take(report.efforts, report.failed)
             on_piece(report)
         return True
 
@@ -250,6 +266,7 @@ class _Shards:
     job: ClusterJob
     past: Past
     machines: Machines
+    metrics: MetricsLog
     _missing: Counter[int] = field(default_factory=Counter)
     _writing: dict[Any, int] = field(default_factory=dict)
 
@@ -319,21 +336,25 @@ class _Shards:
             ready, _ = ray.wait(list(self._writing), timeout=_LOOK_SECONDS)
         for ref in ready:
             number = self._writing.pop(ref)
-            node, outcome = ray.get(ref)
+            node, seconds, outcome = ray.get(ref)
             if isinstance(outcome, VideoMAEError):
                 self.machines.lose(node, f"can't make a shard ({outcome})")
                 self._write(number)
                 continue
             self.past.shards[number] = outcome
+            files = len(self.job.plan.shard_files(number))
+            self.metrics.take([Effort("shard", node, seconds, files)])
             self.past.pieces.forget(self.job.plan.shard_files(number))
 
 
-def _tried(write: Callable[..., Counter[str]], *given: Any) -> tuple[str, Counter[str] | VideoMAEError]:
-    """Write a shard; return which machine did, and what it returned or why it couldn't, which another machine may."""
+def _tried(write: Callable[..., Counter[str]], *given: Any) -> tuple[str, float, Counter[str] | VideoMAEError]:
+    """Write a shard; return which machine did, the seconds, and what it returned or why it couldn't, which another machine may."""
+    began = time.perf_counter()
     try:
-        return here(), write(*given)
+        outcome: Counter[str] | VideoMAEError = write(*given)
     except (OutputUnavailableError, MachineError) as error:
-        return here(), error
+        outcome = error
+    return here(), time.perf_counter() - began, outcome
 
 
 def _translated(error: BaseException) -> BaseException:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 from videomae_cli import filesystem
@@ -34,6 +35,7 @@ _AT_ONCE_BYTES = 8 * 2**20
 _LONGEST_SUFFIX = 16
 # Objects that are looked at together: what takes is waiting for the answers.
 _AT_ONCE = 16
+_fetched, _counting = [0], Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,8 @@ def _download(place: Address, sink: BinaryIO, stopped: Callable[[], bool]) -> No
             except OSError as error:
                 raise _no_room(error) from None
             done += len(part)
+            with _counting:
+                _fetched[0] += len(part)
 
 
 def _no_room(error: OSError) -> MachineError:
@@ -145,6 +149,11 @@ def _no_room(error: OSError) -> MachineError:
         "can't keep a copy in {subject}: {reason}; TMPDIR names another folder",
         reason=error.strerror or error,
     )
+
+
+def fetched_bytes() -> int:
+    """Return how many bytes this process has copied from object storage, those of broken transfers included."""
+    return _fetched[0]
 
 
 def read_bytes(address: str) -> bytes:
