@@ -15,7 +15,10 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
+from videomae_cli.api.engine_speeds import EngineSpeed
 from videomae_cli.api.known_models import list_models
+from videomae_cli.cli.commands import bench
+from videomae_cli.cli.outputs import found_places
 from videomae_cli.cli.outputs.next_steps import on_video, with_model, with_page, with_vectors
 from videomae_cli.cli.terminal import console, transfers
 from videomae_cli.cli.terminal.display import (
@@ -257,6 +260,43 @@ def test_models_are_listed_without_breaking_words(monkeypatch: pytest.MonkeyPatc
                 assert re.search(rf"(?<!\S){re.escape(word)}(?!\w)", text), word
     assert all(columns(line) <= width or len(line.split()) == 1 for line in text.splitlines())
     assert (len(text.splitlines()) == len(rows) + 1) == (width == 200)
+
+
+def test_a_name_as_wide_as_the_terminal_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub_id, screen = "MCG-NJU/videomae-base-finetuned-kinetics", Screen()
+    row = {"name": "base-kinetics", "hub_id": hub_id, "revision": "488eb9a1b1ee", "size": "345 MB"}
+    with monkeypatch.context() as patched:
+        patched.setenv("TERM", "dumb")
+        patched.setenv("COLUMNS", str(len(hub_id)))
+        patched.setattr(sys, "stdout", screen)
+        print_rows(tuple(row), [row])
+    assert screen.text().splitlines() == [
+        *("base-kinetics", "  hub id", hub_id, "  revision 488eb9a1b1ee", "  size 345 MB")
+    ]
+
+
+@pytest.mark.parametrize("width", [None, 40, 60, 80])
+def test_places_of_a_label_keep_their_times_and_names(width: int | None) -> None:
+    name = "vids/holiday-in-the-mountains-zoom-out-005.mp4"
+    found = {"rank": 1, "path": name, "start": 3.2, "end": 6.0, "score": 0.9, "unsure": False}
+    lines = found_places.line_of(found, width).splitlines()
+    assert lines[0].startswith("   1   90.0%   0:00:03.20 - 0:00:06.00")
+    assert lines[-1].endswith("t-005.mp4")
+    assert (name in lines[0]) == (width is None)
+    assert all(columns(line) <= (width or 100) for line in lines)
+
+
+def test_what_bench_measured_fits_a_narrow_terminal() -> None:
+    settings = [
+        EngineSpeed("torch", "float32", 34.37, 1.0, 0.0, 1.0),
+        EngineSpeed("openvino", "bfloat16", 178.11, 12.27, 0.00004, 1.0),
+        EngineSpeed("openvino", "int8", 278.11, 22.27, 0.19, 0.94),
+    ]
+    for width, same in ((40, []), (80, ["100%", "100%", "94%"])):
+        rows = [bench.row(bench.cells_of(one, labelled=True), wide=width == 80) for one in settings]
+        assert all(len(row) <= width for row in rows)
+        assert [row.split()[4] for row in rows] == ["0%", "<0.01%", "19%"]
+        assert [word for row in rows for word in row.split()[5:]] == same
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def _stages() -> Iterator[Callable[[str], None]]:
         yield show
 
 
-def _row(cells: Sequence[str], *, wide: bool) -> str:
+def row(cells: Sequence[str], *, wide: bool) -> str:
     """Lay out the cells of one setting in columns; on a terminal that is too narrow for these, in fewer and closer ones.
 
     There the engine and the number format share a column, and "same label" is left out.
@@ -93,10 +93,10 @@ def _row(cells: Sequence[str], *, wide: bool) -> str:
     engine, dtype, rate, speed, off, *same = cells
     if wide:
         return f"{engine:<10}{dtype:<10}{rate:>9}{speed:>8}{off:>9}" + "".join(f"{cell:>12}" for cell in same)
-    return f"{f'{engine} {dtype}':<18}{rate:>8}{speed:>6}{off:>7}"
+    return f"{f'{engine} {dtype}':<17}{rate:>8}{speed:>7}{off:>8}"
 
 
-def _cells(one: EngineSpeed, *, labelled: bool) -> list[str]:
+def cells_of(one: EngineSpeed, *, labelled: bool) -> list[str]:
     """Format what was measured of a setting, as many cells as the heading has."""
     off = one.off or 0.0
     # A percent is what the documentation speaks of; what is below a hundredth of one is the arithmetic's last digits.
@@ -114,10 +114,10 @@ def _show(measured: EngineSpeeds, best: Fastest) -> None:
     heads = ("engine", "dtype", "clips/s", "speed", "off by", *(["same label"] if labelled else []))
     width = system.terminal_width(sys.stdout) if console.is_terminal(sys.stdout) else _WIDTH
     wide = width >= _WIDTH
-    streams.put(_row(heads, wide=wide))
+    streams.put(row(heads, wide=wide))
     for one in settings:
         if one.problem is None:
-            streams.put(_row(_cells(one, labelled=labelled), wide=wide))
+            streams.put(row(cells_of(one, labelled=labelled), wide=wide))
             continue
         first = f"{one.engine:<10}{one.dtype:<10}  " if wide else f"{one.engine} {one.dtype}: "
         room = width - (len(first) if wide else 2)

@@ -115,7 +115,7 @@ def _say_uncut(place: LabelPlace, error: VideoMAEError) -> None:
     console.error(f"{place.path}: can't be cut: {error}")
 
 
-def _line(row: Record, width: int | None) -> str:
+def line_of(row: Record, width: int | None) -> str:
     """Format a place as a line: rank, score, from, to and the name, which loses its middle where a terminal is too narrow.
 
     Where there is no room for a name at all, it gets a line of its own.
@@ -135,7 +135,7 @@ def _formatted(rows: Sequence[Record], format: str, sink: BinaryIO) -> bytes:
     """Return the places in a format, as bytes for `sink`."""
     if format == "table":
         width = system.terminal_width(sys.stdout) if streams.is_shown(sink) else None
-        return "".join(_line(row, width) for row in rows).encode(streams.text_encoding(sink), FALLBACK)
+        return "".join(line_of(row, width) for row in rows).encode(streams.text_encoding(sink), FALLBACK)
     if format.startswith("csv"):
         cut = ("clip",) if any("clip" in row for row in rows) else ()
         names = (*_NARROW, *cut) if format == "csv" else _COLUMNS
