@@ -188,9 +188,9 @@ def test_of_two_commands_on_one_output_never_two_write(
     command = ("embed", films, "--model", checkpoint, "--clips", "1", "--batch-size", "1", "-o", f"s3://{bucket}/out/")
     place = ("--cluster", "ray", "--address", machines.cluster.address)
     both = [start(quick_python, *command, *place, environment=store.environment) for _ in range(2)]
-    ended = [(ended(process)[1], process.returncode) for process in both]
-    refused = [errors for errors, code in ended if code]
-    assert len(refused) in (1, 2), ended
+    said_by_both = [(ended(process)[1], process.returncode) for process in both]
+    refused = [errors for errors, code in said_by_both if code]
+    assert len(refused) in (1, 2), said_by_both
     for errors in refused:
         assert without_waiting(errors).count("\n") == 1, errors
         assert "another process is writing" in errors or "is there already" in errors

@@ -16,7 +16,7 @@ from videomae_cli.api.loaded import LoadOptions, label_names, split_options
 from videomae_cli.arguments import at_least, checked
 from videomae_cli.assembly import ClassifierRequest, DecoderOptions, EmbedderRequest, divide, find_model, pixels_note
 from videomae_cli.cluster.session import check_workers
-from videomae_cli.errors import OptionError, VideoNotFoundError, check_choice
+from videomae_cli.errors import OptionError, VideoNotFoundError, check_choice, say
 from videomae_cli.hub import DownloadListener, ResolvedSource
 from videomae_cli.jobs import Part, Shard
 from videomae_cli.jobs.retry import Retry, earlier_failures
@@ -219,6 +219,11 @@ class VideoJob:
             plan, past = output.begin(
                 expected.settings, names, self._divide(expected, workers), shard=self._shard, form=form
             )
+            if (changed := output.changes) is not None:
+                reason = "{count} of the videos have changed since the job began, such as {first}: what is done stays as it is"
+                self.listener.note(
+                    say(reason + "; {@overwrite:True} begins anew", count=changed.count, first=changed.first)
+                )
             if words := earlier_failures(sum(past.shards.values(), Counter())):
                 self.listener.note(words)
             job = ClusterJob(

@@ -1,7 +1,7 @@
 """The output of a cluster job: pieces, then numbered Parquet shards, and finally, if requested, a single file.
 
     OUT/_job.json                                the header: settings, list and plan, written before the first piece
-    OUT/_list.parquet                            the names of the files, in the order of the records
+    OUT/_list.parquet                            the names of the files, in the order of the records (see `source_stamps`)
     OUT/_metrics.jsonl                           what the job does and how fast (see `job_log`)
     OUT/_owners/3f9c2a7d8e01b44c.json            who writes here (see `ownership`)
     OUT/_partial/5d21c09e-0000000000-0000000013.parquet   the records of files 0 to 12 of the list, by the run 5d21c09e
@@ -32,6 +32,7 @@ from videomae_cli import filesystem
 from videomae_cli.cluster.job_log import METRICS
 from videomae_cli.cluster.ownership import OWNERS, Ownership
 from videomae_cli.cluster.plan import ClusterPlan, Pieces, ranges_left
+from videomae_cli.cluster.source_stamps import Changes, changes, known_stamps, looker, stamp_columns
 from videomae_cli.errors import OptionError, OutputError, OutputUnavailableError, Wording
 from videomae_cli.filenames import partial_folder
 from videomae_cli.files import Lock, check_not_read, lock_output, whole_file
@@ -39,7 +40,7 @@ from videomae_cli.jobs import CLUSTER_HEADER, Settings
 from videomae_cli.jobs.folder import STARTS_AGAIN
 from videomae_cli.jobs.retry import earlier_failures
 from videomae_cli.results import Record, path_of
-from videomae_cli.storage import is_address, manifest_names
+from videomae_cli.storage import ObjectStamp, is_address, manifest_names
 from videomae_cli.storage.folders import Folder
 from videomae_cli.video.file_list import Paths
 from videomae_cli.writers import (
@@ -174,6 +175,8 @@ class Output:
         self._file, self._format, self._resume, self._overwrite = file, format, resume, overwrite
         self._retry = retry
         self.names: Sequence[str] = []
+        # Sources that have changed since an earlier run began, once `begin` has looked.
+        self.changes: Changes | None = None
         self._header: dict[str, Any] = {}
         self._fingerprint: str | None = None
         self._lock: Lock | None = None
@@ -325,8 +328,29 @@ class Output:
         return Paths.kept(path_of(record) for record in form.read(self._file, self._format, vectors=False))
 
     def _write_list(self) -> None:
+        look, before = looker(self.names), self._known_stamps()
+
+        def columns(some: Sequence[str]) -> dict[str, Any]:
+            known = list(islice(before, len(some)))
+            return stamp_columns([*known, *look(some[len(known) :])])
+
         with self.folder.writing(_LIST) as sink:
-            write_names(sink, self.names)
+            write_names(sink, self.names, columns)
+
+    def _known_stamps(self) -> Iterator[ObjectStamp | None]:
+        """Yield what is known of the files of an earlier run, if the list has grown."""
+        files = self._header.get("plan", {}).get("files", 0)
+        if _LIST in self.folder.names():
+            with self.folder.opened(_LIST) as stream, contextlib.suppress(ValueError):
+                for _, stamps in known_stamps(stream, files):
+                    yield from stamps
+
+    def _changes(self, files: int) -> Changes | None:
+        if _LIST not in self.folder.names():
+            return None
+        with self.folder.opened(_LIST) as stream, contextlib.suppress(ValueError):  # one that is damaged tells nothing
+            return changes(stream, files, looker(self.names))
+        return None
 
     def _write_header(self) -> None:
         with self.folder.writing(CLUSTER_HEADER) as sink:
@@ -432,6 +456,7 @@ class Output:
         settings.check_same(self.folder.location, earlier, shard)
         self._restore(stored, form)
         self._regroup(stored, form)
+        self.changes = self._changes(stored.files)
         if not same_list and shard is None and (before := self._earlier_names(stored, form)) is not None:
             return self._grow(before, stored, form)
         if not same_list:

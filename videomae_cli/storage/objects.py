@@ -6,13 +6,14 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from videomae_cli import filesystem
 from videomae_cli.errors import (
@@ -40,10 +41,12 @@ _fetched, _counting = [0], Lock()
 
 @dataclass(frozen=True, slots=True)
 class ObjectStamp:
-    """What changes when an object is written anew. size: bytes; changed: nanoseconds, None if the storage doesn't tell."""
+    """What changes when an object, or a file, is written anew. size: bytes; changed: nanoseconds since 1970, and etag: of the
+    content; None if the storage doesn't tell."""
 
     size: int
     changed: int | None
+    etag: str | None = None
 
 
 @contextmanager
@@ -73,10 +76,28 @@ def stamp(address: str) -> ObjectStamp | None:
 
     def ask() -> ObjectStamp | None:
         with _located(address) as (store, path):
+            with suppress(FileNotFoundError, NotImplementedError), store.filesystem.open_input_file(path) as source:
+                told = source.metadata() or {}  # one request; a listing tells no ETag
+                if b"ETag" in told or "ETag" in told:
+                    etag, time = (_text(told, name) for name in ("ETag", "Last-Modified"))
+                    return ObjectStamp(source.size(), _nanoseconds(time), etag)
             info = store.filesystem.get_file_info(path)
             return ObjectStamp(info.size, info.mtime_ns) if info.is_file else None
 
     return patiently(address, ask)
+
+
+def _text(told: Mapping[Any, Any], name: str) -> str:
+    value = told.get(name, told.get(name.encode(), ""))
+    return (value.decode() if isinstance(value, bytes) else str(value)).strip('"')
+
+
+def _nanoseconds(time: str) -> int | None:
+    """Read a time as 2026-11-30T01:17:53Z, which has no parts of a second."""
+    try:
+        return int(datetime.fromisoformat(time).timestamp()) * 10**9
+    except ValueError:
+        return None
 
 
 def stamps(addresses: Iterable[str]) -> dict[str, ObjectStamp]:

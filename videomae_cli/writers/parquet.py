@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -89,14 +89,25 @@ def plain_types(pa: Any) -> dict[str, Any]:
     return {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "text": text, "texts": pa.list_(text)}
 
 
-def write_names(sink: BinaryIO, names: Sequence[str]) -> None:
-    """Write the names of files to a table with the columns `path` and `path_bytes`, which commands read as @LIST."""
+def write_names(
+    sink: BinaryIO,
+    names: Sequence[str],
+    more: Callable[[Sequence[str]], Mapping[str, Any]] = lambda some: {},
+) -> None:
+    """Write the names of files to a table with the columns `path` and `path_bytes`, which commands read as @LIST.
+
+    more: returns further columns, pyarrow's arrays by name, for some of the names, of which it gets one stretch after the other.
+    """
     pa, pq = load_pyarrow()
-    schema = pa.schema([("path", pa.string()), ("path_bytes", pa.string())])
+    extra = [(name, column.type) for name, column in more([]).items()]
+    schema = pa.schema([("path", pa.string()), ("path_bytes", pa.string()), *extra])
     with pq.ParquetWriter(sink, schema, compression="zstd") as table:
         for first in range(0, len(names), ROW_GROUP):
-            rows = [path_fields(name) for name in names[first : first + ROW_GROUP]]
-            table.write_table(pa.Table.from_pylist(rows, schema=schema))
+            some = names[first : first + ROW_GROUP]
+            rows = pa.Table.from_pylist([path_fields(name) for name in some], schema=pa.schema(list(schema)[:2]))
+            for name, column in more(some).items():
+                rows = rows.append_column(name, column)
+            table.write_table(rows)
 
 
 def read_parquet(file: Path, size: int = ROW_GROUP) -> Iterator[Record]:
