@@ -111,6 +111,7 @@ ALLOWED = {
     },
     "assembly": {
         "content",
+        "system",
         "arguments",
         "errors",
         "filesystem",

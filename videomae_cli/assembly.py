@@ -11,21 +11,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from videomae_cli import __version__, filesystem
+from videomae_cli import __version__, filesystem, system
 from videomae_cli.arguments import at_least
 from videomae_cli.content import HEAD_BYTES, Content, content_of
+from videomae_cli.engines import packages
 from videomae_cli.errors import (
     CheckpointError,
     ConfigError,
+    DependencyError,
     ModelNotFoundError,
     OptionError,
+    OutputError,
     VideoMAEError,
     Wording,
 )
 from videomae_cli.hub import DownloadListener, ResolvedSource, find_entry, resolve
 from videomae_cli.jobs import Part, Settings, Shard
+from videomae_cli.jobs.settings import Begun
 from videomae_cli.model import ModelOutline
 from videomae_cli.video import (
     ClipRequest,
@@ -51,6 +55,8 @@ if TYPE_CHECKING:
     from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
     from videomae_cli.pipeline import Classifier, DenseEmbedder, Embedder, Pooling, TimelineMaker
 
+# The settings that a network's identity consists of.
+_IDENTITY = ("engine", "dtype", "openvino", "compile", "calibration")
 # Files that are not checked for being videos, since weights may happen to begin like one.
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
@@ -101,6 +107,16 @@ class DecoderOptions:
 # Yields the given number of preprocessed clips for int8 calibration, (1, T, C, H, W) float32 each.
 Calibrate = Callable[[Preprocessor, SamplingHints, int], Iterable["Tensor"]]
 Loaded = TypeVar("Loaded", covariant=True)
+# Chooses what runs a model whose weights and configuration are known.
+Choose = Callable[["KnownCheckpoint"], "Engine"]
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """The engine that was chosen for a model. speed: measured relative to PyTorch in float32; None if nothing was."""
+
+    engine: Engine
+    speed: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +126,7 @@ class ModelRequest(ABC, Generic[Loaded]):
     name: str
     revision: str | None = None
     device: str = "auto"
-    engine: str = "torch"
+    engine: str = "auto"
     dtype: str = "auto"
     compiled: bool = False
     resize: str = "antialias"
@@ -120,8 +136,61 @@ class ModelRequest(ABC, Generic[Loaded]):
     def __post_init__(self) -> None:
         at_least(1, batch_size=self.batch_size, heads=self.heads)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the engine is left to what was measured on this machine; a named format or `compiled` means PyTorch."""
+        given = self.dtype != "auto" or self.compiled or self.device not in ("auto", "cpu")
+        return self.engine == "auto" and not given
+
+    def choose(self, known: KnownCheckpoint, is_long: Callable[[], bool] = lambda: False) -> EngineChoice:
+        """Choose the fastest engine that was measured here for these weights and is near float32; else PyTorch's default.
+
+        is_long: whether the job is long enough to convert the model first. Raises OptionError.
+        """
+        from videomae_cli.engines import HostCPU, pick_engine
+        from videomae_cli.engines.choosing import known_choice
+
+        found = None
+        if self.is_open and self._runs_on_cpu:
+            found = known_choice(known.weights, partial(self._is_converted, known), is_long)
+        if found is None:
+            return EngineChoice(replace(self, engine="torch").pick_engine())
+        if found.engine == "torch":
+            return EngineChoice(replace(self, engine="torch", dtype=found.dtype).pick_engine(), found.speed)
+        return EngineChoice(pick_engine(found.engine, found.dtype, HostCPU()), found.speed)
+
+    def worth_measuring(self, known: KnownCheckpoint, is_long: Callable[[], bool]) -> list[tuple[str, str]]:
+        """List the engines and formats that may be faster here than PyTorch in float32, if none was measured yet and the job
+        is long enough to earn a measurement."""
+        from videomae_cli.engines.choosing import worth_measuring
+
+        if not (self.is_open and self._runs_on_cpu):
+            return []
+        return worth_measuring(known.weights, partial(self._is_converted, known), is_long)
+
+    def part(self, path: Path) -> Logits | Features:
+        """Load the part of the model that is run, in PyTorch and float32. Raises what loading raises."""
+        return self._part(self._load(path))
+
+    @property
+    def _runs_on_cpu(self) -> bool:
+        """Whether the model runs on the CPU; asks PyTorch, whose import takes a second, only where there may be a GPU."""
+        if self.device == "cpu" or not system.may_have_gpu():
+            return True
+        from videomae_cli.pipeline import pick_device
+
+        return pick_device(self.device).type == "cpu"
+
+    def _is_converted(self, known: KnownCheckpoint, dtype: str) -> bool:
+        from videomae_cli.engines import Engine, HostCPU
+
+        return self._converted(known, Engine("openvino", dtype, HostCPU())) is not None
+
     def pick_engine(self) -> Engine:
-        """Choose the engine that runs the model here. Raises OptionError if this machine lacks it."""
+        """Choose the engine that runs the model here, without looking at measurements: "auto" is PyTorch.
+
+        Raises OptionError if this machine lacks it.
+        """
         from videomae_cli.engines import HostCPU, pick_engine
 
         if self.engine == "openvino" and self.device in ("auto", "cpu"):
@@ -130,24 +199,53 @@ class ModelRequest(ABC, Generic[Loaded]):
 
         return pick_engine(self.engine, self.dtype, pick_device(self.device), self.compiled)
 
+    def as_reference(self) -> Self:
+        """Return the request with PyTorch, if it leaves the engine open."""
+        return replace(self, engine="torch") if self.is_open else self
+
+    def as_begun(self, engine: str, dtype: str, output: object) -> Self:
+        """Return the request with the engine and number format with which the job of an output began.
+
+        Raises OutputError if this machine lacks them.
+        """
+        asked = replace(self, engine=engine, dtype=dtype)
+        try:
+            asked.pick_engine()
+            if engine == "openvino":
+                packages.load_openvino()
+        except (DependencyError, OptionError) as error:
+            raise OutputError.about(
+                output,
+                "can't go on here: {subject} was begun with {engine} in {dtype}, which this machine lacks ({error})",
+                engine=engine,
+                dtype=dtype,
+                error=error,
+                remedy=Wording("go on where it has that, or give {@overwrite:True} to start again"),
+                joined="; ",
+            ) from None
+        return asked
+
     def check(self) -> None:
         """Raise OptionError for options that no model takes, before anything is downloaded."""
 
-    def make(self, source: ResolvedSource, engine: Engine, calibrate: Calibrate | None = None) -> Loaded:
+    def make(self, source: ResolvedSource, engine: Engine | Choose, calibrate: Calibrate | None = None) -> Loaded:
         """Load the model; one that OpenVINO has converted before is not read again, and torch not imported.
 
-        Raises CheckpointError, ConfigError, DependencyError or OptionError.
+        engine: what runs the model, or what chooses it, once the model is known. Raises CheckpointError, ConfigError,
+        DependencyError or OptionError.
         """
-        from videomae_cli.engines import KnownCheckpoint, Recollection
+        from videomae_cli.engines import Engine, KnownCheckpoint, Recollection
 
         recollection = Recollection(source.path, self._decides)
         known = recollection.known()
-        if known is not None and (file := self._converted(known, engine)) is not None:
-            from videomae_cli.engines.openvino import OpenVINONetwork
-
+        if known is not None:
             self._check_config(source, known.config)
-            common = self._common(source, engine, known)
-            return self._built(self._outline(source, known), network=OpenVINONetwork(file, engine), **common)
+            engine = engine if isinstance(engine, Engine) else engine(known)
+            if (file := self._converted(known, engine)) is not None:
+                from videomae_cli.engines.openvino import OpenVINONetwork
+
+                common = self._common(source, engine, known)
+                return self._built(self._outline(source, known), network=OpenVINONetwork(file, engine), **common)
         from videomae_cli.engines import calibration_clips, make_network
         from videomae_cli.model import weights_digest
 
@@ -159,6 +257,8 @@ class ModelRequest(ABC, Generic[Loaded]):
             # computed before an engine changes the weights
             known = KnownCheckpoint(model.config, weights_digest(model))
             recollection.keep(known)
+        if not isinstance(engine, Engine):
+            engine = engine(known)
         common = self._common(source, engine, known)
         hints, preprocessor, size = common["hints"], common["preprocessor"], common["batch_size"]
         count = calibration_clips(model.config)
@@ -378,6 +478,29 @@ def timeline_settings(maker: TimelineMaker) -> Settings:
         "all_windows": maker.keep_windows,
     }
     return settings_for("timeline", values)
+
+
+def engine_begun(begun: Begun, settings: Settings) -> tuple[str, str] | None:
+    """Return the engine and number format of an earlier run whose records hold no more than a fingerprint, by comparing
+    it with those of the same settings with each engine. None if it is that of these settings, or of none."""
+    if begun.fingerprint in (None, settings.fingerprint):
+        return None
+    others = {name: value for name, value in settings.values.items() if name not in _IDENTITY}
+    for engine, dtype in (
+        ("torch", "float32"),
+        ("torch", "bfloat16"),
+        ("openvino", "float32"),
+        ("openvino", "bfloat16"),
+    ):
+        identity = {"engine": engine, "dtype": dtype}
+        if engine == "openvino":
+            try:
+                identity["openvino"] = packages.load_openvino().__version__
+            except DependencyError:
+                return None
+        if replace(settings, values=others | identity).fingerprint == begun.fingerprint:
+            return engine, dtype
+    return None
 
 
 def settings_for(command: str, values: Mapping[str, Any]) -> Settings:

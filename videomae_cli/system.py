@@ -87,6 +87,13 @@ def physical_cores() -> int:
     return min(_scheduled_cpus(), psutil.cpu_count(logical=False) or sys.maxsize)
 
 
+def may_have_gpu() -> bool:
+    """Return whether this machine may have a GPU that PyTorch can use; False only where the system shows that it has none."""
+    if sys.platform != "linux":
+        return True
+    return any(os.path.lexists(place) for place in (_PROC / "driver" / "nvidia", Path("/dev/kfd"), Path("/dev/dxg")))
+
+
 def free_memory() -> int:
     """Return the bytes of memory that are free on this machine, or in this container if that is less."""
     import psutil

@@ -188,6 +188,11 @@ def test_what_bench_measured_is_what_a_long_job_is_told(
         app, ["classify", str(video), "--model", str(checkpoint), "-o", str(tmp_path / "o.jsonl")]
     )
     assert done.exit_code == 0, done.output
+    assert "running with openvino in float32, measured here as 3.0 times as fast" in done.stderr
+    assert "to go" not in done.stderr
+    shard = ["--shard", "1/1", "--model", str(checkpoint), "-o", str(tmp_path / "shard.jsonl")]
+    done = CliRunner().invoke(app, ["classify", str(video), *shard])
+    assert done.exit_code == 0, done.output
     assert "about 17 min to go; --engine openvino --dtype float32 was 3.0 times as fast here" in done.stderr
 
 

@@ -107,7 +107,7 @@ class VideoClassifier(LoadedModel[Classification]):
         as clips=5, start="1:30". Raises VideoError, ModelOutputError or ModelMemoryError if there is no result;
         OptionError; ModelInputError for frames of another type or shape.
         """
-        return self._one(self._with(top_k), video, options)
+        return self._one(self._with(top_k, options), video, options)
 
     @checked
     def classify_all(
@@ -119,7 +119,7 @@ class VideoClassifier(LoadedModel[Classification]):
         video is its result's `error` (`kind`, `message`), not an exception; `raise_for_error` raises it. Raises
         OptionError immediately, and MachineError or DependencyError if this machine can't decode at all.
         """
-        return self._each(self._with(top_k), videos, options)
+        return self._each(self._with(top_k, options), videos, options)
 
     @checked
     def classify_files(
@@ -139,10 +139,13 @@ class VideoClassifier(LoadedModel[Classification]):
         machine can't decode at all.
         """
         job = OutputJob(videos, output, options)
-        model, spec = self._with(top_k), self.pipeline.fit(sampling_spec(**options_of(SamplingOptions, options)))
+        target, model = job.labels(), self._with(top_k, options)
+        spec = model.fit(sampling_spec(**options_of(SamplingOptions, options)))
+        model = self._for_job(job, target, model, lambda one: settings_of("classify", replace(one, top_k=top_k), spec))
+        model = replace(model, top_k=top_k)
         with self.decoding.decoder(len(job.found)) as decoder:
             return job.run(
-                job.labels(),
+                target,
                 settings_of("classify", model, spec),
                 lambda left, starts: model(
                     left, sampling=spec, decoder=decoder, starts=starts, thumbnails=job.thumbnails
@@ -193,9 +196,13 @@ class VideoClassifier(LoadedModel[Classification]):
         options: `OutputOptions`, `ReportOptions` and `TimelineOptions`. See `classify_files` for the rest.
         """
         job = OutputJob(videos, output, options)
-        maker = replace(self._timeline_maker(options_of(TimelineOptions, options)), thumbnails=job.thumbnails)
+        target, given = job.timelines(), options_of(TimelineOptions, options)
+        model = self._for_job(
+            job, target, self.pipeline, lambda one: timeline_settings(self._timeline_maker(given, one))
+        )
+        maker = replace(self._timeline_maker(given, model), thumbnails=job.thumbnails)
         with self.decoding.decoder(1) as decoder:
-            return job.run(job.timelines(), timeline_settings(maker), lambda left, starts: maker(left, decoder=decoder))
+            return job.run(target, timeline_settings(maker), lambda left, starts: maker(left, decoder=decoder))
 
     @checked
     def watch(self, source: str | int, **options: Unpack[WatchOptions]) -> LiveTimeline:
@@ -243,12 +250,14 @@ class VideoClassifier(LoadedModel[Classification]):
             on_progress(result)
         return FoundPlaces(label, tuple(finder.best(limit)), tuple(failures), self.decoding)
 
-    def _with(self, top_k: int) -> Classifier:
+    def _with(self, top_k: int, options: SamplingOptions) -> Classifier:
         at_least(1, top_k=top_k)
-        return replace(self.pipeline, top_k=top_k)
+        model: Classifier = self._suited(options)
+        return replace(model, top_k=top_k)
 
-    def _timeline_maker(self, given: TimelineOptions) -> TimelineMaker:
-        """Check the options of a timeline and build the object that computes it. Raises OptionError."""
+    def _timeline_maker(self, given: TimelineOptions, model: Classifier | None = None) -> TimelineMaker:
+        """Check the options of a timeline and build the object that computes it. model: instead of this object's. Raises
+        OptionError."""
         from videomae_cli.pipeline import TimelineMaker
 
         self.pipeline.check_labels("timeline")
@@ -265,8 +274,9 @@ class VideoClassifier(LoadedModel[Classification]):
             unsure_below=given.get("unsure_below", UNSURE_BELOW),
         )
         shape = SamplingSpec(pixels=given.get("pixels"), fps=given.get("fps"))
+        at_least(1, top_k=given.get("top_k", 5))
         return TimelineMaker(
-            self._with(given.get("top_k", 5)),
+            replace(model or self.pipeline, top_k=given.get("top_k", 5)),
             self.pipeline.fit_windows(asked),
             rules,
             keep_windows=given.get("windows", False),

@@ -20,7 +20,7 @@ from videomae_cli.errors import OptionError, VideoNotFoundError, check_choice, s
 from videomae_cli.hub import DownloadListener, ResolvedSource
 from videomae_cli.jobs import Part, Shard
 from videomae_cli.jobs.retry import Retry, earlier_failures
-from videomae_cli.jobs.settings import vector_layout
+from videomae_cli.jobs.settings import Begun, vector_layout
 from videomae_cli.jobs.work import FinishedJob
 from videomae_cli.video import FoundVideo, SamplingSpec
 from videomae_cli.video.file_list import Paths, spread
@@ -175,7 +175,7 @@ class VideoJob:
         output = self._open()
         with self._connected() as (cluster, workers):
             sample = spread(self.found, _TRIED_FILES)
-            _, expected, trial = self._look(cluster, workers, self._required(output), sample)
+            _, expected, trial = self._look(cluster, workers, self._required(output), output, sample)
         plan, tasks = self._divide(expected, workers), self.decoding.workers
         unusable = Counter(video.error.kind for video in self.found if video.error)
         usable = len(self.found) - unusable.total()
@@ -214,7 +214,7 @@ class VideoJob:
                 owned.enter_context(output)
             seen = [] if output.folder.remote else [output.folder.location]
             needed = self._required(output, seen)
-            spec, expected, _ = self._look(cluster, workers, needed)
+            spec, expected, _ = self._look(cluster, workers, needed, output)
             form, names = Form(self._layout(expected)), Paths(self.found)
             plan, past = output.begin(
                 expected.settings, names, self._divide(expected, workers), shard=self._shard, form=form
@@ -274,12 +274,17 @@ class VideoJob:
             yield cluster, cluster.workers(self.num_workers, gpus)
 
     def _look(
-        self, cluster: Cluster, workers: Workers, needed: Requirements, sample: Sequence[FoundVideo] = ()
+        self,
+        cluster: Cluster,
+        workers: Workers,
+        needed: Requirements,
+        output: Output,
+        sample: Sequence[FoundVideo] = (),
     ) -> tuple[ModelSpec, Description, Trial | None]:
         """Check that every machine has what it needs, and have a worker describe the model, and try it on `sample`."""
         from videomae_cli.cluster import look_at_model, visit_nodes
 
-        spec = self._spec(workers, needed.home)
+        spec = self._spec(workers, needed.home, output.begun())
         needs = f"{workers.gpus:g} GPU" if workers.gpus else "a machine"
         with self.listener.waiting("looking at the machines and the model"):
             visit_nodes(cluster, needed)
@@ -295,10 +300,13 @@ class VideoJob:
             self.listener.note(note)
         return spec, expected, trial
 
-    def _spec(self, workers: Workers, home: str) -> ModelSpec:
+    def _spec(self, workers: Workers, home: str, begun: Begun | None) -> ModelSpec:
         from videomae_cli.cluster import ModelSpec, pack
 
         request = self.request
+        if request.is_open:  # the same on all machines: that with which the job began, else PyTorch
+            engine, dtype = (begun and begun.engine) or ("torch", "auto")
+            request = replace(request, engine=engine, dtype=dtype)
         if request.device == "auto":
             request = replace(request, device=workers.device)
         elif (request.device == "cuda") != (workers.gpus > 0):

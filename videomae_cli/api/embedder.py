@@ -70,7 +70,7 @@ class VideoEmbedder(LoadedModel[Embedding]):
         ModelOutputError or ModelMemoryError if there is no result; OptionError; ModelInputError for frames of another
         type or shape.
         """
-        return self._one(self.pipeline, video, options)
+        return self._one(self._suited(options), video, options)
 
     @checked
     def embed_all(
@@ -82,7 +82,7 @@ class VideoEmbedder(LoadedModel[Embedding]):
         video is its result's `error`, not an exception. Raises OptionError immediately, and MachineError or
         DependencyError if this machine can't decode at all.
         """
-        return self._each(self.pipeline, videos, options)
+        return self._each(self._suited(options), videos, options)
 
     @checked
     def embed_windows(self, video: str | os.PathLike[str], **options: Unpack[DenseOptions]) -> Embedding:
@@ -130,34 +130,41 @@ class VideoEmbedder(LoadedModel[Embedding]):
         job = OutputJob(videos, output, options)
         if options.get("window") is not None or options.get("hop") is not None:
             return self._windows_of_files(job, options)
-        model, spec = self.pipeline, self.pipeline.fit(sampling_spec(**options_of(SamplingOptions, options)))
+        target, model = job.vectors(), self._suited(options)
+        spec = model.fit(sampling_spec(**options_of(SamplingOptions, options)))
+        model = self._for_job(job, target, model, lambda one: settings_of("embed", one, spec))
         settings = settings_of("embed", model, spec)
         with self.decoding.decoder(len(job.found)) as decoder:
             return job.run(
-                job.vectors(),
+                target,
                 settings,
                 lambda left, starts: model(left, sampling=spec, decoder=decoder, starts=starts),
                 job.layout(self.dimensions, model.storage, settings),
             )
 
     def _windows_of_files(self, job: OutputJob, options: EmbedFilesOptions) -> FinishedJob:
-        maker, spec = self._windows(options)
+        target = job.vectors()
+        model = self._for_job(
+            job, target, self._suited(options), lambda one: dense_settings(*self._windows(options, one))
+        )
+        maker, spec = self._windows(options, model)
         settings = dense_settings(maker, spec)
         with self.decoding.decoder(1) as decoder:
             return job.run(
-                job.vectors(),
+                target,
                 settings,
                 lambda left, starts: maker(left, decoder=decoder),
                 job.layout(self.dimensions, self.pipeline.storage, settings),
             )
 
-    def _windows(self, given: Mapping[str, Any]) -> tuple[DenseEmbedder, SamplingSpec]:
-        """Check the options of windows and build the object that embeds them. Raises OptionError."""
+    def _windows(self, given: Mapping[str, Any], model: Embedder | None = None) -> tuple[DenseEmbedder, SamplingSpec]:
+        """Check the options of windows and build the object that embeds them. model: instead of this object's. Raises
+        OptionError."""
         asked = sampling_spec(**options_of(SamplingOptions, given))
         windows = WindowSpec(
             window=window_length(given.get("window"), "window"), hop=window_length(given.get("hop"), "hop")
         )
-        return dense_embedder(self.pipeline, asked, windows)
+        return dense_embedder(model or self._suited(given), asked, windows)
 
 
 @checked

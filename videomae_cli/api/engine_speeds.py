@@ -13,19 +13,21 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from videomae_cli.api.footage import find_videos
 from videomae_cli.api.loaded import model_name
 from videomae_cli.arguments import at_least, checked
+from videomae_cli.engines.choosing import DEFAULT, GAIN, NEAR
+from videomae_cli.engines.timings import Fastest, keep_fastest
 from videomae_cli.errors import DependencyError, OptionError
 from videomae_cli.hub import resolve
 
 if TYPE_CHECKING:
     import torch
 
-    from videomae_cli.engines import Network
+    from videomae_cli.engines import Features, KnownCheckpoint, Logits, Network
     from videomae_cli.video import FoundVideo
 
 Videos: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
-# Largest deviation from float32's outputs, relative to the largest output, with which a setting is still recommended.
-NEAR = 0.02
 WARM_UP = 1
+# Rounds, and clips to compare outputs on, of a measurement at the beginning of a job, which waits for it.
+_FEW_ROUNDS, _FEW_CLIPS = 3, 8
 
 
 @dataclass
@@ -64,7 +66,14 @@ class EngineSpeeds:
         """The fastest sufficiently exact floating-point setting, or the reference if none is at least 10 % faster."""
         near = [one for one in self.settings if one.speed and one.dtype != "int8" and (one.off or 0.0) <= NEAR]
         fastest = max(near, key=lambda one: one.speed or 0.0)
-        return fastest if (fastest.speed or 0.0) > 1.1 else self.settings[0]
+        return fastest if (fastest.speed or 0.0) > GAIN else self.settings[0]
+
+    def keep(self) -> Fastest:
+        """Return the best setting; remember it for this machine and these weights, if it was measured on the CPU."""
+        found = Fastest(self.best.engine, self.best.dtype, self.best.speed or 1.0)
+        if self.device == "cpu":
+            keep_fastest(self.weights, found)
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         """Return what `videomae bench --json` prints."""
@@ -110,18 +119,52 @@ def measure_engines(
     clips = _clips(source.path, source.name, config, found, size)
     settings = [EngineSpeed(engine, dtype) for engine, dtype in _wanted(where.type, real=real)]
     on_progress("preparing")
-    networks = _networks(settings, source.path, heads, where, weights, clips)
+    networks = _networks(settings, lambda: _part(source.path, heads), where, weights, clips)
     on_progress("measuring")
     _compare(settings, networks, clips, labels=bool(config.num_labels) and real)
-    batch = clips[:size] if len(clips) >= size else clips.repeat(-(-size // len(clips)), 1, 1, 1, 1)[:size]
-    _time(settings, networks, batch, rounds)
+    _time(settings, networks, _batch(clips, size), rounds)
     return EngineSpeeds(source.name, where.type, size, len(clips) if real else 0, weights, settings)
+
+
+def measure_candidates(
+    candidates: Sequence[tuple[str, str]],
+    make_part: Callable[[], Logits | Features],
+    known: KnownCheckpoint,
+    clips: torch.Tensor | None,
+) -> EngineSpeeds:
+    """Measure some engines and number formats against PyTorch in float32 on the CPU, in as little time as says which is best.
+
+    make_part: loads what is run, once for each; clips: some of the job's, (V, T, C, H, W), or noise if None.
+    """
+    import torch
+
+    from videomae_cli.pipeline import auto_batch_size
+
+    where = torch.device("cpu")
+    size = auto_batch_size(known.config, where)
+    if clips is None:
+        clips = _noise(known.config, size)
+    settings = [EngineSpeed(*DEFAULT), *(EngineSpeed(*one) for one in candidates)]
+    networks = _networks(settings, make_part, where, known.weights, clips)
+    _compare(settings, networks, clips[:_FEW_CLIPS], labels=False)
+    _time(settings, networks, _batch(clips, size), _FEW_ROUNDS)
+    return EngineSpeeds("", where.type, size, len(clips), known.weights, settings)
+
+
+def _batch(clips: torch.Tensor, size: int) -> torch.Tensor:
+    return clips[:size] if len(clips) >= size else clips.repeat(-(-size // len(clips)), 1, 1, 1, 1)[:size]
+
+
+def _noise(config: Any, size: int) -> torch.Tensor:
+    import torch
+
+    shape = (config.num_frames, config.num_channels, *config.image_hw)
+    return torch.randn(size, *shape, generator=torch.Generator().manual_seed(0))
 
 
 def _networks(
     settings: Sequence[EngineSpeed],
-    path: Any,
-    heads: int | None,
+    make_part: Callable[[], Logits | Features],
     where: torch.device,
     weights: str,
     clips: torch.Tensor,
@@ -136,7 +179,7 @@ def _networks(
             if one.engine == "torch" and engine.slow:
                 one.problem = engine.slow  # don't spend time on what won't be recommended
             else:
-                part = _part(path, heads)
+                part = make_part()
                 # The digest that classify and embed use too, so that they find the models that were converted here.
                 networks[number] = make_network(
                     part, engine, digest=weights, calibration=lambda: [clip[None] for clip in clips]
@@ -196,8 +239,7 @@ def _clips(path: Any, name: str, config: Any, found: Sequence[FoundVideo], size:
     from videomae_cli.video import Decoder, SamplingSpec
 
     if not found:
-        shape = (config.num_frames, config.num_channels, *config.image_hw)
-        return torch.randn(size, *shape, generator=torch.Generator().manual_seed(0))
+        return _noise(config, size)
     with Decoder() as decoder:
         hints = find_hints(config.num_frames, config.extra, name)
         calibrate = calibration_on(found, SamplingSpec(), decoder)

@@ -49,8 +49,8 @@ def evaluate(
     targets = (target,) if isinstance(target, str) else target
     names = None if labels is None else Path(labels)
     read = LabelledData.read(data, split=split, labels=names, targets=targets, frame_folders=frame_folders)
-    loaded = model if isinstance(model, VideoClassifier) else load_classifier(model)
-    job = EvaluationJob.plan(loaded.pipeline, read, spec, ignore_unknown=ignore_unknown)
+    loaded = model if isinstance(model, VideoClassifier) else load_classifier(model, engine="torch")
+    job = EvaluationJob.plan(loaded.reference, read, spec, ignore_unknown=ignore_unknown)
     with loaded.decoding.decoder(len(job.kept)) as decoder:
         measured = job.run(decoder, on_clip=on_clip)
     write_evaluation(measured, None, place, overwrite=overwrite)

@@ -25,13 +25,17 @@ from videomae_cli.api.footage import (
 )
 from videomae_cli.api.tried_files import FilePlan, try_files
 from videomae_cli.arguments import checked
-from videomae_cli.assembly import DecoderOptions, ModelRequest, calibration_on, find_model
-from videomae_cli.hub import DownloadListener
+from videomae_cli.assembly import DecoderOptions, ModelRequest, calibration_on, engine_begun, find_model
+from videomae_cli.hub import DownloadListener, ResolvedSource
 from videomae_cli.labels import read_labels
 from videomae_cli.results import Result
 from videomae_cli.video import ClipRequest, Decoder, FoundVideo, SamplingSpec
 
 if TYPE_CHECKING:
+    from videomae_cli.api.output_jobs import OutputJob
+    from videomae_cli.engines import Engine, KnownCheckpoint
+    from videomae_cli.jobs import Settings
+    from videomae_cli.jobs.targets import Target
     from videomae_cli.pipeline import PipelineModel
 
 log = logging.getLogger(__name__)
@@ -47,8 +51,8 @@ Model = TypeVar("Model")
 class LoadOptions(TypedDict, total=False):
     """Keyword arguments for loading a model and reading videos; all are optional, and mean the same as the commands' options.
 
-    revision: branch, tag or commit on the hub; device: "auto", "cpu", "cuda" or "mps"; engine: "torch" or "openvino";
-    dtype: "auto", "float32", "bfloat16", "float16" or "int8"; compile: use torch.compile; resize: "antialias" or
+    revision: branch, tag or commit on the hub; device: "auto", "cpu", "cuda" or "mps"; engine: "auto" (the
+    fastest that was measured here and is near float32, else "torch"), "torch" or "openvino"; dtype: "auto", "float32", "bfloat16", "float16" or "int8"; compile: use torch.compile; resize: "antialias" or
     "opencv"; batch_size: views per batch; heads: attention heads, if the checkpoint doesn't say; calibration: videos to
     calibrate int8 on; timeout: seconds that decoding a file may take (120), None for no limit; memory: bytes that a
     decoding process may take; workers: files decoded at once; listener: told of a download's name, size, licence and
@@ -72,23 +76,40 @@ class LoadOptions(TypedDict, total=False):
 
 def load_model(
     request: type[ModelRequest[Model]], model: str | os.PathLike[str], options: Mapping[str, Any], **fields: Any
-) -> tuple[Model, DecoderOptions]:
-    """Load a model, downloading it if it is not on this disk; returns it and the options for decoding.
+) -> tuple[Model, DecoderOptions, Callable[[str, str, object], Model] | None]:
+    """Load a model, downloading it if it is not on this disk; returns it, the options for decoding, and what loads it with
+    another engine if none was named (see `LoadedModel`).
 
     request: the class of the request for it; options: `LoadOptions`; fields: further fields of the request. An engine that
     this machine lacks raises OptionError before anything is downloaded.
     """
     asked, decoding, calibration, listener = split_options(request, model, options, **fields)
     asked.check()
-    engine = asked.pick_engine()
-    if engine.slow:
+    engine = None if asked.is_open else asked.pick_engine()
+    if engine is not None and engine.slow:
         log.info("%s", engine.slow)
     source = find_model(asked.name, asked.revision, listener)
     if calibration is None:
-        return asked.make(source, engine), decoding
+        other = partial(_with_engine, asked, source) if engine is None else None
+        return asked.make(source, engine or partial(_chosen, asked)), decoding, other
     found = find_videos(calibration)
     with decoding.decoder(len(found)) as decoder:
-        return asked.make(source, engine, calibration_on(found, SamplingSpec(), decoder)), decoding
+        calibrate = calibration_on(found, SamplingSpec(), decoder)
+        other = partial(_with_engine, asked, source) if engine is None else None
+        return asked.make(source, engine or partial(_chosen, asked), calibrate), decoding, other
+
+
+def _chosen(asked: ModelRequest[Any], known: KnownCheckpoint) -> Engine:
+    choice = asked.choose(known)
+    if choice.speed is not None:
+        engine, dtype = choice.engine.name, choice.engine.dtype
+        log.info("running with %s in %s, %.1f times as fast here as float32", engine, dtype, choice.speed)
+    return choice.engine
+
+
+def _with_engine(asked: ModelRequest[Model], source: ResolvedSource, engine: str, dtype: str, output: object) -> Model:
+    asked = asked.as_begun(engine, dtype, output)
+    return asked.make(source, asked.pick_engine())
 
 
 def split_options(
@@ -125,11 +146,17 @@ class LoadedModel(Generic[R]):
 
     A context manager: `close`, or the end of the block or program, ends the decoder's process; the model stays usable and opens
     another when needed. A call for many videos uses decoders of its own. pipeline: the model as commands use it; decoding: the
-    options of its decoders.
+    options of its decoders; other: loads the model with another engine and number format, if none was named.
     """
 
-    def __init__(self, model: PipelineModel[Any, R], decoding: DecoderOptions) -> None:
+    def __init__(
+        self,
+        model: PipelineModel[Any, R],
+        decoding: DecoderOptions,
+        other: Callable[[str, str, object], Any] | None = None,
+    ) -> None:
         self.pipeline: PipelineModel[Any, R] = model
+        self._other, self._others = other, dict[tuple[str, str], Any]()
         self.decoding = decoding
         self._closing: weakref.finalize[Any, Any] | None = None
         self._owner = os.getpid()
@@ -148,6 +175,41 @@ class LoadedModel(Generic[R]):
     def device(self) -> str:
         """Where the model runs: "cpu", "cuda" or "mps"."""
         return str(self.pipeline.engine.device)
+
+    def _suited(self, options: Mapping[str, Any]) -> Any:
+        """Return the model for these `SamplingOptions`: for a paper's protocol the reference, unless an engine was named."""
+        return self.reference if options.get("protocol") == "paper" else self.pipeline
+
+    @property
+    def reference(self) -> Any:
+        """The model as PyTorch runs it by default if no engine was named, else as it is."""
+        return self._with_engine("torch", "auto", self.name)
+
+    def _with_engine(self, engine: str, dtype: str, output: object) -> Any:
+        """Return the model with another engine. output: what needs it, to name in an error."""
+        now = self.pipeline.engine
+        if self._other is None or (now.name == engine and dtype in ("auto", now.dtype)):
+            return self.pipeline
+        if (engine, dtype) not in self._others:
+            self._others[engine, dtype] = self._other(engine, dtype, output)
+        return self._others[engine, dtype]
+
+    def _for_job(self, job: OutputJob, target: Target, model: Any, settings: Callable[[Any], Settings]) -> Any:
+        """Return the model for a job: with the engine with which an earlier run began it, and for a shard with PyTorch's,
+        since each may run on another machine; unless an engine was named.
+
+        model: as it would run otherwise; settings: those of the job with a model. Raises OutputError if this machine lacks
+        what the job began with.
+        """
+        if self._other is None:
+            return model
+        begun = target.begun()
+        if begun is not None and begun.engine is not None:
+            return self._with_engine(*begun.engine, target.output)
+        model = model if job.part is None else self.reference
+        if begun is not None and (known := engine_begun(begun, settings(model))) is not None:
+            return self._with_engine(*known, target.output)
+        return model
 
     def close(self) -> None:
         """End the decoder's process, if there is one."""
@@ -175,7 +237,8 @@ class LoadedModel(Generic[R]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy has too: the model and the options, not the decoder."""
-        return {"pipeline": self.pipeline, "decoding": self.decoding, "_closing": None, "_owner": 0}
+        options = {"pipeline": self.pipeline, "decoding": self.decoding, "_other": self._other, "_others": {}}
+        return {**options, "_closing": None, "_owner": 0}
 
     def _one(self, model: PipelineModel[Any, R], video: Any, options: SamplingOptions) -> R:
         """Run one video through the model. Raises a VideoMAEError if it fails."""
@@ -215,7 +278,7 @@ class LoadedModel(Generic[R]):
         What `--dry-run` does. The result has `files`, `unusable`, `clips`, `seconds` and more. Raises OptionError, and
         MachineError or DependencyError if this machine can't decode at all.
         """
-        found, model = find_videos(videos), self.pipeline
+        found, model = find_videos(videos), self._suited(options)
         spec = model.fit(sampling_spec(**options))
         with self.decoding.decoder(len(found)) as decoder:
             run = partial(model, sampling=spec, decoder=decoder)

@@ -39,6 +39,7 @@ from videomae_cli.files import Lock, check_not_read, lock_output, whole_file
 from videomae_cli.jobs import CLUSTER_HEADER, Settings
 from videomae_cli.jobs.folder import STARTS_AGAIN
 from videomae_cli.jobs.retry import earlier_failures
+from videomae_cli.jobs.settings import Begun
 from videomae_cli.results import Record, path_of
 from videomae_cli.storage import ObjectStamp, is_address, manifest_names
 from videomae_cli.storage.folders import Folder
@@ -440,6 +441,14 @@ class Output:
         self.folder.remove(_LIST)
         # remove the header last, since a folder without one counts as the user's own
         self.folder.remove(CLUSTER_HEADER)
+
+    def begun(self) -> Begun | None:
+        """Return how the run began that this one resumes, as far as its files say; None if there is none. Call before `begin`."""
+        with contextlib.suppress(OSError, OutputError, ValueError, KeyError, TypeError):
+            if self._resume and CLUSTER_HEADER in self.folder.names():
+                settings = json.loads(self.folder.read(CLUSTER_HEADER))["settings"]
+                return Begun(settings) if isinstance(settings, dict) else None
+        return None
 
     def _compare(self, settings: Settings, plan: ClusterPlan, shard: str | None, form: Form) -> ClusterPlan:
         try:

@@ -11,7 +11,8 @@
     known_weights  the configuration and digest of checkpoints that were read before, as long as their files are the same
     watching    reports each batch that goes through a network
     exports/    writes a part as a file for other programs, and runs it with their runtimes
-    timings     the fastest engine and format that `videomae bench` measured on this machine
+    timings     the fastest engine and format that were measured on this machine
+    choosing    the fastest of them that is near float32, for whoever names no engine
 
 `make_network` is the entry point. PyTorch in float32 is the reference; `benchmarks/agreement.py` measures how much the
 others deviate from it.

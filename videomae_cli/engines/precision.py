@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from videomae_cli.model import VideoMAEForVideoClassification, VideoMAEModel
 
 ENGINES = ("torch", "openvino")
+# Leaves the choice to what was measured on this machine (`choosing`); PyTorch where nothing was.
+AUTO = "auto"
 # A device of torch, or this machine's CPU without torch.
 Device: TypeAlias = "torch.device | HostCPU"
 DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
@@ -65,11 +67,11 @@ class Engine:
 
 def check_engine(name: str, dtype: str, compiled: bool = False) -> None:
     """Raise OptionError for unknown names, and for combinations that no device supports."""
-    check_choice("engine", name, ENGINES, last=" or ")
+    check_choice("engine", name, (AUTO, *ENGINES), last=" or ")
     check_choice("dtype", dtype, DTYPES)
-    if name == "torch" and dtype == "int8":
+    if name != "openvino" and dtype == "int8":
         raise OptionError.about("dtype", "{@dtype:int8} needs {@engine:openvino}")
-    if name != "torch" and compiled:
+    if name == "openvino" and compiled:
         raise OptionError.about("compile", "{@compile:True} is for {@engine:torch}: OpenVINO always compiles")
 
 
@@ -77,10 +79,11 @@ def pick_engine(name: str, dtype: str, device: Device, compiled: bool = False) -
     """Choose how to run on a device. Raises OptionError for unknown names and unsupported combinations.
 
     dtype "auto" is the fastest safe one: on CUDA bfloat16 if the device has it, else float16; on Apple's MPS and the
-    CPU float32, but with OpenVINO bfloat16 if the CPU has it. Settings that can't run here at all are refused;
+    CPU float32, but with OpenVINO bfloat16 if the CPU has it; engine "auto" is PyTorch (`choosing` knows more). Settings that can't run here at all are refused;
     `Engine.slow` tells whether one would be slow.
     """
     check_engine(name, dtype, compiled)
+    name = "torch" if name == AUTO else name
     if name == "openvino" and device.type != "cpu":
         raise OptionError.about(
             "engine", "{@engine:openvino} runs on the CPU, not on {type}: add {@device:cpu}", type=device.type

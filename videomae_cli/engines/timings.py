@@ -1,4 +1,4 @@
-"""Remembers the fastest way to run a model that `videomae bench` measured on this machine."""
+"""Remembers the fastest way to run a model that was measured on this machine, by `videomae bench` or a long job."""
 
 from __future__ import annotations
 

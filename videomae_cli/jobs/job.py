@@ -21,7 +21,7 @@ from videomae_cli.jobs.again import Replacements
 from videomae_cli.jobs.folder import AGAIN, HEADER, LIST, RECORDS, STARTS_AGAIN, JobFolder
 from videomae_cli.jobs.job_list import JobList
 from videomae_cli.jobs.journal import Journal
-from videomae_cli.jobs.settings import Settings
+from videomae_cli.jobs.settings import Begun, Settings
 from videomae_cli.jobs.shards import Part
 from videomae_cli.results import SCHEMA_VERSION, Record, as_utf8, path_fields, path_of
 from videomae_cli.writers import (
@@ -31,6 +31,7 @@ from videomae_cli.writers import (
     holds_vectors,
     make_vector_writer,
     make_writer,
+    read_layout,
     read_records,
     read_vector_records,
     write_names,
@@ -310,6 +311,27 @@ class Job:
                 for record in source:
                     found[path_of(record)] = record["error"]["kind"] if record in asked else None
         return Counter(kind for kind in found.values() if kind is not None)
+
+    def begun(self) -> Begun | None:
+        """Return how the run began that this one resumes, as far as its files say; None if there is none. Call before `begin`."""
+        if not self._resume:
+            return None
+        with contextlib.suppress(OSError, OutputError):
+            header = self._job_folder.header() if filesystem.is_there(self._header) else None
+            if header is not None:
+                return Begun(settings=header["settings"])
+        with contextlib.suppress(OSError, OutputError):
+            if record := self._journal.first():
+                return Begun(fingerprint=record.get("fingerprint"))
+        with contextlib.suppress(OSError, OutputError):
+            if not filesystem.is_file(self._target):
+                return None
+            if holds_vectors(self._target):
+                settings = read_layout(self._target).settings
+                return Begun(settings if "engine" in settings else None, settings.get("fingerprint"))
+            if record := next(self._stored(), None):
+                return Begun(fingerprint=record.get("fingerprint"))
+        return None
 
     def earlier_records(self) -> Iterator[Record]:
         """Yield the records of earlier jobs with this output, whatever their settings: complete, then interrupted ones.

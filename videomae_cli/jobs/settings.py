@@ -75,6 +75,23 @@ class Settings:
         return words or ["the same model, but other options or weights"]
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What the output that a job goes on with says about how it was begun.
+
+    settings: all of them, if it holds them; fingerprint: of its first record, if it holds no more.
+    """
+
+    settings: Mapping[str, Any] | None = None
+    fingerprint: str | None = None
+
+    @property
+    def engine(self) -> tuple[str, str] | None:
+        """The engine and the number format that ran the model, if the output holds them."""
+        engine, dtype = ((self.settings or {}).get(name) for name in ("engine", "dtype"))
+        return (engine, dtype) if isinstance(engine, str) and isinstance(dtype, str) else None
+
+
 def vector_layout(dimensions: int, storage: str, settings: Settings, part: Part | None) -> VectorLayout:
     """Return what all vectors of a job have in common. part: the job's part of a list that was split."""
     shard, listed = (str(part.shard), part.listed) if part else (None, None)

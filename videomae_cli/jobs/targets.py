@@ -19,7 +19,7 @@ from videomae_cli.files import check_not_read, is_special, make_folder, whole_fi
 from videomae_cli.jobs.job import Job, JobTally
 from videomae_cli.jobs.replaced import Replaced
 from videomae_cli.jobs.retry import OnExisting
-from videomae_cli.jobs.settings import Settings
+from videomae_cli.jobs.settings import Begun, Settings
 from videomae_cli.jobs.shards import Part
 from videomae_cli.made import is_inside
 from videomae_cli.results import Record, as_utf8, file_fields, file_of, path_of
@@ -63,6 +63,10 @@ class Target(ABC):
 
     def finish(self) -> None:  # noqa: B027  most targets write at once
         """Complete the output after the last record."""
+
+    def begun(self) -> Begun | None:
+        """Return how the run began that this one resumes; None if it resumes none. Call before `begin`."""
+        return None
 
     @property
     def done(self) -> int:
@@ -110,6 +114,9 @@ class FileTarget(Target):
     ) -> JobTally:
         check_not_read([self._job.output], names)
         return self._job.begin(settings, names, part=part, vectors=vectors, counts=self._counts)
+
+    def begun(self) -> Begun | None:
+        return self._job.begun()
 
     def append(self, record: Record, seconds: float | None = None) -> None:
         self._job.append(record)

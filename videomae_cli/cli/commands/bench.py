@@ -47,7 +47,6 @@ def bench(
     loudness.configure()
     from videomae_cli.api.engine_speeds import measure_engines
     from videomae_cli.cli.terminal.transfers import bring
-    from videomae_cli.engines.timings import Fastest, keep_fastest
 
     bring(model, revision)
     with _stages() as show_stage:
@@ -61,10 +60,7 @@ def bench(
             heads=heads,
             on_progress=show_stage,
         )
-    best = measured.best
-    chosen = Fastest(best.engine, best.dtype, best.speed or 1.0)
-    if measured.device == "cpu":
-        keep_fastest(measured.weights, chosen)  # stored for the hint that long jobs print
+    chosen = measured.keep()  # what jobs go by that leave the engine open
     if as_json:
         streams.put_json({"schema_version": 1, **measured.as_dict()})
         return
@@ -107,6 +103,8 @@ def cells_of(one: EngineSpeed, *, labelled: bool) -> list[str]:
 
 
 def _show(measured: EngineSpeeds, best: Fastest) -> None:
+    from videomae_cli.engines import cpu
+
     settings = measured.settings
     real = f"{measured.clips} clips" if measured.clips else "noise"
     streams.put(f"{measured.model} on {measured.device}, {measured.batch_size} at once, {real}")
@@ -127,7 +125,7 @@ def _show(measured: EngineSpeeds, best: Fastest) -> None:
             streams.put(f"{'':{len(first) if wide else 2}}{line}")
     streams.put(f"recommended here: {best.asked or 'the defaults'}")
     small = next((one for one in settings if one.dtype == "int8" and one.speed), None)
-    if small is not None and (small.speed or 0) > best.speed:
+    if small is not None and (small.speed or 0) > best.speed and "int8" in cpu.units():
         streams.put(
             f"faster still, {small.speed:.2f}x: --engine openvino --dtype int8; look at its labels on your own videos"
         )

@@ -91,7 +91,7 @@ def evaluate(
     request = model_request(ClassifierRequest, model, run, labels=read_labels(labels) if labels else None)
     with files_decoder(run, len(labelled.chosen()[1]), debug=terminal.debug) as decoder:
         decoder.start()
-        classifier = load_model(request)
+        classifier = load_model(request.as_reference())  # what is measured is the model, not an engine
         job = EvaluationJob.plan(classifier, labelled, spec, ignore_unknown=ignore_unknown)
         say_pixels(classifier.name, classifier.hints.pixels if classifier.hints else None, job.spec.resolved_pixels)
         measured = _run(job, decoder, terminal.progress)

@@ -80,11 +80,12 @@ class EngineOptions:
     engine: Annotated[
         str,
         typer.Option(
-            help="What runs the model. openvino: on the CPU, with the number formats that it has units for (pip install "
-            "'videomae-cli[openvino]'); videomae bench says which is faster here.",
-            metavar="torch|openvino",
+            help="What runs the model. auto: the fastest that videomae bench or a long job measured here, if it is within 2 % "
+            "of torch in float32; else torch, which evaluate, --dtype, --shard, --cluster and --protocol paper mean too. "
+            "openvino: on the CPU, with the number formats that it has units for (pip install 'videomae-cli[openvino]').",
+            metavar="auto|torch|openvino",
         ),
-    ] = "torch"
+    ] = "auto"
     dtype: Annotated[
         str,
         options.DTYPE(

@@ -26,13 +26,16 @@ from videomae_cli.cli.options.groups import BatchOptions, FileOptions, JobOption
 from videomae_cli.cli.outputs.next_steps import Words
 from videomae_cli.cli.run.batch import Batch, watched
 from videomae_cli.cli.run.dry_run import said_again, say_plan
+from videomae_cli.cli.run.engine_choice import IsLong, length_of, window_count
 from videomae_cli.cli.run.inputs import Inputs, files_decoder, find_inputs, sampling_spec
-from videomae_cli.cli.run.loading import fitted, load_model, say_pixels
+from videomae_cli.cli.run.loading import fitted, load_for_job, load_model, say_pixels
 from videomae_cli.cli.terminal import console
+from videomae_cli.jobs import Settings
 from videomae_cli.jobs.settings import vector_layout
 from videomae_cli.jobs.targets import Target
 from videomae_cli.results import Classification
 from videomae_cli.video import Decoder, SamplingSpec, WindowSpec
+from videomae_cli.video.sampling import MAX_AUTO_CLIPS
 
 if TYPE_CHECKING:
     from videomae_cli.cli.run.batch import Model
@@ -75,6 +78,14 @@ class FileJob:
         """Return a function that yields clips of the job's files, to calibrate int8."""
         return calibration_on(self.inputs.sample, self.sampling, decoder)
 
+    def is_long(self, decoder: Decoder, windows: WindowSpec | None = None) -> IsLong:
+        """Return a function that tells whether the job is long. windows: all of a file are done, instead of clips."""
+        spec = self.sampling
+        if windows is not None:
+            return length_of(self.inputs.found, decoder, partial(window_count, windows))
+        most, crops = spec.clips or MAX_AUTO_CLIPS, spec.resolved_crops
+        return length_of(self.inputs.found, decoder, lambda seconds: crops * spec.clip_count(seconds), most * crops)
+
     def say_plan(self, request: ModelRequest[Model], decoder: Decoder, target: Target, output: Path | None) -> None:
         """Print what the job would do and about how long it would take (`--dry-run`)."""
         again = said_again(target.failures()) if self.job.retry.kinds and target.resumable else []
@@ -109,7 +120,14 @@ def classify_files(
         work.fail("classify", request.name, Classification)
         return
     decoder.start()  # its process starts up while the model loads
-    classifier = load_model(request, files.calibration(decoder))
+    classifier = load_for_job(
+        request,
+        target,
+        files.inputs.part,
+        files.calibration(decoder),
+        files.is_long(decoder),
+        lambda model: settings_of("classify", model, model.fit(files.sampling)),
+    )
     spec = fitted(files.sampling, classifier)
     classifier = watched(classifier, work.shown)
     work.run(
@@ -139,7 +157,15 @@ def embed_files(
     then: commands to suggest at the end.
     """
     decoder.start()  # its process starts up while the model loads
-    embedder = load_model(request, files.calibration(decoder))
+
+    def settings_with(model: Embedder) -> Settings:
+        if windows is not None:
+            return dense_settings(*dense_embedder(model, files.sampling, windows))
+        return settings_of("embed", model, model.fit(files.sampling))
+
+    embedder = load_for_job(
+        request, target, files.inputs.part, files.calibration(decoder), files.is_long(decoder, windows), settings_with
+    )
     if windows is not None:
         _embed_windows(files, embedder, windows, target, decoder, then)
         return

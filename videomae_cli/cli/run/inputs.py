@@ -91,11 +91,17 @@ def model_request(kind: type[Request], model: ModelOptions, run: RunOptions, **o
     return kind(
         name=model.model,
         revision=model.revision,
-        **asdict(run.engine),
+        **{**asdict(run.engine), "engine": _engine(run)},
         resize=pick_resize(run.resize, run.sampling.protocol),
         heads=run.heads,
         **own,
     )
+
+
+def _engine(run: RunOptions) -> str:
+    """Return the requested engine; a published number is made with the reference unless another engine is named."""
+    asked = run.engine
+    return "torch" if asked.engine == "auto" and run.sampling.protocol == "paper" else asked.engine
 
 
 def pick_resize(asked: str | None, protocol: str = "auto") -> str:

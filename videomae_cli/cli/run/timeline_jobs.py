@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from videomae_cli.api.places import PlaceFinder
 from videomae_cli.api.report_pages import FRAMES
 from videomae_cli.assembly import ClassifierRequest, calibration_on, settings_for, timeline_settings
 from videomae_cli.cli.outputs.found_places import PlacesTarget, Search
 from videomae_cli.cli.run.batch import Batch, watched
+from videomae_cli.cli.run.engine_choice import length_of, window_count
 from videomae_cli.cli.run.inputs import Inputs
-from videomae_cli.cli.run.loading import fitted, load_model
+from videomae_cli.cli.run.loading import fitted, load_for_job, load_model
 from videomae_cli.jobs import Settings
 from videomae_cli.jobs.targets import Target
 from videomae_cli.labels import match_label
 from videomae_cli.results import Timeline
 from videomae_cli.segments import SegmentRules
-from videomae_cli.video import Decoder, FoundVideo, SamplingSpec, WindowSpec
+from videomae_cli.video import Decoder, SamplingSpec, WindowSpec
 
 if TYPE_CHECKING:
-    from videomae_cli.pipeline import TimelineMaker
+    from videomae_cli.pipeline import Classifier, TimelineMaker
     from videomae_cli.report import ReportWriter
 
 _DONE = "analysed"
@@ -37,17 +37,35 @@ class TimelineRequest:
     shape: SamplingSpec
     rules: SegmentRules
 
-    def maker(self, found: Sequence[FoundVideo], decoder: Decoder) -> TimelineMaker:
-        """Load the model and return a timeline maker. found: some files of the job, for calibrating int8."""
+    def loaded(self, inputs: Inputs, decoder: Decoder, target: Target | None = None, **shown: Any) -> TimelineMaker:
+        """Load the model and return a timeline maker. target: where timelines go that a later run may go on with; shown:
+        further fields of the maker."""
+        decoder.start()  # its process starts up while the model loads
+        calibrate = calibration_on(inputs.sample, self._sampling, decoder)
+        is_long = length_of(inputs.found, decoder, partial(window_count, self.windows))
+        if target is None:
+            classifier = load_model(self.request, calibrate, is_long=is_long)
+        else:
+            classifier = load_for_job(
+                self.request,
+                target,
+                inputs.part,
+                calibrate,
+                is_long,
+                lambda model: timeline_settings(self._maker(model, model.fit(self._sampling), **shown)),
+            )
+        classifier.check_labels("timeline")
+        return self._maker(classifier, fitted(self._sampling, classifier), **shown)
+
+    @property
+    def _sampling(self) -> SamplingSpec:
+        return self.shape.within(self.windows.start, self.windows.end)
+
+    def _maker(self, classifier: Classifier, sampling: SamplingSpec, **shown: Any) -> TimelineMaker:
         from videomae_cli.pipeline import TimelineMaker
 
-        decoder.start()  # its process starts up while the model loads
-        sampling = self.shape.within(self.windows.start, self.windows.end)
-        classifier = load_model(self.request, calibration_on(found, sampling, decoder))
-        classifier.check_labels("timeline")
-        pixels = fitted(sampling, classifier).resolved_pixels
-        windows = classifier.fit_windows(self.windows)
-        return TimelineMaker(classifier, windows, self.rules, pixels=pixels, fps=self.shape.fps)
+        windows, pixels = classifier.fit_windows(self.windows), sampling.resolved_pixels
+        return TimelineMaker(classifier, windows, self.rules, pixels=pixels, fps=self.shape.fps, **shown)
 
 
 def make_timelines(
@@ -67,7 +85,7 @@ def make_timelines(
         work.fail("timeline", asked.request.name, Timeline)
         return
     frames = FRAMES if report is not None else 0
-    maker = replace(asked.maker(inputs.sample, decoder), keep_windows=windows, thumbnails=frames)
+    maker = asked.loaded(inputs, decoder, target, keep_windows=windows, thumbnails=frames)
     _run(work, timeline_settings(maker), maker, decoder)
 
 
@@ -76,7 +94,7 @@ def find_places(
 ) -> None:
     """Search all files for a label and output the places. Raises OptionError for a label that the model doesn't have."""
     with decoder:
-        maker = asked.maker(inputs.sample, decoder)
+        maker = asked.loaded(inputs, decoder)
         finder = PlaceFinder(match_label(search.label, maker.classifier.config.label_names))
         target = PlacesTarget(search, finder, decoder, inputs.found)
         with target.opened():

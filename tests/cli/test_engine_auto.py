@@ -1,0 +1,353 @@
+"""`--engine auto`: what was measured on this machine and is near float32, else PyTorch; a job keeps what it began with."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from samples import make_checkpoint, write_video
+from typer.testing import CliRunner, Result
+
+from videomae_cli import load_classifier, load_embedder
+from videomae_cli.api import engine_speeds
+from videomae_cli.cli.app import app
+from videomae_cli.cli.run import engine_choice
+from videomae_cli.cli.run.engine_choice import length_of
+from videomae_cli.engines import cpu, packages, timings
+from videomae_cli.errors import DecodeError, DependencyError, OptionError, OutputError
+from videomae_cli.jobs.targets import FileTarget
+from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
+from videomae_cli.video import FoundVideo
+
+FLOAT32 = ("--engine", "torch", "--dtype", "float32")
+OPENVINO = ("--engine", "openvino", "--dtype", "float32")
+FAST = timings.Fastest("openvino", "float32", 2.0)
+SAID = (
+    "running with openvino in float32, measured here as 2.0 times as fast as PyTorch in float32 and off by at most 2%"
+)
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with an empty cache and a CPU that has units for bfloat16, which VIDEOMAE_CPU_UNITS hides."""
+    monkeypatch.setattr(cpu, "_detected", lambda: frozenset({"bfloat16", "int8"}))
+    monkeypatch.setenv("VIDEOMAE_CPU_UNITS", "")
+    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("shallow") / "model", num_hidden_layers=1)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("films")
+    return [write_video(folder / f"{number}.mp4", count=20 + number) for number in range(2)]
+
+
+def here(*arguments: object, code: int = 0) -> Result:
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert done.exit_code == code, done.output
+    return done
+
+
+def measured(model: Path, found: timings.Fastest = FAST) -> None:
+    """Keep a measurement for this machine."""
+    timings.keep_fastest(weights_digest(VideoMAEForVideoClassification.from_pretrained(model)), found)
+
+
+def records(text: str) -> list[dict[str, Any]]:
+    return [
+        {name: value for name, value in json.loads(line).items() if name != "seconds"} for line in text.splitlines()
+    ]
+
+
+def labelled(films: list[Path], model: Path, *options: str) -> tuple[list[dict[str, Any]], str]:
+    """The records of `classify`, and what it said."""
+    done = here("classify", *films, "--model", model, "--format", "jsonl", *options)
+    return records(done.stdout), done.stderr
+
+
+def test_where_nothing_is_known_nothing_changes(films: list[Path], model: Path) -> None:
+    found, said = labelled(films, model)
+    assert (found, said) == labelled(films, model, *FLOAT32)
+    assert said == ""
+
+
+@pytest.mark.parametrize(
+    "command", [("classify",), ("timeline", "--window", "0.5s"), ("embed", "-o", "OUT")], ids=lambda one: one[0]
+)
+def test_what_was_measured_and_is_converted_runs_a_short_job(
+    command: tuple[str, ...], films: list[Path], model: Path, tmp_path: Path
+) -> None:
+    def run(*options: str) -> tuple[list[dict[str, Any]], str]:
+        out = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
+        words = [str(out) if word == "OUT" else word for word in command]
+        more = () if "-o" in words else ("--format", "jsonl")
+        done = here(*words, films[0], "--model", model, *more, *options)
+        return records(out.read_text() if "-o" in words else done.stdout), done.stderr
+
+    exact, _ = run(*FLOAT32)
+    fast, said = run(*OPENVINO)
+    assert SAID not in said
+    assert fast != exact, "their fingerprints tell them apart"
+    measured(model)
+    found, said = run()
+    assert (found, said.count("\n")) == (fast, 1)
+    assert SAID in said
+
+
+def test_what_was_measured_imports_no_torch(films: list[Path], model: Path, tmp_path: Path) -> None:
+    fast, _ = labelled(films, model, *OPENVINO)
+    measured(model)
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise RuntimeError('torch is imported')")
+    command = [sys.executable, "-m", "videomae_cli", "classify", *map(str, films), "--model", str(model)]
+    done = subprocess.run(
+        [*command, "--format", "jsonl"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        check=False,
+    )
+    assert (done.returncode, SAID in done.stderr) == (0, True), done.stderr
+    assert records(done.stdout) == fast
+
+
+def test_a_short_job_converts_nothing(films: list[Path], model: Path, tmp_path: Path) -> None:
+    measured(model)
+    assert labelled(films, model) == labelled(films, model, *FLOAT32)
+    assert not list((tmp_path / "cache").rglob("model.xml"))
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        timings.Fastest("torch", "float32", 1.0),
+        timings.Fastest("torch", "bfloat16", 3.0),
+        timings.Fastest("openvino", "bfloat16", 3.0),
+        timings.Fastest("openvino", "int8", 3.0),
+        timings.Fastest("openvino", "float32", 1.05),
+    ],
+    ids=str,
+)
+def test_never_what_this_cpu_lacks_nor_eight_bits_nor_next_to_no_gain(
+    found: timings.Fastest, films: list[Path], model: Path
+) -> None:
+    labelled(films, model, *OPENVINO)  # converts
+    measured(model, found)
+    assert labelled(films, model) == labelled(films, model, *FLOAT32)
+
+
+def test_a_cpu_with_units_takes_them(films: list[Path], model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDEOMAE_CPU_UNITS", "bfloat16")
+    measured(model, timings.Fastest("torch", "bfloat16", 1.8))
+    found, said = labelled(films, model)
+    assert found == labelled(films, model, "--engine", "torch", "--dtype", "bfloat16")[0]
+    assert "running with torch in bfloat16, measured here as 1.8 times as fast" in said
+    monkeypatch.setenv("VIDEOMAE_CPU_UNITS", "")
+    assert labelled(films, model) == labelled(films, model, *FLOAT32), "another machine"
+
+
+@pytest.mark.parametrize(
+    "options", [("--dtype", "float32"), ("--engine", "torch"), ("--shard", "1/1"), ("--protocol", "paper")], ids=str
+)
+def test_pytorch_is_what_it_stays(options: tuple[str, ...], films: list[Path], model: Path) -> None:
+    more = ("--sampling", "dense") if "paper" in options else ()
+    labelled(films[:1], model, *OPENVINO)
+    measured(model)
+    assert labelled(films[:1], model, *options, *more) == labelled(films[:1], model, *options, *more, *FLOAT32)
+
+
+def test_evaluate_measures_the_model_not_an_engine(films: list[Path], model: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"path,label\n{films[0]},walking\n{films[1]},滑雪\n", encoding="utf-8")
+    labelled(films, model, *OPENVINO)
+    measured(model)
+    found = [here("evaluate", tmp_path / "t.csv", "--model", model, "--format", "json", *o) for o in ((), FLOAT32)]
+    assert found[0].stdout == found[1].stdout
+    assert SAID not in found[0].stderr
+
+
+def begin(films: list[Path], model: Path, out: Path, *, complete: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin a job, of one file that is complete, or interrupt it before its output is written."""
+    with monkeypatch.context() as patch:
+        if not complete:
+
+            def interrupt(self: FileTarget) -> None:
+                raise KeyboardInterrupt
+
+            patch.setattr(FileTarget, "finish", interrupt)
+        command = "embed" if out.suffix in (".npz", ".parquet") else "classify"
+        here(command, films[0], "--model", model, "-o", out, code=0 if complete else 130)
+
+
+@pytest.mark.parametrize("complete", [True, False], ids=["complete", "interrupted"])
+@pytest.mark.parametrize("name", ["o.jsonl", "o.npz"])
+@pytest.mark.parametrize("began", ["torch", "openvino"])
+def test_a_resumed_job_keeps_what_it_began_with(
+    began: str,
+    name: str,
+    complete: bool,
+    films: list[Path],
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = "embed" if name == "o.npz" else "classify"
+    exact = tmp_path / f"exact-{name}"
+    here(command, *films, "--model", model, "-o", exact, *OPENVINO)
+    if began == "openvino":
+        measured(model)
+    else:
+        here(command, *films, "--model", model, "-o", exact, *FLOAT32, "--overwrite")
+    begin(films, model, tmp_path / name, complete=complete, monkeypatch=monkeypatch)
+    monkeypatch.setenv("VIDEOMAE_CPU_UNITS", "int8")  # another machine
+    if began == "torch":
+        measured(model)
+    done = here(command, *films, "--model", model, "-o", tmp_path / name, "--resume")
+    assert ("going on with openvino in float32, with which this job began" in done.stderr) == (began == "openvino")
+    if name == "o.jsonl":
+        assert records((tmp_path / name).read_text()) == records(exact.read_text())
+    else:
+        assert (tmp_path / name).read_bytes() == exact.read_bytes()
+
+
+def test_a_machine_without_what_the_job_began_with_says_so(
+    films: list[Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labelled(films, model, *OPENVINO)
+    measured(model)
+    begin(films, model, tmp_path / "o.jsonl", complete=False, monkeypatch=monkeypatch)
+
+    def missing() -> None:
+        raise DependencyError.about("openvino", "no OpenVINO")
+
+    monkeypatch.setattr(packages, "load_openvino", missing)
+    done = here("classify", *films, "--model", model, "-o", tmp_path / "o.jsonl", "--resume", code=1)
+    assert "can't go on here: " in done.stderr
+    assert "was begun with openvino in float32, which this machine lacks (no OpenVINO)" in done.stderr
+    assert done.stderr.count("\n") == 1
+    named = here("classify", *films, "--model", model, "-o", tmp_path / "o.jsonl", "--resume", *FLOAT32, code=1)
+    assert "engine was openvino, now torch" in named.stderr, "what is named is not changed"
+
+
+def test_a_long_job_measures_once(films: list[Path], model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = engine_speeds._time
+
+    def faster(settings: Any, *rest: Any) -> None:
+        timed(settings, *rest)
+        settings[1].speed = 2.0
+
+    monkeypatch.setattr(engine_speeds, "_time", faster)
+    monkeypatch.setattr(engine_choice, "LONG_SECONDS", 0.0)
+    assert labelled(films, model) == labelled(films, model, *FLOAT32), (
+        "a model that is not converted earns nothing here"
+    )
+    fast, _ = labelled(films, model, *OPENVINO)
+    found, said = labelled(films, model)
+    assert found == fast
+    assert said.splitlines()[0] == (
+        "videomae: measuring what is fastest here, once for this model (--engine torch to go without)"
+    )
+    assert SAID in said
+    assert labelled(films, model)[1].count("\n") == 1, "only what was chosen"
+
+
+def test_with_units_a_long_job_measures_what_uses_them_on_its_own_clips(
+    films: list[Path], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def measure(candidates: Any, make_part: Any, known: Any, clips: torch.Tensor) -> Any:
+        asked.append((candidates, clips.shape[1:]))
+        settings = [engine_speeds.EngineSpeed("torch", "float32", 1.0, 1.0, 0.0)]
+        return engine_speeds.EngineSpeeds("", "cpu", 1, 0, known.weights, settings)
+
+    monkeypatch.setattr(engine_choice, "measure_candidates", measure)
+    monkeypatch.setattr(engine_choice, "LONG_SECONDS", 0.0)
+    monkeypatch.setenv("VIDEOMAE_CPU_UNITS", "bfloat16")
+    found, said = labelled(films, model)
+    assert asked == [([("torch", "bfloat16"), ("openvino", "bfloat16")], (16, 3, 32, 32))]
+    assert "nothing is clearly faster here than PyTorch in float32" in said
+    assert found == labelled(films, model, *FLOAT32)[0]
+    assert len(asked) == 1, "it is kept that nothing is faster"
+
+
+@pytest.mark.parametrize(
+    ("files", "seconds", "clip_seconds", "opened", "expected"),
+    [(1, 10.0, 1.0, 0, False), (2000, 10.0, 1.0, 3, True), (2000, None, 0.1, 3, False), (0, 10.0, 1.0, 0, False)],
+)
+def test_how_long_a_job_is_takes_a_few_files(
+    files: int, seconds: float | None, clip_seconds: float, opened: int, expected: bool
+) -> None:
+    class Opens:
+        times = 0
+
+        def decode(self, request: Any) -> Any:
+            self.times += 1
+            if self.times == 2:
+                raise DecodeError.about(request.path, "{subject} is broken")
+            return type("Decoded", (), {"info": type("Info", (), {"duration": seconds})})
+
+    decoder: Any = Opens()
+    found = [FoundVideo(f"{number}.mp4") for number in range(files)]
+    clips = lambda length: max(1.0, length / 10)  # noqa: E731
+    assert length_of(found, decoder, clips, 10.0)(clip_seconds) == expected
+    assert decoder.times == opened
+
+
+def test_from_python(films: list[Path], model: Path, tmp_path: Path) -> None:
+    film = films[0]
+    with load_classifier(model) as plain, load_classifier(model, engine="openvino", dtype="float32") as fast:
+        exact, other = plain.classify(film), fast.classify(film)
+        paper = plain.classify(film, protocol="paper", sampling="dense")
+    assert exact.predictions != other.predictions
+    measured(model)
+    with load_classifier(model) as auto, load_classifier(model, engine="torch") as named:
+        assert (auto.pipeline.engine.name, named.pipeline.engine.name) == ("openvino", "torch")
+        assert auto.classify(film).predictions == other.predictions
+        assert named.classify(film).predictions == exact.predictions
+        assert auto.classify(film, protocol="paper", sampling="dense").predictions == paper.predictions
+        assert pickle.loads(pickle.dumps(named)).classify(film).predictions == exact.predictions
+        named.classify_files([film], tmp_path / "o.jsonl")
+        auto.classify_files(films, tmp_path / "o.jsonl", resume=True)
+        named.classify_files(films, tmp_path / "all.jsonl")
+        assert records((tmp_path / "o.jsonl").read_text()) == records((tmp_path / "all.jsonl").read_text())
+        auto.classify_files(films, tmp_path / "shard.jsonl", shard="1/1")
+        named.classify_files(films, tmp_path / "same.jsonl", shard="1/1")
+        assert records((tmp_path / "shard.jsonl").read_text()) == records((tmp_path / "same.jsonl").read_text())
+    with load_embedder(model) as embedder:
+        assert embedder.pipeline.engine.name == "torch", "its features are not converted"
+
+
+def test_from_python_a_job_that_can_not_go_on_is_refused(
+    films: list[Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with load_classifier(model, engine="openvino", dtype="float32") as fast:
+        monkeypatch.setattr(FileTarget, "finish", lambda self: (_ for _ in ()).throw(OutputError("full")))
+        with pytest.raises(OutputError, match="full"):
+            fast.classify_files(films, tmp_path / "o.jsonl")
+
+    def missing() -> None:
+        raise DependencyError.about("openvino", "no OpenVINO")
+
+    monkeypatch.setattr(packages, "load_openvino", missing)
+    with load_classifier(model) as auto, pytest.raises(OutputError, match="was begun with openvino in float32"):
+        auto.classify_files(films, tmp_path / "o.jsonl", resume=True)
+
+
+def test_an_engine_that_is_none_is_refused(films: list[Path], model: Path) -> None:
+    done = here("classify", films[0], "--model", model, "--engine", "fast", code=2)
+    assert done.stderr == "videomae: unknown engine 'fast': choose auto, torch or openvino\n"
+    with pytest.raises(OptionError, match="unknown engine 'fast'"):
+        load_classifier(model, engine="fast")
+    for options in (("--engine", "auto", "--dtype", "int8"), ("--dtype", "int8")):
+        assert "--dtype int8 needs --engine openvino" in here("classify", films[0], *options, code=2).stderr

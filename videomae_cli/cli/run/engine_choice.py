@@ -1,0 +1,117 @@
+"""Decides what runs the model of a job whose user named no engine (`--engine auto`): what was measured here, what the job
+began with, or PyTorch; measures once per machine and model if the job is long enough to earn it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from videomae_cli.api.engine_speeds import measure_candidates
+from videomae_cli.assembly import Calibrate, ModelRequest, find_hints, preprocessor_for
+from videomae_cli.cli.terminal import console
+from videomae_cli.engines.choosing import LONG_SECONDS, NEAR, expected_seconds
+from videomae_cli.errors import VideoMAEError
+from videomae_cli.model import clip_gflops
+from videomae_cli.video import ClipRequest, Decoder, FoundVideo, SamplingSpec, WindowSpec
+from videomae_cli.video.file_list import spread
+
+if TYPE_CHECKING:
+    import torch
+
+    from videomae_cli.engines import Engine, KnownCheckpoint
+
+log = logging.getLogger(__name__)
+# Files whose lengths stand for those of all, and clips on which the engines are compared.
+_MOST_FILES, _CLIPS = 3, 8
+# Frames a second of most films, by which the number of windows is estimated before any is open.
+_USUAL_FPS = 25.0
+
+# Tells whether a job is long whose clips take so many seconds each; called only if that matters.
+IsLong = Callable[[float], bool]
+
+
+def length_of(
+    found: Sequence[FoundVideo], decoder: Decoder, clips: Callable[[float], float], most: float = math.inf
+) -> IsLong:
+    """Return a function that tells whether a job is long, from the lengths of a few of its files.
+
+    clips: how many a file of so many seconds has; most: how many it has at most. Where these would be few, none is opened.
+    """
+
+    def is_long(clip_seconds: float) -> bool:
+        good = sum(video.error is None for video in found)
+        if not good or good * most * clip_seconds < LONG_SECONDS:
+            return False
+        lengths = []
+        for video in spread(found, _MOST_FILES):
+            try:
+                lengths.append(decoder.decode(ClipRequest(video.path, SamplingSpec(frames=1, clips=1))).info.duration)
+            except VideoMAEError as error:
+                log.debug("%s tells nothing about how long the job is: %s", video.path, error)
+        known = [clips(seconds or 0.0) for seconds in lengths]
+        return bool(known) and good * clip_seconds * sum(known) / len(known) >= LONG_SECONDS
+
+    return is_long
+
+
+def window_count(windows: WindowSpec, seconds: float) -> float:
+    """Return about how many windows a film of so many seconds has."""
+    try:
+        return windows.grid(fps=_USUAL_FPS, end=seconds).count() or 1
+    except VideoMAEError:  # it ends before the first window
+        return 1
+
+
+@dataclass(frozen=True)
+class EngineChooser:
+    """Chooses the engine for a model that is being loaded, and says which and why if it isn't PyTorch's default.
+
+    path: of the checkpoint; name: of the model; is_long: whether the job is; calibrate: yields some of its clips.
+    """
+
+    request: ModelRequest[Any]
+    path: Path
+    name: str
+    is_long: IsLong
+    calibrate: Calibrate | None
+
+    def __call__(self, known: KnownCheckpoint) -> Engine:
+        @cache
+        def is_long() -> bool:
+            return self.is_long(expected_seconds(clip_gflops(known.config)))
+
+        if candidates := self.request.worth_measuring(known, is_long):
+            self._measure(known, candidates)
+        chosen = self.request.choose(known, is_long)
+        if chosen.speed is not None:
+            console.note(
+                f"running with {chosen.engine.name} in {chosen.engine.dtype}, measured here as {chosen.speed:.1f} times as fast as PyTorch in float32 and off by "
+                f"at most {NEAR:.0%} (--engine torch for that)"
+            )
+        return chosen.engine
+
+    def _measure(self, known: KnownCheckpoint, candidates: Sequence[tuple[str, str]]) -> None:
+        console.note("measuring what is fastest here, once for this model (--engine torch to go without)")
+        try:
+            found = measure_candidates(candidates, lambda: self.request.part(self.path), known, self._some_clips(known))
+        except (MemoryError, RuntimeError) as error:  # of memory for a second copy of the model, for example
+            log.debug("nothing could be measured: %s", error)
+            return
+        if found.keep().is_default:
+            console.note("nothing is clearly faster here than PyTorch in float32")
+
+    def _some_clips(self, known: KnownCheckpoint) -> torch.Tensor | None:
+        """Return clips of the job (V, T, C, H, W), or None if it gives none."""
+        import torch
+
+        if self.calibrate is None:
+            return None
+        preprocessor = preprocessor_for(self.path, known.config, self.request.resize)
+        hints = find_hints(known.config.num_frames, known.config.extra, self.name)
+        clips = list(self.calibrate(preprocessor, hints, _CLIPS))
+        return torch.cat(clips) if clips else None
