@@ -52,18 +52,12 @@ def embed(
     ] = False,
     window: Annotated[
         str | None,
-        typer.Option(
+        options.WINDOW(
             help="Write one vector for each window of the whole video: how much time, or how many of its frames, a window "
-            "covers. Default with --hop: as long as a clip at the checkpoint's stride.",
-            metavar="2s|500ms|16f",
+            "covers. Default with --hop: as long as a clip at the checkpoint's stride."
         ),
     ] = None,
-    hop: Annotated[
-        str | None,
-        typer.Option(
-            help="Time, or frames, from one window to the next. Default: half a window.", metavar="1s|250ms|4f"
-        ),
-    ] = None,
+    hop: options.Hop = None,
     storage: Annotated[str, typer.Option(help="How numbers are stored.", metavar="float32|float16")] = "float32",
     format: Annotated[
         str | None, options.FORMAT(help="Default: as OUT's name ends.", metavar="parquet|npz|jsonl")

@@ -35,18 +35,12 @@ class WindowOptions:
 
     window: Annotated[
         str | None,
-        typer.Option(
+        options.WINDOW(
             help="How much time, or how many of the file's frames, one window covers; its frames are spread evenly over it. "
-            "Default: as long as a clip at the checkpoint's stride.",
-            metavar="2s|500ms|64f",
+            "Default: as long as a clip at the checkpoint's stride."
         ),
     ] = None
-    hop: Annotated[
-        str | None,
-        typer.Option(
-            help="Time, or frames, from one window to the next. Default: half a window.", metavar="1s|250ms|8f"
-        ),
-    ] = None
+    hop: options.Hop = None
     start: options.Start = None
     end: options.End = None
     fps: Annotated[
