@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import shutil
 import signal
 import sys
 import uuid
@@ -140,6 +141,14 @@ def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VIDEOMAE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_measured(_cache_of_the_session: None) -> Iterator[None]:
+    """What one module measured of a model chooses no engine for another's, whose model may have the same weights."""
+    yield
+    for folder in Path(os.environ["VIDEOMAE_CACHE"]).rglob("timings"):
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import pickle
@@ -351,3 +352,12 @@ def test_an_engine_that_is_none_is_refused(films: list[Path], model: Path) -> No
         load_classifier(model, engine="fast")
     for options in (("--engine", "auto", "--dtype", "int8"), ("--dtype", "int8")):
         assert "--dtype int8 needs --engine openvino" in here("classify", films[0], *options, code=2).stderr
+
+
+def test_a_model_that_openvino_runs_can_be_copied_and_sent(films: list[Path], model: Path) -> None:
+    """Each copy compiles the converted model for itself."""
+    with load_classifier(model, engine="openvino", dtype="float32", device="cpu") as loaded:
+        result = loaded.classify(films[0])
+        for other in copy.deepcopy(loaded), pickle.loads(pickle.dumps(loaded)):
+            with other:
+                assert other.classify(films[0]).predictions == result.predictions

@@ -44,7 +44,7 @@ class OpenVINONetwork:
     """
 
     def __init__(self, file: Path, engine: Engine) -> None:
-        self.engine = engine
+        self.engine, self._file = engine, file
         openvino = load_openvino()
         calibrated = file.with_name("calibration.txt")
         self._calibrated = calibrated.read_text().strip() if filesystem.is_there(calibrated) else None
@@ -65,6 +65,10 @@ class OpenVINONetwork:
         self._version = openvino.__version__
         self._request: Future[Any] = Future()
         Thread(target=_compile, args=(self._request, file, settings), name="compile").start()
+
+    def __reduce__(self) -> tuple[type[OpenVINONetwork], tuple[Path, Engine]]:
+        """A copy, also in another process of this machine, compiles the same file for itself."""
+        return type(self), (self._file, self.engine)
 
     @property
     def identity(self) -> dict[str, str]:
