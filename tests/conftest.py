@@ -146,8 +146,9 @@ def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture(scope="module", autouse=True)
 def _nothing_measured(_cache_of_the_session: None) -> Iterator[None]:
     """What one module measured of a model chooses no engine for another's, whose model may have the same weights."""
+    cache = Path(os.environ["VIDEOMAE_CACHE"])
     yield
-    for folder in Path(os.environ["VIDEOMAE_CACHE"]).rglob("timings"):
+    for folder in cache.rglob("timings"):
         shutil.rmtree(folder)
 
 
