@@ -26,6 +26,7 @@ from videomae_cli.errors import (
     OutputError,
     VideoMAEError,
     Wording,
+    say,
 )
 from videomae_cli.hub import DownloadListener, ResolvedSource, find_entry, resolve
 from videomae_cli.jobs import Part, Settings, Shard
@@ -33,6 +34,7 @@ from videomae_cli.jobs.settings import Begun
 from videomae_cli.model import ModelOutline
 from videomae_cli.video import (
     ClipRequest,
+    CountedWindows,
     Decoder,
     FoundVideo,
     PreprocessConfig,
@@ -443,17 +445,79 @@ def check_windowed(asked: SamplingSpec) -> None:
             raise OptionError.about(setting, reason + ": the frames of a window are spread evenly over it")
 
 
-def dense_embedder(embedder: Embedder, asked: SamplingSpec, windows: WindowSpec) -> tuple[DenseEmbedder, SamplingSpec]:
+# What a protocol of published features fixes itself.
+_FIXED = {
+    "window": "{@window}",
+    "hop": "{@hop}",
+    "layer": "{@layer}",
+    "resize": "{@resize}",
+    "clips": "{@clips}",
+    "crops": "{@crops}",
+    "stride": "{@stride}",
+    "family": "{@sampling}",
+}
+
+
+def check_published(protocol: str, asked: SamplingSpec, **settings: object) -> None:
+    """Raise OptionError for settings that the protocol of published features fixes itself.
+
+    settings: further ones by name, None where they are not given.
+    """
+    plain = SamplingSpec()
+    given = {name: settings.get(name, getattr(asked, name, None)) for name in _FIXED}
+    fixed = [name for name, value in given.items() if value != getattr(plain, name, None)]
+    if fixed:
+        names = say(" and ".join(_FIXED[name] for name in fixed))
+        raise OptionError.about(
+            "protocol",
+            "the {protocol} protocol fixes {names} itself: leave out either it or {names}",
+            protocol=protocol,
+            names=names,
+        )
+
+
+def dense_embedder(
+    embedder: Embedder, asked: SamplingSpec, windows: WindowSpec | CountedWindows
+) -> tuple[DenseEmbedder, SamplingSpec]:
     """Return what embeds the windows of films, and how a clip that is compared with them is sampled.
 
-    asked: start, end, pixels and frame rate count. Raises OptionError for settings that only clips have.
+    asked: start, end, pixels and frame rate count. Raises OptionError for settings that only clips have, or a model that the
+    windows of published features don't fit.
     """
     from videomae_cli.pipeline import DenseEmbedder
 
+    if isinstance(windows, CountedWindows):
+        check_published(windows.protocol, asked, layer=embedder.pooling.layer)
+        return _published(embedder, asked, replace(windows, start=asked.start, end=asked.end))
     check_windowed(asked)
     spec = embedder.fit(asked)
     fitted = embedder.fit_windows(replace(windows, start=asked.start, end=asked.end))
     return DenseEmbedder(embedder, fitted, pixels=spec.resolved_pixels, fps=asked.fps), spec
+
+
+def _published(embedder: Embedder, asked: SamplingSpec, windows: CountedWindows) -> tuple[DenseEmbedder, SamplingSpec]:
+    from videomae_cli.pipeline import DenseEmbedder
+
+    config, dtype = embedder.config, embedder.engine.dtype
+    if config.num_frames != windows.frames:
+        raise OptionError.about(
+            "protocol",
+            "the {protocol} protocol has windows of {frames} frames, and {name} reads {own}: give {@window} and {@hop}",
+            protocol=windows.protocol,
+            frames=windows.frames,
+            name=embedder.name,
+            own=config.num_frames,
+        )
+    if dtype == "int8":
+        raise OptionError.about(
+            "dtype",
+            "int8 is calibrated on normalised pixels, which the {protocol} protocol doesn't have",
+            protocol=windows.protocol,
+            remedy=Wording("leave out {@dtype:int8}"),
+        )
+    embedder = replace(embedder, preprocessor=embedder.preprocessor.for_features(config.image_hw))
+    spec = embedder.fit(replace(asked, pixels=asked.pixels or "stored"))
+    return DenseEmbedder(embedder, windows, pixels=spec.resolved_pixels, fps=asked.fps), spec
 
 
 def dense_settings(maker: DenseEmbedder, spec: SamplingSpec) -> Settings:

@@ -17,10 +17,11 @@ from videomae_cli.api.footage import (
 from videomae_cli.api.loaded import LoadedModel, LoadOptions, load_model
 from videomae_cli.api.output_jobs import EmbedFilesOptions, OutputJob, options_of
 from videomae_cli.arguments import checked
-from videomae_cli.assembly import EmbedderRequest, dense_embedder, dense_settings, settings_of
+from videomae_cli.assembly import EmbedderRequest, check_published, dense_embedder, dense_settings, settings_of
 from videomae_cli.jobs.work import FinishedJob
 from videomae_cli.results import Embedding
-from videomae_cli.video import FoundVideo, SamplingSpec, WindowSpec
+from videomae_cli.video import CountedWindows, FoundVideo, SamplingSpec, WindowSpec
+from videomae_cli.video.windows import PUBLISHED_STEPS
 
 if TYPE_CHECKING:
     from videomae_cli.model import VideoMAEForVideoClassification, VideoMAEModel
@@ -31,12 +32,14 @@ class DenseOptions(TypedDict, total=False):
     """The windows that each get a vector. All are optional, with the meaning of the options of `videomae embed`.
 
     window: length of a window, in seconds, as "2s", or as "16f" for frames of the file (the model's clip); hop: step between
-    windows (half a window); start, end: the part of the video, in seconds or as "1:30"; pixels: "display" or "stored";
-    fps: frame rate of folders of frames (30).
+    windows (half a window); protocol: "thumos14" or "fineaction" for the windows and the pixels of VideoMAE V2's published
+    features, instead of a window and a hop; start, end: the part of the video, in seconds or as "1:30"; pixels: "display" or
+    "stored"; fps: frame rate of folders of frames (30).
     """
 
     window: float | str | None
     hop: float | str | None
+    protocol: str
     start: float | str | None
     end: float | str | None
     pixels: str | None
@@ -90,7 +93,7 @@ class VideoEmbedder(LoadedModel[Embedding]):
         seconds.
 
         The file is decoded once, and each frame is resized once. A window that doesn't fit at the end is moved back to
-        end there; a file shorter than a window gives one row. options: `DenseOptions`. Raises VideoError,
+        end there, but with a `protocol` left out; a file shorter than a window gives one row. options: `DenseOptions`. Raises VideoError,
         ModelOutputError or ModelMemoryError if there is no result; OptionError, also if the model was loaded with
         another `pool` than "mean".
         """
@@ -128,7 +131,7 @@ class VideoEmbedder(LoadedModel[Embedding]):
         array (.npy) of each video. See `VideoClassifier.classify_files` for the rest.
         """
         job = OutputJob(videos, output, options)
-        if options.get("window") is not None or options.get("hop") is not None:
+        if _has_windows(options):
             return self._windows_of_files(job, options)
         target, model = job.vectors(), self._suited(options)
         spec = model.fit(sampling_spec(**options_of(SamplingOptions, options)))
@@ -160,11 +163,24 @@ class VideoEmbedder(LoadedModel[Embedding]):
     def _windows(self, given: Mapping[str, Any], model: Embedder | None = None) -> tuple[DenseEmbedder, SamplingSpec]:
         """Check the options of windows and build the object that embeds them. model: instead of this object's. Raises
         OptionError."""
-        asked = sampling_spec(**options_of(SamplingOptions, given))
-        windows = WindowSpec(
-            window=window_length(given.get("window"), "window"), hop=window_length(given.get("hop"), "hop")
-        )
-        return dense_embedder(model or self._suited(given), asked, windows)
+        sampling, windows = options_of(SamplingOptions, given), _windows_of(given)
+        if isinstance(windows, CountedWindows):
+            sampling.pop("protocol")
+        return dense_embedder(model or self._suited(given), sampling_spec(**sampling), windows)
+
+
+def _has_windows(given: Mapping[str, Any]) -> bool:
+    """Return whether options ask for a vector for each window."""
+    return given.get("window") is not None or given.get("hop") is not None or given.get("protocol") in PUBLISHED_STEPS
+
+
+def _windows_of(given: Mapping[str, Any]) -> WindowSpec | CountedWindows:
+    """Return the windows that options ask for. Raises OptionError."""
+    protocol, window, hop = given.get("protocol", "auto"), given.get("window"), given.get("hop")
+    if protocol in PUBLISHED_STEPS:
+        check_published(protocol, SamplingSpec(), window=window, hop=hop)
+        return CountedWindows.published(protocol)
+    return WindowSpec(window=window_length(window, "window"), hop=window_length(hop, "hop"))
 
 
 @checked

@@ -177,8 +177,8 @@ class LoadedModel(Generic[R]):
         return str(self.pipeline.engine.device)
 
     def _suited(self, options: Mapping[str, Any]) -> Any:
-        """Return the model for these `SamplingOptions`: for a paper's protocol the reference, unless an engine was named."""
-        return self.reference if options.get("protocol") == "paper" else self.pipeline
+        """Return the model for these options: for a published protocol the reference, unless an engine was named."""
+        return self.pipeline if options.get("protocol", "auto") == "auto" else self.reference
 
     @property
     def reference(self) -> Any:

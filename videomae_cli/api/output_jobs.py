@@ -48,8 +48,8 @@ class ReportOptions(TypedDict, total=False):
 
 
 class EmbedFilesOptions(OutputOptions, SamplingOptions):
-    """The options of `embed_files`: those of the output, and which frames the model sees: of clips, or, if `window` or `hop` is
-    given, of every window (see `DenseOptions`)."""
+    """The options of `embed_files`: those of the output, and which frames the model sees: of clips, or, if `window`, `hop` or
+    one of their protocols is given, of every window (see `DenseOptions`)."""
 
     window: float | str | None
     hop: float | str | None

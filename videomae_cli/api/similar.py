@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from videomae_cli import filesystem
 from videomae_cli.arguments import at_least, checked
-from videomae_cli.assembly import EmbedderRequest, settings_of
+from videomae_cli.assembly import EmbedderRequest, dense_embedder, dense_settings, settings_of
 from videomae_cli.errors import (
     EmbeddingsError,
     OptionError,
@@ -27,7 +27,8 @@ from videomae_cli.search import duplicates
 from videomae_cli.search.embedding_table import EmbeddingTable, Vectors, unit
 from videomae_cli.search.nearest import Match, find_path, nearest
 from videomae_cli.storage import is_address, look
-from videomae_cli.video import Decoder, SamplingSpec, is_clip, one_clip
+from videomae_cli.video import CountedWindows, Decoder, Preprocessor, SamplingSpec, is_clip, one_clip
+from videomae_cli.video.windows import stored_windows
 from videomae_cli.writers import place_of
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def _embedded(table: EmbeddingTable, query: str, device: str, load: LoadEmbedder
 
 
 def _embed_like(settings: Mapping[str, Any], path: str, device: str, load: LoadEmbedder) -> npt.NDArray[np.float32]:
-    """Embed a file with the settings of an earlier output: (Q, D), one vector per video or per clip.
+    """Embed a file with the settings of an earlier output: (Q, D), one vector per video, per clip or per window.
 
     Raises EmbeddingsError if the settings are incomplete or their model has changed; VideoError if the file can't be
     embedded.
@@ -175,6 +176,9 @@ def _embed_like(settings: Mapping[str, Any], path: str, device: str, load: LoadE
     try:
         sampling = SamplingSpec(**settings["sampling"])
         given = {name: settings[name] for name in _OPTIONS}
+        windows = stored_windows(settings["windows"]) if "windows" in settings else None
+        if isinstance(windows, CountedWindows):
+            given["resize"] = Preprocessor.resize  # theirs is none of a checkpoint's
         request = EmbedderRequest(name=settings["model"], device=device, compiled="compile" in settings, **given)
     except (KeyError, TypeError, OptionError) as error:
         raise EmbeddingsError.about(
@@ -187,18 +191,26 @@ def _embed_like(settings: Mapping[str, Any], path: str, device: str, load: LoadE
         raise EmbeddingsError.about(
             request.name, "can't make a vector as the table's were made: {error}", error=error
         ) from None
-    now = settings_of("embed", embedder, sampling)
     # Sampling settings that an older table lacks had the default value.
-    # Where the windows of a table lie says nothing of a clip that is compared with them.
-    before = {name: value for name, value in settings.items() if name not in ("fingerprint", "windows")}
+    before = {name: value for name, value in settings.items() if name != "fingerprint"}
     before["sampling"] = asdict(sampling)
+    if windows is None:
+        now = settings_of("embed", embedder, sampling)
+    else:
+        part = SamplingSpec(start=windows.start, end=windows.end, fps=sampling.fps, pixels=sampling.pixels)
+        maker, _ = dense_embedder(embedder, part, windows)
+        now = dense_settings(maker, sampling)
     changed = now.differences({**before, "version": now.version})
     if changed:
         raise EmbeddingsError.about(
             request.name, "{subject} is not what made the table ({changed}): make it again", changed="; ".join(changed)
         )
+    found = [one_clip(path, addresses=True)]
     with Decoder() as decoder:
-        (result,) = embedder([one_clip(path, addresses=True)], sampling=sampling, decoder=decoder)
+        if windows is None:
+            (result,) = embedder(found, sampling=sampling, decoder=decoder)
+        else:  # the part of each film that the table holds says nothing of this one
+            (result,) = replace(maker, windows=replace(maker.windows, start=None, end=None))(found, decoder=decoder)
     if result.vectors is None:
         assert result.error is not None
         raise VideoError.about(path, "{problem}", problem=result.error.naming(path))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from videomae_cli.errors import DependencyError, MachineError, OptionError, VideoMAEError, Wording
 from videomae_cli.pipeline.batches import Halving, Outputs
 from videomae_cli.pipeline.embed import Embedder
-from videomae_cli.pipeline.window_clips import Moved, WindowClip, WindowPass, unmoved
+from videomae_cli.pipeline.window_clips import CountedPass, Moved, WindowClip, WindowPass, unmoved
 from videomae_cli.results import Embedding, Failure, VectorPlace
-from videomae_cli.video import Decoder, FoundVideo, PassRequest, WindowSpec
+from videomae_cli.video import CountedWindows, Decoder, FoundVideo, PassRequest, WindowSpec
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class DenseEmbedder:
     """
 
     embedder: Embedder
-    windows: WindowSpec
+    windows: WindowSpec | CountedWindows
     pixels: str = "display"
     fps: float | None = None
 
@@ -62,9 +62,8 @@ class DenseEmbedder:
 
     def _one(self, path: str, decoder: Decoder, moved: Moved) -> Embedding:
         began = time.monotonic()
-        transform = self.embedder.preprocessor.frame_transform(crops=1)
-        request = PassRequest(path, self.windows, transform, pixels=self.pixels, fps=self.fps)
-        film = WindowPass(request, decoder, moved)
+        transform = self.embedder.preprocessor.window_transform()
+        film = self._pass(PassRequest(path, None, transform, pixels=self.pixels, fps=self.fps), decoder, moved)
         embedded = _EmbeddedWindows(self.embedder)
         for restarted, clips in film:
             if restarted:
@@ -85,6 +84,11 @@ class DenseEmbedder:
             vectors=self.embedder.stored(np.concatenate(embedded.vectors)),
             places=tuple(embedded.places),
         )
+
+    def _pass(self, request: PassRequest, decoder: Decoder, moved: Moved) -> WindowPass:
+        if isinstance(self.windows, CountedWindows):
+            return CountedPass(request, self.windows, decoder, moved)
+        return WindowPass(replace(request, windows=self.windows), decoder, moved)
 
     def _failed(self, path: str, error: VideoMAEError) -> Embedding:
         embedder = self.embedder

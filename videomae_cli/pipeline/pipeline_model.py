@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
-import numpy as np
-import numpy.typing as npt
-
 from videomae_cli.errors import VideoMAEError
 from videomae_cli.model import ModelOutline, VideoMAEConfig
 from videomae_cli.pipeline.batches import Batches, Outcomes, Outputs, Passed, Starts, clip_request, decode_found
@@ -27,6 +24,7 @@ from videomae_cli.video import (
     VideoInfo,
     WindowSpec,
 )
+from videomae_cli.video.preprocess import Pixels
 
 if TYPE_CHECKING:
     from videomae_cli.engines import Engine, Features, Logits, Network
@@ -166,9 +164,9 @@ class PipelineModel(ABC, Generic[Model_co, Result_co]):
     def settings(self) -> Mapping[str, Any]:
         """Return everything about this model that affects results, as plain values for `jobs.Settings`."""
 
-    def outputs(self, views: npt.NDArray[np.uint8]) -> Outputs:
-        """Compute the logits (V, labels) or vectors (V, R, D), float32, of views (V, T, H, W, 3) uint8 in one batch.
-        Raises ModelMemoryError.
+    def outputs(self, views: Pixels) -> Outputs:
+        """Compute the logits (V, labels) or vectors (V, R, D), float32, of views (V, T, H, W, 3) in one batch, as the
+        preprocessor's transform made their frames. Raises ModelMemoryError.
         """
         with memory_reported(self.engine.device):
             if self.engine.name == "openvino":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +14,12 @@ import numpy.typing as npt
 from videomae_cli.errors import VideoError
 from videomae_cli.pipeline.pipeline_model import source_from
 from videomae_cli.results import Source
-from videomae_cli.video import Decoder, FrameBlock, PassRequest, VideoInfo, WindowGrid
+from videomae_cli.video import CountedWindows, Decoder, FrameBlock, PassRequest, VideoInfo, WindowGrid
+from videomae_cli.video.blocks import PassHead
 from videomae_cli.video.windows import GRACE
 
-Frame = npt.NDArray[np.uint8]
+# Bytes, or numbers where the transform makes them.
+Frame = npt.NDArray[np.uint8 | np.float32]
 # Called with the path, the seconds of the video that have been processed, and its length (0: unknown).
 Moved = Callable[[str, float, float], None]
 
@@ -27,7 +30,7 @@ def unmoved(path: str, at: float, total: float) -> None:
 
 @dataclass(frozen=True)
 class WindowClip:
-    """One window of a file: seconds, its frames (T, h, w, 3) uint8, and their numbers in the file."""
+    """One window of a file: seconds, its frames (T, h, w, 3) from the transform, and their numbers in the file."""
 
     start: float
     end: float
@@ -91,6 +94,47 @@ class WindowAssembler:
             del self._shown[:row], self._numbers[:row], self._frames[:row]
 
 
+class CountedAssembler:
+    """Takes blocks of all frames in order, and yields windows that are counted in frames as they become complete.
+
+    Holds the frames of one window. fps: says how long the last frame of a window is on screen.
+    """
+
+    def __init__(self, windows: CountedWindows, fps: float) -> None:
+        self.windows, self._fps = windows, fps
+        self._frames: deque[tuple[int, float, Frame]] = deque(maxlen=windows.frames)  # number, seconds, picture
+        self._first = 0  # number of the first frame
+        self._taken = 0  # frames so far
+
+    def add(self, block: FrameBlock) -> Iterator[WindowClip]:
+        """Add a block, and yield the windows that it completes."""
+        if block.restarted:
+            self.__init__(self.windows, self._fps)  # type: ignore[misc]
+        for number, seconds, frame in zip(block.numbers, block.times, block.frames, strict=True):
+            if not self._taken:
+                self._first = number
+            while self._taken < number - self._first:
+                # One frame could not be converted; the one before it takes its place, so that later ones keep theirs.
+                yield from self._take(self._frames[-1])
+            yield from self._take((number, seconds, frame))
+        if block.last and 0 < self._taken < self.windows.frames:
+            while len(self._frames) < self.windows.frames:
+                self._frames.append(self._frames[-1])
+            yield self._clip()
+
+    def _take(self, frame: tuple[int, float, Frame]) -> Iterator[WindowClip]:
+        self._frames.append(frame)
+        self._taken += 1
+        begin = self._taken - self.windows.frames
+        if begin >= 0 and begin % self.windows.step == 0:
+            yield self._clip()
+
+    def _clip(self) -> WindowClip:
+        frames = np.stack([frame for _, _, frame in self._frames])
+        end = self._frames[-1][1] + 1 / self._fps
+        return WindowClip(self._frames[0][1], end, frames, tuple(number for number, _, _ in self._frames))
+
+
 class WindowPass:
     """One pass over the windows of a file. grid, info, last: what is known of it so far, None before its first frames.
 
@@ -98,7 +142,6 @@ class WindowPass:
     """
 
     def __init__(self, request: PassRequest, decoder: Decoder, moved: Moved = unmoved) -> None:
-        assert request.windows is not None, "every frame has no windows"
         self._request, self._decoder, self._moved = request, decoder, moved
         self.grid: WindowGrid | None = None
         self.info: VideoInfo | None = None
@@ -108,20 +151,19 @@ class WindowPass:
         """Yield the windows that each block of frames completes, and whether the file begins again with them, because
         another decoder goes on with it. Raises what the decoder raises."""
         with self._decoder.stream(self._request) as stream:
-            grid, self.info = stream.head.grid, stream.head.info
-            assert grid is not None
-            self.grid = grid
-            assembler = WindowAssembler(grid)
-            total = max((grid.end or self.info.duration) - grid.start, 0.0)
+            self.info = stream.head.info
+            assembler = self._assembler(stream.head)
+            start, end = self._span()
+            total = max((end or self.info.duration) - start, 0.0)
             for block in stream:
                 yield block.restarted, assembler.add(block)
                 if block.info is not None:
                     self.last, self.info = block, block.info
-                self._moved(str(self._request.path), min(max(block.through - grid.start, 0.0), total), total)
+                self._moved(str(self._request.path), min(max(block.through - start, 0.0), total), total)
 
     def nothing_there(self) -> VideoError:
         """Make the error for a file that had no frame for any window."""
-        start = self.grid.start if self.grid is not None else 0.0
+        start, _ = self._span()
         return VideoError.about(self._request.path, "no frame lies after {start:g} s", start=start)
 
     @property
@@ -131,9 +173,40 @@ class WindowPass:
 
     def source(self, count: int) -> Source:
         """Describe the file, of which `count` windows were made, for its record."""
-        assert self.grid is not None
         assert self.info is not None
+        return source_from(self.info, sampling=self._described(count), frames=(), timestamps=(), crops=1)
+
+    def _assembler(self, head: PassHead) -> WindowAssembler | CountedAssembler:
+        """Return what makes windows of this file's frames."""
+        assert head.grid is not None, "every frame has no windows"
+        self.grid = head.grid
+        return WindowAssembler(head.grid)
+
+    def _span(self) -> tuple[float, float | None]:
+        """Return the seconds between which windows lie, as far as they are known."""
+        return (self.grid.start, self.grid.end) if self.grid is not None else (0.0, None)
+
+    def _described(self, count: int) -> str:
+        assert self.grid is not None
         words = f"{count} windows of {self.grid.window:.2f} s" if count > 1 else "1 window"
         every = f" every {self.grid.hop:.2f} s" if count > 1 else ""
-        sampling = f"{words}{every}, {self.grid.frames} frames each"
-        return source_from(self.info, sampling=sampling, frames=(), timestamps=(), crops=1)
+        return f"{words}{every}, {self.grid.frames} frames each"
+
+
+class CountedPass(WindowPass):
+    """One pass over the windows of a file that are counted in frames. request: for every frame, without windows."""
+
+    def __init__(self, request: PassRequest, windows: CountedWindows, decoder: Decoder, moved: Moved = unmoved) -> None:
+        super().__init__(replace(request, start=windows.start or 0.0, end=windows.end), decoder, moved)
+        self._windows = windows
+
+    def _assembler(self, head: PassHead) -> WindowAssembler | CountedAssembler:
+        return CountedAssembler(self._windows, head.info.fps)
+
+    def _span(self) -> tuple[float, float | None]:
+        return self._request.start, self._request.end
+
+    def _described(self, count: int) -> str:
+        windows = self._windows
+        every = f"{count} windows, one every {windows.step} frames" if count > 1 else "1 window"
+        return f"{every}, {windows.frames} frames each ({windows.protocol})"

@@ -54,8 +54,10 @@ def nearest(
 def cosines(vectors: Vectors, queries: Vectors) -> npt.NDArray[np.float64]:
     """Return (n,): each vector's cosine to its nearest query, rounded to `PLACES` places."""
     # In float64, because float32 sums vary with the number of vectors multiplied at once.
-    products = vectors.astype(np.float64) @ queries.astype(np.float64).T  # (n, D) x (D, Q) -> (n, Q)
-    best: npt.NDArray[np.float64] = products.max(axis=1)
+    table, best = vectors.astype(np.float64), np.full(len(vectors), -1.0)
+    for start in range(0, len(queries), _ROWS):
+        products = table @ queries[start : start + _ROWS].astype(np.float64).T  # (n, D) x (D, q) -> (n, q)
+        np.maximum(best, products.max(axis=1), out=best)
     return best.clip(-1.0, 1.0).round(PLACES)
 
 

@@ -25,6 +25,7 @@ from .sampling import SamplingSpec as SamplingSpec
 from .sampling import parse_time as parse_time
 from .sampling import plan_clips as plan_clips
 from .stream import BlockStream as BlockStream
+from .windows import CountedWindows as CountedWindows
 from .windows import Length as Length
 from .windows import WindowGrid as WindowGrid
 from .windows import WindowSpec as WindowSpec

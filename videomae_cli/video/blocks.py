@@ -20,7 +20,7 @@ from videomae_cli.errors import FileChangedError, VideoError, Wording
 from videomae_cli.video.clips import file_stamp
 from videomae_cli.video.discovery import check_readable
 from videomae_cli.video.onepass import PassReader, Step
-from videomae_cli.video.preprocess import FrameTransform
+from videomae_cli.video.preprocess import FeatureTransform, FrameTransform, Pixels
 from videomae_cli.video.reader import ReadAgainError, VideoInfo
 from videomae_cli.video.windows import WindowGrid, WindowSpec
 
@@ -45,7 +45,7 @@ class PassRequest:
 
     path: str | os.PathLike[str]
     windows: WindowSpec | None = None
-    transform: FrameTransform | None = None
+    transform: FrameTransform | FeatureTransform | None = None
     start: float = 0.0
     end: float | None = None
     pixels: str = "display"
@@ -67,7 +67,7 @@ class PassHead:
 
 @dataclass(frozen=True)
 class FrameBlock:
-    """The next frames (n, h, w, 3) uint8 with their numbers in the file and their times in seconds.
+    """The next frames (n, h, w, 3), uint8 unless the transform makes float32, with their numbers in the file and their times in seconds.
 
     through: all frames on screen before this time (seconds) have been delivered; restarted: earlier blocks were wrong,
     and everything is sent again, starting with this block. The last block alone has an `info`, with the file's `end` in
@@ -76,7 +76,7 @@ class FrameBlock:
 
     numbers: tuple[int, ...]
     times: tuple[float, ...]
-    frames: Frame
+    frames: Pixels
     through: float
     restarted: bool = False
     info: VideoInfo | None = None
@@ -175,7 +175,7 @@ def close_pass(token: int) -> None:
 def _collect(current: _Pass) -> FrameBlock:
     numbers: list[int] = []
     times: list[float] = []
-    frames: list[Frame] = []
+    frames: list[Pixels] = []
     size, until = 0, time.monotonic() + BLOCK_SECONDS
     transform = current.request.transform
     for number, seconds, frame in current.steps:
@@ -203,5 +203,5 @@ def _collect(current: _Pass) -> FrameBlock:
     )
 
 
-def _stacked(frames: list[Frame]) -> Frame:
+def _stacked(frames: list[Pixels]) -> Pixels:
     return np.stack(frames) if frames else _NONE

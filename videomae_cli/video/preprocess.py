@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import torch
 
 Frame = npt.NDArray[np.uint8]
+# A frame as the decoding process hands it over: bytes, or for "float" numbers from 0 to 1.
+Pixels = npt.NDArray[np.uint8 | np.float32]
 
 # The hub's checkpoints use these; no checkpoint was trained with the 0.5 of transformers' class default.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -43,6 +45,8 @@ _NESTED = ("video_processor", "image_processor", "feature_extractor")
 # Processor seconds of resizing without PyTorch after which importing it is cheaper.
 TORCH_SECONDS = 0.5
 RESIZE_METHODS = ("antialias", "opencv")
+# VideoMAE V2's published features resize numbers, not bytes: PyTorch's bilinear interpolation, without antialiasing.
+FLOAT = "float"
 # Above this size (50 MB) only the parts of the resized picture that the crops show are computed.
 _LARGE_PIXELS = 2**24
 
@@ -193,10 +197,21 @@ class FrameTransform:
 
 
 @dataclass(frozen=True)
+class FeatureTransform:
+    """Turns one uint8 RGB frame (H, W, 3) into the one of VideoMAE V2's published features: (1, h, w, 3) float32 from 0 to 1,
+    resized to `size` (height, width) without a crop."""
+
+    size: tuple[int, int]
+
+    def __call__(self, frame: Frame) -> npt.NDArray[np.float32]:
+        return resize_in_float(frame, self.size)[None]
+
+
+@dataclass(frozen=True)
 class Preprocessor:
     """Both halves of the preprocessing for one checkpoint.
 
-    resize: "antialias" (the processor's) or "opencv" (the official code's).
+    resize: "antialias" (the processor's), "opencv" (the official code's) or "float" (the published features').
     """
 
     config: PreprocessConfig
@@ -211,12 +226,27 @@ class Preprocessor:
             return self
         return replace(self, config=replace(self.config, interpolation="bilinear"), resize="opencv")
 
+    def for_features(self, size: tuple[int, int]) -> Preprocessor:
+        """Return a preprocessor that makes the pixels of VideoMAE V2's published features: whole frames resized to `size`
+        (height, width), with values from 0 to 1, and neither a mean subtracted nor divided by a deviation."""
+        config = PreprocessConfig(
+            shortest_edge=None, size=size, crop=None, rescale_factor=None, mean=None, std=None, interpolation="bilinear"
+        )
+        return replace(self, config=config, resize=FLOAT)
+
     def frame_transform(self, crops: int = 1) -> FrameTransform:
         """Return the uint8 half, to pass to the decoder. crops: 1 (centre) or 3 along the long side."""
         c = self.config
         return FrameTransform(c.shortest_edge, c.size, c.crop, crops, self.resize, c.interpolation)
 
-    def normalized(self, clips: Frame) -> npt.NDArray[np.float32]:
+    def window_transform(self) -> FrameTransform | FeatureTransform:
+        """Return the half that runs in the decoding process for the frames of windows: one crop of each frame."""
+        if self.resize == FLOAT:
+            assert self.config.size is not None, "made by `for_features`"
+            return FeatureTransform(self.config.size)
+        return self.frame_transform(crops=1)
+
+    def normalized(self, clips: Pixels) -> npt.NDArray[np.float32]:
         """Return what `to_pixel_values` returns on the CPU, equal bit for bit, as an array and without torch."""
         # (V, T, H, W, 3) -> (V, T, 3, H, W)
         pixels = np.ascontiguousarray(clips.transpose(0, 1, 4, 2, 3), dtype=np.float32)
@@ -227,8 +257,8 @@ class Preprocessor:
             pixels /= np.array(self.config.std, dtype=np.float32)[:, None, None]
         return pixels
 
-    def to_pixel_values(self, clips: Frame, device: torch.device | None = None) -> torch.Tensor:
-        """Rescale and normalise uint8 (V, T, H, W, 3) to float32 (V, T, 3, H, W).
+    def to_pixel_values(self, clips: Pixels, device: torch.device | None = None) -> torch.Tensor:
+        """Rescale and normalise (V, T, H, W, 3) from the transform, uint8 as a rule, to float32 (V, T, 3, H, W).
 
         The arithmetic is done on `device`, so that only a quarter of the bytes has to be copied to it; for CUDA, from
         pinned memory.
@@ -270,6 +300,20 @@ def resize_frame(frame: Frame, size: tuple[int, int], method: str, interpolation
     interpolate = torch.nn.functional.interpolate
     planes = interpolate(planes, size=size, mode=interpolation, align_corners=False, antialias=True)
     return np.ascontiguousarray(planes[0].permute(1, 2, 0).numpy())
+
+
+def resize_in_float(frame: Frame, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Divide a frame (H, W, 3) uint8 by 255 and resize it to (h, w, 3) float32, bilinear without antialiasing.
+
+    By PyTorch, since its sums of products are not rounded in the same way on every CPU.
+    """
+    import torch
+
+    # (H, W, 3) -> (3, 1, H, W): colours as separate pictures, since on one thread PyTorch sums those of one picture in
+    # another order, and the published features come from a tensor with the colours first.
+    planes = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))[:, None].to(torch.float32) / 255
+    planes = torch.nn.functional.interpolate(planes, size=size, mode="bilinear", align_corners=False, antialias=False)
+    return np.ascontiguousarray(planes[:, 0].permute(1, 2, 0).numpy())  # (h, w, 3)
 
 
 def _torch_pays() -> bool:

@@ -16,9 +16,9 @@ from __future__ import annotations
 import heapq
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from videomae_cli.errors import OptionError, VideoError
 from videomae_cli.video.sampling import DEFAULT_STRIDE, SamplingHints
@@ -41,6 +41,36 @@ class FrameCount:
 
 
 Length: TypeAlias = float | FrameCount
+
+# VideoMAE V2's published features: by data set, how many frames from one window to the next, and how many each shows
+# (OpenGVLab/VideoMAEv2, extract_tad_feature.py).
+PUBLISHED_STEPS = {"thumos14": 4, "fineaction": 16}
+PUBLISHED_FRAMES = 16
+
+
+@dataclass(frozen=True)
+class CountedWindows:
+    """Specifies windows by the numbers of their frames: of n frames they begin at range(0, n - frames + 1, step).
+
+    Frames are counted however long each is on screen, and what is left at the end gets no window. A video that is shorter
+    than a window gives one, which repeats the last frame. protocol: a data set of VideoMAE V2's published features; start,
+    end: only frames between these seconds count.
+    """
+
+    protocol: str
+    frames: int
+    step: int
+    start: float | None = None
+    end: float | None = None
+
+    @classmethod
+    def published(cls, protocol: str) -> CountedWindows:
+        """Return the windows of a protocol, "thumos14" or "fineaction"."""
+        return cls(protocol, PUBLISHED_FRAMES, PUBLISHED_STEPS[protocol])
+
+    def count(self, frames: int) -> int:
+        """Return how many windows a video with this many frames has."""
+        return len(range(0, frames - self.frames + 1, self.step)) or 1
 
 
 @dataclass(frozen=True)
@@ -95,6 +125,20 @@ class WindowSpec:
         hop = window / 2 if self.hop is None else _seconds(self.hop, fps)
         in_frames = isinstance(self.window, FrameCount) or isinstance(self.hop, FrameCount)
         return WindowGrid(self.frames, window, hop, start, stop, same=0.5 / fps if in_frames else _SAME)
+
+
+def stored_windows(values: Mapping[str, Any]) -> WindowSpec | CountedWindows:
+    """Return the windows that `dataclasses.asdict` made plain values of, as outputs keep them.
+
+    Raises TypeError or OptionError for values that no windows have.
+    """
+    if "protocol" in values:
+        return CountedWindows(**values)
+    lengths = {
+        name: FrameCount(**values[name]) if isinstance(values.get(name), Mapping) else values.get(name)
+        for name in ("window", "hop")
+    }
+    return WindowSpec(**{**values, **lengths})
 
 
 @dataclass(frozen=True)

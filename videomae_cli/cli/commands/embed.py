@@ -10,10 +10,10 @@ import typer
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import (
     BatchOptions,
+    EmbedRunOptions,
     FileOptions,
     JobOptions,
     ModelOptions,
-    RunOptions,
     takes_groups,
 )
 from videomae_cli.cli.outputs.next_steps import Words, with_shard, with_vectors
@@ -21,7 +21,7 @@ from videomae_cli.errors import OptionError, check_choice
 
 if TYPE_CHECKING:
     from videomae_cli.cli.run.file_jobs import FileJob
-    from videomae_cli.video import WindowSpec
+    from videomae_cli.video import CountedWindows, WindowSpec
 
 
 @takes_groups
@@ -64,7 +64,7 @@ def embed(
     ] = None,
     job: JobOptions,
     files: FileOptions,
-    run: RunOptions,
+    run: EmbedRunOptions,
     batch: BatchOptions,
 ) -> None:
     """Turn each video into a vector, for search, clustering and training.
@@ -72,21 +72,24 @@ def embed(
     Exit code 0 if every file was embedded, 1 if one was not, 2 for wrong options.
     """
     batch.terminal.configure()
-    from videomae_cli.assembly import EmbedderRequest, check_windowed
+    from videomae_cli.assembly import EmbedderRequest, check_published, check_windowed
     from videomae_cli.cli.run.cluster_command import check_cluster, run_on_cluster
     from videomae_cli.cli.run.file_jobs import FileJob, embed_files
-    from videomae_cli.cli.run.inputs import model_request
+    from videomae_cli.cli.run.inputs import model_request, without_features
     from videomae_cli.jobs.targets import open_vector_target
     from videomae_cli.storage import is_address
 
     check_cluster(batch.cluster, output)
     check_choice("storage", storage, ("float32", "float16"), last=" or ")
-    windows = _windows(window, hop, pool=pool, batch=batch)
-    work = FileJob.find(paths, files, job=job, run=run, batch=batch)
-    if windows is not None:
+    windows = _windows(window, hop, run.sampling.protocol, pool=pool, batch=batch)
+    plain, protocol = without_features(run)
+    work = FileJob.find(paths, files, job=job, run=plain, batch=batch)
+    if protocol is not None:
+        check_published(protocol, work.sampling, window=window, hop=hop, layer=layer, resize=run.resize)
+    elif windows is not None:
         check_windowed(work.sampling)
     vectors = {"pool": pool, "layer": layer, "normalize": normalize, "per_clip": per_clip, "storage": storage}
-    request = model_request(EmbedderRequest, model, run, **vectors)
+    request = model_request(EmbedderRequest, model, plain, **vectors)
     if batch.cluster.kind is not None:
         then = [] if is_address(output) else _then(work, Path(output), pool)
         run_on_cluster(work, request, output=output, format=format, then=then)
@@ -103,22 +106,31 @@ def embed(
         embed_files(work, request, target, decoder, windows, _then(work, Path(output), pool))
 
 
-def _windows(window: str | None, hop: str | None, *, pool: str, batch: BatchOptions) -> WindowSpec | None:
+def _windows(
+    window: str | None, hop: str | None, protocol: str, *, pool: str, batch: BatchOptions
+) -> WindowSpec | CountedWindows | None:
     """Return the windows that are asked for, if any. Raises OptionError, also for options that don't go with them."""
-    from videomae_cli.video import WindowSpec, parse_window
+    from videomae_cli.video import CountedWindows, WindowSpec, parse_window
+    from videomae_cli.video.windows import PUBLISHED_STEPS
 
-    if window is None and hop is None:
+    check_choice("protocol", protocol, ("auto", "paper", *PUBLISHED_STEPS))
+    published = protocol in PUBLISHED_STEPS
+    if window is None and hop is None and not published:
         return None
+    name = f"--protocol {protocol}" if published else "--window"
     if pool != "mean":
         raise OptionError.about(
-            "pool", "--pool {pool} does not go with --window: a window becomes one vector", pool=pool
+            "pool", "--pool {pool} does not go with {name}: a window becomes one vector", pool=pool, name=name
         )
     if batch.cluster.kind is not None:
-        raise OptionError.about(
-            "window", "--window does not go with --cluster: run one command per machine, each with its --shard I/N"
-        )
+        reason = "{name} does not go with --cluster: run one command per machine, each with its --shard I/N"
+        raise OptionError.about("window", reason, name=name)
     if batch.dry_run:
-        raise OptionError.about("window", "--window does not go with --dry-run: whole films are too long to try")
+        raise OptionError.about(
+            "window", "{name} does not go with --dry-run: whole films are too long to try", name=name
+        )
+    if published:
+        return CountedWindows.published(protocol)
     return WindowSpec(
         window=parse_window(window, "--window") if window is not None else None,
         hop=parse_window(hop, "--hop") if hop is not None else None,

@@ -251,6 +251,27 @@ class RunOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EmbedClipOptions(ClipOptions):
+    """Options that choose the clips and frames of `embed`, which also knows the protocols of published features."""
+
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="paper: the published test protocol of the checkpoint's data, with the official code's pixels. thumos14, "
+            "fineaction: VideoMAE V2's published features, a vector for each 16 frames, one every 4 or 16 frames.",
+            metavar="auto|paper|thumos14|fineaction",
+        ),
+    ] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedRunOptions(RunOptions):
+    """Options for sampling, decoding limits, and running the encoder of `embed`."""
+
+    sampling: EmbedClipOptions
+
+
+@dataclass(frozen=True, kw_only=True)
 class BatchOptions:
     """Options for where a batch runs, dry runs, and terminal output."""
 

@@ -17,7 +17,7 @@ from videomae_cli.cli.terminal import console
 from videomae_cli.engines.choosing import LONG_SECONDS, NEAR, expected_seconds
 from videomae_cli.errors import VideoMAEError
 from videomae_cli.model import clip_gflops
-from videomae_cli.video import ClipRequest, Decoder, FoundVideo, SamplingSpec, WindowSpec
+from videomae_cli.video import ClipRequest, CountedWindows, Decoder, FoundVideo, SamplingSpec, WindowSpec
 from videomae_cli.video.file_list import spread
 
 if TYPE_CHECKING:
@@ -59,8 +59,10 @@ def length_of(
     return is_long
 
 
-def window_count(windows: WindowSpec, seconds: float) -> float:
+def window_count(windows: WindowSpec | CountedWindows, seconds: float) -> float:
     """Return about how many windows a film of so many seconds has."""
+    if isinstance(windows, CountedWindows):
+        return windows.count(int(seconds * _USUAL_FPS))
     try:
         return windows.grid(fps=_USUAL_FPS, end=seconds).count() or 1
     except VideoMAEError:  # it ends before the first window

@@ -34,7 +34,7 @@ from videomae_cli.jobs import Settings
 from videomae_cli.jobs.settings import vector_layout
 from videomae_cli.jobs.targets import Target
 from videomae_cli.results import Classification
-from videomae_cli.video import Decoder, SamplingSpec, WindowSpec
+from videomae_cli.video import CountedWindows, Decoder, SamplingSpec, WindowSpec
 from videomae_cli.video.sampling import MAX_AUTO_CLIPS
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class FileJob:
         """Return a function that yields clips of the job's files, to calibrate int8."""
         return calibration_on(self.inputs.sample, self.sampling, decoder)
 
-    def is_long(self, decoder: Decoder, windows: WindowSpec | None = None) -> IsLong:
+    def is_long(self, decoder: Decoder, windows: WindowSpec | CountedWindows | None = None) -> IsLong:
         """Return a function that tells whether the job is long. windows: all of a file are done, instead of clips."""
         spec = self.sampling
         if windows is not None:
@@ -149,7 +149,7 @@ def embed_files(
     request: EmbedderRequest,
     target: Target,
     decoder: Decoder,
-    windows: WindowSpec | None = None,
+    windows: WindowSpec | CountedWindows | None = None,
     then: Sequence[Words] = (),
 ) -> None:
     """Load the encoder and embed the files, or all their windows. Raises typer.Exit(1) if files failed.
@@ -182,14 +182,19 @@ def embed_files(
 
 
 def _embed_windows(
-    files: FileJob, embedder: Embedder, windows: WindowSpec, target: Target, decoder: Decoder, then: Sequence[Words]
+    files: FileJob,
+    embedder: Embedder,
+    windows: WindowSpec | CountedWindows,
+    target: Target,
+    decoder: Decoder,
+    then: Sequence[Words],
 ) -> None:
     maker, spec = dense_embedder(embedder, files.sampling, windows)
     say_pixels(embedder.name, embedder.hints.pixels if embedder.hints else None, maker.pixels)
     settings = dense_settings(maker, spec)
     layout = vector_layout(embedder.config.hidden_size, embedder.storage, settings, files.inputs.part)
     work = files.work(target, "embedded", vectors=layout, then=then, films=True)
-    maker = replace(maker, embedder=watched(embedder, work.shown))
+    maker = replace(maker, embedder=watched(maker.embedder, work.shown))
     work.run(
         settings,
         lambda left, _: maker(left, decoder=decoder, moved=work.shown.within),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from videomae_cli.api import footage
@@ -22,6 +22,7 @@ from videomae_cli.jobs import Part, Shard
 from videomae_cli.video import Decoder, Filter, FoundVideo, SamplingSpec, auto_workers, named_videos
 from videomae_cli.video.preprocess import RESIZE_METHODS
 from videomae_cli.video.standard_input import kept_copy
+from videomae_cli.video.windows import PUBLISHED_STEPS
 
 Request = TypeVar("Request", bound=ModelRequest[Any])
 
@@ -96,6 +97,18 @@ def model_request(kind: type[Request], model: ModelOptions, run: RunOptions, **o
         heads=run.heads,
         **own,
     )
+
+
+def without_features(run: RunOptions) -> tuple[RunOptions, str | None]:
+    """Return the options without a protocol of published features, and that, or None if there is none.
+
+    Like a paper's number, these features are made with the reference unless another engine is named.
+    """
+    protocol = run.sampling.protocol
+    if protocol not in PUBLISHED_STEPS:
+        return run, None
+    engine = replace(run.engine, engine="torch" if run.engine.engine == "auto" else run.engine.engine)
+    return replace(run, sampling=replace(run.sampling, protocol="auto"), engine=engine), protocol
 
 
 def _engine(run: RunOptions) -> str:
