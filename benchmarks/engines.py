@@ -30,6 +30,8 @@ SETTINGS = [
     ("openvino", "float32"),
     ("openvino", "bfloat16"),
     ("openvino", "int8"),
+    ("onnx", "float32"),
+    ("onnx", "int8"),
 ]
 Run = Callable[[Tensor], Tensor]
 

@@ -17,6 +17,8 @@ from videomae_cli import __version__, filesystem, system
 from videomae_cli.arguments import at_least
 from videomae_cli.content import HEAD_BYTES, Content, content_of
 from videomae_cli.engines import packages
+from videomae_cli.engines.onnx_reading import ExportedOnnx, is_exported, read_exported
+from videomae_cli.engines.precision import TORCH_FREE
 from videomae_cli.errors import (
     CheckpointError,
     ConfigError,
@@ -53,12 +55,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    from videomae_cli.engines import Engine, Features, KnownCheckpoint, Logits
+    from videomae_cli.engines import Engine, Features, KnownCheckpoint, Logits, Network
     from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
     from videomae_cli.pipeline import Classifier, DenseEmbedder, Embedder, Pooling, TimelineMaker
 
 # The settings that a network's identity consists of.
-_IDENTITY = ("engine", "dtype", "openvino", "compile", "calibration")
+_IDENTITY = ("engine", "dtype", "openvino", "onnxruntime", "compile", "calibration")
 # Files that are not checked for being videos, since weights may happen to begin like one.
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
@@ -142,7 +144,13 @@ class ModelRequest(ABC, Generic[Loaded]):
     def is_open(self) -> bool:
         """Whether the engine is left to what was measured on this machine; a named format or `compiled` means PyTorch."""
         given = self.dtype != "auto" or self.compiled or self.device not in ("auto", "cpu")
-        return self.engine == "auto" and not given
+        return self.engine == "auto" and not given and self._exported_file is None
+
+    @property
+    def _exported_file(self) -> Path | None:
+        """The file of a model that was exported as ONNX, which only that engine runs; None for anything else."""
+        path = Path(filesystem.home_expanded(self.name))
+        return path if is_exported(path) else None
 
     def choose(self, known: KnownCheckpoint, is_long: Callable[[], bool] = lambda: False) -> EngineChoice:
         """Choose the fastest engine that was measured here for these weights and is near float32; else PyTorch's default.
@@ -183,10 +191,10 @@ class ModelRequest(ABC, Generic[Loaded]):
 
         return pick_device(self.device).type == "cpu"
 
-    def _is_converted(self, known: KnownCheckpoint, dtype: str) -> bool:
+    def _is_converted(self, known: KnownCheckpoint, engine: str, dtype: str) -> bool:
         from videomae_cli.engines import Engine, HostCPU
 
-        return self._converted(known, Engine("openvino", dtype, HostCPU())) is not None
+        return self._converted(known, Engine(engine, dtype, HostCPU())) is not None
 
     def pick_engine(self) -> Engine:
         """Choose the engine that runs the model here, without looking at measurements: "auto" is PyTorch.
@@ -195,7 +203,9 @@ class ModelRequest(ABC, Generic[Loaded]):
         """
         from videomae_cli.engines import HostCPU, pick_engine
 
-        if self.engine == "openvino" and self.device in ("auto", "cpu"):
+        if (file := self._exported_file) is not None:
+            return self._engine_of(read_exported(file))
+        if self.engine in TORCH_FREE and self.device in ("auto", "cpu"):
             return pick_engine(self.engine, self.dtype, HostCPU(), self.compiled)  # needs no torch
         from videomae_cli.pipeline import pick_device
 
@@ -213,8 +223,7 @@ class ModelRequest(ABC, Generic[Loaded]):
         asked = replace(self, engine=engine, dtype=dtype)
         try:
             asked.pick_engine()
-            if engine == "openvino":
-                packages.load_openvino()
+            packages.load_runtime(engine)
         except (DependencyError, OptionError) as error:
             raise OutputError.about(
                 output,
@@ -231,23 +240,23 @@ class ModelRequest(ABC, Generic[Loaded]):
         """Raise OptionError for options that no model takes, before anything is downloaded."""
 
     def make(self, source: ResolvedSource, engine: Engine | Choose, calibrate: Calibrate | None = None) -> Loaded:
-        """Load the model; one that OpenVINO has converted before is not read again, and torch not imported.
+        """Load the model; one that was converted or exported before is not read again, and torch not imported.
 
         engine: what runs the model, or what chooses it, once the model is known. Raises CheckpointError, ConfigError,
         DependencyError or OptionError.
         """
         from videomae_cli.engines import Engine, KnownCheckpoint, Recollection
 
+        if is_exported(source.path):
+            return self._made_from_export(source, read_exported(source.path))
         recollection = Recollection(source.path, self._decides)
         known = recollection.known()
         if known is not None:
             self._check_config(source, known.config)
             engine = engine if isinstance(engine, Engine) else engine(known)
             if (file := self._converted(known, engine)) is not None:
-                from videomae_cli.engines.openvino import OpenVINONetwork
-
                 common = self._common(source, engine, known)
-                return self._built(self._outline(source, known), network=OpenVINONetwork(file, engine), **common)
+                return self._built(self._outline(source, known), network=_network(file, engine), **common)
         from videomae_cli.engines import calibration_clips, make_network
         from videomae_cli.model import weights_digest
 
@@ -274,25 +283,75 @@ class ModelRequest(ABC, Generic[Loaded]):
         return ModelOutline(known.config, partial(self._load, source.path))
 
     def _converted(self, known: KnownCheckpoint, engine: Engine) -> Path | None:
-        """Return the file of a model that was converted before; None if there is none or another engine is asked for."""
-        if engine.name != "openvino":
-            return None
-        from videomae_cli.engines.openvino import found_file
+        """Return the file of a model that was converted before; None if there is none, and for PyTorch."""
+        if engine.name == "openvino":
+            from videomae_cli.engines.openvino import found_file
 
-        return found_file(self._kind, known.config, engine, digest=known.weights)
+            return found_file(self._kind, known.config, engine, digest=known.weights)
+        if engine.name == "onnx":
+            from videomae_cli.engines.onnx import found_onnx
 
-    def _common(self, source: ResolvedSource, engine: Engine, known: KnownCheckpoint) -> dict[str, Any]:
-        """Make the fields that all `PipelineModel`s share, apart from the model and its network."""
+            return found_onnx(self._kind, known.config, engine, digest=known.weights)
+        return None
+
+    def _engine_of(self, exported: ExportedOnnx) -> Engine:
+        """Return the engine that runs an exported file, in the number format that it was written in.
+
+        Raises OptionError for options that a file can't follow.
+        """
+        from videomae_cli.engines import Engine, HostCPU
+
+        packages.load_onnxruntime()
+        reason = "{name} was exported in {dtype} for {@engine:onnx} on the CPU: leave "
+        for setting, spelled, fits in (
+            ("engine", "{@engine} out", self.engine in ("auto", "onnx")),
+            ("dtype", "{@dtype} out", self.dtype in ("auto", exported.dtype)),
+            ("device", "{@device} out", self.device in ("auto", "cpu")),
+            ("compile", "{@compile} out", not self.compiled),
+            ("num_attention_heads", "{@num_attention_heads} out", self.heads is None),
+        ):
+            if not fits:
+                raise OptionError.about(setting, reason + spelled, name=exported.path.name, dtype=exported.dtype)
+        return Engine("onnx", exported.dtype, HostCPU())
+
+    def _made_from_export(self, source: ResolvedSource, exported: ExportedOnnx) -> Loaded:
+        """Make what runs an exported file. Raises CheckpointError or OptionError."""
+        from videomae_cli.engines import KnownCheckpoint
+        from videomae_cli.engines.onnx import ONNXNetwork
+
+        engine = self._engine_of(exported)
+        self._check_exported(source, exported)
+        config = self._named(exported.config)
+        self._check_config(source, config)
+        known = KnownCheckpoint(config, exported.digest())
+        processing = _processing_of(exported, config)
+        hints = _hints_in(exported.about["sampling"], config.num_frames, source.name)
+        common = self._common(source, engine, known, Preprocessor(processing, resize=self.resize), hints)
+        network = ONNXNetwork(source.path, engine, exported)
+        return self._built(self._outline(source, known), network=network, **common)
+
+    def _common(
+        self,
+        source: ResolvedSource,
+        engine: Engine,
+        known: KnownCheckpoint,
+        preprocessor: Preprocessor | None = None,
+        hints: SamplingHints | None = None,
+    ) -> dict[str, Any]:
+        """Make the fields that all `PipelineModel`s share, apart from the model and its network.
+
+        preprocessor, hints: those of the model, if its checkpoint's folder doesn't say them.
+        """
         from videomae_cli.pipeline import auto_batch_size
 
         config = known.config
         return {
-            "preprocessor": preprocessor_for(source.path, config, self.resize),
+            "preprocessor": preprocessor or preprocessor_for(source.path, config, self.resize),
             "name": source.name,
             "revision": source.revision,
             "batch_size": self.batch_size or auto_batch_size(config, engine.device),
             "weights": known.weights,
-            "hints": find_hints(config.num_frames, config.extra, source.name),
+            "hints": hints or find_hints(config.num_frames, config.extra, source.name),
             "checkpoint": source.path,
         }
 
@@ -305,6 +364,14 @@ class ModelRequest(ABC, Generic[Loaded]):
     @abstractmethod
     def _kind(self) -> str:
         """The name of the part of the model that is run."""
+
+    def _named(self, config: VideoMAEConfig) -> VideoMAEConfig:
+        """Return the configuration of an exported model with the caller's names of labels. Raises ConfigError."""
+        return config
+
+    @abstractmethod
+    def _check_exported(self, source: ResolvedSource, exported: ExportedOnnx) -> None:
+        """Raise CheckpointError or OptionError for an exported model that gives something else than what is asked."""
 
     @abstractmethod
     def _load(self, path: Path) -> Any:
@@ -346,6 +413,14 @@ class ClassifierRequest(ModelRequest["Classifier"]):
         from videomae_cli.engines.kinds import LOGITS
 
         return LOGITS
+
+    def _named(self, config: VideoMAEConfig) -> VideoMAEConfig:
+        return config if self.labels is None else config.with_labels(self.labels)
+
+    def _check_exported(self, source: ResolvedSource, exported: ExportedOnnx) -> None:
+        if not exported.gives_logits:
+            reason = "{subject} was exported as an encoder, and gives vectors, not labels: `videomae embed` takes it"
+            raise CheckpointError.about(source.name, reason)
 
     def _load(self, path: Path) -> VideoMAEForVideoClassification:
         from videomae_cli.model import VideoMAEForVideoClassification
@@ -394,6 +469,16 @@ class EmbedderRequest(ModelRequest["Embedder"]):
         from videomae_cli.engines.kinds import features_kind
 
         return features_kind(self.pool, self.layer)
+
+    def _check_exported(self, source: ResolvedSource, exported: ExportedOnnx) -> None:
+        if exported.gives_logits:
+            reason = "{subject} was exported as a classifier, and gives labels, not vectors: `videomae export --features` does"
+            raise CheckpointError.about(source.name, reason)
+        if self.pool != "mean" or self.layer is not None:
+            reason = (
+                "{name} was exported to give one vector for each clip, of the last layer: its checkpoint gives others"
+            )
+            raise OptionError.about("layer" if self.pool == "mean" else "pool", reason, name=source.name)
 
     def _load(self, path: Path) -> VideoMAEModel | VideoMAEForVideoClassification:
         from videomae_cli.model import load_encoder
@@ -555,13 +640,16 @@ def engine_begun(begun: Begun, settings: Settings) -> tuple[str, str] | None:
         ("torch", "bfloat16"),
         ("openvino", "float32"),
         ("openvino", "bfloat16"),
+        ("onnx", "float32"),
     ):
         identity = {"engine": engine, "dtype": dtype}
-        if engine == "openvino":
-            try:
+        try:
+            if engine == "openvino":
                 identity["openvino"] = packages.load_openvino().__version__
-            except DependencyError:
-                return None
+            elif engine == "onnx":
+                identity["onnxruntime"] = packages.load_onnxruntime().__version__
+        except DependencyError:
+            continue
         if replace(settings, values=others | identity).fingerprint == begun.fingerprint:
             return engine, dtype
     return None
@@ -673,15 +761,48 @@ def find_hints(frames: int, extra: Mapping[str, Any], name: str) -> SamplingHint
     section = extra.get("videomae_cli")
     sampling = section.get("sampling") if isinstance(section, dict) else None
     if isinstance(sampling, dict):
-        family, stride, pixels = sampling.get("family"), sampling.get("stride"), sampling.get("pixels")
-        if (
-            not isinstance(family, str)
-            or not (stride is None or isinstance(stride, int))
-            or pixels not in (None, *PIXELS)
-        ):
-            raise CheckpointError.about(
-                name, "{subject}: its config.json names a sampling that makes no sense: {sampling!r}", sampling=sampling
-            )
-        return SamplingHints(frames, family, stride, pixels)
+        if not isinstance(sampling.get("family"), str):
+            raise _no_sampling(sampling, "its config.json", name)
+        return _hints_in(sampling, frames, name, where="its config.json")
     entry = find_entry(name)
     return SamplingHints(frames, entry.family if entry else None)
+
+
+def _hints_in(sampling: Mapping[str, Any], frames: int, name: str, where: str = "it") -> SamplingHints:
+    """Read how training data was sampled; None for what isn't said. where: that stands, to name in an error."""
+    family, stride, pixels = sampling.get("family"), sampling.get("stride"), sampling.get("pixels")
+    whole = isinstance(stride, int) and not isinstance(stride, bool)
+    if (
+        not (family is None or isinstance(family, str))
+        or not (stride is None or whole)
+        or pixels not in (None, *PIXELS)
+    ):
+        raise _no_sampling(sampling, where, name)
+    return SamplingHints(frames, family, stride, pixels)
+
+
+def _processing_of(exported: ExportedOnnx, config: VideoMAEConfig) -> PreprocessConfig:
+    """Return how clips are made for an exported model. Raises CheckpointError if its metadata make no sense."""
+    try:
+        processing = PreprocessConfig.from_fields(exported.about["preprocessing"])
+        _check_frames(processing, config, exported.path)
+    except ConfigError as error:
+        reason = "{subject}: its metadata make no sense, in what they say of preprocessing"
+        raise CheckpointError.about(exported.path, reason) from error
+    return processing
+
+
+def _no_sampling(sampling: Mapping[str, Any], where: str, name: str) -> CheckpointError:
+    reason = "{subject}: {where} names a sampling that makes no sense: {sampling!r}"
+    return CheckpointError.about(name, reason, where=where, sampling=sampling)
+
+
+def _network(file: Path, engine: Engine) -> Network:
+    """Make the network that runs a model that was converted before."""
+    if engine.name == "onnx":
+        from videomae_cli.engines.onnx import ONNXNetwork
+
+        return ONNXNetwork(file, engine)
+    from videomae_cli.engines.openvino import OpenVINONetwork
+
+    return OpenVINONetwork(file, engine)

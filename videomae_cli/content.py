@@ -54,7 +54,7 @@ class Content:
         return f"{self.words}: {say(self.use)}" if self.use else self.words
 
 
-_UNPACK = "unpack it first"
+_UNPACK, _GIVE_MODEL = "unpack it first", "give it {@model_place}"
 # Signatures that are enough by themselves.
 _BEGINNINGS: tuple[tuple[bytes, Content], ...] = (
     (b"\x1aE\xdf\xa3", Content("video", "a video (Matroska or WebM)", ".mkv")),
@@ -89,6 +89,11 @@ _BEGINNINGS: tuple[tuple[bytes, Content], ...] = (
     (b"{\\rtf", Content("document", "a document (RTF)", ".rtf")),
     (b"SQLite format 3\0", Content("document", "a database (SQLite)", ".db")),
     (b"\x7fELF", Content("document", "a program", "")),
+    # An ONNX file of PyTorch's exporter: its format's version, and the exporter's name.
+    *(
+        (bytes((8, version)) + b"\x12\x07pytorch", Content("weights", "an ONNX model", ".onnx", _GIVE_MODEL))
+        for version in range(7, 14)
+    ),
     (b"fLaC", Content("sound", "sound (FLAC)", ".flac")),
     (b"ID3", Content("sound", "sound (MP3)", ".mp3")),
 )

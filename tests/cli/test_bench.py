@@ -28,6 +28,8 @@ def test_it_measures_every_engine(
         ("openvino", "float32"),
         ("openvino", "bfloat16"),
         ("openvino", "int8"),
+        ("onnx", "float32"),
+        ("onnx", "int8"),
     }
     for (_, dtype), one in settings.items():
         if dtype == "bfloat16" and dtype not in there:
@@ -39,6 +41,7 @@ def test_it_measures_every_engine(
         assert 0 <= one["agree"] <= 1
     assert settings["torch", "float32"]["off"] == 0
     assert settings["openvino", "float32"]["off"] < 1e-4
+    assert settings["onnx", "float32"]["off"] < 1e-4
     recommended = settings[found["recommended"]["engine"], found["recommended"]["dtype"]]
     assert recommended["off"] <= 0.02
 

@@ -347,7 +347,7 @@ def test_from_python_a_job_that_can_not_go_on_is_refused(
 
 def test_an_engine_that_is_none_is_refused(films: list[Path], model: Path) -> None:
     done = here("classify", films[0], "--model", model, "--engine", "fast", code=2)
-    assert done.stderr == "videomae: unknown engine 'fast': choose auto, torch or openvino\n"
+    assert done.stderr == "videomae: unknown engine 'fast': choose auto, torch, openvino or onnx\n"
     with pytest.raises(OptionError, match="unknown engine 'fast'"):
         load_classifier(model, engine="fast")
     for options in (("--engine", "auto", "--dtype", "int8"), ("--dtype", "int8")):

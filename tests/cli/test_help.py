@@ -85,7 +85,7 @@ def test_every_flag_with_a_heading_exists() -> None:
     [
         ("videomae recon", ["reconstruct"]),
         ("videomae classify --retry", ["--retry-errors"]),
-        ("videomae classify clip.mp4 --engine ", ["auto", "torch", "openvino"]),
+        ("videomae classify clip.mp4 --engine ", ["auto", "torch", "openvino", "onnx"]),
         ("videomae timeline --format s", ["srt"]),
         ("videomae classify -m cam", ["camera-motion", "camera-motion-mae"]),
         ("videomae finetune --init base-ss", ["base-ssv2"]),

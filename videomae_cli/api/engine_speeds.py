@@ -217,7 +217,8 @@ def _wanted(device: str, *, real: bool) -> list[tuple[str, str]]:
     if device == "mps":
         return [("torch", "float32"), ("torch", "float16")]
     found = [("torch", "float32"), ("torch", "bfloat16"), ("openvino", "float32"), ("openvino", "bfloat16")]
-    return [*found, ("openvino", "int8")] if real else found
+    found.append(("onnx", "float32"))
+    return [*found, ("openvino", "int8"), ("onnx", "int8")] if real else found
 
 
 def _part(path: Any, heads: int | None) -> Any:

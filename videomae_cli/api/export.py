@@ -246,7 +246,7 @@ class _Original:
         config = self.part.config
         classifies = graph.output_name == "logits"
         return {
-            "schema_version": 1,
+            "schema_version": 2,
             "videomae_cli": __version__,
             "model": self.source.name,
             "revision": self.source.revision,
@@ -258,6 +258,7 @@ class _Original:
             "problem_type": config.resolved_problem_type if classifies else None,
             "sampling": asdict(self.hints),
             "preprocessing": asdict(self.preprocessor.config) | {"inside": graph.pixels is not None},
+            "config": config.to_dict(),
         }
 
 

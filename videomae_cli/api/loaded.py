@@ -52,7 +52,8 @@ class LoadOptions(TypedDict, total=False):
     """Keyword arguments for loading a model and reading videos; all are optional, and mean the same as the commands' options.
 
     revision: branch, tag or commit on the hub; device: "auto", "cpu", "cuda" or "mps"; engine: "auto" (the
-    fastest that was measured here and is near float32, else "torch"), "torch" or "openvino"; dtype: "auto", "float32", "bfloat16", "float16" or "int8"; compile: use torch.compile; resize: "antialias" or
+    fastest that was measured here and is near float32, else "torch"), "torch", "openvino" or
+    "onnx", which runs ONNX files of `export` too; dtype: "auto", "float32", "bfloat16", "float16" or "int8"; compile: use torch.compile; resize: "antialias" or
     "opencv"; batch_size: views per batch; heads: attention heads, if the checkpoint doesn't say; calibration: videos to
     calibrate int8 on; timeout: seconds that decoding a file may take (120), None for no limit; memory: bytes that a
     decoding process may take; workers: files decoded at once; listener: told of a download's name, size, licence and

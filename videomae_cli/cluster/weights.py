@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from videomae_cli import filesystem
+from videomae_cli.engines.onnx_reading import is_exported, read_exported
 from videomae_cli.engines.store import kept, store_folder
 from videomae_cli.errors import CheckpointError, ClusterError, OutputError
 from videomae_cli.files import FileLockedError, lock
@@ -87,8 +88,10 @@ def pack(source: ResolvedSource) -> Parcel:
 
 
 def _files(path: Path) -> list[Path]:
-    """List all files that loading a model directory or a weights file reads. Files that an index names in other folders are
+    """List all files that loading a model directory, a weights file or an exported model reads. Files that an index names in other folders are
     left out; loading refuses those."""
+    if is_exported(path):
+        return list(read_exported(path).files)
     folder = path if filesystem.is_folder(path) else path.parent
     if filesystem.is_folder(path):
         names = weight_files(path)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from typing import TypeAlias
 
 from videomae_cli.engines import cpu
-from videomae_cli.engines.packages import formats
+from videomae_cli.engines.packages import formats, load_runtime
 from videomae_cli.engines.timings import Fastest, fastest
 from videomae_cli.errors import DependencyError
 
@@ -19,43 +20,49 @@ NEAR = 0.02
 # A smaller gain is within what measurements of one setting differ by on a busy machine.
 GAIN = 1.1
 DEFAULT = ("torch", "float32")
+# The package that each engine of its own needs.
+_PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
+# Tells whether the model that an engine runs in a number format is cached.
+IsConverted: TypeAlias = Callable[[str, str], bool]
 # What a core multiplies and adds in float32 in a second, in billions: an AVX-512 and an AVX2 core did 40 with ViT-B.
 _GFLOPS_A_CORE = 40.0
 # A job of this many seconds in float32 earns a measurement, which takes as long as some 20 clips, and a conversion.
 LONG_SECONDS = 900.0
 
 
-def known_choice(weights: str, is_converted: Callable[[str], bool], is_long: Callable[[], bool]) -> Fastest | None:
+def known_choice(weights: str, is_converted: IsConverted, is_long: Callable[[], bool]) -> Fastest | None:
     """Return what to run a model's weights with; None for PyTorch in float32.
 
-    is_converted: whether OpenVINO's model for a number format is cached; is_long: whether the job is long enough for
-    converting it, which a CPU without units for short floats never earns.
+    is_converted: whether the model that an engine runs in a number format is cached; is_long: whether the job is long
+    enough for converting it, which a CPU without units for short floats never earns.
     """
     found = fastest(weights)
     if found is None or found.is_default or found.dtype == "int8" or found.speed < GAIN:
         return None
-    if found.engine != "openvino":
+    if found.engine == "torch":
         return found
     try:
-        if found.dtype not in formats():
+        load_runtime(found.engine)
+        if found.engine == "openvino" and found.dtype not in formats():
             return None
     except DependencyError:
-        return None  # it was measured when OpenVINO was installed
-    if is_converted(found.dtype) or (_has_short_floats() and is_long()):
+        return None  # it was measured when the engine was installed
+    if is_converted(found.engine, found.dtype) or (_has_short_floats() and is_long()):
         return found
     return None
 
 
-def worth_measuring(
-    weights: str, is_converted: Callable[[str], bool], is_long: Callable[[], bool]
-) -> list[tuple[str, str]]:
-    """List the settings that may beat PyTorch in float32 here, if no measurement knows them and the job is long enough."""
-    has_openvino = importlib.util.find_spec("openvino") is not None
-    if fastest(weights) is not None or not (_has_short_floats() or has_openvino) or not is_long():
+def worth_measuring(weights: str, is_converted: IsConverted, is_long: Callable[[], bool]) -> list[tuple[str, str]]:
+    """List the settings that may beat PyTorch in float32 here, if no measurement knows them and the job is long enough.
+
+    In float32 other engines gain little, if anything: they are measured where their model is cached already.
+    """
+    installed = [name for name, package in _PACKAGES.items() if importlib.util.find_spec(package) is not None]
+    if fastest(weights) is not None or not (_has_short_floats() or installed) or not is_long():
         return []
     if _has_short_floats():
-        return [("torch", "bfloat16"), *([("openvino", "bfloat16")] if has_openvino else [])]
-    return [("openvino", "float32")] if is_converted("float32") else []
+        return [("torch", "bfloat16"), *([("openvino", "bfloat16")] if "openvino" in installed else [])]
+    return [(name, "float32") for name in installed if is_converted(name, "float32")]
 
 
 def expected_seconds(gflops: float) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from videomae_cli.engines.onnx import ONNXNetwork, onnx_file
 from videomae_cli.engines.openvino import OpenVINONetwork, model_file
 from videomae_cli.engines.parts import Calibration, Features, Logits
 from videomae_cli.engines.precision import Engine
@@ -23,11 +24,16 @@ class Network(Protocol):
     @property
     def identity(self) -> dict[str, str]: ...
 
+    @property
+    def takes_frames(self) -> bool:
+        """Whether `infer` takes frames (V, T, H, W, C) uint8 instead, since the preprocessing is in the network."""
+        return False
+
     def __call__(self, pixel_values: Tensor) -> Tensor:
         """Map clips (V, T, C, H, W) to outputs (V, ...), both float32 on the CPU."""
 
-    def infer(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Do the same with arrays; OpenVINO needs no torch for it."""
+    def infer(self, pixel_values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Do the same with arrays, for which `Engine.is_torch_free` ones need no torch."""
         return self(torch.from_numpy(pixel_values)).numpy()
 
     def wait(self) -> None:
@@ -103,10 +109,14 @@ def make_network(
     """Make the network that runs a part of a model on its engine.
 
     digest: of the model's weights; size: the batch size; calibration: clips for int8, used unless a quantised model is
-    cached. Raises DependencyError if OpenVINO or NNCF is not installed, OptionError for what this machine can't run.
+    cached. Raises DependencyError if a package of the engine is not installed, OptionError for what this machine can't run.
     """
     if engine.name == "torch":
         return CompiledNetwork(part, engine, size) if engine.compiled else TorchNetwork(part, engine)
-    network = OpenVINONetwork(model_file(part, engine, digest=digest, calibration=calibration), engine)
-    part.to("meta")  # frees PyTorch's weights: OpenVINO has its own copy
+    network: Network
+    if engine.name == "onnx":
+        network = ONNXNetwork(onnx_file(part, engine, digest=digest), engine)
+    else:
+        network = OpenVINONetwork(model_file(part, engine, digest=digest, calibration=calibration), engine)
+    part.to("meta")  # frees PyTorch's weights: the engine has its own copy
     return network

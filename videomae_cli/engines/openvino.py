@@ -75,6 +75,10 @@ class OpenVINONetwork:
         about = {"engine": "openvino", "dtype": self.engine.dtype, "openvino": self._version}
         return about | ({"calibration": self._calibrated} if self._calibrated else {})
 
+    @property
+    def takes_frames(self) -> bool:
+        return False
+
     def __call__(self, pixel_values: Tensor) -> Tensor:
         import torch
 

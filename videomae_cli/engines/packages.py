@@ -1,9 +1,10 @@
-"""Imports OpenVINO and NNCF on demand, and asks OpenVINO which formats it supports on this machine."""
+"""Imports OpenVINO, NNCF and ONNX Runtime on demand, and asks OpenVINO which formats it supports on this machine."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from importlib import import_module
 from typing import Any
 
 from videomae_cli.engines import cpu
@@ -46,3 +47,31 @@ def load_nncf() -> Any:
     # Not `nncf.set_log_level`: it sets the level of every handler too, among them those that other programs share with it.
     logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf
+
+
+def load_onnxruntime() -> Any:
+    """Import onnxruntime, which runs ONNX files. Raises DependencyError."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        reason = "{@engine:onnx} needs the package onnxruntime: pip install 'videomae-cli[onnx]' ({error})"
+        raise DependencyError.about("onnxruntime", reason, error=error) from None
+    return onnxruntime
+
+
+def load_onnx_exporter() -> None:
+    """Import what torch.onnx and quantisation write ONNX files with. Raises DependencyError."""
+    try:
+        for name in ("onnx", "onnxruntime", "onnxscript"):
+            import_module(name)
+    except ImportError as error:
+        reason = "ONNX needs the packages onnx, onnxruntime and onnxscript: pip install 'videomae-cli[onnx]' ({error})"
+        raise DependencyError.about("onnx", reason, error=error) from None
+
+
+def load_runtime(engine: str) -> None:
+    """Import the package that an engine runs with. Raises DependencyError."""
+    if engine == "openvino":
+        load_openvino()
+    elif engine == "onnx":
+        load_onnxruntime()

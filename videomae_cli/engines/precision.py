@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from videomae_cli.engines import cpu
-from videomae_cli.engines.packages import formats
+from videomae_cli.engines.packages import formats, load_onnxruntime
 from videomae_cli.errors import OptionError, check_choice, say
 
 if TYPE_CHECKING:
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from videomae_cli.model import VideoMAEForVideoClassification, VideoMAEModel
 
-ENGINES = ("torch", "openvino")
+ENGINES = ("torch", "openvino", "onnx")
+# Those that run a model from a file of their own, on the CPU and without torch.
+TORCH_FREE = ("openvino", "onnx")
+_TITLES = {"openvino": "OpenVINO", "onnx": "ONNX Runtime"}
 # Leaves the choice to what was measured on this machine (`choosing`); PyTorch where nothing was.
 AUTO = "auto"
 # A device of torch, or this machine's CPU without torch.
@@ -37,7 +40,7 @@ class HostCPU:
 
 @dataclass(frozen=True)
 class Engine:
-    """How a model is run. name: "torch" or "openvino"; dtype: "float32", "bfloat16", "float16" or "int8"; compiled: with
+    """How a model is run. name: one of `ENGINES`; dtype: "float32", "bfloat16", "float16" or "int8"; compiled: with
     torch.compile."""
 
     name: str
@@ -60,6 +63,11 @@ class Engine:
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.dtype]
 
     @property
+    def is_torch_free(self) -> bool:
+        """Whether the model runs from a file of the engine's own, on arrays and without torch."""
+        return self.name in TORCH_FREE
+
+    @property
     def slow(self) -> str | None:
         """Why this runs slowly here and what to use instead, in one line; None if it doesn't."""
         return missing_units(self.name, self.dtype, self.device)
@@ -69,10 +77,11 @@ def check_engine(name: str, dtype: str, compiled: bool = False) -> None:
     """Raise OptionError for unknown names, and for combinations that no device supports."""
     check_choice("engine", name, (AUTO, *ENGINES), last=" or ")
     check_choice("dtype", dtype, DTYPES)
-    if name != "openvino" and dtype == "int8":
-        raise OptionError.about("dtype", "{@dtype:int8} needs {@engine:openvino}")
-    if name == "openvino" and compiled:
-        raise OptionError.about("compile", "{@compile:True} is for {@engine:torch}: OpenVINO always compiles")
+    if name not in TORCH_FREE and dtype == "int8":
+        raise OptionError.about("dtype", "{@dtype:int8} needs {@engine:openvino} or {@engine:onnx}")
+    if name in TORCH_FREE and compiled:
+        reason = "{@compile:True} is for {@engine:torch}: {title} always compiles"
+        raise OptionError.about("compile", reason, title=_TITLES[name])
 
 
 def pick_engine(name: str, dtype: str, device: Device, compiled: bool = False) -> Engine:
@@ -84,10 +93,13 @@ def pick_engine(name: str, dtype: str, device: Device, compiled: bool = False) -
     """
     check_engine(name, dtype, compiled)
     name = "torch" if name == AUTO else name
-    if name == "openvino" and device.type != "cpu":
-        raise OptionError.about(
-            "engine", "{@engine:openvino} runs on the CPU, not on {type}: add {@device:cpu}", type=device.type
-        )
+    if name in TORCH_FREE and device.type != "cpu":
+        reason = "{@engine:{name}} runs on the CPU, not on {type}: add {@device:cpu}"
+        raise OptionError.about("engine", reason, name=name, type=device.type)
+    if name == "onnx":
+        load_onnxruntime()
+        if dtype in ("bfloat16", "float16"):
+            raise OptionError.about("dtype", "{@engine:onnx} runs in float32 or int8, not in {dtype}", dtype=dtype)
     if dtype == "auto":
         dtype = _auto(name, device)
     engine = Engine(name, dtype, device, compiled)
@@ -107,6 +119,8 @@ def missing_units(name: str, dtype: str, device: Device) -> str | None:
     problem = f"this CPU has no units for {dtype}"
     if name == "torch":
         return say("{problem}: PyTorch emulates it, more slowly than float32; leave {@dtype} out", problem=problem)
+    if name == "onnx" and dtype != "int8":
+        return say("{problem}: an export in float32 is probably faster here", problem=problem)
     if dtype == "int8":
         return say(
             "{problem}: it may be no faster than {@dtype:float32} ({@bench_videos} measures both)",

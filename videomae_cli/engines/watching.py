@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +25,17 @@ class WatchedNetwork:
     def identity(self) -> dict[str, str]:
         return self._network.identity
 
+    @property
+    def takes_frames(self) -> bool:
+        return self._network.takes_frames
+
     def __call__(self, pixel_values: Tensor) -> Tensor:
         self._begun()
         result = self._network(pixel_values)
         self._ended(len(pixel_values))
         return result
 
-    def infer(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def infer(self, pixel_values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Run a batch of arrays, reported in the same way."""
         self._begun()
         result = self._network.infer(pixel_values)

@@ -30,7 +30,7 @@ _HUB_PAGE = re.compile(
     re.IGNORECASE,
 )
 _PINNED = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)@([\w./-]+)")
-_FILE_KINDS = {".safetensors", ".bin", ".pth", ".pt"}
+_FILE_KINDS = {".safetensors", ".bin", ".pth", ".pt", ".onnx"}
 
 Origin = Literal["bundled", "directory", "file", "hub"]
 

@@ -38,6 +38,7 @@ _OTHER_FORMATS = {
     b"\xfd7zXZ": "compressed with xz",
     b"\x28\xb5\x2f\xfd": "compressed with zstd",
 }
+_EXPORTS = (".onnx", ".xml", ".pt2")
 # Keys under which training scripts save the weights; their running averages have many different names.
 _WRAPPERS = ("model", "module", "state_dict")
 _AVERAGED = re.compile(r"(?:^|[_.])(?:ema|swa|averaged?|teacher)(?:[_.]|$)")
@@ -189,6 +190,10 @@ def _check_file(path: Path) -> bool:
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError.about(
             path, "{subject} is a Git LFS pointer, not the weights; fetch them with 'git lfs pull'"
+        )
+    if path.suffix.lower() in _EXPORTS:
+        raise CheckpointError.about(
+            path, "{subject} is an exported model, without weights to read: give the checkpoint that it was made of"
         )
     # safetensors begin with a length whose first byte may be "<" or "{" too, but which contains zero bytes
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()

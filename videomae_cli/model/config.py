@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import math
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -237,6 +237,17 @@ class VideoMAEConfig:
         if "num_labels" in changes:
             changes["id2label"] = numbered(_check_int("num_labels", changes.pop("num_labels"), minimum=0))
         return dataclasses.replace(self, **changes)
+
+    def with_labels(self, labels: Sequence[str]) -> VideoMAEConfig:
+        """Return a copy with other names of the classifier's outputs. Raises ConfigError for the wrong number of names."""
+        if len(labels) != self.num_labels:
+            raise ConfigError.about(
+                "labels",
+                "{count} labels were given for a checkpoint with {num_labels}",
+                count=len(labels),
+                num_labels=self.num_labels,
+            )
+        return self.replace(id2label=dict(enumerate(labels)))
 
     @classmethod
     def from_dict(

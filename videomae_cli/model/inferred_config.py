@@ -43,14 +43,7 @@ class Overrides:
             if getattr(self, name) is not None
         }
         if self.labels is not None:
-            if len(self.labels) != config.num_labels:
-                raise ConfigError.about(
-                    "labels",
-                    "{count} labels were given for a checkpoint with {num_labels}",
-                    count=len(self.labels),
-                    num_labels=config.num_labels,
-                )
-            changes["id2label"] = dict(enumerate(self.labels))
+            config = config.with_labels(self.labels)
         return config.replace(**changes) if changes else config
 
 

@@ -169,9 +169,11 @@ class PipelineModel(ABC, Generic[Model_co, Result_co]):
         preprocessor's transform made their frames. Raises ModelMemoryError.
         """
         with memory_reported(self.engine.device):
-            if self.engine.name == "openvino":
-                return self._network.infer(self.preprocessor.normalized(views))
-            return self._network(self.preprocessor.to_pixel_values(views, self.engine.torch_device)).numpy()
+            network = self._network
+            if self.engine.is_torch_free:
+                given: npt.NDArray[Any] = views if network.takes_frames else self.preprocessor.normalized(views)
+                return network.infer(given)
+            return network(self.preprocessor.to_pixel_values(views, self.engine.torch_device)).numpy()
 
     @property
     def _network(self) -> Network:

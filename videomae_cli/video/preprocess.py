@@ -8,6 +8,7 @@ Results equal transformers' VideoMAEImageProcessor within one level per pixel wh
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import reprlib
 import sys
@@ -126,6 +127,22 @@ class PreprocessConfig:
             std=_read_triple(settings.get("image_std"), IMAGENET_STD, "image_std") if normalise else None,
             interpolation=_RESAMPLE[resample],
         )
+
+    @classmethod
+    def from_fields(cls, values: Mapping[str, Any]) -> PreprocessConfig:
+        """Make a configuration from its fields as JSON has them, with lists for tuples. Raises ConfigError."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        given: dict[str, Any] = {
+            name: tuple(values[name]) if isinstance(values.get(name), list) else values.get(name) for name in names
+        }
+        try:
+            made = cls(**given)
+            read_again = cls.from_dict(made.to_dict(), made.crop or made.size or 224)
+        except (TypeError, ValueError, StopIteration, OverflowError) as error:
+            raise ConfigError.about("preprocessing", "its preprocessing makes no sense") from error
+        if made != read_again:
+            raise ConfigError.about("preprocessing", "its preprocessing makes no sense")
+        return made
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `preprocessor_config.json`, for this package and for transformers."""

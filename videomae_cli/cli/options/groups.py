@@ -66,7 +66,7 @@ class ModelOptions:
         str,
         options.MODEL(
             envvar="VIDEOMAE_MODEL",
-            help="A bundled name (camera-motion), a known short name, a hub id, or a directory.",
+            help="A bundled name (camera-motion), a known short name, a hub id, a directory, or an .onnx file of videomae export.",
         ),
     ] = options.DEFAULT_MODEL
     revision: options.Revision = None
@@ -82,15 +82,16 @@ class EngineOptions:
         typer.Option(
             help="What runs the model. auto: the fastest that videomae bench or a long job measured here, if it is within 2 % "
             "of torch in float32; else torch, which evaluate, --dtype, --shard, --cluster and --protocol paper mean too. "
-            "openvino: on the CPU, with the number formats that it has units for (pip install 'videomae-cli[openvino]').",
-            metavar="auto|torch|openvino",
+            "openvino, onnx: on the CPU, with the number formats that it has units for, or with ONNX Runtime (pip install "
+            "'videomae-cli[openvino]', 'videomae-cli[onnx]').",
+            metavar="auto|torch|openvino|onnx",
         ),
     ] = "auto"
     dtype: Annotated[
         str,
         options.DTYPE(
             help="Number format. auto: float32 on the CPU, half precision on CUDA, with OpenVINO bfloat16 where the CPU has "
-            "units for it; int8: OpenVINO, calibrated on clips of the job.",
+            "units for it; int8: OpenVINO, calibrated on clips of the job, or ONNX Runtime.",
             metavar="auto|float32|bfloat16|float16|int8",
         ),
     ] = "auto"

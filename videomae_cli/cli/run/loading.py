@@ -9,6 +9,7 @@ from videomae_cli.assembly import Calibrate, ModelRequest, engine_begun, pixels_
 from videomae_cli.cli.terminal import console
 from videomae_cli.cli.terminal.transfers import bring
 from videomae_cli.engines.choosing import DEFAULT
+from videomae_cli.engines.precision import TORCH_FREE
 
 if TYPE_CHECKING:
     from videomae_cli.cli.run.engine_choice import IsLong
@@ -37,7 +38,7 @@ def load_model(
     from videomae_cli.cli.terminal.display import consoles, waiting
 
     request.check()
-    if request.engine == "openvino" or request.device not in ("auto", "cpu"):
+    if request.engine in TORCH_FREE or request.device not in ("auto", "cpu"):
         # Even before the hub is asked. With the defaults nothing can be wrong, and PyTorch takes longer to load than a hub
         # to answer.
         request.pick_engine()
