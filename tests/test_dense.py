@@ -139,8 +139,8 @@ def test_files_are_those_of_the_command(
 
 def test_arrays_are_as_detectors_read_them(checkpoint: Path, folder: Path, tmp_path: Path) -> None:
     run("embed", folder, "-m", checkpoint, "--window", "16f", "--hop", "4f", "-o", f"{tmp_path}/f/", code=1)
-    assert np.load(tmp_path / "f" / "a.mp4.npy").shape == (12, 32)
-    assert np.load(tmp_path / "f" / "b.mp4.npy").shape == (1, 32)
+    assert np.load(tmp_path / "f" / "a.npy").shape == (12, 32)
+    assert np.load(tmp_path / "f" / "b.npy").shape == (1, 32)
 
 
 def test_shards_join_to_the_whole_and_moments_are_found(checkpoint: Path, folder: Path, tmp_path: Path) -> None:

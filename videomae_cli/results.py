@@ -297,7 +297,8 @@ def _edges(part: Timeline | Segment | Window | VectorPlace) -> Record:
 class VectorPlace:
     """What one vector represents: a file (all None), a clip, a tubelet position t in it, or one token at (t, h, w).
 
-    start, end: times of its first and last frame in seconds.
+    start, end: times of its first and last frame in seconds, for a window those between which it lies; frames: the numbers of
+    the first and last frame that a window shows.
     """
 
     start: float
@@ -306,6 +307,12 @@ class VectorPlace:
     t: int | None = None
     h: int | None = None
     w: int | None = None
+    frames: tuple[int, int] | None = None
+
+    def as_dict(self) -> Record:
+        """Return the place as it appears in records."""
+        shown = {} if self.frames is None else {"frames": list(self.frames)}
+        return {"clip": self.clip, "t": self.t, "h": self.h, "w": self.w, **_edges(self), **shown}
 
 
 @dataclass(frozen=True)
@@ -317,8 +324,7 @@ class Embedding(Result):
 
     def content(self) -> Record:
         """Return `rows` (what each vector represents) and `vectors`, the array itself, which each writer stores its own way."""
-        rows = [{"clip": p.clip, "t": p.t, "h": p.h, "w": p.w, **_edges(p)} for p in self.places]
-        return {"rows": rows, "vectors": self.vectors}
+        return {"rows": [place.as_dict() for place in self.places], "vectors": self.vectors}
 
 
 def path_fields(path: str) -> dict[str, str]:

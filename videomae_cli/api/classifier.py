@@ -59,6 +59,17 @@ class TimelineOptions(TypedDict, total=False):
     fps: float | None
 
 
+class FeatureTimelineOptions(TypedDict, total=False):
+    """How scores of vectors become segments, as in `TimelineOptions`; where the windows lie is settled."""
+
+    smooth: float | str
+    min_duration: float | str | None
+    threshold: float | None
+    unsure_below: float
+    windows: bool
+    top_k: int
+
+
 class WatchOptions(TypedDict, total=False):
     """How a live source is watched: as in `TimelineOptions`; listener: notified if a recording must be copied first."""
 
@@ -203,6 +214,24 @@ class VideoClassifier(LoadedModel[Classification]):
         maker = replace(self._timeline_maker(given, model), thumbnails=job.thumbnails)
         with self.decoding.decoder(1) as decoder:
             return job.run(target, timeline_settings(maker), lambda left, starts: maker(left, decoder=decoder))
+
+    @checked
+    def timelines_of_features(
+        self, features: str | os.PathLike[str], **options: Unpack[FeatureTimelineOptions]
+    ) -> Iterator[Timeline]:
+        """Find what happens when in films whose windows have vectors already; what `videomae timeline --from-features` does.
+
+        features: output of `VideoEmbedder.embed_files` with windows, or of the command: .parquet, .npz or a folder. Only
+        the last layer runs, and nothing is decoded; the vectors must be those of this classifier's encoder. Yields one
+        result per film, in the order of the output. Raises EmbeddingsError for other vectors, OptionError.
+        """
+        from videomae_cli.api.stored_features import StoredFeatures
+        from videomae_cli.pipeline import FeatureTimelineMaker
+
+        stored = StoredFeatures(features)
+        stored.check(self.reference)
+        maker = self._timeline_maker(options_of(TimelineOptions, options), self.reference)
+        return FeatureTimelineMaker(maker)(stored.films([video.path for video in stored.videos]))
 
     @checked
     def watch(self, source: str | int, **options: Unpack[WatchOptions]) -> LiveTimeline:

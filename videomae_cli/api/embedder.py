@@ -146,7 +146,7 @@ class VideoEmbedder(LoadedModel[Embedding]):
             )
 
     def _windows_of_files(self, job: OutputJob, options: EmbedFilesOptions) -> FinishedJob:
-        target = job.vectors()
+        target = job.vectors(windows=True)
         model = self._for_job(
             job, target, self._suited(options), lambda one: dense_settings(*self._windows(options, one))
         )

@@ -105,9 +105,10 @@ class OutputJob:
         layout = pick_label_format(self.format, output, wide=self.wide, sharded=self.part is not None)
         return FileTarget(output, layout, self)
 
-    def vectors(self) -> Target:
-        """Make the target for vectors: a file, or a folder with an array for each video."""
-        return open_vector_target(self.format, self.output, self)
+    def vectors(self, *, windows: bool = False) -> Target:
+        """Make the target for vectors: a file, or a folder with an array for each video. windows: whether they are those of
+        windows."""
+        return open_vector_target(self.format, self.output, self, windows=windows)
 
     def timelines(self) -> Target:
         """Make the target for timelines: a table, a document of one video, or a folder of documents."""

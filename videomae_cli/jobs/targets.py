@@ -262,15 +262,29 @@ class FolderTarget(FileTarget):
 
 
 class ArrayFolderTarget(FolderTarget):
-    """Writes one .npy per video: (D,) for the vector of a file, (rows, D) for those of its clips, windows or tokens."""
+    """Writes one .npy per video: (D,) for the vector of a file, (rows, D) for those of its clips, windows or tokens.
 
-    def __init__(self, folder: Path, asked: OnExisting) -> None:
-        super().__init__(folder, ".npy", asked, instead=False)
+    windows: whether rows are those of windows; then files are called as action detectors expect, without the video's suffix,
+    and each line of the index says how the vectors were made.
+    """
+
+    def __init__(self, folder: Path, asked: OnExisting, *, windows: bool = False) -> None:
+        super().__init__(folder, ".npy", asked, instead=windows)
+        self._windows = windows
+        self._settings: dict[str, Any] = {}
+
+    def begin(
+        self, settings: Settings, names: Sequence[str], *, part: Part | None = None, vectors: VectorLayout | None = None
+    ) -> JobTally:
+        self._settings = settings.with_fingerprint()
+        return super().begin(settings, names, part=part, vectors=vectors)
 
     def content(self, record: Record) -> bytes | None:
         import numpy as np
 
         vectors = record.pop("vectors")
+        if self._windows:
+            record["settings"] = self._settings
         if vectors is None:
             return None
         content = io.BytesIO()
@@ -279,8 +293,9 @@ class ArrayFolderTarget(FolderTarget):
         return content.getvalue()
 
 
-def open_vector_target(format: str | None, output: str, asked: OnExisting) -> FileTarget:
-    """Make the target for embeddings: a folder if `output` ends in a slash or is one, else a file."""
+def open_vector_target(format: str | None, output: str, asked: OnExisting, *, windows: bool = False) -> FileTarget:
+    """Make the target for embeddings: a folder if `output` ends in a slash or is one, else a file. windows: whether they are
+    those of windows."""
     path = Path(output)
     if output.endswith(("/", os.sep)) or filesystem.is_folder(path):
         if format is not None:
@@ -289,7 +304,7 @@ def open_vector_target(format: str | None, output: str, asked: OnExisting) -> Fi
                 "a folder holds .npy files",
                 remedy=Wording("leave out {@format}, or name a file in {output}", output=output),
             )
-        return ArrayFolderTarget(path, asked)
+        return ArrayFolderTarget(path, asked, windows=windows)
     if is_special(path):
         raise OptionError.about("output", "embeddings need a file or a folder to be written to")
     return FileTarget(path, pick_vector_format(format, path), asked)

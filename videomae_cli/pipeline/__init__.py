@@ -5,6 +5,7 @@
     classify    labels for files (`Classifier`)
     embed       vectors for files (`Embedder`)
     timeline    what happens when, in files of any length (`TimelineMaker`)
+    feature_timeline  the same of vectors that are there already (`FeatureTimelineMaker`)
     dense       vectors for every window of such files (`DenseEmbedder`); window_clips  assembles the frames of both
     devices     where to run, and how many views at once
 
@@ -18,6 +19,7 @@ from videomae_cli.pipeline.classify import Classifier, merge_views
 from videomae_cli.pipeline.dense import DenseEmbedder
 from videomae_cli.pipeline.devices import auto_batch_size, pick_device
 from videomae_cli.pipeline.embed import Embedder, Pooling
+from videomae_cli.pipeline.feature_timeline import FeatureTimelineMaker
 from videomae_cli.pipeline.pipeline_model import PipelineModel
 from videomae_cli.pipeline.timeline import TimelineMaker
 
@@ -25,6 +27,7 @@ __all__ = [
     "Classifier",
     "DenseEmbedder",
     "Embedder",
+    "FeatureTimelineMaker",
     "PipelineModel",
     "Pooling",
     "TimelineMaker",

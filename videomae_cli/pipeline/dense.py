@@ -123,4 +123,5 @@ class _EmbeddedWindows:
             raise output
         self.vectors.append(output.reshape(len(waiting), -1))  # (n, 1, D): one vector for all tokens
         for clip in waiting:
-            self.places.append(VectorPlace(clip.start, clip.end, len(self.places)))
+            shown = (clip.numbers[0], clip.numbers[-1])
+            self.places.append(VectorPlace(clip.start, clip.end, len(self.places), frames=shown))

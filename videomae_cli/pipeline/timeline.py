@@ -87,13 +87,22 @@ class TimelineMaker:
         if film.grid is None or film.info is None or not scored.spans:
             assert error is not None
             return self._failed(path, error)
-        result = self._result(path, film.grid, scored, film.last, error)
+        result = self.result(path, film.grid, scored, film.last, error)
         source = film.source(len(scored.spans))
         return replace(result, source=source, warnings=film.warnings, seconds=time.monotonic() - began)
 
-    def _result(
-        self, path: str, grid: WindowGrid, scored: ScoredWindows, last: FrameBlock | None, error: VideoMAEError | None
+    def result(
+        self,
+        path: str,
+        grid: WindowGrid,
+        scored: ScoredWindows,
+        last: FrameBlock | None = None,
+        error: VideoMAEError | None = None,
     ) -> Timeline:
+        """Make the timeline of a file whose windows have been scored.
+
+        last: the block with which decoding ended, unless `grid` has an end; error: what ended it before that.
+        """
         whole = grid.ending(last.end) if last is not None else grid
         end = scored.spans[-1][1] if error is not None or whole.end is None else whole.end
         scores = np.concatenate(scored.scores)

@@ -101,6 +101,14 @@ class EmbeddingTable:
         except (OSError, *DAMAGE) as error:
             raise self._unreadable(error, "can't read embeddings from {subject}: {error}") from None
 
+    def records(self, *, vectors: bool = True) -> Iterator[tuple[dict[str, Any], npt.NDArray[Any] | None]]:
+        """Yield every row with all its columns and its vector (D,) as stored: None for a failed file, and without `vectors`."""
+        try:
+            for batch in self._source.batches(vectors=vectors):
+                yield from batch.pairs()
+        except (OSError, *DAMAGE) as error:
+            raise self._unreadable(error, "can't read embeddings from {subject}: {error}") from None
+
     def _open(self) -> EmbeddingFile:
         try:
             return open_embeddings(self._place)

@@ -98,14 +98,20 @@ def open_embeddings(file: Path) -> EmbeddingFile:
                     remedy=Wording("run its job again with {@resume:True}"),
                 )
             return EmbeddingFile(file, "shards", _about(shards[0], "parquet")[0])
-        filesystem.opened(file / INDEX).close()
-        return EmbeddingFile(file, "folder")
+        return EmbeddingFile(file, "folder", _folder_settings(file))
     with filesystem.opened(file) as stream:
         head = stream.read(4)
     format = "parquet" if head == b"PAR1" else "npz" if head[:2] == b"PK" else "jsonl" if head[:1] == b"{" else None
     if format is None:
         raise ValueError("it is none of Parquet, npz and JSON Lines")
     return EmbeddingFile(file, format, _about(file, format)[0])
+
+
+def _folder_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings that the lines of a folder's index name, {} if they name none."""
+    for _, row in _json_rows(folder / INDEX):
+        return _object(row.get("settings"))
+    return {}
 
 
 def shards_in(folder: Path) -> list[Path]:

@@ -94,7 +94,7 @@ def embed(
         then = [] if is_address(output) else _then(work, Path(output), pool)
         run_on_cluster(work, request, output=output, format=format, then=then)
         return
-    target = open_vector_target(format, output, job)
+    target = open_vector_target(format, output, job, windows=windows is not None)
     if work.inputs.no_videos and not (job.resume or batch.ok_on_errors):
         work.refuse()
     decoder = work.decoder()

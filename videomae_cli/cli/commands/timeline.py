@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,8 +25,9 @@ from videomae_cli.errors import OptionError
 
 if TYPE_CHECKING:
     from videomae_cli.cli.outputs.found_places import Search
+    from videomae_cli.cli.run.timeline_jobs import TimelineRequest
     from videomae_cli.segments import SegmentRules
-    from videomae_cli.video import SamplingSpec, WindowSpec
+    from videomae_cli.video import Decoder, SamplingSpec, WindowSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,14 @@ class WindowOptions:
         ),
     ] = None
     hop: options.Hop = None
+    from_features: Annotated[
+        str | None,
+        typer.Option(
+            help="Score the vectors that videomae embed --window wrote, instead of videos: only the last layer of the model "
+            "runs, and nothing is decoded. Its encoder must have made them.",
+            metavar="FEATURES",
+        ),
+    ] = None
     start: options.Start = None
     end: options.End = None
     fps: Annotated[
@@ -213,23 +222,25 @@ def timeline(
     engine.check()
     run = RunOptions(sampling=ClipOptions(), resize=resize, decoding=decoding, engine=engine, heads=heads)
     request = model_request(ClassifierRequest, model, run, top_k=show.labels, labels=label_names(labels))
-    asked = TimelineRequest(request, windows, shape, rules)
+    asked, decoder = TimelineRequest(request, windows, shape, rules), make_decoder(decoding, debug=terminal.debug)
     search = show.search(format, output, job, report, wide=wide)
     if camera is not None or is_live(paths):
         _check_live(times, show, job, files, output=output, wide=wide, report=report)
         watch_live(_live_source(paths, camera), asked, format, decoding, terminal.debug)
         return
-    if not paths:
-        raise OptionError.about("videos", "nothing to look at: name video files or folders, or use --camera 0")
+    if times.from_features is not None:
+        _check_features(paths, times, files, run, pixels=pixels, report=report)
+        features = _Stored(times.from_features, asked, show, terminal.progress, ok_on_errors)
+        features.run(search, decoder, format, output, job, wide=wide)
+        return
+    paths = _named(paths)
     chosen = pick_timeline_format(format, output) if search is None else "table"
     inputs = find_inputs(paths, files, addresses=True)
-    decoder = make_decoder(decoding, debug=terminal.debug)
     if search is not None:
         find_places(asked, search, inputs, decoder, progress=terminal.progress, ok_on_errors=ok_on_errors)
         return
     target = open_timeline_target(chosen, output, job, wide=wide, videos=len(inputs.found))
-    written = Path(output) if output is not None else None
-    page = open_report(report, written, "timeline", paths, inputs.found, job)
+    page = open_report(report, Path(output) if output else None, "timeline", paths, inputs.found, job)
     # Check outputs first, so that one that can't be written is reported before a model is loaded.
     with target.opened(), page as writer, decoder:
         progress = terminal.progress
@@ -238,11 +249,54 @@ def timeline(
         )
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """Timelines of films whose vectors are in `file`."""
+
+    file: str
+    asked: TimelineRequest
+    show: ShowOptions
+    progress: str
+    ok_on_errors: bool
+
+    def run(
+        self,
+        search: Search | None,
+        decoder: Decoder,
+        format: str | None,
+        output: str | None,
+        job: JobOptions,
+        *,
+        wide: bool,
+    ) -> None:
+        """Make the timelines, or search for the places of one label; `decoder` cuts these out. Raises EmbeddingsError."""
+        from videomae_cli.api.stored_features import StoredFeatures
+        from videomae_cli.cli.outputs.timeline_targets import open_timeline_target
+        from videomae_cli.cli.run.timeline_jobs import find_places, make_from_features
+        from videomae_cli.jobs.documents import pick_timeline_format
+
+        features = StoredFeatures(self.file)
+        how: dict[str, Any] = {"progress": self.progress, "ok_on_errors": self.ok_on_errors}
+        if search is not None:
+            find_places(self.asked, search, features, decoder, **how)
+            return
+        chosen = pick_timeline_format(format, output)
+        target = open_timeline_target(chosen, output, job, wide=wide, videos=len(features.videos))
+        make_from_features(self.asked, features, target, windows=self.show.windows, **how)
+
+
 def is_live(paths: Sequence[str] | None) -> bool:
     """Return whether the input is the address of a stream, or of a recording behind http; objects in storage are files."""
     from videomae_cli.storage import is_address
 
     return any("://" in path and not is_address(path.removeprefix("@")) for path in paths or ())
+
+
+def _named(paths: list[str] | None) -> list[str]:
+    """Return what is named. Raises OptionError if that is nothing."""
+    if not paths:
+        raise OptionError.about("videos", "nothing to look at: name video files or folders, or use --camera 0")
+    return paths
 
 
 def _length(asked: str | None, option: str) -> float | None:
@@ -264,6 +318,7 @@ def _check_live(
 ) -> None:
     """Raise OptionError for options that don't apply to a live source."""
     refused = {
+        "--from-features": times.from_features,
         "--find": show.find,
         "--output": output,
         "--wide": wide,
@@ -282,6 +337,44 @@ def _check_live(
     for name, value in refused.items():
         if value not in (None, False):
             raise OptionError.about(name, "{subject} does not go with a live source, which prints one line per window")
+
+
+def _check_features(
+    paths: Sequence[str] | None,
+    times: WindowOptions,
+    files: FileOptions,
+    run: RunOptions,
+    *,
+    pixels: str | None,
+    report: Path | None,
+) -> None:
+    """Raise OptionError for options that vectors which are there already leave no choice in."""
+    if paths:
+        raise OptionError.about(
+            "videos", "--from-features takes the films whose vectors are there: leave out {path}", path=paths[0]
+        )
+    refused = {
+        "--window": times.window,
+        "--hop": times.hop,
+        "--start": times.start,
+        "--end": times.end,
+        "--fps": times.fps,
+        "--pixels": pixels,
+        "--resize": run.resize,
+        "--include": files.include,
+        "--exclude": files.exclude,
+        "--shard": files.shard,
+        "--device": run.engine.device != EngineOptions.device,
+        "--engine": run.engine.engine != EngineOptions.engine,
+        "--dtype": run.engine.dtype != EngineOptions.dtype,
+        "--compile": run.engine.compiled,
+        "--batch-size": run.engine.batch_size,
+        "--report": report,
+    }
+    for name, value in refused.items():
+        if value not in (None, False):
+            why = "which has no frames" if name == "--report" else "whose vectors are made already"
+            raise OptionError.about(name, "{subject} does not go with --from-features, {why}", why=why)
 
 
 def _live_source(paths: Sequence[str] | None, camera: int | None) -> str | int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from videomae_cli.api.places import PlaceFinder
 from videomae_cli.api.report_pages import FRAMES
+from videomae_cli.api.stored_features import StoredFeatures
 from videomae_cli.assembly import ClassifierRequest, calibration_on, settings_for, timeline_settings
 from videomae_cli.cli.outputs.found_places import PlacesTarget, Search
 from videomae_cli.cli.run.batch import Batch, watched
@@ -57,6 +58,14 @@ class TimelineRequest:
         classifier.check_labels("timeline")
         return self._maker(classifier, fitted(self._sampling, classifier), **shown)
 
+    def of_features(self, features: StoredFeatures, **shown: Any) -> TimelineMaker:
+        """Load the model and return a timeline maker for vectors that its encoder made. Raises EmbeddingsError for others."""
+        classifier = load_model(replace(self.request, device="cpu", engine="torch", dtype="float32"))
+        classifier.check_labels("timeline")
+        features.check(classifier)
+        asked = replace(self, windows=features.windows)
+        return asked._maker(classifier, classifier.fit(features.sampling), **shown)
+
     @property
     def _sampling(self) -> SamplingSpec:
         return self.shape.within(self.windows.start, self.windows.end)
@@ -90,16 +99,53 @@ def make_timelines(
 
 
 def find_places(
-    asked: TimelineRequest, search: Search, inputs: Inputs, decoder: Decoder, *, progress: str, ok_on_errors: bool
+    asked: TimelineRequest,
+    search: Search,
+    found: Inputs | StoredFeatures,
+    decoder: Decoder,
+    *,
+    progress: str,
+    ok_on_errors: bool,
 ) -> None:
-    """Search all files for a label and output the places. Raises OptionError for a label that the model doesn't have."""
+    """Search all files, or films whose vectors are there, for a label and output the places. Raises OptionError for a label
+    that the model doesn't have."""
     with decoder:
-        maker = asked.loaded(inputs, decoder)
+        maker = asked.loaded(found, decoder) if isinstance(found, Inputs) else asked.of_features(found)
+        videos = found.found if isinstance(found, Inputs) else found.videos
         finder = PlaceFinder(match_label(search.label, maker.classifier.config.label_names))
-        target = PlacesTarget(search, finder, decoder, inputs.found)
+        target = PlacesTarget(search, finder, decoder, videos)
         with target.opened():
-            work = Batch(inputs.found, target, _DONE, None, progress, ok_on_errors, films=True)
-            _run(work, settings_for("timeline", {"model": maker.classifier.name}), maker, decoder)
+            work = Batch(videos, target, _DONE, None, progress, ok_on_errors, films=True)
+            settings = settings_for("timeline", {"model": maker.classifier.name})
+            if isinstance(found, Inputs):
+                _run(work, settings, maker, decoder)
+            else:
+                _run_features(work, settings, maker, found)
+
+
+def make_from_features(
+    asked: TimelineRequest,
+    features: StoredFeatures,
+    target: Target,
+    *,
+    windows: bool,
+    progress: str,
+    ok_on_errors: bool,
+) -> None:
+    """Write the timelines of films whose vectors are there. Raises typer.Exit(1) if some have none."""
+    with target.opened():
+        maker = asked.of_features(features, keep_windows=windows)
+        settings = timeline_settings(maker)
+        settings = settings_for("timeline", {**settings.values, "features": features.fingerprint})
+        work = Batch(features.videos, target, _DONE, None, progress, ok_on_errors, films=True)
+        _run_features(work, settings, maker, features)
+
+
+def _run_features(work: Batch, settings: Settings, maker: TimelineMaker, features: StoredFeatures) -> None:
+    from videomae_cli.pipeline import FeatureTimelineMaker
+
+    of_vectors = FeatureTimelineMaker(maker)
+    work.run(settings, lambda left, _: of_vectors(features.films([video.path for video in left])))
 
 
 def _run(work: Batch, settings: Settings, maker: TimelineMaker, decoder: Decoder) -> None:
