@@ -171,7 +171,7 @@ class PipelineModel(ABC, Generic[Model_co, Result_co]):
         with memory_reported(self.engine.device):
             network = self._network
             if self.engine.is_torch_free:
-                given: npt.NDArray[Any] = views if network.takes_frames else self.preprocessor.normalized(views)
+                given: Pixels = views if network.takes_frames else self.preprocessor.normalized(views)
                 return network.infer(given)
             return network(self.preprocessor.to_pixel_values(views, self.engine.torch_device)).numpy()
 
