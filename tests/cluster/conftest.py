@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forking import FOR_RAY, ForkServer
 from raycluster import end_all, ended, start
 from samples import Run
+
+
+@pytest.fixture(scope="session")
+def quick_python() -> Iterator[str]:
+    """As for other tests, with what Ray imports: for the commands, and for the workers of clusters."""
+    if not hasattr(os, "pidfd_open"):
+        yield sys.executable
+        return
+    with ForkServer(FOR_RAY) as server:
+        yield str(server.python)
 
 
 @pytest.fixture(scope="session")

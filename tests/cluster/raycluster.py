@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import worker_start
 
 # What is drawn or sent nowhere, and patience for a machine that other tests keep busy.
 ENVIRONMENT = {
@@ -26,6 +27,12 @@ ENVIRONMENT = {
     "RAY_worker_niceness": "0",
 }
 STORE_BYTES = 80 * 2**20
+# What `Cluster.add_node` is told of each machine; its workers are forked.
+NODE: dict[str, Any] = {
+    "num_cpus": 1,
+    "object_store_memory": STORE_BYTES,
+    "setup_worker_path": str(Path(worker_start.__file__).resolve()),
+}
 # Seconds for what takes a few: two raylets and their workers, each of which imports torch, on a machine with other work.
 PATIENCE = 400.0
 _TRIES = 3
@@ -34,24 +41,25 @@ _hung: list[str] = []
 
 
 @contextmanager
-def ray_cluster(nodes: int = 2, settings: Sequence[Mapping[str, str]] = ()) -> Iterator[Any]:
+def ray_cluster(python: str, nodes: int = 2, settings: Sequence[Mapping[str, str]] = ()) -> Iterator[Any]:
     """`ray.cluster_utils.Cluster` of nodes with one core each and a small object store; `.address` is where it is.
 
+    python: what starts the workers.
     settings: variables of the environment of each node, which then have addresses of their own.
     """
     from ray.cluster_utils import Cluster
 
-    each = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
-    head = {**each, "include_dashboard": False, "include_log_monitor": False}
+    head = {**NODE, "include_dashboard": False, "include_log_monitor": False}
     own: list[dict[str, Any]] = [{} for _ in range(nodes)]
     for number, variables in enumerate(settings):
         own[number] = {"env_vars": dict(variables), **({"node_ip_address": f"127.0.0.{number + 1}"} if number else {})}
+    os.environ[worker_start.PYTHON] = python
     for attempt in range(_TRIES):
         cluster = None
         try:
             cluster = Cluster(initialize_head=True, head_node_args={**head, **own[0]})
             for node in own[1:]:
-                cluster.add_node(**each, **node)
+                cluster.add_node(**NODE, **node)
             break
         except Exception:  # Ray gives a raylet 30 seconds to start, whatever else the machine does
             if cluster is not None:

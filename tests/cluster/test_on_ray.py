@@ -20,6 +20,7 @@ from hubserver import LocalHub
 from objectstore import ObjectStore
 from raycluster import (
     ENVIRONMENT,
+    NODE,
     STORE_BYTES,
     ended,
     kill_one,
@@ -44,13 +45,13 @@ CLIP_BYTES = 16 * SIDE * SIDE * 3
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory, s3_server: ObjectStore) -> Iterator[Any]:
+def cluster(tmp_path_factory: pytest.TempPathFactory, s3_server: ObjectStore, quick_python: str) -> Iterator[Any]:
     """Its workers know the object store and have a cache of their own, but no hub."""
     with pytest.MonkeyPatch.context() as patch:
         cache = str(tmp_path_factory.mktemp("cache"))
         for name, value in {**ENVIRONMENT, **s3_server.environment, "VIDEOMAE_CACHE": cache}.items():
             patch.setenv(name, value)
-        with ray_cluster() as running:
+        with ray_cluster(quick_python) as running:
             yield running
 
 
@@ -128,7 +129,7 @@ def test_vectors_of_an_interrupted_job_and_a_lost_machine(
     _, errors = ended(refused)
     assert (refused.returncode, "--resume completes it" in errors) == (1, True)
 
-    lost = cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+    lost = cluster.add_node(**NODE)
     process = start(quick_python, *command, *shards, "--resume")
     wait_for_pieces(process, out, len(kept) + 1)
     cluster.remove_node(lost, allow_graceful=False)

@@ -34,7 +34,7 @@ class Machines:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, s3_server: ObjectStore) -> Iterator[Machines]:
+def running(tmp_path_factory: pytest.TempPathFactory, s3_server: ObjectStore, quick_python: str) -> Iterator[Machines]:
     roads = [Road(s3_server), Road(s3_server)]
     settings = []
     for road in roads:
@@ -43,7 +43,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, s3_server: ObjectStore) ->
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**ENVIRONMENT, **s3_server.environment}.items():
             patch.setenv(name, value)
-        with ray_cluster(settings=settings) as cluster:
+        with ray_cluster(quick_python, settings=settings) as cluster:
             yield Machines(cluster, roads)
     for road in roads:
         road.close()
