@@ -30,6 +30,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # scikit-learn sets these when it is imported, and with variables that the server lacked nothing is forked (tests/forking.py).
 os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "True")
 os.environ.setdefault("KMP_INIT_AT_FORK", "FALSE")
+# numba would compile UMAP for a minute, and for half a minute more where nobody has imported it before, to draw a few points.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 # Hundreds of processes are started: compiling the package in every one of them would be much of their time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

@@ -57,13 +57,13 @@ def test_few_and_equal_vectors_have_a_place_too(vectors: npt.NDArray[Any]) -> No
 
 
 def test_umap_keeps_bunches_together_and_draws_the_same_twice() -> None:
-    vectors = np.concatenate([bunches(30, 16, centres=1, seed=seed) for seed in (1, 2, 3)])
-    made = lay_out(source(vectors), 90, "auto")
+    vectors = np.concatenate([bunches(16, 16, centres=1, seed=seed) for seed in (1, 2)])
+    made = lay_out(source(vectors), 32, "auto")
     assert made.description == "UMAP of 15 neighbours"
-    means = made.points.reshape(3, 30, 2).mean(axis=1)
-    spread = np.linalg.norm(made.points.reshape(3, 30, 2) - means[:, None], axis=2).max()
-    assert min(np.linalg.norm(means[a] - means[b]) for a, b in ((0, 1), (0, 2), (1, 2))) > 1.5 * spread
-    np.testing.assert_array_equal(lay_out(source(vectors), 90, "umap").points, made.points)
+    means = made.points.reshape(2, 16, 2).mean(axis=1)
+    spread = np.linalg.norm(made.points.reshape(2, 16, 2) - means[:, None], axis=2).max()
+    assert np.linalg.norm(means[0] - means[1]) > 1.5 * spread
+    np.testing.assert_array_equal(lay_out(source(vectors), 32, "umap").points, made.points)
 
 
 def test_without_umap_auto_is_pca_and_umap_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
