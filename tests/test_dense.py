@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -138,9 +139,40 @@ def test_files_are_those_of_the_command(
 
 
 def test_arrays_are_as_detectors_read_them(checkpoint: Path, folder: Path, tmp_path: Path) -> None:
+    """As ActionFormer has it: `feat_folder`, the video's id and `file_ext`; row i stands for the frames from i * feat_stride
+    on, so that a moment in seconds lies at (seconds * fps - num_frames / 2) / feat_stride among the rows."""
+    feat_folder, file_ext, feat_stride, num_frames = tmp_path / "f", ".npy", 4, 16
+    run("embed", folder, "-m", checkpoint, "--window", "16f", "--hop", "4f", "-o", f"{feat_folder}/", code=1)
+    feats = np.load(feat_folder / ("a" + file_ext)).astype(np.float32)
+    assert feats.shape == (12, 32)
+    assert np.load(feat_folder / ("b" + file_ext)).shape == (1, 32)
+    index = [json.loads(line) for line in (feat_folder / "index.jsonl").read_text().splitlines()]
+    assert [line["file"] for line in index] == ["a.npy", "b.npy", None]
+    film = index[0]
+    assert (film["fps"], film["num_frames"]) == (25.0, FRAMES)
+    assert film["settings"]["windows"]["window"] == {"frames": 16}
+    assert film["settings"]["fingerprint"] == film["fingerprint"]
+    assert len(film["rows"]) == len(feats)
+    for number, row in enumerate(film["rows"][:-1]):  # the last row is the extra one
+        assert row["frames"] == [number * feat_stride, number * feat_stride + num_frames - 1]
+        assert row["start"] == pytest.approx(row["frames"][0] / film["fps"])
+        middle = (row["start"] + row["end"]) / 2
+        assert (middle * film["fps"] - 0.5 * num_frames) / feat_stride == pytest.approx(number)
+    assert film["rows"][-1]["frames"] == [FRAMES - 16, FRAMES - 1]
+
+
+def test_a_folder_says_how_it_was_made(checkpoint: Path, folder: Path, film: Path, tmp_path: Path) -> None:
+    """So that a film that is not in it can be compared with those that are."""
     run("embed", folder, "-m", checkpoint, "--window", "16f", "--hop", "4f", "-o", f"{tmp_path}/f/", code=1)
-    assert np.load(tmp_path / "f" / "a.npy").shape == (12, 32)
-    assert np.load(tmp_path / "f" / "b.npy").shape == (1, 32)
+    other = tmp_path / "other.mp4"
+    other.write_bytes(film.read_bytes())
+    best = videomae.similar(other, tmp_path / "f", moments=True)[0]
+    assert (Path(best.row.path).name, best.score) == ("a.mp4", pytest.approx(1.0, abs=1e-5))
+    run("embed", folder, "-m", checkpoint, "-o", f"{tmp_path}/clips.npz", code=1)
+    done = CliRunner().invoke(app, ["similar", str(other), f"{tmp_path}/clips.npz", "--moments"])
+    assert done.exit_code == 1
+    assert "has a vector for each file, and moments need one for each window; videomae embed --window" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_shards_join_to_the_whole_and_moments_are_found(checkpoint: Path, folder: Path, tmp_path: Path) -> None:

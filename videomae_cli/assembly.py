@@ -593,6 +593,12 @@ def _published(embedder: Embedder, asked: SamplingSpec, windows: CountedWindows)
             name=embedder.name,
             own=config.num_frames,
         )
+    if embedder.network is not None and embedder.network.takes_frames:
+        raise OptionError.about(
+            embedder.name,
+            "{subject} prepares frames itself, and the {protocol} protocol in its own way: give the checkpoint",
+            protocol=windows.protocol,
+        )
     if dtype == "int8":
         raise OptionError.about(
             "dtype",

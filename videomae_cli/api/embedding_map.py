@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +16,7 @@ from videomae_cli.arguments import checked
 from videomae_cli.errors import EmbeddingsError, OptionError, check_choice
 from videomae_cli.files import output_file
 from videomae_cli.results import as_utf8, path_of
-from videomae_cli.search.embedding_table import EmbeddingTable, Row, Vectors
+from videomae_cli.search.embedding_table import EmbeddingTable, Row, VectorBlock, Vectors
 from videomae_cli.search.layout import METHODS, lay_out
 from videomae_cli.search.nearest import neighbours
 from videomae_cli.search.page import MAX_NEIGHBOURED, Map, Neighbours, folders, write_page
@@ -24,6 +25,8 @@ from videomae_cli.writers import place_of, read_records
 
 COLOURS = ("auto", "folder", "label", "none")
 UNKNOWN = "no label"
+# Of more windows of films only every n-th is drawn: those between look alike, and the page stays quick.
+MOST_WINDOWS = 20_000
 ALIKE = 12  # how many videos "more like this" shows
 
 
@@ -32,7 +35,8 @@ class VideoMap:
     """Videos as points in the plane, as returned by `map_embeddings`.
 
     table: where the vectors come from; page: what the page shows; method: describes the layout method; failed: number
-    of files without a vector; unlabelled: number of points without a label.
+    of files without a vector; unlabelled: number of points without a label; every: of the windows of films, every n-th is
+    a point.
     """
 
     table: Path | str
@@ -40,6 +44,7 @@ class VideoMap:
     method: str
     failed: int = 0
     unlabelled: int = 0
+    every: int = 1
 
     @property
     def points(self) -> Vectors:
@@ -130,9 +135,13 @@ def lay_out_map(
     colour = check_map(method, colour, labels)
     place = place_of(table)
     embeddings = EmbeddingTable(place)
-    rows = [row for block in embeddings.blocks() for row in block.rows]
+    every = 1
+    if "windows" in embeddings.settings:
+        every = -(-sum(len(block.rows) for block in embeddings.blocks()) // MOST_WINDOWS)
+    blocks = partial(_every, embeddings, every)
+    rows = [row for block in blocks() for row in block.rows]
     groups, unlabelled, ids = _groups(colour, None if labels is None else Path(labels), rows, place)
-    layout = lay_out(embeddings.blocks, len(rows), method)
+    layout = lay_out(blocks, len(rows), method)
     page = Map(
         title=as_utf8(Path(place).name or str(place)),
         description="",
@@ -141,18 +150,32 @@ def lay_out_map(
         groups=groups,
         group_name=colour,
         ids=ids,
-        neighbours=_neighbours(embeddings, len(rows)),
+        neighbours=_neighbours(blocks, len(rows)),
     )
-    found = VideoMap(place, page, layout.description, embeddings.failed, unlabelled)
-    words = [found.number, layout.description, *([embeddings.model] if embeddings.model else [])]
+    found = VideoMap(place, page, layout.description, embeddings.failed, unlabelled, every)
+    words = [
+        found.number,
+        *([f"one of {every} windows"] if every > 1 else []),
+        layout.description,
+        *([embeddings.model] if embeddings.model else []),
+    ]
     return replace(found, page=replace(page, description=", ".join(words)))
 
 
-def _neighbours(embeddings: EmbeddingTable, count: int) -> Neighbours | None:
+def _every(embeddings: EmbeddingTable, n: int) -> Iterator[VectorBlock]:
+    """Yield every n-th vector of a table, with its row."""
+    skip = 0
+    for block in embeddings.blocks():
+        if rows := block.rows[skip::n]:
+            yield VectorBlock(block.vectors[skip::n], rows)
+        skip = (skip - len(block.rows)) % n
+
+
+def _neighbours(blocks: Callable[[], Iterator[VectorBlock]], count: int) -> Neighbours | None:
     """Find what is most like each vector; None for a single vector, and for so many that it would take hours."""
     if not 1 < count <= MAX_NEIGHBOURED:
         return None
-    return neighbours(np.concatenate([block.vectors for block in embeddings.blocks()]).astype(np.float32), ALIKE)
+    return neighbours(np.concatenate([block.vectors for block in blocks()]).astype(np.float32), ALIKE)
 
 
 def _groups(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from videomae_cli.errors import (
 from videomae_cli.hub import resolve
 from videomae_cli.search import duplicates
 from videomae_cli.search.embedding_table import EmbeddingTable, Vectors, unit
+from videomae_cli.search.moments import nearest_moments
 from videomae_cli.search.nearest import Match, find_path, nearest
 from videomae_cli.storage import is_address, look
 from videomae_cli.video import CountedWindows, Decoder, Preprocessor, SamplingSpec, is_clip, one_clip
@@ -46,19 +47,22 @@ def similar(
     *,
     top_k: int = 10,
     include_self: bool = False,
+    moments: bool = False,
     device: str = "auto",
 ) -> list[Match]:
     """Find the files of a table whose embeddings are nearest to a video's, nearest first; what `videomae similar` does.
 
     query: a name in the table, a video, also in object storage (embedded with the table's settings), or vectors (D,) or (Q, D); table: output
     of `videomae embed`: .parquet, .npz, .jsonl or a folder, or the address of a cluster's; top_k: number of files;
-    include_self: also return the query itself if it is in the table. A match has `row.path` and `score`, the cosine. Raises EmbeddingsError, VideoError,
+    include_self: also return the query itself if it is in the table; moments: find moments in a table of windows, of which
+    a file may have several, with `row.start` and `row.end` in seconds. A match has `row.path` and `score`, the cosine. Raises EmbeddingsError, VideoError,
     and what loading raises.
     """
     at_least(1, top_k=top_k)
     opened = open_table(place_of(table), None if isinstance(query, np.ndarray) else os.fspath(query))
     if not isinstance(query, np.ndarray):
-        matches, _ = nearest_files(opened, os.fspath(query), top_k, include_self=include_self, device=device)
+        name = os.fspath(query)
+        matches, _ = nearest_files(opened, name, top_k, include_self=include_self, moments=moments, device=device)
         return matches
     vectors = np.atleast_2d(np.asarray(query, np.float32))
     if vectors.ndim != 2 or vectors.shape[1] != opened.dimensions:
@@ -66,7 +70,7 @@ def similar(
         raise EmbeddingsError.about(table, reason, dimensions=opened.dimensions, size=query.shape[-1:] or "one")
     if not np.isfinite(vectors).all() or not vectors.any():
         raise EmbeddingsError.about("query", "the query is zero or not finite: nothing is near it or far from it")
-    return nearest(opened.blocks(), unit(vectors), top_k=top_k)
+    return _nearest(opened, unit(vectors), top_k, moments=moments)
 
 
 @checked
@@ -105,12 +109,22 @@ def _is_table(path: str) -> bool:
 
 
 def nearest_files(
-    table: EmbeddingTable, query: str, top_k: int, *, include_self: bool, device: str, load: LoadEmbedder | None = None
+    table: EmbeddingTable,
+    query: str,
+    top_k: int,
+    *,
+    include_self: bool,
+    moments: bool = False,
+    device: str,
+    load: LoadEmbedder | None = None,
 ) -> tuple[list[Match], str]:
-    """Return the matches, and the query's name in the table. load: loads the model if one is needed.
+    """Return the matches, and the query's name in the table. moments: of windows, instead of files; load: loads the model if
+    one is needed.
 
     Raises EmbeddingsError, VideoError, and what loading raises.
     """
+    if moments:
+        check_windows(table)
     found = find_path(table.blocks(), query)
     if found.path is not None:
         queries, name = np.stack(found.vectors), found.path
@@ -131,7 +145,28 @@ def nearest_files(
     if not queries.any():
         raise EmbeddingsError.about(name, "the vector of {subject} is zero: nothing is near it or far from it")
     leave_out = () if include_self or found.path is None else (name,)
-    return nearest(table.blocks(), queries, top_k=top_k, leave_out=leave_out), name
+    return _nearest(table, queries, top_k, leave_out, moments=moments), name
+
+
+def check_windows(table: EmbeddingTable) -> None:
+    """Raise EmbeddingsError unless a table says when each of its vectors is."""
+    row = next(table.blocks()).rows[0]
+    if row.clip is None or row.start is None or row.end is None:
+        raise EmbeddingsError.about(
+            table.file,
+            "{subject} has a vector for each file, and moments need one for each window",
+            remedy="videomae embed --window makes them",
+            joined="; ",
+        )
+
+
+def _nearest(
+    table: EmbeddingTable, queries: Vectors, top_k: int, leave_out: Collection[str] = (), *, moments: bool
+) -> list[Match]:
+    if not moments:
+        return nearest(table.blocks(), queries, top_k=top_k, leave_out=leave_out)
+    check_windows(table)
+    return nearest_moments(table.blocks(), queries, top_k=top_k, leave_out=leave_out)
 
 
 def _is_stored(address: str) -> bool:

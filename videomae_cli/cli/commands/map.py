@@ -74,7 +74,7 @@ def map_(
         if found.unlabelled:
             console.note(f"{labels} has no label for {found.unlabelled:,} of {counted(len(found.rows), 'point')}")
         _with_pictures(found, thumbnails, memory).write(sink)
-    words = [found.number, found.method]
+    words = [found.number, *([f"one of {found.every} windows"] if found.every > 1 else []), found.method]
     words += [f"pictures of {thumbnails:,} of them"] if 0 < thumbnails < len(found.rows) else []
     words += [f"{counted(found.failed, 'file')} without a vector left out"] if found.failed else []
     console.wrote(output, *words)

@@ -35,6 +35,13 @@ def similar(
     include_self: Annotated[
         bool, typer.Option("--include-self", help="List QUERY too if it is in TABLE itself.")
     ] = False,
+    moments: Annotated[
+        bool,
+        typer.Option(
+            "--moments",
+            help="List moments of films, with their times, instead of files; of a TABLE that videomae embed --window wrote.",
+        ),
+    ] = False,
     format: Annotated[
         str | None, options.FORMAT(help="Default: as FILE's name ends, else table.", metavar="table|json|jsonl")
     ] = None,
@@ -49,6 +56,8 @@ def similar(
     """
     loudness.configure()
     query, file = _arguments(arguments, duplicates)
+    if moments and query is None:
+        raise OptionError.about("moments", "--moments does not go with --duplicates, which compares files")
     chosen = _format(format, output)
     from videomae_cli.api.similar import nearest_files, open_table
     from videomae_cli.cli.outputs.similar_files import show_groups, show_matches
@@ -67,7 +76,7 @@ def similar(
             fact = console.counted(len(found.groups), "group")
         else:
             matches, name = nearest_files(
-                table, query, top_k, include_self=include_self, device=device, load=load_model
+                table, query, top_k, include_self=include_self, moments=moments, device=device, load=load_model
             )
             show_matches(matches, name, table, sink, format=chosen, drawn=output is None)
             fact = console.counted(len(matches), "match", "matches")
