@@ -28,6 +28,7 @@ import videomae_cli
 from videomae_cli.cli.app import app
 from videomae_cli.cli.commands import COMMANDS
 from videomae_cli.errors import OptionError, VideoMAEError, failure_kinds, speaking
+from videomae_cli.labelling.label_server import LabelServer
 from videomae_cli.results import Classification, Timeline
 from videomae_cli.video import worker
 
@@ -110,12 +111,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def _interrupted(server: LabelServer) -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.fixture
 def at_place(place: Path, quick_python: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Be in that folder, decode in processes that start quickly, and leave the folder as it was."""
     monkeypatch.chdir(place)
     monkeypatch.setattr(worker, "INTERPRETER", quick_python)
     monkeypatch.setenv("VIDEOMAE_CACHE", str(place / "cache"))
+    # The page of `videomae label` is not opened, and its server is ended as by Ctrl-C.
+    monkeypatch.setattr("webbrowser.open", lambda address: False)
+    monkeypatch.setattr(LabelServer, "wait", _interrupted)
     monkeypatch.delenv("VIDEOMAE_MODEL", raising=False)
     before = set(place.iterdir())
     yield place

@@ -52,7 +52,7 @@ def assert_alike(made: Path, kept: Path) -> None:
 
 def test_they_are_small() -> None:
     sizes = {file.name: file.stat().st_size for file in PICTURES.iterdir() if file.suffix in (".gif", ".png", ".svg")}
-    assert len(sizes) == 8
+    assert len(sizes) == 10
     assert max(sizes.values()) < MOST_BYTES
 
 

@@ -18,6 +18,8 @@ from .api.footage import find_videos as find_videos
 from .api.known_models import convert as convert
 from .api.known_models import describe_model as describe_model
 from .api.known_models import list_models as list_models
+from .api.label_session import Labelling as Labelling
+from .api.label_session import label_videos as label_videos
 from .api.places import FoundPlaces as FoundPlaces
 from .api.places import LabelPlace as LabelPlace
 from .api.reconstruct import VideoReconstruction as VideoReconstruction

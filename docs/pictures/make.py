@@ -48,6 +48,7 @@ MOTIONS = {
     "roll counter-clockwise": (View(600, 360, 640, 0.45), View(600, 360, 640, -0.45)),
 }
 SHIFTS = ((0, 0), (60, 20))
+MORE_SHIFTS = (*SHIFTS, (-40, 10), (30, -30))
 
 
 def make_all(folder: Path, work: Path) -> None:
@@ -58,6 +59,7 @@ def make_all(folder: Path, work: Path) -> None:
     run(RECONSTRUCT, work)
     (folder / "reconstruction.gif").write_bytes((work / "reconstruction.gif").read_bytes())
     pages(folder, work)
+    label_pages(folder, work)
 
 
 def terminal_pictures(folder: Path, work: Path) -> None:
@@ -150,15 +152,50 @@ def pages(folder: Path, work: Path) -> None:
                 save_png(Image.open(work / "shot.png").convert("RGB"), folder / f"{name}-{scheme}.png")
 
 
-def write_clips(folder: Path) -> None:
-    """Two clips of each motion, with the window a little elsewhere."""
+def label_pages(folder: Path, work: Path) -> None:
+    """The page of `videomae label` after some answers, which the names of the clips' folders give."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from chromium import Browser
+
+    names = list(MOTIONS)
+    write_clips(work / "to-label", MORE_SHIFTS)
+    command = ["label", "to-label/", "-o", "motions.csv", "--model", "camera-motion", "--no-browser"]
+    server = subprocess.Popen(
+        [PYTHON, "-m", "videomae_cli", *command, "--classes", ",".join(names)],
+        cwd=work,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    with tempfile.TemporaryDirectory() as profile, Browser(Path(profile), width=1100, height=760) as browser:
+        browser.call("Page.navigate", url=server.stdout.readline().strip())
+        browser.wait(
+            "document.documentElement.dataset.ready === 'yes' && state.files === state.total && state.question"
+        )
+        for _ in range(12):
+            browser.wait("state.question && !busy")
+            label = browser.run("state.question.folder").rpartition("/")[2]
+            browser.run(f"answer({label!r})")
+            browser.wait("!busy")
+        browser.wait("state.estimate && +film.dataset.shown === state.question.id")
+        browser.wait("[...document.querySelectorAll('#nearest .film')].every(one => one.dataset.shown)")
+        for scheme in ("light", "dark"):
+            browser.scheme(scheme)
+            browser.screenshot(work / "shot.png")
+            save_png(Image.open(work / "shot.png").convert("RGB"), folder / f"label-{scheme}.png")
+    server.terminate()
+    server.wait()
+
+
+def write_clips(folder: Path, shifts: Sequence[tuple[int, int]] = SHIFTS) -> None:
+    """Two clips of each motion, with the window a little elsewhere; as many as there are shifts."""
     shot = read_shot()
     for label, (start, end) in MOTIONS.items():
-        for number, (x, y) in enumerate(SHIFTS, 1):
+        for number, (x, y) in enumerate(shifts, 1):
             scene: Scene = (label, SECONDS, shifted(start, x, y), shifted(end, x, y))
             file = folder / label / f"{label.replace(' ', '-')}-{number}.mp4"
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_clip(file, shot[number * 30 :], [scene], width=320, preset="veryfast", crf="0")
+            write_clip(file, shot[(1 + (number - 1) % 2) * 30 :], [scene], width=320, preset="veryfast", crf="0")
 
 
 def shifted(view: View, x: float, y: float) -> View:

@@ -61,6 +61,10 @@ class Target(ABC):
     def append(self, record: Record, seconds: float | None = None) -> None:
         """Add one record to the output."""
 
+    def records(self) -> Iterator[Record]:
+        """Yield the records so far, also of earlier runs; call after `begin`."""
+        yield from ()
+
     def finish(self) -> None:  # noqa: B027  most targets write at once
         """Complete the output after the last record."""
 
@@ -120,6 +124,9 @@ class FileTarget(Target):
 
     def append(self, record: Record, seconds: float | None = None) -> None:
         self._job.append(record)
+
+    def records(self) -> Iterator[Record]:
+        return self._job.records()
 
     def finish(self) -> None:
         self._job.finish()

@@ -18,7 +18,7 @@ class Document:
     """
 
     def __init__(self, package: str, name: str, *, title: str, media: str = "'none'") -> None:
-        style, script = _theme() + _asset(package, f"{name}.css"), _asset(package, f"{name}.js")
+        style, script = theme() + _asset(package, f"{name}.css"), _asset(package, f"{name}.js")
         values = {
             "title": html.escape(title),
             "policy": (
@@ -49,7 +49,7 @@ def picture_script(number: int, picture: bytes, *, prefix: bytes = b"p") -> byte
     return b'<script type="text/plain" id="%s%d">%s</script>\n' % (prefix, number, address)
 
 
-def _theme() -> str:
+def theme() -> str:
     """Return the CSS of the colours: the system's preference, unless data-theme on the root says light or dark."""
     colours = {name: _asset(__package__ or "", f"{name}.css").strip() for name in ("light", "dark")}
     return _filled(_asset(__package__ or "", "theme.css"), colours)

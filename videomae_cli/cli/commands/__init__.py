@@ -41,6 +41,7 @@ COMMANDS = [
     Entry("map", "Draw similar videos close together, on one page.", "map", "map_"),
     Entry("reconstruct", "Show what a model makes of what it does not see.", "reconstruct", "reconstruct"),
     Entry("attend", "Show where a model looks, as heat over the frames.", "attend", "attend"),
+    Entry("label", "Teach it your own classes by answering on a page.", "label", "label"),
     Entry("finetune", "Train a classifier on your own classes.", "finetune", "finetune"),
     Entry("evaluate", "Measure a model on labelled clips.", "evaluate", "evaluate"),
     Entry("pretrain", "Train an encoder on videos without labels.", "pretrain", "pretrain"),

@@ -25,6 +25,7 @@ INIT = partial(typer.Option, "--init", metavar="NAME|HUB_ID|DIR")
 OUTPUT = partial(typer.Option, "--output", "-o")
 FORMAT = partial(typer.Option, "--format")
 WINDOW = partial(typer.Option, "--window", metavar="2s|500ms|16f")
+HOP = partial(typer.Option, "--hop", metavar="1s|4f")
 REPORT = partial(typer.Option, "--report")
 LABELS = partial(typer.Option, "--labels", metavar="FILE")
 TOP_K = partial(typer.Option, "--top-k", "-k", min=1)
@@ -149,12 +150,7 @@ Report = Annotated[
 Picture = Annotated[
     Path | None, OUTPUT(help="Write a film (.gif, .mp4, .webm) or a contact sheet of frames (.png).", metavar="FILE")
 ]
-Hop = Annotated[
-    str | None,
-    typer.Option(
-        "--hop", help="Time, or frames, from one window to the next. Default: half a window.", metavar="1s|4f"
-    ),
-]
+Hop = Annotated[str | None, HOP(help="Time, or frames, from one window to the next. Default: half a window.")]
 PrintFormat = Annotated[str, FORMAT(help="What is printed.", metavar="table|json")]
 Wide = Annotated[
     bool, typer.Option("--wide", help="All columns in CSV, instead of the few that a person wants to read.")

@@ -46,8 +46,8 @@ def words_of(command: str, taken: Collection[str]) -> dict[str, str]:
     A setting that overrides a checkpoint's configuration, but has no option in this command, is worded as `videomae
     convert` with its flag.
     """
-    # In these two commands --labels names the classes of the data, not those of the checkpoint.
-    own = {"--labels"} if command in ("pretrain", "finetune") else set()
+    # In these commands --labels names the classes of the data, not those of the checkpoint.
+    own = {"--labels"} if command in ("pretrain", "finetune", "label") else set()
     overrides = {
         name: flag if flag in taken and flag not in own else f"`videomae convert` with {flag}"
         for name, flag in OVERRIDES.items()

@@ -128,7 +128,7 @@ class JobOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileOptions:
+class FolderOptions:
     """Options that select files in folders."""
 
     recursive: Annotated[bool, typer.Option(help="Search folders at every depth, or only their first level.")] = True
@@ -146,6 +146,12 @@ class FileOptions:
         ),
     ] = None
     frame_folders: options.FrameFolders = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions(FolderOptions):
+    """Options that select the files of a job."""
+
     shard: Annotated[
         str | None,
         typer.Option(

@@ -22,6 +22,7 @@ SECTIONS: dict[str, str] = {
     "--label-smoothing --drop-path --head-dropout",
     "Speed and memory": "--device --engine --dtype --compile --batch-size --workers --timeout --decoder-memory "
     "--gradient-checkpointing",
+    "Page": "--browser --host --port",
     "Long jobs": "--resume --retry-errors --dry-run --ok-on-errors",
     "Cluster": "--cluster --address --num-workers --gpus-per-worker --shard-files",
     "Messages": "--progress --quiet --debug --help",
@@ -66,6 +67,12 @@ GUIDES = {
         "videomae attend clip.mp4 --model camera-motion -o attention.mp4",
         "videomae attend clip.mp4 --model camera-motion --label 'pan right' -o pan.gif",
         "videomae attend clip.mp4 --model camera-motion --per-head -o heads.png",
+    ),
+    "label": Guide(
+        "--output --classes --model --window --labels",
+        "videomae label videos/ -o labels.csv --classes serve,rally,pause",
+        "videomae label films/ -o labels.csv --window 4s --model camera-motion",
+        "videomae label videos/ -o labels.csv --no-browser --port 8765",
     ),
     "finetune": Guide(
         "--output --init --mode --epochs --dry-run",
