@@ -157,6 +157,30 @@ def test_what_tensorrt_does_not_read_is_found() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ([helper.make_node("Cast", ["x"], ["v"], to=TensorProto.DOUBLE)], ["float64 numbers"]),
+        (
+            [
+                helper.make_node("Constant", [], ["c"], value=helper.make_tensor("c", TensorProto.DOUBLE, [1], [0.5])),
+                helper.make_node("Add", ["x", "c"], ["v"]),
+            ],
+            ["float64 numbers"],
+        ),
+        ([helper.make_node("If", ["x"], ["v"])], ["the operator If"]),
+        ([helper.make_node("Identity", ["x"], ["v"])], []),
+    ],
+)
+def test_numbers_in_constants_and_casts_are_looked_at(nodes: list[Any], said: list[str]) -> None:
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 3])
+    result = helper.make_tensor_value_info("v", TensorProto.FLOAT, [None, 3])
+    assert unread_by_tensorrt(helper.make_model(helper.make_graph(nodes, "g", [given], [result]))) == said
+    open_sizes = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, "width"])
+    graph = helper.make_graph(nodes, "g", [open_sizes], [result])
+    assert unread_by_tensorrt(helper.make_model(graph))[-1] == "sizes of x that are open, besides the batch"
+
+
 @pytest.mark.parametrize("name", ["m.onnx", "m.xml", "m.pt2"])
 def test_a_file_that_computes_something_else_is_not_kept(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

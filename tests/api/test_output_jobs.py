@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pictures_of_clips import write_frames
 from samples import write_video
 from typer.testing import CliRunner
 
@@ -95,6 +96,30 @@ def test_timelines_are_those_of_the_command(
     assert tree(tmp_path / f"ours-{output}") == tree(tmp_path / f"theirs-{output}")
 
 
+def test_folders_of_frames_are_taken_as_the_job_says(tmp_path: Path, classifier: Any, embedder: Any) -> None:
+    for name in ("clip", "photos"):
+        write_frames(tmp_path / "in" / name, range(1, 10), pattern={"clip": "%04d.jpg", "photos": "IMG_%04d.JPG"}[name])
+    shutil.copy(videomae.demo_clip(), tmp_path / "in" / "film.mp4")
+    expected = {"never": {"film.mp4"}, "auto": {"film.mp4", "clip"}, "always": {"film.mp4", "clip", "photos"}}
+    for mode, names in expected.items():
+        seen: list[str] = []
+        classifier.classify_files(
+            tmp_path / "in",
+            tmp_path / f"{mode}.csv",
+            frame_folders=mode,
+            on_result=lambda one, seen=seen: seen.append(one.path),
+        )
+        assert {Path(path).name for path in seen} == names
+        job = videomae.cluster_job(
+            "classify", tmp_path / "in", tmp_path / "o.csv", model="camera-motion", frame_folders=mode
+        )
+        assert {Path(video.path).name for video in job.found} == names
+    assert embedder.embed_files(tmp_path / "in", tmp_path / "v.npz", frame_folders="never").files == 1
+    assert classifier.timeline_files(tmp_path / "in", tmp_path / "t.csv", frame_folders="never", fps=6).files == 1
+    with pytest.raises(OptionError, match="auto, never or always"):
+        classifier.classify_files(tmp_path / "in", tmp_path / "x.csv", frame_folders="maybe")
+
+
 @pytest.mark.parametrize("kind", ["classify", "timeline"])
 def test_a_report_is_that_of_the_command(kind: str, films: Path, tmp_path: Path, classifier: Any) -> None:
     output, page = tmp_path / "a.jsonl", tmp_path / "page.html"
@@ -138,7 +163,9 @@ def test_what_breaks_off_is_gone_on_with_by_either(
     if by_command:
         command("classify", films, "-m", "camera-motion", "--batch-size", 2, "-o", output, "--resume")
     else:
-        done = classifier.classify_files(films, output, resume=True, on_result=lambda one: seen.append(one.path))
+        done = classifier.classify_files(
+            films, output, resume=True, on_result=lambda one, seen=seen: seen.append(one.path)
+        )
         assert (done.files, done.failed, len(seen)) == (4, FAILED, 1)
     assert output.read_bytes() == whole.read_bytes()
 
@@ -256,7 +283,7 @@ def test_a_folder_of_arrays_grows_and_keeps_its_names(films: Path, tmp_path: Pat
     shutil.copyfile(films / "1.mp4", archive / "0.mp4")
     (archive / "a" / "1.mp4").unlink()
     seen: list[str] = []
-    done = embedder.embed_files(archive, f"{out}/", resume=True, on_result=lambda one: seen.append(one.path))
+    done = embedder.embed_files(archive, f"{out}/", resume=True, on_result=lambda one, seen=seen: seen.append(one.path))
     assert (done.files, seen) == (2, [str(archive / "0.mp4")])
     assert {file.name: file.stat().st_mtime_ns for file in out.glob("[01].mp4.npy")} == before
     index = [json.loads(line) for line in (out / "index.jsonl").read_text().splitlines()]

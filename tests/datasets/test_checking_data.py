@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from pictures_of_clips import read_members, write_frames, write_tar
 
 from videomae_cli.datasets import Report, check_dataset, read_dataset, split_dataset
 from videomae_cli.errors import DatasetError, VideoMAEError
@@ -103,6 +104,24 @@ def test_a_copy_on_both_sides_is_held_out_no_more(tmp_path: Path, clips: Path, d
     assert report.doubles == (str(root / "val/a/copy.mp4"),)
     assert {Path(e.path).name for e in report.val} == {"8.mp4", "9.mp4"}
     assert any("since they are in train as well" in line and "copy.mp4" in line for line in report.lines())
+
+
+def test_copies_of_pictures_and_of_films_in_archives_are_known(tmp_path: Path, clips: Path) -> None:
+    root = lay(tmp_path, clips, WHOLE)
+    write_frames(root / "train/a/clip", range(1, 11))
+    shutil.copytree(root / "train/a/clip", root / "val/a/copy")
+    write_frames(root / "val/b/other", range(2, 12))
+    write_frames(root / "val/a/longer", range(1, 12))
+    film = (clips / "3.mp4").read_bytes()
+    write_tar(
+        root / "val/a/shard.tar", {"film.mp4": film, "cut.mp4": film[:-1], **read_members(root / "val/a/copy", "k")}
+    )
+    report = check(root, None)
+    assert {str(Path(path).relative_to(root)) for path in report.doubles} == {
+        "val/a/copy",
+        "val/a/shard.tar/film",
+        "val/a/shard.tar/k",
+    }
 
 
 def test_times_that_a_file_does_not_have(tmp_path: Path, clips: Path, decoder: Decoder) -> None:

@@ -90,6 +90,21 @@ def test_filters_and_duplicates(clips: str, store: ObjectStore, bucket: str) -> 
     assert found(f"{clips}/[b].mp4") == ["[b].mp4"]  # what is there is no pattern
 
 
+def test_clips_that_need_a_disk_get_a_line(store: ObjectStore, bucket: str) -> None:
+    names = ("frames/1.jpg", "frames/2.jpg", "shards/a.tar", "text/a.txt")
+    folder = store.bucket(bucket, dict.fromkeys(names, b"x"))
+    for name, said in {
+        "shards/a.tar": "archives are read on a disk, not in object storage: download .* first",
+        "frames/": "no video files in folder .*, and its pictures are read on a disk only: download them first",
+        "frames": "and its pictures are read on a disk only",
+        "shards/": "and its archives are read on a disk only",
+        "text/": "no video files in folder '[^']*'$",
+    }.items():
+        (found,) = find_videos([f"{folder}/{name}"], addresses=True)
+        with pytest.raises(VideoNotFoundError, match=said):
+            raise found.error or AssertionError
+
+
 def test_one_object_costs_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(address: object) -> None:
         raise AssertionError(f"a server was asked about {address}")

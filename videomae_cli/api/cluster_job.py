@@ -376,6 +376,7 @@ def cluster_job(
     resume: bool = False,
     overwrite: bool = False,
     retry_errors: str | Iterable[str] | None = None,
+    frame_folders: str = "auto",
     **options: Unpack[ClusterJobOptions],
 ) -> VideoJob:
     """Prepare a job on a Ray cluster; what `videomae classify` and `embed` do with `--cluster ray`.
@@ -385,7 +386,7 @@ def cluster_job(
     else a file; address: "auto" (the cluster of this machine, or RAY_ADDRESS), "local" for this machine's cores, or
     HOST:PORT; num_workers: models (one per GPU, or per machine without GPUs); gpus_per_worker: such as 0.5, 0 for CPUs;
     shard_files: videos per shard at most; shard: the part of the list to do, such as "2/8"; wide: every column of a
-    CSV; retry_errors: "all", or kinds of error, with `resume`; options: those of `load_classifier` or `load_embedder`,
+    CSV; retry_errors: "all", or kinds of error, with `resume`; frame_folders: as in `find_videos`; options: those of `load_classifier` or `load_embedder`,
     such as top_k=3 or pool="time", and `SamplingOptions`; workers: files decoded at once on the whole cluster;
     listener: a `ClusterListener`, or one of downloads only.
 
@@ -406,7 +407,7 @@ def cluster_job(
         downloads, listener = listener, ClusterListener()
         listener.downloads = downloads
     chosen = Shard.parse(shard) if shard is not None else None
-    found, sample, part = divide(each_video(videos), chosen)
+    found, sample, part = divide(each_video(videos, frame_folders=frame_folders), chosen)
     if not found and part is None:
         raise VideoNotFoundError.about("videos", "no files: no name refers to a video")
     return VideoJob(

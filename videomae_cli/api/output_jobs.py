@@ -29,7 +29,7 @@ class OutputOptions(TypedDict, total=False):
     format: as the command's, by default from the output's suffix; wide: write every column of a CSV; resume: go on from
     what an interrupted run has kept, or complete an output; overwrite: replace an output; shard: the part of the files
     to do, such as "2/8" (see `merge`); retry_errors: with `resume`, do failures again: "all", or kinds of error;
-    on_result: called with each result once it is stored.
+    on_result: called with each result once it is stored; frame_folders: as in `find_videos`.
     """
 
     format: str | None
@@ -39,6 +39,7 @@ class OutputOptions(TypedDict, total=False):
     shard: str | None
     retry_errors: str | Iterable[str] | None
     on_result: Callable[[Any], object]
+    frame_folders: str
 
 
 class ReportOptions(TypedDict, total=False):
@@ -95,7 +96,8 @@ class OutputJob:
         self._videos = [video.path if isinstance(video, FoundVideo) else os.fspath(video) for video in videos]
         self.part: Part | None
         self.found: Sequence[FoundVideo]
-        self.found, _, self.part = divide(each_video(videos), chosen)
+        listed = each_video(videos, frame_folders=options.get("frame_folders", "auto"))
+        self.found, _, self.part = divide(listed, chosen)
         if not self.found and self.part is None:
             raise VideoNotFoundError.about("videos", "no files: no name refers to a video")
 

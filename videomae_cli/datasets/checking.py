@@ -6,18 +6,19 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from videomae_cli import filesystem, storage
 from videomae_cli.datasets.examples import Dataset, Example
-from videomae_cli.errors import DatasetError, StorageError, VideoMAEError
+from videomae_cli.errors import DatasetError, StorageError, VideoError, VideoMAEError
 from videomae_cli.results import as_utf8
-from videomae_cli.video import ClipRequest, Decoder, FrameTransform, SamplingSpec
+from videomae_cli.video import ClipRequest, Decoder, FrameTransform, SamplingSpec, tar_members
 from videomae_cli.video.clip_names import ClipName
+from videomae_cli.video.image_sequences import ImageSequence, find_sequence
 from videomae_cli.visible import counted
 
 FEW = 5
+_Size: TypeAlias = tuple[int | str | None, ...]
 _NAMED = 3
 # Smallest relative and absolute spread of values that a model can learn: its float32 outputs have seven digits, down to
 # 1e-38.
@@ -181,18 +182,12 @@ def _tried(
 
 
 def _doubles(train: Sequence[Example], val: Sequence[Example]) -> set[Example]:
-    """Find held-out examples that are whole files with the same bytes as a training file. Only files of equal size are read."""
+    """Find held-out examples that are whole clips with the same bytes as one to train on: a film, also in an archive, or pictures.
+    Only clips of equal size are read."""
     remote = storage.stamps(example.path for example in (*train, *val) if val and storage.is_address(example.path))
-
-    def size_of(path: str) -> int | None:
-        if storage.is_address(path):
-            return remote[path].size if path in remote else None
-        place = filesystem.look(path)
-        return place.size if place.is_file else None
-
-    sizes: dict[int, list[str]] = defaultdict(list)
-    for path in dict.fromkeys(example.path for example in train):
-        size = size_of(path)
+    sizes: dict[_Size, list[str]] = defaultdict(list)
+    for path in dict.fromkeys(example.path for example in train) if val else ():
+        size = _size_of(path, remote)
         if size is not None:
             sizes[size].append(path)
     seen: dict[str, str] = {}
@@ -200,19 +195,53 @@ def _doubles(train: Sequence[Example], val: Sequence[Example]) -> set[Example]:
     for example in val:
         if example.start is not None or example.end is not None:
             continue
-        alike = sizes.get(size_of(example.path) or -1, [])
+        size = _size_of(example.path, remote)
+        alike = sizes.get(size, []) if size is not None else []
         if any(path == example.path or _digest(path, seen) == _digest(example.path, seen) for path in alike):
             doubles.add(example)
     return doubles
 
 
+def _size_of(path: str, remote: Mapping[str, Any]) -> _Size | None:
+    """Return what two clips with the same bytes have in common: the size of a film; the number of pictures, and the sizes of some.
+
+    None for a clip that can't be read. remote: what storage says of objects.
+    """
+    if storage.is_address(path):
+        return (remote[path].size,) if path in remote else None
+    if (place := filesystem.look(path)).is_file:
+        return (place.size,)
+    try:
+        if (member := tar_members.find_video(path)) is not None:
+            return (member.size,) if member.kind == "file" else None
+        if (pictures := find_sequence(path)) is None:
+            return None
+        some = dict.fromkeys((0, len(pictures) // 2, len(pictures) - 1))
+        return ("pictures", len(pictures), *(_length(pictures, place) for place in some))
+    except (OSError, ValueError, VideoError):
+        return None
+
+
+def _length(pictures: ImageSequence, place: int) -> int:
+    with pictures.opened(place) as stream:
+        return stream.seek(0, 2)
+
+
 def _digest(path: str, seen: dict[str, str]) -> str:
     if path not in seen:
         try:
-            with storage.opened(path) if storage.is_address(path) else Path(path).open("rb") as stream:
-                seen[path] = hashlib.file_digest(cast(Any, stream), "sha256").hexdigest()
-        except (OSError, ValueError, StorageError):
-            seen[path] = path  # the file has disappeared: treat it as unique
+            pictures = None if storage.is_address(path) else find_sequence(path)
+            if pictures is not None:
+                hashed = hashlib.sha256()
+                for place in range(len(pictures)):
+                    with pictures.opened(place) as stream:
+                        hashed.update(hashlib.file_digest(cast(Any, stream), "sha256").digest())
+                seen[path] = hashed.hexdigest()
+            else:
+                with storage.opened(path) if storage.is_address(path) else tar_members.opened(path) as stream:
+                    seen[path] = hashlib.file_digest(cast(Any, stream), "sha256").hexdigest()
+        except (OSError, ValueError, StorageError, VideoError):
+            seen[path] = path  # the clip has disappeared: treat it as unique
     return seen[path]
 
 

@@ -188,6 +188,10 @@ def check_readable(path: str) -> None:
         raise error
 
 
+# What is a clip, or holds some, on a disk, and not in object storage.
+_ON_DISK = IMAGE_SUFFIXES | {tar_members.SUFFIX}
+
+
 class _Walker:
     """Expands one path after the other into files; each comes with its real path, which identifies it."""
 
@@ -255,6 +259,9 @@ class _Walker:
             yield from self._stored_below(address)
             return
         suffix = suffix_of(path)
+        if suffix == tar_members.SUFFIX and not glob.has_magic(path):
+            reason = "archives are read on a disk, not in object storage: download {subject!q} first"
+            raise VideoNotFoundError.about(address, reason)
         if globs and (glob.has_magic(path) or suffix not in VIDEO_SUFFIXES):
             kind = storage.look(address)
             if kind == "folder":
@@ -283,11 +290,16 @@ class _Walker:
         listed = storage.files_below(
             folder, recursive=self._recursive, enters=lambda below: not self._only.excludes(below)
         )
-        empty = True
+        empty, left = True, None
         for address in listed:
             if self._takes(address, named=False):
                 empty = False
                 yield address
+            elif left is None and (suffix := suffix_of(storage.without_options(address))) in _ON_DISK:
+                left = "archives" if suffix == tar_members.SUFFIX else "pictures"
+        if empty and left is not None:
+            reason = "no video files in folder {subject!q}, and its {left} are read on a disk only: download them first"
+            raise VideoNotFoundError.about(folder, reason, left=left)
         if empty:
             raise VideoNotFoundError.about(folder, "no video files in folder {subject!q}")
 

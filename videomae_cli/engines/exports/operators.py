@@ -58,7 +58,10 @@ _READ = frozenset(
 
 
 def unread_by_tensorrt(model: Any) -> list[str]:
-    """List what TensorRT won't read in an ONNX model: operators, types of numbers, bytes that are not converted at once."""
+    """List what TensorRT won't read in an ONNX model: operators, types of numbers, bytes that are not converted at once.
+
+    Branches and loops are operators that are not in the list, so their bodies aren't looked at; nor are local functions.
+    """
     from onnx import TensorProto
 
     graph = model.graph
@@ -69,9 +72,15 @@ def unread_by_tensorrt(model: Any) -> list[str]:
     wide = {TensorProto.DOUBLE: "float64", TensorProto.COMPLEX64: "complex", TensorProto.COMPLEX128: "complex"}
     types = [one.data_type for one in graph.initializer]
     types += [one.type.tensor_type.elem_type for one in (*graph.value_info, *graph.input, *graph.output)]
+    for node in graph.node:
+        types += [one.t.data_type for one in node.attribute if one.HasField("t")]  # constants
+        types += [one.i for one in node.attribute if one.name == "to" and node.op_type == "Cast"]
     problems += sorted({f"{wide[one]} numbers" for one in types if one in wide})
     for given in graph.input:
         if given.type.tensor_type.elem_type == TensorProto.UINT8:
             uses = {node.op_type for node in graph.node if given.name in node.input}
             problems += [f"bytes going into {name}" for name in sorted(uses - {"Cast"})]
+        sizes = given.type.tensor_type.shape.dim
+        if any(not one.HasField("dim_value") for one in sizes[1:]):
+            problems.append(f"sizes of {given.name} that are open, besides the batch")
     return problems
