@@ -32,7 +32,6 @@ from videomae_cli.errors import (
 )
 from videomae_cli.hub import DownloadListener, ResolvedSource, find_entry, resolve
 from videomae_cli.jobs import Part, Settings, Shard
-from videomae_cli.jobs.settings import Begun
 from videomae_cli.model import ModelOutline
 from videomae_cli.video import (
     ClipRequest,
@@ -60,7 +59,6 @@ if TYPE_CHECKING:
     from videomae_cli.pipeline import Classifier, DenseEmbedder, Embedder, Pooling, TimelineMaker
 
 # The settings that a network's identity consists of.
-_IDENTITY = ("engine", "dtype", "openvino", "onnxruntime", "compile", "calibration")
 # Files that are not checked for being videos, since weights may happen to begin like one.
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
@@ -633,32 +631,6 @@ def timeline_settings(maker: TimelineMaker) -> Settings:
         "all_windows": maker.keep_windows,
     }
     return settings_for("timeline", values)
-
-
-def engine_begun(begun: Begun, settings: Settings) -> tuple[str, str] | None:
-    """Return the engine and number format of an earlier run whose records hold no more than a fingerprint, by comparing
-    it with those of the same settings with each engine. None if it is that of these settings, or of none."""
-    if begun.fingerprint in (None, settings.fingerprint):
-        return None
-    others = {name: value for name, value in settings.values.items() if name not in _IDENTITY}
-    for engine, dtype in (
-        ("torch", "float32"),
-        ("torch", "bfloat16"),
-        ("openvino", "float32"),
-        ("openvino", "bfloat16"),
-        ("onnx", "float32"),
-    ):
-        identity = {"engine": engine, "dtype": dtype}
-        try:
-            if engine == "openvino":
-                identity["openvino"] = packages.load_openvino().__version__
-            elif engine == "onnx":
-                identity["onnxruntime"] = packages.load_onnxruntime().__version__
-        except DependencyError:
-            continue
-        if replace(settings, values=others | identity).fingerprint == begun.fingerprint:
-            return engine, dtype
-    return None
 
 
 def settings_for(command: str, values: Mapping[str, Any]) -> Settings:

@@ -88,7 +88,8 @@ class Stamp:
     """The fields of a record that identify the job it belongs to.
 
     index: the file's position in the job's list, from 0; shard: "I/N" if the list was split; fingerprint: a hash of
-    model and settings (`jobs.settings`); version: of this package; listed: the list that was split (`jobs.shards`).
+    model and settings (`jobs.settings`); version: of this package; listed: the list that was split (`jobs.shards`); engine:
+    what ran the model, and in which number format, such as "openvino bfloat16".
     """
 
     index: int = 0
@@ -96,6 +97,13 @@ class Stamp:
     version: str | None = None
     shard: str | None = None
     listed: str | None = None
+    engine: str | None = None
+
+
+def engine_of(settings: Mapping[str, Any]) -> str | None:
+    """Return a record's `engine` from the settings of its job: what ran the model, and in which number format."""
+    engine, dtype = settings.get("engine"), settings.get("dtype")
+    return f"{engine} {dtype}" if engine and dtype else None
 
 
 @dataclass(frozen=True)
@@ -158,6 +166,7 @@ class Result:
             "status": self.status,
             "model": self.model,
             "revision": self.revision,
+            "engine": stamp.engine,
             "fingerprint": stamp.fingerprint,
             "version": stamp.version,
             "shard": stamp.shard,

@@ -28,6 +28,7 @@ RECORD = [
     "status",
     "model",
     "revision",
+    "engine",
     "fingerprint",
     "version",
     "shard",

@@ -121,6 +121,7 @@ def test_what_was_measured_imports_no_torch(films: list[Path], model: Path, tmp_
     )
     assert (done.returncode, SAID in done.stderr) == (0, True), done.stderr
     assert records(done.stdout) == fast
+    assert {record["engine"] for record in fast} == {"openvino float32"}
 
 
 def test_a_short_job_converts_nothing(films: list[Path], model: Path, tmp_path: Path) -> None:

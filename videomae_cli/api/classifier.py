@@ -152,7 +152,7 @@ class VideoClassifier(LoadedModel[Classification]):
         job = OutputJob(videos, output, options)
         target, model = job.labels(), self._with(top_k, options)
         spec = model.fit(sampling_spec(**options_of(SamplingOptions, options)))
-        model = self._for_job(job, target, model, lambda one: settings_of("classify", replace(one, top_k=top_k), spec))
+        model = self._for_job(job, target, model)
         model = replace(model, top_k=top_k)
         with self.decoding.decoder(len(job.found)) as decoder:
             return job.run(
@@ -208,9 +208,7 @@ class VideoClassifier(LoadedModel[Classification]):
         """
         job = OutputJob(videos, output, options)
         target, given = job.timelines(), options_of(TimelineOptions, options)
-        model = self._for_job(
-            job, target, self.pipeline, lambda one: timeline_settings(self._timeline_maker(given, one))
-        )
+        model = self._for_job(job, target, self.pipeline)
         maker = replace(self._timeline_maker(given, model), thumbnails=job.thumbnails)
         with self.decoding.decoder(1) as decoder:
             return job.run(target, timeline_settings(maker), lambda left, starts: maker(left, decoder=decoder))

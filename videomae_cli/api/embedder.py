@@ -135,7 +135,7 @@ class VideoEmbedder(LoadedModel[Embedding]):
             return self._windows_of_files(job, options)
         target, model = job.vectors(), self._suited(options)
         spec = model.fit(sampling_spec(**options_of(SamplingOptions, options)))
-        model = self._for_job(job, target, model, lambda one: settings_of("embed", one, spec))
+        model = self._for_job(job, target, model)
         settings = settings_of("embed", model, spec)
         with self.decoding.decoder(len(job.found)) as decoder:
             return job.run(
@@ -147,9 +147,7 @@ class VideoEmbedder(LoadedModel[Embedding]):
 
     def _windows_of_files(self, job: OutputJob, options: EmbedFilesOptions) -> FinishedJob:
         target = job.vectors(windows=True)
-        model = self._for_job(
-            job, target, self._suited(options), lambda one: dense_settings(*self._windows(options, one))
-        )
+        model = self._for_job(job, target, self._suited(options))
         maker, spec = self._windows(options, model)
         settings = dense_settings(maker, spec)
         with self.decoding.decoder(1) as decoder:

@@ -25,7 +25,7 @@ from videomae_cli.api.footage import (
 )
 from videomae_cli.api.tried_files import FilePlan, try_files
 from videomae_cli.arguments import checked
-from videomae_cli.assembly import DecoderOptions, ModelRequest, calibration_on, engine_begun, find_model
+from videomae_cli.assembly import DecoderOptions, ModelRequest, calibration_on, find_model
 from videomae_cli.hub import DownloadListener, ResolvedSource
 from videomae_cli.labels import read_labels
 from videomae_cli.results import Result
@@ -34,7 +34,6 @@ from videomae_cli.video import ClipRequest, Decoder, FoundVideo, SamplingSpec
 if TYPE_CHECKING:
     from videomae_cli.api.output_jobs import OutputJob
     from videomae_cli.engines import Engine, KnownCheckpoint
-    from videomae_cli.jobs import Settings
     from videomae_cli.jobs.targets import Target
     from videomae_cli.pipeline import PipelineModel
 
@@ -195,11 +194,11 @@ class LoadedModel(Generic[R]):
             self._others[engine, dtype] = self._other(engine, dtype, output)
         return self._others[engine, dtype]
 
-    def _for_job(self, job: OutputJob, target: Target, model: Any, settings: Callable[[Any], Settings]) -> Any:
+    def _for_job(self, job: OutputJob, target: Target, model: Any) -> Any:
         """Return the model for a job: with the engine with which an earlier run began it, and for a shard with PyTorch's,
         since each may run on another machine; unless an engine was named.
 
-        model: as it would run otherwise; settings: those of the job with a model. Raises OutputError if this machine lacks
+        model: as it would run otherwise. Raises OutputError if this machine lacks
         what the job began with.
         """
         if self._other is None:
@@ -207,10 +206,7 @@ class LoadedModel(Generic[R]):
         begun = target.begun()
         if begun is not None and begun.engine is not None:
             return self._with_engine(*begun.engine, target.output)
-        model = model if job.part is None else self.reference
-        if begun is not None and (known := engine_begun(begun, settings(model))) is not None:
-            return self._with_engine(*known, target.output)
-        return model
+        return model if job.part is None else self.reference
 
     def close(self) -> None:
         """End the decoder's process, if there is one."""

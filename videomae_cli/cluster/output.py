@@ -40,7 +40,7 @@ from videomae_cli.jobs import CLUSTER_HEADER, Settings
 from videomae_cli.jobs.folder import STARTS_AGAIN
 from videomae_cli.jobs.retry import earlier_failures
 from videomae_cli.jobs.settings import Begun
-from videomae_cli.results import Record, path_of
+from videomae_cli.results import Record, engine_of, path_of
 from videomae_cli.storage import ObjectStamp, is_address, manifest_names
 from videomae_cli.storage.folders import Folder
 from videomae_cli.video.file_list import Paths
@@ -447,7 +447,7 @@ class Output:
         with contextlib.suppress(OSError, OutputError, ValueError, KeyError, TypeError):
             if self._resume and CLUSTER_HEADER in self.folder.names():
                 settings = json.loads(self.folder.read(CLUSTER_HEADER))["settings"]
-                return Begun(settings) if isinstance(settings, dict) else None
+                return Begun(engine_of(settings)) if isinstance(settings, dict) else None
         return None
 
     def _compare(self, settings: Settings, plan: ClusterPlan, shard: str | None, form: Form) -> ClusterPlan:

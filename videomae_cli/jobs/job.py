@@ -23,7 +23,7 @@ from videomae_cli.jobs.job_list import JobList
 from videomae_cli.jobs.journal import Journal
 from videomae_cli.jobs.settings import Begun, Settings
 from videomae_cli.jobs.shards import Part
-from videomae_cli.results import SCHEMA_VERSION, Record, as_utf8, path_fields, path_of
+from videomae_cli.results import SCHEMA_VERSION, Record, as_utf8, engine_of, path_fields, path_of
 from videomae_cli.writers import (
     VectorLayout,
     Writer,
@@ -319,18 +319,18 @@ class Job:
         with contextlib.suppress(OSError, OutputError):
             header = self._job_folder.header() if filesystem.is_there(self._header) else None
             if header is not None:
-                return Begun(settings=header["settings"])
+                return Begun(engine_of(header["settings"]))
         with contextlib.suppress(OSError, OutputError):
             if record := self._journal.first():
-                return Begun(fingerprint=record.get("fingerprint"))
+                return Begun(record.get("engine"))
         with contextlib.suppress(OSError, OutputError):
             if not filesystem.is_file(self._target):
                 return None
             if holds_vectors(self._target):
                 settings = read_layout(self._target).settings
-                return Begun(settings if "engine" in settings else None, settings.get("fingerprint"))
+                return Begun(engine_of(settings) or settings.get("engine"))
             if record := next(self._stored(), None):
-                return Begun(fingerprint=record.get("fingerprint"))
+                return Begun(record.get("engine"))
         return None
 
     def earlier_records(self) -> Iterator[Record]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from videomae_cli.errors import OutputError, Wording
 from videomae_cli.jobs.shards import Part
-from videomae_cli.results import Stamp
+from videomae_cli.results import Stamp, engine_of
 from videomae_cli.writers import VectorLayout
 
 
@@ -28,11 +28,16 @@ class Settings:
         text = json.dumps(self.as_dict(), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def engine(self) -> str | None:
+        """What runs the model, and in which number format, such as "openvino bfloat16"; None if the settings don't say it."""
+        return engine_of(self.values)
+
     def stamp(self, place: int, part: Part | None) -> Stamp:
         """Identify the record of a file by its place in the job's list, or in its part of the list."""
         if part is None:
-            return Stamp(place, self.fingerprint, self.version)
-        return Stamp(part.places[place], self.fingerprint, self.version, str(part.shard), part.listed)
+            return Stamp(place, self.fingerprint, self.version, engine=self.engine)
+        return Stamp(part.places[place], self.fingerprint, self.version, str(part.shard), part.listed, self.engine)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for JSON."""
@@ -79,17 +84,16 @@ class Settings:
 class Begun:
     """What the output that a job goes on with says about how it was begun.
 
-    settings: all of them, if it holds them; fingerprint: of its first record, if it holds no more.
+    stored: the engine and the number format that ran the model, as a record or `engine_of` holds them, if the output does.
     """
 
-    settings: Mapping[str, Any] | None = None
-    fingerprint: str | None = None
+    stored: object = None
 
     @property
     def engine(self) -> tuple[str, str] | None:
         """The engine and the number format that ran the model, if the output holds them."""
-        engine, dtype = ((self.settings or {}).get(name) for name in ("engine", "dtype"))
-        return (engine, dtype) if isinstance(engine, str) and isinstance(dtype, str) else None
+        engine, _, dtype = self.stored.partition(" ") if isinstance(self.stored, str) else ("", "", "")
+        return (engine, dtype) if engine and dtype else None
 
 
 def vector_layout(dimensions: int, storage: str, settings: Settings, part: Part | None) -> VectorLayout:

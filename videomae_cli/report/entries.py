@@ -10,7 +10,7 @@ from videomae_cli.results import Record
 Segments = Sequence[Mapping[str, Any]]
 
 # Fields that are the same for the whole job; shown once at the top.
-FACTS = ("model", "revision", "fingerprint", "version", "shard")
+FACTS = ("model", "revision", "engine", "fingerprint", "version", "shard")
 _MOST_LABELS = 10
 
 

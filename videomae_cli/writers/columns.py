@@ -13,7 +13,7 @@ from videomae_cli.results import Record
 
 ERROR = ("error_kind", "error_message", "error_retryable")
 # Columns that files of earlier versions lack.
-LATER = frozenset({"error_retryable", "list"})
+LATER = frozenset({"engine", "error_retryable", "list"})
 # HEAD: which file; MADE: the error, or the model and version that made it; READ: how the file was decoded.
 HEAD = {"schema_version": "int", "index": "int", "path": "text", "path_bytes": "text", "status": "text"}
 MADE = {
@@ -22,6 +22,7 @@ MADE = {
     "error_retryable": "bool",
     "model": "text",
     "revision": "text",
+    "engine": "text",
     "fingerprint": "text",
     "version": "text",
     "shard": "text",
@@ -80,6 +81,8 @@ def to_record(row: dict[str, Any]) -> Record:
             record |= path
         elif name == "list":
             record |= {name: row[name]} if row.get(name) else {}
+        elif name == "engine":
+            record[name] = row.get(name)
         elif name not in skipped:
             record[name] = dict(row[name]) if name == "values" and row[name] is not None else row[name]
         if name == "predictions":

@@ -15,7 +15,7 @@ from videomae_cli.writers.text import aligned, describe
 COLUMNS = (
     *("index", "path", "path_bytes", "status", "kind"),
     *("start", "end", "label", "label_id", "score", "unsure", "predictions"),
-    *("error_kind", "error_message", "model", "revision", "fingerprint", "version", "shard", "list"),
+    *("error_kind", "error_message", "model", "revision", "engine", "fingerprint", "version", "shard", "list"),
     *("window", "hop", "duration", "fps", "num_frames", "decoder"),
 )
 

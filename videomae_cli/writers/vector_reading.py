@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from videomae_cli import filesystem
 from videomae_cli.errors import OutputError, Wording
-from videomae_cli.results import Record, file_of, path_fields, path_of
+from videomae_cli.results import Record, engine_of, file_of, path_fields, path_of
 from videomae_cli.storage.manifests import load_pyarrow
 from videomae_cli.writers.columns import ERROR, to_error
 from videomae_cli.writers.formats import VectorLayout, pick_vector_format
@@ -176,7 +176,7 @@ def _layout_of_lines(file: Path) -> tuple[dict[str, Any], str | None]:
     for batch in EmbeddingFile(file, "jsonl").batches(size=1):
         for row, vector in batch.pairs():
             if vector is not None:
-                settings = {name: row[name] for name in ("model", "revision", "fingerprint", "version")}
+                settings = {name: row.get(name) for name in ("model", "revision", "engine", "fingerprint", "version")}
                 return settings | {"dimensions": len(vector), "storage": "float32"}, row["shard"]
     raise ValueError("it holds no vector")
 
@@ -361,7 +361,10 @@ def _read_npz(file: Path, size: int, columns: Collection[str] | None, vectors: b
         about = _metadata(archive)
         settings = _object(about.get("settings"))
         shared = {name: settings.get(name) for name in ("model", "revision", "fingerprint", "version")}
-        shared |= {name: about.get(name) for name in ("schema_version", "shard", "list")}
+        shared |= {
+            "engine": engine_of(settings),
+            **{name: about.get(name) for name in ("schema_version", "shard", "list")},
+        }
         failures = _npz_failures(about, shared)
         for _ in range(0, table.rows, size):
             values = {name: _values(array.read(size)) for name, array in arrays.items()}

@@ -30,7 +30,6 @@ from videomae_cli.cli.run.engine_choice import IsLong, length_of, window_count
 from videomae_cli.cli.run.inputs import Inputs, files_decoder, find_inputs, sampling_spec
 from videomae_cli.cli.run.loading import fitted, load_for_job, load_model, say_pixels
 from videomae_cli.cli.terminal import console
-from videomae_cli.jobs import Settings
 from videomae_cli.jobs.settings import vector_layout
 from videomae_cli.jobs.targets import Target
 from videomae_cli.results import Classification
@@ -120,14 +119,7 @@ def classify_files(
         work.fail("classify", request.name, Classification)
         return
     decoder.start()  # its process starts up while the model loads
-    classifier = load_for_job(
-        request,
-        target,
-        files.inputs.part,
-        files.calibration(decoder),
-        files.is_long(decoder),
-        lambda model: settings_of("classify", model, model.fit(files.sampling)),
-    )
+    classifier = load_for_job(request, target, files.inputs.part, files.calibration(decoder), files.is_long(decoder))
     spec = fitted(files.sampling, classifier)
     classifier = watched(classifier, work.shown)
     work.run(
@@ -158,13 +150,8 @@ def embed_files(
     """
     decoder.start()  # its process starts up while the model loads
 
-    def settings_with(model: Embedder) -> Settings:
-        if windows is not None:
-            return dense_settings(*dense_embedder(model, files.sampling, windows))
-        return settings_of("embed", model, model.fit(files.sampling))
-
     embedder = load_for_job(
-        request, target, files.inputs.part, files.calibration(decoder), files.is_long(decoder, windows), settings_with
+        request, target, files.inputs.part, files.calibration(decoder), files.is_long(decoder, windows)
     )
     if windows is not None:
         _embed_windows(files, embedder, windows, target, decoder, then)

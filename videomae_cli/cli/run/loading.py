@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from videomae_cli.assembly import Calibrate, ModelRequest, engine_begun, pixels_note
+from videomae_cli.assembly import Calibrate, ModelRequest, pixels_note
 from videomae_cli.cli.terminal import console
 from videomae_cli.cli.terminal.transfers import bring
 from videomae_cli.engines.choosing import DEFAULT
@@ -13,7 +12,7 @@ from videomae_cli.engines.precision import TORCH_FREE
 
 if TYPE_CHECKING:
     from videomae_cli.cli.run.engine_choice import IsLong
-    from videomae_cli.jobs import Part, Settings
+    from videomae_cli.jobs import Part
     from videomae_cli.jobs.targets import Target
     from videomae_cli.pipeline import Classifier, Embedder
     from videomae_cli.video import SamplingSpec
@@ -61,12 +60,11 @@ def load_for_job(
     part: Part | None,
     calibrate: Calibrate,
     is_long: IsLong,
-    settings: Callable[[Model], Settings],
 ) -> Model:
     """Load the model of a job. If its user named no engine, a resumed job keeps that with which it began, and the shards of
     a list all take PyTorch, since each may run on another machine.
 
-    part: of a list that was split; settings: those of the job with a model. Raises OutputError if this machine lacks what
+    part: of a list that was split. Raises OutputError if this machine lacks what
     the job began with, and what `load_model` raises.
     """
     if not request.is_open:
@@ -74,10 +72,7 @@ def load_for_job(
     begun = target.begun()
     if begun is not None and begun.engine is not None:
         return _load_begun(request, target, begun.engine, calibrate)
-    model = load_model(request if part is None else request.as_reference(), calibrate, is_long=is_long)
-    if begun is not None and (known := engine_begun(begun, settings(model))) is not None:
-        return _load_begun(request, target, known, calibrate)
-    return model
+    return load_model(request if part is None else request.as_reference(), calibrate, is_long=is_long)
 
 
 def _load_begun(request: ModelRequest[Model], target: Target, known: tuple[str, str], calibrate: Calibrate) -> Model:

@@ -47,14 +47,7 @@ class TimelineRequest:
         if target is None:
             classifier = load_model(self.request, calibrate, is_long=is_long)
         else:
-            classifier = load_for_job(
-                self.request,
-                target,
-                inputs.part,
-                calibrate,
-                is_long,
-                lambda model: timeline_settings(self._maker(model, model.fit(self._sampling), **shown)),
-            )
+            classifier = load_for_job(self.request, target, inputs.part, calibrate, is_long)
         classifier.check_labels("timeline")
         return self._maker(classifier, fitted(self._sampling, classifier), **shown)
 
