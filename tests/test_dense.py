@@ -202,6 +202,24 @@ def test_shards_join_to_the_whole_and_moments_are_found(checkpoint: Path, folder
 
 
 @pytest.mark.parametrize(
+    "options",
+    [("--window", "16f", "--hop", "4f"), ("--protocol", "fineaction"), ("--window", "0.4s", "--start", "1")],
+)
+def test_a_dry_run_counts_windows(checkpoint: Path, folder: Path, tmp_path: Path, options: Any) -> None:
+    out = tmp_path / "v.parquet"
+    words = ("embed", folder / "a.mp4", folder / "c.mp4", "-m", checkpoint, *options)
+    done = CliRunner().invoke(app, [*map(str, words), "--device", "cpu", "-o", str(out), "--dry-run"])
+    assert done.exit_code == 0, done.output
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert not out.exists()
+    run(*words, "-o", out, code=1)
+    made = pq.read_table(out).num_rows - 1  # a failure has a row
+    assert (lines["files"], lines["failed"]) == ("2", "1 of the 2 files tried")
+    assert lines["windows"].startswith(f"{made} through")
+    assert lines["time"].startswith("about ")
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         (("--window", "1x"), "--window '1x' is no length of time: write 2s or 500ms, or 16f for frames"),
@@ -211,7 +229,6 @@ def test_shards_join_to_the_whole_and_moments_are_found(checkpoint: Path, folder
         (("--hop", "4f", "--clips", "2"), "--clips does not go with --window"),
         (("--hop", "4f", "--sampling", "uniform"), "--sampling does not go with --window"),
         (("--hop", "4f", "--protocol", "paper"), "--protocol does not go with --window"),
-        (("--hop", "4f", "--dry-run"), "--window does not go with --dry-run"),
         (("--hop", "4f", "--cluster", "ray"), "--window does not go with --cluster"),
     ],
 )

@@ -5,10 +5,16 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from videomae_cli.errors import VideoError
 from videomae_cli.results import Result
-from videomae_cli.video import FoundVideo
+from videomae_cli.video import ClipRequest, Decoder, FoundVideo, SamplingSpec, VideoInfo
+from videomae_cli.video.file_list import spread
+
+if TYPE_CHECKING:
+    from videomae_cli.pipeline import DenseEmbedder
 
 MOST_FILES = 16
 MOST_SECONDS = 20.0
@@ -23,8 +29,8 @@ class FilePlan:
 
     files: all of them; unusable: those that can't be opened, by kind of error; model: its name; batch_size: clips at
     once; tried: how many files were tried, of which `failed` had no result; clips: of the whole job, estimated unless
-    all were tried; seconds: for the whole job, estimated. Without a file that can be opened, nothing is tried, and clips
-    and seconds are 0.
+    all were tried; seconds: for the whole job, estimated; windows: whether `clips` counts windows of whole films. Without a
+    file that can be opened, nothing is tried, and clips and seconds are 0.
     """
 
     files: int
@@ -35,6 +41,7 @@ class FilePlan:
     failed: int = 0
     clips: int = 0
     seconds: float = 0.0
+    windows: bool = False
 
 
 def try_files(found: Sequence[FoundVideo], model: str, batch_size: int, run: Run) -> FilePlan:
@@ -67,3 +74,32 @@ def try_files(found: Sequence[FoundVideo], model: str, batch_size: int, run: Run
         clips=round(views / tried * len(good)),
         seconds=seconds * len(good),
     )
+
+
+def try_windows(found: Sequence[FoundVideo], maker: DenseEmbedder, decoder: Decoder) -> FilePlan:
+    """Look at the length of at most `MOST_FILES` films, evenly from the whole list, and embed the beginning of the longest: as
+    many windows as the model takes at once."""
+    unusable = Counter(video.error.kind for video in found if video.error)
+    plan = FilePlan(len(found), unusable, maker.embedder.name, maker.embedder.batch_size, windows=True)
+    lengths: list[tuple[int, FoundVideo, VideoInfo]] = []
+    failed = 0
+    for video in spread(found, MOST_FILES):
+        try:
+            info = decoder.decode(ClipRequest(video.path, SamplingSpec(frames=1, clips=1))).info
+            lengths.append((maker.count(info), video, info))
+        except VideoError:
+            failed += 1
+    if not lengths:
+        return replace(plan, tried=failed, failed=failed)
+    _, video, info = max(lengths, key=lambda one: one[0])
+    beginning = maker.beginning(info)
+    for _ in range(2):  # the first time includes the start of decoder and model
+        started = time.monotonic()
+        (result,) = beginning([video], decoder=decoder)
+        seconds = time.monotonic() - started
+        if seconds > MOST_SECONDS:
+            break
+    tried = len(lengths) + failed
+    clips = round(sum(count for count, *_ in lengths) / tried * (len(found) - unusable.total()))
+    each = seconds / max(result.views, 1)
+    return replace(plan, tried=tried, failed=failed, clips=clips, seconds=each * clips)

@@ -99,7 +99,10 @@ def embed(
         work.refuse()
     decoder = work.decoder()
     if batch.dry_run:
-        work.say_plan(request, decoder, target, Path(output))
+        if windows is not None:
+            work.say_window_plan(request, decoder, target, Path(output), windows)
+        else:
+            work.say_plan(request, decoder, target, Path(output))
         return
     # The output first: one that can't be written is reported before a model is loaded.
     with target.opened(), decoder:
@@ -125,10 +128,6 @@ def _windows(
     if batch.cluster.kind is not None:
         reason = "{name} does not go with --cluster: run one command per machine, each with its --shard I/N"
         raise OptionError.about("window", reason, name=name)
-    if batch.dry_run:
-        raise OptionError.about(
-            "window", "{name} does not go with --dry-run: whole films are too long to try", name=name
-        )
     if published:
         return CountedWindows.published(protocol)
     return WindowSpec(

@@ -32,7 +32,8 @@ def said_again(failed: Counter[str]) -> list[tuple[str, str]]:
 
 def _tried(plan: FilePlan) -> list[tuple[str, str]]:
     about = "" if plan.tried == plan.files - plan.unusable.total() else "about "
-    lines = [("clips", f"{about}{plan.clips} through {plan.model}, {min(plan.batch_size, plan.clips)} at once")]
+    what = "windows" if plan.windows else "clips"
+    lines = [(what, f"{about}{plan.clips} through {plan.model}, {min(plan.batch_size, plan.clips)} at once")]
     lines.append(("time", f"about {duration(plan.seconds)} ({counted(plan.tried, 'file')} tried)"))
     if plan.failed:
         lines.append(("failed", f"{plan.failed} of the {counted(plan.tried, 'file')} tried"))

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import typer
 
 from videomae_cli.api.report_pages import FRAMES
-from videomae_cli.api.tried_files import try_files
+from videomae_cli.api.tried_files import try_files, try_windows
 from videomae_cli.assembly import (
     Calibrate,
     ClassifierRequest,
@@ -35,6 +35,9 @@ from videomae_cli.jobs.targets import Target
 from videomae_cli.results import Classification
 from videomae_cli.video import CountedWindows, Decoder, SamplingSpec, WindowSpec
 from videomae_cli.video.sampling import MAX_AUTO_CLIPS
+
+# Windows by time or by the number of frames.
+Windows: TypeAlias = WindowSpec | CountedWindows
 
 if TYPE_CHECKING:
     from videomae_cli.cli.run.batch import Model
@@ -77,13 +80,25 @@ class FileJob:
         """Return a function that yields clips of the job's files, to calibrate int8."""
         return calibration_on(self.inputs.sample, self.sampling, decoder)
 
-    def is_long(self, decoder: Decoder, windows: WindowSpec | CountedWindows | None = None) -> IsLong:
+    def is_long(self, decoder: Decoder, windows: Windows | None = None) -> IsLong:
         """Return a function that tells whether the job is long. windows: all of a file are done, instead of clips."""
         spec = self.sampling
         if windows is not None:
             return length_of(self.inputs.found, decoder, partial(window_count, windows))
         most, crops = spec.clips or MAX_AUTO_CLIPS, spec.resolved_crops
         return length_of(self.inputs.found, decoder, lambda seconds: crops * spec.clip_count(seconds), most * crops)
+
+    def say_window_plan(
+        self, request: EmbedderRequest, decoder: Decoder, target: Target, output: Path, windows: Windows
+    ) -> None:
+        """Print what embedding all windows would do and about how long it would take (`--dry-run`)."""
+        again = said_again(target.failures()) if self.job.retry.kinds and target.resumable else []
+        with decoder:
+            if all(video.error for video in self.inputs.found):
+                say_plan(try_files(self.inputs.found, request.name, 1, lambda _: ()), output, again)
+                return
+            maker, _ = dense_embedder(load_model(request, self.calibration(decoder)), self.sampling, windows)
+            say_plan(try_windows(self.inputs.found, maker, decoder), output, again)
 
     def say_plan(self, request: ModelRequest[Model], decoder: Decoder, target: Target, output: Path | None) -> None:
         """Print what the job would do and about how long it would take (`--dry-run`)."""
@@ -141,7 +156,7 @@ def embed_files(
     request: EmbedderRequest,
     target: Target,
     decoder: Decoder,
-    windows: WindowSpec | CountedWindows | None = None,
+    windows: Windows | None = None,
     then: Sequence[Words] = (),
 ) -> None:
     """Load the encoder and embed the files, or all their windows. Raises typer.Exit(1) if files failed.
@@ -171,7 +186,7 @@ def embed_files(
 def _embed_windows(
     files: FileJob,
     embedder: Embedder,
-    windows: WindowSpec | CountedWindows,
+    windows: Windows,
     target: Target,
     decoder: Decoder,
     then: Sequence[Words],
