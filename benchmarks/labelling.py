@@ -2,14 +2,14 @@
 
     python -m recipes.camera_motion.sources --to data --only footage
     python -m benchmarks.labelling --data data [--runs 30] [--folder DIR]
-    python -m benchmarks.labelling --keys [--clips 5000]
+    OPENBLAS_NUM_THREADS=1 python -m benchmarks.labelling --keys [--clips 5000]
 
 The first two commands: real footage whose classes are known, split in time (recipes/few_clips). Each run takes four fifths of
 the clips at random as its pool, answers them as asked and in random order, and counts the answers after which the accuracy on
 the held-out clips is, and for three answers stays, 90 % of what all labels of the pool give. DIR keeps clips and vectors.
 
 The last command: a server with random clips of 768 numbers, two hundred answers over HTTP: the time of each, with the next
-question, and the memory before and after. Nothing is embedded meanwhile.
+question, and the memory before and after. Nothing is embedded meanwhile; one thread, as the command sets it.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def keys(clips: int, answers: int = 200, width: int = 768, classes: int = 5) -> 
                 cookie = {"Cookie": f"videomae-{server.port}={address.query.partition('=')[2]}"}
                 connection.request("GET", "/api/state?page=a", headers=cookie)
                 state = json.loads(connection.getresponse().read())
-                seconds, held = [], []
+                seconds, held, worked = [], [], time.process_time()
                 for _ in range(answers):
                     number = state["question"]["id"]
                     body = json.dumps({"page": "a", "clips": [number], "label": f"class {truth[number]}"})
@@ -173,10 +173,15 @@ def keys(clips: int, answers: int = 200, width: int = 768, classes: int = 5) -> 
                     seconds.append(time.perf_counter() - began)
                     held.append(resident())
                     time.sleep(0.1)  # people need longer
+                worked = (time.process_time() - worked) / answers
             session.close()
     ms = 1000 * np.sort(seconds)
     print(f"{clips:,} clips of {width} numbers, {answers} answers: median {ms[len(ms) // 2]:.0f} ms, ", end="")
-    print(f"95 % within {ms[int(0.95 * len(ms))]:.0f} ms, longest {ms[-1]:.0f} ms; ", end="")
+    print(
+        f"95 % within {ms[int(0.95 * len(ms))]:.0f} ms, longest {ms[-1]:.0f} ms, "
+        f"of processor time {1000 * worked:.0f} ms each; ",
+        end="",
+    )
     print(f"memory {held[10]} MB after ten answers, {held[-1]} MB at the end")
 
 

@@ -167,7 +167,7 @@ def label_pages(folder: Path, work: Path) -> None:
         text=True,
     )
     assert server.stdout is not None
-    with tempfile.TemporaryDirectory() as profile, Browser(Path(profile), width=1100, height=760) as browser:
+    with tempfile.TemporaryDirectory() as profile, Browser(Path(profile), width=1100, height=900) as browser:
         browser.call("Page.navigate", url=server.stdout.readline().strip())
         browser.wait(
             "document.documentElement.dataset.ready === 'yes' && state.files === state.total && state.question"
@@ -182,7 +182,8 @@ def label_pages(folder: Path, work: Path) -> None:
         for scheme in ("light", "dark"):
             browser.scheme(scheme)
             browser.screenshot(work / "shot.png")
-            save_png(Image.open(work / "shot.png").convert("RGB"), folder / f"label-{scheme}.png")
+            # All colours: so many small films leave none of 256 for the classes.
+            Image.open(work / "shot.png").convert("RGB").save(folder / f"label-{scheme}.png", optimize=True)
     server.terminate()
     server.wait()
 

@@ -213,9 +213,10 @@ def test_forty_clips_a_kill_and_a_classifier(tmp_path: Path) -> None:
             browser.wait("state.files === 49 && state.clips === 48 && state.failed === 1")
             assert int(browser.run("state.answered")) == shown
             assert browser.run("state.unsure") == 1
-            # its neighbours too, without those of another kind
+            # its neighbours too: those of its kind
             kind = second.kind()
-            browser.run(f"for (const one of nearest.children) if (!one.title.startsWith('{kind}-')) one.click()")
+            wrong = f"one.title.startsWith('{kind}-') !== (one.getAttribute('aria-pressed') === 'true')"
+            browser.run(f"for (const one of nearest.children) if ({wrong}) one.click()")
             chosen = int(browser.run("withThese().length"))
             second.press(str(1 + KINDS.index(kind)), shift=True)
             assert int(browser.run("state.answered")) == shown + 1 + chosen

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
 import hashlib
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Event, Thread
@@ -118,7 +120,9 @@ class Labelling:
             self.session.total = len(self._found)
             embedding = self._embedding()
             next(embedding)  # what can't be begun is said before a page opens
-            Thread(target=self._embed, args=(embedding,), name="videomae-embed", daemon=True).start()
+            context = contextvars.copy_context()  # messages spell settings as those of the caller
+            embed = partial(context.run, self._embed, embedding)
+            Thread(target=embed, name="videomae-embed", daemon=True).start()
             stack.callback(self._end)
             self._stack = stack.pop_all()
         return self

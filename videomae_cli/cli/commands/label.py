@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 import sys
 from functools import partial
@@ -78,6 +79,9 @@ def label(
     Exit code 0 when ended, 1 if the videos can't be embedded, 2 for wrong options.
     """
     terminal.configure()
+    # Before numpy is imported: on matrices as small as an answer's, its threads wait for each other, and for PyTorch's, which
+    # embed meanwhile; with one, an answer takes an eighth of the processor time (benchmarks/labelling.py).
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from videomae_cli.cli.run.interrupts import terminable
     from videomae_cli.cli.terminal.progress import BatchProgress
     from videomae_cli.labelling.label_server import check_server

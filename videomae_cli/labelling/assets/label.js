@@ -152,10 +152,10 @@ function showQuestion(before) {
   const ids = state.nearest.map(one => one.id).join();
   if (at("nearest").dataset.ids !== ids || clip.id !== before) {
     at("nearest").dataset.ids = ids;
-    at("nearest").replaceChildren(...state.nearest.map(one => tile(one, "true", event => {
-      const button = event.currentTarget, off = button.getAttribute("aria-pressed") === "true";
-      button.setAttribute("aria-pressed", String(!off));
-      button.classList.toggle("chosen-off", off);
+    // What the model takes for something else than the clip is left out at first.
+    at("nearest").replaceChildren(...state.nearest.map(one => tile(one, String(!clip.said || !one.said || one.said.label === clip.said.label), event => {
+      const button = event.currentTarget;
+      button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
       showThese();
     })));
   }
