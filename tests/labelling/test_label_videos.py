@@ -80,7 +80,7 @@ def test_parts_of_films_labels_that_exist_and_going_on(here: Path) -> None:
         assert parts == [(0, 2, "pan"), (2, 4, "pan"), (4, 6, None), (6, 8, "zoom")]
     assert tried == ["film.mp4"]  # the second run had its vectors
     with (
-        pytest.raises(OutputError, match=r"parts.vectors.parquet was made with other settings \(windows window was 2"),
+        pytest.raises(OutputError, match=r"parts\.vectors\.parquet.* other settings .*; use those, or remove it"),
         videomae_cli.label_videos("film.mp4", "parts.csv", model=start, window="4s"),
     ):
         pass

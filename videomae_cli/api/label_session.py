@@ -56,7 +56,7 @@ class LabelEncoder(VideoEmbedder):
         """
         if windows is None:
             spec = self.pipeline.fit(sampling_spec())
-            model = self._for_job(job, target, self.pipeline, lambda one: settings_of("embed", one, spec))
+            model = self._for_job(job, target, self.pipeline)
 
             def files(
                 left: Sequence[FoundVideo], starts: Sequence[int | None], decoder: Decoder
@@ -65,9 +65,7 @@ class LabelEncoder(VideoEmbedder):
                 return found
 
             return model, spec, settings_of("embed", model, spec), files
-        model = self._for_job(
-            job, target, self.pipeline, lambda one: dense_settings(*dense_embedder(one, sampling_spec(), windows))
-        )
+        model = self._for_job(job, target, self.pipeline)
         maker, spec = dense_embedder(model, sampling_spec(), windows)
 
         def parts(left: Sequence[FoundVideo], starts: Sequence[int | None], decoder: Decoder) -> Iterator[Embedding]:
@@ -150,19 +148,9 @@ class Labelling:
         """Embed all files, beginning with what an earlier run has done; yields once it has begun, and after each file."""
         options = {"resume": True, "format": "parquet"}
         job = OutputJob(self._found, os.fspath(self.vectors), options)
-        target = job.vectors()
+        target = job.vectors(windows=self._windows is not None)
         model, spec, settings, run = self._embedder.for_labels(job, target, self._windows)
         self._sampling = model, spec
-        begun = target.begun()
-        if begun is not None and begun.settings is not None:
-            before = {name: value for name, value in begun.settings.items() if name != "fingerprint"}
-            if changed := settings.differences(before):
-                raise OutputError.about(
-                    self.vectors,
-                    "{subject} was made with other settings ({changed})",
-                    changed="; ".join(changed),
-                    remedy="use those, or remove it to embed the videos anew: answers stay in their table",
-                )
         listed = {video.path for video in self._found}
         with self._embedder.decoding.decoder(len(self._found)) as decoder, target.opened():
             work = Work(
@@ -171,7 +159,12 @@ class Labelling:
                 settings=settings,
                 vectors=job.layout(self._embedder.dimensions, model.storage, settings),
             )
-            work.begin()
+            try:
+                work.begin()
+            except OutputError as refused:
+                # There is no --overwrite here, which might be taken for one of the answers.
+                remedy = "use those, or remove it to embed the videos anew: answers stay in their table"
+                raise OutputError(*refused.args, subject=refused.subject, remedy=remedy, joined="; ") from None
             yield
             for records in _grouped(record for record in target.records() if path_of(record) in listed):
                 for record in records:

@@ -13,8 +13,10 @@ import torch
 from videomae_cli import filesystem
 from videomae_cli.assembly import EmbedderRequest
 from videomae_cli.datasets import Example
-from videomae_cli.errors import OutputError
+from videomae_cli.engines.onnx_reading import ExportedOnnx
+from videomae_cli.errors import CheckpointError, OutputError
 from videomae_cli.files import replace, whole_folder
+from videomae_cli.hub import ResolvedSource
 from videomae_cli.labelling.answers import Answer
 from videomae_cli.labelling.learner import Array
 from videomae_cli.model import Overrides, VideoMAEForVideoClassification, load_checkpoint, start_classifier
@@ -41,6 +43,11 @@ class LabelEncoderRequest(EmbedderRequest):
         with torch.no_grad():
             head.weight.zero_()  # it is random, and the digest of the weights has to be the same each time
         return model.eval()
+
+    def _check_exported(self, source: ResolvedSource, exported: ExportedOnnx) -> None:
+        raise CheckpointError.about(
+            source.name, "{subject} was exported, and no new classes can be taught to it", remedy="give its checkpoint"
+        )
 
 
 def save_learnt(
