@@ -17,6 +17,7 @@ import films
 import numpy as np
 import numpy.typing as npt
 import pytest
+from pictures_of_clips import jpeg, write_frames
 
 from videomae_cli.errors import DecoderCrashError, DecodeTimeoutError, FileChangedError, NotAVideoError, VideoError
 from videomae_cli.video import Decoder, FrameBlock, FrameTransform, PassRequest, WindowSpec, open_video
@@ -63,6 +64,18 @@ def test_frames_are_those_of_the_reader(film: Films, name: str) -> None:
         assert last.warnings == reader.warnings
     # The count of decoding threads may differ, which only damaged pictures show.
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(frames, expected, strict=True))
+
+
+def test_a_damaged_picture_is_passed_over_by_its_name(tmp_path: Path) -> None:
+    clip = write_frames(tmp_path / "clip", range(1, 11))
+    (clip / "img_00003.jpg").write_bytes(jpeg((20, 10)))
+    (clip / "img_00008.jpg").write_bytes(jpeg()[:300])
+    numbers, _, _, last = all_of(PassRequest(clip, transform=SMALL))
+    assert numbers == [0, 1, 3, 4, 5, 6, 8, 9]
+    first, second = (one for one in last.warnings if one.startswith("passed over: "))
+    assert "picture 'img_00003.jpg' of " in first
+    assert "is 20x10 pixels" in first
+    assert "picture 'img_00008.jpg' of " in second
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "h264.ts", "variable.mkv", "h264-gop250.mp4", "slideshow.mkv"])

@@ -28,6 +28,7 @@ from videomae_cli.video.cursor import (
     IndexedCursor,
     IndexMismatchError,
 )
+from videomae_cli.video.image_capture import ImageCapture
 from videomae_cli.video.reader import ReadAgainError, VideoInfo, VideoReader
 from videomae_cli.video.windows import GRACE
 
@@ -203,9 +204,12 @@ class PassReader(VideoReader):
         """Return a frame, or None if it can't be converted: one bad frame should not cost a whole video."""
         try:
             return self._picture(number)
-        except DecodeError:
+        except DecodeError as error:
             if len(self._notes) < _MOST_NOTES:
-                self._notes.append(f"frame {number} could not be converted to RGB")
+                is_picture = isinstance(self._open_capture, ImageCapture)
+                self._notes.append(
+                    f"passed over: {error.reason}" if is_picture else f"frame {number} could not be converted to RGB"
+                )
             return None
 
     def _check_twin(self, index: int, frame: Frame) -> None:
