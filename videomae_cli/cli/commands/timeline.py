@@ -228,9 +228,8 @@ def timeline(
         _check_live(times, show, job, files, output=output, wide=wide, report=report)
         watch_live(_live_source(paths, camera), asked, format, decoding, terminal.debug)
         return
-    if times.from_features is not None:
-        _check_features(paths, times, files, run, pixels=pixels, report=report)
-        features = _Stored(times.from_features, asked, show, terminal.progress, ok_on_errors)
+    if (made := _features(paths, times, files, run, pixels=pixels, report=report)) is not None:
+        features = _Stored(made, asked, show, terminal.progress, ok_on_errors)
         features.run(search, decoder, format, output, job, wide=wide)
         return
     paths = _named(paths)
@@ -339,7 +338,7 @@ def _check_live(
             raise OptionError.about(name, "{subject} does not go with a live source, which prints one line per window")
 
 
-def _check_features(
+def _features(
     paths: Sequence[str] | None,
     times: WindowOptions,
     files: FileOptions,
@@ -347,8 +346,11 @@ def _check_features(
     *,
     pixels: str | None,
     report: Path | None,
-) -> None:
-    """Raise OptionError for options that vectors which are there already leave no choice in."""
+) -> str | None:
+    """Return the file of vectors that timelines are made of, None for videos. Raises OptionError for options in which vectors
+    that are there already leave no choice."""
+    if times.from_features is None:
+        return None
     if paths:
         raise OptionError.about(
             "videos", "--from-features takes the films whose vectors are there: leave out {path}", path=paths[0]
@@ -375,6 +377,7 @@ def _check_features(
         if value not in (None, False):
             why = "which has no frames" if name == "--report" else "whose vectors are made already"
             raise OptionError.about(name, "{subject} does not go with --from-features, {why}", why=why)
+    return times.from_features
 
 
 def _live_source(paths: Sequence[str] | None, camera: int | None) -> str | int:

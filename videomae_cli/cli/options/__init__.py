@@ -33,6 +33,7 @@ METHOD = partial(typer.Option, "--method")
 TARGET = partial(typer.Option, "--target", metavar="COLUMN")
 CLIPS = partial(typer.Option, "--clips")
 FRAMES = partial(typer.Option, "--frames")
+PROTOCOL = partial(typer.Option, "--protocol")
 FPS = partial(typer.Option, "--fps")
 FRAME_FOLDERS = partial(
     typer.Option,

@@ -176,7 +176,7 @@ class ClipOptions:
     ] = None
     protocol: Annotated[
         str,
-        typer.Option(
+        options.PROTOCOL(
             help="paper: the published test protocol of the checkpoint's data, with the official code's pixels.",
             metavar="auto|paper",
         ),
@@ -263,7 +263,7 @@ class EmbedClipOptions(ClipOptions):
 
     protocol: Annotated[
         str,
-        typer.Option(
+        options.PROTOCOL(
             help="paper: the published test protocol of the checkpoint's data, with the official code's pixels. thumos14, "
             "fineaction: VideoMAE V2's published features, a vector for each 16 frames, one every 4 or 16 frames.",
             metavar="auto|paper|thumos14|fineaction",
