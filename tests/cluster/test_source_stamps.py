@@ -13,8 +13,9 @@ from videomae_cli.cluster import source_stamps
 from videomae_cli.cluster.output import Output, open_output
 from videomae_cli.cluster.plan import ClusterPlan
 from videomae_cli.cluster.source_stamps import Changes
+from videomae_cli.errors import StorageError
 from videomae_cli.jobs import Settings
-from videomae_cli.storage import manifest_names
+from videomae_cli.storage import manifest_names, objects
 
 SETTINGS = Settings("classify", "0", {"model": "m", "revision": None, "top_k": 5})
 
@@ -62,6 +63,18 @@ def test_of_very_many_objects_none_is_asked_for(
     place = store.bucket(bucket, {"a.mp4": b"one", "b.mp4": b"two"})
     begin(tmp_path / "out", [f"{place}/a.mp4", f"{place}/b.mp4"])
     assert pq.read_table(tmp_path / "out" / "_list.parquet").column("size").to_pylist() == [None, None]
+
+
+def test_a_storage_that_refuses_is_not_asked_for_each_of_thousands(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def refuse(address: str) -> None:
+        asked.append(address)
+        raise StorageError("nobody answers", subject=address)
+
+    monkeypatch.setattr(objects, "stamp", refuse)
+    assert objects.stamps(f"s3://bucket/{number}.mp4" for number in range(5000)) == {}
+    assert 0 < len(asked) < 100
 
 
 def test_a_list_of_an_earlier_version_tells_nothing(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ _AT_ONCE_BYTES = 8 * 2**20
 _LONGEST_SUFFIX = 16
 # Objects that are looked at together: what takes is waiting for the answers.
 _AT_ONCE = 16
+# Objects that a storage may refuse before it is taken for one that can't be reached.
+_MOST_REFUSED = 2 * _AT_ONCE
 _fetched, _counting = [0], Lock()
 
 
@@ -101,11 +103,18 @@ def _nanoseconds(time: str) -> int | None:
 
 
 def stamps(addresses: Iterable[str]) -> dict[str, ObjectStamp]:
-    """Return the stamps of those objects that can be looked at, several asked for at once."""
+    """Return the stamps of those objects that can be looked at, several asked for at once.
+
+    A storage that refuses many of them is asked for no more: where it can't be reached, each would take its time to fail.
+    """
+    refused: list[str] = []
 
     def ask(address: str) -> ObjectStamp | None:
-        with suppress(StorageError, DependencyError):
-            return stamp(address)
+        if len(refused) < _MOST_REFUSED:
+            try:
+                return stamp(address)
+            except (StorageError, DependencyError):
+                refused.append(address)
         return None
 
     wanted = list(dict.fromkeys(addresses))
