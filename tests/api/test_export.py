@@ -21,6 +21,7 @@ from samples import make_checkpoint
 
 import videomae_cli as videomae
 from videomae_cli.api import export as exporting
+from videomae_cli.engines import onnx as onnx_engine
 from videomae_cli.engines.exports import onnx_files, openvino_files, torch_files
 from videomae_cli.engines.exports.operators import unread_by_tensorrt
 from videomae_cli.engines.packages import load_openvino
@@ -279,7 +280,7 @@ def test_weights_beside_an_older_file_go_with_it(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as large:
-        large.setattr(onnx_files, "_LARGE", 1)
+        large.setattr(onnx_engine, "_LARGE", 1)
         written = videomae.export(checkpoint, tmp_path / "m.onnx", uint8=True)
     assert [Path(file).name for file in written.files] == ["m.onnx.data", "m.onnx"]
     found = onnx_files.runner(tmp_path / "m.onnx")(frames(2))

@@ -23,7 +23,7 @@ from videomae_cli.cli.app import app
 from videomae_cli.errors import CheckpointError, ModelInputError, OptionError, VideoError, VideoNotFoundError
 
 # What says of a record which job it is from.
-OF_THE_JOB = ("fingerprint", "version", "shard", "index")
+OF_THE_JOB = ("engine", "fingerprint", "version", "shard", "index")
 
 
 def records(*arguments: str | Path) -> list[dict[str, Any]]:

@@ -100,7 +100,7 @@ def test_engines_are_measured_as_the_command_does(
     first, other = speeds.settings
     assert (stages, len(first.seconds), first.speed, first.off) == (["preparing", "measuring"], 2, 1.0, 0.0)
     assert speeds.best is first
-    assert other.problem == 'dtype="int8" needs engine="openvino"'
+    assert other.problem == 'dtype="int8" needs engine="openvino" or engine="onnx"'
     shown = printed("bench", str(checkpoint), "--rounds", "1", "--batch-size", "1", "--device", "cpu", "--json")
     assert speeds.as_dict().keys() | {"schema_version"} == shown.keys()
     with pytest.raises(OptionError, match="rounds must be at least 1"):

@@ -4,7 +4,7 @@
 const at = id => document.getElementById(id);
 const page = crypto.getRandomValues(new Uint32Array(2)).join("-");
 const FRAMES = { film: 24, strip: 8 };
-let state = null, view = "ask", busy = false, these = false, chosen = new Set(), listed = {}, group = "";
+let state = null, view = "ask", busy = false, acts = 0, these = false, chosen = new Set(), listed = {}, group = "";
 
 function make(name, attributes, ...children) {
   const element = document.createElement(name);
@@ -39,6 +39,7 @@ async function ask(path, body) {
 async function act(path, body) {
   if (busy) return null;
   busy = true;
+  acts += 1;
   document.body.setAttribute("aria-busy", "true");
   try {
     const answer = await ask(path, body);
@@ -288,10 +289,11 @@ function go(name) {
 
 async function refresh(clip) {
   if (busy) return;
+  const before = acts;
   const wanted = clip !== undefined ? clip : state && state.question ? state.question.id : "";
   try {
     const now = await ask(`api/state?page=${page}&clip=${wanted}`);
-    if (!busy) show(now);
+    if (!busy && acts === before) show(now);  // else it says how things were before an answer
   } catch (error) { complain(error.message); }
 }
 
