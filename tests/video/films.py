@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -67,7 +68,7 @@ def write_film(
 ) -> Path:
     """Encode frames 0 .. count-1. size: (width, height); pts: ticks of `time_base` for each frame."""
     path = Path(path)
-    with av.open(str(path), "w", format=container, options=container_options or {}) as output:
+    with _usual_priority(), av.open(str(path), "w", format=container, options=container_options or {}) as output:
         # Every other frame looks like a cut; keyframes are to be where `g` says.
         stream = output.add_stream(codec, rate=rate, options={**_NO_CUTS.get(codec, {}), **(options or {})})
         stream.width, stream.height, stream.pix_fmt = size[0], size[1], pix_fmt
@@ -84,6 +85,18 @@ def write_film(
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return path
+
+
+@contextmanager
+def _usual_priority() -> Iterator[None]:
+    """Undo after the block what SVT-AV1 does to a thread of root's: from its first film on that runs as a real-time one, before
+    all else, and so does every thread that it starts. Two workers of that kind take a machine of two cores for themselves, and
+    their own encoders wait for each other for ever."""
+    try:
+        yield
+    finally:
+        if hasattr(os, "sched_setscheduler"):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def sequential_frames(path: Path | str, decoder: str) -> list[Frame]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -86,3 +87,10 @@ def test_intact_files_give_no_warning(film: Films) -> None:
     for name in films.INTACT:
         with open_video(film(name)) as reader:
             assert (reader.warnings != ()) == (name in expected), (name, reader.warnings)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="a system without scheduling policies")
+def test_a_film_leaves_this_process_its_priority(film: Films) -> None:
+    """SVT-AV1 makes a thread of root's one of real time: all that ran in it later went before everything else, for good."""
+    film("av1.mp4")
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
