@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from objectstore import ObjectStore
+from ray.util.metrics import Metric
 
 from videomae_cli.cluster.clip_rows import Group, from_table, to_table
 from videomae_cli.cluster.decoding import _Meter
@@ -118,3 +119,39 @@ def test_what_workers_measure_arrives(store: ObjectStore, bucket: str, tmp_path:
     assert group.effort == effort
     report = PieceReport(3, 4, 1, Counter(fetch=1), efforts=(effort, Effort("write", "a", 0.5, 1, 1, 9)))
     assert PieceReport.from_json(report.to_json()) == report
+
+
+def test_ray_is_told_what_the_log_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: Counter[tuple[str, ...]] = Counter()
+    shares: list[float] = []
+
+    def inc(self: Metric, value: float = 1.0, tags: dict[str, str] | None = None) -> None:
+        assert tags is not None
+        assert set(tags) == set(self.info["tag_keys"]), "Ray refuses others"
+        assert value > 0, "Ray refuses others"
+        assert tags["job"] == "5d21c09e"
+        counted[self.info["name"], *(tags[key] for key in self.info["tag_keys"][1:])] += value  # type: ignore[assignment]
+
+    monkeypatch.setattr("ray.util.metrics.Counter.inc", inc)
+    monkeypatch.setattr("ray.util.metrics.Gauge.set", lambda self, value, tags: shares.append(value))
+    now = Now()
+    now.done = 10
+    log = now.log(Folder(str(tmp_path)))
+    with log.kept():
+        log.take([Effort("decode", "a", 2.0, 8, 16, 4000), Effort("model", "c", 4.0, 8, 16)], Counter(fetch=1))
+        log.take([Effort("decode", "a", 1.0, 2, 2)], Counter(fetch=1, crash=2))
+        log.handed_back("b", 3)
+        log.lose("b", "can't write")
+        now.done = 50
+    assert counted["videomae_seconds", "decode", "10.0.0.1"] == 3.0
+    assert counted["videomae_clips", "decode", "10.0.0.1"] == 18
+    assert counted["videomae_bytes", "decode", "10.0.0.1"] == 4000
+    assert counted["videomae_files", "model", "c"] == 8, "it has joined since: Ray's name must do"
+    assert (
+        counted["videomae_failed_files", "10.0.0.1", "fetch"]
+        == counted["videomae_failed_files", "10.0.0.1", "crash"]
+        == 2
+    )
+    assert counted["videomae_handed_back_files", "10.0.0.2"] == 3
+    assert counted["videomae_lost_machines", "10.0.0.2"] == 1
+    assert (shares[0], shares[-1]) == (0.2, 1.0)

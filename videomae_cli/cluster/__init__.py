@@ -12,6 +12,7 @@ file names -> CPU tasks that decode -> actors that each hold a model -> pieces -
     inference  the actors, which run our pipeline and write pieces
     machines   machines that the job does without, and the files that they handed back
     job_log    a log of what each stage and machine does, beside the shards
+    ray_metrics  the same figures, for Ray's dashboard
     source_stamps  what the videos of a job were like when it began
     output     pieces, shards, resuming, and joining shards into one file
     run        runs a job until nothing is missing

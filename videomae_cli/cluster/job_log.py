@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from videomae_cli.cluster.ray_metrics import RayMetrics
 from videomae_cli.cluster.session import Cluster
 from videomae_cli.errors import OutputError, VideoMAEError
 from videomae_cli.storage.folders import Folder
@@ -79,7 +80,7 @@ class _Sums:
 
 @dataclass
 class MetricsLog:
-    """Collects what workers report, and writes the log. folder: of the output; files: of the whole job; done: tells how many of
+    """Collects what workers report, tells Ray, and writes the log. folder: of the output; files: of the whole job; done: tells how many of
     them are finished; cluster: its machines; note: is told once if the log can't be written; clock: seconds."""
 
     folder: Folder
@@ -100,6 +101,9 @@ class MetricsLog:
         self._began = self._written = self.clock()
         self._before = self.done()
         self._last = (self._began, self._before)
+        self._addresses = {node.id: node.address for node in self.cluster.nodes}
+        self._ray = RayMetrics(self.run)
+        self._ray.finish(self._before, self.files)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -119,24 +123,33 @@ class MetricsLog:
         """Add what a worker reports. failed: by kind, of the machine of the first effort."""
         for effort in efforts:
             self._stages[effort.stage][effort.node].add(effort)
+            self._ray.spend(effort, self._address(effort.node))
         if failed and efforts:
             self._failed[efforts[0].node] += failed
+            self._ray.fail(failed, self._address(efforts[0].node))
         if self.clock() - self._written >= _EVERY_SECONDS:
             self._write("running")
 
     def handed_back(self, node: str, files: int) -> None:
         """Note files that a machine gave back for another one to try."""
         self._handed[node] += files
+        self._ray.count("handed_back_files", files, machine=self._address(node))
 
     def lose(self, node: str, reason: str) -> None:
         """Note that a machine gets no more work."""
         self._lost[node] = reason
+        self._ray.count("lost_machines", machine=self._address(node))
+
+    def _address(self, node: str) -> str:
+        """Return what people know a machine by; Ray's name of one that has joined since."""
+        return self._addresses.get(node, node)
 
     def line(self, event: str, **more: Any) -> dict[str, Any]:
         """Return the object that would be the log's next line."""
         now, done = self.clock(), self.done()
         since, before = self._last
         self._last = (now, done)
+        self._ray.finish(done, self.files)
         seconds, cluster = now - self._began, self.cluster
         failed = sum(self._failed.values(), Counter())
         return {
@@ -172,7 +185,7 @@ class MetricsLog:
 
     def _hosts(self) -> dict[str, str | None]:
         """Return the addresses of the machines by Ray's names; None for those that have joined since."""
-        known: dict[str, str | None] = {node.id: node.address for node in self.cluster.nodes}
+        known: dict[str, str | None] = {**self._addresses}
         for sums in self._stages.values():
             known |= dict.fromkeys(sums.keys() - known.keys())
         return known
