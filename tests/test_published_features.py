@@ -172,7 +172,20 @@ def test_openvino_takes_these_pixels_too(
 ) -> None:
     pytest.importorskip("openvino")
     expected = embedder.embed_windows(film, protocol="fineaction").vectors
-    run("embed", film, "-m", checkpoint, "--protocol", "fineaction", "--engine", "openvino", "-o", f"{tmp_path}/f/")
+    run(
+        "embed",
+        film,
+        "-m",
+        checkpoint,
+        "--protocol",
+        "fineaction",
+        "--engine",
+        "openvino",
+        "--dtype",
+        "float32",
+        "-o",
+        f"{tmp_path}/f/",
+    )
     (array,) = (tmp_path / "f").glob("*.npy")
     np.testing.assert_allclose(np.load(array), expected, atol=1e-4)  # type: ignore[arg-type]
 
