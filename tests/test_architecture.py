@@ -142,6 +142,7 @@ ALLOWED = {
         "datasets",
         "assembly",
         "training",
+        "evaluation",
     },
     "cluster": {
         "arguments",

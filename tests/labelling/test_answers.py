@@ -53,7 +53,9 @@ def test_paths_are_relative_to_the_table(tmp_path: Path, monkeypatch: pytest.Mon
     found = [Path(e.path).resolve() for e in read_dataset("out/labels.csv").examples]
     assert found == [tmp_path / "videos/a.mp4", tmp_path / os.fsdecode(b"videos/caf\xe9.mp4")]
     with AnswerTable(Path("out/labels.csv")) as table:
-        assert table.label_of(Clip(os.fsdecode(b"videos/caf\xe9.mp4"))) == "y"
+        answer = table.answer_of(Clip(os.fsdecode(b"videos/caf\xe9.mp4")))
+        assert answer is not None
+        assert answer.label == "y"
 
 
 def test_a_changed_answer_replaces_and_the_same_one_is_not_written_again(tmp_path: Path) -> None:
@@ -116,7 +118,7 @@ def test_a_full_disk_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             with pytest.raises(OutputError, match=r"can't write .*labels.csv: No space left on device"):
                 table.add([Answer(Clip("b.mp4"), "y", now())])
         assert file.read_bytes() == before
-        assert table.label_of(Clip("b.mp4")) is None
+        assert table.answer_of(Clip("b.mp4")) is None
         table.add([Answer(Clip("b.mp4"), "y", now())])
     assert [row["label"] for row in rows(file)] == ["x", "y"]
 

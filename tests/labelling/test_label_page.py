@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -17,6 +19,7 @@ import pytest
 from chromium import Browser, find_chromium
 from motions import write_motions
 
+from videomae_cli import load_classifier
 from videomae_cli.errors import OptionError
 from videomae_cli.labelling.answers import AnswerTable, Clip
 from videomae_cli.labelling.clip_previews import Previews
@@ -49,12 +52,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelServer]:
 
 
 def request(
-    server: LabelServer, method: str, path: str, body: object = None, **headers: str
+    server: LabelServer | Page, method: str, path: str, body: object = None, **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     sent = {"Cookie": f"videomae-{server.port}={server.token}", "Content-Type": "application/json"}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(method, path, None if body is None else json.dumps(body), sent)
+    connection.request(method, path, body if body is None or isinstance(body, bytes) else json.dumps(body), sent)
     answer = connection.getresponse()
     return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
 
@@ -62,7 +65,9 @@ def request(
 def test_the_token_becomes_a_cookie_and_leaves_the_address(served: LabelServer) -> None:
     status, headers, _ = request(served, "GET", f"/?token={served.token}", Cookie="")
     assert (status, headers["location"]) == (303, "/")
-    assert headers["set-cookie"] == f"videomae-{served.port}={served.token}; HttpOnly; SameSite=Strict; Path=/"
+    name, *flags = headers["set-cookie"].split("; ")
+    assert name == f"videomae-{served.port}={served.token}"
+    assert {flag.lower() for flag in flags} == {"httponly", "samesite=strict", "path=/"}
     status, headers, page = request(served, "GET", "/")
     assert (status, b"<script src" in page) == (200, True)
     assert "default-src 'none'" in headers["content-security-policy"]
@@ -89,6 +94,12 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(served: LabelServer) 
         ("/../secret.mp4", {}, 404),
         ("/film/..%2fsecret.mp4", {}, 404),
         ("/api/answer", {}, 405),
+        ("/film/" + "9" * 5000 + ".jpg", {}, 404),
+        ("/film/%C2%B2.jpg", {}, 404),
+        ("/", {"Host": "[::1"}, 421),
+        ("/", {"Host": "[::1]:80"}, 200),
+        ("/?token=", {}, 403),
+        ("/?token=%ff%00", {}, 403),
     ],
 )
 def test_only_the_page_is_served_and_only_to_who_has_the_token(
@@ -108,6 +119,12 @@ def test_only_the_page_is_served_and_only_to_who_has_the_token(
         ({"clips": ["0"], "label": "a"}, {}, 400),
         ({"clips": [0], "label": 5}, {}, 400),
         ([], {}, 400),
+        (b"{", {}, 400),
+        (b"[" * 100_000, {}, 400),  # nested too deeply for Python's parser
+        (b"\xff{}", {}, 400),
+        (b'{"clips": [1' + b"0" * 5000 + b"]}", {}, 400),  # a number with more digits than Python takes
+        (b'{"clips": []}' + b" " * (1 << 20), {}, 403),
+        (b"0\r\n\r\n", {"Transfer_Encoding": "chunked"}, 403),  # nobody knows how much will come
     ],
 )
 def test_answers_come_from_the_page_alone(
@@ -122,11 +139,84 @@ def test_a_clip_is_shown_by_frames_alone(served: LabelServer) -> None:
     assert (status, headers["content-type"], content[:2]) == (200, "image/jpeg", b"\xff\xd8")
 
 
+def test_numbers_that_are_none_show_the_next_question(served: LabelServer) -> None:
+    for clip in ("-1", "41", "9" * 5000, "x", "%C2%B2"):
+        status, _, content = request(served, "GET", f"/api/state?page=x&clip={clip}")
+        assert (status, json.loads(content)["question"]["id"] in range(41)) == (200, True)
+    status, _, content = request(served, "GET", f"/api/clips?of=rest&from={'9' * 5000}")
+    assert (status, json.loads(content)["all"]) == (200, 41)
+    status, _, content = request(served, "POST", "/api/class", {"name": "b", "clip": -1})
+    assert (status, json.loads(content)["question"]["id"] in range(41)) == (200, True)
+
+
+def test_who_goes_away_half_way_costs_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with AnswerTable(tmp_path / "l.csv") as answers, AnswerTable(tmp_path / "u.csv") as unsure, Previews() as previews:
+        session = Session(answers, unsure, classes=["a"])
+        with LabelServer(session, previews, save=lambda: "") as server:
+            with socket.create_connection(("127.0.0.1", server.port)) as connection:
+                head = (
+                    f"POST /api/answer HTTP/1.1\r\nHost: localhost\r\nCookie: videomae-{server.port}={server.token}\r\n"
+                )
+                connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{{".encode())
+            assert request(server, "GET", "/api/state?page=x")[0] == 200
+        session.close()
+    assert caplog.records == []  # the server has ended, and with it what it did for that request
+
+
 def test_a_port_that_is_taken_is_said(served: LabelServer) -> None:
     session: Any = None
     previews: Any = None
     with pytest.raises(OptionError, match=rf"can't listen on 127.0.0.1, port {served.port}: "):
         LabelServer(session, previews, save=lambda: "", port=served.port)
+
+
+def start(folder: Path, *more: str) -> subprocess.Popen[str]:
+    """Start `videomae label` in a process of its own."""
+    words = ["label", "clips", "-o", "labels.csv", "--classes", "pan left,zoom in", "--model", "camera-motion"]
+    command = [sys.executable, "-m", "videomae_cli", *words, "--no-browser", *more]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def address_of(process: subprocess.Popen[str]) -> str:
+    """The address of the page, which comes first."""
+    assert process.stdout is not None
+    address = process.stdout.readline().strip()
+    assert address.startswith("http://127.0.0.1:"), process.communicate()
+    return address
+
+
+class Page(NamedTuple):
+    """The page of a process, as `request` asks for it."""
+
+    port: int
+    token: str
+
+
+def test_an_interrupt_does_not_wait_for_a_film_and_the_model_is_written(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    for kind in KINDS[:2]:
+        write_film(tmp_path / "clips" / f"{kind}.mp4", kind, 1)
+    # Files come in the order of their hashes: the film last.
+    names = (f"clips/film-{number}.mp4" for number in range(100))
+    film = max(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    write_motions(tmp_path / film, [("static", 16.0)])
+    process = start(tmp_path, "--window", "16f", "--hop", "1f")
+    try:
+        address = urlsplit(address_of(process))
+        page = Page(address.port or 0, address.query.partition("=")[2])
+        while (state := json.loads(request(page, "GET", "/api/state?page=x")[2]))["files"] < 2:
+            assert state["stopped"] == ""
+        for number, label in ((0, "one"), (state["clips"] - 1, "other")):
+            assert request(page, "POST", "/api/answer", {"clips": [number], "label": label})[0] == 200
+    finally:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "wrote labels.model" in out + err
+    assert "Traceback" not in err
+    assert set(load_classifier(tmp_path / "labels.model").labels) == {"one", "other"}
+    assert (tmp_path / "labels.vectors.parquet.partial").is_dir()  # the film is not done
+    assert not (tmp_path / "labels.vectors.parquet").exists()
 
 
 # --- the whole way ---
@@ -138,22 +228,8 @@ class Labelled:
     """`videomae label` in a process of its own, with its page in a browser."""
 
     def __init__(self, browser: Browser, folder: Path, *more: str) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "videomae_cli",
-            "label",
-            "clips",
-            "-o",
-            "labels.csv",
-            "--classes",
-            "pan left,zoom in",
-        ]
-        command += ["--model", "camera-motion", "--no-browser", *more]
-        self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.address = self.process.stdout.readline().strip()
-        assert self.address.startswith("http://127.0.0.1:"), self.process.communicate()
+        self.process = start(folder, *more)
+        self.address = address_of(self.process)
         self.browser = browser
         browser.problems.clear()
         browser.requests.clear()

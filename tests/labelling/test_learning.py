@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from videomae_cli.errors import OptionError, OutputError
+from videomae_cli.labelling import labelling_session
 from videomae_cli.labelling.answers import AnswerTable, Clip
-from videomae_cli.labelling.labelling_session import UNSURE, Session
+from videomae_cli.labelling.labelling_session import OPEN, Session
 from videomae_cli.labelling.learner import FeatureScale, Head, balance, estimate, fit, kappa, wilson
 from videomae_cli.labelling.questions import Questions, directions
 
@@ -116,10 +118,10 @@ def test_two_pages_are_asked_different_questions(session: Session) -> None:
 
 
 def test_an_answer_of_another_page_stays(session: Session) -> None:
-    session.answer([5], "a", seen={5: None})
-    assert session.answer([5, 6], "b", seen={5: None, 6: None}) == [5]
+    session.answer([5], "a", seen={5: OPEN})
+    assert session.answer([5, 6], "b", seen={5: OPEN, 6: OPEN}) == [5]
     assert (session.label_of(5), session.label_of(6)) == ("a", "b")
-    assert session.answer([5], "c", seen={5: "a"}) == []  # who saw it may change it
+    assert session.answer([5], "c", seen={5: session.state_of(5)}) == []  # who saw it may change it
     assert session.label_of(5) == "c"
 
 
@@ -129,13 +131,45 @@ def test_undo_goes_back_step_by_step(session: Session) -> None:
     session.answer([3], None)
     session.withdraw([1])
     assert [session.label_of(n) for n in (1, 2, 3)] == [None, "b", None]
-    assert session.members(UNSURE) == [3]
+    assert session.members(None) == [3]
     assert [session.undo() for _ in range(3)] == [[1], [3], [2]]
     assert [session.label_of(n) for n in (1, 2, 3)] == ["a", "a", "a"]
-    assert session.members(UNSURE) == []
+    assert session.members(None) == []
     session.undo()
     assert session.undo() == []
     assert session.answers.answers == []
+
+
+def test_undo_goes_on_with_answers_of_earlier_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter(f"2026-11-30T04:05:06.{number:03}Z" for number in range(100))
+    monkeypatch.setattr(labelling_session, "now", lambda: next(times))
+    clips = [Clip(f"{number}.mp4") for number in range(8)]
+
+    @contextmanager
+    def run(*left_out: int) -> Iterator[Session]:
+        with AnswerTable(tmp_path / "l.csv") as answers, AnswerTable(tmp_path / "u.csv") as unsure:
+            session = Session(answers, unsure, classes=["a", "b"])
+            given = [clip for number, clip in enumerate(clips) if number not in left_out]
+            session.add(given, cluster(len(given), 0), labels={0: "a"})
+            yield session
+            session.close()
+
+    with run() as session:
+        session.answer([1, 2], "a")
+        session.answer([3], None)
+        session.answer([4], "b")
+        session.withdraw([1])
+        session.undo()  # puts the answer back with its own time
+    with run() as session:
+        session.answer([5], "b")
+        assert [session.undo() for _ in range(3)] == [[5], [4], [3]]
+    with run(2) as session:  # a file that isn't given this time keeps its answer
+        assert [session.undo() for _ in range(2)] == [[1], []]
+        assert {Path(answer.clip.path).name: answer.label for answer in session.answers.answers} == {
+            "0.mp4": "a",
+            "2.mp4": "a",
+        }
+        assert session.unsure.answers == []
 
 
 def test_skipped_and_unsure_clips_come_last_or_not_at_all(session: Session) -> None:

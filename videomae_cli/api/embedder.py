@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from videomae_cli.api.footage import (
@@ -24,8 +26,13 @@ from videomae_cli.video import CountedWindows, FoundVideo, SamplingSpec, WindowS
 from videomae_cli.video.windows import PUBLISHED_STEPS
 
 if TYPE_CHECKING:
+    from videomae_cli.jobs import Settings
+    from videomae_cli.jobs.targets import Target
     from videomae_cli.model import VideoMAEForVideoClassification, VideoMAEModel
     from videomae_cli.pipeline import DenseEmbedder, Embedder
+    from videomae_cli.pipeline.batches import Starts
+    from videomae_cli.video import Decoder
+    from videomae_cli.writers import VectorLayout
 
 
 class DenseOptions(TypedDict, total=False):
@@ -44,6 +51,20 @@ class DenseOptions(TypedDict, total=False):
     end: float | str | None
     pixels: str | None
     fps: float | None
+
+
+@dataclass(frozen=True)
+class EmbeddingWork:
+    """What a job of vectors takes. model, sampling: as it runs, and which frames it sees; results: makes the results of files,
+    from an open decoder, the files, and the numbers of views before them; decoders: of how many files it decodes at once."""
+
+    model: Embedder
+    sampling: SamplingSpec
+    target: Target
+    settings: Settings
+    layout: VectorLayout
+    results: Callable[[Decoder, Sequence[FoundVideo], Starts], Iterator[Embedding]]
+    decoders: int
 
 
 class VideoEmbedder(LoadedModel[Embedding]):
@@ -131,32 +152,34 @@ class VideoEmbedder(LoadedModel[Embedding]):
         array (.npy) of each video. See `VideoClassifier.classify_files` for the rest.
         """
         job = OutputJob(videos, output, options)
-        if _has_windows(options):
-            return self._windows_of_files(job, options)
-        target, model = job.vectors(), self._suited(options)
-        spec = model.fit(sampling_spec(**options_of(SamplingOptions, options)))
-        model = self._for_job(job, target, model)
-        settings = settings_of("embed", model, spec)
-        with self.decoding.decoder(len(job.found)) as decoder:
-            return job.run(
-                target,
-                settings,
-                lambda left, starts: model(left, sampling=spec, decoder=decoder, starts=starts),
-                job.layout(self.dimensions, model.storage, settings),
-            )
+        work = self.work_of(job, options)
+        with self.decoding.decoder(work.decoders) as decoder:
+            return job.run(work.target, work.settings, partial(work.results, decoder), work.layout)
 
-    def _windows_of_files(self, job: OutputJob, options: EmbedFilesOptions) -> FinishedJob:
-        target = job.vectors(windows=True)
-        model = self._for_job(job, target, self._suited(options))
-        maker, spec = self._windows(options, model)
-        settings = dense_settings(maker, spec)
-        with self.decoding.decoder(1) as decoder:
-            return job.run(
-                target,
-                settings,
-                lambda left, starts: maker(left, decoder=decoder),
-                job.layout(self.dimensions, self.pipeline.storage, settings),
-            )
+    def work_of(self, job: OutputJob, options: Mapping[str, Any]) -> EmbeddingWork:
+        """Return what a job of vectors takes, for files or for their windows. options: `EmbedFilesOptions`. Raises OptionError,
+        OutputError."""
+        by_windows = _has_windows(options)
+        target = job.vectors(windows=by_windows)
+        model: Embedder = self._suited(options)
+        if by_windows:
+            model = self._for_job(job, target, model)
+            maker, spec = self._windows(options, model)
+            settings = dense_settings(maker, spec)
+
+            def results(decoder: Decoder, left: Sequence[FoundVideo], starts: Starts) -> Iterator[Embedding]:
+                return maker(left, decoder=decoder)
+
+        else:
+            spec = model.fit(sampling_spec(**options_of(SamplingOptions, options)))
+            model = self._for_job(job, target, model)
+            settings = settings_of("embed", model, spec)
+
+            def results(decoder: Decoder, left: Sequence[FoundVideo], starts: Starts) -> Iterator[Embedding]:
+                return model(left, sampling=spec, decoder=decoder, starts=starts)
+
+        layout = job.layout(self.dimensions, model.storage, settings)
+        return EmbeddingWork(model, spec, target, settings, layout, results, 1 if by_windows else len(job.found))
 
     def _windows(self, given: Mapping[str, Any], model: Embedder | None = None) -> tuple[DenseEmbedder, SamplingSpec]:
         """Check the options of windows and build the object that embeds them. model: instead of this object's. Raises

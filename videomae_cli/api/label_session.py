@@ -2,94 +2,55 @@
 
 from __future__ import annotations
 
-import contextvars
 import hashlib
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from threading import Event, Thread
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from videomae_cli.api.embedder import VideoEmbedder
-from videomae_cli.api.footage import find_videos, sampling_spec, window_length
+from videomae_cli.api.embedder import EmbeddingWork, VideoEmbedder
+from videomae_cli.api.footage import find_videos, window_length
 from videomae_cli.api.loaded import LoadOptions, load_model
 from videomae_cli.api.output_jobs import OutputJob
 from videomae_cli.arguments import checked
-from videomae_cli.assembly import dense_embedder, dense_settings, settings_of
-from videomae_cli.errors import OptionError, OutputError, VideoMAEError, VideoNotFoundError
+from videomae_cli.errors import DependencyError, OptionError, OutputError, VideoMAEError, VideoNotFoundError
 from videomae_cli.jobs.work import Work
 from videomae_cli.labelling.answers import AnswerTable, Clip
 from videomae_cli.labelling.clip_previews import Previews
-from videomae_cli.labelling.label_server import LabelServer
 from videomae_cli.labelling.labelling_session import Session
 from videomae_cli.labelling.learnt_model import LabelEncoderRequest, check_model_place, save_learnt
 from videomae_cli.labelling.taken_labels import TakenLabels, named_beside
-from videomae_cli.results import Embedding, Record, path_of
-from videomae_cli.video import FoundVideo, WindowSpec
+from videomae_cli.results import path_of
+from videomae_cli.video import FoundVideo
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from videomae_cli.jobs import Settings
-    from videomae_cli.jobs.targets import Target
-    from videomae_cli.pipeline import Embedder
-    from videomae_cli.video import Decoder, SamplingSpec
-
-# Records of an earlier run that are taken over at once.
-_AT_ONCE = 256
-_STOPPING_SECONDS = 30.0
-
-
-class LabelEncoder(VideoEmbedder):
-    """An encoder whose vectors are what the last layer of the classifier made of it sees."""
-
-    def for_labels(
-        self, job: OutputJob, target: Target, windows: WindowSpec | None
-    ) -> tuple[Embedder, SamplingSpec, Settings, Callable[..., Iterator[Embedding]]]:
-        """Return the model for a job, how it samples clips, the settings of the job, and what embeds (files, starts, decoder).
-
-        windows: parts of films to embed instead of files.
-        """
-        if windows is None:
-            spec = self.pipeline.fit(sampling_spec())
-            model = self._for_job(job, target, self.pipeline)
-
-            def files(
-                left: Sequence[FoundVideo], starts: Sequence[int | None], decoder: Decoder
-            ) -> Iterator[Embedding]:
-                found: Iterator[Embedding] = model(left, sampling=spec, decoder=decoder, starts=starts)
-                return found
-
-            return model, spec, settings_of("embed", model, spec), files
-        model = self._for_job(job, target, self.pipeline)
-        maker, spec = dense_embedder(model, sampling_spec(), windows)
-
-        def parts(left: Sequence[FoundVideo], starts: Sequence[int | None], decoder: Decoder) -> Iterator[Embedding]:
-            return maker(left, decoder=decoder)
-
-        return model, spec, dense_settings(maker, spec), parts
+    from videomae_cli.labelling.label_server import LabelServer
 
 
 class Labelling:
-    """A labelling at work, as returned by `label_videos`: a context manager, in which videos are embedded in the background.
+    """A labelling at work, as returned by `label_videos`: a context manager, in which `embed` adds the videos' clips.
 
     session: what is asked and learnt, by clip numbers; output, vectors, model: the table of answers, the embeddings, and the
-    checkpoint that `save_model` writes.
+    checkpoint that `save_model` writes; earlier: the number of answers of earlier runs.
     """
+
+    session: Session
+    earlier: int
 
     def __init__(
         self,
         found: Sequence[FoundVideo],
         output: str,
-        embedder: LabelEncoder,
+        embedder: VideoEmbedder,
         *,
         classes: Sequence[str],
         taken: TakenLabels | None,
-        windows: WindowSpec | None,
+        windows: dict[str, Any],
         seed: int,
         on_file: Callable[[str, VideoMAEError | None], object],
     ) -> None:
@@ -98,86 +59,40 @@ class Labelling:
         self._found, self._embedder, self._windows, self._on_file = found, embedder, windows, on_file
         self._classes, self._taken, self._seed = classes, taken, seed
         self._stack = ExitStack()
-        self._stop = Event()
-        self._embedded = Event()  # all are, or nothing more will be
-        self._error: Exception | None = None
-        self.earlier = 0  # answers of earlier runs
-        self._sampling: tuple[Embedder, SamplingSpec]
+        self._embedding: tuple[EmbeddingWork, Work]
 
     def __enter__(self) -> Self:
         check_model_place(self.model)
         with ExitStack() as stack:
             answers = stack.enter_context(AnswerTable(self.output))
-            unsure = stack.enter_context(
-                AnswerTable(Path(named_beside(os.fspath(self.output), ".unsure.csv")), locked=False)
-            )
+            doubts = AnswerTable(Path(named_beside(os.fspath(self.output), ".unsure.csv")), locked=False)
+            unsure = stack.enter_context(doubts)
             self.earlier = len(answers.answers)
             classes = [*self._classes, *(self._taken.classes if self._taken is not None else ())]
             self.session = Session(answers, unsure, classes=classes, seed=self._seed)
             stack.callback(self.session.close)
             self.session.total = len(self._found)
-            embedding = self._embedding()
-            next(embedding)  # what can't be begun is said before a page opens
-            context = contextvars.copy_context()  # messages spell settings as those of the caller
-            embed = partial(context.run, self._embed, embedding)
-            Thread(target=embed, name="videomae-embed", daemon=True).start()
-            stack.callback(self._end)
+            self._embedding = self._begun(stack)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def _end(self) -> None:
-        self._stop.set()
-        self._embedded.wait(_STOPPING_SECONDS)
-
-    def _embed(self, embedding: Generator[None, None, None]) -> None:
+    def _begun(self, stack: ExitStack) -> tuple[EmbeddingWork, Work]:
+        """Begin or resume the job of vectors, so that what can't be begun is said before a page opens."""
+        job = OutputJob(self._found, os.fspath(self.vectors), {"resume": True, "format": "parquet"})
+        made = self._embedder.work_of(job, self._windows)
+        stack.enter_context(made.target.opened())
+        names = [video.path for video in self._found]
+        work = Work(names=names, target=made.target, settings=made.settings, vectors=made.layout)
         try:
-            for _ in embedding:
-                if self._stop.is_set():
-                    break
-        except Exception as error:  # `wait` raises it in the caller's thread
-            self._error = error
-            self.session.stopped = str(error) or type(error).__name__
-        finally:
-            embedding.close()
-            self._embedded.set()
-
-    def _embedding(self) -> Generator[None, None, None]:
-        """Embed all files, beginning with what an earlier run has done; yields once it has begun, and after each file."""
-        options = {"resume": True, "format": "parquet"}
-        job = OutputJob(self._found, os.fspath(self.vectors), options)
-        target = job.vectors(windows=self._windows is not None)
-        model, spec, settings, run = self._embedder.for_labels(job, target, self._windows)
-        self._sampling = model, spec
-        listed = {video.path for video in self._found}
-        with self._embedder.decoding.decoder(len(self._found)) as decoder, target.opened():
-            work = Work(
-                names=[video.path for video in self._found],
-                target=target,
-                settings=settings,
-                vectors=job.layout(self._embedder.dimensions, model.storage, settings),
-            )
-            try:
-                work.begin()
-            except OutputError as refused:
-                # There is no --overwrite here, which might be taken for one of the answers.
-                remedy = "use those, or remove it to embed the videos anew: answers stay in their table"
-                raise OutputError(*refused.args, subject=refused.subject, remedy=remedy, joined="; ") from None
-            yield
-            for records in _grouped(record for record in target.records() if path_of(record) in listed):
-                for record in records:
-                    parts = [(row["start"], row["end"]) for row in record["rows"]]
-                    self._take(path_of(record), record["vectors"], parts, (record["error"] or {}).get("message"))
-                yield
-            for result in work.each(lambda left, starts: run([self._found[place] for place in left], starts, decoder)):
-                error = result.error
-                parts = [(place.start, place.end) for place in result.places]
-                self._take(result.path, result.vectors, parts, error.message if error is not None else None)
-                self._on_file(result.path, error.exception if error is not None else None)
-                yield
-            work.finish()
+            work.begin()
+        except OutputError as refused:
+            # There is no --overwrite here, which might be taken for one of the answers.
+            remedy = "use those, or remove it to embed the videos anew: answers stay in their table"
+            raise OutputError(*refused.args, subject=refused.subject, remedy=remedy, joined="; ") from None
+        return made, work
 
     def _take(
         self,
@@ -197,13 +112,29 @@ class Labelling:
 
     # --- what Python asks ---
 
-    def wait(self) -> None:
-        """Wait until all videos are embedded. Raises what stopped that."""
-        # Not the thread itself: a Ctrl-C while it is joined makes Python 3.11 take it for ended.
-        while not self._embedded.wait(0.5):
-            pass
-        if self._error is not None:
-            raise self._error
+    def embed(self) -> None:
+        """Embed all videos, beginning with what earlier runs have done; meanwhile the page and other threads can ask. Once, in a
+        `with` block. Raises OutputError, and MachineError or DependencyError if this machine can't decode at all."""
+        made, work = self._embedding
+        listed = set(work.names)
+        try:
+            for record in work.target.records():
+                if path_of(record) not in listed:
+                    continue  # a file that isn't given this time
+                parts = [(row["start"], row["end"]) for row in record["rows"]]
+                self._take(path_of(record), record["vectors"], parts, (record["error"] or {}).get("message"))
+            with self._embedder.decoding.decoder(made.decoders) as decoder:
+                results = partial(made.results, decoder)
+                for result in work.each(lambda left, starts: results([self._found[place] for place in left], starts)):
+                    error, parts = result.error, [(place.start, place.end) for place in result.places]
+                    self._take(result.path, result.vectors, parts, error.message if error is not None else None)
+                    self._on_file(result.path, error.exception if error is not None else None)
+            work.finish()
+        except Exception as error:
+            self.session.stopped = str(error) or type(error).__name__
+            raise
+
+    # --- what Python asks ---
 
     def question(self) -> Clip | None:
         """Return the clip to ask about next: `path`, and `start` and `end` in seconds for a part of a film. None if there is none."""
@@ -216,7 +147,7 @@ class Labelling:
         self.session.answer([self.session.number_of(clip)], label)
 
     def undo(self) -> None:
-        """Take the last answer back. Raises OutputError."""
+        """Take the last answer back, also one of an earlier run. Raises OutputError."""
         self.session.undo()
 
     def save_model(self) -> Path:
@@ -227,15 +158,17 @@ class Labelling:
             raise OptionError.about("classes", "there is nothing to learn from yet: answer for clips of two classes")
         weight, bias, labels = learnt
         answers = self.session.labelled()
-        save_learnt(self.model, *self._sampling, weight=weight, bias=bias, labels=labels, answers=answers)
+        made, _ = self._embedding
+        save_learnt(self.model, made.model, made.sampling, weight=weight, bias=bias, labels=labels, answers=answers)
         return self.model
 
     @checked
     def serve(self, *, host: str = "127.0.0.1", port: int = 0) -> LabelServer:
         """Return the server of the page, a context manager with `address`. Raises DependencyError without the extra `label`,
         OptionError if nothing can listen there."""
+        server = load_server()
         previews = self._stack.enter_context(Previews(memory=self._embedder.decoding.memory))
-        return LabelServer(
+        return server(
             self.session, previews, save=lambda: str(self.save_model()), title=self.output.name, host=host, port=port
         )
 
@@ -268,10 +201,10 @@ def label_videos(
         raise OptionError.about(
             "output", "the table of answers is CSV: give it a name that ends in .csv, not {table!r}", table=table
         )
-    length = window_length(window, "window")
-    if length is None and hop is not None:
+    if window is None and hop is not None:
         raise OptionError.about("hop", "{@hop} is the step between windows: give {@window} too")
-    windows = None if length is None else WindowSpec(window=length, hop=window_length(hop, "hop") or length)
+    lengths = {"window": window_length(window, "window"), "hop": window_length(hop or window, "hop")}
+    windows = {name: length for name, length in lengths.items() if length is not None}
     # In a mixed order that stays the same when files are added: folders often hold one kind each, and questions begin with the
     # first clips.
     found = sorted(find_videos(videos), key=lambda video: hashlib.sha256(os.fsencode(video.path)).digest())
@@ -280,13 +213,22 @@ def label_videos(
     if (broken := found[0].error) is not None and all(video.error for video in found):
         raise broken
     taken = None if labels is None else TakenLabels(os.fspath(labels))
-    embedder = LabelEncoder(*load_model(LabelEncoderRequest, model, options))
+    embedder = VideoEmbedder(*load_model(LabelEncoderRequest, model, options))
     return Labelling(found, table, embedder, classes=classes, taken=taken, windows=windows, seed=seed, on_file=on_file)
 
 
-def _grouped(records: Iterator[Record]) -> Iterator[list[Record]]:
-    while group := list(islice(records, _AT_ONCE)):
-        yield group
+def load_server() -> type[LabelServer]:
+    """Import what serves the page. Raises DependencyError without the packages of the extra `label`."""
+    try:
+        from videomae_cli.labelling.label_server import LabelServer
+    except ImportError as error:
+        raise DependencyError.about(
+            "label",
+            "the page needs the packages starlette and uvicorn ({error})",
+            error=error,
+            remedy="pip install 'videomae-cli[label]'",
+        ) from None
+    return LabelServer
 
 
 def _whole_milliseconds(seconds: float) -> float:

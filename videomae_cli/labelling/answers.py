@@ -7,7 +7,6 @@ it is cut off when the file is opened again. Other columns of the file stay as t
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import os
@@ -23,14 +22,14 @@ from videomae_cli import filesystem
 from videomae_cli.datasets.data_places import clip_in
 from videomae_cli.errors import OptionError, OutputError, Wording, not_written
 from videomae_cli.files import Lock, check_new, lock_output, sync, sync_folder, write_file
-from videomae_cli.results import as_utf8
+from videomae_cli.results import as_utf8, path_fields, path_of
 from videomae_cli.storage import canonical, is_address
 from videomae_cli.writers.cells import csv_row, read_cell
 
 COLUMNS = ("path", "start", "end", "label", "time")
 MAX_LABEL = 100  # characters
 _LONGEST_ROW = 16_384  # bytes: a path has 4,096 at most, and stands there twice if it is not UTF-8
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d\d\d)?Z")
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a person said about a clip. time: when, in UTC, as "2026-11-30T04:05:06Z"; empty if the table doesn't say."""
+    """What a person said about a clip. time: when, in UTC, as "2026-11-30T04:05:06.789Z"; empty if the table doesn't say."""
 
     clip: Clip
     label: str
@@ -73,8 +72,15 @@ def check_label(label: str) -> str:
 
 
 def now() -> str:
-    """Return the present time as answers hold it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return the present time as answers hold it: to the millisecond, which tells what was answered at once."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def latest(answers: Iterable[Answer]) -> list[Answer]:
+    """Return the answers of the latest time; those whose time is empty, or isn't one as `now` gives it, are left out."""
+    timed = [answer for answer in answers if _TIME.fullmatch(answer.time)]
+    last = max((answer.time for answer in timed), default="")
+    return [answer for answer in timed if answer.time == last]
 
 
 class AnswerTable:
@@ -122,28 +128,25 @@ class AnswerTable:
         """All answers, in the order of the file."""
         return [row.answer for row in self._rows.values()]
 
-    def label_of(self, clip: Clip) -> str | None:
-        """Return the label of a clip; None if it has none."""
+    def answer_of(self, clip: Clip) -> Answer | None:
+        """Return the answer for a clip; None if there is none."""
         row = self._rows.get(clip.key)
-        return None if row is None else row.answer.label
+        return None if row is None else row.answer
 
     def add(self, answers: Sequence[Answer]) -> None:
         """Store answers; one for a clip that has another label replaces it. Raises OutputError if they are not on the disk."""
-        changed = {answer.clip.key: answer for answer in answers}
-        changed = {key: answer for key, answer in changed.items() if self.label_of(answer.clip) != answer.label}
+        rows = dict(self._rows)
+        changed = {a.clip.key: a for a in answers if a.clip.key not in rows or rows[a.clip.key].answer.label != a.label}
         if not changed:
             return
-        rows = dict(self._rows)
         for key, answer in changed.items():
             cells = rows[key].cells if key in rows else {}
             rows[key] = _Row(answer, {**cells, "label": answer.label, "time": answer.time})
-        names = (
-            {"path_bytes"}
-            if any(as_utf8(answer.clip.path) != answer.clip.path for answer in changed.values())
-            else set()
-        )
-        if self._stamp is None or changed.keys() & self._rows.keys() or not names <= set(self._header):
-            self._write(rows, [*self._header, *(names - set(self._header))])
+        header = self._header
+        if "path_bytes" not in header and any("path_bytes" in path_fields(a.clip.path) for a in changed.values()):
+            header = [*header, "path_bytes"]
+        if self._stamp is None or changed.keys() & self._rows.keys() or header is not self._header:
+            self._write(rows, header)
         else:
             self._append([rows[key] for key in changed])
         self._rows = rows
@@ -184,8 +187,7 @@ class AnswerTable:
     def _line(self, row: _Row, header: list[str]) -> str:
         clip = row.answer.clip
         made = {
-            "path": as_utf8(self._named(clip.path)),
-            "path_bytes": base64.b64encode(os.fsencode(self._named(clip.path))).decode(),
+            **path_fields(self._named(clip.path)),
             "start": "" if clip.start is None else f"{clip.start:.3f}",
             "end": "" if clip.end is None else f"{clip.end:.3f}",
         }
@@ -237,7 +239,8 @@ class AnswerTable:
         if len(whole) < len(data):
             self.torn = True
             last = tail[0] if tail else []
-            if len(last) == len(header) and ("time" not in header or _TIME.fullmatch(last[header.index("time")])):
+            time = last[header.index("time")] if "time" in header and len(last) == len(header) else ""
+            if len(last) == len(header) and (not time or _TIME.fullmatch(time)):
                 body.append(last)  # somebody's editor left out the last line end
         for cells in body:
             named = dict(zip(header, map(read_cell, cells), strict=False))
@@ -250,12 +253,11 @@ class AnswerTable:
             sync_folder(self.file.parent)
 
     def _answer(self, named: dict[str, str]) -> Answer:
-        path = named["path"]
-        if raw := named.get("path_bytes"):
-            try:
-                path = os.fsdecode(base64.b64decode(raw, validate=True))
-            except ValueError:
-                raise OutputError.about(self.file, "{subject} is damaged: {raw!r} is no path", raw=raw) from None
+        try:
+            path = path_of(named)
+        except ValueError:
+            raw = named["path_bytes"]
+            raise OutputError.about(self.file, "{subject} is damaged: {raw!r} is no path", raw=raw) from None
         start, end = (self._seconds(named.get(name)) for name in ("start", "end"))
         return Answer(Clip(clip_in(str(self.file.parent), path), start, end), named["label"], named.get("time", ""))
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
-from threading import Lock
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,20 +12,19 @@ from videomae_cli.labelling.answers import Clip
 from videomae_cli.video import ClipRequest, Decoder, SamplingSpec
 from videomae_cli.video.pictures import small_frame, small_jpeg
 
-# What is kept in memory, so that going back is quick: some hundred previews.
-_MOST_BYTES = 48 * 2**20
-
 
 @dataclass(frozen=True)
 class Kind:
-    """How a clip is shown: the number of frames, the pixels of their long side, and the quality of the JPEG."""
+    """How a clip is shown: the number of frames, the pixels of their long side, the quality of the JPEG, and how many such
+    pictures stay in memory, so that going back is quick: some 20 MB of each kind."""
 
     frames: int
     size: int
     quality: int
+    kept: int
 
 
-KINDS = {"film": Kind(24, 320, 75), "strip": Kind(8, 128, 65)}
+KINDS = {"film": Kind(24, 320, 75, 100), "strip": Kind(8, 128, 65, 1000)}
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,7 @@ class Previews:
 
     def __init__(self, *, memory: int | None = None, timeout: float | None = 60.0) -> None:
         self._decoder = Decoder(timeout=timeout, memory=memory, workers=2, threads=1)
-        self._lock = Lock()
-        self._kept: OrderedDict[tuple[Clip, str], bytes] = OrderedDict()
-        self._bytes = 0
+        self._made = {name: lru_cache(kind.kept)(partial(self._make, kind)) for name, kind in KINDS.items()}
 
     def __enter__(self) -> Previews:
         return self
@@ -57,20 +53,9 @@ class Previews:
     def get(self, clip: Clip, kind: str) -> bytes:
         """Return the JPEG of a clip. kind: one of `KINDS`. Raises VideoError for a file that can't be read any more, and
         MachineError."""
-        with self._lock:
-            if (clip, kind) in self._kept:
-                self._kept.move_to_end((clip, kind))
-                return self._kept[clip, kind]
-        made = self._make(clip, KINDS[kind])
-        with self._lock:
-            if (clip, kind) not in self._kept:
-                self._kept[clip, kind] = made
-                self._bytes += len(made)
-            while self._bytes > _MOST_BYTES:
-                self._bytes -= len(self._kept.popitem(last=False)[1])
-        return made
+        return self._made[kind](clip)
 
-    def _make(self, clip: Clip, kind: Kind) -> bytes:
+    def _make(self, kind: Kind, clip: Clip) -> bytes:
         spec = SamplingSpec(
             frames=kind.frames, family="uniform", clips=1, crops=1, start=clip.start, end=clip.end, pixels="display"
         )

@@ -6,7 +6,7 @@ All methods may be called from several threads. An answer is on the disk before 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Condition, RLock, Thread
 from typing import Any
@@ -15,14 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from videomae_cli.errors import OptionError
-from videomae_cli.labelling.answers import Answer, AnswerTable, Clip, check_label, now
+from videomae_cli.labelling.answers import Answer, AnswerTable, Clip, check_label, latest, now
 from videomae_cli.labelling.learner import AccuracyEstimate, Array, FeatureScale, Head, estimate, fit, kappa
 from videomae_cli.labelling.questions import Questions, directions, least_sure, margins
 
 NEIGHBOURS = 12
 # With fewer clips, what is typical of them can't be told; more come while one looks at the first.
 FEWEST = 30
-UNSURE = "not sure"
+# States of a clip that is of no class: nobody has answered, or somebody was not sure.
+OPEN, UNSURE = -1, -2
 # Answers between two looks at what the model says; it is settled if three looks in a row agree with the one before (Bloodgood
 # and Vijay-Shanker, "A Method for Stopping Active Learning Based on Stabilizing Predictions", CoNLL 2009: kappa of 0.99).
 _LOOK, _LOOKS, _SETTLED = 10, 4, 0.99
@@ -32,15 +33,16 @@ _QUICKLY = 30
 # Whoever answers comes before the estimate, which waits for a pause.
 _PAUSE_SECONDS = 0.3
 _UNDO = 1000
+_DOUBT = "not sure"  # the label in the table of those clips
 
 
 @dataclass(frozen=True)
-class _Change:
-    """What a clip was before an answer. unsure: whether it was marked as such."""
+class _Kept:
+    """What the tables hold of a clip: its answer, or that somebody was not sure, or neither."""
 
     number: int
-    label: str | None
-    unsure: bool
+    answer: Answer | None = None
+    doubt: Answer | None = None
 
 
 class Session:
@@ -60,14 +62,13 @@ class Session:
         self.done = 0  # files that were embedded, or failed
         self.total: int | None = None  # files that will be in the end; None if that isn't known yet
         self.stopped = ""  # why no more are embedded
-        self._lock = RLock()
+        self.lock = RLock()  # held while nothing may change between two calls
         self._numbers: dict[tuple[str, int | None, int | None], int] = {}
         self._store = np.zeros((0, 0), np.float32)
-        self._class = np.zeros(0, np.int64)  # the class of each clip, -1 without an answer
-        self._is_unsure = np.zeros(0, bool)
+        self._class = np.zeros(0, np.int64)  # the class of each clip, or OPEN or UNSURE
         self._skipped: dict[int, int] = {}  # clip -> the number of the skip, so that the first comes back first
         self._asked: dict[str, int] = {}  # what other pages ask about now
-        self._undo: deque[list[_Change]] = deque(maxlen=_UNDO)
+        self._undo: deque[list[_Kept]] = deque(maxlen=_UNDO)
         self._scale: FeatureScale | None = None
         self._scaled_at = 0
         self._lengths: Array = np.zeros(0, np.float32)
@@ -79,7 +80,7 @@ class Session:
         self._looks: list[npt.NDArray[np.int64]] = []
         self._looked_at = 0
         self._estimate: AccuracyEstimate | None = None
-        self._changed = Condition(self._lock)
+        self._changed = Condition(self.lock)
         self._estimated_for = self._version = self._estimated_at = 0
         self._closed = False
         Thread(target=self._keep_estimating, name="videomae-estimate", daemon=True).start()
@@ -96,41 +97,33 @@ class Session:
         self, clips: Sequence[Clip], features: npt.NDArray[Any], *, labels: Mapping[int, str] | None = None
     ) -> None:
         """Add clips with their features (n, D); clips that are there already are left out. labels: of some of them, from
-        elsewhere, which count as answers unless there are others. Raises OutputError if those can't be kept."""
-        with self._lock:
+        elsewhere, which count as answers unless there are others; as nobody gave them here, the table has no time for them.
+        Raises OutputError if those can't be kept."""
+        with self.lock:
             new = [place for place, clip in enumerate(clips) if clip.key not in self._numbers]
-            first = len(self.clips)
-            self._grow(np.asarray(features, np.float32)[new] if new else np.zeros((0, 0), np.float32))
-            taken: list[Answer] = []
+            if not new:
+                return
+            taken = [Answer(clips[place], check_label(labels[place])) for place in new if labels and place in labels]
+            self.answers.add([answer for answer in taken if self.answers.answer_of(answer.clip) is None])
+            self._grow(np.asarray(features, np.float32)[new])
             for place in new:
-                clip, number = clips[place], len(self.clips)
-                self._numbers[clip.key] = number
-                self.clips.append(clip)
-                label = self.answers.label_of(clip)
-                if label is None and labels and place in labels:
-                    label = check_label(labels[place])
-                    taken.append(Answer(clip, label, now()))
-                self._class[number] = -1 if label is None else self._id(label)
-                self._is_unsure[number] = label is None and self.unsure.label_of(clip) is not None
-            self.answers.add(taken)
-            if (self._class[first : len(self.clips)] >= 0).any():
+                self._numbers[clips[place].key] = len(self.clips)
+                self.clips.append(clips[place])
+            found = np.array([self._found(clips[place]) for place in new], np.int64)
+            self._class = np.concatenate([self._class, found])
+            if (found >= 0).any():
                 self._stale = True
                 if self.count > 1.1 * self._estimated_at:
                     self._news()
 
     def _grow(self, rows: Array) -> None:
-        count, width = len(self.clips), rows.shape[1]
-        if not len(rows):
-            return
+        count = len(self.clips)
         if count + len(rows) > len(self._store):
             # Doubling: each row is copied about once in all.
-            room = max(256, 2 * len(self._store), count + len(rows))
-            store = np.zeros((room, width), np.float32)
+            store = np.zeros((max(256, 2 * len(self._store), count + len(rows)), rows.shape[1]), np.float32)
             if count:
                 store[:count] = self._store[:count]
-            classes, unsure = np.full(room, -1, np.int64), np.zeros(room, bool)
-            classes[:count], unsure[:count] = self._class[:count], self._is_unsure[:count]
-            self._store, self._class, self._is_unsure = store, classes, unsure
+            self._store = store
         self._store[count : count + len(rows)] = rows
 
     @property
@@ -143,48 +136,60 @@ class Session:
             self.classes.append(label)
         return self.classes.index(label)
 
+    def _found(self, clip: Clip) -> int:
+        """Return the class of a clip as the tables have it, or OPEN or UNSURE."""
+        if (answer := self.answers.answer_of(clip)) is not None:
+            return self._id(answer.label)
+        return OPEN if self.unsure.answer_of(clip) is None else UNSURE
+
     # --- answers ---
 
-    def answer(
-        self, numbers: Iterable[int], label: str | None, *, seen: Mapping[int, str | None] | None = None
-    ) -> list[int]:
+    def answer(self, numbers: Iterable[int], label: str | None, *, seen: Mapping[int, int] | None = None) -> list[int]:
         """Keep an answer: `label` for these clips, None for not sure. Returns the clips that another page has answered in the
         meantime, which keep that answer.
 
-        seen: the labels that the person saw, to find those. Raises OptionError for no such clip or label, OutputError if the
-        answer is not on the disk; nothing has changed then.
+        seen: the states (`state_of`) that the person saw, to find those. Raises OptionError for no such clip or label,
+        OutputError if the answer is not on the disk; nothing has changed then.
         """
-        with self._lock:
-            wanted = self._checked(numbers)
+        with self.lock:
+            wanted, time = self._checked(numbers), now()
             name = None if label is None else check_label(label)
             others = [
-                n
-                for n in wanted
-                if seen and n in seen and seen[n] != self._shown(n) and self._shown(n) != (name or UNSURE)
+                n for n in wanted if (seen or {}).get(n, self._class[n]) != self._class[n] and self.label_of(n) != name
             ]
-            self._change([n for n in wanted if n not in others], name)
+            changed = []
+            for number in wanted:
+                same = self._class[number] == UNSURE if name is None else self.label_of(number) == name
+                if number not in others and not same:
+                    given = Answer(self.clips[number], name or _DOUBT, time)
+                    changed.append(_Kept(number, doubt=given) if name is None else _Kept(number, given))
+            self._change(changed)
             return others
 
     def withdraw(self, numbers: Iterable[int]) -> None:
         """Take the answers of some clips back, so that they may be asked about again. Raises as `answer`."""
-        with self._lock:
-            changes = [self._change_of(number) for number in self._checked(numbers)]
-            self._restore([_Change(change.number, None, False) for change in changes])
-            self._undo.append(changes)
+        with self.lock:
+            self._change([_Kept(number) for number in self._checked(numbers)])
 
     def undo(self) -> list[int]:
-        """Take the last change back, one of this run; returns its clips. Raises OutputError if that is not on the disk."""
-        with self._lock:
-            if not self._undo:
-                return []
-            changes = self._undo[-1]
-            self._restore(changes)
-            self._undo.pop()
-            return [change.number for change in changes]
+        """Take the last change back; returns its clips. When all of this run are taken back, the latest answer of earlier runs
+        is withdrawn, with those that were given at once with it. Raises OutputError if that is not on the disk."""
+        with self.lock:
+            kept = self._undo[-1] if self._undo else self._latest()
+            if kept:
+                self._keep(kept)
+            if self._undo:
+                self._undo.pop()
+            return [one.number for one in kept]
+
+    def _latest(self) -> list[_Kept]:
+        """Return what is left of the clips that were answered last, when those answers are withdrawn."""
+        given = [one for one in (*self.answers.answers, *self.unsure.answers) if one.clip.key in self._numbers]
+        return [_Kept(self.number_of(one.clip)) for one in latest(given)]
 
     def add_class(self, name: str) -> str:
         """Add a class, and return its name. Raises OptionError for a name that tables can't hold."""
-        with self._lock:
+        with self.lock:
             label = check_label(name)
             self._id(label)
             return label
@@ -202,38 +207,32 @@ class Session:
             raise OptionError.about("clip", "there is no clip {bad}", bad=bad[0])
         return wanted
 
-    def _shown(self, number: int) -> str | None:
-        return UNSURE if self._is_unsure[number] else self.label_of(number)
+    def state_of(self, number: int) -> int:
+        """Return the place of a clip's class in `classes`, or OPEN or UNSURE."""
+        return int(self._class[number])
 
     def label_of(self, number: int) -> str | None:
         """Return the label of a clip; None if it has no answer."""
         return None if self._class[number] < 0 else self.classes[self._class[number]]
 
-    def _change_of(self, number: int) -> _Change:
-        return _Change(number, self.label_of(number), bool(self._is_unsure[number]))
+    def _change(self, changed: Sequence[_Kept]) -> None:
+        """Keep something else of some clips, so that it can be undone."""
+        clips = [(one.number, self.clips[one.number]) for one in changed]
+        before = [_Kept(number, self.answers.answer_of(clip), self.unsure.answer_of(clip)) for number, clip in clips]
+        if before:
+            self._keep(changed)
+            self._undo.append(before)
 
-    def _change(self, numbers: Sequence[int], label: str | None) -> None:
-        changes = [self._change_of(number) for number in numbers]
-        changes = [c for c in changes if (c.label, c.unsure) != (label, label is None)]
-        if not changes:
-            return
-        self._restore([_Change(change.number, label, label is None) for change in changes])
-        self._undo.append(changes)
-
-    def _restore(self, changes: Sequence[_Change]) -> None:
-        """Put clips into a state, first on the disk."""
-        time = now()
-        sure = [Answer(self.clips[c.number], c.label, time) for c in changes if c.label is not None]
-        doubtful = [Answer(self.clips[c.number], UNSURE, time) for c in changes if c.unsure]
+    def _keep(self, kept: Sequence[_Kept]) -> None:
+        """Make the tables hold this of some clips, and then the session."""
         # What is written first is never less than what is removed after it.
-        self.answers.add(sure)
-        self.unsure.add(doubtful)
-        self.answers.remove(self.clips[c.number] for c in changes if c.label is None)
-        self.unsure.remove(self.clips[c.number] for c in changes if not c.unsure)
-        for change in changes:
-            self._class[change.number] = -1 if change.label is None else self._id(change.label)
-            self._is_unsure[change.number] = change.unsure
-            self._skipped.pop(change.number, None)
+        self.answers.add([one.answer for one in kept if one.answer])
+        self.unsure.add([one.doubt for one in kept if one.doubt])
+        self.answers.remove(self.clips[one.number] for one in kept if not one.answer)
+        self.unsure.remove(self.clips[one.number] for one in kept if not one.doubt)
+        for one in kept:
+            self._class[one.number] = self._found(self.clips[one.number])
+            self._skipped.pop(one.number, None)
         self._stale = True
         self._news()
 
@@ -241,10 +240,9 @@ class Session:
 
     def question(self, page: str = "") -> int | None:
         """Return the clip to ask about next, None if none is left now. page: who asks, for other pages get other clips."""
-        with self._lock:
-            count = len(self.clips)
-            free = (self._class[:count] < 0) & ~self._is_unsure[:count]
-            if not free.any() or (count < FEWEST and self.done < (self.total or 0)):
+        with self.lock:
+            free = self._class == OPEN
+            if not free.any() or (len(free) < FEWEST and self.done < (self.total or 0)):
                 self._asked.pop(page, None)
                 return None
             if self._questions.used_up(free):
@@ -252,12 +250,12 @@ class Session:
             allowed = free.copy()
             busy = [number for other, number in self._asked.items() if other != page]
             allowed[[*self._skipped, *busy]] = False
-            known = np.flatnonzero(self._class[:count] >= 0)
+            known = np.flatnonzero(self._class >= 0)
             self._questions.cover(
                 known.tolist(), lambda numbers: directions(self.features[list(numbers)], self._scaled())
             )
             chances = self._chances(self._questions.places)
-            unsure = np.zeros(count, np.float32)
+            unsure = np.zeros(len(free), np.float32)
             if chances is not None:
                 unsure[self._questions.places] = margins(chances)
             chosen = self._questions.next(unsure if chances is not None else None, allowed)
@@ -272,7 +270,7 @@ class Session:
 
     def skip(self, number: int) -> None:
         """Ask about a clip again only when no others are left."""
-        with self._lock:
+        with self.lock:
             self._skipped[self._checked([number])[0]] = max(self._skipped.values(), default=0) + 1
 
     # --- what is learnt ---
@@ -285,7 +283,7 @@ class Session:
 
     def _trained(self) -> tuple[Array, npt.NDArray[np.int64], list[int]]:
         """Return the standardised rows with an answer, their classes among those that occur, and these classes."""
-        known = np.flatnonzero(self._class[: len(self.clips)] >= 0)
+        known = np.flatnonzero(self._class >= 0)
         occurring, classes = np.unique(self._class[known], return_inverse=True)
         return self._scaled()(self.features[known]), classes, occurring.tolist()
 
@@ -334,12 +332,12 @@ class Session:
     @property
     def count(self) -> int:
         """The number of clips with a label."""
-        return int((self._class[: len(self.clips)] >= 0).sum())
+        return int((self._class >= 0).sum())
 
     @property
     def settled(self) -> bool:
         """Whether more answers would change little: the model has hardly changed its mind over the last thirty."""
-        with self._lock:
+        with self.lock:
             pairs = zip(self._looks, self._looks[1:], strict=False)
             agreed = [kappa(before, after) for before, after in pairs]
             return len(agreed) == _LOOKS - 1 and float(np.mean(agreed)) >= _SETTLED
@@ -360,13 +358,13 @@ class Session:
                 self._estimated_for = self._version
                 rows, classes, occurring = self._trained()
             found = estimate(rows, classes, len(occurring))
-            with self._lock:
+            with self.lock:
                 self._estimate = found
 
     def head(self) -> tuple[Array, Array, list[str]] | None:
         """Return weight (C, D) and bias (C,) for features as the encoder gives them, and the C names; None before two
         classes have answers."""
-        with self._lock:
+        with self.lock:
             rows, classes, occurring = self._trained()
             if len(occurring) < 2:
                 return None
@@ -376,14 +374,9 @@ class Session:
 
     # --- what is shown ---
 
-    def prediction(self, number: int) -> tuple[str, float] | None:
-        """Return what the model says of a clip, and the probability; None before there are two classes."""
-        with self._lock:
-            return self.predictions([number])[0]
-
     def predictions(self, numbers: Sequence[int]) -> list[tuple[str, float] | None]:
-        """Return what the model says of some clips."""
-        with self._lock:
+        """Return what the model says of some clips, and the probability; None before there are two classes."""
+        with self.lock:
             chances = self._chances(np.asarray(numbers, np.int64)) if len(numbers) else None
             if chances is None:
                 return [None] * len(numbers)
@@ -393,13 +386,10 @@ class Session:
 
     def nearest(self, number: int, count: int = NEIGHBOURS) -> list[int]:
         """Return the clips without an answer that are most like one, most alike first."""
-        with self._lock:
+        with self.lock:
             (number,) = self._checked([number])
-            total = len(self.clips)
             cosines = self._cosines(number)
-            free = (self._class[:total] < 0) & ~self._is_unsure[:total]
-            free[number] = False
-            places = np.flatnonzero(free)
+            places = np.flatnonzero((self._class == OPEN) & (np.arange(len(self.clips)) != number))
             found: list[int] = places[np.argsort(-cosines[places], kind="stable")[:count]].tolist()
             return found
 
@@ -412,53 +402,42 @@ class Session:
         across = scale(self.features[[number]])[0] / scale.deviation
         return np.asarray((self.features @ across - scale.mean @ across) / self._lengths, np.float32)
 
-    def members(self, label: str) -> list[int]:
-        """Return the clips with a label, those first that the model would call something else."""
-        with self._lock:
-            if label == UNSURE:
-                doubtful: list[int] = np.flatnonzero(self._is_unsure[: len(self.clips)]).tolist()
-                return doubtful
-            if label not in self.classes:
+    def members(self, label: str | None) -> list[int]:
+        """Return the clips with a label, those first that the model would call something else; None: those of which nobody was
+        sure."""
+        with self.lock:
+            if label is not None and label not in self.classes:
                 return []
-            places = np.flatnonzero(self._class[: len(self.clips)] == self.classes.index(label))
+            own = UNSURE if label is None else self.classes.index(label)
+            places = np.flatnonzero(self._class == own)
             chances = self._chances(places) if len(places) else None
-            own = self.classes.index(label)
-            if chances is None or own not in self._occurring:
-                latest: list[int] = places[::-1].tolist()
-                return latest
-            ordered: list[int] = places[np.argsort(chances[:, self._occurring.index(own)], kind="stable")].tolist()
-            return ordered
+            if chances is not None and own in self._occurring:
+                places = places[np.argsort(chances[:, self._occurring.index(own)], kind="stable")]
+            found: list[int] = places.tolist()
+            return found
 
     def rest(self) -> list[int]:
         """Return the clips without an answer, least sure first."""
-        with self._lock:
-            total = len(self.clips)
-            places = np.flatnonzero((self._class[:total] < 0) & ~self._is_unsure[:total])
-            chances = self._chances()
+        with self.lock:
+            places, chances = np.flatnonzero(self._class == OPEN), self._chances()
             ordered: list[int] = (places if chances is None else least_sure(chances, places)).tolist()
             return ordered
 
     def counts(self) -> dict[str, int]:
         """Return the number of answers of each class, in the order of their keys."""
-        with self._lock:
-            found = self._class[: len(self.clips)]
-            sizes = np.bincount(found[found >= 0], minlength=len(self.classes))
+        with self.lock:
+            sizes = np.bincount(self._class[self._class >= 0], minlength=len(self.classes))
             return dict(zip(self.classes, sizes.tolist(), strict=True))
 
     @property
     def unsure_count(self) -> int:
         """The number of clips of which nobody was sure."""
-        return int(self._is_unsure[: len(self.clips)].sum())
+        return int((self._class == UNSURE).sum())
 
     def labelled(self) -> list[Answer]:
         """Return the answers of the clips that were embedded."""
-        with self._lock:
+        with self.lock:
             return [
                 Answer(self.clips[number], self.classes[self._class[number]])
-                for number in np.flatnonzero(self._class[: len(self.clips)] >= 0).tolist()
+                for number in np.flatnonzero(self._class >= 0).tolist()
             ]
-
-    def locked(self, look: Callable[[], Any]) -> Any:
-        """Call a function while nothing changes, and return what it returns."""
-        with self._lock:
-            return look()

@@ -7,12 +7,13 @@ with few answers weigh more (by the root of how rare they are), so that the comm
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from videomae_cli.evaluation.metrics import wilson
 
 Array = npt.NDArray[np.float32]
 Classes = npt.NDArray[np.int64]
@@ -150,7 +151,7 @@ class AccuracyEstimate:
 
 
 def estimate(standardised: Array, classes: Classes, count: int, *, seed: int = 0) -> AccuracyEstimate | None:
-    """AccuracyEstimate the accuracy by five-fold cross-validation; None with fewer than ten answers, or of one class alone.
+    """Estimate the accuracy by five-fold cross-validation; None with fewer than ten answers, or of one class alone.
 
     Clips are asked about because they are hard, so that other clips are mostly easier than these.
     """
@@ -178,15 +179,6 @@ def _compact(standardised: Array) -> Array:
         return standardised
     values, vectors = np.linalg.eigh(standardised.astype(np.float64) @ standardised.T)
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0)), np.float32)
-
-
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson 1927), which stays within [0, 1] and is sound for few answers."""
-    z = 1.959964
-    share = right / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def kappa(before: Classes, after: Classes) -> float:

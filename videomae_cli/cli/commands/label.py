@@ -82,11 +82,11 @@ def label(
     # Before numpy is imported: on matrices as small as an answer's, its threads wait for each other, and for PyTorch's, which
     # embed meanwhile; with one, an answer takes an eighth of the processor time (benchmarks/labelling.py).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from videomae_cli.api.label_session import load_server
     from videomae_cli.cli.run.interrupts import terminable
     from videomae_cli.cli.terminal.progress import BatchProgress
-    from videomae_cli.labelling.label_server import check_server
 
-    check_server()
+    load_server()
     found = _find(paths, files)
     progress = BatchProgress(len(found))
     labelling = _labelling(
@@ -172,7 +172,7 @@ def _embed(labelling: Labelling, progress: BatchProgress, mode: str) -> bool:
 
     try:
         with progress.shown(mode, consoles()[1]):
-            labelling.wait()
+            labelling.embed()
     except VideoMAEError as error:
         if not labelling.session.clips:
             raise

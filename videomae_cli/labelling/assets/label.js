@@ -4,6 +4,7 @@
 const at = id => document.getElementById(id);
 const page = crypto.getRandomValues(new Uint32Array(2)).join("-");
 const FRAMES = { film: 24, strip: 8 };
+const UNSURE = -2; // the state of a clip of which somebody was not sure
 let state = null, view = "ask", busy = false, acts = 0, these = false, chosen = new Set(), listed = {}, group = "";
 
 function make(name, attributes, ...children) {
@@ -64,7 +65,7 @@ function seconds(time) {
 function partOf(clip) { return clip.start === null ? "" : `${seconds(clip.start)} – ${seconds(clip.end)}`; }
 function wordsOf(clip) {
   const part = partOf(clip), said = clip.said;
-  const label = clip.label ? `, labelled ${clip.label}` : said ? `, looks like ${said.label}, ${Math.round(100 * said.probability)}\u00a0%` : "";
+  const label = clip.label ? `, labelled ${clip.label}` : clip.state === UNSURE ? ", not sure" : said ? `, looks like ${said.label}, ${Math.round(100 * said.probability)}\u00a0%` : "";
   return clip.name + (part ? `, ${part}` : "") + label;
 }
 
@@ -149,7 +150,7 @@ function showQuestion(before) {
   }
   at("name").textContent = clip.name;
   at("place").textContent = [clip.folder, partOf(clip)].filter(Boolean).join(", ");
-  at("said").textContent = clip.label ? `Labelled ${clip.label}` : clip.said ? `Looks like ${clip.said.label}, ${Math.round(100 * clip.said.probability)}\u00a0%` : "";
+  at("said").textContent = clip.label ? `Labelled ${clip.label}` : clip.state === UNSURE ? "Not sure" : clip.said ? `Looks like ${clip.said.label}, ${Math.round(100 * clip.said.probability)}\u00a0%` : "";
   const ids = state.nearest.map(one => one.id).join();
   if (at("nearest").dataset.ids !== ids || clip.id !== before) {
     at("nearest").dataset.ids = ids;
@@ -178,8 +179,8 @@ function answer(label, all = these) {
   if (view === "check") { move(label); return; }
   if (!state || !state.question) return;
   const near = all ? withThese() : [], clips = [state.question.id, ...near];
-  const known = new Map(state.nearest.map(one => [one.id, one.label]));
-  act("api/answer", { clips, label, seen: [state.question.label, ...near.map(id => known.get(id))] }).then(done => {
+  const known = new Map(state.nearest.map(one => [one.id, one.state]));
+  act("api/answer", { clips, label, seen: [state.question.state, ...near.map(id => known.get(id))] }).then(done => {
     if (!done) return;
     const words = label === null ? "not sure" : label;
     if (done.others) complain(`${done.others} answered in another window meanwhile: that answer stays.`);
@@ -227,7 +228,7 @@ function showCheck() {
     dot(one.name), ` ${one.name} `, make("span", { class: "count" }, String(one.count)))),
     make("button", { "aria-pressed": String(group === "unsure"), on: () => choose("unsure") }, "Not sure ", make("span", { class: "count" }, String(state.unsure))));
   showMoves();
-  return list("members", group === "unsure" ? "of=unsure" : `label=${encodeURIComponent(group.slice(1))}`);
+  return list("members", group === "unsure" ? "" : `label=${encodeURIComponent(group.slice(1))}`);
 }
 
 async function move(label) {
