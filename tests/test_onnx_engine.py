@@ -149,6 +149,54 @@ def test_from_python(exported: dict[str, Path], model: Path, video: Path) -> Non
         assert embedder.embed(video).vectors.shape == (1, 32)
 
 
+def test_a_film_is_compared_with_vectors_of_an_exported_encoder(
+    exported: dict[str, Path], video: Path, tmp_path: Path
+) -> None:
+    here("embed", video, "--quiet", "--model", exported["vectors"], "--window", "8f", "-o", tmp_path / "v.npz")
+    other = write_video(tmp_path / "other.mp4")  # the same frames, and not in the table
+    found = here("similar", other, tmp_path / "v.npz", "--moments", "--format", "jsonl")
+    assert json.loads(found.splitlines()[0])["score"] == pytest.approx(1, abs=1e-4)
+
+
+def test_published_protocols_take_exported_models_as_they_are(
+    exported: dict[str, Path], model: Path, video: Path, tmp_path: Path
+) -> None:
+    vectors = []
+    for name, one in (("ours", exported["vectors"]), ("exact", model)):
+        file = tmp_path / f"{name}.npz"
+        here("embed", video, "--quiet", "--model", one, "--protocol", "thumos14", "-o", file)
+        vectors.append(np.load(file)["embeddings"])
+    np.testing.assert_allclose(*vectors, rtol=1e-4, atol=1e-4)
+    paper = here("classify", video, "--quiet", "--model", exported["pixels"], "--protocol", "paper", "--format", "json")
+    assert json.loads(paper)[0]["engine"] == "onnx float32"
+
+
+def test_an_exported_model_is_measured_as_its_checkpoint_is(
+    exported: dict[str, Path], model: Path, video: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data.csv"
+    label = made(ClassifierRequest(name=str(model))).config.label_names[0]
+    data.write_text(f"path,label\n{video},{label}\n")
+    found = [videomae.evaluate(data, model=one).metrics for one in (exported["pixels"], exported["bytes"], model)]
+    assert [one.top1 for one in found] == [found[2].top1] * 3
+    assert [one.nll for one in found] == pytest.approx([found[2].nll] * 3, abs=1e-4)
+    told = json.loads(here("evaluate", data, "--quiet", "--model", exported["bytes"], "--format", "json"))
+    assert told["metrics"]["nll"] == pytest.approx(found[2].nll, abs=1e-4)
+    done = CliRunner().invoke(app, ["evaluate", str(data), "--model", str(exported["vectors"])])
+    assert done.exit_code == 1
+    assert "gives vectors, not labels" in done.stderr
+
+
+def test_no_timeline_is_made_of_vectors_by_an_exported_classifier(
+    exported: dict[str, Path], model: Path, video: Path, tmp_path: Path
+) -> None:
+    here("embed", video, "--quiet", "--model", model, "--window", "8f", "-o", tmp_path / "v.npz")
+    command = ["timeline", "--from-features", str(tmp_path / "v.npz"), "--model", str(exported["pixels"])]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1
+    assert "exported model, without weights to read: give the checkpoint" in done.stderr.replace("\n", " ")
+
+
 def test_the_settings_tell_files_and_versions_apart(exported: dict[str, Path]) -> None:
     found = [made(ClassifierRequest(name=str(exported[name]))).settings for name in ("pixels", "bytes")]
     prints = {Settings("classify", "1", dict(settings)).fingerprint for settings in found}
@@ -174,7 +222,7 @@ def test_the_settings_tell_files_and_versions_apart(exported: dict[str, Path]) -
         (ClassifierRequest, "pixels", {"dtype": "bfloat16"}, "leave dtype out"),
         (ClassifierRequest, "pixels", {"device": "cuda"}, "leave device out"),
         (ClassifierRequest, "pixels", {"compiled": True}, "leave compile out"),
-        (ClassifierRequest, "pixels", {"heads": 2}, "leave num_attention_heads out"),
+        (ClassifierRequest, "pixels", {"heads": 4}, "leave num_attention_heads out"),
         (ClassifierRequest, "pixels", {"labels": ("a",)}, "1 labels were given for a checkpoint with 4"),
         (
             ClassifierRequest,

@@ -306,7 +306,11 @@ class ModelRequest(ABC, Generic[Loaded]):
             ("dtype", "{@dtype} out", self.dtype in ("auto", exported.dtype)),
             ("device", "{@device} out", self.device in ("auto", "cpu")),
             ("compile", "{@compile} out", not self.compiled),
-            ("num_attention_heads", "{@num_attention_heads} out", self.heads is None),
+            (
+                "num_attention_heads",
+                "{@num_attention_heads} out",
+                self.heads in (None, exported.config.num_attention_heads),
+            ),
         ):
             if not fits:
                 raise OptionError.about(setting, reason + spelled, name=exported.path.name, dtype=exported.dtype)

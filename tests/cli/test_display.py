@@ -359,4 +359,5 @@ def test_a_suggested_video_is_one_that_was_read() -> None:
     steps = with_vectors(Path("v.npz"))
     assert on_video(steps, None)[0] == ("videomae", "similar", Path("VIDEO"), Path("v.npz"))
     assert on_video(steps, "a.mp4")[0][2] == Path("a.mp4")
+    assert with_vectors(Path("v.npz"), windows=True)[0] == (*steps[0], "--moments")
     assert on_video(steps, "s3://b/a.mp4")[0][2] == "s3://b/a.mp4", "a Path would lose a slash"

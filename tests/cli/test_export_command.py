@@ -22,3 +22,12 @@ def test_the_command_says_what_it_wrote(checkpoint: Path, videomae: Run, tmp_pat
     again = videomae("export", checkpoint, "m.pt2", "--json", "--overwrite", "--quiet", cwd=tmp_path)
     assert json.loads(again.stdout)["schema_version"] == 1
     assert again.stderr == ""
+
+
+def test_the_weights_beside_a_model_are_said_and_counted(checkpoint: Path, videomae: Run, tmp_path: Path) -> None:
+    done = videomae("export", checkpoint, "m.xml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = re.fullmatch(r"videomae: wrote m\.xml: OpenVINO, float32, weights in m\.bin, (\S+) MB\n", done.stderr)
+    assert said is not None, done.stderr
+    both = sum((tmp_path / f"m.{ending}").stat().st_size for ending in ("xml", "bin"))
+    assert float(said[1]) == round(both / 1e6, 1)

@@ -72,6 +72,7 @@ Last = Callable[[str], tuple[list[str], list[str]]]
         ("timeline clips/walking -o t.png", [rf"t\.png: 1 segment(, 1 unsure)?, {SIZE}"]),
         ("timeline clips/walking -o t.jsonl --unsure-below 1", [rf"t\.jsonl: 1 segment, 1 unsure, {SIZE}"]),
         ("timeline clips -o s/ --format srt", [rf"s: 2 files analysed, 2 segments.*, {SIZE}"]),
+        ("embed clips --window 8f -o w.npz", [rf"w\.npz: 2 files embedded, \d+ windows, {SIZE}"]),
         (
             "timeline clips --find walking --threshold 0 -o p.csv --cut cut/",
             [rf"p\.csv: \d+ places?, {SIZE}", rf"cut: \d+ clips?(, {SIZE})?"],

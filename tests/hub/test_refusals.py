@@ -159,6 +159,16 @@ def test_unknown_names_are_met_with_the_nearest(videomae: Command, hub: LocalHub
     assert "did you mean camera-motion or camera-motion-mae?" in refusal(videomae, "camera-moton")
     assert "`videomae models` lists the known ones" in refusal(videomae, "qqqq")
     assert "no such directory or file" in refusal(videomae, "./nothing")
+
+
+def test_what_is_on_this_disk_is_not_downloaded(videomae: Command, hub: LocalHub, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    (tmp_path / "folder").mkdir()
+    for there in ("model.onnx", "folder"):
+        done = videomae("download", str(tmp_path / there))
+        assert done.code == 1
+        assert done.err.endswith("is on this disk already, and no name of a model on the hub\n")
+    assert not hub.asked("GET", "")
     assert hub.requests == []
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Unpack
 
 from videomae_cli.api.classifier import VideoClassifier, load_classifier
 from videomae_cli.api.footage import SamplingOptions, sampling_spec
+from videomae_cli.api.loaded import model_name
 from videomae_cli.arguments import checked
+from videomae_cli.assembly import ClassifierRequest
 from videomae_cli.training.evaluating import EvaluationJob, LabelledData, check_places, write_evaluation
 
 if TYPE_CHECKING:
@@ -49,7 +51,10 @@ def evaluate(
     targets = (target,) if isinstance(target, str) else target
     names = None if labels is None else Path(labels)
     read = LabelledData.read(data, split=split, labels=names, targets=targets, frame_folders=frame_folders)
-    loaded = model if isinstance(model, VideoClassifier) else load_classifier(model, engine="torch")
+    if isinstance(model, VideoClassifier):
+        loaded = model
+    else:  # what is measured is the model, not an engine
+        loaded = load_classifier(model, engine=ClassifierRequest(name=model_name(model)).as_reference().engine)
     job = EvaluationJob.plan(loaded.reference, read, spec, ignore_unknown=ignore_unknown)
     with loaded.decoding.decoder(len(job.kept)) as decoder:
         measured = job.run(decoder, on_clip=on_clip)

@@ -119,6 +119,8 @@ def hub_source(source: str) -> tuple[str, str | None]:
     if entry:
         return entry.hub_id, entry.file
     _refuse_lookalikes(source)
+    if not _HUB_ID.fullmatch(source) and filesystem.is_named(filesystem.home_expanded(source)):
+        raise ModelNotFoundError.about(source, "{subject!r} is on this disk already, and no name of a model on the hub")
     looks_like_path = source.startswith((".", "/", "~")) or Path(source).suffix in _FILE_KINDS
     if looks_like_path:
         raise ModelNotFoundError.about(source, "no model at {subject!r}: there is no such directory or file")

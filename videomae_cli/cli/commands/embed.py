@@ -89,7 +89,7 @@ def embed(
     elif windows is not None:
         check_windowed(work.sampling)
     vectors = {"pool": pool, "layer": layer, "normalize": normalize, "per_clip": per_clip, "storage": storage}
-    request = model_request(EmbedderRequest, model, plain, **vectors)
+    request = model_request(EmbedderRequest, model, run, **vectors)
     if batch.cluster.kind is not None:
         then = [] if is_address(output) else _then(work, Path(output), pool)
         run_on_cluster(work, request, output=output, format=format, then=then)
@@ -106,7 +106,9 @@ def embed(
         return
     # The output first: one that can't be written is reported before a model is loaded.
     with target.opened(), decoder:
-        embed_files(work, request, target, decoder, windows, _then(work, Path(output), pool))
+        embed_files(
+            work, request, target, decoder, windows, _then(work, Path(output), pool, windows=windows is not None)
+        )
 
 
 def _windows(
@@ -136,8 +138,8 @@ def _windows(
     )
 
 
-def _then(work: FileJob, output: Path, pool: str) -> list[Words]:
+def _then(work: FileJob, output: Path, pool: str, *, windows: bool = False) -> list[Words]:
     """Return the commands that go on from the vectors; with tokens, none of videomae's does."""
     if work.inputs.part is not None:
         return with_shard(output)
-    return with_vectors(output) if pool == "mean" else []
+    return with_vectors(output, windows=windows) if pool == "mean" else []

@@ -61,27 +61,31 @@ def export(
     """
     loudness.configure()
     from videomae_cli.api.export import export as export_model
+    from videomae_cli.cli.terminal.display import consoles, waiting
     from videomae_cli.cli.terminal.transfers import bring
 
     bring(model, revision)
-    written = export_model(
-        model,
-        output,
-        format=format,
-        dtype=dtype,
-        features=features,
-        uint8=uint8,
-        videos=videos or (),
-        labels=labels,
-        revision=revision,
-        heads=heads,
-        overwrite=overwrite,
-    )
+    with waiting(f"exporting {model}", consoles()[1]):
+        written = export_model(
+            model,
+            output,
+            format=format,
+            dtype=dtype,
+            features=features,
+            uint8=uint8,
+            videos=videos or (),
+            labels=labels,
+            revision=revision,
+            heads=heads,
+            overwrite=overwrite,
+        )
     if as_json:
         streams.put_json(written.as_dict())
     else:
         _say(written)
-    console.wrote(output, *_facts(written))
+    beside = [Path(file) for file in written.files if file != written.path]
+    parts = f"weights in {', '.join(file.name for file in beside)}" if beside else ""
+    console.wrote(output, *_facts(written), parts, beside=beside)
 
 
 def _say(written: ExportedModel) -> None:

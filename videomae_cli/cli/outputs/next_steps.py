@@ -33,11 +33,12 @@ def on_video(steps: Sequence[Words], video: str | None) -> list[Words]:
     return [tuple(named if word is A_VIDEO else word for word in step) for step in steps]
 
 
-def with_vectors(vectors: Path) -> list[Words]:
-    """Return what a file or folder of embeddings can be used for."""
+def with_vectors(vectors: Path, *, windows: bool = False) -> list[Words]:
+    """Return what a file or folder of embeddings can be used for. windows: whether they are those of all windows."""
+    moments = ["--moments"] if windows else []
     page = vectors.with_name(f"{vectors.stem}-map.html")
     return [
-        ("videomae", "similar", A_VIDEO, vectors),
+        ("videomae", "similar", A_VIDEO, vectors, *moments),
         ("videomae", "map", vectors, "-o", page),
     ]
 

@@ -74,7 +74,7 @@ class Batch:
     _failures: list[str] = field(default_factory=list)
     _done: list[str] = field(default_factory=list)
     _noted: Counter[str] = field(default_factory=Counter)
-    _segments: Counter[str] = field(default_factory=Counter)
+    _parts: Counter[str] = field(default_factory=Counter)
 
     @cached_property
     def shown(self) -> BatchProgress:
@@ -181,8 +181,9 @@ class Batch:
             self._noted[warning] += 1
             if self._noted[warning] <= MOST_ALIKE:
                 console.note(f"{result.path}: {warning}")
+        self._parts["windows"] += result.views if self.films else 0
         segments = getattr(result, "segments", ())
-        self._segments.update("unsure" if segment.unsure else "sure" for segment in segments)
+        self._parts.update("unsure" if segment.unsure else "sure" for segment in segments)
 
     def _summarise(self, total: int, *, resumed: bool, reported: bool) -> None:
         for warning, count in self._noted.items():
@@ -203,10 +204,12 @@ class Batch:
             raise typer.Exit(1)
 
     def _facts(self, total: int, *, resumed: bool) -> list[str]:
-        """Say what the output holds: the files, if none failed, and the segments, if they were all found in this run."""
-        segments, unsure = self._segments.total(), self._segments["unsure"]
-        counts = [console.counted(segments, "segment"), f"{unsure} unsure" if unsure else ""]
-        counts = counts if segments and not resumed else []
+        """Say what the output holds: the files, if none failed, and the segments or windows, if all were made in this run."""
+        windows, unsure = self._parts["windows"], self._parts["unsure"]
+        counts = [console.counted(windows, "window")] if windows else []
+        if segments := unsure + self._parts["sure"]:
+            counts = [console.counted(segments, "segment"), f"{unsure} unsure" if unsure else ""]
+        counts = [] if resumed else counts
         done = (
             []
             if self._failed.total() or (counts and total == 1)

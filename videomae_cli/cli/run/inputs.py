@@ -88,33 +88,28 @@ def files_decoder(run: RunOptions, files: int, *, debug: bool) -> Decoder:
 
 
 def model_request(kind: type[Request], model: ModelOptions, run: RunOptions, **own: Any) -> Request:
-    """Return the request for a model of this `kind`. own: the fields that only this kind has. Raises OptionError."""
-    return kind(
+    """Return the request for a model of this `kind`; a published number is made with the reference unless an engine is named.
+
+    own: the fields that only this kind has. Raises OptionError.
+    """
+    protocol = run.sampling.protocol
+    request = kind(
         name=model.model,
         revision=model.revision,
-        **{**asdict(run.engine), "engine": _engine(run)},
-        resize=pick_resize(run.resize, run.sampling.protocol),
+        **asdict(run.engine),
+        resize=pick_resize(run.resize, protocol),
         heads=run.heads,
         **own,
     )
+    return request if protocol == "auto" else request.as_reference()
 
 
 def without_features(run: RunOptions) -> tuple[RunOptions, str | None]:
-    """Return the options without a protocol of published features, and that, or None if there is none.
-
-    Like a paper's number, these features are made with the reference unless another engine is named.
-    """
+    """Return the options without a protocol of published features, and that, or None if there is none."""
     protocol = run.sampling.protocol
     if protocol not in PUBLISHED_STEPS:
         return run, None
-    engine = replace(run.engine, engine="torch" if run.engine.engine == "auto" else run.engine.engine)
-    return replace(run, sampling=replace(run.sampling, protocol="auto"), engine=engine), protocol
-
-
-def _engine(run: RunOptions) -> str:
-    """Return the requested engine; a published number is made with the reference unless another engine is named."""
-    asked = run.engine
-    return "torch" if asked.engine == "auto" and run.sampling.protocol == "paper" else asked.engine
+    return replace(run, sampling=replace(run.sampling, protocol="auto")), protocol
 
 
 def pick_resize(asked: str | None, protocol: str = "auto") -> str:

@@ -53,7 +53,9 @@ class TimelineRequest:
 
     def of_features(self, features: StoredFeatures, **shown: Any) -> TimelineMaker:
         """Load the model and return a timeline maker for vectors that its encoder made. Raises EmbeddingsError for others."""
-        classifier = load_model(replace(self.request, device="cpu", engine="torch", dtype="float32"))
+        classifier = load_model(
+            replace(self.request, device="cpu", engine="auto", dtype="auto", compiled=False).as_reference()
+        )
         classifier.check_labels("timeline")
         features.check(classifier)
         asked = replace(self, windows=features.windows)

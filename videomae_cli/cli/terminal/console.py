@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import typer
@@ -163,20 +163,21 @@ def note(text: str) -> None:
         say(f"videomae: {text}")
 
 
-def wrote(output: Path | str, *facts: str, piped: bool = True) -> None:
+def wrote(output: Path | str, *facts: str, beside: Sequence[Path] = (), piped: bool = True) -> None:
     """Say what was written: "wrote map.html: 12 points, 56 kB". `--quiet` leaves it out.
 
-    facts: what is in it, to which the size is added; empty ones are left out. piped: say it without a terminal too.
+    facts: what is in it, to which the size is added; empty ones are left out. beside: other files that belong to it. piped: say
+    it without a terminal too.
     """
     if piped or is_terminal(sys.stderr):
-        known = [fact for fact in (*facts, _size(Path(output))) if fact]
+        known = [fact for fact in (*facts, _size([Path(output), *beside])) if fact]
         note(f"wrote {output}" + (f": {', '.join(known)}" if known else ""))
 
 
-def _size(place: Path) -> str:
-    """Format the size of a file, or of all files in a folder; empty if it is gone again, or there are too many to add up."""
-    inside = (Path(folder, name) for folder, _, names in os.walk(place) for name in names)
-    files = list(islice(inside, _MOST_SIZED + 1)) if filesystem.is_folder(place) else [place]
+def _size(places: Sequence[Path]) -> str:
+    """Format the size of files, or of all files in folders; empty if they are gone again, or too many to add up."""
+    inside = (Path(folder, name) for place in places for folder, _, names in os.walk(place) for name in names)
+    files = list(islice(chain(filter(filesystem.is_file, places), inside), _MOST_SIZED + 1))
     try:
         size = sum(file.stat().st_size for file in files if filesystem.is_file(file))
     except OSError:

@@ -59,4 +59,4 @@ def notes(place: Path) -> list[str]:
     import onnx
 
     problems = unread_by_tensorrt(onnx.load(place, load_external_data=False))
-    return [f"TensorRT won't read it: it has {', '.join(problems)}"] if problems else []
+    return [f"TensorRT won't read it: it has {' and '.join(problems)}"] if problems else []
