@@ -174,6 +174,13 @@ def test_another_file_is_left_alone(tmp_path: Path, content: bytes) -> None:
     assert file.read_bytes() == content
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(OutputError, match="is no file"), AnswerTable(tmp_path / "labels.csv"):
+        pass
+
+
 @pytest.mark.parametrize("label", ["", " ", "a|b", "a;b", "a\nb", "x" * 101, "\ud800"])
 def test_labels_that_tables_cannot_hold(label: str) -> None:
     with pytest.raises(OptionError, match="can't be a class"):

@@ -97,6 +97,11 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(served: LabelServer) 
         ("/film/" + "9" * 5000 + ".jpg", {}, 404),
         ("/film/%C2%B2.jpg", {}, 404),
         ("/", {"Host": "[::1"}, 421),
+        ("/", {"Host": ""}, 421),
+        ("/", {"Host": "192.168.1.5:80"}, 200),  # with --host 0.0.0.0: a number can't be made to lead elsewhere
+        ("/", {"Host": f"{socket.gethostname().upper()}:80"}, 200),
+        ("/", {"Host": "127.0.0.1 "}, 200),
+        ("/", {"Host": "2130706433"}, 421),
         ("/", {"Host": "[::1]:80"}, 200),
         ("/?token=", {}, 403),
         ("/?token=%ff%00", {}, 403),
@@ -289,6 +294,12 @@ def test_forty_clips_a_kill_and_a_classifier(tmp_path: Path) -> None:
             browser.wait("state.files === 49 && state.clips === 48 && state.failed === 1")
             assert int(browser.run("state.answered")) == shown
             assert browser.run("state.unsure") == 1
+            # undo reaches back over the kill: the last thing the first run did was to be not sure
+            second.press("z")
+            assert (browser.run("state.answered"), browser.run("state.unsure")) == (shown, 0)
+            second.press("z")
+            assert int(browser.run("state.answered")) == shown - 1
+            second.press(str(1 + KINDS.index(second.kind())))
             # its neighbours too: those of its kind
             kind = second.kind()
             wrong = f"one.title.startsWith('{kind}-') !== (one.getAttribute('aria-pressed') === 'true')"
@@ -305,6 +316,9 @@ def test_forty_clips_a_kill_and_a_classifier(tmp_path: Path) -> None:
             count = int(browser.run("state.answered"))
             second.press("x")
             assert int(browser.run("state.answered")) == count - 1
+            second.press("z")
+            browser.wait("members.children.length > 0 && +members.dataset.all === state.classes[0].count")
+            assert int(browser.run("state.answered")) == count
             browser.run("go('map')")
             browser.wait("+plane.dataset.points === 48")
             browser.run("go('rest')")

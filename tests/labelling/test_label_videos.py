@@ -93,6 +93,21 @@ def test_parts_of_films_labels_that_exist_and_going_on(here: Path) -> None:
         pass
 
 
+def test_a_key_means_the_same_after_a_restart(here: Path) -> None:
+    start = make_checkpoint(here / "start")
+    for typed, expected in (("c", ["b", "a", "c"]), ("d 🎥", ["b", "a", "c", "d 🎥"])):
+        with videomae_cli.label_videos("videos", "labels.csv", model=start, classes=["b"]) as labelling:
+            labelling.embed()
+            if typed == "c":
+                labelling.session.add_class("a")
+            clip = labelling.question()
+            assert clip is not None
+            labelling.answer(clip, typed)  # the first rows of the table are of the later classes
+            assert labelling.session.classes == expected
+    with videomae_cli.label_videos("videos", "labels.csv", model=start) as labelling:
+        assert labelling.session.classes == expected
+
+
 def test_what_comes_after_reads_the_result(here: Path) -> None:
     write_motions(here / "film.mp4", [("pan left", 8.0), ("zoom in", 8.0), ("pan left", 8.0)])
     with videomae_cli.label_videos("film.mp4", "parts.csv", model="camera-motion", window="4s") as labelling:

@@ -10,25 +10,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from videomae_cli import filesystem
 from videomae_cli.api.embedder import EmbeddingWork, VideoEmbedder
 from videomae_cli.api.footage import find_videos, window_length
 from videomae_cli.api.loaded import LoadOptions, load_model
 from videomae_cli.api.output_jobs import OutputJob
 from videomae_cli.arguments import checked
 from videomae_cli.errors import DependencyError, OptionError, OutputError, VideoMAEError, VideoNotFoundError
+from videomae_cli.files import write_file
 from videomae_cli.jobs.work import Work
 from videomae_cli.labelling.answers import AnswerTable, Clip
 from videomae_cli.labelling.clip_previews import Previews
 from videomae_cli.labelling.labelling_session import Session
 from videomae_cli.labelling.learnt_model import LabelEncoderRequest, check_model_place, save_learnt
-from videomae_cli.labelling.taken_labels import TakenLabels, named_beside
-from videomae_cli.results import path_of
+from videomae_cli.labelling.taken_labels import TakenLabels
+from videomae_cli.labels import read_labels
+from videomae_cli.results import Record, path_of
 from videomae_cli.video import FoundVideo
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from videomae_cli.labelling.label_server import LabelServer
 
 
@@ -54,8 +54,8 @@ class Labelling:
         seed: int,
         on_file: Callable[[str, VideoMAEError | None], object],
     ) -> None:
-        self.output, self.vectors = Path(output), Path(named_beside(output, ".vectors.parquet"))
-        self.model = Path(named_beside(output, ".model"))
+        self.output = Path(output)
+        self.vectors, self.model = self.output.with_suffix(".vectors.parquet"), self.output.with_suffix(".model")
         self._found, self._embedder, self._windows, self._on_file = found, embedder, windows, on_file
         self._classes, self._taken, self._seed = classes, taken, seed
         self._stack = ExitStack()
@@ -65,11 +65,13 @@ class Labelling:
         check_model_place(self.model)
         with ExitStack() as stack:
             answers = stack.enter_context(AnswerTable(self.output))
-            doubts = AnswerTable(Path(named_beside(os.fspath(self.output), ".unsure.csv")), locked=False)
-            unsure = stack.enter_context(doubts)
+            unsure = stack.enter_context(AnswerTable(self.output.with_suffix(".unsure.csv"), locked=False))
             self.earlier = len(answers.answers)
-            classes = [*self._classes, *(self._taken.classes if self._taken is not None else ())]
-            self.session = Session(answers, unsure, classes=classes, seed=self._seed)
+            names = self.output.with_suffix(".classes.txt")
+            earlier = read_labels(names) if filesystem.is_there(names) else ()
+            classes = [*self._classes, *earlier, *(self._taken.classes if self._taken is not None else ())]
+            keep = partial(_keep_classes, names)
+            self.session = Session(answers, unsure, classes=classes, seed=self._seed, on_classes=keep)
             stack.callback(self.session.close)
             self.session.total = len(self._found)
             self._embedding = self._begun(stack)
@@ -94,18 +96,14 @@ class Labelling:
             raise OutputError(*refused.args, subject=refused.subject, remedy=remedy, joined="; ") from None
         return made, work
 
-    def _take(
-        self,
-        path: str,
-        vectors: npt.NDArray[np.floating] | None,
-        parts: Sequence[tuple[float, float]],
-        error: str | None,
-    ) -> None:
+    def _take(self, record: Record) -> None:
         """Add a file's clips to the session."""
-        if error is not None or vectors is None:
-            self.session.failed[path] = error or "it has no vectors"
+        path, vectors, error = path_of(record), record["vectors"], record["error"]
+        if error or vectors is None:
+            self.session.failed[path] = error["message"] if error else "it has no vectors"
         else:
-            clips = [Clip(path, *map(_whole_milliseconds, part)) for part in parts] if self._windows else [Clip(path)]
+            parts = [Clip(path, round(row["start"], 3), round(row["end"], 3)) for row in record["rows"]]
+            clips = parts if self._windows else [Clip(path)]
             taken = self._taken.of(clips) if self._taken is not None else None
             self.session.add(clips, vectors, labels=taken)
         self.session.done += 1
@@ -119,16 +117,13 @@ class Labelling:
         listed = set(work.names)
         try:
             for record in work.target.records():
-                if path_of(record) not in listed:
-                    continue  # a file that isn't given this time
-                parts = [(row["start"], row["end"]) for row in record["rows"]]
-                self._take(path_of(record), record["vectors"], parts, (record["error"] or {}).get("message"))
+                if path_of(record) in listed:  # else it is of a file that isn't given this time
+                    self._take(record)
             with self._embedder.decoding.decoder(made.decoders) as decoder:
                 results = partial(made.results, decoder)
                 for result in work.each(lambda left, starts: results([self._found[place] for place in left], starts)):
-                    error, parts = result.error, [(place.start, place.end) for place in result.places]
-                    self._take(result.path, result.vectors, parts, error.message if error is not None else None)
-                    self._on_file(result.path, error.exception if error is not None else None)
+                    self._take(result.as_dict())
+                    self._on_file(result.path, result.error.exception if result.error is not None else None)
             work.finish()
         except Exception as error:
             self.session.stopped = str(error) or type(error).__name__
@@ -217,6 +212,12 @@ def label_videos(
     return Labelling(found, table, embedder, classes=classes, taken=taken, windows=windows, seed=seed, on_file=on_file)
 
 
+def _keep_classes(file: Path, classes: Sequence[str]) -> None:
+    """Keep the classes in the order of their keys, which shall be the same at the next start."""
+    if classes:
+        write_file(file, "".join(f"{name}\n" for name in classes).encode())
+
+
 def load_server() -> type[LabelServer]:
     """Import what serves the page. Raises DependencyError without the packages of the extra `label`."""
     try:
@@ -229,8 +230,3 @@ def load_server() -> type[LabelServer]:
             remedy="pip install 'videomae-cli[label]'",
         ) from None
     return LabelServer
-
-
-def _whole_milliseconds(seconds: float) -> float:
-    # Records hold four places, and a time must come out the same from a record as from the result it was made of.
-    return round(round(seconds, 4), 3)

@@ -15,13 +15,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from videomae_cli import filesystem
 from videomae_cli.datasets.data_places import clip_in
 from videomae_cli.errors import OptionError, OutputError, Wording, not_written
-from videomae_cli.files import Lock, check_new, lock_output, sync, sync_folder, write_file
+from videomae_cli.files import Lock, check_new, is_special, lock_output, sync, sync_folder, write_file
 from videomae_cli.results import as_utf8, path_fields, path_of
 from videomae_cli.storage import canonical, is_address
 from videomae_cli.writers.cells import csv_row, read_cell
@@ -101,6 +100,8 @@ class AnswerTable:
 
     def __enter__(self) -> Self:
         check_new(self.file, overwrite=True)
+        if is_special(self.file):  # a pipe would be waited for, and a device forgets
+            raise OutputError.about(self.file, "{subject} is no file: answers are kept in one")
         try:
             if self._locked:
                 self._lock = lock_output(self.file.with_name(f".{self.file.name}.lock"), self.file)
@@ -113,9 +114,7 @@ class AnswerTable:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._release()
 
     def _release(self) -> None:

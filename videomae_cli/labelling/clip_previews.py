@@ -16,7 +16,7 @@ from videomae_cli.video.pictures import small_frame, small_jpeg
 @dataclass(frozen=True)
 class Kind:
     """How a clip is shown: the number of frames, the pixels of their long side, the quality of the JPEG, and how many such
-    pictures stay in memory, so that going back is quick: some 20 MB of each kind."""
+    pictures stay in memory, so that going back is quick: some 20 MB in all."""
 
     frames: int
     size: int
@@ -24,7 +24,7 @@ class Kind:
     kept: int
 
 
-KINDS = {"film": Kind(24, 320, 75, 100), "strip": Kind(8, 128, 65, 1000)}
+KINDS = {"film": Kind(24, 320, 75, 50), "strip": Kind(8, 128, 65, 600)}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib.resources import files
+from ipaddress import ip_address
 from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,6 +38,7 @@ from videomae_cli.search.layout import lay_out
 from videomae_cli.visible import visible
 
 HOME_NAMES = ("127.0.0.1", "localhost", "::1")
+_EVERYWHERE = ("0.0.0.0", "::")
 _MOST_BODY = 1 << 20
 _PAGE = 60  # clips of a grid that are sent at once
 _HEADERS = {
@@ -75,7 +77,7 @@ class LabelServer:
         self._host = host
         self.token = secrets.token_urlsafe(24)
         self._ended = Event()
-        self._points: tuple[int, list[list[float]]] = (0, [])
+        self._points: list[list[float]] = []
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self._socket = socket.create_server((host, port), family=family, backlog=128)
@@ -90,7 +92,8 @@ class LabelServer:
     @property
     def address(self) -> str:
         """The address of the page, with the token that lets its reader in."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
+        name = socket.gethostname() if self._host in _EVERYWHERE else self._host
+        host = f"[{name}]" if ":" in name else name
         return f"http://{host}:{self.port}/?token={self.token}"
 
     @property
@@ -161,9 +164,8 @@ class LabelServer:
         token or its cookie."""
         cookie = f"videomae-{self.port}"
         token = request.query_params.get("token") if request.scope["path"] == "/" else None
-        if _host_of(request) not in {*HOME_NAMES, self._host}:
-            # A page elsewhere may have made its own name lead here (DNS rebinding).
-            return PlainTextResponse("this server answers to localhost only", 421)
+        if not self._is_ours(request.headers.get("host", "")):
+            return PlainTextResponse("this server answers to its own names only", 421)
         if not self._is_token(request.cookies.get(cookie, "") if token is None else token):
             return PlainTextResponse(_STALE, 403)
         if token is not None:
@@ -174,6 +176,15 @@ class LabelServer:
         if request.method == "POST" and not _is_of_the_page(request):
             return PlainTextResponse("requests come from the page alone", 403)
         return None
+
+    def _is_ours(self, host: str) -> bool:
+        """Return whether a Host header names this machine, and not a page elsewhere whose name was made to lead here (DNS
+        rebinding), which can't be done with the number of an address."""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            return name in {"localhost", self._host.lower(), socket.gethostname().lower()} or bool(ip_address(name))
+        except ValueError:
+            return False
 
     def _is_token(self, text: str) -> bool:
         return secrets.compare_digest(text.encode(), self.token.encode())
@@ -217,12 +228,7 @@ class LabelServer:
 
     def _classes(self) -> list[dict[str, Any]]:
         return [
-            {
-                "name": name,
-                "count": count,
-                "light": label_colour(number, dark=False),
-                "dark": label_colour(number, dark=True),
-            }
+            {"name": name, "count": count, "light": label_colour(number), "dark": label_colour(number, dark=True)}
             for number, (name, count) in enumerate(self._session.counts().items())
         ]
 
@@ -266,11 +272,10 @@ class LabelServer:
             place[answer] + 1 if answer is not None else -1 if guess is None else place[guess]
             for answer, guess in zip(labels, said, strict=True)
         ]
-        if len(shown) > 1.1 * self._points[0] or not self._points[1]:
+        if len(shown) > 1.1 * len(self._points):
             block = VectorBlock(unit(features), [Row("") for _ in shown])
-            points = lay_out(lambda: [block], len(shown), "pca").points
-            self._points = len(shown), np.round(points, 4).tolist()
-        laid = self._points[1]
+            self._points = np.round(lay_out(lambda: [block], len(shown), "pca").points, 4).tolist()
+        laid = self._points
         return {"points": laid[: len(shown)], "shown": shown[: len(laid)], "classes": self._classes()}
 
     # --- what the page does ---
@@ -325,13 +330,6 @@ def _told(request: Request, error: Exception) -> Response:
     statuses = {OptionError: 400, VideoError: 404, OutputError: 507}
     status = next((status for kind, status in statuses.items() if isinstance(error, kind)), 500)
     return JSONResponse({"error": str(error)}, status)
-
-
-def _host_of(request: Request) -> str | None:
-    try:
-        return urlsplit(f"//{request.headers.get('host', '')}").hostname
-    except ValueError:
-        return None
 
 
 def _is_of_the_page(request: Request) -> bool:

@@ -6,7 +6,7 @@ All methods may be called from several threads. An answer is on the disk before 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Condition, RLock, Thread
 from typing import Any
@@ -48,15 +48,24 @@ class _Kept:
 class Session:
     """Labels clips by asking. classes: names in the order of their keys; seed: of the random choices.
 
-    answers, unsure: the tables in which answers, and the clips of which nobody is sure, are kept; both are open.
+    answers, unsure: the tables in which answers, and the clips of which nobody is sure, are kept; both are open; on_classes:
+    called with the classes at first, and before there is one more.
     """
 
     def __init__(
-        self, answers: AnswerTable, unsure: AnswerTable, *, classes: Sequence[str] = (), seed: int = 0
+        self,
+        answers: AnswerTable,
+        unsure: AnswerTable,
+        *,
+        classes: Sequence[str] = (),
+        seed: int = 0,
+        on_classes: Callable[[list[str]], object] = lambda names: None,
     ) -> None:
         self.answers, self.unsure = answers, unsure
         kept = [answer.label for answer in answers.answers]
         self.classes = list(dict.fromkeys([*map(check_label, classes), *kept]))
+        self._on_classes = on_classes
+        on_classes(self.classes)
         self.clips: list[Clip] = []
         self.failed: dict[str, str] = {}  # why files have no clips
         self.done = 0  # files that were embedded, or failed
@@ -133,6 +142,7 @@ class Session:
 
     def _id(self, label: str) -> int:
         if label not in self.classes:
+            self._on_classes([*self.classes, label])
             self.classes.append(label)
         return self.classes.index(label)
 
@@ -190,9 +200,7 @@ class Session:
     def add_class(self, name: str) -> str:
         """Add a class, and return its name. Raises OptionError for a name that tables can't hold."""
         with self.lock:
-            label = check_label(name)
-            self._id(label)
-            return label
+            return self.classes[self._id(check_label(name))]
 
     def number_of(self, clip: Clip) -> int:
         """Return the number of a clip. Raises OptionError for one that isn't here."""
@@ -390,8 +398,7 @@ class Session:
             (number,) = self._checked([number])
             cosines = self._cosines(number)
             places = np.flatnonzero((self._class == OPEN) & (np.arange(len(self.clips)) != number))
-            found: list[int] = places[np.argsort(-cosines[places], kind="stable")[:count]].tolist()
-            return found
+            return list(map(int, places[np.argsort(-cosines[places], kind="stable")[:count]]))
 
     def _cosines(self, number: int) -> Array:
         """Return the cosines (N,) of all clips with one, up to a factor, without a standardised copy of the pool."""
@@ -413,15 +420,13 @@ class Session:
             chances = self._chances(places) if len(places) else None
             if chances is not None and own in self._occurring:
                 places = places[np.argsort(chances[:, self._occurring.index(own)], kind="stable")]
-            found: list[int] = places.tolist()
-            return found
+            return list(map(int, places))
 
     def rest(self) -> list[int]:
         """Return the clips without an answer, least sure first."""
         with self.lock:
             places, chances = np.flatnonzero(self._class == OPEN), self._chances()
-            ordered: list[int] = (places if chances is None else least_sure(chances, places)).tolist()
-            return ordered
+            return list(map(int, places if chances is None else least_sure(chances, places)))
 
     def counts(self) -> dict[str, int]:
         """Return the number of answers of each class, in the order of their keys."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from videomae_cli.datasets import Example, read_dataset
@@ -39,8 +38,3 @@ class TakenLabels:
                     if shared > 0 and shared >= 0.5 * (clip.end - clip.start):
                         found[place] = example.labels[0]
         return found
-
-
-def named_beside(output: str, ending: str) -> str:
-    """Return the name of a file that goes with the table of answers: labels.csv -> labels.ENDING."""
-    return os.path.splitext(output)[0] + ending  # noqa: PTH122 - keeps the path as it is written

@@ -6,6 +6,8 @@ import getpass
 import os
 import socket
 import sys
+from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,12 +84,13 @@ def label(
     # Before numpy is imported: on matrices as small as an answer's, its threads wait for each other, and for PyTorch's, which
     # embed meanwhile; with one, an answer takes an eighth of the processor time (benchmarks/labelling.py).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from videomae_cli.api.footage import find_videos
     from videomae_cli.api.label_session import load_server
     from videomae_cli.cli.run.interrupts import terminable
     from videomae_cli.cli.terminal.progress import BatchProgress
 
     load_server()
-    found = _find(paths, files)
+    found = find_videos(paths, **{name: value for name, value in asdict(files).items() if value is not None})
     progress = BatchProgress(len(found))
     labelling = _labelling(
         found,
@@ -116,18 +119,6 @@ def label(
         raise typer.Exit(1)
 
 
-def _find(paths: list[str], files: FolderOptions) -> list[FoundVideo]:
-    from videomae_cli.api.footage import find_videos
-
-    return find_videos(
-        paths,
-        recursive=files.recursive,
-        include=files.include or (),
-        exclude=files.exclude or (),
-        frame_folders=files.frame_folders,
-    )
-
-
 def _labelling(found: list[FoundVideo], output: Path, model: ModelOptions, **options: Any) -> Labelling:
     """Load the model, downloading it if necessary, and make the labelling. Raises what `label_videos` raises."""
     from videomae_cli.api.label_session import label_videos
@@ -151,11 +142,8 @@ def _greet(labelling: Labelling, server: LabelServer, *, browser: bool) -> None:
         console.note(f"{labelling.output} holds {console.counted(labelling.earlier, 'answer')}: going on from there")
     streams.put(server.address)
     opened = False
-    if browser and server.is_local:
-        try:
-            opened = webbrowser.open(server.address)
-        except (webbrowser.Error, OSError):
-            opened = False
+    with suppress(webbrowser.Error, OSError):
+        opened = browser and server.is_local and webbrowser.open(server.address)
     if not opened and server.is_local:
         here = f"{getpass.getuser()}@{socket.gethostname()}"
         console.say(

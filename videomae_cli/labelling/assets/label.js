@@ -97,10 +97,10 @@ function dot(name, hollow) {
 
 function tile(clip, pressed, on) {
   const label = clip.label || (clip.said ? clip.said.label : "");
-  const words = clip.label ? label : clip.said ? `${label} ${Math.round(100 * clip.said.probability)}\u00a0%` : clip.name;
+  const percent = clip.label || !clip.said ? "" : `${Math.round(100 * clip.said.probability)}\u00a0%`;
   const film = make("span", { class: "film" });
   const button = make("button", { class: "clip", "aria-label": wordsOf(clip), title: wordsOf(clip), on }, film,
-    make("span", { class: "text" }, ...(label ? [dot(label, !clip.label)] : []), make("span", { class: "label" }, words)));
+    make("span", { class: "text" }, ...(label ? [dot(label, !clip.label)] : []), make("span", { class: "label" }, label || clip.name), make("span", { class: "count" }, percent)));
   if (pressed !== null) button.setAttribute("aria-pressed", pressed);
   button.dataset.id = clip.id;
   put(film, clip, "strip");
@@ -277,6 +277,10 @@ at("plane").addEventListener("click", event => {
   if (found >= 0) { go("ask"); refresh(found); }
 });
 
+for (const news of [window, matchMedia("(prefers-color-scheme: dark)")]) {
+  news.addEventListener(news === window ? "resize" : "change", () => { if (view === "map") showMap(); });
+}
+
 // --- the whole ---
 
 function go(name) {
@@ -313,7 +317,11 @@ at("film").addEventListener("click", () => {
 at("these").addEventListener("click", () => { these = !these; showThese(); });
 at("unsure").addEventListener("click", () => answer(null, false));
 at("skip").addEventListener("click", () => state.question && act("api/skip", { clips: [state.question.id] }));
-at("undo").addEventListener("click", () => act("api/undo", {}).then(done => done && say(done.undone ? `Undone: ${done.undone}` : "Nothing to undo.")));
+at("undo").addEventListener("click", () => act("api/undo", {}).then(done => {
+  if (!done) return;
+  say(done.undone ? `Undone: ${done.undone}` : "Nothing to undo.");
+  if (view === "check") showCheck();
+}));
 at("save").addEventListener("click", save);
 at("new").addEventListener("submit", event => { event.preventDefault(); add(at("typed").value); });
 for (const button of document.querySelectorAll("nav button")) button.addEventListener("click", () => go(button.dataset.view));
@@ -332,7 +340,8 @@ document.addEventListener("keydown", event => {
   } else if (event.key === "/") at("typed").focus();
   else if (event.key === " " && event.target.tagName !== "BUTTON") at("film").click();
   else if (view === "check" && event.key.toLowerCase() === "x") takeOut();
-  else if (view === "ask" && { n: 1, s: 1, z: 1, t: 1 }[event.key.toLowerCase()]) at({ n: "unsure", s: "skip", z: "undo", t: "these" }[event.key.toLowerCase()]).click();
+  else if (event.key.toLowerCase() === "z") at("undo").click();
+  else if (view === "ask" && { n: 1, s: 1, t: 1 }[event.key.toLowerCase()]) at({ n: "unsure", s: "skip", t: "these" }[event.key.toLowerCase()]).click();
   else return;
   event.preventDefault();
 });
