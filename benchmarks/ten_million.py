@@ -110,6 +110,7 @@ class StubSpec:
 
     expected: Description
     home: str
+    films: None = None
 
     def ready(self) -> tuple[StubModel, None]:
         """Return the stub, which describes itself as the job expects."""

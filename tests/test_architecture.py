@@ -121,6 +121,7 @@ ALLOWED = {
         "video",
         "jobs",
         "pipeline",
+        "segments",
         "__version__",
     },
     "labelling": {

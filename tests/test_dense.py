@@ -229,7 +229,6 @@ def test_a_dry_run_counts_windows(checkpoint: Path, folder: Path, tmp_path: Path
         (("--hop", "4f", "--clips", "2"), "--clips does not go with --window"),
         (("--hop", "4f", "--sampling", "uniform"), "--sampling does not go with --window"),
         (("--hop", "4f", "--protocol", "paper"), "--protocol does not go with --window"),
-        (("--hop", "4f", "--cluster", "ray"), "--window does not go with --cluster"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(folder: Path, tmp_path: Path, options: Any, said: str) -> None:

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from videomae_cli.engines import Engine, Features, KnownCheckpoint, Logits, Network
     from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
     from videomae_cli.pipeline import Classifier, DenseEmbedder, Embedder, Pooling, TimelineMaker
+    from videomae_cli.segments import SegmentRules
 
 # The settings that a network's identity consists of.
 # Files that are not checked for being videos, since weights may happen to begin like one.
@@ -611,6 +612,47 @@ def _published(embedder: Embedder, asked: SamplingSpec, windows: CountedWindows)
     embedder = replace(embedder, preprocessor=embedder.preprocessor.for_features(config.image_hw))
     spec = embedder.fit(replace(asked, pixels=asked.pixels or "stored"))
     return DenseEmbedder(embedder, windows, pixels=spec.resolved_pixels, fps=asked.fps), spec
+
+
+@dataclass(frozen=True)
+class DenseFilms:
+    """A request for a vector for each window of films. sampling: start, end, pixels and frame rate count."""
+
+    windows: WindowSpec | CountedWindows
+    sampling: SamplingSpec
+
+    def maker(self, embedder: Embedder) -> tuple[DenseEmbedder, Settings]:
+        """Return what makes the vectors with a loaded model, and all settings that determine them. Raises OptionError."""
+        made, spec = dense_embedder(embedder, self.sampling, self.windows)
+        return made, dense_settings(made, spec)
+
+
+@dataclass(frozen=True)
+class TimelineFilms:
+    """A request for timelines of films. sampling: pixels and frame rate count; rules, keep_windows: as in `TimelineMaker`."""
+
+    windows: WindowSpec
+    sampling: SamplingSpec
+    rules: SegmentRules
+    keep_windows: bool = False
+
+    def maker(self, classifier: Classifier) -> tuple[TimelineMaker, Settings]:
+        """Return what makes the timelines with a loaded model, and all settings that determine them.
+
+        Raises OptionError, also for a regression model.
+        """
+        from videomae_cli.pipeline import TimelineMaker
+
+        classifier.check_labels("timeline")
+        made = TimelineMaker(
+            classifier,
+            classifier.fit_windows(self.windows),
+            self.rules,
+            self.keep_windows,
+            pixels=classifier.fit(self.sampling).resolved_pixels,
+            fps=self.sampling.fps,
+        )
+        return made, timeline_settings(made)
 
 
 def dense_settings(maker: DenseEmbedder, spec: SamplingSpec) -> Settings:

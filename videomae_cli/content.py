@@ -185,7 +185,7 @@ def _table(file: BinaryIO) -> Content | None:
     file.seek(max(size - 8 - min(length, _MOST_SCHEMA), 0))
     schema = file.read(min(length, _MOST_SCHEMA))
     if b"fingerprint" in schema and b"schema_version" in schema:
-        for column, content in ((b"embedding", EMBEDDINGS), (b"predictions", LABELS)):
+        for column, content in ((b"embedding", EMBEDDINGS), (b"segments", TIMELINE), (b"predictions", LABELS)):
             if column in schema:
                 return content
     return Content("document", "a table (Parquet)", ".parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import videomae_cli as videomae
 from videomae_cli.errors import OptionError, OutputError, VideoMAEError
-from videomae_cli.results import Classification, Embedding, Failure, Prediction, Segment, Timeline, VectorPlace
+from videomae_cli.results import Classification, Embedding, Failure, Prediction, Segment, Timeline, VectorPlace, Window
 from videomae_cli.writers import read_records, read_vector_records
 
 BAD = Failure("decode", "broken")
@@ -47,8 +48,15 @@ def test_timelines_and_nothing(tmp_path: Path) -> None:
         videomae.write_results(FILMS, tmp_path / "u.jsonl", wide=True)
     videomae.write_results(FILMS, tmp_path / "t.jsonl")
     assert [len(record["segments"]) for record in read_records(tmp_path / "t.jsonl")] == [1, 0]
-    with pytest.raises(OptionError, match=r"can't tell the format of 't.parquet': end it in one of .*\.srt"):
-        videomae.write_results(FILMS, tmp_path / "t.parquet")
+    windows = tuple(Window(0.5 * n, 1 + 0.5 * n, (Prediction("x", 0, 0.5),)) for n in range(3))
+    films = [replace(FILMS[0], windows=windows, warnings=("w",)), replace(FILMS[0], error=BAD), FILMS[1], *FILMS * 150]
+    for suffix in ("jsonl", "parquet"):  # of which the second has more than one group of rows
+        videomae.write_results(films, tmp_path / f"w.{suffix}")
+    lines, rows = (list(read_records(tmp_path / name)) for name in ("w.jsonl", "w.parquet"))
+    assert rows == lines
+    assert [list(record) for record in rows] == [list(record) for record in lines]
+    with pytest.raises(OptionError, match=r"can't tell the format of 't.doc': end it in one of .*\.srt"):
+        videomae.write_results(FILMS, tmp_path / "t.doc")
     for name, begins in (("t.srt", b"1\n00:00"), ("t.vtt", b"WEBVTT"), ("t.eaf", b"<?xml"), ("t.png", b"\x89PNG")):
         assert videomae.write_results(FILMS[:1], tmp_path / name) == 1
         assert (tmp_path / name).read_bytes().startswith(begins)

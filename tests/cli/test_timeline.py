@@ -296,7 +296,10 @@ def test_a_job_goes_on(film: Path, tmp_path: Path) -> None:
             "--min-duration '-1s' is no length of time: write 2s, 500ms or 2",
         ),
         (("a.mp4", "--start", "5", "--end", "4"), "end (4 s) must be after start (5 s)"),
-        (("a.mp4", "--format", "xml"), "unknown format 'xml': choose table, json, jsonl, csv, srt, vtt, elan, png"),
+        (
+            ("a.mp4", "--format", "xml"),
+            "unknown format 'xml': choose table, json, jsonl, csv, parquet, srt, vtt, elan, png",
+        ),
         (("a.mp4", "-o", "a.doc"), "can't tell the format of 'a.doc': end it in one of .txt, .json"),
         (("a.mp4", "b.mp4", "-o", "a.srt"), "srt holds one video: for several give a folder, such as --output srt/"),
         (

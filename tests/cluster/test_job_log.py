@@ -104,7 +104,7 @@ def test_a_log_that_can_not_be_written_is_said_once(tmp_path: Path) -> None:
 
 
 def test_what_workers_measure_arrives(store: ObjectStore, bucket: str, tmp_path: Path) -> None:
-    meter = _Meter()
+    meter = _Meter("decode")
     (tmp_path / "a").write_bytes(b"on a disk")
     meter.see(str(tmp_path / "a"))
     place = store.bucket(bucket, {"b.mp4": b"in a bucket"})

@@ -97,8 +97,14 @@ def test_a_table_can_not_be_opened_again(tmp_path: Path) -> None:
     ("format", "words"),
     [
         ("table", "a text table can't be read back, only jsonl, json, csv and parquet: give such an output instead"),
-        ("timeline-table", "a text table can't be read back, only jsonl and json: give such an output instead"),
-        ("timeline-csv", "the CSV of a timeline can't be read back, only jsonl and json: give such an output instead"),
+        (
+            "timeline-table",
+            "a text table can't be read back, only jsonl, json and parquet: give such an output instead",
+        ),
+        (
+            "timeline-csv",
+            "the CSV of a timeline can't be read back, only jsonl, json and parquet: give such an output instead",
+        ),
     ],
 )
 def test_formats_that_can_t_be_opened_again_name_those_that_can(format: str, words: str, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from videomae_cli.api.loaded import LoadedModel, LoadOptions, label_names, load_
 from videomae_cli.api.output_jobs import ClassifyFilesOptions, OutputJob, OutputOptions, ReportOptions, options_of
 from videomae_cli.api.places import FoundPlaces, PlaceFinder
 from videomae_cli.arguments import at_least, checked
-from videomae_cli.assembly import ClassifierRequest, settings_of, timeline_settings
+from videomae_cli.assembly import ClassifierRequest, TimelineFilms, settings_of, timeline_settings
 from videomae_cli.hub import DownloadListener
 from videomae_cli.jobs.work import FinishedJob
 from videomae_cli.labels import match_label
@@ -285,31 +285,27 @@ class VideoClassifier(LoadedModel[Classification]):
     def _timeline_maker(self, given: TimelineOptions, model: Classifier | None = None) -> TimelineMaker:
         """Check the options of a timeline and build the object that computes it. model: instead of this object's. Raises
         OptionError."""
-        from videomae_cli.pipeline import TimelineMaker
-
-        self.pipeline.check_labels("timeline")
-        asked = WindowSpec(
-            window=window_length(given.get("window"), "window"),
-            hop=window_length(given.get("hop"), "hop"),
-            start=seconds(given.get("start"), "start"),
-            end=seconds(given.get("end"), "end"),
-        )
-        rules = SegmentRules(
-            smooth=_length(given.get("smooth"), "smooth") or 0.0,
-            min_duration=_length(given.get("min_duration"), "min_duration"),
-            threshold=given.get("threshold"),
-            unsure_below=given.get("unsure_below", UNSURE_BELOW),
-        )
-        shape = SamplingSpec(pixels=given.get("pixels"), fps=given.get("fps"))
         at_least(1, top_k=given.get("top_k", 5))
-        return TimelineMaker(
-            replace(model or self.pipeline, top_k=given.get("top_k", 5)),
-            self.pipeline.fit_windows(asked),
-            rules,
-            keep_windows=given.get("windows", False),
-            pixels=self.pipeline.fit(shape).resolved_pixels,
-            fps=shape.fps,
-        )
+        maker, _ = timeline_films(given).maker(replace(model or self.pipeline, top_k=given.get("top_k", 5)))
+        return maker
+
+
+def timeline_films(given: TimelineOptions) -> TimelineFilms:
+    """Return what the options ask for. Raises OptionError."""
+    asked = WindowSpec(
+        window=window_length(given.get("window"), "window"),
+        hop=window_length(given.get("hop"), "hop"),
+        start=seconds(given.get("start"), "start"),
+        end=seconds(given.get("end"), "end"),
+    )
+    rules = SegmentRules(
+        smooth=_length(given.get("smooth"), "smooth") or 0.0,
+        min_duration=_length(given.get("min_duration"), "min_duration"),
+        threshold=given.get("threshold"),
+        unsure_below=given.get("unsure_below", UNSURE_BELOW),
+    )
+    shape = SamplingSpec(pixels=given.get("pixels"), fps=given.get("fps"), start=asked.start, end=asked.end)
+    return TimelineFilms(asked, shape, rules, given.get("windows", False))
 
 
 @checked

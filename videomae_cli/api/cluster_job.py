@@ -1,20 +1,32 @@
-"""Jobs on a Ray cluster: what `classify` and `embed` do with `--cluster ray`, as an object that plans the job and runs it."""
+"""Jobs on a Ray cluster: what `classify`, `embed` and `timeline` do with `--cluster ray`, as an object that plans the job and runs it."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from videomae_cli.api.classifier import TimelineOptions, timeline_films
+from videomae_cli.api.embedder import dense_films, has_windows
 from videomae_cli.api.footage import SamplingOptions, each_video, find_videos, sampling_spec
 from videomae_cli.api.loaded import LoadOptions, label_names, split_options
+from videomae_cli.api.output_jobs import options_of
 from videomae_cli.arguments import at_least, checked
-from videomae_cli.assembly import ClassifierRequest, DecoderOptions, EmbedderRequest, divide, find_model, pixels_note
+from videomae_cli.assembly import (
+    ClassifierRequest,
+    DecoderOptions,
+    DenseFilms,
+    EmbedderRequest,
+    TimelineFilms,
+    divide,
+    find_model,
+    pixels_note,
+)
 from videomae_cli.cluster.session import check_workers
 from videomae_cli.errors import OptionError, VideoNotFoundError, check_choice, say
 from videomae_cli.hub import DownloadListener, ResolvedSource
@@ -45,12 +57,13 @@ if TYPE_CHECKING:
 
 _TRIED_FILES = 8
 _CALIBRATED_FILES = 64
-# Rough estimates: bytes per video in an output file (its labels and frame indices), and clips per video if not given.
-_RECORD_BYTES, _CLIPS = 4096, 4
+# Rough estimates: bytes per video in an output file (its labels and frame indices), and clips per video if not given, and
+# windows.
+_RECORD_BYTES, _CLIPS, _WINDOWS = 4096, 4, 1000
 
 
 class ClusterJobOptions(LoadOptions, SamplingOptions, total=False):
-    """The optional arguments of `load_classifier` or `load_embedder` and of sampling, for `cluster_job`."""
+    """The optional arguments of `load_classifier` or `load_embedder`, of sampling and of windows, for `cluster_job`."""
 
     labels: Sequence[str] | os.PathLike[str] | None
     top_k: int
@@ -59,6 +72,22 @@ class ClusterJobOptions(LoadOptions, SamplingOptions, total=False):
     normalize: bool
     per_clip: bool
     storage: str
+    window: float | str | None
+    hop: float | str | None
+    smooth: float | str
+    min_duration: float | str | None
+    threshold: float | None
+    unsure_below: float
+    windows: bool
+
+
+_POOLING = frozenset({"pool", "layer", "normalize", "per_clip", "storage"})
+# The options of each command besides those of loading a model.
+_OPTIONS = {
+    "classify": {"labels", "top_k", *SamplingOptions.__annotations__},
+    "embed": {*_POOLING, "window", "hop", *SamplingOptions.__annotations__},
+    "timeline": {"labels", *TimelineOptions.__annotations__},
+}
 
 
 @dataclass(frozen=True)
@@ -112,7 +141,8 @@ class JobPlan:
     whole cluster; tasks: that decode `task_files` files each, `tasks_at_once` of them at a time; workers: models, each
     with `gpus_per_worker` GPUs or `threads` threads, that take `batch_size` clips at once; shards: output files of at
     most `shard_files` videos; trial: measurements with some files on a worker, and estimate: the whole time, both None
-    if no file can be opened, and the estimate also if all tried files failed; retried: failures of earlier runs that would be done again, by kind.
+    if no file can be opened, and the estimate also if all tried files failed; films: whether tasks take whole films, from which
+    `clips` are windows, and workers decode them; retried: failures of earlier runs that would be done again, by kind.
     """
 
     files: int
@@ -132,6 +162,7 @@ class JobPlan:
     shard_files: int
     trial: Trial | None
     estimate: Estimate | None
+    films: bool
     retried: Counter[str]
 
 
@@ -139,8 +170,8 @@ class JobPlan:
 class VideoJob:
     """A job on a cluster, as returned by `cluster_job`: `plan` tries a few files, `run` does them all.
 
-    everything: all files; found: those that this job does; part: its shard, if the list is split; sample: the files to
-    calibrate int8 on; bars: show Ray's own progress bars.
+    found: the files that this job does; part: its shard, if the list is split; sample: the files to
+    calibrate int8 on; films: what is made of whole films, None for clips; bars: show Ray's own progress bars.
     """
 
     command: str
@@ -149,6 +180,7 @@ class VideoJob:
     found: Sequence[FoundVideo]
     sample: Sequence[FoundVideo]
     output: str
+    films: DenseFilms | TimelineFilms | None = None
     part: Part | None = None
     format: str | None = None
     wide: bool = False
@@ -187,7 +219,7 @@ class VideoJob:
             gpus=cluster.gpus,
             tasks=plan.tasks,
             task_files=plan.task,
-            tasks_at_once=min(cluster.cpus, tasks or cluster.cpus, plan.tasks),
+            tasks_at_once=min(workers.count if self.films else min(cluster.cpus, tasks or cluster.cpus), plan.tasks),
             workers=workers.count,
             gpus_per_worker=workers.gpus,
             threads=workers.threads,
@@ -197,6 +229,7 @@ class VideoJob:
             shard_files=plan.shard,
             trial=trial,
             estimate=None if trial is None else trial.whole(usable, cluster, workers, tasks),
+            films=self.films is not None,
             retried=output.failures(Form(self._layout(expected))) if self.retry else Counter(),
         )
 
@@ -252,6 +285,7 @@ class VideoJob:
         return open_output(
             self.output,
             vectors=isinstance(self.request, EmbedderRequest),
+            timelines=isinstance(self.films, TimelineFilms),
             format=self.format,
             wide=self.wide,
             resume=self.resume,
@@ -293,10 +327,10 @@ class VideoJob:
             )
         if expected.slow:
             self.listener.note(f"on a worker: {expected.slow}")
-        if words := cluster.crowded(self._divide(expected, workers).group * expected.view_bytes):
+        group = self._divide(expected, workers).group * expected.view_bytes
+        if self.films is None and (words := cluster.crowded(group)):
             self.listener.note(words)
-        values = expected.settings.values
-        if note := pixels_note(values["model"], expected.trained_on, values["sampling"]["pixels"]):
+        if note := pixels_note(expected.settings.values["model"], expected.trained_on, expected.pixels):
             self.listener.note(note)
         return spec, expected, trial
 
@@ -314,7 +348,9 @@ class VideoJob:
             raise OptionError.about("device", reason, device=request.device, gpus=workers.gpus)
         source = self.listener.find_model(request.name, request.revision)
         sample = spread(self.sample, _CALIBRATED_FILES) if request.dtype == "int8" else []
-        return ModelSpec(self.command, request, pack(source), self.sampling, tuple(sample), home, workers.threads)
+        return ModelSpec(
+            self.command, request, pack(source), self.sampling, tuple(sample), home, workers.threads, self.films
+        )
 
     def _required(self, output: Output, seen: Sequence[str] = ()) -> Requirements:
         """Return what each machine needs. seen: paths that it must see, besides files of the job."""
@@ -338,7 +374,7 @@ class VideoJob:
     def _divide(self, expected: Description, workers: Workers) -> ClusterPlan:
         from videomae_cli.cluster import make_plan
 
-        clips = self.sampling.clips or _CLIPS
+        clips = _WINDOWS if self.films is not None else self.sampling.clips or _CLIPS
         each = expected.vectors * expected.dimensions * 4 * clips if expected.dimensions else _RECORD_BYTES
         return make_plan(
             len(self.found),
@@ -347,6 +383,7 @@ class VideoJob:
             file_bytes=max(1, each),
             shard_files=self.shard_files,
             gpus=workers.gpus > 0,
+            films=self.films is not None,
         )
 
     @property
@@ -379,29 +416,33 @@ def cluster_job(
     frame_folders: str = "auto",
     **options: Unpack[ClusterJobOptions],
 ) -> VideoJob:
-    """Prepare a job on a Ray cluster; what `videomae classify` and `embed` do with `--cluster ray`.
+    """Prepare a job on a Ray cluster; what `videomae classify`, `embed` and `timeline` do with `--cluster ray`.
 
-    command: "classify" or "embed"; videos: as `find_videos` takes them, under names that all machines know; output: for
+    command: "classify", "embed" or "timeline"; videos: as `find_videos` takes them, under names that all machines know; output: for
     Parquet shards an address or a folder, either ending in / (which `Path` drops: give text, or a folder that exists),
     else a file; address: "auto" (the cluster of this machine, or RAY_ADDRESS), "local" for this machine's cores, or
     HOST:PORT; num_workers: models (one per GPU, or per machine without GPUs); gpus_per_worker: such as 0.5, 0 for CPUs;
     shard_files: videos per shard at most; shard: the part of the list to do, such as "2/8"; wide: every column of a
     CSV; retry_errors: "all", or kinds of error, with `resume`; frame_folders: as in `find_videos`; options: those of `load_classifier` or `load_embedder`,
-    such as top_k=3 or pool="time", and `SamplingOptions`; workers: files decoded at once on the whole cluster;
+    such as top_k=3 or pool="time", and `SamplingOptions`, for vectors of windows also window="16f", hop="4f", and for timelines
+    `TimelineOptions`; workers: files decoded at once on the whole cluster;
     listener: a `ClusterListener`, or one of downloads only.
 
     The job's `plan()` says what it would do, and `run()` does it. Raises OptionError, and VideoNotFoundError if there is no file.
     """
-    check_choice("command", command, ("classify", "embed"), last=" or ")
+    check_choice("command", command, tuple(_OPTIONS), last=" or ")
     given: dict[str, Any] = {**options}
-    names = SamplingOptions.__annotations__.keys() & given.keys()
-    sampling = sampling_spec(**{name: given.pop(name) for name in names})
-    own = ClusterJobOptions.__annotations__.keys() - LoadOptions.__annotations__.keys() & given.keys()
-    fields = {name: given.pop(name) for name in own}
-    if command == "classify":
-        fields["labels"] = label_names(fields.get("labels"))
-    kind: Any = ClassifierRequest if command == "classify" else EmbedderRequest
-    request, decoding, calibration, listener = split_options(kind, model, given, **fields)
+    if strange := next(
+        (name for name in given if name not in {*LoadOptions.__annotations__, *_OPTIONS[command]}), None
+    ):
+        raise OptionError.about(strange, "{subject} does not go with {command!r}", command=command)
+    films, sampling = _asked(command, given)
+    fields = {name: given[name] for name in ("top_k", *_POOLING) if name in given}
+    kind: Any = EmbedderRequest
+    if command != "embed":
+        kind, fields["labels"] = ClassifierRequest, label_names(given.get("labels"))
+    loading = options_of(LoadOptions, given)
+    request, decoding, calibration, listener = split_options(kind, model, loading, **fields)
     request.check()
     if not isinstance(listener, ClusterListener):
         downloads, listener = listener, ClusterListener()
@@ -417,6 +458,7 @@ def cluster_job(
         found=found,
         sample=sample if calibration is None else find_videos(calibration),
         output=os.fspath(output),
+        films=films,
         part=part,
         format=format,
         wide=wide,
@@ -430,3 +472,15 @@ def cluster_job(
         decoding=decoding,
         listener=listener,
     )
+
+
+def _asked(command: str, given: Mapping[str, Any]) -> tuple[DenseFilms | TimelineFilms | None, SamplingSpec]:
+    """Return what options ask for of whole films, None for clips, and how frames are chosen. Raises OptionError."""
+    films: DenseFilms | TimelineFilms
+    if command == "timeline":
+        films = timeline_films(options_of(TimelineOptions, given))
+    elif command == "embed" and has_windows(given):
+        films = dense_films(given)
+    else:
+        return None, sampling_spec(**options_of(SamplingOptions, given))
+    return films, films.sampling

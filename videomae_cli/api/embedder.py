@@ -19,7 +19,15 @@ from videomae_cli.api.footage import (
 from videomae_cli.api.loaded import LoadedModel, LoadOptions, load_model
 from videomae_cli.api.output_jobs import EmbedFilesOptions, OutputJob, options_of
 from videomae_cli.arguments import checked
-from videomae_cli.assembly import EmbedderRequest, check_published, dense_embedder, dense_settings, settings_of
+from videomae_cli.assembly import (
+    DenseFilms,
+    EmbedderRequest,
+    check_published,
+    check_windowed,
+    dense_embedder,
+    dense_settings,
+    settings_of,
+)
 from videomae_cli.jobs.work import FinishedJob
 from videomae_cli.results import Embedding
 from videomae_cli.video import CountedWindows, FoundVideo, SamplingSpec, WindowSpec
@@ -29,7 +37,7 @@ if TYPE_CHECKING:
     from videomae_cli.jobs import Settings
     from videomae_cli.jobs.targets import Target
     from videomae_cli.model import VideoMAEForVideoClassification, VideoMAEModel
-    from videomae_cli.pipeline import DenseEmbedder, Embedder
+    from videomae_cli.pipeline import Embedder
     from videomae_cli.pipeline.batches import Starts
     from videomae_cli.video import Decoder
     from videomae_cli.writers import VectorLayout
@@ -118,7 +126,7 @@ class VideoEmbedder(LoadedModel[Embedding]):
         ModelOutputError or ModelMemoryError if there is no result; OptionError, also if the model was loaded with
         another `pool` than "mean".
         """
-        maker, _ = self._windows(options)
+        maker, _ = dense_films(options).maker(self._suited(options))
         (result,) = maker([FoundVideo(one_video(video))], decoder=self._decoder())
         result.raise_for_error()
         return result
@@ -130,7 +138,7 @@ class VideoEmbedder(LoadedModel[Embedding]):
         **options: Unpack[DenseOptions],
     ) -> Iterator[Embedding]:
         """Embed every window of many files; yields one result per file, in order. See `embed_all` and `embed_windows`."""
-        maker, _ = self._windows(options)
+        maker, _ = dense_films(options).maker(self._suited(options))
         found = find_videos(videos)
 
         def results() -> Iterator[Embedding]:
@@ -159,12 +167,13 @@ class VideoEmbedder(LoadedModel[Embedding]):
     def work_of(self, job: OutputJob, options: Mapping[str, Any]) -> EmbeddingWork:
         """Return what a job of vectors takes, for files or for their windows. options: `EmbedFilesOptions`. Raises OptionError,
         OutputError."""
-        by_windows = _has_windows(options)
+        by_windows = has_windows(options)
         target = job.vectors(windows=by_windows)
         model: Embedder = self._suited(options)
         if by_windows:
             model = self._for_job(job, target, model)
-            maker, spec = self._windows(options, model)
+            films = dense_films(options)
+            maker, spec = dense_embedder(model, films.sampling, films.windows)
             settings = dense_settings(maker, spec)
 
             def results(decoder: Decoder, left: Sequence[FoundVideo], starts: Starts) -> Iterator[Embedding]:
@@ -181,27 +190,23 @@ class VideoEmbedder(LoadedModel[Embedding]):
         layout = job.layout(self.dimensions, model.storage, settings)
         return EmbeddingWork(model, spec, target, settings, layout, results, 1 if by_windows else len(job.found))
 
-    def _windows(self, given: Mapping[str, Any], model: Embedder | None = None) -> tuple[DenseEmbedder, SamplingSpec]:
-        """Check the options of windows and build the object that embeds them. model: instead of this object's. Raises
-        OptionError."""
-        sampling, windows = options_of(SamplingOptions, given), _windows_of(given)
-        if isinstance(windows, CountedWindows):
-            sampling.pop("protocol")
-        return dense_embedder(model or self._suited(given), sampling_spec(**sampling), windows)
 
-
-def _has_windows(given: Mapping[str, Any]) -> bool:
-    """Return whether options ask for a vector for each window."""
-    return given.get("window") is not None or given.get("hop") is not None or given.get("protocol") in PUBLISHED_STEPS
-
-
-def _windows_of(given: Mapping[str, Any]) -> WindowSpec | CountedWindows:
-    """Return the windows that options ask for. Raises OptionError."""
+def dense_films(given: Mapping[str, Any]) -> DenseFilms:
+    """Return the windows that options ask for, and how their frames are read. Raises OptionError, also for options of clips."""
     protocol, window, hop = given.get("protocol", "auto"), given.get("window"), given.get("hop")
+    sampling = options_of(SamplingOptions, given)
     if protocol in PUBLISHED_STEPS:
         check_published(protocol, SamplingSpec(), window=window, hop=hop)
-        return CountedWindows.published(protocol)
-    return WindowSpec(window=window_length(window, "window"), hop=window_length(hop, "hop"))
+        return DenseFilms(CountedWindows.published(protocol), sampling_spec(**{**sampling, "protocol": "auto"}))
+    windows = WindowSpec(window=window_length(window, "window"), hop=window_length(hop, "hop"))
+    spec = sampling_spec(**sampling)
+    check_windowed(spec)
+    return DenseFilms(windows, spec)
+
+
+def has_windows(given: Mapping[str, Any]) -> bool:
+    """Return whether options ask for a vector for each window."""
+    return given.get("window") is not None or given.get("hop") is not None or given.get("protocol") in PUBLISHED_STEPS
 
 
 @checked

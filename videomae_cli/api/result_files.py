@@ -36,7 +36,7 @@ def write_results(
     """Write results to one file as they arrive, such as those of `classify_all`, `timeline_all` or `embed_all`.
 
     results: all of the same kind; output: a file that appears whole, once the last result is in, or not at all; format:
-    "table", "json", "jsonl", "csv" or "parquet" for labels; all but the last for timelines, or for one of them "srt",
+    "table", "json", "jsonl", "csv" or "parquet" for labels and timelines, or for one of these "srt",
     "vtt", "elan" or "png"; "parquet", "npz" or "jsonl" for vectors; None: by the output's suffix; wide: write every
     column of a CSV, not only the few for people; overwrite: replace an existing file. A video that failed becomes a
     record with `"status": "error"`; the one of a document raises its error. Returns the number of results. This can't be

@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from videomae_cli.errors import VideoError
 from videomae_cli.results import Result
-from videomae_cli.video import ClipRequest, Decoder, FoundVideo, SamplingSpec, VideoInfo
+from videomae_cli.video import Decoder, FoundVideo
 from videomae_cli.video.file_list import spread
 
 if TYPE_CHECKING:
-    from videomae_cli.pipeline import DenseEmbedder
+    from videomae_cli.pipeline import DenseEmbedder, TimelineMaker
 
 MOST_FILES = 16
 MOST_SECONDS = 20.0
@@ -76,30 +75,21 @@ def try_files(found: Sequence[FoundVideo], model: str, batch_size: int, run: Run
     )
 
 
-def try_windows(found: Sequence[FoundVideo], maker: DenseEmbedder, decoder: Decoder) -> FilePlan:
-    """Look at the length of at most `MOST_FILES` films, evenly from the whole list, and embed the beginning of the longest: as
-    many windows as the model takes at once."""
+def try_windows(found: Sequence[FoundVideo], maker: DenseEmbedder | TimelineMaker, decoder: Decoder) -> FilePlan:
+    """Look at the length of at most `MOST_FILES` films, evenly from the whole list, and take the beginning of the longest."""
+    from videomae_cli.pipeline import try_films
+
     unusable = Counter(video.error.kind for video in found if video.error)
-    plan = FilePlan(len(found), unusable, maker.embedder.name, maker.embedder.batch_size, windows=True)
-    lengths: list[tuple[int, FoundVideo, VideoInfo]] = []
-    failed = 0
-    for video in spread(found, MOST_FILES):
-        try:
-            info = decoder.decode(ClipRequest(video.path, SamplingSpec(frames=1, clips=1))).info
-            lengths.append((maker.count(info), video, info))
-        except VideoError:
-            failed += 1
-    if not lengths:
-        return replace(plan, tried=failed, failed=failed)
-    _, video, info = max(lengths, key=lambda one: one[0])
-    beginning = maker.beginning(info)
-    for _ in range(2):  # the first time includes the start of decoder and model
-        started = time.monotonic()
-        (result,) = beginning([video], decoder=decoder)
-        seconds = time.monotonic() - started
-        if seconds > MOST_SECONDS:
-            break
-    tried = len(lengths) + failed
-    clips = round(sum(count for count, *_ in lengths) / tried * (len(found) - unusable.total()))
-    each = seconds / max(result.views, 1)
-    return replace(plan, tried=tried, failed=failed, clips=clips, seconds=each * clips)
+    trial = try_films(spread(found, MOST_FILES), maker, decoder)
+    clips = round(trial.windows / trial.files * (len(found) - unusable.total())) if trial.files else 0
+    return FilePlan(
+        len(found),
+        unusable,
+        maker.model.name,
+        maker.model.batch_size,
+        tried=trial.files,
+        failed=trial.failed,
+        clips=clips,
+        seconds=trial.seconds * clips,
+        windows=True,
+    )

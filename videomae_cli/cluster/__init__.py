@@ -10,6 +10,7 @@ file names -> CPU tasks that decode -> actors that each hold a model -> pieces -
     attempts   counts processes that died, and finds the file that costs them
     decoding   the tasks, which run our reader and decoder processes
     inference  the actors, which run our pipeline and write pieces
+    films      the actors of jobs on whole films, which decode too
     machines   machines that the job does without, and the files that they handed back
     job_log    a log of what each stage and machine does, beside the shards
     ray_metrics  the same figures, for Ray's dashboard

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from videomae_cli.errors import VideoMAEError
 from videomae_cli.video import DecodedVideo
 
 Outcome = DecodedVideo | VideoMAEError
+Item = TypeVar("Item")
 FIRST, ABOUT, PIXELS = "first", "about", "pixels"
 
 
@@ -33,12 +34,12 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Group:
+class Group(Generic[Item]):
     """Consecutive files of the list, starting at index `first`: (path, outcome) each; or none, and why they are handed back.
-    effort: what decoding them took."""
+    effort: what decoding them took, or all of it."""
 
     first: int
-    files: tuple[tuple[str, Outcome], ...]
+    files: tuple[tuple[str, Item], ...]
     refusal: Refusal | None = None
     effort: Effort | None = None
 
@@ -48,7 +49,7 @@ class Group:
         return self.refusal.stop if self.refusal else self.first + len(self.files)
 
 
-def to_table(group: Group) -> Any:
+def to_table(group: Group[Outcome]) -> Any:
     """Convert a group to a pyarrow table with one row."""
     import pyarrow as pa
 
@@ -72,7 +73,7 @@ def to_table(group: Group) -> Any:
     )
 
 
-def from_table(table: Any) -> Iterator[Group]:
+def from_table(table: Any) -> Iterator[Group[Outcome]]:
     """Yield the groups in a table's rows; their frames are read-only."""
     columns = {name: table.column(name) for name in (FIRST, ABOUT, PIXELS)}
     for row in range(table.num_rows):

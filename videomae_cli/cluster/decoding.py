@@ -11,8 +11,8 @@ from typing import Any
 from videomae_cli import filesystem, storage, system
 from videomae_cli.assembly import DecoderOptions
 from videomae_cli.cluster.attempts import Attempt, Witness, here
-from videomae_cli.cluster.clip_rows import Group, Outcome, Refusal, to_table
-from videomae_cli.cluster.job_log import Effort, Stopwatch
+from videomae_cli.cluster.clip_rows import Group, Item, Outcome, Refusal, to_table
+from videomae_cli.cluster.job_log import Effort, Stage, Stopwatch
 from videomae_cli.cluster.models import enter, monitored_memory
 from videomae_cli.cluster.plan import ClusterPlan
 from videomae_cli.cluster.requirements import Requirements
@@ -21,11 +21,13 @@ from videomae_cli.errors import (
     DependencyError,
     MachineError,
     VideoFetchError,
+    VideoMAEError,
     VideoNotFoundError,
     Vocabulary,
     speak,
     vocabulary,
 )
+from videomae_cli.results import Result
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo
 
 # The list is stored in objects of this many files, so that a task fetches at most two of them.
@@ -36,7 +38,7 @@ _KILLED_SECOND = 900
 
 @dataclass(frozen=True)
 class DecodingWork:
-    """What every task receives. clips: what to decode of a file; lists: references to the files, `LIST_CHUNK` each;
+    """What every task receives. clips: what to decode of a file that isn't done from beginning to end; lists: references to the files, `LIST_CHUNK` each;
     home: the folder that relative names start from; decoding: the limits for each file; attempts: what is told which
     work begins and ends, so that no file is tried for ever; needed: what a machine must reach to be believed that a file
     can't be fetched, None to believe it; last: whether such a file fails here instead of being handed to another machine."""
@@ -52,14 +54,14 @@ class DecodingWork:
     debug: bool = False
     words: Vocabulary = field(default_factory=vocabulary)
 
-    def refusal(self, video: FoundVideo, outcome: Outcome, place: int) -> Refusal | None:
+    def refusal(self, video: FoundVideo, error: VideoMAEError | None, place: int) -> Refusal | None:
         """Return why this machine hands a file back instead of calling it a failure; None if the outcome stands."""
-        if self.needed is None or video.error is not None or not _may_be_the_machines(video.path, outcome):
+        if self.needed is None or video.error is not None or not _may_be_the_machines(video.path, error):
             return None
         lacking = self.needed.unread()
         if lacking is None and self.last:
             return None
-        return Refusal(here(), place + 1, lacking or f"failed with {video.path}: {outcome}", lacking is not None)
+        return Refusal(here(), place + 1, lacking or f"failed with {video.path}: {error}", lacking is not None)
 
 
 def put_lists(found: Sequence[FoundVideo]) -> tuple[Any, ...]:
@@ -77,21 +79,30 @@ def decode_tasks(batch: Any, *, work: DecodingWork) -> Iterator[Any]:
     _return_memory()
     enter(work.home)
     speak(work.words)
+    for first, videos, attempt in tasks(batch, work):
+        for group in groups(first, videos, work, attempt):
+            yield to_table(group)
+
+
+def tasks(batch: Any, work: DecodingWork) -> Iterator[tuple[int, list[FoundVideo], Attempt]]:
+    """Yield the ranges of a batch: the index of the first file, the files, and how earlier tries went.
+
+    A range counts as done when the next one is asked for.
+    """
     storage.on_wait(lambda error: work.attempts.wait(here(), str(error)))
     for first, stop in zip(batch.column("first").to_pylist(), batch.column("stop").to_pylist(), strict=True):
         videos = _videos(work, range(first, stop))
         for video in videos:
             if storage.is_address(video.path):
                 storage.expect(video.path)
-        attempt = work.attempts.begin(_key(first), here())
-        for group in groups(first, videos, work, attempt):
-            yield to_table(group)
-        work.attempts.end(_key(first))
+        attempt = work.attempts.begin(task_key(first), here())
+        yield first, videos, attempt
+        work.attempts.end(task_key(first))
 
 
-def _key(first: int) -> tuple[str, int]:
+def task_key(first: int) -> tuple[str, int]:
     """Return what `Attempts` knows a task by, from the index of its first file."""
-    return "decoding", first
+    return "task", first
 
 
 @lru_cache(maxsize=1)
@@ -104,36 +115,44 @@ def _return_memory() -> None:
     system.be_first_killed(_KILLED_SECOND)
 
 
-def groups(first: int, videos: Sequence[FoundVideo], work: DecodingWork, attempt: Attempt) -> Iterator[Group]:
-    """Decode the files of a task, and yield them in groups of up to `plan.group` views.
-
-    Files that this machine hands back are groups of their own; if it can fetch none, so are all that follow.
-    """
+def groups(first: int, videos: Sequence[FoundVideo], work: DecodingWork, attempt: Attempt) -> Iterator[Group[Outcome]]:
+    """Decode the files of a task, and yield them in groups of up to `plan.group` views."""
     decoder = _decoder(work.decoding, work.debug)
     if attempt.careful:
         decoded = _one_by_one(decoder, first, videos, work, attempt)
     else:
         decoded = _outcomes(decoder, [replace(work.clips, path=video.path) for video in videos if video.error is None])
-    files: list[tuple[str, Outcome]] = []
-    views, end = 0, first + len(videos)
-    meter = _Meter()
     with closing(decoded):
-        for place, video in enumerate(videos, first):
-            with meter.watch.running():
-                outcome = video.error if video.error is not None else next(decoded)
-            refusal = work.refusal(video, outcome, place)
-            count = _views(outcome)
-            if files and (refusal or views + count > work.plan.group):
-                yield Group(place - len(files), tuple(files), effort=meter.effort(len(files), views))
-                files, views = [], 0
-            if refusal is not None:
-                yield Group(place, (), replace(refusal, stop=end) if refusal.lost else refusal)
-                if refusal.lost:
-                    return
-                continue
-            files.append((video.path, outcome))
-            meter.see(video.path)
-            views += count
+        outcomes = (video.error if video.error is not None else next(decoded) for video in videos)
+        yield from in_groups(first, videos, outcomes, work, "decode")
+
+
+def in_groups(
+    first: int, videos: Sequence[FoundVideo], outcomes: Iterator[Item], work: DecodingWork, stage: Stage
+) -> Iterator[Group[Item]]:
+    """Put the outcomes of a task's files in groups of up to `plan.group` views.
+
+    Files that this machine hands back are groups of their own; if it can fetch none, so are all that follow.
+    """
+    files: list[tuple[str, Item]] = []
+    views, end = 0, first + len(videos)
+    meter = _Meter(stage)
+    for place, video in enumerate(videos, first):
+        with meter.watch.running():
+            outcome = next(outcomes)
+        refusal = work.refusal(video, _error(outcome), place)
+        count = _views(outcome)
+        if files and (refusal or views + count > work.plan.group):
+            yield Group(place - len(files), tuple(files), effort=meter.effort(len(files), views))
+            files, views = [], 0
+        if refusal is not None:
+            yield Group(place, (), replace(refusal, stop=end) if refusal.lost else refusal)
+            if refusal.lost:
+                return
+            continue
+        files.append((video.path, outcome))
+        meter.see(video.path)
+        views += count
     if files:
         yield Group(end - len(files), tuple(files), effort=meter.effort(len(files), views))
 
@@ -141,7 +160,8 @@ def groups(first: int, videos: Sequence[FoundVideo], work: DecodingWork, attempt
 class _Meter:
     """Measures what the groups of a task take: time, and bytes fetched from storage or, of files on a disk, their size."""
 
-    def __init__(self) -> None:
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
         self.watch, self._bytes, self._fetched = Stopwatch(), 0, storage.fetched_bytes()
 
     def see(self, path: str) -> None:
@@ -152,16 +172,16 @@ class _Meter:
     def effort(self, files: int, clips: int) -> Effort:
         """Return what was spent since the last call."""
         fetched = storage.fetched_bytes()
-        made = Effort("decode", here(), self.watch.seconds, files, clips, self._bytes + fetched - self._fetched)
+        made = Effort(self._stage, here(), self.watch.seconds, files, clips, self._bytes + fetched - self._fetched)
         self.watch, self._bytes, self._fetched = Stopwatch(), 0, fetched
         return made
 
 
-def _may_be_the_machines(path: str, outcome: Outcome) -> bool:
+def _may_be_the_machines(path: str, error: VideoMAEError | None) -> bool:
     """Return whether another machine may succeed where this one failed."""
     # The command saw each file on a disk, but of addresses storage knows best which there are.
-    gone = isinstance(outcome, VideoNotFoundError) and not storage.is_address(path)
-    return gone or isinstance(outcome, VideoFetchError | MachineError | DependencyError)
+    gone = isinstance(error, VideoNotFoundError) and not storage.is_address(path)
+    return gone or isinstance(error, VideoFetchError | MachineError | DependencyError)
 
 
 def _outcomes(decoder: Decoder, requests: Sequence[ClipRequest]) -> Generator[Outcome]:
@@ -189,13 +209,21 @@ def _one_by_one(
                 video.path, "the process that decoded {subject!r} died, {count} times one after the other", count=count
             )
             continue
-        work.attempts.hold(_key(first), place)
+        work.attempts.hold(task_key(first), place)
         (outcome,) = _outcomes(decoder, [replace(work.clips, path=video.path)])
-        work.attempts.hold(_key(first), None)
+        work.attempts.hold(task_key(first), None)
         yield outcome
 
 
-def _views(outcome: Outcome) -> int:
+def _error(outcome: object) -> VideoMAEError | None:
+    if isinstance(outcome, Result):
+        return outcome.error.exception if outcome.error is not None else None
+    return outcome if isinstance(outcome, VideoMAEError) else None
+
+
+def _views(outcome: object) -> int:
+    if isinstance(outcome, Result):
+        return outcome.views
     return len(outcome.rows) * outcome.plan.crops if isinstance(outcome, DecodedVideo) else 0
 
 

@@ -25,7 +25,8 @@ METRICS = "_metrics.jsonl"
 # Object storage can't append: the whole log is written again, some 100 kB after an hour on ten machines.
 _EVERY_SECONDS = 60.0
 
-Stage = Literal["decode", "model", "write", "shard"]
+# A film that is done from beginning to end is decoded and embedded or classified at the same time: one stage.
+Stage = Literal["decode", "model", "film", "write", "shard"]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from videomae_cli.cluster.session import Cluster, Node, Workers, nodes_of
 from videomae_cli.errors import ClusterError
 
 _LABEL = "ray.io/node-id"
-_SILENT_SECONDS = 120.0
+# Without progress for so long, clips are held up by something; a film may well take longer.
+CLIP_SECONDS, FILM_SECONDS = 120.0, 1800.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Errand:
 class Machines:
     """The machines of a running job. before: those that there were at first; note: is told of each that is lost; now: tells
     which there are; lost: those that get no more work; handed: file of the list -> the machine that gave it back;
-    on_lost: is told the machine and why."""
+    on_lost: is told the machine and why; patience: seconds without progress before that is said."""
 
     before: Cluster
     note: Callable[[str], object]
@@ -46,8 +47,11 @@ class Machines:
     lost: set[str] = field(default_factory=set)
     handed: dict[int, str] = field(default_factory=dict)
     on_lost: Callable[[str, str], object] = lambda id, reason: None
+    patience: float = CLIP_SECONDS
     _heard: float = field(default_factory=time.monotonic)
-    _silent: float = _SILENT_SECONDS
+
+    def __post_init__(self) -> None:
+        self._silent = self.patience
 
     @property
     def options(self) -> dict[str, Any]:
@@ -91,7 +95,7 @@ class Machines:
 
     def heard(self) -> None:
         """Note that the job makes progress."""
-        self._heard, self._silent = time.monotonic(), _SILENT_SECONDS
+        self._heard, self._silent = time.monotonic(), self.patience
 
     def say_silence(self, standing: Callable[[], Standing]) -> None:
         """If there has been no progress for long, say why; then again after twice the time."""

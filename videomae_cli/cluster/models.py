@@ -14,14 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videomae_cli import errors, system
-from videomae_cli.assembly import ClassifierRequest, EmbedderRequest, calibration_on, settings_of
+from videomae_cli.assembly import (
+    ClassifierRequest,
+    DenseFilms,
+    EmbedderRequest,
+    TimelineFilms,
+    calibration_on,
+    settings_of,
+)
 from videomae_cli.cluster.weights import Parcel
 from videomae_cli.errors import CheckpointError, ClusterError, ConfigError, VideoMAEError, Wording
 from videomae_cli.jobs import Settings
 from videomae_cli.video import Decoder, FoundVideo, SamplingSpec
 
 if TYPE_CHECKING:
-    from videomae_cli.pipeline import Classifier, Embedder
+    from videomae_cli.pipeline import Classifier, DenseEmbedder, Embedder, TimelineMaker
     from videomae_cli.video import ClipRequest
 
 # Ray's default, and how much earlier a decoder is stopped: it fills a quarter of a gigabyte between two of Ray's looks.
@@ -34,7 +41,8 @@ _NAMED = re.compile(r"^videomae_cli\.errors\.(\w+): (.+)$", re.MULTILINE)
 @dataclass(frozen=True)
 class ModelSpec:
     """A command's options and checkpoint. sample: files for int8 calibration; home: the folder that relative names start
-    from, empty if there are none; threads: PyTorch's number of threads, on a CPU."""
+    from, empty if there are none; threads: PyTorch's number of threads, on a CPU; films: what is made of whole films, None if the
+    model sees clips of files."""
 
     command: str
     request: ClassifierRequest | EmbedderRequest
@@ -43,6 +51,7 @@ class ModelSpec:
     sample: tuple[FoundVideo, ...]
     home: str
     threads: int
+    films: DenseFilms | TimelineFilms | None = None
     words: errors.Vocabulary = field(default_factory=errors.vocabulary)
 
     def ready(self) -> tuple[Classifier | Embedder, SamplingSpec]:
@@ -63,12 +72,17 @@ class ModelSpec:
                 raise error.rename(str(source.path), self.parcel.origin) from None
         return model, model.fit(self.sampling)
 
+    def film_maker(self, model: Classifier | Embedder) -> tuple[DenseEmbedder | TimelineMaker, Settings]:
+        """Return what takes whole films with the loaded model, and all settings that determine the results. Raises OptionError."""
+        assert self.films is not None, "asked where films are taken whole"
+        return self.films.maker(model)  # type: ignore[arg-type]  # the request makes the model that they need
+
 
 @dataclass(frozen=True)
 class Description:
     """A worker's description of the model. clips: what to decode of a file; batch: views per batch; view_bytes: size of one view;
     dimensions, vectors: size and number of vectors per clip, 0 for a classifier; slow: why the number format is slow
-    there; trained_on: the pixels that the model was trained on, if known."""
+    there; pixels, trained_on: those that the model gets and, if known, was trained on."""
 
     settings: Settings
     clips: ClipRequest
@@ -77,6 +91,7 @@ class Description:
     dimensions: int = 0
     vectors: int = 0
     slow: str | None = None
+    pixels: str = "display"
     trained_on: str | None = None
 
     def check(self, other: Description) -> None:
@@ -98,12 +113,17 @@ def describe(spec: ModelSpec, model: Classifier | Embedder, sampling: SamplingSp
 
     config = model.config
     height, width = config.image_hw
+    settings, pixels = settings_of(spec.command, model, sampling), sampling.resolved_pixels
+    if spec.films is not None:
+        maker, settings = spec.film_maker(model)
+        pixels = maker.pixels
     described = Description(
-        settings=settings_of(spec.command, model, sampling),
+        settings=settings,
         clips=clip_request(model.preprocessor, sampling),
         batch=model.batch_size,
         view_bytes=config.num_frames * height * width * 3,
         slow=model.engine.slow,
+        pixels=pixels,
         trained_on=model.hints.pixels if model.hints is not None else None,
     )
     if isinstance(model, Embedder):

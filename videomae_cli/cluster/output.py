@@ -37,6 +37,7 @@ from videomae_cli.errors import OptionError, OutputError, OutputUnavailableError
 from videomae_cli.filenames import partial_folder
 from videomae_cli.files import Lock, check_not_read, lock_output, whole_file
 from videomae_cli.jobs import CLUSTER_HEADER, Settings
+from videomae_cli.jobs.documents import pick_table_format
 from videomae_cli.jobs.folder import STARTS_AGAIN
 from videomae_cli.jobs.retry import earlier_failures
 from videomae_cli.jobs.settings import Begun
@@ -586,6 +587,7 @@ def open_output(
     output: str,
     *,
     vectors: bool,
+    timelines: bool = False,
     format: str | None,
     wide: bool = False,
     resume: bool,
@@ -594,7 +596,8 @@ def open_output(
 ) -> Output:
     """Make the Output for the option `--output`: a folder of shards (DIR/, an address, an existing folder), or a single file.
 
-    retry: the kinds of failures to retry, "all" for any. Raises OptionError if format and name don't match.
+    vectors, timelines: whether records hold those; retry: the kinds of failures to retry, "all" for any. Raises OptionError if
+    format and name don't match.
     """
     remote = is_address(output)
     if remote or output.endswith(("/", os.sep)) or filesystem.is_folder(Path(output)):
@@ -609,7 +612,10 @@ def open_output(
         location = output.rstrip("/") if remote else os.path.abspath(output)  # noqa: PTH100 - links stay as named
         return Output(location, file=None, format="parquet", resume=resume, overwrite=overwrite, retry=retry)
     file = Path(output)
-    chosen = pick_vector_format(format, file) if vectors else widened(pick_format(format, file), wide)
+    if vectors:
+        chosen = pick_vector_format(format, file)
+    else:
+        chosen = widened(pick_table_format(format, file) if timelines else pick_format(format, file), wide)
     location = os.path.abspath(partial_folder(file))  # noqa: PTH100
     return Output(location, file=file, format=chosen, resume=resume, overwrite=overwrite, retry=retry)
 

@@ -2,7 +2,7 @@
 
     files   0 1 2 3 4 5 6 7 8 9 ...
     tasks   [0 1 2 3] [4 5 6 7] ...           `task` files each, decoded one after the other
-    pieces  [0 1 2][3] [4 5][6 7] ...         the results of one group: files of a task with up to `group` views
+    pieces  [0 1 2][3] [4 5][6 7] ...         the results of one group: files of a task with up to `group` views, or a film
     shards  [0 1 2 3  4 5 6 7] ...            `shard` files each, a multiple of `task`
 
 A plan depends on the list, the model and the batch size, never on the machines; therefore the results are bit for bit
@@ -21,6 +21,8 @@ _MAX_TASK = 256
 # Minimum bytes of pixels per group: with less, the overhead of messages would matter, with much more, the memory. A GPU takes
 # so many clips that groups cost the process that gives the command more than anything else: 11 ms each.
 _GROUP_BYTES, _GPU_GROUP_BYTES = 32 * 2**20, 256 * 2**20
+# Whole films: the most to a task, all of which is done again if its process dies, and windows to a piece, if one film has fewer.
+_MAX_FILMS, _FILM_GROUP = 16, 1024
 # Limits of an output file: small enough to be written quickly, large enough that there are not many thousands.
 _SHARD_FILES = 16384
 _SHARD_BYTES = 256 * 2**20
@@ -29,7 +31,7 @@ _SHARD_BYTES = 256 * 2**20
 @dataclass(frozen=True)
 class ClusterPlan:
     """Sizes of a job's parts. files: in the whole job; task, shard: files per task and output file; batch: views per model
-    call; group: views that are transferred together, a multiple of batch."""
+    call; group: views that are transferred together, a multiple of batch; of whole films, windows that are written together."""
 
     files: int
     task: int
@@ -77,14 +79,25 @@ class ClusterPlan:
 
 
 def make_plan(
-    files: int, *, batch: int, view_bytes: int, file_bytes: int, shard_files: int | None = None, gpus: bool = False
+    files: int,
+    *,
+    batch: int,
+    view_bytes: int,
+    file_bytes: int,
+    shard_files: int | None = None,
+    gpus: bool = False,
+    films: bool = False,
 ) -> ClusterPlan:
     """Make the plan for a list. batch: views per model call; view_bytes: size of a view's pixels; file_bytes: approximate output
-    size per video; shard_files: videos per output file, None to choose a suitable number; gpus: whether models run on them."""
-    group = batch * -(-(_GPU_GROUP_BYTES if gpus else _GROUP_BYTES) // (batch * view_bytes))
-    # With at least one view per file, `group` files fill a group; fewer for a short list, so that it makes several tasks.
-    filling = min(group, max(1, files // 16))
-    task = min(_MAX_TASK, max(filling, -(-files // _TASKS)))
+    size per video; shard_files: videos per output file, None to choose a suitable number; gpus: whether models run on them;
+    films: whether videos are done from beginning to end, where they are decoded."""
+    if films:
+        group, most, filling = _FILM_GROUP, _MAX_FILMS, 1
+    else:
+        group, most = batch * -(-(_GPU_GROUP_BYTES if gpus else _GROUP_BYTES) // (batch * view_bytes)), _MAX_TASK
+        # With at least one view per file, `group` files fill a group; fewer for a short list, so that it makes several tasks.
+        filling = min(group, max(1, files // 16))
+    task = min(most, max(filling, -(-files // _TASKS)))
     per_shard = shard_files or max(1, min(_SHARD_FILES, _SHARD_BYTES // file_bytes))
     task = min(task, per_shard)
     shard = per_shard // task * task

@@ -16,9 +16,10 @@ from videomae_cli import system
 from videomae_cli.assembly import DecoderOptions
 from videomae_cli.cluster.attempts import Witness, here, remote_attempts
 from videomae_cli.cluster.decoding import DecodingWork, decode_tasks, put_lists
+from videomae_cli.cluster.films import FilmWorker
 from videomae_cli.cluster.inference import InferenceWork, InferenceWorker, PieceReport, reports
 from videomae_cli.cluster.job_log import Effort, MetricsLog
-from videomae_cli.cluster.machines import Errand, Machines
+from videomae_cli.cluster.machines import CLIP_SECONDS, FILM_SECONDS, Errand, Machines
 from videomae_cli.cluster.models import Description, ModelSpec, own_error
 from videomae_cli.cluster.output import Form, Output, Past, renew_shard, write_shard
 from videomae_cli.cluster.plan import ClusterPlan, bundled
@@ -76,7 +77,8 @@ class ClusterJob:
             return self._run(past, on_piece, log)
 
     def _run(self, past: Past, on_piece: Callable[[PieceReport], object], metrics: MetricsLog) -> Counter[str]:
-        machines = Machines(self.cluster, self.note, on_lost=metrics.lose)
+        patience = CLIP_SECONDS if self.model.films is None else FILM_SECONDS
+        machines = Machines(self.cluster, self.note, on_lost=metrics.lose, patience=patience)
         shards = _Shards(self, past, machines, metrics)
         lists, attempts = put_lists(self.found), remote_attempts()
         try:
@@ -178,10 +180,6 @@ class ClusterJob:
 
         last: whether a file that can't be fetched fails, instead of being handed to another machine.
         """
-        import pyarrow as pa
-        import ray
-        from ray.data import ActorPoolStrategy, TaskPoolStrategy
-
         decoding = DecodingWork(
             plan=self.plan,
             clips=self.expected.clips,
@@ -202,14 +200,33 @@ class ClusterJob:
             attempts=attempts,
             part=self.part,
         )
+        made = (
+            # One pool of models after the other: several beside each other would not fit.
+            (self._films(errand, machines, decoding, inference) for errand in errands)
+            if self.model.films is not None
+            else (self._clips(some, machines, decoding, inference) for some in [errands])
+        )
+        for done in made:
+            for table in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                yield from reports(table)
+
+    def _films(self, errand: Errand, machines: Machines, reading: DecodingWork, work: InferenceWork) -> Any:
+        """Return Ray's data set of the reports on whole films."""
+        ranges, tasks = self._ranges(errand)
+        options = self._models(machines, tasks, in_flight=1)
+        made = {"reading": reading, "work": work}
+        return ranges.map_batches(FilmWorker, batch_size=None, fn_constructor_kwargs=made, **options, **errand.options)
+
+    def _clips(
+        self, errands: Sequence[Errand], machines: Machines, decoding: DecodingWork, inference: InferenceWork
+    ) -> Any:
+        """Return Ray's data set of the reports on files of which clips are decoded elsewhere."""
+        from ray.data import TaskPoolStrategy
+
         tasks, parts = 0, []
         for errand in errands:
-            bundles = list(bundled(errand.ranges, self.plan.task))
-            tasks += len(bundles)
-            # One block per task of ours, because Ray Data runs one of its tasks per block.
-            ranges = ray.data.from_arrow(
-                [pa.table({"first": [one.start for one in b], "stop": [one.stop for one in b]}) for b in bundles]
-            )
+            ranges, count = self._ranges(errand)
+            tasks += count
             parts.append(
                 ranges.map_batches(
                     decode_tasks,
@@ -222,19 +239,34 @@ class ClusterJob:
                 )
             )
         clips = parts[0].union(*parts[1:]) if len(parts) > 1 else parts[0]
-        done = clips.map_batches(
-            InferenceWorker,
-            batch_size=1,
-            batch_format="pyarrow",
-            fn_constructor_kwargs={"work": inference},
-            num_cpus=WAITING_CPUS,
-            num_gpus=self.workers.gpus or None,
-            # One group in work and one in transfer: more would only fill up the object store.
-            compute=ActorPoolStrategy(size=min(machines.workers(self.workers), tasks), max_tasks_in_flight_per_actor=2),
-            **machines.options,
+        # One group in work and one in transfer: more would only fill up the object store.
+        options = self._models(machines, tasks, in_flight=2)
+        made = {"work": inference}
+        return clips.map_batches(
+            InferenceWorker, batch_size=1, fn_constructor_kwargs=made, **options, **machines.options
         )
-        for table in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            yield from reports(table)
+
+    def _ranges(self, errand: Errand) -> tuple[Any, int]:
+        """Return Ray's data set of an errand's ranges of the list, and the number of tasks."""
+        import pyarrow as pa
+        import ray
+
+        bundles = list(bundled(errand.ranges, self.plan.task))
+        # One block per task of ours, because Ray Data runs one of its tasks per block.
+        tables = [pa.table({"first": [one.start for one in b], "stop": [one.stop for one in b]}) for b in bundles]
+        return ray.data.from_arrow(tables), len(bundles)
+
+    def _models(self, machines: Machines, tasks: int, *, in_flight: int) -> dict[str, Any]:
+        """Return Ray's options for actors that hold a model. in_flight: what is given to each at a time."""
+        from ray.data import ActorPoolStrategy
+
+        count = min(machines.workers(self.workers), tasks)
+        return {
+            "batch_format": "pyarrow",
+            "num_cpus": WAITING_CPUS,
+            "num_gpus": self.workers.gpus or None,
+            "compute": ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=in_flight),
+        }
 
     @contextmanager
     def _configured(self) -> Iterator[None]:

@@ -11,19 +11,20 @@ from videomae_cli import __version__
 from videomae_cli.assembly import DecoderOptions
 from videomae_cli.cluster.attempts import Attempt, Attempts
 from videomae_cli.cluster.decoding import DecodingWork, groups
-from videomae_cli.cluster.models import Description, ModelSpec, describe, own_error
+from videomae_cli.cluster.models import Description, ModelSpec, describe, monitored_memory, own_error
 from videomae_cli.cluster.plan import make_plan
 from videomae_cli.cluster.requirements import Requirements
 from videomae_cli.cluster.session import WAITING_CPUS, Cluster, Workers
 from videomae_cli.errors import ClusterError, VideoMAEError, Wording
-from videomae_cli.video import FoundVideo
+from videomae_cli.video import Decoder, FoundVideo
 
 _PATIENCE = 15.0
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A measurement with a few files on one worker: seconds for decoding a file, and for the model per clip.
+    """A measurement with a few files on one worker: seconds for decoding a file, and for the model per clip. Of whole films, clips
+    are windows, and what each takes is that of decoding and model together.
 
     reason: why the first file failed that did, with its name.
     """
@@ -107,7 +108,20 @@ def look_at_model(
 def _look(spec: ModelSpec, sample: tuple[FoundVideo, ...]) -> tuple[Description, Trial | None]:
     model, sampling = spec.ready()
     described = describe(spec, model, sampling)
-    return described, _try(spec, model, described, sample) if sample else None
+    if not sample:
+        return described, None
+    if spec.films is not None:
+        return described, _try_whole(spec, model, sample)
+    return described, _try(spec, model, described, sample)
+
+
+def _try_whole(spec: ModelSpec, model: Any, sample: tuple[FoundVideo, ...]) -> Trial:
+    from videomae_cli.pipeline import try_films
+
+    maker, _ = spec.film_maker(model)
+    with Decoder(reserve=monitored_memory(), threads=spec.threads) as decoder:
+        tried = try_films(sample, maker, decoder)
+    return Trial(tried.files, tried.failed, tried.windows, 0.0, tried.seconds, tried.reason)
 
 
 def _try(spec: ModelSpec, model: Any, described: Description, sample: tuple[FoundVideo, ...]) -> Trial:

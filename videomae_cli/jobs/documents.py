@@ -16,7 +16,7 @@ from videomae_cli.results import Record, path_of
 from videomae_cli.writers import widened
 from videomae_cli.writers.formats import SUFFIXES, pick_among
 
-TABLES = {"table": "timeline-table", "json": "json", "jsonl": "jsonl", "csv": "timeline-csv"}
+TABLES = {"table": "timeline-table", "json": "json", "jsonl": "jsonl", "csv": "timeline-csv", "parquet": "parquet"}
 DOCUMENTS = {"srt": ".srt", "vtt": ".vtt", "elan": ".eaf", "png": ".png"}
 FORMATS = (*TABLES, *DOCUMENTS)
 _SUFFIXES = {".txt": "table"} | {suffix: format for suffix, format in SUFFIXES.items() if format in TABLES}
@@ -34,6 +34,15 @@ def pick_timeline_format(asked: str | None, output: str | None) -> str:
             remedy=Wording("say which with {@format:{endings}}", endings=", ".join(DOCUMENTS)),
         )
     return pick_among(asked, Path(output) if output is not None else None, FORMATS, _SUFFIXES)
+
+
+def pick_table_format(asked: str | None, output: Path) -> str:
+    """Choose the layout of a file that holds the timelines of many videos. Raises OptionError, also for a document of one."""
+    chosen = pick_timeline_format(asked, str(output))
+    if chosen in DOCUMENTS:
+        reason = "{format} holds one video, and this is one file for all: its format is one of {known}"
+        raise OptionError.about("format", reason, format=chosen, known=", ".join(TABLES))
+    return TABLES[chosen]
 
 
 def is_folder(output: str) -> bool:

@@ -12,10 +12,11 @@ from typing import BinaryIO
 
 from videomae_cli import filesystem, writers
 from videomae_cli.arguments import checked
-from videomae_cli.content import content_in, holds_videos
+from videomae_cli.content import TIMELINE, content_in, holds_videos
 from videomae_cli.errors import OptionError, OutputError, Wording, say
 from videomae_cli.filenames import partial_folder
 from videomae_cli.files import check_new, make_folder, whole_file
+from videomae_cli.jobs.documents import pick_table_format
 from videomae_cli.jobs.shards import Joined, merge_records
 from videomae_cli.writers import nearby, place_of
 
@@ -72,6 +73,8 @@ def _merge(
 ) -> Joined:
     vectors = any(writers.holds_vectors(file) for file in files)
     pick = writers.pick_vector_format if vectors else writers.pick_format
+    if any(content_in(file) is TIMELINE for file in files):
+        pick = pick_table_format
     _check_kinds(files)
     target = _target(output)
     if not target.suffix and format is None:

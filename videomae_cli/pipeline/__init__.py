@@ -7,6 +7,7 @@
     timeline    what happens when, in files of any length (`TimelineMaker`)
     feature_timeline  the same of vectors that are there already (`FeatureTimelineMaker`)
     dense       vectors for every window of such files (`DenseEmbedder`); window_clips  assembles the frames of both
+    film_trial  about how long such files take
     devices     where to run, and how many views at once
 
 Decoding runs ahead in its own processes while the model works (`video.Decoder.decode_all`).
@@ -20,6 +21,7 @@ from videomae_cli.pipeline.dense import DenseEmbedder
 from videomae_cli.pipeline.devices import auto_batch_size, pick_device
 from videomae_cli.pipeline.embed import Embedder, Pooling
 from videomae_cli.pipeline.feature_timeline import FeatureTimelineMaker
+from videomae_cli.pipeline.film_trial import FilmTrial, try_films
 from videomae_cli.pipeline.pipeline_model import PipelineModel
 from videomae_cli.pipeline.timeline import TimelineMaker
 
@@ -28,6 +30,7 @@ __all__ = [
     "DenseEmbedder",
     "Embedder",
     "FeatureTimelineMaker",
+    "FilmTrial",
     "PipelineModel",
     "Pooling",
     "TimelineMaker",
@@ -35,4 +38,5 @@ __all__ = [
     "clip_request",
     "merge_views",
     "pick_device",
+    "try_films",
 ]

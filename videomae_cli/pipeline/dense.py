@@ -14,7 +14,7 @@ from videomae_cli.pipeline.batches import Halving, Outputs
 from videomae_cli.pipeline.embed import Embedder
 from videomae_cli.pipeline.window_clips import CountedPass, Moved, WindowClip, WindowPass, unmoved
 from videomae_cli.results import Embedding, Failure, VectorPlace
-from videomae_cli.video import CountedWindows, Decoder, FoundVideo, PassRequest, VideoInfo, WindowSpec
+from videomae_cli.video import CountedWindows, Decoder, FoundVideo, PassRequest, WindowSpec
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,11 @@ class DenseEmbedder:
                 remedy=Wording("leave {@pool:mean} as it is, or leave out {@window}"),
             )
 
+    @property
+    def model(self) -> Embedder:
+        """The model that sees the windows."""
+        return self.embedder
+
     def __call__(self, found: Iterable[FoundVideo], *, decoder: Decoder, moved: Moved = unmoved) -> Iterator[Embedding]:
         """Yield one result per file, in order: `vectors` (windows, D) and their `places`. If a file fails, also half way, its
         result says why; nothing is raised.
@@ -59,27 +64,6 @@ class DenseEmbedder:
             except VideoMAEError as error:
                 log.debug("%s failed", video.path, exc_info=error)
                 yield self._failed(video.path, error)
-
-    def count(self, info: VideoInfo) -> int:
-        """Return how many windows a file has. Raises VideoError if it ends before the first."""
-        windows = self.windows
-        if isinstance(windows, WindowSpec):
-            return windows.grid(fps=info.fps, end=info.duration).count() or 1
-        if windows.start is None and windows.end is None:
-            return windows.count(info.num_frames)
-        end = info.duration if windows.end is None else min(windows.end, info.duration)
-        return windows.count(int((end - (windows.start or 0.0)) * info.fps))
-
-    def beginning(self, info: VideoInfo) -> DenseEmbedder:
-        """Return what embeds only as much of the beginning of a file as fills one batch."""
-        windows, more = self.windows, self.embedder.batch_size - 1
-        start = windows.start or 0.0
-        if isinstance(windows, WindowSpec):
-            grid = windows.grid(fps=info.fps, end=None)
-            end = start + grid.window + more * grid.hop
-        else:
-            end = start + (windows.frames + more * windows.step) / info.fps
-        return replace(self, windows=replace(windows, end=min(end, windows.end or end)))
 
     def _one(self, path: str, decoder: Decoder, moved: Moved) -> Embedding:
         began = time.monotonic()

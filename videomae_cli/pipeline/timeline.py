@@ -50,6 +50,11 @@ class TimelineMaker:
     pixels: str = "display"
     fps: float | None = None
 
+    @property
+    def model(self) -> Classifier:
+        """The model that sees the windows."""
+        return self.classifier
+
     def __call__(self, found: Iterable[FoundVideo], *, decoder: Decoder, moved: Moved = unmoved) -> Iterator[Timeline]:
         """Yield one result per file, in order. If a file fails, its result says why; nothing is raised.
 

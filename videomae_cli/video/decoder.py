@@ -186,7 +186,8 @@ class Decoder:
         borrowed = ExitStack()
         worker = borrowed.enter_context(self._workforce.one())
         memory = self._memory.alone if self._count == 1 else self._memory.each
-        return BlockStream(request, worker, timeout=self._timeout, memory=memory, done=borrowed.close)
+        reserve = self._memory.reserve
+        return BlockStream(request, worker, timeout=self._timeout, memory=memory, reserve=reserve, done=borrowed.close)
 
     def decode_all(self, requests: Iterable[ClipRequest], *, ahead: int = 1) -> Iterator[tuple[ClipRequest, Outcome]]:
         """Yield each request with its clips or its error, in order; the next files are decoded in the meantime.

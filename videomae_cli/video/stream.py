@@ -39,10 +39,11 @@ class BlockStream:
         *,
         timeout: float | None,
         memory: int | None,
+        reserve: int = 0,
         done: Callable[[], None],
     ) -> None:
         self._request, self._worker, self._done = request, worker, done
-        self._timeout, self._memory = timeout, memory
+        self._timeout, self._memory, self._reserve = timeout, memory, reserve
         self._killed = False
         self._subject = os.fspath(request.path)
         self._copy: Path | None = None
@@ -140,7 +141,10 @@ class BlockStream:
         with self._speaking():
             if self._worker is None:
                 return function(argument)
-            return self._worker.call(function, argument, timeout=timeout, subject=self._subject, memory=self._memory)
+            memory, reserve = self._memory, self._reserve
+            return self._worker.call(
+                function, argument, timeout=timeout, subject=self._subject, memory=memory, reserve=reserve
+            )
 
     def _speaking(self) -> AbstractContextManager[None]:
         """Make errors about a local copy name the original address instead."""

@@ -1,7 +1,7 @@
 """Maps records to the columns of CSV and Parquet and back: single nested values become columns, lists stay lists.
 
 `error` becomes `error_kind`, `error_message` and `error_retryable`; the best prediction is repeated as `label`,
-`label_id` and `score`.
+`label_id` and `score`. Timelines have columns of their own, in Parquet only.
 """
 
 from __future__ import annotations
@@ -54,11 +54,30 @@ COLUMNS = {
     **READ,
     "warnings": "json",
 }
+# Those of timelines, a row a film.
+TIMELINE_COLUMNS = {
+    **HEAD,
+    **MADE,
+    "start": "float",
+    "end": "float",
+    "window": "float",
+    "hop": "float",
+    "multi_label": "bool",
+    "segments": "json",
+    "windows": "json",
+    **READ,
+    "warnings": "json",
+}
+
+
+def columns_of(record: Record) -> dict[str, str]:
+    """Return the columns that a record has."""
+    return TIMELINE_COLUMNS if "segments" in record else COLUMNS
 
 
 def to_row(record: Record) -> dict[str, Any]:
     """Return the column values of a record."""
-    best = record["predictions"][0] if record["predictions"] else {}
+    best = record["predictions"][0] if record.get("predictions") else {}
     error = record["error"] or {}
     made = {
         "label": best.get("label"),
@@ -68,7 +87,7 @@ def to_row(record: Record) -> dict[str, Any]:
         "error_message": error.get("message"),
         "error_retryable": error.get("retryable"),
     }
-    return {name: made[name] if name in made else record.get(name) for name in COLUMNS}
+    return {name: made[name] if name in made else record.get(name) for name in columns_of(record)}
 
 
 def to_record(row: dict[str, Any]) -> Record:
@@ -76,7 +95,7 @@ def to_record(row: dict[str, Any]) -> Record:
     path = {"path": row["path"]} | ({"path_bytes": row["path_bytes"]} if row["path_bytes"] else {})
     skipped = {"path", "path_bytes", "label", "label_id", "score", "value", *ERROR}
     record: Record = {}
-    for name in COLUMNS:
+    for name in columns_of(row):
         if name == "path":
             record |= path
         elif name == "list":
@@ -101,4 +120,5 @@ def to_error(row: dict[str, Any]) -> dict[str, Any] | None:
 
 def are_ours(names: Sequence[str]) -> bool:
     """Return whether a table has the columns that this or an earlier version of the package writes."""
-    return list(names) == [name for name in COLUMNS if name not in LATER or name in names]
+    known = TIMELINE_COLUMNS if "segments" in names else COLUMNS
+    return list(names) == [name for name in known if name not in LATER or name in names]

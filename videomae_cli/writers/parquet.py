@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from videomae_cli.errors import OutputError, Wording
 from videomae_cli.results import Record, path_fields
 from videomae_cli.storage.manifests import load_pyarrow
-from videomae_cli.writers.columns import COLUMNS, are_ours, to_record, to_row
+from videomae_cli.writers.columns import COLUMNS, TIMELINE_COLUMNS, are_ours, columns_of, to_record, to_row
 from videomae_cli.writers.formats import Writer
 
-ROW_GROUP = 8192
+# Rows of a group; a film may have thousands of segments and windows.
+ROW_GROUP, FILM_GROUP = 8192, 256
 # Bytes of a column that are read at once, instead of a whole row group.
 READ_BYTES = 2**14
 
@@ -28,9 +29,12 @@ class RowGroupWriter(Writer):
     def __init__(self, sink: BinaryIO, schema: Any, compression: Any) -> None:
         super().__init__(sink)
         self._pa, _ = load_pyarrow()
-        self._schema = schema
-        self._file = _abandonable()(sink, schema, compression=compression)
+        self._schema, self._compression = schema, compression
         self._rows: list[Any] = []
+
+    @cached_property
+    def _file(self) -> Any:
+        return _abandonable()(self.sink, self._schema, compression=self._compression)
 
     def add(self, row: Any) -> None:
         """Take a row, and write the group if it is full."""
@@ -59,27 +63,36 @@ def _abandonable() -> Any:
 
 
 class ParquetWriter(RowGroupWriter):
-    """Writes records to Parquet, one row per file."""
+    """Writes records to Parquet, one row per file. The first record says whether they are timelines."""
 
     def __init__(self, sink: BinaryIO) -> None:
         super().__init__(sink, schema(load_pyarrow()[0]), "zstd")
+        self._begun = False
 
     def write(self, record: Record, seconds: float | None = None) -> None:
+        if not self._begun:
+            columns = columns_of(record)
+            self._begun, self._schema = True, schema(self._pa, columns)
+            self.size = FILM_GROUP if columns is TIMELINE_COLUMNS else ROW_GROUP
         self.add(to_row(record))
 
 
-def schema(pa: Any) -> Any:
+def schema(pa: Any, columns: Mapping[str, str] = COLUMNS) -> Any:
     """Return the Arrow schema of the columns."""
-    prediction = pa.struct([("label", pa.string()), ("label_id", pa.int32()), ("score", pa.float64())])
+    scored = [("label", pa.string()), ("label_id", pa.int32()), ("score", pa.float64())]
+    span = [("start", pa.float64()), ("end", pa.float64())]
+    prediction = pa.struct(scored)
     lists = {
         "predictions": pa.list_(prediction),
+        "segments": pa.list_(pa.struct([*span, *scored, ("unsure", pa.bool_())])),
+        "windows": pa.list_(pa.struct([*span, ("predictions", pa.list_(prediction))])),
         "values": pa.map_(pa.string(), pa.float64()),
         "frames": pa.list_(pa.list_(pa.int64())),
         "timestamps": pa.list_(pa.list_(pa.float64())),
         "warnings": plain_types(pa)["texts"],
     }
     return pa.schema(
-        [(name, lists[name] if kind == "json" else plain_types(pa)[kind]) for name, kind in COLUMNS.items()]
+        [(name, lists[name] if kind == "json" else plain_types(pa)[kind]) for name, kind in columns.items()]
     )
 
 
@@ -121,7 +134,8 @@ def read_parquet(file: Path, size: int = ROW_GROUP) -> Iterator[Record]:
     with table:
         if not are_ours(table.schema_arrow.names):
             raise ValueError("its columns are not those of videomae")
-        for batch in table.iter_batches(batch_size=size):
+        most = FILM_GROUP if "segments" in table.schema_arrow.names else ROW_GROUP
+        for batch in table.iter_batches(batch_size=min(size, most)):
             for row in batch.to_pylist():
                 yield to_record(row)
 

@@ -63,7 +63,7 @@ def check_readable(file: Path, format: str) -> None:
     """Raise OutputError for a format whose records can't be read back."""
     if format in _READERS or _is_csv(format):
         return
-    known = "jsonl and json" if format.startswith("timeline") else "jsonl, json, csv and parquet"
+    known = "jsonl, json and parquet" if format.startswith("timeline") else "jsonl, json, csv and parquet"
     what = "the CSV of a timeline" if format.startswith("timeline-csv") else "a text table"
     raise OutputError.about(
         file, "{subject}: {what} can't be read back, only {known}: give such an output instead", what=what, known=known

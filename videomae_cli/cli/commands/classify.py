@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +16,7 @@ from videomae_cli.cli.options.groups import (
     RunOptions,
     takes_groups,
 )
-from videomae_cli.cli.outputs.next_steps import Words, with_shard
+from videomae_cli.cli.outputs.next_steps import with_shard, with_shards
 from videomae_cli.errors import OptionError
 
 # With more files a terminal shows a line for each instead of a table.
@@ -77,7 +76,7 @@ def classify(
     if batch.cluster.kind is not None:
         if report is not None:
             raise OptionError.about("report", "--report does not go with --cluster")
-        run_on_cluster(work, request, output=output, format=format, wide=wide, then=_joining(output))
+        run_on_cluster(work, request, output=output, format=format, wide=wide, then=with_shards(output, "labels.csv"))
         return
     found = work.inputs.found
     listed = [video.path for video in found] if len(found) > MOST_TABLES and not detail else []
@@ -91,12 +90,3 @@ def classify(
     with target.opened(), page as writer, decoder:
         then = with_shard(target.output) if target.output is not None and work.inputs.part is not None else []
         classify_files(work, request, target, writer, decoder, then)
-
-
-def _joining(output: str | None) -> list[Words]:
-    """Return the command that joins the shards in the output of a cluster, if that is a folder of this machine."""
-    from videomae_cli.storage import is_address
-
-    if output is None or is_address(output) or not output.endswith(("/", os.sep)):
-        return []
-    return [("videomae", "merge", Path(output), "-o", "labels.csv")]

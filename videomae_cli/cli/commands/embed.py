@@ -72,7 +72,7 @@ def embed(
     Exit code 0 if every file was embedded, 1 if one was not, 2 for wrong options.
     """
     batch.terminal.configure()
-    from videomae_cli.assembly import EmbedderRequest, check_published, check_windowed
+    from videomae_cli.assembly import DenseFilms, EmbedderRequest, check_published, check_windowed
     from videomae_cli.cli.run.cluster_command import check_cluster, run_on_cluster
     from videomae_cli.cli.run.file_jobs import FileJob, embed_files
     from videomae_cli.cli.run.inputs import model_request, without_features
@@ -81,7 +81,7 @@ def embed(
 
     check_cluster(batch.cluster, output)
     check_choice("storage", storage, ("float32", "float16"), last=" or ")
-    windows = _windows(window, hop, run.sampling.protocol, pool=pool, batch=batch)
+    windows = _windows(window, hop, run.sampling.protocol, pool=pool)
     plain, protocol = without_features(run)
     work = FileJob.find(paths, files, job=job, run=plain, batch=batch)
     if protocol is not None:
@@ -90,30 +90,27 @@ def embed(
         check_windowed(work.sampling)
     vectors = {"pool": pool, "layer": layer, "normalize": normalize, "per_clip": per_clip, "storage": storage}
     request = model_request(EmbedderRequest, model, run, **vectors)
+    films = DenseFilms(windows, work.sampling) if windows is not None else None
+    then = [] if is_address(output) else _then(work, Path(output), pool, windows=films is not None)
     if batch.cluster.kind is not None:
-        then = [] if is_address(output) else _then(work, Path(output), pool)
-        run_on_cluster(work, request, output=output, format=format, then=then)
+        run_on_cluster(work, request, output=output, format=format, films=films, then=then)
         return
     target = open_vector_target(format, output, job, windows=windows is not None)
     if work.inputs.no_videos and not (job.resume or batch.ok_on_errors):
         work.refuse()
     decoder = work.decoder()
     if batch.dry_run:
-        if windows is not None:
-            work.say_window_plan(request, decoder, target, Path(output), windows)
+        if films is not None:
+            work.say_film_plan(request, decoder, target, Path(output), films)
         else:
             work.say_plan(request, decoder, target, Path(output))
         return
     # The output first: one that can't be written is reported before a model is loaded.
     with target.opened(), decoder:
-        embed_files(
-            work, request, target, decoder, windows, _then(work, Path(output), pool, windows=windows is not None)
-        )
+        embed_files(work, request, target, decoder, windows, then)
 
 
-def _windows(
-    window: str | None, hop: str | None, protocol: str, *, pool: str, batch: BatchOptions
-) -> WindowSpec | CountedWindows | None:
+def _windows(window: str | None, hop: str | None, protocol: str, *, pool: str) -> WindowSpec | CountedWindows | None:
     """Return the windows that are asked for, if any. Raises OptionError, also for options that don't go with them."""
     from videomae_cli.video import CountedWindows, WindowSpec, parse_window
     from videomae_cli.video.windows import PUBLISHED_STEPS
@@ -127,9 +124,6 @@ def _windows(
         raise OptionError.about(
             "pool", "--pool {pool} does not go with {name}: a window becomes one vector", pool=pool, name=name
         )
-    if batch.cluster.kind is not None:
-        reason = "{name} does not go with --cluster: run one command per machine, each with its --shard I/N"
-        raise OptionError.about("window", reason, name=name)
     if published:
         return CountedWindows.published(protocol)
     return WindowSpec(

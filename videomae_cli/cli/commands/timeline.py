@@ -11,8 +11,8 @@ import typer
 
 from videomae_cli.cli import options
 from videomae_cli.cli.options.groups import (
+    BatchOptions,
     ClipOptions,
-    ConsoleOptions,
     DecodingOptions,
     EngineOptions,
     FileOptions,
@@ -24,10 +24,12 @@ from videomae_cli.cli.options.groups import (
 from videomae_cli.errors import OptionError
 
 if TYPE_CHECKING:
+    from videomae_cli.assembly import TimelineFilms
     from videomae_cli.cli.outputs.found_places import Search
+    from videomae_cli.cli.run.file_jobs import FileJob
     from videomae_cli.cli.run.timeline_jobs import TimelineRequest
     from videomae_cli.segments import SegmentRules
-    from videomae_cli.video import Decoder, SamplingSpec, WindowSpec
+    from videomae_cli.video import Decoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,24 +78,21 @@ class WindowOptions:
         ),
     ] = None
 
-    def windows(self) -> WindowSpec:
-        """Return how windows are placed. Raises OptionError."""
-        from videomae_cli.video import WindowSpec, parse_time, parse_window
+    def films(self, pixels: str | None, *, keep_windows: bool) -> TimelineFilms:
+        """Return how windows are placed, read and made into segments. Raises OptionError."""
+        from videomae_cli.assembly import TimelineFilms
+        from videomae_cli.video import SamplingSpec, WindowSpec, parse_time, parse_window
 
-        return WindowSpec(
+        windows = WindowSpec(
             window=parse_window(self.window, "--window") if self.window is not None else None,
             hop=parse_window(self.hop, "--hop") if self.hop is not None else None,
             start=parse_time(self.start, "start") if self.start is not None else None,
             end=parse_time(self.end, "end") if self.end is not None else None,
         )
+        sampling = SamplingSpec(pixels=pixels, fps=self.fps, start=windows.start, end=windows.end)
+        return TimelineFilms(windows, sampling, self._rules(), keep_windows)
 
-    def shape(self, pixels: str | None) -> SamplingSpec:
-        """Return how frames are read. Raises OptionError."""
-        from videomae_cli.video import SamplingSpec
-
-        return SamplingSpec(pixels=pixels, fps=self.fps)
-
-    def rules(self) -> SegmentRules:
+    def _rules(self) -> SegmentRules:
         """Return the rules that turn scores into segments. Raises OptionError."""
         from videomae_cli.segments import UNSURE_BELOW, SegmentRules
         from videomae_cli.video import parse_length
@@ -131,7 +130,14 @@ class ShowOptions:
         return self.top_k if self.top_k is not None and self.find is None else 5
 
     def search(
-        self, format: str | None, output: str | None, job: JobOptions, report: Path | None, *, wide: bool
+        self,
+        format: str | None,
+        output: str | None,
+        job: JobOptions,
+        report: Path | None,
+        batch: BatchOptions,
+        *,
+        wide: bool,
     ) -> Search | None:
         """Return the requested search, or None. Raises OptionError for options that exclude it."""
         if self.find is None:
@@ -141,7 +147,14 @@ class ShowOptions:
         from videomae_cli.cli.outputs.found_places import Search, pick_format
         from videomae_cli.writers import widened
 
-        for name, given in {"--windows": self.windows, "--resume": job.resume, "--report": report is not None}.items():
+        refused = {
+            "--windows": self.windows,
+            "--resume": job.resume,
+            "--report": report is not None,
+            "--cluster": batch.cluster.kind,
+            "--dry-run": batch.dry_run,
+        }
+        for name, given in refused.items():
             if given:
                 raise OptionError.about(name, "{subject} does not go with --find, which lists places at the end")
         path = Path(output) if output is not None else None
@@ -180,14 +193,16 @@ def timeline(
     format: Annotated[
         str | None,
         options.FORMAT(
-            help="Default: as the output's name ends, else table.", metavar="table|json|jsonl|csv|srt|vtt|elan|png"
+            help="Default: as the output's name ends, else table.",
+            metavar="table|json|jsonl|csv|parquet|srt|vtt|elan|png",
         ),
     ] = None,
     wide: options.Wide = False,
     output: Annotated[
         str | None,
         options.OUTPUT(
-            help="Write to this file; for srt, vtt, elan or png of several videos, into this folder (DIR/).",
+            help="Write to this file; for srt, vtt, elan or png of several videos, into this folder (DIR/); with --cluster also a "
+            "folder of shards (DIR/, s3://...).",
             metavar="FILE|DIR/",
         ),
     ] = None,
@@ -200,88 +215,128 @@ def timeline(
     engine: EngineOptions,
     heads: options.Heads = None,
     labels: options.Labels = None,
-    ok_on_errors: options.OkOnErrors = False,
-    terminal: ConsoleOptions,
+    batch: BatchOptions,
 ) -> None:
     """Say what happens when in long videos and live streams, as labelled segments.
 
     Exit code 0 if every file was analysed, 1 if one was not, 2 for wrong options, 130 for Ctrl-C.
     """
-    terminal.configure()
+    batch.terminal.configure()
     from videomae_cli.api.loaded import label_names
-    from videomae_cli.api.report_pages import open_report
     from videomae_cli.assembly import ClassifierRequest
-    from videomae_cli.cli.outputs.timeline_targets import open_timeline_target
-    from videomae_cli.cli.run.inputs import find_inputs, make_decoder, model_request
+    from videomae_cli.cli.run.cluster_command import check_cluster
+    from videomae_cli.cli.run.inputs import make_decoder, model_request
     from videomae_cli.cli.run.live_timeline import watch_live
-    from videomae_cli.cli.run.timeline_jobs import TimelineRequest, find_places, make_timelines
-    from videomae_cli.jobs.documents import pick_timeline_format
+    from videomae_cli.cli.run.timeline_jobs import TimelineRequest
 
-    windows, rules, shape = times.windows(), times.rules(), times.shape(pixels)
+    check_cluster(batch.cluster, output)
+    films = times.films(pixels, keep_windows=show.windows)
     _ = job.retry  # raises OptionError for what can't be retried
     engine.check()
     run = RunOptions(sampling=ClipOptions(), resize=resize, decoding=decoding, engine=engine, heads=heads)
     request = model_request(ClassifierRequest, model, run, top_k=show.labels, labels=label_names(labels))
-    asked, decoder = TimelineRequest(request, windows, shape, rules), make_decoder(decoding, debug=terminal.debug)
-    search = show.search(format, output, job, report, wide=wide)
+    asked, decoder = TimelineRequest(request, films), make_decoder(decoding, debug=batch.terminal.debug)
+    search = show.search(format, output, job, report, batch, wide=wide)
     if camera is not None or is_live(paths):
-        _check_live(times, show, job, files, output=output, wide=wide, report=report)
-        watch_live(_live_source(paths, camera), asked, format, decoding, terminal.debug)
+        _check_live(times, show, job, files, batch, output=output, wide=wide, report=report)
+        watch_live(_live_source(paths, camera), asked, format, decoding, batch.terminal.debug)
         return
-    if (made := _features(paths, times, files, run, pixels=pixels, report=report)) is not None:
-        features = _Stored(made, asked, show, terminal.progress, ok_on_errors)
-        features.run(search, decoder, format, output, job, wide=wide)
-        return
-    paths = _named(paths)
-    chosen = pick_timeline_format(format, output) if search is None else "table"
-    inputs = find_inputs(paths, files, addresses=True)
-    if search is not None:
-        find_places(asked, search, inputs, decoder, progress=terminal.progress, ok_on_errors=ok_on_errors)
-        return
-    target = open_timeline_target(chosen, output, job, wide=wide, videos=len(inputs.found))
-    page = open_report(report, Path(output) if output else None, "timeline", paths, inputs.found, job)
-    # Check outputs first, so that one that can't be written is reported before a model is loaded.
-    with target.opened(), page as writer, decoder:
-        progress = terminal.progress
-        make_timelines(
-            asked, inputs, target, writer, decoder, windows=show.windows, progress=progress, ok_on_errors=ok_on_errors
-        )
+    made = _features(paths, times, files, run, batch, pixels=pixels, report=report)
+    what = _Job(
+        asked=asked,
+        decoder=decoder,
+        run=run,
+        job=job,
+        batch=batch,
+        format=format,
+        output=output,
+        wide=wide,
+        report=report,
+        search=search,
+    )
+    if made is not None:
+        what.of_features(made)
+    else:
+        what.of_files(_named(paths), files)
 
 
-@dataclass(frozen=True)
-class _Stored:
-    """Timelines of films whose vectors are in `file`."""
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What is made of recorded films, and where it goes. search: the places of one label that are looked for, None for timelines."""
 
-    file: str
     asked: TimelineRequest
-    show: ShowOptions
-    progress: str
-    ok_on_errors: bool
+    decoder: Decoder
+    run: RunOptions
+    job: JobOptions
+    batch: BatchOptions
+    format: str | None
+    output: str | None
+    wide: bool
+    report: Path | None
+    search: Search | None
 
-    def run(
-        self,
-        search: Search | None,
-        decoder: Decoder,
-        format: str | None,
-        output: str | None,
-        job: JobOptions,
-        *,
-        wide: bool,
-    ) -> None:
-        """Make the timelines, or search for the places of one label; `decoder` cuts these out. Raises EmbeddingsError."""
+    def of_features(self, file: str) -> None:
+        """Take the films whose vectors are in a file; videos are needed to cut places out. Raises EmbeddingsError."""
         from videomae_cli.api.stored_features import StoredFeatures
         from videomae_cli.cli.outputs.timeline_targets import open_timeline_target
         from videomae_cli.cli.run.timeline_jobs import find_places, make_from_features
         from videomae_cli.jobs.documents import pick_timeline_format
 
-        features = StoredFeatures(self.file)
-        how: dict[str, Any] = {"progress": self.progress, "ok_on_errors": self.ok_on_errors}
-        if search is not None:
-            find_places(self.asked, search, features, decoder, **how)
+        features = StoredFeatures(file)
+        if self.search is not None:
+            find_places(self.asked, self.search, features, self.decoder, **self._how)
             return
-        chosen = pick_timeline_format(format, output)
-        target = open_timeline_target(chosen, output, job, wide=wide, videos=len(features.videos))
-        make_from_features(self.asked, features, target, windows=self.show.windows, **how)
+        chosen = pick_timeline_format(self.format, self.output)
+        target = open_timeline_target(chosen, self.output, self.job, wide=self.wide, videos=len(features.videos))
+        make_from_features(self.asked, features, target, **self._how)
+
+    def of_files(self, paths: Sequence[str], files: FileOptions) -> None:
+        """Take video files, here or on a cluster, or say what that would do (`--dry-run`)."""
+        from videomae_cli.api.report_pages import open_report
+        from videomae_cli.cli.outputs.timeline_targets import open_timeline_target
+        from videomae_cli.cli.run.file_jobs import FileJob
+        from videomae_cli.cli.run.inputs import find_inputs
+        from videomae_cli.cli.run.timeline_jobs import find_places, make_timelines
+        from videomae_cli.jobs.documents import pick_timeline_format
+
+        asked, output, clustered = self.asked, self.output, self.batch.cluster.kind is not None
+        chosen = "table" if self.search or clustered else pick_timeline_format(self.format, output)
+        inputs = find_inputs(paths, files, addresses=True)
+        if self.search is not None:
+            find_places(asked, self.search, inputs, self.decoder, **self._how)
+            return
+        work = FileJob(sampling=asked.films.sampling, inputs=inputs, job=self.job, run=self.run, batch=self.batch)
+        if clustered:
+            self._on_cluster(work)
+            return
+        target = open_timeline_target(chosen, output, self.job, wide=self.wide, videos=len(inputs.found))
+        if self.batch.dry_run:
+            work.say_film_plan(asked.request, self.decoder, target, target.output, asked.films)
+            return
+        page = open_report(self.report, Path(output) if output else None, "timeline", paths, inputs.found, self.job)
+        # Check outputs first, so that one that can't be written is reported before a model is loaded.
+        with target.opened(), page as writer, self.decoder:
+            make_timelines(asked, inputs, target, writer, self.decoder, **self._how)
+
+    def _on_cluster(self, work: FileJob) -> None:
+        from videomae_cli.cli.outputs.next_steps import with_shards
+        from videomae_cli.cli.run.cluster_command import run_on_cluster
+
+        if self.report is not None:
+            raise OptionError.about("report", "--report does not go with --cluster")
+        run_on_cluster(
+            work,
+            self.asked.request,
+            output=self.output,
+            format=self.format,
+            films=self.asked.films,
+            wide=self.wide,
+            then=with_shards(self.output, "timelines.jsonl"),
+        )
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        return {"progress": self.batch.terminal.progress, "ok_on_errors": self.batch.ok_on_errors}
 
 
 def is_live(paths: Sequence[str] | None) -> bool:
@@ -310,6 +365,7 @@ def _check_live(
     show: ShowOptions,
     job: JobOptions,
     files: FileOptions,
+    batch: BatchOptions,
     *,
     output: str | None,
     wide: bool,
@@ -332,6 +388,8 @@ def _check_live(
         "--report": report,
         "--resume": job.resume,
         "--overwrite": job.overwrite,
+        "--cluster": batch.cluster.kind,
+        "--dry-run": batch.dry_run,
     }
     for name, value in refused.items():
         if value not in (None, False):
@@ -343,6 +401,7 @@ def _features(
     times: WindowOptions,
     files: FileOptions,
     run: RunOptions,
+    batch: BatchOptions,
     *,
     pixels: str | None,
     report: Path | None,
@@ -371,6 +430,8 @@ def _features(
         "--dtype": run.engine.dtype != EngineOptions.dtype,
         "--compile": run.engine.compiled,
         "--batch-size": run.engine.batch_size,
+        "--cluster": batch.cluster.kind,
+        "--dry-run": batch.dry_run,
         "--report": report,
     }
     for name, value in refused.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,6 +51,18 @@ def with_shard(output: Path) -> list[Words]:
         if not output.suffix
         else [("videomae", "merge", output, "OTHERS", "-o", output.with_name(f"all{output.suffix}"))]
     )
+
+
+def with_shards(output: str | None, joined: str) -> list[Words]:
+    """Return the command that joins the shards in the output of a cluster, if that is a folder of this machine.
+
+    joined: the file that they become.
+    """
+    from videomae_cli.storage import is_address
+
+    if output is None or is_address(output) or not output.endswith(("/", os.sep)):
+        return []
+    return [("videomae", "merge", Path(output), "-o", joined)]
 
 
 def with_page(page: Path) -> list[Words]:

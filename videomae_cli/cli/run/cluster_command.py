@@ -1,4 +1,4 @@
-"""Runs `classify` and `embed` on a cluster (`--cluster ray`): checks the options, shows the progress, prints the plan."""
+"""Runs `classify`, `embed` and `timeline` on a cluster (`--cluster ray`): checks the options, shows the progress, prints the plan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from videomae_cli.api.cluster_job import ClusterListener, JobPlan, JobProgress, VideoJob
-from videomae_cli.assembly import ClassifierRequest, DecoderOptions, EmbedderRequest
+from videomae_cli.assembly import ClassifierRequest, DecoderOptions, DenseFilms, EmbedderRequest, TimelineFilms
 from videomae_cli.cli.options.groups import ClusterOptions
 from videomae_cli.cli.outputs.next_steps import Words
 from videomae_cli.cli.run.batch import say_failures
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from videomae_cli.cluster.inference import PieceReport
 
 KINDS = ("ray",)
+_DONE = {"classify": "classified", "embed": "embedded", "timeline": "analysed"}
 
 
 def check_cluster(asked: ClusterOptions, output: str | None) -> None:
@@ -59,27 +60,30 @@ def run_on_cluster(
     *,
     output: str | None,
     format: str | None,
+    films: DenseFilms | TimelineFilms | None = None,
     wide: bool = False,
     then: Sequence[Words] = (),
 ) -> None:
-    """Classify or embed the files on a cluster, and report how it went. Raises typer.Exit(1) if files failed.
+    """Classify or embed the files on a cluster, or make their timelines, and report how it went. Raises typer.Exit(1) if files failed.
 
-    then: commands that go on from the output.
+    films: what is made of whole films, None for clips; then: commands that go on from the output.
     """
     if output is None:
         raise OptionError.about("output", "a cluster needs a place to write to: --output DIR/ for shards, or a file")
+    labels = "classify" if films is None else "timeline"
+    command = labels if isinstance(request, ClassifierRequest) else "embed"
     asked, limits, terminal = files.batch.cluster, files.run.decoding, files.batch.terminal
     # Ray decides by standard output whether to draw its bars, and draws them on standard error.
     bars = terminal.progress == "auto" and not console.loudness.quiet
     bars = bars and console.redraws(sys.stdout) and console.redraws(sys.stderr)
-    classifies = isinstance(request, ClassifierRequest)
     job = VideoJob(
-        command="classify" if classifies else "embed",
+        command=command,
         request=request,
         sampling=files.sampling,
         found=files.inputs.found,
         sample=files.inputs.sample,
         output=output,
+        films=films,
         part=files.inputs.part,
         format=format,
         wide=wide,
@@ -100,7 +104,7 @@ def run_on_cluster(
             streams.put(f"{name:<9}{text}")
         return
     done = job.run()
-    done_word = "classified" if classifies else "embedded"
+    done_word = _DONE[command]
     say_failures(done.files, done.failed, done_word)
     count = console.counted(done.files, "file")
     console.wrote(job.output, "" if done.failed.total() else f"{count} {done_word}", piped=False)
@@ -170,7 +174,9 @@ def _lines(plan: JobPlan, job: VideoJob) -> list[tuple[str, str]]:
         if plan.gpus_per_worker
         else f"on CPUs, {console.counted(plan.threads, 'thread')} each"
     )
-    tasks = f"{plan.tasks:,} that decode {console.counted(plan.task_files, 'file')} each, {plan.tasks_at_once} at once"
+    what = "take {} each from beginning to end" if plan.films else "decode {} each"
+    what = what.format(console.counted(plan.task_files, "file"))
+    tasks = f"{plan.tasks:,} that {what}, {plan.tasks_at_once} at once"
     return [
         ("files", f"{plan.files:,}" + (f" ({kinds})" if kinds else "")),
         ("cluster", f"{console.counted(plan.machines, 'machine')}, {plan.cpus} CPUs{gpus}"),
@@ -190,10 +196,13 @@ def _time_lines(plan: JobPlan) -> list[tuple[str, str]]:
     failed = [("failed", f"{trial.failed} of the {trial.files} files tried ({trial.reason})")] if trial.failed else []
     if guess is None:
         return failed
-    parts = f"decoding alone {console.duration(guess.decoding)}, the model alone {console.duration(guess.model)}"
-    beside = "beside each other" if plan.gpus_per_worker else "on the same cores"
+    if plan.films:
+        how = "decoding and the model together"
+    else:
+        parts = f"decoding alone {console.duration(guess.decoding)}, the model alone {console.duration(guess.model)}"
+        how = f"{parts}, {'beside each other' if plan.gpus_per_worker else 'on the same cores'}"
     return [
-        ("clips", f"about {guess.clips:,}"),
-        ("time", f"about {console.duration(guess.seconds)}: {parts}, {beside} ({trial.files} files tried)"),
+        ("windows" if plan.films else "clips", f"about {guess.clips:,}"),
+        ("time", f"about {console.duration(guess.seconds)}: {how} ({console.counted(trial.files, 'file')} tried)"),
         *failed,
     ]

@@ -15,11 +15,11 @@ from videomae_cli.api.tried_files import try_files, try_windows
 from videomae_cli.assembly import (
     Calibrate,
     ClassifierRequest,
+    DenseFilms,
     EmbedderRequest,
     ModelRequest,
+    TimelineFilms,
     calibration_on,
-    dense_embedder,
-    dense_settings,
     settings_of,
 )
 from videomae_cli.cli.options.groups import BatchOptions, FileOptions, JobOptions, RunOptions
@@ -88,16 +88,21 @@ class FileJob:
         most, crops = spec.clips or MAX_AUTO_CLIPS, spec.resolved_crops
         return length_of(self.inputs.found, decoder, lambda seconds: crops * spec.clip_count(seconds), most * crops)
 
-    def say_window_plan(
-        self, request: EmbedderRequest, decoder: Decoder, target: Target, output: Path, windows: Windows
+    def say_film_plan(
+        self,
+        request: ModelRequest[Any],
+        decoder: Decoder,
+        target: Target,
+        output: Path | None,
+        films: DenseFilms | TimelineFilms,
     ) -> None:
-        """Print what embedding all windows would do and about how long it would take (`--dry-run`)."""
+        """Print what a job on whole films would do and about how long it would take (`--dry-run`)."""
         again = said_again(target.failures()) if self.job.retry.kinds and target.resumable else []
         with decoder:
             if all(video.error for video in self.inputs.found):
                 say_plan(try_files(self.inputs.found, request.name, 1, lambda _: ()), output, again)
                 return
-            maker, _ = dense_embedder(load_model(request, self.calibration(decoder)), self.sampling, windows)
+            maker, _ = films.maker(load_model(request, self.calibration(decoder)))
             say_plan(try_windows(self.inputs.found, maker, decoder), output, again)
 
     def say_plan(self, request: ModelRequest[Model], decoder: Decoder, target: Target, output: Path | None) -> None:
@@ -191,9 +196,8 @@ def _embed_windows(
     decoder: Decoder,
     then: Sequence[Words],
 ) -> None:
-    maker, spec = dense_embedder(embedder, files.sampling, windows)
+    maker, settings = DenseFilms(windows, files.sampling).maker(embedder)
     say_pixels(embedder.name, embedder.hints.pixels if embedder.hints else None, maker.pixels)
-    settings = dense_settings(maker, spec)
     layout = vector_layout(embedder.config.hidden_size, embedder.storage, settings, files.inputs.part)
     work = files.work(target, "embedded", vectors=layout, then=then, films=True)
     maker = replace(maker, embedder=watched(maker.embedder, work.shown))

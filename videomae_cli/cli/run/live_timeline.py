@@ -5,7 +5,7 @@ from __future__ import annotations
 from videomae_cli.api.live import LiveLabels, LiveTimeline
 from videomae_cli.cli.options.groups import DecodingOptions
 from videomae_cli.cli.run.interrupts import terminable
-from videomae_cli.cli.run.loading import fitted, load_model
+from videomae_cli.cli.run.loading import load_model, say_pixels
 from videomae_cli.cli.run.timeline_jobs import TimelineRequest
 from videomae_cli.cli.terminal import console, streams, transfers
 from videomae_cli.errors import OptionError, OutputError
@@ -30,8 +30,8 @@ def watch_live(
     if isinstance(source, str):
         check_address(source)
     classifier = load_model(asked.request)
-    classifier.check_labels("timeline")
-    pixels = fitted(asked.shape, classifier).resolved_pixels
+    maker, _ = asked.films.maker(classifier)
+    say_pixels(classifier.name, classifier.hints.pixels if classifier.hints else None, maker.pixels)
     live: LiveTimeline | None = None
     try:
         with terminable():
@@ -39,9 +39,9 @@ def watch_live(
                 live = LiveTimeline(
                     classifier,
                     source,
-                    classifier.fit_windows(asked.windows),
-                    asked.rules,
-                    pixels=pixels,
+                    maker.windows,
+                    maker.rules,
+                    pixels=maker.pixels,
                     timeout=decoding.seconds,
                     memory=decoding.memory,
                     listener=listener,

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from videomae_cli.api.places import PlaceFinder
 from videomae_cli.api.report_pages import FRAMES
 from videomae_cli.api.stored_features import StoredFeatures
-from videomae_cli.assembly import ClassifierRequest, calibration_on, settings_for, timeline_settings
+from videomae_cli.assembly import ClassifierRequest, TimelineFilms, calibration_on, settings_for, timeline_settings
 from videomae_cli.cli.outputs.found_places import PlacesTarget, Search
 from videomae_cli.cli.run.batch import Batch, watched
 from videomae_cli.cli.run.engine_choice import length_of, window_count
 from videomae_cli.cli.run.inputs import Inputs
-from videomae_cli.cli.run.loading import fitted, load_for_job, load_model
+from videomae_cli.cli.run.loading import load_for_job, load_model, say_pixels
 from videomae_cli.jobs import Settings
 from videomae_cli.jobs.targets import Target
 from videomae_cli.labels import match_label
 from videomae_cli.results import Timeline
-from videomae_cli.segments import SegmentRules
-from videomae_cli.video import Decoder, SamplingSpec, WindowSpec
+from videomae_cli.video import Decoder
 
 if TYPE_CHECKING:
-    from videomae_cli.pipeline import Classifier, TimelineMaker
+    from videomae_cli.pipeline import TimelineMaker
     from videomae_cli.report import ReportWriter
 
 _DONE = "analysed"
@@ -31,45 +30,35 @@ _DONE = "analysed"
 
 @dataclass(frozen=True)
 class TimelineRequest:
-    """The settings of a timeline: the model, how windows are placed and sampled, and how they become segments."""
+    """The settings of a timeline: the model, and how windows are placed and sampled and become segments."""
 
     request: ClassifierRequest
-    windows: WindowSpec
-    shape: SamplingSpec
-    rules: SegmentRules
+    films: TimelineFilms
 
-    def loaded(self, inputs: Inputs, decoder: Decoder, target: Target | None = None, **shown: Any) -> TimelineMaker:
-        """Load the model and return a timeline maker. target: where timelines go that a later run may go on with; shown:
-        further fields of the maker."""
+    def loaded(self, inputs: Inputs, decoder: Decoder, target: Target | None = None) -> TimelineMaker:
+        """Load the model and return a timeline maker. target: where timelines go that a later run may go on with."""
         decoder.start()  # its process starts up while the model loads
-        calibrate = calibration_on(inputs.sample, self._sampling, decoder)
-        is_long = length_of(inputs.found, decoder, partial(window_count, self.windows))
+        calibrate = calibration_on(inputs.sample, self.films.sampling, decoder)
+        is_long = length_of(inputs.found, decoder, partial(window_count, self.films.windows))
         if target is None:
             classifier = load_model(self.request, calibrate, is_long=is_long)
         else:
             classifier = load_for_job(self.request, target, inputs.part, calibrate, is_long)
-        classifier.check_labels("timeline")
-        return self._maker(classifier, fitted(self._sampling, classifier), **shown)
+        maker, _ = self.films.maker(classifier)
+        say_pixels(classifier.name, classifier.hints.pixels if classifier.hints else None, maker.pixels)
+        return maker
 
-    def of_features(self, features: StoredFeatures, **shown: Any) -> TimelineMaker:
+    def of_features(self, features: StoredFeatures) -> TimelineMaker:
         """Load the model and return a timeline maker for vectors that its encoder made. Raises EmbeddingsError for others."""
         classifier = load_model(
             replace(self.request, device="cpu", engine="auto", dtype="auto", compiled=False).as_reference()
         )
         classifier.check_labels("timeline")
         features.check(classifier)
-        asked = replace(self, windows=features.windows)
-        return asked._maker(classifier, classifier.fit(features.sampling), **shown)
-
-    @property
-    def _sampling(self) -> SamplingSpec:
-        return self.shape.within(self.windows.start, self.windows.end)
-
-    def _maker(self, classifier: Classifier, sampling: SamplingSpec, **shown: Any) -> TimelineMaker:
-        from videomae_cli.pipeline import TimelineMaker
-
-        windows, pixels = classifier.fit_windows(self.windows), sampling.resolved_pixels
-        return TimelineMaker(classifier, windows, self.rules, pixels=pixels, fps=self.shape.fps, **shown)
+        maker, _ = replace(self.films, windows=features.windows, sampling=replace(features.sampling, fps=None)).maker(
+            classifier
+        )
+        return maker
 
 
 def make_timelines(
@@ -79,7 +68,6 @@ def make_timelines(
     report: ReportWriter | None,
     decoder: Decoder,
     *,
-    windows: bool,
     progress: str,
     ok_on_errors: bool,
 ) -> None:
@@ -89,7 +77,7 @@ def make_timelines(
         work.fail("timeline", asked.request.name, Timeline)
         return
     frames = FRAMES if report is not None else 0
-    maker = asked.loaded(inputs, decoder, target, keep_windows=windows, thumbnails=frames)
+    maker = replace(asked.loaded(inputs, decoder, target), thumbnails=frames)
     _run(work, timeline_settings(maker), maker, decoder)
 
 
@@ -123,13 +111,12 @@ def make_from_features(
     features: StoredFeatures,
     target: Target,
     *,
-    windows: bool,
     progress: str,
     ok_on_errors: bool,
 ) -> None:
     """Write the timelines of films whose vectors are there. Raises typer.Exit(1) if some have none."""
     with target.opened():
-        maker = asked.of_features(features, keep_windows=windows)
+        maker = asked.of_features(features)
         settings = timeline_settings(maker)
         settings = settings_for("timeline", {**settings.values, "features": features.fingerprint})
         work = Batch(features.videos, target, _DONE, None, progress, ok_on_errors, films=True)
