@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,21 @@ def test_torch_weights_are_given_up_once_openvino_has_them() -> None:
     model = classifier()
     network(Logits(model), "openvino", "float32")
     assert all(parameter.is_meta for parameter in model.parameters())
+
+
+def test_the_converter_of_openvino_is_imported_when_it_is_used() -> None:
+    program = """
+import sys
+from videomae_cli.engines.packages import load_openvino
+openvino = load_openvino()
+assert load_openvino() is openvino
+assert "openvino.tools.ovc" not in sys.modules
+assert not hasattr(openvino, "convert_models")
+assert "openvino.tools.ovc" not in sys.modules
+from openvino import convert_model
+assert convert_model is sys.modules["openvino.tools.ovc"].convert_model is openvino.convert_model
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_the_makers_of_openvino_are_told_nothing() -> None:

@@ -19,6 +19,7 @@ from videomae_cli import __version__
 from videomae_cli.cli.commands import stand_ins
 from videomae_cli.cli.options.flags import FLAGS
 from videomae_cli.cli.options.help_page import PageContext
+from videomae_cli.cli.options.plain_values import plain_help
 from videomae_cli.cli.options.wrong_usage import refusing, unknown_command
 from videomae_cli.cli.run.interrupts import Terminated
 from videomae_cli.cli.terminal import console, streams
@@ -36,14 +37,8 @@ class Commands(TyperGroup):
             self.add_command(command)
 
     def get_help_option(self, ctx: Any) -> Any:
-        """Return the option --help with a default of False instead of Typer's None.
-
-        Typer would coerce None and import pydantic to do so, which would be a third of the time of `COMMAND --help`.
-        """
-        option = super().get_help_option(ctx)
-        if option is not None:
-            option.default = False
-        return option
+        """Return the option --help."""
+        return plain_help(super().get_help_option(ctx))
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         with speaking(FLAGS), _exit_codes():

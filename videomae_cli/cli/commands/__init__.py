@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 from videomae_cli.cli.options.completion import complete
 from videomae_cli.cli.options.flags import words_of
 from videomae_cli.cli.options.help_page import PageContext, row_of
+from videomae_cli.cli.options.plain_values import plain_help, plainly
 from videomae_cli.cli.options.sections import GUIDES, LONG_HELP, headings
 from videomae_cli.cli.options.wrong_usage import refusing
 from videomae_cli.cli.terminal import console
@@ -58,6 +59,10 @@ class GuidedCommand(TyperCommand):
     """A command whose help lists options under headings, the most used ones first, and ends with examples."""
 
     context_class = PageContext
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return the option --help."""
+        return plain_help(super().get_help_option(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse arguments. Raises OptionError for those that are wrong."""
@@ -122,6 +127,7 @@ class LazyCommand(TyperCommand):
         assert isinstance(command, TyperCommand)
         for parameter in command.params:
             parameter._custom_shell_complete = complete
+            parameter.process_value = plainly(parameter)  # type: ignore[assignment, method-assign]
         return command
 
 
