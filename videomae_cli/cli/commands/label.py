@@ -75,7 +75,7 @@ def label(
 ) -> None:
     """Teach it your own classes: it asks about clips on a page, and learns from each answer.
 
-    Videos are embedded once, in the background. Each answer is on the disk before the next question. Ctrl-C ends it, and writes
+    Videos are embedded once, while the page is open. Each answer is on the disk before the next question. Ctrl-C ends it, and writes
     the model; the same command goes on from there. Needs pip install 'videomae-cli[label]'.
 
     Exit code 0 when ended, 1 if the videos can't be embedded, 2 for wrong options.
