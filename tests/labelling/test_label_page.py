@@ -154,18 +154,43 @@ def test_numbers_that_are_none_show_the_next_question(served: LabelServer) -> No
     assert (status, json.loads(content)["question"]["id"] in range(41)) == (200, True)
 
 
-def test_who_goes_away_half_way_costs_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[LabelServer]:
+    """A server with forty clips, which a test may answer for."""
     with AnswerTable(tmp_path / "l.csv") as answers, AnswerTable(tmp_path / "u.csv") as unsure, Previews() as previews:
-        session = Session(answers, unsure, classes=["a"])
+        session = Session(answers, unsure, classes=["a", "b"])
+        features = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
+        session.add([Clip(f"{number}.mp4") for number in range(40)], features)
         with LabelServer(session, previews, save=lambda: "") as server:
-            with socket.create_connection(("127.0.0.1", server.port)) as connection:
-                head = (
-                    f"POST /api/answer HTTP/1.1\r\nHost: localhost\r\nCookie: videomae-{server.port}={server.token}\r\n"
-                )
-                connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{{".encode())
-            assert request(server, "GET", "/api/state?page=x")[0] == 200
+            yield server
         session.close()
-    assert caplog.records == []  # the server has ended, and with it what it did for that request
+
+
+def test_two_windows_and_a_clip_of_which_one_was_not_sure(own: LabelServer) -> None:
+    def answer(label: str | None, state: int) -> tuple[int, int]:
+        body = {"page": "x", "clips": [5], "label": label, "seen": [state]}
+        content = json.loads(request(own, "POST", "/api/answer", body)[2])
+        return content["kept"], content["others"]
+
+    def state() -> int:
+        found: int = json.loads(request(own, "GET", "/api/state?page=y&clip=5")[2])["question"]["state"]
+        return found
+
+    before = state()
+    assert answer("a", before) == (1, 0)
+    assert answer("b", before) == (0, 1)  # the other window had not seen that
+    assert answer(None, state()) == (1, 0)
+    assert answer("b", before) == (0, 1)
+    assert answer("b", state()) == (1, 0)  # this one knew that somebody was not sure
+
+
+def test_who_goes_away_half_way_costs_nothing(own: LabelServer, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_connection(("127.0.0.1", own.port)) as connection:
+        head = f"POST /api/answer HTTP/1.1\r\nHost: localhost\r\nCookie: videomae-{own.port}={own.token}\r\n"
+        connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{{".encode())
+    assert request(own, "GET", "/api/state?page=x")[0] == 200
+    own.__exit__(None, None, None)  # which waits for what it does for that request
+    assert caplog.records == []
 
 
 def test_a_port_that_is_taken_is_said(served: LabelServer) -> None:

@@ -148,6 +148,7 @@ class LabelServer:
                 *(Route(f"/api/{name}", partial(_act, act), methods=["POST"]) for name, act in acts.items()),
             ],
             middleware=[Middleware(BaseHTTPMiddleware, dispatch=self._guard)],
+            # A window that is closed within a request is nothing to report.
             exception_handlers={VideoMAEError: _told, ClientDisconnect: _told},
         )
 
