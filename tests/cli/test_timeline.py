@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import duckdb
 import numpy as np
 import pympi
 import pytest
@@ -22,9 +23,12 @@ from typer.testing import CliRunner, Result
 from recipes.camera_motion.motion import LABELS as MOTIONS
 from videomae_cli.api.places import LabelPlace, clip_name
 from videomae_cli.cli.app import app
+from videomae_cli.errors import OptionError
 from videomae_cli.filenames import names_below
+from videomae_cli.jobs.joining import merge
 from videomae_cli.pictures.hues import label_colour
 from videomae_cli.video import Decoder
+from videomae_cli.writers import read_records
 from videomae_cli.writers.clock import clock
 from videomae_cli.writers.elan import eaf
 from videomae_cli.writers.subtitles import srt as as_srt
@@ -103,6 +107,27 @@ def test_csv_for_people_has_path_times_label_and_score(film: Path, tmp_path: Pat
     found = list(csv.DictReader(invoke(film, "--find", LABELS[0], "--format", "csv").stdout.splitlines()))
     assert ",".join(found[0]) == "path,start,end,label,score,unsure"
     assert invoke(film, "--format", "srt", "--wide").exit_code == 2
+
+
+def test_parquet_holds_what_json_lines_hold_and_shards_of_both_join_to_tables(film: Path, tmp_path: Path) -> None:
+    """And `--dry-run` knew how many windows there would be."""
+    words = (film, tmp_path / "gone.mp4", "--windows")
+    lines = dict(line.split(None, 1) for line in invoke(*words, "--dry-run").stdout.splitlines())
+    for name in ("whole.jsonl", "whole.parquet", "whole.csv"):
+        assert invoke(*words, "-o", tmp_path / name).exit_code == 1
+    whole = list(read_records(tmp_path / "whole.jsonl"))
+    assert list(read_records(tmp_path / "whole.parquet")) == whole
+    assert lines["windows"] == f"{len(whole[0]['windows'])} through camera-motion, {len(whole[0]['windows'])} at once"
+    rows = duckdb.sql(f"SELECT segments[1].label FROM '{tmp_path / 'whole.parquet'}'").fetchall()
+    assert rows == [(LABELS[0],), (None,)]
+    for suffix in ("jsonl", "parquet"):
+        shards = [tmp_path / f"{number}.{suffix}" for number in (1, 2)]
+        for number, shard in enumerate(shards, 1):
+            invoke(*words, "--shard", f"{number}/2", "-o", shard)
+        merge(shards, tmp_path / f"joined-{suffix}.csv")
+        assert (tmp_path / f"joined-{suffix}.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+        with pytest.raises(OptionError, match="srt holds one video"):
+            merge(shards, tmp_path / "joined.srt")
 
 
 def test_subtitles_are_read_by_real_parsers(film: Path, tmp_path: Path) -> None:

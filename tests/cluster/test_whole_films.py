@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,11 @@ import pytest
 from objectstore import ObjectStore
 from raycluster import ENVIRONMENT, ended, kill_one, ray_cluster, start, wait_for_pieces, without_waiting
 from samples import Run, make_checkpoint, write_video
+from typer.testing import CliRunner
+
+from videomae_cli import cluster_job, load_embedder
+from videomae_cli.cli.app import app
+from videomae_cli.errors import OptionError
 
 FILMS = 12
 
@@ -77,9 +83,15 @@ def test_windows_are_those_of_one_machine_though_a_worker_is_killed_and_the_job_
 
 
 def test_timelines_and_what_is_planned(
-    cluster: Any, archive: Path, videomae: Run, store: ObjectStore, bucket: str, quick_python: str, tmp_path: Path
+    cluster: Any,
+    archive: Path,
+    store: ObjectStore,
+    bucket: str,
+    quick_python: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of films in a bucket, as shards there and as one file, with all windows; one of the films is not there."""
+    """Of films in a bucket, as shards there and, from Python, as one file, with all windows; one of the films is not there."""
     films = store.bucket(bucket, {f"in/{number}.mp4": archive / f"{number:02}.mp4" for number in (1, 2, 6)})
     (tmp_path / "list.txt").write_text("".join(f"{films}/in/{number}.mp4\n" for number in (1, 2, 6, 7)))
     command = ("timeline", f"@{tmp_path / 'list.txt'}", "--model", "camera-motion", "--windows", "--hop", "0.4s")
@@ -100,9 +112,72 @@ def test_timelines_and_what_is_planned(
     assert "2 of 4 files analysed, 2 failed: 1 not_a_video, 1 not_found" in run(
         "-o", f"{films}/out/", *on_cluster(cluster)
     )
-    run("-o", tmp_path / "cluster.jsonl", *on_cluster(cluster))
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+    job = cluster_job(
+        "timeline",
+        f"@{tmp_path / 'list.txt'}",
+        tmp_path / "cluster.jsonl",
+        model="camera-motion",
+        hop="0.4s",
+        windows=True,
+        address=cluster.address,
+    )
+    assert job.run().failed == {"not_a_video": 1, "not_found": 1}
     assert (tmp_path / "cluster.jsonl").read_bytes() == (tmp_path / "alone.jsonl").read_bytes()
     store.client.download_file(bucket, "out/part-00000-of-00001.parquet", str(tmp_path / "shard.parquet"))
     assert pq.read_table(tmp_path / "shard.parquet").equals(pq.read_table(tmp_path / "alone.parquet"))
     made = len(pq.read_table(tmp_path / "shard.parquet")["windows"].combine_chunks().flatten())
     assert lines["windows"] == f"about {made}"
+
+
+def test_a_list_of_films_grows(cluster: Any, archive: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """From Python, with the windows of published features; films that came since are done after those of before."""
+    films = [archive / f"{number:02}.mp4" for number in (0, 1, 4)]
+    given: Any = {"model": checkpoint, "protocol": "thumos14", "address": cluster.address}
+    assert cluster_job("embed", films[1:], f"{tmp_path / 'out'}/", **given).run().files == 2
+    (shard,) = (tmp_path / "out").glob("part-*.parquet")
+    before = pq.read_table(shard)
+    assert cluster_job("embed", films, f"{tmp_path / 'out'}/", **given, resume=True).run().files == 3
+    alone = tmp_path / "alone.parquet"
+    load_embedder(checkpoint, device="cpu").embed_files([*films[1:], films[0]], alone, protocol="thumos14")
+    one, grown = pq.read_table(alone), pq.read_table(shard)
+    assert grown.equals(one)
+    assert grown.slice(0, before.num_rows).equals(before)
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "words"),
+    [
+        ("timeline", {"clips": 2}, "clips does not go with 'timeline'"),
+        ("classify", {"window": "2s"}, "window does not go with 'classify'"),
+        ("embed", {"window": "2s", "clips": 2}, "clips does not go with window"),
+        ("embed", {"protocol": "thumos14", "hop": "2s"}, "the thumos14 protocol fixes hop itself"),
+        ("merge", {}, "unknown command 'merge': choose classify, embed or timeline"),
+    ],
+)
+def test_what_does_not_go_together_is_said_at_once(
+    archive: Path, tmp_path: Path, command: str, options: Any, words: str
+) -> None:
+    with pytest.raises(OptionError, match=re.escape(words)):
+        cluster_job(command, archive, tmp_path / "out", model="no/model", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("-o", "t.srt"), "srt holds one video, and this is one file for all"),
+        (("--format", "elan", "-o", "t/"), "a folder holds shards in Parquet: leave out --format elan"),
+        (("-o", "t/", "--report", "r.html"), "--report does not go with --cluster"),
+        (("--find", "pan left"), "--cluster does not go with --find"),
+        ((), "a cluster needs a place to write to"),
+    ],
+)
+def test_what_one_machine_does_alone_is_refused(
+    archive: Path, options: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["timeline", str(archive), "--cluster", "ray", *options])
+    assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert words in done.stderr
+    assert list(tmp_path.iterdir()) == []
