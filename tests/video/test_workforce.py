@@ -82,10 +82,20 @@ def crashes(request: ClipRequest) -> DecodedVideo:
 
 def hungry(request: ClipRequest) -> DecodedVideo:
     """Takes 700 MB before it decodes, and waits a while, as a decoder works a while on large pictures."""
+    _fill()
+    return decode_clips(request)
+
+
+def hungry_pass(token: int) -> FrameBlock:
+    """Does so within a film."""
+    _fill()
+    return blocks_module.next_block(token)
+
+
+def _fill() -> None:
     block = np.ones(700 * MB, np.uint8)
     time.sleep(0.5)
     assert block[-1] == 1
-    return decode_clips(request)
 
 
 def without_descriptors(request: ClipRequest) -> DecodedVideo:
@@ -323,6 +333,10 @@ def test_a_large_decoder_leaves_memory_to_others(copies: list[ClipRequest], stan
         (outcome,) = outcomes(decoder, copies[:1])
     assert isinstance(outcome, DecoderMemoryError)
     assert len(asked) == 2, "once more, with nothing beside it"
+    with Decoder(memory=2**40, reserve=2**62) as decoder:
+        stand_in(hungry_pass, of=blocks_module.next_block)
+        with pytest.raises(DecoderMemoryError), decoder.stream(PassRequest(copies[0].path)) as stream:
+            next(iter(stream))
 
 
 def test_memory_is_shared_between_processes(monkeypatch: pytest.MonkeyPatch) -> None:
