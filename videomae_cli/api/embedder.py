@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from videomae_cli.model import VideoMAEForVideoClassification, VideoMAEModel
     from videomae_cli.pipeline import Embedder
     from videomae_cli.pipeline.batches import Starts
+    from videomae_cli.pipeline.dense import OnBatch
     from videomae_cli.video import Decoder
     from videomae_cli.writers import VectorLayout
 
@@ -164,9 +165,14 @@ class VideoEmbedder(LoadedModel[Embedding]):
         with self.decoding.decoder(work.decoders) as decoder:
             return job.run(work.target, work.settings, partial(work.results, decoder), work.layout)
 
-    def work_of(self, job: OutputJob, options: Mapping[str, Any]) -> EmbeddingWork:
-        """Return what a job of vectors takes, for files or for their windows. options: `EmbedFilesOptions`. Raises OptionError,
-        OutputError."""
+    def work_of(
+        self,
+        job: OutputJob,
+        options: Mapping[str, Any],
+        on_batch: OnBatch = lambda path, vectors, places: None,
+    ) -> EmbeddingWork:
+        """Return what a job of vectors takes, for files or for their windows. options: `EmbedFilesOptions`; on_batch: called with
+        windows as they are embedded. Raises OptionError, OutputError."""
         by_windows = has_windows(options)
         target = job.vectors(windows=by_windows)
         model: Embedder = self._suited(options)
@@ -177,7 +183,7 @@ class VideoEmbedder(LoadedModel[Embedding]):
             settings = dense_settings(maker, spec)
 
             def results(decoder: Decoder, left: Sequence[FoundVideo], starts: Starts) -> Iterator[Embedding]:
-                return maker(left, decoder=decoder)
+                return maker(left, decoder=decoder, on_batch=on_batch)
 
         else:
             spec = model.fit(sampling_spec(**options_of(SamplingOptions, options)))

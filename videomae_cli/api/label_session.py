@@ -29,6 +29,8 @@ from videomae_cli.results import Record, path_of
 from videomae_cli.video import FoundVideo
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from videomae_cli.labelling.label_server import LabelServer
 
 
@@ -84,7 +86,10 @@ class Labelling:
     def _begun(self, stack: ExitStack) -> tuple[EmbeddingWork, Work]:
         """Begin or resume the job of vectors, so that what can't be begun is said before a page opens."""
         job = OutputJob(self._found, os.fspath(self.vectors), {"resume": True, "format": "parquet"})
-        made = self._embedder.work_of(job, self._windows)
+        # A long film can be asked about before it is through; at its end, windows that are there already are left out.
+        made = self._embedder.work_of(
+            job, self._windows, lambda path, vectors, places: self._add(path, vectors, [p.as_dict() for p in places])
+        )
         stack.enter_context(made.target.opened())
         names = [video.path for video in self._found]
         work = Work(names=names, target=made.target, settings=made.settings, vectors=made.layout)
@@ -102,11 +107,13 @@ class Labelling:
         if error or vectors is None:
             self.session.failed[path] = error["message"] if error else "it has no vectors"
         else:
-            parts = [Clip(path, round(row["start"], 3), round(row["end"], 3)) for row in record["rows"]]
-            clips = parts if self._windows else [Clip(path)]
-            taken = self._taken.of(clips) if self._taken is not None else None
-            self.session.add(clips, vectors, labels=taken)
+            self._add(path, vectors, record["rows"])
         self.session.done += 1
+
+    def _add(self, path: str, vectors: npt.NDArray[Any], rows: Sequence[Record]) -> None:
+        parts = [Clip(path, round(row["start"], 3), round(row["end"], 3)) for row in rows]
+        clips = parts if self._windows else [Clip(path)]
+        self.session.add(clips, vectors, labels=self._taken.of(clips) if self._taken is not None else None)
 
     # --- what Python asks ---
 

@@ -37,7 +37,6 @@ from videomae_cli.search.embedding_table import Row, VectorBlock, unit
 from videomae_cli.search.layout import lay_out
 from videomae_cli.visible import visible
 
-HOME_NAMES = ("127.0.0.1", "localhost", "::1")
 _EVERYWHERE = ("0.0.0.0", "::")
 _MOST_BODY = 1 << 20
 _PAGE = 60  # clips of a grid that are sent at once
@@ -99,7 +98,7 @@ class LabelServer:
     @property
     def is_local(self) -> bool:
         """Whether only this machine can connect."""
-        return self._host in HOME_NAMES
+        return self._host in ("127.0.0.1", "localhost", "::1")
 
     def __enter__(self) -> LabelServer:
         config = uvicorn.Config(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
-from videomae_cli.errors import DependencyError, MachineError, OptionError, VideoMAEError, Wording
+from videomae_cli.errors import DependencyError, MachineError, OptionError, OutputError, VideoMAEError, Wording
 from videomae_cli.pipeline.batches import Halving, Outputs
 from videomae_cli.pipeline.embed import Embedder
 from videomae_cli.pipeline.window_clips import CountedPass, Moved, WindowClip, WindowPass, unmoved
@@ -17,6 +18,9 @@ from videomae_cli.results import Embedding, Failure, VectorPlace
 from videomae_cli.video import CountedWindows, Decoder, FoundVideo, PassRequest, WindowSpec
 
 log = logging.getLogger(__name__)
+
+OnBatch = Callable[[str, Outputs, Sequence[VectorPlace]], object]
+"""Called with the path of a file, vectors (n, D) of some of its windows, and their places."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,20 @@ class DenseEmbedder:
         """The model that sees the windows."""
         return self.embedder
 
-    def __call__(self, found: Iterable[FoundVideo], *, decoder: Decoder, moved: Moved = unmoved) -> Iterator[Embedding]:
+    def __call__(
+        self,
+        found: Iterable[FoundVideo],
+        *,
+        decoder: Decoder,
+        moved: Moved = unmoved,
+        on_batch: OnBatch = lambda path, vectors, places: None,
+    ) -> Iterator[Embedding]:
         """Yield one result per file, in order: `vectors` (windows, D) and their `places`. If a file fails, also half way, its
         result says why; nothing is raised.
 
         A file is decoded once, and a frame is resized once, however many windows show it; memory grows with its length
-        by the vectors only. moved: called with the progress within a file. Raises MachineError or DependencyError if this
+        by the vectors only. moved: called with the progress within a file; on_batch: with its windows as they are embedded, long before
+        the result of a long film, and again from its beginning if another decoder goes on with it. Raises MachineError or DependencyError if this
         machine can't decode at all.
         """
         for video in found:
@@ -58,21 +70,21 @@ class DenseEmbedder:
                 yield self._failed(video.path, video.error)
                 continue
             try:
-                yield self._one(video.path, decoder, moved)
-            except (MachineError, DependencyError):
-                raise  # the machine is at fault, not the file
+                yield self._one(video.path, decoder, moved, on_batch)
+            except (MachineError, DependencyError, OutputError):
+                raise  # the machine is at fault, or what `on_batch` writes to, not the file
             except VideoMAEError as error:
                 log.debug("%s failed", video.path, exc_info=error)
                 yield self._failed(video.path, error)
 
-    def _one(self, path: str, decoder: Decoder, moved: Moved) -> Embedding:
+    def _one(self, path: str, decoder: Decoder, moved: Moved, on_batch: OnBatch) -> Embedding:
         began = time.monotonic()
         transform = self.embedder.preprocessor.window_transform()
         film = self._pass(PassRequest(path, None, transform, pixels=self.pixels, fps=self.fps), decoder, moved)
-        embedded = _EmbeddedWindows(self.embedder)
+        embedded = _EmbeddedWindows(self.embedder, partial(on_batch, path))
         for restarted, clips in film:
             if restarted:
-                embedded = _EmbeddedWindows(self.embedder)
+                embedded = _EmbeddedWindows(self.embedder, partial(on_batch, path))
             for clip in clips:
                 embedded.add(clip)
         embedded.run()
@@ -105,6 +117,7 @@ class _EmbeddedWindows:
     """The windows of one file that the model has embedded: vectors (n, D) for each batch, and each window's place."""
 
     embedder: Embedder
+    on_batch: Callable[[Outputs, Sequence[VectorPlace]], object]
     vectors: list[Outputs] = field(default_factory=list)
     places: list[VectorPlace] = field(default_factory=list)
     _waiting: list[WindowClip] = field(default_factory=list)
@@ -130,3 +143,4 @@ class _EmbeddedWindows:
         for clip in waiting:
             shown = (clip.numbers[0], clip.numbers[-1])
             self.places.append(VectorPlace(clip.start, clip.end, len(self.places), frames=shown))
+        self.on_batch(self.embedder.stored(self.vectors[-1]), self.places[-len(waiting) :])
