@@ -17,6 +17,8 @@ from samples import make_checkpoint, write_video
 from typer.testing import CliRunner
 
 import videomae_cli as videomae
+from videomae_cli.api.embedder import dense_films
+from videomae_cli.assembly import dense_embedder
 from videomae_cli.cli.app import app
 from videomae_cli.errors import OptionError
 from videomae_cli.pipeline.window_clips import CountedAssembler, CountedPass
@@ -144,7 +146,8 @@ def test_each_frame_is_resized_once(
     inner = preprocess.resize_in_float
     monkeypatch.setattr(preprocess, "resize_in_float", lambda *given: (resized.append(1), inner(*given))[1])
     with Decoder(isolate=False) as decoder:
-        maker, _ = embedder._windows({"protocol": "thumos14"})
+        films = dense_films({"protocol": "thumos14"})
+        maker, _ = dense_embedder(embedder.pipeline, films.sampling, films.windows)
         (result,) = maker([videomae.find_videos(film)[0]], decoder=decoder)
     assert len(result.places) == 11
     assert len(resized) == FRAMES

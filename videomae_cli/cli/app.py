@@ -37,7 +37,7 @@ class Commands(TyperGroup):
             self.add_command(command)
 
     def get_help_option(self, ctx: Any) -> Any:
-        """Return the option --help."""
+        """Return the option --help that explains this command."""
         return plain_help(super().get_help_option(ctx))
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:

@@ -61,7 +61,7 @@ class GuidedCommand(TyperCommand):
     context_class = PageContext
 
     def get_help_option(self, ctx: Any) -> Any:
-        """Return the option --help."""
+        """Return the option --help that explains this command."""
         return plain_help(super().get_help_option(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
