@@ -121,6 +121,9 @@ def test_lines_of_annotation_lists(tmp_path: Path) -> None:
         f"{clip} 3 20 7": f"{clip}#frames=3-22",
         f"{clip}, 3, 20": f"{clip}#frames=3-22",
         f"{clip}/img_%05d.jpg 0 5": f"{clip}/img_%05d.jpg#frames=0-4",
+        f'"{clip}" 3 20 7': f"{clip}#frames=3-22",
+        f"{clip} 3 20 walk the dog": f"{clip}#frames=3-22",
+        f"{clip} 3 0 walk": None,
         f"{clip} 3": None,
         f"{tmp_path}/other 3 20 7": None,
     }
@@ -265,7 +268,7 @@ def test_photos_are_no_clip_and_the_reason_is_said(tmp_path: Path, why: str) -> 
     (line,) = found_in(tmp_path)
     assert "no video files in folder" in line
     assert said in line
-    assert 'frame_folders="always" takes them' in line
+    assert ('frame_folders="always" takes them' in line) == (why not in ("two kinds", "no numbers"))
     always = found_in(tmp_path, "always")
     if why in ("camera names", "messenger", "camera data", "gaps", "few"):
         assert always == ["photos"]

@@ -251,3 +251,35 @@ def test_a_member_reads_as_a_file_does(tmp_path: Path) -> None:
         assert (file.read(100), file.read()) == (content[-10:], b"")
         assert (file.seek(300), file.read(3)) == (300, content[300:303])
     assert index_of(str(archive)).members["a.mp4"].size == len(content)
+
+
+def test_what_is_no_plain_file_is_said_to_be_that(tmp_path: Path, film: bytes) -> None:
+    holes = tarfile.TarInfo("GNUSparseFile.1/s.mp4")
+    holes.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "s.mp4"}
+    pipe = link("p.mp4", "", tarfile.FIFOTYPE)
+    archive = write_tar(tmp_path / "x.tar", {"s.mp4": holes, "p.mp4": pipe, "a.mp4": film})
+    found = listed(archive)
+    assert found.keys() == {"a", "p", "s"}
+    for name in ("p", "s"):
+        assert "is a pipe, a device or a file with holes in the archive" in str(found[name])
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_an_archive_that_is_compressed_under_a_plain_name(tmp_path: Path, film: bytes, kind: str) -> None:
+    plain = write_tar(tmp_path / "plain.tar", {"a.mp4": film})
+    with tarfile.open(tmp_path / "x.tar", f"w:{kind}") as archive:  # type: ignore[call-overload]
+        archive.add(plain, "a.tar")
+    (error,) = listed(tmp_path / "x.tar").values()
+    assert "is no plain tar archive, it is compressed" in str(error)
+    assert "unpack it first" in str(error)
+
+
+def test_names_in_an_archive_that_are_no_clips(tmp_path: Path, film: bytes) -> None:
+    archive = write_tar(tmp_path / "x.tar", {"k.mp4": film, "k.avi": film, "k.txt": b"x"})
+    for name, said in {
+        "k": rf"is the key of 2 videos: give {archive}/k\.mp4 or {archive}/k\.avi",
+        "k.txt": "is a file in the archive, but no clip",
+        "no": "there is no .* in the archive",
+    }.items():
+        with pytest.raises(VideoError, match=said):
+            open_video(f"{archive}/{name}")

@@ -43,7 +43,7 @@ class ClipName:
             None if first is None else int(first),
             None if last is None else int(last),
             int(terms["count"]) if "count" in terms else None,
-            fps or None,
+            fps,
         )
 
     @classmethod

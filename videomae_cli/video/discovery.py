@@ -200,7 +200,7 @@ class _Walker:
         self._entered: set[str] = set()
         self._below = 0
         # Why a folder of numbered pictures was passed over, the first time.
-        self._passed_over: str | None = None
+        self._passed_over: PicturesFolder | None = None
 
     def expand(self, path: str, *, globs: bool) -> Iterator[tuple[FoundVideo, str]]:
         if self._addresses and storage.is_address(path):
@@ -320,8 +320,11 @@ class _Walker:
         if self._passed_over is None or self._only.frame_folders == "never":
             return VideoNotFoundError.about(folder, "no video files in folder {subject!q}")
         reason = "no video files in folder {subject!q}, and its pictures are not taken for a clip: {why}"
-        remedy = Wording("{@frame_folders:always} takes them") if self._only.frame_folders == "auto" else ""
-        return VideoNotFoundError.about(folder, reason, why=self._passed_over, remedy=remedy, joined="; ")
+        why, remedy = why_not_frames(self._passed_over, self._only.frame_folders), ""
+        with contextlib.suppress(NotAVideoError):
+            helps = self._only.frame_folders == "auto" and why_not_frames(self._passed_over, "always") is None
+            remedy = Wording("{@frame_folders:always} takes them") if helps else ""
+        return VideoNotFoundError.about(folder, reason, why=why, remedy=remedy, joined="; ")
 
     def _walk(self, folder: str, real: str) -> Iterator[tuple[FoundVideo, str]]:
         if real in self._entered:
@@ -381,7 +384,7 @@ class _Walker:
             yield FoundVideo(path, below=below), real
         else:
             log.info("%s is no clip: %s", path, why_not)
-            self._passed_over = self._passed_over or why_not
+            self._passed_over = self._passed_over or folder
 
     def _selects(self, path: str) -> bool:
         """Return whether the patterns select something that no suffix tells to be a video."""
@@ -436,7 +439,7 @@ class _Walker:
                 yield from self._clip(PicturesFolder(f"{path}/{folder}", others), f"{real}/{folder}")
 
     def _member(self, member: tar_members.Member, path: str) -> FoundVideo:
-        error = None if member.kind == "file" else tar_members.not_followed(path)
+        error = None if member.kind == "file" else tar_members.not_read(path, member)
         return FoundVideo(path, error, self._below)
 
 
@@ -472,7 +475,7 @@ def _problem(path: str) -> VideoError | None:
     if place.kind == "missing":
         member = tar_members.find_video(path)
         if member is not None:
-            return None if member.kind == "file" else tar_members.not_followed(path)
+            return None if member.kind == "file" else tar_members.not_read(path, member)
         try:
             if find_sequence(path) is not None:
                 return None

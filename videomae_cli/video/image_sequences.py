@@ -162,16 +162,20 @@ def annotated_clip(line: str, *, labelled: bool, folder: str = "") -> str | None
     COUNT, with or without a LABEL. folder: what PATH is relative to. Returns the clip's name (`ClipName`), beginning with
     PATH as it is written; None for any other line, and where there are no pictures at PATH.
     """
+    word = "" if labelled else r"(?:[ \t,]+[^\s,\d].*)?"  # a label that is no number
     for numbers in (2, 1) if labelled else (3, 2):
-        found = re.fullmatch(rf"(.*[^\s,])((?:[ \t,]+\d{{1,18}}){{{numbers}}})", line, re.DOTALL | re.ASCII)
-        if found is None or not is_place(os.path.join(folder, found[1])):  # noqa: PTH118 - as the path is written
+        found = re.fullmatch(rf"(.*[^\s,])((?:[ \t,]+\d{{1,18}}){{{numbers}}}){word}", line, re.DOTALL | re.ASCII)
+        if found is None:
+            continue
+        place = found[1].strip('"')  # as they stand around names with spaces
+        if not is_place(os.path.join(folder, place)):  # noqa: PTH118 - as the path is written
             continue
         values = [int(value) for value in re.findall(r"\d+", found[2])]
         if not values[min(1, numbers - 1)]:
             continue  # a clip of no pictures
         if numbers == 1:
-            return str(ClipName(found[1], count=values[0]))
-        return str(ClipName.counted(found[1], values[0], values[1]))
+            return str(ClipName(place, count=values[0]))
+        return str(ClipName.counted(place, values[0], values[1]))
     return None
 
 
@@ -191,6 +195,12 @@ def _find_all(place: str) -> ImageSequence | None:
     if key in index.folders or not key:
         folder = PicturesFolder.listed(place)
         return _sequence(folder, _one_series(place, folder.names))
+    if key in index.members:
+        raise NotAVideoError.about(place, "{subject!q} is a file in the archive, but no clip")
+    films = [f"{inside[0]}/{name}" for name in index.videos.get(key, [])]
+    if len(films) > 1:
+        reason = "{subject!q} is the key of {count} videos: give {films}"
+        raise NotAVideoError.about(place, reason, count=len(films), films=" or ".join(films))
     above, _, key = key.rpartition("/")
     names = [name for name in index.folders.get(above, []) if name.startswith(key + ".")]
     if not names:

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import BinaryIO, Literal, cast
 
 from videomae_cli import filesystem
-from videomae_cli.content import VIDEO_SUFFIXES
+from videomae_cli.content import VIDEO_SUFFIXES, content_in
 from videomae_cli.errors import DecodeError, NotAVideoError, VideoNotFoundError
 from videomae_cli.video.suffixes import IMAGE_SUFFIXES, suffix_of
 
@@ -48,7 +48,7 @@ class Member:
     def opened(self) -> BinaryIO:
         """Open the member for reading. Raises OSError, and ValueError for what is no file."""
         if self.kind != "file":
-            raise ValueError("it is a link, and links in archives are not followed")
+            raise ValueError(f"it is {_unread(self)}")
         return cast(BinaryIO, io.BufferedReader(_Range(filesystem.opened(self.archive), self.offset, self.size)))
 
 
@@ -130,7 +130,7 @@ def _index(archive: str, size: int, changed: int) -> TarIndex:
         except _DamagedError as error:
             problem = str(error)
     if problem is not None and not members and not outside:
-        raise NotAVideoError.about(archive, "{subject!q} is no tar archive: {problem}", problem=problem)
+        raise _none(archive, problem)
     folders: dict[str, list[str]] = defaultdict(list)
     videos: dict[str, list[str]] = defaultdict(list)
     for name in members:
@@ -139,6 +139,14 @@ def _index(archive: str, size: int, changed: int) -> TarIndex:
         if suffix_of(last) in _VIDEOS:
             videos[key_path(name)].append(name)
     return TarIndex(members, tuple(outside), problem, dict(folders), dict(videos))
+
+
+def _none(archive: str, problem: str) -> NotAVideoError:
+    """Make the error for a file of which not even one member can be read."""
+    content = content_in(archive)
+    if content is not None and content.family == "archive" and content.suffix != SUFFIX:
+        return NotAVideoError.about(archive, "{subject!q} is no plain tar archive, it is {what}", what=content.advice)
+    return NotAVideoError.about(archive, "{subject!q} is no tar archive, or a damaged one: {problem}", problem=problem)
 
 
 class _DamagedError(Exception):
@@ -167,7 +175,7 @@ def _scan(archive: str, file: BinaryIO, size: int) -> Iterator[Member]:
             position += _BLOCK + _padded(length)
             continue
         name = os.fsdecode(_name(head) if long_name is None else long_name)
-        name = extended.get("path", name)
+        name = extended.get("GNU.sparse.name", extended.get("path", name))
         stated = extended.get("size", "")
         length = int(stated) if stated.isascii() and stated.isdigit() and len(stated) < 19 else length
         what = _KINDS.get(kind, "other")
@@ -273,9 +281,15 @@ def opened(path: str) -> BinaryIO:
     return filesystem.opened(path) if member is None else member.opened()
 
 
-def not_followed(path: str) -> VideoNotFoundError:
-    """Make the error for a link in an archive."""
-    return VideoNotFoundError.about(path, "{subject!q} is a link, and links in archives are not followed")
+def not_read(path: str, member: Member) -> VideoNotFoundError:
+    """Make the error for a member that is no plain file."""
+    return VideoNotFoundError.about(path, "{subject!q} is {what}", what=_unread(member))
+
+
+def _unread(member: Member) -> str:
+    if member.kind == "link":
+        return "a link, and links in archives are not followed"
+    return "a pipe, a device or a file with holes in the archive, and is not read"
 
 
 def damaged(archive: str, problem: str) -> DecodeError:
