@@ -111,7 +111,7 @@ def export(
     module = import_module(f"videomae_cli.engines.exports.{kind}_files")
     module.prepare(dtype)
     files = module.files(target)
-    for file in files:
+    for file in reversed(files):  # first the one that was named
         check_new(file, overwrite=overwrite)
     source = find_model(model_name(model), revision, listener)
     original = _Original.load(source, heads, label_names(labels), features=features)
@@ -172,14 +172,15 @@ def _format(target: Path, given: str | None) -> str:
         )
     if given is not None:
         check_choice("format", given, tuple(ENDINGS), last=" or ")
-        if by_ending.get(target.suffix.lower(), given) == given and (given != "openvino" or target.suffix == ".xml"):
-            return given
-        reason = "{@format:{name}} writes files that end in {ending}"
-        raise OptionError.about("format", reason, name=given, ending=ENDINGS[given])
-    if target.suffix.lower() not in by_ending:
+    by_name = by_ending.get(target.suffix.lower())
+    kind = given or by_name
+    if kind is None:
         reason = "{subject} doesn't say the format: end it in {endings}, or give {@format}"
         raise OutputError.about(target, reason, endings=endings)
-    return by_ending[target.suffix.lower()]
+    if by_name in (None, kind) and (kind != "openvino" or target.suffix == ".xml"):  # OpenVINO refuses .XML
+        return kind
+    reason = "{@format:{name}} writes files that end in {ending}"
+    raise OptionError.about("format", reason, name=kind, ending=ENDINGS[kind])
 
 
 @dataclass(frozen=True)

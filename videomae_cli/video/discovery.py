@@ -320,10 +320,11 @@ class _Walker:
         if self._passed_over is None or self._only.frame_folders == "never":
             return VideoNotFoundError.about(folder, "no video files in folder {subject!q}")
         reason = "no video files in folder {subject!q}, and its pictures are not taken for a clip: {why}"
-        why, remedy = why_not_frames(self._passed_over, self._only.frame_folders), ""
+        why = why_not_frames(self._passed_over, self._only.frame_folders)
+        remedy: Wording | str = ""
         with contextlib.suppress(NotAVideoError):
-            helps = self._only.frame_folders == "auto" and why_not_frames(self._passed_over, "always") is None
-            remedy = Wording("{@frame_folders:always} takes them") if helps else ""
+            if self._only.frame_folders == "auto" and why_not_frames(self._passed_over, "always") is None:
+                remedy = Wording("{@frame_folders:always} takes them")
         return VideoNotFoundError.about(folder, reason, why=why, remedy=remedy, joined="; ")
 
     def _walk(self, folder: str, real: str) -> Iterator[tuple[FoundVideo, str]]:
