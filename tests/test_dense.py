@@ -190,6 +190,9 @@ def test_shards_join_to_the_whole_and_moments_are_found(checkpoint: Path, folder
     columns = ["path", "start", "end", "embedding", "sampling"]
     whole, both = (pq.read_table(tmp_path / name, columns=columns) for name in ("whole.parquet", "j.parquet"))
     assert whole.equals(both)
+    drawn = videomae.map_embeddings(tmp_path / "whole.parquet", method="pca", thumbnails=0)
+    assert drawn.number == f"{len(drawn.rows)} windows"
+    assert drawn.page.description.startswith(drawn.number)
     (found,) = videomae.similar(folder / "b.mp4", tmp_path / "whole.parquet")
     assert Path(found.row.path).name == "a.mp4"
     assert found.row.end - found.row.start == pytest.approx(0.4)  # type: ignore[operator]

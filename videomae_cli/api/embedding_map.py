@@ -36,7 +36,7 @@ class VideoMap:
 
     table: where the vectors come from; page: what the page shows; method: describes the layout method; failed: number
     of files without a vector; unlabelled: number of points without a label; every: of the windows of films, every n-th is
-    a point.
+    a point; windows: whether points are windows of films.
     """
 
     table: Path | str
@@ -45,6 +45,7 @@ class VideoMap:
     failed: int = 0
     unlabelled: int = 0
     every: int = 1
+    windows: bool = False
 
     @property
     def points(self) -> Vectors:
@@ -64,7 +65,8 @@ class VideoMap:
     @property
     def number(self) -> str:
         """The number of points in words: "12 videos"."""
-        return counted(len(self.rows), "clip" if any(row.clip is not None for row in self.rows) else "video")
+        kind = "window" if self.windows else "clip" if any(row.clip is not None for row in self.rows) else "video"
+        return counted(len(self.rows), kind)
 
     @checked
     def with_pictures(
@@ -135,8 +137,8 @@ def lay_out_map(
     colour = check_map(method, colour, labels)
     place = place_of(table)
     embeddings = EmbeddingTable(place)
-    every = 1
-    if "windows" in embeddings.settings:
+    every, windows = 1, "windows" in embeddings.settings
+    if windows:
         every = -(-sum(len(block.rows) for block in embeddings.blocks()) // MOST_WINDOWS)
     blocks = partial(_every, embeddings, every)
     rows = [row for block in blocks() for row in block.rows]
@@ -152,7 +154,7 @@ def lay_out_map(
         ids=ids,
         neighbours=_neighbours(blocks, len(rows)),
     )
-    found = VideoMap(place, page, layout.description, embeddings.failed, unlabelled, every)
+    found = VideoMap(place, page, layout.description, embeddings.failed, unlabelled, every, windows)
     words = [
         found.number,
         *([f"one of {every} windows"] if every > 1 else []),
