@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,13 @@ def test_shards_join_to_the_whole_and_moments_are_found(checkpoint: Path, folder
         "a.mp4",
         "b.mp4",
     }
+
+
+def test_a_finished_folder_says_which_setting_differs(checkpoint: Path, film: Path, tmp_path: Path) -> None:
+    words = ("embed", film, "-m", checkpoint, "--window", "16f", "-o", f"{tmp_path}/out/")
+    run(*words)
+    said = run(*words, "--hop", "4f", "--resume", code=1)
+    assert re.search(r"made with other settings \(windows hop was not given, now .*4", said), said
 
 
 @pytest.mark.parametrize(

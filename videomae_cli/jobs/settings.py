@@ -77,6 +77,9 @@ class Settings:
         words = [
             _change(name, record.get(name), now.get(name)) for name in recorded if record.get(name) != now.get(name)
         ]
+        given = record.get("settings")  # the records of a folder of arrays have all of them
+        if not words and isinstance(given, Mapping):
+            words = self.differences({name: value for name, value in given.items() if name != "fingerprint"})
         return words or ["the same model, but other options or weights"]
 
 
