@@ -114,7 +114,7 @@ def label(
             whole = _embed(labelling, progress, terminal.progress)
             server.wait()
         except KeyboardInterrupt:
-            _end(labelling)
+            _end(labelling, window)
     if not whole:
         raise typer.Exit(1)
 
@@ -172,8 +172,8 @@ def _embed(labelling: Labelling, progress: BatchProgress, mode: str) -> bool:
     return True
 
 
-def _end(labelling: Labelling) -> None:
-    """Write the model, and say what there is now."""
+def _end(labelling: Labelling, window: str | None) -> None:
+    """Write the model, and say what there is now. window: the length of the parts of films that it has learnt from, if any."""
     count = labelling.session.count
     print(file=sys.stderr)
     if not count:
@@ -185,4 +185,7 @@ def _end(labelling: Labelling) -> None:
         return
     place = labelling.save_model()
     console.wrote(place)
-    console.suggest(*with_model("classification", place))
+    steps = with_model("classification", place)
+    console.suggest(
+        *(steps if window is None else [("videomae", "timeline", "VIDEO", "--model", place, "--window", window)])
+    )
