@@ -17,7 +17,7 @@ import contextlib
 import faulthandler
 import gc
 import importlib
-import json
+import marshal
 import os
 import runpy
 import select
@@ -30,6 +30,7 @@ import tempfile
 import threading
 import time
 import types
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -100,7 +101,7 @@ FOR_RAY = (
 )
 OUTLIVES_FORKS = "jemalloc_bg_thd"
 
-# No site-packages and few imports: it starts in some 20 ms. It closes its streams once the child has them, so that
+# No site-packages, and no import but of what is compiled into Python: it starts in some 10 ms. It closes its streams once the child has them, so that
 # whoever reads them sees when the child closes them. Killed, it takes the child along: the server sees that it is gone.
 _PYTHON = r"""#!{executable} -IS
 import os, sys
@@ -110,32 +111,37 @@ environment = dict(os.environ)
 early = {{name: value for name, value in environment.items() if name.startswith({early!r}) and name not in {harmless!r}}}
 if early != {expected!r} or sys.argv[1:2] not in (["-m"], ["-c"]):
     fresh()
-import json, signal, socket
-passed_on = {{signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2}}
-signal.pthread_sigmask(signal.SIG_BLOCK, passed_on)
-server = socket.socket(socket.AF_UNIX)
+import _signal, _socket, marshal
+passed_on = {{_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGUSR2}}
+_signal.pthread_sigmask(_signal.SIG_BLOCK, passed_on)
+server = _socket.socket(_socket.AF_UNIX)
 server.connect({address!r})
-request = json.dumps([sys.argv[1:], environment, os.getcwd()]).encode()
-socket.send_fds(server, [len(request).to_bytes(8, "little")], [0, 1, 2])
+request = marshal.dumps([sys.argv[1:], environment, os.getcwd()])
+streams = b"".join(place.to_bytes(4, sys.byteorder) for place in (0, 1, 2))
+server.sendmsg([len(request).to_bytes(8, "little")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
 server.sendall(request)
-answers = server.makefile("rb")
-child = int(answers.readline())
+def answer():
+    line = b""
+    while (one := server.recv(1)) not in (b"", b"\n"):
+        line += one
+    return int(line)
+child = answer()
 def pass_on(number, frame):
     try:
         os.kill(child, number)
     except ProcessLookupError:
         pass  # it has ended, and says so next
 for number in passed_on:
-    signal.signal(number, pass_on)
-signal.pthread_sigmask(signal.SIG_UNBLOCK, passed_on)
+    _signal.signal(number, pass_on)
+_signal.pthread_sigmask(_signal.SIG_UNBLOCK, passed_on)
 for place in (0, 1, 2):
     os.close(place)
-code = int(answers.readline())
+code = answer()
 if code < 0:
     import resource
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if -code != signal.SIGKILL:
-        signal.signal(-code, signal.SIG_DFL)
+    if -code != _signal.SIGKILL:
+        _signal.signal(-code, _signal.SIG_DFL)
     os.kill(os.getpid(), -code)
 os._exit(code)
 """
@@ -201,6 +207,7 @@ def serve(address: str, python: str, *more: str) -> Callable[[], object]:
     assert len([name for name in threads if name != OUTLIVES_FORKS]) == 1, (
         f"a process with threads must not fork: {threads}"
     )
+    _leave_whole()
     faulthandler.register(signal.SIGUSR2)  # a child that hangs is asked where, as raycluster.ended does
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page
@@ -253,14 +260,21 @@ def serve(address: str, python: str, *more: str) -> Callable[[], object]:
                 waiting.sendall(b"%d\n" % child)
 
 
+def _leave_whole() -> None:
+    """What has been imported is not taken apart when a child ends: torch would deregister thousands of operators, one by one."""
+    for one in weakref.finalize._registry:  # type: ignore[attr-defined]
+        one.atexit = False
+    atexit.unregister(sys.modules["torch._dynamo.utils"].dump_compile_times)
+
+
 def _ask(waiting: socket.socket) -> tuple[list[Any], list[int]]:
     """What a caller wants, and its streams. Nothing where it was killed before it had said so."""
     places: list[int] = []
     try:
         size, places, _, _ = socket.recv_fds(waiting, 8, 3)
         with waiting.makefile("rb") as file:
-            request: list[Any] = json.loads(file.read(int.from_bytes(size, "little")))
-    except (OSError, ValueError):
+            request: list[Any] = marshal.loads(file.read(int.from_bytes(size, "little")))
+    except (OSError, EOFError, TypeError, ValueError):
         return [], places
     return (request if len(places) == 3 else []), places
 
