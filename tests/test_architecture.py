@@ -169,6 +169,7 @@ ALLOWED = {
         "__version__",
     },
     "api": {
+        "content",
         "arguments",
         "storage",
         "cluster",

@@ -237,6 +237,8 @@ def test_a_dry_run_counts_windows(checkpoint: Path, folder: Path, tmp_path: Path
         (("--window", "0f"), "must be at least 1 frame"),
         (("--hop", "0s"), "must be at least 0.001 seconds"),
         (("--hop", "4f", "--pool", "tokens"), "--pool tokens does not go with --window"),
+        (("--hop", "4f", "--per-clip"), "--per-clip does not go with --window: a window becomes one vector"),
+        (("--protocol", "thumos14", "--per-clip"), "--per-clip does not go with --protocol thumos14"),
         (("--hop", "4f", "--clips", "2"), "--clips does not go with --window"),
         (("--hop", "4f", "--sampling", "uniform"), "--sampling does not go with --window"),
         (("--hop", "4f", "--protocol", "paper"), "--protocol does not go with --window"),
@@ -253,8 +255,13 @@ def test_from_python_too(embedder: videomae.VideoEmbedder, checkpoint: Path, fil
     with pytest.raises(OptionError, match="clips does not go with window"):
         embedder.embed_files(film, tmp_path / "v.npz", window="16f", clips=2)
     tokens = videomae.load_embedder(checkpoint, device="cpu", pool="tokens")
-    with pytest.raises(OptionError, match="a window becomes one vector"):
+    with pytest.raises(OptionError, match=r'pool="tokens" does not go with window: a window becomes one vector'):
         tokens.embed_windows(film)
+    clips = videomae.load_embedder(checkpoint, device="cpu", per_clip=True)
+    with pytest.raises(OptionError, match="per_clip=True does not go with window"):
+        clips.embed_files(film, tmp_path / "v.npz", window="16f")
+    with pytest.raises(OptionError, match="per_clip=True does not go with window"):
+        videomae.cluster_job("embed", film, f"{tmp_path}/out/", model=checkpoint, window="16f", per_clip=True)
 
 
 def test_timelines_take_frames_too(film: Path) -> None:

@@ -6,6 +6,7 @@ Names have been resolved by then: of the functions here, only `find_model` uses 
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -259,7 +260,7 @@ class ModelRequest(ABC, Generic[Loaded]):
         from videomae_cli.engines import calibration_clips, make_network
         from videomae_cli.model import weights_digest
 
-        with recollection.loading():
+        with recollection.loading(), source.named():
             model = self._load(source.path)
         self._check_config(source, model.config)
         part = self._part(model)
@@ -736,18 +737,26 @@ def calibration_on(found: Sequence[FoundVideo], asked: SamplingSpec, decoder: De
 
 
 def sample_views(
-    found: Sequence[FoundVideo], spec: SamplingSpec, preprocessor: Preprocessor, decoder: Decoder, count: int
+    found: Sequence[FoundVideo],
+    spec: SamplingSpec,
+    preprocessor: Preprocessor,
+    decoder: Decoder,
+    count: int,
+    on_failure: Callable[[str, VideoMAEError], object] = lambda path, error: None,
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """Yield about `count` clips (T, H, W, 3) of the files, evenly spread; several per file if there are few.
 
-    Files that can't be read give none: whoever asked for them will report that.
+    Files that can't be read give none. on_failure: called with the path of each, and why.
     """
     chosen = spread(found, count)
     several = -(-count // max(1, len(chosen)))
     transform = preprocessor.for_protocol(spec.protocol).frame_transform(crops=1)
     spec = replace(spec, clips=several, crops=1, protocol="auto")
-    for _, outcome in decoder.decode_all(ClipRequest(one.path, sampling=spec, transform=transform) for one in chosen):
-        if not isinstance(outcome, VideoMAEError):
+    requests = (ClipRequest(one.path, sampling=spec, transform=transform) for one in chosen)
+    for request, outcome in decoder.decode_all(requests):
+        if isinstance(outcome, VideoMAEError):
+            on_failure(os.fspath(request.path), outcome)
+        else:
             yield from outcome.views()
 
 

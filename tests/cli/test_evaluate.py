@@ -141,6 +141,7 @@ def test_the_numbers_are_those_of_classify(videomae: Run, moves: Path, tmp_path:
     assert measured["views"] == 9
 
     assert re.search(rf"^top-1 +{right.mean():.1%}  \(95% interval ", done.stdout, re.MULTILINE)
+    assert not re.search(r" $", done.stdout, re.MULTILINE)
     assert done.stdout.splitlines()[0] == f"camera-motion on {moves}, split all: 9 clips"
     wrong = confusion.sum() - confusion.trace()
     assert len(re.findall(r" as [a-z -]+ \(\d\)", done.stdout)) == wrong
@@ -322,7 +323,9 @@ def test_missing_data_and_models(table: Path, checkpoint: Path, tmp_path: Path) 
     assert "no such folder or table" in refused(1, tmp_path / "nowhere", "--model", checkpoint)
     assert "holds no class folders" in refused(1, tmp_path, "--model", checkpoint)
     assert "nowhere" in refused(1, table, "--model", tmp_path / "nowhere")
-    assert "camera-motion-mae" in refused(1, table, "--model", "camera-motion-mae")
+    assert "videomae: camera-motion-mae is a pre-training checkpoint" in refused(
+        1, table, "--model", "camera-motion-mae"
+    )
     assert evaluate().exit_code == 2
 
 

@@ -15,6 +15,7 @@ def test_the_list_names_every_checkpoint_and_its_licence(videomae: Run, tmp_path
     done = videomae("models", environment={"HF_HOME": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines()[1:]}
+    assert not any(line.endswith(" ") for line in lines.values())
     assert "bundled" in lines["camera-motion"]
     assert "CC-BY-NC-4.0" in lines["base-kinetics"]
     assert lines["base-kinetics"].split()[-1] == "no"

@@ -254,7 +254,7 @@ def test_a_written_file_is_whole_and_nothing_is_written_over(videomae: Run, tabl
         (["map", "v.parquet", "-o", "x.html", "--colour", "label"], 2, "--colour label needs --labels"),
         (["map", "v.parquet", "-o", "archive"], 1, "archive is"),
         (["map", "v.parquet", "-o", "x.html", "--labels", "none.jsonl"], 1, "can't read none.jsonl"),
-        (["map", "v.parquet", "-o", "x.html", "--labels", "v.parquet"], 1, "v.parquet"),
+        (["map", "v.parquet", "-o", "x.html", "--labels", "v.parquet"], 1, "v.parquet is an output of videomae embed"),
     ],
 )
 def test_what_is_wrong_is_one_line(videomae: Run, table: Path, arguments: list[str], code: int, words: str) -> None:
@@ -362,6 +362,19 @@ def test_labels_of_classify_colour_the_map(
     if format == "csv":  # whose few columns hold no name that is not UTF-8
         expected |= {path: "no label" for path in expected if "\ufffd" in path}
     assert {f"{table.parent}/{path}": label for path, label in colours(tmp_path / "m.html").items()} == expected
+
+
+def test_a_timeline_has_no_label_for_a_whole_file(videomae: Run, table: Path, tmp_path: Path) -> None:
+    film = table.parent / "archive/phone/0a.mp4"
+    for name in ("timelines.jsonl", "timelines.csv"):
+        made = videomae("timeline", film, "--model", "camera-motion", "-o", tmp_path / name)
+        assert made.returncode == 0, made.stderr
+        done = videomae("map", table, "-o", tmp_path / "m.html", "--labels", tmp_path / name)
+        assert (
+            f"{name} is an output of videomae timeline, and points are coloured by what videomae classify"
+            in done.stderr
+        )
+        assert done.stderr.count("\n") == 1
 
 
 def test_labels_of_other_files_are_told(videomae: Run, table: Path, labels: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 from recipes.camera_motion.motion import LABELS as MOTIONS
 from videomae_cli.api.places import LabelPlace, clip_name
 from videomae_cli.cli.app import app
-from videomae_cli.errors import OptionError
+from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.filenames import names_below
 from videomae_cli.jobs.joining import merge
 from videomae_cli.pictures.hues import label_colour
@@ -128,6 +128,10 @@ def test_parquet_holds_what_json_lines_hold_and_shards_of_both_join_to_tables(fi
         assert (tmp_path / f"joined-{suffix}.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
         with pytest.raises(OptionError, match="srt holds one video"):
             merge(shards, tmp_path / "joined.srt")
+    for options in ((), ("--wide",)):
+        invoke(*words, "-o", tmp_path / "shard.csv", "--shard", "1/1", "--overwrite", *options)
+        with pytest.raises(OutputError, match="the CSV of a timeline can't be read back, only jsonl, json and parquet"):
+            merge([tmp_path / "shard.csv"], tmp_path / "joined.jsonl")
 
 
 def test_subtitles_are_read_by_real_parsers(film: Path, tmp_path: Path) -> None:
@@ -380,6 +384,7 @@ def test_places_of_a_label_best_first(archive: Path, tmp_path: Path) -> None:
     output = tmp_path / "places.json"
     done = invoke("--find", "ZOOM in", archive, "-o", output, "--cut", tmp_path / "clips")
     assert done.exit_code == 1, "one of the files is broken"
+    assert "videomae: 2 places in 3 files\n" in done.stderr, "not the best of them: all are listed"
     places = json.loads(output.read_text())
     assert sorted(Path(place["path"]).name for place in places) == ["a ü; rm -rf.mp4", "b.mp4"]
     assert [place["rank"] for place in places] == [1, 2]

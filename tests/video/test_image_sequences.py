@@ -111,6 +111,8 @@ def test_parts_by_number_and_by_count(tmp_path: Path) -> None:
         assert reader.warnings[0].startswith("39 pictures of 50 are there; 1 of 40 pictures is missing")
     with pytest.raises(DecodeError, match="has no such pictures: the numbers of its 39 go from 1 to 40"):
         open_video(f"{clip}#frames=100-120")
+    with pytest.raises(DecodeError, match="a clip of 0 pictures shows nothing"):
+        open_video(f"{clip}#count=0")
     with pytest.raises(VideoNotFoundError, match="there is no"):
         open_video(f"{tmp_path}/none#frames=1-2")
 
@@ -123,7 +125,7 @@ def test_lines_of_annotation_lists(tmp_path: Path) -> None:
         f"{clip}/img_%05d.jpg 0 5": f"{clip}/img_%05d.jpg#frames=0-4",
         f'"{clip}" 3 20 7': f"{clip}#frames=3-22",
         f"{clip} 3 20 walk the dog": f"{clip}#frames=3-22",
-        f"{clip} 3 0 walk": None,
+        f"{clip} 3 0 walk": f"{clip}#count=0",
         f"{clip} 3": None,
         f"{tmp_path}/other 3 20 7": None,
     }

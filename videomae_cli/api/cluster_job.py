@@ -444,6 +444,8 @@ def cluster_job(
     loading = options_of(LoadOptions, given)
     request, decoding, calibration, listener = split_options(kind, model, loading, **fields)
     request.check()
+    if isinstance(films, DenseFilms):
+        request.pooling.check_windows(getattr(films.windows, "protocol", None))
     if not isinstance(listener, ClusterListener):
         downloads, listener = listener, ClusterListener()
         listener.downloads = downloads

@@ -13,6 +13,7 @@ import numpy as np
 
 from videomae_cli.api.thumbnails import OnPicture, make_thumbnails
 from videomae_cli.arguments import checked
+from videomae_cli.content import EMBEDDINGS, TIMELINE, content_in
 from videomae_cli.errors import EmbeddingsError, OptionError, check_choice
 from videomae_cli.files import output_file
 from videomae_cli.results import as_utf8, path_of
@@ -202,6 +203,9 @@ def _labels(file: Path, paths: list[str]) -> tuple[list[str | None], dict[str, o
 
     Also returns the id of each label (None from a narrow CSV, which has no ids).
     """
+    if (content := content_in(file)) in (EMBEDDINGS, TIMELINE):
+        reason = "{subject} is {content}, and points are coloured by what videomae classify says of the same files"
+        raise EmbeddingsError.about(file, reason, content=content.words)
     best: dict[str, str] = {}
     ids: dict[str, object] = {}
     for record in read_records(file, narrow=True):

@@ -15,7 +15,15 @@ from videomae_cli.api.footage import demo_clip, find_videos
 from videomae_cli.api.loaded import label_names, model_name
 from videomae_cli.arguments import at_least, checked
 from videomae_cli.assembly import DecoderOptions, find_hints, find_model, preprocessor_for, sample_views
-from videomae_cli.errors import ModelOutputError, OptionError, OutputError, Wording, check_choice, not_written
+from videomae_cli.errors import (
+    ModelOutputError,
+    OptionError,
+    OutputError,
+    VideoMAEError,
+    Wording,
+    check_choice,
+    not_written,
+)
 from videomae_cli.files import check_new, is_special, whole_files
 from videomae_cli.hub import DownloadListener, ResolvedSource
 from videomae_cli.video import FoundVideo, Preprocessor, SamplingHints, SamplingSpec
@@ -215,10 +223,16 @@ class _Original:
 
         count = max(CHECKED_CLIPS, calibration_clips(self.part.config) if calibrated else 0)
         spec = SamplingSpec().for_model(self.hints)
+        failures = [video.error.naming(video.path) for video in videos if video.error is not None]
+
+        def on_failure(path: str, error: VideoMAEError) -> None:
+            failures.append(error.naming(path))
+
         with DecoderOptions(timeout=timeout).decoder(len(videos)) as decoder:
-            views = list(sample_views(videos, spec, self.preprocessor, decoder, count))
+            views = list(sample_views(videos, spec, self.preprocessor, decoder, count, on_failure))
         if not views:
-            raise OptionError.about("videos", "none of {@videos} gave a clip: give videos that can be read")
+            reason = "none of {@videos} gave a clip ({first}): give videos that can be read"
+            raise OptionError.about("videos", reason, first=failures[0])
         return np.stack(views)
 
     def outputs(self, views: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

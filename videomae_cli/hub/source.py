@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from videomae_cli import filesystem
 from videomae_cli.arguments import checked
-from videomae_cli.errors import ModelNotFoundError, say
+from videomae_cli.errors import CheckpointError, ModelNotFoundError, say
 from videomae_cli.hub.download import fetch_snapshot
 from videomae_cli.hub.model_folders import export_snapshot
 from videomae_cli.hub.registry import find_entry, suggestions
@@ -43,6 +45,16 @@ class ResolvedSource:
     name: str
     origin: Origin
     revision: str | None = None
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """In an error of the block that is about the model as a whole, call it by its name instead of its folder."""
+        try:
+            yield
+        except CheckpointError as error:
+            if error.subject == str(self.path):
+                error.subject = self.name
+            raise
 
 
 def bundled_names() -> tuple[str, ...]:

@@ -219,8 +219,9 @@ class PretrainedModel(nn.Module):
             num_frames=num_frames,
             labels=labels,
         )
-        checkpoint = load_checkpoint(resolved.path, overrides=overrides)
-        model = cls.from_checkpoint(checkpoint, dtype=wanted, device=device)
+        with resolved.named():
+            checkpoint = load_checkpoint(resolved.path, overrides=overrides)
+            model = cls.from_checkpoint(checkpoint, dtype=wanted, device=device)
         model.set_attn_implementation(attn_implementation)
         return model
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from videomae_cli.errors import DependencyError, MachineError, OptionError, OutputError, VideoMAEError, Wording
+from videomae_cli.errors import DependencyError, MachineError, OutputError, VideoMAEError
 from videomae_cli.pipeline.batches import Halving, Outputs
 from videomae_cli.pipeline.embed import Embedder
 from videomae_cli.pipeline.window_clips import CountedPass, Moved, WindowClip, WindowPass, unmoved
@@ -37,12 +37,7 @@ class DenseEmbedder:
     fps: float | None = None
 
     def __post_init__(self) -> None:
-        if self.embedder.pooling.pool != "mean":
-            raise OptionError.about(
-                "pool",
-                "a window becomes one vector",
-                remedy=Wording("leave {@pool:mean} as it is, or leave out {@window}"),
-            )
+        self.embedder.pooling.check_windows(getattr(self.windows, "protocol", None))
 
     @property
     def model(self) -> Embedder:

@@ -46,6 +46,20 @@ class Pooling:
     def __post_init__(self) -> None:
         check_choice("pool", self.pool, POOLS)
 
+    def check_windows(self, protocol: str | None = None) -> None:
+        """Raise OptionError for a pooling that doesn't make one vector of a window.
+
+        protocol: the one that places the windows, to name in the error; None for a length and a hop.
+        """
+        windows = "{@protocol:{protocol}}" if protocol is not None else "{@window}"
+        for name, spelled, given in (
+            ("pool", "{@pool:{pool}}", self.pool != "mean"),
+            ("per_clip", "{@per_clip:True}", self.per_clip),
+        ):
+            if given:
+                reason = f"{spelled} does not go with {windows}: a window becomes one vector"
+                raise OptionError.about(name, reason, pool=self.pool, protocol=protocol)
+
     def check(self, config: VideoMAEConfig, *, crops: int) -> None:
         """Raise OptionError for a layer that the model lacks, or a pooling that would mix different places."""
         if self.layer is not None and not 0 <= self.layer <= config.num_hidden_layers:

@@ -171,10 +171,9 @@ def annotated_clip(line: str, *, labelled: bool, folder: str = "") -> str | None
         if not is_place(os.path.join(folder, place)):  # noqa: PTH118 - as the path is written
             continue
         values = [int(value) for value in re.findall(r"\d+", found[2])]
-        if not values[min(1, numbers - 1)]:
-            continue  # a clip of no pictures
-        if numbers == 1:
-            return str(ClipName(place, count=values[0]))
+        count = values[min(1, numbers - 1)]
+        if numbers == 1 or not count:
+            return str(ClipName(place, count=count))
         return str(ClipName.counted(place, values[0], values[1]))
     return None
 
@@ -221,6 +220,8 @@ def _sequence(folder: PicturesFolder, series: _Series) -> ImageSequence:
 
 def _part_of(whole: ImageSequence, name: ClipName) -> ImageSequence:
     """Return the pictures of the part that a clip's name says, and what is missing. Raises DecodeError."""
+    if name.count == 0:
+        raise DecodeError.about(whole.path, "{subject!q}: a clip of 0 pictures shows nothing: say how many it has")
     chosen = range(len(whole.numbers))
     first, last = whole.numbers[0], whole.numbers[-1]
     if name.first is not None and name.last is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from videomae_cli import filesystem
-from videomae_cli.content import content_in
+from videomae_cli.content import TIMELINE, content_in
 from videomae_cli.errors import OptionError, OutputError
 from videomae_cli.results import Record
 from videomae_cli.writers.csv_file import read_csv
@@ -44,7 +44,8 @@ def read_records(
 def _format_of(file: Path) -> str:
     """Return the format that a file's name ends in. Raises OutputError for one that no output of this program has."""
     try:
-        return pick_format(None, file)
+        format = pick_format(None, file)
+        return "timeline-csv" if _is_csv(format) and content_in(file) is TIMELINE else format
     except OptionError:
         content = content_in(file)
         what = f"is {content.words}" if content is not None else "is named like no output of this program"

@@ -17,7 +17,7 @@ from videomae_cli.cli.options.groups import (
     takes_groups,
 )
 from videomae_cli.cli.outputs.next_steps import Words, with_shard, with_vectors
-from videomae_cli.errors import OptionError, check_choice
+from videomae_cli.errors import check_choice
 
 if TYPE_CHECKING:
     from videomae_cli.cli.run.file_jobs import FileJob
@@ -81,15 +81,17 @@ def embed(
 
     check_cluster(batch.cluster, output)
     check_choice("storage", storage, ("float32", "float16"), last=" or ")
-    windows = _windows(window, hop, run.sampling.protocol, pool=pool)
+    windows = _windows(window, hop, run.sampling.protocol)
     plain, protocol = without_features(run)
     work = FileJob.find(paths, files, job=job, run=plain, batch=batch)
+    vectors = {"pool": pool, "layer": layer, "normalize": normalize, "per_clip": per_clip, "storage": storage}
+    request = model_request(EmbedderRequest, model, run, **vectors)
+    if windows is not None:
+        request.pooling.check_windows(protocol)
     if protocol is not None:
         check_published(protocol, work.sampling, window=window, hop=hop, layer=layer, resize=run.resize)
     elif windows is not None:
         check_windowed(work.sampling)
-    vectors = {"pool": pool, "layer": layer, "normalize": normalize, "per_clip": per_clip, "storage": storage}
-    request = model_request(EmbedderRequest, model, run, **vectors)
     films = DenseFilms(windows, work.sampling) if windows is not None else None
     then = [] if is_address(output) else _then(work, Path(output), pool, windows=films is not None)
     if batch.cluster.kind is not None:
@@ -110,8 +112,8 @@ def embed(
         embed_files(work, request, target, decoder, windows, then)
 
 
-def _windows(window: str | None, hop: str | None, protocol: str, *, pool: str) -> WindowSpec | CountedWindows | None:
-    """Return the windows that are asked for, if any. Raises OptionError, also for options that don't go with them."""
+def _windows(window: str | None, hop: str | None, protocol: str) -> WindowSpec | CountedWindows | None:
+    """Return the windows that are asked for, if any. Raises OptionError."""
     from videomae_cli.video import CountedWindows, WindowSpec, parse_window
     from videomae_cli.video.windows import PUBLISHED_STEPS
 
@@ -119,11 +121,6 @@ def _windows(window: str | None, hop: str | None, protocol: str, *, pool: str) -
     published = protocol in PUBLISHED_STEPS
     if window is None and hop is None and not published:
         return None
-    name = f"--protocol {protocol}" if published else "--window"
-    if pool != "mean":
-        raise OptionError.about(
-            "pool", "--pool {pool} does not go with {name}: a window becomes one vector", pool=pool, name=name
-        )
     if published:
         return CountedWindows.published(protocol)
     return WindowSpec(

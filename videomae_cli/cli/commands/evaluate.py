@@ -134,7 +134,7 @@ def _show(e: Evaluation) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from videomae_cli.cli.terminal.display import consoles, lines_of, plain
+    from videomae_cli.cli.terminal.display import consoles, lines_of, plain, print_table
     from videomae_cli.evaluation import confused_pairs, headline, worst_classes
 
     out = consoles()[0]
@@ -152,7 +152,7 @@ def _show(e: Evaluation) -> None:
     for name, lines in (("lowest recall", worst), ("most confused", pairs)):
         for place, line in enumerate(lines):
             table.add_row(plain("" if place else name, "dim"), plain(line, "dim"))
-    out.print(table)
+    print_table(out, table)
     left = f", {console.counted(e.ignored, 'clip')} with other labels left out" if e.ignored else ""
     failed = f", {console.counted(len(e.failures), 'clip')} failed" if e.failures else ""
     for line in lines_of(f"{e.protocol}{failed}{left}", 0):

@@ -8,7 +8,7 @@ from collections.abc import Collection
 _SETTINGS = (
     "accumulate address allow_gaps batch_size clips cluster colour compile crops debug device dtype end engine exclude "
     "format fps frame_folders frames_dir from_dir gpus_per_worker gradient_checkpointing hop ignore_unknown label label_smoothing layer "
-    "layers lr mask_ratio method mode model num_workers output overwrite panels per_head report resize resume retry_errors "
+    "layers lr mask_ratio method mode model num_workers output overwrite panels per_clip per_head report resize resume retry_errors "
     "protocol revision sampling split start storage stride target val videos wide window "
     # the recipe's numbers
     "augment_magnitude augment_ops betas clip_grad crop_scale cutmix drop_path ema epochs erase flip head_dropout "

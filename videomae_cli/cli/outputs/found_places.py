@@ -103,8 +103,10 @@ class PlacesTarget(Target):
         with single_output(search.format, search.output, overwrite=search.overwrite, source=Path()) as sink:
             sink.write(_formatted(rows, search.format, sink))
         where = f"in {console.counted(len(self.found), 'file')}"
-        listed = f"the best {len(rows)} listed" if rows else "nothing to list"
-        console.note(f"{console.counted(len(self.finder), 'place')} {where}: {listed}")
+        listed = (
+            f": the best {len(rows)} listed" if len(rows) < len(self.finder) else "" if rows else ": nothing to list"
+        )
+        console.note(f"{console.counted(len(self.finder), 'place')} {where}{listed}")
         if search.output is not None:
             console.wrote(search.output, console.counted(len(rows), "place"))
         if search.cut is not None:

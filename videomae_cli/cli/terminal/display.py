@@ -238,6 +238,17 @@ def _can_show(text: str) -> bool:
     return True
 
 
+def print_table(console: Console, table: Table) -> None:
+    """Print a table; not to a terminal, its lines end with their text, without the blanks that fill the last column."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as drawn:
+        console.print(table)
+    for line in drawn.get().splitlines():
+        console.print(Text(line.rstrip()), soft_wrap=True)
+
+
 def print_rows(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Print rows as a table on standard output, or, where that would break words, each as its name and a paragraph.
 
@@ -255,7 +266,7 @@ def print_rows(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
                 table.add_column(head, overflow="fold", width=width)
             for row in cells:
                 table.add_row(*row)
-            out.print(table)
+            print_table(out, table)
         else:
             for first, *others in cells:
                 out.print(Text(first.plain, style="bold"), soft_wrap=True)
