@@ -32,6 +32,7 @@ import time
 import types
 import weakref
 from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -39,6 +40,7 @@ from typing import Any
 # Read by Python, or by a library while it is imported: too late for a child of the server. Nothing that cv2 and transformers
 # set themselves when tests import them (LD_LIBRARY_PATH, TORCHINDUCTOR_CACHE_DIR): after that, nothing would be forked.
 EARLY = (
+    "ARROW_",
     "PYTHON",
     "LC_",
     "LANG",
@@ -70,6 +72,7 @@ IMPORTED = (
     *(
         "av",
         "psutil",
+        "pyarrow.parquet",
         "pydantic.fields",
         "pydantic.functional_validators",
         "pydantic.type_adapter",
@@ -89,16 +92,17 @@ IMPORTED = (
         "videomae_cli.cli.run.file_jobs",
         "videomae_cli.cli.run.timeline_jobs",
     ),
-    *("videomae_cli.pipeline.classify", "videomae_cli.video.worker"),
+    *("videomae_cli.engines.networks", "videomae_cli.engines.openvino", "videomae_cli.model.checkpoint_loading"),
+    *("videomae_cli.model.pretrained", "videomae_cli.pipeline.classify", "videomae_cli.video.worker"),
 )
-NEVER_IMPORTED = ("cv2", "huggingface_hub", "openvino", "pyarrow", "ray", "transformers", "typer.rich_utils")
-# What Ray imports: for commands on a cluster, and for Ray's workers. Not Ray itself, which looks at its variables once. Arrow's
-# allocator has a thread of its own, which a fork renews.
+NEVER_IMPORTED = ("cv2", "huggingface_hub", "openvino", "ray", "transformers", "typer.rich_utils")
+# What Ray imports: for commands on a cluster, and for Ray's workers. Not Ray itself, which looks at its variables once.
 FOR_RAY = (
-    *("pandas", "pyarrow.compute", "pyarrow.dataset", "pyarrow.fs", "pyarrow.parquet"),
+    *("pandas", "pyarrow.compute", "pyarrow.dataset", "pyarrow.fs"),
     *("fsspec", "google.protobuf", "jsonschema", "requests", "yaml"),
     *("videomae_cli.cluster.inference", "videomae_cli.cluster.models", "videomae_cli.cluster.run"),
 )
+# Arrow's allocator has a thread of its own, which a fork renews.
 OUTLIVES_FORKS = "jemalloc_bg_thd"
 
 # No site-packages, and no import but of what is compiled into Python: it starts in some 10 ms. It closes its streams once the child has them, so that
@@ -201,6 +205,8 @@ def serve(address: str, python: str, *more: str) -> Callable[[], object]:
             importlib.import_module(name)
         except ImportError:  # a package that others bring along, or don't
             assert not name.startswith("videomae_cli"), f"{name} is gone: every test would be slower"
+    if "pandas" not in more:
+        _keep_arrow_from_pandas()
     never = {name for name in NEVER_IMPORTED if not any(f"{other}.".startswith(f"{name}.") for other in more)}
     assert not sys.modules.keys() & never, "its variables would not be those of the child"
     threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
@@ -258,6 +264,19 @@ def serve(address: str, python: str, *more: str) -> Callable[[], object]:
             children[os.pidfd_open(child)] = child, waiting
             with contextlib.suppress(OSError):  # it may be gone, which is seen next time round
                 waiting.sendall(b"%d\n" % child)
+
+
+def _keep_arrow_from_pandas() -> None:
+    """With its first array Arrow imports pandas where it is there, which the package has no use for: here it finds none."""
+
+    class Hidden(MetaPathFinder):
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "pandas":
+                raise ModuleNotFoundError(name)
+
+    sys.meta_path.insert(0, Hidden())
+    sys.modules["pyarrow"].array([0])
+    del sys.meta_path[0]
 
 
 def _leave_whole() -> None:
