@@ -205,8 +205,11 @@ def test_shards_join_to_the_whole_and_moments_are_found(checkpoint: Path, folder
     }
 
 
-def test_a_finished_folder_says_which_setting_differs(checkpoint: Path, film: Path, tmp_path: Path) -> None:
-    words = ("embed", film, "-m", checkpoint, "--window", "16f", "-o", f"{tmp_path}/out/")
+@pytest.mark.parametrize("output", ["out/", "out.parquet", "out.npz"])
+def test_a_finished_output_says_which_setting_differs(
+    checkpoint: Path, film: Path, tmp_path: Path, output: str
+) -> None:
+    words = ("embed", film, "-m", checkpoint, "--window", "16f", "-o", f"{tmp_path}/{output}")
     run(*words)
     said = run(*words, "--hop", "4f", "--resume", code=1)
     assert re.search(r"made with other settings \(windows hop was not given, now .*4", said), said

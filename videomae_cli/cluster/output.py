@@ -369,7 +369,7 @@ class Output:
                 )
             same = record.get("fingerprint") == settings.fingerprint and record.get("shard") == shard
             if not same and not _is_asked(record, self._retry):
-                differing = "; ".join(settings.differences_from_record(record, shard))
+                differing = "; ".join(settings.differences_from_output(self._file, record, shard))
                 reason = "{subject} was made with other settings ({differing})"
                 raise OutputError.about(self.shown, reason, differing=differing, remedy=STARTS_AGAIN)
             count += 1

@@ -499,7 +499,7 @@ class Job:
             self.tally.unknown_settings |= not named
             # The settings of a failure don't matter if it is redone.
             if not same and (record.get("error") is None or counts(self._replacements.of(record))):
-                differing = "; ".join(settings.differences_from_record(record, shard))
+                differing = "; ".join(settings.differences_from_output(self._target, record, shard))
                 reason = "{subject} was made with other settings ({differing})"
                 raise OutputError.about(self.output, reason, differing=differing, remedy=STARTS_AGAIN)
             self._count(record, counts)

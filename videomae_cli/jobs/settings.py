@@ -6,12 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from videomae_cli.errors import OutputError, Wording
 from videomae_cli.jobs.shards import Part
 from videomae_cli.results import Stamp, engine_of
-from videomae_cli.writers import VectorLayout
+from videomae_cli.writers import VectorLayout, holds_vectors, open_embeddings
 
 
 @dataclass(frozen=True)
@@ -70,15 +71,18 @@ class Settings:
                 joined="; ",
             )
 
-    def differences_from_record(self, record: Mapping[str, Any], shard: str | None) -> list[str]:
-        """Describe the differences from a finished output, whose records contain only some of its settings."""
+    def differences_from_output(self, file: Path, record: Mapping[str, Any], shard: str | None) -> list[str]:
+        """Describe the differences from a finished output. record: one of its own, which contains only some of its settings.
+
+        Vectors in Parquet and npz hold all of them beside the records, and the index of a folder of arrays in each record.
+        """
         now = {"version": self.version, **self.values, "shard": shard}
         recorded = ("model", "revision", "version", "shard")
         words = [
             _change(name, record.get(name), now.get(name)) for name in recorded if record.get(name) != now.get(name)
         ]
-        given = record.get("settings")  # the records of a folder of arrays have all of them
-        if not words and isinstance(given, Mapping):
+        given = record.get("settings") or (open_embeddings(file).settings if holds_vectors(file) else {})
+        if not words and given:
             words = self.differences({name: value for name, value in given.items() if name != "fingerprint"})
         return words or ["the same model, but other options or weights"]
 

@@ -20,6 +20,7 @@ from .vector_reading import PARTIAL as PARTIAL
 from .vector_reading import holds_vectors as holds_vectors
 from .vector_reading import is_part as is_part
 from .vector_reading import missing_shards as missing_shards
+from .vector_reading import open_embeddings as open_embeddings
 from .vector_reading import read_layout as read_layout
 from .vector_reading import read_vector_records as read_vector_records
 from .vector_reading import shards_in as shards_in
