@@ -43,6 +43,8 @@ from videomae_cli.results import Embedding, VectorPlace
 from videomae_cli.video import ClipRequest, DecodedVideo, SamplingPlan, VideoInfo, named_videos
 from videomae_cli.video.file_list import Paths
 
+# What stays beside the shards of a finished job.
+KEPT = {"_job.json", "_list.parquet", "_metrics.jsonl"}
 VIEW_BYTES, BATCH, CLIP_SECONDS = 16 * 224 * 224 * 3, 64, 10.0
 # What tells this program's processes from others.
 MARK = "VIDEOMAE_SIMULATION"
@@ -279,7 +281,7 @@ def is_complete(out: Path, names: int, dimensions: int) -> bool:
     left = [
         name
         for name in sorted(path.name for path in out.iterdir())
-        if not name.startswith("part-") and name != "_job.json"
+        if not name.startswith("part-") and name not in KEPT
     ]
     print(f"{len(shards)} shards: {at:,} of {names:,} names, {wrong} wrong; left behind: {left or 'nothing'}")
     return at == names and not wrong and not left
