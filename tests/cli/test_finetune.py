@@ -138,7 +138,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     checkpoint: Path, recordings: Path, quick_python: str, tmp_path: Path
 ) -> None:
     out, through = tmp_path / "killed", tmp_path / "through"
-    options = ["--init", checkpoint, "--mode", "full", *QUICK, "--epochs", "6"]
+    options = ["--init", checkpoint, "--mode", "full", *QUICK, "--epochs", "3"]
     line = [quick_python, *command(recordings, "-o", out, *options, "--resume")[1:]]
     process = subprocess.Popen(line, env={**os.environ, **SILENT}, stderr=subprocess.PIPE)
     wait_for_epoch(out, 1, process)

@@ -76,11 +76,10 @@ def _blank(config: VideoMAEConfig, views: int) -> torch.Tensor:
 
 def _measured(run: Callable[[int], None]) -> float:
     """Return the seconds that `run` takes for a view. The first call, which also allocates memory, counts only if it is long."""
-    taken, views = _timed(run, 1), 1
-    if taken < _LONG_SECONDS:
-        views = _MOST_VIEWS if taken < _SHORT_SECONDS else 1
-        taken = (_timed(run, views) + _timed(run, views)) / 2
-    return taken / views
+    taken = _timed(run, 1)
+    if taken < _SHORT_SECONDS:
+        return _timed(run, _MOST_VIEWS) / _MOST_VIEWS
+    return taken if taken >= _LONG_SECONDS else (_timed(run, 1) + _timed(run, 1)) / 2
 
 
 def _timed(run: Callable[[int], None], views: int) -> float:
