@@ -6,7 +6,7 @@ import copy
 import json
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,12 @@ def exported(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return {name: folder / f"{name}.onnx" for name in KINDS}
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where converted models go."""
-    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where converted models go: a conversion takes a second or two, and the model of these tests is one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIDEOMAE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def made(request: Any) -> Any:
