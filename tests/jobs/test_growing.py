@@ -120,6 +120,14 @@ def test_what_is_no_longer_listed_is_kept(tmp_path: Path) -> None:
     assert out.read_bytes() == whole(tmp_path, "a.jsonl", [*names(6), "90.mp4", "91.mp4"])
 
 
+def test_records_of_other_lists_that_come_in_order_get_the_places_of_this_one(tmp_path: Path) -> None:
+    out = tmp_path / "a.jsonl"
+    run(out, ["0.mp4"])
+    broken_off(out, ["2.mp4", "1.mp4"], 1)
+    run(out, ["0.mp4", "2.mp4"])
+    assert [(path_of(one), one["index"]) for one in read_records(out)] == [("0.mp4", 0), ("2.mp4", 1)]
+
+
 lists = st.permutations(names(7)).flatmap(lambda order: st.integers(0, 7).map(lambda count: order[:count]))
 
 

@@ -39,7 +39,7 @@ class JobList:
         """Return the place of a record's file in the list, and note that it has one; None if it isn't listed."""
         path = path_of(record)
         self.relisted |= self.part is not None and record.get("list") != self.part.listed
-        if self._index is None and self._found < len(self.names) and self.names[self._found] == path:
+        if self._index is None and self._is_next(path, record):
             place: int | None = self._found
         else:
             place = self.find(path)
@@ -48,6 +48,13 @@ class JobList:
         self._has[place] = 1
         self._found += 1
         return place
+
+    def _is_next(self, path: str, record: Record) -> bool:
+        """Whether the file is the next of the list, and the record says so: one of another list may name another place."""
+        if self._found >= len(self.names) or self.names[self._found] != path:
+            return False
+        index = self._found if self.part is None else self.part.places[self._found]
+        return bool(record.get("index", index) == index)
 
     def find(self, path: str) -> int | None:
         """Return the place of a file in the list, None if it isn't listed."""
