@@ -29,6 +29,7 @@ from videomae_cli.errors import (
 )
 from videomae_cli.results import Result
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo
+from videomae_cli.video.file_list import FileList
 
 # The list is stored in objects of this many files, so that a task fetches at most two of them.
 LIST_CHUNK = 8192
@@ -68,7 +69,8 @@ def put_lists(found: Sequence[FoundVideo]) -> tuple[Any, ...]:
     """Store a list of files in the connected cluster's object store; returns the references."""
     import ray
 
-    return tuple(ray.put(list(found[at : at + LIST_CHUNK])) for at in range(0, len(found), LIST_CHUNK))
+    # Each task reads its part of the list anew, so it is stored as bytes, not as an object for each file.
+    return tuple(ray.put(FileList(found[at : at + LIST_CHUNK])) for at in range(0, len(found), LIST_CHUNK))
 
 
 def decode_tasks(batch: Any, *, work: DecodingWork) -> Iterator[Any]:
@@ -230,10 +232,11 @@ def _views(outcome: object) -> int:
 def _videos(work: DecodingWork, files: range) -> list[FoundVideo]:
     import ray
 
-    chunks = range(files.start // LIST_CHUNK, (files.stop - 1) // LIST_CHUNK + 1)
-    videos = [video for chunk in chunks for video in ray.get(work.lists[chunk])]
-    begin = files.start - chunks.start * LIST_CHUNK
-    return videos[begin : begin + len(files)]
+    videos: list[FoundVideo] = []
+    for chunk in range(files.start // LIST_CHUNK, (files.stop - 1) // LIST_CHUNK + 1):
+        first = chunk * LIST_CHUNK
+        videos += ray.get(work.lists[chunk])[max(0, files.start - first) : files.stop - first]
+    return videos
 
 
 @lru_cache(maxsize=1)
