@@ -11,6 +11,7 @@ the same on any cluster.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -109,11 +110,14 @@ class Pieces:
 
     def __init__(self, stretches: Iterable[tuple[int, int]] = ()) -> None:
         self._stops: dict[int, set[int]] = {}
+        self._starts: list[int] = []  # the same, in order
         for first, stop in stretches:
             self.add(first, stop)
 
     def add(self, first: int, stop: int) -> None:
         """Add a piece that covers the files first, ..., stop - 1."""
+        if first not in self._stops:
+            insort(self._starts, first)
         self._stops.setdefault(first, set()).add(stop)
 
     def chain(self, places: range) -> list[tuple[int, int]] | None:
@@ -150,22 +154,26 @@ class Pieces:
     def apart(self, places: range) -> list[tuple[int, int]]:
         """Return pieces within `places` that don't overlap, in order, the longest of those that begin at one file."""
         found, at = list[tuple[int, int]](), places.start
-        while at < places.stop:
-            stop = max((stop for stop in self._stops.get(at, ()) if stop <= places.stop), default=None)
-            if stop is not None:
-                found.append((at, stop))
-            at = at + 1 if stop is None else stop
+        for first in self._within(places):
+            stop = max((stop for stop in self._stops[first] if stop <= places.stop), default=None)
+            if first >= at and stop is not None:
+                found.append((first, stop))
+                at = stop
         return found
 
     def within(self, places: range) -> Iterator[tuple[int, int]]:
         """Yield the pieces that begin in a range."""
-        for first in places:
-            yield from ((first, stop) for stop in sorted(self._stops.get(first, ())))
+        for first in self._within(places):
+            yield from ((first, stop) for stop in sorted(self._stops[first]))
 
     def forget(self, places: range) -> None:
         """Drop the pieces that begin in a range."""
-        for first in places:
-            self._stops.pop(first, None)
+        for first in self._within(places):
+            del self._stops[first], self._starts[bisect_left(self._starts, first)]
+
+    def _within(self, places: range) -> list[int]:
+        """Return where pieces begin within `places`, in order; what has no pieces takes no time, however long it is."""
+        return self._starts[bisect_left(self._starts, places.start) : bisect_left(self._starts, places.stop)]
 
 
 def ranges_left(
