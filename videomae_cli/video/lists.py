@@ -190,7 +190,8 @@ def _lines(text: str) -> list[str]:
 
 def _meant(line: str, exists: Callable[[str], bool]) -> str | None:
     """Return the name that a line means; None for a comment or an empty line."""
-    if exists(line):
+    # Looking whether there is a file of an address's name would be half the time a list of millions takes.
+    if not is_address(line) and exists(line):
         return line
     plain = stripped = line.strip(" \t\r\ufeff\u200e\u200f\u202a\u202c\xa0")
     if not plain:
@@ -211,7 +212,7 @@ def _meant(line: str, exists: Callable[[str], bool]) -> str | None:
     if (clip := annotated_clip(plain, labelled=False)) is not None:
         return clip
     # A name that doesn't exist is reported as it was written, without the blanks around it.
-    return plain if plain != stripped or exists(plain) or is_address(plain) else line.strip(" \t\ufeff")
+    return plain if plain != stripped or is_address(plain) or exists(plain) else line.strip(" \t\ufeff")
 
 
 def _local(path: str) -> str:
