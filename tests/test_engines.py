@@ -68,13 +68,14 @@ def network(part: Logits | Features, name: str, dtype: str, **options: Any) -> A
     return make_network(part, Engine(name, dtype, CPU), digest=digest, **options)
 
 
+@pytest.mark.parametrize("size", [1, 4])
 @pytest.mark.parametrize("mean_pooling", [True, False])
-def test_openvino_in_float32_gives_the_logits_of_torch(mean_pooling: bool) -> None:
+def test_openvino_in_float32_gives_the_logits_of_torch(mean_pooling: bool, size: int) -> None:
     expected = TorchNetwork(Logits(classifier(use_mean_pooling=mean_pooling)), Engine("torch", "float32", CPU))(
         clips(3)
     )
-    got = network(Logits(classifier(use_mean_pooling=mean_pooling)), "openvino", "float32")
-    for count in (3, 1, 2):  # any number of views through one conversion
+    got = network(Logits(classifier(use_mean_pooling=mean_pooling)), "openvino", "float32", size=size)
+    for count in (3, 1, 2):  # any number of views through one conversion, whatever it was compiled for
         torch.testing.assert_close(got(clips(3)[:count]), expected[:count], rtol=1e-4, atol=1e-5)
 
 
@@ -120,6 +121,21 @@ def test_shorter_numbers_stay_near(name: str, dtype: str, tolerance: float) -> N
     difference = (got - exact).abs().max() / exact.abs().max()
     assert 0 < difference < tolerance
     assert got.dtype == torch.float32
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux says which files a process has mapped")
+@pytest.mark.parametrize("size", [1, 4])
+def test_openvino_gives_the_same_without_the_pages_of_its_file(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = list[bool]()
+    release = system.release_mapped
+    monkeypatch.setattr(system, "release_mapped", lambda file: released.append(release(file)))
+    got = network(Logits(classifier()), "openvino", "float32", size=size)
+    got.wait()
+    assert released[-1], "the model's file is mapped no more, or under another name"
+    before = got(clips(3))
+    assert torch.equal(got(clips(3)), before)
+    if size == 1:
+        assert torch.equal(torch.cat([got(clip[None]) for clip in clips(3)]), before)
 
 
 def test_a_model_is_converted_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

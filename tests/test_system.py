@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import signal
 import subprocess
@@ -146,6 +147,38 @@ def test_memory_is_returned_where_the_c_library_can_be_told(monkeypatch: pytest.
 
     monkeypatch.setattr(ctypes, "CDLL", windows)
     assert not system.return_freed_memory()
+    assert not system.release_mapped(Path(__file__))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux says which pages are a process's own")
+def test_pages_of_a_file_are_given_back_and_read_again(tmp_path: Path) -> None:
+    file, other = tmp_path / "model with blanks \u00e9.bin", tmp_path / "other.bin"
+    content = os.urandom(2**22)
+    for path in (file, other):
+        path.write_bytes(content)
+
+    def held(path: Path) -> int:
+        """How many kilobytes of a file this process holds."""
+        lines = Path("/proc/self/smaps").read_bytes().split(b"\n")
+        at = next(place for place, line in enumerate(lines) if line.endswith(os.fsencode(path)))
+        return int(next(line for line in lines[at:] if line.startswith(b"Rss:")).split()[1])
+
+    with file.open("r+b") as stream, other.open("r+b") as second:
+        read = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        changed = mmap.mmap(second.fileno(), 0, access=mmap.ACCESS_COPY)
+        assert bytes(read) == content
+        changed[:8] = b"a change"
+        assert held(file) == 4096
+        link = tmp_path / "link.bin"
+        link.symlink_to(file)
+        assert system.release_mapped(link)
+        assert held(file) == 0
+        assert bytes(read) == content
+        assert not system.release_mapped(other)  # what was written there would be lost
+        assert changed[:8] == b"a change"
+        assert not system.release_mapped(tmp_path / "missing")
+        read.close()
+        changed.close()
 
 
 def test_without_limits_every_file_may_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:

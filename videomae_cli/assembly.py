@@ -256,7 +256,9 @@ class ModelRequest(ABC, Generic[Loaded]):
             engine = engine if isinstance(engine, Engine) else engine(known)
             if (file := self._converted(known, engine)) is not None:
                 common = self._common(source, engine, known)
-                return self._built(self._outline(source, known), network=_network(file, engine), **common)
+                return self._built(
+                    self._outline(source, known), network=_network(file, engine, common["batch_size"]), **common
+                )
         from videomae_cli.engines import calibration_clips, make_network
         from videomae_cli.model import weights_digest
 
@@ -830,7 +832,7 @@ def _no_sampling(sampling: Mapping[str, Any], where: str, name: str) -> Checkpoi
     return CheckpointError.about(name, reason, where=where, sampling=sampling)
 
 
-def _network(file: Path, engine: Engine) -> Network:
+def _network(file: Path, engine: Engine, size: int) -> Network:
     """Make the network that runs a model that was converted before."""
     if engine.name == "onnx":
         from videomae_cli.engines.onnx import ONNXNetwork
@@ -838,4 +840,4 @@ def _network(file: Path, engine: Engine) -> Network:
         return ONNXNetwork(file, engine)
     from videomae_cli.engines.openvino import OpenVINONetwork
 
-    return OpenVINONetwork(file, engine)
+    return OpenVINONetwork(file, engine, size)

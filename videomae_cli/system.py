@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import mmap
 import os
 import platform
 import select
@@ -131,6 +132,28 @@ def return_freed_memory() -> bool:
         return bool(library.mallopt(_MMAP_THRESHOLD, 2**20)) and bool(library.mallopt(_ARENA_MAX, 1))
     except (ImportError, OSError, AttributeError, TypeError):
         return False
+
+
+def release_mapped(file: Path) -> bool:
+    """Give back the memory that pages of a file take where this process has it mapped for reading alone; return whether it did.
+
+    Linux counts them to the process. What is read there again comes from the file again.
+    """
+    released = False
+    try:
+        import ctypes
+
+        advise = ctypes.CDLL(None).madvise
+        advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+        name = os.fsencode(file.resolve())
+        for line in Path("/proc/self/maps").read_bytes().splitlines():
+            place, rights, *_, path = line.split(maxsplit=5)
+            if path == name and b"w" not in rights:
+                begin, end = (int(address, 16) for address in place.split(b"-"))
+                released = advise(begin, end - begin, mmap.MADV_DONTNEED) == 0 or released
+    except (ImportError, OSError, AttributeError, TypeError):
+        return False
+    return released
 
 
 def raise_open_files(needed: int) -> int:

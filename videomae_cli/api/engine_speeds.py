@@ -119,7 +119,7 @@ def measure_engines(
     clips = _clips(source.path, source.name, config, found, size)
     settings = [EngineSpeed(engine, dtype) for engine, dtype in _wanted(where.type, real=real)]
     on_progress("preparing")
-    networks = _networks(settings, lambda: _part(source.path, heads), where, weights, clips)
+    networks = _networks(settings, lambda: _part(source.path, heads), where, weights, clips, size)
     on_progress("measuring")
     _compare(settings, networks, clips, labels=bool(config.num_labels) and real)
     _time(settings, networks, _batch(clips, size), rounds)
@@ -145,7 +145,7 @@ def measure_candidates(
     if clips is None:
         clips = _noise(known.config, size)
     settings = [EngineSpeed(*DEFAULT), *(EngineSpeed(*one) for one in candidates)]
-    networks = _networks(settings, make_part, where, known.weights, clips)
+    networks = _networks(settings, make_part, where, known.weights, clips, size)
     _compare(settings, networks, clips[:_FEW_CLIPS], labels=False)
     _time(settings, networks, _batch(clips, size), _FEW_ROUNDS)
     return EngineSpeeds("", where.type, size, len(clips), known.weights, settings)
@@ -168,6 +168,7 @@ def _networks(
     where: torch.device,
     weights: str,
     clips: torch.Tensor,
+    size: int,
 ) -> dict[int, Network]:
     """Build the network of each setting that can run here, by the setting's index; set `problem` for the others."""
     from videomae_cli.engines import make_network, pick_engine
@@ -182,7 +183,7 @@ def _networks(
                 part = make_part()
                 # The digest that classify and embed use too, so that they find the models that were converted here.
                 networks[number] = make_network(
-                    part, engine, digest=weights, calibration=lambda: [clip[None] for clip in clips]
+                    part, engine, digest=weights, size=size, calibration=lambda: [clip[None] for clip in clips]
                 )
                 networks[
                     number

@@ -117,6 +117,6 @@ def make_network(
     if engine.name == "onnx":
         network = ONNXNetwork(onnx_file(part, engine, digest=digest), engine)
     else:
-        network = OpenVINONetwork(model_file(part, engine, digest=digest, calibration=calibration), engine)
+        network = OpenVINONetwork(model_file(part, engine, digest=digest, calibration=calibration), engine, size)
     part.to("meta")  # frees PyTorch's weights: the engine has its own copy
     return network

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from videomae_cli import filesystem
+from videomae_cli import filesystem, system
 from videomae_cli.engines import cpu
 from videomae_cli.engines.int8 import quantize
 from videomae_cli.engines.packages import formats, load_nncf, load_openvino
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # Version of the cached models: increase it when the conversion changes, so that older ones are no longer found.
 FORMAT = 1
+_RELEASE_SECONDS = 0.02
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
@@ -41,10 +42,13 @@ class OpenVINONetwork:
 
     The model is compiled in a thread, so that the caller can begin to decode; the first batch waits for it, and so does
     the end of the program, which must not come in the middle of a library's work.
+
+    size: the most clips per batch. One clip at a time is compiled for as that: OpenVINO then packs the weights while it
+    compiles, instead of during the first batch, for which nothing is left to wait for.
     """
 
-    def __init__(self, file: Path, engine: Engine) -> None:
-        self.engine, self._file = engine, file
+    def __init__(self, file: Path, engine: Engine, size: int) -> None:
+        self.engine, self._file, self._size = engine, file, size
         openvino = load_openvino()
         calibrated = file.with_name("calibration.txt")
         self._calibrated = calibrated.read_text().strip() if filesystem.is_there(calibrated) else None
@@ -64,11 +68,11 @@ class OpenVINONetwork:
         }
         self._version = openvino.__version__
         self._request: Future[Any] = Future()
-        Thread(target=_compile, args=(self._request, file, settings), name="compile").start()
+        Thread(target=_compile, args=(self._request, file, settings, size), name="compile").start()
 
-    def __reduce__(self) -> tuple[type[OpenVINONetwork], tuple[Path, Engine]]:
+    def __reduce__(self) -> tuple[type[OpenVINONetwork], tuple[Path, Engine, int]]:
         """A copy, also in another process of this machine, compiles the same file for itself."""
-        return type(self), (self._file, self.engine)
+        return type(self), (self._file, self.engine, self._size)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -86,22 +90,31 @@ class OpenVINONetwork:
         return torch.from_numpy(self.infer(given))
 
     def infer(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        # Copied below, since the next call overwrites this memory.
-        output = self._request.result().infer([pixel_values])[0]
+        request = self._request.result()
+        parts = np.split(pixel_values, len(pixel_values)) if self._size == 1 else [pixel_values]
+        # Copied, since the next call overwrites this memory.
+        output = np.concatenate([np.array(request.infer([part])[0], dtype=np.float32) for part in parts])
         if len(output) != len(pixel_values):
             reason = "OpenVINO computes nothing on this CPU, or under this ONEDNN_MAX_CPU_ISA"
             raise DependencyError.about("engine", reason, remedy=Wording("choose {@engine:torch}"))
-        return np.array(output, dtype=np.float32)
+        return output
 
     def wait(self) -> None:
         self._request.result()
 
 
-def _compile(made: Future[Any], file: Path, settings: Mapping[str, object]) -> None:
+def _compile(made: Future[Any], file: Path, settings: Mapping[str, object], size: int) -> None:
     """Compile a converted model, and hand over a request of it or the error."""
     try:
-        core = load_openvino().Core()
-        made.set_result(core.compile_model(file, "CPU", dict(settings)).create_infer_request())
+        core, free = load_openvino().Core(), partial(system.release_mapped, file.with_suffix(".bin"))
+        model = core.read_model(file)
+        if size == 1:
+            model.reshape([1, *(length.get_length() for length in list(model.input().partial_shape)[1:])])
+        # The weights are packed into memory of OpenVINO's own, and their file stays mapped: both would count.
+        with system.every(_RELEASE_SECONDS, free):
+            request = core.compile_model(model, "CPU", dict(settings)).create_infer_request()
+        free()
+        made.set_result(request)
     except RuntimeError as error:
         reason = "OpenVINO can't read the converted model in {subject} ({reason}): remove this folder"
         lines = str(error).strip().splitlines() or [type(error).__name__]
