@@ -1,4 +1,4 @@
-"""What could make ViT-B/16 faster in PyTorch on a CPU, each tried against the model as it is, in turns, in one run.
+"""What could make ViT-B/16 faster on a CPU in PyTorch, or in OpenVINO, each tried against the model as it is, in turns, in one run.
 
     python benchmarks/attempts.py [--repeats 7] [--dtype float32 bfloat16] [--only NAME ...]
 
@@ -10,7 +10,9 @@ try it again. `python benchmarks/engines.py` compares with transformers.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -118,6 +120,14 @@ def by_heads(module: SelfAttention) -> Callable[[Tensor], Tensor]:
     return run
 
 
+def flexible(module: SelfAttention) -> Callable[[Tensor], Tensor]:
+    """FlexAttention, which is nothing without being compiled."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    run = torch.compile(flex_attention)
+    return lambda x: joined(run(*heads(module, x)))  # type: ignore[arg-type]
+
+
 def in_place(net: VideoMAEForVideoClassification) -> None:
     """Residuals added where they are."""
 
@@ -166,6 +176,43 @@ def prepacked(net: VideoMAEForVideoClassification) -> Any:
         return _Wrapped(torch.jit.optimize_for_inference(torch.jit.freeze(traced)))
 
 
+def packaged(net: VideoMAEForVideoClassification) -> Any:
+    """Exported and compiled ahead of time with frozen weights (AOTInductor); says how long the file takes to load."""
+    from torch._inductor import aoti_compile_and_package, aoti_load_package
+
+    with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
+        clip = torch.zeros(1, 16, 3, 224, 224, dtype=net.dtype)
+        exported = torch.export.export(_Logits(net), (clip,))
+        file = f"{folder}/model.pt2"
+        started = time.perf_counter()
+        aoti_compile_and_package(exported, package_path=file, inductor_configs={"freezing": True})
+        built = time.perf_counter() - started
+        started = time.perf_counter()
+        run = aoti_load_package(file)
+        size, load = os.path.getsize(file) / 1e6, time.perf_counter() - started  # noqa: PTH202
+        print(f"  (a package of {size:.0f} MB, compiled in {built:.0f} s, loaded in {load:.2f} s)", flush=True)
+        return _Wrapped(run)
+
+
+def through_openvino(change: Change = lambda net: None) -> Change:
+    """Converted as `--engine openvino` does it, after `change`."""
+
+    def convert(net: VideoMAEForVideoClassification) -> Any:
+        from videomae_cli.engines.openvino import converted
+        from videomae_cli.engines.packages import load_openvino
+
+        hint = {torch.float32: "f32", torch.bfloat16: "bf16"}[net.dtype]
+        with torch.no_grad():
+            change(net.float())
+        made = converted(_Logits(net), torch.zeros(1, 16, 3, 224, 224))
+        made.reshape([1, 16, 3, 224, 224])
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
+        request = load_openvino().Core().compile_model(made, "CPU", settings).create_infer_request()
+        return _Wrapped(lambda x: torch.from_numpy(request.infer([x.float().numpy()])[0].copy()))
+
+    return convert
+
+
 class _Logits(nn.Module):
     def __init__(self, net: VideoMAEForVideoClassification) -> None:
         super().__init__()
@@ -198,7 +245,11 @@ ATTEMPTS: dict[str, Change] = {
     "patches by Conv3d": convolution,
     "patches by Conv3d, channels last": channels_last,
     "traced and frozen": prepacked,
+    "FlexAttention": attention(flexible),
     "torch.compile": compiled,
+    "AOTInductor": packaged,
+    "OpenVINO": through_openvino(),
+    "OpenVINO, fused qkv": through_openvino(attention(fused)),
 }
 
 

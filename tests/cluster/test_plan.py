@@ -89,6 +89,23 @@ def test_with_what_is_left_there_is_a_chain(cuts: set[tuple[int, int]], files: i
     assert pieces.chain(range(files)) is not None
 
 
+_CUTS = st.sets(st.tuples(st.integers(0, 12), st.integers(1, 5)))
+_STRETCHES = st.tuples(st.integers(0, 12), st.integers(0, 12)).map(lambda ends: range(*sorted(ends)))
+
+
+@given(_CUTS, _CUTS, _STRETCHES, _STRETCHES)
+def test_pieces_are_found_where_they_begin_until_they_are_forgotten(
+    cuts: set[tuple[int, int]], later: set[tuple[int, int]], asked: range, forgotten: range
+) -> None:
+    pieces = Pieces(cuts)
+    assert list(pieces.within(asked)) == sorted(cut for cut in cuts if cut[0] in asked)
+    pieces.forget(forgotten)
+    for cut in later:
+        pieces.add(*cut)
+    there = {cut for cut in cuts if cut[0] not in forgotten} | later
+    assert list(pieces.within(asked)) == sorted(cut for cut in there if cut[0] in asked)
+
+
 def test_small_ranges_travel_together() -> None:
     ranges = [range(0, 4), range(5, 6), range(8, 9), range(9, 20), range(30, 31)]
     assert list(bundled(ranges, 4)) == [[range(0, 4)], [range(5, 6), range(8, 9)], [range(9, 20)], [range(30, 31)]]
