@@ -272,7 +272,7 @@ def wake_main_thread(number: signal.Signals = signal.SIGTERM) -> None:
 
 
 @contextmanager
-def every(seconds: float, call: Callable[[], None]) -> Iterator[None]:
+def every(seconds: float, call: Callable[[], object]) -> Iterator[None]:
     """Call a function periodically from another thread during the block, even while no progress is made."""
     ended = threading.Event()
 

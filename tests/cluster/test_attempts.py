@@ -15,7 +15,7 @@ from videomae_cli.cluster import decoding as decoding_module
 from videomae_cli.cluster import models
 from videomae_cli.cluster.attempts import Attempt, Attempts
 from videomae_cli.cluster.clip_rows import Group, from_table
-from videomae_cli.cluster.decoding import DecodingWork, decode_tasks
+from videomae_cli.cluster.decoding import DecodingWork, decode_tasks, task_table
 from videomae_cli.cluster.inference import InferenceWork, InferenceWorker, PieceReport
 from videomae_cli.cluster.models import Description
 from videomae_cli.cluster.output import Form, WorkPlace
@@ -51,7 +51,6 @@ def decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tup
     found = [FoundVideo(str(tmp_path / f"{number}.mp4")) for number in range(7)]
     for video in found:
         Path(video.path).write_bytes(film)
-    monkeypatch.setattr(decoding_module, "_videos", lambda work, files: found)
 
     def run(*deadly: int, alive: bool = True) -> tuple[list[Group], int]:
         class Deadly(Decoder):
@@ -62,11 +61,10 @@ def decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tup
 
         monkeypatch.setattr(decoding_module, "_decoder", lambda *given: Deadly(isolate=False))
         attempts = Attempts(alive=lambda node: alive)
-        work = DecodingWork(PLAN, ClipRequest(""), (), str(Path.cwd()), DecoderOptions(), attempts)
-        import pyarrow as pa
+        work = DecodingWork(PLAN, ClipRequest(""), str(Path.cwd()), DecoderOptions(), attempts)
 
         def once() -> list[Group]:
-            tables = decode_tasks(pa.table({"first": [0], "stop": [7]}), work=work)
+            tables = decode_tasks(task_table(found, [range(7)]), work=work)
             return [group for table in tables for group in from_table(table)]
 
         groups, deaths = until_done(once)

@@ -6,13 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from videomae_cli.assembly import DecoderOptions
-from videomae_cli.cluster import decoding as decoding_module
 from videomae_cli.cluster.attempts import Attempts
-from videomae_cli.cluster.decoding import DecodingWork
+from videomae_cli.cluster.decoding import DecodingWork, task_table
 from videomae_cli.cluster.films import FilmWorker
 from videomae_cli.cluster.inference import InferenceWork, PieceReport, reports
 from videomae_cli.cluster.models import Description
@@ -49,7 +47,6 @@ class Done:
 def films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
     """Does a task of five films, of which some cost the process, or fail with an error, raised or in their result."""
     (tmp_path / "_job.json").write_text("{}")
-    monkeypatch.setattr(decoding_module, "_videos", lambda work, files: FOUND)
     described = Description(Settings("timeline", "0", {"model": "m", "revision": None}), ClipRequest(""), 1, 1)
 
     def run(deadly: str = "", failing: str = "", error: Any = None, lacking: str | None = None, **more: Any) -> Done:
@@ -68,13 +65,13 @@ def films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done
         attempts = Attempts(alive=lambda node: True)
         worker = object.__new__(FilmWorker)
         worker._reading = DecodingWork(
-            PLAN, ClipRequest(""), (), "", DecoderOptions(), attempts, needed=Requirements(), **more
+            PLAN, ClipRequest(""), "", DecoderOptions(), attempts, needed=Requirements(), **more
         )
         worker._work = InferenceWork(None, described, 1, WorkPlace(Folder(str(tmp_path))), Form(), attempts)  # type: ignore[arg-type]
         worker._maker, worker._decoder = make, None  # type: ignore[assignment]
         for deaths in range(20):
             try:
-                told = list(reports(worker(pa.table({"first": [0], "stop": [5]}))))
+                told = list(reports(worker(task_table(FOUND, [range(5)]))))
             except Died:
                 continue
             assert attempts._histories == {}

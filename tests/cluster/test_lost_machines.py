@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from samples import write_video
 
@@ -17,7 +16,7 @@ from videomae_cli.cluster import inference as inference_module
 from videomae_cli.cluster import machines as machines_module
 from videomae_cli.cluster.attempts import Attempts, Standing
 from videomae_cli.cluster.clip_rows import Group, Refusal, from_table
-from videomae_cli.cluster.decoding import DecodingWork, decode_tasks
+from videomae_cli.cluster.decoding import DecodingWork, decode_tasks, task_table
 from videomae_cli.cluster.inference import InferenceWork, InferenceWorker, PieceReport
 from videomae_cli.cluster.machines import Errand, Machines
 from videomae_cli.cluster.models import Description
@@ -123,7 +122,6 @@ def decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
     found = [FoundVideo(str(tmp_path / f"{number}.mp4")) for number in range(6)]
     for video in found:
         Path(video.path).write_bytes(film)
-    monkeypatch.setattr(decoding_module, "_videos", lambda work, files: found[files.start : files.stop])
 
     def run(*failing: int, error: Any, lacking: str | None, last: bool = False, first: int = 0) -> list[Group]:
         class Failing(Decoder):
@@ -135,8 +133,8 @@ def decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
         monkeypatch.setattr(decoding_module, "_decoder", lambda *given: Failing(isolate=False))
         monkeypatch.setattr(Requirements, "unread", lambda self: lacking)
         attempts, needed = Attempts(alive=lambda node: True), Requirements()
-        work = DecodingWork(PLAN, ClipRequest(""), (), "", DecoderOptions(), attempts, needed=needed, last=last)
-        tables = decode_tasks(pa.table({"first": [first], "stop": [6]}), work=work)
+        work = DecodingWork(PLAN, ClipRequest(""), "", DecoderOptions(), attempts, needed=needed, last=last)
+        tables = decode_tasks(task_table(found, [range(first, 6)]), work=work)
         return [group for table in tables for group in from_table(table)]
 
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -31,22 +32,18 @@ from videomae_cli.results import Result
 from videomae_cli.video import ClipRequest, DecodedVideo, Decoder, FoundVideo
 from videomae_cli.video.file_list import FileList
 
-# The list is stored in objects of this many files, so that a task fetches at most two of them.
-LIST_CHUNK = 8192
 # Where memory runs out, Linux kills a decoder first (1000), then what waits for it, then a model.
 _KILLED_SECOND = 900
 
 
 @dataclass(frozen=True)
 class DecodingWork:
-    """What every task receives. clips: what to decode of a file that isn't done from beginning to end; lists: references to the files, `LIST_CHUNK` each;
-    home: the folder that relative names start from; decoding: the limits for each file; attempts: what is told which
+    """What every task receives. clips: what to decode of a file that isn't done from beginning to end; home: the folder that relative names start from; decoding: the limits for each file; attempts: what is told which
     work begins and ends, so that no file is tried for ever; needed: what a machine must reach to be believed that a file
     can't be fetched, None to believe it; last: whether such a file fails here instead of being handed to another machine."""
 
     plan: ClusterPlan
     clips: ClipRequest
-    lists: tuple[Any, ...]
     home: str
     decoding: DecoderOptions
     attempts: Witness
@@ -65,16 +62,19 @@ class DecodingWork:
         return Refusal(here(), place + 1, lacking or f"failed with {video.path}: {error}", lacking is not None)
 
 
-def put_lists(found: Sequence[FoundVideo]) -> tuple[Any, ...]:
-    """Store a list of files in the connected cluster's object store; returns the references."""
-    import ray
+def task_table(found: Sequence[FoundVideo], ranges: Sequence[range]) -> Any:
+    """Make what `tasks` reads: the index of the first file of each range, and its files, in the columns `first` and `videos`.
 
-    # Each task reads its part of the list anew, so it is stored as bytes, not as an object for each file.
-    return tuple(ray.put(FileList(found[at : at + LIST_CHUNK])) for at in range(0, len(found), LIST_CHUNK))
+    Only these travel with a task: each reference to something that all share would be told of by Ray in every task.
+    """
+    import pyarrow as pa
+
+    files = [pickle.dumps(FileList(found[one.start : one.stop])) for one in ranges]
+    return pa.table({"first": [one.start for one in ranges], "videos": files})
 
 
 def decode_tasks(batch: Any, *, work: DecodingWork) -> Iterator[Any]:
-    """Decode ranges of the list, given in the columns `first` and `stop`: a function for Ray Data's `map_batches`.
+    """Decode ranges of the list, given as a `task_table`: a function for Ray Data's `map_batches`.
 
     Each range is a task or what is left of one. Yields a table with one row for each group of files.
     """
@@ -87,13 +87,13 @@ def decode_tasks(batch: Any, *, work: DecodingWork) -> Iterator[Any]:
 
 
 def tasks(batch: Any, work: DecodingWork) -> Iterator[tuple[int, list[FoundVideo], Attempt]]:
-    """Yield the ranges of a batch: the index of the first file, the files, and how earlier tries went.
+    """Yield the ranges of a `task_table`: the index of the first file, the files, and how earlier tries went.
 
     A range counts as done when the next one is asked for.
     """
     storage.on_wait(lambda error: work.attempts.wait(here(), str(error)))
-    for first, stop in zip(batch.column("first").to_pylist(), batch.column("stop").to_pylist(), strict=True):
-        videos = _videos(work, range(first, stop))
+    for first, files in zip(batch.column("first").to_pylist(), batch.column("videos").to_pylist(), strict=True):
+        videos = list(pickle.loads(files))  # made by the process that gave the command
         for video in videos:
             if storage.is_address(video.path):
                 storage.expect(video.path)
@@ -227,16 +227,6 @@ def _views(outcome: object) -> int:
     if isinstance(outcome, Result):
         return outcome.views
     return len(outcome.rows) * outcome.plan.crops if isinstance(outcome, DecodedVideo) else 0
-
-
-def _videos(work: DecodingWork, files: range) -> list[FoundVideo]:
-    import ray
-
-    videos: list[FoundVideo] = []
-    for chunk in range(files.start // LIST_CHUNK, (files.stop - 1) // LIST_CHUNK + 1):
-        first = chunk * LIST_CHUNK
-        videos += ray.get(work.lists[chunk])[max(0, files.start - first) : files.stop - first]
-    return videos
 
 
 @lru_cache(maxsize=1)

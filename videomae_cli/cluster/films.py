@@ -21,7 +21,7 @@ from videomae_cli.video import Decoder, FoundVideo
 
 
 class FilmWorker:
-    """A class for Ray Data's actor pool that turns ranges of the list, in the columns `first` and `stop`, into tables of reports.
+    """A class for Ray Data's actor pool that turns ranges of the list, each a `task_table`, into tables of reports.
 
     Raises what loading the model raises, or ClusterError if this machine would give different results.
     """

@@ -15,7 +15,7 @@ from typing import Any
 from videomae_cli import system
 from videomae_cli.assembly import DecoderOptions
 from videomae_cli.cluster.attempts import Witness, here, remote_attempts
-from videomae_cli.cluster.decoding import DecodingWork, decode_tasks, put_lists
+from videomae_cli.cluster.decoding import DecodingWork, decode_tasks, task_table
 from videomae_cli.cluster.films import FilmWorker
 from videomae_cli.cluster.inference import InferenceWork, InferenceWorker, PieceReport, reports
 from videomae_cli.cluster.job_log import Effort, MetricsLog
@@ -80,11 +80,11 @@ class ClusterJob:
         patience = CLIP_SECONDS if self.model.films is None else FILM_SECONDS
         machines = Machines(self.cluster, self.note, on_lost=metrics.lose, patience=patience)
         shards = _Shards(self, past, machines, metrics)
-        lists, attempts = put_lists(self.found), remote_attempts()
+        attempts = remote_attempts()
         try:
             for _ in range(_ROUNDS):
                 with self._configured(), self._watched(machines, attempts):
-                    self._round(shards, machines, lists, attempts, on_piece)
+                    self._round(shards, machines, attempts, on_piece)
                 shards.write_rest()
                 if shards.complete:
                     self.output.finish(self.form, self.plan)
@@ -101,7 +101,6 @@ class ClusterJob:
         self,
         shards: _Shards,
         machines: Machines,
-        lists: tuple[Any, ...],
         attempts: Witness,
         on_piece: Callable[[PieceReport], object],
     ) -> None:
@@ -114,7 +113,7 @@ class ClusterJob:
                 if not errands:
                     break
                 shards.expect(left)
-                with closing(self._process(errands, machines, lists, attempts, last=again)) as reports:
+                with closing(self._process(errands, machines, attempts, last=again)) as reports:
                     whole = all(self._take(report, shards, machines, on_piece) for report in reports)
                 if not whole:
                     attempts.forget()
@@ -171,7 +170,6 @@ class ClusterJob:
         self,
         errands: Sequence[Errand],
         machines: Machines,
-        lists: tuple[Any, ...],
         attempts: Witness,
         *,
         last: bool,
@@ -183,7 +181,6 @@ class ClusterJob:
         decoding = DecodingWork(
             plan=self.plan,
             clips=self.expected.clips,
-            lists=lists,
             home=self.model.home,
             decoding=self.decoding,
             attempts=attempts,
@@ -252,13 +249,11 @@ class ClusterJob:
 
     def _ranges(self, errand: Errand) -> tuple[Any, int]:
         """Return Ray's data set of an errand's ranges of the list, and the number of tasks."""
-        import pyarrow as pa
         from ray.data import from_blocks
 
-        bundles = list(bundled(errand.ranges, self.plan.task))
         # One block per task of ours, because Ray Data runs one of its tasks per block.
-        tables = [pa.table({"first": [one.start for one in b], "stop": [one.stop for one in b]}) for b in bundles]
-        return from_blocks(tables), len(bundles)  # `from_arrow` would begin a task of Ray's for each
+        tables = [task_table(self.found, bundle) for bundle in bundled(errand.ranges, self.plan.task)]
+        return from_blocks(tables), len(tables)  # `from_arrow` would begin a task of Ray's for each
 
     def _models(self, machines: Machines, tasks: int, *, in_flight: int) -> dict[str, Any]:
         """Return Ray's options for actors that hold a model. in_flight: what is given to each at a time."""

@@ -126,7 +126,7 @@ def _try_whole(spec: ModelSpec, model: Any, sample: tuple[FoundVideo, ...]) -> T
 
 def _try(spec: ModelSpec, model: Any, described: Description, sample: tuple[FoundVideo, ...]) -> Trial:
     plan = make_plan(len(sample), batch=described.batch, view_bytes=described.view_bytes, file_bytes=1)
-    work = DecodingWork(plan, described.clips, (), spec.home, DecoderOptions(), Attempts())
+    work = DecodingWork(plan, described.clips, spec.home, DecoderOptions(), Attempts())
     for group in groups(0, sample[:1], work, Attempt()):  # warm-up: starts the decoder process and runs a first batch
         list(model.results(group.files))
     decoding = running = 0.0
