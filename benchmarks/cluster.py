@@ -189,18 +189,19 @@ def schedule(arguments: argparse.Namespace, scratch: Path) -> None:
     with connect("local"):
         import pyarrow as pa
         import ray
-        from ray.data import ActorPoolStrategy, DataContext
+        from ray.data import ActorPoolStrategy, DataContext, from_blocks
 
         context = DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
         started = time.perf_counter()
-        numbers = ray.data.from_arrow([pa.table({"task": [number]}) for number in range(arguments.tasks)])
+        numbers = from_blocks([pa.table({"task": [number]}) for number in range(arguments.tasks)])
         put = time.perf_counter() - started
         passed = numbers.map_batches(_same, batch_size=1, batch_format="pyarrow", num_cpus=DECODING_CPUS).map_batches(
             _Same, batch_size=1, batch_format="pyarrow", num_cpus=WAITING_CPUS, compute=ActorPoolStrategy(size=1)
         )
         started, busy = time.perf_counter(), time.process_time()
-        rows = sum(table.num_rows for table in passed.iter_batches(batch_size=None, batch_format="pyarrow"))
+        bundles = passed.iter_internal_ref_bundles()
+        rows = sum(table.num_rows for bundle in bundles for table in ray.get(bundle.block_refs))
         seconds, busy = time.perf_counter() - started, time.process_time() - busy
     print(
         f"{rows} tasks: {1000 * put / rows:.2f} ms each to be listed, {1000 * seconds / rows:.1f} ms each to be run on one "
