@@ -38,9 +38,10 @@ _KILLED_SECOND = 900
 
 @dataclass(frozen=True)
 class DecodingWork:
-    """What every task receives. clips: what to decode of a file that isn't done from beginning to end; home: the folder that relative names start from; decoding: the limits for each file; attempts: what is told which
-    work begins and ends, so that no file is tried for ever; needed: what a machine must reach to be believed that a file
-    can't be fetched, None to believe it; last: whether such a file fails here instead of being handed to another machine."""
+    """What every task receives. clips: what to decode of a file that isn't done from beginning to end; home: the folder that
+    relative names start from; decoding: the limits for each file; attempts: what is told which work begins and ends, so that
+    no file is tried for ever; needed: what a machine must reach to be believed that a file can't be fetched, None to believe
+    it; last: whether such a file fails here instead of being handed to another machine."""
 
     plan: ClusterPlan
     clips: ClipRequest

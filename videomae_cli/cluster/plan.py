@@ -110,7 +110,7 @@ class Pieces:
 
     def __init__(self, stretches: Iterable[tuple[int, int]] = ()) -> None:
         self._stops: dict[int, set[int]] = {}
-        self._starts: list[int] = []  # the same, in order
+        self._starts: list[int] = []  # the keys of the above, in order
         for first, stop in stretches:
             self.add(first, stop)
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # Version of the cached models: increase it when the conversion changes, so that older ones are no longer found.
 FORMAT = 1
+# How often pages of the model's file are given back while it is compiled: some 20 MB are read in between.
 _RELEASE_SECONDS = 0.02
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
