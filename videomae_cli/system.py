@@ -145,11 +145,11 @@ def release_mapped(file: Path) -> bool:
 
         advise = ctypes.CDLL(None).madvise
         advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-        name = os.fsencode(file.resolve())
-        for line in Path("/proc/self/maps").read_bytes().splitlines():
-            place, rights, *_, path = line.split(maxsplit=5)
-            if path == name and b"w" not in rights:
-                begin, end = (int(address, 16) for address in place.split(b"-"))
+        name = os.fsencode(file.resolve()).replace(b"\n", rb"\012")  # as Linux lists it; other characters stay
+        for line in Path("/proc/self/maps").read_bytes().split(b"\n"):
+            fields = line.split(maxsplit=5)
+            if fields[5:] == [name] and b"w" not in fields[1]:
+                begin, end = (int(address, 16) for address in fields[0].split(b"-"))
                 released = advise(begin, end - begin, mmap.MADV_DONTNEED) == 0 or released
     except (ImportError, OSError, AttributeError, TypeError):
         return False
