@@ -16,7 +16,7 @@ import signal
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -134,26 +134,33 @@ def return_freed_memory() -> bool:
         return False
 
 
-def release_mapped(file: Path) -> bool:
-    """Give back the memory that pages of a file take where this process has it mapped for reading alone; return whether it did.
+def mapped(file: Path) -> frozenset[tuple[int, int]]:
+    """Return the addresses, (begin, end), where this process has a file mapped for reading alone; none where the system doesn't say."""
+    found = set[tuple[int, int]]()
+    with contextlib.suppress(OSError):
+        name = os.fsencode(file.resolve()).replace(b"\n", rb"\012")  # as Linux lists it; other characters stay
+        for line in (_PROC / "self/maps").read_bytes().split(b"\n"):
+            fields = line.split(maxsplit=5)
+            if fields[5:] == [name] and b"w" not in fields[1]:
+                begin, end = (int(address, 16) for address in fields[0].split(b"-"))
+                found.add((begin, end))
+    return frozenset(found)
 
-    Linux counts them to the process. What is read there again comes from the file again.
+
+def release_mapped(places: Iterable[tuple[int, int]]) -> bool:
+    """Give back the memory that pages of a file take at addresses from `mapped`; return whether it did.
+
+    Linux counts them to the process. What is read there again comes from the file again. The caller keeps the file mapped:
+    what the process has at the addresses later on would be lost.
     """
-    released = False
     try:
         import ctypes
 
         advise = ctypes.CDLL(None).madvise
         advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-        name = os.fsencode(file.resolve()).replace(b"\n", rb"\012")  # as Linux lists it; other characters stay
-        for line in Path("/proc/self/maps").read_bytes().split(b"\n"):
-            fields = line.split(maxsplit=5)
-            if fields[5:] == [name] and b"w" not in fields[1]:
-                begin, end = (int(address, 16) for address in fields[0].split(b"-"))
-                released = advise(begin, end - begin, mmap.MADV_DONTNEED) == 0 or released
+        return {advise(begin, end - begin, mmap.MADV_DONTNEED) for begin, end in places} == {0}
     except (ImportError, OSError, AttributeError, TypeError):
         return False
-    return released
 
 
 def raise_open_files(needed: int) -> int:

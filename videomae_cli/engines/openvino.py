@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 # How often pages of the model's file are given back while it is compiled: some 20 MB are read in between.
 _RELEASE_SECONDS = 0.02
+# One model is read at a time: each gives back its own pages only, for others of the same file may end at any time.
+_READING = system.lock_across_forks()
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
@@ -107,8 +109,11 @@ class OpenVINONetwork:
 def _compile(made: Future[Any], file: Path, settings: Mapping[str, object], size: int) -> None:
     """Compile a converted model, and hand over a request of it or the error."""
     try:
-        core, free = load_openvino().Core(), partial(system.release_mapped, file.with_suffix(".bin"))
-        model = core.read_model(file)
+        core, weights = load_openvino().Core(), file.with_suffix(".bin")
+        with _READING:
+            others = system.mapped(weights)
+            model = core.read_model(file)
+            free = partial(system.release_mapped, system.mapped(weights) - others)
         if size == 1:
             model.reshape([1, *(length.get_length() for length in list(model.input().partial_shape)[1:])])
         # The weights are packed into memory of OpenVINO's own, and their file stays mapped: both would count.
