@@ -141,6 +141,16 @@ def test_openvino_gives_the_same_without_the_pages_of_its_file(size: int, monkey
         assert torch.equal(torch.cat([got(clip[None]) for clip in clips(3)]), before)
 
 
+def test_a_model_that_this_cpu_can_not_run_is_not_called_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(*given: object) -> None:
+        raise RuntimeError("Exception from node.cpp:823:\n[CPU] MVN node has a bad combination\n")
+
+    monkeypatch.setattr(packages.load_openvino().Core, "compile_model", lacking)
+    words = r"can't run the converted model in .* on this CPU \(\[CPU\] MVN node has a bad combination\): choose engine=.torch"
+    with pytest.raises(DependencyError, match=words):
+        network(Logits(classifier()), "openvino", "float32").wait()
+
+
 def test_a_model_is_converted_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = network(Logits(classifier()), "openvino", "float32")(clips())
 

@@ -108,12 +108,14 @@ class OpenVINONetwork:
 
 def _compile(made: Future[Any], file: Path, settings: Mapping[str, object], size: int) -> None:
     """Compile a converted model, and hand over a request of it or the error."""
+    reason = "OpenVINO can't read the converted model in {subject} ({reason}): remove this folder"
     try:
         core, weights = load_openvino().Core(), file.with_suffix(".bin")
         with _READING:
             others = system.mapped(weights)
             model = core.read_model(file)
             free = partial(system.release_mapped, system.mapped(weights) - others)
+        reason = "OpenVINO can't run the converted model in {subject} on this CPU ({reason}): choose {@engine:torch}"
         if size == 1:
             model.reshape([1, *(length.get_length() for length in list(model.input().partial_shape)[1:])])
         # The weights are packed into memory of OpenVINO's own, and their file stays mapped: both would count.
@@ -122,7 +124,6 @@ def _compile(made: Future[Any], file: Path, settings: Mapping[str, object], size
         free()
         made.set_result(request)
     except RuntimeError as error:
-        reason = "OpenVINO can't read the converted model in {subject} ({reason}): remove this folder"
         lines = str(error).strip().splitlines() or [type(error).__name__]
         made.set_exception(DependencyError.about(file.parent, reason, reason=lines[-1]))
     except BaseException as error:
