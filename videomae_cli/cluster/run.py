@@ -197,8 +197,6 @@ class ClusterJob:
             attempts=attempts,
             part=self.part,
         )
-        import ray
-
         made = (
             # One pool of models after the other: several beside each other would not fit.
             (self._films(errand, machines, decoding, inference) for errand in errands)
@@ -206,9 +204,8 @@ class ClusterJob:
             else (self._clips(some, machines, decoding, inference) for some in [errands])
         )
         for done in made:
-            # `iter_batches` would tell Ray's dashboard of all blocks of the list every few seconds: half this process's time.
-            for bundle in done.iter_internal_ref_bundles():
-                for table in ray.get(bundle.block_refs):
+            with closing(_tables(done)) as tables:
+                for table in tables:
                     yield from reports(table)
 
     def _films(self, errand: Errand, machines: Machines, reading: DecodingWork, work: InferenceWork) -> Any:
@@ -386,6 +383,22 @@ def _tried(write: Callable[..., Counter[str]], *given: Any) -> tuple[str, float,
     except (OutputUnavailableError, MachineError) as error:
         outcome = error
     return here(), time.perf_counter() - began, outcome
+
+
+def _tables(made: Any) -> Generator[Any]:
+    """Yield the tables of a data set of Ray's, each when it is finished; what is not yet begun never is, once this is closed."""
+    import ray
+
+    # `iter_batches` would tell Ray's dashboard of all blocks of the list every few seconds: half this process's time.
+    bundles = [made.iter_internal_ref_bundles()]
+    try:
+        for bundle in bundles[0]:
+            yield from ray.get(bundle.block_refs)
+    finally:
+        # Ray ends the work when nothing refers to it: in `__del__`, where an interruption of the main thread would be lost.
+        ending = threading.Thread(target=bundles.clear, name="ending")
+        ending.start()
+        ending.join()
 
 
 def _translated(error: BaseException) -> BaseException:
