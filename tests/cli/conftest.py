@@ -21,6 +21,18 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def few(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two of these clips of each recording to train on and one held out: for what is not about learning."""
+    folder = tmp_path_factory.mktemp("few")
+    for file in recordings.rglob("*.mp4"):
+        if int(file.stem) < (2 if file.parent.parent.name == "train" else 1):
+            there = folder / file.relative_to(recordings)
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.symlink_to(file)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def videomae(quick_python: str) -> Run:
     """Runs the real command in a real process, its output piped. fresh: with nothing imported before, as users start it."""
 

@@ -151,17 +151,17 @@ def test_a_timeline_of_a_bucket_is_that_of_the_disk(
 
 
 def test_a_model_is_trained_and_measured_on_a_bucket_as_on_a_disk(
-    videomae: Run, recordings: Path, store: ObjectStore, bucket: str, tmp_path: Path
+    videomae: Run, few: Path, checkpoint: Path, store: ObjectStore, bucket: str, tmp_path: Path
 ) -> None:
-    place = store.bucket(bucket, {str(p.relative_to(recordings)): p for p in recordings.rglob("*.mp4")})
+    place = store.bucket(bucket, {str(p.relative_to(few)): p for p in few.rglob("*.mp4")})
     gone = f"{place}/val/bikes/gone.mp4,bikes\n{place}/val/bikes/0.mp4,bikes\n"
     store.put(bucket, "lists/val.csv", f"path,label\n../val/carphone_pristine/0.mp4,carphone_pristine\n{gone}".encode())
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     there = {**store.environment, "TMPDIR": str(scratch)}
     figures, seen = [], []
-    for data, out, environment in ((recordings, tmp_path / "disk", {}), (place, tmp_path / "stored", there)):
-        options = ("--init", "camera-motion-mae", "--mode", "head", "--workers", "1")
+    for data, out, environment in ((few, tmp_path / "disk", {}), (place, tmp_path / "stored", there)):
+        options = ("--init", checkpoint, "--mode", "head", "--workers", "1")
         done = videomae("finetune", data, "-o", out, *options, environment=environment)
         assert done.returncode == 0, done.stderr
         figures.append(json.loads((out / "training.json").read_text())["figures"])
@@ -169,12 +169,12 @@ def test_a_model_is_trained_and_measured_on_a_bucket_as_on_a_disk(
     assert figures[0] == figures[1]
     assert seen[0] == seen[1]
     options = ("--model", tmp_path / "stored", "--split", "all", "--format", "json", "--workers", "1")
-    disk = json.loads(videomae("evaluate", recordings, *options).stdout)
+    disk = json.loads(videomae("evaluate", few, *options).stdout)
     stored = json.loads(videomae("evaluate", f"{place}/", *options, environment=there).stdout)
     assert stored.pop("data") == f"{place}/"
     disk.pop("data")
     assert stored == disk
-    assert stored["trained_on"] == 18
+    assert stored["trained_on"] == 6
     measured = videomae("evaluate", f"{place}/lists/val.csv", *options, environment=there)
     assert measured.returncode == 1
     assert measured.stderr.splitlines()[0].endswith(f"there is no '{place}/val/bikes/gone.mp4'")

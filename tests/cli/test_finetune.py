@@ -42,18 +42,6 @@ def figures(run: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def few(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two clips of each recording to train on and one held out: for what is not about learning."""
-    folder = tmp_path_factory.mktemp("few")
-    for file in recordings.rglob("*.mp4"):
-        if int(file.stem) < (2 if file.parent.parent.name == "train" else 1):
-            there = folder / file.relative_to(recordings)
-            there.parent.mkdir(parents=True, exist_ok=True)
-            there.symlink_to(file)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def head(recordings: Path, videomae: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A linear probe on the bundled checkpoint."""
     out = tmp_path_factory.mktemp("head") / "model"

@@ -19,7 +19,7 @@ from test_finetune import SILENT, wait_for_epoch
 from videomae_cli.pictures.picture_files import is_own_picture
 
 TINY = ["--size", "tiny", "--image-size", "32", "--patch-size", "8", "--frames", "4", "--mask-ratio", "0.75"]
-SHORT = ["--epochs", "6", "--batch-size", "6", "--lr", "2e-3", "--warmup", "0.1", "--workers", "1", "--val", "0.3"]
+SHORT = ["--epochs", "4", "--batch-size", "6", "--lr", "2e-3", "--warmup", "0.1", "--workers", "1", "--val", "0.3"]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def encoder(recordings: Path, videomae: Run, tmp_path_factory: pytest.TempPathFa
 
 def test_the_loss_goes_down_on_clips_that_it_does_not_see(encoder: Path) -> None:
     held_out = [event["val_loss"] for event in events(encoder) if event["event"] == "epoch"]
-    assert len(held_out) == 6
+    assert len(held_out) == 4
     assert held_out[-1] < held_out[0]
     assert (encoder / "curves.png").stat().st_size > 5000
 

@@ -114,7 +114,7 @@ FILES = {
     "merge MADE/1.jsonl MADE/2.jsonl -o OUT/whole.jsonl": "whole.jsonl",
     "evaluate MADE/data -m MODEL -o OUT/e.json --report OUT/report": "report/report.md",
     "finetune MADE/data --init MODEL --mode head --val 0.5 -o OUT/tuned": "tuned/README.md",
-    "pretrain MADE/data --init camera-motion-mae --epochs 1 --batch-size 2 -o OUT/trained": "trained/README.md",
+    "pretrain MADE/data --size tiny --image-size 32 --frames 4 --epochs 1 --batch-size 2 -o OUT/trained": "trained/README.md",
     "attend VIDEO -m MODEL -o OUT/a.png": "a.png",
     "convert MODEL OUT/converted": "converted/model.safetensors",
 }

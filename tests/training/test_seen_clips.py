@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 from pictures_of_clips import write_frames, write_tar
+from samples import quick_decoding, write_video
 
 import videomae_cli
 from videomae_cli.datasets import Example
 from videomae_cli.evaluation import Evaluation, markdown
 from videomae_cli.model.conversion import SEEN
 from videomae_cli.training.seen_clips import SeenClips, file_digest, record_seen
+
+__all__ = ["quick_decoding"]  # used by every test here
 
 
 def example(path: Path, start: float | None = None, end: float | None = None) -> Example:
@@ -96,11 +99,12 @@ def test_a_record_that_is_none_says_nothing(tmp_path: Path, content: str) -> Non
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with clips, and models that were trained on half of them, in both ways."""
     place = tmp_path_factory.mktemp("seen")
+    film = write_video(place / "film.mp4")
     for number, name in enumerate(("train/a/1", "train/b/2", "val/a/3", "val/b/4")):
         file = place / "clips" / f"{name}.mp4"
         file.parent.mkdir(parents=True, exist_ok=True)
         # a few bytes more at the end: the same film, another file
-        file.write_bytes(videomae_cli.demo_clip().read_bytes() + bytes(number))
+        file.write_bytes(film.read_bytes() + bytes(number))
     common = {"init": "camera-motion", "device": "cpu", "workers": 1, "check": False}
     videomae_cli.finetune(place / "clips", output=place / "head", mode="head", **common)
     videomae_cli.finetune(
