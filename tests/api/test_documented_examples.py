@@ -46,10 +46,13 @@ HERE = [number for number, block in enumerate(GUIDE) if "cluster_job(" not in bl
 
 @pytest.mark.parametrize("number", HERE)
 def test_every_block_of_the_guide_runs(
-    number: int, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    number: int, place: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)
-    exec(compile(GUIDE[number], f"docs/python.md, block {number + 1}", "exec"), {"__name__": "example"})
+    code = GUIDE[number]
+    if "measure_engines(" in code:  # converts a model for every engine
+        code = code.replace('"camera-motion"', repr(str(checkpoint)))
+    exec(compile(code, f"docs/python.md, block {number + 1}", "exec"), {"__name__": "example"})
     printed = capsys.readouterr()
     assert not printed.err
     assert "None" not in printed.out.replace("broken.mp4: None", "")

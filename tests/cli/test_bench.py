@@ -6,20 +6,33 @@ import json
 from pathlib import Path
 
 import pytest
-from samples import Run
+from typer.testing import CliRunner, Result
 
 from videomae_cli.api.engine_speeds import EngineSpeed, EngineSpeeds
+from videomae_cli.cli.app import app
 from videomae_cli.engines import cpu
+
+
+@pytest.fixture(autouse=True)
+def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are converted for each test anew."""
+    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))
+
+
+def bench(*arguments: str | Path) -> Result:
+    """The command in this process, which imports what converts models once."""
+    return CliRunner().invoke(app, ["bench", *map(str, arguments)])
 
 
 @pytest.mark.parametrize("lesser", [{}, {"VIDEOMAE_CPU_UNITS": ""}], ids=["this CPU", "a lesser CPU"])
 def test_it_measures_every_engine(
-    lesser: dict[str, str], videomae: Run, video: Path, checkpoint: Path, tmp_path: Path
+    lesser: dict[str, str], video: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = {"VIDEOMAE_CACHE": str(tmp_path / "cache"), **lesser}
+    for name, value in lesser.items():
+        monkeypatch.setenv(name, value)
     there = set() if lesser else cpu.units()
-    done = videomae("bench", checkpoint, "--videos", video, "--rounds", "1", "--json", environment=store)
-    assert done.returncode == 0, done.stderr
+    done = bench(checkpoint, "--videos", video, "--rounds", "1", "--json")
+    assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     settings = {(one["engine"], one["dtype"]): one for one in found["settings"]}
     assert set(settings) == {
@@ -47,10 +60,11 @@ def test_it_measures_every_engine(
 
 
 @pytest.mark.parametrize("lesser", [{}, {"VIDEOMAE_CPU_UNITS": ""}], ids=["this CPU", "a lesser CPU"])
-def test_for_people_it_is_a_table(lesser: dict[str, str], videomae: Run, checkpoint: Path, tmp_path: Path) -> None:
-    store = {"VIDEOMAE_CACHE": str(tmp_path / "cache"), **lesser}
-    done = videomae("bench", checkpoint, "--rounds", "1", environment=store)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_for_people_it_is_a_table(lesser: dict[str, str], checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in lesser.items():
+        monkeypatch.setenv(name, value)
+    done = bench(checkpoint, "--rounds", "1")
+    assert (done.exit_code, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[1].split()[:4] == ["engine", "dtype", "clips/s", "speed"]
     assert all(len(line) <= 80 for line in lines)
@@ -58,10 +72,10 @@ def test_for_people_it_is_a_table(lesser: dict[str, str], videomae: Run, checkpo
     assert "int8" not in done.stdout, "which needs clips to be calibrated on"
 
 
-def test_a_video_that_is_none_is_told(videomae: Run, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_video_that_is_none_is_told(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "no.mp4").write_text("no video")
-    done = videomae("bench", checkpoint, "--videos", tmp_path / "no.mp4")
-    assert done.returncode == 2
+    done = bench(checkpoint, "--videos", tmp_path / "no.mp4")
+    assert done.exit_code == 2
     assert done.stderr == "videomae: none of the videos can be read\n"
 
 

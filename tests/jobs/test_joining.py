@@ -115,7 +115,9 @@ def test_a_folder_is_written_where_one_is_asked_for(kind: str, tmp_path: Path) -
         assert [one["index"] for one in read(file)] == list(range(12))
     assert merge(f"{tmp_path}/new/", tmp_path / "again.parquet").files == 12
     if kind == "vectors":
-        assert len(videomae.map_embeddings(tmp_path / "new", thumbnails=0).rows) == sum(n % 3 + 1 for n in range(12))
+        assert len(videomae.map_embeddings(tmp_path / "new", method="pca", thumbnails=0).rows) == sum(
+            n % 3 + 1 for n in range(12)
+        )
     with pytest.raises(OutputError, match="overwrite=True replaces it"):
         merge(folder, f"{tmp_path}/new/")
     with pytest.raises(OutputError, match=r"holds part-00000-of-00004\.parquet: give a new folder, or a file"):
@@ -129,7 +131,9 @@ def test_vectors_in_a_bucket_are_searched(tmp_path: Path, scratch: Path, store: 
         assert [match.row.path for match in videomae.similar(np.ones(4), place, top_k=1)]
     done = CliRunner().invoke(app, ["similar", "2.mp4", address, "--top-k", "3"])
     assert (done.exit_code, ".mp4" in done.stdout) == (0, True), done.stderr
-    done = CliRunner().invoke(app, ["map", address, "-o", str(tmp_path / "m.html"), "--thumbnails", "0"])
+    done = CliRunner().invoke(
+        app, ["map", address, "-o", str(tmp_path / "m.html"), "--method", "pca", "--thumbnails", "0"]
+    )
     assert done.exit_code == 0, done.stderr
     assert Path(tmp_path / "m.html").exists()
     done = CliRunner().invoke(app, ["similar", "--duplicates", "0.9", f"{address}nothing/"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -56,7 +57,11 @@ def test_few_and_equal_vectors_have_a_place_too(vectors: npt.NDArray[Any]) -> No
     assert made.description.endswith(", as UMAP needs 20 points")
 
 
-def test_umap_keeps_bunches_together_and_draws_the_same_twice() -> None:
+def test_umap_keeps_bunches_together_and_draws_the_same_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    import umap  # takes seconds, and every worker of pytest imports this file
+
+    # A tenth of its steps: uncompiled (conftest.py), it takes seconds for all of them.
+    monkeypatch.setattr(umap, "UMAP", functools.partial(umap.UMAP, n_epochs=50))
     vectors = np.concatenate([bunches(16, 16, centres=1, seed=seed) for seed in (1, 2)])
     made = lay_out(source(vectors), 32, "auto")
     assert made.description == "UMAP of 15 neighbours"
