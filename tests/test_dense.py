@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from films import write_film
-from samples import make_checkpoint, write_video
+from samples import make_checkpoint, quick_decoding, write_video
 from typer.testing import CliRunner
 
 import videomae_cli as videomae
@@ -20,6 +20,8 @@ from videomae_cli.cli.app import app
 from videomae_cli.errors import OptionError, VideoError
 from videomae_cli.pipeline.window_clips import WindowPass
 from videomae_cli.video import Decoder, PassRequest, WindowSpec, parse_window
+
+__all__ = ["quick_decoding"]  # used by every test here
 
 FRAMES = 58  # at 25 frames a second
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
-from samples import make_checkpoint, write_video
+from samples import make_checkpoint, quick_decoding, write_video
 from test_torch_free import here, records, without_torch
 from typer.testing import CliRunner
 
@@ -27,6 +27,8 @@ from videomae_cli.engines.onnx_reading import read_exported
 from videomae_cli.engines.timings import Fastest, keep_fastest
 from videomae_cli.errors import CheckpointError, ModelOutputError, OptionError, VideoMAEError
 from videomae_cli.jobs import Settings
+
+__all__ = ["quick_decoding"]  # used by every test here
 
 ONNX = ("--engine", "onnx")
 VIEWS = np.random.default_rng(0).integers(0, 256, (3, 16, 32, 32, 3), np.uint8)

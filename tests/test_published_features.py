@@ -13,7 +13,7 @@ import pytest
 import torch
 import transformers
 from films import write_film
-from samples import make_checkpoint, write_video
+from samples import make_checkpoint, quick_decoding, write_video
 from typer.testing import CliRunner
 
 import videomae_cli as videomae
@@ -24,6 +24,8 @@ from videomae_cli.errors import OptionError
 from videomae_cli.pipeline.window_clips import CountedAssembler, CountedPass
 from videomae_cli.video import CountedWindows, Decoder, FrameBlock, PassRequest, preprocess
 from videomae_cli.video.preprocess import FeatureTransform
+
+__all__ = ["quick_decoding"]  # used by every test here
 
 FRAMES = 58
 Frames = npt.NDArray[np.uint8]

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from samples import make_checkpoint, write_video
+from samples import make_checkpoint, quick_decoding, write_video
 from typer.testing import CliRunner
 
 import videomae_cli as videomae
 from videomae_cli.cli.app import app
 from videomae_cli.errors import EmbeddingsError
 from videomae_cli.model import VideoMAEForVideoClassification
+
+__all__ = ["quick_decoding"]  # used by every test here
 
 WINDOWS = ("--window", "16f", "--hop", "8f")
 

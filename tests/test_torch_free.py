@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from samples import make_checkpoint, write_video
+from samples import make_checkpoint, quick_decoding, write_video
 from typer.testing import CliRunner
 
 from videomae_cli import load_classifier
@@ -32,6 +32,8 @@ from videomae_cli.pipeline.classify import view_scores
 from videomae_cli.video import Decoder, PreprocessConfig, Preprocessor, SamplingSpec
 from videomae_cli.video.antialias import resize_antialiased
 from videomae_cli.video.preprocess import resize_frame
+
+__all__ = ["quick_decoding"]  # used by every test here
 
 OPENVINO = ("--engine", "openvino", "--dtype", "float32")
 LABELS = ("a", "b", "c", "d")

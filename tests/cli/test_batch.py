@@ -86,7 +86,7 @@ def test_killed_at_random_moments_the_output_is_that_of_an_uninterrupted_run(
         out = tmp_path / f"out.{suffix}"
         wide = ["--wide"] if suffix == "csv" else []
         killed = 0
-        while killed < 6:
+        while killed < 3:
             process = start(archive, checkpoint, out, "--resume", *wide)
             wait_for(process, out, min(COUNT, kept(out) + chance.randint(0, 8)))
             time.sleep(chance.random() * 0.02)

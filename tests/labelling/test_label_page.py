@@ -8,7 +8,6 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -200,10 +199,10 @@ def test_a_port_that_is_taken_is_said(served: LabelServer) -> None:
         LabelServer(session, previews, save=lambda: "", port=served.port)
 
 
-def start(folder: Path, *more: str) -> subprocess.Popen[str]:
+def start(python: str, folder: Path, *more: str) -> subprocess.Popen[str]:
     """Start `videomae label` in a process of its own."""
     words = ["label", "clips", "-o", "labels.csv", "--classes", "pan left,zoom in", "--model", "camera-motion"]
-    command = [sys.executable, "-m", "videomae_cli", *words, "--no-browser", *more]
+    command = [python, "-m", "videomae_cli", *words, "--no-browser", *more]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -222,7 +221,7 @@ class Page(NamedTuple):
     token: str
 
 
-def test_an_interrupt_does_not_wait_for_a_film_and_the_model_is_written(tmp_path: Path) -> None:
+def test_an_interrupt_does_not_wait_for_a_film_and_the_model_is_written(quick_python: str, tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     for kind in KINDS[:2]:
         write_film(tmp_path / "clips" / f"{kind}.mp4", kind, 1)
@@ -230,7 +229,7 @@ def test_an_interrupt_does_not_wait_for_a_film_and_the_model_is_written(tmp_path
     names = (f"clips/film-{number}.mp4" for number in range(100))
     film = max(names, key=lambda name: hashlib.sha256(name.encode()).digest())
     write_motions(tmp_path / film, [("static", 16.0)])
-    process = start(tmp_path, "--window", "16f", "--hop", "1f")
+    process = start(quick_python, tmp_path, "--window", "16f", "--hop", "1f")
     try:
         address = urlsplit(address_of(process))
         page = Page(address.port or 0, address.query.partition("=")[2])
@@ -261,8 +260,8 @@ needs_browser = pytest.mark.skipif(find_chromium() is None, reason="no chromium:
 class Labelled:
     """`videomae label` in a process of its own, with its page in a browser."""
 
-    def __init__(self, browser: Browser, folder: Path, *more: str) -> None:
-        self.process = start(folder, *more)
+    def __init__(self, browser: Browser, python: str, folder: Path, *more: str) -> None:
+        self.process = start(python, folder, *more)
         self.address = address_of(self.process)
         self.browser = browser
         browser.problems.clear()
@@ -293,14 +292,14 @@ class Labelled:
 
 
 @needs_browser
-def test_forty_clips_a_kill_and_a_classifier(tmp_path: Path) -> None:
+def test_forty_clips_a_kill_and_a_classifier(quick_python: str, tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()
     for number in range(48):
         write_film(clips / f"{KINDS[number % 3]}-{number:02}.mp4", KINDS[number % 3], number)
     (clips / "broken.mp4").write_bytes(b"no film")
     with Browser(tmp_path / "profile") as browser:
-        first = Labelled(browser, tmp_path)
+        first = Labelled(browser, quick_python, tmp_path)
         try:
             # a class by typing
             browser.run("typed.value = 'static'; typed.form.requestSubmit()")
@@ -318,7 +317,7 @@ def test_forty_clips_a_kill_and_a_classifier(tmp_path: Path) -> None:
             first.process.communicate()
         with AnswerTable(tmp_path / "labels.csv") as table:
             assert len(table.answers) == shown
-        second = Labelled(browser, tmp_path)
+        second = Labelled(browser, quick_python, tmp_path)
         try:
             browser.wait("state.files === 49 && state.clips === 48 && state.failed === 1")
             assert int(browser.run("state.answered")) == shown
@@ -368,7 +367,7 @@ def test_forty_clips_a_kill_and_a_classifier(tmp_path: Path) -> None:
     new = [write_film(tmp_path / f"new-{kind}.mp4", kind, 100 + place) for place, kind in enumerate(KINDS)]
     done = subprocess.run(
         [
-            sys.executable,
+            quick_python,
             "-m",
             "videomae_cli",
             "classify",
