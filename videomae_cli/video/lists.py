@@ -6,9 +6,8 @@ each end in a zero byte (`find -print0`), which are taken literally. Anything el
 is refused in one line that says what to do.
 
 If a file with exactly the name in a line exists, the line means that file, except for addresses in storage, for which no
-disk is looked at. Otherwise surrounding spaces and quotes are
-removed, file:// and ~ are understood, and # begins a comment. A line may also be PATH START COUNT, with or without a
-LABEL, for a clip of pictures, as annotation lists have them.
+disk is looked at. Otherwise surrounding spaces and quotes are removed, file:// and ~ are understood, and # begins a
+comment. A line may also be PATH START COUNT, with or without a LABEL, for a clip of pictures, as annotation lists have them.
 """
 
 from __future__ import annotations
