@@ -134,11 +134,14 @@ def return_freed_memory() -> bool:
         return False
 
 
-def mapped(file: Path) -> frozenset[tuple[int, int]]:
-    """Return the addresses, (begin, end), where this process has a file mapped for reading alone; none where the system doesn't say."""
+def mapped(file: str) -> frozenset[tuple[int, int]]:
+    """Return the addresses, (begin, end), where this process has a file mapped for reading alone; none where the system doesn't say.
+
+    file: its real path, without links.
+    """
     found = set[tuple[int, int]]()
     with contextlib.suppress(OSError):
-        name = os.fsencode(file.resolve()).replace(b"\n", rb"\012")  # as Linux lists it; other characters stay
+        name = os.fsencode(file).replace(b"\n", rb"\012")  # as Linux lists it; other characters stay
         for line in (_PROC / "self/maps").read_bytes().split(b"\n"):
             fields = line.split(maxsplit=5)
             if fields[5:] == [name] and b"w" not in fields[1]:

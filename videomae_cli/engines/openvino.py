@@ -110,7 +110,7 @@ def _compile(made: Future[Any], file: Path, settings: Mapping[str, object], size
     """Compile a converted model, and hand over a request of it or the error."""
     reason = "OpenVINO can't read the converted model in {subject} ({reason}): remove this folder"
     try:
-        core, weights = load_openvino().Core(), file.with_suffix(".bin")
+        core, weights = load_openvino().Core(), filesystem.real(file.with_suffix(".bin"))
         with _READING:
             others = system.mapped(weights)
             model = core.read_model(file)
