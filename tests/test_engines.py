@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import platform
@@ -334,6 +335,10 @@ def test_older_versions_of_torch_are_asked_too(
     assert cpu._detected.__wrapped__() == expected
 
 
+def missing() -> None:
+    raise DependencyError.about("openvino", "no OpenVINO")
+
+
 def test_what_was_measured_is_kept_for_this_machine_and_model(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "units", lambda: frozenset({"bfloat16"}))
     found = timings.Fastest("openvino", "bfloat16", 2.5)
@@ -345,6 +350,16 @@ def test_what_was_measured_is_kept_for_this_machine_and_model(cache: Path, monke
     assert timings.fastest("weights") is None, "another machine"
     monkeypatch.setattr(cpu, "units", lambda: frozenset({"bfloat16"}))
     (file,) = cache.glob("timings/*")
+    whole = json.loads(file.read_text())
+    for change in ({"version": "2024.1"}, {"speed": -1}, {"speed": "fast"}, {"engine": "tf"}, {"dtype": "float12"}):
+        file.write_text(json.dumps(whole | change))
+        assert timings.fastest("weights") is None, change
+    file.write_text(json.dumps(whole | {"speed": None}))
+    assert timings.fastest("weights") == timings.Fastest("openvino", "bfloat16", None)
+    file.write_text(json.dumps(whole))
+    with monkeypatch.context() as uninstalled:
+        uninstalled.setattr(packages, "load_openvino", missing)
+        assert timings.fastest("weights") is None
     for damage in ("", "[]", "{}", '{"engine": "tf", "dtype": "float32", "speed": 2}', '{"engine": "torch", ', "null"):
         file.write_text(damage)
         assert timings.fastest("weights") is None

@@ -226,6 +226,35 @@ def test_a_limit_that_can_t_be_raised_is_the_limit(monkeypatch: pytest.MonkeyPat
     assert system.raise_open_files(100) == 90
 
 
+def test_how_long_other_work_had_the_cpu_is_known_on_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, waited in enumerate((2_500_000_000, 500_000_000, None)):
+        thread = tmp_path / f"self/task/{number}"
+        thread.mkdir(parents=True)
+        if waited is not None:  # the third has just ended
+            (thread / "schedstat").write_text(f"77 {waited} 9\n", encoding="ascii")
+    monkeypatch.setattr(system, "_PROC", tmp_path)
+    assert system.waited_for_cpu() == 3.0
+    (tmp_path / "self/task/0/schedstat").write_text("", encoding="ascii")
+    assert system.waited_for_cpu() is None
+    monkeypatch.setattr(system, "_PROC", tmp_path / "missing")
+    assert system.waited_for_cpu() is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the kernel doesn't say")
+def test_a_thread_that_shares_its_cpu_waits() -> None:
+    cpus = os.sched_getaffinity(0)
+    before = system.waited_for_cpu()
+    assert before is not None
+    try:
+        os.sched_setaffinity(0, {min(cpus)})  # for this thread, and for the process that it starts
+        with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+            while (system.waited_for_cpu() or 0.0) < before + 0.01:
+                pass
+            other.kill()
+    finally:
+        os.sched_setaffinity(0, cpus)
+
+
 def test_the_memory_of_a_process_is_known_until_it_is_gone() -> None:
     assert system.memory_of(os.getpid()) > 2**20
     process = subprocess.Popen([sys.executable, "-c", "pass"])

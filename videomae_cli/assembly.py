@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from videomae_cli.engines import Engine, Features, KnownCheckpoint, Logits, Network
+    from videomae_cli.engines.timings import Fastest
     from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
     from videomae_cli.pipeline import Classifier, DenseEmbedder, Embedder, Pooling, TimelineMaker
     from videomae_cli.segments import SegmentRules
@@ -117,10 +118,10 @@ Choose = Callable[["KnownCheckpoint"], "Engine"]
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """The engine that was chosen for a model. speed: measured relative to PyTorch in float32; None if nothing was."""
+    """The engine that was chosen for a model. measured: what it was chosen by; None if by nothing."""
 
     engine: Engine
-    speed: float | None = None
+    measured: Fastest | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +167,8 @@ class ModelRequest(ABC, Generic[Loaded]):
         if found is None:
             return EngineChoice(replace(self, engine="torch").pick_engine())
         if found.engine == "torch":
-            return EngineChoice(replace(self, engine="torch", dtype=found.dtype).pick_engine(), found.speed)
-        return EngineChoice(pick_engine(found.engine, found.dtype, HostCPU()), found.speed)
+            return EngineChoice(replace(self, engine="torch", dtype=found.dtype).pick_engine(), found)
+        return EngineChoice(pick_engine(found.engine, found.dtype, HostCPU()), found)
 
     def worth_measuring(self, known: KnownCheckpoint, is_long: Callable[[], bool]) -> list[tuple[str, str]]:
         """List the engines and formats that may be faster here than PyTorch in float32, if none was measured yet and the job

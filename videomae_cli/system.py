@@ -217,6 +217,21 @@ def memory_of(process_id: int) -> int:
         return 0
 
 
+def waited_for_cpu() -> float | None:
+    """Return for how many seconds, summed over its threads, this process could have run but other work had the CPU.
+
+    None where the system doesn't say (only Linux does). Threads that have ended are not counted.
+    """
+    waited = 0
+    try:
+        for thread in (_PROC / "self/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended just now
+                waited += int((thread / "schedstat").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return waited / 1e9
+
+
 def process_identity() -> tuple[int, str | None]:
     """Return this process's id, and what tells it from all other processes, also of other machines, with the same id.
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
+from videomae_cli.api import engine_speeds
 from videomae_cli.api.engine_speeds import EngineSpeed, EngineSpeeds
 from videomae_cli.cli.app import app
-from videomae_cli.engines import cpu
+from videomae_cli.engines import cpu, timings
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +95,59 @@ def test_what_is_recommended_is_faster_and_near(speed: float, off: float, expect
         EngineSpeed("torch", "bfloat16", problem="not here"),
     ]
     assert EngineSpeeds("m", "cpu", 1, 0, "digest", settings).best.dtype == expected
+
+
+QUIET, BUSY = 0.0, 0.4
+
+
+@pytest.mark.parametrize(
+    ("fast", "slow", "speed", "turns", "disturbed"),
+    [
+        # seconds and waiting of each round after the first; what the others say is asked for until three count
+        ([(1, QUIET)] * 3, [(3, QUIET)] * 3, 3.0, 3, False),
+        ([(1, QUIET)] * 4, [(60, BUSY), (3, QUIET), (3, QUIET), (3, QUIET)], 3.0, 4, False),
+        ([(1, QUIET)] * 5, [(60, QUIET), (3, QUIET), (20, QUIET), (3.1, QUIET), (3, QUIET)], 3.0, 5, False),
+        ([(1, QUIET)] * 6, [(60, BUSY)] * 4 + [(3, QUIET)] * 2, 3.0, 6, False),
+        ([(1, QUIET)] * 6, [(60, BUSY)] * 5 + [(3, QUIET)], 3.0, 6, True),
+        ([(1, BUSY)] * 6, [(20, BUSY)] * 6, 20.0, 6, True),
+        ([(1, QUIET)] * 6, [(8, QUIET), (16, QUIET), (24, QUIET), (36, QUIET), (3, QUIET), (60, QUIET)], 3.0, 6, True),
+    ],
+)
+def test_rounds_that_other_work_disturbs_say_nothing_of_an_engine(
+    fast: list[tuple[float, float]],
+    slow: list[tuple[float, float]],
+    speed: float,
+    turns: int,
+    disturbed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = [EngineSpeed("torch", "float32"), EngineSpeed("openvino", "bfloat16")]
+    rounds: list[Iterator[tuple[float, float]]] = [iter([(9, QUIET), *slow]), iter([(9, QUIET), *fast])]
+    networks: Any = dict(enumerate(rounds))
+    monkeypatch.setattr(engine_speeds, "_round", lambda network, batch: engine_speeds._Round(*next(network)))
+    batch = torch.zeros(4)
+    assert engine_speeds._time(settings, networks, batch, 3) == disturbed
+    assert settings[1].speed == pytest.approx(speed)
+    assert settings[1].clips_per_s == pytest.approx(4)
+    assert [len(list(left)) for left in rounds] == [len(slow) - turns] * 2
+    settings[1].off = 0.001
+    found = EngineSpeeds("m", "cpu", 1, 0, "digest", settings, disturbed)
+    assert found.as_dict()["disturbed"] == disturbed
+    kept = found.keep()
+    assert kept == timings.fastest("digest") == timings.Fastest("openvino", "bfloat16", None if disturbed else speed)
+
+
+def test_what_other_work_disturbed_must_be_clearly_faster() -> None:
+    settings = [EngineSpeed("torch", "float32", 1.0, 1.0, 0.0), EngineSpeed("openvino", "float32", 1.4, 1.4, 0.0)]
+    for disturbed, engine in ((False, "openvino"), (True, "torch")):
+        assert EngineSpeeds("m", "cpu", 1, 0, "digest", settings, disturbed).best.engine == engine
+
+
+def test_people_are_told_of_other_work(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = engine_speeds._time
+    for disturbed in (True, False):
+        monkeypatch.setattr(engine_speeds, "_time", lambda *what, said=disturbed: timed(*what) is None or said)
+        done = bench(checkpoint, "--rounds", "1")
+        told = "other work kept the CPU busy" in done.stdout
+        assert (done.exit_code, done.stderr, told) == (0, "", disturbed)
+        assert all(len(line) <= 80 for line in done.stdout.splitlines())

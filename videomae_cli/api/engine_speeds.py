@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from videomae_cli import system
 from videomae_cli.api.footage import find_videos
 from videomae_cli.api.loaded import model_name
 from videomae_cli.arguments import at_least, checked
-from videomae_cli.engines.choosing import DEFAULT, GAIN, NEAR
+from videomae_cli.engines import cpu
+from videomae_cli.engines.choosing import DEFAULT, DISTURBED_GAIN, GAIN, NEAR
 from videomae_cli.engines.timings import Fastest, keep_fastest
 from videomae_cli.errors import DependencyError, OptionError
 from videomae_cli.hub import resolve
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
 
 Videos: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 WARM_UP = 1
+# How much of the time of its threads a round may wait for the CPU, and how much longer than the shortest it may take, to count.
+_WAITING, _SCATTER = 0.1, 1.25
+# Rounds are repeated, up to so many times as many as asked for, until enough of them count.
+_PATIENCE = 2
+# Seconds before each round: ONNX Runtime's threads look for more work for a while, on the CPUs that the next engine needs.
+_REST = 0.05
 # Rounds, and clips to compare outputs on, of a measurement at the beginning of a job, which waits for it.
 _FEW_ROUNDS, _FEW_CLIPS = 3, 8
 
@@ -34,7 +42,7 @@ _FEW_ROUNDS, _FEW_CLIPS = 3, 8
 class EngineSpeed:
     """The measurement of one engine and format.
 
-    clips_per_s: median over rounds; speed: relative to PyTorch in float32; off: largest deviation from the outputs of
+    clips_per_s: median over undisturbed rounds; speed: relative to PyTorch in float32; off: largest deviation from the outputs of
     PyTorch in float32, relative to the largest of them; agree: fraction of clips with the same best label, if there are
     labels and real clips; problem: why it could not be measured.
     """
@@ -52,7 +60,8 @@ class EngineSpeed:
 @dataclass(frozen=True)
 class EngineSpeeds:
     """The result of `measure_engines`. weights: digest of the model's weights; clips: number of real clips, 0 for
-    noise; settings: first PyTorch in float32, the reference."""
+    noise; settings: first PyTorch in float32, the reference; disturbed: other work kept the CPU busy, and the numbers
+    are not to be relied on."""
 
     model: str
     device: str
@@ -60,17 +69,20 @@ class EngineSpeeds:
     clips: int
     weights: str
     settings: Sequence[EngineSpeed]
+    disturbed: bool = False
 
     @property
     def best(self) -> EngineSpeed:
-        """The fastest sufficiently exact floating-point setting, or the reference if none is at least 10 % faster."""
+        """The fastest sufficiently exact floating-point setting, or the reference if none is clearly faster."""
         near = [one for one in self.settings if one.speed and one.dtype != "int8" and (one.off or 0.0) <= NEAR]
         fastest = max(near, key=lambda one: one.speed or 0.0)
-        return fastest if (fastest.speed or 0.0) > GAIN else self.settings[0]
+        clearly = DISTURBED_GAIN if self.disturbed else GAIN
+        return fastest if (fastest.speed or 0.0) > clearly else self.settings[0]
 
     def keep(self) -> Fastest:
         """Return the best setting; remember it for this machine and these weights, if it was measured on the CPU."""
-        found = Fastest(self.best.engine, self.best.dtype, self.best.speed or 1.0)
+        speed = None if self.disturbed else self.best.speed or 1.0
+        found = Fastest(self.best.engine, self.best.dtype, speed)
         if self.device == "cpu":
             keep_fastest(self.weights, found)
         return found
@@ -80,7 +92,7 @@ class EngineSpeeds:
         settings = [{name: value for name, value in asdict(one).items() if name != "seconds"} for one in self.settings]
         recommended = {"engine": self.best.engine, "dtype": self.best.dtype}
         about = {"model": self.model, "device": self.device, "batch_size": self.batch_size, "clips": self.clips}
-        return {**about, "settings": settings, "recommended": recommended}
+        return {**about, "settings": settings, "recommended": recommended, "disturbed": self.disturbed}
 
 
 @checked
@@ -98,7 +110,7 @@ def measure_engines(
     """Measure a model's clips per second in each engine and number format; what `videomae bench` does.
 
     model: a name, a hub id or a path; videos: measure on clips of these videos instead of noise, and include int8,
-    which is calibrated on them; rounds: measurements per setting; batch_size: clips per batch; device: "auto", "cpu",
+    which is calibrated on them; rounds: measurements per setting, of which those that other work disturbs are repeated; batch_size: clips per batch; device: "auto", "cpu",
     "cuda" or "mps"; heads: attention heads if the checkpoint doesn't say; on_progress: called with "preparing" and
     "measuring". The result has `settings`, each with `engine`, `dtype`, `clips_per_s` and `speed`, and `best`. Decoding
     is not measured. Raises OptionError, and what `load_classifier` raises for a name.
@@ -122,8 +134,8 @@ def measure_engines(
     networks = _networks(settings, lambda: _part(source.path, heads), where, weights, clips, size)
     on_progress("measuring")
     _compare(settings, networks, clips, labels=bool(config.num_labels) and real)
-    _time(settings, networks, _batch(clips, size), rounds)
-    return EngineSpeeds(source.name, where.type, size, len(clips) if real else 0, weights, settings)
+    disturbed = _time(settings, networks, _batch(clips, size), rounds)
+    return EngineSpeeds(source.name, where.type, size, len(clips) if real else 0, weights, settings, disturbed)
 
 
 def measure_candidates(
@@ -147,8 +159,8 @@ def measure_candidates(
     settings = [EngineSpeed(*DEFAULT), *(EngineSpeed(*one) for one in candidates)]
     networks = _networks(settings, make_part, where, known.weights, clips, size)
     _compare(settings, networks, clips[:_FEW_CLIPS], labels=False)
-    _time(settings, networks, _batch(clips, size), _FEW_ROUNDS)
-    return EngineSpeeds("", where.type, size, len(clips), known.weights, settings)
+    disturbed = _time(settings, networks, _batch(clips, size), _FEW_ROUNDS)
+    return EngineSpeeds("", where.type, size, len(clips), known.weights, settings, disturbed)
 
 
 def _batch(clips: torch.Tensor, size: int) -> torch.Tensor:
@@ -196,19 +208,50 @@ def _networks(
     return networks
 
 
-def _time(settings: Sequence[EngineSpeed], networks: Mapping[int, Network], batch: torch.Tensor, rounds: int) -> None:
-    """Time the settings in turn, round by round, so that a slow phase of the machine affects all of them."""
-    for turn in range(rounds + WARM_UP):
+def _time(settings: Sequence[EngineSpeed], networks: Mapping[int, Network], batch: torch.Tensor, rounds: int) -> bool:
+    """Time the settings in turn, round by round, so that a slow phase of the machine affects all of them.
+
+    Return whether other work disturbed so many rounds that none of the numbers can be relied on.
+    """
+    turns: dict[int, list[_Round]] = {number: [] for number in networks}
+    for turn in range(WARM_UP + _PATIENCE * rounds):
         for number, network in networks.items():
-            started = time.perf_counter()
-            network(batch)
+            measured = _round(network, batch)
             if turn >= WARM_UP:
-                settings[number].seconds.append(time.perf_counter() - started)
+                turns[number].append(measured)
+        if all(len(_undisturbed(some)) >= rounds for some in turns.values()):
+            break
+    for number, some in turns.items():
+        settings[number].seconds = _undisturbed(some) or [one.seconds for one in some]
     base = statistics.median(settings[0].seconds)
     for one in settings:
         if one.seconds:
             middle = statistics.median(one.seconds)
             one.clips_per_s, one.speed = len(batch) / middle, base / middle
+    return any(len(_undisturbed(some)) < min(rounds, 2) for some in turns.values())
+
+
+@dataclass(frozen=True)
+class _Round:
+    """One batch. waiting: fraction of the time of its threads in which other work had the CPU, 0 where nobody knows."""
+
+    seconds: float
+    waiting: float
+
+
+def _round(network: Network, batch: torch.Tensor) -> _Round:
+    time.sleep(_REST)
+    before, started = system.waited_for_cpu(), time.perf_counter()
+    network(batch)
+    seconds, after = time.perf_counter() - started, system.waited_for_cpu()
+    waited = 0.0 if before is None or after is None else after - before
+    return _Round(seconds, waited / (seconds * cpu.threads()))
+
+
+def _undisturbed(rounds: Sequence[_Round]) -> list[float]:
+    """Return the seconds of the rounds that other work took no time from, as far as can be seen."""
+    quiet = [one.seconds for one in rounds if one.waiting <= _WAITING]
+    return [seconds for seconds in quiet if seconds <= _SCATTER * min(quiet)]
 
 
 def _wanted(device: str, *, real: bool) -> list[tuple[str, str]]:

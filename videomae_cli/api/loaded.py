@@ -101,9 +101,9 @@ def load_model(
 
 def _chosen(asked: ModelRequest[Any], known: KnownCheckpoint) -> Engine:
     choice = asked.choose(known)
-    if choice.speed is not None:
+    if choice.measured is not None:
         engine, dtype = choice.engine.name, choice.engine.dtype
-        log.info("running with %s in %s, %.1f times as fast here as float32", engine, dtype, choice.speed)
+        log.info("running with %s in %s, here %s float32", engine, dtype, choice.measured.compared)
     return choice.engine
 
 

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from videomae_cli.engines import cpu
-from videomae_cli.engines.packages import formats, load_runtime
+from videomae_cli.engines.packages import formats
 from videomae_cli.engines.timings import Fastest, fastest
-from videomae_cli.errors import DependencyError
 
 # Largest deviation from float32's outputs, relative to the largest output, with which a setting is chosen or recommended.
 NEAR = 0.02
 # A smaller gain is within what measurements of one setting differ by on a busy machine.
 GAIN = 1.1
+# What other work disturbs must be faster than this, for engines suffer from it differently.
+DISTURBED_GAIN = 1.5
 DEFAULT = ("torch", "float32")
 # The package that each engine of its own needs.
 _PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
@@ -37,28 +38,28 @@ def known_choice(weights: str, is_converted: IsConverted, is_long: Callable[[], 
     enough for converting it, which a CPU without units for short floats never earns.
     """
     found = fastest(weights)
-    if found is None or found.is_default or found.dtype == "int8" or found.speed < GAIN:
+    if found is None or found.is_default or found.dtype == "int8":
+        return None
+    if found.speed is not None and found.speed < GAIN:
         return None
     if found.engine == "torch":
         return found
-    try:
-        load_runtime(found.engine)
-        if found.engine == "openvino" and found.dtype not in formats():
-            return None
-    except DependencyError:
-        return None  # it was measured when the engine was installed
+    if found.engine == "openvino" and found.dtype not in formats():
+        return None
     if is_converted(found.engine, found.dtype) or (_has_short_floats() and is_long()):
         return found
     return None
 
 
 def worth_measuring(weights: str, is_converted: IsConverted, is_long: Callable[[], bool]) -> list[tuple[str, str]]:
-    """List the settings that may beat PyTorch in float32 here, if no measurement knows them and the job is long enough.
+    """List the settings that may beat PyTorch in float32 here, if no undisturbed measurement says so and the job is long enough.
 
     In float32 other engines gain little, if anything: they are measured where their model is cached already.
     """
     installed = [name for name, package in _PACKAGES.items() if importlib.util.find_spec(package) is not None]
-    if fastest(weights) is not None or not (_has_short_floats() or installed) or not is_long():
+    found = fastest(weights)
+    is_known = found is not None and found.speed is not None
+    if is_known or not (_has_short_floats() or installed) or not is_long():
         return []
     if _has_short_floats():
         return [("torch", "bfloat16"), *([("openvino", "bfloat16")] if "openvino" in installed else [])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -87,9 +88,7 @@ def load_onnx_exporter() -> None:
         raise DependencyError.about("onnx", reason, error=error) from None
 
 
-def load_runtime(engine: str) -> None:
-    """Import the package that an engine runs with. Raises DependencyError."""
-    if engine == "openvino":
-        load_openvino()
-    elif engine == "onnx":
-        load_onnxruntime()
+def load_runtime(engine: str) -> str:
+    """Import the package that an engine runs with, and return its version. Raises DependencyError."""
+    load = {"openvino": load_openvino, "onnx": load_onnxruntime}.get(engine, partial(import_module, "torch"))
+    return str(load().__version__)

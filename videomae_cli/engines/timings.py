@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from videomae_cli.engines import cpu
+from videomae_cli.engines.packages import load_runtime
 from videomae_cli.engines.precision import DTYPES, ENGINES
 from videomae_cli.engines.store import store_folder
-from videomae_cli.errors import OutputError, say
+from videomae_cli.errors import DependencyError, OutputError, say
 from videomae_cli.files import write_file
 
 log = logging.getLogger(__name__)
@@ -20,16 +21,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fastest:
-    """The fastest engine and format. speed: relative to the default, PyTorch in float32."""
+    """The fastest engine and format.
+
+    speed: relative to the default, PyTorch in float32; None if it was measured beside other work, which no number survives.
+    """
 
     engine: str
     dtype: str
-    speed: float
+    speed: float | None
 
     @property
     def is_default(self) -> bool:
         """Whether the default setting is the fastest one."""
         return (self.engine, self.dtype) == ("torch", "float32")
+
+    @property
+    def compared(self) -> str:
+        """How fast it is, to be followed by what it is compared to."""
+        return "faster than" if self.speed is None else f"{self.speed:.1f} times as fast as"
 
     @property
     def asked(self) -> str:
@@ -42,26 +51,36 @@ class Fastest:
 
 def keep_fastest(weights: str, found: Fastest) -> None:
     """Save a measurement for these weights on this machine; failing to write the cache is not an error."""
-    content = {"machine": cpu.machine_name(), "weights": weights, **asdict(found)}
     try:
+        version = load_runtime(found.engine)
+        content = {"machine": cpu.machine_name(), "weights": weights, "version": version, **asdict(found)}
         place = _place(weights)
         place.parent.mkdir(parents=True, exist_ok=True)
         write_file(place, json.dumps(content, indent=2).encode())
-    except (OSError, OutputError) as error:
+    except (OSError, DependencyError, OutputError) as error:
         log.debug("what was measured is not kept: %s", error)
 
 
 def fastest(weights: str) -> Fastest | None:
-    """Return the measurement for these weights on this machine, or None."""
+    """Return the measurement for these weights on this machine, or None.
+
+    It is void if the engine's package was updated or removed since, or the units that it relied on have been hidden.
+    """
     try:
         content = json.loads(_place(weights).read_text(encoding="utf-8"))
-        found = Fastest(str(content["engine"]), str(content["dtype"]), float(content["speed"]))
+        speed = None if content["speed"] is None else float(content["speed"])
+        found, version = Fastest(str(content["engine"]), str(content["dtype"]), speed), content["version"]
     except (OSError, OutputError, ValueError, KeyError, TypeError):
         return None
-    known = found.engine in ENGINES and found.dtype in DTYPES and math.isfinite(found.speed) and found.speed > 0
-    # A measurement is void if the units it relied on have been hidden since.
-    available = found.dtype not in cpu.SHORT_FORMATS or found.dtype in cpu.units()
-    return found if known and available else None
+    known = found.engine in ENGINES and found.dtype in DTYPES
+    if not known or (speed is not None and not (math.isfinite(speed) and speed > 0)):
+        return None
+    if found.dtype in cpu.SHORT_FORMATS and found.dtype not in cpu.units():
+        return None
+    try:
+        return found if load_runtime(found.engine) == version else None
+    except DependencyError:
+        return None
 
 
 def _place(weights: str) -> Path:

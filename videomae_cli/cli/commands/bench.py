@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from videomae_cli.api.engine_speeds import EngineSpeed, EngineSpeeds
     from videomae_cli.engines.timings import Fastest
 
+_DISTURBED = (
+    "other work kept the CPU busy: these numbers are not to be relied on; measure again when the machine is quiet"
+)
 # Columns that the table takes, for which a narrower terminal has no room.
 _WIDTH = 60
 
@@ -32,7 +35,9 @@ def bench(
         list[str] | None,
         options.VIDEOS(help="Measure on clips of these videos; also measures int8, which is calibrated on them."),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often to measure each setting.")] = 5,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="How often to measure each setting; disturbed rounds are repeated.")
+    ] = 5,
     batch_size: options.BatchSize = None,
     device: options.Device = "auto",
     revision: options.Revision = None,
@@ -123,9 +128,12 @@ def _show(measured: EngineSpeeds, best: Fastest) -> None:
         streams.put(f"{first}{start}")
         for line in more:
             streams.put(f"{'':{len(first) if wide else 2}}{line}")
+    if measured.disturbed:
+        for line in console.folded(_DISTURBED, width):
+            streams.put(line)
     streams.put(f"recommended here: {best.asked or 'the defaults'}")
     small = next((one for one in settings if one.dtype == "int8" and one.speed), None)
-    if small is not None and (small.speed or 0) > best.speed and "int8" in cpu.units():
+    if small is not None and (small.speed or 0) > (measured.best.speed or 1) and "int8" in cpu.units():
         streams.put(
             f"faster still, {small.speed:.2f}x: --engine openvino --dtype int8; look at its labels on your own videos"
         )

@@ -90,9 +90,9 @@ class EngineChooser:
         if candidates := self.request.worth_measuring(known, is_long):
             self._measure(known, candidates)
         chosen = self.request.choose(known, is_long)
-        if chosen.speed is not None:
+        if chosen.measured is not None:
             console.note(
-                f"running with {chosen.engine.name} in {chosen.engine.dtype}, measured here as {chosen.speed:.1f} times as fast as PyTorch in float32 and off by "
+                f"running with {chosen.engine.name} in {chosen.engine.dtype}, measured here as {chosen.measured.compared} PyTorch in float32 and off by "
                 f"at most {NEAR:.0%} (--engine torch for that)"
             )
         return chosen.engine
@@ -104,6 +104,8 @@ class EngineChooser:
         except (MemoryError, RuntimeError) as error:  # of memory for a second copy of the model, for example
             log.debug("nothing could be measured: %s", error)
             return
+        if found.disturbed:
+            console.note("other work kept this machine busy: the next long job measures again")
         if found.keep().is_default:
             console.note("nothing is clearly faster here than PyTorch in float32")
 

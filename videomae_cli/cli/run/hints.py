@@ -27,7 +27,7 @@ def faster_here(engine: Engine, weights: object) -> str | None:
             return None
         with speaking(FLAGS):
             asked = found.asked
-        return f"{asked} was {found.speed:.1f} times as fast here, with nearly the same numbers (videomae bench)"
+        return f"{asked} was {found.compared} PyTorch in float32 here, with nearly the same numbers (videomae bench)"
     if "bfloat16" in cpu.units():
         return (
             "this CPU has units for bfloat16, which --engine openvino uses, with nearly the same numbers (videomae bench "
