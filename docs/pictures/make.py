@@ -196,7 +196,7 @@ def write_clips(folder: Path, shifts: Sequence[tuple[int, int]] = SHIFTS) -> Non
             scene: Scene = (label, SECONDS, shifted(start, x, y), shifted(end, x, y))
             file = folder / label / f"{label.replace(' ', '-')}-{number}.mp4"
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_clip(file, shot[(1 + (number - 1) % 2) * 30 :], [scene], width=320, preset="veryfast", crf="0")
+            write_clip(file, shot[(1 + (number - 1) % 2) * 30 :], [scene], width=320, preset="ultrafast", crf="0")
 
 
 def shifted(view: View, x: float, y: float) -> View:

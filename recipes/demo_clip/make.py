@@ -19,6 +19,7 @@ import numpy.typing as npt
 Frame = npt.NDArray[np.uint8]
 
 WIDTH, HEIGHT, RATE = 480, 270, 25
+_MARGIN = 16  # pixels of the shot
 
 
 class View(NamedTuple):
@@ -51,7 +52,12 @@ def frames_of(shot: list[Frame], scenes: Sequence[Scene], width: int = WIDTH) ->
             scale = start.width * (end.width / start.width) ** part / width  # a zoom at an even pace
             turned = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
             matrix = np.column_stack([turned, np.array([x, y]) - turned @ [width / 2, height / 2]])
-            picture = shot[there_and_back[number % len(there_and_back)]]
+            # Cut out first, with the margin that blurring looks at: most of the shot is not under the window.
+            corners = matrix @ [[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]]
+            left, top = np.maximum(0, corners.min(axis=1) - _MARGIN).astype(int)
+            right, bottom = (corners.max(axis=1) + _MARGIN).astype(int)
+            matrix[:, 2] -= left, top
+            picture = shot[there_and_back[number % len(there_and_back)]][top:bottom, left:right]
             blurred = cv2.GaussianBlur(picture, (0, 0), 0.4 * scale) if scale > 1 else picture
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             yield np.asarray(cv2.warpAffine(blurred, matrix, (width, height), flags=flags), np.uint8)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
+from transformers.initialization import no_init_weights
 
 from videomae_cli.model import VideoMAEConfig
 
@@ -43,7 +44,8 @@ def reference_for(model: nn.Module, attention: str = "eager") -> Any:
     content = model.config.to_dict()  # type: ignore[union-attr, operator]
     content.pop("pruned_heads")
     config = transformers.VideoMAEConfig.from_dict(content, attn_implementation=attention)
-    reference = getattr(transformers, type(model).__name__)(config)
+    with no_init_weights():  # all of them are replaced below
+        reference = getattr(transformers, type(model).__name__)(config)
     renamed = {
         name.replace("attention.q_bias", "attention.query.bias").replace("attention.v_bias", "attention.value.bias"): t
         for name, t in model.state_dict().items()
