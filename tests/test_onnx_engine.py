@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from converting import operators_once, traced_once
 from onnx import TensorProto
 from samples import make_checkpoint, quick_decoding, write_video
 from test_torch_free import here, records, without_torch
@@ -28,7 +29,8 @@ from videomae_cli.engines.timings import Fastest, keep_fastest
 from videomae_cli.errors import CheckpointError, ModelOutputError, OptionError, VideoMAEError
 from videomae_cli.jobs import Settings
 
-__all__ = ["quick_decoding"]  # used by every test here
+__all__ = ["operators_once", "quick_decoding", "traced_once"]
+pytestmark = pytest.mark.usefixtures("traced_once")
 
 ONNX = ("--engine", "onnx")
 VIEWS = np.random.default_rng(0).integers(0, 256, (3, 16, 32, 32, 3), np.uint8)
@@ -46,7 +48,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def exported(model: Path, traced_once: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The same model, exported in several ways."""
     folder = tmp_path_factory.mktemp("exported")
     for name, options in KINDS.items():
