@@ -31,10 +31,10 @@ import threading
 import time
 import types
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 # Read by Python, or by a library while it is imported: too late for a child of the server. Nothing that cv2 and transformers
@@ -96,12 +96,14 @@ IMPORTED = (
     *("videomae_cli.model.pretrained", "videomae_cli.pipeline.classify", "videomae_cli.video.worker"),
 )
 NEVER_IMPORTED = ("cv2", "huggingface_hub", "openvino", "ray", "transformers", "typer.rich_utils")
-# What Ray imports: for commands on a cluster, and for Ray's workers. Not Ray itself, which looks at its variables once.
+# What Ray imports: for commands on a cluster, and for Ray's workers. Not Ray itself, which looks at its variables once, so that
+# a server that has it, RAY, serves only those that have the same.
 FOR_RAY = (
     *("pandas", "pyarrow.compute", "pyarrow.dataset", "pyarrow.fs"),
     *("fsspec", "google.protobuf", "jsonschema", "requests", "yaml"),
     *("videomae_cli.cluster.inference", "videomae_cli.cluster.models", "videomae_cli.cluster.run"),
 )
+RAY = (*FOR_RAY, "ray.data", "ray.util.metrics")
 # Arrow's allocator has a thread of its own, which a fork renews.
 OUTLIVES_FORKS = "jemalloc_bg_thd"
 
@@ -150,6 +152,8 @@ if code < 0:
 os._exit(code)
 """
 
+_SERVER = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+
 
 def early_variables() -> dict[str, str]:
     """Return the variables of this process that a child of the server can't be given any more."""
@@ -160,9 +164,16 @@ class ForkServer:
     """The process to fork from. A context manager; `python` is the program to start instead of `sys.executable`.
 
     more: modules that it imports besides `IMPORTED`, though they stand in `NEVER_IMPORTED`.
+    python: what to start it with, of another server's, which has imported the most.
+    environment: variables that it has besides those of this process.
     """
 
-    def __init__(self, more: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        more: Sequence[str] = (),
+        python: str = sys.executable,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="fork-"))
         self.python = self._folder / "python"
         self._address = self._folder / "socket"
@@ -171,9 +182,10 @@ class ForkServer:
         self.python.write_text(program, encoding="utf-8")
         self.python.chmod(0o755)
         self._process = subprocess.Popen(
-            [sys.executable, __file__, str(self._address), str(self.python), *more],
+            [python, "-c", _SERVER, __file__, str(self._address), str(self.python), *more],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
+            env={**os.environ, **environment},
             start_new_session=True,
         )
 
@@ -198,10 +210,12 @@ class ForkServer:
 
 def serve(address: str, python: str, *more: str) -> Callable[[], object]:
     """The server's life: fork for whoever asks, and tell how the child ended. Returns in the children, what they run."""
-    sys.path.pop(0)  # the folder of this file
+    sys.path.pop(0)  # the folder of whoever starts it
     sys.executable = python  # for what the children start
     for name in (*IMPORTED, *more):
         try:
+            if name == "ray.data":
+                _keep_ray_from_drawing()
             importlib.import_module(name)
         except ImportError:  # a package that others bring along, or don't
             assert not name.startswith("videomae_cli"), f"{name} is gone: every test would be slower"
@@ -277,6 +291,14 @@ def _keep_arrow_from_pandas() -> None:
     sys.meta_path.insert(0, Hidden())
     sys.modules["pyarrow"].array([0])
     del sys.meta_path[0]
+
+
+def _keep_ray_from_drawing() -> None:
+    """Importing `ray.data` makes actors of classes, and for each Ray draws a number. All children would go on from there, and draw
+    the same numbers as each other: these come from elsewhere."""
+    actor = importlib.import_module("ray.actor")
+    number = actor.ActorClassID
+    actor.ActorClassID = types.SimpleNamespace(from_random=lambda: number(os.urandom(number.size())))
 
 
 def _leave_whole() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import worker_start
+from forking import RAY, ForkServer
 
 # What is drawn or sent nowhere, and patience for a machine that other tests keep busy.
 ENVIRONMENT = {
@@ -67,9 +69,28 @@ def ray_cluster(python: str, nodes: int = 2, settings: Sequence[Mapping[str, str
             if attempt == _TRIES - 1:
                 raise
     try:
-        yield cluster
+        with contextlib.ExitStack() as servers:
+            if python != sys.executable:
+                for node in cluster.list_all_nodes():
+                    servers.enter_context(_workers_of(node, python))
+            yield cluster
     finally:
         cluster.shutdown()
+
+
+@contextmanager
+def _workers_of(node: Any, python: str) -> Iterator[None]:
+    """Have a machine's workers forked where Ray is imported, half of what a worker does else.
+
+    Ray's library looks once, when it is loaded, which raylet a worker is to end with, and of which job it is: these are of none
+    yet, like those that a raylet starts before it has work for them.
+    """
+    raylet = str(node.all_processes["raylet"][0].process.pid)
+    with ForkServer(RAY, python, {"RAY_RAYLET_PID": raylet, "RAY_JOB_ID": "ffffffff"}) as server:
+        own = Path(worker_start.own_python(python, raylet))
+        own.symlink_to(server.python)
+        yield
+        own.unlink()
 
 
 def start(python: str, *arguments: str | Path, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:

@@ -109,13 +109,13 @@ def test_labels_are_those_of_one_machine_though_workers_are_killed(
 
 
 def test_vectors_of_an_interrupted_job_and_a_lost_machine(
-    cluster: Any, archive: Path, checkpoint: Path, videomae: Run, quick_python: str, tmp_path: Path
+    cluster: Any, archive: Path, checkpoint: Path, videomae: Run, ray_python: str, tmp_path: Path
 ) -> None:
     alone, out = tmp_path / "alone.parquet", tmp_path / "out"
     command = ("embed", archive, "--model", checkpoint, *OPTIONS)
     assert videomae(*command, "-o", alone).returncode == 1
     shards = on_cluster(cluster, "-o", f"{out}/", "--shard-files", "8")
-    process = start(quick_python, *command, *shards)
+    process = start(ray_python, *command, *shards)
     wait_for_pieces(process, out, 4)
     process.send_signal(signal.SIGINT)
     _, errors = ended(process)
@@ -125,12 +125,12 @@ def test_vectors_of_an_interrupted_job_and_a_lost_machine(
     kept = {path.name: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
     assert kept
 
-    refused = start(quick_python, *command, *shards)
+    refused = start(ray_python, *command, *shards)
     _, errors = ended(refused)
     assert (refused.returncode, "--resume completes it" in errors) == (1, True)
 
     lost = cluster.add_node(**NODE)
-    process = start(quick_python, *command, *shards, "--resume")
+    process = start(ray_python, *command, *shards, "--resume")
     wait_for_pieces(process, out, len(kept) + 1)
     cluster.remove_node(lost, allow_graceful=False)
     _, errors = ended(process)
@@ -197,7 +197,7 @@ def test_the_example_of_the_guide_writes_what_the_command_writes(
 
 
 def test_a_model_of_the_hub_films_and_shards_in_object_storage(
-    cluster: Any, store: ObjectStore, hub: LocalHub, archive: Path, checkpoint: Path, quick_python: str, tmp_path: Path
+    cluster: Any, store: ObjectStore, hub: LocalHub, archive: Path, checkpoint: Path, ray_python: str, tmp_path: Path
 ) -> None:
     """One machine asks the hub, once; the others get what it got. Films are read from, and shards written to, a bucket."""
     hub.add("someone/model", {path.name: path.read_bytes() for path in checkpoint.iterdir()})
@@ -212,7 +212,7 @@ def test_a_model_of_the_hub_films_and_shards_in_object_storage(
         "HF_HUB_DISABLE_XET": "1",
     }
     command = ("classify", f"@{manifest}", "--model", "someone/model", *OPTIONS)
-    process = start(quick_python, *command, *on_cluster(cluster, "-o", f"{bucket}/out/"), environment=online)
+    process = start(ray_python, *command, *on_cluster(cluster, "-o", f"{bucket}/out/"), environment=online)
     _, errors = ended(process)
     assert process.returncode == 1, errors
     assert "2 of 4 files classified, 2 failed: 1 not_a_video, 1 not_found" in errors
@@ -228,11 +228,11 @@ def test_a_model_of_the_hub_films_and_shards_in_object_storage(
     store.client.download_file("films", "out/part-00000-of-00001.parquet", str(shard))
     alone = tmp_path / "alone.jsonl"
     offline = online | {"HF_ENDPOINT": "http://hub.invalid", "HF_HUB_OFFLINE": "1"}
-    ended(start(quick_python, *command, "-o", alone, environment=offline))
+    ended(start(ray_python, *command, "-o", alone, environment=offline))
     assert list(read_records(shard)) == list(read_records(alone))
     # Later, without a network: what the machines keep is enough.
     again = start(
-        quick_python, *command, *on_cluster(cluster, "-o", f"{bucket}/other/", "--dry-run"), environment=offline
+        ray_python, *command, *on_cluster(cluster, "-o", f"{bucket}/other/", "--dry-run"), environment=offline
     )
     out, errors = ended(again)
     assert (again.returncode, without_waiting(errors)) == (0, "")

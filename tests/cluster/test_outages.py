@@ -70,7 +70,7 @@ def films(tmp_path_factory: pytest.TempPathFactory, s3_server: ObjectStore) -> s
 
 @pytest.fixture
 def embed(
-    machines: Machines, films: str, checkpoint: Path, store: ObjectStore, bucket: str, quick_python: str
+    machines: Machines, films: str, checkpoint: Path, store: ObjectStore, bucket: str, ray_python: str
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `embed` on the cluster, its output in a bucket."""
     store.bucket(bucket)
@@ -78,7 +78,7 @@ def embed(
     def run(*more: str, source: str = films) -> subprocess.CompletedProcess[str]:
         command = ("embed", source, "--model", checkpoint, "--clips", "1", "--batch-size", "1")
         place = ("--cluster", "ray", "--address", machines.cluster.address, "-o", f"s3://{bucket}/out/")
-        process = start(quick_python, *command, *place, *more, environment=store.environment)
+        process = start(ray_python, *command, *place, *more, environment=store.environment)
         out, errors = ended(process)
         return subprocess.CompletedProcess(process.args, process.returncode, out, without_waiting(errors))
 
@@ -180,14 +180,14 @@ def test_of_two_commands_on_one_output_never_two_write(
     checkpoint: Path,
     store: ObjectStore,
     bucket: str,
-    quick_python: str,
+    ray_python: str,
     tmp_path: Path,
 ) -> None:
     """Begun at one moment: one goes on, or both stop with a line; then `--resume` ends it."""
     store.bucket(bucket)
     command = ("embed", films, "--model", checkpoint, "--clips", "1", "--batch-size", "1", "-o", f"s3://{bucket}/out/")
     place = ("--cluster", "ray", "--address", machines.cluster.address)
-    both = [start(quick_python, *command, *place, environment=store.environment) for _ in range(2)]
+    both = [start(ray_python, *command, *place, environment=store.environment) for _ in range(2)]
     said_by_both = [(ended(process)[1], process.returncode) for process in both]
     refused = [errors for errors, code in said_by_both if code]
     assert len(refused) in (1, 2), said_by_both
@@ -195,7 +195,7 @@ def test_of_two_commands_on_one_output_never_two_write(
         assert without_waiting(errors).count("\n") == 1, errors
         assert "another process is writing" in errors or "is there already" in errors
     if len(refused) == 2:
-        again = start(quick_python, *command, *place, "--resume", environment=store.environment)
+        again = start(ray_python, *command, *place, "--resume", environment=store.environment)
         said = ended(again)[1]
         assert again.returncode == 0, said
     check_whole(store, bucket, tmp_path)

@@ -54,20 +54,20 @@ def on_cluster(cluster: Any, *more: str | Path) -> tuple[str | Path, ...]:
 
 
 def test_windows_are_those_of_one_machine_though_a_worker_is_killed_and_the_job_interrupted(
-    cluster: Any, archive: Path, checkpoint: Path, videomae: Run, quick_python: str, tmp_path: Path
+    cluster: Any, archive: Path, checkpoint: Path, videomae: Run, ray_python: str, tmp_path: Path
 ) -> None:
     alone, out = tmp_path / "alone.parquet", tmp_path / "out"
     command = ("embed", archive, "--model", checkpoint, "--window", "16f", "--hop", "4f", "--batch-size", "3")
     assert videomae(*command, "-o", alone).returncode == 1
     shards = on_cluster(cluster, "-o", f"{out}/", "--shard-files", "8")
-    process = start(quick_python, *command, *shards)
+    process = start(ray_python, *command, *shards)
     wait_for_pieces(process, out, 2)
     assert kill_one("ray::", "FilmWorker")
     wait_for_pieces(process, out, 3)
     process.kill()
     ended(process)
     kept = {path.name: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
-    process = start(quick_python, *command, *shards, "--resume")
+    process = start(ray_python, *command, *shards, "--resume")
     _, errors = ended(process)
     assert process.returncode == 1, errors
     assert "files are done already" in errors
@@ -87,7 +87,7 @@ def test_timelines_and_what_is_planned(
     archive: Path,
     store: ObjectStore,
     bucket: str,
-    quick_python: str,
+    ray_python: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -97,7 +97,7 @@ def test_timelines_and_what_is_planned(
     command = ("timeline", f"@{tmp_path / 'list.txt'}", "--model", "camera-motion", "--windows", "--hop", "0.4s")
 
     def run(*more: str | Path) -> str:
-        process = start(quick_python, *command, *more, environment=store.environment)
+        process = start(ray_python, *command, *more, environment=store.environment)
         out, errors = ended(process)
         assert process.returncode == (0 if "--dry-run" in more else 1), errors
         return out + without_waiting(errors)

@@ -15,6 +15,11 @@ PYTHON = "VIDEOMAE_TESTS_WORKER_PYTHON"  # tests/forking.py, with Ray
 _RUN = "import os, runpy, sys; os.setpgrp(); sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
 
 
+def own_python(python: str, raylet: str) -> str:
+    """Where the program is, if there is one, that forks the workers of a raylet with Ray imported."""
+    return f"{python}-{raylet}"
+
+
 def main() -> None:
     """Become the worker that the arguments describe, as Ray's own program does."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
@@ -25,6 +30,8 @@ def main() -> None:
     assert not environment.get("command_prefix"), "Ray's own program would run this first"
     os.environ.update(environment.get("env_vars") or {})
     python = os.environ.get(PYTHON, sys.executable)
+    own = own_python(python, os.environ["RAY_RAYLET_PID"])
+    python = own if os.path.exists(own) else python  # noqa: PTH110  pathlib takes its time to import
     os.execv(python, [python, "-c", _RUN, *rest])
 
 
