@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from converting import converted_once
 
 from videomae_cli import system
 from videomae_cli.engines import (
@@ -32,11 +33,14 @@ from videomae_cli.engines.store import kept, store_folder
 from videomae_cli.errors import DependencyError, OptionError, OutputError
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel, weights_digest
 
+__all__ = ["converted_once"]
+pytestmark = pytest.mark.usefixtures("converted_once")
+
 CPU = torch.device("cpu")
 SIZES: dict[str, Any] = {
     "image_size": 32,
     "hidden_size": 48,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "intermediate_size": 96,
     "id2label": {i: str(i) for i in range(5)},

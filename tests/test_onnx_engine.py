@@ -15,7 +15,7 @@ import onnx
 import pytest
 from converting import operators_once, traced_once
 from onnx import TensorProto
-from samples import make_checkpoint, quick_decoding, write_video
+from samples import decoding_here, make_checkpoint, quick_decoding, write_video
 from test_torch_free import here, records, without_torch
 from typer.testing import CliRunner
 
@@ -29,8 +29,8 @@ from videomae_cli.engines.timings import Fastest, keep_fastest
 from videomae_cli.errors import CheckpointError, ModelOutputError, OptionError, VideoMAEError
 from videomae_cli.jobs import Settings
 
-__all__ = ["operators_once", "quick_decoding", "traced_once"]
-pytestmark = pytest.mark.usefixtures("traced_once")
+__all__ = ["decoding_here", "operators_once", "quick_decoding", "traced_once"]
+pytestmark = pytest.mark.usefixtures("decoding_here", "traced_once")
 
 ONNX = ("--engine", "onnx")
 VIEWS = np.random.default_rng(0).integers(0, 256, (3, 16, 32, 32, 3), np.uint8)

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from samples import make_checkpoint, quick_decoding, write_video
+from converting import converted_once
+from samples import decoding_here, make_checkpoint, quick_decoding, write_video
 from typer.testing import CliRunner
 
 from videomae_cli import load_classifier
@@ -33,7 +34,8 @@ from videomae_cli.video import Decoder, PreprocessConfig, Preprocessor, Sampling
 from videomae_cli.video.antialias import resize_antialiased
 from videomae_cli.video.preprocess import resize_frame
 
-__all__ = ["quick_decoding"]  # used by every test here
+__all__ = ["converted_once", "decoding_here", "quick_decoding"]
+pytestmark = pytest.mark.usefixtures("converted_once", "decoding_here")
 
 OPENVINO = ("--engine", "openvino", "--dtype", "float32")
 LABELS = ("a", "b", "c", "d")

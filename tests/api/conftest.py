@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from samples import checkpoint, quick_decoding, video
+from samples import checkpoint, decoding_here, quick_decoding, video
 
-__all__ = ["checkpoint", "quick_decoding", "video"]
+__all__ = ["checkpoint", "decoding_here", "quick_decoding", "video"]

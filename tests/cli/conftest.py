@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from lessons import cut_recordings
-from samples import Run, checkpoint, quick_decoding, video
+from samples import Run, checkpoint, decoding_here, quick_decoding, video
 
-__all__ = ["checkpoint", "quick_decoding", "video"]
+__all__ = ["checkpoint", "decoding_here", "quick_decoding", "video"]
 
 
 @pytest.fixture(scope="session")

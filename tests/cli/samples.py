@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification
-from videomae_cli.video import worker
+from videomae_cli.video import Decoder, worker
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -68,3 +68,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick_decoding(quick_python: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Decode in processes that start quickly, from one that has imported what they need."""
     monkeypatch.setattr(worker, "INTERPRETER", quick_python)
+
+
+@pytest.fixture
+def decoding_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decode in the test's process: for what is not about decoding, of which a process would be most of the time."""
+    defaults = Decoder.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "isolate", False)

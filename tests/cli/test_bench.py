@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from converting import converted_once, operators_once, traced_once
+from samples import make_checkpoint
 from typer.testing import CliRunner, Result
 
 from videomae_cli.api import engine_speeds
@@ -16,11 +18,22 @@ from videomae_cli.api.engine_speeds import EngineSpeed, EngineSpeeds
 from videomae_cli.cli.app import app
 from videomae_cli.engines import cpu, timings
 
+__all__ = ["converted_once", "operators_once", "traced_once"]
+pytestmark = pytest.mark.usefixtures("converted_once", "decoding_here", "traced_once")
 
-@pytest.fixture(autouse=True)
-def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models are converted for each test anew."""
-    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that is converted soon, with so many patches that few clips calibrate it."""
+    return make_checkpoint(tmp_path_factory.mktemp("bench") / "tiny", num_hidden_layers=1, patch_size=4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where converted models go: each is converted once, by whichever test comes first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIDEOMAE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def bench(*arguments: str | Path) -> Result:

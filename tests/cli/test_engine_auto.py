@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from converting import converted_once
 from samples import make_checkpoint, write_video
 from typer.testing import CliRunner, Result
 
@@ -26,6 +27,9 @@ from videomae_cli.errors import DecodeError, DependencyError, OptionError, Outpu
 from videomae_cli.jobs.targets import FileTarget
 from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
 from videomae_cli.video import FoundVideo
+
+__all__ = ["converted_once"]
+pytestmark = pytest.mark.usefixtures("converted_once", "decoding_here")
 
 FLOAT32 = ("--engine", "torch", "--dtype", "float32")
 OPENVINO = ("--engine", "openvino", "--dtype", "float32")

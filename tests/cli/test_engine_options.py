@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from converting import converted_once, operators_once
 from samples import Run, make_checkpoint, write_video
 from typer.testing import CliRunner, Result
 
@@ -19,12 +20,22 @@ from videomae_cli.cli.app import app
 from videomae_cli.cli.run.hints import faster_here
 from videomae_cli.cli.terminal.progress import BatchProgress
 from videomae_cli.engines import Engine, cpu, timings
+from videomae_cli.training import expected_time
+
+__all__ = ["converted_once", "operators_once"]
+pytestmark = pytest.mark.usefixtures("converted_once", "decoding_here", "operators_once")
+
+
+@pytest.fixture(scope="module")
+def shallow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that is converted soon, with so many patches that few clips calibrate it."""
+    return make_checkpoint(tmp_path_factory.mktemp("model") / "shallow", num_hidden_layers=1, patch_size=4)
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Converted models go where no other test finds them."""
-    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))
+def store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Converted models go where only tests that ask for this find them, too."""
+    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path_factory.getbasetemp() / "engine-options"))
 
 
 def scores(output: str) -> dict[str, float]:
@@ -55,12 +66,12 @@ def test_engines_agree(
     units: str | None,
     settings: list[tuple[str, ...]],
     video: Path,
-    checkpoint: Path,
+    shallow: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if units is not None:
         monkeypatch.setenv("VIDEOMAE_CPU_UNITS", units)
-    common = ("classify", video, "--quiet", "--model", checkpoint, "--format", "jsonl")
+    common = ("classify", video, "--quiet", "--model", shallow, "--format", "jsonl")
     exact = here(*common)
     for options in settings:
         done = here(*common, *options)
@@ -84,11 +95,11 @@ def test_a_compiled_model_agrees(videomae: Run, video: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("store")
-def test_vectors_through_openvino(video: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_vectors_through_openvino(video: Path, shallow: Path, tmp_path: Path) -> None:
     vectors = []
     for number, options in enumerate(((), (*OPENVINO, "--dtype", "float32"))):
         out = tmp_path / f"{number}.jsonl"
-        here("embed", video, "--model", checkpoint, "-o", out, *options)
+        here("embed", video, "--model", shallow, "-o", out, *options)
         vectors.append(json.loads(out.read_text())["embedding"])
     assert vectors[1] == pytest.approx(vectors[0], abs=1e-4)
 
@@ -111,9 +122,8 @@ def test_what_does_not_go_together_is_told_at_once(
     assert done.stderr.count("\n") == 1
 
 
-def test_shards_share_one_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_share_one_calibration(shallow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each machine with its own cache: eight-bit numbers come from the whole list, so that the outputs belong together."""
-    checkpoint = make_checkpoint(tmp_path / "shallow", num_hidden_layers=1)
     folder = tmp_path / "films"
     folder.mkdir()
     for number in range(4):
@@ -122,7 +132,7 @@ def test_shards_share_one_calibration(tmp_path: Path, monkeypatch: pytest.Monkey
     for part in ("1/2", "2/2"):
         out = tmp_path / f"part{part[0]}.jsonl"
         monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / f"cache{part[0]}"))
-        common = ("classify", folder, "--model", checkpoint, "--shard", part, "-o", out)
+        common = ("classify", folder, "--model", shallow, "--shard", part, "-o", out)
         here(*common, *OPENVINO, "--dtype", "int8")
         outputs.append(out)
     here("merge", *outputs, "-o", tmp_path / "all.jsonl")
@@ -189,7 +199,7 @@ def test_a_long_job_is_told_once_what_would_be_faster(
 
 
 def test_what_bench_measured_is_what_a_long_job_is_told(
-    video: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    video: Path, shallow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same weights through bench and classify: what the one keeps, the other finds."""
     monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))
@@ -197,15 +207,13 @@ def test_what_bench_measured_is_what_a_long_job_is_told(
     monkeypatch.setattr(BatchProgress, "seconds_left", property(lambda self: 1000.0))
     monkeypatch.setattr(EngineSpeeds, "best", EngineSpeed("openvino", "float32", 3.0, 3.0, 0.0))
     monkeypatch.setattr(engine_speeds, "_undisturbed", lambda rounds: [one.seconds for one in rounds])
-    measured = CliRunner().invoke(app, ["bench", str(checkpoint), "--rounds", "1"])
+    measured = CliRunner().invoke(app, ["bench", str(shallow), "--rounds", "1"])
     assert measured.exit_code == 0, measured.output
-    done = CliRunner().invoke(
-        app, ["classify", str(video), "--model", str(checkpoint), "-o", str(tmp_path / "o.jsonl")]
-    )
+    done = CliRunner().invoke(app, ["classify", str(video), "--model", str(shallow), "-o", str(tmp_path / "o.jsonl")])
     assert done.exit_code == 0, done.output
     assert "running with openvino in float32, measured here as 3.0 times as fast" in done.stderr
     assert "to go" not in done.stderr
-    shard = ["--shard", "1/1", "--model", str(checkpoint), "-o", str(tmp_path / "shard.jsonl")]
+    shard = ["--shard", "1/1", "--model", str(shallow), "-o", str(tmp_path / "shard.jsonl")]
     done = CliRunner().invoke(app, ["classify", str(video), *shard])
     assert done.exit_code == 0, done.output
     assert (
@@ -248,6 +256,7 @@ def test_every_command_says_what_this_cpu_is_slow_at(
         "OUT.npz": tmp_path / "o.npz",
     }
     monkeypatch.setattr(cpu, "units", lambda: frozenset(filter(None, units.split(","))))
+    monkeypatch.setattr(expected_time, "_timed", lambda run, views: 1.0)  # a dry run of a training would train a little
     arguments = [str(names.get(word, word)) for word in command]
     done = CliRunner().invoke(app, [*arguments, "--dtype", "bfloat16", "--device", "cpu"])
     assert done.exit_code == 0, done.output
