@@ -22,6 +22,7 @@ import typer.main
 import yaml
 from lessons import footage
 from motions import write_motions
+from samples import decoding_here
 from typer.testing import CliRunner
 
 import videomae_cli
@@ -31,6 +32,8 @@ from videomae_cli.errors import OptionError, VideoMAEError, failure_kinds, speak
 from videomae_cli.labelling.label_server import LabelServer
 from videomae_cli.results import Classification, Timeline
 from videomae_cli.video import worker
+
+__all__ = ["decoding_here"]
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -131,6 +134,7 @@ def at_place(place: Path, quick_python: str, monkeypatch: pytest.MonkeyPatch) ->
         shutil.rmtree(made) if made.is_dir() else made.unlink()
 
 
+@pytest.mark.usefixtures("decoding_here")
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
 def test_every_page_begins_with_a_command_that_works_offline(page: Path, at_place: Path) -> None:
     opening = re.match(r"# .+\n\n```bash\n(videomae .*)\n```\n", text_of(page))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lessons import footage
 from motions import write_motions
-from samples import write_video
+from samples import make_checkpoint, write_video
 from streaming import served
 from typer.testing import CliRunner
 
@@ -44,14 +44,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 HERE = [number for number, block in enumerate(GUIDE) if "cluster_job(" not in block and ".watch(" not in block]
 
 
+@pytest.mark.usefixtures("decoding_here")
 @pytest.mark.parametrize("number", HERE)
 def test_every_block_of_the_guide_runs(
-    number: int, place: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    number: int, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)
     code = GUIDE[number]
     if "measure_engines(" in code:  # converts a model for every engine
-        code = code.replace('"camera-motion"', repr(str(checkpoint)))
+        shallow = make_checkpoint(tmp_path / "shallow", num_hidden_layers=1)
+        code = code.replace('"camera-motion"', repr(str(shallow)))
     exec(compile(code, f"docs/python.md, block {number + 1}", "exec"), {"__name__": "example"})
     printed = capsys.readouterr()
     assert not printed.err

@@ -31,7 +31,7 @@ from videomae_cli.model import VideoMAEForVideoClassification
 from videomae_cli.video import PreprocessConfig
 
 __all__ = ["operators_once", "traced_once"]
-pytestmark = pytest.mark.usefixtures("traced_once")
+pytestmark = pytest.mark.usefixtures("decoding_here", "traced_once")
 
 openvino = load_openvino()  # with its telemetry off
 ROOT = Path(__file__).parent.parent.parent

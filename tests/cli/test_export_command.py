@@ -1,4 +1,4 @@
-"""`videomae export`, as a process."""
+"""`videomae export`, first as a process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import re
 from pathlib import Path
 
 from samples import Run
+from typer.testing import CliRunner
+
+from videomae_cli.cli.app import app
 
 
 def test_the_command_says_what_it_wrote(checkpoint: Path, videomae: Run, tmp_path: Path) -> None:
@@ -19,7 +22,9 @@ def test_the_command_says_what_it_wrote(checkpoint: Path, videomae: Run, tmp_pat
         second,
     )
     assert re.fullmatch(r"videomae: wrote m\.pt2: torch\.export, float32, .* MB\n", done.stderr)
-    again = videomae("export", checkpoint, "m.pt2", "--json", "--overwrite", "--quiet", cwd=tmp_path)
+    options = ["--json", "--overwrite", "--quiet"]
+    again = CliRunner().invoke(app, ["export", str(checkpoint), str(tmp_path / "m.pt2"), *options])
+    assert again.exit_code == 0, again.output
     assert json.loads(again.stdout)["schema_version"] == 1
     assert again.stderr == ""
 
