@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from converting import converted_once, operators_once
+from converting import converted_once
 from samples import Run, make_checkpoint, write_video
 from typer.testing import CliRunner, Result
 
@@ -22,8 +22,8 @@ from videomae_cli.cli.terminal.progress import BatchProgress
 from videomae_cli.engines import Engine, cpu, timings
 from videomae_cli.training import expected_time
 
-__all__ = ["converted_once", "operators_once"]
-pytestmark = pytest.mark.usefixtures("converted_once", "decoding_here", "operators_once")
+__all__ = ["converted_once"]
+pytestmark = pytest.mark.usefixtures("converted_once", "decoding_here")
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +207,7 @@ def test_what_bench_measured_is_what_a_long_job_is_told(
     monkeypatch.setattr(BatchProgress, "seconds_left", property(lambda self: 1000.0))
     monkeypatch.setattr(EngineSpeeds, "best", EngineSpeed("openvino", "float32", 3.0, 3.0, 0.0))
     monkeypatch.setattr(engine_speeds, "_undisturbed", lambda rounds: [one.seconds for one in rounds])
+    monkeypatch.setattr(engine_speeds, "_wanted", lambda *_, **__: [("torch", "float32"), ("openvino", "float32")])
     measured = CliRunner().invoke(app, ["bench", str(shallow), "--rounds", "1"])
     assert measured.exit_code == 0, measured.output
     done = CliRunner().invoke(app, ["classify", str(video), "--model", str(shallow), "-o", str(tmp_path / "o.jsonl")])
