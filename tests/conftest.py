@@ -48,6 +48,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("unhurried")
 
+# What is imported is much and stays: commands look for garbage as seldom (videomae_cli.cli).
+gc.set_threshold(200_000, 10, 10)
+
 _EARLY_AT_FIRST = early_variables()
 _LOG = logging.getLogger("videomae_cli")
 _LOG_AT_FIRST = (_LOG.handlers[:], _LOG.propagate, _LOG.level)
@@ -119,12 +122,18 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 def _restore() -> None:
     errors._of_block.set(None)
+    found = logging.root.manager.disable != logging.NOTSET or logging.root.level != _ROOT_AT_FIRST
+    found |= (_LOG.handlers, _LOG.propagate, _LOG.level) != _LOG_AT_FIRST
+    _LOG.handlers[:], _LOG.propagate, _LOG.level = _LOG_AT_FIRST[0], _LOG_AT_FIRST[1], _LOG_AT_FIRST[2]
     for name, log in logging.root.manager.loggerDict.items():
         if name.startswith(f"{_LOG.name}.") and isinstance(log, logging.Logger):
+            found |= (log.level, log.propagate, log.disabled) != (logging.NOTSET, True, False)
             log.level, log.propagate, log.disabled = logging.NOTSET, True, False
-    _LOG.handlers[:], _LOG.propagate, _LOG.level = _LOG_AT_FIRST[0], _LOG_AT_FIRST[1], _LOG_AT_FIRST[2]
-    logging.root.setLevel(_ROOT_AT_FIRST)
-    logging.disable(logging.NOTSET)  # and forgets what loggers had worked out from their levels
+    if (
+        found
+    ):  # else thousands of loggers, most of them torch's, would forget what they had worked out from their levels
+        logging.root.setLevel(_ROOT_AT_FIRST)
+        logging.disable(logging.NOTSET)
     for name in early_variables().keys() - _EARLY_AT_FIRST.keys():
         del os.environ[name]
     os.environ.update(_EARLY_AT_FIRST)

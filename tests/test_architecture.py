@@ -13,6 +13,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+import syntax
 
 PACKAGE = Path(__file__).parent.parent / "videomae_cli"
 
@@ -281,24 +282,17 @@ ROOMS = ["terminal", "options", "outputs", "run", "commands"]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-@cache
-def parsed(file: Path) -> ast.Module:
-    """A module's syntax, which nobody changes."""
-    return ast.parse(file.read_text(encoding="utf-8"))
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _nothing_kept() -> Iterator[None]:
-    """A million nodes would be looked through for garbage in all tests after these."""
     yield
-    parsed.cache_clear()
+    syntax.forget()
 
 
 @cache
 def imports(file: Path) -> set[str]:
     """Dotted names that a module imports, wherever in it."""
     found: set[str] = set()
-    for node in ast.walk(parsed(file)):
+    for node in syntax.nodes(file):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -346,7 +340,7 @@ def test_rooms_of_the_command_line_use_those_below(room: str) -> None:
 
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_every_module_says_what_it_is(file: Path) -> None:
-    assert ast.get_docstring(parsed(file)), f"{file.name} has no docstring"
+    assert ast.get_docstring(syntax.parsed(file)), f"{file.name} has no docstring"
 
 
 @pytest.mark.parametrize(
@@ -456,7 +450,7 @@ def test_what_is_at_a_path_is_asked_of_filesystem() -> None:
         f"{file.relative_to(PACKAGE)}:{node.lineno}: {ast.unparse(node)}"
         for file in MODULES
         if file.name != "filesystem.py"
-        for node in ast.walk(parsed(file))
+        for node in syntax.nodes(file)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in asking
         if (not node.args or node.func.attr == "samefile") and not ast.unparse(node).startswith(allowed)
     ]
@@ -468,7 +462,7 @@ def test_a_missing_decoder_is_found_where_it_is_used() -> None:
     found = {
         (str(file.relative_to(PACKAGE)), name)
         for file in PACKAGE.rglob("*.py")
-        for node in parsed(file).body
+        for node in syntax.parsed(file).body
         for name in _names(node)
         if name.partition(".")[0] in ("av", "cv2")
     }
@@ -483,12 +477,17 @@ def _names(node: ast.stmt) -> list[str]:
 
 def _imported(file: Path) -> set[str]:
     """The package's modules that a module imports, inside functions too; not what only a type checker reads."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            node.body = []
+    checked = {
+        id(inner)
+        for node in syntax.nodes(file)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
     named: set[str] = set()
-    for node in ast.walk(tree):
+    for node in syntax.nodes(file):
+        if id(node) in checked:
+            continue
         if isinstance(node, ast.Import):
             named |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -527,7 +526,7 @@ def test_docstrings_begin_with_what_the_caller_gets() -> None:
     """Five words at least, and none that needs the line before it: not "The inverse.", "As JSON has it." or "Of all files."."""
     odd = []
     for name, file in _FILES.items():
-        for node in ast.walk(parsed(file)):
+        for node in syntax.nodes(file):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
                 words = text.splitlines()[0].split()
                 if len(words) < 5 or words[0] in {"Of", "As", "By"} or words[:2] == ["The", "same"]:
@@ -538,7 +537,7 @@ def test_docstrings_begin_with_what_the_caller_gets() -> None:
 def test_no_two_classes_have_one_name() -> None:
     homes: dict[str, set[str]] = {}
     for name, file in _FILES.items():
-        for node in ast.walk(parsed(file)):
+        for node in syntax.nodes(file):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, set()).add(f"{name}:{node.lineno}")
     assert not {name: places for name, places in homes.items() if len(places) > 1}
@@ -548,7 +547,7 @@ def test_context_managers_are_entered_by_with_and_targets_are_asked_not_told_apa
     """`__enter__` called by hand skips an exit sooner or later; a batch that asks for its target's class knows too much."""
     found = []
     for name, file in _FILES.items():
-        for node in ast.walk(parsed(file)):
+        for node in syntax.nodes(file):
             if isinstance(node, ast.Call) and (called := ast.unparse(node)).startswith(("isinstance(", "issubclass(")):
                 asked = called.endswith("Target)")
             else:

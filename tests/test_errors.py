@@ -5,12 +5,13 @@ import os
 import pickle
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from threading import Thread
 
 import pytest
+import syntax
 
 import videomae_cli as videomae
 from videomae_cli import errors
@@ -37,17 +38,19 @@ COMMAND_LINES = re.compile(r"(videomae [a-z]+|pip (un)?install|ray start)\b[^;:(
 FLAG = re.compile(r"(?<![\w-])--(?=[a-z])")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_kept() -> Iterator[None]:
+    yield
+    syntax.forget()
+    literals.cache_clear()
+
+
 @cache
-def parsed(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
-
-
 def literals(file: Path) -> list[str]:
     """Every string of a module that is no docstring; an f-string as one text, with x in the place of its values."""
-    tree = parsed(file)
-    passed = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    passed = {id(node.value) for node in syntax.nodes(file) if isinstance(node, ast.Expr)}
     texts = []
-    for node in ast.walk(tree):
+    for node in syntax.nodes(file):
         if isinstance(node, ast.JoinedStr):
             passed |= {id(part) for part in node.values}
             texts.append("".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values))
@@ -201,12 +204,12 @@ def test_commands_are_functions_in_python() -> None:
         assert say(template, file="a.npz") == "videomae embed VIDEOS -o a.npz, `videomae models --cached`"
 
 
-def kinds_of_errors(trees: dict[str, ast.Module]) -> set[str]:
+def kinds_of_errors(trees: Mapping[str, Sequence[ast.AST]]) -> set[str]:
     """The names of all error classes of the package: the base class and what is derived from it, wherever it is."""
     bases = {
         node.name: {base.id for base in node.bases if isinstance(base, ast.Name)}
         for tree in trees.values()
-        for node in ast.walk(tree)
+        for node in tree
         if isinstance(node, ast.ClassDef)
     }
     kinds = {"VideoMAEError"}
@@ -215,10 +218,10 @@ def kinds_of_errors(trees: dict[str, ast.Module]) -> set[str]:
     return kinds
 
 
-def without_subject(tree: ast.Module, kinds: set[str]) -> list[tuple[str, str]]:
+def without_subject(tree: Sequence[ast.AST], kinds: set[str]) -> list[tuple[str, str]]:
     """The kind and place of each error that is made by its class alone, without naming a subject (`about` takes one)."""
     names = []
-    for node in ast.walk(tree):
+    for node in tree:
         if isinstance(node, ast.Call) and not {"subject", "hub_id"} & {given.arg for given in node.keywords}:
             names.append((getattr(node.func, "id", getattr(node.func, "attr", "")), node.lineno))
         elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Name):
@@ -238,7 +241,7 @@ NAMED_BY_THE_CATCHER = {
 
 
 def test_every_error_has_a_subject() -> None:
-    trees = {str(file.relative_to(PACKAGE).as_posix()): parsed(file) for file in EVERY}
+    trees = {str(file.relative_to(PACKAGE).as_posix()): syntax.nodes(file) for file in EVERY}
     kinds = kinds_of_errors(trees)
     used, nameless = set(), []
     for file, tree in trees.items():
@@ -263,8 +266,9 @@ def test_an_error_without_a_subject_is_found() -> None:
         "raise Own('wrong', subject=path)\n"
         "raise ValueError('wrong')\n"
     )
-    kinds = kinds_of_errors({"": tree})
-    assert sorted(without_subject(tree, kinds)) == [("DataError", "4"), ("Own", "3"), ("Own", "5")]
+    whole = tuple(ast.walk(tree))
+    kinds = kinds_of_errors({"": whole})
+    assert sorted(without_subject(whole, kinds)) == [("DataError", "4"), ("Own", "3"), ("Own", "5")]
 
 
 def test_a_message_keeps_a_value_of_any_type_as_text() -> None:
