@@ -39,6 +39,7 @@ from typing import Any
 
 # Read by Python, or by a library while it is imported: too late for a child of the server. Nothing that cv2 and transformers
 # set themselves when tests import them (LD_LIBRARY_PATH, TORCHINDUCTOR_CACHE_DIR): after that, nothing would be forked.
+# What the package sets for OpenCV counts when the first file is opened, and OPENCV_LOG_LEVEL is said again by a call.
 EARLY = (
     "ARROW_",
     "PYTHON",
@@ -59,7 +60,7 @@ EARLY = (
 HARMLESS = ("PYTHONIOENCODING", "PYTHONBREAKPOINT")
 ENCODING = HARMLESS[0]
 # Slow to import, and these start no thread and look at no variable but those above. Optimizers import torch's compiler.
-# Not huggingface_hub, cv2 and typer's pages of help, which look at their variables once.
+# Not huggingface_hub and typer's pages of help, which look at their variables once.
 IMPORTED = (
     *(
         "importlib.metadata",
@@ -71,6 +72,7 @@ IMPORTED = (
     ),
     *(
         "av",
+        "cv2",
         "psutil",
         "pyarrow.parquet",
         "pydantic.fields",
@@ -93,9 +95,10 @@ IMPORTED = (
         "videomae_cli.cli.run.timeline_jobs",
     ),
     *("videomae_cli.engines.networks", "videomae_cli.engines.openvino", "videomae_cli.model.checkpoint_loading"),
-    *("videomae_cli.model.pretrained", "videomae_cli.pipeline.classify", "videomae_cli.video.worker"),
+    *("videomae_cli.model.pretrained", "videomae_cli.pipeline.classify"),
+    *("videomae_cli.video.blocks", "videomae_cli.video.live_windows", "videomae_cli.video.worker"),
 )
-NEVER_IMPORTED = ("cv2", "huggingface_hub", "openvino", "ray", "transformers", "typer.rich_utils")
+NEVER_IMPORTED = ("huggingface_hub", "openvino", "ray", "transformers", "typer.rich_utils")
 # What Ray imports: for commands on a cluster, and for Ray's workers. Not Ray itself, which looks at its variables once, so that
 # a server that has it, RAY, serves only those that have the same.
 FOR_RAY = (
