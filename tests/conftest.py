@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-from forking import ForkServer, early_variables
+from forking import SharedServer, early_variables
 from quick import asks_for_processes, forbid_processes, is_quick_module
 
 from videomae_cli import errors
@@ -69,6 +69,12 @@ _LONG = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--quick`: what `make check` runs."""
     parser.addoption("--quick", action="store_true", help="only tests that start no process and encode no film")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The workers of a run share one process to fork from, which ends with the run."""
+    if hasattr(os, "pidfd_open") and not hasattr(config, "workerinput"):
+        config.add_cleanup(SharedServer().end)
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -192,10 +198,6 @@ def bucket() -> str:
 
 
 @pytest.fixture(scope="session")
-def quick_python() -> Iterator[str]:
+def quick_python() -> str:
     """A program to start instead of `sys.executable` where a process is needed, and starting it is not what is tested."""
-    if not hasattr(os, "pidfd_open"):
-        yield sys.executable
-        return
-    with ForkServer() as server:
-        yield str(server.python)
+    return SharedServer.python() if hasattr(os, "pidfd_open") else sys.executable

@@ -179,25 +179,10 @@ class ForkServer:
     ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="fork-"))
         self.python = self._folder / "python"
-        self._address = self._folder / "socket"
-        places = {"executable": sys.executable, "address": str(self._address)}
-        program = _PYTHON.format(early=EARLY, harmless=HARMLESS, expected=early_variables(), **places)
-        self.python.write_text(program, encoding="utf-8")
-        self.python.chmod(0o755)
-        self._process = subprocess.Popen(
-            [python, "-c", _SERVER, __file__, str(self._address), str(self.python), *more],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, **environment},
-            start_new_session=True,
-        )
+        self._process = _start_server(self._folder, subprocess.PIPE, more, python, environment)
 
     def __enter__(self) -> ForkServer:
-        deadline = time.monotonic() + 300
-        while not self._address.exists():
-            assert self._process.poll() is None, "the server does not start"
-            assert time.monotonic() < deadline, "the server does not start"
-            time.sleep(0.02)
+        _await_server(self._folder, self._process)
         return self
 
     def __exit__(
@@ -209,6 +194,71 @@ class ForkServer:
         self._process.wait(300)
         shutil.rmtree(self._folder)
         assert ended is None, f"the server ended with {ended}"
+
+
+def _start_server(
+    folder: Path,
+    stdin: int,
+    more: Sequence[str] = (),
+    python: str = sys.executable,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> subprocess.Popen[bytes]:
+    program, address = folder / "python", str(folder / "socket")
+    places = {"executable": sys.executable, "address": address}
+    text = _PYTHON.format(early=EARLY, harmless=HARMLESS, expected=early_variables(), **places)
+    program.write_text(text, encoding="utf-8")
+    program.chmod(0o755)
+    return subprocess.Popen(
+        [python, "-c", _SERVER, __file__, address, str(program), *more],
+        stdin=stdin,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
+
+
+def _await_server(folder: Path, process: subprocess.Popen[bytes] | None) -> None:
+    deadline = time.monotonic() + 300
+    while not (folder / "socket").exists():
+        assert process is None or process.poll() is None, "the server does not start"
+        assert time.monotonic() < deadline, "the server does not start"
+        time.sleep(0.02)
+
+
+class SharedServer:
+    """A server for all processes that have `environment`; the first that asks for its `python` starts it.
+
+    Whoever makes it ends it, by `end` or by its own end.
+    """
+
+    _VARIABLE = "VIDEOMAE_FORK_SERVER"
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="fork-"))
+        os.mkfifo(self._folder / "life")
+        # For reading, too, because opening for writing alone would wait for a reader.
+        self._life = os.open(self._folder / "life", os.O_RDWR)
+        os.environ[self._VARIABLE] = str(self._folder)
+
+    def end(self) -> None:
+        del os.environ[self._VARIABLE]
+        os.close(self._life)
+        shutil.rmtree(self._folder)
+
+    @classmethod
+    def python(cls) -> str:
+        """Return the program to start instead of `sys.executable`."""
+        import fcntl  # not on Windows, where nothing is forked
+
+        folder = Path(os.environ[cls._VARIABLE])
+        process = None
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / "python").exists():
+                with (folder / "life").open("rb") as life:
+                    process = _start_server(folder, life.fileno())
+        _await_server(folder, process)
+        return str(folder / "python")
 
 
 def serve(address: str, python: str, *more: str) -> Callable[[], object]:
