@@ -105,8 +105,19 @@ FOR_RAY = (
     *("pandas", "pyarrow.compute", "pyarrow.dataset", "pyarrow.fs"),
     *("fsspec", "google.protobuf", "jsonschema", "requests", "yaml"),
     *("videomae_cli.cluster.inference", "videomae_cli.cluster.models", "videomae_cli.cluster.run"),
+    *("videomae_cli.cluster.survey", "videomae_cli.engines.known_weights"),
+    *("videomae_cli.model.encoders", "videomae_cli.model.identity"),
 )
-RAY = (*FOR_RAY, "ray.data", "ray.util.metrics")
+# With it, what each of its processes imports when it connects, and when it runs a job.
+RAY = (
+    *FOR_RAY,
+    *("ray.data", "ray.util.metrics"),
+    *("pyarrow.json", "pydantic.v1", "ray._private.arrow_serialization", "ray.dag", "starlette.datastructures"),
+    *("ray.experimental.channel", "ray.experimental.gradio_utils"),
+    *("ray.data._internal.execution.node_trackers.actor_location", "ray.data._internal.issue_detection"),
+    *("ray.data._internal.execution.operators.actor_pool_map_operator", "ray.data._internal.planner.plan_udf_map_op"),
+    *("ray.data._internal.execution.operators.hash_shuffle", "ray.data._internal.execution.streaming_executor"),
+)
 # Arrow's allocator has a thread of its own, which a fork renews.
 OUTLIVES_FORKS = "jemalloc_bg_thd"
 
