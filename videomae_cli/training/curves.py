@@ -31,17 +31,17 @@ def drawing(
 ) -> Iterator[Callable[[Event], None]]:
     """Yield a function that passes events on to `on_event`, and draws the curves from time to time.
 
-    They are drawn after the first epoch, then at most every 10 s, and at the end of the block, even if an error or a
-    second Ctrl-C ends it. Raises OutputError.
+    They are drawn at most every 10 s, and at the end of the block, even if an error or a second Ctrl-C ends it. Raises
+    OutputError.
     """
-    due, drawn = now() + SECONDS_APART, False
+    due = now() + SECONDS_APART
 
     def told(event: Event) -> None:
-        nonlocal due, drawn
+        nonlocal due
         began = now()
-        if event["event"] in ("step", "epoch") and (began >= due or (event["event"] == "epoch" and not drawn)):
+        if event["event"] in ("step", "epoch") and began >= due:
             draw_curves(run)
-            due, drawn = now() + max(SECONDS_APART, (now() - began) / _LARGEST_SHARE), True
+            due = now() + max(SECONDS_APART, (now() - began) / _LARGEST_SHARE)
         on_event(event)
 
     try:
