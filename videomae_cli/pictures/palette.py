@@ -46,17 +46,25 @@ def _spread(sample: npt.NDArray[np.uint8]) -> Image.Image:
 
 def _flat_colours(sample: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Find exact colours (n, 3) that cover much of the sample (pixels, 3): paper, masked patches, black borders."""
-    colours, counts = np.unique(sample, axis=0, return_counts=True)
-    return np.asarray(colours[counts > _FLAT_SHARE * len(sample)])
+    numbers, counts = np.unique(_numbers(sample), return_counts=True)
+    flat = numbers[counts > _FLAT_SHARE * len(sample)]
+    return np.stack([flat >> 16, (flat >> 8) & 255, flat & 255], axis=-1).astype(np.uint8)
+
+
+def _numbers(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    """Pack the channels of pixels (..., 3) into one number each, which is much faster to sort and compare."""
+    red, green, blue = np.moveaxis(pixels.astype(np.int32), -1, 0)
+    return np.asarray((red << 16) | (green << 8) | blue)
 
 
 def _dithered(
     frame: npt.NDArray[np.uint8], pattern: npt.NDArray[np.float32], flat: npt.NDArray[np.uint8]
 ) -> Image.Image:
     shifted = np.clip(frame + pattern[..., None], 0, 255).astype(np.uint8)
-    for colour in flat:  # dithering would be visible on a flat area, and its colour is in the palette
-        plain = (frame == colour).all(axis=-1)
-        shifted[plain] = colour
+    numbers = _numbers(frame)
+    for colour, number in zip(flat, _numbers(flat), strict=True):
+        # dithering would be visible on a flat area, and its colour is in the palette
+        shifted[numbers == number] = colour
     return Image.fromarray(shifted)
 
 
