@@ -51,7 +51,7 @@ def ray_cluster(python: str, nodes: int = 2, settings: Sequence[Mapping[str, str
     """
     from ray.cluster_utils import Cluster
 
-    head = {**NODE, "include_dashboard": False, "include_log_monitor": False}
+    head = {**NODE, "include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
     own: list[dict[str, Any]] = [{} for _ in range(nodes)]
     for number, variables in enumerate(settings):
         own[number] = {"env_vars": dict(variables), **({"node_ip_address": f"127.0.0.{number + 1}"} if number else {})}
