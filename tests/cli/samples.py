@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +12,22 @@ import av
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from videomae_cli.cli.app import app
 from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification
 from videomae_cli.video import Decoder, worker
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def run_here(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command inside this process, for tests that are about what it does and not about how it starts and ends."""
+    with contextlib.chdir(cwd or Path.cwd()):
+        result = CliRunner().invoke(app, [os.fspath(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception  # a traceback, in a process
+    return subprocess.CompletedProcess([], result.exit_code, result.stdout, result.stderr)
 
 
 def write_video(path: Path, *, count: int = 30, size: tuple[int, int] = (96, 64), codec: str = "libx264") -> Path:

@@ -1,4 +1,4 @@
-"""Clips that are pictures in every command that reads clips, in real processes: records, resume, shards, and bad clips."""
+"""Clips that are pictures in every command that reads clips: records, resume, shards, and bad clips."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from samples import Run, write_video
+from samples import Run, run_here, write_video
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "video"))
 
@@ -18,6 +18,12 @@ from pictures_of_clips import jpeg, read_members, write_frames, write_tar
 from videomae_cli.writers import read_records
 
 COMMANDS = ("classify", "embed", "timeline")
+
+
+@pytest.fixture(scope="module")
+def videomae() -> Run:
+    """The command inside this process: what it says and writes is tested here."""
+    return run_here
 
 
 @pytest.fixture(scope="module")

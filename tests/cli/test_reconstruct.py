@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import av
 import numpy as np
@@ -13,10 +11,8 @@ import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
-from samples import Run, write_video
-from typer.testing import CliRunner
+from samples import Run, run_here, write_video
 
-from videomae_cli.cli.app import app
 from videomae_cli.model import VideoMAEConfig, VideoMAEForPreTraining
 from videomae_cli.pictures import film as pictures_film
 
@@ -49,12 +45,7 @@ def make_pretrainer(folder: Path, **changes: object) -> Path:
 @pytest.fixture
 def videomae() -> Run:
     """The command inside this process, where torch is loaded once; tests/test_bundled_mae.py runs it in one of its own."""
-
-    def run(*arguments: str | Path) -> CompletedProcess[str]:
-        result = CliRunner().invoke(app, [os.fspath(argument) for argument in arguments])
-        return CompletedProcess([], result.exit_code, result.stdout, result.stderr)
-
-    return run
+    return run_here
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +94,7 @@ def test_a_film_shows_original_given_and_reconstruction_at_the_clips_speed(
 
 def test_gif_and_webm_have_all_frames(pretrainer: Path, video: Path, videomae: Run, tmp_path: Path) -> None:
     for name in ("a.gif", "a.webm"):
-        done = videomae("reconstruct", video, "-m", pretrainer, "-o", tmp_path / name)
+        done = videomae("reconstruct", video, "-m", pretrainer, "-o", tmp_path / name, "--scale", "1")
         assert done.returncode == 0, done.stderr
     assert len(decoded(tmp_path / "a.webm")[0]) == 16
     with Image.open(tmp_path / "a.gif") as image:
@@ -233,7 +224,7 @@ def test_outputs_are_never_overwritten_unasked(pretrainer: Path, video: Path, vi
     assert refused.returncode == 1
     assert "is there already" in refused.stderr
     assert (tmp_path / "a.gif").read_bytes() == b"mine"
-    done = videomae("reconstruct", video, "-m", pretrainer, "-o", tmp_path / "a.gif", "--overwrite")
+    done = videomae("reconstruct", video, "-m", pretrainer, "-o", tmp_path / "a.gif", "--overwrite", "--scale", "1")
     assert done.returncode == 0
     assert (tmp_path / "a.gif").read_bytes().startswith(b"GIF89a")
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
 from chromium import Browser, find_chromium
-from samples import Run
+from samples import Run, run_here
 
 from videomae_cli.pictures.hues import label_colour
 from videomae_cli.results import path_of
@@ -42,6 +42,12 @@ def write(path: Path, frames: list[npt.NDArray[np.uint8]], quality: int = 20) ->
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
+
+
+@pytest.fixture(scope="module")
+def videomae() -> Run:
+    """The command inside this process: what it says and writes is tested here."""
+    return run_here
 
 
 @pytest.fixture(scope="module")
