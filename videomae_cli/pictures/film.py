@@ -68,7 +68,7 @@ def encode_image(image: Film) -> bytes:
     buffer = io.BytesIO()
     about = PngInfo()
     about.add_text("Source", SOURCE)
-    Image.fromarray(image).save(buffer, format="PNG", optimize=True, pnginfo=about)
+    Image.fromarray(image).save(buffer, format="PNG", pnginfo=about)
     return buffer.getvalue()
 
 
