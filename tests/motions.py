@@ -35,9 +35,9 @@ def path_of(label: str, frames: int) -> CameraPath:
     return CameraPath(centre, np.exp(log_scale), angle)
 
 
-def scene(label: str, frames: int, seed: int) -> list[Frame]:
-    """(H, W, 3) RGB frames of one motion over one texture."""
-    picture = procedural(np.random.default_rng(seed)).levels[0]
+def scene(label: str, frames: int, seed: int, *, texture: int = 512) -> list[Frame]:
+    """(H, W, 3) RGB frames of one motion over one texture of so many pixels a side."""
+    picture = procedural(np.random.default_rng(seed), texture).levels[0]
     path = path_of(label, frames)
     shown = []
     for number in range(frames):
@@ -50,14 +50,14 @@ def scene(label: str, frames: int, seed: int) -> list[Frame]:
     return shown
 
 
-def write_motions(path: Path, scenes: Sequence[tuple[str, float]], *, seed: int = 1) -> Path:
+def write_motions(path: Path, scenes: Sequence[tuple[str, float]], *, seed: int = 1, texture: int = 512) -> Path:
     """A film of scenes (label, seconds), one after the other, as H.264."""
     # The index first, so that a server can send it from the beginning.
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=RATE, options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for number, (label, seconds) in enumerate(scenes):
-            for frame in scene(label, round(seconds * RATE), seed + number):
+            for frame in scene(label, round(seconds * RATE), seed + number, texture=texture):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return path

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -202,7 +203,10 @@ def test_two_processes_train_as_one_with_their_batches_together(
     ]
     common = [few, "--init", checkpoint, "--mode", "full", *plain]
     one = [quick_python, *command(*common, "-o", tmp_path / "one", "--batch-size", "4")[1:]]
-    launcher = [quick_python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    launcher = [quick_python, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        launcher += ["--master-port", str(free.getsockname()[1])]
     # A variable for GPUs that the launcher sets, and with which nothing is forked.
     launcher += ["env", "-u", "TORCH_NCCL_ASYNC_ERROR_HANDLING", quick_python]
     two = [*launcher, *command(*common, "-o", tmp_path / "two", "--batch-size", "2")[1:]]

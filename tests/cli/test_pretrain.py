@@ -129,7 +129,7 @@ def test_wrong_options_are_one_line(recordings: Path, videomae: Run, tmp_path: P
         ["--patch-size", "9"],
         ["--val", "1"],
     ):
-        done = videomae("pretrain", recordings, "-o", tmp_path / "out", *options)
+        done = videomae("pretrain", recordings, "-o", tmp_path / "out", "--size", "tiny", *options)
         assert done.returncode in (1, 2), options
         assert len(done.stderr.splitlines()) == 1, done.stderr
         assert not (tmp_path / "out").exists()
@@ -141,6 +141,7 @@ def test_wrong_options_are_one_line(recordings: Path, videomae: Run, tmp_path: P
 
 def test_the_published_recipe_is_said(recordings: Path, videomae: Run, tmp_path: Path) -> None:
     line = ["pretrain", recordings / "train", "-o", tmp_path / "out", "--size", "tiny", "--val", "0", "--no-check"]
+    line += ["--image-size", "64"]
     done = videomae(*line, "--recipe", "paper", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert re.search(

@@ -38,6 +38,7 @@ for name in {streams!r}:
         os.close(reading)
     os.dup2(opened, number)
     os.close(opened)
+sys.modules.update(openvino=None, onnxruntime=None)  # which bench would convert a model for
 sys.argv = ["videomae", *{arguments!r}]
 main()
 """
@@ -153,8 +154,8 @@ DATA = [
     ["timeline", "VIDEO", "--model", "camera-motion", "--find", "static", "--format", "csv"],
     ["similar", "VIDEO", "TABLE"],
     ["evaluate", "DATA", "--model", "CHECKPOINT"],
-    ["bench", "CHECKPOINT", "--rounds", "1"],
-    ["bench", "CHECKPOINT", "--rounds", "1", "--json"],
+    ["bench", "CHECKPOINT", "--rounds", "1", "--batch-size", "1"],
+    ["bench", "CHECKPOINT", "--rounds", "1", "--batch-size", "1", "--json"],
     ["--help"],
     ["embed", "--help"],
 ]

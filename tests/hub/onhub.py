@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from forking import early_variables
 from hubserver import LocalHub
 
 HUB_ID = "MCG-NJU/videomae-base-finetuned-kinetics"
@@ -50,17 +51,17 @@ Command = Callable[..., Done]
 
 
 def environment(hub: LocalHub, home: Path, **more: str) -> dict[str, str]:
-    """The settings of a process of its own: nothing but what is given."""
+    """The settings of a process of its own: nothing but what is given, and what a process must have to be forked."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT", "TMPDIR") if name in os.environ}
     given = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
-    return {**kept, **given, **more}
+    return {**early_variables(), **kept, **given, **more}
 
 
-def process(*arguments: object, env: dict[str, str], program: str | None = None) -> Done:
+def process(*arguments: object, env: dict[str, str], program: str | None = None, python: str = sys.executable) -> Done:
     """The command in a process of its own; `program` runs before it."""
     start = f"{program or ''}\nfrom videomae_cli.cli import main\nmain()"
     done = subprocess.run(
-        [sys.executable, "-c", start, *map(str, arguments)],
+        [python, "-c", start, *map(str, arguments)],
         capture_output=True,
         text=True,
         env=env,

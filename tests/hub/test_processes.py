@@ -9,19 +9,23 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from hubserver import LocalHub, sha256
-from onhub import BLOCK_NETWORK, FILES, HUB_ID, WEIGHTS, environment, process
+from onhub import BLOCK_NETWORK, FILES, HUB_ID, WEIGHTS, Command, environment, process
 
 from videomae_cli.visible import byte_size
 
-COMMAND = [sys.executable, "-m", "videomae_cli"]
+
+@pytest.fixture(scope="module")
+def quickly(quick_python: str) -> Command:
+    """The command in a process that need not import what all commands do: hub settings are read in it all the same."""
+    return partial(process, python=quick_python)
 
 
 def weights_in(home: Path) -> list[bytes]:
@@ -55,31 +59,31 @@ def test_settings_come_from_the_environment_and_offline_is_for_ever(hub: LocalHu
     assert hub.requests == []
 
 
-def test_the_block_works(hub: LocalHub, tmp_path: Path) -> None:
-    done = process("download", "base-kinetics", env=environment(hub, tmp_path), program=BLOCK_NETWORK)
+def test_the_block_works(quickly: Command, hub: LocalHub, tmp_path: Path) -> None:
+    done = quickly("download", "base-kinetics", env=environment(hub, tmp_path), program=BLOCK_NETWORK)
     assert "the network was asked" in done.err
     assert hub.requests == []
 
 
-def test_no_name_server(hub: LocalHub, tmp_path: Path) -> None:
-    done = process("download", "base-kinetics", env=environment(hub, tmp_path, HF_ENDPOINT="http://hub.invalid"))
+def test_no_name_server(quickly: Command, hub: LocalHub, tmp_path: Path) -> None:
+    done = quickly("download", "base-kinetics", env=environment(hub, tmp_path, HF_ENDPOINT="http://hub.invalid"))
     assert done.code == 1
     (line,) = done.lines
     assert line.startswith(f"videomae: {HUB_ID} is not on this disk and the hub can't be reached (")
 
 
-def test_through_a_proxy(hub: LocalHub, tmp_path: Path) -> None:
+def test_through_a_proxy(quickly: Command, hub: LocalHub, tmp_path: Path) -> None:
     # The hub's own name can't be resolved here: only through the proxy, which is our server, is there an answer.
     env = environment(hub, tmp_path, HF_ENDPOINT="http://hub.invalid", HTTP_PROXY=hub.url, http_proxy=hub.url)
-    done = process("download", "base-kinetics", env=env | {"NO_PROXY": "", "no_proxy": ""})
+    done = quickly("download", "base-kinetics", env=env | {"NO_PROXY": "", "no_proxy": ""})
     assert done.code == 0, done.err
     assert {headers["host"] for headers in hub.asked("HEAD", "/resolve/")} == {"hub.invalid"}
     assert weights_in(tmp_path) == [WEIGHTS]
 
 
-def start(hub: LocalHub, home: Path) -> subprocess.Popen[str]:
+def start(python: str, hub: LocalHub, home: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*COMMAND, "download", HUB_ID],
+        [python, "-m", "videomae_cli", "download", HUB_ID],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -95,9 +99,11 @@ def until(condition: object, seconds: float = 300) -> None:
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
-def test_interrupted_and_taken_up_again(hub: LocalHub, tmp_path: Path, signal_number: signal.Signals) -> None:
+def test_interrupted_and_taken_up_again(
+    quickly: Command, hub: LocalHub, quick_python: str, tmp_path: Path, signal_number: signal.Signals
+) -> None:
     hub.fail("/storage/", stall_after=2_300_000, stall=60)
-    running = start(hub, tmp_path)
+    running = start(quick_python, hub, tmp_path)
     partial = tmp_path / "hub" / f"models--{HUB_ID.replace('/', '--')}" / "blobs" / f"{sha256(WEIGHTS)}.incomplete"
     until(lambda: partial.exists() and partial.stat().st_size == 2_097_152)
     running.send_signal(signal_number)
@@ -107,18 +113,18 @@ def test_interrupted_and_taken_up_again(hub: LocalHub, tmp_path: Path, signal_nu
         assert err.splitlines()[-1] == "videomae: interrupted"
     assert weights_in(tmp_path) == []
     hub.requests.clear()
-    done = process("download", HUB_ID, env=environment(hub, tmp_path))
+    done = quickly("download", HUB_ID, env=environment(hub, tmp_path))
     assert done.code == 0, done.err
     assert "2.1 MB of it here already" in done.err
     assert [headers.get("range") for headers in hub.asked("GET", "/storage/")] == ["bytes=2097152-"]
     assert weights_in(tmp_path) == [WEIGHTS]
 
 
-def test_two_at_once_fetch_once(hub: LocalHub, tmp_path: Path) -> None:
+def test_two_at_once_fetch_once(hub: LocalHub, quick_python: str, tmp_path: Path) -> None:
     hub.fail("/storage/", stall_after=1_500_000, stall=3)
-    first = start(hub, tmp_path)
+    first = start(quick_python, hub, tmp_path)
     until(lambda: hub.asked("GET", "/storage/"))
-    second = start(hub, tmp_path)
+    second = start(quick_python, hub, tmp_path)
     results = [running.communicate(timeout=300) for running in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), results
     assert results[0][0] == results[1][0]
@@ -126,11 +132,15 @@ def test_two_at_once_fetch_once(hub: LocalHub, tmp_path: Path) -> None:
     assert weights_in(tmp_path) == [WEIGHTS]
 
 
-def test_a_terminal_sees_the_rate_and_no_guess_of_the_time_left(hub: LocalHub, tmp_path: Path) -> None:
+def test_a_terminal_sees_the_rate_and_no_guess_of_the_time_left(
+    hub: LocalHub, quick_python: str, tmp_path: Path
+) -> None:
     hub.fail("/storage/", stall_after=2_300_000, stall=1.5)
     outer, inner = pty.openpty()
     env = environment(hub, tmp_path, TERM="xterm", COLUMNS="100", LINES="24", NO_COLOR="1")
-    running = subprocess.Popen([*COMMAND, "download", HUB_ID], stdout=subprocess.DEVNULL, stderr=inner, env=env)
+    running = subprocess.Popen(
+        [quick_python, "-m", "videomae_cli", "download", HUB_ID], stdout=subprocess.DEVNULL, stderr=inner, env=env
+    )
     os.close(inner)
     seen = b""
     while running.poll() is None or select.select([outer], [], [], 0)[0]:
@@ -153,7 +163,9 @@ def test_a_terminal_sees_the_rate_and_no_guess_of_the_time_left(hub: LocalHub, t
     assert " left" not in before, "no estimate of the time left before it means something"
 
 
-def test_a_hub_id_works_in_any_command_and_then_without_a_network(hub: LocalHub, tmp_path: Path) -> None:
+def test_a_hub_id_works_in_any_command_and_then_without_a_network(
+    quickly: Command, hub: LocalHub, tmp_path: Path
+) -> None:
     import torch
 
     from videomae_cli.model import VideoMAEConfig, VideoMAEForVideoClassification
@@ -173,22 +185,22 @@ def test_a_hub_id_works_in_any_command_and_then_without_a_network(hub: LocalHub,
         container.mux(stream.encode())
     arguments = ["classify", tmp_path / "clip.mp4", "--model", "who/tiny", "--format", "jsonl", "--timeout", "0"]
     env = environment(hub, tmp_path / "home")
-    first = process(*arguments, env=env)
+    first = quickly(*arguments, env=env)
     assert first.code == 0, first.err
     size = sum((tmp_path / "tiny" / name).stat().st_size for name in ("config.json", "model.safetensors"))
     assert first.lines == [f"videomae: fetching who/tiny: {byte_size(size)}, licence mit"]
     record = json.loads(first.out)
     assert (record["model"], record["revision"]) == ("who/tiny", hub.repositories["who/tiny"].main)
-    second = process(*arguments, env=env | {"HF_ENDPOINT": "http://hub.invalid"}, program=BLOCK_NETWORK)
+    second = quickly(*arguments, env=env | {"HF_ENDPOINT": "http://hub.invalid"}, program=BLOCK_NETWORK)
     assert (second.code, second.err) == (0, "")
     assert json.loads(second.out)["predictions"] == record["predictions"]
 
 
-def test_a_port_that_is_closed_is_not_waited_for(hub: LocalHub, tmp_path: Path) -> None:
+def test_a_port_that_is_closed_is_not_waited_for(quickly: Command, hub: LocalHub, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     env = environment(hub, tmp_path, HF_ENDPOINT=f"http://127.0.0.1:{port}")
-    done = process("download", HUB_ID, env=env)
+    done = quickly("download", HUB_ID, env=env)
     assert (done.code, len(done.lines)) == (1, 1)
     assert FILES["config.json"] not in weights_in(tmp_path)
