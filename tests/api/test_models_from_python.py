@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import videomae_cli as videomae
+from videomae_cli.api import engine_speeds
 from videomae_cli.cli.app import app
 from videomae_cli.errors import ModelNotFoundError, OptionError, OutputError
 from videomae_cli.jobs.joining import IncompleteError
@@ -95,6 +96,7 @@ def test_engines_are_measured_as_the_command_does(
     monkeypatch.setattr(
         "videomae_cli.api.engine_speeds._wanted", lambda device, real: [("torch", "float32"), ("torch", "int8")]
     )
+    monkeypatch.setattr(engine_speeds, "_undisturbed", lambda rounds: [one.seconds for one in rounds])
     stages: list[str] = []
     speeds = videomae.measure_engines(checkpoint, rounds=2, batch_size=1, device="cpu", on_progress=stages.append)
     first, other = speeds.settings

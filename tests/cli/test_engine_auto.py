@@ -23,6 +23,7 @@ from videomae_cli.cli.app import app
 from videomae_cli.cli.run import engine_choice
 from videomae_cli.cli.run.engine_choice import length_of
 from videomae_cli.engines import cpu, packages, timings
+from videomae_cli.engines.choosing import known_choice
 from videomae_cli.errors import DecodeError, DependencyError, OptionError, OutputError
 from videomae_cli.jobs.targets import FileTarget
 from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
@@ -151,6 +152,13 @@ def test_never_what_this_cpu_lacks_nor_eight_bits_nor_next_to_no_gain(
     labelled(films, model, *OPENVINO)  # converts
     measured(model, found)
     assert labelled(films, model) == labelled(films, model, *FLOAT32)
+
+
+def test_eight_bits_are_never_chosen_though_the_model_is_converted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDEOMAE_CPU_UNITS", "int8")
+    timings.keep_fastest("weights", timings.Fastest("openvino", "int8", 3.0))
+    assert timings.fastest("weights") is not None
+    assert known_choice("weights", lambda engine, dtype: True, lambda: True) is None
 
 
 def test_a_cpu_with_units_takes_them(films: list[Path], model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
