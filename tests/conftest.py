@@ -32,6 +32,10 @@ os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "True")
 os.environ.setdefault("KMP_INIT_AT_FORK", "FALSE")
 # numba would compile UMAP for a minute, and for half a minute more where nobody has imported it before, to draw a few points.
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
+# Compiling in a pool of processes would first import torch there, and what the CPU says it has would be tried out by compiling
+# something for each kind: half the time of a compiled model. Here, for torch reads them where processes are forked from.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 # Hundreds of processes are started: compiling the package in every one of them would be much of their time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

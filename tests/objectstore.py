@@ -7,7 +7,7 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,8 @@ class Road:
     """A way to the server that may be blocked: requests are answered with `blocked`, or cut off where that is empty.
 
     left: so many requests are still blocked; shut: all are, or those alone whose beginning has this word in it; once: only the
-    next of these; asked: requests that passed, of which it takes no more than `after`.
+    next of these; opens: ways that are no longer shut once this one has refused something; asked: requests that passed, of
+    which it takes no more than `after`.
     """
 
     def __init__(self, store: ObjectStore) -> None:
@@ -82,6 +83,7 @@ class Road:
         self._to, self.left, self.blocked, self.refused = (host, int(port)), 0, BUSY, 0
         self.shut: bool | bytes = False
         self.once, self.asked = False, 0
+        self.opens: Sequence[Road] = ()
         self.after = float("inf")
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.place = "{}:{}".format(*self._listening.getsockname())
@@ -105,6 +107,8 @@ class Road:
                     self.left = max(0, self.left - 1)
                     self.shut = False if self.once else self.shut
                     self.refused += 1
+                    for other in self.opens:
+                        other.shut = False
                     client.sendall(self.blocked)
                     return
                 self.asked += data.split(b" ", 1)[0] in (b"GET", b"PUT", b"POST", b"HEAD", b"DELETE")

@@ -30,7 +30,7 @@ class Machines:
 
     def open(self) -> None:
         for road in self.roads:
-            road.shut, road.after, road.asked, road.refused = False, float("inf"), 0, 0
+            road.shut, road.after, road.asked, road.refused, road.opens = False, float("inf"), 0, 0, ()
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +150,12 @@ def test_storage_that_nobody_reaches_stops_the_job_and_it_continues(
 def test_a_film_that_one_machine_can_not_fetch_is_done_by_another(
     machines: Machines, embed: Any, store: ObjectStore, bucket: str, tmp_path: Path
 ) -> None:
-    machines.roads[1].shut = b"/07.mp4 HTTP"
+    one, other = machines.roads
+    one.shut = other.shut = b"/07.mp4 HTTP"
+    one.opens, other.opens = [other], [one]  # whichever of them is given the film can't fetch it, the other can
     done = embed()
     assert (done.returncode, "gets no more work" in done.stderr) == (0, False), done.stderr
+    assert one.refused + other.refused > 0
     check_whole(store, bucket, tmp_path)
 
 
