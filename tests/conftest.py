@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import logging
 import os
 import shutil
 import signal
 import sys
+import tempfile
+import time
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +59,8 @@ hypothesis.settings.load_profile("unhurried")
 # What is imported is much and stays: commands look for garbage as seldom (videomae_cli.cli).
 gc.set_threshold(200_000, 10, 10)
 
+# Names a file that is there until one worker has collected the tests, where Python has to compile all that they import.
+_COMPILING = "COMPILING_THE_TESTS"
 _EARLY_AT_FIRST = early_variables()
 _LOG = logging.getLogger("videomae_cli")
 _LOG_AT_FIRST = (_LOG.handlers[:], _LOG.propagate, _LOG.level)
@@ -77,8 +83,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """The workers of a run share one process to fork from, which ends with the run."""
-    if hasattr(os, "pidfd_open") and not hasattr(config, "workerinput"):
+    if hasattr(config, "workerinput"):
+        return
+    if hasattr(os, "pidfd_open"):
         config.add_cleanup(SharedServer().end)
+    torch = importlib.util.find_spec("torch")
+    if torch and torch.cached and not Path(torch.cached).exists():
+        file, os.environ[_COMPILING] = tempfile.mkstemp()
+        os.close(file)
+        config.add_cleanup(partial(Path(os.environ[_COMPILING]).unlink, missing_ok=True))
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -94,9 +107,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """What is imported and collected stays: looking through it again and again for garbage, then and later, takes its time."""
+    """What is imported and collected stays: looking through it again and again for garbage, then and later, takes its time.
+
+    Of what Python has never compiled, one worker does that, and the others wait: each would compile all of it.
+    """
     gc.disable()
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker not in (None, "gw0"):
+        deadline = time.monotonic() + 120  # it may have died
+        while os.environ.get(_COMPILING) and Path(os.environ[_COMPILING]).exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
     yield
+    if worker == "gw0" and _COMPILING in os.environ:
+        Path(os.environ[_COMPILING]).unlink(missing_ok=True)
     gc.freeze()
     gc.enable()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,12 @@ def check(out: str, expected: list[str]) -> None:
     assert [record["predictions"][0]["label"] for record in found] == expected
 
 
-@pytest.mark.parametrize("before", [0, 3, 4, 7, 8, 13])
+# Where a bucket holds the output, every step is one of a folder, but slower: one case of each kind.
+@pytest.mark.parametrize(
+    ("out", "before"),
+    [*itertools.product(["disk", "file"], [0, 3, 4, 7, 8, 13]), ("s3", 7), ("s3", 8)],
+    indirect=["out"],
+)
 def test_new_films_come_after_those_of_before(out: str, before: int) -> None:
     first = names(*range(10, 10 + before))
     done: list[str] = []
@@ -153,8 +159,11 @@ def test_an_interrupted_job_grows_and_its_failures_are_tried_again(out: str) -> 
     check(out, names(*range(12)))
 
 
-@pytest.mark.parametrize("tasks", [0, 1, 2])
-@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize(
+    ("out", "tasks", "again"),
+    [*itertools.product(["disk", "file"], [0, 1, 2], [False, True]), ("s3", 1, False), ("s3", 2, True)],
+    indirect=["out"],
+)
 def test_what_was_tried_again_before_an_interrupt_survives_a_longer_list(out: str, tasks: int, again: bool) -> None:
     first, failed = names(*range(7)), {"04.mp4", "06.mp4"}
     run(out, first, [], failing=failed)
