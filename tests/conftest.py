@@ -24,6 +24,7 @@ from quick import asks_for_processes, forbid_processes, is_quick_module
 
 from videomae_cli import errors
 from videomae_cli.system import usable_cpus
+from videomae_cli.video import native
 
 if TYPE_CHECKING:
     from objectstore import ObjectStore
@@ -155,6 +156,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 def _restore() -> None:
     errors._of_block.set(None)
+    native.set_debug(False)
     found = logging.root.manager.disable != logging.NOTSET or logging.root.level != _ROOT_AT_FIRST
     found |= (_LOG.handlers, _LOG.propagate, _LOG.level) != _LOG_AT_FIRST
     _LOG.handlers[:], _LOG.propagate, _LOG.level = _LOG_AT_FIRST[0], _LOG_AT_FIRST[1], _LOG_AT_FIRST[2]

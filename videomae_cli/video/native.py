@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import tempfile
 from functools import lru_cache
@@ -49,8 +48,10 @@ def load_av() -> ModuleType:
             "av", "PyAV can't be loaded ({one_line}): pip install --force-reinstall av", one_line=_one_line(error)
         ) from None
     if _state["debug"]:
-        av.logging.set_level(av.logging.WARNING)
-        logging.getLogger("libav").setLevel(logging.DEBUG)
+        # ffmpeg's own words, not PyAV's: those need Python's lock, and a decoder that is freed holds it while it waits for the
+        # thread that wants to say something.
+        av.logging.restore_default_callback()
+        av.logging.set_libav_level(av.logging.WARNING)
     else:
         av.logging.set_level(None)
     return av
