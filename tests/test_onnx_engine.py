@@ -362,16 +362,16 @@ def test_a_missing_package_is_named(
 
 
 def test_auto_takes_what_was_measured_and_is_converted(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert worth_measuring("w", lambda engine, dtype: engine == "onnx", lambda: True)
+    assert worth_measuring("w", lambda engine, dtype: engine == "onnx", lambda seconds: True)
     found = Fastest("onnx", "float32", 2.0)
     keep_fastest("w", found)
-    assert known_choice("w", lambda *_: True, lambda: False) == found
-    assert worth_measuring("w", lambda *_: True, lambda: True) == []
+    assert known_choice("w", lambda *_: True, lambda seconds: False) == found
+    assert worth_measuring("w", lambda *_: True, lambda seconds: True) == []
     monkeypatch.setenv("VIDEOMAE_CPU_UNITS", "")
     keep_fastest("w", found)
-    assert known_choice("w", lambda *_: False, lambda: True) is None
+    assert known_choice("w", lambda *_: False, lambda seconds: True) is None
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert known_choice("w", lambda *_: True, lambda: True) is None
+    assert known_choice("w", lambda *_: True, lambda seconds: True) is None
 
 
 def test_numbers_that_are_none_are_a_record(exported: dict[str, Path], video: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from videomae_cli import __version__, filesystem, system
 from videomae_cli.arguments import at_least
 from videomae_cli.content import HEAD_BYTES, Content, content_of
 from videomae_cli.engines import packages
+from videomae_cli.engines.choosing import Lasts, known_choice, unknown_length, worth_measuring
 from videomae_cli.engines.onnx_reading import ExportedOnnx, is_exported, read_exported
 from videomae_cli.engines.precision import TORCH_FREE
 from videomae_cli.errors import (
@@ -153,31 +154,29 @@ class ModelRequest(ABC, Generic[Loaded]):
         path = Path(filesystem.home_expanded(self.name))
         return path if is_exported(path) else None
 
-    def choose(self, known: KnownCheckpoint, is_long: Callable[[], bool] = lambda: False) -> EngineChoice:
+    def choose(self, known: KnownCheckpoint, lasts: Lasts = unknown_length) -> EngineChoice:
         """Choose the fastest engine that was measured here for these weights and is near float32; else PyTorch's default.
 
-        is_long: whether the job is long enough to convert the model first. Raises OptionError.
+        lasts: whether the job takes so many seconds. Raises OptionError.
         """
         from videomae_cli.engines import HostCPU, pick_engine
-        from videomae_cli.engines.choosing import known_choice
 
         found = None
         if self.is_open and self._runs_on_cpu:
-            found = known_choice(known.weights, partial(self._is_converted, known), is_long)
+            found = known_choice(known.weights, partial(self._is_converted, known), lasts)
         if found is None:
             return EngineChoice(replace(self, engine="torch").pick_engine())
         if found.engine == "torch":
             return EngineChoice(replace(self, engine="torch", dtype=found.dtype).pick_engine(), found)
         return EngineChoice(pick_engine(found.engine, found.dtype, HostCPU()), found)
 
-    def worth_measuring(self, known: KnownCheckpoint, is_long: Callable[[], bool]) -> list[tuple[str, str]]:
+    def worth_measuring(self, known: KnownCheckpoint, lasts: Lasts) -> list[tuple[str, str]]:
         """List the engines and formats that may be faster here than PyTorch in float32, if none was measured yet and the job
         is long enough to earn a measurement."""
-        from videomae_cli.engines.choosing import worth_measuring
 
         if not (self.is_open and self._runs_on_cpu):
             return []
-        return worth_measuring(known.weights, partial(self._is_converted, known), is_long)
+        return worth_measuring(known.weights, partial(self._is_converted, known), lasts)
 
     def part(self, path: Path) -> Logits | Features:
         """Load the part of the model that is run, in PyTorch and float32. Raises what loading raises."""

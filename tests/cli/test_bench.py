@@ -93,7 +93,31 @@ def test_a_video_that_is_none_is_told(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "no.mp4").write_text("no video")
     done = bench(checkpoint, "--videos", tmp_path / "no.mp4")
     assert done.exit_code == 2
-    assert done.stderr == "videomae: none of the videos can be read\n"
+    assert done.stderr.startswith(f"videomae: none of the videos can be read ('{tmp_path / 'no.mp4'}' holds no ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_video_that_is_left_out_is_told(
+    checkpoint: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_speeds, "_wanted", lambda *_, **__: [("torch", "float32")])
+    (tmp_path / "no.mp4").write_text("no video")
+    for as_json in (False, True):
+        done = bench(
+            checkpoint,
+            "--videos",
+            tmp_path / "no.mp4",
+            "--videos",
+            video,
+            "--videos",
+            tmp_path / "gone.mp4",
+            *["--json"] * as_json,
+        )
+        assert done.exit_code == 1
+        first, second = done.stderr.splitlines()
+        assert first == f"videomae: no such file: '{tmp_path / 'gone.mp4'}'"
+        assert second.startswith(f"videomae: '{tmp_path / 'no.mp4'}' holds no video that can be read")
+    assert len(json.loads(done.stdout)["failures"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -148,6 +172,28 @@ def test_rounds_that_other_work_disturbs_say_nothing_of_an_engine(
     assert found.as_dict()["disturbed"] == disturbed
     kept = found.keep()
     assert kept == timings.fastest("digest") == timings.Fastest("openvino", "bfloat16", None if disturbed else speed)
+
+
+@pytest.mark.parametrize(
+    ("disturbed", "expected"),
+    [(False, timings.Fastest("onnx", "float32", 0.95)), (True, None)],
+    ids=["quiet", "disturbed"],
+)
+def test_what_starts_without_torch_is_kept_too(disturbed: bool, expected: timings.Fastest | None) -> None:
+    settings = [
+        EngineSpeed("torch", "float32", 1.0, 1.0, 0.0),
+        EngineSpeed("openvino", "float32", 0.9, 0.9, 0.0),
+        EngineSpeed("onnx", "float32", 0.95, 0.95, 0.0),
+        EngineSpeed("openvino", "bfloat16", 1.05, 1.05, 0.01),
+        EngineSpeed("onnx", "int8", 1.05, 1.05, 0.01),
+    ]
+    assert EngineSpeeds("m", "cpu", 1, 0, "digest", settings, disturbed).keep().is_default
+    assert timings.lightest("digest") == expected
+    settings[2].off = 0.5
+    EngineSpeeds("m", "cpu", 1, 0, "digest", settings).keep()
+    assert timings.lightest("digest") == timings.Fastest("openvino", "float32", 0.9)
+    EngineSpeeds("m", "cpu", 1, 0, "digest", settings[:1]).keep()
+    assert timings.lightest("digest") is None
 
 
 def test_what_other_work_disturbed_must_be_clearly_faster() -> None:

@@ -22,8 +22,8 @@ from videomae_cli.api import engine_speeds
 from videomae_cli.cli.app import app
 from videomae_cli.cli.run import engine_choice
 from videomae_cli.cli.run.engine_choice import length_of
-from videomae_cli.engines import cpu, packages, timings
-from videomae_cli.engines.choosing import known_choice
+from videomae_cli.engines import choosing, cpu, packages, timings
+from videomae_cli.engines.choosing import known_choice, unknown_length
 from videomae_cli.errors import DecodeError, DependencyError, OptionError, OutputError
 from videomae_cli.jobs.targets import FileTarget
 from videomae_cli.model import VideoMAEForVideoClassification, weights_digest
@@ -35,9 +35,12 @@ pytestmark = pytest.mark.usefixtures("converted_once", "decoding_here")
 FLOAT32 = ("--engine", "torch", "--dtype", "float32")
 OPENVINO = ("--engine", "openvino", "--dtype", "float32")
 FAST = timings.Fastest("openvino", "float32", 2.0)
+SLOWER = timings.Fastest("openvino", "float32", 0.9)
+NOTHING_FASTER = timings.Fastest("torch", "float32", 1.0)
 SAID = (
     "running with openvino in float32, measured here as 2.0 times as fast as PyTorch in float32 and off by at most 2%"
 )
+SOONER = "running with openvino in float32, which starts sooner than PyTorch (--engine torch for that)"
 
 
 @pytest.fixture(autouse=True)
@@ -65,9 +68,9 @@ def here(*arguments: object, code: int = 0) -> Result:
     return done
 
 
-def measured(model: Path, found: timings.Fastest = FAST) -> None:
+def measured(model: Path, found: timings.Fastest = FAST, light: timings.Fastest | None = None) -> None:
     """Keep a measurement for this machine."""
-    timings.keep_fastest(weights_digest(VideoMAEForVideoClassification.from_pretrained(model)), found)
+    timings.keep_fastest(weights_digest(VideoMAEForVideoClassification.from_pretrained(model)), found, light)
 
 
 def records(text: str) -> list[dict[str, Any]]:
@@ -89,31 +92,44 @@ def test_where_nothing_is_known_nothing_changes(films: list[Path], model: Path) 
 
 
 @pytest.mark.parametrize(
+    ("kept", "words"), [((FAST,), SAID), ((NOTHING_FASTER, SLOWER), SOONER)], ids=["faster", "starts-sooner"]
+)
+@pytest.mark.parametrize(
     "command", [("classify",), ("timeline", "--window", "0.5s"), ("embed", "-o", "OUT")], ids=lambda one: one[0]
 )
 def test_what_was_measured_and_is_converted_runs_a_short_job(
-    command: tuple[str, ...], films: list[Path], model: Path, tmp_path: Path
+    command: tuple[str, ...],
+    kept: tuple[timings.Fastest, ...],
+    words: str,
+    films: list[Path],
+    model: Path,
+    tmp_path: Path,
 ) -> None:
     def run(*options: str) -> tuple[list[dict[str, Any]], str]:
         out = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
-        words = [str(out) if word == "OUT" else word for word in command]
-        more = () if "-o" in words else ("--format", "jsonl")
-        done = here(*words, films[0], "--model", model, *more, *options)
-        return records(out.read_text() if "-o" in words else done.stdout), done.stderr
+        asked = [str(out) if word == "OUT" else word for word in command]
+        more = () if "-o" in asked else ("--format", "jsonl")
+        done = here(*asked, films[0], "--model", model, *more, *options)
+        return records(out.read_text() if "-o" in asked else done.stdout), done.stderr
 
     exact, _ = run(*FLOAT32)
     fast, said = run(*OPENVINO)
-    assert SAID not in said
+    assert words not in said
     assert fast != exact, "their fingerprints tell them apart"
-    measured(model)
+    measured(model, *kept)
     found, said = run()
     assert (found, said.count("\n")) == (fast, 1)
-    assert SAID in said
+    assert words in said
 
 
-def test_what_was_measured_imports_no_torch(films: list[Path], model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kept", "words"), [((FAST,), SAID), ((NOTHING_FASTER, SLOWER), SOONER)], ids=["faster", "starts-sooner"]
+)
+def test_what_was_measured_imports_no_torch(
+    kept: tuple[timings.Fastest, ...], words: str, films: list[Path], model: Path, tmp_path: Path
+) -> None:
     fast, _ = labelled(films, model, *OPENVINO)
-    measured(model)
+    measured(model, *kept)
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("raise RuntimeError('torch is imported')")
     command = [sys.executable, "-m", "videomae_cli", "classify", *map(str, films), "--model", str(model)]
@@ -124,7 +140,7 @@ def test_what_was_measured_imports_no_torch(films: list[Path], model: Path, tmp_
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         check=False,
     )
-    assert (done.returncode, SAID in done.stderr) == (0, True), done.stderr
+    assert (done.returncode, words in done.stderr) == (0, True), done.stderr
     assert records(done.stdout) == fast
     assert {record["engine"] for record in fast} == {"openvino float32"}
 
@@ -158,7 +174,57 @@ def test_eight_bits_are_never_chosen_though_the_model_is_converted(monkeypatch: 
     monkeypatch.setenv("VIDEOMAE_CPU_UNITS", "int8")
     timings.keep_fastest("weights", timings.Fastest("openvino", "int8", 3.0))
     assert timings.fastest("weights") is not None
-    assert known_choice("weights", lambda engine, dtype: True, lambda: True) is None
+    assert known_choice("weights", lambda engine, dtype: True, lambda seconds: True) is None
+
+
+@pytest.mark.parametrize(
+    ("speed", "job", "chosen"),
+    [
+        # measurements err by up to a tenth: 1.1 / 0.9 - 1 is 22% of the job, which may be lost to save a second
+        (0.9, 4.4, True),
+        (0.9, 4.6, False),
+        (0.5, 0.8, True),
+        (0.5, 0.9, False),
+        (1.05, 20.0, True),
+        (1.05, 22.0, False),
+        (1.1, 1e9, True),
+        (None, 0.1, False),
+    ],
+)
+def test_a_job_takes_what_starts_sooner_if_it_ends_sooner(speed: float | None, job: float, chosen: bool) -> None:
+    light = timings.Fastest("openvino", "float32", speed)
+    timings.keep_fastest("weights", NOTHING_FASTER, light)
+    assert timings.fastest("weights") == NOTHING_FASTER
+    converted, missing = (lambda *_: True), (lambda *_: False)
+    assert known_choice("weights", converted, lambda seconds: job >= seconds) == (light if chosen else None)
+    assert known_choice("weights", missing, lambda seconds: job >= seconds) is None
+    if speed is not None and speed < 1.1:
+        assert known_choice("weights", converted, unknown_length) is None
+
+
+@pytest.mark.parametrize(
+    "light",
+    [
+        None,
+        7,
+        [],
+        {"engine": "openvino", "dtype": "float32"},
+        {"engine": "torch", "dtype": "float32", "speed": 0.9},
+        {"engine": "openvino", "dtype": "int8", "speed": 0.9},
+        {"engine": "openvino", "dtype": "float32", "speed": 0.9, "version": "2024.1"},
+        {"engine": "openvino", "dtype": "float32", "speed": -0.9},
+    ],
+    ids=str,
+)
+def test_nonsense_in_the_cache_starts_nothing_sooner(light: Any, tmp_path: Path) -> None:
+    timings.keep_fastest("weights", NOTHING_FASTER, SLOWER)
+    (file,) = (tmp_path / "cache").glob("timings/*")
+    whole = json.loads(file.read_text())
+    whole["light"] = {"version": whole["light"]["version"], **light} if isinstance(light, dict) else light
+    file.write_text(json.dumps(whole))
+    assert timings.fastest("weights") == NOTHING_FASTER
+    assert timings.lightest("weights") is None
+    assert known_choice("weights", lambda *_: True, lambda seconds: False) is None
 
 
 def test_a_cpu_with_units_takes_them(films: list[Path], model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +330,7 @@ def test_a_long_job_measures_once(films: list[Path], model: Path, monkeypatch: p
         return busy
 
     monkeypatch.setattr(engine_speeds, "_time", faster)
-    monkeypatch.setattr(engine_choice, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr(choosing, "LONG_SECONDS", 0.0)
     assert labelled(films, model) == labelled(films, model, *FLOAT32), (
         "a model that is not converted earns nothing here"
     )
@@ -293,7 +359,7 @@ def test_with_units_a_long_job_measures_what_uses_them_on_its_own_clips(
         return engine_speeds.EngineSpeeds("", "cpu", 1, 0, known.weights, settings)
 
     monkeypatch.setattr(engine_choice, "measure_candidates", measure)
-    monkeypatch.setattr(engine_choice, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr(choosing, "LONG_SECONDS", 0.0)
     monkeypatch.setenv("VIDEOMAE_CPU_UNITS", "bfloat16")
     found, said = labelled(films, model)
     assert asked == [([("torch", "bfloat16"), ("openvino", "bfloat16")], (16, 3, 32, 32))]
@@ -303,11 +369,21 @@ def test_with_units_a_long_job_measures_what_uses_them_on_its_own_clips(
 
 
 @pytest.mark.parametrize(
-    ("files", "seconds", "clip_seconds", "opened", "expected"),
-    [(1, 10.0, 1.0, 0, False), (2000, 10.0, 1.0, 3, True), (2000, None, 0.1, 3, False), (0, 10.0, 1.0, 0, False)],
+    ("files", "seconds", "clip_seconds", "limit", "opened", "expected"),
+    [
+        (1, 100.0, 1.0, 900.0, 0, False),  # of ten clips at most
+        (2000, 100.0, 1.0, 900.0, 0, True),  # of one at least
+        (200, 100.0, 1.0, 900.0, 3, True),
+        (200, 20.0, 1.0, 900.0, 3, False),
+        (200, 0.0, 1.0, 900.0, 3, False),  # whose lengths nobody knows: not long
+        (2, 0.0, 1.0, 5.0, 2, True),  # and not short
+        (2, 20.0, 1.0, 5.0, 2, False),
+        (2, 30.0, 1.0, 5.0, 2, True),
+        (0, 10.0, 1.0, 1.0, 0, False),
+    ],
 )
 def test_how_long_a_job_is_takes_a_few_files(
-    files: int, seconds: float | None, clip_seconds: float, opened: int, expected: bool
+    files: int, seconds: float, clip_seconds: float, limit: float, opened: int, expected: bool
 ) -> None:
     class Opens:
         times = 0
@@ -321,8 +397,9 @@ def test_how_long_a_job_is_takes_a_few_files(
     decoder: Any = Opens()
     found = [FoundVideo(f"{number}.mp4") for number in range(files)]
     clips = lambda length: max(1.0, length / 10)  # noqa: E731
-    assert length_of(found, decoder, clips, 10.0)(clip_seconds) == expected
-    assert decoder.times == opened
+    lasts = length_of(found, decoder, clips, 10.0)
+    assert [lasts(clip_seconds, limit) for _ in range(2)] == [expected] * 2
+    assert decoder.times == opened, "each once"
 
 
 def test_from_python(films: list[Path], model: Path, tmp_path: Path) -> None:

@@ -29,6 +29,20 @@ def test_the_command_says_what_it_wrote(checkpoint: Path, videomae: Run, tmp_pat
     assert again.stderr == ""
 
 
+def test_videos_that_are_left_out_are_told(checkpoint: Path, video: Path, tmp_path: Path) -> None:
+    (tmp_path / "no.mp4").write_text("no video")
+    out = tmp_path / "m.pt2"
+    named = [word for name in (tmp_path / "gone.mp4", video, tmp_path / "no.mp4") for word in ("--videos", str(name))]
+    done = CliRunner().invoke(app, ["export", str(checkpoint), str(out), *named, "--json"])
+    assert done.exit_code == 1
+    assert out.exists(), "the rest is done"
+    failures = json.loads(done.stdout)["failures"]
+    assert len(failures) == 2
+    assert done.stderr.splitlines()[-2:] == [f"videomae: {line}" for line in failures]
+    assert "gone.mp4" in failures[0]
+    assert "no.mp4" in failures[1]
+
+
 def test_the_weights_beside_a_model_are_said_and_counted(checkpoint: Path, videomae: Run, tmp_path: Path) -> None:
     done = videomae("export", checkpoint, "m.xml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

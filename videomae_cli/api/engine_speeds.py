@@ -16,8 +16,9 @@ from videomae_cli.api.loaded import model_name
 from videomae_cli.arguments import at_least, checked
 from videomae_cli.engines import cpu
 from videomae_cli.engines.choosing import DEFAULT, DISTURBED_GAIN, GAIN, NEAR
+from videomae_cli.engines.precision import TORCH_FREE
 from videomae_cli.engines.timings import Fastest, keep_fastest
-from videomae_cli.errors import DependencyError, OptionError
+from videomae_cli.errors import DependencyError, OptionError, VideoMAEError
 from videomae_cli.hub import resolve
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class EngineSpeed:
 class EngineSpeeds:
     """The result of `measure_engines`. weights: digest of the model's weights; clips: number of real clips, 0 for
     noise; settings: first PyTorch in float32, the reference; disturbed: other work kept the CPU busy, and the numbers
-    are not to be relied on."""
+    are not to be relied on; failures: a line for each of the videos that could not be read."""
 
     model: str
     device: str
@@ -70,6 +71,7 @@ class EngineSpeeds:
     weights: str
     settings: Sequence[EngineSpeed]
     disturbed: bool = False
+    failures: Sequence[str] = ()
 
     @property
     def best(self) -> EngineSpeed:
@@ -84,15 +86,23 @@ class EngineSpeeds:
         speed = None if self.disturbed else self.best.speed or 1.0
         found = Fastest(self.best.engine, self.best.dtype, speed)
         if self.device == "cpu":
-            keep_fastest(self.weights, found)
+            keep_fastest(self.weights, found, self._light)
         return found
+
+    @property
+    def _light(self) -> Fastest | None:
+        """The fastest in float32 that needs no PyTorch; None if there is none, or its speed isn't known."""
+        near = [one for one in self.settings if one.dtype == "float32" and one.speed and (one.off or 0.0) <= NEAR]
+        light = [Fastest(one.engine, one.dtype, one.speed) for one in near if one.engine in TORCH_FREE]
+        return None if self.disturbed else max(light, key=lambda one: one.speed or 0.0, default=None)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what `videomae bench --json` prints."""
         settings = [{name: value for name, value in asdict(one).items() if name != "seconds"} for one in self.settings]
         recommended = {"engine": self.best.engine, "dtype": self.best.dtype}
         about = {"model": self.model, "device": self.device, "batch_size": self.batch_size, "clips": self.clips}
-        return {**about, "settings": settings, "recommended": recommended, "disturbed": self.disturbed}
+        quality = {"disturbed": self.disturbed, "failures": list(self.failures)}
+        return {**about, "settings": settings, "recommended": recommended, **quality}
 
 
 @checked
@@ -110,9 +120,9 @@ def measure_engines(
     """Measure a model's clips per second in each engine and number format; what `videomae bench` does.
 
     model: a name, a hub id or a path; videos: measure on clips of these videos instead of noise, and include int8,
-    which is calibrated on them; rounds: measurements per setting, of which those that other work disturbs are repeated; batch_size: clips per batch; device: "auto", "cpu",
-    "cuda" or "mps"; heads: attention heads if the checkpoint doesn't say; on_progress: called with "preparing" and
-    "measuring". The result has `settings`, each with `engine`, `dtype`, `clips_per_s` and `speed`, and `best`. Decoding
+    which is calibrated on them; rounds: measurements per setting, of which those that other work disturbs are repeated;
+    batch_size: clips per batch; device: "auto", "cpu", "cuda" or "mps"; heads: attention heads if the checkpoint doesn't
+    say; on_progress: called with "preparing" and "measuring". The result has `settings`, each with `engine`, `dtype`, `clips_per_s` and `speed`, and `best`. Decoding
     is not measured. Raises OptionError, and what `load_classifier` raises for a name.
     """
     from videomae_cli.model import load_encoder, weights_digest
@@ -128,14 +138,16 @@ def measure_engines(
     size = batch_size or auto_batch_size(config, where)
     found = find_videos(videos)
     real = bool(found)
-    clips = _clips(source.path, source.name, config, found, size)
+    failures: list[str] = []
+    clips = _clips(source.path, source.name, config, found, size, failures)
     settings = [EngineSpeed(engine, dtype) for engine, dtype in _wanted(where.type, real=real)]
     on_progress("preparing")
     networks = _networks(settings, lambda: _part(source.path, heads), where, weights, clips, size)
     on_progress("measuring")
     _compare(settings, networks, clips, labels=bool(config.num_labels) and real)
     disturbed = _time(settings, networks, _batch(clips, size), rounds)
-    return EngineSpeeds(source.name, where.type, size, len(clips) if real else 0, weights, settings, disturbed)
+    count = len(clips) if real else 0
+    return EngineSpeeds(source.name, where.type, size, count, weights, settings, disturbed, failures)
 
 
 def measure_candidates(
@@ -275,24 +287,30 @@ def _part(path: Any, heads: int | None) -> Any:
     return Features(net)
 
 
-def _clips(path: Any, name: str, config: Any, found: Sequence[FoundVideo], size: int) -> torch.Tensor:
-    """Return clips (V, T, C, H, W) of the videos, or one batch of noise."""
-    import torch
+def _clips(
+    path: Any, name: str, config: Any, found: Sequence[FoundVideo], size: int, failures: list[str]
+) -> torch.Tensor:
+    """Return clips (V, T, C, H, W) of the videos, or one batch of noise. failures: receives a line for each that gave none."""
+    import numpy as np
 
-    from videomae_cli.assembly import calibration_on, find_hints, preprocessor_for
+    from videomae_cli.assembly import find_hints, preprocessor_for, sample_views
     from videomae_cli.engines import calibration_clips
     from videomae_cli.video import Decoder, SamplingSpec
 
     if not found:
         return _noise(config, size)
+    failures += [video.error.naming(video.path) for video in found if video.error is not None]
+    spec = SamplingSpec().for_model(find_hints(config.num_frames, config.extra, name))
+    preprocessor = preprocessor_for(path, config, "antialias")
+
+    def on_failure(path: str, error: VideoMAEError) -> None:
+        failures.append(error.naming(path))
+
     with Decoder() as decoder:
-        hints = find_hints(config.num_frames, config.extra, name)
-        calibrate = calibration_on(found, SamplingSpec(), decoder)
-        preprocessor = preprocessor_for(path, config, "antialias")
-        clips = list(calibrate(preprocessor, hints, calibration_clips(config)))
-    if not clips:
-        raise OptionError.about("videos", "none of the videos can be read")
-    return torch.cat(clips)
+        views = list(sample_views(found, spec, preprocessor, decoder, calibration_clips(config), on_failure))
+    if not views:
+        raise OptionError.about("videos", "none of the videos can be read ({first})", first=failures[0])
+    return preprocessor.to_pixel_values(np.stack(views))
 
 
 def _compare(

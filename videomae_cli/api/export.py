@@ -53,7 +53,7 @@ class ExportedModel:
 
     difference: the largest one between the file's outputs and PyTorch's in float32, over `clips` clips; largest: the largest of
     these outputs; agree: the fraction of clips with the same best label, None for embeddings; notes: what its readers should
-    know.
+    know; failures: a line for each of the videos that could not be read, and so had no part in it.
     """
 
     path: str
@@ -71,6 +71,7 @@ class ExportedModel:
     clips: int
     agree: float | None
     notes: tuple[str, ...]
+    failures: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return what `videomae export --json` prints."""
@@ -123,7 +124,8 @@ def export(
         check_new(file, overwrite=overwrite)
     source = find_model(model_name(model), revision, listener)
     original = _Original.load(source, heads, label_names(labels), features=features)
-    views = original.views(given or [FoundVideo(str(demo_clip()))], timeout, calibrated=calibrated)
+    failures: list[str] = []
+    views = original.views(given or [FoundVideo(str(demo_clip()))], timeout, failures, calibrated=calibrated)
     expected = original.outputs(views[:CHECKED_CLIPS])
     graph = original.graph("float32" if kind == "openvino" or dtype == "int8" else dtype, uint8=uint8)
     inputs = views if uint8 else original.preprocessor.to_pixel_values(views).numpy()
@@ -167,6 +169,7 @@ def export(
         clips=len(expected),
         agree=agree if about["labels"] and about["problem_type"] != "regression" else None,
         notes=notes,
+        failures=tuple(failures),
     )
 
 
@@ -215,15 +218,17 @@ class _Original:
         hints = find_hints(config.num_frames, config.extra, source.name)
         return cls(source, part, preprocessor_for(source.path, config, "antialias"), hints)
 
-    def views(self, videos: Sequence[FoundVideo], timeout: float | None, *, calibrated: bool) -> npt.NDArray[np.uint8]:
-        """Decode clips of videos: (N, T, H, W, 3). Raises OptionError if there is none."""
+    def views(
+        self, videos: Sequence[FoundVideo], timeout: float | None, failures: list[str], *, calibrated: bool
+    ) -> npt.NDArray[np.uint8]:
+        """Decode clips of videos: (N, T, H, W, 3). failures: receives a line for each that gave none. Raises OptionError if all did."""
         import numpy as np
 
         from videomae_cli.engines import calibration_clips
 
         count = max(CHECKED_CLIPS, calibration_clips(self.part.config) if calibrated else 0)
         spec = SamplingSpec().for_model(self.hints)
-        failures = [video.error.naming(video.path) for video in videos if video.error is not None]
+        failures += [video.error.naming(video.path) for video in videos if video.error is not None]
 
         def on_failure(path: str, error: VideoMAEError) -> None:
             failures.append(error.naming(path))

@@ -26,6 +26,7 @@ from videomae_cli.api.footage import (
 from videomae_cli.api.tried_files import FilePlan, try_files
 from videomae_cli.arguments import checked
 from videomae_cli.assembly import DecoderOptions, ModelRequest, calibration_on, find_model
+from videomae_cli.engines.choosing import reason
 from videomae_cli.hub import DownloadListener, ResolvedSource
 from videomae_cli.labels import read_labels
 from videomae_cli.results import Result
@@ -102,8 +103,7 @@ def load_model(
 def _chosen(asked: ModelRequest[Any], known: KnownCheckpoint) -> Engine:
     choice = asked.choose(known)
     if choice.measured is not None:
-        engine, dtype = choice.engine.name, choice.engine.dtype
-        log.info("running with %s in %s, here %s float32", engine, dtype, choice.measured.compared)
+        log.info("running with %s in %s, %s", choice.engine.name, choice.engine.dtype, reason(choice.measured))
     return choice.engine
 
 

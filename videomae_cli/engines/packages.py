@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from functools import partial
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 from videomae_cli.engines import cpu
@@ -89,6 +89,8 @@ def load_onnx_exporter() -> None:
 
 
 def load_runtime(engine: str) -> str:
-    """Import the package that an engine runs with, and return its version. Raises DependencyError."""
-    load = {"openvino": load_openvino, "onnx": load_onnxruntime}.get(engine, partial(import_module, "torch"))
-    return str(load().__version__)
+    """Import the package that an engine runs with, and return its version; PyTorch, which is always there, takes a second to
+    import and isn't. Raises DependencyError."""
+    if engine == "torch":
+        return version("torch")
+    return str((load_onnxruntime if engine == "onnx" else load_openvino)().__version__)

@@ -8,10 +8,11 @@ import logging
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from videomae_cli.engines import cpu
 from videomae_cli.engines.packages import load_runtime
-from videomae_cli.engines.precision import DTYPES, ENGINES
+from videomae_cli.engines.precision import DTYPES, ENGINES, TORCH_FREE
 from videomae_cli.engines.store import store_folder
 from videomae_cli.errors import DependencyError, OutputError, say
 from videomae_cli.files import write_file
@@ -49,11 +50,15 @@ class Fastest:
         return dtype if self.engine == "torch" else say("{@engine:{name}} ", name=self.engine) + dtype
 
 
-def keep_fastest(weights: str, found: Fastest) -> None:
-    """Save a measurement for these weights on this machine; failing to write the cache is not an error."""
+def keep_fastest(weights: str, found: Fastest, light: Fastest | None = None) -> None:
+    """Save a measurement for these weights on this machine; failing to write the cache is not an error.
+
+    light: the fastest in float32 that needs no PyTorch.
+    """
     try:
-        version = load_runtime(found.engine)
-        content = {"machine": cpu.machine_name(), "weights": weights, "version": version, **asdict(found)}
+        content = {"machine": cpu.machine_name(), "weights": weights, **_entry(found)}
+        if light is not None:
+            content["light"] = _entry(light)
         place = _place(weights)
         place.parent.mkdir(parents=True, exist_ok=True)
         write_file(place, json.dumps(content, indent=2).encode())
@@ -66,11 +71,35 @@ def fastest(weights: str) -> Fastest | None:
 
     It is void if the engine's package was updated or removed since, or the units that it relied on have been hidden.
     """
+    return _valid(_content(weights))
+
+
+def lightest(weights: str) -> Fastest | None:
+    """Return what was measured here as the fastest in float32 of the engines that need no PyTorch, or None."""
+    content = _content(weights)
+    found = _valid(content.get("light"))
+    return found if found is not None and found.engine in TORCH_FREE and found.dtype == "float32" else None
+
+
+def _entry(found: Fastest) -> dict[str, Any]:
+    return {"version": load_runtime(found.engine), **asdict(found)}
+
+
+def _content(weights: str) -> dict[str, Any]:
+    """Return what is kept for these weights, whatever it is; empty if that is nothing."""
     try:
         content = json.loads(_place(weights).read_text(encoding="utf-8"))
-        speed = None if content["speed"] is None else float(content["speed"])
-        found, version = Fastest(str(content["engine"]), str(content["dtype"]), speed), content["version"]
-    except (OSError, OutputError, ValueError, KeyError, TypeError):
+    except (OSError, OutputError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _valid(entry: Any) -> Fastest | None:
+    """Return what an entry of the cache says, if that is sound and still holds."""
+    try:
+        speed = None if entry["speed"] is None else float(entry["speed"])
+        found, version = Fastest(str(entry["engine"]), str(entry["dtype"]), speed), entry["version"]
+    except (ValueError, KeyError, TypeError):
         return None
     known = found.engine in ENGINES and found.dtype in DTYPES
     if not known or (speed is not None and not (math.isfinite(speed) and speed > 0)):

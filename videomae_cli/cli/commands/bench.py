@@ -68,8 +68,9 @@ def bench(
     chosen = measured.keep()  # what jobs go by that leave the engine open
     if as_json:
         streams.put_json({"schema_version": 1, **measured.as_dict()})
-        return
-    _show(measured, chosen)
+    else:
+        _show(measured, chosen)
+    console.fail_of(measured.failures)
 
 
 @contextmanager

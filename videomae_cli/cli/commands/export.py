@@ -86,6 +86,7 @@ def export(
     beside = [Path(file) for file in written.files if file != written.path]
     parts = f"weights in {', '.join(file.name for file in beside)}" if beside else ""
     console.wrote(output, *_facts(written), parts, beside=beside)
+    console.fail_of(written.failures)
 
 
 def _say(written: ExportedModel) -> None:

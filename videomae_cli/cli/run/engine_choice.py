@@ -7,14 +7,14 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videomae_cli.api.engine_speeds import measure_candidates
 from videomae_cli.assembly import Calibrate, ModelRequest, find_hints, preprocessor_for
 from videomae_cli.cli.terminal import console
-from videomae_cli.engines.choosing import LONG_SECONDS, NEAR, expected_seconds
+from videomae_cli.engines.choosing import expected_seconds, reason, unknown_length
 from videomae_cli.errors import VideoMAEError
 from videomae_cli.model import clip_gflops
 from videomae_cli.video import ClipRequest, CountedWindows, Decoder, FoundVideo, SamplingSpec, WindowSpec
@@ -31,32 +31,44 @@ _MOST_FILES, _CLIPS = 3, 8
 # Frames a second of most films, by which the number of windows is estimated before any is open.
 _USUAL_FPS = 25.0
 
-# Tells whether a job is long whose clips take so many seconds each; called only if that matters.
-IsLong = Callable[[float], bool]
+# Tells whether a job whose clips take so many seconds each takes at least so many in all; called only if that matters.
+JobLasts = Callable[[float, float], bool]
+
+
+def job_of_unknown_length(clip_seconds: float, seconds: float) -> bool:
+    """Tell whether a job takes at least so many seconds of which nobody knows the clips."""
+    return unknown_length(seconds)
 
 
 def length_of(
     found: Sequence[FoundVideo], decoder: Decoder, clips: Callable[[float], float], most: float = math.inf
-) -> IsLong:
-    """Return a function that tells whether a job is long, from the lengths of a few of its files.
+) -> JobLasts:
+    """Return a function that tells how long a job takes, from the lengths of a few of its files.
 
-    clips: how many a file of so many seconds has; most: how many it has at most. Where these would be few, none is opened.
+    clips: how many a file of so many seconds has, one at least; most: how many it has at most. Where these tell, none is opened.
     """
 
-    def is_long(clip_seconds: float) -> bool:
-        good = sum(video.error is None for video in found)
-        if not good or good * most * clip_seconds < LONG_SECONDS:
-            return False
+    @cache
+    def clips_of_each() -> float | None:
         lengths = []
         for video in spread(found, _MOST_FILES):
             try:
                 lengths.append(decoder.decode(ClipRequest(video.path, SamplingSpec(frames=1, clips=1))).info.duration)
             except VideoMAEError as error:
                 log.debug("%s tells nothing about how long the job is: %s", video.path, error)
-        known = [clips(seconds or 0.0) for seconds in lengths]
-        return bool(known) and good * clip_seconds * sum(known) / len(known) >= LONG_SECONDS
+        known = [clips(seconds) for seconds in lengths if seconds]
+        return sum(known) / len(known) if known else None
 
-    return is_long
+    def lasts(clip_seconds: float, seconds: float) -> bool:
+        good = sum(video.error is None for video in found)
+        if not good or good * most * clip_seconds < seconds:
+            return False
+        if good * clip_seconds >= seconds:
+            return True
+        each = clips_of_each()
+        return unknown_length(seconds) if each is None else good * each * clip_seconds >= seconds
+
+    return lasts
 
 
 def window_count(windows: WindowSpec | CountedWindows, seconds: float) -> float:
@@ -73,27 +85,23 @@ def window_count(windows: WindowSpec | CountedWindows, seconds: float) -> float:
 class EngineChooser:
     """Chooses the engine for a model that is being loaded, and says which and why if it isn't PyTorch's default.
 
-    path: of the checkpoint; name: of the model; is_long: whether the job is; calibrate: yields some of its clips.
+    path: of the checkpoint; name: of the model; lasts: how long the job takes; calibrate: yields some of its clips.
     """
 
     request: ModelRequest[Any]
     path: Path
     name: str
-    is_long: IsLong
+    lasts: JobLasts
     calibrate: Calibrate | None
 
     def __call__(self, known: KnownCheckpoint) -> Engine:
-        @cache
-        def is_long() -> bool:
-            return self.is_long(expected_seconds(clip_gflops(known.config)))
-
-        if candidates := self.request.worth_measuring(known, is_long):
+        lasts = partial(self.lasts, expected_seconds(clip_gflops(known.config)))
+        if candidates := self.request.worth_measuring(known, lasts):
             self._measure(known, candidates)
-        chosen = self.request.choose(known, is_long)
+        chosen = self.request.choose(known, lasts)
         if chosen.measured is not None:
             console.note(
-                f"running with {chosen.engine.name} in {chosen.engine.dtype}, measured here as {chosen.measured.compared} PyTorch in float32 and off by "
-                f"at most {NEAR:.0%} (--engine torch for that)"
+                f"running with {chosen.engine.name} in {chosen.engine.dtype}, {reason(chosen.measured)} (--engine torch for that)"
             )
         return chosen.engine
 

@@ -26,7 +26,7 @@ from videomae_cli.cli.options.groups import BatchOptions, FileOptions, JobOption
 from videomae_cli.cli.outputs.next_steps import Words
 from videomae_cli.cli.run.batch import Batch, watched
 from videomae_cli.cli.run.dry_run import said_again, say_plan
-from videomae_cli.cli.run.engine_choice import IsLong, length_of, window_count
+from videomae_cli.cli.run.engine_choice import JobLasts, length_of, window_count
 from videomae_cli.cli.run.inputs import Inputs, files_decoder, find_inputs, sampling_spec
 from videomae_cli.cli.run.loading import fitted, load_for_job, load_model, say_pixels
 from videomae_cli.cli.terminal import console
@@ -80,8 +80,8 @@ class FileJob:
         """Return a function that yields clips of the job's files, to calibrate int8."""
         return calibration_on(self.inputs.sample, self.sampling, decoder)
 
-    def is_long(self, decoder: Decoder, windows: Windows | None = None) -> IsLong:
-        """Return a function that tells whether the job is long. windows: all of a file are done, instead of clips."""
+    def lasts(self, decoder: Decoder, windows: Windows | None = None) -> JobLasts:
+        """Return a function that tells how long the job takes. windows: all of a file are done, instead of clips."""
         spec = self.sampling
         if windows is not None:
             return length_of(self.inputs.found, decoder, partial(window_count, windows))
@@ -139,7 +139,7 @@ def classify_files(
         work.fail("classify", request.name, Classification)
         return
     decoder.start()  # its process starts up while the model loads
-    classifier = load_for_job(request, target, files.inputs.part, files.calibration(decoder), files.is_long(decoder))
+    classifier = load_for_job(request, target, files.inputs.part, files.calibration(decoder), files.lasts(decoder))
     spec = fitted(files.sampling, classifier)
     classifier = watched(classifier, work.shown)
     work.run(
@@ -171,7 +171,7 @@ def embed_files(
     decoder.start()  # its process starts up while the model loads
 
     embedder = load_for_job(
-        request, target, files.inputs.part, files.calibration(decoder), files.is_long(decoder, windows)
+        request, target, files.inputs.part, files.calibration(decoder), files.lasts(decoder, windows)
     )
     if windows is not None:
         _embed_windows(files, embedder, windows, target, decoder, then)

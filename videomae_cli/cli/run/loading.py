@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from videomae_cli.assembly import Calibrate, ModelRequest, pixels_note
+from videomae_cli.cli.run.engine_choice import EngineChooser, JobLasts, job_of_unknown_length
 from videomae_cli.cli.terminal import console
 from videomae_cli.cli.terminal.transfers import bring
 from videomae_cli.engines.choosing import DEFAULT
 from videomae_cli.engines.precision import TORCH_FREE
 
 if TYPE_CHECKING:
-    from videomae_cli.cli.run.engine_choice import IsLong
     from videomae_cli.jobs import Part
     from videomae_cli.jobs.targets import Target
     from videomae_cli.pipeline import Classifier, Embedder
@@ -24,14 +24,14 @@ def load_model(
     request: ModelRequest[Model],
     calibrate: Calibrate | None = None,
     *,
-    is_long: IsLong = lambda clip_seconds: False,
+    lasts: JobLasts = job_of_unknown_length,
     says_slow: bool = True,
 ) -> Model:
     """Load a classifier or an embedder, downloading it if it is not on this disk. Options that can't work are refused
     before anything is fetched.
 
-    is_long: whether the job is long, on which it depends what is measured if no engine was named; says_slow: whether to
-    print a note on a number format that this CPU is slow at.
+    lasts: how long the job takes, on which it depends what is chosen and measured if no engine was named; says_slow: whether
+    to print a note on a number format that this CPU is slow at.
     Raises ModelNotFoundError, DownloadError, CheckpointError, ConfigError, DependencyError or OptionError.
     """
     from videomae_cli.cli.terminal.display import consoles, waiting
@@ -43,10 +43,8 @@ def load_model(
         request.pick_engine()
     source = bring(request.name, request.revision, check=request.pick_engine)
     if request.is_open:
-        from videomae_cli.cli.run.engine_choice import EngineChooser
-
         with waiting(f"loading {request.name}", consoles()[1]):
-            return request.make(source, EngineChooser(request, source.path, source.name, is_long, calibrate), calibrate)
+            return request.make(source, EngineChooser(request, source.path, source.name, lasts, calibrate), calibrate)
     engine = request.pick_engine()
     if engine.slow and says_slow:
         console.note(engine.slow)
@@ -59,7 +57,7 @@ def load_for_job(
     target: Target,
     part: Part | None,
     calibrate: Calibrate,
-    is_long: IsLong,
+    lasts: JobLasts,
 ) -> Model:
     """Load the model of a job. If its user named no engine, a resumed job keeps that with which it began, and the shards of
     a list all take PyTorch, since each may run on another machine.
@@ -72,7 +70,7 @@ def load_for_job(
     begun = target.begun()
     if begun is not None and begun.engine is not None:
         return _load_begun(request, target, begun.engine, calibrate)
-    return load_model(request if part is None else request.as_reference(), calibrate, is_long=is_long)
+    return load_model(request if part is None else request.as_reference(), calibrate, lasts=lasts)
 
 
 def _load_begun(request: ModelRequest[Model], target: Target, known: tuple[str, str], calibrate: Calibrate) -> Model:

@@ -39,11 +39,11 @@ class TimelineRequest:
         """Load the model and return a timeline maker. target: where timelines go that a later run may go on with."""
         decoder.start()  # its process starts up while the model loads
         calibrate = calibration_on(inputs.sample, self.films.sampling, decoder)
-        is_long = length_of(inputs.found, decoder, partial(window_count, self.films.windows))
+        lasts = length_of(inputs.found, decoder, partial(window_count, self.films.windows))
         if target is None:
-            classifier = load_model(self.request, calibrate, is_long=is_long)
+            classifier = load_model(self.request, calibrate, lasts=lasts)
         else:
-            classifier = load_for_job(self.request, target, inputs.part, calibrate, is_long)
+            classifier = load_for_job(self.request, target, inputs.part, calibrate, lasts)
         maker, _ = self.films.maker(classifier)
         say_pixels(classifier.name, classifier.hints.pixels if classifier.hints else None, maker.pixels)
         return maker

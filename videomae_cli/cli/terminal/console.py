@@ -157,6 +157,14 @@ def error(text: str) -> None:
     say(f"videomae: {text}")
 
 
+def fail_of(failures: Sequence[str]) -> None:
+    """Print a line for each thing that failed while the rest was done. Raises typer.Exit(1) if there is one."""
+    for line in failures:
+        error(line)
+    if failures:
+        raise typer.Exit(1)
+
+
 def note(text: str) -> None:
     """Print a line that `--quiet` leaves out."""
     if not loudness.quiet:
