@@ -1,10 +1,11 @@
 """One clip cold, from disk to labels, ViT-B/16: `videomae classify` against a script with transformers, in turns, in one run.
 
-    python benchmarks/cold.py [--repeats 5] [--video FILE] [--options --engine openvino]
+    python benchmarks/cold.py [--repeats 5] [--video FILE] [--bench] [--options --engine openvino]
 
 The script is what its documentation suggests: AutoModelForVideoClassification, the checkpoint's own processor, PyAV for 16
 frames at even distances. Both start as new processes on the same files, read once before the first turn, and print the five
-best of 400 labels. Prints wall time, processor time and peak memory (medians), and the ratios. Random weights: neither the
+best of 400 labels. The cache is empty at first; --bench lets `videomae bench` measure the model before, and prints what that
+says. Prints wall time, processor time and peak memory (medians), and the ratios. Random weights: neither the
 time nor the memory depends on them.
 """
 
@@ -74,6 +75,7 @@ def main() -> None:
     parser.add_argument(
         "--options", nargs=argparse.REMAINDER, default=[], help="more for videomae, last: --options --engine openvino"
     )
+    parser.add_argument("--bench", action="store_true", help="measure the model first, which `--engine auto` goes by")
     arguments = parser.parse_args()
     video = arguments.video
     if video is None:
@@ -91,6 +93,12 @@ def main() -> None:
         script.write_text(SCRIPT)
         peer = [sys.executable, str(script), str(folder), video]
         ours = [sys.executable, "-m", "videomae_cli", "classify", video, "--model", str(folder), *arguments.options]
+        os.environ["VIDEOMAE_CACHE"] = str(Path(scratch) / "cache")
+        if arguments.bench:
+            bench = subprocess.run(
+                [sys.executable, "-m", "videomae_cli", "bench", str(folder)], check=True, stdout=subprocess.PIPE
+            )
+            print(bench.stdout.decode())
         times: dict[str, list[tuple[float, float, float]]] = {"transformers": [], "videomae": []}
         for repeat in range(arguments.repeats + 1):
             for name, command in (("transformers", peer), ("videomae", ours)):
