@@ -245,6 +245,12 @@ def test_with_no_fraction_nothing_is_held_out() -> None:
     assert (len(train), val, rule) == (8, (), "nothing held out")
 
 
+def test_nothing_is_said_to_be_held_out_of_classes_of_one_clip() -> None:
+    examples = [clip(f"{label}/1.mp4", label) for label in "abc"]
+    train, val, rule = split_dataset(make_dataset(with_groups(examples)))
+    assert (len(train), val, rule) == (3, (), "no class has two sources, one of which could be held out")
+
+
 def test_a_single_source_is_all_trained_on() -> None:
     examples = [clip(f"{n}.mp4", "ab"[n % 2], group="one") for n in range(10)]
     assert split_dataset(make_dataset(examples)) == (tuple(examples), (), "nothing held out")

@@ -124,6 +124,8 @@ def split_dataset(
     if fraction == 0 or len(groups) < 2:
         return tuple(pool), (), "nothing held out"
     held_out = _held_out(groups, fraction, seed)
+    if not held_out:
+        return tuple(pool), (), "no class has two sources, one of which could be held out"
     train = tuple(e for e in pool if e.group not in held_out)
     val = tuple(e for e in pool if e.group in held_out)
     together = "" if len(groups) == len(pool) else f", {len(groups)} sources kept whole"
