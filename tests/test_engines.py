@@ -8,9 +8,12 @@ import os
 import platform
 import subprocess
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 from converting import converted_once
@@ -156,6 +159,29 @@ def test_a_model_that_this_cpu_can_not_run_is_not_called_unreadable(monkeypatch:
         network(Logits(classifier()), "openvino", "float32").wait()
 
 
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            RuntimeError("Exception from a.cpp:1:\n[CPU] no memory\n"),
+            r"can't run this model here \(\[CPU\] no memory\)",
+        ),
+        ([np.zeros((0, 4), np.float32)], "computes nothing on this CPU"),
+    ],
+    ids=["raises", "empty"],
+)
+def test_what_openvino_can_not_compute_is_one_line(
+    answer: Any, words: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = network(Logits(classifier()), "openvino", "float32", size=size)
+    request: Future[Any] = Future()
+    request.set_result(Mock(infer=Mock(side_effect=[answer] * 3)))
+    monkeypatch.setattr(asked, "_request", request)
+    with pytest.raises(DependencyError, match=f"OpenVINO {words}.*: choose engine=.torch"):
+        asked(clips(3))
+
+
 def test_a_model_is_converted_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = network(Logits(classifier()), "openvino", "float32")(clips())
 
@@ -209,6 +235,7 @@ def test_torch_weights_are_given_up_once_openvino_has_them() -> None:
 def test_the_converter_of_openvino_is_imported_when_it_is_used() -> None:
     program = """
 import sys
+from concurrent.futures import Future
 from videomae_cli.engines.packages import load_openvino
 openvino = load_openvino()
 assert load_openvino() is openvino

@@ -95,8 +95,13 @@ class OpenVINONetwork:
     def infer(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         request = self._request.result()
         parts = np.split(pixel_values, len(pixel_values)) if self._size == 1 else [pixel_values]
-        # Copied, since the next call overwrites this memory.
-        output = np.concatenate([np.array(request.infer([part])[0], dtype=np.float32) for part in parts])
+        try:
+            # Copied, since the next call overwrites this memory.
+            output = np.concatenate([np.array(request.infer([part])[0], dtype=np.float32) for part in parts])
+        except RuntimeError as error:
+            reason = "OpenVINO can't run this model here ({reason})"
+            remedy = Wording("choose {@engine:torch}")
+            raise DependencyError.about("engine", reason, reason=_last_line(error), remedy=remedy) from error
         if len(output) != len(pixel_values):
             reason = "OpenVINO computes nothing on this CPU, or under this ONEDNN_MAX_CPU_ISA"
             raise DependencyError.about("engine", reason, remedy=Wording("choose {@engine:torch}"))
@@ -124,10 +129,14 @@ def _compile(made: Future[Any], file: Path, settings: Mapping[str, object], size
         free()
         made.set_result(request)
     except RuntimeError as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        made.set_exception(DependencyError.about(file.parent, reason, reason=lines[-1]))
+        made.set_exception(DependencyError.about(file.parent, reason, reason=_last_line(error)))
     except BaseException as error:
         made.set_exception(error)
+
+
+def _last_line(error: RuntimeError) -> str:
+    """Return the line of OpenVINO's messages that says what is wrong."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def found_file(kind: str, config: VideoMAEConfig, engine: Engine, *, digest: str) -> Path | None:
