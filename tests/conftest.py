@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -75,6 +76,26 @@ _LONG = (
     *("test_documented_examples.py", "test_whole_films.py", "test_torch_free.py", "test_one_pass.py", "test_sparse.py"),
     *("test_pretrain.py", "test_parity.py", "test_report_page.py", "test_classify.py", "test_processes.py"),
 )
+
+
+_undo = pytest.MonkeyPatch.undo
+
+
+def _undo_everywhere(patch: pytest.MonkeyPatch) -> None:
+    """Undo patches also where a module that was first imported meanwhile has what it got by name, which it would keep for ever."""
+    patched = [
+        (owner, name, getattr(owner, name, None)) for owner, name, _ in patch._setattr if isinstance(owner, ModuleType)
+    ]
+    _undo(patch)
+    for path, loaded in list(sys.modules.items()) if patched else ():
+        if path.startswith("videomae_cli"):
+            for owner, name, value in patched:
+                before = getattr(owner, name, value)
+                if before is not value and vars(loaded).get(name, before) is value:
+                    setattr(loaded, name, before)
+
+
+pytest.MonkeyPatch.undo = _undo_everywhere  # type: ignore[method-assign]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -155,6 +176,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _restore() -> None:
+    # Hypothesis measures how long garbage is looked for, and an interrupt that comes in its function there is lost.
+    gc.callbacks[:] = [one for one in gc.callbacks if not getattr(one, "__module__", "").startswith("hypothesis")]
     errors._of_block.set(None)
     native.set_debug(False)
     found = logging.root.manager.disable != logging.NOTSET or logging.root.level != _ROOT_AT_FIRST

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.metadata
 import json
 import os
 import pickle
@@ -73,6 +74,12 @@ def measured(model: Path, found: timings.Fastest = FAST, light: timings.Fastest 
     timings.keep_fastest(weights_digest(VideoMAEForVideoClassification.from_pretrained(model)), found, light)
 
 
+@pytest.fixture
+def no_torch_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a command's own process, where nothing has imported PyTorch so far."""
+    monkeypatch.setattr(choosing, "_has_torch", lambda: False)
+
+
 def records(text: str) -> list[dict[str, Any]]:
     return [
         {name: value for name, value in json.loads(line).items() if name != "seconds"} for line in text.splitlines()
@@ -94,6 +101,7 @@ def test_where_nothing_is_known_nothing_changes(films: list[Path], model: Path) 
 @pytest.mark.parametrize(
     ("kept", "words"), [((FAST,), SAID), ((NOTHING_FASTER, SLOWER), SOONER)], ids=["faster", "starts-sooner"]
 )
+@pytest.mark.usefixtures("no_torch_yet")
 @pytest.mark.parametrize(
     "command", [("classify",), ("timeline", "--window", "0.5s"), ("embed", "-o", "OUT")], ids=lambda one: one[0]
 )
@@ -177,6 +185,7 @@ def test_eight_bits_are_never_chosen_though_the_model_is_converted(monkeypatch: 
     assert known_choice("weights", lambda engine, dtype: True, lambda seconds: True) is None
 
 
+@pytest.mark.usefixtures("no_torch_yet")
 @pytest.mark.parametrize(
     ("speed", "job", "chosen"),
     [
@@ -202,6 +211,23 @@ def test_a_job_takes_what_starts_sooner_if_it_ends_sooner(speed: float | None, j
         assert known_choice("weights", converted, unknown_length) is None
 
 
+def test_nothing_starts_sooner_where_torch_is_imported() -> None:
+    timings.keep_fastest("weights", NOTHING_FASTER, SLOWER)
+    assert known_choice("weights", lambda *_: True, lambda seconds: False) is None
+
+
+def test_a_measurement_of_torch_holds_without_its_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a program that was frozen, or with a build on PYTHONPATH."""
+
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(packages, "version", missing)
+    timings.keep_fastest("weights", NOTHING_FASTER)
+    assert timings.fastest("weights") == NOTHING_FASTER
+
+
+@pytest.mark.usefixtures("no_torch_yet")
 @pytest.mark.parametrize(
     "light",
     [
@@ -213,6 +239,7 @@ def test_a_job_takes_what_starts_sooner_if_it_ends_sooner(speed: float | None, j
         {"engine": "openvino", "dtype": "int8", "speed": 0.9},
         {"engine": "openvino", "dtype": "float32", "speed": 0.9, "version": "2024.1"},
         {"engine": "openvino", "dtype": "float32", "speed": -0.9},
+        {"engine": "openvino", "dtype": "float32", "speed": 10**400},
     ],
     ids=str,
 )
@@ -369,22 +396,33 @@ def test_with_units_a_long_job_measures_what_uses_them_on_its_own_clips(
 
 
 @pytest.mark.parametrize(
-    ("files", "seconds", "clip_seconds", "limit", "opened", "expected"),
+    ("files", "stated", "seconds", "limit", "looked_at", "opened", "expected"),
     [
-        (1, 100.0, 1.0, 900.0, 0, False),  # of ten clips at most
-        (2000, 100.0, 1.0, 900.0, 0, True),  # of one at least
-        (200, 100.0, 1.0, 900.0, 3, True),
-        (200, 20.0, 1.0, 900.0, 3, False),
-        (200, 0.0, 1.0, 900.0, 3, False),  # whose lengths nobody knows: not long
-        (2, 0.0, 1.0, 5.0, 2, True),  # and not short
-        (2, 20.0, 1.0, 5.0, 2, False),
-        (2, 30.0, 1.0, 5.0, 2, True),
-        (0, 10.0, 1.0, 1.0, 0, False),
+        (1, None, 100.0, 900.0, 0, 0, False),  # of ten clips at most
+        (2000, None, 100.0, 900.0, 0, 0, True),  # of one at least
+        (200, None, 100.0, 900.0, 3, 3, True),
+        (200, None, 20.0, 900.0, 3, 3, False),
+        (200, 100.0, 20.0, 900.0, 3, 0, True),  # what is stated is not looked up
+        (200, None, 0.0, 900.0, 3, 3, False),  # whose lengths nobody knows: not long
+        (2, None, 20.0, 5.0, 2, 0, True),  # and not short, without being opened
+        (2, 20.0, 0.0, 5.0, 2, 0, False),
+        (2, 30.0, 0.0, 5.0, 2, 0, True),
+        (0, None, 10.0, 1.0, 0, 0, False),
     ],
 )
 def test_how_long_a_job_is_takes_a_few_files(
-    files: int, seconds: float, clip_seconds: float, limit: float, opened: int, expected: bool
+    files: int,
+    stated: float | None,
+    seconds: float,
+    limit: float,
+    looked_at: int,
+    opened: int,
+    expected: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(engine_choice, "stated_seconds", lambda path: asked.append(path) or stated)
+
     class Opens:
         times = 0
 
@@ -397,9 +435,14 @@ def test_how_long_a_job_is_takes_a_few_files(
     decoder: Any = Opens()
     found = [FoundVideo(f"{number}.mp4") for number in range(files)]
     clips = lambda length: max(1.0, length / 10)  # noqa: E731
-    lasts = length_of(found, decoder, clips, 10.0)
-    assert [lasts(clip_seconds, limit) for _ in range(2)] == [expected] * 2
-    assert decoder.times == opened, "each once"
+    lasts = length_of(found, decoder, clips, most=10.0)
+    assert [lasts(1.0, limit) for _ in range(2)] == [expected] * 2
+    assert (len(asked), decoder.times) == (looked_at, opened), "each once"
+    assert [length_of(found, decoder, clips, least=3.0, most=3.0)(1.0, n * files) for n in (2.9, 3.1)] == [
+        files > 0,
+        False,
+    ]
+    assert len(asked) == looked_at
 
 
 def test_from_python(films: list[Path], model: Path, tmp_path: Path) -> None:

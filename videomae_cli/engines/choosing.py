@@ -8,6 +8,7 @@ sooner by more than that costs. Formats that the CPU has no units for, and eight
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -97,11 +98,18 @@ def _is_usable(found: Fastest, is_converted: IsConverted, lasts: Lasts) -> bool:
 
 
 def _starts_sooner(light: Fastest, is_converted: IsConverted, lasts: Lasts) -> bool:
-    """Tell whether a job ends sooner with what needs no PyTorch, even if that is slower than measured by all that measurements err."""
-    if light.speed is None or not is_converted(light.engine, light.dtype):
+    """Tell whether a job ends sooner with what needs no PyTorch, even if that is slower than measured by all that measurements err.
+
+    Where PyTorch has been imported already, for whatever reason, nothing is saved.
+    """
+    if _has_torch() or light.speed is None or not is_converted(light.engine, light.dtype):
         return False
     lost = GAIN / light.speed - 1
     return lost <= 0 or not lasts(START_SECONDS / lost)
+
+
+def _has_torch() -> bool:
+    return "torch" in sys.modules
 
 
 def _has_short_floats() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from videomae_cli.engines import cpu
@@ -89,8 +89,11 @@ def load_onnx_exporter() -> None:
 
 
 def load_runtime(engine: str) -> str:
-    """Import the package that an engine runs with, and return its version; PyTorch, which is always there, takes a second to
-    import and isn't. Raises DependencyError."""
+    """Import the package that an engine runs with, and return its version; PyTorch takes a second and isn't, if it is installed
+    as a package. Raises DependencyError."""
     if engine == "torch":
-        return version("torch")
+        try:
+            return version("torch")
+        except PackageNotFoundError:
+            return str(import_module("torch").__version__)
     return str((load_onnxruntime if engine == "onnx" else load_openvino)().__version__)

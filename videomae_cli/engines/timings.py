@@ -89,7 +89,7 @@ def _content(weights: str) -> dict[str, Any]:
     """Return what is kept for these weights, whatever it is; empty if that is nothing."""
     try:
         content = json.loads(_place(weights).read_text(encoding="utf-8"))
-    except (OSError, OutputError, ValueError):
+    except (OSError, OutputError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -99,7 +99,7 @@ def _valid(entry: Any) -> Fastest | None:
     try:
         speed = None if entry["speed"] is None else float(entry["speed"])
         found, version = Fastest(str(entry["engine"]), str(entry["dtype"]), speed), entry["version"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
     known = found.engine in ENGINES and found.dtype in DTYPES
     if not known or (speed is not None and not (math.isfinite(speed) and speed > 0)):

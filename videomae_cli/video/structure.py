@@ -103,7 +103,7 @@ def _boxes(file: BinaryIO, length: int) -> bool | None:
     return True
 
 
-def _vint(file: BinaryIO, marked: bool) -> int | None:
+def vint(file: BinaryIO, *, marked: bool) -> int | None:
     """Read one of Matroska's numbers, with its marker (an element's id) or without (a size, -1 for unknown)."""
     first = file.read(1)
     if not first or not first[0]:
@@ -123,7 +123,7 @@ def _matroska(file: BinaryIO, length: int) -> bool | None:
     """Matroska and WebM: return whether the clusters fill the segment's stated size."""
     segment_end = length
     while (position := file.tell()) < length:
-        name, size = _vint(file, True), _vint(file, False)
+        name, size = vint(file, marked=True), vint(file, marked=False)
         if position >= segment_end and name != _EBML:
             # Other data after the segment does no harm.
             return True

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from videomae_cli.api.engine_speeds import measure_candidates
 from videomae_cli.assembly import Calibrate, ModelRequest, find_hints, preprocessor_for
 from videomae_cli.cli.terminal import console
-from videomae_cli.engines.choosing import expected_seconds, reason, unknown_length
+from videomae_cli.engines.choosing import LONG_SECONDS, expected_seconds, reason, unknown_length
 from videomae_cli.errors import VideoMAEError
 from videomae_cli.model import clip_gflops
 from videomae_cli.video import ClipRequest, CountedWindows, Decoder, FoundVideo, SamplingSpec, WindowSpec
 from videomae_cli.video.file_list import spread
+from videomae_cli.video.stated_length import stated_seconds
 
 if TYPE_CHECKING:
     import torch
@@ -41,34 +42,52 @@ def job_of_unknown_length(clip_seconds: float, seconds: float) -> bool:
 
 
 def length_of(
-    found: Sequence[FoundVideo], decoder: Decoder, clips: Callable[[float], float], most: float = math.inf
+    found: Sequence[FoundVideo],
+    decoder: Decoder,
+    clips: Callable[[float], float],
+    *,
+    least: float = 1,
+    most: float = math.inf,
 ) -> JobLasts:
     """Return a function that tells how long a job takes, from the lengths of a few of its files.
 
-    clips: how many a file of so many seconds has, one at least; most: how many it has at most. Where these tell, none is opened.
+    clips: how many a file of so many seconds has; least, most: how many at least and at most. Where these tell, no file is looked
+    at, and one that states no length is opened only to find out whether the job is long.
     """
 
     @cache
-    def clips_of_each() -> float | None:
-        lengths = []
-        for video in spread(found, _MOST_FILES):
-            try:
-                lengths.append(decoder.decode(ClipRequest(video.path, SamplingSpec(frames=1, clips=1))).info.duration)
-            except VideoMAEError as error:
-                log.debug("%s tells nothing about how long the job is: %s", video.path, error)
-        known = [clips(seconds) for seconds in lengths if seconds]
+    def files() -> int:
+        return sum(video.error is None for video in found)
+
+    @cache
+    def clips_of_each(opens: bool) -> float | None:
+        known = [
+            clips(length)
+            for video in spread(found, _MOST_FILES)
+            if (length := _seconds_of(video, decoder if opens else None))
+        ]
         return sum(known) / len(known) if known else None
 
     def lasts(clip_seconds: float, seconds: float) -> bool:
-        good = sum(video.error is None for video in found)
-        if not good or good * most * clip_seconds < seconds:
+        if not files() or files() * most * clip_seconds < seconds:
             return False
-        if good * clip_seconds >= seconds:
+        if files() * least * clip_seconds >= seconds:
             return True
-        each = clips_of_each()
-        return unknown_length(seconds) if each is None else good * each * clip_seconds >= seconds
+        each = clips_of_each(seconds >= LONG_SECONDS)
+        return unknown_length(seconds) if each is None else files() * each * clip_seconds >= seconds
 
     return lasts
+
+
+def _seconds_of(video: FoundVideo, decoder: Decoder | None) -> float | None:
+    """Return how long a file says it is; if it says nothing, what is found by opening it with the decoder. None if nobody knows."""
+    seconds = stated_seconds(video.path)
+    if seconds is None and decoder is not None:
+        try:
+            return decoder.decode(ClipRequest(video.path, SamplingSpec(frames=1, clips=1))).info.duration
+        except VideoMAEError as error:
+            log.debug("%s tells nothing about how long the job is: %s", video.path, error)
+    return seconds
 
 
 def window_count(windows: WindowSpec | CountedWindows, seconds: float) -> float:

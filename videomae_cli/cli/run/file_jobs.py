@@ -85,8 +85,14 @@ class FileJob:
         spec = self.sampling
         if windows is not None:
             return length_of(self.inputs.found, decoder, partial(window_count, windows))
-        most, crops = spec.clips or MAX_AUTO_CLIPS, spec.resolved_crops
-        return length_of(self.inputs.found, decoder, lambda seconds: crops * spec.clip_count(seconds), most * crops)
+        crops = spec.resolved_crops
+        return length_of(
+            self.inputs.found,
+            decoder,
+            lambda seconds: crops * spec.clip_count(seconds),
+            least=crops * (spec.clips or 1),
+            most=crops * (spec.clips or MAX_AUTO_CLIPS),
+        )
 
     def say_film_plan(
         self,
