@@ -221,6 +221,16 @@ def test_crops_of_a_strip_are_those_of_the_whole_picture(
     assert np.abs(parts.astype(int) - whole.astype(int)).max() <= (1 if interpolation == "bilinear" else 2)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("method", ["antialias", "opencv"])
+def test_frames_that_can_not_be_written_to_are_resized_without_a_warning(method: str) -> None:
+    frame = np.random.default_rng(7).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    transform = FrameTransform(32, None, (32, 32), method=method)
+    expected = transform(frame)
+    frame.flags.writeable = False
+    assert np.array_equal(transform(frame), expected)
+
+
 def test_a_strip_takes_no_more_memory_than_its_crops() -> None:
     frame = np.random.default_rng(6).integers(0, 256, (1, 32000, 3), dtype=np.uint8)
     tracemalloc.start()

@@ -312,8 +312,8 @@ def resize_frame(frame: Frame, size: tuple[int, int], method: str, interpolation
         return resized
     import torch
 
-    # (H, W, 3) -> (1, 3, H, W) as a view: torch has a fast path for channels-last uint8
-    planes = torch.from_numpy(frame).permute(2, 0, 1)[None]
+    # (H, W, 3) -> (1, 3, H, W) as a view: torch has a fast path for channels-last uint8. It warns of what can't be written to.
+    planes = torch.from_numpy(np.require(frame, requirements="W")).permute(2, 0, 1)[None]
     interpolate = torch.nn.functional.interpolate
     planes = interpolate(planes, size=size, mode=interpolation, align_corners=False, antialias=True)
     return np.ascontiguousarray(planes[0].permute(1, 2, 0).numpy())

@@ -73,7 +73,7 @@ def _matroska(file: BinaryIO) -> float | None:
 
 
 def _elements(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """Yield the name and the size of each element before the pictures; where it is read, not passed over, look inside."""
+    """Yield the name and the size of each element before the pictures, where its content starts; of a segment and its Info, those inside."""
     for _ in range(_MOST):
         name, size = vint(file, marked=True), vint(file, marked=False)
         if name is None or size is None or name == _CLUSTER:
