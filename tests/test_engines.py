@@ -391,7 +391,15 @@ def test_what_was_measured_is_kept_for_this_machine_and_model(cache: Path, monke
     with monkeypatch.context() as uninstalled:
         uninstalled.setattr(packages, "load_openvino", missing)
         assert timings.fastest("weights") is None
-    for damage in ("", "[]", "{}", '{"engine": "tf", "dtype": "float32", "speed": 2}', '{"engine": "torch", ', "null"):
+    for damage in (
+        "",
+        "[]",
+        "{}",
+        '{"engine": "tf", "dtype": "float32", "speed": 2}',
+        '{"engine": "torch", ',
+        "null",
+        "[" * 100_000,
+    ):
         file.write_text(damage)
         assert timings.fastest("weights") is None
     file.write_text('{"engine": "openvino", "dtype": "float32", "speed": NaN}')

@@ -66,7 +66,7 @@ class Recollection:
             if content["files"] != self._before or content["about"] != _plain(self._about):
                 return None
             return KnownCheckpoint(VideoMAEConfig.from_dict(content["config"]), str(content["weights"]))
-        except (OSError, ValueError, KeyError, TypeError, VideoMAEError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, VideoMAEError):
             return None
 
     @contextmanager

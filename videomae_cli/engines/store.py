@@ -41,7 +41,7 @@ def is_intact(place: Path) -> bool:
     try:
         sizes = json.loads((place / _ABOUT).read_text(encoding="utf-8")).get(_SIZES, {})
         return all((place / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 

@@ -96,7 +96,7 @@ def check_model_place(place: Path) -> None:
         return
     try:
         ours = json.loads((place / _RECORD).read_text(encoding="utf-8")).get("made_by") == _MADE_BY
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         ours = False
     if not ours:
         raise OutputError.about(

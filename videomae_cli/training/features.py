@@ -74,7 +74,7 @@ class FeatureStore:
                 for key, count in about["examples"]:
                     self._rows[key] = rows[first : first + count]
                     first += count
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile):
             self._rows = {}  # missing or damaged: features are computed again
 
     def look_at(self, examples: Sequence[Example]) -> None:

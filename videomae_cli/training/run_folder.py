@@ -125,7 +125,7 @@ class Run:
             content = json.loads(self.settings_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             reason = "{subject} can't be read ({error})"
             raise TrainingError.about(self.settings_file, reason, error=error, remedy=ANEW) from None
         if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
