@@ -158,7 +158,7 @@ def test_rounds_that_other_work_disturbs_say_nothing_of_an_engine(
     disturbed: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = [EngineSpeed("torch", "float32"), EngineSpeed("openvino", "bfloat16")]
+    settings = [EngineSpeed("torch", "float32"), EngineSpeed("openvino", "float32")]
     rounds: list[Iterator[tuple[float, float]]] = [iter([(9, QUIET), *slow]), iter([(9, QUIET), *fast])]
     networks: Any = dict(enumerate(rounds))
     monkeypatch.setattr(engine_speeds, "_round", lambda network, batch: engine_speeds._Round(*next(network)))
@@ -171,7 +171,7 @@ def test_rounds_that_other_work_disturbs_say_nothing_of_an_engine(
     found = EngineSpeeds("m", "cpu", 1, 0, "digest", settings, disturbed)
     assert found.as_dict()["disturbed"] == disturbed
     kept = found.keep()
-    assert kept == timings.fastest("digest") == timings.Fastest("openvino", "bfloat16", None if disturbed else speed)
+    assert kept == timings.fastest("digest") == timings.Fastest("openvino", "float32", None if disturbed else speed)
 
 
 @pytest.mark.parametrize(
