@@ -87,7 +87,7 @@ matrix: $(STAMP) ## the installed wheel on every Python found here, with the new
 # OpenVINO's floor is AVX2: with less it gives empty results, and the tests of it are left out. torch.compile keeps what it
 # made for one kind of CPU, which crashes on another: each line has a folder of its own for that.
 MODEL_TESTS = tests/model tests/test_pipeline.py tests/test_embed.py
-ENGINE_TESTS = tests/test_engines.py tests/cli/test_bench.py tests/cli/test_engine_options.py
+ENGINE_TESTS = tests/test_engines.py tests/cli/test_bench.py tests/cli/test_engine_options.py tests/cli/test_engine_auto.py tests/api/test_export.py
 cpus: $(STAMP) ## the tests of engines and models as on CPUs that have less
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 VIDEOMAE_CPU_UNITS= TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/$(VENV)/compiled/sse41 \
 	$(BIN)/python -m pytest -q $(MODEL_TESTS)

@@ -182,6 +182,23 @@ def test_what_openvino_can_not_compute_is_one_line(
         asked(clips(3))
 
 
+@pytest.mark.parametrize(("units", "largest"), [({"int8"}, 127), (set(), 64)], ids=["VNNI", "no VNNI"])
+def test_without_vnni_weights_have_seven_bits(
+    units: set[str], largest: int, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two products of bytes are added in 16 bits there, which overflow."""
+    monkeypatch.setattr(cpu, "units", lambda: frozenset(units))
+    network(Logits(classifier()), "openvino", "int8", calibration=lambda: clips(8).split(1))
+    (file,) = cache.rglob("model.xml")
+    weights = [
+        one.get_data()
+        for one in packages.load_openvino().Core().read_model(file).get_ops()
+        if one.get_type_name() == "Constant" and one.get_element_type().get_type_name() == "i8"
+    ]
+    # The first layer's have seven in any case.
+    assert max(int(np.abs(one.astype(int)).max()) for one in weights) == pytest.approx(largest, abs=1)
+
+
 def test_a_model_is_converted_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = network(Logits(classifier()), "openvino", "float32")(clips())
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from videomae_cli import filesystem, system
 from videomae_cli.engines import cpu
-from videomae_cli.engines.int8 import quantize
+from videomae_cli.engines.int8 import quantize, takes_seven_bits
 from videomae_cli.engines.packages import formats, load_nncf, load_openvino
 from videomae_cli.engines.precision import Engine
 from videomae_cli.engines.store import is_intact, kept, place_of
@@ -163,7 +163,9 @@ def _about(kind: str, config: VideoMAEConfig, engine: Engine, digest: str) -> di
         "config": config.to_dict(),
         "openvino": load_openvino().__version__,
     }
-    return about if engine.dtype != "int8" else about | {"dtype": "int8", "nncf": _nncf_version()}
+    if engine.dtype != "int8":
+        return about
+    return about | {"dtype": "int8", "nncf": _nncf_version()} | ({"bits": 7} if takes_seven_bits() else {})
 
 
 def _nncf_version() -> str:
